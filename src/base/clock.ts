@@ -1,0 +1,14 @@
+/** The only place that reads a clock. Everything else is handed a `Clock`, so tests can turn it. */
+// SPDX-License-Identifier: Apache-2.0
+
+export interface Clock {
+  /** Wall time in milliseconds since the Unix epoch: for SigV4 dates, expiry and records only. */
+  now(): number
+  /** Milliseconds, fractional, from an arbitrary start; never jumps: for deadlines, leases, stages. */
+  monotonic(): number
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+}

@@ -1,0 +1,28 @@
+/** Branded identifiers. A value of these types has passed its parser; nothing else makes one. */
+// SPDX-License-Identifier: Apache-2.0
+
+declare const brand: unique symbol
+type Branded<Name extends string> = string & { readonly [brand]: Name }
+
+export type ExternalKeyId = Branded<'ExternalKeyId'>
+export type KeyStoreName = Branded<'KeyStoreName'>
+export type AccessKeyId = Branded<'AccessKeyId'>
+
+/**
+ * XKS 1.0.3, API operations: 1 to 128 characters of A-Z, a-z, 0-9, hyphen, period and underscore.
+ * `.` and `..` alone are refused too: as path segments, clients and intermediaries resolve them.
+ */
+export function parseExternalKeyId(text: string): ExternalKeyId | undefined {
+  if (!/^[A-Za-z0-9._-]{1,128}$/.test(text) || text === '.' || text === '..') return undefined
+  return text as ExternalKeyId
+}
+
+/** Our own name of a key store, in configuration, logs and metrics: 1 to 64 characters. */
+export function parseKeyStoreName(text: string): KeyStoreName | undefined {
+  return /^[a-z0-9][a-z0-9-]{0,63}$/.test(text) ? (text as KeyStoreName) : undefined
+}
+
+/** XKS 1.0.3, Appendix A: 20 to 30 characters of A-Z and 2-7. */
+export function parseAccessKeyId(text: string): AccessKeyId | undefined {
+  return /^[A-Z2-7]{20,30}$/.test(text) ? (text as AccessKeyId) : undefined
+}

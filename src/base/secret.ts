@@ -1,0 +1,29 @@
+/** A value that prints as `[secret]` wherever it is printed, logged or serialised. */
+// SPDX-License-Identifier: Apache-2.0
+import { inspect } from 'node:util'
+
+/** Third net after allow-listed records and pino's redaction: a leak needs an explicit `reveal()`. */
+export class Secret<T extends string | Buffer = string> {
+  readonly #value: T
+
+  constructor(value: T) {
+    this.#value = value
+  }
+
+  /** The value itself. Callers keep it as short as they can and never store it in a plain field. */
+  reveal(): T {
+    return this.#value
+  }
+
+  toString(): string {
+    return '[secret]'
+  }
+
+  toJSON(): string {
+    return '[secret]'
+  }
+
+  [inspect.custom](): string {
+    return '[secret]'
+  }
+}
