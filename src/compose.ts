@@ -1,0 +1,264 @@
+/** From a configuration to a running Latchkey: the only place where parts are made and joined. */
+// SPDX-License-Identifier: Apache-2.0
+import { access } from 'node:fs/promises'
+import { createCheckedBackend } from './backend/checked.ts'
+import type { KeyAdministration } from './backend/key-administration.ts'
+import {
+  openSoftwareKeystore,
+  type SoftwareKeystore,
+} from './backend/software/software-keystore.ts'
+import { Cleanup } from './base/cleanup.ts'
+import { systemClock as clock } from './base/clock.ts'
+import type { KeyStoreName } from './base/ids.ts'
+import type { Config, KeyStoreConfig } from './config/config.ts'
+import { createEpochPoller } from './control/epoch-poller.ts'
+import { createCertificateReload } from './listener/certificate-reload.ts'
+import { drain } from './listener/drain.ts'
+import { createLog, type Log } from './listener/log.ts'
+import { listen, startPingServer, type Address } from './listener/listen.ts'
+import { createPing } from './listener/ping.ts'
+import { createRequestLog } from './listener/request-log.ts'
+import { createListener } from './listener/server.ts'
+import { loadTlsMaterial, type TlsMaterial } from './listener/tls.ts'
+import { createApiSchemas } from './openapi/schemas.ts'
+import { createCredentialSnapshot, type CredentialSnapshot } from './sigv4/credential-snapshot.ts'
+import { createCredentialTable, type CredentialTable } from './sigv4/credential-table.ts'
+import { createVerifier } from './sigv4/verify.ts'
+import { StorageError } from './storage/database.ts'
+import { createMasterKeyFile, createStore, openStore, type Store } from './storage/store.ts'
+import { createHealthProbe } from './xks/health-probe.ts'
+import type { KeyStore } from './xks/key-store.ts'
+import { API_ROOT } from './xks/path.ts'
+import { createPipeline } from './xks/pipeline.ts'
+import { createQuota, unlimited } from './xks/quota.ts'
+
+export interface RunningServer {
+  readonly xks: Address
+  readonly ping?: Address
+  /** @throws TlsError; the old certificate stays in use */
+  reloadCertificates(): Promise<void>
+  /** Drains, then closes everything. */
+  stop(): Promise<void>
+}
+
+export interface Administration {
+  keys(keyStore: KeyStoreName): KeyAdministration
+  readonly credentials: CredentialTable
+  close(): Promise<void>
+}
+
+/** A health check slower than this counts as failed. */
+const HEALTH_TIMEOUT_MS = 5000
+/** Room in a body for requestMetadata and names, beside the two Base64 fields at their ceilings. */
+const BODY_ROOM_BYTES = 32 * 1024
+
+/** @throws ConfigError, StorageError, TlsError or a system error; nothing is left running then */
+export async function startServer(
+  config: Config,
+  options: { readonly logFd?: number } = {},
+): Promise<RunningServer> {
+  const cleanup = new Cleanup()
+  try {
+    return await start(config, createLog(config.logging, options.logFd ?? 1), cleanup)
+  } catch (error) {
+    await cleanup.run().catch(() => undefined)
+    throw error
+  }
+}
+
+async function start(config: Config, log: Log, cleanup: Cleanup): Promise<RunningServer> {
+  const { logger } = log
+  cleanup.add(log.flush)
+  const material = await loadTlsMaterial(config.listener, clock.now())
+  const { store, keystore, credentials } = await openParts(config, log, cleanup)
+
+  const keyStores = config.keyStores.map((one) =>
+    createKeyStore(config, one, { keystore, credentials, log }),
+  )
+  for (const keyStore of keyStores) {
+    await keyStore.health.start()
+    cleanup.add(keyStore.health.stop)
+  }
+  const byPath = new Map(keyStores.map((keyStore) => [keyStore.uriPath, keyStore]))
+
+  const poller = createEpochPoller({
+    database: store.database,
+    clock,
+    intervalMs: config.store.pollIntervalMs,
+    onChange: () => reload(keystore, credentials),
+    warn: (message, fields) => logger.warn(fields, message),
+  })
+  await poller.start()
+  cleanup.add(() => poller.stop())
+
+  const schemas = createApiSchemas()
+  const pipeline = createPipeline({
+    clock,
+    schemas,
+    verifier: createVerifier({ clock, clockSkewMs: config.sigv4.clockSkewMs }),
+    keyStores: (uriPath) => byPath.get(uriPath),
+    limits: config.limits,
+    identity: { version: schemas.version, fleetSize: config.health.fleetSize },
+    onFinish: createRequestLog(logger),
+  })
+  const ping = createPing({
+    schemas,
+    health: () => keyStores.map((keyStore) => keyStore.health.current()),
+  })
+  const listener = await createListener({
+    config: config.listener,
+    material,
+    schemas,
+    pipeline,
+    ping,
+    clock,
+    maxBodyBytes: toBodyLimit(config.limits),
+    onRefused: (refusal, remoteAddress) => {
+      logger.info({ ...refusal, remoteAddress }, 'connection refused')
+    },
+  })
+  const certificates = createCertificateReload({
+    config: config.listener,
+    now: clock.now,
+    apply: listener.dual.setMaterial,
+    onReloaded: (fresh) => {
+      logger.info(describeCertificate(fresh), 'certificate reloaded')
+    },
+    onFailed: (error) => {
+      logger.error({ err: error }, 'certificate not reloaded: the one in use stays')
+    },
+  })
+  await certificates.start()
+  cleanup.add(certificates.stop)
+
+  const pingServer = config.listener.ping && (await startPingServer(ping, config.listener.ping))
+  cleanup.add(() => pingServer?.close())
+  const xks = await listen(listener.dual.server, config.listener)
+  cleanup.add(() => drain(listener, ping, config.listener.drain))
+  ping.startServing()
+  logger.info(
+    { ...xks, ...describeCertificate(material), keyStores: keyStores.map((one) => one.uriPath) },
+    'listening',
+  )
+  return {
+    xks,
+    ...(pingServer === undefined ? {} : { ping: pingServer.address }),
+    reloadCertificates: certificates.reload,
+    stop: () => cleanup.run(),
+  }
+}
+
+interface Parts {
+  readonly store: Store
+  readonly keystore: SoftwareKeystore
+  readonly credentials: CredentialSnapshot
+}
+
+async function openParts(config: Config, log: Log, cleanup: Cleanup): Promise<Parts> {
+  const store = await openStore({ ...config.store, clock })
+  cleanup.add(() => store.close())
+  const keystore = await openSoftwareKeystore({
+    store,
+    clock,
+    warn: (message, fields) => {
+      log.logger.warn(fields, message)
+    },
+  })
+  cleanup.add(() => keystore.close())
+  const table = createCredentialTable({ ...store, clock })
+  const credentials = createCredentialSnapshot(() => table.loadActive())
+  await credentials.reload()
+  return { store, keystore, credentials }
+}
+
+/** Rows that do not carry their authentication code end all trust in what they said before. */
+async function reload(keystore: SoftwareKeystore, credentials: CredentialSnapshot): Promise<void> {
+  try {
+    await credentials.reload()
+  } catch (error) {
+    if (error instanceof StorageError && error.code === 'STORE_TAMPERED') credentials.forget()
+    throw error
+  }
+  await keystore.reload()
+}
+
+function createKeyStore(
+  config: Config,
+  one: KeyStoreConfig,
+  parts: {
+    readonly keystore: SoftwareKeystore
+    readonly credentials: CredentialSnapshot
+    readonly log: Log
+  },
+): KeyStore {
+  const backend = createCheckedBackend(parts.keystore.backend(one.name))
+  return {
+    name: one.name,
+    uriPath: `${one.prefix}${API_ROOT}`,
+    regions: one.regions,
+    credentials: parts.credentials.lookup(one.name),
+    quota: one.quota === undefined ? unlimited : createQuota(one.quota, clock),
+    backend,
+    verifyEveryEncrypt: false,
+    health: createHealthProbe({
+      backend,
+      clock,
+      intervalMs: config.health.intervalMs,
+      timeoutMs: HEALTH_TIMEOUT_MS,
+      onChange: (_before, managers) => {
+        const usable = managers.every((manager) => manager.status === 'ACTIVE')
+        const fields = { keyStore: one.name, managers }
+        if (usable) parts.log.logger.info(fields, 'key managers are healthy')
+        else parts.log.logger.warn(fields, 'key managers are not all healthy')
+      },
+    }),
+  }
+}
+
+/** Base64 takes four characters for three bytes. */
+function toBodyLimit(limits: Config['limits']): number {
+  const base64 = (bytes: number) => Math.ceil(bytes / 3) * 4
+  return base64(limits.maxPlaintextBytes) + base64(limits.maxAadBytes) + BODY_ROOM_BYTES
+}
+
+function describeCertificate({ certificate }: TlsMaterial) {
+  return {
+    certificate: {
+      subject: certificate.subject,
+      validTo: new Date(certificate.validTo).toISOString(),
+    },
+  }
+}
+
+/** The same store as the server's, for the CLI; changes reach running servers by its epoch. */
+export async function openAdministration(config: Config): Promise<Administration> {
+  const store = await openStore({ ...config.store, clock })
+  try {
+    const keystore = await openSoftwareKeystore({ store, clock, warn: () => undefined })
+    return {
+      keys: (keyStore) => keystore.administration(keyStore),
+      credentials: createCredentialTable({ ...store, clock }),
+      async close() {
+        await keystore.close()
+        await store.close()
+      },
+    }
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+/** Makes the master key file where it is configured and absent, and a new, empty store. */
+export async function initializeStore(config: Config): Promise<void> {
+  const { masterKey, path } = config.store
+  if (masterKey.kind === 'file') {
+    const exists = await access(masterKey.path).then(
+      () => true,
+      () => false,
+    )
+    if (!exists) await createMasterKeyFile(masterKey.path)
+  }
+  const store = await createStore({ path, masterKey, clock })
+  await store.close()
+}

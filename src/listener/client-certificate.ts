@@ -1,0 +1,39 @@
+/** mTLS: whether a connection may carry HTTP at all. */
+// SPDX-License-Identifier: Apache-2.0
+import type { TLSSocket } from 'node:tls'
+
+/** Why a connection was closed; for the log. */
+export interface Refusal {
+  readonly reason: string
+  readonly subject?: string
+  readonly issuer?: string
+}
+
+/**
+ * XKS 1.0.3, Authentication: the certificate must chain to the configured authority and carry one of
+ * the configured subject common names, compared whole.
+ *
+ * `authorized` alone proves nothing: Node sets it on a resumed TLS 1.3 session without any
+ * certificate. So a certificate must be there, then the chain, then the name.
+ */
+export function checkClientCertificate(
+  socket: TLSSocket,
+  subjects: readonly string[],
+): Refusal | undefined {
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined) return { reason: 'NO_CERTIFICATE' }
+  const names = { subject: certificate.subject, issuer: certificate.issuer }
+  if (!socket.authorized) return { reason: toReason(socket.authorizationError), ...names }
+  const commonName: unknown = socket.getPeerCertificate().subject.CN
+  // Several common names arrive as an array; which of them counts is nobody's guess to make.
+  if (typeof commonName !== 'string' || !subjects.includes(commonName)) {
+    return { reason: 'WRONG_SUBJECT', ...names }
+  }
+  return undefined
+}
+
+/** Node types it as Error; at run time it is OpenSSL's name of the failure. */
+export function toReason(authorizationError: unknown): string {
+  if (typeof authorizationError === 'string') return authorizationError
+  return authorizationError instanceof Error ? authorizationError.message : 'NOT_AUTHORIZED'
+}

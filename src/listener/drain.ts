@@ -1,0 +1,34 @@
+/** Going away without dropping a request. */
+// SPDX-License-Identifier: Apache-2.0
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ListenerConfig } from '../config/config.ts'
+import type { Listener } from './server.ts'
+import type { Ping } from './ping.ts'
+
+/**
+ * First /ping says 503 while the listener still serves, so that load balancers turn away; then
+ * nothing new is accepted, requests in flight end, and what is left after the deadline is cut.
+ */
+export async function drain(
+  listener: Listener,
+  ping: Ping,
+  config: ListenerConfig['drain'],
+): Promise<void> {
+  const { server } = listener.dual
+  ping.startDraining()
+  if (config.delayMs > 0) await sleep(config.delayMs)
+  listener.startDraining()
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => {
+      resolve()
+    })
+  })
+  server.closeIdleConnections()
+  listener.dual.closeSessions()
+  const cut = setTimeout(() => {
+    server.closeAllConnections()
+    listener.dual.destroySessions()
+  }, config.timeoutMs)
+  await closed
+  clearTimeout(cut)
+}

@@ -1,0 +1,126 @@
+/** One TLS port for HTTP/1.1 and, by ALPN, HTTP/2; certificates are judged before either sees a byte. */
+// SPDX-License-Identifier: Apache-2.0
+import http2 from 'node:http2'
+import type { RequestListener } from 'node:http'
+import https from 'node:https'
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import type { ListenerConfig } from '../config/config.ts'
+import { checkClientCertificate, toReason, type Refusal } from './client-certificate.ts'
+import type { TlsMaterial } from './tls.ts'
+
+const MAX_HEADER_BYTES = 16_384
+/** How often Node looks for requests that overran headersMs or requestMs; its default is 30 s. */
+const TIMEOUT_CHECK_MS = 1000
+/** A peer that vanished is noticed; otherwise dead connections pile up until none are left. */
+const TCP_KEEPALIVE_MS = 60_000
+
+export interface DualServer {
+  readonly server: https.Server
+  /** New connections use it; those that are open keep what they have. */
+  setMaterial(material: TlsMaterial): void
+  /** HTTP/2 sessions end after the streams they have. */
+  closeSessions(): void
+  destroySessions(): void
+}
+
+export interface DualServerOptions {
+  readonly config: ListenerConfig
+  readonly material: TlsMaterial
+  readonly handler: RequestListener
+  readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
+}
+
+export function createDualServer(options: DualServerOptions): DualServer {
+  const { config, handler } = options
+  const mutual = config.clientCertificate
+  const server = https.createServer(
+    {
+      ...options.material.context,
+      ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+      requestCert: mutual !== undefined,
+      rejectUnauthorized: mutual !== undefined,
+      handshakeTimeout: config.timeouts.tlsHandshakeMs,
+      headersTimeout: config.timeouts.headersMs,
+      requestTimeout: config.timeouts.requestMs,
+      keepAliveTimeout: config.timeouts.keepAliveMs,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+      maxHeaderSize: MAX_HEADER_BYTES,
+    },
+    handler,
+  )
+  server.maxConnections = config.maxConnections
+  const sessions = createHttp2(config, handler)
+
+  // Node's own listeners start HTTP/1.1. They run only for connections that pass.
+  const startHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
+  server.removeAllListeners('secureConnection')
+  server.on('secureConnection', (socket) => {
+    const refusal = mutual && checkClientCertificate(socket, mutual.subjects)
+    if (refusal !== undefined) {
+      options.onRefused(refusal, socket.remoteAddress)
+      socket.destroy()
+    } else if (socket.alpnProtocol === 'h2') sessions.server.emit('connection', socket)
+    else for (const listener of startHttp1) listener.call(server, socket)
+  })
+  server.on('connection', (socket: Socket) => {
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, TCP_KEEPALIVE_MS)
+  })
+  server.on('tlsClientError', (error, socket) => {
+    // A chain that Node refused ends here, with nothing but ECONNRESET in `error`.
+    const chain: unknown = socket.authorizationError
+    const reason = chain ? toReason(chain) : ((error as NodeJS.ErrnoException).code ?? 'TLS')
+    options.onRefused({ reason }, socket.remoteAddress)
+  })
+
+  return {
+    server,
+    setMaterial(material) {
+      server.setSecureContext(material.context)
+    },
+    closeSessions: sessions.close,
+    destroySessions: sessions.destroy,
+  }
+}
+
+function createHttp2(config: ListenerConfig, handler: RequestListener) {
+  const open = new Set<http2.ServerHttp2Session>()
+  const server = http2.createServer(
+    {
+      settings: { maxConcurrentStreams: 128, maxHeaderListSize: MAX_HEADER_BYTES },
+      maxSessionInvalidFrames: 100,
+      maxSessionRejectedStreams: 50,
+    },
+    // The compatibility API is close enough to HTTP/1.1 for Fastify, which types only the latter.
+    handler as unknown as (req: http2.Http2ServerRequest, res: http2.Http2ServerResponse) => void,
+  )
+  server.on('session', (session) => {
+    open.add(session)
+    session.once('close', () => open.delete(session))
+    session.setTimeout(config.timeouts.keepAliveMs, () => {
+      session.close()
+    })
+  })
+  server.on('sessionError', () => {
+    // Node destroys the session by itself; without a listener it would throw.
+  })
+  server.on('stream', (stream) => {
+    // What requestTimeout does on HTTP/1.1: a body that trickles in does not live for ever.
+    const timer = setTimeout(() => {
+      stream.close(http2.constants.NGHTTP2_CANCEL)
+    }, config.timeouts.requestMs)
+    stream.once('close', () => {
+      clearTimeout(timer)
+    })
+  })
+  return {
+    server,
+    close: () => {
+      for (const session of open) session.close()
+    },
+    destroy: () => {
+      for (const session of open) session.destroy()
+    },
+  }
+}

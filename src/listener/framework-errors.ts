@@ -1,0 +1,67 @@
+/** Every way in which Fastify or Node would answer for us, turned into an answer that KMS understands. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Socket } from 'node:net'
+import type { ApiSchemas } from '../openapi/schemas.ts'
+import { XksError } from '../xks/errors.ts'
+
+/** What Fastify found wrong with a request before its handler ran. */
+export function toFault(error: unknown): XksError {
+  switch ((error as { code?: unknown }).code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      // Not 413: the table has a name for a parameter that is larger than supported.
+      return new XksError(
+        'UnsupportedOperationException',
+        'The request body is larger than this proxy supports.',
+        { headers: { connection: 'close' }, reason: 'BODY_TOO_LARGE' },
+      )
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new XksError(
+        'ValidationException',
+        'The request body does not have its stated length.',
+        {
+          headers: { connection: 'close' },
+        },
+      )
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+    case 'FST_ERR_CTP_EMPTY_TYPE':
+      return new XksError('ValidationException', 'The content type must be application/json.')
+    case 'FST_ERR_BAD_URL':
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new XksError('InvalidUriPathException')
+    default:
+      return new XksError('InternalException', undefined, { reason: 'FRAMEWORK', cause: error })
+  }
+}
+
+/** What Node says of bytes that never became a request: status line and sentence. */
+const UNPARSABLE: ReadonlyMap<string, readonly [string, string]> = new Map([
+  [
+    'HPE_HEADER_OVERFLOW',
+    ['431 Request Header Fields Too Large', 'The request headers are too large.'],
+  ],
+  ['ERR_HTTP_REQUEST_TIMEOUT', ['408 Request Timeout', 'The request did not arrive in time.']],
+])
+const NOT_HTTP = ['400 Bad Request', 'The request is not valid HTTP.'] as const
+
+/** Answers on the bare socket and closes it. Returns Node's code, for the log. */
+export function refuseUnparsable(
+  schemas: ApiSchemas,
+  error: NodeJS.ErrnoException,
+  socket: Socket,
+): string {
+  const code = error.code ?? 'UNKNOWN'
+  if (code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return code
+  }
+  const [statusLine, errorMessage] = UNPARSABLE.get(code) ?? NOT_HTTP
+  const body = schemas.encode('ErrorResponse', { errorName: 'ValidationException', errorMessage })
+  socket.end(
+    `HTTP/1.1 ${statusLine}\r\ncontent-type: application/json\r\n` +
+      `content-length: ${String(Buffer.byteLength(body))}\r\nconnection: close\r\n\r\n${body}`,
+    () => {
+      socket.destroy()
+    },
+  )
+  return code
+}

@@ -1,0 +1,58 @@
+/** The operational log: JSON lines on a file descriptor, written off the event loop. */
+// SPDX-License-Identifier: Apache-2.0
+import pino, { type Logger } from 'pino'
+import type { Config } from '../config/config.ts'
+import { REDACTED_PATHS } from './request-log.ts'
+
+/** Lines wait at most this long, or until this many bytes are there. */
+const FLUSH_MS = 250
+const FLUSH_BYTES = 4096
+/** Behind a reader that does not read, lines are dropped and counted rather than kept for ever. */
+const MAX_BUFFER_BYTES = 16 * 1024 * 1024
+
+export interface Log {
+  readonly logger: Logger
+  /** Writes what is buffered, at once; for the end of the process. */
+  flush(): void
+}
+
+/** @param fd 1 for standard output */
+export function createLog(config: Config['logging'], fd: number): Log {
+  const destination = pino.destination({
+    fd,
+    sync: false,
+    minLength: FLUSH_BYTES,
+    maxLength: MAX_BUFFER_BYTES,
+    periodicFlush: FLUSH_MS,
+  })
+  const logger = pino(
+    {
+      level: config.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
+    },
+    destination,
+  )
+  let dropped = 0
+  destination.on('drop', () => {
+    dropped += 1
+  })
+  destination.on('drain', () => {
+    if (dropped > 0)
+      logger.warn({ lines: dropped }, 'log lines were dropped: the reader is too slow')
+    dropped = 0
+  })
+  // A reader that went away (EPIPE) must not take the server with it.
+  destination.on('error', () => undefined)
+  return {
+    logger,
+    flush() {
+      try {
+        destination.flushSync()
+      } catch {
+        // Nobody is left to tell.
+      }
+    },
+  }
+}

@@ -1,0 +1,149 @@
+/** The HTTPS listener: a Fastify instance that reads requests whole and hands them to the pipeline. */
+// SPDX-License-Identifier: Apache-2.0
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import type { Clock } from '../base/clock.ts'
+import type { ListenerConfig } from '../config/config.ts'
+import type { ApiSchemas } from '../openapi/schemas.ts'
+import type { XksError } from '../xks/errors.ts'
+import type { Pipeline, RawResponse } from '../xks/pipeline.ts'
+import { createDualServer, type DualServer } from './dual-server.ts'
+import { refuseUnparsable, toFault } from './framework-errors.ts'
+import { parsePing, type Ping } from './ping.ts'
+import type { Refusal } from './client-certificate.ts'
+import type { TlsMaterial } from './tls.ts'
+
+export interface ListenerDeps {
+  readonly config: ListenerConfig
+  readonly material: TlsMaterial
+  readonly schemas: ApiSchemas
+  readonly pipeline: Pipeline
+  readonly ping: Ping
+  readonly clock: Clock
+  /** Largest body in bytes; larger ones are refused before they are read to the end. */
+  readonly maxBodyBytes: number
+  readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
+}
+
+export interface Listener {
+  readonly app: FastifyInstance
+  readonly dual: DualServer
+  /** Answers from now on close their HTTP/1.1 connection. */
+  startDraining(): void
+}
+
+const NO_BODY = Buffer.alloc(0)
+/** Longer than any target that fits in the headers: length is the pipeline's business, not Fastify's. */
+const MAX_PARAM_LENGTH = 20_000
+
+export async function createListener(deps: ListenerDeps): Promise<Listener> {
+  let dual: DualServer | undefined
+  let draining = false
+  const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) =>
+    void serve(deps, { request, reply, fault, draining })
+
+  const app = fastify({
+    logger: false,
+    bodyLimit: deps.maxBodyBytes,
+    return503OnClosing: false,
+    exposeHeadRoutes: false,
+    trustProxy: false,
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    serverFactory: (handler) => {
+      dual = createDualServer({ ...deps, handler })
+      return dual.server
+    },
+    clientErrorHandler: (error, socket) => {
+      const reason = refuseUnparsable(deps.schemas, error, socket)
+      deps.onRefused({ reason }, socket.remoteAddress)
+    },
+    frameworkErrors: (error, request, reply) => {
+      handle(toFault(error))(request as FastifyRequest, reply as FastifyReply)
+    },
+  })
+  app.decorateRequest('startedAt', 0)
+  app.addHook('onRequest', (request, _reply, done) => {
+    request.startedAt = deps.clock.monotonic()
+    done()
+  })
+  // One parser for every media type: the signature covers raw bytes, and validation is the
+  // pipeline's, so no content type leads round it.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
+    done(null, body)
+  })
+  app.setErrorHandler((error, request, reply) => {
+    handle(toFault(error))(request, reply)
+  })
+  app.setNotFoundHandler(handle())
+  app.all('/*', handle())
+  await app.ready()
+  if (dual === undefined) throw new Error('the server factory was not called')
+  return {
+    app,
+    dual,
+    startDraining: () => {
+      draining = true
+    },
+  }
+}
+
+interface Exchange {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly fault: XksError | undefined
+  readonly draining: boolean
+}
+
+async function serve(deps: ListenerDeps, exchange: Exchange): Promise<void> {
+  const { request, reply } = exchange
+  // From here on the answer is ours, down to the tick in which it reaches the socket.
+  reply.hijack()
+  try {
+    const target = request.raw.url ?? ''
+    const ping = request.method === 'GET' ? parsePing(target) : undefined
+    const response =
+      ping === undefined
+        ? await deps.pipeline(toRawRequest(exchange, target))
+        : deps.ping.answer(ping.deep)
+    send(exchange, response)
+  } catch {
+    // Only a peer that is gone, or a bug after the pipeline's own border, ends here.
+    request.raw.destroy()
+  }
+}
+
+function toRawRequest({ request, fault }: Exchange, target: string) {
+  const { raw } = request
+  return {
+    method: request.method,
+    target,
+    rawHeaders: raw.rawHeaders,
+    contentType: raw.headers['content-type'],
+    body: Buffer.isBuffer(request.body) ? request.body : NO_BODY,
+    httpVersion: raw.httpVersion,
+    remoteAddress: raw.socket.remoteAddress ?? '',
+    startedAt: request.startedAt,
+    ...(fault === undefined ? {} : { fault }),
+  }
+}
+
+function send({ request, reply, draining }: Exchange, response: RawResponse): void {
+  const isHttp1 = request.raw.httpVersionMajor === 1
+  const headers: Record<string, string | number> = {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(response.body),
+    ...response.headers,
+  }
+  // HTTP/2 has no such header; its sessions are closed by GOAWAY.
+  if (draining && isHttp1) headers['connection'] = 'close'
+  if (!isHttp1) delete headers['connection']
+  reply.raw.writeHead(response.status, headers)
+  reply.raw.end(request.method === 'HEAD' ? undefined : response.body)
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Monotonic milliseconds at which the head of the request was there. */
+    startedAt: number
+  }
+}

@@ -1,0 +1,192 @@
+/** From the signed bytes of a body to a typed request. After this, nobody looks at JSON again. */
+// SPDX-License-Identifier: Apache-2.0
+import { isUtf8 } from 'node:buffer'
+import { parseBase64 } from '../base/base64.ts'
+import type { ApiSchemas, RequestSchemaName } from '../openapi/schemas.ts'
+import type { components } from '../openapi/types.gen.ts'
+import { MAX_METADATA_BYTES } from './aad.ts'
+import { XksError, type Operation } from './errors.ts'
+import type { RequestMetadata } from './request-record.ts'
+
+type Schemas = components['schemas']
+type WireRequest =
+  | Schemas['GetKeyMetadataRequest']
+  | Schemas['EncryptRequest']
+  | Schemas['DecryptRequest']
+  | Schemas['GetHealthStatusRequest']
+
+export interface Limits {
+  readonly maxPlaintextBytes: number
+  readonly maxAadBytes: number
+}
+
+export interface EncryptInput {
+  readonly kind: 'encrypt'
+  readonly plaintext: Buffer
+  /** Empty when the request has none: the two are the same to AES-GCM and to the framing. */
+  readonly aad: Buffer
+  readonly wantsCdiv: boolean
+}
+
+export interface DecryptInput {
+  readonly kind: 'decrypt'
+  readonly ciphertext: Buffer
+  /** Empty when the request has none. */
+  readonly metadata: Buffer
+  readonly iv: Buffer
+  readonly tag: Buffer
+  readonly aad: Buffer
+}
+
+/** What an operation works on besides the key; `none` for the two that only look. */
+export type Input = EncryptInput | DecryptInput | { readonly kind: 'none' }
+
+const SCHEMA_OF: Readonly<Record<Operation, RequestSchemaName>> = {
+  GetKeyMetadata: 'GetKeyMetadataRequest',
+  Encrypt: 'EncryptRequest',
+  Decrypt: 'DecryptRequest',
+  GetHealthStatus: 'GetHealthStatusRequest',
+}
+
+const NO_BYTES = Buffer.alloc(0)
+
+export interface DecodedBody {
+  readonly metadata: RequestMetadata
+  readonly wire: WireRequest
+}
+
+/**
+ * @throws XksError ValidationException for a wrong media type, text that is not UTF-8 JSON, or a
+ * body that does not fit its schema in openapi.yaml
+ */
+export function decodeBody(
+  schemas: ApiSchemas,
+  operation: Operation,
+  contentType: string | undefined,
+  body: Buffer,
+): DecodedBody {
+  checkContentType(contentType)
+  const value = parseJson(body)
+  const fault = schemas.check(SCHEMA_OF[operation], value)
+  if (fault !== undefined) {
+    // Pointer and sentence come from our own schema; a pointer through the caller's own field
+    // names does not occur, as no schema constrains those.
+    throw new XksError(
+      'ValidationException',
+      `Invalid request body: ${fault.pointer} ${fault.message}.`,
+    )
+  }
+  const wire = value as WireRequest
+  return { wire, metadata: toMetadata(wire.requestMetadata) }
+}
+
+/** @throws XksError, see the specification's Encrypt and Decrypt sections for each limit */
+export function decodeInput(operation: Operation, body: DecodedBody, limits: Limits): Input {
+  if (operation === 'Encrypt') return decodeEncrypt(body.wire, limits)
+  if (operation === 'Decrypt') return decodeDecrypt(body.wire, limits)
+  return { kind: 'none' }
+}
+
+function decodeEncrypt(wire: WireRequest, limits: Limits): EncryptInput {
+  const request = wire as Schemas['EncryptRequest']
+  checkAlgorithm(request.encryptionAlgorithm)
+  const cdiv = request.ciphertextDataIntegrityValueAlgorithm
+  if (cdiv !== undefined && cdiv !== 'SHA_256') {
+    throw new XksError(
+      'UnsupportedOperationException',
+      'The only ciphertextDataIntegrityValueAlgorithm is SHA_256.',
+    )
+  }
+  return {
+    kind: 'encrypt',
+    plaintext: decodeField('plaintext', request.plaintext, limits.maxPlaintextBytes),
+    aad: decodeAad(request.additionalAuthenticatedData, limits),
+    wantsCdiv: cdiv !== undefined,
+  }
+}
+
+/**
+ * Text that is not Base64 is a ValidationException; an IV, tag or metadata of a length that no
+ * Encrypt returns is an InvalidCiphertextException, like any other wrong ciphertext.
+ */
+function decodeDecrypt(wire: WireRequest, limits: Limits): DecryptInput {
+  const request = wire as Schemas['DecryptRequest']
+  checkAlgorithm(request.encryptionAlgorithm)
+  const ciphertext = decodeField('ciphertext', request.ciphertext, limits.maxPlaintextBytes)
+  const aad = decodeAad(request.additionalAuthenticatedData, limits)
+  const iv = decodeField('initializationVector', request.initializationVector)
+  const tag = decodeField('authenticationTag', request.authenticationTag)
+  const metadata =
+    request.ciphertextMetadata === undefined
+      ? NO_BYTES
+      : decodeField('ciphertextMetadata', request.ciphertextMetadata)
+  const fits =
+    (iv.length === 12 || iv.length === 16) &&
+    tag.length === 16 &&
+    metadata.length <= MAX_METADATA_BYTES
+  if (!fits) throw new XksError('InvalidCiphertextException', undefined, { reason: 'LENGTHS' })
+  return { kind: 'decrypt', ciphertext, metadata, iv, tag, aad }
+}
+
+function checkContentType(contentType: string | undefined): void {
+  const mediaType = contentType?.split(';', 1)[0]?.trim().toLowerCase()
+  if (mediaType !== 'application/json') {
+    throw new XksError('ValidationException', 'The content type must be application/json.')
+  }
+}
+
+function parseJson(body: Buffer): unknown {
+  // Buffer's own decoder would quietly replace bad bytes, and two bodies would mean the same.
+  if (!isUtf8(body)) throw new XksError('ValidationException', 'The request body is not UTF-8.')
+  try {
+    return JSON.parse(body.toString('utf8'))
+  } catch {
+    // The parser's message quotes the body, which may hold plaintext.
+    throw new XksError('ValidationException', 'The request body is not valid JSON.')
+  }
+}
+
+function checkAlgorithm(algorithm: string): void {
+  if (algorithm !== 'AES_GCM') {
+    throw new XksError('UnsupportedOperationException', 'The only encryptionAlgorithm is AES_GCM.')
+  }
+}
+
+function decodeAad(text: string | undefined, limits: Limits): Buffer {
+  if (text === undefined) return NO_BYTES
+  return decodeField('additionalAuthenticatedData', text, limits.maxAadBytes)
+}
+
+function decodeField(name: string, text: string, maxBytes = Infinity): Buffer {
+  const bytes = parseBase64(text)
+  if (bytes === undefined) {
+    throw new XksError('ValidationException', `${name} is not standard Base64 with padding.`)
+  }
+  if (bytes.length > maxBytes) {
+    throw new XksError(
+      'UnsupportedOperationException',
+      `${name} is longer than the ${String(maxBytes)} bytes that this proxy supports.`,
+    )
+  }
+  return bytes
+}
+
+const KNOWN = new Set([
+  'awsPrincipalArn',
+  'awsSourceVpc',
+  'awsSourceVpce',
+  'kmsKeyArn',
+  'kmsOperation',
+  'kmsRequestId',
+  'kmsViaService',
+])
+
+function toMetadata(wire: WireRequest['requestMetadata']): RequestMetadata {
+  let other: Record<string, unknown> | undefined
+  for (const key in wire) {
+    if (KNOWN.has(key)) continue
+    other ??= Object.create(null) as Record<string, unknown>
+    other[key] = (wire as Record<string, unknown>)[key]
+  }
+  return other === undefined ? wire : { ...wire, other }
+}

@@ -1,0 +1,119 @@
+/** The specification's table of errors: names, status codes, operations, and what we say of each. */
+// SPDX-License-Identifier: Apache-2.0
+
+export type Operation = 'GetKeyMetadata' | 'Encrypt' | 'Decrypt' | 'GetHealthStatus'
+
+export interface XksErrorRow {
+  readonly status: number
+  /** Operations that may answer with it. */
+  readonly operations: readonly Operation[]
+  /** Default errorMessage: printable ASCII, under 512 characters (XKS 1.0.3, Error codes). */
+  readonly message: string
+}
+
+const ALL = ['GetKeyMetadata', 'Encrypt', 'Decrypt', 'GetHealthStatus'] as const
+const ON_KEYS = ['GetKeyMetadata', 'Encrypt', 'Decrypt'] as const
+
+/** XKS 1.0.3, Error codes. Two rows go beyond it and say why. */
+export const XKS_ERRORS = {
+  ValidationException: {
+    status: 400,
+    // The table leaves out GetHealthStatus, yet its own required fields must be answered somehow,
+    // and AWS's test client expects this name.
+    operations: ALL,
+    message: 'One or more input parameters are invalid.',
+  },
+  InvalidStateException: {
+    status: 400,
+    operations: ALL,
+    message: 'The external key or key store is disabled, deactivated or blocked.',
+  },
+  InvalidCiphertextException: {
+    status: 400,
+    operations: ['Decrypt'],
+    message:
+      'The ciphertext, ciphertext metadata, initialization vector, additional authenticated data or authentication tag is corrupted, missing or otherwise invalid.',
+  },
+  InvalidKeyUsageException: {
+    status: 400,
+    operations: ['Encrypt', 'Decrypt'],
+    message: 'The external key does not support the requested operation.',
+  },
+  AuthenticationFailedException: {
+    status: 401,
+    operations: ALL,
+    message: 'The request does not carry a valid AWS SigV4 signature.',
+  },
+  AccessDeniedException: {
+    status: 403,
+    operations: ON_KEYS,
+    message: 'The operation is not authorized for this request metadata.',
+  },
+  KeyNotFoundException: {
+    status: 404,
+    operations: ON_KEYS,
+    message: 'The external key is not found.',
+  },
+  InvalidUriPathException: {
+    status: 404,
+    operations: ALL,
+    message: 'The URI path is not that of an operation of a key store here.',
+  },
+  ThrottlingException: {
+    status: 429,
+    operations: ALL,
+    message: 'The request rate is too high.',
+  },
+  UnsupportedOperationException: {
+    status: 501,
+    operations: ALL,
+    message: 'The operation is not implemented, or a parameter is larger than this proxy supports.',
+  },
+  DependencyTimeoutException: {
+    status: 503,
+    operations: ALL,
+    message: 'The external key manager did not answer in time.',
+  },
+  InternalException: {
+    status: 500,
+    operations: ALL,
+    message: 'The external key store proxy or its key manager failed.',
+  },
+} as const satisfies Record<string, XksErrorRow>
+
+export type XksErrorName = keyof typeof XKS_ERRORS
+
+export interface XksErrorDetails {
+  /** Instead of the table's: only for answers of HTTP itself, such as 405. */
+  readonly status?: number
+  readonly headers?: Readonly<Record<string, string>>
+  /** Goes into our log as `reason`, never to the caller. */
+  readonly reason?: string
+  readonly cause?: unknown
+}
+
+/** The one class that KMS sees. Its message is a constant of this program, never text from outside. */
+export class XksError extends Error {
+  override readonly name = 'XksError'
+  readonly errorName: XksErrorName
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>> | undefined
+  readonly reason: string | undefined
+
+  constructor(errorName: XksErrorName, message?: string, details: XksErrorDetails = {}) {
+    super(
+      message ?? XKS_ERRORS[errorName].message,
+      'cause' in details ? { cause: details.cause } : undefined,
+    )
+    this.errorName = errorName
+    this.status = details.status ?? XKS_ERRORS[errorName].status
+    this.headers = details.headers
+    this.reason = details.reason
+  }
+}
+
+/** Whether the specification lets `operation` answer with `errorName`. */
+export function isAllowed(errorName: XksErrorName, operation: Operation | undefined): boolean {
+  const operations: readonly Operation[] = XKS_ERRORS[errorName].operations
+  return operation === undefined || operations.includes(operation)
+}

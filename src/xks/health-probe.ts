@@ -1,0 +1,81 @@
+/** Deep health in the background, so that GetHealthStatus answers at once and still tells the truth. */
+// SPDX-License-Identifier: Apache-2.0
+import type { KeyBackend, ManagerHealth } from '../backend/key-backend.ts'
+import type { Clock } from '../base/clock.ts'
+import { Deadline } from '../base/deadline.ts'
+
+/** XKS 1.0.3, GetHealthStatus: a cached result must not be older than one minute. */
+export const MAX_AGE_MS = 60_000
+
+export interface HealthProbe {
+  /** First check, then one each interval until `stop`. */
+  start(): Promise<void>
+  stop(): void
+  /** The last check; every manager UNAVAILABLE when that is over a minute old. */
+  current(): readonly ManagerHealth[]
+}
+
+export interface HealthProbeOptions {
+  readonly backend: KeyBackend
+  readonly clock: Clock
+  /** Between the end of one check and the start of the next. */
+  readonly intervalMs: number
+  /** A check that takes longer counts as failed. */
+  readonly timeoutMs: number
+  /** Called when the state of a manager changes. */
+  readonly onChange?: (before: readonly ManagerHealth[], after: readonly ManagerHealth[]) => void
+}
+
+/** Named when a backend has never managed to say which managers it has. */
+const UNKNOWN: readonly ManagerHealth[] = [
+  { id: 'unknown', model: 'unknown', status: 'UNAVAILABLE' },
+]
+
+function toUnavailable(managers: readonly ManagerHealth[]): readonly ManagerHealth[] {
+  return managers.map((manager) => ({ ...manager, status: 'UNAVAILABLE' as const }))
+}
+
+function statusesDiffer(a: readonly ManagerHealth[], b: readonly ManagerHealth[]): boolean {
+  return a.length !== b.length || a.some((manager, i) => manager.status !== b[i]?.status)
+}
+
+export function createHealthProbe(options: HealthProbeOptions): HealthProbe {
+  const { backend, clock } = options
+  let managers = UNKNOWN
+  let checkedAt = -Infinity
+  let timer: NodeJS.Timeout | undefined
+  let stopped = false
+
+  async function check(): Promise<void> {
+    const deadline = new Deadline(clock, options.timeoutMs)
+    const startedAt = clock.monotonic()
+    let found: readonly ManagerHealth[]
+    try {
+      found = await deadline.race(backend.health(deadline))
+    } catch {
+      found = toUnavailable(managers)
+    }
+    if (statusesDiffer(managers, found)) options.onChange?.(managers, found)
+    managers = found
+    // Age counts from the start of the check: what it saw may have changed while it ran.
+    checkedAt = startedAt
+  }
+
+  async function loop(): Promise<void> {
+    await check()
+    if (stopped) return
+    timer = setTimeout(() => void loop(), options.intervalMs)
+    timer.unref()
+  }
+
+  return {
+    start: loop,
+    stop() {
+      stopped = true
+      clearTimeout(timer)
+    },
+    current() {
+      return clock.monotonic() - checkedAt > MAX_AGE_MS ? toUnavailable(managers) : managers
+    },
+  }
+}

@@ -1,0 +1,196 @@
+/** THE REQUEST: every stage in its order, and which checks each operation gets. Read this first. */
+// SPDX-License-Identifier: Apache-2.0
+import type { KeyDescription } from '../backend/key-backend.ts'
+import { BackendError } from '../backend/errors.ts'
+import type { Clock } from '../base/clock.ts'
+import { Deadline } from '../base/deadline.ts'
+import type { ExternalKeyId } from '../base/ids.ts'
+import type { ApiSchemas } from '../openapi/schemas.ts'
+import type { Verifier } from '../sigv4/verify.ts'
+import { authenticate } from './authenticate.ts'
+import { decodeBody, decodeInput, type Input, type Limits } from './decode.ts'
+import { toXksError } from './error-map.ts'
+import { XksError, type Operation } from './errors.ts'
+import type { KeyStore, KeyStoreLookup } from './key-store.ts'
+import { decrypt } from './operations/decrypt.ts'
+import { encrypt } from './operations/encrypt.ts'
+import { toHealthStatus, type ProxyIdentity } from './operations/get-health-status.ts'
+import { toKeyMetadata } from './operations/get-key-metadata.ts'
+import { parseTarget } from './path.ts'
+import {
+  createStageTimer,
+  startRecord,
+  type RequestRecord,
+  type StageTimer,
+} from './request-record.ts'
+
+/** A request as it came off the wire, whole. */
+export interface RawRequest {
+  readonly method: string
+  readonly target: string
+  /** Name, value, name, value: duplicates and order as received. */
+  readonly rawHeaders: readonly string[]
+  readonly contentType: string | undefined
+  readonly body: Buffer
+  readonly httpVersion: string
+  readonly remoteAddress: string
+  /** Monotonic milliseconds of the first byte. */
+  readonly startedAt: number
+  /** A fault that the listener found before there was a whole request. */
+  readonly fault?: XksError
+}
+
+export interface RawResponse {
+  readonly status: number
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  /** Compact JSON. */
+  readonly body: string
+}
+
+export interface PipelineDeps {
+  readonly clock: Clock
+  readonly schemas: ApiSchemas
+  readonly verifier: Verifier
+  readonly keyStores: KeyStoreLookup
+  readonly limits: Limits & { readonly requestDeadlineMs: number }
+  readonly identity: ProxyIdentity
+  /** Renders the record: log line, and later metrics and audit. Must not throw. */
+  readonly onFinish: (record: RequestRecord) => void
+}
+
+export type Pipeline = (raw: RawRequest) => Promise<RawResponse>
+
+interface Checks {
+  /** Counts against the key store's quota. KMS's health polling must not be starved by its own load. */
+  readonly quota: boolean
+  /** The key must exist. */
+  readonly key: boolean
+  /** The key must be enabled, and may be used in this direction. */
+  readonly usable: 'canEncrypt' | 'canDecrypt' | undefined
+}
+
+/** Authentication, syntax and errors are everybody's; the rest is this grid. */
+export const CHECKS: Readonly<Record<Operation, Checks>> = {
+  GetKeyMetadata: { quota: true, key: true, usable: undefined },
+  Encrypt: { quota: true, key: true, usable: 'canEncrypt' },
+  Decrypt: { quota: true, key: true, usable: 'canDecrypt' },
+  GetHealthStatus: { quota: false, key: false, usable: undefined },
+}
+
+/** The life of one XKS request. Order matters: an unauthenticated caller learns nothing about keys. */
+export function createPipeline(deps: PipelineDeps): Pipeline {
+  return async (raw) => {
+    const record = startRecord(raw, deps.clock)
+    const timer = createStageTimer(record, deps.clock, raw.startedAt)
+    timer.mark('read')
+    let response: RawResponse
+    try {
+      const body = await serve(deps, raw, record, timer)
+      timer.mark('encode')
+      record.status = 200
+      response = { status: 200, body }
+    } catch (thrown) {
+      response = renderError(deps.schemas, toXksError(thrown, record.operation), record)
+    }
+    timer.finish()
+    deps.onFinish(record)
+    return response
+  }
+}
+
+async function serve(
+  deps: PipelineDeps,
+  raw: RawRequest,
+  record: RequestRecord,
+  timer: StageTimer,
+): Promise<string> {
+  const { keyStore, operation, keyId } = resolveRoute(deps.keyStores, raw, record)
+  if (raw.fault !== undefined) throw raw.fault
+  authenticate(deps.verifier, keyStore, raw, record)
+  timer.mark('auth')
+  const body = decodeBody(deps.schemas, operation, raw.contentType, raw.body)
+  record.metadata = body.metadata
+  const input = decodeInput(operation, body, deps.limits)
+  timer.mark('decode')
+  const checks = CHECKS[operation]
+  if (checks.quota && !keyStore.quota.take()) {
+    throw new XksError('ThrottlingException', 'The request quota of this key store is exceeded.')
+  }
+  if (keyId === undefined) {
+    const health = toHealthStatus(deps.identity, keyStore.backend.vendor, keyStore.health.current())
+    return deps.schemas.encode('GetHealthStatusResponse', health)
+  }
+  const deadline = new Deadline(deps.clock, deps.limits.requestDeadlineMs)
+  const call = { keyStore, operation, keyId, input, deadline, record, timer }
+  return deadline.race(serveKey(deps.schemas, call))
+}
+
+interface KeyCall {
+  readonly keyStore: KeyStore
+  readonly operation: Operation
+  readonly keyId: ExternalKeyId
+  readonly input: Input
+  readonly deadline: Deadline
+  readonly record: RequestRecord
+  readonly timer: StageTimer
+}
+
+async function serveKey(schemas: ApiSchemas, call: KeyCall): Promise<string> {
+  const { keyStore, operation, keyId, input, deadline, record, timer } = call
+  const backend = keyStore.backend
+  const key = await backend.describe(keyId, deadline)
+  checkUsable(key, CHECKS[operation].usable)
+  timer.mark('key')
+  if (input.kind === 'encrypt') {
+    record.keyVersion = key.currentVersion
+    const verify = input.wantsCdiv || keyStore.verifyEveryEncrypt
+    // KMS takes a CDIV as the promise that decryption will work, so a key that cannot decrypt must
+    // not give one (Appendix C, step 3).
+    if (verify) checkUsable(key, 'canDecrypt')
+    const result = await encrypt({ backend, key, input, verify, deadline, timer })
+    return schemas.encode('EncryptResponse', result)
+  }
+  if (input.kind === 'decrypt') {
+    const result = await decrypt({ backend, keyId, input, deadline, timer, record })
+    return schemas.encode('DecryptResponse', result)
+  }
+  return schemas.encode('GetKeyMetadataResponse', toKeyMetadata(key))
+}
+
+function resolveRoute(keyStores: KeyStoreLookup, raw: RawRequest, record: RequestRecord) {
+  const target = parseTarget(raw.target)
+  const keyStore = target === undefined ? undefined : keyStores(target.uriPath)
+  if (target === undefined || keyStore === undefined) throw new XksError('InvalidUriPathException')
+  record.keyStore = keyStore.name
+  record.operation = target.operation
+  if (target.keyId !== undefined) record.keyId = target.keyId
+  if (raw.method !== 'POST') {
+    // XKS 1.0.3, API operations: 405. The table has no name of its own for it.
+    throw new XksError('ValidationException', 'The only method is POST.', {
+      status: 405,
+      headers: { allow: 'POST' },
+    })
+  }
+  return { keyStore, ...target }
+}
+
+function checkUsable(key: KeyDescription, direction: Checks['usable']): void {
+  if (direction === undefined) return
+  if (!key.enabled) throw new BackendError('KEY_DISABLED', 'the key is disabled')
+  if (!key[direction]) throw new BackendError('KEY_USAGE', `the key lacks ${direction}`)
+}
+
+function renderError(schemas: ApiSchemas, error: XksError, record: RequestRecord): RawResponse {
+  record.status = error.status
+  record.errorName = error.errorName
+  if (error.reason !== undefined) record.reason = error.reason
+  if (error.errorName === 'InternalException') record.fault = error.cause ?? error
+  return {
+    status: error.status,
+    headers: error.headers,
+    body: schemas.encode('ErrorResponse', {
+      errorName: error.errorName,
+      errorMessage: error.message,
+    }),
+  }
+}

@@ -1,0 +1,104 @@
+/** The one record of a request. The log line, and later the metrics and the audit, are made from it. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../base/clock.ts'
+import type { Operation, XksErrorName } from './errors.ts'
+
+/** In the order in which a request meets them. */
+export const STAGES = ['read', 'auth', 'decode', 'key', 'backend', 'verify', 'encode'] as const
+export type Stage = (typeof STAGES)[number]
+
+/**
+ * Filled field by field from typed values as the request goes along: an allow-list, so plaintext,
+ * ciphertext and secrets have no place in it.
+ */
+export interface RequestRecord {
+  /** Wall time of the first byte, milliseconds since the Unix epoch. */
+  readonly at: number
+  readonly remoteAddress: string
+  readonly httpVersion: string
+  readonly method: string
+  readonly target: string
+  readonly bodyBytes: number
+  keyStore?: string
+  operation?: Operation
+  keyId?: string
+  accessKeyId?: string
+  region?: string
+  metadata?: RequestMetadata
+  keyVersion?: number
+  status?: number
+  errorName?: XksErrorName
+  /** Our own code for what went wrong; more precise than what KMS is told. */
+  reason?: string
+  /** After a failed signature, to find the request again: hex SHA-256 of the body. */
+  bodySha256?: string
+  /** After a failed signature: what the body claims, trusted by nobody. */
+  unverifiedKmsRequestId?: string
+  /** What was thrown, when that is a fault of ours. */
+  fault?: unknown
+  /** Milliseconds by stage; only the stages that the request reached. */
+  readonly stages: Partial<Record<Stage, number>>
+  totalMs?: number
+}
+
+/** XKS 1.0.3, requestMetadata, as logged: known fields, and unknown ones apart. */
+export interface RequestMetadata {
+  readonly awsPrincipalArn?: string
+  readonly awsSourceVpc?: string
+  readonly awsSourceVpce?: string
+  readonly kmsKeyArn?: string
+  readonly kmsOperation: string
+  readonly kmsRequestId: string
+  readonly kmsViaService?: string
+  /** Fields that KMS may add one day (Appendix B). */
+  readonly other?: Readonly<Record<string, unknown>>
+}
+
+/** What the listener knows of a request when it hands it over. */
+export interface RequestHead {
+  readonly method: string
+  readonly target: string
+  readonly body: Buffer
+  readonly httpVersion: string
+  readonly remoteAddress: string
+  /** Monotonic milliseconds of the first byte. */
+  readonly startedAt: number
+}
+
+export function startRecord(head: RequestHead, clock: Clock): RequestRecord {
+  return {
+    at: clock.now() - (clock.monotonic() - head.startedAt),
+    remoteAddress: head.remoteAddress,
+    httpVersion: head.httpVersion,
+    method: head.method,
+    target: head.target,
+    bodyBytes: head.body.length,
+    stages: {},
+  }
+}
+
+/** Attributes the time since the last mark to a stage. */
+export interface StageTimer {
+  mark(stage: Stage): void
+  /** Ends the account. */
+  finish(): void
+}
+
+/** @param startedAt monotonic milliseconds of the request's first byte */
+export function createStageTimer(
+  record: RequestRecord,
+  clock: Clock,
+  startedAt: number,
+): StageTimer {
+  let last = startedAt
+  return {
+    mark(stage) {
+      const now = clock.monotonic()
+      record.stages[stage] = (record.stages[stage] ?? 0) + now - last
+      last = now
+    },
+    finish() {
+      record.totalMs = clock.monotonic() - startedAt
+    },
+  }
+}
