@@ -1,0 +1,37 @@
+/** The floor: node:https that reads the body and answers fixed bytes of an Encrypt answer's length. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs'
+import https from 'node:https'
+import type { AddressInfo } from 'node:net'
+
+const BODY = JSON.stringify({
+  ciphertext: 'A'.repeat(44),
+  ciphertextMetadata: 'AQAAAAE=',
+  initializationVector: 'A'.repeat(16),
+  authenticationTag: 'A'.repeat(24),
+  ciphertextDataIntegrityValue: 'A'.repeat(44),
+})
+
+const [certificateFile = '', privateKeyFile = ''] = process.argv.slice(2)
+
+const server = https.createServer(
+  {
+    cert: readFileSync(certificateFile),
+    key: readFileSync(privateKeyFile),
+    keepAliveTimeout: 400_000,
+  },
+  (request, response) => {
+    request.on('end', () => {
+      response.writeHead(200, {
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(BODY),
+      })
+      response.end(BODY)
+    })
+    request.resume()
+  },
+)
+server.listen(0, '127.0.0.1', () => {
+  process.send?.({ port: (server.address() as AddressInfo).port })
+})
+process.once('disconnect', () => process.exit(0))

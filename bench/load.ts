@@ -1,0 +1,105 @@
+/** The client: as many whole request-answer turns as fit into a time, over kept-alive TLS connections. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs'
+import { connect, type TLSSocket } from 'node:tls'
+
+export interface LoadPlan {
+  readonly port: number
+  readonly caFile: string
+  readonly connections: number
+  readonly seconds: number
+  /** Complete HTTP/1.1 requests, sent in turn. */
+  readonly requests: readonly string[]
+}
+
+const HEADER_END = Buffer.from('\r\n\r\n')
+
+/** Length of the first whole answer in `data`, or 0 when it is not whole yet. @throws unless 200 */
+function answerLength(data: Buffer): number {
+  const end = data.indexOf(HEADER_END)
+  if (end < 0) return 0
+  const head = data.toString('latin1', 0, end)
+  if (!head.startsWith('HTTP/1.1 200 ')) throw new Error(`unexpected answer: ${data.toString()}`)
+  const length = Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1])
+  const whole = end + HEADER_END.length + length
+  return data.length >= whole ? whole : 0
+}
+
+function open(plan: LoadPlan): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(
+      {
+        port: plan.port,
+        host: '127.0.0.1',
+        servername: 'localhost',
+        ca: readFileSync(plan.caFile),
+        ALPNProtocols: ['http/1.1'],
+      },
+      () => {
+        socket.setNoDelay(true)
+        resolve(socket)
+      },
+    )
+    socket.once('error', reject)
+  })
+}
+
+/** Answers per second. */
+async function run(plan: LoadPlan): Promise<number> {
+  const requests = plan.requests.map((text) => Buffer.from(text))
+  const sockets = await Promise.all(Array.from({ length: plan.connections }, () => open(plan)))
+  let next = 0
+  let answers = 0
+  let running = true
+  const turns = sockets.map(
+    (socket) =>
+      new Promise<void>((resolve, reject) => {
+        let pending = Buffer.alloc(0)
+        const send = () => {
+          if (!running) {
+            resolve()
+            return
+          }
+          const request = requests[next++ % requests.length]
+          if (request !== undefined) socket.write(request)
+        }
+        socket.on('data', (chunk: Buffer) => {
+          pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk])
+          try {
+            const length = answerLength(pending)
+            if (length === 0) return
+            pending = pending.subarray(length)
+          } catch (error) {
+            reject(error instanceof Error ? error : new Error('failed'))
+            return
+          }
+          answers += 1
+          send()
+        })
+        socket.on('close', () => {
+          reject(new Error('the server closed a connection'))
+        })
+        send()
+      }),
+  )
+  const startedAt = performance.now()
+  const stop = setTimeout(() => {
+    running = false
+  }, plan.seconds * 1000)
+  await Promise.all(turns)
+  clearTimeout(stop)
+  const rate = answers / ((performance.now() - startedAt) / 1000)
+  for (const socket of sockets) {
+    socket.removeAllListeners('close')
+    socket.destroy()
+  }
+  return rate
+}
+
+// A process of its own, so that it can be pinned apart from the server.
+process.once('message', (plan) => {
+  run(plan as LoadPlan).then(
+    (rate) => process.send?.({ rate }, () => process.disconnect()),
+    (error: unknown) => process.send?.({ error: String(error) }, () => process.disconnect()),
+  )
+})

@@ -1,0 +1,38 @@
+/** Signing keys: derived once per credential, day, region and service, then kept. */
+// SPDX-License-Identifier: Apache-2.0
+import { createSecretKey, type KeyObject } from 'node:crypto'
+import type { Secret } from '../base/secret.ts'
+import type { CredentialScope } from './authorization-header.ts'
+import type { Credential } from './credential.ts'
+import { hmacSha256 } from './digest.ts'
+
+/** XKS 1.0.3, Appendix A, Task 3: four chained HMACs. */
+export function deriveSigningKey(secretAccessKey: Secret, scope: CredentialScope): KeyObject {
+  const dateKey = hmacSha256(`AWS4${secretAccessKey.reveal()}`, scope.date)
+  const regionKey = hmacSha256(dateKey, scope.region)
+  const serviceKey = hmacSha256(regionKey, scope.service)
+  return createSecretKey(hmacSha256(serviceKey, 'aws4_request'))
+}
+
+/** A credential has few scopes alive at a time: two days around midnight, a handful of regions. */
+const MAX_SCOPES = 64
+
+/**
+ * Keys hang on the Credential object itself, so they go when it does: a revoked credential leaves
+ * nothing behind, and no secret is ever part of a cache key.
+ */
+export class SigningKeyCache {
+  readonly #byCredential = new WeakMap<Credential, Map<string, KeyObject>>()
+
+  get(credential: Credential, scope: CredentialScope): KeyObject {
+    let keys = this.#byCredential.get(credential)
+    if (keys === undefined) this.#byCredential.set(credential, (keys = new Map()))
+    const name = `${scope.date}/${scope.region}/${scope.service}`
+    const cached = keys.get(name)
+    if (cached !== undefined) return cached
+    const key = deriveSigningKey(credential.secretAccessKey, scope)
+    if (keys.size >= MAX_SCOPES) keys.clear()
+    keys.set(name, key)
+    return key
+  }
+}
