@@ -31,22 +31,25 @@ export class StorageError extends LatchkeyError<StorageErrorCode> {
 export type SqlValue = string | number | Uint8Array | null
 export type Row = Readonly<Record<string, SqlValue>>
 
-export interface Transaction {
+export interface Reader {
   /** Rows of a SELECT. Parameters are positional, written `?`. */
   query(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
+}
+
+export interface Transaction extends Reader {
   /** Number of rows that an INSERT, UPDATE or DELETE changed. @throws StorageError CONFLICT */
   execute(sql: string, parameters?: readonly SqlValue[]): Promise<number>
 }
 
 export interface Database {
-  /** One SELECT outside any transaction. */
-  query(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
+  /** Several SELECTs that see one state of the store, whatever others commit meanwhile. */
+  snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T>
   /**
    * Runs `work` in one serialisable transaction and commits durably; a rejection rolls back.
    * Transactions of one process run one after the other.
    */
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
-  /** Raised by every change that a running server must see: 0 in a new store. */
+  /** Raised by every change that a running server must see. */
   epoch(): Promise<number>
   close(): Promise<void>
 }

@@ -1,0 +1,196 @@
+/** Credentials at rest: their secrets wrapped, their rows authenticated. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../base/clock.ts'
+import { LatchkeyError } from '../base/errors.ts'
+import { parseAccessKeyId, type AccessKeyId, type KeyStoreName } from '../base/ids.ts'
+import { Secret } from '../base/secret.ts'
+import { StorageError, type Row, type Transaction } from '../storage/database.ts'
+import { column, CREDENTIALS, insertRow, selectRows, updateRow } from '../storage/sealed-rows.ts'
+import type { Store } from '../storage/store.ts'
+import type { Credential } from './credential.ts'
+
+export type CredentialErrorCode =
+  | 'CREDENTIAL_INVALID' // not of the specification's alphabet or length
+  | 'CREDENTIAL_EXISTS' // the access key id is taken
+  | 'CREDENTIAL_NOT_FOUND' // no such access key id
+  | 'CREDENTIAL_REVOKED' // it was revoked, which is for good
+
+export class CredentialError extends LatchkeyError<CredentialErrorCode> {
+  override readonly name = 'CredentialError'
+}
+
+export interface CredentialSummary {
+  readonly accessKeyId: AccessKeyId
+  readonly keyStore: KeyStoreName
+  readonly status: 'ACTIVE' | 'EXPIRED' | 'REVOKED'
+  /** Milliseconds since the Unix epoch, as the two below. */
+  readonly createdAt: number
+  readonly expiresAt?: number
+  readonly revokedAt?: number
+}
+
+export interface NewCredential {
+  /** Milliseconds since the Unix epoch. */
+  readonly expiresAt?: number
+  /** An existing pair to take over; absent: a random one is made. */
+  readonly pair?: { readonly accessKeyId: string; readonly secretAccessKey: Secret }
+}
+
+export interface CredentialTable {
+  /** @throws CredentialError CREDENTIAL_INVALID, CREDENTIAL_EXISTS */
+  create(keyStore: KeyStoreName, options?: NewCredential): Promise<Credential>
+  list(keyStore?: KeyStoreName): Promise<readonly CredentialSummary[]>
+  /** @throws CredentialError CREDENTIAL_NOT_FOUND, CREDENTIAL_REVOKED */
+  expire(accessKeyId: string, at: number): Promise<CredentialSummary>
+  /** For good: the secret is erased. @throws CredentialError CREDENTIAL_NOT_FOUND */
+  revoke(accessKeyId: string): Promise<CredentialSummary>
+  /** All that are not revoked, with their secrets; expiry is for the verifier to judge. */
+  loadActive(): Promise<readonly Credential[]>
+}
+
+/** 26 characters of Base32 are 130 bits: nobody meets the same id twice. */
+const ID_LENGTH = 26
+const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
+/** XKS 1.0.3, Appendix A: at least 256 bits; 32 bytes are 44 characters of Base64. */
+const SECRET_BYTES = 32
+const SECRET_FORM = /^[A-Za-z0-9/+=]{43,64}$/
+
+export function createCredentialTable(store: Store, clock: Clock): CredentialTable {
+  const { sealing } = store
+  const changeOne = (accessKeyId: string, edit: (row: Row) => Row) =>
+    store.change(async (transaction) => {
+      const row = await findRow(transaction, accessKeyId)
+      const edited = edit(row)
+      await updateRow(transaction, sealing, CREDENTIALS, edited)
+      return toSummary(edited, clock)
+    })
+
+  async function findRow(transaction: Transaction, accessKeyId: string): Promise<Row> {
+    const where = { access_key_id: accessKeyId }
+    const [row] = await selectRows(transaction, sealing, CREDENTIALS, where)
+    if (row === undefined) {
+      throw new CredentialError('CREDENTIAL_NOT_FOUND', `no credential has the id ${accessKeyId}`)
+    }
+    return row
+  }
+
+  return {
+    async create(keyStore, options = {}) {
+      const credential = makeCredential(keyStore, options)
+      const secret = Buffer.from(credential.secretAccessKey.reveal(), 'utf8')
+      const row: Row = {
+        access_key_id: credential.accessKeyId,
+        key_store: keyStore,
+        secret: sealing.wrap(secretContext(credential.accessKeyId, keyStore), secret),
+        created_at: clock.now(),
+        expires_at: credential.expiresAt ?? null,
+        revoked_at: null,
+      }
+      secret.fill(0)
+      await store.change((transaction) => insertNew(transaction, row))
+      return credential
+    },
+    async list(keyStore) {
+      const { credentials } = await store.contents()
+      return credentials
+        .map((row) => toSummary(row, clock))
+        .filter((summary) => keyStore === undefined || summary.keyStore === keyStore)
+    },
+    expire: (accessKeyId, at) =>
+      changeOne(accessKeyId, (row) => {
+        if (column(row, 'revoked_at') !== null) {
+          throw new CredentialError('CREDENTIAL_REVOKED', `${accessKeyId} is revoked`)
+        }
+        return { ...row, expires_at: at }
+      }),
+    revoke: (accessKeyId) =>
+      changeOne(accessKeyId, (row) => ({
+        ...row,
+        secret: null,
+        revoked_at: column(row, 'revoked_at') ?? clock.now(),
+      })),
+    async loadActive() {
+      const { credentials } = await store.contents()
+      return credentials.flatMap((row) => toCredential(row, store) ?? [])
+    },
+  }
+
+  async function insertNew(transaction: Transaction, row: Row): Promise<void> {
+    try {
+      await insertRow(transaction, sealing, CREDENTIALS, row)
+    } catch (error) {
+      if (!(error instanceof StorageError && error.code === 'CONFLICT')) throw error
+      throw new CredentialError('CREDENTIAL_EXISTS', 'this access key id is taken')
+    }
+  }
+}
+
+function secretContext(accessKeyId: string, keyStore: string): readonly string[] {
+  return ['credential', accessKeyId, keyStore]
+}
+
+function makeCredential(keyStore: KeyStoreName, options: NewCredential): Credential {
+  const pair = options.pair ?? {
+    accessKeyId: randomId(),
+    secretAccessKey: new Secret(randomBytes(SECRET_BYTES).toString('base64')),
+  }
+  const accessKeyId = parseAccessKeyId(pair.accessKeyId)
+  if (accessKeyId === undefined) {
+    throw new CredentialError(
+      'CREDENTIAL_INVALID',
+      'an access key id has 20 to 30 characters of A-Z and 2-7',
+    )
+  }
+  if (!SECRET_FORM.test(pair.secretAccessKey.reveal())) {
+    throw new CredentialError(
+      'CREDENTIAL_INVALID',
+      'a secret access key has 43 to 64 characters of A-Z, a-z, 0-9, /, + and =',
+    )
+  }
+  const { expiresAt } = options
+  return {
+    accessKeyId,
+    keyStore,
+    secretAccessKey: pair.secretAccessKey,
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+  }
+}
+
+/** Each byte gives five bits, so every character is equally likely. */
+function randomId(): string {
+  return Array.from(randomBytes(ID_LENGTH), (byte) => BASE32.charAt(byte & 31)).join('')
+}
+
+function toCredential(row: Row, store: Store): Credential | undefined {
+  const wrapped = column(row, 'secret')
+  if (typeof wrapped !== 'string' || column(row, 'revoked_at') !== null) return undefined
+  const { accessKeyId, keyStore, expiresAt } = toIdentity(row)
+  const secret = store.sealing.unwrap(secretContext(accessKeyId, keyStore), wrapped)
+  const secretAccessKey = new Secret(secret.toString('utf8'))
+  secret.fill(0)
+  return { accessKeyId, keyStore, secretAccessKey, ...(expiresAt === null ? {} : { expiresAt }) }
+}
+
+/** The brands are safe: the row's code proves that it was written by `create`, after the parsers. */
+function toIdentity(row: Row) {
+  return {
+    accessKeyId: column(row, 'access_key_id') as AccessKeyId,
+    keyStore: column(row, 'key_store') as KeyStoreName,
+    expiresAt: column(row, 'expires_at') as number | null,
+  }
+}
+
+function toSummary(row: Row, clock: Clock): CredentialSummary {
+  const { accessKeyId, keyStore, expiresAt } = toIdentity(row)
+  const revokedAt = column(row, 'revoked_at') as number | null
+  const expired = expiresAt !== null && clock.now() >= expiresAt
+  return {
+    accessKeyId,
+    keyStore,
+    status: revokedAt !== null ? 'REVOKED' : expired ? 'EXPIRED' : 'ACTIVE',
+    createdAt: Number(column(row, 'created_at')),
+    ...(expiresAt === null ? {} : { expiresAt }),
+    ...(revokedAt === null ? {} : { revokedAt }),
+  }
+}

@@ -1,0 +1,142 @@
+/** A store, opened: the database and the keys to what is sealed in it. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes, randomUUID } from 'node:crypto'
+import { open, stat, unlink } from 'node:fs/promises'
+import type { Clock } from '../base/clock.ts'
+import { StorageError, type Database, type Transaction } from './database.ts'
+import { createMasterKey, syncFolder, type MasterKeySource } from './master-key.ts'
+import {
+  loadContents,
+  readFact,
+  refreshDigest,
+  writeFact,
+  type StoreContents,
+} from './sealed-rows.ts'
+import { createSealing, type Sealing } from './sealing.ts'
+import { openSqlite } from './sqlite.ts'
+
+export interface Store {
+  readonly database: Database
+  readonly sealing: Sealing
+  /** Random, for ever the same. */
+  readonly id: string
+  /**
+   * One durable change of sealed rows. Running servers see it, unless it is `quiet`: a change that
+   * only this process needs to know of.
+   */
+  change<T>(
+    work: (transaction: Transaction) => Promise<T>,
+    options?: { readonly quiet: boolean },
+  ): Promise<T>
+  /** All that is sealed, verified. @throws StorageError STORE_TAMPERED */
+  contents(): Promise<StoreContents>
+  close(): Promise<void>
+}
+
+export interface StoreOptions {
+  /** The SQLite database file. */
+  readonly path: string
+  readonly masterKey: MasterKeySource
+  readonly clock: Clock
+  /** Of each statement, in milliseconds. */
+  readonly deadlineMs?: number
+}
+
+const DEFAULT_DEADLINE_MS = 5000
+const STORE_KEY_BYTES = 32
+
+/** Makes an empty store, mode 0600. @throws StorageError STORE_EXISTS */
+export async function createStore(options: StoreOptions): Promise<Store> {
+  const masterKey = createMasterKey(options.masterKey)
+  const storeKey = randomBytes(STORE_KEY_BYTES)
+  // Before the file: a wrong master key must not leave a store behind that nobody can open.
+  const record = await masterKey.wrap(storeKey)
+  await createEmptyFile(options.path)
+  try {
+    const database = await openSqlite({
+      path: options.path,
+      deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
+    })
+    const sealing = createSealing(storeKey)
+    const id = randomUUID()
+    await database.transaction(async (transaction) => {
+      await writeFact(transaction, 'store_id', id)
+      await writeFact(transaction, 'created_at', String(options.clock.now()))
+      await writeFact(transaction, 'master_key', record)
+      await writeFact(transaction, 'epoch', '0')
+      await refreshDigest(transaction, sealing)
+    })
+    await syncFolder(options.path)
+    return assemble(database, sealing, id)
+  } catch (error) {
+    await unlink(options.path).catch(() => undefined)
+    throw error
+  } finally {
+    storeKey.fill(0)
+  }
+}
+
+/**
+ * @throws StorageError STORE_MISSING, STORE_NEWER, STORE_CORRUPT, STORE_TAMPERED, MASTER_KEY_WRONG,
+ * MASTER_KEY_UNREADABLE; the store is unchanged then
+ */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  // Never made here: an empty store where a full one was expected would look like lost keys.
+  const found = await stat(options.path).catch(() => undefined)
+  if (found === undefined) {
+    throw new StorageError('STORE_MISSING', `${options.path}: there is no store`, {
+      hint: 'latchkey init makes one; if there was one, look for the volume that held it',
+    })
+  }
+  if (found.size === 0) throw new StorageError('STORE_CORRUPT', `${options.path} is empty`)
+  const database = await openSqlite({
+    path: options.path,
+    deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
+  })
+  try {
+    const { record, id } = await database.snapshot(async (reader) => ({
+      record: await readFact(reader, 'master_key'),
+      id: await readFact(reader, 'store_id'),
+    }))
+    const storeKey = await createMasterKey(options.masterKey).unwrap(record)
+    const sealing = createSealing(storeKey)
+    storeKey.fill(0)
+    const store = assemble(database, sealing, id)
+    await store.contents()
+    return store
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+function assemble(database: Database, sealing: Sealing, id: string): Store {
+  return {
+    database,
+    sealing,
+    id,
+    change: (work, options) =>
+      database.transaction(async (transaction) => {
+        // A change on top of tampered rows would make them look genuine.
+        const before = await loadContents(transaction, sealing)
+        const result = await work(transaction)
+        if (options?.quiet !== true) {
+          await writeFact(transaction, 'epoch', String(before.epoch + 1))
+        }
+        await refreshDigest(transaction, sealing)
+        return result
+      }),
+    contents: () => database.snapshot((reader) => loadContents(reader, sealing)),
+    close: () => database.close(),
+  }
+}
+
+async function createEmptyFile(path: string): Promise<void> {
+  try {
+    const file = await open(path, 'wx', 0o600)
+    await file.close()
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
+    throw new StorageError('STORE_EXISTS', `${path}: there is a store already`, { cause })
+  }
+}
