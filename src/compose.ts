@@ -1,15 +1,12 @@
 /** From a configuration to a running Latchkey: the only place where parts are made and joined. */
 // SPDX-License-Identifier: Apache-2.0
-import { access } from 'node:fs/promises'
 import { createCheckedBackend } from './backend/checked.ts'
-import type { KeyAdministration } from './backend/key-administration.ts'
 import {
   openSoftwareKeystore,
   type SoftwareKeystore,
 } from './backend/software/software-keystore.ts'
 import { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
-import type { KeyStoreName } from './base/ids.ts'
 import type { Config, KeyStoreConfig } from './config/config.ts'
 import { createEpochPoller } from './control/epoch-poller.ts'
 import { createCertificateReload } from './listener/certificate-reload.ts'
@@ -20,12 +17,12 @@ import { createPing } from './listener/ping.ts'
 import { createRequestLog } from './listener/request-log.ts'
 import { createListener } from './listener/server.ts'
 import { loadTlsMaterial, type TlsMaterial } from './listener/tls.ts'
-import { createApiSchemas } from './openapi/schemas.ts'
+import { createApiSchemas, type ApiSchemas } from './openapi/schemas.ts'
 import { createCredentialSnapshot, type CredentialSnapshot } from './sigv4/credential-snapshot.ts'
-import { createCredentialTable, type CredentialTable } from './sigv4/credential-table.ts'
+import { createCredentialTable } from './sigv4/credential-table.ts'
 import { createVerifier } from './sigv4/verify.ts'
 import { StorageError } from './storage/database.ts'
-import { createMasterKeyFile, createStore, openStore, type Store } from './storage/store.ts'
+import { openStore, type Store } from './storage/store.ts'
 import { createHealthProbe } from './xks/health-probe.ts'
 import type { KeyStore } from './xks/key-store.ts'
 import { API_ROOT } from './xks/path.ts'
@@ -39,12 +36,6 @@ export interface RunningServer {
   reloadCertificates(): Promise<void>
   /** Drains, then closes everything. */
   stop(): Promise<void>
-}
-
-export interface Administration {
-  keys(keyStore: KeyStoreName): KeyAdministration
-  readonly credentials: CredentialTable
-  close(): Promise<void>
 }
 
 /** A health check slower than this counts as failed. */
@@ -69,8 +60,9 @@ export async function startServer(
 async function start(config: Config, log: Log, cleanup: Cleanup): Promise<RunningServer> {
   const { logger } = log
   cleanup.add(log.flush)
+  const schemas = createApiSchemas()
   const material = await loadTlsMaterial(config.listener, clock.now())
-  const { store, keystore, credentials } = await openParts(config, log, cleanup)
+  const { store, keystore, credentials } = await openParts(config, schemas, log, cleanup)
 
   const keyStores = config.keyStores.map((one) =>
     createKeyStore(config, one, { keystore, credentials, log }),
@@ -86,12 +78,13 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
     clock,
     intervalMs: config.store.pollIntervalMs,
     onChange: () => reload(keystore, credentials),
-    warn: (message, fields) => logger.warn(fields, message),
+    warn: (message, fields) => {
+      logger.warn(fields, message)
+    },
   })
   await poller.start()
   cleanup.add(() => poller.stop())
 
-  const schemas = createApiSchemas()
   const pipeline = createPipeline({
     clock,
     schemas,
@@ -154,18 +147,24 @@ interface Parts {
   readonly credentials: CredentialSnapshot
 }
 
-async function openParts(config: Config, log: Log, cleanup: Cleanup): Promise<Parts> {
+async function openParts(
+  config: Config,
+  schemas: ApiSchemas,
+  log: Log,
+  cleanup: Cleanup,
+): Promise<Parts> {
   const store = await openStore({ ...config.store, clock })
   cleanup.add(() => store.close())
   const keystore = await openSoftwareKeystore({
     store,
     clock,
+    version: schemas.version,
     warn: (message, fields) => {
       log.logger.warn(fields, message)
     },
   })
   cleanup.add(() => keystore.close())
-  const table = createCredentialTable({ ...store, clock })
+  const table = createCredentialTable(store, clock)
   const credentials = createCredentialSnapshot(() => table.loadActive())
   await credentials.reload()
   return { store, keystore, credentials }
@@ -228,37 +227,4 @@ function describeCertificate({ certificate }: TlsMaterial) {
       validTo: new Date(certificate.validTo).toISOString(),
     },
   }
-}
-
-/** The same store as the server's, for the CLI; changes reach running servers by its epoch. */
-export async function openAdministration(config: Config): Promise<Administration> {
-  const store = await openStore({ ...config.store, clock })
-  try {
-    const keystore = await openSoftwareKeystore({ store, clock, warn: () => undefined })
-    return {
-      keys: (keyStore) => keystore.administration(keyStore),
-      credentials: createCredentialTable({ ...store, clock }),
-      async close() {
-        await keystore.close()
-        await store.close()
-      },
-    }
-  } catch (error) {
-    await store.close()
-    throw error
-  }
-}
-
-/** Makes the master key file where it is configured and absent, and a new, empty store. */
-export async function initializeStore(config: Config): Promise<void> {
-  const { masterKey, path } = config.store
-  if (masterKey.kind === 'file') {
-    const exists = await access(masterKey.path).then(
-      () => true,
-      () => false,
-    )
-    if (!exists) await createMasterKeyFile(masterKey.path)
-  }
-  const store = await createStore({ path, masterKey, clock })
-  await store.close()
 }

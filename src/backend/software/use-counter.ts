@@ -1,0 +1,72 @@
+/** How often one key version has encrypted: counted ahead on the disk, so that a crash never undercounts. */
+// SPDX-License-Identifier: Apache-2.0
+import { BackendError } from '../errors.ts'
+
+/** NIST SP 800-38D, 8.3: with random 96-bit IVs, at most 2^32 encryptions under one key. */
+export const MAX_USES = 2 ** 32
+/** Set aside at a time; what is left of it when the process ends is given up. */
+export const BLOCK_USES = 65_536
+
+/** Durably sets up to `count` uses aside; resolves to how many were granted and the total so far. */
+export type Reserve = (
+  count: number,
+) => Promise<{ readonly granted: number; readonly total: number }>
+
+export interface UseCounterOptions {
+  readonly reserve: Reserve
+  readonly blockUses: number
+  readonly maxUses: number
+  /** Called once each at 75 % and 90 % of `maxUses`. */
+  readonly onNearLimit: (total: number) => void
+}
+
+const WARN_AT = [0.75, 0.9]
+
+export class UseCounter {
+  readonly #options: UseCounterOptions
+  #left = 0
+  #refill: Promise<void> | undefined
+  #exhausted = false
+  #warned = 0
+
+  constructor(options: UseCounterOptions) {
+    this.#options = options
+  }
+
+  /** True when a use was there at once, as it is but for the first of a process. */
+  tryTake(): boolean {
+    if (this.#left <= this.#options.blockUses / 2) void this.#startRefill().catch(() => undefined)
+    if (this.#left === 0) return false
+    this.#left -= 1
+    return true
+  }
+
+  /** Waits for the disk. @throws BackendError KEY_EXHAUSTED, or whatever `reserve` rejects with */
+  async take(): Promise<void> {
+    while (!this.tryTake()) {
+      if (this.#exhausted) {
+        throw new BackendError('KEY_EXHAUSTED', 'this key version has done all its encryptions', {
+          hint: 'rotate the key',
+        })
+      }
+      await this.#startRefill()
+    }
+  }
+
+  #startRefill(): Promise<void> {
+    if (this.#exhausted) return Promise.resolve()
+    this.#refill ??= this.#fill().finally(() => {
+      this.#refill = undefined
+    })
+    return this.#refill
+  }
+
+  async #fill(): Promise<void> {
+    const { granted, total } = await this.#options.reserve(this.#options.blockUses)
+    this.#left += granted
+    this.#exhausted = granted === 0
+    const passed = WARN_AT.filter((share) => total >= share * this.#options.maxUses).length
+    if (passed > this.#warned) this.#options.onNearLimit(total)
+    this.#warned = passed
+  }
+}

@@ -1,0 +1,66 @@
+/** The parts that the CLI works with: the same store as the server's, and no listener. */
+// SPDX-License-Identifier: Apache-2.0
+import { access } from 'node:fs/promises'
+import type { KeyAdministration } from './backend/key-administration.ts'
+import { openSoftwareKeystore } from './backend/software/software-keystore.ts'
+import { systemClock as clock } from './base/clock.ts'
+import type { KeyStoreName } from './base/ids.ts'
+import type { Config } from './config/config.ts'
+import { createApiSchemas } from './openapi/schemas.ts'
+import { createCredentialTable, type CredentialTable } from './sigv4/credential-table.ts'
+import { createMasterKeyFile } from './storage/master-key.ts'
+import { createStore, openStore, type Store } from './storage/store.ts'
+
+export interface Administration {
+  keys(keyStore: KeyStoreName): KeyAdministration
+  readonly credentials: CredentialTable
+  close(): Promise<void>
+}
+
+/** Changes that are made here reach running servers by the store's epoch. @throws StorageError */
+export async function openAdministration(config: Config): Promise<Administration> {
+  const store = await openStore({ ...config.store, clock })
+  try {
+    const keystore = await openKeystore(store)
+    return {
+      keys: (keyStore) => keystore.administration(keyStore),
+      credentials: createCredentialTable(store, clock),
+      async close() {
+        await keystore.close()
+        await store.close()
+      },
+    }
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+/**
+ * Makes the master key file where one is configured and absent, and a new store with nothing but
+ * its test key. @throws StorageError STORE_EXISTS
+ */
+export async function initializeStore(config: Config): Promise<void> {
+  const { masterKey, path } = config.store
+  if (masterKey.kind === 'file' && !(await exists(masterKey.path))) {
+    await createMasterKeyFile(masterKey.path)
+  }
+  const store = await createStore({ path, masterKey, clock })
+  try {
+    await (await openKeystore(store)).close()
+  } finally {
+    await store.close()
+  }
+}
+
+function openKeystore(store: Store) {
+  const { version } = createApiSchemas()
+  return openSoftwareKeystore({ store, clock, version, warn: () => undefined })
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}
