@@ -1,0 +1,55 @@
+/** The JSON Schema of latchkey.yaml, composed from its sections. */
+// SPDX-License-Identifier: Apache-2.0
+import { keyStores } from './sections/key-stores.ts'
+import { listener } from './sections/listener.ts'
+import { object, type Schema } from './sections/section.ts'
+import { health, limits, logging, sigv4 } from './sections/service.ts'
+import { store } from './sections/store.ts'
+
+export const CONFIG_SCHEMA: Schema = object(
+  'Configuration of Latchkey.',
+  { listener, keyStores, store, limits, sigv4, health, logging },
+  { required: ['listener', 'keyStores', 'store'] },
+)
+
+/** The file as it is written, after the schema and its defaults. */
+export interface RawConfig {
+  readonly listener: {
+    readonly host: string
+    readonly port: number
+    readonly tls: { readonly certificate: string; readonly privateKey: string }
+    readonly clientCertificate?: { readonly ca: string; readonly subjects: readonly string[] }
+    readonly http2: boolean
+    readonly ping?: { readonly host: string; readonly port: number }
+    readonly timeouts: {
+      readonly headers: string
+      readonly request: string
+      readonly keepAlive: string
+      readonly tlsHandshake: string
+    }
+    readonly maxConnections: number
+    readonly drain: { readonly delay: string; readonly timeout: string }
+  }
+  readonly keyStores: readonly {
+    readonly name: string
+    readonly prefix: string
+    readonly regions?: readonly string[]
+    readonly quota?: { readonly requestsPerSecond: number; readonly burst?: number }
+  }[]
+  readonly store: {
+    readonly path: string
+    readonly masterKey: {
+      readonly file?: string
+      readonly passphrase?: { readonly file?: string; readonly env?: string }
+    }
+    readonly pollInterval: string
+  }
+  readonly limits: {
+    readonly maxPlaintextBytes: number
+    readonly maxAadBytes: number
+    readonly requestDeadline: string
+  }
+  readonly sigv4: { readonly clockSkew: string }
+  readonly health: { readonly interval: string; readonly fleetSize: number }
+  readonly logging: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
+}

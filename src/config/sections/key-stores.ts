@@ -1,0 +1,49 @@
+/** `keyStores`: the external key stores that KMS knows. */
+// SPDX-License-Identifier: Apache-2.0
+import { integer, object, type Schema } from './section.ts'
+
+export const keyStores: Schema = {
+  type: 'array',
+  minItems: 1,
+  description: 'External key stores. Each has keys, credentials and a quota of its own.',
+  items: object(
+    'One external key store.',
+    {
+      name: {
+        type: 'string',
+        pattern: '^[a-z0-9][a-z0-9-]{0,63}$',
+        description: 'Our own name for it: up to 64 lower-case letters, digits and dashes.',
+      },
+      prefix: {
+        type: 'string',
+        pattern: '^(/[A-Za-z0-9_-]+)*$',
+        default: '',
+        description:
+          'Path before /kms/xks/v1, with its leading slash. With it, XksProxyUriPath has at most 128 characters.',
+        examples: ['/demo'],
+      },
+      regions: {
+        type: 'array',
+        minItems: 1,
+        items: { type: 'string', pattern: '^[a-z0-9-]{1,64}$' },
+        description: 'AWS regions whose KMS may call. Leave it out for any.',
+        examples: [['eu-west-1']],
+      },
+      quota: object(
+        'Requests beyond it are answered with ThrottlingException; health checks are not counted. Leave it out for none.',
+        {
+          requestsPerSecond: integer('In the long run. The default of KMS is 1,800.', {
+            minimum: 1,
+            maximum: 1_000_000,
+          }),
+          burst: integer('At once. The same as requestsPerSecond when it is left out.', {
+            minimum: 1,
+            maximum: 1_000_000,
+          }),
+        },
+        { required: ['requestsPerSecond'] },
+      ),
+    },
+    { required: ['name'] },
+  ),
+}

@@ -1,0 +1,80 @@
+/** `listener`: where KMS connects. */
+// SPDX-License-Identifier: Apache-2.0
+import { duration, integer, object, path } from './section.ts'
+
+export const listener = object(
+  'The HTTPS port that KMS connects to.',
+  {
+    host: { type: 'string', minLength: 1, default: '0.0.0.0', description: 'Address to bind.' },
+    port: integer('Port to bind; 0 takes any free one. KMS itself always calls port 443.', {
+      minimum: 0,
+      maximum: 65_535,
+      default: 8443,
+    }),
+    tls: object(
+      'The server certificate. A renewed one is taken up within seconds, without a restart.',
+      {
+        certificate: path('PEM file: the certificate first, then its intermediates.'),
+        privateKey: path('PEM file of its private key.'),
+      },
+      { required: ['certificate', 'privateKey'] },
+    ),
+    clientCertificate: object(
+      'mTLS: only clients that show such a certificate get as far as HTTP. Leave it out to switch it off.',
+      {
+        ca: path('PEM bundle of the authorities that it must chain to: Amazon Trust Services.'),
+        subjects: {
+          type: 'array',
+          minItems: 1,
+          items: { type: 'string', minLength: 1 },
+          description: 'Subject common names, one of which it must carry, compared whole.',
+          examples: [['cks.kms.eu-west-1.amazonaws.com']],
+        },
+      },
+      { required: ['ca', 'subjects'] },
+    ),
+    http2: {
+      type: 'boolean',
+      default: true,
+      description: 'Offer HTTP/2 by ALPN beside HTTP/1.1.',
+    },
+    ping: object(
+      'A plain HTTP port that answers GET /ping for load balancers. Leave it out for none.',
+      {
+        host: { type: 'string', minLength: 1, default: '0.0.0.0', description: 'Address to bind.' },
+        port: integer('Port to bind.', { minimum: 0, maximum: 65_535 }),
+      },
+      { required: ['port'] },
+    ),
+    timeouts: object(
+      'What a connection may take.',
+      {
+        headers: duration('From the start of a request to the end of its headers.', '5s'),
+        request: duration('From the start of a request to the end of its body.', '10s'),
+        keepAlive: duration(
+          "Idle time of a connection. Longer than the load balancer's own, which is 350 s for a Network Load Balancer: whoever closes first breaks the other's next request.",
+          '400s',
+        ),
+        tlsHandshake: duration('From the TCP connection to the end of the TLS handshake.', '10s'),
+      },
+      { default: {} },
+    ),
+    maxConnections: integer('More connections than this are closed at once.', {
+      minimum: 1,
+      maximum: 1_000_000,
+      default: 10_000,
+    }),
+    drain: object(
+      'What happens after SIGTERM.',
+      {
+        delay: duration(
+          '/ping answers 503 for this long while requests are still served, so that load balancers turn away. Behind one, take twice its check interval.',
+          '0s',
+        ),
+        timeout: duration('Then requests in flight have this long to end.', '10s'),
+      },
+      { default: {} },
+    ),
+  },
+  { required: ['tls'] },
+)

@@ -1,0 +1,58 @@
+/** `limits`, `sigv4`, `health` and `logging`: small sections with good defaults. */
+// SPDX-License-Identifier: Apache-2.0
+import { duration, integer, object } from './section.ts'
+
+export const limits = object(
+  'Ceilings. What is larger is answered with UnsupportedOperationException.',
+  {
+    maxPlaintextBytes: integer('Plaintext and ciphertext. XKS asks for 4,300 at least.', {
+      minimum: 4300,
+      maximum: 1_048_576,
+      default: 4300,
+    }),
+    maxAadBytes: integer('Additional authenticated data. XKS asks for 8,192 at least.', {
+      minimum: 8192,
+      maximum: 65_535,
+      default: 8192,
+    }),
+    requestDeadline: duration(
+      'Then a request is answered with DependencyTimeoutException. KMS gives up after 250 ms.',
+      '200ms',
+    ),
+  },
+  { default: {} },
+)
+
+export const sigv4 = object(
+  'Signature verification.',
+  {
+    clockSkew: duration('How far the date of a request may be from our clock, either way.', '5m'),
+  },
+  { default: {} },
+)
+
+export const health = object(
+  'GetHealthStatus.',
+  {
+    interval: duration('Between two deep checks of the key managers; at most 60 s.', '10s'),
+    fleetSize: integer('Number of proxies behind the endpoint, reported as xksProxyFleetSize.', {
+      minimum: 1,
+      maximum: 100_000,
+      default: 1,
+    }),
+  },
+  { default: {} },
+)
+
+export const logging = object(
+  'The log, JSON lines on standard output.',
+  {
+    level: {
+      type: 'string',
+      enum: ['debug', 'info', 'warn', 'error'],
+      default: 'info',
+      description: 'Requests are logged at info.',
+    },
+  },
+  { default: {} },
+)

@@ -1,0 +1,66 @@
+/** What a schema cannot say: how settings go together. */
+// SPDX-License-Identifier: Apache-2.0
+import { toMilliseconds } from './duration.ts'
+import type { Fault } from './faults.ts'
+import type { RawConfig } from './schema.ts'
+
+/** XKS 1.0.3, API operations: the length of XksProxyUriPath, and what each prefix is put before. */
+const MAX_URI_PATH = 128
+const API_ROOT = '/kms/xks/v1'
+
+export function checkSemantics(raw: RawConfig): readonly Fault[] {
+  const faults: Fault[] = []
+  const fault = (path: string, message: string) => faults.push({ path, message })
+  checkUnique(raw, 'name', fault)
+  checkUnique(raw, 'prefix', fault)
+  raw.keyStores.forEach(({ prefix }, i) => {
+    const length = prefix.length + API_ROOT.length
+    if (length > MAX_URI_PATH) {
+      fault(
+        `keyStores[${String(i)}].prefix`,
+        `expected at most ${String(MAX_URI_PATH - API_ROOT.length)} characters, found ${String(prefix.length)}`,
+      )
+    }
+  })
+  const { headers, request } = raw.listener.timeouts
+  if (toMilliseconds(headers) >= toMilliseconds(request)) {
+    // Node would swap the two without a word.
+    fault(
+      'listener.timeouts.headers',
+      `expected less than listener.timeouts.request (${request}), found ${headers}`,
+    )
+  }
+  checkRange(raw.health.interval, [100, 60_000], 'health.interval', fault)
+  checkRange(raw.limits.requestDeadline, [1, 60_000], 'limits.requestDeadline', fault)
+  checkRange(raw.store.pollInterval, [10, 60_000], 'store.pollInterval', fault)
+  checkRange(raw.sigv4.clockSkew, [1000, 3_600_000], 'sigv4.clockSkew', fault)
+  return faults
+}
+
+type Report = (path: string, message: string) => void
+
+function checkUnique(raw: RawConfig, field: 'name' | 'prefix', fault: Report): void {
+  const seen = new Map<string, number>()
+  raw.keyStores.forEach((keyStore, i) => {
+    const first = seen.get(keyStore[field])
+    if (first === undefined) seen.set(keyStore[field], i)
+    else {
+      fault(
+        `keyStores[${String(i)}].${field}`,
+        `is that of keyStores[${String(first)}] too: ${JSON.stringify(keyStore[field])}`,
+      )
+    }
+  })
+}
+
+function checkRange(
+  text: string,
+  [low, high]: readonly [number, number],
+  path: string,
+  fault: Report,
+): void {
+  const value = toMilliseconds(text)
+  if (value < low || value > high) {
+    fault(path, `expected from ${String(low)}ms to ${String(high)}ms, found ${text}`)
+  }
+}
