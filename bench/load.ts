@@ -54,7 +54,7 @@ async function run(plan: LoadPlan): Promise<number> {
   const turns = sockets.map(
     (socket) =>
       new Promise<void>((resolve, reject) => {
-        let pending = Buffer.alloc(0)
+        let pending: Buffer = Buffer.alloc(0)
         const send = () => {
           if (!running) {
             resolve()

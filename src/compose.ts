@@ -38,6 +38,11 @@ export interface RunningServer {
   stop(): Promise<void>
 }
 
+export interface ServerOptions {
+  /** Where the log goes, appended; absent: standard output. */
+  readonly logFile?: string
+}
+
 /** A health check slower than this counts as failed. */
 const HEALTH_TIMEOUT_MS = 5000
 /** Room in a body for requestMetadata and names, beside the two Base64 fields at their ceilings. */
@@ -46,11 +51,11 @@ const BODY_ROOM_BYTES = 32 * 1024
 /** @throws ConfigError, StorageError, TlsError or a system error; nothing is left running then */
 export async function startServer(
   config: Config,
-  options: { readonly logFd?: number } = {},
+  options: ServerOptions = {},
 ): Promise<RunningServer> {
   const cleanup = new Cleanup()
   try {
-    return await start(config, createLog(config.logging, options.logFd ?? 1), cleanup)
+    return await start(config, createLog(config.logging, options.logFile ?? 1), cleanup)
   } catch (error) {
     await cleanup.run().catch(() => undefined)
     throw error

@@ -16,10 +16,11 @@ export interface Log {
   flush(): void
 }
 
-/** @param fd 1 for standard output */
-export function createLog(config: Config['logging'], fd: number): Log {
+/** @param dest a file's path, made 0600 and appended to, or 1 for standard output */
+export function createLog(config: Config['logging'], dest: string | 1): Log {
   const destination = pino.destination({
-    fd,
+    dest,
+    mode: 0o600,
     sync: false,
     minLength: FLUSH_BYTES,
     maxLength: MAX_BUFFER_BYTES,

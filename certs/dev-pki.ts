@@ -1,0 +1,109 @@
+/** A certificate authority for development and tests. Production certificates: see README.md here. */
+// SPDX-License-Identifier: Apache-2.0
+import { generateKeyPair, randomBytes } from 'node:crypto'
+import { isIP } from 'node:net'
+import { promisify } from 'node:util'
+import forge from 'node-forge'
+
+export interface Authority {
+  readonly certificatePem: string
+  readonly certificate: forge.pki.Certificate
+  readonly privateKey: forge.pki.rsa.PrivateKey
+}
+
+export interface Issued {
+  /** PEM. */
+  readonly certificate: string
+  /** PEM. */
+  readonly privateKey: string
+}
+
+export interface CertificateRequest {
+  /** Subject common name. KMS compares it with the host name, so it is never left out. */
+  readonly commonName: string
+  /** DNS names and IP addresses of the subject alternative name. */
+  readonly names?: readonly string[]
+  readonly usage: 'server' | 'client'
+  /** Absent: an hour ago, as clocks differ. */
+  readonly notBefore?: Date
+  /** Absent: in a year. */
+  readonly notAfter?: Date
+}
+
+const HOUR_MS = 3_600_000
+const YEAR_MS = 365 * 24 * HOUR_MS
+
+/** RSA, because node-forge cannot sign with elliptic curves; made by Node, off the event loop. */
+async function makeKey() {
+  const { privateKey } = await promisify(generateKeyPair)('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  })
+  const parsed = forge.pki.privateKeyFromPem(privateKey)
+  return {
+    pem: privateKey,
+    privateKey: parsed,
+    publicKey: forge.pki.setRsaPublicKey(parsed.n, parsed.e),
+  }
+}
+
+function startCertificate(
+  publicKey: forge.pki.rsa.PublicKey,
+  validity: { readonly notBefore?: Date | undefined; readonly notAfter?: Date | undefined },
+): forge.pki.Certificate {
+  const certificate = forge.pki.createCertificate()
+  certificate.publicKey = publicKey
+  // Positive, or OpenSSL reads it as negative.
+  certificate.serialNumber = `01${randomBytes(15).toString('hex')}`
+  certificate.validity.notBefore = validity.notBefore ?? new Date(Date.now() - HOUR_MS)
+  certificate.validity.notAfter = validity.notAfter ?? new Date(Date.now() + YEAR_MS)
+  return certificate
+}
+
+const subject = (commonName: string) => [{ name: 'commonName', value: commonName }]
+
+export async function createAuthority(commonName: string): Promise<Authority> {
+  const { privateKey, publicKey } = await makeKey()
+  const certificate = startCertificate(publicKey, {})
+  certificate.setSubject(subject(commonName))
+  certificate.setIssuer(subject(commonName))
+  certificate.setExtensions([
+    { name: 'basicConstraints', cA: true, critical: true },
+    { name: 'keyUsage', keyCertSign: true, cRLSign: true, critical: true },
+    { name: 'subjectKeyIdentifier' },
+  ])
+  certificate.sign(privateKey, forge.md.sha256.create())
+  return { certificate, privateKey, certificatePem: forge.pki.certificateToPem(certificate) }
+}
+
+export async function issueCertificate(
+  authority: Authority,
+  request: CertificateRequest,
+): Promise<Issued> {
+  const { pem, publicKey } = await makeKey()
+  const certificate = startCertificate(publicKey, request)
+  certificate.setSubject(subject(request.commonName))
+  certificate.setIssuer(authority.certificate.subject.attributes)
+  const isServer = request.usage === 'server'
+  certificate.setExtensions([
+    { name: 'basicConstraints', cA: false, critical: true },
+    { name: 'keyUsage', digitalSignature: true, keyEncipherment: true, critical: true },
+    { name: 'extKeyUsage', serverAuth: isServer, clientAuth: !isServer },
+    ...((request.names ?? []).length === 0
+      ? []
+      : [{ name: 'subjectAltName', altNames: (request.names ?? []).map(toAltName) }]),
+    { name: 'subjectKeyIdentifier' },
+    {
+      name: 'authorityKeyIdentifier',
+      keyIdentifier: authority.certificate.generateSubjectKeyIdentifier().getBytes(),
+    },
+  ])
+  certificate.sign(authority.privateKey, forge.md.sha256.create())
+  return { certificate: forge.pki.certificateToPem(certificate), privateKey: pem }
+}
+
+/** GeneralName of RFC 5280: 7 is an IP address, 2 a DNS name. */
+function toAltName(name: string): { type: number; value?: string; ip?: string } {
+  return isIP(name) === 0 ? { type: 2, value: name } : { type: 7, ip: name }
+}

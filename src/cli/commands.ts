@@ -1,0 +1,38 @@
+/** Every command there is, in the order of the overview. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Command } from './command.ts'
+import { configCheck, configSchema } from './commands/config.ts'
+import { credentialsCreate } from './commands/credentials-create.ts'
+import { credentialsExpire, credentialsList, credentialsRevoke } from './commands/credentials.ts'
+import { init } from './commands/init.ts'
+import { keysCreate, keysImport } from './commands/keys-create.ts'
+import {
+  keysDestroyVersion,
+  keysDisable,
+  keysEnable,
+  keysList,
+  keysRotate,
+} from './commands/keys.ts'
+import { quickstart } from './commands/quickstart.ts'
+import { serve } from './commands/serve.ts'
+import { version } from './commands/version.ts'
+
+export const COMMANDS: readonly Command[] = [
+  quickstart,
+  init,
+  serve,
+  configCheck,
+  configSchema,
+  keysCreate,
+  keysImport,
+  keysList,
+  keysRotate,
+  keysDisable,
+  keysEnable,
+  keysDestroyVersion,
+  credentialsCreate,
+  credentialsList,
+  credentialsExpire,
+  credentialsRevoke,
+  version,
+]

@@ -1,0 +1,78 @@
+/** `latchkey credentials create` */
+// SPDX-License-Identifier: Apache-2.0
+import {
+  CONFIG_FLAG,
+  KEY_STORE_FLAG,
+  UsageError,
+  findKeyStore,
+  stringFlag,
+  withAdministration,
+  type Command,
+} from '../command.ts'
+import { parseConsoleFile, toConsoleFile } from '../console-file.ts'
+import { readPrivateFile, writePrivateFile } from '../private-files.ts'
+import { parseWhen } from '../when.ts'
+
+export const credentialsCreate: Command = {
+  name: 'credentials create',
+  summary:
+    "Make a credential for KMS and print the KMS console's JSON file; its secret is shown once",
+  flags: {
+    expires: {
+      type: 'string',
+      value: 'WHEN',
+      description: 'When it expires: 90d, 12h, or a date such as 2027-01-31.',
+    },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'FILE',
+      description: 'Write the JSON to a new file, mode 0600, instead of printing it.',
+    },
+    'from-file': {
+      type: 'string',
+      value: 'FILE',
+      description:
+        'Take over the pair of an existing console file, mode 0600; - for standard input.',
+    },
+    ...KEY_STORE_FLAG,
+    ...CONFIG_FLAG,
+  },
+  examples: [
+    'latchkey credentials create --output kms-console.json',
+    'latchkey credentials create --key-store demo --expires 90d',
+    'latchkey credentials create --from-file other-proxy.json',
+  ],
+  async run(context) {
+    const expires = stringFlag(context, 'expires')
+    const source = stringFlag(context, 'from-file')
+    const target = stringFlag(context, 'output')
+    const options = {
+      ...(expires === undefined ? {} : { expiresAt: parseWhen(expires) }),
+      ...(source === undefined
+        ? {}
+        : { pair: parseConsoleFile((await readPrivateFile(source)).toString('utf8')) }),
+    }
+    await withAdministration(context, async ({ credentials }, keyStore, config) => {
+      const credential = await credentials.create(keyStore, options)
+      const file = toConsoleFile(findKeyStore(context, config), credential)
+      const text = `${JSON.stringify(file, undefined, 2)}\n`
+      if (target === undefined) {
+        context.output.result(text, file)
+        return
+      }
+      try {
+        await writePrivateFile(target, text)
+      } catch (cause) {
+        // Nobody has seen the secret, so nobody can use it: leave nothing behind.
+        await credentials.revoke(credential.accessKeyId)
+        if (cause instanceof UsageError) throw cause
+        throw new UsageError('INPUT_INVALID', `${target} cannot be written`, { cause })
+      }
+      context.output.result(
+        `created ${credential.accessKeyId}; the KMS console's file is ${target}`,
+        { accessKeyId: credential.accessKeyId, file: target },
+      )
+    })
+  },
+}

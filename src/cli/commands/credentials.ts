@@ -1,0 +1,110 @@
+/** `latchkey credentials list | expire | revoke` */
+// SPDX-License-Identifier: Apache-2.0
+import { openAdministration } from '../../compose-administration.ts'
+import type { CredentialSummary, CredentialTable } from '../../sigv4/credential-table.ts'
+import {
+  CONFIG_FLAG,
+  YES_FLAG,
+  loadContextConfig,
+  stringFlag,
+  UsageError,
+  type Command,
+  type Context,
+} from '../command.ts'
+import { toTable } from '../output.ts'
+import { parseWhen } from '../when.ts'
+
+export const credentialsList: Command = {
+  name: 'credentials list',
+  summary: 'List credentials, without their secrets',
+  flags: {
+    'key-store': {
+      type: 'string',
+      short: 's',
+      value: 'NAME',
+      description: 'Only those of this key store.',
+    },
+    ...CONFIG_FLAG,
+  },
+  examples: ['latchkey credentials list', 'latchkey credentials list --key-store demo --json'],
+  async run(context) {
+    const only = stringFlag(context, 'key-store')
+    const all = await withCredentials(context, (credentials) => credentials.list())
+    const shown = all.filter(({ keyStore }) => only === undefined || keyStore === only)
+    const rows = shown.map((one) => [
+      one.accessKeyId,
+      one.keyStore,
+      one.status,
+      toDate(one.createdAt),
+      toDate(one.expiresAt),
+      toDate(one.revokedAt),
+    ])
+    const headings = ['ACCESS KEY ID', 'KEY STORE', 'STATUS', 'CREATED', 'EXPIRES', 'REVOKED']
+    context.output.result(toTable(headings, rows), shown)
+  },
+}
+
+export const credentialsExpire: Command = {
+  name: 'credentials expire',
+  summary: 'Set the moment from which a credential is refused',
+  operands: ['ACCESS_KEY_ID'],
+  flags: {
+    at: {
+      type: 'string',
+      value: 'WHEN',
+      description: 'now (the default), 90d, 12h, or a date such as 2027-01-31.',
+    },
+    ...CONFIG_FLAG,
+  },
+  examples: ['latchkey credentials expire AKIAEXAMPLEEXAMPLEEXAMPLEX --at 24h'],
+  async run(context) {
+    const at = parseWhen(stringFlag(context, 'at') ?? 'now')
+    const [id = ''] = context.operands
+    const changed = await withCredentials(context, (credentials) => credentials.expire(id, at))
+    context.output.result(`${id} is refused from ${toDate(changed.expiresAt)}`, changed)
+  },
+}
+
+export const credentialsRevoke: Command = {
+  name: 'credentials revoke',
+  summary: 'Refuse a credential from now on, and erase its secret, for good',
+  operands: ['ACCESS_KEY_ID'],
+  flags: { ...YES_FLAG, ...CONFIG_FLAG },
+  examples: ['latchkey credentials revoke AKIAEXAMPLEEXAMPLEEXAMPLEX --yes'],
+  async run(context) {
+    const [id = ''] = context.operands
+    const revoked = await withCredentials(context, async (credentials) => {
+      if (context.flags['yes'] === true) return credentials.revoke(id)
+      await findOne(credentials, id)
+      return undefined
+    })
+    if (revoked === undefined) {
+      context.output.result(
+        `would revoke ${id}: KMS requests signed with it would fail at once. Add --yes to do it.`,
+        { wouldRevoke: id, done: false },
+      )
+    } else context.output.result(`revoked ${id}`, revoked)
+  },
+}
+
+async function findOne(credentials: CredentialTable, id: string): Promise<CredentialSummary> {
+  const found = (await credentials.list()).find(({ accessKeyId }) => accessKeyId === id)
+  if (found === undefined) throw new UsageError('INPUT_INVALID', `no credential has the id ${id}`)
+  return found
+}
+
+async function withCredentials<T>(
+  context: Context,
+  work: (credentials: CredentialTable) => Promise<T>,
+): Promise<T> {
+  const administration = await openAdministration(await loadContextConfig(context))
+  try {
+    return await work(administration.credentials)
+  } finally {
+    await administration.close()
+  }
+}
+
+function toDate(time: number | undefined): string {
+  return time === undefined ? '-' : new Date(time).toISOString()
+}

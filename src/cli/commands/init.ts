@@ -1,0 +1,57 @@
+/** `latchkey init` */
+// SPDX-License-Identifier: Apache-2.0
+import { access, mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { initializeStore } from '../../compose-administration.ts'
+import { loadConfig } from '../../config/load.ts'
+import { stringFlag, UsageError, type Command } from '../command.ts'
+import { renderFirstConfig } from '../first-config.ts'
+
+export const init: Command = {
+  name: 'init',
+  summary: 'Write a first latchkey.yaml, a master key and an empty store; never overwrites',
+  flags: {
+    dir: {
+      type: 'string',
+      value: 'DIR',
+      description: 'Folder to put them in; else the current one.',
+    },
+  },
+  examples: ['latchkey init --dir /etc/latchkey', 'latchkey init && latchkey keys create my-key'],
+  async run({ output, ...context }) {
+    const folder = stringFlag({ output, ...context }, 'dir') ?? '.'
+    const file = join(folder, 'latchkey.yaml')
+    if (!(await exists(file))) {
+      await mkdir(folder, { recursive: true, mode: 0o700 })
+      await writeFile(file, renderFirstConfig(), { flag: 'wx', mode: 0o644 })
+    }
+    const config = await loadConfig(file, context.environment)
+    if (await exists(config.store.path)) {
+      throw new UsageError('INPUT_INVALID', `${config.store.path}: there is a store already`)
+    }
+    await initializeStore(config)
+    const { masterKey, path } = config.store
+    const master = masterKey.kind === 'file' ? masterKey.path : 'your passphrase'
+    output.result(
+      [
+        `configuration  ${file}`,
+        `store          ${path}`,
+        `master key     ${master}  (back it up, apart from the store)`,
+        '',
+        'next:',
+        '  put the server certificate where the configuration says',
+        `  latchkey keys create KEY_ID --config ${file}`,
+        `  latchkey credentials create --output kms-console.json --config ${file}`,
+        `  latchkey serve --config ${file}`,
+      ].join('\n'),
+      { config: file, store: path, masterKey: masterKey.kind === 'file' ? masterKey.path : null },
+    )
+  },
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}

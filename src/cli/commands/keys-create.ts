@@ -1,0 +1,93 @@
+/** `latchkey keys create` and `keys import` */
+// SPDX-License-Identifier: Apache-2.0
+import { Secret } from '../../base/secret.ts'
+import type { KeySummary, NewKey } from '../../backend/key-administration.ts'
+import {
+  CONFIG_FLAG,
+  KEY_STORE_FLAG,
+  UsageError,
+  keyIdOperand,
+  stringFlag,
+  withAdministration,
+  type Command,
+  type Context,
+} from '../command.ts'
+import { readPrivateFile } from '../private-files.ts'
+import { describeKey } from './keys.ts'
+
+const USAGE_FLAG = {
+  usage: {
+    type: 'string',
+    value: 'USAGE',
+    description: 'encrypt,decrypt (the default), encrypt, decrypt or none. KMS wants both.',
+  },
+} as const
+
+export const keysCreate: Command = {
+  name: 'keys create',
+  summary: 'Make a new AES-256 key',
+  operands: ['KEY_ID'],
+  flags: { ...KEY_STORE_FLAG, ...USAGE_FLAG, ...CONFIG_FLAG },
+  examples: [
+    'latchkey keys create payroll-2026',
+    'latchkey keys create archive --key-store demo --usage decrypt',
+  ],
+  run: (context) => create(context, undefined),
+}
+
+export const keysImport: Command = {
+  name: 'keys import',
+  summary: 'Take over existing AES-256 key material',
+  operands: ['KEY_ID'],
+  flags: {
+    'from-file': {
+      type: 'string',
+      value: 'FILE',
+      description:
+        '32 bytes, or their hexadecimal or Base64 text; mode 0600; - for standard input.',
+    },
+    ...KEY_STORE_FLAG,
+    ...USAGE_FLAG,
+    ...CONFIG_FLAG,
+  },
+  examples: [
+    'latchkey keys import payroll-2019 --from-file ./payroll-2019.key',
+    'openssl rand 32 | latchkey keys import fresh --from-file -',
+  ],
+  async run(context) {
+    const path = stringFlag(context, 'from-file')
+    if (path === undefined) throw new UsageError('USAGE', 'name the file with --from-file')
+    await create(context, parseMaterial(await readPrivateFile(path)))
+  },
+}
+
+async function create(context: Context, material: Secret<Buffer> | undefined): Promise<void> {
+  const keyId = keyIdOperand(context)
+  const usage = parseUsage(stringFlag(context, 'usage') ?? 'encrypt,decrypt')
+  const key: NewKey = { keyId, ...usage, ...(material === undefined ? {} : { material }) }
+  const created: KeySummary = await withAdministration(context, ({ keys }, keyStore) =>
+    keys(keyStore).createKey(key),
+  )
+  context.output.result(`created ${describeKey(created)}`, created)
+}
+
+function parseUsage(text: string): Pick<NewKey, 'canEncrypt' | 'canDecrypt'> {
+  const parts = text === 'none' ? [] : text.split(',')
+  if (!parts.every((part) => part === 'encrypt' || part === 'decrypt')) {
+    throw new UsageError('USAGE', '--usage is encrypt,decrypt or encrypt or decrypt or none')
+  }
+  return { canEncrypt: parts.includes('encrypt'), canDecrypt: parts.includes('decrypt') }
+}
+
+/** Raw bytes by their length; text by its alphabet. The bytes that were read are wiped. */
+function parseMaterial(bytes: Buffer): Secret<Buffer> {
+  if (bytes.length === 32) return new Secret(bytes)
+  const text = bytes.toString('latin1').trim()
+  bytes.fill(0)
+  if (/^[0-9a-fA-F]{64}$/.test(text)) return new Secret(Buffer.from(text, 'hex'))
+  if (/^[A-Za-z0-9+/]{43}=$/.test(text)) return new Secret(Buffer.from(text, 'base64'))
+  throw new UsageError(
+    'INPUT_INVALID',
+    'key material is 32 bytes, or 64 hexadecimal digits, or 44 characters of Base64',
+  )
+}

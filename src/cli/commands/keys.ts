@@ -1,0 +1,125 @@
+/** `latchkey keys list | rotate | disable | enable | destroy-version` */
+// SPDX-License-Identifier: Apache-2.0
+import type { KeyAdministration, KeySummary } from '../../backend/key-administration.ts'
+import type { ExternalKeyId } from '../../base/ids.ts'
+import {
+  CONFIG_FLAG,
+  KEY_STORE_FLAG,
+  UsageError,
+  YES_FLAG,
+  keyIdOperand,
+  withAdministration,
+  type Command,
+  type Context,
+} from '../command.ts'
+import { toTable } from '../output.ts'
+
+const FLAGS = { ...KEY_STORE_FLAG, ...CONFIG_FLAG }
+
+export const keysList: Command = {
+  name: 'keys list',
+  summary: 'List the keys of a key store',
+  flags: FLAGS,
+  examples: ['latchkey keys list', 'latchkey keys list --key-store demo --json'],
+  async run(context) {
+    const keys = await withAdministration(context, (administration, keyStore) =>
+      administration.keys(keyStore).listKeys(),
+    )
+    const rows = keys.map((key) => [
+      key.keyId,
+      key.status,
+      usageOf(key),
+      key.versions.map((v) => `${String(v.version)}:${v.state}`).join(' '),
+      String(key.versions.reduce((sum, v) => sum + v.encryptions, 0)),
+      new Date(key.createdAt).toISOString(),
+    ])
+    const headings = ['KEY ID', 'STATUS', 'USAGE', 'VERSIONS', 'ENCRYPTIONS (AT MOST)', 'CREATED']
+    context.output.result(toTable(headings, rows), keys)
+  },
+}
+
+export const keysRotate = changeCommand({
+  name: 'keys rotate',
+  summary: 'Make a new version; older ones go on decrypting',
+  done: 'rotated',
+  change: (keys, keyId) => keys.rotateKey(keyId),
+})
+
+export const keysDisable = changeCommand({
+  name: 'keys disable',
+  summary: 'Refuse Encrypt and Decrypt with a key, with InvalidStateException',
+  done: 'disabled',
+  change: (keys, keyId) => keys.setKeyStatus(keyId, 'DISABLED'),
+})
+
+export const keysEnable = changeCommand({
+  name: 'keys enable',
+  summary: 'Let a disabled key be used again',
+  done: 'enabled',
+  change: (keys, keyId) => keys.setKeyStatus(keyId, 'ENABLED'),
+})
+
+export const keysDestroyVersion: Command = {
+  name: 'keys destroy-version',
+  summary: 'Shred the material of an old version, for good',
+  operands: ['KEY_ID', 'VERSION'],
+  flags: { ...YES_FLAG, ...FLAGS },
+  examples: [
+    'latchkey keys destroy-version payroll-2026 1',
+    'latchkey keys destroy-version payroll-2026 1 --yes',
+  ],
+  async run(context) {
+    const keyId = keyIdOperand(context)
+    const version = Number(context.operands[1])
+    if (!Number.isInteger(version) || version < 1) {
+      throw new UsageError('INPUT_INVALID', 'a version is a whole number from 1')
+    }
+    if (context.flags['yes'] !== true) {
+      context.output.result(
+        `would destroy version ${String(version)} of ${keyId}: whatever it encrypted could never be decrypted again. Add --yes to do it.`,
+        { wouldDestroy: { keyId, version }, done: false },
+      )
+      return
+    }
+    await change(context, 'destroyed a version of', (keys) => keys.destroyVersion(keyId, version))
+  },
+}
+
+function changeCommand(options: {
+  readonly name: string
+  readonly summary: string
+  readonly done: string
+  readonly change: (keys: KeyAdministration, keyId: ExternalKeyId) => Promise<KeySummary>
+}): Command {
+  return {
+    name: options.name,
+    summary: options.summary,
+    operands: ['KEY_ID'],
+    flags: FLAGS,
+    examples: [`latchkey ${options.name} payroll-2026`],
+    run: (context) => {
+      const keyId = keyIdOperand(context)
+      return change(context, options.done, (keys) => options.change(keys, keyId))
+    },
+  }
+}
+
+async function change(
+  context: Context,
+  done: string,
+  work: (keys: KeyAdministration) => Promise<KeySummary>,
+): Promise<void> {
+  const key = await withAdministration(context, ({ keys }, keyStore) => work(keys(keyStore)))
+  context.output.result(`${done} ${describeKey(key)}`, key)
+}
+
+function usageOf(key: KeySummary): string {
+  const usage = [key.canEncrypt ? 'encrypt' : '', key.canDecrypt ? 'decrypt' : '']
+  return usage.filter((part) => part !== '').join(',') || 'none'
+}
+
+/** One line on a key, for people. */
+export function describeKey(key: KeySummary): string {
+  const current = key.versions.find((version) => version.state === 'CURRENT')?.version
+  return `${key.keyId}: ${key.status}, ${usageOf(key)}, version ${String(current)}`
+}

@@ -1,0 +1,94 @@
+/** `latchkey quickstart` */
+// SPDX-License-Identifier: Apache-2.0
+import { resolve } from 'node:path'
+import { startServer } from '../../compose.ts'
+import { loadConfig } from '../../config/load.ts'
+import { stringFlag, UsageError, type Command } from '../command.ts'
+import { prepareDemo, type Demo } from '../demo.ts'
+import { roundTrip, type Step } from '../round-trip.ts'
+import { untilStopped } from './serve.ts'
+
+export const quickstart: Command = {
+  name: 'quickstart',
+  summary: 'Set up a demo, serve it on https://localhost:8443 and send it a signed round trip',
+  flags: {
+    dir: {
+      type: 'string',
+      value: 'DIR',
+      description: 'Where to keep it; else ./demo. Reused if there.',
+    },
+    port: { type: 'string', value: 'PORT', description: 'Port of a new demo; else 8443.' },
+    once: { type: 'boolean', description: 'Stop after the round trip.' },
+  },
+  examples: ['latchkey quickstart', 'latchkey quickstart --dir /tmp/demo --port 9443 --once'],
+  async run(context) {
+    const port = parsePort(stringFlag(context, 'port') ?? '8443')
+    const demo = await prepareDemo(resolve(stringFlag(context, 'dir') ?? 'demo'), port)
+    const config = await loadConfig(demo.configFile, context.environment)
+    const server = await startServer(config, { logFile: demo.logFile })
+    try {
+      const steps = await roundTrip(demo, server.xks.port)
+      context.output.result(render(demo, server.xks.port, steps), {
+        endpoint: `https://localhost:${String(server.xks.port)}`,
+        uriPath: demo.uriPath,
+        keyId: demo.keyId,
+        ca: demo.caFile,
+        consoleFile: demo.consoleFile,
+        steps,
+      })
+    } catch (error) {
+      await server.stop()
+      throw error
+    }
+    if (context.flags['once'] === true) await server.stop()
+    else await untilStopped(server, context.output)
+  },
+}
+
+function parsePort(text: string): number {
+  const port = Number(text)
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new UsageError('USAGE', '--port is a number from 0 to 65535')
+  }
+  return port
+}
+
+function render(demo: Demo, port: number, steps: readonly Step[]): string {
+  const endpoint = `https://localhost:${String(port)}`
+  return [
+    `Latchkey serves ${endpoint}${demo.uriPath}`,
+    '',
+    'A signed round trip, as KMS would send it:',
+    ...steps.map(
+      ({ name, status, totalMs, remark }) =>
+        `  ${name.padEnd(16)} ${String(status)}  ${totalMs.toFixed(2).padStart(7)} ms  ${remark}`,
+    ),
+    '',
+    `configuration              ${demo.configFile}`,
+    `certificate authority      ${demo.caFile}`,
+    `KMS console's JSON file    ${demo.consoleFile}`,
+    `request log                ${demo.logFile}`,
+    '',
+    'Try it from another terminal:',
+    '',
+    `curl --cacert ${demo.caFile} --config ${demo.curlFile} \\`,
+    '  --aws-sigv4 "aws:amz:us-east-1:kms-xks-proxy" \\',
+    '  -H "Content-Type: application/json" \\',
+    `  --data '${CURL_BODY}' \\`,
+    `  ${endpoint}${demo.uriPath}/keys/${demo.keyId}/encrypt`,
+    '',
+    'Ctrl-C stops it. A second run reuses everything.',
+  ].join('\n')
+}
+
+const CURL_BODY = JSON.stringify({
+  requestMetadata: {
+    awsPrincipalArn: 'arn:aws:iam::123456789012:user/Alice',
+    kmsKeyArn: 'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+    kmsOperation: 'Encrypt',
+    kmsRequestId: '4112f4d6-db54-4af4-ae30-c55a22a8dfae',
+  },
+  plaintext: 'SGVsbG8gV29ybGQh',
+  encryptionAlgorithm: 'AES_GCM',
+  ciphertextDataIntegrityValueAlgorithm: 'SHA_256',
+})

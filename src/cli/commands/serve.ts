@@ -1,0 +1,38 @@
+/** `latchkey serve` */
+// SPDX-License-Identifier: Apache-2.0
+import { startServer, type RunningServer } from '../../compose.ts'
+import { CONFIG_FLAG, loadContextConfig, type Command } from '../command.ts'
+import { EXIT_CODES } from '../exit-codes.ts'
+import type { Output } from '../output.ts'
+
+export const serve: Command = {
+  name: 'serve',
+  summary: 'Run the proxy until SIGTERM or SIGINT, then drain',
+  flags: CONFIG_FLAG,
+  examples: [
+    'latchkey serve --config /etc/latchkey/latchkey.yaml',
+    'kill -HUP $(pidof node)   # look for renewed certificates now',
+  ],
+  async run(context) {
+    const server = await startServer(await loadContextConfig(context))
+    await untilStopped(server, context.output)
+  },
+}
+
+/** Resolves when the server has drained after a signal. A second signal does not wait for that. */
+export function untilStopped(server: RunningServer, output: Output): Promise<void> {
+  process.on('SIGHUP', () => {
+    // The reason is in the log; the old certificate stays in use.
+    server.reloadCertificates().catch(output.error)
+  })
+  return new Promise((resolve, reject) => {
+    let stopping = false
+    const stop = () => {
+      if (stopping) process.exit(EXIT_CODES.failed.code)
+      stopping = true
+      server.stop().then(resolve, reject)
+    }
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
+  })
+}

@@ -1,0 +1,39 @@
+/** Exit codes: those of sysexits.h, where they say more than 1 does. */
+// SPDX-License-Identifier: Apache-2.0
+
+export const EXIT_CODES = {
+  ok: { code: 0, meaning: 'done' },
+  failed: { code: 1, meaning: 'refused or failed; the message says why' },
+  usage: { code: 64, meaning: 'unknown command or flag, or a flag is missing' },
+  data: { code: 65, meaning: 'the data that was given is not valid' },
+  noInput: { code: 66, meaning: 'a file or a store does not exist, or cannot be read' },
+  unavailable: { code: 69, meaning: 'the store or an address is busy or does not answer' },
+  internal: { code: 70, meaning: 'a fault of Latchkey itself' },
+  permission: { code: 77, meaning: 'a secret file is open to others, or not to us' },
+  config: { code: 78, meaning: 'the configuration is not valid' },
+} as const
+
+export type ExitName = keyof typeof EXIT_CODES
+
+const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
+  ['USAGE', 'usage'],
+  ['INPUT_INVALID', 'data'],
+  ['CREDENTIAL_INVALID', 'data'],
+  ['STORE_MISSING', 'noInput'],
+  ['CERTIFICATE_UNREADABLE', 'noInput'],
+  ['STORE_BUSY', 'unavailable'],
+  ['STORE_TIMEOUT', 'unavailable'],
+  ['EADDRINUSE', 'unavailable'],
+  ['ENOENT', 'noInput'],
+  ['EACCES', 'permission'],
+  ['MASTER_KEY_UNREADABLE', 'permission'],
+  ['FILE_EXPOSED', 'permission'],
+  ['CONFIG_INVALID', 'config'],
+])
+
+/** The exit code for whatever a command threw. */
+export function toExitCode(error: unknown): number {
+  const code = (error as { code?: unknown } | undefined)?.code
+  if (typeof code !== 'string') return EXIT_CODES.internal.code
+  return EXIT_CODES[BY_ERROR_CODE.get(code) ?? 'failed'].code
+}

@@ -1,0 +1,40 @@
+/** The latchkey.yaml that `init` and `quickstart` write. */
+// SPDX-License-Identifier: Apache-2.0
+
+export interface FirstConfigOptions {
+  readonly host?: string
+  readonly port?: number
+  readonly certificate?: string
+  readonly privateKey?: string
+  readonly keyStore?: string
+  readonly prefix?: string
+}
+
+export function renderFirstConfig(options: FirstConfigOptions = {}): string {
+  const name = options.keyStore ?? 'main'
+  return `# Latchkey, an AWS KMS External Key Store proxy.
+# Every setting, with its default: docs/configuration.md. Check this file: latchkey config check
+
+listener:
+  host: ${options.host ?? '0.0.0.0'}
+  port: ${String(options.port ?? 8443)}
+  tls:
+    # The certificate first, then every intermediate. KMS trusts public authorities only.
+    certificate: ${options.certificate ?? 'tls/server.crt'}
+    privateKey: ${options.privateKey ?? 'tls/server.key'}
+  # mTLS: uncomment to let only KMS connect.
+  # clientCertificate:
+  #   ca: tls/amazon-trust-services.pem
+  #   subjects: [cks.kms.eu-west-1.amazonaws.com]
+
+# What KMS calls an external key store; XksProxyUriPath is the prefix and /kms/xks/v1.
+keyStores:
+  - name: ${name}
+    prefix: ${options.prefix ?? `/${name}`}
+
+store:
+  path: latchkey.db
+  masterKey:
+    file: master.key
+`
+}

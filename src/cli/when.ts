@@ -1,0 +1,22 @@
+/** Moments as they are given on the command line. */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../base/clock.ts'
+import { UsageError } from './command.ts'
+
+const UNITS: ReadonlyMap<string, number> = new Map([
+  ['m', 60_000],
+  ['h', 3_600_000],
+  ['d', 86_400_000],
+])
+
+/** Milliseconds since the Unix epoch of `now`, `90d` from now, or an ISO date. @throws UsageError */
+export function parseWhen(text: string): number {
+  if (text === 'now') return systemClock.now()
+  const [, count, unit] = /^(\d{1,6})([mhd])$/.exec(text) ?? []
+  if (count !== undefined) return systemClock.now() + Number(count) * (UNITS.get(unit ?? '') ?? 0)
+  const time = /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : NaN
+  if (Number.isNaN(time)) {
+    throw new UsageError('INPUT_INVALID', `${text} is neither now, nor like 90d or 12h, nor a date`)
+  }
+  return time
+}

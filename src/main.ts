@@ -1,0 +1,9 @@
+#!/usr/bin/env node
+/** The executable: process into cli/run.ts, exit code out. */
+// SPDX-License-Identifier: Apache-2.0
+import { run } from './cli/run.ts'
+
+process.exitCode = await run(process.argv.slice(2), process.env, {
+  stdout: (text) => process.stdout.write(text),
+  stderr: (text) => process.stderr.write(text),
+})
