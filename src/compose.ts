@@ -97,7 +97,7 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
     keyStores: (uriPath) => byPath.get(uriPath),
     limits: config.limits,
     identity: { version: schemas.version, fleetSize: config.health.fleetSize },
-    onFinish: createRequestLog(logger),
+    onFinish: createRequestLog(log),
   })
   const ping = createPing({
     schemas,

@@ -2,19 +2,30 @@
 // SPDX-License-Identifier: Apache-2.0
 import pino, { type Logger } from 'pino'
 import type { Config } from '../config/config.ts'
-import { REDACTED_PATHS } from './request-log.ts'
 
 /** Lines wait at most this long, or until this many bytes are there. */
 const FLUSH_MS = 250
-const FLUSH_BYTES = 4096
+const FLUSH_BYTES = 65_536
+const WRITE_BYTES = 262_144
 /** Behind a reader that does not read, lines are dropped and counted rather than kept for ever. */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024
 
 export interface Log {
   readonly logger: Logger
+  /** A whole line that is rendered already, with its line break, into the same stream. */
+  write(line: string): void
   /** Writes what is buffered, at once; for the end of the process. */
   flush(): void
 }
+
+/** Second net behind typed records: were such a field ever logged, it would be struck out. */
+export const REDACTED_PATHS = [
+  'plaintext',
+  'ciphertext',
+  'secretAccessKey',
+  'authorization',
+  'passphrase',
+]
 
 /** @param dest a file's path, made 0600 and appended to, or 1 for standard output */
 export function createLog(config: Config['logging'], dest: string | 1): Log {
@@ -23,6 +34,7 @@ export function createLog(config: Config['logging'], dest: string | 1): Log {
     mode: 0o600,
     sync: false,
     minLength: FLUSH_BYTES,
+    maxWrite: WRITE_BYTES,
     maxLength: MAX_BUFFER_BYTES,
     periodicFlush: FLUSH_MS,
   })
@@ -48,6 +60,9 @@ export function createLog(config: Config['logging'], dest: string | 1): Log {
   destination.on('error', () => undefined)
   return {
     logger,
+    write: (line) => {
+      destination.write(line)
+    },
     flush() {
       try {
         destination.flushSync()

@@ -1,32 +1,78 @@
 /** One line per request, rendered from its record. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Logger } from 'pino'
-import type { RequestMetadata, RequestRecord } from '../xks/request-record.ts'
+import fastJson, { type Schema } from 'fast-json-stringify'
+import {
+  STAGES,
+  type RequestMetadata,
+  type RequestRecord,
+  type Stage,
+} from '../xks/request-record.ts'
+import type { Log } from './log.ts'
 
 /** XKS 1.0.3: ARNs have up to 2,048 characters. Nothing from outside makes a line longer than this. */
 const MAX_TEXT = 2048
 const MAX_OTHER_FIELDS = 16
 
-/**
- * Second net behind the allow-list below: were such a field ever logged, it would be struck out.
- */
-export const REDACTED_PATHS = [
-  'plaintext',
-  'ciphertext',
-  'secretAccessKey',
-  'authorization',
-  'passphrase',
-]
+const text = { type: 'string' } as const
+const count = { type: 'integer' } as const
+const milliseconds = { type: 'number' } as const
+
+/** The fields of a line, in their order; docs/logging.md says what each means. */
+export const LINE_SCHEMA = {
+  type: 'object',
+  properties: {
+    level: count,
+    time: text,
+    keyStore: text,
+    operation: text,
+    keyId: text,
+    keyVersion: count,
+    status: count,
+    errorName: text,
+    reason: text,
+    kmsRequestId: text,
+    kmsOperation: text,
+    awsPrincipalArn: text,
+    kmsKeyArn: text,
+    kmsViaService: text,
+    awsSourceVpc: text,
+    awsSourceVpce: text,
+    otherMetadata: { type: 'object', additionalProperties: text },
+    accessKeyId: text,
+    region: text,
+    bodySha256: text,
+    unverifiedKmsRequestId: text,
+    remoteAddress: text,
+    http: text,
+    method: text,
+    target: text,
+    bodyBytes: count,
+    totalMs: milliseconds,
+    stagesMs: {
+      type: 'object',
+      properties: Object.fromEntries(STAGES.map((stage) => [stage, milliseconds])),
+    },
+    msg: text,
+  },
+} as const
 
 /**
- * `info` for what was answered, refusals included; `error` for a fault of ours. Names of the fields
- * are documented in docs/logging.md.
+ * `info` for what was answered, refusals included; `error` for a fault of ours, with the stack.
+ * The first, on the way of every request, is written by a serialiser that is compiled from the
+ * fields above: a third of the cost of a general one, and what has no place there cannot be logged.
  */
-export function createRequestLog(logger: Logger): (record: RequestRecord) => void {
+export function createRequestLog(log: Log): (record: RequestRecord) => void {
+  const { logger } = log
+  const serialise = fastJson(LINE_SCHEMA as unknown as Schema)
+  const level = logger.levels.values['info']
+  const logsInfo = logger.isLevelEnabled('info')
   return (record) => {
-    const line = toLine(record)
-    if (record.fault === undefined) logger.info(line, 'request')
-    else logger.error({ ...line, err: record.fault }, 'request failed')
+    if (record.fault !== undefined)
+      logger.error({ ...toLine(record), err: record.fault }, 'request')
+    else if (logsInfo) {
+      const time = new Date(record.at).toISOString()
+      log.write(`${serialise({ level, time, ...toLine(record), msg: 'request' })}\n`)
+    }
   }
 }
 
@@ -87,8 +133,11 @@ function round(ms: number): number {
   return Math.round(ms * 1000) / 1000
 }
 
-function roundAll(stages: Readonly<Record<string, number>>): Record<string, number> {
-  const rounded: Record<string, number> = {}
-  for (const stage in stages) rounded[stage] = round(stages[stage] ?? 0)
+function roundAll(stages: RequestRecord['stages']): RequestRecord['stages'] {
+  const rounded: Partial<Record<Stage, number>> = {}
+  for (const stage of STAGES) {
+    const ms = stages[stage]
+    if (ms !== undefined) rounded[stage] = round(ms)
+  }
   return rounded
 }

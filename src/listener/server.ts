@@ -128,17 +128,21 @@ function toRawRequest({ request, fault }: Exchange, target: string) {
 }
 
 function send({ request, reply, draining }: Exchange, response: RawResponse): void {
-  const isHttp1 = request.raw.httpVersionMajor === 1
+  const { httpVersionMajor } = request.raw
+  // Bodies are printable ASCII throughout, so characters are bytes.
   const headers: Record<string, string | number> = {
     'content-type': 'application/json',
-    'content-length': Buffer.byteLength(response.body),
-    ...response.headers,
+    'content-length': response.body.length,
   }
-  // HTTP/2 has no such header; its sessions are closed by GOAWAY.
-  if (draining && isHttp1) headers['connection'] = 'close'
-  if (!isHttp1) delete headers['connection']
+  for (const name in response.headers) {
+    // HTTP/2 knows no such header; its sessions are closed by GOAWAY.
+    if (name !== 'connection' || httpVersionMajor === 1)
+      headers[name] = response.headers[name] ?? ''
+  }
+  if (draining && httpVersionMajor === 1) headers['connection'] = 'close'
   reply.raw.writeHead(response.status, headers)
-  reply.raw.end(request.method === 'HEAD' ? undefined : response.body)
+  if (request.method === 'HEAD') reply.raw.end()
+  else reply.raw.end(response.body, 'latin1')
 }
 
 declare module 'fastify' {

@@ -13,3 +13,17 @@ export function parseAmzDate(text: string): number | undefined {
   const written = new Date(time).toISOString().replaceAll(/[-:]|\.000/g, '')
   return written === text ? time : undefined
 }
+
+/** Remembers the last date: all requests of one second have the same. */
+export class AmzDateParser {
+  #text: string | undefined
+  #time: number | undefined
+
+  parse(text: string): number | undefined {
+    if (text !== this.#text) {
+      this.#time = parseAmzDate(text)
+      this.#text = text
+    }
+    return this.#time
+  }
+}

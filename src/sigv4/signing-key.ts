@@ -1,17 +1,16 @@
 /** Signing keys: derived once per credential, day, region and service, then kept. */
 // SPDX-License-Identifier: Apache-2.0
-import { createSecretKey, type KeyObject } from 'node:crypto'
 import type { Secret } from '../base/secret.ts'
 import type { CredentialScope } from './authorization-header.ts'
 import type { Credential } from './credential.ts'
-import { hmacSha256 } from './digest.ts'
+import { hmacSha256, HmacSha256 } from './digest.ts'
 
 /** XKS 1.0.3, Appendix A, Task 3: four chained HMACs. */
-export function deriveSigningKey(secretAccessKey: Secret, scope: CredentialScope): KeyObject {
+export function deriveSigningKey(secretAccessKey: Secret, scope: CredentialScope): HmacSha256 {
   const dateKey = hmacSha256(`AWS4${secretAccessKey.reveal()}`, scope.date)
   const regionKey = hmacSha256(dateKey, scope.region)
   const serviceKey = hmacSha256(regionKey, scope.service)
-  return createSecretKey(hmacSha256(serviceKey, 'aws4_request'))
+  return new HmacSha256(hmacSha256(serviceKey, 'aws4_request'))
 }
 
 /** A credential has few scopes alive at a time: two days around midnight, a handful of regions. */
@@ -22,9 +21,9 @@ const MAX_SCOPES = 64
  * nothing behind, and no secret is ever part of a cache key.
  */
 export class SigningKeyCache {
-  readonly #byCredential = new WeakMap<Credential, Map<string, KeyObject>>()
+  readonly #byCredential = new WeakMap<Credential, Map<string, HmacSha256>>()
 
-  get(credential: Credential, scope: CredentialScope): KeyObject {
+  get(credential: Credential, scope: CredentialScope): HmacSha256 {
     let keys = this.#byCredential.get(credential)
     if (keys === undefined) this.#byCredential.set(credential, (keys = new Map()))
     const name = `${scope.date}/${scope.region}/${scope.service}`

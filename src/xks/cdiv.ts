@@ -1,6 +1,6 @@
 /** The Ciphertext Data Integrity Value. */
 // SPDX-License-Identifier: Apache-2.0
-import { createHash } from 'node:crypto'
+import * as crypto from 'node:crypto'
 
 export interface CdivInput {
   /** As in the request: without the framing that the key sees. */
@@ -16,11 +16,6 @@ export interface CdivInput {
  * without lengths, because KMS computes the same.
  */
 export function computeCdiv(input: CdivInput): Buffer {
-  return createHash('sha256')
-    .update(input.aad)
-    .update(input.metadata)
-    .update(input.iv)
-    .update(input.ciphertext)
-    .update(input.tag)
-    .digest()
+  const { aad, metadata, iv, ciphertext, tag } = input
+  return crypto.hash('sha256', Buffer.concat([aad, metadata, iv, ciphertext, tag]), 'buffer')
 }

@@ -1,0 +1,47 @@
+/** Starts a server and a client as processes, each pinned to a core of its own. */
+// SPDX-License-Identifier: Apache-2.0
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { LoadPlan } from './load.ts'
+
+const SERVER_CORE = '0'
+const CLIENT_CORE = '1'
+
+function start(core: string, script: string, operands: readonly string[]): ChildProcess {
+  const file = fileURLToPath(new URL(`./${script}.js`, import.meta.url))
+  return spawn('taskset', ['-c', core, process.execPath, file, ...operands], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
+}
+
+export interface RunningProcess {
+  readonly port: number
+  stop(): Promise<void>
+}
+
+/** @param script beside this file; it sends its port when it listens, and ends when disconnected */
+export async function startServerProcess(
+  script: string,
+  operands: readonly string[],
+): Promise<RunningProcess> {
+  const child = start(SERVER_CORE, script, operands)
+  const [message] = (await once(child, 'message')) as [{ port: number }]
+  return {
+    port: message.port,
+    async stop() {
+      const ended = once(child, 'exit')
+      child.disconnect()
+      await ended
+    },
+  }
+}
+
+/** Answers per second. @throws when any answer was not 200 */
+export async function runLoad(plan: LoadPlan): Promise<number> {
+  const child = start(CLIENT_CORE, 'load', [])
+  child.send(plan)
+  const [message] = (await once(child, 'message')) as [{ rate?: number; error?: string }]
+  if (message.rate === undefined) throw new Error(message.error ?? 'the client failed')
+  return message.rate
+}
