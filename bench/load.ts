@@ -105,7 +105,13 @@ async function run(plan: LoadPlan): Promise<number> {
 // A process of its own, so that it can be pinned apart from the server.
 process.once('message', (plan) => {
   run(plan as LoadPlan).then(
-    (rate) => process.send?.({ rate }, () => process.disconnect()),
-    (error: unknown) => process.send?.({ error: String(error) }, () => process.disconnect()),
+    (rate) =>
+      process.send?.({ rate }, () => {
+        process.disconnect()
+      }),
+    (error: unknown) =>
+      process.send?.({ error: String(error) }, () => {
+        process.disconnect()
+      }),
   )
 })

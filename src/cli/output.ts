@@ -43,7 +43,7 @@ interface Described {
 
 function describe(error: unknown): Described {
   if (!(error instanceof Error)) return { message: String(error) }
-  return error as unknown as Described
+  return error
 }
 
 function renderJson(error: unknown): string {

@@ -96,7 +96,7 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
         headers: { 'Content-Type': 'application/json' },
         body,
         doNotEncodePath: true,
-      } as aws4.Request,
+      },
       {
         accessKeyId: options.accessKeyId,
         secretAccessKey: options.secretAccessKey.reveal(),
@@ -114,7 +114,7 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
         port: endpoint.port === '' ? 443 : endpoint.port,
         method: 'POST',
         path: `${uriPath}${path}`,
-        headers: signed.headers as Record<string, string>,
+        headers: signed.headers,
         signal: AbortSignal.timeout(options.timeoutMs ?? DEFAULT_TIMEOUT_MS),
       },
       body,

@@ -57,7 +57,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
       deps.onRefused({ reason }, socket.remoteAddress)
     },
     frameworkErrors: (error, request, reply) => {
-      handle(toFault(error))(request as FastifyRequest, reply as FastifyReply)
+      handle(toFault(error))(request, reply)
     },
   })
   app.decorateRequest('startedAt', 0)

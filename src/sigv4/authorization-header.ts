@@ -47,7 +47,7 @@ const SIGNATURE_FORM = /^[0-9a-f]{64}$/
 
 /** parseAuthorization, which remembers what it made of everything before the signature. */
 export class AuthorizationParser {
-  readonly #remembered = new Map<string, Omit<Authorization, 'signature'>>()
+  readonly #remembered = new Map<string, Authorization>()
 
   parse(text: string): Authorization | undefined {
     const split = text.length - SIGNATURE_DIGITS
@@ -60,8 +60,7 @@ export class AuthorizationParser {
     const parsed = parseAuthorization(text)
     if (parsed !== undefined) {
       if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear()
-      const { signature: _, ...rest } = parsed
-      this.#remembered.set(head, rest)
+      this.#remembered.set(head, parsed)
     }
     return parsed
   }

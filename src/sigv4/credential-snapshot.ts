@@ -38,7 +38,8 @@ function merge(before: ByKeyStore, loaded: readonly Credential[]): ByKeyStore {
     const known = before.get(credential.keyStore)?.get(credential.accessKeyId)
     const same = known !== undefined && isSame(known, credential)
     let ofStore = after.get(credential.keyStore)
-    if (ofStore === undefined) after.set(credential.keyStore, (ofStore = new Map()))
+    if (ofStore === undefined)
+      after.set(credential.keyStore, (ofStore = new Map<string, Credential>()))
     ofStore.set(credential.accessKeyId, same ? known : credential)
   }
   return after

@@ -20,8 +20,4 @@ export type SignatureErrorCode =
 
 export class SignatureError extends LatchkeyError<SignatureErrorCode> {
   override readonly name = 'SignatureError'
-
-  constructor(code: SignatureErrorCode, message: string) {
-    super(code, message)
-  }
 }

@@ -25,7 +25,8 @@ export class SigningKeyCache {
 
   get(credential: Credential, scope: CredentialScope): HmacSha256 {
     let keys = this.#byCredential.get(credential)
-    if (keys === undefined) this.#byCredential.set(credential, (keys = new Map()))
+    if (keys === undefined)
+      this.#byCredential.set(credential, (keys = new Map<string, HmacSha256>()))
     const name = `${scope.date}/${scope.region}/${scope.service}`
     const cached = keys.get(name)
     if (cached !== undefined) return cached

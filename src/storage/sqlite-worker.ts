@@ -111,10 +111,15 @@ const CODES: readonly (readonly [prefix: string, code: StorageErrorCode])[] = [
 
 function toReplyError(error: unknown): NonNullable<ReplyMessage['error']> {
   if (error instanceof StorageError) return { code: error.code, message: error.message }
-  const sqlite = String((error as { code?: unknown }).code ?? 'UNKNOWN')
+  const sqlite = toSqliteCode(error)
   const code = CODES.find(([prefix]) => sqlite.startsWith(prefix))?.[1] ?? 'STORE_FAILED'
   // SQLite's own text can quote values; its code says enough.
   return { code, message: `the store at ${path} failed: ${sqlite}` }
+}
+
+function toSqliteCode(error: unknown): string {
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  return typeof code === 'string' ? code : 'UNKNOWN'
 }
 
 parentPort?.on('message', ({ id, command }: CommandMessage) => {

@@ -48,7 +48,7 @@ export async function loadSnapshot(
       )
     }
     let ofStore = snapshot.get(row.keyStore)
-    if (ofStore === undefined) snapshot.set(row.keyStore, (ofStore = new Map()))
+    if (ofStore === undefined) snapshot.set(row.keyStore, (ofStore = new Map<string, LoadedKey>()))
     ofStore.set(row.keyId, { row, versions })
   }
   return snapshot
@@ -68,7 +68,8 @@ function groupVersions(rows: KeyRows): Map<string, Map<string, VersionRow[]>> {
   const grouped = new Map<string, Map<string, VersionRow[]>>()
   for (const version of rows.versions) {
     let ofStore = grouped.get(version.keyStore)
-    if (ofStore === undefined) grouped.set(version.keyStore, (ofStore = new Map()))
+    if (ofStore === undefined)
+      grouped.set(version.keyStore, (ofStore = new Map<string, VersionRow[]>()))
     const ofKey = ofStore.get(version.keyId)
     if (ofKey === undefined) ofStore.set(version.keyId, [version])
     else ofKey.push(version)

@@ -28,7 +28,7 @@ void t.test('[API-4] [API-7] nothing else is a target', (t) => {
     '',
     '/',
     '*',
-    `${ROOT}`,
+    ROOT,
     `${ROOT}/`,
     `${ROOT}/health/`,
     `${ROOT}/health?x=1`,

@@ -1,0 +1,193 @@
+/** The real server, in this process, over real TLS, on a store of its own; gone when the test ends. */
+// SPDX-License-Identifier: Apache-2.0
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { stringify } from 'yaml'
+import { parseExternalKeyId, type ExternalKeyId } from '../../src/base/ids.ts'
+import type { Secret } from '../../src/base/secret.ts'
+import {
+  initializeStore,
+  openAdministration,
+  type Administration,
+} from '../../src/compose-administration.ts'
+import { startServer, type RunningServer } from '../../src/compose.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import type { Config } from '../../src/config/config.ts'
+import {
+  createKmsSideClient,
+  type KmsSideClient,
+  type KmsSideClientOptions,
+} from '../../src/kms-side/client.ts'
+import type { Credential } from '../../src/sigv4/credential.ts'
+import { testPki, type TestPki } from './pki.ts'
+
+export const REGION = 'us-east-1'
+/** In each key store. */
+export const KEY_ID = 'test-key'
+
+type Json = Record<string, unknown>
+
+export interface TestServerOptions {
+  /** Sections merged over the defaults below, as they would stand in latchkey.yaml. */
+  readonly config?: {
+    readonly listener?: Json
+    readonly keyStores?: readonly (Json & { readonly name: string })[]
+    readonly [section: string]: unknown
+  }
+  /** Leave the server down; `start` raises it. */
+  readonly stopped?: boolean
+}
+
+export interface TestServer {
+  readonly folder: string
+  readonly pki: TestPki
+  readonly configFile: string
+  readonly config: Config
+  readonly logFile: string
+  readonly port: number
+  /** `/demo/kms/xks/v1` */
+  readonly uriPath: string
+  readonly credential: Credential
+  /** As the CLI has it: changes reach the running server by the store. */
+  readonly administration: Administration
+  readonly running: RunningServer
+  /** Kept alive; closed with the test. */
+  client(options?: Partial<KmsSideClientOptions>): KmsSideClient
+  /** In the first key store. */
+  createKey(
+    keyId: string,
+    options?: { encrypt?: boolean; decrypt?: boolean; material?: Secret<Buffer> },
+  ): Promise<ExternalKeyId>
+  start(): Promise<void>
+  /** Stops it and waits; a second call does nothing. */
+  stop(): Promise<void>
+  /** Stops the server and gives all lines of its log. */
+  stopAndReadLog(): Promise<readonly Json[]>
+}
+
+const SOON_MS = 2000
+const STEP_MS = 10
+
+/** Waits until `check` holds. @throws after two seconds */
+export async function eventually(
+  check: () => boolean | Promise<boolean>,
+  withinMs = SOON_MS,
+): Promise<void> {
+  const until = performance.now() + withinMs
+  while (!(await check())) {
+    if (performance.now() > until) throw new Error('it did not come true in time')
+    await new Promise((resolve) => setTimeout(resolve, STEP_MS))
+  }
+}
+
+export function keyId(text: string): ExternalKeyId {
+  const parsed = parseExternalKeyId(text)
+  if (parsed === undefined) throw new TypeError(`no key id: ${text}`)
+  return parsed
+}
+
+export async function startTestServer(
+  t: Test,
+  options: TestServerOptions = {},
+): Promise<TestServer> {
+  const pki = await testPki()
+  const folder = await mkdtemp(join(tmpdir(), 'latchkey-test-'))
+  const configFile = join(folder, 'latchkey.yaml')
+  await writeFile(configFile, stringify(toYaml(pki, options.config)))
+  const config = await loadConfig(configFile)
+  await initializeStore(config)
+  const administration = await openAdministration(config)
+  const [first] = config.keyStores
+  if (first === undefined) throw new TypeError('no key store')
+  for (const store of config.keyStores) {
+    await administration
+      .keys(store.name)
+      .createKey({ keyId: keyId(KEY_ID), canEncrypt: true, canDecrypt: true })
+  }
+  const credential = await administration.credentials.create(first.name)
+  const logFile = join(folder, 'latchkey.log')
+  const uriPath = `${first.prefix}/kms/xks/v1`
+  let running: RunningServer | undefined
+  const up = () => {
+    if (running === undefined) throw new Error('the server is stopped')
+    return running
+  }
+  const clients: KmsSideClient[] = []
+  const server: TestServer = {
+    folder,
+    pki,
+    configFile,
+    config,
+    logFile,
+    uriPath,
+    credential,
+    administration,
+    get port() {
+      return up().xks.port
+    },
+    get running() {
+      return up()
+    },
+    client(over = {}) {
+      const client = createKmsSideClient({
+        endpoint: `https://localhost:${String(up().xks.port)}`,
+        uriPath,
+        accessKeyId: credential.accessKeyId,
+        secretAccessKey: credential.secretAccessKey,
+        region: REGION,
+        caFile: pki.caFile,
+        ...over,
+      })
+      clients.push(client)
+      return client
+    },
+    async createKey(text, { encrypt = true, decrypt = true, material } = {}) {
+      const id = keyId(text)
+      await administration.keys(first.name).createKey({
+        keyId: id,
+        canEncrypt: encrypt,
+        canDecrypt: decrypt,
+        ...(material === undefined ? {} : { material }),
+      })
+      return id
+    },
+    async start() {
+      running = await startServer(config, { logFile })
+    },
+    async stop() {
+      const stopping = running
+      running = undefined
+      await Promise.all(clients.splice(0).map((client) => client.close()))
+      await stopping?.stop()
+    },
+    async stopAndReadLog() {
+      await server.stop()
+      const lines = (await readFile(logFile, 'utf8')).trimEnd().split('\n')
+      return lines.map((line) => JSON.parse(line) as Json)
+    },
+  }
+  t.teardown(async () => {
+    await server.stop()
+    await administration.close()
+    await rm(folder, { recursive: true, force: true })
+  })
+  if (options.stopped !== true) await server.start()
+  return server
+}
+
+function toYaml(pki: TestPki, over: TestServerOptions['config'] = {}): Json {
+  return {
+    keyStores: [{ name: 'demo', prefix: '/demo' }],
+    store: { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
+    ...over,
+    listener: {
+      host: '127.0.0.1',
+      port: 0,
+      tls: { certificate: pki.certificateFile, privateKey: pki.privateKeyFile },
+      drain: { timeout: '2s' },
+      ...over.listener,
+    },
+  }
+}
