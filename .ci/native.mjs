@@ -1,0 +1,59 @@
+// Builds the native add-ons by node-gyp, with nothing from outside the package registry.
+// SPDX-License-Identifier: Apache-2.0
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { installPrograms, must, ROOT } from './process.mjs'
+
+const ADD_ONS = ['better-sqlite3']
+const TOOLCHAIN = { python3: 'python3', make: 'make', 'g++': 'g++' }
+
+/** @param {{ node: string, cwd: string }} target the Node.js binary to build for, and the project */
+export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) {
+  await installPrograms(TOOLCHAIN)
+  const version = (await must(node, ['--version'])).trim().slice(1)
+  const nodedir = await findHeaders(node, version)
+  const env = {
+    // node-gyp takes the version from the Node.js that runs it.
+    PATH: `${dirname(node)}:${process.env.PATH}`,
+    npm_config_nodedir: nodedir,
+    npm_config_build_from_source: 'true',
+  }
+  for (const name of ADD_ONS) {
+    await must('npm', ['rebuild', name, '--ignore-scripts=false'], { env, cwd })
+  }
+  for (const name of ADD_ONS) {
+    const load = `const A = require('${name}'); if (typeof A === 'function') new A(':memory:').close()`
+    await must(node, ['-e', load], { cwd })
+  }
+}
+
+/** Node's own prefix has the headers as a rule; the registry's binary package always does. */
+async function findHeaders(node, version) {
+  const prefix = dirname(dirname(node))
+  if (headersVersion(prefix) === version) return prefix
+  const folder = await fetchNode(version)
+  if (headersVersion(folder) !== version) throw new Error(`no headers of Node.js ${version} found`)
+  return folder
+}
+
+function headersVersion(prefix) {
+  const file = join(prefix, 'include/node/node_version.h')
+  if (!existsSync(file)) return undefined
+  const text = readFileSync(file, 'utf8')
+  const part = (name) => new RegExp(`define NODE_${name}_VERSION (\\d+)`).exec(text)?.[1]
+  return `${part('MAJOR')}.${part('MINOR')}.${part('PATCH')}`
+}
+
+/** Puts a Node.js of its own below node_modules/.cache. @returns {Promise<string>} its prefix */
+export async function fetchNode(version) {
+  const name = `node-${process.platform}-${process.arch}`
+  const folder = join(ROOT, 'node_modules/.cache', `${name}-${version}`)
+  const prefix = join(folder, 'node_modules', name)
+  if (!existsSync(join(prefix, 'bin/node'))) {
+    await must('npm', [
+      ...['install', '--prefix', folder, '--no-save', '--no-package-lock', '--ignore-scripts'],
+      `${name}@${version}`,
+    ])
+  }
+  return prefix
+}

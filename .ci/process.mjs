@@ -1,0 +1,66 @@
+// Runs commands for the scripts beside this file.
+// SPDX-License-Identifier: Apache-2.0
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+export const ROOT = fileURLToPath(new URL('..', import.meta.url))
+
+/**
+ * @param {string} command
+ * @param {readonly string[]} operands
+ * @param {{ env?: Record<string, string>, cwd?: string, show?: boolean, timeoutMs?: number }} options
+ * @returns {Promise<{ code: number, output: string }>} both of its streams, mixed as they came
+ */
+export function run(command, operands, { env = {}, cwd = ROOT, show = false, timeoutMs } = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, operands, {
+      cwd,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: timeoutMs,
+      killSignal: 'SIGKILL',
+    })
+    let output = ''
+    const take = (chunk) => {
+      output += chunk
+      if (show) process.stdout.write(chunk)
+    }
+    child.stdout.on('data', take)
+    child.stderr.on('data', take)
+    child.once('error', (error) => resolve({ code: 127, output: `${output}${error.message}\n` }))
+    child.once('close', (code, signal) => {
+      if (signal !== null) output += `\nended by ${signal}\n`
+      resolve({ code: code ?? 1, output })
+    })
+  })
+}
+
+/** Like `run`, with a failure as an exception that carries the output. */
+export async function must(command, operands, options) {
+  const { code, output } = await run(command, operands, options)
+  if (code !== 0) {
+    throw new Error(`${command} ${operands.join(' ')} ended with ${code}:\n${output}`)
+  }
+  return output
+}
+
+/** @returns {Promise<boolean>} whether a program of this name is on the path */
+export async function has(program) {
+  return (await run('sh', ['-c', `command -v ${program}`])).code === 0
+}
+
+/** Debian packages for the programs that are missing; silent where none is. @throws unless root */
+export async function installPrograms(programs) {
+  const missing = []
+  for (const [program, debianPackage] of Object.entries(programs)) {
+    if (!(await has(program))) missing.push(debianPackage)
+  }
+  if (missing.length === 0) return
+  if (process.getuid?.() !== 0 || !(await has('apt-get'))) {
+    throw new Error(`please install: ${missing.join(' ')}`)
+  }
+  process.stdout.write(`installing ${missing.join(' ')}\n`)
+  const env = { DEBIAN_FRONTEND: 'noninteractive' }
+  await run('apt-get', ['update', '-q'], { env })
+  await must('apt-get', ['install', '-qy', '--no-install-recommends', ...missing], { env })
+}

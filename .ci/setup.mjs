@@ -1,0 +1,51 @@
+// From a clean clone to a built program: packages, native add-ons, build. Does only what is missing.
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { buildAddOns } from './native.mjs'
+import { must, ROOT } from './process.mjs'
+
+const STAMP = join(ROOT, 'node_modules/.latchkey-setup')
+
+function checkNode() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  if (major < 20 || (major === 20 && minor < 19)) {
+    throw new Error(`Node.js 20.19 or later is needed, this is ${process.version}`)
+  }
+}
+
+/** Changes when packages, or what add-ons are built for, change. */
+function fingerprint() {
+  const hash = createHash('sha256').update(readFileSync(join(ROOT, 'package-lock.json')))
+  return hash
+    .update(`${process.versions.modules} ${process.platform} ${process.arch}`)
+    .digest('hex')
+}
+
+/** @param {(text: string) => void} say */
+export async function setUp(say) {
+  checkNode()
+  const wanted = fingerprint()
+  if (!existsSync(STAMP) || readFileSync(STAMP, 'utf8') !== wanted) {
+    say('installing packages …\n')
+    // Scripts stay off: only the add-ons that we name are built, and no package runs anything else.
+    await must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
+    say('building native add-ons …\n')
+    await buildAddOns()
+    writeFileSync(STAMP, wanted)
+  }
+  say('building Latchkey …\n')
+  rmSync(join(ROOT, 'dist'), { recursive: true, force: true })
+  await must('npx', ['tsc', '-p', '.'])
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    await setUp((text) => process.stdout.write(text))
+  } catch (error) {
+    process.stderr.write(`${error.message}\n`)
+    process.exitCode = 1
+  }
+}
