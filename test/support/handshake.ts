@@ -1,0 +1,64 @@
+/** A TLS handshake and nothing more: what was agreed, or how it ended. */
+// SPDX-License-Identifier: Apache-2.0
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { connect, type ConnectionOptions } from 'node:tls'
+import { promisify } from 'node:util'
+import type { TestPki } from './pki.ts'
+
+export type Handshake =
+  | {
+      readonly agreed: true
+      readonly protocol: string
+      readonly cipher: string
+      readonly alpn: string | false
+      readonly authorized: boolean
+    }
+  | {
+      readonly agreed: false
+      /** OpenSSL's or the system's code. */
+      readonly code: string
+    }
+
+/** Anything that `options` asks for must be something this client can do, or it throws. */
+export function handshake(port: number, options: ConnectionOptions): Promise<Handshake> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      port,
+      host: '127.0.0.1',
+      servername: 'localhost',
+      rejectUnauthorized: false,
+      ...options,
+    })
+    socket.setTimeout(10_000, () => {
+      socket.destroy(new Error('no handshake in time'))
+    })
+    socket.once('secureConnect', () => {
+      resolve({
+        agreed: true,
+        protocol: socket.getProtocol() ?? '',
+        cipher: socket.getCipher().name,
+        alpn: socket.alpnProtocol ?? false,
+        authorized: socket.authorized,
+      })
+      socket.destroy()
+    })
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === undefined) reject(error)
+      else resolve({ agreed: false, code: error.code })
+    })
+  })
+}
+
+/** A self-signed ECDSA P-256 server certificate, which node-forge cannot make. */
+export async function issueEcCertificate(pki: TestPki, name = 'server-ec') {
+  const certificateFile = join(pki.folder, `${name}.crt`)
+  const privateKeyFile = join(pki.folder, `${name}.key`)
+  await promisify(execFile)('openssl', [
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+    ...['-sha256', '-days', '30', '-subj', '/CN=localhost'],
+    ...['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
+    ...['-keyout', privateKeyFile, '-out', certificateFile],
+  ])
+  return { certificateFile, privateKeyFile }
+}
