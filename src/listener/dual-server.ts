@@ -51,6 +51,8 @@ export function createDualServer(options: DualServerOptions): DualServer {
   )
   server.maxConnections = config.maxConnections
   const sessions = createHttp2(config, handler)
+  /** A connection has no address any more when it is logged that it was refused. */
+  const addresses = new WeakMap<object, string | undefined>()
 
   // Node's own listeners start HTTP/1.1. They run only for connections that pass.
   const startHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
@@ -66,12 +68,16 @@ export function createDualServer(options: DualServerOptions): DualServer {
   server.on('connection', (socket: Socket) => {
     socket.setNoDelay(true)
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS)
+    addresses.set(socket, socket.remoteAddress)
   })
+  // Node's own listener would report a failed handshake a second time, as a failed HTTP request.
+  server.removeAllListeners('tlsClientError')
   server.on('tlsClientError', (error, socket) => {
     // A chain that Node refused ends here, with nothing but ECONNRESET in `error`.
     const chain: unknown = socket.authorizationError
     const reason = chain ? toReason(chain) : ((error as NodeJS.ErrnoException).code ?? 'TLS')
-    options.onRefused({ reason }, socket.remoteAddress)
+    options.onRefused({ reason }, socket.remoteAddress ?? addresses.get(tcpBelow(socket)))
+    socket.destroy()
   })
 
   return {
@@ -82,6 +88,11 @@ export function createDualServer(options: DualServerOptions): DualServer {
     closeSessions: sessions.close,
     destroySessions: sessions.destroy,
   }
+}
+
+/** Node has no public name for the TCP socket that a TLS socket stands on. */
+function tcpBelow(socket: TLSSocket): object {
+  return (socket as unknown as { readonly _parent?: Socket })._parent ?? socket
 }
 
 function createHttp2(config: ListenerConfig, handler: RequestListener) {

@@ -50,15 +50,21 @@ export function handshake(port: number, options: ConnectionOptions): Promise<Han
   })
 }
 
-/** A self-signed ECDSA P-256 server certificate, which node-forge cannot make. */
-export async function issueEcCertificate(pki: TestPki, name = 'server-ec') {
+/** An ECDSA P-256 certificate, which node-forge cannot make; for any usage, self-signed or by `ca`. */
+export async function issueEcCertificate(
+  pki: TestPki,
+  name = 'server-ec',
+  subject = '/CN=localhost',
+  ca?: { readonly caFile: string; readonly caKey: string },
+) {
   const certificateFile = join(pki.folder, `${name}.crt`)
   const privateKeyFile = join(pki.folder, `${name}.key`)
   await promisify(execFile)('openssl', [
     ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-    ...['-sha256', '-days', '30', '-subj', '/CN=localhost'],
+    ...['-sha256', '-days', '30', '-subj', subject],
     ...['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
     ...['-keyout', privateKeyFile, '-out', certificateFile],
+    ...(ca === undefined ? [] : ['-CA', ca.caFile, '-CAkey', ca.caKey]),
   ])
   return { certificateFile, privateKeyFile }
 }
