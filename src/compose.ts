@@ -64,7 +64,7 @@ export async function startServer(
 
 async function start(config: Config, log: Log, cleanup: Cleanup): Promise<RunningServer> {
   const { logger } = log
-  cleanup.add(log.flush)
+  cleanup.add(log.close)
   const schemas = createApiSchemas()
   const material = await loadTlsMaterial(config.listener, clock.now())
   const { store, keystore, credentials } = await openParts(config, schemas, log, cleanup)

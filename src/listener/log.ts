@@ -2,10 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import pino, { type Logger } from 'pino'
 import type { Config } from '../config/config.ts'
+import { LineBuffer } from './line-buffer.ts'
 
 /** Lines wait at most this long, or until this many bytes are there. */
 const FLUSH_MS = 250
-const FLUSH_BYTES = 65_536
+const BLOCK_BYTES = 65_536
 const WRITE_BYTES = 262_144
 /** Behind a reader that does not read, lines are dropped and counted rather than kept for ever. */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024
@@ -14,8 +15,8 @@ export interface Log {
   readonly logger: Logger
   /** A whole line that is rendered already, with its line break, into the same stream. */
   write(line: string): void
-  /** Writes what is buffered, at once; for the end of the process. */
-  flush(): void
+  /** Writes what is buffered, at once, and ends; for the end of the process. */
+  close(): void
 }
 
 /** Second net behind typed records: were such a field ever logged, it would be struck out. */
@@ -33,11 +34,19 @@ export function createLog(config: Config['logging'], dest: string | 1): Log {
     dest,
     mode: 0o600,
     sync: false,
-    minLength: FLUSH_BYTES,
+    contentMode: 'buffer',
     maxWrite: WRITE_BYTES,
     maxLength: MAX_BUFFER_BYTES,
-    periodicFlush: FLUSH_MS,
   })
+  // The destination measures its whole buffer anew for each string that it is given.
+  const lines = new LineBuffer(
+    destination as unknown as { write(block: Buffer): void },
+    BLOCK_BYTES,
+  )
+  const timer = setInterval(() => {
+    lines.handOver()
+  }, FLUSH_MS)
+  timer.unref()
   const logger = pino(
     {
       level: config.level,
@@ -45,7 +54,7 @@ export function createLog(config: Config['logging'], dest: string | 1): Log {
       timestamp: pino.stdTimeFunctions.isoTime,
       redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
     },
-    destination,
+    lines,
   )
   let dropped = 0
   destination.on('drop', () => {
@@ -53,7 +62,7 @@ export function createLog(config: Config['logging'], dest: string | 1): Log {
   })
   destination.on('drain', () => {
     if (dropped > 0)
-      logger.warn({ lines: dropped }, 'log lines were dropped: the reader is too slow')
+      logger.warn({ blocks: dropped }, 'log lines were dropped: the reader is too slow')
     dropped = 0
   })
   // A reader that went away (EPIPE) must not take the server with it.
@@ -61,10 +70,12 @@ export function createLog(config: Config['logging'], dest: string | 1): Log {
   return {
     logger,
     write: (line) => {
-      destination.write(line)
+      lines.write(line)
     },
-    flush() {
+    close() {
+      clearInterval(timer)
       try {
+        lines.handOver()
         destination.flushSync()
       } catch {
         // Nobody is left to tell.
