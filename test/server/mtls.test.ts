@@ -192,7 +192,7 @@ void t.test(
     for (const version of VERSIONS) {
       t.match(await attempt(server.port, request(server), only(version)), {
         received: '',
-        code: /_ALERT_/,
+        failure: /alert/,
       })
     }
     const logged = await refusals(server)

@@ -16,7 +16,7 @@ export interface Attempt {
   /** The newest session that the server handed out. */
   readonly session: Buffer | undefined
   /** How the connection broke, if it did. */
-  readonly code: string | undefined
+  readonly failure: string | undefined
 }
 
 export function show(files: Files): ConnectionOptions {
@@ -36,7 +36,7 @@ export function attempt(
     let received = ''
     let session: Buffer | undefined
     let reused = false
-    let code: string | undefined
+    let failure: string | undefined
     const socket = connect({
       port,
       host: '127.0.0.1',
@@ -60,11 +60,11 @@ export function attempt(
     socket.on('data', (text: string) => {
       received += text
     })
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      code ??= error.code
+    socket.on('error', (error: Error) => {
+      failure ??= error.message
     })
     socket.on('close', () => {
-      resolve({ received, reused, session, code })
+      resolve({ received, reused, session, failure })
     })
   })
 }
