@@ -26,8 +26,7 @@ export async function drain(
   server.closeIdleConnections()
   listener.dual.closeSessions()
   const cut = setTimeout(() => {
-    server.closeAllConnections()
-    listener.dual.destroySessions()
+    listener.dual.destroyConnections()
   }, config.timeoutMs)
   await closed
   clearTimeout(cut)

@@ -19,9 +19,10 @@ export interface DualServer {
   readonly server: https.Server
   /** New connections use it; those that are open keep what they have. */
   setMaterial(material: TlsMaterial): void
-  /** HTTP/2 sessions end after the streams they have. */
+  /** HTTP/2 sessions end after the streams they have, and new ones at once. */
   closeSessions(): void
-  destroySessions(): void
+  /** Cuts every connection, those in the middle of a handshake too. */
+  destroyConnections(): void
 }
 
 export interface DualServerOptions {
@@ -51,6 +52,7 @@ export function createDualServer(options: DualServerOptions): DualServer {
   )
   server.maxConnections = config.maxConnections
   const sessions = createHttp2(config, handler)
+  const open = new Set<Socket>()
   /** A connection has no address any more when it is logged that it was refused. */
   const addresses = new WeakMap<object, string | undefined>()
 
@@ -69,6 +71,8 @@ export function createDualServer(options: DualServerOptions): DualServer {
     socket.setNoDelay(true)
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS)
     addresses.set(socket, socket.remoteAddress)
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
   })
   // Node's own listener would report a failed handshake a second time, as a failed HTTP request.
   server.removeAllListeners('tlsClientError')
@@ -86,7 +90,9 @@ export function createDualServer(options: DualServerOptions): DualServer {
       server.setSecureContext(material.context)
     },
     closeSessions: sessions.close,
-    destroySessions: sessions.destroy,
+    destroyConnections() {
+      for (const socket of open) socket.destroy()
+    },
   }
 }
 
@@ -97,6 +103,7 @@ function tcpBelow(socket: TLSSocket): object {
 
 function createHttp2(config: ListenerConfig, handler: RequestListener) {
   const open = new Set<http2.ServerHttp2Session>()
+  let isClosing = false
   const server = http2.createServer(
     {
       settings: { maxConcurrentStreams: 128, maxHeaderListSize: MAX_HEADER_BYTES },
@@ -112,6 +119,7 @@ function createHttp2(config: ListenerConfig, handler: RequestListener) {
     session.setTimeout(config.timeouts.keepAliveMs, () => {
       session.close()
     })
+    if (isClosing) session.close()
   })
   server.on('sessionError', () => {
     // Node destroys the session by itself; without a listener it would throw.
@@ -128,10 +136,8 @@ function createHttp2(config: ListenerConfig, handler: RequestListener) {
   return {
     server,
     close: () => {
+      isClosing = true
       for (const session of open) session.close()
-    },
-    destroy: () => {
-      for (const session of open) session.destroy()
     },
   }
 }

@@ -1,0 +1,264 @@
+/** Going away: what is in flight ends well, nothing new begins, and it does not take for ever. */
+// SPDX-License-Identifier: Apache-2.0
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import http from 'node:http'
+import http2 from 'node:http2'
+import { connect as connectTcp, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { connect } from 'node:tls'
+import t, { type Test } from 'tap'
+import { handshake } from '../support/handshake.ts'
+import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
+import {
+  encryptBody,
+  openWire,
+  requestMetadata,
+  signedRequest,
+  type Wire,
+} from '../support/wire.ts'
+
+const healthBody = { requestMetadata: requestMetadata('KmsHealthCheck') }
+const health = (server: TestServer) => signedRequest(server, '/health', healthBody)
+const encrypt = (server: TestServer) =>
+  signedRequest(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
+
+/** Sends all of a request but its last bytes, and knows that the server has the head of it. */
+async function begin(server: TestServer): Promise<{ wire: Wire; finish: () => void }> {
+  const wire = await openWire(server)
+  const bytes = encrypt(server)
+  wire.write(Buffer.concat([health(server), bytes.subarray(0, -10)]))
+  await wire.answer()
+  return {
+    wire,
+    finish: () => {
+      wire.write(bytes.subarray(-10))
+    },
+  }
+}
+
+async function openTcp(t: Test, port: number): Promise<Socket> {
+  const socket = connectTcp(port, '127.0.0.1')
+  socket.on('error', () => undefined)
+  t.teardown(() => {
+    socket.destroy()
+  })
+  await once(socket, 'connect')
+  return socket
+}
+
+async function openSession(t: Test, server: TestServer): Promise<http2.ClientHttp2Session> {
+  const session = http2.connect(`https://127.0.0.1:${String(server.port)}`, {
+    rejectUnauthorized: false,
+  })
+  session.on('error', () => undefined)
+  t.teardown(() => {
+    session.destroy()
+  })
+  await once(session, 'remoteSettings')
+  return session
+}
+
+const isRefused = async (port: number) => {
+  const result = await handshake(port, {})
+  return !result.agreed && result.code === 'ECONNREFUSED'
+}
+
+void t.test('a request in flight is answered, and its connection closed', async (t) => {
+  const server = await startTestServer(t, { config: { listener: { drain: { timeout: '30s' } } } })
+  const { port } = server
+  const { wire, finish } = await begin(server)
+  const stopping = server.stop()
+  await eventually(() => isRefused(port), 10_000)
+  finish()
+  const answer = await wire.answer()
+  t.equal(answer?.status, 200)
+  t.equal(answer?.headers.get('connection'), 'close')
+  t.type(answer?.json['ciphertext'], 'string')
+  await wire.closed()
+  await stopping
+})
+
+void t.test('idle connections are closed at once', async (t) => {
+  const server = await startTestServer(t, { config: { listener: { drain: { timeout: '30s' } } } })
+  const used = await openWire(server)
+  used.write(health(server))
+  t.equal((await used.answer())?.status, 200)
+  const { wire, finish } = await begin(server)
+  const stopping = server.stop()
+  await used.closed()
+  finish()
+  t.equal((await wire.answer())?.status, 200, 'while another is still served')
+  await stopping
+})
+
+void t.test('/ping says 503 for the delay, while requests are served', async (t) => {
+  const server = await startTestServer(t, {
+    config: {
+      listener: {
+        drain: { delay: '5s', timeout: '10s' },
+        ping: { host: '127.0.0.1', port: 0 },
+      },
+    },
+  })
+  const { port } = server
+  const pingPort = server.running.ping?.port ?? 0
+  const wire = await openWire(server)
+  t.equal(await pingStatus(pingPort), 200)
+  let isStopped = false
+  const stopping = server.running.stop().then(() => {
+    isStopped = true
+  })
+  await eventually(async () => (await pingStatus(pingPort)) === 503)
+  wire.write('GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  const ping = await wire.answer()
+  t.equal(ping?.status, 503)
+  t.same(ping?.json, { status: 'draining' })
+  wire.write(health(server))
+  t.equal((await wire.answer())?.status, 200)
+  t.match(await handshake(port, {}), { agreed: true }, 'new connections still come in')
+  t.equal(isStopped, false)
+  await wire.closed(10_000)
+  await stopping
+  t.equal(await isRefused(port), true)
+  t.equal(await pingStatus(pingPort), undefined, 'the plain port is closed last')
+})
+
+function pingStatus(port: number): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    http
+      .get({ port, host: '127.0.0.1', path: '/ping', agent: false }, (response) => {
+        response.resume()
+        resolve(response.statusCode)
+      })
+      .on('error', () => {
+        resolve(undefined)
+      })
+  })
+}
+
+void t.test('a client that hangs is cut off when the time is up', async (t) => {
+  const server = await startTestServer(t, {
+    config: {
+      listener: {
+        drain: { timeout: '500ms' },
+        // Nothing else ends these connections while the test waits.
+        timeouts: { headers: '2m', request: '3m', tlsHandshake: '2m' },
+      },
+    },
+  })
+  const { wire } = await begin(server)
+  const headers = await openWire(server)
+  headers.write('POST /demo')
+  const session = await openSession(t, server)
+  session
+    .request({ ':method': 'POST', ':path': server.uriPath }, { endStream: false })
+    .on('error', () => undefined)
+  const sessionClosed = once(session, 'close')
+  const silent = await openTcp(t, server.port)
+  const startedAt = performance.now()
+  await server.running.stop()
+  const tookMs = performance.now() - startedAt
+  t.ok(tookMs >= 490, `${String(tookMs)} ms: not before the time is up`)
+  t.ok(tookMs < 20_000, `${String(tookMs)} ms`)
+  await Promise.all([wire.closed(), headers.closed(), sessionClosed])
+  if (!silent.closed) await once(silent, 'close')
+})
+
+void t.test('HTTP/2 that begins while draining ends at once', async (t) => {
+  const server = await startTestServer(t, { config: { listener: { drain: { timeout: '30s' } } } })
+  const { port } = server
+  const tcp = await openTcp(t, port)
+  const other = await begin(server)
+  const stopping = server.running.stop()
+  await eventually(() => isRefused(port), 10_000)
+  const session = http2.connect('https://localhost', {
+    createConnection: () =>
+      connect({ socket: tcp, rejectUnauthorized: false, ALPNProtocols: ['h2'] }),
+  })
+  session.on('error', () => undefined)
+  const closed = once(session, 'close')
+  await once(session, 'goaway')
+  await closed
+  other.finish()
+  t.equal((await other.wire.answer())?.status, 200)
+  await stopping
+})
+
+void t.test('stopping twice is stopping once', async (t) => {
+  const server = await startTestServer(t)
+  const { port } = server
+  await Promise.all([server.running.stop(), server.running.stop()])
+  t.equal(await isRefused(port), true)
+})
+
+/** The executable, as an operator runs it. */
+async function serve(t: Test, listener: Record<string, unknown> = {}) {
+  const server = await startTestServer(t, { stopped: true, config: { listener } })
+  const main = join(import.meta.dirname, '../../src/main.js')
+  const child = spawn(process.execPath, [main, 'serve', '--config', server.configFile], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const output = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text: string) => {
+      output[name] += text
+    })
+  }
+  const lines = () =>
+    output.stdout
+      .split('\n')
+      .filter((line) => line !== '')
+      .map(parse)
+  const find = (msg: string) => lines().find((line) => line['msg'] === msg)
+  await eventually(() => output.stdout.includes('"listening"'), 30_000)
+  const port = Number(find('listening')?.['port'])
+  /** With the port that the process chose. */
+  const remote = Object.create(server, { port: { value: port } }) as TestServer
+  return { server: remote, child, output, lines }
+}
+
+function parse(line: string): Record<string, unknown> {
+  return JSON.parse(line) as Record<string, unknown>
+}
+
+async function exit(child: ChildProcess): Promise<unknown[]> {
+  return child.exitCode === null && child.signalCode === null
+    ? once(child, 'close')
+    : [child.exitCode, child.signalCode]
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  void t.test(`${signal} ends the process with 0 after the last line of its log`, async (t) => {
+    const { server, child, output, lines } = await serve(t, { drain: { timeout: '30s' } })
+    const { wire, finish } = await begin(server)
+    child.kill(signal)
+    await eventually(() => isRefused(server.port), 10_000)
+    finish()
+    const answer = await wire.answer()
+    t.equal(answer?.status, 200)
+    t.equal(answer?.headers.get('connection'), 'close')
+    t.same(await exit(child), [0, null])
+    const [last] = lines().slice(-1)
+    t.match(
+      last,
+      { msg: 'request', operation: 'Encrypt', status: 200 },
+      'nothing is left unwritten',
+    )
+    t.equal(output.stderr, '')
+  })
+}
+
+void t.test('a second signal does not wait', async (t) => {
+  const { server, child } = await serve(t, {
+    drain: { timeout: '5m' },
+    timeouts: { headers: '4m', request: '5m' },
+  })
+  const { wire } = await begin(server)
+  child.kill('SIGTERM')
+  await eventually(() => isRefused(server.port), 10_000)
+  child.kill('SIGTERM')
+  t.same(await exit(child), [1, null])
+  await wire.closed()
+})
