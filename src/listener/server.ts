@@ -6,6 +6,7 @@ import type { ListenerConfig } from '../config/config.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { XksError } from '../xks/errors.ts'
 import type { Pipeline, RawResponse } from '../xks/pipeline.ts'
+import { createBatch } from './batch.ts'
 import { createDualServer, type DualServer } from './dual-server.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { parsePing, type Ping } from './ping.ts'
@@ -38,8 +39,12 @@ const MAX_PARAM_LENGTH = 20_000
 export async function createListener(deps: ListenerDeps): Promise<Listener> {
   let dual: DualServer | undefined
   let draining = false
-  const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) =>
-    void serve(deps, { request, reply, fault, draining })
+  const serveSoon = createBatch((exchange: Exchange) => void serve(deps, exchange, draining))
+  const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
+    // From here on the answer is ours, down to the tick in which it reaches the socket.
+    reply.hijack()
+    serveSoon({ request, reply, fault })
+  }
 
   const app = fastify({
     logger: false,
@@ -91,13 +96,10 @@ interface Exchange {
   readonly request: FastifyRequest
   readonly reply: FastifyReply
   readonly fault: XksError | undefined
-  readonly draining: boolean
 }
 
-async function serve(deps: ListenerDeps, exchange: Exchange): Promise<void> {
-  const { request, reply } = exchange
-  // From here on the answer is ours, down to the tick in which it reaches the socket.
-  reply.hijack()
+async function serve(deps: ListenerDeps, exchange: Exchange, draining: boolean): Promise<void> {
+  const { request } = exchange
   try {
     const target = request.raw.url ?? ''
     const ping = request.method === 'GET' ? parsePing(target) : undefined
@@ -105,7 +107,7 @@ async function serve(deps: ListenerDeps, exchange: Exchange): Promise<void> {
       ping === undefined
         ? await deps.pipeline(toRawRequest(exchange, target))
         : deps.ping.answer(ping.deep)
-    send(exchange, response)
+    send(exchange, response, draining)
   } catch {
     // Only a peer that is gone, or a bug after the pipeline's own border, ends here.
     request.raw.destroy()
@@ -127,7 +129,7 @@ function toRawRequest({ request, fault }: Exchange, target: string) {
   }
 }
 
-function send({ request, reply, draining }: Exchange, response: RawResponse): void {
+function send({ request, reply }: Exchange, response: RawResponse, draining: boolean): void {
   const { httpVersionMajor } = request.raw
   // Bodies are printable ASCII throughout, so characters are bytes.
   const headers: Record<string, string | number> = {
