@@ -1,0 +1,68 @@
+/** docs/conformance.md: each requirement has its place in the code and its test, and no test has another. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { exists, read, tableRows } from '../support/repository.ts'
+import { loadSources } from '../support/source.ts'
+import { findRequirementIds } from '../support/spoken.ts'
+
+interface Requirement {
+  readonly id: string
+  readonly where: string
+  readonly test: string
+}
+
+const REQUIREMENTS: readonly Requirement[] = tableRows(read('docs/conformance.md'))
+  .filter(([id = '']) => /^[A-Z0-9]+-\d+$/.test(id))
+  .map(([id = '', , , where = '', test = '']) => ({ id, where, test }))
+
+/** File below test/, and the ids in the names of its tests. */
+const TESTED = new Map(
+  loadSources('test')
+    .filter(({ path }) => !path.startsWith('test/guard/'))
+    .map((source) => [source.path.replace(/^test\//, ''), findRequirementIds(source)]),
+)
+
+const codeSpans = (cell: string) => [...cell.matchAll(/`([^`]+)`/g)].map(([, span = '']) => span)
+
+void t.test('the table is read, and no id stands in it twice', (t) => {
+  const ids = REQUIREMENTS.map(({ id }) => id)
+  t.ok(ids.length >= 50, `${String(ids.length)} requirements`)
+  t.equal(new Set(ids).size, ids.length)
+  t.end()
+})
+
+void t.test('each requirement has a test of its name in the file that the table says', (t) => {
+  for (const { id, test } of REQUIREMENTS) {
+    const named = codeSpans(test)
+    t.ok(named.length > 0, `${id} names a test`)
+    for (const place of named) {
+      const files = [...TESTED].filter(([path]) =>
+        place.endsWith('/') ? path.startsWith(place) : path === place,
+      )
+      t.ok(
+        files.some(([, ids]) => ids.has(id)),
+        `[${id}] is in the name of a test in test/${place}`,
+      )
+    }
+  }
+  t.end()
+})
+
+void t.test('each id in the name of a test stands in the table', (t) => {
+  const known = new Set(REQUIREMENTS.map(({ id }) => id))
+  const unknown = [...TESTED].flatMap(([path, ids]) =>
+    [...ids].filter((id) => !known.has(id)).map((id) => `${path}: [${id}]`),
+  )
+  t.same(unknown, [])
+  t.end()
+})
+
+void t.test('each place in the code that the table names is there', (t) => {
+  const missing = REQUIREMENTS.flatMap(({ id, where }) =>
+    codeSpans(where)
+      .filter((place) => !exists(place) && !exists(`src/${place}`))
+      .map((place) => `${id}: ${place}`),
+  )
+  t.same(missing, [])
+  t.end()
+})

@@ -1,0 +1,124 @@
+/** TypeScript sources as the compiler sees them, for guards on how they hang together. */
+// SPDX-License-Identifier: Apache-2.0
+import ts from 'typescript'
+import { listFiles, read, resolveFrom } from './repository.ts'
+
+export interface Import {
+  /** Path from the root for relative imports, else the package. */
+  readonly target: string
+  readonly line: number
+}
+
+export interface Source {
+  /** From the root. */
+  readonly path: string
+  readonly text: string
+  readonly tree: ts.SourceFile
+  readonly imports: readonly Import[]
+}
+
+export function loadSources(...folders: readonly string[]): readonly Source[] {
+  return folders
+    .flatMap((folder) => listFiles(folder))
+    .filter((path) => path.endsWith('.ts'))
+    .map(loadSource)
+}
+
+function loadSource(path: string): Source {
+  const text = read(path)
+  const tree = ts.createSourceFile(path, text, ts.ScriptTarget.ES2023, true)
+  const imports = nodesOf(tree).flatMap((node) => {
+    const specifier = toSpecifier(node)
+    if (specifier === undefined) return []
+    const target = specifier.startsWith('.') ? resolveFrom(path, specifier) : specifier
+    return [{ target, line: lineOf(tree, node) }]
+  })
+  return { path, text, tree, imports }
+}
+
+/** Of `import`, `export … from` and `import(…)`, types or not. */
+function toSpecifier(node: ts.Node): string | undefined {
+  const expression =
+    ts.isImportDeclaration(node) || ts.isExportDeclaration(node)
+      ? node.moduleSpecifier
+      : ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword
+        ? node.arguments[0]
+        : undefined
+  return expression !== undefined && ts.isStringLiteral(expression) ? expression.text : undefined
+}
+
+/** The node and everything below it. */
+export function nodesOf(node: ts.Node): readonly ts.Node[] {
+  const all: ts.Node[] = []
+  const visit = (one: ts.Node) => {
+    all.push(one)
+    ts.forEachChild(one, visit)
+  }
+  visit(node)
+  return all
+}
+
+export function lineOf(tree: ts.SourceFile, node: ts.Node): number {
+  return tree.getLineAndCharacterOfPosition(node.getStart(tree)).line + 1
+}
+
+/** Places where `object.property`, or `object` alone when there is no property, is named. */
+export function findUses(source: Source, object: string, property?: string): readonly string[] {
+  return nodesOf(source.tree)
+    .filter((node) =>
+      property === undefined
+        ? ts.isIdentifier(node) && node.text === object && isValue(node)
+        : ts.isPropertyAccessExpression(node) &&
+          node.expression.getText(source.tree) === object &&
+          node.name.text === property,
+    )
+    .map((node) => `${source.path}:${String(lineOf(source.tree, node))}`)
+}
+
+/** Not the name of somebody else's property. */
+function isValue(node: ts.Identifier): boolean {
+  const { parent } = node
+  if (ts.isPropertyAccessExpression(parent)) return parent.name !== node
+  return !ts.isPropertyAssignment(parent) || parent.name !== node
+}
+
+/** `a`, `b`, …, `a`: the files of each cycle of imports, once. */
+export function findCycles(sources: readonly Source[]): readonly (readonly string[])[] {
+  const byPath = new Map(sources.map((source) => [source.path, source]))
+  const done = new Set<string>()
+  const cycles: (readonly string[])[] = []
+  const visit = (path: string, trail: readonly string[]) => {
+    const at = trail.indexOf(path)
+    if (at >= 0) {
+      cycles.push([...trail.slice(at), path])
+      return
+    }
+    const source = byPath.get(path)
+    if (source === undefined || done.has(path)) return
+    for (const { target } of source.imports) visit(target, [...trail, path])
+    done.add(path)
+  }
+  for (const { path } of sources) visit(path, [])
+  return cycles
+}
+
+/** The shortest way by imports from one file to another; undefined when there is none. */
+export function findChain(
+  sources: readonly Source[],
+  from: string,
+  to: string,
+): readonly string[] | undefined {
+  const byPath = new Map(sources.map((source) => [source.path, source]))
+  const seen = new Set([from])
+  const queue: (readonly string[])[] = [[from]]
+  for (const trail of queue) {
+    const last = trail.at(-1) ?? ''
+    if (last === to) return trail
+    for (const { target } of byPath.get(last)?.imports ?? []) {
+      if (seen.has(target)) continue
+      seen.add(target)
+      queue.push([...trail, target])
+    }
+  }
+  return undefined
+}
