@@ -175,15 +175,17 @@ async function openParts(
   return { store, keystore, credentials }
 }
 
-/** Rows that do not carry their authentication code end all trust in what they said before. */
+/**
+ * Rows that do not carry their authentication code end all trust in what they said before. Keys are
+ * loaded even when credentials could not be: health must say that neither is served any more.
+ */
 async function reload(keystore: SoftwareKeystore, credentials: CredentialSnapshot): Promise<void> {
-  try {
-    await credentials.reload()
-  } catch (error) {
+  for (const outcome of await Promise.allSettled([credentials.reload(), keystore.reload()])) {
+    if (outcome.status === 'fulfilled') continue
+    const error: unknown = outcome.reason
     if (error instanceof StorageError && error.code === 'STORE_TAMPERED') credentials.forget()
     throw error
   }
-  await keystore.reload()
 }
 
 function createKeyStore(
