@@ -27,10 +27,12 @@ export function findReasons(sources: readonly Source[]): readonly string[] {
 
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])
 
-/** Sentences in calls of `logger.info(fields, '…')` and `warn('…', fields)`. */
+/** Sentences in calls of `logger.info(fields, '…')` and `deps.warn('…', fields)`, and as `msg: '…'`. */
 export function findLogMessages(sources: readonly Source[]): readonly string[] {
   const messages = sources.flatMap(({ tree }) =>
     nodesOf(tree).flatMap((node) => {
+      if (ts.isPropertyAssignment(node) && node.name.getText(tree) === 'msg')
+        return ts.isStringLiteral(node.initializer) ? [node.initializer.text] : []
       if (!ts.isCallExpression(node) || !ts.isPropertyAccessExpression(node.expression)) return []
       const { name, expression } = node.expression
       const isLogger = /(?:^|\.)(?:logger|deps)$/.test(expression.getText(tree))
