@@ -1,7 +1,8 @@
 /** Everything that is wrong with a configuration, said at once and in the words of its file. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ErrorObject } from 'ajv'
-import { LatchkeyError } from '../base/errors.ts'
+import { LatchkeyError, type ErrorOptionsWithHint } from '../base/errors.ts'
+import { findNearest } from '../base/nearest.ts'
 
 export interface Fault {
   /** As one would write it: `keyStores[2].prefix`; empty for the file as a whole. */
@@ -10,13 +11,16 @@ export interface Fault {
   readonly message: string
 }
 
-export class ConfigError extends LatchkeyError<'CONFIG_INVALID' | 'CONFIG_UNREADABLE'> {
+export class ConfigError extends LatchkeyError<'CONFIG_INVALID'> {
   override readonly name = 'ConfigError'
+  /** As it was named to us. */
+  readonly file: string
   readonly faults: readonly Fault[]
 
-  constructor(file: string, faults: readonly Fault[]) {
+  constructor(file: string, faults: readonly Fault[], options: ErrorOptionsWithHint = {}) {
     const lines = faults.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`))
-    super('CONFIG_INVALID', `${file}: ${lines.join('; ')}`)
+    super('CONFIG_INVALID', `${file}: ${lines.join('; ')}`, options)
+    this.file = file
     this.faults = faults
   }
 }
@@ -31,13 +35,29 @@ function toPath(pointer: string): string {
     .replace(/^\./, '')
 }
 
+/** JSON Schema's types, in the words of a YAML file. */
+const TYPES: ReadonlyMap<string, string> = new Map([
+  ['object', 'settings, each on a line of its own'],
+  ['array', 'a list'],
+  ['string', 'text'],
+  ['integer', 'a whole number'],
+  ['boolean', 'true or false'],
+])
+
 function join(path: string, name: string): string {
   return path === '' ? name : `${path}.${name}`
 }
 
 function show(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing'
   const text = JSON.stringify(value)
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+/** Whoever writes a passphrase where its place is asked for must not find it in a log. */
+function showType(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing'
+  return Array.isArray(value) ? 'a list' : `a ${typeof value}`
 }
 
 /** @param knownNames the property names that the schema has at the place of the error */
@@ -60,10 +80,24 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
         path,
         message: `expected one of ${(parameters['allowedValues'] as string[]).join(', ')}, ${found}`,
       }
-    case 'pattern':
-      return { path, message: `expected the form ${String(parameters['pattern'])}, ${found}` }
-    case 'type':
-      return { path, message: `expected ${String(parameters['type'])}, ${found}` }
+    case 'pattern': {
+      const { patternErrorMessage: form } = error.parentSchema as { patternErrorMessage?: string }
+      return {
+        path,
+        message: `expected ${form ?? `the form ${String(parameters['pattern'])}`}, ${found}`,
+      }
+    }
+    case 'type': {
+      const type = String(parameters['type'])
+      const isSection = type === 'object' || type === 'array'
+      return {
+        path,
+        message: `expected ${TYPES.get(type) ?? type}, found ${isSection ? showType(error.data) : show(error.data)}`,
+      }
+    }
+    case 'minLength':
+    case 'minItems':
+      return { path, message: 'is empty' }
     case 'minimum':
       return { path, message: `expected at least ${String(parameters['limit'])}, ${found}` }
     case 'maximum':
@@ -74,29 +108,4 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
     default:
       return { path, message: `${error.message ?? 'is not valid'}, ${found}` }
   }
-}
-
-/** The known name that at most three edits turn `name` into. */
-function findNearest(name: string, known: readonly string[]): string | undefined {
-  const ranked = known
-    .map((candidate) => ({
-      candidate,
-      edits: editDistance(name.toLowerCase(), candidate.toLowerCase()),
-    }))
-    .sort((a, b) => a.edits - b.edits)
-  const [best] = ranked
-  return best !== undefined && best.edits <= 3 ? best.candidate : undefined
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }

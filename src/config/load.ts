@@ -4,12 +4,11 @@ import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject } from 'ajv'
 import { parseDocument } from 'yaml'
-import { parseKeyStoreName } from '../base/ids.ts'
-import type { Config, KeyStoreConfig, ListenerConfig, MasterKeyConfig } from './config.ts'
-import { toMilliseconds as ms } from './duration.ts'
+import type { Config, MasterKeyConfig } from './config.ts'
+import { toConfig } from './conversion.ts'
 import { ConfigError, toFault, type Fault } from './faults.ts'
 import { CONFIG_SCHEMA, type RawConfig } from './schema.ts'
-import { loadSecret } from './secrets.ts'
+import { loadSecret, type SecretSource } from './secrets.ts'
 import { checkSemantics } from './semantics.ts'
 
 /** @throws ConfigError with every fault of the file */
@@ -18,31 +17,64 @@ export async function loadConfig(
   environment: NodeJS.ProcessEnv = process.env,
 ): Promise<Config> {
   const path = resolve(file)
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    const code = String((cause as NodeJS.ErrnoException).code)
-    throw new ConfigError(file, [{ path: '', message: `cannot be read (${code})` }])
-  })
-  const raw = parseConfig(file, text)
-  const masterKey = await loadMasterKey(file, raw, dirname(path), environment)
-  return deepFreeze(toConfig(raw, masterKey, (relative) => resolve(dirname(path), relative)))
+  const absolute = (relative: string) => resolve(dirname(path), relative)
+  const { raw, faults, isSound } = checkConfig(parseYaml(file, await readText(file, path)))
+  const masterKey = isSound('store')
+    ? await loadMasterKey(raw.store.masterKey, absolute, environment)
+    : undefined
+  if (masterKey !== undefined && 'problem' in masterKey) {
+    faults.push({ path: 'store.masterKey.passphrase', message: masterKey.problem })
+  }
+  if (faults.length > 0 || masterKey === undefined || 'problem' in masterKey) {
+    throw new ConfigError(file, faults)
+  }
+  return deepFreeze(toConfig(raw, masterKey, absolute))
 }
 
-/** Syntax, schema and semantics; no file beside it is looked at. @throws ConfigError */
-export function parseConfig(file: string, text: string): RawConfig {
-  const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
-  if (document.errors.length > 0) {
-    throw new ConfigError(
-      file,
-      document.errors.map(({ message }) => ({ path: '', message: message.split('\n')[0] ?? '' })),
-    )
+async function readText(file: string, path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    const message = code === 'ENOENT' ? 'there is no such file' : `cannot be read (${String(code)})`
+    throw new ConfigError(file, [{ path: '', message }], {
+      cause,
+      ...(code === 'ENOENT'
+        ? { hint: '--config names the configuration file; latchkey init writes a first one' }
+        : {}),
+    })
   }
-  const value: unknown = document.toJS()
+}
+
+/** @throws ConfigError with every fault of syntax, each with its line */
+function parseYaml(file: string, text: string): unknown {
+  const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
+  // A warning is a tag that nobody knows: what it stands for would be taken as plain text.
+  const problems = [...document.errors, ...document.warnings]
+  if (problems.length > 0) {
+    const faults = problems.map(({ message }) => ({
+      path: '',
+      message: (message.split('\n')[0] ?? '').replace(/:$/, ''),
+    }))
+    throw new ConfigError(file, faults)
+  }
+  try {
+    return document.toJS()
+  } catch (cause) {
+    throw new ConfigError(file, [{ path: '', message: 'has too many aliases' }], { cause })
+  }
+}
+
+/** Schema and semantics; no file beside it is looked at. `raw` is whole where there is no fault. */
+function checkConfig(value: unknown) {
   const ajv = new Ajv({ allErrors: true, useDefaults: true, verbose: true, strict: true })
-  const validate = ajv.compile<RawConfig>(CONFIG_SCHEMA)
-  if (!validate(value)) throw new ConfigError(file, toFaults(validate.errors ?? []))
-  const faults = checkSemantics(value)
-  if (faults.length > 0) throw new ConfigError(file, faults)
-  return value
+  ajv.addKeyword('patternErrorMessage')
+  const validate = ajv.compile(CONFIG_SCHEMA)
+  const faults = validate(value) ? [] : toFaults(validate.errors ?? [])
+  const faulty = new Set(faults.map(({ path }) => path.split(/[.[]/)[0]))
+  const isSound = (section: keyof RawConfig) => !faulty.has('') && !faulty.has(section)
+  const raw = value as RawConfig
+  return { raw, faults: [...faults, ...checkSemantics(raw, isSound)], isSound }
 }
 
 function toFaults(errors: readonly ErrorObject[]): readonly Fault[] {
@@ -53,98 +85,16 @@ function toFaults(errors: readonly ErrorObject[]): readonly Fault[] {
 }
 
 async function loadMasterKey(
-  file: string,
-  raw: RawConfig,
-  folder: string,
+  masterKey: RawConfig['store']['masterKey'],
+  absolute: (path: string) => string,
   environment: NodeJS.ProcessEnv,
-): Promise<MasterKeyConfig> {
-  const { masterKey } = raw.store
-  if (masterKey.file !== undefined) return { kind: 'file', path: resolve(folder, masterKey.file) }
-  const source =
-    masterKey.passphrase?.file === undefined
-      ? { kind: 'env' as const, name: masterKey.passphrase?.env ?? '' }
-      : { kind: 'file' as const, path: resolve(folder, masterKey.passphrase.file) }
+): Promise<MasterKeyConfig | { readonly problem: string }> {
+  if (masterKey.file !== undefined) return { kind: 'file', path: absolute(masterKey.file) }
+  const { file, env } = masterKey.passphrase ?? {}
+  const source: SecretSource =
+    file === undefined ? { kind: 'env', name: env ?? '' } : { kind: 'file', path: absolute(file) }
   const result = await loadSecret(source, environment)
-  if ('problem' in result) {
-    throw new ConfigError(file, [{ path: 'store.masterKey.passphrase', message: result.problem }])
-  }
-  return { kind: 'passphrase', passphrase: result.secret }
-}
-
-function toConfig(
-  raw: RawConfig,
-  masterKey: MasterKeyConfig,
-  absolute: (path: string) => string,
-): Config {
-  return {
-    listener: toListener(raw.listener, absolute),
-    store: {
-      path: absolute(raw.store.path),
-      masterKey,
-      pollIntervalMs: ms(raw.store.pollInterval),
-    },
-    keyStores: raw.keyStores.map(toKeyStore),
-    limits: {
-      maxPlaintextBytes: raw.limits.maxPlaintextBytes,
-      maxAadBytes: raw.limits.maxAadBytes,
-      requestDeadlineMs: ms(raw.limits.requestDeadline),
-    },
-    sigv4: { clockSkewMs: ms(raw.sigv4.clockSkew) },
-    health: { intervalMs: ms(raw.health.interval), fleetSize: raw.health.fleetSize },
-    logging: raw.logging,
-  }
-}
-
-function toListener(
-  raw: RawConfig['listener'],
-  absolute: (path: string) => string,
-): ListenerConfig {
-  const { clientCertificate, ping, timeouts } = raw
-  return {
-    host: raw.host,
-    port: raw.port,
-    tls: {
-      certificateFile: absolute(raw.tls.certificate),
-      privateKeyFile: absolute(raw.tls.privateKey),
-    },
-    ...(clientCertificate === undefined
-      ? {}
-      : {
-          clientCertificate: {
-            caFile: absolute(clientCertificate.ca),
-            subjects: clientCertificate.subjects,
-          },
-        }),
-    http2: raw.http2,
-    ...(ping === undefined ? {} : { ping }),
-    timeouts: {
-      headersMs: ms(timeouts.headers),
-      requestMs: ms(timeouts.request),
-      keepAliveMs: ms(timeouts.keepAlive),
-      tlsHandshakeMs: ms(timeouts.tlsHandshake),
-    },
-    maxConnections: raw.maxConnections,
-    drain: { delayMs: ms(raw.drain.delay), timeoutMs: ms(raw.drain.timeout) },
-  }
-}
-
-function toKeyStore(raw: RawConfig['keyStores'][number]): KeyStoreConfig {
-  const name = parseKeyStoreName(raw.name)
-  if (name === undefined) throw new TypeError('the schema lets a wrong key store name pass')
-  const { quota, regions } = raw
-  return {
-    name,
-    prefix: raw.prefix,
-    ...(regions === undefined ? {} : { regions }),
-    ...(quota === undefined
-      ? {}
-      : {
-          quota: {
-            requestsPerSecond: quota.requestsPerSecond,
-            burst: quota.burst ?? quota.requestsPerSecond,
-          },
-        }),
-  }
+  return 'problem' in result ? result : { kind: 'passphrase', passphrase: result.secret }
 }
 
 function deepFreeze<T>(value: T): T {

@@ -8,9 +8,41 @@ import type { RawConfig } from './schema.ts'
 const MAX_URI_PATH = 128
 const API_ROOT = '/kms/xks/v1'
 
-export function checkSemantics(raw: RawConfig): readonly Fault[] {
+type Section = keyof RawConfig
+type Report = (path: string, message: string) => void
+
+const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> = {
+  listener: checkListener,
+  keyStores: checkKeyStores,
+  store(raw, fault) {
+    checkRange(raw.store.pollInterval, [10, 60_000], 'store.pollInterval', fault)
+  },
+  limits(raw, fault) {
+    checkRange(raw.limits.requestDeadline, [1, 60_000], 'limits.requestDeadline', fault)
+  },
+  sigv4(raw, fault) {
+    checkRange(raw.sigv4.clockSkew, [1000, 3_600_000], 'sigv4.clockSkew', fault)
+  },
+  health(raw, fault) {
+    checkRange(raw.health.interval, [100, 60_000], 'health.interval', fault)
+  },
+}
+
+/** @param isSound whether a section fits the schema, so that it has the type that it claims */
+export function checkSemantics(
+  raw: RawConfig,
+  isSound: (section: Section) => boolean,
+): readonly Fault[] {
   const faults: Fault[] = []
-  const fault = (path: string, message: string) => faults.push({ path, message })
+  for (const [section, check] of Object.entries(CHECKS)) {
+    if (isSound(section as Section)) {
+      check(raw, (path, message) => faults.push({ path, message }))
+    }
+  }
+  return faults
+}
+
+function checkKeyStores(raw: RawConfig, fault: Report): void {
   checkUnique(raw, 'name', fault)
   checkUnique(raw, 'prefix', fault)
   raw.keyStores.forEach(({ prefix }, i) => {
@@ -22,7 +54,10 @@ export function checkSemantics(raw: RawConfig): readonly Fault[] {
       )
     }
   })
-  const { headers, request } = raw.listener.timeouts
+}
+
+function checkListener({ listener }: RawConfig, fault: Report): void {
+  const { headers, request } = listener.timeouts
   if (toMilliseconds(headers) >= toMilliseconds(request)) {
     // Node would swap the two without a word.
     fault(
@@ -30,14 +65,13 @@ export function checkSemantics(raw: RawConfig): readonly Fault[] {
       `expected less than listener.timeouts.request (${request}), found ${headers}`,
     )
   }
-  checkRange(raw.health.interval, [100, 60_000], 'health.interval', fault)
-  checkRange(raw.limits.requestDeadline, [1, 60_000], 'limits.requestDeadline', fault)
-  checkRange(raw.store.pollInterval, [10, 60_000], 'store.pollInterval', fault)
-  checkRange(raw.sigv4.clockSkew, [1000, 3_600_000], 'sigv4.clockSkew', fault)
-  return faults
+  if (listener.ping?.port === listener.port && listener.port !== 0) {
+    fault(
+      'listener.ping.port',
+      `expected another port than listener.port, found ${String(listener.port)}`,
+    )
+  }
 }
-
-type Report = (path: string, message: string) => void
 
 function checkUnique(raw: RawConfig, field: 'name' | 'prefix', fault: Report): void {
   const seen = new Map<string, number>()

@@ -12,11 +12,14 @@ export const keyStores: Schema = {
       name: {
         type: 'string',
         pattern: '^[a-z0-9][a-z0-9-]{0,63}$',
+        patternErrorMessage: '1 to 64 lower-case letters, digits and dashes, no dash first',
         description: 'Our own name for it: up to 64 lower-case letters, digits and dashes.',
       },
       prefix: {
         type: 'string',
         pattern: '^(/[A-Za-z0-9_-]+)*$',
+        patternErrorMessage:
+          'a slash, then letters, digits, dashes and underscores, without a slash at the end',
         default: '',
         description:
           'Path before /kms/xks/v1, with its leading slash. With it, XksProxyUriPath has at most 128 characters.',
@@ -25,7 +28,11 @@ export const keyStores: Schema = {
       regions: {
         type: 'array',
         minItems: 1,
-        items: { type: 'string', pattern: '^[a-z0-9-]{1,64}$' },
+        items: {
+          type: 'string',
+          pattern: '^[a-z0-9-]{1,64}$',
+          patternErrorMessage: 'a region such as eu-west-1',
+        },
         description: 'AWS regions whose KMS may call. Leave it out for any.',
         examples: [['eu-west-1']],
       },

@@ -16,6 +16,8 @@ export interface Schema {
   readonly minProperties?: number
   readonly maxProperties?: number
   readonly pattern?: string
+  /** What the pattern asks for, behind "expected"; editors show it too. */
+  readonly patternErrorMessage?: string
   readonly enum?: readonly string[]
   readonly examples?: readonly unknown[]
 }
@@ -39,7 +41,13 @@ export function path(description: string): Schema {
 
 /** A whole number and its unit, such as `200ms` or `5s`. */
 export function duration(description: string, fallback: string): Schema {
-  return { type: 'string', pattern: '^[0-9]{1,9}(ms|s|m|h)$', description, default: fallback }
+  return {
+    type: 'string',
+    pattern: '^[0-9]{1,9}(ms|s|m|h)$',
+    patternErrorMessage: 'a time such as 200ms, 5s, 5m or 1h',
+    description,
+    default: fallback,
+  }
 }
 
 export function integer(

@@ -1,0 +1,83 @@
+/** From the file as it is written to Config: paths absolute, times in milliseconds. */
+// SPDX-License-Identifier: Apache-2.0
+import { parseKeyStoreName } from '../base/ids.ts'
+import type { Config, KeyStoreConfig, ListenerConfig, MasterKeyConfig } from './config.ts'
+import { toMilliseconds as ms } from './duration.ts'
+import type { RawConfig } from './schema.ts'
+
+/** @param raw without a fault @param absolute of a path relative to the file */
+export function toConfig(
+  raw: RawConfig,
+  masterKey: MasterKeyConfig,
+  absolute: (path: string) => string,
+): Config {
+  return {
+    listener: toListener(raw.listener, absolute),
+    store: {
+      path: absolute(raw.store.path),
+      masterKey,
+      pollIntervalMs: ms(raw.store.pollInterval),
+    },
+    keyStores: raw.keyStores.map(toKeyStore),
+    limits: {
+      maxPlaintextBytes: raw.limits.maxPlaintextBytes,
+      maxAadBytes: raw.limits.maxAadBytes,
+      requestDeadlineMs: ms(raw.limits.requestDeadline),
+    },
+    sigv4: { clockSkewMs: ms(raw.sigv4.clockSkew) },
+    health: { intervalMs: ms(raw.health.interval), fleetSize: raw.health.fleetSize },
+    logging: raw.logging,
+  }
+}
+
+function toListener(
+  raw: RawConfig['listener'],
+  absolute: (path: string) => string,
+): ListenerConfig {
+  const { clientCertificate, ping, timeouts } = raw
+  return {
+    host: raw.host,
+    port: raw.port,
+    tls: {
+      certificateFile: absolute(raw.tls.certificate),
+      privateKeyFile: absolute(raw.tls.privateKey),
+    },
+    ...(clientCertificate === undefined
+      ? {}
+      : {
+          clientCertificate: {
+            caFile: absolute(clientCertificate.ca),
+            subjects: clientCertificate.subjects,
+          },
+        }),
+    http2: raw.http2,
+    ...(ping === undefined ? {} : { ping }),
+    timeouts: {
+      headersMs: ms(timeouts.headers),
+      requestMs: ms(timeouts.request),
+      keepAliveMs: ms(timeouts.keepAlive),
+      tlsHandshakeMs: ms(timeouts.tlsHandshake),
+    },
+    maxConnections: raw.maxConnections,
+    drain: { delayMs: ms(raw.drain.delay), timeoutMs: ms(raw.drain.timeout) },
+  }
+}
+
+function toKeyStore(raw: RawConfig['keyStores'][number]): KeyStoreConfig {
+  const name = parseKeyStoreName(raw.name)
+  if (name === undefined) throw new TypeError('the schema lets a wrong key store name pass')
+  const { quota, regions } = raw
+  return {
+    name,
+    prefix: raw.prefix,
+    ...(regions === undefined ? {} : { regions }),
+    ...(quota === undefined
+      ? {}
+      : {
+          quota: {
+            requestsPerSecond: quota.requestsPerSecond,
+            burst: quota.burst ?? quota.requestsPerSecond,
+          },
+        }),
+  }
+}
