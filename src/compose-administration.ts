@@ -8,6 +8,7 @@ import type { KeyStoreName } from './base/ids.ts'
 import type { Config } from './config/config.ts'
 import { createApiSchemas } from './openapi/schemas.ts'
 import { createCredentialTable, type CredentialTable } from './sigv4/credential-table.ts'
+import { StorageError } from './storage/database.ts'
 import { createMasterKeyFile } from './storage/master-key.ts'
 import { createStore, openStore, type Store } from './storage/store.ts'
 
@@ -42,6 +43,10 @@ export async function openAdministration(config: Config): Promise<Administration
  */
 export async function initializeStore(config: Config): Promise<void> {
   const { masterKey, path } = config.store
+  // Before the master key: a new one beside an old store would only confuse.
+  if (await exists(path)) {
+    throw new StorageError('STORE_EXISTS', `${path}: there is a store already`)
+  }
   if (masterKey.kind === 'file' && !(await exists(masterKey.path))) {
     await createMasterKeyFile(masterKey.path)
   }

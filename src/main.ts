@@ -3,6 +3,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { run } from './cli/run.ts'
 
+// `latchkey keys list | head -1`: nobody reads on, which is no fault.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
+
 process.exitCode = await run(process.argv.slice(2), process.env, {
   stdout: (text) => process.stdout.write(text),
   stderr: (text) => process.stderr.write(text),

@@ -34,6 +34,8 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
 /** The exit code for whatever a command threw. */
 export function toExitCode(error: unknown): number {
   const code = (error as { code?: unknown } | undefined)?.code
+  // Node's own have codes too; whatever they complain of, we called it wrongly.
+  if (error instanceof TypeError || error instanceof RangeError) return EXIT_CODES.internal.code
   if (typeof code !== 'string') return EXIT_CODES.internal.code
   return EXIT_CODES[BY_ERROR_CODE.get(code) ?? 'failed'].code
 }

@@ -5,13 +5,15 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 
+import { describeSystemError } from './system-errors.ts'
+
 export interface Output {
   readonly json: boolean
   /** `text` for people, `value` for scripts; one of the two is printed. */
   result(text: string, value: unknown): void
   /** A remark that is no result. */
   note(text: string): void
-  error(error: unknown): void
+  error(error: unknown, options?: { readonly withStack: boolean }): void
 }
 
 export interface Streams {
@@ -28,37 +30,45 @@ export function createOutput(streams: Streams, json: boolean): Output {
     note(text) {
       streams.stderr(`latchkey: ${text}\n`)
     },
-    error(error) {
-      streams.stderr(json ? renderJson(error) : renderText(error))
+    error(error, { withStack } = { withStack: false }) {
+      const described = describe(error, withStack)
+      streams.stderr(json ? `${JSON.stringify({ error: described })}\n` : renderText(described))
     },
   }
 }
 
 interface Described {
+  readonly code?: string
   readonly message: string
-  readonly hint?: unknown
+  readonly hint?: string
+  /** The configuration file that has the faults. */
+  readonly file?: string
   readonly faults?: readonly { readonly path: string; readonly message: string }[]
-  readonly code?: unknown
+  readonly stack?: string
 }
 
-function describe(error: unknown): Described {
+function describe(error: unknown, withStack: boolean): Described {
   if (!(error instanceof Error)) return { message: String(error) }
-  return error
+  const { code, message, hint, file, faults, stack } = error as Partial<Described> & Error
+  return {
+    ...(typeof code === 'string' ? { code } : {}),
+    message,
+    ...(hint === undefined ? {} : { hint }),
+    ...(faults === undefined ? {} : { file, faults }),
+    ...describeSystemError(error),
+    ...(withStack ? { stack } : {}),
+  }
 }
 
-function renderJson(error: unknown): string {
-  const { message, hint, faults, code } = describe(error)
-  return `${JSON.stringify({ error: { code, message, hint, faults } })}\n`
-}
-
-function renderText(error: unknown): string {
-  const { message, hint, faults } = describe(error)
-  const lines =
-    faults === undefined
-      ? [`latchkey: error: ${message}`]
-      : faults.map((f) => `latchkey: error: ${f.path === '' ? '' : `${f.path}: `}${f.message}`)
-  if (typeof hint === 'string') lines.push(`latchkey: hint: ${hint}`)
-  return `${lines.join('\n')}\n`
+function renderText({ message, hint, file, faults, stack }: Described): string {
+  const lines = faults?.map(({ path, message }) =>
+    [file, path, message].filter((part) => part !== '').join(': '),
+  ) ?? [message]
+  return [
+    ...lines.map((line) => `latchkey: error: ${line}\n`),
+    ...(hint === undefined ? [] : [`latchkey: hint: ${hint}\n`]),
+    ...(stack === undefined ? [] : [`${stack}\n`]),
+  ].join('')
 }
 
 /** Columns under headings, as wide as their widest cell. */

@@ -1,6 +1,7 @@
 /** Finds the command, parses its flags, runs it, and turns what happens into output and an exit code. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util'
+import { findNearest } from '../base/nearest.ts'
 import { COMMON_FLAGS, UsageError, type Command } from './command.ts'
 import { COMMANDS } from './commands.ts'
 import { EXIT_CODES, toExitCode } from './exit-codes.ts'
@@ -27,20 +28,22 @@ export async function run(
     await command.run({ operands, flags, output, environment })
     return EXIT_CODES.ok.code
   } catch (error) {
-    output.error(error)
     const code = toExitCode(error)
     const isBug = code === EXIT_CODES.internal.code
-    if (isBug || environment['LATCHKEY_DEBUG'] === '1') {
-      streams.stderr(`${error instanceof Error ? (error.stack ?? '') : ''}\n`)
-    }
+    output.error(error, { withStack: isBug || environment['LATCHKEY_DEBUG'] === '1' })
     return code
   }
 }
 
+interface Found {
+  readonly command: Command
+  readonly rest: readonly string[]
+}
+
 /** Names have one word or two: `serve`, `keys create`. */
-function findCommand(
-  argv: readonly string[],
-): { readonly command: Command; readonly rest: readonly string[] } | undefined {
+function findCommand(argv: readonly string[]): Found | undefined {
+  if (argv[0] === 'help' && argv.length > 1) return findCommand([...argv.slice(1), '--help'])
+  if (argv[0] === '--version') return findCommand(['version', ...argv.slice(1)])
   for (const words of [2, 1]) {
     const command = COMMANDS.find(({ name }) => name === argv.slice(0, words).join(' '))
     if (command !== undefined) return { command, rest: argv.slice(words) }
@@ -49,23 +52,34 @@ function findCommand(
 }
 
 function showOverview(argv: readonly string[], streams: Streams): number {
-  const [word] = argv
+  const [word, ...more] = argv
   const group = COMMANDS.filter(({ name }) => name.startsWith(`${word ?? ''} `))
-  const asked =
-    word === undefined || word === 'help' || argv.includes('--help') || argv.includes('-h')
-  const text = overview(group.length > 0 ? group : COMMANDS)
-  if (asked) {
-    streams.stdout(`${text}\n`)
+  if (word === undefined || word === 'help' || argv.includes('--help') || argv.includes('-h')) {
+    streams.stdout(`${overview(group.length > 0 ? group : COMMANDS)}\n`)
     return word === undefined ? EXIT_CODES.usage.code : EXIT_CODES.ok.code
   }
-  if (group.length > 0)
-    throw new UsageError(
-      'USAGE',
-      `latchkey ${word}: which one? ${group.map((c) => c.name).join(', ')}`,
-    )
-  throw new UsageError('USAGE', `there is no command ${argv.slice(0, 2).join(' ')}`, {
-    hint: 'latchkey --help lists the commands',
+  if (group.length > 0 && more.every((one) => one.startsWith('-'))) {
+    throw new UsageError('USAGE', `${word} needs one of: ${group.map(lastWord).join(', ')}`, {
+      hint: `latchkey ${word} --help says what they do`,
+    })
+  }
+  throw unknownCommand(argv, group)
+}
+
+/** @param group the commands of its first word, if it has any */
+function unknownCommand(argv: readonly string[], group: readonly Command[]): UsageError {
+  const names = (group.length > 0 ? group : COMMANDS).map(({ name }) => name)
+  const words = argv.filter((one) => !one.startsWith('-'))
+  const asked = words.slice(0, 2).join(' ') || (argv[0] ?? '')
+  const near = findNearest(asked, names) ?? findNearest(words[0] ?? '', names)
+  return new UsageError('USAGE', `there is no command ${asked}`, {
+    hint:
+      near === undefined ? 'latchkey --help lists the commands' : `did you mean latchkey ${near}?`,
   })
+}
+
+function lastWord({ name }: Command): string {
+  return name.split(' ').at(-1) ?? name
 }
 
 function parseFlags(command: Command, rest: readonly string[]) {

@@ -20,3 +20,10 @@ export function parseWhen(text: string): number {
   }
   return time
 }
+
+/** Like `parseWhen`, for what would make no sense in the past. @throws UsageError */
+export function parseFuture(text: string): number {
+  const time = parseWhen(text)
+  if (time <= systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is over already`)
+  return time
+}

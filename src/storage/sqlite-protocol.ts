@@ -32,5 +32,9 @@ export interface ReplyMessage {
   readonly id: number
   readonly rows?: readonly Row[]
   readonly changes?: number
-  readonly error?: { readonly code: StorageErrorCode; readonly message: string }
+  readonly error?: {
+    readonly code: StorageErrorCode
+    readonly message: string
+    readonly hint?: string | undefined
+  }
 }

@@ -110,7 +110,10 @@ const CODES: readonly (readonly [prefix: string, code: StorageErrorCode])[] = [
 ]
 
 function toReplyError(error: unknown): NonNullable<ReplyMessage['error']> {
-  if (error instanceof StorageError) return { code: error.code, message: error.message }
+  if (error instanceof StorageError) {
+    const { code, message, hint } = error
+    return { code, message, hint }
+  }
   const sqlite = toSqliteCode(error)
   const code = CODES.find(([prefix]) => sqlite.startsWith(prefix))?.[1] ?? 'STORE_FAILED'
   // SQLite's own text can quote values; its code says enough.

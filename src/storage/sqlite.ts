@@ -135,7 +135,10 @@ class SqliteDatabase implements Database {
     this.#pending.delete(reply.id)
     clearTimeout(pending.timer)
     if (reply.error === undefined) pending.resolve(reply)
-    else pending.reject(new StorageError(reply.error.code, reply.error.message))
+    else {
+      const { code, message, hint } = reply.error
+      pending.reject(new StorageError(code, message, hint === undefined ? {} : { hint }))
+    }
   }
 
   #fail(error: StorageError): void {

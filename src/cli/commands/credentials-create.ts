@@ -11,7 +11,7 @@ import {
 } from '../command.ts'
 import { parseConsoleFile, toConsoleFile } from '../console-file.ts'
 import { readPrivateFile, writePrivateFile } from '../private-files.ts'
-import { parseWhen } from '../when.ts'
+import { parseFuture } from '../when.ts'
 
 export const credentialsCreate: Command = {
   name: 'credentials create',
@@ -48,7 +48,7 @@ export const credentialsCreate: Command = {
     const source = stringFlag(context, 'from-file')
     const target = stringFlag(context, 'output')
     const options = {
-      ...(expires === undefined ? {} : { expiresAt: parseWhen(expires) }),
+      ...(expires === undefined ? {} : { expiresAt: parseFuture(expires) }),
       ...(source === undefined
         ? {}
         : { pair: parseConsoleFile((await readPrivateFile(source)).toString('utf8')) }),

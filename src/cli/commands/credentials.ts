@@ -1,15 +1,16 @@
 /** `latchkey credentials list | expire | revoke` */
 // SPDX-License-Identifier: Apache-2.0
 import { openAdministration } from '../../compose-administration.ts'
+import type { Config } from '../../config/config.ts'
 import type { CredentialSummary, CredentialTable } from '../../sigv4/credential-table.ts'
 import {
   CONFIG_FLAG,
+  UsageError,
   YES_FLAG,
+  findKeyStore,
   loadContextConfig,
   stringFlag,
-  UsageError,
   type Command,
-  type Context,
 } from '../command.ts'
 import { toTable } from '../output.ts'
 import { parseWhen } from '../when.ts'
@@ -29,8 +30,11 @@ export const credentialsList: Command = {
   examples: ['latchkey credentials list', 'latchkey credentials list --key-store demo --json'],
   async run(context) {
     const only = stringFlag(context, 'key-store')
-    const all = await withCredentials(context, (credentials) => credentials.list())
+    const config = await loadContextConfig(context)
+    const all = await withCredentials(config, (credentials) => credentials.list())
     const shown = all.filter(({ keyStore }) => only === undefined || keyStore === only)
+    // One that is no more in the configuration may still have credentials.
+    if (only !== undefined && shown.length === 0) findKeyStore(context, config)
     const rows = shown.map((one) => [
       one.accessKeyId,
       one.keyStore,
@@ -60,7 +64,8 @@ export const credentialsExpire: Command = {
   async run(context) {
     const at = parseWhen(stringFlag(context, 'at') ?? 'now')
     const [id = ''] = context.operands
-    const changed = await withCredentials(context, (credentials) => credentials.expire(id, at))
+    const config = await loadContextConfig(context)
+    const changed = await withCredentials(config, (credentials) => credentials.expire(id, at))
     context.output.result(`${id} is refused from ${toDate(changed.expiresAt)}`, changed)
   },
 }
@@ -73,7 +78,8 @@ export const credentialsRevoke: Command = {
   examples: ['latchkey credentials revoke AKIAEXAMPLEEXAMPLEEXAMPLEX --yes'],
   async run(context) {
     const [id = ''] = context.operands
-    const revoked = await withCredentials(context, async (credentials) => {
+    const config = await loadContextConfig(context)
+    const revoked = await withCredentials(config, async (credentials) => {
       if (context.flags['yes'] === true) return credentials.revoke(id)
       await findOne(credentials, id)
       return undefined
@@ -94,10 +100,10 @@ async function findOne(credentials: CredentialTable, id: string): Promise<Creden
 }
 
 async function withCredentials<T>(
-  context: Context,
+  config: Config,
   work: (credentials: CredentialTable) => Promise<T>,
 ): Promise<T> {
-  const administration = await openAdministration(await loadContextConfig(context))
+  const administration = await openAdministration(config)
   try {
     return await work(administration.credentials)
   } finally {

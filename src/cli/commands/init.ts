@@ -4,7 +4,7 @@ import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { initializeStore } from '../../compose-administration.ts'
 import { loadConfig } from '../../config/load.ts'
-import { stringFlag, UsageError, type Command } from '../command.ts'
+import { stringFlag, type Command } from '../command.ts'
 import { renderFirstConfig } from '../first-config.ts'
 
 export const init: Command = {
@@ -26,9 +26,6 @@ export const init: Command = {
       await writeFile(file, renderFirstConfig(), { flag: 'wx', mode: 0o644 })
     }
     const config = await loadConfig(file, context.environment)
-    if (await exists(config.store.path)) {
-      throw new UsageError('INPUT_INVALID', `${config.store.path}: there is a store already`)
-    }
     await initializeStore(config)
     const { masterKey, path } = config.store
     const master = masterKey.kind === 'file' ? masterKey.path : 'your passphrase'

@@ -17,15 +17,20 @@ export const quickstart: Command = {
       value: 'DIR',
       description: 'Where to keep it; else ./demo. Reused if there.',
     },
-    port: { type: 'string', value: 'PORT', description: 'Port of a new demo; else 8443.' },
+    port: {
+      type: 'string',
+      value: 'PORT',
+      description: 'Port to listen on, 0 for any free one; else that of the demo, 8443 when new.',
+    },
     once: { type: 'boolean', description: 'Stop after the round trip.' },
   },
   examples: ['latchkey quickstart', 'latchkey quickstart --dir /tmp/demo --port 9443 --once'],
   async run(context) {
-    const port = parsePort(stringFlag(context, 'port') ?? '8443')
-    const demo = await prepareDemo(resolve(stringFlag(context, 'dir') ?? 'demo'), port)
+    const port = parsePort(stringFlag(context, 'port'))
+    const demo = await prepareDemo(resolve(stringFlag(context, 'dir') ?? 'demo'), port ?? 8443)
     const config = await loadConfig(demo.configFile, context.environment)
-    const server = await startServer(config, { logFile: demo.logFile })
+    const listener = port === undefined ? config.listener : { ...config.listener, port }
+    const server = await startServer({ ...config, listener }, { logFile: demo.logFile })
     try {
       const steps = await roundTrip(demo, server.xks.port)
       context.output.result(render(demo, server.xks.port, steps), {
@@ -45,9 +50,10 @@ export const quickstart: Command = {
   },
 }
 
-function parsePort(text: string): number {
+function parsePort(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
   const port = Number(text)
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+  if (!/^\d+$/.test(text) || port > 65_535) {
     throw new UsageError('USAGE', '--port is a number from 0 to 65535')
   }
   return port
@@ -71,7 +77,7 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
     '',
     'Try it from another terminal:',
     '',
-    `curl --cacert ${demo.caFile} --config ${demo.curlFile} \\`,
+    `curl --cacert ${quote(demo.caFile)} --config ${quote(demo.curlFile)} \\`,
     '  --aws-sigv4 "aws:amz:us-east-1:kms-xks-proxy" \\',
     '  -H "Content-Type: application/json" \\',
     `  --data '${CURL_BODY}' \\`,
@@ -79,6 +85,11 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
     '',
     'Ctrl-C stops it. A second run reuses everything.',
   ].join('\n')
+}
+
+/** For a POSIX shell. */
+function quote(path: string): string {
+  return /^[\w/.-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
 }
 
 const CURL_BODY = JSON.stringify({
