@@ -12,48 +12,64 @@ export function describeAsJsonSchema(): string {
   return `${JSON.stringify({ ...head, ...CONFIG_SCHEMA }, undefined, 2)}\n`
 }
 
-/** The generated part of docs/configuration.md. */
+/** The generated part of docs/configuration.md: a heading and a table for each section. */
 export function describeAsMarkdown(): string {
-  const rows = Object.entries(CONFIG_SCHEMA.properties ?? {}).map(([name, schema]) => {
-    const required = CONFIG_SCHEMA.required?.includes(name) === true
-    const lines = toRows(name, schema, required).slice(1)
+  const sections = Object.entries(CONFIG_SCHEMA.properties ?? {}).map(([name, schema]) => {
+    const isRequired = CONFIG_SCHEMA.required?.includes(name) === true
     return [
       `## \`${name}\``,
       '',
-      schema.description ?? '',
+      `${schema.description ?? ''}${isRequired ? ' Required.' : ''}`,
       '',
-      '| setting | type | default | meaning |',
+      '| setting | type | default | what it is |',
       '|---|---|---|---|',
-      ...lines,
+      ...toChildRows(name, schema),
       '',
     ].join('\n')
   })
-  return rows.join('\n')
+  return sections.join('\n')
 }
 
-function toRows(path: string, schema: Schema, required: boolean): readonly string[] {
-  const own = `| \`${path}\` | ${toType(schema)} | ${toDefault(schema, required)} | ${schema.description ?? ''} |`
-  const children = schema.items?.type === 'object' ? schema.items : schema
-  const prefix = schema.items === undefined ? path : `${path}[]`
-  const nested = Object.entries(children.properties ?? {}).flatMap(([name, child]) =>
-    toRows(`${prefix}.${name}`, child, children.required?.includes(name) === true),
-  )
-  return [own, ...nested]
+function toChildRows(path: string, schema: Schema): readonly string[] {
+  const holder = schema.items?.type === 'object' ? schema.items : schema
+  const prefix = holder === schema ? path : `${path}[]`
+  return Object.entries(holder.properties ?? {}).flatMap(([name, child]) => {
+    const own = `${prefix}.${name}`
+    const isRequired = holder.required?.includes(name) === true
+    const cells = [`\`${own}\``, toType(child), toDefault(child, isRequired), toMeaning(child)]
+    return [`| ${cells.map(escapeCell).join(' | ')} |`, ...toChildRows(own, child)]
+  })
 }
 
 function toType(schema: Schema): string {
   if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(', ')
-  if (schema.pattern?.includes('ms|s') === true) return 'time: `200ms`, `5s`, `5m`, `1h`'
-  if (schema.items !== undefined) return `list of ${schema.items.type ?? 'value'}s`
+  if (schema.patternErrorMessage?.startsWith('a time') === true) return 'time'
+  if (schema.items !== undefined) return schema.items.type === 'object' ? 'list' : 'list of texts'
+  if (schema.type === 'object') return schema.minProperties === 1 ? 'one of' : 'settings'
+  if (schema.type === 'string') return 'text'
   const { minimum, maximum } = schema
-  return minimum === undefined || maximum === undefined
-    ? (schema.type ?? '')
-    : `${schema.type ?? ''}, ${String(minimum)} to ${String(maximum)}`
+  if (minimum === undefined || maximum === undefined) return schema.type ?? ''
+  return `number, ${count(minimum)} to ${count(maximum)}`
 }
 
-function toDefault(schema: Schema, required: boolean): string {
-  if (required) return '**required**'
+function toDefault(schema: Schema, isRequired: boolean): string {
+  if (isRequired) return '**required**'
   const { default: value } = schema
   if (value === undefined || typeof value === 'object') return ''
-  return `\`${JSON.stringify(value)}\``
+  return value === '' ? 'empty' : `\`${String(value)}\``
+}
+
+function toMeaning({ description, examples }: Schema): string {
+  const shown = examples?.map((example) =>
+    typeof example === 'string' ? `\`${example}\`` : `\`[${String(example)}]\``,
+  )
+  return [description ?? '', ...(shown ? [`Such as ${shown.join(', ')}.`] : [])].join(' ')
+}
+
+function count(value: number): string {
+  return value >= 1000 ? value.toLocaleString('en-US') : String(value)
+}
+
+function escapeCell(text: string): string {
+  return text.replaceAll('|', '\\|')
 }

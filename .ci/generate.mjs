@@ -1,0 +1,51 @@
+// Writes every generated file; with --check it only names those that differ, and ends with 1.
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import openapiTS, { astToString, COMMENT_HEADER } from 'openapi-typescript'
+import { cliDocument, configurationDocument } from './documents.mjs'
+import { must, ROOT } from './process.mjs'
+
+const isCheck = process.argv.includes('--check')
+let differing = 0
+
+function readIfThere(file) {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error
+    return undefined
+  }
+}
+
+function put(path, text) {
+  const file = join(ROOT, path)
+  if (readIfThere(file) === text) return
+  differing += 1
+  process.stdout.write(`${path} ${isCheck ? 'differs: run npm run gen' : 'written'}\n`)
+  if (!isCheck) writeFileSync(file, text)
+}
+
+/** A module of the build: the descriptions come from the program itself. */
+const built = (path) => import(new URL(`../dist/src/${path}`, import.meta.url))
+
+async function openApiTypes() {
+  const ast = await openapiTS(new URL('../openapi.yaml', import.meta.url))
+  return `${COMMENT_HEADER}${astToString(ast)}`
+}
+
+put('src/openapi/types.gen.ts', await openApiTypes())
+// A check comes after the build; whoever writes has just changed a source.
+if (!isCheck) await must('npx', ['--no', 'tsc', '-p', '.'])
+
+const { describeAsJsonSchema, describeAsMarkdown } = await built('config/describe.js')
+put('docs/latchkey.schema.json', describeAsJsonSchema())
+put('docs/configuration.md', configurationDocument(describeAsMarkdown()))
+
+const { COMMANDS: commands } = await built('cli/commands.js')
+const { COMMON_FLAGS: commonFlags } = await built('cli/command.js')
+const { EXIT_CODES: exitCodes } = await built('cli/exit-codes.js')
+const { usageOf } = await built('cli/help.js')
+put('docs/cli.md', cliDocument({ commands, commonFlags, exitCodes, usageOf }))
+
+process.exitCode = isCheck && differing > 0 ? 1 : 0
