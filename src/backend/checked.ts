@@ -21,45 +21,56 @@ export function createCheckedBackend(backend: KeyBackend): KeyBackend {
   return {
     vendor: backend.vendor,
     async describe(keyId, deadline) {
-      const key = await guard(backend.describe(keyId, deadline))
-      checkDescription(key, keyId)
-      return key
+      try {
+        const key = await backend.describe(keyId, deadline)
+        checkDescription(key, keyId)
+        return key
+      } catch (error) {
+        throw toBackendError(error)
+      }
     },
     async encrypt(keyId, version, plaintext, aad, deadline) {
-      check(isVersion(version), 'the version is not from 1 to 2^32 - 1')
-      check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
-      const sealed = await guard(backend.encrypt(keyId, version, plaintext, aad, deadline))
-      checkSealed(sealed, plaintext)
-      return sealed
+      try {
+        check(isVersion(version), 'the version is not from 1 to 2^32 - 1')
+        check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
+        const sealed = await backend.encrypt(keyId, version, plaintext, aad, deadline)
+        checkSealed(sealed, plaintext)
+        return sealed
+      } catch (error) {
+        throw toBackendError(error)
+      }
     },
     async decrypt(keyId, sealed, aad, deadline) {
-      check(isVersion(sealed.version), 'the version is not from 1 to 2^32 - 1')
-      check(isIv(sealed.iv) && sealed.tag.length === TAG_BYTES, 'IV or tag has another length')
-      check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
-      const plaintext = await guard(backend.decrypt(keyId, sealed, aad, deadline))
-      checkPlaintext(plaintext, sealed)
-      return plaintext
+      try {
+        check(isVersion(sealed.version), 'the version is not from 1 to 2^32 - 1')
+        check(isIv(sealed.iv) && sealed.tag.length === TAG_BYTES, 'IV or tag has another length')
+        check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
+        const plaintext = await backend.decrypt(keyId, sealed, aad, deadline)
+        checkPlaintext(plaintext, sealed)
+        return plaintext
+      } catch (error) {
+        throw toBackendError(error)
+      }
     },
     async health(deadline) {
-      const managers = await guard(backend.health(deadline))
-      checkHealth(managers)
-      return managers
+      try {
+        const managers = await backend.health(deadline)
+        checkHealth(managers)
+        return managers
+      } catch (error) {
+        throw toBackendError(error)
+      }
     },
     close: () => backend.close(),
   }
 }
 
 /** Whatever else is thrown is a fault of the backend, with the original as cause. */
-async function guard<T>(result: Promise<T>): Promise<T> {
-  try {
-    return await result
-  } catch (error) {
-    if (error instanceof BackendError) throw error
-    if (error instanceof DeadlineExceeded) {
-      throw new BackendError('TIMEOUT', 'the key manager did not answer in time', { cause: error })
-    }
-    throw new BackendError('UNAVAILABLE', 'the key manager failed', { cause: error })
-  }
+function toBackendError(error: unknown): BackendError {
+  if (error instanceof BackendError) return error
+  return error instanceof DeadlineExceeded
+    ? new BackendError('TIMEOUT', 'the key manager did not answer in time', { cause: error })
+    : new BackendError('UNAVAILABLE', 'the key manager failed', { cause: error })
 }
 
 function check(holds: boolean, broken: string): void {
@@ -84,10 +95,12 @@ function checkSealed(sealed: SealedBytes, plaintext: Buffer): void {
   check(isIv(sealed.iv), 'the IV has neither 12 nor 16 bytes')
   check(sealed.tag.length === TAG_BYTES, 'the tag has not 16 bytes')
   // An HSM that was to write the IV and did not would leave the zeros it was given.
-  check(
-    sealed.iv.some((byte) => byte !== 0),
-    'the IV is all zeros',
-  )
+  check(!isZero(sealed.iv), 'the IV is all zeros')
+}
+
+function isZero(bytes: Buffer): boolean {
+  for (const byte of bytes) if (byte !== 0) return false
+  return true
 }
 
 function checkPlaintext(plaintext: Buffer, sealed: EncryptedBytes): void {

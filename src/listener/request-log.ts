@@ -12,6 +12,7 @@ import type { Log } from './log.ts'
 /** XKS 1.0.3: ARNs have up to 2,048 characters. Nothing from outside makes a line longer than this. */
 const MAX_TEXT = 2048
 const MAX_OTHER_FIELDS = 16
+const NO_METADATA: Partial<RequestMetadata> = {}
 
 const text = { type: 'string' } as const
 const count = { type: 'integer' } as const
@@ -64,20 +65,25 @@ export const LINE_SCHEMA = {
 export function createRequestLog(log: Log): (record: RequestRecord) => void {
   const { logger } = log
   const serialise = fastJson(LINE_SCHEMA as unknown as Schema)
-  const level = logger.levels.values['info']
+  const level = logger.levels.values['info'] ?? 0
   const logsInfo = logger.isLevelEnabled('info')
   return (record) => {
-    if (record.fault !== undefined)
-      logger.error({ ...toLine(record), err: record.fault }, 'request')
-    else if (logsInfo) {
-      const time = new Date(record.at).toISOString()
-      log.write(`${serialise({ level, time, ...toLine(record), msg: 'request' })}\n`)
-    }
+    if (record.fault !== undefined) {
+      // The logger has its own level and time.
+      const fields = { ...toLine(record, level), level: undefined, time: undefined, msg: undefined }
+      logger.error({ ...fields, err: record.fault }, 'request')
+    } else if (logsInfo) log.write(`${serialise(toLine(record, level))}\n`)
   }
 }
 
-function toLine(record: RequestRecord): Record<string, unknown> {
+/** One literal: an object that always has the same shape is cheap to make and to serialise. */
+function toLine(record: RequestRecord, level: number) {
+  const metadata: Partial<RequestMetadata> = record.metadata ?? NO_METADATA
+  // Only where the two say more than key store, operation and key id.
+  const isUnknown = record.operation === undefined
   return {
+    level,
+    time: new Date(record.at).toISOString(),
     keyStore: record.keyStore,
     operation: record.operation,
     keyId: record.keyId,
@@ -85,24 +91,6 @@ function toLine(record: RequestRecord): Record<string, unknown> {
     status: record.status,
     errorName: record.errorName,
     reason: record.reason,
-    ...(record.metadata === undefined ? {} : toMetadataFields(record.metadata)),
-    accessKeyId: record.accessKeyId,
-    region: record.region,
-    bodySha256: record.bodySha256,
-    unverifiedKmsRequestId: record.unverifiedKmsRequestId,
-    remoteAddress: record.remoteAddress,
-    http: record.httpVersion,
-    // Only where the two say more than key store, operation and key id.
-    method: record.operation === undefined ? record.method : undefined,
-    target: record.operation === undefined ? clip(record.target) : undefined,
-    bodyBytes: record.bodyBytes,
-    totalMs: round(record.totalMs ?? 0),
-    stagesMs: roundAll(record.stages),
-  }
-}
-
-function toMetadataFields(metadata: RequestMetadata): Record<string, unknown> {
-  return {
     kmsRequestId: clip(metadata.kmsRequestId),
     kmsOperation: clip(metadata.kmsOperation),
     awsPrincipalArn: clip(metadata.awsPrincipalArn),
@@ -111,6 +99,18 @@ function toMetadataFields(metadata: RequestMetadata): Record<string, unknown> {
     awsSourceVpc: clip(metadata.awsSourceVpc),
     awsSourceVpce: clip(metadata.awsSourceVpce),
     otherMetadata: metadata.other === undefined ? undefined : clipAll(metadata.other),
+    accessKeyId: record.accessKeyId,
+    region: record.region,
+    bodySha256: record.bodySha256,
+    unverifiedKmsRequestId: record.unverifiedKmsRequestId,
+    remoteAddress: record.remoteAddress,
+    http: record.httpVersion,
+    method: isUnknown ? record.method : undefined,
+    target: isUnknown ? clip(record.target) : undefined,
+    bodyBytes: record.bodyBytes,
+    totalMs: round(record.totalMs ?? 0),
+    stagesMs: roundAll(record.stages),
+    msg: 'request',
   }
 }
 

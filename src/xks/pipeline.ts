@@ -122,7 +122,7 @@ async function serve(
   }
   const deadline = new Deadline(deps.clock, deps.limits.requestDeadlineMs)
   const call = { keyStore, operation, keyId, input, deadline, record, timer }
-  return deadline.race(serveKey(deps.schemas, call))
+  return await deadline.race(serveKey(deps.schemas, call))
 }
 
 interface KeyCall {
