@@ -48,8 +48,9 @@ function join(path: string, name: string): string {
   return path === '' ? name : `${path}.${name}`
 }
 
+/** Lists and settings are named, not quoted: one of them may have a secret in it. */
 function show(value: unknown): string {
-  if (value === null || value === undefined) return 'nothing'
+  if (value === undefined || typeof value === 'object') return showType(value)
   const text = JSON.stringify(value)
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
 }
@@ -57,7 +58,8 @@ function show(value: unknown): string {
 /** Whoever writes a passphrase where its place is asked for must not find it in a log. */
 function showType(value: unknown): string {
   if (value === null || value === undefined) return 'nothing'
-  return Array.isArray(value) ? 'a list' : `a ${typeof value}`
+  if (Array.isArray(value)) return 'a list'
+  return typeof value === 'object' ? 'settings' : `a ${typeof value}`
 }
 
 /** @param knownNames the property names that the schema has at the place of the error */
