@@ -1,0 +1,111 @@
+/** How settings go together: what no schema can say. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { configFolder, SMALLEST } from '../../support/config.ts'
+
+const withKeyStores = (yaml: string) =>
+  SMALLEST.replace('keyStores: [{ name: demo }]', `keyStores: ${yaml}`)
+const withListener = (yaml: string) => SMALLEST.replace('listener: {', `listener: { ${yaml},`)
+
+void t.test('two key stores have two names and two prefixes', async (t) => {
+  const { faults } = await configFolder(t)
+  t.strictSame(
+    await faults(
+      withKeyStores('[{ name: a, prefix: /x }, { name: b, prefix: /y }, { name: a, prefix: /x }]'),
+    ),
+    [
+      'keyStores[2].name: is that of keyStores[0] too: "a"',
+      'keyStores[2].prefix: is that of keyStores[0] too: "/x"',
+    ],
+  )
+  t.strictSame(await faults(withKeyStores('[{ name: a }, { name: b }]')), [
+    'keyStores[1].prefix: is that of keyStores[0] too: ""',
+  ])
+})
+
+void t.test('one prefix may start with another', async (t) => {
+  const { load } = await configFolder(t)
+  const { keyStores } = await load(
+    withKeyStores('[{ name: a }, { name: b, prefix: /x }, { name: c, prefix: /x/y }]'),
+  )
+  t.strictSame(
+    keyStores.map(({ prefix }) => prefix),
+    ['', '/x', '/x/y'],
+  )
+})
+
+void t.test('XksProxyUriPath has at most 128 characters', async (t) => {
+  const { faults, load } = await configFolder(t)
+  const prefix = (length: number) => `/${'p'.repeat(length - 1)}`
+  const longest = await load(withKeyStores(`[{ name: a, prefix: ${prefix(117)} }]`))
+  t.equal(`${longest.keyStores[0]?.prefix ?? ''}/kms/xks/v1`.length, 128)
+  t.strictSame(await faults(withKeyStores(`[{ name: a, prefix: ${prefix(118)} }]`)), [
+    'keyStores[0].prefix: expected at most 117 characters, found 118',
+  ])
+})
+
+void t.test('burst is requestsPerSecond where it is left out', async (t) => {
+  const { load } = await configFolder(t)
+  const { keyStores } = await load(
+    withKeyStores(
+      '[{ name: a, quota: { requestsPerSecond: 9 } }, { name: b, prefix: /b, quota: { requestsPerSecond: 9, burst: 1 } }]',
+    ),
+  )
+  t.strictSame(
+    keyStores.map(({ quota }) => quota),
+    [
+      { requestsPerSecond: 9, burst: 9 },
+      { requestsPerSecond: 9, burst: 1 },
+    ],
+  )
+})
+
+void t.test('headers have less time than the whole request', async (t) => {
+  const { faults, load } = await configFolder(t)
+  for (const headers of ['10s', '11s', '1m'])
+    t.strictSame(await faults(withListener(`timeouts: { headers: ${headers} }`)), [
+      `listener.timeouts.headers: expected less than listener.timeouts.request (10s), found ${headers}`,
+    ])
+  await t.resolves(load(withListener('timeouts: { headers: 9999ms }')))
+})
+
+void t.test('the two ports differ, unless any free one is taken', async (t) => {
+  const { faults, load } = await configFolder(t)
+  t.strictSame(await faults(withListener('ping: { port: 8443 }')), [
+    'listener.ping.port: expected another port than listener.port, found 8443',
+  ])
+  await t.resolves(load(withListener('port: 0, ping: { port: 0 }')))
+  await t.resolves(load(withListener('port: 8443, ping: { port: 8080 }')))
+})
+
+void t.test('times have bounds, and both ends are inside', async (t) => {
+  const { faults, load } = await configFolder(t)
+  for (const [section, setting, low, high] of [
+    ['health', 'interval', 100, 60_000],
+    ['limits', 'requestDeadline', 1, 60_000],
+    ['sigv4', 'clockSkew', 1000, 3_600_000],
+  ] as const) {
+    const at = (value: number) => `${SMALLEST}\n${section}: { ${setting}: ${String(value)}ms }`
+    await t.resolves(load(at(low)), `${setting} of ${String(low)}`)
+    await t.resolves(load(at(high)), `${setting} of ${String(high)}`)
+    for (const value of [low - 1, high + 1])
+      t.strictSame(await faults(at(value)), [
+        `${section}.${setting}: expected from ${String(low)}ms to ${String(high)}ms, found ${String(value)}ms`,
+      ])
+  }
+  const poll = (text: string) => SMALLEST.replace('store: {', `store: { pollInterval: ${text},`)
+  await t.resolves(load(poll('10ms')))
+  t.strictSame(await faults(poll('9ms')), [
+    'store.pollInterval: expected from 10ms to 60000ms, found 9ms',
+  ])
+})
+
+void t.test('a section with a wrong type keeps no other section from being checked', async (t) => {
+  const { faults } = await configFolder(t)
+  const text = withKeyStores('[{ name: a }, { name: b }]')
+  t.strictSame(await faults(`${text}\nlimits: 5\nsigv4: { clockSkew: 2h }`), [
+    'limits: expected settings, each on a line of its own, found a number',
+    'keyStores[1].prefix: is that of keyStores[0] too: ""',
+    'sigv4.clockSkew: expected from 1000ms to 3600000ms, found 2h',
+  ])
+})
