@@ -43,8 +43,8 @@ export interface ServerOptions {
   readonly logFile?: string
 }
 
-/** A health check slower than this counts as failed. */
-const HEALTH_TIMEOUT_MS = 5000
+/** A health check slower than this counts as failed; longer than a statement of the store may take. */
+const HEALTH_TIMEOUT_MS = 6000
 /** Room in a body for requestMetadata and names, beside the two Base64 fields at their ceilings. */
 const BODY_ROOM_BYTES = 32 * 1024
 
