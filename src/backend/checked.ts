@@ -1,12 +1,12 @@
 /** Holds any backend to its contract: a plugin's mistake becomes an error, never a bad ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
-import { DeadlineExceeded } from '../base/deadline.ts'
-import { BackendError } from './errors.ts'
+import { BackendError, toBackendError } from './errors.ts'
 import type {
   EncryptedBytes,
   KeyBackend,
   KeyDescription,
   ManagerHealth,
+  ManagerStatus,
   SealedBytes,
 } from './key-backend.ts'
 
@@ -14,6 +14,7 @@ const TAG_BYTES = 16
 const MAX_VERSION = 0xffff_ffff
 /** len16, 65,535 bytes of AAD, len8, 20 bytes of metadata. */
 const MAX_AAD_BYTES = 2 + 65_535 + 1 + 20
+const STATUSES: ReadonlySet<string> = new Set<ManagerStatus>(['ACTIVE', 'DEGRADED', 'UNAVAILABLE'])
 const PRINTABLE = /^[\x20-\x7e]{1,256}$/
 
 /** Checks lengths and ranges only: no copies, no timers, nothing that the hot path would feel. */
@@ -65,14 +66,6 @@ export function createCheckedBackend(backend: KeyBackend): KeyBackend {
   }
 }
 
-/** Whatever else is thrown is a fault of the backend, with the original as cause. */
-function toBackendError(error: unknown): BackendError {
-  if (error instanceof BackendError) return error
-  return error instanceof DeadlineExceeded
-    ? new BackendError('TIMEOUT', 'the key manager did not answer in time', { cause: error })
-    : new BackendError('UNAVAILABLE', 'the key manager failed', { cause: error })
-}
-
 function check(holds: boolean, broken: string): void {
   if (!holds) throw new BackendError('CONTRACT', broken)
 }
@@ -91,11 +84,13 @@ function checkDescription(key: KeyDescription, keyId: string): void {
 }
 
 function checkSealed(sealed: SealedBytes, plaintext: Buffer): void {
-  check(sealed.ciphertext.length === plaintext.length, 'ciphertext and plaintext differ in length')
-  check(isIv(sealed.iv), 'the IV has neither 12 nor 16 bytes')
-  check(sealed.tag.length === TAG_BYTES, 'the tag has not 16 bytes')
+  const { ciphertext, iv, tag } = sealed
+  check([ciphertext, iv, tag].every(Buffer.isBuffer), 'ciphertext, IV or tag is no Buffer')
+  check(ciphertext.length === plaintext.length, 'ciphertext and plaintext differ in length')
+  check(isIv(iv), 'the IV has neither 12 nor 16 bytes')
+  check(tag.length === TAG_BYTES, 'the tag has not 16 bytes')
   // An HSM that was to write the IV and did not would leave the zeros it was given.
-  check(!isZero(sealed.iv), 'the IV is all zeros')
+  check(!isZero(iv), 'the IV is all zeros')
 }
 
 function isZero(bytes: Buffer): boolean {
@@ -104,12 +99,15 @@ function isZero(bytes: Buffer): boolean {
 }
 
 function checkPlaintext(plaintext: Buffer, sealed: EncryptedBytes): void {
+  // Another Uint8Array would be written out as decimal numbers instead of Base64.
+  check(Buffer.isBuffer(plaintext), 'the plaintext is no Buffer')
   check(plaintext.length === sealed.ciphertext.length, 'plaintext and ciphertext differ in length')
 }
 
 function checkHealth(managers: readonly ManagerHealth[]): void {
   check(managers.length >= 1 && managers.length <= 10, 'health has no entry, or more than ten')
-  for (const { id, model } of managers) {
+  for (const { id, model, status } of managers) {
+    check(STATUSES.has(status), 'a status is none of the three')
     check(PRINTABLE.test(id) && PRINTABLE.test(model), 'id or model is not printable ASCII')
   }
 }

@@ -1,5 +1,6 @@
 /** What can go wrong with a key, in the words of key managers. `xks/error-map.ts` turns it into XKS. */
 // SPDX-License-Identifier: Apache-2.0
+import { DeadlineExceeded } from '../base/deadline.ts'
 import { LatchkeyError, type ErrorOptionsWithHint } from '../base/errors.ts'
 
 export type BackendErrorCode =
@@ -22,4 +23,12 @@ export class BackendError extends LatchkeyError<BackendErrorCode> {
   constructor(code: BackendErrorCode, message: string, options: ErrorOptionsWithHint = {}) {
     super(code, message, options)
   }
+}
+
+/** Whatever else is thrown is a fault of the key manager, with the original as cause. */
+export function toBackendError(error: unknown): BackendError {
+  if (error instanceof BackendError) return error
+  return error instanceof DeadlineExceeded
+    ? new BackendError('TIMEOUT', 'the key manager did not answer in time', { cause: error })
+    : new BackendError('UNAVAILABLE', 'the key manager failed', { cause: error })
 }

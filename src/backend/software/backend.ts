@@ -1,9 +1,10 @@
 /** KeyBackend on software keys. The hot path awaits the cipher and nothing else. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Deadline } from '../../base/deadline.ts'
 import type { ExternalKeyId } from '../../base/ids.ts'
 import type { Store } from '../../storage/store.ts'
-import { BackendError } from '../errors.ts'
-import type { KeyBackend } from '../key-backend.ts'
+import { BackendError, toBackendError } from '../errors.ts'
+import type { KeyBackend, ManagerStatus } from '../key-backend.ts'
 import { seal, unseal } from './gcm.ts'
 import { checkHealth } from './health-key.ts'
 import type { LoadedKey, LoadedVersion } from './snapshot.ts'
@@ -17,7 +18,18 @@ export interface SoftwareBackendDeps {
   readonly keys: () => ReadonlyMap<string, LoadedKey> | undefined
 }
 
-export function createSoftwareBackend(deps: SoftwareBackendDeps): KeyBackend {
+export function createSoftwareBackend(given: SoftwareBackendDeps): KeyBackend {
+  let closed = false
+  const checkOpen = () => {
+    if (closed) throw new BackendError('UNAVAILABLE', 'the backend is closed')
+  }
+  const deps: SoftwareBackendDeps = {
+    ...given,
+    keys: () => {
+      checkOpen()
+      return given.keys()
+    },
+  }
   return {
     vendor: 'Latchkey',
     // eslint-disable-next-line @typescript-eslint/require-await -- rejections, not exceptions, are the contract
@@ -33,7 +45,7 @@ export function createSoftwareBackend(deps: SoftwareBackendDeps): KeyBackend {
     },
     async encrypt(keyId, version, plaintext, aad, deadline) {
       const loaded = findUsable(deps, keyId, 'canEncrypt', version)
-      if (!loaded.uses.tryTake()) await deadline.race(loaded.uses.take())
+      if (!loaded.uses.tryTake()) await waitForUse(loaded, deadline)
       return seal(loaded.key, plaintext, aad)
     },
     async decrypt(keyId, sealed, aad) {
@@ -41,11 +53,40 @@ export function createSoftwareBackend(deps: SoftwareBackendDeps): KeyBackend {
       return unseal(loaded.key, sealed, aad)
     },
     async health(deadline) {
-      deps.keys()
-      const status = await deadline.race(checkHealth(deps.store))
+      checkOpen()
+      const status = isRefusing(deps) ? 'UNAVAILABLE' : await findStatus(deps.store, deadline)
       return [{ id: deps.store.id, model: deps.model, status }]
     },
-    close: () => Promise.resolve(),
+    close() {
+      closed = true
+      return Promise.resolve()
+    },
+  }
+}
+
+async function waitForUse({ uses }: LoadedVersion, deadline: Deadline): Promise<void> {
+  try {
+    await deadline.race(uses.take())
+  } catch (error) {
+    throw toBackendError(error)
+  }
+}
+
+/** A store that is whole again is not served from before it has been reloaded. */
+function isRefusing(deps: SoftwareBackendDeps): boolean {
+  try {
+    deps.keys()
+    return false
+  } catch {
+    return true
+  }
+}
+
+async function findStatus(store: Store, deadline: Deadline): Promise<ManagerStatus> {
+  try {
+    return await deadline.race(checkHealth(store))
+  } catch (error) {
+    throw toBackendError(error)
   }
 }
 

@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../base/clock.ts'
 import type { ExternalKeyId } from '../../base/ids.ts'
+import { StorageError } from '../../storage/database.ts'
 import type { Store } from '../../storage/store.ts'
+import { BackendError } from '../errors.ts'
 import type { ManagerStatus } from '../key-backend.ts'
 import { createKeyAdministration } from './administration.ts'
 import { importKey, selfTest } from './gcm.ts'
@@ -16,7 +18,12 @@ const HEALTH_KEY = 'health' as ExternalKeyId
 export async function ensureHealthKey(store: Store, clock: Clock): Promise<void> {
   const administration = createKeyAdministration(store, HEALTH_STORE, clock)
   if ((await administration.listKeys()).length > 0) return
-  await administration.createKey({ keyId: HEALTH_KEY, canEncrypt: true, canDecrypt: true })
+  try {
+    await administration.createKey({ keyId: HEALTH_KEY, canEncrypt: true, canDecrypt: true })
+  } catch (error) {
+    // Another process may have been quicker.
+    if (!(error instanceof BackendError && error.code === 'KEY_EXISTS')) throw error
+  }
 }
 
 /** From the disk to the plaintext: reads and verifies the row, unwraps, encrypts and decrypts. */
@@ -29,13 +36,15 @@ async function testFromStore(store: Store): Promise<void> {
 
 /**
  * ACTIVE: the store answers and its test key works. DEGRADED: keys in memory go on serving, though
- * the store does not answer.
+ * the store does not answer. UNAVAILABLE: the store was changed by others, so that at the next
+ * reload nothing is served.
  */
 export async function checkHealth(store: Store): Promise<ManagerStatus> {
   try {
     await testFromStore(store)
     return 'ACTIVE'
-  } catch {
-    return 'DEGRADED'
+  } catch (error) {
+    const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
+    return isTampered ? 'UNAVAILABLE' : 'DEGRADED'
   }
 }
