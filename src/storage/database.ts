@@ -49,7 +49,7 @@ export interface Database {
    * Transactions of one process run one after the other.
    */
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
-  /** Raised by every change that a running server must see. */
+  /** Raised by every change that a running server must see; of no earlier moment than the call. */
   epoch(): Promise<number>
   close(): Promise<void>
 }

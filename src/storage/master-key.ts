@@ -77,11 +77,23 @@ function toAad(head: Omit<KeyRecord, 'wrapped'>): Buffer {
 }
 
 function parseRecord(text: string): KeyRecord {
+  let record: unknown
   try {
-    return JSON.parse(text) as KeyRecord
+    record = JSON.parse(text)
   } catch {
-    throw new StorageError('STORE_TAMPERED', 'the record of the master key is not readable')
+    record = undefined
   }
+  if (isKeyRecord(record)) return record
+  throw new StorageError('STORE_TAMPERED', 'the record of the master key is not readable')
+}
+
+/** Its shape; what the numbers are worth, scrypt and the tag say. */
+function isKeyRecord(record: unknown): record is KeyRecord {
+  if (typeof record !== 'object' || record === null) return false
+  const { kind, wrapped, scrypt: parameters } = record as Record<string, unknown>
+  const salt = (parameters as { salt?: unknown } | null | undefined)?.salt
+  const hasShape = typeof kind === 'string' && typeof wrapped === 'string'
+  return hasShape && (parameters === undefined || typeof salt === 'string')
 }
 
 async function deriveFromPassphrase(
@@ -90,18 +102,15 @@ async function deriveFromPassphrase(
 ): Promise<KeyObject> {
   if (parameters === undefined)
     throw new StorageError('STORE_TAMPERED', 'scrypt parameters are missing')
-  const { salt, ...cost } = parameters
+  const { N, r, p, salt } = parameters
   const derive = promisify<string, Buffer, number, object, Buffer>(scrypt)
-  const key = await derive(
-    passphrase.reveal().normalize('NFC'),
-    Buffer.from(salt, 'base64'),
-    KEY_BYTES,
-    {
-      ...cost,
-      maxmem: SCRYPT_MAX_MEMORY,
-    },
-  )
-  return createSecretKey(key)
+  const words = passphrase.reveal().normalize('NFC')
+  try {
+    const cost = { N, r, p, maxmem: SCRYPT_MAX_MEMORY }
+    return createSecretKey(await derive(words, Buffer.from(salt, 'base64'), KEY_BYTES, cost))
+  } catch (cause) {
+    throw new StorageError('STORE_TAMPERED', 'scrypt refuses its parameters', { cause })
+  }
 }
 
 /** @throws StorageError MASTER_KEY_UNREADABLE unless it is 32 bytes that only its owner can read */

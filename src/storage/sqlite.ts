@@ -93,7 +93,10 @@ class SqliteDatabase implements Database {
   }
 
   async epoch(): Promise<number> {
-    const rows = await this.#query('reader', "SELECT value FROM facts WHERE name = 'epoch'", [])
+    // Not within a snapshot that has begun: that would show the epoch of its beginning.
+    const rows = await this.#locks.reader.run(() =>
+      this.#query('reader', "SELECT value FROM facts WHERE name = 'epoch'", []),
+    )
     return Number(rows[0]?.['value'])
   }
 

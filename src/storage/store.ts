@@ -52,8 +52,9 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   // Before the file: a wrong master key must not leave a store behind that nobody can open.
   const record = await masterKey.wrap(storeKey)
   await createEmptyFile(options.path)
+  let database: Database | undefined
   try {
-    const database = await openSqlite({
+    database = await openSqlite({
       path: options.path,
       deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
     })
@@ -69,6 +70,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     await syncFolder(options.path)
     return assemble(database, sealing, id)
   } catch (error) {
+    await database?.close()
     await unlink(options.path).catch(() => undefined)
     throw error
   } finally {
