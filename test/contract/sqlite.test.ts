@@ -1,0 +1,23 @@
+/** SQLite keeps the contract of a database. */
+// SPDX-License-Identifier: Apache-2.0
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { openSqlite } from '../../src/storage/sqlite.ts'
+import { databaseContract } from './database.ts'
+
+databaseContract({
+  name: 'SQLite',
+  async create(t) {
+    const path = join(t.testdir(), 'store.db')
+    await writeFile(path, '', { mode: 0o600 })
+    return {
+      async open({ deadlineMs = 5000 } = {}) {
+        const database = await openSqlite({ path, deadlineMs })
+        t.teardown(() => database.close())
+        return database
+      },
+    }
+  },
+  slowQuery: `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000000)
+    SELECT count(*) FROM n`,
+})
