@@ -1,0 +1,217 @@
+/** The contract of a key backend, as far as keys go: state, versions, key stores, health, time, end. */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../src/base/clock.ts'
+import { Deadline } from '../../src/base/deadline.ts'
+import {
+  AAD,
+  createKey,
+  decrypt,
+  encrypt,
+  keyId,
+  refusal,
+  soon,
+  type Checks,
+} from './key-backend-fixture.ts'
+
+const PLAINTEXT = Buffer.from('a data key of thirty-two bytes!!')
+
+export const KEY_CHECKS: Checks = {
+  'describe tells state, usage and current version': async (t, fixture) => {
+    const { backend } = fixture
+    for (const [name, canEncrypt, canDecrypt] of [
+      ['both', true, true],
+      ['encrypt-only', true, false],
+      ['decrypt-only', false, true],
+      ['none', false, false],
+    ] as const) {
+      const id = await createKey(fixture, name, { canEncrypt, canDecrypt })
+      const expected = { keyId: id, enabled: true, canEncrypt, canDecrypt, currentVersion: 1 }
+      t.match(await backend.describe(id, soon()), expected)
+    }
+  },
+
+  'every key id of the specification names one key': async (t, fixture) => {
+    const names = ['a', 'A', '...', '-', '_', 'a.b', 'a_b', 'a-b', 'x'.repeat(128), '0']
+    for (const name of names) await createKey(fixture, name)
+    for (const name of names) {
+      const sealed = await encrypt(fixture, keyId(name), Buffer.from(name))
+      t.equal((await decrypt(fixture, keyId(name), sealed)).toString(), name)
+      if (name !== 'a')
+        await t.rejects(decrypt(fixture, keyId('a'), sealed), refusal('INTEGRITY_FAILURE'))
+    }
+  },
+
+  'a key that is not there is KEY_NOT_FOUND in every call': async (t, fixture) => {
+    const { backend } = fixture
+    const id = await createKey(fixture)
+    const sealed = await encrypt(fixture, id, PLAINTEXT)
+    for (const name of ['nobody', 'KEY', 'key.', '__proto__', 'constructor']) {
+      const stranger = keyId(name)
+      const gone = refusal('KEY_NOT_FOUND')
+      await t.rejects(backend.describe(stranger, soon()), gone, name)
+      await t.rejects(backend.encrypt(stranger, 1, PLAINTEXT, AAD, soon()), gone)
+      await t.rejects(backend.decrypt(stranger, sealed, AAD, soon()), gone)
+    }
+  },
+
+  'a disabled key refuses both directions, and an enabled one is as before': async (t, fixture) => {
+    const { backend, administration } = fixture
+    const id = await createKey(fixture)
+    const sealed = await encrypt(fixture, id, PLAINTEXT)
+    await administration.setKeyStatus(id, 'DISABLED')
+    await fixture.settle()
+    t.match(await backend.describe(id, soon()), { enabled: false, currentVersion: 1 })
+    const disabled = refusal('KEY_DISABLED')
+    await t.rejects(backend.encrypt(id, 1, PLAINTEXT, AAD, soon()), disabled)
+    await t.rejects(decrypt(fixture, id, sealed), disabled)
+    await administration.setKeyStatus(id, 'ENABLED')
+    await fixture.settle()
+    t.match(await backend.describe(id, soon()), { enabled: true, currentVersion: 1 })
+    t.ok((await decrypt(fixture, id, sealed)).equals(PLAINTEXT))
+  },
+
+  'a key refuses the direction that it is not for': async (t, fixture) => {
+    const { backend } = fixture
+    const usage = refusal('KEY_USAGE')
+    const both = await createKey(fixture, 'both')
+    const sealed = await encrypt(fixture, both, PLAINTEXT)
+    const encryptOnly = await createKey(fixture, 'encrypt-only', { canDecrypt: false })
+    const made = await encrypt(fixture, encryptOnly, PLAINTEXT)
+    await t.rejects(backend.decrypt(encryptOnly, made, AAD, soon()), usage)
+    const decryptOnly = await createKey(fixture, 'decrypt-only', { canEncrypt: false })
+    await t.rejects(backend.encrypt(decryptOnly, 1, PLAINTEXT, AAD, soon()), usage)
+    await t.rejects(
+      backend.decrypt(decryptOnly, sealed, AAD, soon()),
+      refusal('INTEGRITY_FAILURE'),
+      'it does decrypt, if not the ciphertext of another key',
+    )
+  },
+
+  'after a rotation old versions decrypt, and each opens only its own': async (t, fixture) => {
+    const { administration } = fixture
+    const id = await createKey(fixture)
+    const made = [await encrypt(fixture, id, PLAINTEXT)]
+    for (const version of [2, 3]) {
+      await administration.rotateKey(id)
+      await fixture.settle()
+      const sealed = await encrypt(fixture, id, PLAINTEXT)
+      t.equal(sealed.version, version)
+      made.push(sealed)
+    }
+    for (const sealed of made) {
+      t.ok((await decrypt(fixture, id, sealed)).equals(PLAINTEXT), String(sealed.version))
+      const otherVersion = { ...sealed, version: (sealed.version % 3) + 1 }
+      await t.rejects(decrypt(fixture, id, otherVersion), refusal('INTEGRITY_FAILURE'))
+    }
+  },
+
+  'a version that never was is VERSION_NOT_FOUND': async (t, fixture) => {
+    const id = await createKey(fixture)
+    const sealed = await encrypt(fixture, id, PLAINTEXT)
+    const gone = refusal('VERSION_NOT_FOUND')
+    for (const version of [2, 0xffff_ffff]) {
+      await t.rejects(fixture.backend.encrypt(id, version, PLAINTEXT, AAD, soon()), gone)
+      await t.rejects(decrypt(fixture, id, { ...sealed, version }), gone)
+    }
+  },
+
+  'a version that was destroyed is VERSION_NOT_FOUND, and the others go on': async (t, fixture) => {
+    const { backend, administration } = fixture
+    const id = await createKey(fixture)
+    const first = await encrypt(fixture, id, PLAINTEXT)
+    await administration.rotateKey(id)
+    await fixture.settle()
+    const second = await encrypt(fixture, id, PLAINTEXT)
+    await administration.destroyVersion(id, 1)
+    await fixture.settle()
+    const gone = refusal('VERSION_NOT_FOUND')
+    await t.rejects(decrypt(fixture, id, first), gone)
+    await t.rejects(backend.encrypt(id, 1, PLAINTEXT, AAD, soon()), gone)
+    t.ok((await decrypt(fixture, id, second)).equals(PLAINTEXT))
+    t.match(await backend.describe(id, soon()), { enabled: true, currentVersion: 2 })
+  },
+
+  'key stores are apart: one id in two of them is two keys': async (t, fixture) => {
+    const { other } = fixture
+    const id = await createKey(fixture)
+    const sealed = await encrypt(fixture, id, PLAINTEXT)
+    await t.rejects(other.backend.describe(id, soon()), refusal('KEY_NOT_FOUND'))
+    await t.rejects(decrypt(other, id, sealed), refusal('KEY_NOT_FOUND'))
+    await createKey(fixture, 'key', {}, other)
+    await t.rejects(decrypt(other, id, sealed), refusal('INTEGRITY_FAILURE'))
+    await other.administration.setKeyStatus(id, 'DISABLED')
+    await fixture.settle()
+    t.ok((await decrypt(fixture, id, sealed)).equals(PLAINTEXT))
+  },
+
+  '[HLT-2] health works before there is a key, with a test key that no caller reaches': async (
+    t,
+    fixture,
+  ) => {
+    const { backend, administration } = fixture
+    t.same(await administration.listKeys(), [], 'no key of a customer')
+    t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])
+    for (const name of ['health', '.health', 'test'])
+      await t.rejects(backend.describe(keyId(name), soon()), refusal('KEY_NOT_FOUND'))
+  },
+
+  "[HLT-2] health uses and needs no customer's key": async (t, fixture) => {
+    const { backend, administration } = fixture
+    const id = await createKey(fixture)
+    await administration.setKeyStatus(id, 'DISABLED')
+    await fixture.settle()
+    const before = await administration.listKeys()
+    for (let round = 0; round < 3; round++)
+      t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])
+    t.same(await administration.listKeys(), before, 'no use is counted, no key is new')
+  },
+
+  'health names one to ten managers in printable ASCII': async (t, { backend }) => {
+    const managers = await backend.health(soon())
+    t.ok(managers.length >= 1 && managers.length <= 10)
+    for (const { id, model } of managers) {
+      t.match(id, /^[\x20-\x7e]{1,256}$/)
+      t.match(model, /^[\x20-\x7e]{1,256}$/)
+    }
+    t.equal(new Set(managers.map(({ id }) => id)).size, managers.length, 'each has its own id')
+    t.match(backend.vendor, /^[\x20-\x7e]{1,256}$/)
+  },
+
+  'a silent key manager is a TIMEOUT, and the backend recovers': async (t, fixture, traits) => {
+    const { backend } = fixture
+    const id = await createKey(fixture)
+    const release = await fixture.stall()
+    const brief = () => new Deadline(systemClock, 50)
+    const attempts: readonly (readonly [string, Promise<unknown>])[] = [
+      ['encrypt', backend.encrypt(id, 1, PLAINTEXT, AAD, brief())],
+      ['describe', backend.describe(id, brief())],
+      ['health', backend.health(brief())],
+    ]
+    for (const [name, attempt] of attempts) {
+      const outcome: unknown = await attempt.then(
+        () => 'done',
+        (error: unknown) => error,
+      )
+      if (outcome !== 'done') t.match(outcome, refusal('TIMEOUT'), name)
+      if (name === 'encrypt') t.equal(outcome !== 'done', traits.firstEncryptWaits, name)
+    }
+    await release()
+    t.ok((await decrypt(fixture, id, await encrypt(fixture, id, PLAINTEXT))).equals(PLAINTEXT))
+    t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])
+  },
+
+  'after close every call is UNAVAILABLE, and the other key store goes on': async (t, fixture) => {
+    const { backend, other } = fixture
+    const id = await createKey(fixture)
+    await createKey(fixture, 'key', {}, other)
+    const sealed = await encrypt(fixture, id, PLAINTEXT)
+    await backend.close()
+    const closed = refusal('UNAVAILABLE')
+    await t.rejects(backend.describe(id, soon()), closed)
+    await t.rejects(backend.encrypt(id, 1, PLAINTEXT, AAD, soon()), closed)
+    await t.rejects(decrypt(fixture, id, sealed), closed)
+    await t.rejects(backend.health(soon()), closed)
+    await backend.close()
+    t.ok((await decrypt(other, id, await encrypt(other, id, PLAINTEXT))).equals(PLAINTEXT))
+  },
+}

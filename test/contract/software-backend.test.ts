@@ -1,0 +1,62 @@
+/** Software keys keep the contract of a key backend, bare and as `compose.ts` wraps them. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Test } from 'tap'
+import { createCheckedBackend } from '../../src/backend/checked.ts'
+import type { KeyBackend } from '../../src/backend/key-backend.ts'
+import { keyStoreName, storeFolder } from '../support/store.ts'
+import type { KeyBackendFixture, KeyBackendTraits } from './key-backend-fixture.ts'
+import { keyBackendContract } from './key-backend.ts'
+
+const traits: KeyBackendTraits = {
+  maxPlaintextBytes: 65_536,
+  ivSamples: 5000,
+  importsKeys: true,
+  // For its first block of uses.
+  firstEncryptWaits: true,
+}
+
+async function create(
+  t: Test,
+  wrap: (backend: KeyBackend) => KeyBackend,
+): Promise<KeyBackendFixture> {
+  const folder = await storeFolder(t)
+  const store = await folder.open()
+  const keystore = await folder.keystore(store)
+  const keyStore = (text: string) => ({
+    backend: wrap(keystore.backend(keyStoreName(text))),
+    administration: keystore.administration(keyStoreName(text)),
+  })
+  return {
+    ...keyStore('demo'),
+    other: keyStore('other'),
+    settle: () => keystore.reload(),
+    async stall() {
+      let release: () => void = () => undefined
+      const released = new Promise<void>((resolve) => (release = resolve))
+      // Both connections are busy, as when the disk does not answer.
+      const held = [
+        store.database.transaction(() => released),
+        store.database.snapshot(() => released),
+      ]
+      await Promise.resolve()
+      return async () => {
+        release()
+        await Promise.all(held)
+      }
+    },
+  }
+}
+
+keyBackendContract({
+  name: 'software',
+  create: (t) => create(t, (backend) => backend),
+  traits,
+  skip: [],
+})
+
+keyBackendContract({
+  name: 'software, checked',
+  create: (t) => create(t, createCheckedBackend),
+  traits,
+  skip: [],
+})

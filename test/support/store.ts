@@ -1,0 +1,69 @@
+/** A store in a folder of its own, and what opens it. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import Sqlite from 'better-sqlite3'
+import type { Test } from 'tap'
+import {
+  openSoftwareKeystore,
+  type SoftwareKeystore,
+  type SoftwareKeystoreDeps,
+} from '../../src/backend/software/software-keystore.ts'
+import type { KeyStoreName } from '../../src/base/ids.ts'
+import { parseKeyStoreName } from '../../src/base/ids.ts'
+import { createMasterKeyFile } from '../../src/storage/master-key.ts'
+import { createStore, openStore, type Store, type StoreOptions } from '../../src/storage/store.ts'
+import { FakeClock } from './fake-clock.ts'
+
+export function keyStoreName(text: string): KeyStoreName {
+  const parsed = parseKeyStoreName(text)
+  if (parsed === undefined) throw new TypeError(`no name of a key store: ${text}`)
+  return parsed
+}
+
+export interface StoreFolder {
+  readonly options: StoreOptions
+  readonly clock: FakeClock
+  readonly masterKeyFile: string
+  /** Closed when the test ends. */
+  open(more?: Partial<StoreOptions>): Promise<Store>
+  keystore(store: Store, more?: Partial<SoftwareKeystoreDeps>): Promise<SoftwareKeystore>
+  /** Changes the file behind Latchkey's back. */
+  tamper(...statements: readonly string[]): void
+}
+
+/** A store that was made and closed. */
+export async function storeFolder(t: Test): Promise<StoreFolder> {
+  const folder = t.testdir()
+  const clock = new FakeClock()
+  const masterKeyFile = join(folder, 'master.key')
+  await createMasterKeyFile(masterKeyFile)
+  const path = join(folder, 'store.db')
+  const options: StoreOptions = { path, masterKey: { kind: 'file', path: masterKeyFile }, clock }
+  await (await createStore(options)).close()
+  return {
+    options,
+    clock,
+    masterKeyFile,
+    async open(more = {}) {
+      const store = await openStore({ ...options, ...more })
+      t.teardown(() => store.close())
+      return store
+    },
+    keystore: (store, more = {}) =>
+      openSoftwareKeystore({ store, clock, version: '0', warn: () => undefined, ...more }),
+    tamper(...statements) {
+      const database = new Sqlite(path)
+      try {
+        for (const statement of statements) database.exec(statement)
+      } finally {
+        database.close()
+      }
+    },
+  }
+}
+
+export function sha256(file: string): string {
+  return createHash('sha256').update(readFileSync(file)).digest('hex')
+}
