@@ -1,5 +1,6 @@
 /** A thread that owns the SQLite connections: better-sqlite3 waits for the disk, so the event loop must not. */
 // SPDX-License-Identifier: Apache-2.0
+import { statSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import Sqlite from 'better-sqlite3'
 import { StorageError, type Row, type StorageErrorCode } from './database.ts'
@@ -40,7 +41,8 @@ function open(): void {
 function checkFile(database: Sqlite.Database): number {
   const version = Number(database.pragma('user_version', { simple: true }))
   const owner = Number(database.pragma('application_id', { simple: true }))
-  const isEmpty = Number(database.pragma('page_count', { simple: true })) === 0
+  // Not by pages: to SQLite, a file of less than a header is an empty one, and it would write over it.
+  const isEmpty = statSync(path).size === 0
   if (!isEmpty && owner !== APPLICATION_ID) {
     throw new StorageError('STORE_CORRUPT', `${path} is not a Latchkey store`)
   }
