@@ -1,0 +1,78 @@
+/** Another process that rotates and encrypts with a key of the same store. */
+// SPDX-License-Identifier: Apache-2.0
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { openSoftwareKeystore } from '../../src/backend/software/software-keystore.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { Deadline } from '../../src/base/deadline.ts'
+import { openStore } from '../../src/storage/store.ts'
+import { keyId } from './server.ts'
+import { keyStoreName } from './store.ts'
+
+export interface Rotations {
+  readonly path: string
+  readonly masterKeyFile: string
+  readonly keyId: string
+  readonly rounds: number
+  /** Encryptions that are set aside at a time. */
+  readonly blockUses: number
+}
+
+const AAD = Buffer.from('aad')
+const SELF = fileURLToPath(import.meta.url)
+
+/** Rotates, and encrypts with the versions that it has seen, `rounds` times each. */
+export async function rotate(work: Rotations): Promise<void> {
+  const store = await openStore({
+    path: work.path,
+    masterKey: { kind: 'file', path: work.masterKeyFile },
+    clock: systemClock,
+    // Processes wait for each other.
+    deadlineMs: 20_000,
+  })
+  const keystore = await openSoftwareKeystore({
+    store,
+    clock: systemClock,
+    version: '0',
+    warn: () => undefined,
+    uses: { blockUses: work.blockUses, maxUses: 1e6 },
+  })
+  const name = keyStoreName('demo')
+  const id = keyId(work.keyId)
+  for (let round = 0; round < work.rounds; round++) {
+    await insist(() => keystore.administration(name).rotateKey(id))
+    const deadline = new Deadline(systemClock, 20_000)
+    await insist(() => keystore.backend(name).encrypt(id, 1, Buffer.alloc(32), AAD, deadline))
+  }
+  await keystore.close()
+  await store.close()
+}
+
+/** Again while another process holds the lock for too long, as on a machine with much else to do. */
+async function insist<T>(work: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      const { code, cause } = error as { code?: string; cause?: { code?: string } }
+      if (code !== 'STORE_BUSY' && cause?.code !== 'STORE_BUSY') throw error
+    }
+  }
+}
+
+/** `rotate` in a process of its own; resolves with its exit code and standard error. */
+export function rotateElsewhere(work: Rotations): Promise<{ code: number | null; stderr: string }> {
+  const child = spawn(process.execPath, [SELF, JSON.stringify(work)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let stderr = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code) => {
+      resolve({ code, stderr })
+    })
+  })
+}
+
+if (process.argv[1] === SELF) await rotate(JSON.parse(process.argv[2] ?? '') as Rotations)
