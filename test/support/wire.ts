@@ -50,6 +50,22 @@ export function encryptBody(more: Record<string, unknown> = {}): Record<string, 
   }
 }
 
+/** What opens the answer of an Encrypt. */
+export function decryptBody(
+  encrypted: Record<string, unknown>,
+  more: Record<string, unknown> = {},
+): Record<string, unknown> {
+  return {
+    requestMetadata: requestMetadata('Decrypt'),
+    ciphertext: encrypted['ciphertext'],
+    ciphertextMetadata: encrypted['ciphertextMetadata'],
+    encryptionAlgorithm: 'AES_GCM',
+    initializationVector: encrypted['initializationVector'],
+    authenticationTag: encrypted['authenticationTag'],
+    ...more,
+  }
+}
+
 /** x-amz-date's form of a time in milliseconds since the Unix epoch. */
 export function amzDate(at: number): string {
   return new Date(at).toISOString().replace(/[:-]|\.\d{3}/g, '')

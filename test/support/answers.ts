@@ -1,0 +1,62 @@
+/** What every answer of the API has to be, whatever it says. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Test } from 'tap'
+import type { Answer } from './wire.ts'
+
+/** XKS 1.0.3, Error codes: typed in from the specification, not from the program. */
+const STATUS = {
+  ValidationException: 400,
+  InvalidStateException: 400,
+  InvalidCiphertextException: 400,
+  InvalidKeyUsageException: 400,
+  AuthenticationFailedException: 401,
+  AccessDeniedException: 403,
+  KeyNotFoundException: 404,
+  InvalidUriPathException: 404,
+  ThrottlingException: 429,
+  UnsupportedOperationException: 501,
+  DependencyTimeoutException: 503,
+  InternalException: 500,
+} as const
+
+export type ErrorName = keyof typeof STATUS
+
+/** Compact JSON on a line of its own, of the length that the header says. */
+function checkForm(t: Test, answer: Answer): void {
+  t.equal(answer.headers.get('content-type'), 'application/json')
+  t.equal(answer.headers.get('content-length'), String(Buffer.byteLength(answer.body)))
+  t.match(answer.body, /^\{[\x20-\x7e]+\}$/)
+  t.equal(answer.body, JSON.stringify(answer.json), 'compact')
+}
+
+/** A success with these fields, in this order, and no others. */
+export function checkSuccess(
+  t: Test,
+  answer: Answer | undefined,
+  fields: readonly string[],
+): Record<string, unknown> {
+  if (answer === undefined) throw new Error('the connection was closed without an answer')
+  t.equal(answer.status, 200, answer.body)
+  checkForm(t, answer)
+  t.same(Object.keys(answer.json), fields)
+  return answer.json
+}
+
+/** An error with its status of the table, unless HTTP has another for it, and nothing else in it. */
+export function checkError(
+  t: Test,
+  answer: Answer | undefined,
+  errorName: ErrorName,
+  expected: { readonly status?: number; readonly message?: string } = {},
+): void {
+  if (answer === undefined) throw new Error('the connection was closed without an answer')
+  const { json } = answer
+  t.equal(json['errorName'], errorName, answer.body)
+  t.equal(answer.status, expected.status ?? STATUS[errorName])
+  checkForm(t, answer)
+  t.same(Object.keys(json), ['errorName', 'errorMessage'])
+  const message = String(json['errorMessage'])
+  t.ok(message.length > 0 && message.length < 512, `${String(message.length)} characters`)
+  t.notMatch(message, /\bat .*:\d+|node_modules|\.[jt]s\b/, 'no stack')
+  if (expected.message !== undefined) t.equal(message, expected.message)
+}

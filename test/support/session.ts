@@ -1,0 +1,46 @@
+/** One kept-alive connection for many signed requests. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Test } from 'tap'
+import type { TestServer } from './server.ts'
+import { openWire, signedRequest, type Answer, type Signing } from './wire.ts'
+
+export interface SessionRequest {
+  readonly path: string
+  readonly body: string | Buffer | Record<string, unknown>
+  readonly signing?: Signing
+}
+
+export interface Session {
+  call(path: string, body: SessionRequest['body'], signing?: Signing): Promise<Answer>
+  /** Pipelined: all are sent before the first answer is read. Answers are in the order of requests. */
+  callAll(requests: readonly SessionRequest[]): Promise<readonly Answer[]>
+}
+
+/** Closed with the test. */
+export async function openSession(t: Test, server: TestServer): Promise<Session> {
+  const wire = await openWire(server)
+  t.teardown(() => {
+    wire.destroy()
+  })
+  const read = async () => {
+    const answer = await wire.answer(30_000)
+    if (answer === undefined) throw new Error('the connection was closed without an answer')
+    return answer
+  }
+  const session: Session = {
+    async call(path, body, signing = {}) {
+      wire.write(signedRequest(server, path, body, signing))
+      return read()
+    },
+    async callAll(requests) {
+      const bytes = requests.map(({ path, body, signing }) =>
+        signedRequest(server, path, body, signing),
+      )
+      wire.write(Buffer.concat(bytes))
+      const answers: Answer[] = []
+      while (answers.length < requests.length) answers.push(await read())
+      return answers
+    },
+  }
+  return session
+}
