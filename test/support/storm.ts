@@ -1,0 +1,174 @@
+/** A process that changes keys and encrypts as fast as it can, and says what it will do and has done. */
+// SPDX-License-Identifier: Apache-2.0
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes, randomInt } from 'node:crypto'
+import { writeSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { KeyAdministration, KeyStatus } from '../../src/backend/key-administration.ts'
+import type { KeyBackend } from '../../src/backend/key-backend.ts'
+import { openSoftwareKeystore } from '../../src/backend/software/software-keystore.ts'
+import { systemClock as clock } from '../../src/base/clock.ts'
+import { Deadline } from '../../src/base/deadline.ts'
+import { Secret } from '../../src/base/secret.ts'
+import { openAdministration } from '../../src/compose-administration.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { openStore } from '../../src/storage/store.ts'
+import { keyId } from './server.ts'
+import { keyStoreName } from './store.ts'
+
+export type Change =
+  | { readonly kind: 'create'; readonly keyId: string }
+  /** `material`: Base64 */
+  | { readonly kind: 'import'; readonly keyId: string; readonly material: string }
+  | { readonly kind: 'rotate'; readonly keyId: string }
+  | { readonly kind: 'status'; readonly keyId: string; readonly status: KeyStatus }
+  | { readonly kind: 'destroy'; readonly keyId: string; readonly version: number }
+
+/** Bytes are Base64. */
+export interface Encrypted {
+  readonly keyId: string
+  readonly version: number
+  readonly plaintext: string
+  readonly iv: string
+  readonly ciphertext: string
+  readonly tag: string
+}
+
+/** One line of the storm's standard output. `did` and `encrypted` are acknowledgements. */
+export type Line =
+  | { readonly will: Change }
+  | { readonly did: Change }
+  | { readonly didNot: Change }
+  | { readonly encrypted: Encrypted }
+
+export const STORM_AAD = Buffer.from('storm')
+/** Small, so that blocks are set aside all the time. */
+export const STORM_USES = { blockUses: 4, maxUses: 2 ** 32 }
+const MAX_KEYS = 20
+const SELF = fileURLToPath(import.meta.url)
+
+/** In one piece, and with the kernel when it returns: a kill afterwards does not take it back. */
+function say(line: Line): void {
+  writeSync(1, `${JSON.stringify(line)}\n`)
+}
+
+function pick<T>(from: readonly T[]): T | undefined {
+  return from.length === 0 ? undefined : from[randomInt(from.length)]
+}
+
+/** Some change that is possible now. */
+async function chooseChange(keys: KeyAdministration): Promise<Change> {
+  const known = await keys.listKeys()
+  const id = `key-${randomBytes(6).toString('hex')}`
+  const key = pick(known)
+  const dice = randomInt(10)
+  if (key === undefined || (known.length < MAX_KEYS && dice < 3)) {
+    return dice % 2 === 0
+      ? { kind: 'create', keyId: id }
+      : { kind: 'import', keyId: id, material: randomBytes(32).toString('base64') }
+  }
+  const previous = pick(key.versions.filter(({ state }) => state === 'PREVIOUS'))
+  if (dice < 5 && previous !== undefined)
+    return { kind: 'destroy', keyId: key.keyId, version: previous.version }
+  if (dice < 7) {
+    const status = key.status === 'ENABLED' ? 'DISABLED' : 'ENABLED'
+    return { kind: 'status', keyId: key.keyId, status }
+  }
+  return { kind: 'rotate', keyId: key.keyId }
+}
+
+async function make(keys: KeyAdministration, change: Change): Promise<void> {
+  const id = keyId(change.keyId)
+  const usage = { keyId: id, canEncrypt: true, canDecrypt: true }
+  switch (change.kind) {
+    case 'create':
+      await keys.createKey(usage)
+      return
+    case 'import': {
+      const material = new Secret(Buffer.from(change.material, 'base64'))
+      await keys.createKey({ ...usage, material })
+      return
+    }
+    case 'rotate':
+      await keys.rotateKey(id)
+      return
+    case 'status':
+      await keys.setKeyStatus(id, change.status)
+      return
+    case 'destroy':
+      await keys.destroyVersion(id, change.version)
+      return
+  }
+}
+
+/** The one failure that two connections may meet; nothing has been done then. */
+function isBusy(error: unknown): boolean {
+  const { code, cause } = error as { code?: string; cause?: { code?: string } }
+  return code === 'STORE_BUSY' || cause?.code === 'STORE_BUSY'
+}
+
+async function encryptOnce(backend: KeyBackend, name: string): Promise<void> {
+  const id = keyId(name)
+  const deadline = new Deadline(clock, 20_000)
+  const { enabled, currentVersion: version } = await backend.describe(id, deadline)
+  if (!enabled) return
+  const plaintext = randomBytes(randomInt(64))
+  const sealed = await backend.encrypt(id, version, plaintext, STORM_AAD, deadline)
+  const text = (bytes: Buffer) => bytes.toString('base64')
+  const { iv, ciphertext, tag } = sealed
+  say({
+    encrypted: {
+      ...{ keyId: name, version, plaintext: text(plaintext) },
+      ...{ iv: text(iv), ciphertext: text(ciphertext), tag: text(tag) },
+    },
+  })
+}
+
+/** Until it is killed. Changes go one after the other; encryptions go on beside them. */
+async function storm(configFile: string): Promise<never> {
+  const config = await loadConfig(configFile, {})
+  const name = keyStoreName('demo')
+  const keys = (await openAdministration(config)).keys(name)
+  const store = await openStore({ ...config.store, clock })
+  const keystore = await openSoftwareKeystore({
+    store,
+    clock,
+    version: '0',
+    warn: () => undefined,
+    uses: STORM_USES,
+  })
+  const backend = keystore.backend(name)
+
+  const change = async () => {
+    const chosen = await chooseChange(keys)
+    say({ will: chosen })
+    try {
+      await make(keys, chosen)
+      say({ did: chosen })
+    } catch (error) {
+      if (!isBusy(error)) throw error
+      say({ didNot: chosen })
+    }
+    await keystore.reload()
+  }
+  const encrypt = async () => {
+    const key = pick(await keys.listKeys())
+    try {
+      if (key !== undefined) await encryptOnce(backend, key.keyId)
+    } catch (error) {
+      const { code } = error as { code?: string }
+      const isPast = ['KEY_NOT_FOUND', 'KEY_DISABLED', 'VERSION_NOT_FOUND'].includes(code ?? '')
+      if (!isPast && !isBusy(error)) throw error
+    }
+  }
+  const forEver = async (step: () => Promise<void>): Promise<never> => {
+    for (;;) await step()
+  }
+  return Promise.race([forEver(change), forEver(encrypt), forEver(encrypt)])
+}
+
+export function startStorm(configFile: string): ChildProcess {
+  return spawn(process.execPath, [SELF, configFile], { stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+if (process.argv[1] === SELF) await storm(process.argv[2] ?? '')
