@@ -1,7 +1,6 @@
 /** AWS's own SigV4 cases: every artefact on the way, and the verdicts that docs/sigv4.md names. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { parseAccessKeyId, parseKeyStoreName } from '../../src/base/ids.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { parseAuthorization, type Authorization } from '../../src/sigv4/authorization-header.ts'
 import { canonicalRequest, stringToSign } from '../../src/sigv4/canonical-request.ts'
@@ -11,6 +10,7 @@ import { SignatureError } from '../../src/sigv4/errors.ts'
 import { WireHeaders } from '../../src/sigv4/signed-headers.ts'
 import { deriveSigningKey } from '../../src/sigv4/signing-key.ts'
 import { createVerifier, SERVICE, type SignedRequest } from '../../src/sigv4/verify.ts'
+import { makeCredential } from '../support/credential.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { read, section, tableRows } from '../support/repository.ts'
 import { authorizationOf } from '../support/sigv4-signer.ts'
@@ -112,10 +112,7 @@ void t.test('string to sign, signing key and signature are the published ones', 
 
 /** Accepts the suite's one access key id, which is too short to be one of XKS. */
 function lookupOf(item: SuiteCase): CredentialLookup {
-  const accessKeyId = parseAccessKeyId('AKIDEXAMPLEAKIDEXAMPLE')
-  const keyStore = parseKeyStoreName('demo')
-  if (accessKeyId === undefined || keyStore === undefined) throw new TypeError('no ids')
-  const credential = { accessKeyId, keyStore, secretAccessKey: new Secret(item.secretAccessKey) }
+  const credential = makeCredential({ secret: item.secretAccessKey })
   return (id) => (id === item.accessKeyId ? credential : undefined)
 }
 

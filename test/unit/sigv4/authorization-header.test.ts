@@ -1,0 +1,165 @@
+/** The Authorization header: one form, and the parser that remembers agrees with the one that does not. */
+// SPDX-License-Identifier: Apache-2.0
+import { isDeepStrictEqual } from 'node:util'
+import fc from 'fast-check'
+import t from 'tap'
+import { AuthorizationParser, parseAuthorization } from '../../../src/sigv4/authorization-header.ts'
+
+const SIGNATURE = '1164eaa8e79eacaa9c0df54aa42f3b300380d14bedfc08e3b319648d4abfff66'
+const SCOPE = '20211009/us-west-2/kms-xks-proxy/aws4_request'
+/** XKS 1.0.3, Appendix A, with an id of 52 characters that its own rule forbids. */
+const EXAMPLE = `AWS4-HMAC-SHA256 Credential=MUBSXM6K3KMXHN6RRCXI7TWQH4NU76HYFKRSESPMTSTIBADXQQXQ/${SCOPE}, SignedHeaders=host;x-amz-date, Signature=${SIGNATURE}`
+
+const header = (parts: {
+  readonly credential?: string
+  readonly names?: string
+  readonly signature?: string
+}) =>
+  `AWS4-HMAC-SHA256 Credential=${parts.credential ?? `AKID/${SCOPE}`}, SignedHeaders=${parts.names ?? 'host;x-amz-date'}, Signature=${parts.signature ?? SIGNATURE}`
+
+void t.test("the specification's example", (t) => {
+  t.same(parseAuthorization(EXAMPLE), {
+    accessKeyId: 'MUBSXM6K3KMXHN6RRCXI7TWQH4NU76HYFKRSESPMTSTIBADXQQXQ',
+    scope: { date: '20211009', region: 'us-west-2', service: 'kms-xks-proxy' },
+    signedHeaders: ['host', 'x-amz-date'],
+    signature: SIGNATURE,
+  })
+  t.end()
+})
+
+void t.test('what else is accepted', (t) => {
+  t.ok(parseAuthorization(EXAMPLE.replaceAll(', ', ',')), 'no space after the commas')
+  t.ok(parseAuthorization(EXAMPLE.replace('SHA256 ', 'SHA256   ')), 'spaces after the algorithm')
+  t.equal(parseAuthorization(header({ credential: `akid7/${SCOPE}` }))?.accessKeyId, 'akid7')
+  t.same(parseAuthorization(header({ names: ':authority;x-amz-date' }))?.signedHeaders, [
+    ':authority',
+    'x-amz-date',
+  ])
+  t.same(parseAuthorization(header({ names: 'x' }))?.signedHeaders, ['x'])
+  t.ok(parseAuthorization(header({ credential: `${'A'.repeat(128)}/${SCOPE}` })), '128 characters')
+  t.ok(parseAuthorization(header({ names: 'a'.repeat(1024) })), '1,024 characters of names')
+  t.end()
+})
+
+const REFUSED: Readonly<Record<string, string>> = {
+  nothing: '',
+  'another word in front': EXAMPLE.replace('AWS4-HMAC-SHA256', 'Bearer'),
+  'the algorithm in lower case': EXAMPLE.replace('AWS4-HMAC-SHA256', 'aws4-hmac-sha256'),
+  SigV4A: EXAMPLE.replace('AWS4-HMAC-SHA256', 'AWS4-ECDSA-P256-SHA256'),
+  SigV2: 'AWS AKIDEXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg=',
+  'no space after the algorithm': EXAMPLE.replace('SHA256 ', 'SHA256'),
+  'a comma after the algorithm': EXAMPLE.replace('SHA256 ', 'SHA256, '),
+  'a tab after the algorithm': EXAMPLE.replace('SHA256 ', 'SHA256\t'),
+  'a space in front': ` ${EXAMPLE}`,
+  'a space behind': `${EXAMPLE} `,
+  'a line feed behind': `${EXAMPLE}\n`,
+  'a second header, joined': `${EXAMPLE}, ${EXAMPLE}`,
+  'two spaces after a comma': EXAMPLE.replace(', S', ',  S'),
+  'a space before a comma': EXAMPLE.replace(', S', ' , S'),
+  'a semicolon for a comma': EXAMPLE.replace(', S', '; S'),
+  'another order': `AWS4-HMAC-SHA256 SignedHeaders=host;x-amz-date, Credential=AKID/${SCOPE}, Signature=${SIGNATURE}`,
+  'Signature before SignedHeaders': `AWS4-HMAC-SHA256 Credential=AKID/${SCOPE}, Signature=${SIGNATURE}, SignedHeaders=host;x-amz-date`,
+  'no Credential': `AWS4-HMAC-SHA256 SignedHeaders=host;x-amz-date, Signature=${SIGNATURE}`,
+  'no SignedHeaders': `AWS4-HMAC-SHA256 Credential=AKID/${SCOPE}, Signature=${SIGNATURE}`,
+  'no Signature': `AWS4-HMAC-SHA256 Credential=AKID/${SCOPE}, SignedHeaders=host;x-amz-date`,
+  'Credential twice': EXAMPLE.replace(' Credential', ` Credential=AKID/${SCOPE}, Credential`),
+  'Signature twice': `${EXAMPLE}, Signature=${SIGNATURE}`,
+  'a further part': `${EXAMPLE}, More=1`,
+  'a part in lower case': EXAMPLE.replace('Signature', 'signature'),
+  'no access key id': header({ credential: `/${SCOPE}` }),
+  'an access key id of 129 characters': header({ credential: `${'A'.repeat(129)}/${SCOPE}` }),
+  'an access key id with a slash': header({ credential: `AK/ID/${SCOPE}` }),
+  'an access key id with an underscore': header({ credential: `AK_ID/${SCOPE}` }),
+  'an access key id beyond ASCII': header({ credential: `AK\u00cfD/${SCOPE}` }),
+  'a date of seven digits': header({ credential: 'AKID/2021100/r/s/aws4_request' }),
+  'a date with dashes': header({ credential: 'AKID/2021-10-09/r/s/aws4_request' }),
+  'digits that are not ASCII': header({ credential: 'AKID/２０２１１００９/r/s/aws4_request' }),
+  'an empty region': header({ credential: 'AKID/20211009//s/aws4_request' }),
+  'a region in upper case': header({ credential: 'AKID/20211009/US-WEST-2/s/aws4_request' }),
+  'a region of 65 characters': header({
+    credential: `AKID/20211009/${'r'.repeat(65)}/s/aws4_request`,
+  }),
+  'an empty service': header({ credential: 'AKID/20211009/r//aws4_request' }),
+  'a scope without its end': header({ credential: 'AKID/20211009/r/s' }),
+  'a scope with another end': header({ credential: 'AKID/20211009/r/s/aws5_request' }),
+  'a scope with more at its end': header({ credential: `AKID/${SCOPE}/x` }),
+  'no names': header({ names: '' }),
+  'an empty name at the start': header({ names: ';host;x-amz-date' }),
+  'an empty name in the middle': header({ names: 'host;;x-amz-date' }),
+  'an empty name at the end': header({ names: 'host;x-amz-date;' }),
+  'names in another order': header({ names: 'x-amz-date;host' }),
+  'a name twice': header({ names: 'host;host;x-amz-date' }),
+  'a name in upper case': header({ names: 'Host;x-amz-date' }),
+  'names with a space': header({ names: 'host; x-amz-date' }),
+  'names with commas': header({ names: 'host,x-amz-date' }),
+  'a name with a period': header({ names: 'ho.st;x-amz-date' }),
+  '1,025 characters of names': header({ names: 'a'.repeat(1025) }),
+  'no signature': header({ signature: '' }),
+  'a signature of 63 digits': header({ signature: SIGNATURE.slice(1) }),
+  'a signature of 65 digits': header({ signature: `${SIGNATURE}0` }),
+  'a signature in upper case': header({ signature: SIGNATURE.toUpperCase() }),
+  'a signature with another letter': header({ signature: `g${SIGNATURE.slice(1)}` }),
+  'a signature in Base64': header({ signature: Buffer.from(SIGNATURE, 'hex').toString('base64') }),
+}
+
+void t.test('every other form is refused, by either parser', (t) => {
+  const remembering = new AuthorizationParser()
+  remembering.parse(EXAMPLE)
+  remembering.parse(header({}))
+  for (const [what, text] of Object.entries(REFUSED)) {
+    t.equal(parseAuthorization(text), undefined, what)
+    t.equal(remembering.parse(text), undefined, `${what}, with others remembered`)
+  }
+  t.end()
+})
+
+void t.test('the parser that remembers takes the signature from each header anew', (t) => {
+  const parser = new AuthorizationParser()
+  const other = SIGNATURE.slice(32) + SIGNATURE.slice(0, 32)
+  t.equal(parser.parse(header({}))?.signature, SIGNATURE)
+  t.equal(parser.parse(header({ signature: other }))?.signature, other)
+  t.equal(parser.parse(header({}))?.signature, SIGNATURE)
+  t.equal(parser.parse(header({ signature: other.toUpperCase() })), undefined)
+  t.equal(parser.parse(`${header({})}0`), undefined)
+  t.equal(parser.parse(header({}).slice(0, -1)), undefined)
+  t.end()
+})
+
+const hexDigit = fc.nat({ max: 15 }).map((digit) => digit.toString(16))
+const arbitraryHeader = fc
+  .record({
+    id: fc.constantFrom('AKID', 'B', 'a-b', ''),
+    date: fc.constantFrom('20211009', '20211010', '2021'),
+    names: fc.constantFrom('host;x-amz-date', 'a;host;x-amz-date', 'b;a', 'host;', ''),
+    comma: fc.constantFrom(', ', ',', ' ,'),
+    signature: fc.string({ unit: hexDigit, minLength: 63, maxLength: 65 }),
+    tail: fc.constantFrom('', '', '', '', ' ', '\n'),
+  })
+  .map(
+    ({ id, date, names, comma, signature, tail }) =>
+      `AWS4-HMAC-SHA256 Credential=${id}/${date}/r/s/aws4_request${comma}SignedHeaders=${names}${comma}Signature=${signature}${tail}`,
+  )
+
+void t.test('whatever came before, the two parsers agree', (t) => {
+  const text = fc.oneof({ weight: 9, arbitrary: arbitraryHeader }, fc.string({ unit: 'binary' }))
+  fc.assert(
+    fc.property(fc.array(text, { minLength: 1, maxLength: 40 }), (texts) => {
+      const parser = new AuthorizationParser()
+      return texts.every((each) => isDeepStrictEqual(parser.parse(each), parseAuthorization(each)))
+    }),
+    { numRuns: 200 },
+  )
+  t.end()
+})
+
+void t.test('more callers than are remembered are parsed all the same', (t) => {
+  const parser = new AuthorizationParser()
+  for (let round = 0; round < 2; round++) {
+    for (let i = 0; i < 200; i++) {
+      const id = `AKID${String(i)}`
+      const parsed = parser.parse(header({ credential: `${id}/${SCOPE}` }))
+      t.equal(parsed?.accessKeyId, id)
+    }
+  }
+  t.end()
+})

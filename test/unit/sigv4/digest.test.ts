@@ -1,0 +1,83 @@
+/** Our HMAC against that of node:crypto. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash, createHmac } from 'node:crypto'
+import fc from 'fast-check'
+import t from 'tap'
+import { HmacSha256, hmacSha256, sha256Hex } from '../../../src/sigv4/digest.ts'
+
+const reference = (key: Uint8Array, data: string) =>
+  createHmac('sha256', key).update(data, 'utf8').digest('hex')
+
+void t.test('SHA-256 of nothing, of "abc", and of bytes', (t) => {
+  t.equal(sha256Hex(''), 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
+  t.equal(sha256Hex('abc'), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad')
+  const bytes = Buffer.from([0, 0xff, 0xc3, 0x28])
+  t.equal(sha256Hex(bytes), createHash('sha256').update(bytes).digest('hex'))
+  t.end()
+})
+
+void t.test("RFC 4231's cases with text as message", (t) => {
+  const CASES = [
+    {
+      key: Buffer.alloc(20, 0x0b),
+      data: 'Hi There',
+      mac: 'b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7',
+    },
+    {
+      key: Buffer.from('Jefe'),
+      data: 'what do ya want for nothing?',
+      mac: '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843',
+    },
+    {
+      key: Buffer.alloc(131, 0xaa),
+      data: 'Test Using Larger Than Block-Size Key - Hash Key First',
+      mac: '60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54',
+    },
+    {
+      key: Buffer.alloc(131, 0xaa),
+      data: 'This is a test using a larger than block-size key and a larger than block-size data. The key needs to be hashed before being used by the HMAC algorithm.',
+      mac: '9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2',
+    },
+  ]
+  for (const { key, data, mac } of CASES) {
+    t.equal(new HmacSha256(key).digest(data).toString('hex'), mac, data)
+    t.equal(hmacSha256(key, data).toString('hex'), mac, data)
+  }
+  t.end()
+})
+
+void t.test('keys of every length around the block, and messages of any text', (t) => {
+  for (const length of [0, 1, 31, 32, 63, 64, 65, 127, 128, 129, 300]) {
+    const key = Buffer.alloc(length, length)
+    t.equal(new HmacSha256(key).digest('é€😀').toString('hex'), reference(key, 'é€😀'))
+  }
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), fc.string({ unit: 'binary' }), (key, text) => {
+      const ours = new HmacSha256(Buffer.from(key)).digest(text).toString('hex')
+      return ours === reference(key, text)
+    }),
+  )
+  t.end()
+})
+
+void t.test('one key, many messages: none leaves anything behind', (t) => {
+  const key = Buffer.from('0123456789abcdef0123456789abcdef')
+  const hmac = new HmacSha256(key)
+  const texts = ['', 'a', 'a'.repeat(1000), '', 'é', 'a', 'a'.repeat(5000), 'b']
+  const macs = texts.map((text) => hmac.digest(text))
+  t.same(
+    macs.map((mac) => mac.toString('hex')),
+    texts.map((text) => reference(key, text)),
+    'read after all were made: they share no buffer',
+  )
+  t.end()
+})
+
+void t.test('a key that its owner wipes is kept', (t) => {
+  const key = Buffer.alloc(32, 7)
+  const hmac = new HmacSha256(key)
+  const before = reference(key, 'text')
+  key.fill(0)
+  t.equal(hmac.digest('text').toString('hex'), before)
+  t.end()
+})
