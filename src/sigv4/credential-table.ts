@@ -58,13 +58,17 @@ const SECRET_FORM = /^[A-Za-z0-9/+=]{43,64}$/
 
 export function createCredentialTable(store: Store, clock: Clock): CredentialTable {
   const { sealing } = store
-  const changeOne = (accessKeyId: string, edit: (row: Row) => Row) =>
+  const changeOne = (
+    accessKeyId: string,
+    edit: (row: Row) => Row,
+    options?: { readonly erases: boolean },
+  ) =>
     store.change(async (transaction) => {
       const row = await findRow(transaction, accessKeyId)
       const edited = edit(row)
       await updateRow(transaction, sealing, CREDENTIALS, edited)
       return toSummary(edited, clock)
-    })
+    }, options)
 
   async function findRow(transaction: Transaction, accessKeyId: string): Promise<Row> {
     const where = { access_key_id: accessKeyId }
@@ -105,11 +109,15 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
         return { ...row, expires_at: at }
       }),
     revoke: (accessKeyId) =>
-      changeOne(accessKeyId, (row) => ({
-        ...row,
-        secret: null,
-        revoked_at: column(row, 'revoked_at') ?? clock.now(),
-      })),
+      changeOne(
+        accessKeyId,
+        (row) => ({
+          ...row,
+          secret: null,
+          revoked_at: column(row, 'revoked_at') ?? clock.now(),
+        }),
+        { erases: true },
+      ),
     async loadActive() {
       const { credentials } = await store.contents()
       return credentials.flatMap((row) => toCredential(row, store) ?? [])

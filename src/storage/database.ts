@@ -51,5 +51,10 @@ export interface Database {
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
   /** Raised by every change that a running server must see; of no earlier moment than the call. */
   epoch(): Promise<number>
+  /**
+   * Leaves nothing in the files of what committed changes have removed. What another process is
+   * reading at this moment goes later.
+   */
+  erase(): Promise<void>
   close(): Promise<void>
 }

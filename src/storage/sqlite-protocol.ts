@@ -21,7 +21,7 @@ export type Command =
     }
   | { readonly kind: 'execute'; readonly sql: string; readonly parameters: readonly SqlValue[] }
   | { readonly kind: 'begin' | 'commit' | 'rollback'; readonly on: Connection }
-  | { readonly kind: 'close' }
+  | { readonly kind: 'erase' | 'close' }
 
 export interface CommandMessage {
   readonly id: number

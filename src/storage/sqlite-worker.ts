@@ -33,6 +33,8 @@ function open(): void {
   writer.pragma('journal_mode = WAL')
   writer.pragma('synchronous = FULL')
   writer.pragma('foreign_keys = ON')
+  // Wrapped secrets are overwritten when they are removed, instead of left in free space.
+  writer.pragma('secure_delete = ON')
   if (version < MIGRATIONS.length) migrate(writer)
   connections.reader = new Sqlite(path, { readonly: true, timeout: busyTimeoutMs })
 }
@@ -95,6 +97,10 @@ function perform(command: Command): Omit<ReplyMessage, 'id'> {
       return {}
     case 'rollback':
       if (connection(command.on).inTransaction) connection(command.on).exec('ROLLBACK')
+      return {}
+    case 'erase':
+      // The log still has them as they were: it is copied into the database and cut to nothing.
+      connection('writer').pragma('wal_checkpoint(TRUNCATE)')
       return {}
     case 'close':
       connections.reader?.close()

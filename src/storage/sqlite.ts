@@ -100,6 +100,11 @@ class SqliteDatabase implements Database {
     return Number(rows[0]?.['value'])
   }
 
+  async erase(): Promise<void> {
+    // A snapshot of our own would keep the log in use.
+    await this.#locks.writer.run(() => this.#locks.reader.run(() => this.send({ kind: 'erase' })))
+  }
+
   async close(): Promise<void> {
     if (this.#dead === undefined) await this.send({ kind: 'close' }).catch(() => undefined)
     await this.#worker.terminate()

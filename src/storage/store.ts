@@ -22,11 +22,12 @@ export interface Store {
   readonly id: string
   /**
    * One durable change of sealed rows. Running servers see it, unless it is `quiet`: a change that
-   * only this process needs to know of.
+   * only this process needs to know of. One that `erases` leaves nothing in the files of what it
+   * removed.
    */
   change<T>(
     work: (transaction: Transaction) => Promise<T>,
-    options?: { readonly quiet: boolean },
+    options?: { readonly quiet?: boolean; readonly erases?: boolean },
   ): Promise<T>
   /** All that is sealed, verified. @throws StorageError STORE_TAMPERED */
   contents(): Promise<StoreContents>
@@ -117,17 +118,21 @@ function assemble(database: Database, sealing: Sealing, id: string): Store {
     database,
     sealing,
     id,
-    change: (work, options) =>
-      database.transaction(async (transaction) => {
+    async change(work, options) {
+      const result = await database.transaction(async (transaction) => {
         // A change on top of tampered rows would make them look genuine.
         const before = await loadContents(transaction, sealing)
-        const result = await work(transaction)
+        const done = await work(transaction)
         if (options?.quiet !== true) {
           await writeFact(transaction, 'epoch', String(before.epoch + 1))
         }
         await refreshDigest(transaction, sealing)
-        return result
-      }),
+        return done
+      })
+      // It is committed: whatever cannot be overwritten now goes with the next erasure.
+      if (options?.erases === true) await database.erase().catch(() => undefined)
+      return result
+    },
     contents: () => database.snapshot((reader) => loadContents(reader, sealing)),
     close: () => database.close(),
   }

@@ -15,12 +15,16 @@ export function createKeyAdministration(
   keyStore: string,
   clock: Clock,
 ): KeyAdministration {
-  const change = (keyId: string, work: (table: KeyTable) => Promise<void>) =>
+  const change = (
+    keyId: string,
+    work: (table: KeyTable) => Promise<void>,
+    options?: { readonly erases: boolean },
+  ) =>
     store.change(async (transaction) => {
       const table = new KeyTable(transaction, store.sealing)
       await work(table)
       return summarise(table, keyId)
-    })
+    }, options)
 
   async function summarise(table: KeyTable, keyId: string): Promise<KeySummary> {
     return toSummary(await table.key(keyStore, keyId), await table.versions(keyStore, keyId))
@@ -31,6 +35,20 @@ export function createKeyAdministration(
     const at = { keyStore, keyId: key.keyId, version: key.currentVersion, createdAt: clock.now() }
     await table.insertVersion(at, bytes)
     if (material === undefined) bytes.fill(0)
+  }
+
+  async function destroy(table: KeyTable, keyId: string, version: number): Promise<void> {
+    const key = await table.key(keyStore, keyId)
+    const found = (await table.versions(keyStore, keyId)).find((v) => v.version === version)
+    if (found?.material == null) {
+      throw new BackendError('VERSION_NOT_FOUND', `${keyId} has no version ${String(version)}`)
+    }
+    if (key.currentVersion === version) {
+      throw new BackendError('KEY_USAGE', 'the current version cannot be destroyed', {
+        hint: 'rotate the key first',
+      })
+    }
+    await table.updateVersion({ ...found, material: null, destroyedAt: clock.now() })
   }
 
   return {
@@ -76,18 +94,6 @@ export function createKeyAdministration(
         await table.updateKey({ ...(await table.key(keyStore, keyId)), status })
       }),
     destroyVersion: (keyId, version) =>
-      change(keyId, async (table) => {
-        const key = await table.key(keyStore, keyId)
-        const found = (await table.versions(keyStore, keyId)).find((v) => v.version === version)
-        if (found?.material == null) {
-          throw new BackendError('VERSION_NOT_FOUND', `${keyId} has no version ${String(version)}`)
-        }
-        if (key.currentVersion === version) {
-          throw new BackendError('KEY_USAGE', 'the current version cannot be destroyed', {
-            hint: 'rotate the key first',
-          })
-        }
-        await table.updateVersion({ ...found, material: null, destroyedAt: clock.now() })
-      }),
+      change(keyId, (table) => destroy(table, keyId, version), { erases: true }),
   }
 }
