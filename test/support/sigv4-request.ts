@@ -1,0 +1,86 @@
+/** A request as KMS signs it, to be changed, and a verifier that is asked about it. */
+// SPDX-License-Identifier: Apache-2.0
+import type { CredentialLookup } from '../../src/sigv4/credential.ts'
+import { SignatureError, type SignatureErrorCode } from '../../src/sigv4/errors.ts'
+import { createVerifier, type Caller, type SignedRequest } from '../../src/sigv4/verify.ts'
+import { ACCESS_KEY_ID, makeCredential, SECRET_ACCESS_KEY } from './credential.ts'
+import { FakeClock } from './fake-clock.ts'
+import { sign, type Signable } from './sigv4-signer.ts'
+
+/** The time of FakeClock, in both forms. */
+export const NOW = Date.UTC(2026, 0, 15, 12)
+export const AMZ_DATE = '20260115T120000Z'
+export const CLOCK_SKEW_MS = 300_000
+
+export const HOST = ['Host', 'xks.example.com'] as const
+export const DATE = ['X-Amz-Date', AMZ_DATE] as const
+
+export const KMS_REQUEST: Signable = {
+  method: 'POST',
+  target: '/demo/kms/xks/v1/keys/test-key/encrypt',
+  headers: [HOST, ['Content-Type', 'application/json'], DATE],
+  signedNames: ['host', 'x-amz-date'],
+  body: Buffer.from('{"requestMetadata":{}}'),
+  amzDate: AMZ_DATE,
+  region: 'eu-west-1',
+  service: 'kms-xks-proxy',
+  accessKeyId: ACCESS_KEY_ID,
+  secretAccessKey: SECRET_ACCESS_KEY,
+}
+
+export const knowsOne: CredentialLookup = (() => {
+  const credential = makeCredential()
+  return (id) => (id === credential.accessKeyId ? credential : undefined)
+})()
+
+/** KMS_REQUEST with changes, signed after them. */
+export function signed(changes: Partial<Signable> = {}): SignedRequest {
+  return sign({ ...KMS_REQUEST, ...changes })
+}
+
+/** The request with another value of a header; undefined takes the header away. */
+export function withHeader(
+  request: SignedRequest,
+  name: string,
+  value: string | undefined,
+): SignedRequest {
+  const { rawHeaders } = request
+  return {
+    ...request,
+    rawHeaders: rawHeaders.flatMap((text, i) => {
+      if (i % 2 === 1) return []
+      if (text.toLowerCase() !== name) return [text, rawHeaders[i + 1] ?? '']
+      return value === undefined ? [] : [text, value]
+    }),
+  }
+}
+
+/** The request with further header lines at its end, which nobody signed. */
+export function withMore(request: SignedRequest, ...lines: readonly string[]): SignedRequest {
+  return { ...request, rawHeaders: [...request.rawHeaders, ...lines] }
+}
+
+export interface Asking {
+  readonly clock?: FakeClock
+  readonly lookup?: CredentialLookup
+  readonly regions?: readonly string[]
+}
+
+export interface Verdict {
+  readonly caller?: Caller
+  readonly code?: SignatureErrorCode
+  readonly message?: string
+}
+
+/** What a verifier of its own says. @throws whatever is no SignatureError */
+export function verdictOn(request: SignedRequest, asking: Asking = {}): Verdict {
+  const clock = asking.clock ?? new FakeClock(NOW)
+  const verifier = createVerifier({ clock, clockSkewMs: CLOCK_SKEW_MS })
+  try {
+    const scope = { lookup: asking.lookup ?? knowsOne, regions: asking.regions }
+    return { caller: verifier.verify(request, scope) }
+  } catch (error) {
+    if (error instanceof SignatureError) return { code: error.code, message: error.message }
+    throw error
+  }
+}
