@@ -119,14 +119,21 @@ function clip(text: string | undefined): string | undefined {
 }
 
 /** Fields that KMS may add one day (Appendix B): kept, but not without bounds. */
-function clipAll(fields: Readonly<Record<string, unknown>>): Record<string, string | undefined> {
+function clipAll(fields: Readonly<Record<string, unknown>>): Record<string, string> {
   const entries = Object.entries(fields).slice(0, MAX_OTHER_FIELDS)
   return Object.fromEntries(
-    entries.map(([name, value]) => [
-      name.slice(0, 64),
-      clip(typeof value === 'string' ? value : JSON.stringify(value))?.slice(0, 256),
-    ]),
+    entries.map(([name, value]) => [name.slice(0, 64), toText(value).slice(0, 256)]),
   )
+}
+
+function toText(value: unknown): string {
+  if (typeof value === 'string') return value
+  try {
+    return JSON.stringify(value)
+  } catch {
+    // What the parser can nest, the serialiser may not have the stack for.
+    return '[too deep]'
+  }
 }
 
 function round(ms: number): number {

@@ -99,7 +99,7 @@ interface Exchange {
 }
 
 async function serve(deps: ListenerDeps, exchange: Exchange, draining: boolean): Promise<void> {
-  const { request } = exchange
+  const { request, reply } = exchange
   try {
     const target = request.raw.url ?? ''
     const ping = request.method === 'GET' ? parsePing(target) : undefined
@@ -110,7 +110,8 @@ async function serve(deps: ListenerDeps, exchange: Exchange, draining: boolean):
     send(exchange, response, draining)
   } catch {
     // Only a peer that is gone, or a bug after the pipeline's own border, ends here.
-    request.raw.destroy()
+    // Not the request: destroying one that was read to its end leaves the connection open.
+    reply.raw.destroy()
   }
 }
 
