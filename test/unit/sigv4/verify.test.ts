@@ -92,6 +92,14 @@ void t.test('on HTTP/2 the signed host is :authority, under either name', (t) =>
   t.end()
 })
 
+void t.test(':authority stands in for a missing host, and for no other header', (t) => {
+  const headers = [[':authority', 'xks.example.com'], ['X-Extra', 'xks.example.com'], DATE] as const
+  const request = signed({ headers, signedNames: [':authority', 'x-amz-date', 'x-extra'] })
+  t.same(verdictOn(request), CALLER)
+  t.equal(verdictOn(withHeader(request, 'x-extra', undefined)).code, 'HEADER_MISSING')
+  t.end()
+})
+
 void t.test('a host that is there is the signed one, whatever :authority says', (t) => {
   const request = signed({ headers: [[':authority', 'other.example.com'], HOST, DATE] })
   t.same(verdictOn(request), CALLER)
