@@ -47,9 +47,13 @@ export function createDualServer(options: DualServerOptions): DualServer {
       keepAliveTimeout: config.timeouts.keepAliveMs,
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
       maxHeaderSize: MAX_HEADER_BYTES,
+      // Node would answer without a body; the signature covers the host, so it is refused anyway.
+      requireHostHeader: false,
     },
     handler,
   )
+  // An Expect header that Node does not know: it would answer 417 without a body.
+  server.on('checkExpectation', handler)
   server.maxConnections = config.maxConnections
   const sessions = createHttp2(config, handler)
   const open = new Set<Socket>()
@@ -113,6 +117,7 @@ function createHttp2(config: ListenerConfig, handler: RequestListener) {
     // The compatibility API is close enough to HTTP/1.1 for Fastify, which types only the latter.
     handler as unknown as (req: http2.Http2ServerRequest, res: http2.Http2ServerResponse) => void,
   )
+  server.on('checkExpectation', handler)
   server.on('session', (session) => {
     open.add(session)
     session.once('close', () => open.delete(session))

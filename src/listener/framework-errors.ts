@@ -22,6 +22,10 @@ export function toFault(error: unknown): XksError {
           headers: { connection: 'close' },
         },
       )
+    case 'ECONNRESET':
+    case 'ERR_HTTP2_STREAM_ERROR':
+      // The caller went away in the middle of the body; nobody hears this, but for the log.
+      return new XksError('ValidationException', undefined, { reason: 'BODY_CUT_OFF' })
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
     case 'FST_ERR_CTP_EMPTY_TYPE':
       return new XksError('ValidationException', 'The content type must be application/json.')

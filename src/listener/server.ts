@@ -62,6 +62,8 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
       deps.onRefused({ reason }, socket.remoteAddress)
     },
     frameworkErrors: (error, request, reply) => {
+      // No hook has run for such a request.
+      request.startedAt = deps.clock.monotonic()
       handle(toFault(error))(request, reply)
     },
   })
