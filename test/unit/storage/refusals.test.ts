@@ -1,6 +1,14 @@
 /** Stores that are refused: each says why, and the file is byte for byte what it was. */
 // SPDX-License-Identifier: Apache-2.0
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import Sqlite from 'better-sqlite3'
@@ -36,6 +44,22 @@ void t.test('a wrong master key file', async (t) => {
   })
   t.ok(readFileSync(masterKeyFile).equals(right))
   t.same((await (await open()).contents()).epoch, 0, 'the right one opens it as before')
+})
+
+void t.test('a wrong master key, after a crash: what is in the log is not lost', async (t) => {
+  const { options, masterKeyFile, open, keystore } = await storeFolder(t)
+  const store = await open()
+  await keystore(store)
+  const { epoch } = await store.contents()
+  const path = join(dirname(options.path), 'crashed', 'store.db')
+  await mkdir(dirname(path))
+  for (const end of ['', '-wal', '-shm']) copyFileSync(`${options.path}${end}`, `${path}${end}`)
+  const other = `${masterKeyFile}-other`
+  await createMasterKeyFile(other)
+  const wrong: StoreOptions = { ...options, path, masterKey: { kind: 'file', path: other } }
+  await t.rejects(openStore(wrong), { name: 'StorageError', code: 'MASTER_KEY_WRONG' })
+  const again = await open({ path })
+  t.equal((await again.contents()).epoch, epoch)
 })
 
 void t.test('a wrong passphrase, and a passphrase instead of a file', async (t) => {
