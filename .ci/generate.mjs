@@ -36,7 +36,7 @@ async function openApiTypes() {
 
 put('src/openapi/types.gen.ts', await openApiTypes())
 // A check comes after the build; whoever writes has just changed a source.
-if (!isCheck) await must('npx', ['--no', 'tsc', '-p', '.'])
+if (!isCheck) await must('npx', ['--no', '--', 'tsc', '-p', '.'])
 
 const { describeAsJsonSchema, describeAsMarkdown } = await built('config/describe.js')
 put('docs/latchkey.schema.json', describeAsJsonSchema())

@@ -23,8 +23,3 @@ export class LatchkeyError<Code extends string = string> extends Error {
     this.hint = options.hint
   }
 }
-
-/** For the `default` of an exhaustive `switch`: the compiler proves that it is never reached. */
-export function assertNever(value: never): never {
-  throw new TypeError(`unexpected value: ${String(value)}`)
-}

@@ -55,8 +55,10 @@ function toType(schema: Schema): string {
 function toDefault(schema: Schema, isRequired: boolean): string {
   if (isRequired) return '**required**'
   const { default: value } = schema
-  if (value === undefined || typeof value === 'object') return ''
-  return value === '' ? 'empty' : `\`${String(value)}\``
+  if (value === '') return 'empty'
+  const isShown =
+    typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+  return isShown ? `\`${String(value)}\`` : ''
 }
 
 function toMeaning({ description, examples }: Schema): string {

@@ -23,7 +23,6 @@ export function toFault(error: unknown): XksError {
         },
       )
     case 'ECONNRESET':
-    case 'ERR_HTTP2_STREAM_ERROR':
       // The caller went away in the middle of the body; nobody hears this, but for the log.
       return new XksError('ValidationException', undefined, { reason: 'BODY_CUT_OFF' })
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':

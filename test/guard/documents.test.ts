@@ -135,6 +135,7 @@ void t.test('docs/dependencies.md has every dependency, where it belongs, and no
   const document = read('docs/dependencies.md')
   for (const [heading, group] of [
     ['## What the program needs', 'dependencies'],
+    ['## What the program can do without', 'optionalDependencies'],
     ['## What development needs', 'devDependencies'],
     ['## Overrides', 'overrides'],
   ] as const) {

@@ -1,0 +1,190 @@
+/** What the program says of itself, and to whoever misspells it. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { COMMON_FLAGS } from '../../src/cli/command.ts'
+import { COMMANDS } from '../../src/cli/commands.ts'
+import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
+import { latchkey, startLatchkey } from '../support/cli.ts'
+import { read, section } from '../support/repository.ts'
+
+const PROJECT = JSON.parse(read('package.json')) as { readonly version: string }
+const DOCUMENT = read('docs/cli.md')
+
+void t.test('version says which release, which specification and which Node.js', async (t) => {
+  const expected = `latchkey ${PROJECT.version}, XKS Proxy API 1.0.3, Node.js ${process.version}\n`
+  for (const words of [['version'], ['--version']])
+    t.strictSame(await latchkey(t, words), { code: 0, stdout: expected, stderr: '' })
+  const { code, stdout } = await latchkey(t, ['version', '--json'])
+  t.equal(code, 0)
+  t.strictSame(JSON.parse(stdout), {
+    latchkey: PROJECT.version,
+    xksProxyApi: '1.0.3',
+    node: process.version,
+  })
+})
+
+void t.test('help lists every command and every exit code', async (t) => {
+  const { code, stdout, stderr } = await latchkey(t, ['--help'])
+  t.equal(code, 0)
+  t.equal(stderr, '')
+  for (const { name, summary } of COMMANDS)
+    t.ok(
+      stdout.split('\n').some((line) => line.startsWith(`  ${name} `) && line.endsWith(summary)),
+      name,
+    )
+  for (const { code, meaning } of Object.values(EXIT_CODES))
+    t.ok(stdout.includes(`${String(code)}  ${meaning}\n`), `exit code ${String(code)}`)
+  t.equal((await latchkey(t, ['help'])).stdout, stdout)
+  t.equal((await latchkey(t, ['-h'])).stdout, stdout)
+})
+
+void t.test('a command has help with its flags and an example that calls it', async (t) => {
+  for (const { name, summary, flags, operands = [] } of COMMANDS) {
+    const { code, stdout, stderr } = await latchkey(t, [...name.split(' '), '--help'])
+    t.equal(code, 0, name)
+    t.equal(stderr, '')
+    t.ok(stdout.startsWith(`${summary}\n\nusage: latchkey ${[name, ...operands].join(' ')} `))
+    for (const flag of [...Object.keys(flags), ...Object.keys(COMMON_FLAGS)])
+      t.match(stdout, `--${flag}`, `${name} has --${flag}`)
+    const [, examples = ''] = stdout.split('\nexamples:\n')
+    t.match(examples, `latchkey ${name}`, `${name} has an example`)
+  }
+})
+
+void t.test('help COMMAND and a group of commands have help too', async (t) => {
+  const direct = await latchkey(t, ['keys', 'create', '--help'])
+  t.strictSame(await latchkey(t, ['help', 'keys', 'create']), direct)
+  const { code, stdout } = await latchkey(t, ['keys', '--help'])
+  t.equal(code, 0)
+  t.match(stdout, /^ {2}keys rotate /m)
+  t.notMatch(stdout, /^ {2}serve /m)
+})
+
+void t.test('without a command the help is shown, and that is a fault of usage', async (t) => {
+  const { code, stdout } = await latchkey(t, [])
+  t.equal(code, 64)
+  t.match(stdout, 'usage: latchkey COMMAND')
+})
+
+void t.test('examples use flags that there are', (t) => {
+  for (const { name, examples, flags } of COMMANDS) {
+    for (const example of examples) {
+      for (const call of example.split(/&&|\|/).filter((part) => part.includes(`latchkey ${name}`)))
+        for (const [, flag = ''] of call.matchAll(/--([a-z-]+)/g))
+          t.ok(flag in flags || flag in COMMON_FLAGS, `${name} has --${flag}: ${example}`)
+    }
+  }
+  t.end()
+})
+
+void t.test('docs/cli.md has each command with its flags and examples', (t) => {
+  for (const { name, summary, flags, examples } of COMMANDS) {
+    const part = section(DOCUMENT, `## \`${name}\``)
+    t.match(part, `${summary}.`)
+    for (const [flag, { description }] of Object.entries(flags))
+      t.ok(part.includes(`--${flag}`) && part.includes(description), `${name} --${flag}`)
+    for (const example of examples) t.ok(part.includes(`\n${example}\n`), example)
+  }
+  for (const { code, meaning } of Object.values(EXIT_CODES))
+    t.ok(section(DOCUMENT, '## Exit codes').includes(`| ${String(code)} | ${meaning} |`))
+  t.end()
+})
+
+const MISTAKES: readonly {
+  readonly words: readonly string[]
+  readonly error: string
+  readonly hint: string
+}[] = [
+  {
+    words: ['key', 'create', 'a'],
+    error: 'there is no command key create',
+    hint: 'did you mean latchkey keys create?',
+  },
+  {
+    words: ['keys', 'remove', 'a'],
+    error: 'there is no command keys remove',
+    hint: 'did you mean latchkey keys create?',
+  },
+  { words: ['sevre'], error: 'there is no command sevre', hint: 'did you mean latchkey serve?' },
+  {
+    words: ['frobnicate'],
+    error: 'there is no command frobnicate',
+    hint: 'latchkey --help lists the commands',
+  },
+  {
+    words: ['--verbose'],
+    error: 'there is no command --verbose',
+    hint: 'latchkey --help lists the commands',
+  },
+  {
+    words: ['credentials'],
+    error: 'credentials needs one of: create, list, expire, revoke',
+    hint: 'latchkey credentials --help says what they do',
+  },
+  {
+    words: ['keys', 'list', '--colour', 'blue'],
+    error: "unknown option '--colour'",
+    hint: 'usage: latchkey keys list [FLAGS]',
+  },
+  {
+    words: ['serve', '-x'],
+    error: "unknown option '-x'",
+    hint: 'usage: latchkey serve [FLAGS]',
+  },
+  {
+    words: ['serve', '--config'],
+    error: "option '-c, --config <value>' argument missing",
+    hint: 'usage: latchkey serve [FLAGS]',
+  },
+  {
+    words: ['version', '--json=yes'],
+    error: "option '--json' does not take an argument",
+    hint: 'usage: latchkey version [FLAGS]',
+  },
+  {
+    words: ['keys', 'create'],
+    error: 'expected KEY_ID, found 0',
+    hint: 'usage: latchkey keys create KEY_ID [FLAGS]',
+  },
+  {
+    words: ['keys', 'destroy-version', 'a'],
+    error: 'expected KEY_ID VERSION, found 1',
+    hint: 'usage: latchkey keys destroy-version KEY_ID VERSION [FLAGS]',
+  },
+  {
+    words: ['version', 'extra'],
+    error: 'expected no operands, found 1',
+    hint: 'usage: latchkey version [FLAGS]',
+  },
+]
+
+void t.test(
+  'a mistake ends with 64, an error and a hint, and nothing on standard output',
+  async (t) => {
+    for (const { words, error, hint } of MISTAKES)
+      t.strictSame(
+        await latchkey(t, words),
+        { code: 64, stdout: '', stderr: `latchkey: error: ${error}\nlatchkey: hint: ${hint}\n` },
+        words.join(' '),
+      )
+  },
+)
+
+void t.test('with --json a mistake is one JSON document on standard error', async (t) => {
+  const { code, stdout, stderr } = await latchkey(t, ['keys', 'list', '--json', '--colour'])
+  t.equal(code, 64)
+  t.equal(stdout, '')
+  t.strictSame(JSON.parse(stderr), {
+    error: {
+      code: 'USAGE',
+      message: "unknown option '--colour'",
+      hint: 'usage: latchkey keys list [FLAGS]',
+    },
+  })
+})
+
+void t.test('a reader that goes away is no fault', async (t) => {
+  const child = startLatchkey(t, ['--help'])
+  child.process.stdout?.destroy()
+  t.strictSame(await child.ended(), { code: 0, stdout: '', stderr: '' })
+})

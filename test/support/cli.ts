@@ -1,0 +1,169 @@
+/** The program as a process of its own: what it prints, and the code that it ends with. */
+// SPDX-License-Identifier: Apache-2.0
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import { stringify } from 'yaml'
+import { initializeStore } from '../../src/compose-administration.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { testPki } from './pki.ts'
+import { eventually } from './server.ts'
+
+/** Tests run from the build, and it is beside them. */
+export const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+
+export interface Ended {
+  /** Undefined when a signal ended it. */
+  readonly code: number | undefined
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface RunOptions {
+  readonly cwd?: string
+  readonly environment?: Record<string, string>
+  readonly input?: string | Buffer
+  /** For Node.js itself, before the program. */
+  readonly nodeFlags?: readonly string[]
+}
+
+export interface Running {
+  readonly process: ChildProcess
+  stdout(): string
+  stderr(): string
+  /** Waits for a text in standard output. @throws when the process ends without it */
+  shows(text: RegExp): Promise<RegExpExecArray>
+  /** Sends a signal, if one is named, and waits for the end. */
+  ended(signal?: NodeJS.Signals): Promise<Ended>
+}
+
+/** Long enough for a machine with much else to do. */
+const PATIENCE_MS = 30_000
+
+/** Nothing of the environment of the test but where programs are. */
+const environment = (more: Record<string, string> = {}) => ({
+  PATH: process.env['PATH'] ?? '',
+  ...more,
+})
+
+/** Starts `latchkey ARGUMENTS`; killed when the test ends. */
+export function startLatchkey(
+  t: Test,
+  words: readonly string[],
+  options: RunOptions = {},
+): Running {
+  const child = spawn(process.execPath, [...(options.nodeFlags ?? []), MAIN, ...words], {
+    cwd: options.cwd ?? tmpdir(),
+    env: environment(options.environment),
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk))
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk))
+  // A command that reads nothing may have closed its end.
+  child.stdin.on('error', () => undefined)
+  child.stdin.end(options.input ?? '')
+  const end = new Promise<Ended>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code) => {
+      resolve({ code: code ?? undefined, stdout, stderr })
+    })
+  })
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await end
+  })
+  return {
+    process: child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    async shows(text) {
+      const isOver = () => child.exitCode !== null || child.signalCode !== null
+      await eventually(() => text.test(stdout) || isOver(), PATIENCE_MS)
+      const found = text.exec(stdout)
+      if (found === null) throw new Error(`it ended: ${stdout}\n${stderr}`)
+      return found
+    },
+    ended(signal) {
+      if (signal !== undefined) child.kill(signal)
+      return end
+    },
+  }
+}
+
+/** Runs `latchkey ARGUMENTS` to its end. */
+export function latchkey(
+  t: Test,
+  words: readonly string[],
+  options: RunOptions = {},
+): Promise<Ended> {
+  return startLatchkey(t, words, options).ended()
+}
+
+export interface Workspace {
+  readonly folder: string
+  readonly configFile: string
+  readonly caFile: string
+  /** In the folder, whose latchkey.yaml it so finds by itself. */
+  run(...words: readonly string[]): Promise<Ended>
+  runWith(options: RunOptions, ...words: readonly string[]): Promise<Ended>
+  /** With --json: the document, of a command that must succeed. */
+  json(...words: readonly string[]): Promise<unknown>
+  /** `latchkey serve`, listening. */
+  serve(): Promise<{ readonly running: Running; readonly port: number }>
+}
+
+export interface WorkspaceOptions {
+  readonly keyStores?: readonly Record<string, unknown>[]
+  readonly listener?: Record<string, unknown>
+  readonly withoutStore?: boolean
+}
+
+/** A folder with a configuration, and as a rule a new store. */
+export async function workspace(t: Test, options: WorkspaceOptions = {}): Promise<Workspace> {
+  const folder = await temporaryFolder(t)
+  const pki = await testPki()
+  const configFile = join(folder, 'latchkey.yaml')
+  const config = {
+    listener: {
+      host: '127.0.0.1',
+      port: 0,
+      tls: { certificate: pki.certificateFile, privateKey: pki.privateKeyFile },
+      ...options.listener,
+    },
+    keyStores: options.keyStores ?? [{ name: 'demo', prefix: '/demo' }],
+    store: { path: 'latchkey.db', masterKey: { file: 'master.key' } },
+  }
+  await writeFile(configFile, stringify(config))
+  if (options.withoutStore !== true) await initializeStore(await loadConfig(configFile, {}))
+  const runWith = (more: RunOptions, ...words: readonly string[]) =>
+    latchkey(t, words, { cwd: folder, ...more })
+  const run = (...words: readonly string[]) => runWith({}, ...words)
+  return {
+    folder,
+    configFile,
+    caFile: pki.caFile,
+    run,
+    runWith,
+    async json(...words) {
+      const { code, stdout, stderr } = await run(...words, '--json')
+      if (code !== 0) throw new Error(`${words.join(' ')} ended with ${String(code)}: ${stderr}`)
+      return JSON.parse(stdout) as unknown
+    },
+    async serve() {
+      const running = startLatchkey(t, ['serve'], { cwd: folder })
+      const [line] = await running.shows(/^.*"listening".*$/m)
+      return { running, port: (JSON.parse(line) as { port: number }).port }
+    },
+  }
+}
+
+export async function temporaryFolder(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'latchkey-cli-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
