@@ -42,6 +42,15 @@ const OWNERS = {
   ajv: ['src/openapi', 'src/config'],
   yaml: ['src/openapi', 'src/config'],
   'node-forge': ['certs'],
+  pg: ['src/storage'],
+  'prom-client': ['src/metrics'],
+  'hdr-histogram-js': ['src/cli', 'bench'],
+  '@aws-sdk/client-kms': ['src/cli'],
+  uplot: ['src/cli'],
+  pkcs11js: ['src/backend/pkcs11', 'bench'],
+  '@opentelemetry/api': ['src/metrics'],
+  '@opentelemetry/sdk-trace': ['src/metrics'],
+  '@opentelemetry/exporter-trace-otlp-http': ['src/metrics'],
 }
 
 const restrictedImports = (file) =>
