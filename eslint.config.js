@@ -1,5 +1,6 @@
 // The rules of the house: types checked, imports one way, the environment and the clock in one place.
 // SPDX-License-Identifier: Apache-2.0
+import { readdirSync } from 'node:fs'
 import comments from '@eslint-community/eslint-plugin-eslint-comments/configs'
 import importX from 'eslint-plugin-import-x'
 import tseslint from 'typescript-eslint'
@@ -19,6 +20,11 @@ const RANKS = {
   cli: 6,
 }
 
+/** Where parts are joined: compose.ts, and compose-*.ts for single subjects. */
+const COMPOSE = readdirSync(new URL('src', import.meta.url))
+  .filter((name) => /^compose(-[a-z-]+)?\.ts$/.test(name))
+  .map((name) => `./${name}`)
+
 const zones = Object.entries(RANKS).map(([folder, rank]) => ({
   target: `./src/${folder}`,
   from: './src',
@@ -26,7 +32,7 @@ const zones = Object.entries(RANKS).map(([folder, rank]) => ({
     ...Object.entries(RANKS)
       .filter(([other, below]) => other === folder || below < rank)
       .map(([other]) => `./${other}`),
-    ...(folder === 'cli' ? ['./compose.ts', './compose-administration.ts'] : []),
+    ...(folder === 'cli' ? COMPOSE : []),
   ],
   message: 'imports run from higher ranks to lower ones: docs/architecture.md',
 }))

@@ -35,7 +35,7 @@ const tests = loadSources('test')
 function partOf(path: string): string {
   const [first = '', second = ''] = path.split('/')
   if (first !== 'src') return first
-  return second.replace(/\.ts$/, '').replace(/^compose-administration$/, 'compose')
+  return second.replace(/\.ts$/, '').replace(/^compose-[a-z-]+$/, 'compose')
 }
 
 /** One sentence for each import that goes the wrong way. */
