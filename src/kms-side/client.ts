@@ -1,11 +1,20 @@
 /** The other side of the wire: calls an XKS proxy as AWS KMS does, signed, over TLS, kept alive. */
 // SPDX-License-Identifier: Apache-2.0
-import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
-import aws4 from 'aws4'
 import type { Secret } from '../base/secret.ts'
 import { systemClock } from '../base/clock.ts'
+import { parseJson } from './connection.ts'
+import {
+  decryptBody,
+  encryptBody,
+  getHealthStatusBody,
+  getKeyMetadataBody,
+  requestMetadata,
+  type DecryptArguments,
+  type EncryptArguments,
+} from './requests.ts'
+import { signHeaders } from './signing.ts'
 
 export interface KmsSideClientOptions {
   /** `https://host:port` */
@@ -34,21 +43,6 @@ export interface KmsSideResponse {
   readonly totalMs: number
 }
 
-export interface EncryptArguments {
-  readonly plaintext: Buffer
-  readonly aad?: Buffer
-  /** Ask for a CDIV, as KMS does for data keys. */
-  readonly cdiv?: boolean
-}
-
-export interface DecryptArguments {
-  readonly ciphertext: Buffer
-  readonly initializationVector: Buffer
-  readonly authenticationTag: Buffer
-  readonly ciphertextMetadata?: Buffer
-  readonly aad?: Buffer
-}
-
 export interface KmsSideClient {
   getKeyMetadata(keyId: string): Promise<KmsSideResponse>
   encrypt(keyId: string, input: EncryptArguments): Promise<KmsSideResponse>
@@ -60,18 +54,6 @@ export interface KmsSideClient {
 }
 
 const DEFAULT_TIMEOUT_MS = 5000
-
-/** requestMetadata as KMS fills it in for a principal of the example account. */
-function metadataFor(kmsOperation: string, region: string): Record<string, string> {
-  return {
-    awsPrincipalArn: 'arn:aws:iam::123456789012:user/Alice',
-    kmsKeyArn: `arn:aws:kms:${region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab`,
-    kmsOperation,
-    kmsRequestId: randomUUID(),
-  }
-}
-
-const base64 = (bytes: Buffer | undefined) => bytes?.toString('base64')
 
 export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClient {
   const { uriPath, region } = options
@@ -85,27 +67,9 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
       : { cert: readFileSync(shown.certificateFile), key: readFileSync(shown.privateKeyFile) }),
   })
 
-  function sign(path: string, body: string) {
-    return aws4.sign(
-      {
-        host: endpoint.host,
-        path: `${uriPath}${path}`,
-        method: 'POST',
-        service: 'kms-xks-proxy',
-        region,
-        headers: { 'Content-Type': 'application/json' },
-        body,
-        doNotEncodePath: true,
-      },
-      {
-        accessKeyId: options.accessKeyId,
-        secretAccessKey: options.secretAccessKey.reveal(),
-      },
-    )
-  }
-
   async function post(path: string, body: string): Promise<KmsSideResponse> {
-    const signed = sign(path, body)
+    const target = `${uriPath}${path}`
+    const headers = signHeaders({ host: endpoint.host, target, body }, options)
     const startedAt = systemClock.monotonic()
     const { status, text } = await send(
       {
@@ -113,52 +77,26 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
         hostname: endpoint.hostname.replace(/^\[|\]$/g, ''),
         port: endpoint.port === '' ? 443 : endpoint.port,
         method: 'POST',
-        path: `${uriPath}${path}`,
-        headers: signed.headers,
+        path: target,
+        headers,
         signal: AbortSignal.timeout(options.timeoutMs ?? DEFAULT_TIMEOUT_MS),
       },
       body,
     )
-    return { status, body: parseBody(text), totalMs: systemClock.monotonic() - startedAt }
+    return { status, body: parseJson(text), totalMs: systemClock.monotonic() - startedAt }
   }
 
   return {
     getKeyMetadata: (keyId) =>
-      post(
-        `/keys/${keyId}/metadata`,
-        JSON.stringify({ requestMetadata: metadataFor('DescribeKey', region) }),
-      ),
+      post(`/keys/${keyId}/metadata`, getKeyMetadataBody(requestMetadata('DescribeKey', region))),
     encrypt: (keyId, input) =>
       post(
         `/keys/${keyId}/encrypt`,
-        JSON.stringify({
-          requestMetadata: metadataFor('GenerateDataKey', region),
-          additionalAuthenticatedData: base64(input.aad),
-          plaintext: base64(input.plaintext),
-          encryptionAlgorithm: 'AES_GCM',
-          ciphertextDataIntegrityValueAlgorithm: input.cdiv === true ? 'SHA_256' : undefined,
-        }),
+        encryptBody(requestMetadata('GenerateDataKey', region), input),
       ),
     decrypt: (keyId, input) =>
-      post(
-        `/keys/${keyId}/decrypt`,
-        JSON.stringify({
-          requestMetadata: metadataFor('Decrypt', region),
-          additionalAuthenticatedData: base64(input.aad),
-          encryptionAlgorithm: 'AES_GCM',
-          ciphertext: base64(input.ciphertext),
-          ciphertextMetadata: base64(input.ciphertextMetadata),
-          initializationVector: base64(input.initializationVector),
-          authenticationTag: base64(input.authenticationTag),
-        }),
-      ),
-    getHealthStatus: () =>
-      post(
-        '/health',
-        JSON.stringify({
-          requestMetadata: { kmsRequestId: randomUUID(), kmsOperation: 'KmsHealthCheck' },
-        }),
-      ),
+      post(`/keys/${keyId}/decrypt`, decryptBody(requestMetadata('Decrypt', region), input)),
+    getHealthStatus: () => post('/health', getHealthStatusBody()),
     post,
     close() {
       agent.destroy()
@@ -186,12 +124,4 @@ function send(
     request.on('error', reject)
     request.end(body)
   })
-}
-
-function parseBody(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

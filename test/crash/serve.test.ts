@@ -4,11 +4,8 @@ import { randomBytes, randomInt } from 'node:crypto'
 import t from 'tap'
 import { openAdministration } from '../../src/compose-administration.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import {
-  createKmsSideClient,
-  type DecryptArguments,
-  type KmsSideClient,
-} from '../../src/kms-side/client.ts'
+import { createKmsSideClient, type KmsSideClient } from '../../src/kms-side/client.ts'
+import type { DecryptArguments } from '../../src/kms-side/requests.ts'
 import { startLatchkey, workspace } from '../support/cli.ts'
 import { keyId, REGION } from '../support/server.ts'
 import { keyStoreName } from '../support/store.ts'

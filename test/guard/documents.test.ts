@@ -91,6 +91,7 @@ void t.test('docs/errors.md has every code of the command line, and its exit cod
     ...findCodes(SRC, 'StorageErrorCode'),
     ...findCodes(SRC, 'TlsErrorCode'),
     ...findCodes(SRC, 'CredentialErrorCode'),
+    ...findCodes(SRC, 'EndpointErrorCode'),
   ])
   const inline = SRC.flatMap(({ text }) => [
     ...text.matchAll(/LatchkeyError(?:<|\()((?:'[A-Z_]+'(?: \| )?)+)/g),
