@@ -18,6 +18,6 @@ databaseContract({
       },
     }
   },
-  slowQuery: `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000000)
+  slowQuery: `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000000)
     SELECT count(*) FROM n`,
 })

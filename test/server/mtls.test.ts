@@ -3,16 +3,24 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import forge from 'node-forge'
-import t, { type Test } from 'tap'
-import { createAuthority, type CertificateRequest } from '../../certs/dev-pki.ts'
-import { attempt, show, type Attempt, type Files } from '../support/client-certificate.ts'
+import t from 'tap'
+import { createAuthority } from '../../certs/dev-pki.ts'
+import {
+  attempt,
+  EAST,
+  healthRequest,
+  issueClient,
+  only,
+  show,
+  startMtls,
+  VERSIONS,
+  WEST,
+  type Files,
+} from '../support/client-certificate.ts'
 import { issueEcCertificate } from '../support/handshake.ts'
 import { testPki } from '../support/pki.ts'
-import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
-import { requestMetadata, signedRequest } from '../support/wire.ts'
+import { KEY_ID, type TestServer } from '../support/server.ts'
 
-const EAST = 'cks.kms.us-east-1.amazonaws.com'
-const WEST = 'cks.kms.us-west-2.amazonaws.com'
 const HTTP2_PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0'
 const DAY_MS = 86_400_000
 
@@ -23,37 +31,20 @@ const authorities = {
   namesake: await createAuthority('Latchkey test CA'),
 }
 
-async function issue(name: string, more: Partial<CertificateRequest> = {}, by = pki.authority) {
-  return pki.issue(name, { commonName: EAST, usage: 'client', ...more }, by)
-}
-
-const good = await issue('client-good')
-
-function start(t: Test, subjects = [EAST, WEST], ca = pki.caFile): Promise<TestServer> {
-  return startTestServer(t, { config: { listener: { clientCertificate: { ca, subjects } } } })
-}
-
-/** A request that would be answered, were it read. */
-function request(server: TestServer): Buffer {
-  const body = { requestMetadata: requestMetadata('KmsHealthCheck') }
-  return signedRequest(server, '/health', body, { headers: { Connection: 'close' } })
-}
+const good = await issueClient('client-good')
 
 async function refusals(server: TestServer): Promise<readonly Record<string, unknown>[]> {
   return (await server.stopAndReadLog()).filter(({ msg }) => msg === 'connection refused')
 }
 
-const VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
-const only = (version: (typeof VERSIONS)[number]) => ({ minVersion: version, maxVersion: version })
-
 void t.test(
   '[AUTH-2] a certificate with a configured subject and authority is served',
   async (t) => {
-    const server = await start(t)
-    const second = await issue('client-west', { commonName: WEST })
+    const server = await startMtls(t)
+    const second = await issueClient('client-west', { commonName: WEST })
     for (const files of [good, second]) {
       for (const version of VERSIONS) {
-        const { received } = await attempt(server.port, request(server), {
+        const { received } = await attempt(server.port, healthRequest(server), {
           ...show(files),
           ...only(version),
         })
@@ -65,7 +56,7 @@ void t.test(
 )
 
 void t.test('[AUTH-2] all four operations go through mTLS', async (t) => {
-  const server = await start(t)
+  const server = await startMtls(t)
   const client = server.client({ clientCertificate: good })
   t.equal((await client.getHealthStatus()).status, 200)
   t.equal((await client.getKeyMetadata(KEY_ID)).status, 200)
@@ -83,9 +74,13 @@ void t.test('[AUTH-2] all four operations go through mTLS', async (t) => {
 void t.test('[AUTH-2] subjects and authority are those of the configuration', async (t) => {
   const caFile = join(pki.folder, 'other-ca.crt')
   await writeFile(caFile, authorities.other.certificatePem)
-  const server = await start(t, ['client.example'], caFile)
-  const fitting = await issue('configured', { commonName: 'client.example' }, authorities.other)
-  const bytes = request(server)
+  const server = await startMtls(t, ['client.example'], caFile)
+  const fitting = await issueClient(
+    'configured',
+    { commonName: 'client.example' },
+    authorities.other,
+  )
+  const bytes = healthRequest(server)
   t.match((await attempt(server.port, bytes, show(fitting))).received, /^HTTP\/1\.1 200 /)
   t.equal((await attempt(server.port, bytes, show(good))).received, '')
 })
@@ -97,37 +92,37 @@ const CASES: readonly {
 }[] = [
   {
     name: 'of another region',
-    files: () => issue('cn-region', { commonName: 'cks.kms.eu-west-1.amazonaws.com' }),
+    files: () => issueClient('cn-region', { commonName: 'cks.kms.eu-west-1.amazonaws.com' }),
     line: { reason: 'WRONG_SUBJECT', subject: 'CN=cks.kms.eu-west-1.amazonaws.com' },
   },
   {
     name: 'with a longer name',
-    files: () => issue('cn-longer', { commonName: `${EAST}.evil.example` }),
+    files: () => issueClient('cn-longer', { commonName: `${EAST}.evil.example` }),
     line: { reason: 'WRONG_SUBJECT' },
   },
   {
     name: 'with a name that goes on after NUL',
-    files: () => issue('cn-nul', { commonName: `${EAST}\0.evil.example` }),
+    files: () => issueClient('cn-nul', { commonName: `${EAST}\0.evil.example` }),
     line: { reason: 'WRONG_SUBJECT' },
   },
   {
     name: 'with a name in other case',
-    files: () => issue('cn-case', { commonName: EAST.toUpperCase() }),
+    files: () => issueClient('cn-case', { commonName: EAST.toUpperCase() }),
     line: { reason: 'WRONG_SUBJECT' },
   },
   {
     name: 'with the name only as alternative name',
-    files: () => issue('cn-san', { commonName: 'evil.example', names: [EAST] }),
+    files: () => issueClient('cn-san', { commonName: 'evil.example', names: [EAST] }),
     line: { reason: 'WRONG_SUBJECT' },
   },
   {
     name: 'of another authority',
-    files: () => issue('ca-other', {}, authorities.other),
+    files: () => issueClient('ca-other', {}, authorities.other),
     line: { reason: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' },
   },
   {
     name: 'of a namesake of the authority',
-    files: () => issue('ca-namesake', {}, authorities.namesake),
+    files: () => issueClient('ca-namesake', {}, authorities.namesake),
     line: { reason: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' },
   },
   {
@@ -138,7 +133,7 @@ const CASES: readonly {
   {
     name: 'that is expired',
     files: () =>
-      issue('expired', {
+      issueClient('expired', {
         notBefore: new Date(Date.now() - 2 * DAY_MS),
         notAfter: new Date(Date.now() - DAY_MS),
       }),
@@ -147,7 +142,7 @@ const CASES: readonly {
   {
     name: 'that is not valid yet',
     files: () =>
-      issue('early', {
+      issueClient('early', {
         notBefore: new Date(Date.now() + DAY_MS),
         notAfter: new Date(Date.now() + 2 * DAY_MS),
       }),
@@ -155,19 +150,19 @@ const CASES: readonly {
   },
   {
     name: 'of a server',
-    files: () => issue('usage', { usage: 'server' }),
+    files: () => issueClient('usage', { usage: 'server' }),
     line: { reason: 'INVALID_PURPOSE' },
   },
 ]
 
 for (const { name, files, line } of CASES) {
   void t.test(`[AUTH-3] a certificate ${name} gets no byte of HTTP`, async (t) => {
-    const server = await start(t)
+    const server = await startMtls(t)
     const shown = show(await files())
     let attempts = 0
     for (const version of VERSIONS) {
       for (const [protocol, bytes] of [
-        ['http/1.1', request(server)],
+        ['http/1.1', healthRequest(server)],
         ['h2', HTTP2_PREFACE],
       ] as const) {
         const { received } = await attempt(server.port, bytes, {
@@ -188,9 +183,9 @@ for (const { name, files, line } of CASES) {
 void t.test(
   '[AUTH-3] a client without a certificate gets an alert and no byte of HTTP',
   async (t) => {
-    const server = await start(t)
+    const server = await startMtls(t)
     for (const version of VERSIONS) {
-      t.match(await attempt(server.port, request(server), only(version)), {
+      t.match(await attempt(server.port, healthRequest(server), only(version)), {
         received: '',
         failure: /alert/,
       })
@@ -209,7 +204,7 @@ void t.test(
 void t.test(
   '[AUTH-3] a certificate with two common names is refused, though one fits',
   async (t) => {
-    const server = await start(t)
+    const server = await startMtls(t)
     const caKey = join(pki.folder, 'ca.key')
     await writeFile(caKey, forge.pki.privateKeyToPem(pki.authority.privateKey), { mode: 0o600 })
     for (const subject of [`/CN=${EAST}/CN=evil.example`, `/CN=evil.example/CN=${EAST}`]) {
@@ -217,89 +212,8 @@ void t.test(
         caFile: pki.caFile,
         caKey,
       })
-      t.equal((await attempt(server.port, request(server), show(files))).received, '')
+      t.equal((await attempt(server.port, healthRequest(server), show(files))).received, '')
     }
     t.match(await refusals(server), [{ reason: 'WRONG_SUBJECT' }, { reason: 'WRONG_SUBJECT' }])
-  },
-)
-
-/** Offers `session` with and without a certificate. */
-async function resume(
-  server: TestServer,
-  { session }: Attempt,
-  version: (typeof VERSIONS)[number],
-) {
-  const options = { ...only(version), ...(session === undefined ? {} : { session }) }
-  return {
-    bare: await attempt(server.port, request(server), options),
-    shown: await attempt(server.port, request(server), { ...options, ...show(good) }),
-  }
-}
-
-void t.test(
-  '[AUTH-3] a session that was made with a good certificate is none without it',
-  async (t) => {
-    const open = await startTestServer(t)
-    const server = await start(t)
-    for (const version of VERSIONS) {
-      // Without mTLS the same client does resume: the test would see it.
-      const first = await attempt(open.port, request(open), only(version))
-      t.equal((await resume(open, first, version)).bare.reused, true)
-
-      const trusted = await attempt(server.port, request(server), {
-        ...show(good),
-        ...only(version),
-      })
-      t.match(trusted.received, /^HTTP\/1\.1 200 /)
-      const { bare, shown } = await resume(server, trusted, version)
-      t.match(bare, { received: '', reused: false }, version)
-      t.match(shown.received, /^HTTP\/1\.1 200 /, version)
-      t.equal(shown.reused, false)
-    }
-  },
-)
-
-void t.test('[AUTH-3] a session of a refused connection leads nowhere', async (t) => {
-  const server = await start(t)
-  const wrong = await issue('cn-resume', { commonName: 'evil.example' })
-  for (const version of VERSIONS) {
-    const refused = await attempt(server.port, request(server), {
-      ...show(wrong),
-      ...only(version),
-    })
-    t.equal(refused.received, '')
-    const { session } = refused
-    const again = { ...only(version), ...(session === undefined ? {} : { session }) }
-    t.equal((await attempt(server.port, request(server), again)).received, '')
-    t.equal(
-      (await attempt(server.port, request(server), { ...again, ...show(wrong) })).received,
-      '',
-    )
-  }
-})
-
-void t.test(
-  '[AUTH-3] a session does not outlive the subjects or the authority it came by',
-  async (t) => {
-    const caFile = join(pki.folder, 'changing-ca.crt')
-    await writeFile(caFile, pki.authority.certificatePem)
-    const before = await start(t, [EAST], caFile)
-    const after = await start(t, [WEST])
-    for (const version of VERSIONS) {
-      const trusted = await attempt(before.port, request(before), {
-        ...show(good),
-        ...only(version),
-      })
-      t.match(trusted.received, /^HTTP\/1\.1 200 /)
-      const elsewhere = await resume(after, trusted, version)
-      t.match(elsewhere, { bare: { received: '' }, shown: { received: '', reused: false } })
-
-      await writeFile(caFile, authorities.other.certificatePem)
-      await before.running.reloadCertificates()
-      const changed = await resume(before, trusted, version)
-      t.match(changed, { bare: { received: '' }, shown: { received: '', reused: false } })
-      await writeFile(caFile, pki.authority.certificatePem)
-      await before.running.reloadCertificates()
-    }
   },
 )

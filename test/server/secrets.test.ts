@@ -183,6 +183,11 @@ async function tamper(server: TestServer, run: Run): Promise<void> {
     async () => (await run.send('GET /ping?deep HTTP/1.1\r\nHost: localhost\r\n\r\n')) === 503,
     20_000,
   )
+  // The health check may notice it before the poll that logs it.
+  await eventually(
+    async () => (await readFile(server.logFile, 'utf8')).includes('STORE_TAMPERED'),
+    20_000,
+  )
 }
 
 void t.test('[ENC-2] [LOG-2] no secret is in the log or in an answer of a whole run', async (t) => {

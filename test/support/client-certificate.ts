@@ -1,7 +1,44 @@
-/** A client of the mTLS port that talks at once, and counts every byte that comes back. */
+/** mTLS as KMS meets it: its subjects, its certificates, and a client that counts every byte that comes back. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { connect, type ConnectionOptions } from 'node:tls'
+import type { Test } from 'tap'
+import type { Authority, CertificateRequest } from '../../certs/dev-pki.ts'
+import { testPki } from './pki.ts'
+import { startTestServer, type TestServer } from './server.ts'
+import { requestMetadata, signedRequest } from './wire.ts'
+
+export const EAST = 'cks.kms.us-east-1.amazonaws.com'
+export const WEST = 'cks.kms.us-west-2.amazonaws.com'
+
+export const VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
+export type TlsVersion = (typeof VERSIONS)[number]
+export const only = (version: TlsVersion) => ({ minVersion: version, maxVersion: version })
+
+/** Of KMS in us-east-1 unless `more` says otherwise, by the authority that is trusted or by `by`. */
+export async function issueClient(
+  name: string,
+  more: Partial<CertificateRequest> = {},
+  by?: Authority,
+): Promise<Files> {
+  return (await testPki()).issue(name, { commonName: EAST, usage: 'client', ...more }, by)
+}
+
+/** A server that asks for one of `subjects`, vouched for by `ca`. */
+export async function startMtls(
+  t: Test,
+  subjects: readonly string[] = [EAST, WEST],
+  ca?: string,
+): Promise<TestServer> {
+  const clientCertificate = { ca: ca ?? (await testPki()).caFile, subjects }
+  return startTestServer(t, { config: { listener: { clientCertificate } } })
+}
+
+/** A request that would be answered, were it read. */
+export function healthRequest(server: TestServer): Buffer {
+  const body = { requestMetadata: requestMetadata('KmsHealthCheck') }
+  return signedRequest(server, '/health', body, { headers: { Connection: 'close' } })
+}
 
 export interface Files {
   readonly certificateFile: string

@@ -30,8 +30,10 @@ export function listFiles(folder = ''): readonly string[] {
   return entries
     .flatMap((entry) => {
       const path = join(folder, entry.name)
-      if (!entry.isDirectory()) return entry.isFile() && !entry.name.endsWith('.log') ? [path] : []
-      return folder === '' && NOT_OURS.has(entry.name) ? [] : listFiles(path)
+      // In a linked worktree, .git is a file.
+      if (folder === '' && NOT_OURS.has(entry.name)) return []
+      if (entry.isDirectory()) return listFiles(path)
+      return entry.isFile() && !entry.name.endsWith('.log') ? [path] : []
     })
     .sort()
 }

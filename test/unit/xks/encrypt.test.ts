@@ -1,0 +1,146 @@
+/** Encrypt against a backend that records, and one whose memory is faulty. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
+import t from 'tap'
+import { BackendError } from '../../../src/backend/errors.ts'
+import type { EncryptedBytes, KeyBackend, SealedBytes } from '../../../src/backend/key-backend.ts'
+import { Deadline } from '../../../src/base/deadline.ts'
+import { toXksError } from '../../../src/xks/error-map.ts'
+import { encrypt } from '../../../src/xks/operations/encrypt.ts'
+import { FakeClock } from '../../support/fake-clock.ts'
+import { keyId } from '../../support/server.ts'
+
+const KEY = {
+  keyId: keyId('key'),
+  enabled: true,
+  canEncrypt: true,
+  canDecrypt: true,
+  currentVersion: 7,
+}
+const PLAINTEXT = Buffer.from('thirty-two bytes of a data key!!')
+const AAD = Buffer.from('project=nile')
+const METADATA = Buffer.from('0100000007', 'hex')
+const FRAMED = Buffer.concat([Buffer.from([0, AAD.length]), AAD, Buffer.from([5]), METADATA])
+
+const newSealed = (): SealedBytes => ({
+  ciphertext: Buffer.alloc(32, 1),
+  iv: Buffer.alloc(12, 2),
+  tag: Buffer.alloc(16, 3),
+})
+
+/** By node:crypto, over what the specification's Appendix C lists. */
+function cdivOf({ iv, ciphertext, tag }: SealedBytes): string {
+  const parts = Buffer.concat([AAD, METADATA, iv, ciphertext, tag])
+  return createHash('sha256').update(parts).digest('base64')
+}
+
+interface Call {
+  readonly name: 'encrypt' | 'decrypt'
+  readonly version: number
+  readonly aad: Buffer
+  readonly sealed?: EncryptedBytes
+}
+
+/** Records what it is asked, seals to constants, and opens to what `open` says. */
+function recording(sealed: SealedBytes, open: (asked: EncryptedBytes) => Buffer) {
+  const calls: Call[] = []
+  const backend = {
+    encrypt: (_keyId: string, version: number, _plaintext: Buffer, aad: Buffer) => {
+      calls.push({ name: 'encrypt', version, aad })
+      return Promise.resolve(sealed)
+    },
+    decrypt: async (_keyId: string, asked: EncryptedBytes, aad: Buffer) => {
+      calls.push({ name: 'decrypt', version: asked.version, aad, sealed: asked })
+      return Promise.resolve().then(() => open(asked))
+    },
+  } as unknown as KeyBackend
+  return { backend, calls }
+}
+
+function run(backend: KeyBackend, options: { readonly verify: boolean; readonly cdiv: boolean }) {
+  const stages: string[] = []
+  const result = encrypt({
+    backend,
+    key: KEY,
+    input: { kind: 'encrypt', plaintext: PLAINTEXT, aad: AAD, wantsCdiv: options.cdiv },
+    verify: options.verify,
+    deadline: new Deadline(new FakeClock(), 1000),
+    timer: { mark: (stage) => stages.push(stage), finish: () => undefined },
+  })
+  return { result, stages }
+}
+
+void t.test(
+  '[CDIV-2] the CDIV is of what was encrypted, not of what the decrypt left',
+  async (t) => {
+    const sealed = newSealed()
+    const before = cdivOf(sealed)
+    // A bit that flips while the verifying decrypt runs: one that is computed later would match it.
+    const { backend, calls } = recording(sealed, () => {
+      sealed.ciphertext.writeUInt8(sealed.ciphertext.readUInt8(0) ^ 1, 0)
+      return Buffer.from(PLAINTEXT)
+    })
+    const { result, stages } = run(backend, { verify: true, cdiv: true })
+    const answer = await result
+    t.same(
+      calls.map(({ name }) => name),
+      ['encrypt', 'decrypt'],
+    )
+    t.equal(answer.ciphertextDataIntegrityValue, before)
+    t.not(cdivOf(sealed), before, 'and the flipped bit does not go unseen by KMS')
+    t.equal(answer.ciphertext, sealed.ciphertext.toString('base64'))
+    t.same(stages, ['backend', 'verify'], 'the verifying decrypt has an account of its own')
+  },
+)
+
+void t.test('[CDIV-2] encrypt and verify use one version and one framed AAD', async (t) => {
+  const sealed = newSealed()
+  const { backend, calls } = recording(sealed, () => Buffer.from(PLAINTEXT))
+  const answer = await run(backend, { verify: true, cdiv: true }).result
+  for (const { aad, version } of calls) {
+    t.same(aad, FRAMED)
+    t.equal(version, 7)
+  }
+  t.match(calls[1]?.sealed, sealed)
+  t.equal(answer.ciphertextMetadata, METADATA.toString('base64'))
+})
+
+void t.test('[CDIV-3] a verifying decrypt that fails is an InternalException', async (t) => {
+  const { backend } = recording(newSealed(), () => {
+    throw new BackendError('INTEGRITY_FAILURE', 'the tag is wrong')
+  })
+  for (const cdiv of [true, false]) {
+    const error: unknown = await run(backend, { verify: true, cdiv }).result.catch(
+      (thrown: unknown) => thrown,
+    )
+    t.match(toXksError(error, 'Encrypt'), {
+      errorName: 'InternalException',
+      status: 500,
+      reason: 'INTEGRITY_FAILURE',
+    })
+  }
+})
+
+void t.test(
+  '[CDIV-3] so is one that yields other bytes, be it in one bit or in length',
+  async (t) => {
+    const flipped = Buffer.from(PLAINTEXT)
+    flipped.writeUInt8(flipped.readUInt8(31) ^ 0x80, 31)
+    for (const opened of [flipped, PLAINTEXT.subarray(1), Buffer.alloc(0), Buffer.alloc(33)]) {
+      const { backend } = recording(newSealed(), () => opened)
+      await t.rejects(run(backend, { verify: true, cdiv: true }).result, {
+        name: 'XksError',
+        errorName: 'InternalException',
+        reason: 'VERIFY_MISMATCH',
+      })
+    }
+  },
+)
+
+void t.test('[CDIV-3] nothing is decrypted where nobody asked for it', async (t) => {
+  const { backend, calls } = recording(newSealed(), () => PLAINTEXT)
+  const { result, stages } = run(backend, { verify: false, cdiv: false })
+  t.equal((await result).ciphertextDataIntegrityValue, undefined)
+  t.equal(calls.length, 1)
+  t.same(stages, ['backend'])
+})

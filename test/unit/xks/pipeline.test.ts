@@ -1,0 +1,249 @@
+/** The order of a request's checks, and its time budget, with backends that stop at will. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { BackendError } from '../../../src/backend/errors.ts'
+import type { KeyBackend } from '../../../src/backend/key-backend.ts'
+import type { Deadline } from '../../../src/base/deadline.ts'
+import { systemClock } from '../../../src/base/clock.ts'
+import { createApiSchemas } from '../../../src/openapi/schemas.ts'
+import { SignatureError } from '../../../src/sigv4/errors.ts'
+import type { Verifier } from '../../../src/sigv4/verify.ts'
+import { XKS_ERRORS } from '../../../src/xks/errors.ts'
+import type { KeyStore } from '../../../src/xks/key-store.ts'
+import { CHECKS, createPipeline, type RawRequest } from '../../../src/xks/pipeline.ts'
+import type { RequestRecord } from '../../../src/xks/request-record.ts'
+import { ACCESS_KEY_ID, makeCredential, storeName } from '../../support/credential.ts'
+import { keyId } from '../../support/server.ts'
+import { decryptBody, encryptBody, requestMetadata } from '../../support/wire.ts'
+
+const schemas = createApiSchemas()
+const ROOT = '/demo/kms/xks/v1'
+const DEADLINE_MS = 50
+const SEALED = {
+  ciphertext: Buffer.alloc(32, 1),
+  iv: Buffer.alloc(12, 2),
+  tag: Buffer.alloc(16, 3),
+}
+const KEY = {
+  keyId: keyId('key'),
+  enabled: true,
+  canEncrypt: true,
+  canDecrypt: true,
+  currentVersion: 1,
+}
+const ENCRYPT = { path: '/keys/key/encrypt', body: encryptBody() }
+const DECRYPT = {
+  path: '/keys/key/decrypt',
+  body: decryptBody({
+    ciphertext: SEALED.ciphertext.toString('base64'),
+    ciphertextMetadata: 'AQAAAAE=',
+    initializationVector: SEALED.iv.toString('base64'),
+    authenticationTag: SEALED.tag.toString('base64'),
+  }),
+}
+const METADATA = {
+  path: '/keys/key/metadata',
+  body: { requestMetadata: requestMetadata('DescribeKey') },
+}
+const HEALTH = { path: '/health', body: { requestMetadata: requestMetadata('KmsHealthCheck') } }
+
+const never = () => new Promise<never>(() => undefined)
+
+interface Setting {
+  readonly backend?: Partial<KeyBackend>
+  readonly verifier?: Verifier
+  readonly quota?: () => boolean
+  readonly keyStore?: Partial<KeyStore>
+}
+
+/** A pipeline whose caller is known and whose key opens everything, but for what `setting` changes. */
+function pipelineOf(setting: Setting = {}) {
+  const records: RequestRecord[] = []
+  const credential = makeCredential()
+  const backend = {
+    vendor: 'test',
+    describe: () => Promise.resolve(KEY),
+    encrypt: () => Promise.resolve(SEALED),
+    decrypt: () => Promise.resolve(Buffer.from('a data key of thirty-two bytes!!')),
+    ...setting.backend,
+  } as unknown as KeyBackend
+  const keyStore: KeyStore = {
+    name: storeName('demo'),
+    uriPath: ROOT,
+    regions: undefined,
+    credentials: () => credential,
+    quota: { take: setting.quota ?? (() => true) },
+    backend,
+    health: {
+      start: never,
+      stop: () => undefined,
+      current: () => [{ id: 'm', model: 'm', status: 'ACTIVE' }],
+    },
+    verifyEveryEncrypt: false,
+    ...setting.keyStore,
+  }
+  const pipeline = createPipeline({
+    clock: systemClock,
+    schemas,
+    verifier: setting.verifier ?? {
+      verify: () => ({ accessKeyId: credential.accessKeyId, region: 'us-east-1' }),
+    },
+    keyStores: (uriPath) => (uriPath === ROOT ? keyStore : undefined),
+    limits: { maxPlaintextBytes: 4300, maxAadBytes: 8192, requestDeadlineMs: DEADLINE_MS },
+    identity: { version: '0', fleetSize: 1 },
+    onFinish: (record) => records.push(record),
+  })
+  const ask = async (
+    { path, body }: { path: string; body: unknown },
+    more: Partial<RawRequest> = {},
+  ) => {
+    const response = await pipeline({
+      method: 'POST',
+      target: `${ROOT}${path}`,
+      rawHeaders: [],
+      contentType: 'application/json',
+      body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
+      httpVersion: '1.1',
+      remoteAddress: '127.0.0.1',
+      startedAt: systemClock.monotonic(),
+      ...more,
+    })
+    const json = JSON.parse(response.body) as Record<string, unknown>
+    return { status: response.status, json, record: records.at(-1) }
+  }
+  return { ask, records }
+}
+
+void t.test(
+  '[LAT-1] a backend that does not answer in time is a DependencyTimeoutException',
+  async (t) => {
+    const slow = [
+      { name: 'describe', request: METADATA, backend: { describe: never } },
+      { name: 'describe', request: ENCRYPT, backend: { describe: never } },
+      { name: 'encrypt', request: ENCRYPT, backend: { encrypt: never } },
+      { name: 'decrypt', request: DECRYPT, backend: { decrypt: never } },
+      {
+        name: 'the verifying decrypt',
+        request: {
+          ...ENCRYPT,
+          body: encryptBody({ ciphertextDataIntegrityValueAlgorithm: 'SHA_256' }),
+        },
+        backend: { decrypt: never },
+      },
+    ]
+    for (const { name, request, backend } of slow) {
+      const { status, json, record } = await pipelineOf({ backend }).ask(request)
+      t.equal(status, 503, name)
+      t.same(json, {
+        errorName: 'DependencyTimeoutException',
+        errorMessage: XKS_ERRORS.DependencyTimeoutException.message,
+      })
+      t.match(record, { status: 503, reason: 'TIMEOUT' })
+      t.ok((record?.totalMs ?? 0) >= DEADLINE_MS - 1, 'and not before')
+    }
+  },
+)
+
+void t.test('[LAT-1] every call of a request shares one deadline', async (t) => {
+  const seen = new Set<Deadline>()
+  const see = (deadline: Deadline) => {
+    seen.add(deadline)
+    t.ok(deadline.remainingMs <= DEADLINE_MS)
+  }
+  const { ask } = pipelineOf({
+    keyStore: { verifyEveryEncrypt: true },
+    backend: {
+      describe: (_keyId, deadline) => (see(deadline), Promise.resolve(KEY)),
+      encrypt: (_keyId, _version, _plaintext, _aad, deadline) => (
+        see(deadline),
+        Promise.resolve(SEALED)
+      ),
+      decrypt: (_keyId, _sealed, _aad, deadline) => (
+        see(deadline),
+        Promise.resolve(Buffer.from('a data key of thirty-two bytes!!'))
+      ),
+    },
+  })
+  t.equal((await ask(ENCRYPT)).status, 200)
+  t.equal(seen.size, 1)
+})
+
+void t.test('[LAT-1] a failure after the deadline troubles nobody', async (t) => {
+  let fail: (error: Error) => void = () => undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    fail = reject
+  })
+  const { ask, records } = pipelineOf({ backend: { encrypt: () => late } })
+  t.equal((await ask(ENCRYPT)).status, 503)
+  fail(new BackendError('UNAVAILABLE', 'it came back'))
+  await new Promise((resolve) => setImmediate(resolve))
+  t.equal(records.length, 1, 'and the request was recorded once')
+})
+
+void t.test('health is answered from the cache, whatever the backend does', async (t) => {
+  const { ask } = pipelineOf({ backend: { describe: never, health: never }, quota: () => false })
+  t.equal((await ask(HEALTH)).status, 200)
+})
+
+/** Everything is wrong with this request; each step of the list repairs the first fault. */
+void t.test(
+  'of several faults the first in the order of docs/architecture.md is told',
+  async (t) => {
+    const refuse: Verifier = {
+      verify: () => {
+        throw new SignatureError('SIGNATURE_MISMATCH', 'no')
+      },
+    }
+    const broken = { ...ENCRYPT, body: '{' }
+    const gone = new BackendError('KEY_NOT_FOUND', 'no')
+    const backend = { describe: () => Promise.reject(gone) }
+    const usage = { describe: () => Promise.resolve({ ...KEY, enabled: false, canEncrypt: false }) }
+    const only = { describe: () => Promise.resolve({ ...KEY, canEncrypt: false }) }
+    const quota = () => false
+    const steps = [
+      [
+        { ...broken, path: '/nowhere' },
+        { verifier: refuse, quota, backend },
+        'InvalidUriPathException',
+      ],
+      [broken, { verifier: refuse, quota, backend }, 'AuthenticationFailedException'],
+      [broken, { quota, backend }, 'ValidationException'],
+      [ENCRYPT, { quota, backend }, 'ThrottlingException'],
+      [ENCRYPT, { backend }, 'KeyNotFoundException'],
+      [ENCRYPT, { backend: usage }, 'InvalidStateException'],
+      [ENCRYPT, { backend: only }, 'InvalidKeyUsageException'],
+    ] as const
+    for (const [request, setting, errorName] of steps)
+      t.equal((await pipelineOf(setting).ask(request)).json['errorName'], errorName)
+    const get = await pipelineOf({ verifier: refuse }).ask(ENCRYPT, { method: 'GET' })
+    t.equal(get.status, 405, 'the method comes before the signature')
+  },
+)
+
+void t.test('[HLT-3] the grid of checks is that of the specification', (t) => {
+  t.same(CHECKS, {
+    GetKeyMetadata: { quota: true, key: true, usable: undefined },
+    Encrypt: { quota: true, key: true, usable: 'canEncrypt' },
+    Decrypt: { quota: true, key: true, usable: 'canDecrypt' },
+    GetHealthStatus: { quota: false, key: false, usable: undefined },
+  })
+  t.end()
+})
+
+void t.test('the record has who asked, for what, and each stage that was reached', async (t) => {
+  const { record } = await pipelineOf().ask(ENCRYPT)
+  t.match(record, {
+    keyStore: 'demo',
+    operation: 'Encrypt',
+    keyId: 'key',
+    keyVersion: 1,
+    accessKeyId: ACCESS_KEY_ID,
+    region: 'us-east-1',
+    status: 200,
+    metadata: { kmsOperation: 'Encrypt' },
+  })
+  const reached = Object.keys(record?.stages ?? {})
+  for (const stage of ['read', 'auth', 'decode', 'key', 'backend', 'encode'])
+    t.ok(reached.includes(stage), stage)
+  t.notOk(reached.includes('verify'), 'nothing was verified')
+})
