@@ -6,7 +6,17 @@ import { testOnNode24 } from './node-24.mjs'
 import { installPrograms, must, ROOT, run } from './process.mjs'
 import { setUp } from './setup.mjs'
 
-const PROGRAMS = { curl: 'curl', openssl: 'openssl' }
+/** What tests need: a program, or a file by a pattern of the shell, with its Debian package. */
+const PROGRAMS = {
+  curl: 'curl',
+  openssl: 'openssl',
+  gcc: 'gcc',
+  'softhsm2-util': 'softhsm2',
+  'p11-kit': 'p11-kit',
+  '/usr/include/p11-kit-1/p11-kit/pkcs11.h': 'libp11-kit-dev',
+  '/usr/lib/*/p11-kit-proxy.so': 'p11-kit-modules',
+  '/usr/lib/*/libsoftokn3.so': 'libnss3',
+}
 
 let passed = 0
 let failed = 0

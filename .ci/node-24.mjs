@@ -1,6 +1,6 @@
 // The same program and tests on Node.js 24: a copy of the project whose add-ons are built for it.
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildAddOns, fetchNode } from './native.mjs'
 import { must, ROOT, run } from './process.mjs'
@@ -47,10 +47,12 @@ async function copyProject() {
     rmSync(join(copy, name), { recursive: true, force: true })
     await must('cp', ['-a', join(ROOT, name), copy])
   }
+  const lock = join(copy, 'package-lock.json')
+  const known = existsSync(lock) ? readFileSync(lock, 'utf8') : ''
   for (const name of ['package.json', 'package-lock.json', 'openapi.yaml', '.npmrc']) {
     await must('cp', ['-a', join(ROOT, name), copy])
   }
-  if (!existsSync(join(copy, 'node_modules'))) {
+  if (!existsSync(join(copy, 'node_modules')) || known !== readFileSync(lock, 'utf8')) {
     await must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'], {
       cwd: copy,
     })
@@ -59,6 +61,6 @@ async function copyProject() {
 }
 
 async function isBuiltFor(node, cwd) {
-  const load = "new (require('better-sqlite3'))(':memory:').close()"
+  const load = "new (require('better-sqlite3'))(':memory:').close(); require('pkcs11js')"
   return (await run(node, ['-e', load], { cwd })).code === 0
 }

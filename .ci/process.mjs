@@ -44,12 +44,13 @@ export async function must(command, operands, options) {
   return output
 }
 
-/** @returns {Promise<boolean>} whether a program of this name is on the path */
+/** @returns {Promise<boolean>} whether a program of this name is on the path, or a file is there */
 export async function has(program) {
-  return (await run('sh', ['-c', `command -v ${program}`])).code === 0
+  const look = program.startsWith('/') ? `ls ${program}` : `command -v ${program}`
+  return (await run('sh', ['-c', look])).code === 0
 }
 
-/** Debian packages for the programs that are missing; silent where none is. @throws unless root */
+/** Debian packages for the programs and files that are missing; silent where none is. @throws unless root */
 export async function installPrograms(programs) {
   const missing = []
   for (const [program, debianPackage] of Object.entries(programs)) {

@@ -1,0 +1,265 @@
+/** The fault module itself: what it passes on, and each kind of damage that it does. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { withFaults, type FaultyToken } from '../support/pkcs11/fault-module.ts'
+import { CkrError, openModule, type ModuleSession } from '../support/pkcs11/module-session.ts'
+import type { GcmInput, Step } from '../support/pkcs11/module-steps.ts'
+import { createSoftHsm, createTokenKeys, openToken } from '../support/pkcs11/tokens.ts'
+import { eventually } from '../support/server.ts'
+
+const OK = 0
+const GENERAL_ERROR = 0x5
+const DEVICE_ERROR = 0x30
+const MECHANISM_PARAM_INVALID = 0x71
+const OPERATION_ACTIVE = 0x90
+const SESSION_COUNT = 0xb1
+const SESSION_HANDLE_INVALID = 0xb3
+const BUFFER_TOO_SMALL = 0x150
+
+const OS_LOCKING_OK = 2
+const AAD = Buffer.from('bound')
+
+const input = (
+  data: Buffer,
+  iv: Buffer = randomBytes(12),
+  more: Partial<GcmInput> = {},
+): GcmInput => ({
+  data,
+  iv,
+  aad: AAD,
+  ...more,
+})
+
+async function opened(t: Test) {
+  const token = await withFaults(t, await createSoftHsm(t))
+  await createTokenKeys(t, token, [{ label: 'key' }])
+  return { token, control: token.control, ...(await openKey(t, token)) }
+}
+
+async function openKey(t: Test, token: FaultyToken) {
+  const { module, slot, session } = await openToken(t, token)
+  const [key = -1] = await module.step({ step: 'find', session, label: 'key' })
+  return { module, slot, session, key }
+}
+
+type Place = Awaited<ReturnType<typeof openKey>>
+
+/** CKR_OK when it succeeds. */
+async function rvOf(module: ModuleSession, step: Step): Promise<number> {
+  try {
+    await module.step(step)
+    return OK
+  } catch (error) {
+    if (error instanceof CkrError) return error.rv
+    throw error
+  }
+}
+
+void t.test('calls go to the real module and come back, and are counted', async (t) => {
+  const { control, module, session, key } = await opened(t)
+  const mark = control.mark()
+  const before = control.count('C_Encrypt')
+  const { output, iv } = await module.step({
+    step: 'encrypt',
+    session,
+    key,
+    ...input(Buffer.from('plaintext')),
+  })
+  t.equal(output.length, 'plaintext'.length + 16)
+  const back = await module.step({ step: 'decrypt', session, key, ...input(output, iv) })
+  t.equal(back.output.toString(), 'plaintext')
+  t.equal(
+    await module.rvOf({ step: 'decrypt', session, key, ...input(randomBytes(25), iv) }),
+    GENERAL_ERROR,
+    "SoftHSM's own answer to a wrong tag",
+  )
+  t.equal(control.count('C_Encrypt').calls, before.calls + 1)
+  t.match(control.count('C_Decrypt'), { calls: 2, failed: 1, injected: 0 })
+  t.same(
+    control.log(mark).map((call) => [call.function, call.rv]),
+    [
+      ['C_EncryptInit', 0],
+      ['C_Encrypt', 0],
+      ['C_DecryptInit', 0],
+      ['C_Decrypt', 0],
+      ['C_DecryptInit', 0],
+      ['C_Decrypt', GENERAL_ERROR],
+    ],
+  )
+  t.match(control.processes(), [
+    { pid: module.pid, sessions: 1, initializeFlags: OS_LOCKING_OK, initialized: 1 },
+  ])
+})
+
+void t.test('the flags of C_Initialize are seen as they were given', async (t) => {
+  const token = await withFaults(t, await createSoftHsm(t))
+  const module = openModule(t, token)
+  await module.step({ step: 'initialize', flags: 0 })
+  t.match(token.control.processes(), [{ initializeFlags: 0, initialized: 1, sessions: 0 }])
+  await module.step({ step: 'finalize' })
+  await module.step({ step: 'initialize' })
+  t.match(token.control.processes(), [{ initializeFlags: OS_LOCKING_OK, initialized: 2 }])
+})
+
+void t.test('a return value: some times, before the call or after it', async (t) => {
+  const { control, module, session, key } = await opened(t)
+  const encrypt = () => rvOf(module, { step: 'encrypt', session, key, ...input(AAD) })
+
+  control.plan('C_EncryptInit', { rv: DEVICE_ERROR, times: 2 })
+  t.same([await encrypt(), await encrypt(), await encrypt()], [DEVICE_ERROR, DEVICE_ERROR, OK])
+  t.match(control.count('C_EncryptInit'), { failed: 2, injected: 2 })
+
+  control.plan('C_EncryptInit', { rv: DEVICE_ERROR, times: 1, afterwards: true })
+  t.equal(await encrypt(), DEVICE_ERROR)
+  t.equal(await encrypt(), OPERATION_ACTIVE, 'the real module had begun')
+})
+
+void t.test('a return value with a probability', async (t) => {
+  const { control, module, session, key } = await opened(t)
+  control.plan('C_EncryptInit', { rv: DEVICE_ERROR, probability: 0.5 })
+  const answers = new Set<number>()
+  while (answers.size < 2)
+    answers.add(await rvOf(module, { step: 'encrypt', session, key, ...input(AAD) }))
+  t.same([...answers].sort(), [OK, DEVICE_ERROR])
+  control.heal()
+  for (let round = 0; round < 20; round++)
+    t.equal(await rvOf(module, { step: 'encrypt', session, key, ...input(AAD) }), OK)
+})
+
+void t.test('latency, of one function and of all', async (t) => {
+  const { control, module, session, key } = await opened(t)
+  const encrypt = async () => {
+    const mark = control.mark()
+    await module.step({ step: 'encrypt', session, key, ...input(AAD) })
+    return control.log(mark).map(({ ms }) => ms)
+  }
+  control.plan('C_Encrypt', { latencyMs: 50 })
+  const [init = 99, rest = 0] = await encrypt()
+  t.ok(init < 50 && rest >= 50, `${String(init)} and ${String(rest)} ms`)
+  control.latency(20)
+  const [both = 0, more = 0] = await encrypt()
+  t.ok(both >= 20 && more >= 70)
+})
+
+void t.test('hanging, for a time and until told', async (t) => {
+  const { control, module, session, key } = await opened(t)
+  const encrypt = () => module.step({ step: 'encrypt', session, key, ...input(AAD) })
+  const mark = control.mark()
+  control.plan('C_Encrypt', { hang: 60 })
+  await encrypt()
+  t.ok((control.log(mark).at(-1)?.ms ?? 0) >= 60)
+
+  control.plan('C_Encrypt', {})
+  control.hang('until told')
+  const stuck = control.mark()
+  let isDone = false
+  const pending = encrypt().then(() => (isDone = true))
+  const calls = control.count('C_EncryptInit').calls
+  await eventually(() => control.count('C_EncryptInit').calls > calls || isDone)
+  t.same(control.log(stuck), [], 'no call has ended')
+  t.notOk(isDone)
+  control.hang('no more')
+  await pending
+})
+
+void t.test('sessions that are dropped take login and handles with them', async (t) => {
+  const { control, module, slot, session, key } = await opened(t)
+  await module.step({ step: 'open', slot })
+  t.equal(control.sessions(), 2)
+  control.dropSessions()
+  const encrypt = { step: 'encrypt', session, key, ...input(AAD) } as const
+  t.equal(await module.rvOf(encrypt), SESSION_HANDLE_INVALID)
+  t.equal(control.sessions(), 0)
+  t.match(control.processes(), [{ drops: 1, mostSessions: 2 }])
+  const fresh = await module.step({ step: 'open', slot })
+  t.same(await module.step({ step: 'find', session: fresh, label: 'key' }), [], 'logged out')
+})
+
+void t.test('a limit of sessions holds for all processes of the token', async (t) => {
+  const { token, control, module, slot } = await opened(t)
+  control.limitSessions(2)
+  const other = await openToken(t, token)
+  t.equal(await module.rvOf({ step: 'open', slot }), SESSION_COUNT)
+  t.equal(control.sessions(), 2)
+  await other.module.close()
+  await module.step({ step: 'open', slot })
+})
+
+void t.test('as Luna: the IV is made by the HSM and stands behind the tag', async (t) => {
+  const first = await opened(t)
+  const plaintext = randomBytes(32)
+  const none = input(plaintext, Buffer.alloc(0), { ivBits: 0 })
+  const roundTrip = async (place: Place, given: GcmInput, ivBytes: number) => {
+    const { module, session, key } = place
+    const { output } = await module.step({ step: 'encrypt', session, key, ...given })
+    t.equal(output.length, 32 + 16 + ivBytes)
+    const iv = output.subarray(48)
+    const sealed = input(output.subarray(0, 48), iv)
+    const { output: back } = await module.step({ step: 'decrypt', session, key, ...sealed })
+    t.ok(back.equals(plaintext))
+  }
+  first.control.pretend('luna')
+  await roundTrip(first, none, 16)
+  await roundTrip(first, { ...none, ivBits: 96 }, 16)
+  const { token, control, module, session, key } = first
+  const own = { step: 'encrypt', session, key, ...input(plaintext) } as const
+  t.equal(await module.rvOf(own), MECHANISM_PARAM_INVALID)
+  const narrow = { step: 'encrypt', session, key, ...none, room: 16 } as const
+  t.equal(await module.rvOf(narrow), BUFFER_TOO_SMALL)
+
+  // The operation is still active in that session.
+  const next = await openKey(t, token)
+  control.pretend('luna 7.9.3')
+  await roundTrip(next, none, 16)
+  await roundTrip(next, { ...none, ivBits: 96 }, 12)
+})
+
+void t.test('as CloudHSM: zeros go in, and the IV is written over them', async (t) => {
+  const { control, module, session, key } = await opened(t)
+  const plaintext = randomBytes(32)
+  control.pretend('cloudhsm')
+  for (const iv of [randomBytes(12), Buffer.alloc(0), Buffer.alloc(16)]) {
+    const refused = { step: 'encrypt', session, key, ...input(plaintext, iv) } as const
+    t.equal(await module.rvOf(refused), MECHANISM_PARAM_INVALID)
+  }
+  const zeros = Buffer.alloc(12)
+  const first = await module.step({ step: 'encrypt', session, key, ...input(plaintext, zeros) })
+  const second = await module.step({ step: 'encrypt', session, key, ...input(plaintext, zeros) })
+  t.equal(first.output.length, 48)
+  t.notOk(first.iv.equals(zeros))
+  t.notOk(first.iv.equals(second.iv))
+  const sealed = input(first.output, first.iv)
+  const { output } = await module.step({ step: 'decrypt', session, key, ...sealed })
+  t.ok(output.equals(plaintext))
+})
+
+for (const crash of ['SIGSEGV', 'SIGABRT'] as const) {
+  void t.test(`a crash by ${crash} ends one process`, async (t) => {
+    const { token, control, module, session, key } = await opened(t)
+    const other = await openKey(t, token)
+    t.equal(control.sessions(), 2)
+    control.plan('C_Encrypt', { crash, times: 1 })
+    const encrypt = { step: 'encrypt', session, key, ...input(AAD) } as const
+    await t.rejects(module.step(encrypt), new RegExp(crash))
+    await eventually(() => control.sessions() === 1)
+    t.equal(await rvOf(other.module, { ...encrypt, session: other.session, key: other.key }), OK)
+  })
+}
+
+void t.test('many threads at a time, each with a session of its own', async (t) => {
+  const { control, module, slot, key } = await opened(t)
+  const plan = { step: 'parallel', slot, key, sessions: 4, rounds: 100 } as const
+  t.equal(await module.step(plan), 400)
+  const [state] = control.processes()
+  t.ok((state?.mostInFlight ?? 0) > 1, `${String(state?.mostInFlight)} at one time`)
+  t.equal(state?.sessions, 1)
+})
+
+void t.test('without a real module or a control file it does not load', async (t) => {
+  const token = await withFaults(t, await createSoftHsm(t))
+  for (const name of ['LATCHKEY_FAULT_MODULE', 'LATCHKEY_FAULT_CONTROL']) {
+    const environment = { ...token.environment, [name]: '/nowhere' }
+    await t.rejects(openModule(t, { ...token, environment }).step({ step: 'initialize' }))
+  }
+})

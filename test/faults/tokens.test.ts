@@ -1,0 +1,55 @@
+/** The tokens that tests use are what they are said to be: each is a real module with real keys. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import {
+  createNss,
+  createSoftHsm,
+  createTokenKeys,
+  openToken,
+  throughProxy,
+  throughServer,
+  type TestToken,
+} from '../support/pkcs11/tokens.ts'
+
+const WITH_GCM: readonly [string, (t: Test) => Promise<TestToken>][] = [
+  ['SoftHSM2', (t) => createSoftHsm(t)],
+  ['NSS softokn', createNss],
+  ['SoftHSM2 through p11-kit-proxy', async (t) => throughProxy(await createSoftHsm(t))],
+]
+
+for (const [name, create] of WITH_GCM) {
+  void t.test(`${name} has AES-GCM, and a key that another program made`, async (t) => {
+    const token = await create(t)
+    await createTokenKeys(t, token, [{ label: 'first' }, { label: 'second' }])
+    const { module, slot, session } = await openToken(t, token)
+    t.equal(await module.step({ step: 'hasGcm', slot }), true)
+    const [key = -1, ...others] = await module.step({ step: 'find', session, label: 'second' })
+    t.same(others, [])
+    const [data, iv, aad] = [randomBytes(32), randomBytes(12), randomBytes(20)]
+    const sealed = await module.step({ step: 'encrypt', session, key, data, iv, aad })
+    const given = { data: sealed.output, iv, aad }
+    const { output } = await module.step({ step: 'decrypt', session, key, ...given })
+    t.ok(output.equals(data))
+  })
+}
+
+void t.test('one SoftHSM2 has a token for each label', async (t) => {
+  const token = await createSoftHsm(t, ['one', 'two'])
+  await createTokenKeys(t, token, [{ label: 'key' }], 'two')
+  for (const [label, keys] of [
+    ['one', 0],
+    ['two', 1],
+  ] as const) {
+    const { module, session } = await openToken(t, token, label)
+    t.equal((await module.step({ step: 'find', session, label: 'key' })).length, keys, label)
+  }
+})
+
+void t.test('SoftHSM2 through p11-kit server has keys and no AES-GCM', async (t) => {
+  const token = await throughServer(t, await createSoftHsm(t))
+  await createTokenKeys(t, token, [{ label: 'key' }])
+  const { module, slot, session } = await openToken(t, token)
+  t.equal(await module.step({ step: 'hasGcm', slot }), false)
+  t.equal((await module.step({ step: 'find', session, label: 'key' })).length, 1)
+})

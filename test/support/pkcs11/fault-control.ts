@@ -1,0 +1,219 @@
+/** Steers the fault module and reads what it has counted: the layout is that of shim/control.h. */
+// SPDX-License-Identifier: Apache-2.0
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { constants } from 'node:os'
+import { read } from '../repository.ts'
+
+const MAGIC = 0x31534b4c
+const FUNCTIONS = 72
+const PROCESSES = 64
+const LOG = 8192
+const ROW_BYTES = 32
+const ENTRY_BYTES = 16
+const PLANS_AT = 256
+const COUNTS_AT = PLANS_AT + FUNCTIONS * ROW_BYTES
+const PROCESSES_AT = COUNTS_AT + FUNCTIONS * ROW_BYTES
+const LOG_AT = PROCESSES_AT + PROCESSES * ROW_BYTES
+const FILE_BYTES = LOG_AT + LOG * ENTRY_BYTES
+
+/** Of the header, in bytes. */
+const AT = { vendor: 8, hang: 12, latency: 16, drop: 20, maxSessions: 24, logNext: 28 } as const
+
+const FOR_EVER = 0xffff_ffff
+
+/** In the order of the C source, whose place in the list is a function's index. */
+const NAMES = [...read('test/faults/shim/functions.h').matchAll(/^(?:PASS|OWN)\((C_\w+)/gm)].map(
+  ([, name = '']) => name,
+)
+
+export type Vendor = 'none' | 'luna' | 'luna 7.9.3' | 'cloudhsm'
+const VENDORS: readonly Vendor[] = ['none', 'luna', 'luna 7.9.3', 'cloudhsm']
+
+export interface FaultPlan {
+  readonly latencyMs?: number
+  /** Milliseconds, or until the plan is changed. */
+  readonly hang?: number | 'until told'
+  /** Returned instead of calling the real module. */
+  readonly rv?: number
+  /** Calls the real module all the same, and throws its answer away. */
+  readonly afterwards?: boolean
+  readonly crash?: 'SIGSEGV' | 'SIGABRT'
+  /** How often `rv` or `crash` happens; for ever when it is absent. */
+  readonly times?: number
+  /** From 0 to 1. */
+  readonly probability?: number
+}
+
+export interface CallCount {
+  readonly calls: number
+  readonly failed: number
+  readonly injected: number
+}
+
+export interface ModuleProcess {
+  readonly pid: number
+  readonly sessions: number
+  readonly mostSessions: number
+  /** Undefined when C_Initialize was called without arguments. */
+  readonly initializeFlags: number | undefined
+  readonly initialized: number
+  readonly mostInFlight: number
+  readonly drops: number
+}
+
+export interface LoggedCall {
+  readonly pid: number
+  readonly function: string
+  readonly rv: number
+  readonly ms: number
+}
+
+/** One control file. Whatever is set holds from the next call on, in every process. */
+export class FaultControl {
+  readonly file: string
+  readonly #descriptor: number
+
+  /** Makes the file. */
+  constructor(file: string) {
+    this.file = file
+    this.#descriptor = openSync(file, 'w+', 0o600)
+    writeSync(this.#descriptor, Buffer.alloc(FILE_BYTES), 0, FILE_BYTES, 0)
+    this.#write(0, MAGIC)
+    this.#write(4, FILE_BYTES)
+  }
+
+  close(): void {
+    closeSync(this.#descriptor)
+  }
+
+  /** Replaces what was planned for a function; an empty plan lets it be. */
+  plan(name: string, plan: FaultPlan): void {
+    const { hang = 0, rv = 0, crash, probability = 1 } = plan
+    const does = plan.rv !== undefined || crash !== undefined
+    const row = [
+      Math.round((plan.latencyMs ?? 0) * 1000),
+      hang === 'until told' ? FOR_EVER : hang,
+      rv,
+      crash === undefined ? 0 : constants.signals[crash],
+      probability === 1 ? 0 : Math.max(1, Math.round(probability * 1e6)),
+      plan.afterwards === true ? 1 : 0,
+      does ? (plan.times ?? FOR_EVER) : 0,
+    ]
+    const at = PLANS_AT + indexOf(name) * ROW_BYTES
+    // What arms it comes last.
+    row.forEach((value, place) => {
+      this.#write(at + place * 4, value)
+    })
+  }
+
+  /** Every function waits. */
+  hang(how: 'until told' | 'no more' | number): void {
+    this.#write(AT.hang, how === 'until told' ? FOR_EVER : how === 'no more' ? 0 : how)
+  }
+
+  latency(ms: number): void {
+    this.#write(AT.latency, Math.round(ms * 1000))
+  }
+
+  /** Each process closes all its sessions, as a token that was reset would, before its next call. */
+  dropSessions(): void {
+    this.#write(AT.drop, this.#word(AT.drop) + 1)
+  }
+
+  pretend(vendor: Vendor): void {
+    this.#write(AT.vendor, VENDORS.indexOf(vendor))
+  }
+
+  /** On the token, over all processes; 0: no limit. */
+  limitSessions(most: number): void {
+    this.#write(AT.maxSessions, most)
+  }
+
+  /** Nothing is planned any more; counts stay. */
+  heal(): void {
+    for (const name of NAMES) this.plan(name, {})
+    this.hang('no more')
+    this.latency(0)
+    this.limitSessions(0)
+  }
+
+  count(name: string): CallCount {
+    const row = this.#read(COUNTS_AT + indexOf(name) * ROW_BYTES, ROW_BYTES)
+    const [calls, failed, injected] = [0, 4, 8].map((at) => row.readUInt32LE(at))
+    return { calls: calls ?? 0, failed: failed ?? 0, injected: injected ?? 0 }
+  }
+
+  /** Those that live. */
+  processes(): readonly ModuleProcess[] {
+    const rows = this.#read(PROCESSES_AT, PROCESSES * ROW_BYTES)
+    return Array.from({ length: PROCESSES }, (_, place) => {
+      const word = (at: number) => rows.readUInt32LE(place * ROW_BYTES + at * 4)
+      return {
+        pid: word(0),
+        sessions: word(1),
+        mostSessions: word(2),
+        initializeFlags: word(3) === FOR_EVER ? undefined : word(3),
+        initialized: word(4),
+        mostInFlight: word(6),
+        drops: word(7),
+      }
+    }).filter(({ pid }) => pid !== 0 && isAlive(pid))
+  }
+
+  /** Open now, of all processes that live. */
+  sessions(): number {
+    return this.processes().reduce((sum, { sessions }) => sum + sessions, 0)
+  }
+
+  /** A mark for `log`. */
+  mark(): number {
+    return this.#word(AT.logNext)
+  }
+
+  /** Calls that ended since `mark`, oldest first; 8,192 at most. */
+  log(mark = 0): readonly LoggedCall[] {
+    const next = this.mark()
+    const entries = this.#read(LOG_AT, LOG * ENTRY_BYTES)
+    const calls: LoggedCall[] = []
+    for (let number = Math.max(mark, next - LOG); number < next; number++) {
+      const at = (number % LOG) * ENTRY_BYTES
+      calls.push({
+        pid: entries.readUInt32LE(at),
+        function: NAMES[entries.readUInt32LE(at + 4)] ?? '?',
+        rv: entries.readUInt32LE(at + 8),
+        ms: entries.readUInt32LE(at + 12) / 1000,
+      })
+    }
+    return calls
+  }
+
+  #word(at: number): number {
+    return this.#read(at, 4).readUInt32LE()
+  }
+
+  #read(at: number, bytes: number): Buffer {
+    const buffer = Buffer.alloc(bytes)
+    readSync(this.#descriptor, buffer, 0, bytes, at)
+    return buffer
+  }
+
+  #write(at: number, value: number): void {
+    const buffer = Buffer.alloc(4)
+    buffer.writeUInt32LE(value >>> 0)
+    writeSync(this.#descriptor, buffer, 0, 4, at)
+  }
+}
+
+function indexOf(name: string): number {
+  const index = NAMES.indexOf(name)
+  if (index < 0) throw new TypeError(`no function of PKCS#11: ${name}`)
+  return index
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}

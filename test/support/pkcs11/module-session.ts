@@ -1,0 +1,85 @@
+/**
+ * A PKCS#11 module in a process of its own, called step by step by a test: to make tokens and keys,
+ * and to look at a module bare. Nothing here knows Latchkey.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import type { ModuleAddress, Reply, Request, Step, StepResults } from './module-steps.ts'
+
+/** A return value of PKCS#11 other than CKR_OK. */
+export class CkrError extends Error {
+  override readonly name = 'CkrError'
+  readonly rv: number
+
+  constructor(step: string, rv: number) {
+    super(`${step}: 0x${rv.toString(16)}`)
+    this.rv = rv
+  }
+}
+
+export interface ModuleSession {
+  readonly pid: number
+  /** @throws CkrError; another Error when the process died, with its signal */
+  step<Name extends Step['step']>(
+    step: Extract<Step, { readonly step: Name }>,
+  ): Promise<StepResults[Name]>
+  /** The return value of a step that is to fail. @throws when it succeeds */
+  rvOf(step: Step): Promise<number>
+  close(): Promise<void>
+}
+
+/** Ended with the test, if it is still there. */
+export function openModule(t: Test, address: ModuleAddress): ModuleSession {
+  const child = fork(fileURLToPath(new URL('./module-steps.js', import.meta.url)), [], {
+    env: { PATH: process.env['PATH'] ?? '', ...address.environment },
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    serialization: 'advanced',
+  })
+  let stderr = ''
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk))
+  const gone = once(child, 'exit')
+  let last: Promise<unknown> = Promise.resolve()
+  const call = async (request: Request): Promise<unknown> => {
+    const answered = once(child, 'message')
+    child.send(request)
+    const first = await Promise.race([answered, gone.then(() => undefined)])
+    if (first === undefined) throw new Error(`${String(child.signalCode)} ${stderr}`)
+    const reply = first[0] as Reply
+    if ('rv' in reply) throw new CkrError(request.step, reply.rv)
+    if ('error' in reply) throw new Error(`${request.step}: ${reply.error}`)
+    return reply.value
+  }
+  /** One after the other, as the process answers them. */
+  const inTurn = (request: Request) => {
+    const result = last.then(() => call(request))
+    last = result.catch(() => undefined)
+    return result
+  }
+  const loaded = inTurn({ step: 'load', address })
+  loaded.catch(() => undefined)
+  const session: ModuleSession = {
+    pid: child.pid ?? 0,
+    async step(step) {
+      await loaded
+      return (await inTurn(step)) as never
+    },
+    async rvOf(step) {
+      try {
+        await session.step(step)
+      } catch (error) {
+        if (error instanceof CkrError) return error.rv
+        throw error
+      }
+      throw new Error(`${step.step} succeeded`)
+    },
+    async close() {
+      child.kill('SIGKILL')
+      await gone
+    },
+  }
+  t.teardown(() => session.close())
+  return session
+}
