@@ -31,7 +31,8 @@ listener:
     privateKey: tls/server.key
   clientCertificate: # mTLS: only KMS of this region gets as far as HTTP
     ca: tls/amazon-trust-services.pem
-    subjects: [cks.kms.eu-west-1.amazonaws.com]
+    regions: [eu-west-1] # its common name is then cks.kms.eu-west-1.amazonaws.com
+    subjects: [probe.example.com] # whoever else may connect
   http2: true
   ping: # plain HTTP for load balancers
     host: 0.0.0.0

@@ -25,7 +25,7 @@ listener:
   # mTLS: uncomment to let only KMS connect.
   # clientCertificate:
   #   ca: tls/amazon-trust-services.pem
-  #   subjects: [cks.kms.eu-west-1.amazonaws.com]
+  #   regions: [eu-west-1]
 
 # What KMS calls an external key store; XksProxyUriPath is the prefix and /kms/xks/v1.
 keyStores:

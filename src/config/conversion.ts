@@ -47,7 +47,10 @@ function toListener(
       : {
           clientCertificate: {
             caFile: absolute(clientCertificate.ca),
-            subjects: clientCertificate.subjects,
+            subjects: [
+              ...(clientCertificate.regions ?? []).map(toKmsName),
+              ...(clientCertificate.subjects ?? []),
+            ],
           },
         }),
     http2: raw.http2,
@@ -61,6 +64,11 @@ function toListener(
     maxConnections: raw.maxConnections,
     drain: { delayMs: ms(raw.drain.delay), timeoutMs: ms(raw.drain.timeout) },
   }
+}
+
+/** XKS 1.0.3, Authentication: the common name of the certificate that KMS shows. */
+function toKmsName(region: string): string {
+  return `cks.kms.${region}.amazonaws.com`
 }
 
 function toKeyStore(raw: RawConfig['keyStores'][number]): KeyStoreConfig {

@@ -18,7 +18,11 @@ export interface RawConfig {
     readonly host: string
     readonly port: number
     readonly tls: { readonly certificate: string; readonly privateKey: string }
-    readonly clientCertificate?: { readonly ca: string; readonly subjects: readonly string[] }
+    readonly clientCertificate?: {
+      readonly ca: string
+      readonly regions?: readonly string[]
+      readonly subjects?: readonly string[]
+    }
     readonly http2: boolean
     readonly ping?: { readonly host: string; readonly port: number }
     readonly timeouts: {

@@ -65,6 +65,10 @@ function checkListener({ listener }: RawConfig, fault: Report): void {
       `expected less than listener.timeouts.request (${request}), found ${headers}`,
     )
   }
+  const { clientCertificate } = listener
+  if (clientCertificate && !clientCertificate.regions && !clientCertificate.subjects) {
+    fault('listener.clientCertificate', 'expected regions, subjects or both')
+  }
   if (listener.ping?.port === listener.port && listener.port !== 0) {
     fault(
       'listener.ping.port',

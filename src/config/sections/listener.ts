@@ -23,15 +23,28 @@ export const listener = object(
       'mTLS: only clients that show such a certificate get as far as HTTP. Leave it out to switch it off.',
       {
         ca: path('PEM bundle of the authorities that it must chain to: Amazon Trust Services.'),
+        regions: {
+          type: 'array',
+          minItems: 1,
+          items: {
+            type: 'string',
+            pattern: '^[a-z0-9-]{1,64}$',
+            patternErrorMessage: 'a region such as eu-west-1',
+          },
+          description:
+            'AWS regions whose KMS may connect: it shows cks.kms.<region>.amazonaws.com as its common name.',
+          examples: [['eu-west-1']],
+        },
         subjects: {
           type: 'array',
           minItems: 1,
           items: { type: 'string', minLength: 1 },
-          description: 'Subject common names, one of which it must carry, compared whole.',
+          description:
+            'Further subject common names, compared whole; regions or subjects, one is needed.',
           examples: [['cks.kms.eu-west-1.amazonaws.com']],
         },
       },
-      { required: ['ca', 'subjects'] },
+      { required: ['ca'] },
     ),
     http2: {
       type: 'boolean',

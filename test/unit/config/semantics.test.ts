@@ -109,3 +109,14 @@ void t.test('a section with a wrong type keeps no other section from being check
     'sigv4.clockSkew: expected from 1000ms to 3600000ms, found 2h',
   ])
 })
+
+void t.test('mTLS by region stands for the common name that KMS shows there', async (t) => {
+  const { load, faults } = await configFolder(t)
+  const { listener } = await load(
+    withListener('clientCertificate: { ca: kms.pem, regions: [eu-west-1], subjects: [other] }'),
+  )
+  t.strictSame(listener.clientCertificate?.subjects, ['cks.kms.eu-west-1.amazonaws.com', 'other'])
+  t.strictSame(await faults(withListener('clientCertificate: { ca: kms.pem }')), [
+    'listener.clientCertificate: expected regions, subjects or both',
+  ])
+})
