@@ -4,6 +4,7 @@ import type { Command } from './command.ts'
 import { configCheck, configSchema } from './commands/config.ts'
 import { credentialsCreate } from './commands/credentials-create.ts'
 import { credentialsExpire, credentialsList, credentialsRevoke } from './commands/credentials.ts'
+import { doctor } from './commands/doctor.ts'
 import { init } from './commands/init.ts'
 import { keysCreate, keysImport } from './commands/keys-create.ts'
 import {
@@ -34,5 +35,6 @@ export const COMMANDS: readonly Command[] = [
   credentialsList,
   credentialsExpire,
   credentialsRevoke,
+  doctor,
   version,
 ]

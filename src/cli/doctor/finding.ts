@@ -1,0 +1,48 @@
+/** What doctor says of one thing that it looked at. */
+// SPDX-License-Identifier: Apache-2.0
+
+export const VERDICTS = ['ok', 'warn', 'fail', 'skip'] as const
+export type Verdict = (typeof VERDICTS)[number]
+
+export const AREAS = ['address', 'tls', 'http', 'api', 'limits', 'errors', 'sigv4', 'time'] as const
+export type Area = (typeof AREAS)[number]
+
+export interface Finding {
+  readonly area: Area
+  /** Stable, for scripts: `tls-authority`. */
+  readonly check: string
+  readonly verdict: Verdict
+  readonly detail: string
+  /** How to mend it; for warn and fail. */
+  readonly mend?: string
+}
+
+/** Makes the findings of one area. */
+export interface Reporter {
+  ok(check: string, detail: string): Finding
+  warn(check: string, detail: string, mend: string): Finding
+  fail(check: string, detail: string, mend: string): Finding
+  skip(check: string, detail: string): Finding
+  /** `ok` when `faults` is empty, else `fail` with all of them. */
+  judge(check: string, good: string, faults: readonly string[], mend: string): Finding
+}
+
+export function createReporter(area: Area): Reporter {
+  const reporter: Reporter = {
+    ok: (check, detail) => ({ area, check, verdict: 'ok', detail }),
+    warn: (check, detail, mend) => ({ area, check, verdict: 'warn', detail, mend }),
+    fail: (check, detail, mend) => ({ area, check, verdict: 'fail', detail, mend }),
+    skip: (check, detail) => ({ area, check, verdict: 'skip', detail }),
+    judge: (check, good, faults, mend) =>
+      faults.length === 0
+        ? reporter.ok(check, good)
+        : reporter.fail(check, faults.join('; '), mend),
+  }
+  return reporter
+}
+
+/** Text from the other side, fit for a terminal: printable, and not without end. */
+export function quoted(text: string, length = 120): string {
+  const printable = text.replace(/[^\x20-\x7e]/g, '?')
+  return `"${printable.length > length ? `${printable.slice(0, length)}...` : printable}"`
+}

@@ -1,0 +1,82 @@
+/** Latencies by HdrHistogram: three digits at any size, and no sample left out. */
+// SPDX-License-Identifier: Apache-2.0
+import { build, type Histogram } from 'hdr-histogram-js'
+
+/** A minute; whatever took longer counts as that. */
+const HIGHEST_US = 60_000_000
+
+export interface Latencies {
+  /** @param ms milliseconds, fractional; kept to the microsecond */
+  record(ms: number): void
+  readonly count: number
+  /** Milliseconds at a percentile from 0 to 100; 0 when nothing was recorded. */
+  at(percentile: number): number
+  summary(): LatencySummary
+  /** Points of the percentile curve, denser towards 100 as HdrHistogram's own. */
+  curve(): readonly CurvePoint[]
+}
+
+/** All in milliseconds. */
+export interface LatencySummary {
+  readonly count: number
+  readonly mean: number
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+  readonly p999: number
+  readonly max: number
+}
+
+export interface CurvePoint {
+  readonly percentile: number
+  readonly ms: number
+}
+
+export function createLatencies(): Latencies {
+  const histogram: Histogram = build({
+    lowestDiscernibleValue: 1,
+    highestTrackableValue: HIGHEST_US,
+    numberOfSignificantValueDigits: 3,
+    bitBucketSize: 32,
+    useWebAssembly: false,
+  })
+  const at = (percentile: number) =>
+    histogram.totalCount === 0 ? 0 : round(histogram.getValueAtPercentile(percentile))
+  return {
+    record(ms) {
+      histogram.recordValue(Math.min(HIGHEST_US, Math.max(1, Math.round(ms * 1000))))
+    },
+    get count() {
+      return histogram.totalCount
+    },
+    at,
+    summary: () => ({
+      count: histogram.totalCount,
+      mean: histogram.totalCount === 0 ? 0 : round(histogram.mean),
+      p50: at(50),
+      p90: at(90),
+      p99: at(99),
+      p999: at(99.9),
+      max: histogram.totalCount === 0 ? 0 : round(histogram.maxValue),
+    }),
+    curve: () =>
+      CURVE.filter((p) => isResolved(p, histogram.totalCount)).map((percentile) => ({
+        percentile,
+        ms: at(percentile),
+      })),
+  }
+}
+
+/** Halving the distance to 100 in four steps each time. */
+const CURVE: readonly number[] = Array.from({ length: 64 }, (_, i) => {
+  const halvings = Math.floor(i / 4)
+  const distance = 100 / 2 ** halvings
+  return 100 - distance + ((distance / 2) * (i % 4)) / 4
+})
+
+/** Beyond one sample in `count`, a percentile is only the maximum again. */
+function isResolved(percentile: number, count: number): boolean {
+  return count > 0 && (1 - percentile / 100) * count >= 1
+}
+
+const round = (us: number) => Math.round(us) / 1000

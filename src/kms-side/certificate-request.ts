@@ -1,0 +1,72 @@
+/** Whether a TLS 1.2 server asks for a client certificate: its CertificateRequest is not encrypted. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+
+/** RFC 5246, sections 6.2.1 and 7.4. */
+const RECORD_HEADER_BYTES = 5
+const RECORD_TYPE_HANDSHAKE = 22
+const HANDSHAKE_HEADER_BYTES = 4
+const CERTIFICATE_REQUEST = 13
+
+export interface HandshakeWatch {
+  /** Passes bytes on, both ways, and reads those of the server. */
+  readonly wrap: (socket: Socket) => Duplex
+  /** After the handshake, whether it succeeded or not. */
+  wasAsked(): boolean
+}
+
+/** Node tells nobody of a CertificateRequest, so the bytes have to. For TLS 1.2 only. */
+export function watchHandshake(): HandshakeWatch {
+  const chunks: Buffer[] = []
+  return {
+    wrap(socket) {
+      socket.on('data', (chunk: Buffer) => {
+        chunks.push(chunk)
+        if (!duplex.push(chunk)) socket.pause()
+      })
+      socket.on('end', () => duplex.push(null))
+      socket.on('error', (error) => duplex.destroy(error))
+      socket.on('close', () => duplex.destroy())
+      const duplex = new Duplex({
+        read: () => socket.resume(),
+        write(chunk: Buffer, _encoding, done) {
+          socket.write(chunk, done)
+        },
+        final(done) {
+          socket.end(done)
+        },
+        destroy(error, done) {
+          socket.destroy()
+          done(error)
+        },
+      })
+      return duplex
+    },
+    wasAsked: () => handshakeTypes(Buffer.concat(chunks)).includes(CERTIFICATE_REQUEST),
+  }
+}
+
+/** Types of the handshake messages up to the first record that is none, or is encrypted. */
+export function handshakeTypes(bytes: Buffer): readonly number[] {
+  const messages = joinHandshakeRecords(bytes)
+  const types: number[] = []
+  for (let at = 0; at + HANDSHAKE_HEADER_BYTES <= messages.length;) {
+    types.push(messages.readUInt8(at))
+    at += HANDSHAKE_HEADER_BYTES + messages.readUIntBE(at + 1, 3)
+  }
+  return types
+}
+
+/** A message may be spread over records, and a record may hold several. */
+function joinHandshakeRecords(bytes: Buffer): Buffer {
+  const parts: Buffer[] = []
+  for (let at = 0; at + RECORD_HEADER_BYTES <= bytes.length;) {
+    if (bytes.readUInt8(at) !== RECORD_TYPE_HANDSHAKE) break
+    const start = at + RECORD_HEADER_BYTES
+    const end = start + bytes.readUInt16BE(at + 3)
+    parts.push(bytes.subarray(start, end))
+    at = end
+  }
+  return Buffer.concat(parts)
+}

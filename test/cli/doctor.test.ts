@@ -1,0 +1,155 @@
+/** `latchkey doctor`, as a program, against the real server. */
+// SPDX-License-Identifier: Apache-2.0
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { latchkey } from '../support/cli.ts'
+import { testPki } from '../support/pki.ts'
+import {
+  KEY_ID,
+  startTestServer,
+  type TestServer,
+  type TestServerOptions,
+} from '../support/server.ts'
+
+interface Document {
+  readonly counts: Record<string, number>
+  readonly findings: readonly { check: string; verdict: string; mend?: string }[]
+  readonly timingsMs: Record<string, { count: number; p50: number; p999: number }>
+}
+
+const QUICK = ['--idle', '1', '--requests', '20', '--connections', '3']
+/** What is so on every trial: no public name, port or certificate. */
+const TRIAL = ['--ignore', 'host-name,port,tls-authority']
+
+async function start(t: Test, options: TestServerOptions = {}) {
+  const server = await startTestServer(t, options)
+  const credential = join(server.folder, 'kms-console.json')
+  await writeFile(credential, consoleFile(server), { mode: 0o600 })
+  const endpoint = `https://localhost:${String(server.port)}`
+  return {
+    server,
+    words: ['doctor', '-e', endpoint, '--credential', credential, '--ca', server.pki.caFile],
+  }
+}
+
+function consoleFile(server: TestServer): string {
+  return JSON.stringify({
+    XksProxyUriPath: server.uriPath,
+    XksProxyAuthenticationCredential: {
+      AccessKeyId: server.credential.accessKeyId,
+      RawSecretAccessKey: server.credential.secretAccessKey.reveal(),
+    },
+  })
+}
+
+void t.test('all is well, and nothing was changed by looking', async (t) => {
+  const { server, words } = await start(t)
+  const secret = server.credential.secretAccessKey.reveal()
+  const keys = server.administration.keys(server.credential.keyStore)
+  // Encrypting counts uses of a key, and changes nothing else.
+  const describeKeys = async () =>
+    JSON.stringify(await keys.listKeys(), (name, value: unknown) =>
+      name === 'encryptions' ? undefined : value,
+    )
+  const before = await describeKeys()
+  const { code, stdout, stderr } = await latchkey(t, [...words, '-k', KEY_ID, ...QUICK, ...TRIAL])
+  t.equal(code, 0, stderr)
+  for (const title of ['Address', 'TLS', 'HTTP', 'Operations', 'Sizes', 'Errors', 'Signatures']) {
+    t.match(stdout, new RegExp(`^${title}$`, 'm'))
+  }
+  t.match(stdout, /^ {2}ms +p50 +p90 +p99 +p99\.9 +max +n$/m)
+  t.match(stdout, /^0 fail, 0 warn, \d+ ok, 3 skipped$/m)
+  t.notMatch(stdout + stderr, secret)
+  t.equal(await describeKeys(), before)
+  const lines = await server.stopAndReadLog()
+  t.notMatch(JSON.stringify(lines), secret)
+})
+
+void t.test('with --json, and a key whose private authority is not AWS’s', async (t) => {
+  const { server, words } = await start(t)
+  const { code, stdout, stderr } = await latchkey(t, [...words, '-k', KEY_ID, ...QUICK, '--json'])
+  t.equal(code, 1)
+  t.match(JSON.parse(stderr), { error: { code: 'DOCTOR_FAILED' } })
+  const document = JSON.parse(stdout) as Document
+  const failed = document.findings.filter(({ verdict }) => verdict === 'fail')
+  t.same(
+    failed.map(({ check }) => check),
+    ['tls-authority'],
+  )
+  t.equal(document.counts['fail'], 1)
+  t.equal(document.timingsMs['Encrypt']?.count, 20)
+  t.equal(document.timingsMs['total']?.count, 3)
+  t.notMatch(stdout + stderr, server.credential.secretAccessKey.reveal())
+})
+
+void t.test('without a key, from the environment, and strict', async (t) => {
+  const { server, words } = await start(t)
+  const [name = '', flag = '', endpoint = ''] = words
+  const environment = {
+    LATCHKEY_XKS_ACCESS_KEY_ID: server.credential.accessKeyId,
+    LATCHKEY_XKS_SECRET_ACCESS_KEY: server.credential.secretAccessKey.reveal(),
+  }
+  const more = ['--ca', server.pki.caFile, ...QUICK, '--ignore', 'tls-authority']
+  const all = [name, flag, `${endpoint}${server.uriPath}`, ...more]
+  const { code, stdout } = await latchkey(t, all, { environment })
+  t.equal(code, 0)
+  t.match(stdout, /skip +GetKeyMetadata, Encrypt, Decrypt and sizes: name a key with --key-id/)
+  const strict = await latchkey(t, [...all, '--strict'], { environment })
+  t.equal(strict.code, 1)
+  t.match(strict.stderr, /0 of the checks failed, 2 warn/)
+})
+
+void t.test('another secret: health says so, and the secret is not printed', async (t) => {
+  const { server, words } = await start(t)
+  const secret = 'x'.repeat(43)
+  const file = join(server.folder, 'wrong.json')
+  const text = consoleFile(server).replace(server.credential.secretAccessKey.reveal(), secret)
+  await writeFile(file, text, { mode: 0o600 })
+  const all = [...words.slice(0, 4), file, ...words.slice(5), ...QUICK]
+  const { code, stdout, stderr } = await latchkey(t, all)
+  t.equal(code, 1)
+  t.match(stdout, /fail +answered 401 "AuthenticationFailedException"\n +-> is this the credential/)
+  t.notMatch(stdout + stderr, secret)
+})
+
+void t.test('mTLS: refused without a certificate, served with one', async (t) => {
+  const subject = 'cks.kms.us-east-1.amazonaws.com'
+  const { caFile } = await testPki()
+  const { server, words: all } = await start(t, {
+    config: { listener: { clientCertificate: { ca: caFile, subjects: [subject] } } },
+  })
+  const files = await server.pki.issue('doctor-cli', { commonName: subject, usage: 'client' })
+  const without = await latchkey(t, [...all, ...QUICK])
+  t.equal(without.code, 1)
+  t.match(without.stdout, /warn +a client certificate is asked for, and none was shown/)
+  t.match(without.stdout, /fail .*\n +-> .*--client-certificate {2}\[api-unanswered\]/)
+  const shown = [
+    '--client-certificate',
+    files.certificateFile,
+    '--client-key',
+    files.privateKeyFile,
+  ]
+  const with_ = await latchkey(t, [...all, ...shown, ...QUICK, ...TRIAL])
+  t.equal(with_.code, 0, with_.stdout)
+})
+
+void t.test('nothing there, and what cannot be asked', async (t) => {
+  const { server, words } = await start(t)
+  await server.stop()
+  const gone = await latchkey(t, [...words, ...QUICK])
+  t.equal(gone.code, 1)
+  t.match(gone.stdout, /fail +connect ECONNREFUSED/)
+  const usage = [
+    [['doctor'], /--credential is missing/],
+    [[...words, '--key-id', 'a/b'], /no external key id/],
+    [[...words, '--requests', '0'], /--requests is a number from 1/],
+    [[...words, '--client-key', 'x'], /go together/],
+    [['doctor', '-e', 'http://localhost', ...words.slice(3)], /has the form https:/],
+  ] as const
+  for (const [line, says] of usage) {
+    const { code, stderr } = await latchkey(t, line)
+    t.ok(code === 64 || code === 65, line.join(' '))
+    t.match(stderr, says)
+  }
+})

@@ -1,0 +1,178 @@
+/** What doctor says of a proxy with wrong refusals, signatures, HTTP or times. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { checkErrors, checkKeyErrors } from '../../src/cli/doctor/errors.ts'
+import { checkHttp, watchIdle } from '../../src/cli/doctor/http.ts'
+import type { Session } from '../../src/cli/doctor/session.ts'
+import { checkSignatures } from '../../src/cli/doctor/signatures.ts'
+import { checkTiming } from '../../src/cli/doctor/timing.ts'
+import { startBrokenProxy, type Faults } from '../support/broken-proxy.ts'
+import { named, onErrors, testCases, verdictsOf, type DoctorCase } from '../support/doctor-cases.ts'
+import { KEY_ID, startTestServer } from '../support/server.ts'
+
+const server = await startTestServer(t)
+
+const http = (session: Session) => checkHttp(session)
+const signatures = (session: Session) => checkSignatures(session)
+const errors = async (session: Session) => [
+  ...(await checkErrors(session)),
+  ...(await checkKeyErrors(session, KEY_ID)),
+]
+
+const CASES: readonly DoctorCase[] = [
+  {
+    what: 'errors without a name',
+    faults: { spoil: onErrors((answer) => (answer.body = '{"message":"no"}')) },
+    look: errors,
+    expected: { 'error-no-key': 'fail', 'error-path': 'fail', 'error-changed': 'fail' },
+    says: /404 without an errorName/,
+  },
+  {
+    what: 'errors in HTML',
+    faults: {
+      spoil: onErrors((answer) => {
+        answer.body = '<html>Not Found</html>'
+        answer.headers['content-type'] = 'text/html'
+      }),
+    },
+    look: errors,
+    expected: { 'error-no-key': 'fail', 'error-json': 'fail' },
+  },
+  {
+    what: 'one name for everything',
+    faults: { spoil: named({ errorName: 'InternalException' }) },
+    look: errors,
+    expected: { 'error-no-key': 'fail', 'error-changed': 'fail', 'error-base64': 'fail' },
+    says: /"InternalException", instead of 404 KeyNotFoundException/,
+  },
+  {
+    what: 'a status that does not belong to the name',
+    faults: { spoil: onErrors((answer) => (answer.status = 500)) },
+    look: errors,
+    expected: { 'error-no-key': 'fail', 'error-method': 'fail' },
+    says: /came with status 500, not 404/,
+  },
+  {
+    what: 'messages that are too long, and not ASCII',
+    faults: { spoil: named({ errorMessage: 'ü'.repeat(600) }) },
+    look: errors,
+    expected: { 'error-json': 'fail' },
+    says: /600 characters.*printable ASCII/,
+  },
+  {
+    what: 'opening whatever comes',
+    faults: {
+      spoil: (answer, { target }) => {
+        if (!target.endsWith('/decrypt')) return
+        answer.status = 200
+        answer.body = JSON.stringify({ plaintext: 'AAAA' })
+      },
+    },
+    look: errors,
+    expected: { 'error-changed': 'fail', 'error-no-key-decrypt': 'fail' },
+    says: /was served, instead of 400 InvalidCiphertextException/,
+  },
+  {
+    what: 'accepting bad signatures',
+    faults: { signsAnew: true },
+    look: signatures,
+    expected: { refuses: 'fail' },
+    says: /another secret: was served/,
+  },
+  {
+    what: 'refusing good signatures',
+    faults: {
+      spoil: (answer, { body }) => {
+        if (!body.includes('KmsHealthCheck')) return
+        answer.status = 401
+        answer.body = '{"errorName":"AuthenticationFailedException"}'
+      },
+    },
+    look: signatures,
+    expected: { accepts: 'warn' },
+  },
+  {
+    what: 'JSON over several lines',
+    faults: {
+      spoil: (answer) =>
+        (answer.body = JSON.stringify(JSON.parse(answer.body || '{}'), undefined, 2)),
+    },
+    look: http,
+    expected: { 'http-compact': 'warn' },
+  },
+  {
+    what: 'a clock ten minutes behind',
+    faults: {
+      spoil: (answer) => (answer.headers['date'] = new Date(Date.now() - 600_000).toUTCString()),
+    },
+    look: http,
+    expected: { clock: 'fail' },
+  },
+  {
+    what: 'a clock one minute ahead',
+    faults: {
+      spoil: (answer) => (answer.headers['date'] = new Date(Date.now() + 60_000).toUTCString()),
+    },
+    look: http,
+    expected: { clock: 'warn' },
+  },
+  {
+    what: 'no clock at all',
+    faults: { spoil: (answer) => (answer.headers['date'] = '') },
+    look: http,
+    expected: { clock: 'warn' },
+  },
+  {
+    what: 'a proxy that is not healthy over any HTTP',
+    faults: { spoil: (answer) => (answer.status = 502) },
+    look: http,
+    expected: { 'http-1': 'fail', 'http-no-alpn': 'fail', 'http-2': 'fail' },
+  },
+]
+
+testCases(t, server, CASES)
+
+void t.test('a proxy that signs everything anew is caught at every signature', async (t) => {
+  const proxy = await startBrokenProxy(t, server, { signsAnew: true })
+  const findings = await checkSignatures(proxy.session())
+  const refusals = findings.filter(({ check }) => check.startsWith('refuses-'))
+  t.ok(refusals.length >= 25, `${String(refusals.length)} kinds of bad signatures`)
+  t.same([...verdictsOf(findings, 'refuses-')], ['fail'])
+})
+
+void t.test('without faults, none of them is found', async (t) => {
+  const proxy = await startBrokenProxy(t, server)
+  for (const look of [errors, signatures, http]) {
+    const findings = await look(proxy.session())
+    t.same(
+      findings.filter(({ verdict }) => verdict !== 'ok'),
+      [],
+    )
+  }
+})
+
+void t.test('doctor sees: slow answers', async (t) => {
+  const counts = { requests: 1, connections: 1 }
+  const slow = await startBrokenProxy(t, server, { delayMs: 260 })
+  const { findings, timings } = await checkTiming(slow.session(), counts)
+  t.same([...verdictsOf(findings, 'time-')], ['fail'])
+  t.ok((timings['Encrypt']?.p50 ?? 0) > 255)
+  t.equal(timings['total']?.count, 1)
+  const slowish = await startBrokenProxy(t, server, { delayMs: 160 })
+  const { findings: warned } = await checkTiming(slowish.session(), counts)
+  t.ok(!verdictsOf(warned, 'time-').has('ok'))
+})
+
+void t.test('doctor sees: connections that are closed', async (t) => {
+  const faults: Readonly<Record<string, Faults>> = {
+    'when idle': { keepAliveMs: 100 },
+    'after each answer': { spoil: (answer) => (answer.headers['connection'] = 'close') },
+  }
+  for (const [when, fault] of Object.entries(faults)) {
+    const proxy = await startBrokenProxy(t, server, fault)
+    const idle = await watchIdle(proxy.session())
+    t.match(await idle.finish(10_000), { check: 'keep-alive', verdict: 'warn' }, when)
+  }
+  const kept = await watchIdle((await startBrokenProxy(t, server)).session())
+  t.match(await kept.finish(1500), { check: 'keep-alive', verdict: 'ok' })
+})
