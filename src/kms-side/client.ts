@@ -17,8 +17,10 @@ import {
 import { signHeaders } from './signing.ts'
 
 export interface KmsSideClientOptions {
-  /** `https://host:port` */
+  /** `https://host:port`: what is signed, and the name that the certificate must have. */
   readonly endpoint: string
+  /** Where to connect instead, before DNS leads there or where a load balancer has not its port. */
+  readonly connectTo?: { readonly host: string; readonly port: number }
   /** XksProxyUriPath, such as `/demo/kms/xks/v1` */
   readonly uriPath: string
   readonly accessKeyId: string
@@ -74,8 +76,7 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
     const { status, text } = await send(
       {
         agent,
-        hostname: endpoint.hostname.replace(/^\[|\]$/g, ''),
-        port: endpoint.port === '' ? 443 : endpoint.port,
+        ...toAddress(endpoint, options.connectTo),
         method: 'POST',
         path: target,
         headers,
@@ -103,6 +104,14 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
       return Promise.resolve()
     },
   }
+}
+
+/** SNI and the name to verify stay those of the endpoint; an IP address has no SNI. */
+function toAddress(endpoint: URL, connectTo: KmsSideClientOptions['connectTo']) {
+  const host = endpoint.hostname.replace(/^\[|\]$/g, '')
+  const port = endpoint.port === '' ? 443 : endpoint.port
+  if (connectTo === undefined) return { hostname: host, port }
+  return { hostname: connectTo.host, port: connectTo.port, servername: host }
 }
 
 function send(

@@ -1,0 +1,55 @@
+/** `requestMetadata` of a call on a key, as the specification says that KMS fills it in. */
+// SPDX-License-Identifier: Apache-2.0
+
+/** Who called KMS, and by which way. */
+export interface KmsCaller {
+  /** An ARN; a service principal such as `ec2.amazonaws.com`; or `AWS Internal`. */
+  readonly principalArn: string
+  /** The AWS service that called on somebody's behalf, such as `s3`. */
+  readonly viaService?: string
+  /** There when KMS was called through a VPC endpoint. */
+  readonly sourceVpc?: string
+  readonly sourceVpce?: string
+}
+
+export interface KmsCall {
+  readonly kmsOperation: string
+  readonly kmsRequestId: string
+  readonly caller: KmsCaller
+}
+
+type Metadata = Readonly<Record<string, string>>
+
+/** XKS 1.0.3, GetKeyMetadata: there is no KMS key yet, so no kmsKeyArn. */
+export function keyMetadataMetadata({ caller, ...call }: KmsCall): Metadata {
+  return {
+    awsPrincipalArn: caller.principalArn,
+    ...vpcOf(caller),
+    kmsOperation: call.kmsOperation,
+    kmsRequestId: call.kmsRequestId,
+  }
+}
+
+/** XKS 1.0.3, Encrypt and Decrypt: the VPC only when the caller's account owns the key. */
+export function cryptographicMetadata({ caller, ...call }: KmsCall, kmsKeyArn: string): Metadata {
+  return {
+    awsPrincipalArn: caller.principalArn,
+    ...(accountOf(caller.principalArn) === accountOf(kmsKeyArn) ? vpcOf(caller) : {}),
+    kmsKeyArn,
+    kmsOperation: call.kmsOperation,
+    kmsRequestId: call.kmsRequestId,
+    ...(caller.viaService === undefined ? {} : { kmsViaService: caller.viaService }),
+  }
+}
+
+function vpcOf({ sourceVpc, sourceVpce }: KmsCaller): Metadata {
+  return {
+    ...(sourceVpc === undefined ? {} : { awsSourceVpc: sourceVpc }),
+    ...(sourceVpce === undefined ? {} : { awsSourceVpce: sourceVpce }),
+  }
+}
+
+/** The fifth field of an ARN. */
+function accountOf(arn: string): string | undefined {
+  return arn.split(':')[4]
+}

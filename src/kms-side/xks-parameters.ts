@@ -1,0 +1,82 @@
+/** Names, lengths and alphabets that KMS checks before it talks to a proxy. */
+// SPDX-License-Identifier: Apache-2.0
+
+export interface XksParameters {
+  readonly customKeyStoreName?: string
+  /** `https://` and a host name; KMS takes port 443 and allows none to be named. */
+  readonly xksProxyUriEndpoint?: string
+  readonly xksProxyUriPath?: string
+  readonly accessKeyId?: string
+  readonly rawSecretAccessKey?: string
+  readonly xksProxyVpcEndpointServiceName?: string
+  readonly xksKeyId?: string
+}
+
+export interface ParameterFault {
+  readonly parameter: keyof XksParameters
+  /** Never with the value in it: one of them is a secret. */
+  readonly message: string
+}
+
+interface Rule {
+  readonly min: number
+  readonly max: number
+  readonly pattern: RegExp
+  readonly form: string
+}
+
+/** The KMS API's model, version 2014-11-01, and XKS 1.0.3, API operations and Appendix A. */
+const RULES: Readonly<Record<keyof XksParameters, Rule>> = {
+  customKeyStoreName: { min: 1, max: 256, pattern: /^[^\n]+$/, form: 'any characters' },
+  xksProxyUriEndpoint: {
+    min: 10,
+    max: 128,
+    pattern: /^https:\/\/[a-zA-Z0-9.-]+$/,
+    form: 'https:// and a host name, without a port or a path',
+  },
+  xksProxyUriPath: {
+    min: 10,
+    max: 128,
+    pattern: /^(?:\/[a-zA-Z0-9/_-]+)?\/kms\/xks\/v\d{1,2}$/,
+    form: '/prefix/kms/xks/v1, of letters, digits, hyphens and underscores',
+  },
+  accessKeyId: { min: 20, max: 30, pattern: /^[A-Z2-7]+$/, form: 'A-Z and 2-7' },
+  rawSecretAccessKey: {
+    min: 43,
+    max: 64,
+    pattern: /^[a-zA-Z0-9/+=]+$/,
+    form: 'A-Z, a-z, 0-9, /, + and =',
+  },
+  xksProxyVpcEndpointServiceName: {
+    min: 20,
+    max: 64,
+    pattern: /^(?:com|eu)\.amazonaws\.vpce\.(?:[a-z]+-){2,3}\d+\.vpce-svc-[0-9a-z]+$/,
+    form: 'com.amazonaws.vpce.REGION.vpce-svc-ID',
+  },
+  xksKeyId: {
+    min: 1,
+    max: 128,
+    pattern: /^[a-zA-Z0-9\-_.]+$/,
+    form: 'letters, digits, hyphens, underscores and periods',
+  },
+}
+
+/** Everything that is wrong, one sentence each; empty when KMS would go on. */
+export function findParameterFaults(parameters: XksParameters): readonly ParameterFault[] {
+  return (Object.keys(RULES) as (keyof XksParameters)[]).flatMap((parameter) => {
+    const value = parameters[parameter]
+    const { min, max, pattern, form } = RULES[parameter]
+    if (value === undefined || (value.length >= min && value.length <= max && pattern.test(value)))
+      return []
+    const found =
+      pattern.test(value) || value.length < min || value.length > max
+        ? `found ${String(value.length)}`
+        : 'found others'
+    return [
+      {
+        parameter,
+        message: `expected ${String(min)} to ${String(max)} characters, ${form}; ${found}`,
+      },
+    ]
+  })
+}
