@@ -15,6 +15,7 @@ const RANKS = {
   control: 2,
   backend: 2,
   'kms-side': 2,
+  workers: 2,
   xks: 3,
   listener: 4,
   cli: 6,

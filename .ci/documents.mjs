@@ -23,6 +23,8 @@ reports every fault at once, each with its path, and ends with exit code 78.
 
 \`\`\`yaml
 # yaml-language-server: $schema=./latchkey.schema.json
+workers: auto # one process for each core
+
 listener:
   host: 0.0.0.0
   port: 8443
@@ -43,6 +45,7 @@ listener:
     keepAlive: 400s
     tlsHandshake: 10s
   maxConnections: 10000
+  maxRequestsPerConnection: 10000
   drain:
     delay: 20s
     timeout: 10s

@@ -32,6 +32,10 @@ import { createQuota, unlimited } from './xks/quota.ts'
 export interface RunningServer {
   readonly xks: Address
   readonly ping?: Address
+  /** What the line `listening` says. */
+  readonly facts: Readonly<Record<string, unknown>>
+  /** From now on /ping answers 200. A worker waits with it until all its siblings listen. */
+  startServing(): void
   /** @throws TlsError; the old certificate stays in use */
   reloadCertificates(): Promise<void>
   /** Drains, then closes everything. */
@@ -41,6 +45,8 @@ export interface RunningServer {
 export interface ServerOptions {
   /** Where the log goes, appended; absent: standard output. */
   readonly logFile?: string
+  /** Set in a worker process: its number from 1 on, and the id of the `serve` that it belongs to. */
+  readonly worker?: { readonly number: number; readonly group: string }
 }
 
 /** A health check slower than this counts as failed; longer than a statement of the store may take. */
@@ -55,7 +61,13 @@ export async function startServer(
 ): Promise<RunningServer> {
   const cleanup = new Cleanup()
   try {
-    return await start(config, createLog(config.logging, options.logFile ?? 1), cleanup)
+    const log = createLog(config.logging, options.logFile ?? 1, options.worker?.number)
+    const server = await start(config, log, cleanup)
+    if (options.worker === undefined) {
+      server.startServing()
+      log.logger.info(server.facts, 'listening')
+    }
+    return server
   } catch (error) {
     await cleanup.run().catch(() => undefined)
     throw error
@@ -133,14 +145,16 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
   cleanup.add(() => pingServer?.close())
   const xks = await listen(listener.dual.server, config.listener)
   cleanup.add(() => drain(listener, ping, config.listener.drain))
-  ping.startServing()
-  logger.info(
-    { ...xks, ...describeCertificate(material), keyStores: keyStores.map((one) => one.uriPath) },
-    'listening',
-  )
   return {
     xks,
     ...(pingServer === undefined ? {} : { ping: pingServer.address }),
+    facts: {
+      ...xks,
+      ...(pingServer === undefined ? {} : { ping: pingServer.address }),
+      ...describeCertificate(material),
+      keyStores: keyStores.map((one) => one.uriPath),
+    },
+    startServing: ping.startServing,
     reloadCertificates: certificates.reload,
     stop: () => cleanup.run(),
   }

@@ -38,6 +38,8 @@ export interface ListenerConfig {
     readonly tlsHandshakeMs: number
   }
   readonly maxConnections: number
+  /** About so many, then it is closed for a new one to be opened; 0: any number. */
+  readonly maxRequestsPerConnection: number
   readonly drain: {
     /** /ping answers 503 this long before the listener stops accepting. */
     readonly delayMs: number
@@ -61,6 +63,8 @@ export type MasterKeyConfig =
   | { readonly kind: 'passphrase'; readonly passphrase: Secret }
 
 export interface Config {
+  /** Worker processes; 1: none beside this process; auto: one for each core that it may use. */
+  readonly workers: number | 'auto'
   readonly listener: ListenerConfig
   readonly store: {
     /** The SQLite database file. */

@@ -12,6 +12,7 @@ export function toConfig(
   absolute: (path: string) => string,
 ): Config {
   return {
+    workers: raw.workers,
     listener: toListener(raw.listener, absolute),
     store: {
       path: absolute(raw.store.path),
@@ -62,6 +63,7 @@ function toListener(
       tlsHandshakeMs: ms(timeouts.tlsHandshake),
     },
     maxConnections: raw.maxConnections,
+    maxRequestsPerConnection: raw.maxRequestsPerConnection,
     drain: { delayMs: ms(raw.drain.delay), timeoutMs: ms(raw.drain.timeout) },
   }
 }

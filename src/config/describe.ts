@@ -23,7 +23,9 @@ export function describeAsMarkdown(): string {
       '',
       '| setting | type | default | what it is |',
       '|---|---|---|---|',
-      ...toChildRows(name, schema),
+      ...((schema.properties ?? schema.items)
+        ? toChildRows(name, schema)
+        : [toRow(name, schema, false)]),
       '',
     ].join('\n')
   })
@@ -36,9 +38,13 @@ function toChildRows(path: string, schema: Schema): readonly string[] {
   return Object.entries(holder.properties ?? {}).flatMap(([name, child]) => {
     const own = `${prefix}.${name}`
     const isRequired = holder.required?.includes(name) === true
-    const cells = [`\`${own}\``, toType(child), toDefault(child, isRequired), toMeaning(child)]
-    return [`| ${cells.map(escapeCell).join(' | ')} |`, ...toChildRows(own, child)]
+    return [toRow(own, child, isRequired), ...toChildRows(own, child)]
   })
+}
+
+function toRow(path: string, schema: Schema, isRequired: boolean): string {
+  const cells = [`\`${path}\``, toType(schema), toDefault(schema, isRequired), toMeaning(schema)]
+  return `| ${cells.map(escapeCell).join(' | ')} |`
 }
 
 function toType(schema: Schema): string {
@@ -48,8 +54,9 @@ function toType(schema: Schema): string {
   if (schema.type === 'object') return schema.minProperties === 1 ? 'one of' : 'settings'
   if (schema.type === 'string') return 'text'
   const { minimum, maximum } = schema
-  if (minimum === undefined || maximum === undefined) return schema.type ?? ''
-  return `number, ${count(minimum)} to ${count(maximum)}`
+  if (minimum === undefined || maximum === undefined) return String(schema.type ?? '')
+  const range = `number, ${count(minimum)} to ${count(maximum)}`
+  return Array.isArray(schema.type) ? `${range}, or \`auto\`` : range
 }
 
 function toDefault(schema: Schema, isRequired: boolean): string {

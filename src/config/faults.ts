@@ -91,6 +91,11 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
     }
     case 'type': {
       const type = String(parameters['type'])
+      const { patternErrorMessage: form } = error.parentSchema as { patternErrorMessage?: string }
+      // Of several types; the form says what the value may be.
+      if (Array.isArray(parameters['type'])) {
+        return { path, message: `expected ${form ?? type}, ${found}` }
+      }
       const isSection = type === 'object' || type === 'array'
       return {
         path,

@@ -67,7 +67,13 @@ function parseYaml(file: string, text: string): unknown {
 
 /** Schema and semantics; no file beside it is looked at. `raw` is whole where there is no fault. */
 function checkConfig(value: unknown) {
-  const ajv = new Ajv({ allErrors: true, useDefaults: true, verbose: true, strict: true })
+  const ajv = new Ajv({
+    allErrors: true,
+    useDefaults: true,
+    verbose: true,
+    strict: true,
+    allowUnionTypes: true,
+  })
   ajv.addKeyword('patternErrorMessage')
   const validate = ajv.compile(CONFIG_SCHEMA)
   const faults = validate(value) ? [] : toFaults(validate.errors ?? [])

@@ -3,17 +3,18 @@
 import { keyStores } from './sections/key-stores.ts'
 import { listener } from './sections/listener.ts'
 import { object, type Schema } from './sections/section.ts'
-import { health, limits, logging, sigv4 } from './sections/service.ts'
+import { health, limits, logging, sigv4, workers } from './sections/service.ts'
 import { store } from './sections/store.ts'
 
 export const CONFIG_SCHEMA: Schema = object(
   'Configuration of Latchkey.',
-  { listener, keyStores, store, limits, sigv4, health, logging },
+  { workers, listener, keyStores, store, limits, sigv4, health, logging },
   { required: ['listener', 'keyStores', 'store'] },
 )
 
 /** The file as it is written, after the schema and its defaults. */
 export interface RawConfig {
+  readonly workers: number | 'auto'
   readonly listener: {
     readonly host: string
     readonly port: number
@@ -32,6 +33,7 @@ export interface RawConfig {
       readonly tlsHandshake: string
     }
     readonly maxConnections: number
+    readonly maxRequestsPerConnection: number
     readonly drain: { readonly delay: string; readonly timeout: string }
   }
   readonly keyStores: readonly {

@@ -5,6 +5,8 @@ import type { ListenerConfig } from '../config/config.ts'
 import type { Listener } from './server.ts'
 import type { Ping } from './ping.ts'
 
+const SWEEP_MS = 100
+
 /**
  * First /ping says 503 while the listener still serves, so that load balancers turn away; then
  * nothing new is accepted, requests in flight end, and what is left after the deadline is cut.
@@ -24,10 +26,15 @@ export async function drain(
     })
   })
   server.closeIdleConnections()
+  // Those that were in the middle of a handshake become idle only now.
+  const sweep = setInterval(() => {
+    server.closeIdleConnections()
+  }, SWEEP_MS)
   listener.dual.closeSessions()
   const cut = setTimeout(() => {
     listener.dual.destroyConnections()
   }, config.timeoutMs)
   await closed
   clearTimeout(cut)
+  clearInterval(sweep)
 }

@@ -29,6 +29,12 @@ export class LineBuffer {
     else this.#used += this.#block.write(line, this.#used, 'utf8')
   }
 
+  /** A block of whole lines, behind those that are waiting; it is handed on without a copy. */
+  writeBlock(block: Buffer): void {
+    this.handOver()
+    this.#sink.write(block)
+  }
+
   /** Gives the sink what there is. */
   handOver(): void {
     if (this.#used === 0) return

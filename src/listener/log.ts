@@ -15,6 +15,10 @@ export interface Log {
   readonly logger: Logger
   /** A whole line that is rendered already, with its line break, into the same stream. */
   write(line: string): void
+  /** A block of whole lines, of another process, into the same stream; it is kept. */
+  writeBlock(block: Buffer): void
+  /** The number of the worker process that logs here, if it is one. */
+  readonly worker: number | undefined
   /** Writes what is buffered, at once, and ends; for the end of the process. */
   close(): void
 }
@@ -28,8 +32,11 @@ export const REDACTED_PATHS = [
   'passphrase',
 ]
 
-/** @param dest a file's path, made 0600 and appended to, or 1 for standard output */
-export function createLog(config: Config['logging'], dest: string | 1): Log {
+/**
+ * @param dest a file's path, made 0600 and appended to, or 1 for standard output
+ * @param worker number of this process among its siblings, for its lines to carry
+ */
+export function createLog(config: Config['logging'], dest: string | 1, worker?: number): Log {
   const destination = pino.destination({
     dest,
     mode: 0o600,
@@ -50,7 +57,7 @@ export function createLog(config: Config['logging'], dest: string | 1): Log {
   const logger = pino(
     {
       level: config.level,
-      base: null,
+      base: worker === undefined ? null : { worker },
       timestamp: pino.stdTimeFunctions.isoTime,
       redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
     },
@@ -69,8 +76,12 @@ export function createLog(config: Config['logging'], dest: string | 1): Log {
   destination.on('error', () => undefined)
   return {
     logger,
+    worker,
     write: (line) => {
       lines.write(line)
+    },
+    writeBlock: (block) => {
+      lines.writeBlock(block)
     },
     close() {
       clearInterval(timer)

@@ -24,6 +24,7 @@ export const LINE_SCHEMA = {
   properties: {
     level: count,
     time: text,
+    worker: count,
     keyStore: text,
     operation: text,
     keyId: text,
@@ -69,21 +70,29 @@ export function createRequestLog(log: Log): (record: RequestRecord) => void {
   const logsInfo = logger.isLevelEnabled('info')
   return (record) => {
     if (record.fault !== undefined) {
-      // The logger has its own level and time.
-      const fields = { ...toLine(record, level), level: undefined, time: undefined, msg: undefined }
+      // The logger has its own level, time and worker.
+      const line = toLine(record, level, log.worker)
+      const fields = {
+        ...line,
+        level: undefined,
+        time: undefined,
+        worker: undefined,
+        msg: undefined,
+      }
       logger.error({ ...fields, err: record.fault }, 'request')
-    } else if (logsInfo) log.write(`${serialise(toLine(record, level))}\n`)
+    } else if (logsInfo) log.write(`${serialise(toLine(record, level, log.worker))}\n`)
   }
 }
 
 /** One literal: an object that always has the same shape is cheap to make and to serialise. */
-function toLine(record: RequestRecord, level: number) {
+function toLine(record: RequestRecord, level: number, worker: number | undefined) {
   const metadata: Partial<RequestMetadata> = record.metadata ?? NO_METADATA
   // Only where the two say more than key store, operation and key id.
   const isUnknown = record.operation === undefined
   return {
     level,
     time: new Date(record.at).toISOString(),
+    worker,
     keyStore: record.keyStore,
     operation: record.operation,
     keyId: record.keyId,

@@ -7,6 +7,7 @@ import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { XksError } from '../xks/errors.ts'
 import type { Pipeline, RawResponse } from '../xks/pipeline.ts'
 import { createBatch } from './batch.ts'
+import { closeSession, createConnections, endRequest, type Connection } from './connection.ts'
 import { createDualServer, type DualServer } from './dual-server.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { parsePing, type Ping } from './ping.ts'
@@ -39,11 +40,12 @@ const MAX_PARAM_LENGTH = 20_000
 export async function createListener(deps: ListenerDeps): Promise<Listener> {
   let dual: DualServer | undefined
   let draining = false
+  const connections = createConnections(deps.config.maxRequestsPerConnection)
   const serveSoon = createBatch((exchange: Exchange) => void serve(deps, exchange, draining))
   const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
     // From here on the answer is ours, down to the tick in which it reaches the socket.
     reply.hijack()
-    serveSoon({ request, reply, fault })
+    serveSoon({ request, reply, fault, connection: connections.begin(request) })
   }
 
   const app = fastify({
@@ -98,6 +100,7 @@ interface Exchange {
   readonly request: FastifyRequest
   readonly reply: FastifyReply
   readonly fault: XksError | undefined
+  readonly connection: Connection
 }
 
 async function serve(deps: ListenerDeps, exchange: Exchange, draining: boolean): Promise<void> {
@@ -132,8 +135,10 @@ function toRawRequest({ request, fault }: Exchange, target: string) {
   }
 }
 
-function send({ request, reply }: Exchange, response: RawResponse, draining: boolean): void {
+function send(exchange: Exchange, response: RawResponse, draining: boolean): void {
+  const { request, reply } = exchange
   const { httpVersionMajor } = request.raw
+  const isLast = endRequest(exchange.connection)
   // Bodies are printable ASCII throughout, so characters are bytes.
   const headers: Record<string, string | number> = {
     'content-type': 'application/json',
@@ -144,10 +149,11 @@ function send({ request, reply }: Exchange, response: RawResponse, draining: boo
     if (name !== 'connection' || httpVersionMajor === 1)
       headers[name] = response.headers[name] ?? ''
   }
-  if (draining && httpVersionMajor === 1) headers['connection'] = 'close'
+  if ((draining || isLast) && httpVersionMajor === 1) headers['connection'] = 'close'
   reply.raw.writeHead(response.status, headers)
   if (request.method === 'HEAD') reply.raw.end()
   else reply.raw.end(response.body, 'latin1')
+  if (isLast && httpVersionMajor !== 1) closeSession(request)
 }
 
 declare module 'fastify' {

@@ -16,6 +16,7 @@ const RANKS: Readonly<Record<string, number>> = {
   control: 2,
   backend: 2,
   'kms-side': 2,
+  workers: 2,
   xks: 3,
   listener: 4,
   compose: 5,

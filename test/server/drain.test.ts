@@ -1,14 +1,14 @@
 /** Going away: what is in flight ends well, nothing new begins, and it does not take for ever. */
 // SPDX-License-Identifier: Apache-2.0
-import { spawn, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import http from 'node:http'
 import http2 from 'node:http2'
 import { connect as connectTcp, type Socket } from 'node:net'
-import { join } from 'node:path'
 import { connect } from 'node:tls'
 import t, { type Test } from 'tap'
 import { handshake } from '../support/handshake.ts'
+import { serveProgram } from '../support/program.ts'
 import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
 import {
   encryptBody,
@@ -192,37 +192,6 @@ void t.test('stopping twice is stopping once', async (t) => {
   t.equal(await isRefused(port), true)
 })
 
-/** The executable, as an operator runs it. */
-async function serve(t: Test, listener: Record<string, unknown> = {}) {
-  const server = await startTestServer(t, { stopped: true, config: { listener } })
-  const main = join(import.meta.dirname, '../../src/main.js')
-  const child = spawn(process.execPath, [main, 'serve', '--config', server.configFile], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  t.teardown(() => child.kill('SIGKILL'))
-  const output = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => {
-      output[name] += text
-    })
-  }
-  const lines = () =>
-    output.stdout
-      .split('\n')
-      .filter((line) => line !== '')
-      .map(parse)
-  const find = (msg: string) => lines().find((line) => line['msg'] === msg)
-  await eventually(() => output.stdout.includes('"listening"'), 30_000)
-  const port = Number(find('listening')?.['port'])
-  /** With the port that the process chose. */
-  const remote = Object.create(server, { port: { value: port } }) as TestServer
-  return { server: remote, child, output, lines }
-}
-
-function parse(line: string): Record<string, unknown> {
-  return JSON.parse(line) as Record<string, unknown>
-}
-
 async function exit(child: ChildProcess): Promise<unknown[]> {
   return child.exitCode === null && child.signalCode === null
     ? once(child, 'close')
@@ -231,7 +200,9 @@ async function exit(child: ChildProcess): Promise<unknown[]> {
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   void t.test(`${signal} ends the process with 0 after the last line of its log`, async (t) => {
-    const { server, child, output, lines } = await serve(t, { drain: { timeout: '30s' } })
+    const { server, child, running, lines } = await serveProgram(t, {
+      listener: { drain: { timeout: '30s' } },
+    })
     const { wire, finish } = await begin(server)
     child.kill(signal)
     await eventually(() => isRefused(server.port), 10_000)
@@ -246,14 +217,13 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       { msg: 'request', operation: 'Encrypt', status: 200 },
       'nothing is left unwritten',
     )
-    t.equal(output.stderr, '')
+    t.equal(running.stderr(), '')
   })
 }
 
 void t.test('a second signal does not wait', async (t) => {
-  const { server, child } = await serve(t, {
-    drain: { timeout: '5m' },
-    timeouts: { headers: '4m', request: '5m' },
+  const { server, child } = await serveProgram(t, {
+    listener: { drain: { timeout: '5m' }, timeouts: { headers: '4m', request: '5m' } },
   })
   const { wire } = await begin(server)
   child.kill('SIGTERM')

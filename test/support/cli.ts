@@ -136,6 +136,8 @@ export interface Workspace {
 export interface WorkspaceOptions {
   readonly keyStores?: readonly Record<string, unknown>[]
   readonly listener?: Record<string, unknown>
+  /** Further sections, and settings that are no section. */
+  readonly settings?: Record<string, unknown>
   readonly withoutStore?: boolean
 }
 
@@ -153,6 +155,7 @@ export async function workspace(t: Test, options: WorkspaceOptions = {}): Promis
     },
     keyStores: options.keyStores ?? [{ name: 'demo', prefix: '/demo' }],
     store: { path: 'latchkey.db', masterKey: { file: 'master.key' } },
+    ...options.settings,
   }
   await writeFile(configFile, stringify(config))
   if (options.withoutStore !== true) await initializeStore(await loadConfig(configFile, {}))

@@ -1,7 +1,7 @@
 /** `latchkey quickstart` */
 // SPDX-License-Identifier: Apache-2.0
 import { resolve } from 'node:path'
-import { startServer } from '../../compose.ts'
+import { startService } from '../../compose-workers.ts'
 import { loadConfig } from '../../config/load.ts'
 import { stringFlag, UsageError, type Command } from '../command.ts'
 import { prepareDemo, type Demo } from '../demo.ts'
@@ -30,7 +30,7 @@ export const quickstart: Command = {
     const demo = await prepareDemo(resolve(stringFlag(context, 'dir') ?? 'demo'), port ?? 8443)
     const config = await loadConfig(demo.configFile, context.environment)
     const listener = port === undefined ? config.listener : { ...config.listener, port }
-    const server = await startServer({ ...config, listener }, { logFile: demo.logFile })
+    const server = await startService({ ...config, listener }, { logFile: demo.logFile })
     try {
       const steps = await roundTrip(demo, server.xks.port)
       context.output.result(render(demo, server.xks.port, steps), {

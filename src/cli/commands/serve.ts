@@ -1,6 +1,6 @@
 /** `latchkey serve` */
 // SPDX-License-Identifier: Apache-2.0
-import { startServer, type RunningServer } from '../../compose.ts'
+import { startService, type RunningService } from '../../compose-workers.ts'
 import { CONFIG_FLAG, loadContextConfig, type Command } from '../command.ts'
 import { EXIT_CODES } from '../exit-codes.ts'
 import type { Output } from '../output.ts'
@@ -11,16 +11,16 @@ export const serve: Command = {
   flags: CONFIG_FLAG,
   examples: [
     'latchkey serve --config /etc/latchkey/latchkey.yaml',
-    'kill -HUP $(pidof node)   # look for renewed certificates now',
+    'kill -HUP $(pgrep -of "latchkey serve")   # look for renewed certificates now',
   ],
   async run(context) {
-    const server = await startServer(await loadContextConfig(context))
+    const server = await startService(await loadContextConfig(context))
     await untilStopped(server, context.output)
   },
 }
 
 /** Resolves when the server has drained after a signal. A second signal does not wait for that. */
-export function untilStopped(server: RunningServer, output: Output): Promise<void> {
+export function untilStopped(server: RunningService, output: Output): Promise<void> {
   process.on('SIGHUP', () => {
     // The reason is in the log; the old certificate stays in use.
     server.reloadCertificates().catch(output.error)

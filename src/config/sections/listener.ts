@@ -77,6 +77,10 @@ export const listener = object(
       maximum: 1_000_000,
       default: 10_000,
     }),
+    maxRequestsPerConnection: integer(
+      'After about so many requests a connection is closed with an answer that says so, and the next one goes to whichever worker or host has room. 0: never.',
+      { minimum: 0, maximum: 1_000_000_000, default: 10_000 },
+    ),
     drain: object(
       'What happens after SIGTERM.',
       {

@@ -1,8 +1,10 @@
 /** What the sections of the configuration's JSON Schema are written with. */
 // SPDX-License-Identifier: Apache-2.0
 
+type SchemaType = 'object' | 'array' | 'string' | 'integer' | 'boolean'
+
 export interface Schema {
-  readonly type?: 'object' | 'array' | 'string' | 'integer' | 'boolean'
+  readonly type?: SchemaType | readonly SchemaType[]
   readonly description?: string
   readonly default?: unknown
   readonly properties?: Readonly<Record<string, Schema>>

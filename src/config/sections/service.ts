@@ -1,6 +1,18 @@
-/** `limits`, `sigv4`, `health` and `logging`: small sections with good defaults. */
+/** `workers`, `limits`, `sigv4`, `health` and `logging`: small sections with good defaults. */
 // SPDX-License-Identifier: Apache-2.0
-import { duration, integer, object } from './section.ts'
+import { duration, integer, object, type Schema } from './section.ts'
+
+export const workers: Schema = {
+  type: ['integer', 'string'],
+  minimum: 1,
+  maximum: 256,
+  pattern: '^auto$',
+  patternErrorMessage: 'a whole number or auto',
+  default: 1,
+  description:
+    'Processes that serve requests on the same port. `auto`: one for each core that may be used. With one there is no process beside the first.',
+  examples: ['auto'],
+}
 
 export const limits = object(
   'Ceilings. What is larger is answered with UnsupportedOperationException.',

@@ -23,7 +23,7 @@ colour: blue
   t.strictSame(
     [...(await faults(text))].sort(),
     [
-      'colour: is not a known setting; known are listener, keyStores, store, limits, sigv4, health, logging',
+      'colour: is not a known setting; known are workers, listener, keyStores, store, limits, sigv4, health, logging',
       'keyStores[0].name: expected 1 to 64 lower-case letters, digits and dashes, no dash first, found "Payroll"',
       'keyStores[0].prefix: expected a slash, then letters, digits, dashes and underscores, without a slash at the end, found "payroll/"',
       'listener.port: expected at most 65535, found 70000',
@@ -50,6 +50,12 @@ const ONE_FAULT: readonly (readonly [yaml: string, fault: string])[] = [
   ['limits: { maxAadBytes: 65536 }', 'limits.maxAadBytes: expected at most 65535, found 65536'],
   ['limits: { maxAadBytes: 9000.5 }', 'limits.maxAadBytes: expected a whole number, found 9000.5'],
   ['limits: { maxAadBytes: "9000" }', 'limits.maxAadBytes: expected a whole number, found "9000"'],
+  ['workers: 0', 'workers: expected at least 1, found 0'],
+  ['workers: 257', 'workers: expected at most 256, found 257'],
+  ['workers: many', 'workers: expected a whole number or auto, found "many"'],
+  ['workers: 2.5', 'workers: expected a whole number or auto, found 2.5'],
+  ['workers: true', 'workers: expected a whole number or auto, found true'],
+  ['workers: [2]', 'workers: expected a whole number or auto, found a list'],
   ['limits: 5', 'limits: expected settings, each on a line of its own, found a number'],
   ['limits:', 'limits: expected settings, each on a line of its own, found nothing'],
   ['limits: [1]', 'limits: expected settings, each on a line of its own, found a list'],

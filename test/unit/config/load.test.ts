@@ -12,6 +12,7 @@ const FIXTURES = join(ROOT, 'test/fixtures/config')
 void t.test('what has a default can be left out', async (t) => {
   const { load, folder } = await configFolder(t)
   t.strictSame(await load(SMALLEST), {
+    workers: 1,
     listener: {
       host: '0.0.0.0',
       port: 8443,
@@ -27,6 +28,7 @@ void t.test('what has a default can be left out', async (t) => {
         tlsHandshakeMs: 10_000,
       },
       maxConnections: 10_000,
+      maxRequestsPerConnection: 10_000,
       drain: { delayMs: 0, timeoutMs: 10_000 },
     },
     store: {
@@ -52,6 +54,7 @@ void t.test('a default inside a section holds when the section names other setti
 
 void t.test('the configuration of release 0.1.0 means what it meant', async (t) => {
   t.strictSame(await loadConfig(join(FIXTURES, '0.1.0.yaml'), {}), {
+    workers: 3,
     listener: {
       host: '127.0.0.1',
       port: 9443,
@@ -67,6 +70,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
       ping: { host: '127.0.0.1', port: 9080 },
       timeouts: { headersMs: 4000, requestMs: 8000, keepAliveMs: 420_000, tlsHandshakeMs: 3000 },
       maxConnections: 500,
+      maxRequestsPerConnection: 2000,
       drain: { delayMs: 20_000, timeoutMs: 60_000 },
     },
     store: {

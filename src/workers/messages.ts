@@ -1,0 +1,45 @@
+/** What the primary process and its workers say to each other, and how an error crosses between them. */
+// SPDX-License-Identifier: Apache-2.0
+
+/** What a worker does for the primary; each is answered once. */
+export type CallName = 'start' | 'serve' | 'reload' | 'metrics' | 'stop'
+
+export type ToWorker =
+  | { readonly kind: 'call'; readonly id: number; readonly name: CallName; readonly input: unknown }
+  | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
+
+export type FromWorker =
+  | { readonly kind: 'hello' } // its handlers are in place
+  | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'failure'; readonly id: number; readonly error: PackedError }
+
+/** Structured cloning would keep of an error only its message. */
+export interface PackedError {
+  readonly message: string
+  readonly stack: string | undefined
+  /** `code`, `hint`, `faults`, and what else makes the message and the exit code. */
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+export function packError(thrown: unknown): PackedError {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+  const fields: Record<string, unknown> = { name: error.name }
+  for (const [name, value] of Object.entries(error)) {
+    if (name !== 'cause' && isPlain(value)) fields[name] = value
+  }
+  return { message: error.message, stack: error.stack, fields }
+}
+
+export function unpackError({ message, stack, fields }: PackedError): Error {
+  return Object.assign(new Error(message), stack === undefined ? {} : { stack }, fields)
+}
+
+/** Made of what any serialisation keeps. */
+function isPlain(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) {
+    const prototype: unknown = Object.getPrototypeOf(value)
+    const isData = Array.isArray(value) || prototype === Object.prototype || prototype === null
+    return isData && Object.values(value).every(isPlain)
+  }
+  return typeof value !== 'function' && typeof value !== 'symbol'
+}

@@ -1,0 +1,91 @@
+/** A connection ends after its share of requests, and no request is lost by that. */
+// SPDX-License-Identifier: Apache-2.0
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import http2 from 'node:http2'
+import t, { type Test } from 'tap'
+import { startTestServer, type TestServer } from '../support/server.ts'
+import { openWire, requestMetadata, signedHeaders, signedRequest } from '../support/wire.ts'
+
+const SHARE = 8
+const listener = { maxRequestsPerConnection: SHARE }
+const body = JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') })
+const health = (server: TestServer) => signedRequest(server, '/health', body)
+
+/** How many requests a connection takes, one after the other. */
+async function countRequests(server: TestServer): Promise<number> {
+  const wire = await openWire(server)
+  for (let count = 1; ; count++) {
+    wire.write(health(server))
+    const answer = await wire.answer()
+    if (answer?.status !== 200) throw new Error('the connection was closed without saying so')
+    if (answer.headers.get('connection') !== 'close') continue
+    await wire.closed()
+    return count
+  }
+}
+
+void t.test('HTTP/1.1: the last answer says that it is the last', async (t) => {
+  const server = await startTestServer(t, { config: { listener } })
+  const counts = await Promise.all(Array.from({ length: 30 }, () => countRequests(server)))
+  t.ok(counts.every((count) => count >= SHARE * 0.75 && count <= SHARE * 1.25))
+  t.ok(new Set(counts).size > 1, 'not all after the same number')
+})
+
+void t.test('pipelined requests are all answered before the end', async (t) => {
+  const server = await startTestServer(t, { config: { listener } })
+  const wire = await openWire(server)
+  const COUNT = 3 * SHARE
+  wire.write(Buffer.concat(Array.from({ length: COUNT }, () => health(server))))
+  const statuses: unknown[] = []
+  for (let i = 0; i < COUNT; i++) statuses.push((await wire.answer())?.status)
+  t.same(statuses, Array(COUNT).fill(200))
+  await wire.closed()
+})
+
+void t.test('0 is for ever', async (t) => {
+  const server = await startTestServer(t, { config: { listener: { maxRequestsPerConnection: 0 } } })
+  const wire = await openWire(server)
+  for (let i = 0; i < 200; i++) wire.write(health(server))
+  for (let i = 0; i < 200; i++)
+    t.equal((await wire.answer())?.headers.get('connection'), 'keep-alive')
+  wire.destroy()
+})
+
+void t.test('HTTP/2: the session announces its end, and answers what it took', async (t) => {
+  const server = await startTestServer(t, { config: { listener } })
+  const session = await connect(t, server)
+  const ended = Promise.all([once(session, 'goaway'), once(session, 'close')])
+  let answered = 0
+  while (!session.closed && answered < 2 * SHARE) {
+    t.equal(await ask(session, server), 200)
+    answered += 1
+  }
+  t.ok(answered >= SHARE * 0.75 && answered <= SHARE * 1.25 + 1, String(answered))
+  await ended
+})
+
+async function connect(t: Test, server: TestServer): Promise<http2.ClientHttp2Session> {
+  const session = http2.connect(`https://127.0.0.1:${String(server.port)}`, {
+    ca: readFileSync(server.pki.caFile),
+    servername: 'localhost',
+  })
+  t.teardown(() => {
+    session.destroy()
+  })
+  await once(session, 'connect')
+  return session
+}
+
+async function ask(session: http2.ClientHttp2Session, server: TestServer): Promise<number> {
+  const headers: Record<string, string> = { ':method': 'POST', ':path': `${server.uriPath}/health` }
+  for (const [name, value] of Object.entries(signedHeaders(server, { path: '/health', body }))) {
+    headers[name.toLowerCase() === 'host' ? ':authority' : name.toLowerCase()] = value
+  }
+  const stream = session.request(headers)
+  stream.end(body)
+  const [answer] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
+  stream.resume()
+  await once(stream, 'end')
+  return Number(answer[':status'])
+}

@@ -1,0 +1,64 @@
+/** `latchkey serve` as an operator runs it, as a process, on the store and with the client of a test server. */
+// SPDX-License-Identifier: Apache-2.0
+import type { ChildProcess } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import type { Test } from 'tap'
+import { startLatchkey, type Running } from './cli.ts'
+import { eventually, startTestServer, type TestServer, type TestServerOptions } from './server.ts'
+
+type Line = Readonly<Record<string, unknown>>
+
+export interface Program {
+  /** With the port that the process chose. Not running itself. */
+  readonly server: TestServer
+  readonly running: Running
+  readonly child: ChildProcess
+  /** Of the log, those that are whole. */
+  lines(): readonly Line[]
+  linesOf(msg: string): readonly Line[]
+}
+
+/** Killed when the test ends. @param nodeFlags for Node.js itself */
+export async function serveProgram(
+  t: Test,
+  config: TestServerOptions['config'] = {},
+  nodeFlags: readonly string[] = [],
+): Promise<Program> {
+  const server = await startTestServer(t, { stopped: true, config })
+  const running = startLatchkey(t, ['serve', '--config', server.configFile], { nodeFlags })
+  const lines = () =>
+    running
+      .stdout()
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Line)
+  const linesOf = (msg: string) => lines().filter((line) => line['msg'] === msg)
+  await running.shows(/"listening"\}\n/)
+  const port = Number(linesOf('listening')[0]?.['port'])
+  const remote = Object.create(server, { port: { value: port } }) as TestServer
+  return { server: remote, running, child: running.process, lines, linesOf }
+}
+
+/** Whether there is such a process, other than one that is dead and not yet waited for. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** @throws when one of them is there after half a minute */
+export function untilGone(pids: readonly number[]): Promise<void> {
+  return eventually(() => !pids.some(isAlive), 30_000)
+}
+
+/** Process ids of its children, once there are so many. */
+export async function workersOf({ child }: Program, count: number): Promise<readonly number[]> {
+  const pid = String(child.pid)
+  const find = () =>
+    readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+  await eventually(() => find().length === count, 30_000)
+  return find()
+}

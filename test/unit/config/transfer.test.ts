@@ -1,0 +1,41 @@
+/** A configuration reaches a worker process as it was, secrets too. */
+// SPDX-License-Identifier: Apache-2.0
+import { deserialize, serialize } from 'node:v8'
+import { inspect } from 'node:util'
+import t from 'tap'
+import { Secret } from '../../../src/base/secret.ts'
+import { packConfig, unpackConfig } from '../../../src/config/transfer.ts'
+import { configFolder, SMALLEST } from '../../support/config.ts'
+
+/** What the line between two processes does to a value. */
+const send = (value: unknown): unknown => deserialize(serialize(value))
+
+void t.test('what is sent is what arrives', async (t) => {
+  const { load } = await configFolder(t)
+  const config = await load(SMALLEST)
+  const received = unpackConfig(send(packConfig(config)))
+  t.strictSame(received, config)
+  t.throws(() => {
+    ;(received as { workers: unknown }).workers = 2
+  }, TypeError)
+})
+
+void t.test('a passphrase arrives as a secret', async (t) => {
+  const { load } = await configFolder(t)
+  const text = SMALLEST.replace('{ file: master.key }', '{ passphrase: { env: PASS } }')
+  const config = await load(text, { PASS: 'open sesame' })
+  const { masterKey } = unpackConfig(send(packConfig(config))).store
+  if (masterKey.kind !== 'passphrase') throw new TypeError('no passphrase')
+  t.type(masterKey.passphrase, Secret)
+  t.equal(masterKey.passphrase.reveal(), 'open sesame')
+  t.notMatch(inspect(masterKey), 'sesame')
+})
+
+void t.test('so does a secret of bytes, in a list', (t) => {
+  const config = { parts: [{ pin: new Secret(Buffer.from([1, 0, 255])) }] }
+  const received = unpackConfig(send(packConfig(config as never))) as unknown as typeof config
+  const bytes = received.parts[0]?.pin.reveal()
+  t.ok(Buffer.isBuffer(bytes))
+  t.same([...(bytes ?? [])], [1, 0, 255])
+  t.end()
+})
