@@ -3,6 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { startBrokenProxy } from '../support/broken-proxy.ts'
 import { latchkey } from '../support/cli.ts'
 import { testPki } from '../support/pki.ts'
 import {
@@ -132,6 +133,15 @@ void t.test('mTLS: refused without a certificate, served with one', async (t) =>
   ]
   const with_ = await latchkey(t, [...all, ...shown, ...QUICK, ...TRIAL])
   t.equal(with_.code, 0, with_.stdout)
+})
+
+void t.test('connections that are closed while doctor waits', async (t) => {
+  const { server, words } = await start(t)
+  const { port } = await startBrokenProxy(t, server, { keepAliveMs: 100 })
+  const all = words.map((word) => word.replace(String(server.port), String(port)))
+  const { code, stdout } = await latchkey(t, [...all, '--idle', '9', ...QUICK.slice(2), ...TRIAL])
+  t.equal(code, 0, stdout)
+  t.match(stdout, /warn +connections are closed after \d+\.\d s without a request/)
 })
 
 void t.test('nothing there, and what cannot be asked', async (t) => {

@@ -163,6 +163,12 @@ void t.test('doctor sees: slow answers', async (t) => {
   t.ok(!verdictsOf(warned, 'time-').has('ok'))
 })
 
+void t.test('doctor sees: a first answer that waits', async (t) => {
+  const proxy = await startBrokenProxy(t, server, { delayMs: 60, delaysFirst: true })
+  const { findings } = await checkTiming(proxy.session(), { requests: 5, connections: 3 })
+  t.same([...verdictsOf(findings, 'first-request')], ['warn'])
+})
+
 void t.test('doctor sees: connections that are closed', async (t) => {
   const faults: Readonly<Record<string, Faults>> = {
     'when idle': { keepAliveMs: 100 },

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
 import type { Test } from 'tap'
 import { createSession, type Session } from '../../src/cli/doctor/session.ts'
@@ -23,6 +23,8 @@ export interface Faults {
   /** Spoils an answer, in place. */
   readonly spoil?: (answer: PassingAnswer, request: { target: string; body: string }) => void
   readonly delayMs?: number
+  /** Only before the first answer of each connection. */
+  readonly delaysFirst?: boolean
   /** Idle connections are closed after so long. */
   readonly keepAliveMs?: number
 }
@@ -40,6 +42,7 @@ export async function startBrokenProxy(
 ): Promise<BrokenProxy> {
   const files = faults.files ?? server.pki
   const agent = new https.Agent({ keepAlive: true, ca: readFileSync(server.pki.caFile) })
+  const seen = new WeakSet<Socket>()
   const proxy = https.createServer(
     {
       cert: readFileSync(files.certificateFile),
@@ -58,7 +61,9 @@ export async function startBrokenProxy(
             : request.rawHeaders
         const answer = await pass(agent, server.port, request.method ?? '', target, headers, body)
         faults.spoil?.(answer, { target, body })
-        if (faults.delayMs !== undefined) {
+        const isFirst = !seen.has(request.socket)
+        seen.add(request.socket)
+        if (faults.delayMs !== undefined && (isFirst || faults.delaysFirst !== true)) {
           await new Promise((resolve) => setTimeout(resolve, faults.delayMs))
         }
         response.sendDate = false

@@ -1,6 +1,7 @@
 /** HTTP: both versions, fall-back, form of the answers, the clock, and how long a connection is kept. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../base/clock.ts'
+import { Deadline, DeadlineExceeded } from '../../base/deadline.ts'
 import type { Connection, WireAnswer } from '../../kms-side/connection.ts'
 import { getHealthStatusBody } from '../../kms-side/requests.ts'
 import { describe } from './answers.ts'
@@ -111,7 +112,7 @@ export async function watchIdle(session: Session): Promise<IdleWatch> {
     async finish(idleMs) {
       if (saysClose) return closed('after each answer')
       const leftMs = idleMs - (systemClock.monotonic() - idleSince)
-      if (leftMs > 0) await closeOrTime(connection, Math.ceil(leftMs))
+      if (leftMs > 0 && closedAfterMs === undefined) await closeOrTime(connection, leftMs)
       if (closedAfterMs !== undefined)
         return closed(`after ${seconds(closedAfterMs)} without a request`)
       try {
@@ -136,15 +137,15 @@ function closed(when: string): Finding {
   )
 }
 
+/** Resolves when the connection is closed, or after so long. */
 async function closeOrTime(connection: Connection, ms: number): Promise<void> {
-  const time = AbortSignal.timeout(ms)
-  await new Promise<void>((resolve) => {
-    time.addEventListener('abort', () => {
-      resolve()
-    })
+  const closing = new Promise<void>((resolve) => {
     connection.socket.once('close', () => {
       resolve()
     })
+  })
+  await new Deadline(systemClock, ms).race(closing).catch((error: unknown) => {
+    if (!(error instanceof DeadlineExceeded)) throw error
   })
 }
 

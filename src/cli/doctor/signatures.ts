@@ -80,7 +80,7 @@ function refused(session: Session): Readonly<Record<string, Change>> {
     'another secret': {
       credential: { secretAccessKey: new Secret(randomBytes(32).toString('hex')) },
     },
-    'an unknown access key id': { credential: { accessKeyId: reversed(accessKeyId) } },
+    'an unknown access key id': { credential: { accessKeyId: otherId(accessKeyId) } },
     'a body that was changed': { sign: { body: otherBody } },
     'a path that was changed': {
       sign: { target: `${session.remote.uriPath}/keys/other/metadata` },
@@ -131,7 +131,8 @@ const replace = (name: string, value: string) => (headers: Record<string, string
 
 const slug = (what: string) => what.toLowerCase().replace(/[^a-z0-9]+/g, '-')
 
-const reversed = (text: string) => Array.from(text).reverse().join('')
+/** Of the same alphabet and length. */
+const otherId = (text: string) => `${text.startsWith('A') ? 'B' : 'A'}${text.slice(1)}`
 
 function otherDigit(authorization: string): string {
   return `${authorization.slice(0, -1)}${authorization.endsWith('0') ? '1' : '0'}`

@@ -21,6 +21,8 @@ const { ok, warn, fail } = createReporter('time')
 export const KMS_TIMEOUT_MS = 250
 /** The same place: ping between the data centres SHOULD be no more. */
 export const ADVISED_ROUND_TRIP_MS = 35
+/** No handshake is in it, so a first request needs little that a later one does not. */
+const SLOW_START_MS = 25
 /** Beyond 60 % of it, little is left for the link. */
 const WARN_MS = 150
 
@@ -49,6 +51,7 @@ export async function checkTiming(
       ...Object.entries(kept).map(([name, one]) =>
         judgeTime(`time-${name.toLowerCase()}`, `${name} on a kept connection`, one),
       ),
+      judgeFirstByte(Object.values(kept).at(-1), fresh.phases.firstByte),
       judgeTime('time-new-connection', `a new connection and ${fresh.what}`, fresh.phases.total),
     ],
   }
@@ -134,6 +137,19 @@ function judgeRoundTrip(connect: Latencies): Finding {
   return ms <= ADVISED_ROUND_TRIP_MS
     ? ok('round-trip', what)
     : warn('round-trip', what, 'run the proxy nearer to the region, and doctor from there')
+}
+
+/** Some 40 ms more: Nagle's algorithm there waits for the delayed acknowledgement here. */
+function judgeFirstByte(kept: Latencies | undefined, fresh: Latencies): Finding {
+  const moreMs = fresh.at(50) - (kept?.at(50) ?? 0)
+  const what = `the first request of a connection takes ${moreMs.toFixed(1)} ms more than a later one (median)`
+  return moreMs < SLOW_START_MS
+    ? ok('first-request', what)
+    : warn(
+        'first-request',
+        what,
+        'set TCP_NODELAY on the sockets of the proxy, and of what stands before it',
+      )
 }
 
 function judgeTime(check: string, what: string, latencies: Latencies): Finding {
