@@ -30,7 +30,7 @@ void t.test('init, killed at random', async (t) => {
           t.match(opened.stderr, /is empty|not a Latchkey store|lacks its fact/)
         rmSync(store, { force: true })
         if (key.length < 32) rmSync(masterKey)
-        const again = await place.run('init')
+        const again = await place.run('init', '--dir', place.folder)
         t.same([again.code, again.stderr], [0, ''])
       }
       if (key.length === 32) t.ok(readFileSync(masterKey).equals(key), 'the master key is kept')

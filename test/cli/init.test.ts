@@ -1,0 +1,107 @@
+/** `latchkey init`: a first configuration, a master key, a store, and nothing overwritten. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { latchkey, latchkeyHere, temporaryFolder } from '../support/cli.ts'
+import { testPki } from '../support/pki.ts'
+
+const modeOf = async (path: string) => (await stat(path)).mode & 0o777
+
+void t.test(
+  'init makes all that serve needs but the certificate, and says what is next',
+  async (t) => {
+    const folder = join(await temporaryFolder(t), 'etc/latchkey')
+    const at = (name: string) => join(folder, name)
+    const { code, stdout, stderr } = await latchkeyHere(['init', '--dir', folder])
+    t.equal(code, 0)
+    t.equal(stderr, '')
+    t.match(stdout, `configuration  ${at('latchkey.yaml')}\nstore          ${at('latchkey.db')}\n`)
+    t.match(stdout, `master key     ${at('master.key')}  (back it up, apart from the store)`)
+    t.match(stdout, `latchkey serve --config ${at('latchkey.yaml')}`)
+    t.equal(await modeOf(folder), 0o700)
+    t.equal(await modeOf(at('master.key')), 0o600)
+    t.equal(await modeOf(at('latchkey.db')), 0o600)
+    t.equal((await readFile(at('master.key'))).length, 32)
+
+    const environment = { LATCHKEY_CONFIG: at('latchkey.yaml') }
+    t.match(await latchkeyHere(['config', 'check'], environment), {
+      code: 0,
+      stdout: 'main: /main/kms/xks/v1',
+    })
+    t.equal((await latchkeyHere(['keys', 'create', 'first'], environment)).code, 0)
+    const served = await latchkeyHere(['serve'], environment)
+    t.equal(served.code, 66, 'the certificate is for the operator to put in place')
+    t.match(served.stderr, /server\.crt/)
+  },
+)
+
+void t.test('with the certificate in place, what init wrote is served', async (t) => {
+  const folder = await temporaryFolder(t)
+  await latchkeyHere(['init', '--dir', folder])
+  const file = join(folder, 'latchkey.yaml')
+  const pki = await testPki()
+  const text = (await readFile(file, 'utf8'))
+    .replace('tls/server.crt', pki.certificateFile)
+    .replace('tls/server.key', pki.privateKeyFile)
+    .replace('port: 8443', 'port: 0')
+  await writeFile(file, text)
+  const checked = await latchkeyHere(['config', 'check', '--config', file])
+  t.equal(checked.code, 0, checked.stderr)
+})
+
+void t.test('a second init changes nothing and says why', async (t) => {
+  const folder = await temporaryFolder(t)
+  const files = ['latchkey.yaml', 'master.key', 'latchkey.db'].map((name) => join(folder, name))
+  const first = await latchkeyHere(['init', '--dir', folder, '--json'])
+  t.strictSame(JSON.parse(first.stdout), {
+    config: files[0],
+    store: files[2],
+    masterKey: files[1],
+  })
+  const before = await Promise.all(files.map((file) => readFile(file)))
+  const again = await latchkeyHere(['init', '--dir', folder])
+  t.equal(again.code, 1)
+  t.equal(again.stdout, '')
+  t.match(again.stderr, 'there is a store already')
+  const after = await Promise.all(files.map((file) => readFile(file)))
+  for (const [i, bytes] of before.entries()) t.ok(after[i]?.equals(bytes), String(files[i]))
+})
+
+void t.test('init takes a configuration that is there, and a master key too', async (t) => {
+  const folder = await temporaryFolder(t)
+  const file = join(folder, 'latchkey.yaml')
+  const text = `
+listener: { tls: { certificate: a.crt, privateKey: a.key } }
+keyStores: [{ name: payroll, prefix: /payroll }]
+store: { path: other.db, masterKey: { file: own.key } }
+`
+  await writeFile(file, text)
+  const key = Buffer.alloc(32, 7)
+  await writeFile(join(folder, 'own.key'), key, { mode: 0o600 })
+  const { code, stdout } = await latchkeyHere(['init', '--dir', folder])
+  t.equal(code, 0)
+  t.match(stdout, join(folder, 'other.db'))
+  t.equal(await readFile(file, 'utf8'), text)
+  t.ok((await readFile(join(folder, 'own.key'))).equals(key))
+})
+
+void t.test('without --dir it is the current folder, and a passphrase needs no file', async (t) => {
+  const folder = await temporaryFolder(t)
+  await writeFile(
+    join(folder, 'latchkey.yaml'),
+    `
+listener: { tls: { certificate: a.crt, privateKey: a.key } }
+keyStores: [{ name: payroll, prefix: /payroll }]
+store: { path: latchkey.db, masterKey: { passphrase: { env: PASSPHRASE } } }
+`,
+  )
+  const environment = { PASSPHRASE: 'a passphrase of some length' }
+  const { code, stdout, stderr } = await latchkey(t, ['init'], { cwd: folder, environment })
+  t.equal(code, 0, stderr)
+  t.match(stdout, 'master key     your passphrase')
+  t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder, environment })).code, 0)
+  const wrong = { PASSPHRASE: 'another passphrase of some length' }
+  t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder, environment: wrong })).code, 1)
+  t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder })).code, 78, 'no such variable')
+})

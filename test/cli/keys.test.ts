@@ -1,0 +1,178 @@
+/** `latchkey keys …`: the life of a key, from the command line. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import { chmod, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import type { KeySummary } from '../../src/backend/key-administration.ts'
+import { workspace, type Workspace } from '../support/cli.ts'
+
+const key = async (space: Workspace, ...words: readonly string[]) =>
+  (await space.json('keys', ...words)) as KeySummary
+
+const list = async (space: Workspace, ...words: readonly string[]) =>
+  (await space.json('keys', 'list', ...words)) as readonly KeySummary[]
+
+const statesOf = (key: KeySummary | undefined) =>
+  key?.versions.map(({ version, state }) => `${String(version)}:${state}`)
+
+const failure = (code: number, message: string) => ({
+  code,
+  stdout: '',
+  stderr: `latchkey: error: ${message}\n`,
+})
+
+void t.test('create makes an enabled key of one version, and list shows it', async (t) => {
+  const space = await workspace(t)
+  t.strictSame(await space.run('keys', 'create', 'payroll-2026'), {
+    code: 0,
+    stdout: 'created payroll-2026: ENABLED, encrypt,decrypt, version 1\n',
+    stderr: '',
+  })
+  const created = await key(space, 'create', 'archive', '--usage', 'decrypt')
+  t.match(created, { keyId: 'archive', status: 'ENABLED', canEncrypt: false, canDecrypt: true })
+  t.match(await key(space, 'create', 'one-way', '--usage', 'encrypt'), { canDecrypt: false })
+  t.match(await key(space, 'create', 'idle', '--usage', 'none'), {
+    canEncrypt: false,
+    canDecrypt: false,
+  })
+  t.same(
+    (await list(space)).map(({ keyId }) => keyId),
+    ['archive', 'idle', 'one-way', 'payroll-2026'],
+  )
+  const { stdout } = await space.run('keys', 'list')
+  const [headings, ...rows] = stdout.trimEnd().split('\n')
+  t.match(headings, /^KEY ID +STATUS +USAGE +VERSIONS +ENCRYPTIONS \(AT MOST\) +CREATED$/)
+  t.match(rows[0], /^archive +ENABLED +decrypt +1:CURRENT +0 +\d{4}-\d\d-\d\dT/)
+  t.match(rows[1], /^idle +ENABLED +none +/)
+})
+
+void t.test('rotate, disable, enable and destroy-version, and what each leaves', async (t) => {
+  const space = await workspace(t)
+  await key(space, 'create', 'payroll')
+  t.same(statesOf(await key(space, 'rotate', 'payroll')), ['1:PREVIOUS', '2:CURRENT'])
+  t.equal(
+    (await space.run('keys', 'rotate', 'payroll')).stdout,
+    'rotated payroll: ENABLED, encrypt,decrypt, version 3\n',
+  )
+  t.equal((await key(space, 'disable', 'payroll')).status, 'DISABLED')
+  t.equal((await key(space, 'disable', 'payroll')).status, 'DISABLED', 'twice is once')
+  t.equal(
+    (await space.run('keys', 'enable', 'payroll')).stdout,
+    'enabled payroll: ENABLED, encrypt,decrypt, version 3\n',
+  )
+  t.strictSame(await space.json('keys', 'destroy-version', 'payroll', '1'), {
+    wouldDestroy: { keyId: 'payroll', version: 1 },
+    done: false,
+  })
+  t.match((await space.run('keys', 'destroy-version', 'payroll', '1')).stdout, /^would destroy/)
+  t.same(statesOf((await list(space))[0]), ['1:PREVIOUS', '2:PREVIOUS', '3:CURRENT'])
+  const destroyed = await key(space, 'destroy-version', 'payroll', '1', '--yes')
+  t.same(statesOf(destroyed), ['1:DESTROYED', '2:PREVIOUS', '3:CURRENT'])
+  t.equal((await space.run('keys', 'destroy-version', 'payroll', '3', '--yes')).code, 1)
+  t.same(statesOf((await list(space))[0]), statesOf(destroyed), 'nothing else')
+})
+
+void t.test(
+  'import takes bytes, hexadecimal and Base64, from a file or standard input',
+  async (t) => {
+    const space = await workspace(t)
+    const material = randomBytes(32)
+    const file = async (name: string, content: string | Buffer) => {
+      const path = join(space.folder, name)
+      await writeFile(path, content, { mode: 0o600 })
+      return path
+    }
+    const forms = {
+      raw: await file('raw.key', material),
+      hex: await file('hex.key', `${material.toString('hex').toUpperCase()}\n`),
+      base64: await file('base64.key', ` ${material.toString('base64')}\n`),
+    }
+    for (const [name, path] of Object.entries(forms))
+      t.match(await key(space, 'import', name, '--from-file', path), { keyId: name })
+    const piped = await space.runProcess(
+      { input: material },
+      ...['keys', 'import', 'piped', '--from-file', '-', '--usage', 'decrypt'],
+    )
+    t.equal(piped.stdout, 'created piped: ENABLED, decrypt, version 1\n')
+
+    const exposed = await file('exposed.key', material)
+    await chmod(exposed, 0o640)
+    t.strictSame(await space.run('keys', 'import', 'exposed', '--from-file', exposed), {
+      code: 77,
+      stdout: '',
+      stderr: `latchkey: error: others can read ${exposed}\nlatchkey: hint: chmod 600 ${exposed}\n`,
+    })
+    const sentence =
+      'key material is 32 bytes, or 64 hexadecimal digits, or 44 characters of Base64'
+    for (const content of [
+      '',
+      randomBytes(31),
+      randomBytes(33),
+      'f'.repeat(63),
+      `${'A'.repeat(42)}==`,
+    ])
+      t.strictSame(
+        await space.run('keys', 'import', 'bad', '--from-file', await file('bad.key', content)),
+        failure(65, sentence),
+      )
+    const missing = join(space.folder, 'missing.key')
+    t.strictSame(
+      await space.run('keys', 'import', 'bad', '--from-file', missing),
+      failure(66, `${missing}: there is no such file`),
+    )
+    t.strictSame(
+      await space.run('keys', 'import', 'bad'),
+      failure(64, 'name the file with --from-file'),
+    )
+    t.same(
+      (await list(space)).map(({ keyId }) => keyId),
+      ['base64', 'hex', 'piped', 'raw'],
+    )
+  },
+)
+
+void t.test('what cannot be is refused with its code, and changes nothing', async (t) => {
+  const space = await workspace(t)
+  await key(space, 'create', 'payroll')
+  const before = await list(space)
+  const form = 'a key id has 1 to 128 letters, digits, hyphens, periods and underscores'
+  for (const [words, code, message] of [
+    [['create', 'payroll'], 1, /taken|exists|there/],
+    [['create', 'pay roll'], 65, form],
+    [['create', 'k'.repeat(129)], 65, form],
+    [['create', '..'], 65, form],
+    [['create', ''], 65, form],
+    [['create', 'other', '--usage', 'sign'], 64, /--usage is/],
+    [['create', 'other', '--key-store', 'nowhere'], 64, /there is no key store nowhere/],
+    [['rotate', 'nobody'], 1, /nobody|no key/],
+    [['disable', 'nobody'], 1, /nobody|no key/],
+    [['enable', 'nobody'], 1, /nobody|no key/],
+    [['destroy-version', 'payroll', 'one', '--yes'], 65, 'a version is a whole number from 1'],
+    [['destroy-version', 'payroll', '0', '--yes'], 65, 'a version is a whole number from 1'],
+    [['destroy-version', 'payroll', '2', '--yes'], 1, /version/],
+    [['destroy-version', 'payroll', '1', '--yes'], 1, /current/],
+    [['destroy-version', 'nobody', '1', '--yes'], 1, /nobody|no key/],
+  ] as const) {
+    const ended = await space.run('keys', ...words)
+    t.equal(ended.code, code, words.join(' '))
+    t.equal(ended.stdout, '')
+    t.match(ended.stderr, message)
+    t.notMatch(ended.stderr, /\n {4}at /, 'no stack')
+  }
+  t.strictSame(await list(space), before)
+})
+
+void t.test('each key store has its own keys', async (t) => {
+  const keyStores = ['one', 'two'].map((name) => ({ name, prefix: `/${name}` }))
+  const space = await workspace(t, { keyStores })
+  await key(space, 'create', 'same-id', '--key-store', 'one')
+  await key(space, 'create', 'same-id', '-s', 'two')
+  await key(space, 'rotate', 'same-id', '-s', 'two')
+  t.equal((await list(space, '-s', 'one'))[0]?.versions.length, 1)
+  t.equal((await list(space, '-s', 'two'))[0]?.versions.length, 2)
+  t.strictSame(
+    await space.run('keys', 'list'),
+    failure(64, 'which key store? name one with --key-store: one, two'),
+  )
+})
