@@ -1,6 +1,7 @@
 /** Every command there is, in the order of the overview. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from './command.ts'
+import { bench } from './commands/bench.ts'
 import { configCheck, configSchema } from './commands/config.ts'
 import { credentialsCreate } from './commands/credentials-create.ts'
 import { credentialsExpire, credentialsList, credentialsRevoke } from './commands/credentials.ts'
@@ -36,5 +37,6 @@ export const COMMANDS: readonly Command[] = [
   credentialsExpire,
   credentialsRevoke,
   doctor,
+  bench,
   version,
 ]

@@ -77,6 +77,12 @@ export async function loadRemote(context: Context): Promise<Remote> {
   }
 }
 
+/** For commands that cannot do without one. @throws UsageError */
+export function requireKeyId(remote: Remote): string {
+  if (remote.keyId !== undefined) return remote.keyId
+  throw new UsageError('USAGE', '--key-id is missing: which external key?')
+}
+
 function parseEndpoint(text: string | undefined): URL {
   if (text === undefined) throw new UsageError('USAGE', '--endpoint is missing')
   const url = URL.canParse(text) ? new URL(text) : undefined

@@ -1,17 +1,11 @@
 /** `latchkey doctor`, as a program, against the real server. */
 // SPDX-License-Identifier: Apache-2.0
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startBrokenProxy } from '../support/broken-proxy.ts'
 import { latchkey } from '../support/cli.ts'
+import { writeConsoleFile } from '../support/console-file.ts'
 import { testPki } from '../support/pki.ts'
-import {
-  KEY_ID,
-  startTestServer,
-  type TestServer,
-  type TestServerOptions,
-} from '../support/server.ts'
+import { KEY_ID, startTestServer, type TestServerOptions } from '../support/server.ts'
 
 interface Document {
   readonly counts: Record<string, number>
@@ -25,23 +19,12 @@ const TRIAL = ['--ignore', 'host-name,port,tls-authority']
 
 async function start(t: Test, options: TestServerOptions = {}) {
   const server = await startTestServer(t, options)
-  const credential = join(server.folder, 'kms-console.json')
-  await writeFile(credential, consoleFile(server), { mode: 0o600 })
+  const credential = await writeConsoleFile(server)
   const endpoint = `https://localhost:${String(server.port)}`
   return {
     server,
     words: ['doctor', '-e', endpoint, '--credential', credential, '--ca', server.pki.caFile],
   }
-}
-
-function consoleFile(server: TestServer): string {
-  return JSON.stringify({
-    XksProxyUriPath: server.uriPath,
-    XksProxyAuthenticationCredential: {
-      AccessKeyId: server.credential.accessKeyId,
-      RawSecretAccessKey: server.credential.secretAccessKey.reveal(),
-    },
-  })
 }
 
 void t.test('all is well, and nothing was changed by looking', async (t) => {
@@ -103,10 +86,8 @@ void t.test('without a key, from the environment, and strict', async (t) => {
 
 void t.test('another secret: health says so, and the secret is not printed', async (t) => {
   const { server, words } = await start(t)
-  const secret = 'x'.repeat(43)
-  const file = join(server.folder, 'wrong.json')
-  const text = consoleFile(server).replace(server.credential.secretAccessKey.reveal(), secret)
-  await writeFile(file, text, { mode: 0o600 })
+  const secret = 'x'.repeat(44)
+  const file = await writeConsoleFile(server, secret)
   const all = [...words.slice(0, 4), file, ...words.slice(5), ...QUICK]
   const { code, stdout, stderr } = await latchkey(t, all)
   t.equal(code, 1)

@@ -1,0 +1,168 @@
+/** `latchkey bench` */
+// SPDX-License-Identifier: Apache-2.0
+import { stringFlag, UsageError, type Command, type Context } from '../command.ts'
+import { countFlag } from '../counts.ts'
+import { LANE_KINDS, openLanes, type LaneKind } from '../load/lanes.ts'
+import { createRequestSource, KMS_MIX, parseMix, type RequestSource } from '../load/mix.ts'
+import { runOpenLoop, type LoadResult } from '../load/open-loop.ts'
+import { findHighestRate, type Search } from '../load/search.ts'
+import { toTable } from '../output.ts'
+import { loadRemote, REMOTE_FLAGS, requireKeyId, type Remote } from '../remote.ts'
+
+/** The default of KMS for a custom key store, in requests a second. */
+const KMS_QUOTA = 1800
+/** A request that takes longer counts as an error; KMS waits 250 ms. */
+const TIMEOUT_MS = 5000
+const SEARCH = { startRate: 200, maxRate: 102_400, precision: 0.05 } as const
+
+export const bench: Command = {
+  name: 'bench',
+  summary: 'Load an XKS proxy at constant rates, and find the highest that it holds',
+  flags: {
+    ...REMOTE_FLAGS,
+    rate: {
+      type: 'string',
+      short: 'r',
+      value: 'RATES',
+      description: `Requests a second, one or more: 500,1000; else ${String(KMS_QUOTA)}, the quota of KMS.`,
+    },
+    find: {
+      type: 'boolean',
+      description: 'Instead: find the highest rate with a p99 under 250 ms and no error.',
+    },
+    duration: { type: 'string', value: 'SECONDS', description: 'Of each rate; else 10.' },
+    connections: {
+      type: 'string',
+      value: 'N',
+      description: 'Requests that can be on their way at a time; else 32.',
+    },
+    lanes: {
+      type: 'string',
+      value: 'KIND',
+      description: `${LANE_KINDS.join(', ')}: kept connections, a new one for each request, or HTTP/2; else kept.`,
+    },
+    mix: {
+      type: 'string',
+      value: 'MIX',
+      description: `Operations by weight; else ${Object.entries(KMS_MIX)
+        .map(([name, weight]) => `${name}=${String(weight)}`)
+        .join()}.`,
+    },
+  },
+  examples: [
+    'latchkey bench -e https://xks.example.com --credential kms-console.json -k payroll-2026 --rate 500,1800 --duration 60',
+    'latchkey bench -e https://xks.example.com --credential kms-console.json -k payroll-2026 --find --json',
+  ],
+  async run(context) {
+    const remote = await loadRemote(context)
+    const plan = parsePlan(context)
+    const mix = stringFlag(context, 'mix')
+    const parsed = mix === undefined ? KMS_MIX : parseMix(mix)
+    const source = await createRequestSource(remote, requireKeyId(remote), parsed)
+    const run = (rate: number) => runAt(context, remote, source, { ...plan, rate })
+    if (context.flags['find'] === true) {
+      const search = await findHighestRate(SEARCH, run)
+      context.output.result(renderSearch(search), { mix: parsed, ...plan, ...search })
+      return
+    }
+    const results: LoadResult[] = []
+    for (const rate of plan.rates) results.push(await run(rate))
+    context.output.result(renderResults(results), { mix: parsed, ...plan, results })
+  },
+}
+
+interface Plan {
+  readonly rates: readonly number[]
+  readonly durationMs: number
+  readonly connections: number
+  readonly lanes: LaneKind
+}
+
+function parsePlan(context: Context): Plan {
+  const lanes = stringFlag(context, 'lanes') ?? 'kept'
+  const kind = LANE_KINDS.find((one) => one === lanes)
+  if (kind === undefined)
+    throw new UsageError('USAGE', `--lanes is one of ${LANE_KINDS.join(', ')}`)
+  const rates = (stringFlag(context, 'rate') ?? String(KMS_QUOTA)).split(',').map(Number)
+  if (!rates.every((rate) => rate > 0 && rate <= SEARCH.maxRate)) {
+    throw new UsageError(
+      'USAGE',
+      `--rate has numbers up to ${String(SEARCH.maxRate)}, such as 500,1000`,
+    )
+  }
+  return {
+    rates,
+    durationMs: countFlag(context, 'duration', { otherwise: 10, least: 1, most: 86_400 }) * 1000,
+    connections: countFlag(context, 'connections', { otherwise: 32, least: 1, most: 10_000 }),
+    lanes: kind,
+  }
+}
+
+async function runAt(
+  context: Context,
+  remote: Remote,
+  source: RequestSource,
+  plan: Plan & { readonly rate: number },
+): Promise<LoadResult> {
+  const { rate, durationMs, connections, lanes: kind } = plan
+  const lanes = await openLanes(remote.endpoint, {
+    kind,
+    count: connections,
+    timeoutMs: TIMEOUT_MS,
+  })
+  try {
+    const result = await runOpenLoop({
+      lanes,
+      source,
+      rate,
+      durationMs,
+      onProgress: ({ elapsedMs, answered, waiting, p50, p99 }) => {
+        context.output.note(
+          `${String(rate)}/s for ${(elapsedMs / 1000).toFixed(0)} of ${String(durationMs / 1000)} s: ` +
+            `${String(answered)} answered, ${String(waiting)} waiting, p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`,
+        )
+      },
+    })
+    warnOfClient(context, result)
+    return result
+  } finally {
+    for (const lane of lanes) lane.close()
+  }
+}
+
+function warnOfClient(context: Context, { rate, isClientLimited, clientLagMs }: LoadResult): void {
+  if (!isClientLimited) return
+  context.output.note(
+    `at ${String(rate)}/s this client was late itself, by ${clientLagMs.p99.toFixed(1)} ms at p99: the figures are its own, not the proxy's`,
+  )
+}
+
+function renderResults(results: readonly LoadResult[]): string {
+  const ms = (value: number) => value.toFixed(2).padStart(8)
+  const headings = [
+    'rate/s',
+    '   200/s',
+    ...['p50', 'p90', 'p99', 'p99.9', 'max', 'lag p99'].map((name) => name.padStart(8)),
+    'errors',
+  ]
+  const rows = results.map(({ rate, achieved, latencyMs: one, clientLagMs, errors, unsent }) => [
+    String(rate).padStart(6),
+    achieved.toFixed(1).padStart(8),
+    ...[one.p50, one.p90, one.p99, one.p999, one.max, clientLagMs.p99].map(ms),
+    [
+      ...Object.entries(errors).map(([name, count]) => `${String(count)} x ${name}`),
+      ...(unsent === 0 ? [] : [`${String(unsent)} given up`]),
+    ].join(', ') || '0',
+  ])
+  return `${toTable(headings, rows)}\n\nmilliseconds from when a request was due to its answer; KMS gives up after 250`
+}
+
+function renderSearch(search: Search): string {
+  const sorted = [...search.results].sort((a, b) => a.rate - b.rate)
+  const limit = { proxy: 'the proxy', client: 'this client', maximum: 'the highest rate tried' }
+  return [
+    renderResults(sorted),
+    '',
+    `highest rate with a p99 under 250 ms and no error: ${String(search.highest)}/s (limited by ${limit[search.limitedBy]})`,
+  ].join('\n')
+}

@@ -1,0 +1,76 @@
+/** `latchkey bench`, as a program, against the real server and one that throttles. */
+// SPDX-License-Identifier: Apache-2.0
+import t, { type Test } from 'tap'
+import type { LoadResult } from '../../src/cli/load/open-loop.ts'
+import { startBrokenProxy } from '../support/broken-proxy.ts'
+import { latchkey } from '../support/cli.ts'
+import { writeConsoleFile } from '../support/console-file.ts'
+import { KEY_ID, startTestServer } from '../support/server.ts'
+
+async function start(t: Test) {
+  const server = await startTestServer(t)
+  const file = await writeConsoleFile(server)
+  const words = (port: number) => [
+    ...['bench', '-e', `https://localhost:${String(port)}`, '--credential', file, '-k', KEY_ID],
+    ...['--ca', server.pki.caFile, '--duration', '1'],
+  ]
+  return { server, words }
+}
+
+for (const lanes of ['kept', 'new', 'http2']) {
+  void t.test(`two rates, by ${lanes} connections`, async (t) => {
+    const { server, words } = await start(t)
+    const all = [...words(server.port), '--rate', '20,40', '--lanes', lanes, '--connections', '8']
+    const { code, stdout, stderr } = await latchkey(t, [...all, '--json'])
+    t.equal(code, 0, stderr)
+    const { results } = JSON.parse(stdout) as { results: readonly LoadResult[] }
+    t.same(
+      results.map(({ rate, due, succeeded, errors }) => ({ rate, due, succeeded, errors })),
+      [
+        { rate: 20, due: 20, succeeded: 20, errors: {} },
+        { rate: 40, due: 40, succeeded: 40, errors: {} },
+      ],
+    )
+    for (const { latencyMs, serviceMs } of results) {
+      t.ok(latencyMs.p50 > 0 && latencyMs.p50 <= latencyMs.p99)
+      t.ok(serviceMs.decrypt !== undefined && serviceMs.encrypt !== undefined)
+    }
+    t.notMatch(stdout + stderr, server.credential.secretAccessKey.reveal())
+    const requests = (await server.stopAndReadLog()).filter(({ msg }) => msg === 'request')
+    t.ok(requests.every(({ status }) => status === 200))
+    const http = new Set(requests.map((line) => line['http']))
+    t.equal(http.has('2.0'), lanes === 'http2')
+  })
+}
+
+void t.test('a table, and what was refused', async (t) => {
+  const { server, words } = await start(t)
+  const { port } = await startBrokenProxy(t, server, {
+    spoil: (answer, { target }) => {
+      if (!target.endsWith('/decrypt')) return
+      answer.status = 429
+      answer.body = '{"errorName":"ThrottlingException"}'
+    },
+  })
+  const mix = ['--mix', 'decrypt=1,encrypt=1', '--rate', '20']
+  const { code, stdout } = await latchkey(t, [...words(port), ...mix])
+  t.equal(code, 0)
+  t.match(stdout, /^rate\/s +200\/s +p50 +p90 +p99 +p99\.9 +max +lag p99 +errors$/m)
+  t.match(stdout, /^ +20 .* 10 x 429 "ThrottlingException"$/m)
+})
+
+void t.test('nothing to measure, and what cannot be asked', async (t) => {
+  const { server, words } = await start(t)
+  const all = words(server.port)
+  const other = all.map((word) => (word === KEY_ID ? 'no-such-key' : word))
+  const { code, stderr } = await latchkey(t, other)
+  t.equal(code, 1)
+  t.match(stderr, /Encrypt was answered 404 "KeyNotFoundException"/)
+  for (const more of [
+    ['--rate', 'x'],
+    ['--lanes', 'x'],
+    ['--mix', 'x'],
+  ]) {
+    t.equal((await latchkey(t, [...all, ...more])).code, 64, more.join(' '))
+  }
+})
