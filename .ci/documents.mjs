@@ -16,8 +16,8 @@ reports every fault at once, each with its path, and ends with exit code 78.
 
 - **Paths** are relative to the folder of the file.
 - **Times** are a whole number and a unit: \`200ms\`, \`5s\`, \`5m\`, \`1h\`.
-- **Required** below \`listener.clientCertificate\`, \`listener.ping\` and \`keyStores[].quota\` means: when
-  that part is there at all.
+- **Required** below \`listener.clientCertificate\`, \`listener.ping\`, \`keyStores[].quota\` and
+  \`backends\` means: when that part is there at all.
 
 ## An example with everything in it
 
@@ -59,6 +59,33 @@ keyStores:
       burst: 3600
   - name: archive
     prefix: /archive
+    backend: hsm # its keys are on tokens, with labels such as archive/KEY_ID
+    keyPrefix: archive/
+    accept: [aws-sample]
+
+backends:
+  - name: hsm
+    kind: pkcs11
+    module: /usr/lib/softhsm/libsofthsm2.so
+    environment: [SOFTHSM2_CONF=/etc/softhsm/softhsm2.conf]
+    tokens:
+      - label: archive
+        pin:
+          env: HSM_PIN # or file: /run/secrets/hsm-pin, mode 0600
+    sessions: { min: 1, max: 4 }
+    maxQueued: 256
+    deadlines:
+      operation: 150ms
+      start: 20s
+      stuck: 1s
+    heartbeat: 20s
+    iv: host
+    keys:
+      by: label
+      refresh: 60s
+    healthKey: latchkey health
+    verifyEveryEncrypt: true
+    functionFailedIsBusy: false
 
 store:
   path: latchkey.db
@@ -112,8 +139,9 @@ store:
 \`\`\`
 
 A file that its group or others can read is refused. Prefer files: the environment of a process can be
-read by more than the process. Credentials for KMS and keys are in the store; [cli.md](cli.md) has the
-commands that make them.
+read by more than the process. PINs of tokens come from the same two places:
+\`backends[].tokens[].pin.file\` and \`.env\`. Credentials for KMS and keys are in the store;
+[cli.md](cli.md) has the commands that make them.
 
 ## Editors
 

@@ -5,6 +5,7 @@ import type { KeyAdministration } from './backend/key-administration.ts'
 import { openSoftwareKeystore } from './backend/software/software-keystore.ts'
 import { systemClock as clock } from './base/clock.ts'
 import type { KeyStoreName } from './base/ids.ts'
+import { createTokenAdministrations } from './compose-token-administration.ts'
 import type { Config } from './config/config.ts'
 import { createApiSchemas } from './openapi/schemas.ts'
 import { createCredentialTable, type CredentialTable } from './sigv4/credential-table.ts'
@@ -23,10 +24,12 @@ export async function openAdministration(config: Config): Promise<Administration
   const store = await openStore({ ...config.store, clock })
   try {
     const keystore = await openKeystore(store)
+    const tokens = createTokenAdministrations(config, store)
     return {
-      keys: (keyStore) => keystore.administration(keyStore),
+      keys: (keyStore) => tokens.of(keyStore) ?? keystore.administration(keyStore),
       credentials: createCredentialTable(store, clock),
       async close() {
+        await tokens.close()
         await keystore.close()
         await store.close()
       },

@@ -7,6 +7,7 @@ import {
 } from './backend/software/software-keystore.ts'
 import { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
+import { openBackends, type Backends } from './compose-backends.ts'
 import type { Config, KeyStoreConfig } from './config/config.ts'
 import { createEpochPoller } from './control/epoch-poller.ts'
 import { createCertificateReload } from './listener/certificate-reload.ts'
@@ -79,11 +80,10 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
   cleanup.add(log.close)
   const schemas = createApiSchemas()
   const material = await loadTlsMaterial(config.listener, clock.now())
-  const { store, keystore, credentials } = await openParts(config, schemas, log, cleanup)
+  const parts = await openParts(config, schemas, log, cleanup)
+  const { store } = parts
 
-  const keyStores = config.keyStores.map((one) =>
-    createKeyStore(config, one, { keystore, credentials, log }),
-  )
+  const keyStores = config.keyStores.map((one) => createKeyStore(config, one, { ...parts, log }))
   for (const keyStore of keyStores) {
     await keyStore.health.start()
     cleanup.add(keyStore.health.stop)
@@ -94,7 +94,7 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
     database: store.database,
     clock,
     intervalMs: config.store.pollIntervalMs,
-    onChange: () => reload(keystore, credentials),
+    onChange: () => reload(parts),
     warn: (message, fields) => {
       logger.warn(fields, message)
     },
@@ -163,6 +163,7 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
 interface Parts {
   readonly store: Store
   readonly keystore: SoftwareKeystore
+  readonly backends: Backends
   readonly credentials: CredentialSnapshot
 }
 
@@ -183,18 +184,25 @@ async function openParts(
     },
   })
   cleanup.add(() => keystore.close())
+  const backends = await openBackends(config, { store, keystore, log })
+  cleanup.add(backends.close)
   const table = createCredentialTable(store, clock)
   const credentials = createCredentialSnapshot(() => table.loadActive())
   await credentials.reload()
-  return { store, keystore, credentials }
+  return { store, keystore, backends, credentials }
 }
 
 /**
  * Rows that do not carry their authentication code end all trust in what they said before. Keys are
  * loaded even when credentials could not be: health must say that neither is served any more.
  */
-async function reload(keystore: SoftwareKeystore, credentials: CredentialSnapshot): Promise<void> {
-  for (const outcome of await Promise.allSettled([credentials.reload(), keystore.reload()])) {
+async function reload({ keystore, backends, credentials }: Parts): Promise<void> {
+  const outcomes = await Promise.allSettled([
+    credentials.reload(),
+    keystore.reload(),
+    backends.reload(),
+  ])
+  for (const outcome of outcomes) {
     if (outcome.status === 'fulfilled') continue
     const error: unknown = outcome.reason
     if (error instanceof StorageError && error.code === 'STORE_TAMPERED') credentials.forget()
@@ -205,13 +213,10 @@ async function reload(keystore: SoftwareKeystore, credentials: CredentialSnapsho
 function createKeyStore(
   config: Config,
   one: KeyStoreConfig,
-  parts: {
-    readonly keystore: SoftwareKeystore
-    readonly credentials: CredentialSnapshot
-    readonly log: Log
-  },
+  parts: Parts & { readonly log: Log },
 ): KeyStore {
-  const backend = createCheckedBackend(parts.keystore.backend(one.name))
+  const { backend: own, verifyEveryEncrypt } = parts.backends.of(one)
+  const backend = createCheckedBackend(own)
   return {
     name: one.name,
     uriPath: `${one.prefix}${API_ROOT}`,
@@ -219,7 +224,7 @@ function createKeyStore(
     credentials: parts.credentials.lookup(one.name),
     quota: one.quota === undefined ? unlimited : createQuota(one.quota, clock),
     backend,
-    verifyEveryEncrypt: false,
+    verifyEveryEncrypt,
     health: createHealthProbe({
       backend,
       clock,

@@ -9,8 +9,10 @@ import type {
   ManagerStatus,
   SealedBytes,
 } from './key-backend.ts'
+import { canVerify, type VerifiedEncryption } from './verified-encryption.ts'
 
 const TAG_BYTES = 16
+const DIGEST_BYTES = 32
 const MAX_VERSION = 0xffff_ffff
 /** len16, 65,535 bytes of AAD, len8, 20 bytes of metadata. */
 const MAX_AAD_BYTES = 2 + 65_535 + 1 + 20
@@ -19,8 +21,15 @@ const PRINTABLE = /^[\x20-\x7e]{1,256}$/
 
 /** Checks lengths and ranges only: no copies, no timers, nothing that the hot path would feel. */
 export function createCheckedBackend(backend: KeyBackend): KeyBackend {
+  const checked = checkBasics(backend)
+  return canVerify(backend) ? { ...checked, ...checkVerified(backend) } : checked
+}
+
+function checkBasics(backend: KeyBackend): KeyBackend {
   return {
-    vendor: backend.vendor,
+    get vendor() {
+      return backend.vendor
+    },
     async describe(keyId, deadline) {
       try {
         const key = await backend.describe(keyId, deadline)
@@ -63,6 +72,26 @@ export function createCheckedBackend(backend: KeyBackend): KeyBackend {
       }
     },
     close: () => backend.close(),
+  }
+}
+
+function checkVerified(backend: VerifiedEncryption): VerifiedEncryption {
+  return {
+    async encryptVerified(keyId, version, plaintext, aad, deadline, digestPrefix) {
+      try {
+        check(isVersion(version), 'the version is not from 1 to 2^32 - 1')
+        check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
+        const sealed = await backend.encryptVerified(
+          ...([keyId, version, plaintext, aad, deadline, digestPrefix] as const),
+        )
+        checkSealed(sealed, plaintext)
+        const hasDigest = sealed.digest?.length === DIGEST_BYTES
+        check(hasDigest || digestPrefix === undefined, 'the digest has not 32 bytes')
+        return sealed
+      } catch (error) {
+        throw toBackendError(error)
+      }
+    },
   }
 }
 

@@ -15,6 +15,7 @@ export type BackendErrorCode =
   | 'BUSY' // no room now; the caller may try again
   | 'TIMEOUT' // the deadline passed before the key manager answered
   | 'UNAVAILABLE' // the key manager cannot be used now
+  | 'MISCONFIGURED' // the configuration and the key manager do not go together
   | 'CONTRACT' // the backend broke its own contract: never send its result on
 
 export class BackendError extends LatchkeyError<BackendErrorCode> {

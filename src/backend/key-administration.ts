@@ -9,10 +9,12 @@ export interface KeyVersionSummary {
   readonly version: number
   /** CURRENT encrypts and decrypts; PREVIOUS decrypts; DESTROYED is a record without material. */
   readonly state: 'CURRENT' | 'PREVIOUS' | 'DESTROYED'
-  /** Milliseconds since the Unix epoch. */
-  readonly createdAt: number
-  /** Encryptions that are done or set aside; an upper bound of those done. */
-  readonly encryptions: number
+  /** Milliseconds since the Unix epoch; undefined where the key manager does not know. */
+  readonly createdAt: number | undefined
+  /** Encryptions that are done or set aside, an upper bound of those done; undefined: not counted. */
+  readonly encryptions: number | undefined
+  /** Of a key on a token: CKA_LABEL, CKA_ID in hexadecimal, CKA_EXTRACTABLE. */
+  readonly token?: { readonly label: string; readonly id: string; readonly isExtractable: boolean }
 }
 
 export interface KeySummary {
@@ -20,7 +22,7 @@ export interface KeySummary {
   readonly status: KeyStatus
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
-  readonly createdAt: number
+  readonly createdAt: number | undefined
   /** Ascending by version. */
   readonly versions: readonly KeyVersionSummary[]
 }

@@ -33,6 +33,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['MASTER_KEY_UNREADABLE', 'permission'],
   ['FILE_EXPOSED', 'permission'],
   ['CONFIG_INVALID', 'config'],
+  ['MISCONFIGURED', 'config'],
 ])
 
 /** The exit code for whatever a command threw. */

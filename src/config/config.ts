@@ -48,8 +48,67 @@ export interface ListenerConfig {
   }
 }
 
+/** A token by one of its names; exactly one is there. */
+export interface TokenSelector {
+  readonly label?: string
+  readonly serial?: string
+  readonly slot?: number
+}
+
+export interface TokenConfig extends TokenSelector {
+  readonly pin: Secret
+}
+
+/** How the initialization vector of an encryption comes about. */
+export type IvMode = 'host' | 'hsm-written' | 'hsm-appended-12' | 'hsm-appended-16' | 'cloudhsm-gcm'
+
+/** Keys on PKCS#11 tokens. */
+export interface Pkcs11BackendConfig {
+  readonly kind: 'pkcs11'
+  readonly name: string
+  /** Path of the module, or its file name for the dynamic linker. */
+  readonly module: string
+  /** What C_Initialize gets as pReserved; NSS needs it. */
+  readonly parameters?: string
+  /** The whole environment of the processes that the module runs in. */
+  readonly environment: Readonly<Record<string, string>>
+  /** One or more, all with the same keys. */
+  readonly tokens: readonly TokenConfig[]
+  /** Processes for each token, each with one session. */
+  readonly sessions: { readonly min: number; readonly max: number }
+  /** Operations that may wait for each token. */
+  readonly maxQueued: number
+  readonly deadlines: {
+    /** Of one operation, waiting included. */
+    readonly operationMs: number
+    /** Of loading the module, logging in and the self-test. */
+    readonly startMs: number
+    /** A process that is silent for this long past the deadline is killed. */
+    readonly stuckMs: number
+  }
+  readonly heartbeatMs: number
+  readonly iv: IvMode
+  readonly keys: {
+    readonly by: 'label' | 'id'
+    /** After this long, what is known of a key is looked up again. */
+    readonly refreshMs: number
+  }
+  /** Label of the key for health checks. */
+  readonly healthKey: string
+  /** Decrypt and compare what every Encrypt made, even when KMS did not ask for a CDIV. */
+  readonly verifyEveryEncrypt: boolean
+  /** CKR_FUNCTION_FAILED on Encrypt means that the HSM is busy (AWS CloudHSM). */
+  readonly functionFailedIsBusy: boolean
+}
+
 export interface KeyStoreConfig {
   readonly name: KeyStoreName
+  /** One of `backends`, or `software`. */
+  readonly backend: string
+  /** Put before a key id to make the label of its key on a token. */
+  readonly keyPrefix: string
+  /** Ciphertexts of other proxies that are decrypted here, too. */
+  readonly accept: readonly 'aws-sample'[]
   /** Path prefix before /kms/xks/v1, with its leading slash; empty for none. */
   readonly prefix: string
   /** AWS regions whose KMS may call; absent: any. */
@@ -74,6 +133,8 @@ export interface Config {
     readonly pollIntervalMs: number
   }
   readonly keyStores: readonly KeyStoreConfig[]
+  /** Beside `software`, which is always there. */
+  readonly backends: readonly Pkcs11BackendConfig[]
   readonly limits: {
     /** At least 4,300. */
     readonly maxPlaintextBytes: number

@@ -1,14 +1,16 @@
 /** From the file as it is written to Config: paths absolute, times in milliseconds. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseKeyStoreName } from '../base/ids.ts'
-import type { Config, KeyStoreConfig, ListenerConfig, MasterKeyConfig } from './config.ts'
+import type { Config, KeyStoreConfig, ListenerConfig } from './config.ts'
 import { toMilliseconds as ms } from './duration.ts'
+import { toBackend } from './backends.ts'
+import type { Secrets } from './load-secrets.ts'
 import type { RawConfig } from './schema.ts'
 
 /** @param raw without a fault @param absolute of a path relative to the file */
 export function toConfig(
   raw: RawConfig,
-  masterKey: MasterKeyConfig,
+  secrets: Secrets,
   absolute: (path: string) => string,
 ): Config {
   return {
@@ -16,10 +18,11 @@ export function toConfig(
     listener: toListener(raw.listener, absolute),
     store: {
       path: absolute(raw.store.path),
-      masterKey,
+      masterKey: secrets.masterKey,
       pollIntervalMs: ms(raw.store.pollInterval),
     },
     keyStores: raw.keyStores.map(toKeyStore),
+    backends: raw.backends.map((one, i) => toBackend(one, i, secrets, absolute)),
     limits: {
       maxPlaintextBytes: raw.limits.maxPlaintextBytes,
       maxAadBytes: raw.limits.maxAadBytes,
@@ -80,6 +83,9 @@ function toKeyStore(raw: RawConfig['keyStores'][number]): KeyStoreConfig {
   return {
     name,
     prefix: raw.prefix,
+    backend: raw.backend,
+    keyPrefix: raw.keyPrefix,
+    accept: raw.accept,
     ...(regions === undefined ? {} : { regions }),
     ...(quota === undefined
       ? {}

@@ -105,6 +105,8 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
     case 'minLength':
     case 'minItems':
       return { path, message: 'is empty' }
+    case 'maxItems':
+      return { path, message: `expected at most ${String(parameters['limit'])} entries` }
     case 'minimum':
       return { path, message: `expected at least ${String(parameters['limit'])}, ${found}` }
     case 'maximum':

@@ -4,11 +4,11 @@ import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject } from 'ajv'
 import { parseDocument } from 'yaml'
-import type { Config, MasterKeyConfig } from './config.ts'
+import type { Config } from './config.ts'
 import { toConfig } from './conversion.ts'
 import { ConfigError, toFault, type Fault } from './faults.ts'
+import { loadSecrets } from './load-secrets.ts'
 import { CONFIG_SCHEMA, type RawConfig } from './schema.ts'
-import { loadSecret, type SecretSource } from './secrets.ts'
 import { checkSemantics } from './semantics.ts'
 
 /** @throws ConfigError with every fault of the file */
@@ -19,16 +19,10 @@ export async function loadConfig(
   const path = resolve(file)
   const absolute = (relative: string) => resolve(dirname(path), relative)
   const { raw, faults, isSound } = checkConfig(parseYaml(file, await readText(file, path)))
-  const masterKey = isSound('store')
-    ? await loadMasterKey(raw.store.masterKey, absolute, environment)
-    : undefined
-  if (masterKey !== undefined && 'problem' in masterKey) {
-    faults.push({ path: 'store.masterKey.passphrase', message: masterKey.problem })
-  }
-  if (faults.length > 0 || masterKey === undefined || 'problem' in masterKey) {
-    throw new ConfigError(file, faults)
-  }
-  return deepFreeze(toConfig(raw, masterKey, absolute))
+  const secrets = await loadSecrets(raw, isSound, absolute, environment)
+  faults.push(...secrets.faults)
+  if (faults.length > 0 || secrets.loaded === undefined) throw new ConfigError(file, faults)
+  return deepFreeze(toConfig(raw, secrets.loaded, absolute))
 }
 
 async function readText(file: string, path: string): Promise<string> {
@@ -88,19 +82,6 @@ function toFaults(errors: readonly ErrorObject[]): readonly Fault[] {
     const parent = error.parentSchema as { properties?: object } | undefined
     return toFault(error, Object.keys(parent?.properties ?? {}))
   })
-}
-
-async function loadMasterKey(
-  masterKey: RawConfig['store']['masterKey'],
-  absolute: (path: string) => string,
-  environment: NodeJS.ProcessEnv,
-): Promise<MasterKeyConfig | { readonly problem: string }> {
-  if (masterKey.file !== undefined) return { kind: 'file', path: absolute(masterKey.file) }
-  const { file, env } = masterKey.passphrase ?? {}
-  const source: SecretSource =
-    file === undefined ? { kind: 'env', name: env ?? '' } : { kind: 'file', path: absolute(file) }
-  const result = await loadSecret(source, environment)
-  return 'problem' in result ? result : { kind: 'passphrase', passphrase: result.secret }
 }
 
 function deepFreeze<T>(value: T): T {

@@ -1,5 +1,7 @@
 /** The JSON Schema of latchkey.yaml, composed from its sections. */
 // SPDX-License-Identifier: Apache-2.0
+import type { IvMode } from './config.ts'
+import { backends } from './sections/backends.ts'
 import { keyStores } from './sections/key-stores.ts'
 import { listener } from './sections/listener.ts'
 import { object, type Schema } from './sections/section.ts'
@@ -8,9 +10,37 @@ import { store } from './sections/store.ts'
 
 export const CONFIG_SCHEMA: Schema = object(
   'Configuration of Latchkey.',
-  { workers, listener, keyStores, store, limits, sigv4, health, logging },
+  { workers, listener, keyStores, backends, store, limits, sigv4, health, logging },
   { required: ['listener', 'keyStores', 'store'] },
 )
+
+export interface RawSecretSource {
+  readonly file?: string
+  readonly env?: string
+}
+
+export interface RawBackend {
+  readonly name: string
+  readonly kind: 'pkcs11'
+  readonly module: string
+  readonly parameters?: string
+  readonly environment: readonly string[]
+  readonly tokens: readonly {
+    readonly label?: string
+    readonly serial?: string
+    readonly slot?: number
+    readonly pin: RawSecretSource
+  }[]
+  readonly sessions: { readonly min: number; readonly max: number }
+  readonly maxQueued: number
+  readonly deadlines: { readonly operation: string; readonly start: string; readonly stuck: string }
+  readonly heartbeat: string
+  readonly iv: IvMode
+  readonly keys: { readonly by: 'label' | 'id'; readonly refresh: string }
+  readonly healthKey: string
+  readonly verifyEveryEncrypt: boolean
+  readonly functionFailedIsBusy: boolean
+}
 
 /** The file as it is written, after the schema and its defaults. */
 export interface RawConfig {
@@ -39,14 +69,18 @@ export interface RawConfig {
   readonly keyStores: readonly {
     readonly name: string
     readonly prefix: string
+    readonly backend: string
+    readonly keyPrefix: string
+    readonly accept: readonly 'aws-sample'[]
     readonly regions?: readonly string[]
     readonly quota?: { readonly requestsPerSecond: number; readonly burst?: number }
   }[]
+  readonly backends: readonly RawBackend[]
   readonly store: {
     readonly path: string
     readonly masterKey: {
       readonly file?: string
-      readonly passphrase?: { readonly file?: string; readonly env?: string }
+      readonly passphrase?: RawSecretSource
     }
     readonly pollInterval: string
   }

@@ -1,5 +1,6 @@
 /** What a schema cannot say: how settings go together. */
 // SPDX-License-Identifier: Apache-2.0
+import { checkBackends, checkKeyStoreBackends } from './backends.ts'
 import { toMilliseconds } from './duration.ts'
 import type { Fault } from './faults.ts'
 import type { RawConfig } from './schema.ts'
@@ -14,6 +15,17 @@ type Report = (path: string, message: string) => void
 const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> = {
   listener: checkListener,
   keyStores: checkKeyStores,
+  backends(raw, fault) {
+    checkBackends(raw, fault)
+    raw.backends.forEach(({ deadlines, heartbeat, keys }, i) => {
+      const path = `backends[${String(i)}]`
+      checkRange(deadlines.operation, [1, 60_000], `${path}.deadlines.operation`, fault)
+      checkRange(deadlines.start, [100, 600_000], `${path}.deadlines.start`, fault)
+      checkRange(deadlines.stuck, [10, 600_000], `${path}.deadlines.stuck`, fault)
+      checkRange(heartbeat, [100, 3_600_000], `${path}.heartbeat`, fault)
+      checkRange(keys.refresh, [100, 86_400_000], `${path}.keys.refresh`, fault)
+    })
+  },
   store(raw, fault) {
     checkRange(raw.store.pollInterval, [10, 60_000], 'store.pollInterval', fault)
   },
@@ -38,6 +50,9 @@ export function checkSemantics(
     if (isSound(section as Section)) {
       check(raw, (path, message) => faults.push({ path, message }))
     }
+  }
+  if (isSound('keyStores') && isSound('backends')) {
+    checkKeyStoreBackends(raw, (path, message) => faults.push({ path, message }))
   }
   return faults
 }

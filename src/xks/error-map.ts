@@ -20,6 +20,7 @@ export const BACKEND_ERRORS = {
   BUSY: 'ThrottlingException',
   TIMEOUT: 'DependencyTimeoutException',
   UNAVAILABLE: 'InternalException',
+  MISCONFIGURED: 'InternalException',
   CONTRACT: 'InternalException',
 } as const satisfies Record<BackendErrorCode, XksErrorName>
 

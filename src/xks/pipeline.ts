@@ -143,7 +143,7 @@ async function serveKey(schemas: ApiSchemas, call: KeyCall): Promise<string> {
   timer.mark('key')
   if (input.kind === 'encrypt') {
     record.keyVersion = key.currentVersion
-    const verify = input.wantsCdiv || keyStore.verifyEveryEncrypt
+    const verify = input.wantsCdiv || (keyStore.verifyEveryEncrypt && key.canDecrypt)
     // KMS takes a CDIV as the promise that decryption will work, so a key that cannot decrypt must
     // not give one (Appendix C, step 3).
     if (verify) checkUsable(key, 'canDecrypt')

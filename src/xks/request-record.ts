@@ -80,6 +80,8 @@ export function startRecord(head: RequestHead, clock: Clock): RequestRecord {
 /** Attributes the time since the last mark to a stage. */
 export interface StageTimer {
   mark(stage: Stage): void
+  /** Attributes some milliseconds of a stage that was marked to another one. */
+  move(from: Stage, to: Stage, ms: number): void
   /** Ends the account. */
   finish(): void
 }
@@ -96,6 +98,11 @@ export function createStageTimer(
       const now = clock.monotonic()
       record.stages[stage] = (record.stages[stage] ?? 0) + now - last
       last = now
+    },
+    move(from, to, ms) {
+      const moved = Math.min(ms, record.stages[from] ?? 0)
+      record.stages[from] = (record.stages[from] ?? 0) - moved
+      record.stages[to] = (record.stages[to] ?? 0) + moved
     },
     finish() {
       record.totalMs = clock.monotonic() - startedAt

@@ -157,7 +157,7 @@ async function examine(
   const uncounted = (await keystore.administration(name).listKeys()).flatMap((key) =>
     key.versions.filter(
       ({ version, encryptions }) =>
-        encryptions < (done.get(`${key.keyId} ${String(version)}`) ?? 0),
+        (encryptions ?? 0) < (done.get(`${key.keyId} ${String(version)}`) ?? 0),
     ),
   )
   t.same(uncounted, [], 'no version has fewer uses counted than were acknowledged')

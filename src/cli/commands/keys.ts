@@ -30,8 +30,8 @@ export const keysList: Command = {
       key.status,
       usageOf(key),
       key.versions.map((v) => `${String(v.version)}:${v.state}`).join(' '),
-      String(key.versions.reduce((sum, v) => sum + v.encryptions, 0)),
-      new Date(key.createdAt).toISOString(),
+      countOf(key),
+      key.createdAt === undefined ? '-' : new Date(key.createdAt).toISOString(),
     ])
     const headings = ['KEY ID', 'STATUS', 'USAGE', 'VERSIONS', 'ENCRYPTIONS (AT MOST)', 'CREATED']
     context.output.result(toTable(headings, rows), keys)
@@ -116,6 +116,13 @@ async function change(
 function usageOf(key: KeySummary): string {
   const usage = [key.canEncrypt ? 'encrypt' : '', key.canDecrypt ? 'decrypt' : '']
   return usage.filter((part) => part !== '').join(',') || 'none'
+}
+
+/** Keys on a token are not counted. */
+function countOf({ versions }: KeySummary): string {
+  const counts = versions.map(({ encryptions }) => encryptions)
+  if (counts.includes(undefined)) return '-'
+  return String(counts.reduce((sum: number, count) => sum + (count ?? 0), 0))
 }
 
 /** One line on a key, for people. */

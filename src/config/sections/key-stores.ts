@@ -25,6 +25,29 @@ export const keyStores: Schema = {
           'Path before /kms/xks/v1, with its leading slash. With it, XksProxyUriPath has at most 128 characters.',
         examples: ['/demo'],
       },
+      backend: {
+        type: 'string',
+        minLength: 1,
+        default: 'software',
+        description: 'Where its keys are: `software`, or the name of one of `backends`.',
+      },
+      keyPrefix: {
+        type: 'string',
+        pattern: '^[A-Za-z0-9._:/-]{0,64}$',
+        patternErrorMessage: 'up to 64 letters, digits and . _ : / -',
+        default: '',
+        description:
+          'Put before a key id to make the label of its key on a token, so that key stores can share one and have keys of their own.',
+        examples: ['payroll/'],
+      },
+      accept: {
+        type: 'array',
+        items: { type: 'string', enum: ['aws-sample'] },
+        default: [],
+        description:
+          "Also decrypt what another proxy encrypted with the same keys. `aws-sample` is AWS's sample proxy, and needs a backend of kind pkcs11.",
+        examples: [['aws-sample']],
+      },
       regions: {
         type: 'array',
         minItems: 1,

@@ -12,6 +12,7 @@ export interface Schema {
   readonly additionalProperties?: false
   readonly items?: Schema
   readonly minItems?: number
+  readonly maxItems?: number
   readonly minLength?: number
   readonly minimum?: number
   readonly maximum?: number

@@ -47,11 +47,11 @@ void t.test('the schema accepts every example, and what each release accepted', 
 })
 
 void t.test(
-  'the example loads, and has every setting but the other kinds of secrets',
+  'the example loads, and has every setting but the other kinds of secrets and of tokens',
   async (t) => {
     const { load } = await configFolder(t)
     const [example = ''] = EXAMPLES
-    await load(example)
+    await load(example, { HSM_PIN: '1234' })
     const named = (value: unknown, path: string): readonly string[] => {
       if (Array.isArray(value)) return value.flatMap((item) => named(item, `${path}[]`))
       if (typeof value !== 'object' || value === null) return []
@@ -64,6 +64,10 @@ void t.test(
     t.strictSame(
       SETTINGS.filter((setting) => !has.has(setting)),
       [
+        'backends[].parameters',
+        'backends[].tokens[].serial',
+        'backends[].tokens[].slot',
+        'backends[].tokens[].pin.file',
         'store.masterKey.passphrase',
         'store.masterKey.passphrase.file',
         'store.masterKey.passphrase.env',

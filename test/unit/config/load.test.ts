@@ -9,6 +9,9 @@ import { ROOT } from '../../support/repository.ts'
 
 const FIXTURES = join(ROOT, 'test/fixtures/config')
 
+/** Of a key store that says nothing of where its keys are. */
+const EMBEDDED = { backend: 'software', keyPrefix: '', accept: [] }
+
 void t.test('what has a default can be left out', async (t) => {
   const { load, folder } = await configFolder(t)
   t.strictSame(await load(SMALLEST), {
@@ -36,7 +39,8 @@ void t.test('what has a default can be left out', async (t) => {
       masterKey: { kind: 'file', path: join(folder, 'master.key') },
       pollIntervalMs: 250,
     },
-    keyStores: [{ name: 'demo', prefix: '' }],
+    keyStores: [{ name: 'demo', prefix: '', ...EMBEDDED }],
+    backends: [],
     limits: { maxPlaintextBytes: 4300, maxAadBytes: 8192, requestDeadlineMs: 200 },
     sigv4: { clockSkewMs: 300_000 },
     health: { intervalMs: 10_000, fleetSize: 1 },
@@ -82,12 +86,19 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
       {
         name: 'payroll',
         prefix: '/eu/payroll',
+        ...EMBEDDED,
         regions: ['eu-west-1', 'eu-central-1'],
         quota: { requestsPerSecond: 100, burst: 250 },
       },
-      { name: 'archive', prefix: '/archive', quota: { requestsPerSecond: 7, burst: 7 } },
-      { name: 'plain', prefix: '' },
+      {
+        name: 'archive',
+        prefix: '/archive',
+        ...EMBEDDED,
+        quota: { requestsPerSecond: 7, burst: 7 },
+      },
+      { name: 'plain', prefix: '', ...EMBEDDED },
     ],
+    backends: [],
     limits: { maxPlaintextBytes: 5000, maxAadBytes: 9000, requestDeadlineMs: 150 },
     sigv4: { clockSkewMs: 240_000 },
     health: { intervalMs: 30_000, fleetSize: 3 },

@@ -1,0 +1,56 @@
+/** Administration of keys on tokens, whose module is started at the first call and ended with the command. */
+// SPDX-License-Identifier: Apache-2.0
+import { openBackend } from './backend/create.ts'
+import type { KeyAdministration } from './backend/key-administration.ts'
+import type { Pkcs11Keys } from './backend/pkcs11/pkcs11-keys.ts'
+import { systemClock as clock } from './base/clock.ts'
+import type { KeyStoreName } from './base/ids.ts'
+import type { Config, Pkcs11BackendConfig } from './config/config.ts'
+import type { Store } from './storage/store.ts'
+
+export interface TokenAdministrations {
+  /** Undefined for a key store whose keys are not on tokens. */
+  of(keyStore: KeyStoreName): KeyAdministration | undefined
+  close(): Promise<void>
+}
+
+export function createTokenAdministrations(config: Config, store: Store): TokenAdministrations {
+  const opened = new Map<string, Promise<Pkcs11Keys>>()
+
+  function open(backend: Pkcs11BackendConfig): Promise<Pkcs11Keys> {
+    const known = opened.get(backend.name)
+    if (known !== undefined) return known
+    const silent = () => undefined
+    const keys = openBackend({
+      // One process is enough to make a key.
+      config: { ...backend, sessions: { min: 1, max: 1 } },
+      clock,
+      logger: { info: silent, warn: silent },
+      selfTest: undefined,
+    })
+    opened.set(backend.name, keys)
+    return keys
+  }
+
+  return {
+    of(keyStore) {
+      const found = config.keyStores.find(({ name }) => name === keyStore)
+      const backend = config.backends.find(({ name }) => name === found?.backend)
+      if (found === undefined || backend === undefined) return undefined
+      const inner = async () =>
+        (await open(backend)).administration(keyStore, found.keyPrefix, store)
+      return {
+        createKey: async (key) => (await inner()).createKey(key),
+        listKeys: async () => (await inner()).listKeys(),
+        rotateKey: async (keyId) => (await inner()).rotateKey(keyId),
+        setKeyStatus: async (keyId, status) => (await inner()).setKeyStatus(keyId, status),
+        destroyVersion: async (keyId, version) => (await inner()).destroyVersion(keyId, version),
+      }
+    },
+    async close() {
+      for (const outcome of await Promise.allSettled(opened.values())) {
+        if (outcome.status === 'fulfilled') outcome.value.close()
+      }
+    },
+  }
+}

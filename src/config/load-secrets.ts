@@ -1,0 +1,66 @@
+/** Every secret that a configuration names, from where it says. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Secret } from '../base/secret.ts'
+import type { MasterKeyConfig } from './config.ts'
+import type { Fault } from './faults.ts'
+import type { RawConfig, RawSecretSource } from './schema.ts'
+import { loadSecret, type SecretSource } from './secrets.ts'
+
+export interface Secrets {
+  readonly masterKey: MasterKeyConfig
+  /** By the index of the backend, then by that of the token. */
+  readonly pins: readonly (readonly Secret[])[]
+  /** For modules: without the variables that secrets were read from. */
+  readonly environment: Readonly<Record<string, string>>
+}
+
+/** @returns `loaded` unless there is a fault */
+export async function loadSecrets(
+  raw: RawConfig,
+  isSound: (section: keyof RawConfig) => boolean,
+  absolute: (path: string) => string,
+  environment: NodeJS.ProcessEnv,
+): Promise<{ readonly faults: readonly Fault[]; readonly loaded?: Secrets }> {
+  const faults: Fault[] = []
+  const used = new Set<string>()
+  const load = async (source: RawSecretSource, path: string): Promise<Secret | undefined> => {
+    if (source.env !== undefined) used.add(source.env)
+    const result = await loadSecret(toSource(source, absolute), environment)
+    if ('secret' in result) return result.secret
+    faults.push({ path, message: result.problem })
+    return undefined
+  }
+
+  const { file, passphrase } = isSound('store') ? raw.store.masterKey : {}
+  const words = passphrase && (await load(passphrase, 'store.masterKey.passphrase'))
+  const masterKey: MasterKeyConfig | undefined =
+    file !== undefined
+      ? { kind: 'file', path: absolute(file) }
+      : words && { kind: 'passphrase', passphrase: words }
+
+  const pins: Secret[][] = []
+  for (const [i, backend] of (isSound('backends') ? raw.backends : []).entries()) {
+    const ofBackend: Secret[] = []
+    for (const [j, { pin }] of backend.tokens.entries()) {
+      const secret = await load(pin, `backends[${String(i)}].tokens[${String(j)}].pin`)
+      if (secret !== undefined) ofBackend.push(secret)
+    }
+    pins.push(ofBackend)
+  }
+  if (masterKey === undefined || faults.length > 0) return { faults }
+  return { faults, loaded: { masterKey, pins, environment: without(environment, used) } }
+}
+
+function toSource({ file, env }: RawSecretSource, absolute: (path: string) => string) {
+  const source: SecretSource =
+    file === undefined ? { kind: 'env', name: env ?? '' } : { kind: 'file', path: absolute(file) }
+  return source
+}
+
+function without(environment: NodeJS.ProcessEnv, names: ReadonlySet<string>) {
+  return Object.fromEntries(
+    Object.entries(environment).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined && !names.has(entry[0]),
+    ),
+  )
+}
