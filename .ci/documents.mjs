@@ -93,6 +93,14 @@ store:
     file: master.key
   pollInterval: 250ms
 
+control: # the kill switch
+  lease: 2s # a server that cannot read the store for so long refuses everything
+  sentinelFile: latchkey.block # while it exists, this host refuses everything
+  highWaterFile: latchkey.epoch
+  restore: # what it takes to lift a kill switch
+    people: 1
+    delay: 0s
+
 limits:
   maxPlaintextBytes: 4300
   maxAadBytes: 8192

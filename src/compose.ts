@@ -9,7 +9,9 @@ import { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
 import { openBackends, type Backends } from './compose-backends.ts'
 import type { Config, KeyStoreConfig } from './config/config.ts'
-import { createEpochPoller } from './control/epoch-poller.ts'
+import { createControlledGate } from './compose-gate.ts'
+import type { Fleet } from './control/roll-call.ts'
+import type { GateStats } from './control/gate.ts'
 import { createCertificateReload } from './listener/certificate-reload.ts'
 import { drain } from './listener/drain.ts'
 import { createLog, type Log } from './listener/log.ts'
@@ -37,6 +39,9 @@ export interface RunningServer {
   readonly facts: Readonly<Record<string, unknown>>
   /** From now on /ping answers 200. A worker waits with it until all its siblings listen. */
   startServing(): void
+  gateStats(): GateStats
+  /** Refuses everything from now on, on the whole host: what SIGUSR2 does. */
+  block(): Promise<void>
   /** @throws TlsError; the old certificate stays in use */
   reloadCertificates(): Promise<void>
   /** Drains, then closes everything. */
@@ -63,7 +68,7 @@ export async function startServer(
   const cleanup = new Cleanup()
   try {
     const log = createLog(config.logging, options.logFile ?? 1, options.worker?.number)
-    const server = await start(config, log, cleanup)
+    const server = await start(config, options, log, cleanup)
     if (options.worker === undefined) {
       server.startServing()
       log.logger.info(server.facts, 'listening')
@@ -75,7 +80,12 @@ export async function startServer(
   }
 }
 
-async function start(config: Config, log: Log, cleanup: Cleanup): Promise<RunningServer> {
+async function start(
+  config: Config,
+  options: ServerOptions,
+  log: Log,
+  cleanup: Cleanup,
+): Promise<RunningServer> {
   const { logger } = log
   cleanup.add(log.close)
   const schemas = createApiSchemas()
@@ -83,24 +93,27 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
   const parts = await openParts(config, schemas, log, cleanup)
   const { store } = parts
 
-  const keyStores = config.keyStores.map((one) => createKeyStore(config, one, { ...parts, log }))
+  let cutRevoked: () => Promise<void> = () => Promise.resolve()
+  const control = await createControlledGate(
+    {
+      ...{ config, store, clock, version: schemas.version, worker: options.worker },
+      warn: (message, fields) => {
+        logger.warn(fields, message)
+      },
+      onChange: () => reload(parts),
+      cutRevoked: () => cutRevoked(),
+    },
+    cleanup,
+  )
+  const keyStores = config.keyStores.map((one) =>
+    createKeyStore(config, one, { ...parts, log, fleet: control.fleet }),
+  )
   for (const keyStore of keyStores) {
     await keyStore.health.start()
     cleanup.add(keyStore.health.stop)
   }
   const byPath = new Map(keyStores.map((keyStore) => [keyStore.uriPath, keyStore]))
-
-  const poller = createEpochPoller({
-    database: store.database,
-    clock,
-    intervalMs: config.store.pollIntervalMs,
-    onChange: () => reload(parts),
-    warn: (message, fields) => {
-      logger.warn(fields, message)
-    },
-  })
-  await poller.start()
-  cleanup.add(() => poller.stop())
+  await control.start()
 
   const pipeline = createPipeline({
     clock,
@@ -108,7 +121,11 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
     verifier: createVerifier({ clock, clockSkewMs: config.sigv4.clockSkewMs }),
     keyStores: (uriPath) => byPath.get(uriPath),
     limits: config.limits,
-    identity: { version: schemas.version, fleetSize: config.health.fleetSize },
+    gate: control.gate,
+    identity: {
+      version: schemas.version,
+      fleetSize: () => config.health.fleetSize ?? control.fleet().groups,
+    },
     onFinish: createRequestLog(log),
   })
   const ping = createPing({
@@ -127,6 +144,7 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
       logger.info({ ...refusal, remoteAddress }, 'connection refused')
     },
   })
+  cutRevoked = listener.cutRevoked
   const certificates = createCertificateReload({
     config: config.listener,
     now: clock.now,
@@ -155,6 +173,8 @@ async function start(config: Config, log: Log, cleanup: Cleanup): Promise<Runnin
       keyStores: keyStores.map((one) => one.uriPath),
     },
     startServing: ping.startServing,
+    gateStats: () => control.gate.stats(),
+    block: control.block,
     reloadCertificates: certificates.reload,
     stop: () => cleanup.run(),
   }
@@ -213,7 +233,7 @@ async function reload({ keystore, backends, credentials }: Parts): Promise<void>
 function createKeyStore(
   config: Config,
   one: KeyStoreConfig,
-  parts: Parts & { readonly log: Log },
+  parts: Parts & { readonly log: Log; readonly fleet: () => Fleet },
 ): KeyStore {
   const { backend: own, verifyEveryEncrypt } = parts.backends.of(one)
   const backend = createCheckedBackend(own)
@@ -222,7 +242,10 @@ function createKeyStore(
     uriPath: `${one.prefix}${API_ROOT}`,
     regions: one.regions,
     credentials: parts.credentials.lookup(one.name),
-    quota: one.quota === undefined ? unlimited : createQuota(one.quota, clock),
+    quota:
+      one.quota === undefined
+        ? unlimited
+        : createQuota(one.quota, clock, () => parts.fleet().instances),
     backend,
     verifyEveryEncrypt,
     health: createHealthProbe({

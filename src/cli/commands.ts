@@ -3,6 +3,7 @@
 import type { Command } from './command.ts'
 import { bench } from './commands/bench.ts'
 import { configCheck, configSchema } from './commands/config.ts'
+import { controlAcceptEpoch } from './commands/control.ts'
 import { credentialsCreate } from './commands/credentials-create.ts'
 import { credentialsExpire, credentialsList, credentialsRevoke } from './commands/credentials.ts'
 import { doctor } from './commands/doctor.ts'
@@ -15,14 +16,28 @@ import {
   keysList,
   keysRotate,
 } from './commands/keys.ts'
+import { kill } from './commands/kill.ts'
+import { leaseClose, leaseEnd, leaseRenew, leaseStart } from './commands/lease.ts'
 import { quickstart } from './commands/quickstart.ts'
+import { restore, restoreApprove, restoreWithdraw } from './commands/restore.ts'
 import { serve } from './commands/serve.ts'
+import { status } from './commands/status.ts'
 import { version } from './commands/version.ts'
 
 export const COMMANDS: readonly Command[] = [
   quickstart,
   init,
   serve,
+  kill,
+  restore,
+  restoreApprove,
+  restoreWithdraw,
+  status,
+  leaseStart,
+  leaseRenew,
+  leaseClose,
+  leaseEnd,
+  controlAcceptEpoch,
   configCheck,
   configSchema,
   keysCreate,

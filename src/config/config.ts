@@ -121,6 +121,19 @@ export type MasterKeyConfig =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'passphrase'; readonly passphrase: Secret }
 
+/** The kill switch. */
+export interface ControlConfig {
+  /** How long what a server knows may be relied upon without reading the store again. */
+  readonly leaseMs: number
+  readonly sentinelFile: string
+  readonly highWaterFile: string
+  readonly restore: {
+    /** 2: a second person approves. */
+    readonly people: 1 | 2
+    readonly delayMs: number
+  }
+}
+
 export interface Config {
   /** Worker processes; 1: none beside this process; auto: one for each core that it may use. */
   readonly workers: number | 'auto'
@@ -132,6 +145,7 @@ export interface Config {
     /** How often a server looks for changes that the CLI made. */
     readonly pollIntervalMs: number
   }
+  readonly control: ControlConfig
   readonly keyStores: readonly KeyStoreConfig[]
   /** Beside `software`, which is always there. */
   readonly backends: readonly Pkcs11BackendConfig[]
@@ -150,8 +164,8 @@ export interface Config {
   readonly health: {
     /** Between two deep checks; at most 60,000. */
     readonly intervalMs: number
-    /** xksProxyFleetSize, until a fleet store counts the instances. */
-    readonly fleetSize: number
+    /** xksProxyFleetSize; absent: as many as use the store at the moment. */
+    readonly fleetSize?: number
   }
   readonly logging: {
     readonly level: 'debug' | 'info' | 'warn' | 'error'

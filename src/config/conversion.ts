@@ -21,6 +21,15 @@ export function toConfig(
       masterKey: secrets.masterKey,
       pollIntervalMs: ms(raw.store.pollInterval),
     },
+    control: {
+      leaseMs: ms(raw.control.lease),
+      sentinelFile: absolute(raw.control.sentinelFile ?? `${raw.store.path}.block`),
+      highWaterFile: absolute(raw.control.highWaterFile ?? `${raw.store.path}.epoch`),
+      restore: {
+        people: raw.control.restore.people,
+        delayMs: ms(raw.control.restore.delay),
+      },
+    },
     keyStores: raw.keyStores.map(toKeyStore),
     backends: raw.backends.map((one, i) => toBackend(one, i, secrets, absolute)),
     limits: {
@@ -29,7 +38,10 @@ export function toConfig(
       requestDeadlineMs: ms(raw.limits.requestDeadline),
     },
     sigv4: { clockSkewMs: ms(raw.sigv4.clockSkew) },
-    health: { intervalMs: ms(raw.health.interval), fleetSize: raw.health.fleetSize },
+    health: {
+      intervalMs: ms(raw.health.interval),
+      ...(raw.health.fleetSize === undefined ? {} : { fleetSize: raw.health.fleetSize }),
+    },
     logging: raw.logging,
   }
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { IvMode } from './config.ts'
 import { backends } from './sections/backends.ts'
+import { control } from './sections/control.ts'
 import { keyStores } from './sections/key-stores.ts'
 import { listener } from './sections/listener.ts'
 import { object, type Schema } from './sections/section.ts'
@@ -10,7 +11,7 @@ import { store } from './sections/store.ts'
 
 export const CONFIG_SCHEMA: Schema = object(
   'Configuration of Latchkey.',
-  { workers, listener, keyStores, backends, store, limits, sigv4, health, logging },
+  { workers, listener, keyStores, backends, store, control, limits, sigv4, health, logging },
   { required: ['listener', 'keyStores', 'store'] },
 )
 
@@ -84,12 +85,18 @@ export interface RawConfig {
     }
     readonly pollInterval: string
   }
+  readonly control: {
+    readonly lease: string
+    readonly sentinelFile?: string
+    readonly highWaterFile?: string
+    readonly restore: { readonly people: 1 | 2; readonly delay: string }
+  }
   readonly limits: {
     readonly maxPlaintextBytes: number
     readonly maxAadBytes: number
     readonly requestDeadline: string
   }
   readonly sigv4: { readonly clockSkew: string }
-  readonly health: { readonly interval: string; readonly fleetSize: number }
+  readonly health: { readonly interval: string; readonly fleetSize?: number }
   readonly logging: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
 }

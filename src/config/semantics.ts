@@ -29,6 +29,10 @@ const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> 
   store(raw, fault) {
     checkRange(raw.store.pollInterval, [10, 60_000], 'store.pollInterval', fault)
   },
+  control(raw, fault) {
+    checkRange(raw.control.lease, [500, 3_600_000], 'control.lease', fault)
+    checkRange(raw.control.restore.delay, [0, 604_800_000], 'control.restore.delay', fault)
+  },
   limits(raw, fault) {
     checkRange(raw.limits.requestDeadline, [1, 60_000], 'limits.requestDeadline', fault)
   },
@@ -54,7 +58,20 @@ export function checkSemantics(
   if (isSound('keyStores') && isSound('backends')) {
     checkKeyStoreBackends(raw, (path, message) => faults.push({ path, message }))
   }
+  if (isSound('store') && isSound('control')) {
+    checkLease(raw, (path, message) => faults.push({ path, message }))
+  }
   return faults
+}
+
+/** A single poll that is late must not cost the lease. */
+function checkLease({ control, store }: RawConfig, fault: Report): void {
+  if (toMilliseconds(store.pollInterval) * 2 > toMilliseconds(control.lease)) {
+    fault(
+      'control.lease',
+      `expected at least twice store.pollInterval (${store.pollInterval}), found ${control.lease}`,
+    )
+  }
 }
 
 function checkKeyStores(raw: RawConfig, fault: Report): void {

@@ -1,7 +1,7 @@
 /** One TLS port for HTTP/1.1 and, by ALPN, HTTP/2; certificates are judged before either sees a byte. */
 // SPDX-License-Identifier: Apache-2.0
 import http2 from 'node:http2'
-import type { RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -23,6 +23,8 @@ export interface DualServer {
   closeSessions(): void
   /** Cuts every connection, those in the middle of a handshake too. */
   destroyConnections(): void
+  /** Cuts the connection of a request: nothing that waits in it leaves any more. */
+  destroyConnectionOf(request: IncomingMessage): void
 }
 
 export interface DualServerOptions {
@@ -68,7 +70,7 @@ export function createDualServer(options: DualServerOptions): DualServer {
     if (refusal !== undefined) {
       options.onRefused(refusal, socket.remoteAddress)
       socket.destroy()
-    } else if (socket.alpnProtocol === 'h2') sessions.server.emit('connection', socket)
+    } else if (socket.alpnProtocol === 'h2') sessions.accept(socket)
     else for (const listener of startHttp1) listener.call(server, socket)
   })
   server.on('connection', (socket: Socket) => {
@@ -97,6 +99,11 @@ export function createDualServer(options: DualServerOptions): DualServer {
     destroyConnections() {
       for (const socket of open) socket.destroy()
     },
+    destroyConnectionOf(request) {
+      const { stream } = request as { readonly stream?: http2.ServerHttp2Stream }
+      if (stream === undefined) request.socket.destroy()
+      else if (stream.session !== undefined) sessions.destroy(stream.session)
+    },
   }
 }
 
@@ -118,7 +125,11 @@ function createHttp2(config: ListenerConfig, handler: RequestListener) {
     handler as unknown as (req: http2.Http2ServerRequest, res: http2.Http2ServerResponse) => void,
   )
   server.on('checkExpectation', handler)
+  /** Destroying a session would first send what it has; destroying its socket does not. */
+  const sockets = new WeakMap<http2.Http2Session, TLSSocket>()
+  let accepted: TLSSocket | undefined
   server.on('session', (session) => {
+    if (accepted !== undefined) sockets.set(session, accepted)
     open.add(session)
     session.once('close', () => open.delete(session))
     session.setTimeout(config.timeouts.keepAliveMs, () => {
@@ -139,7 +150,15 @@ function createHttp2(config: ListenerConfig, handler: RequestListener) {
     })
   })
   return {
-    server,
+    accept(socket: TLSSocket) {
+      accepted = socket
+      // Node makes the session before this returns.
+      server.emit('connection', socket)
+      accepted = undefined
+    },
+    destroy(session: http2.Http2Session) {
+      sockets.get(session)?.destroy()
+    },
     close: () => {
       isClosing = true
       for (const session of open) session.close()

@@ -5,10 +5,11 @@ import type { Clock } from '../base/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { XksError } from '../xks/errors.ts'
-import type { Pipeline, RawResponse } from '../xks/pipeline.ts'
+import type { Answer, Pipeline, RawResponse } from '../xks/pipeline.ts'
 import { createBatch } from './batch.ts'
 import { closeSession, createConnections, endRequest, type Connection } from './connection.ts'
 import { createDualServer, type DualServer } from './dual-server.ts'
+import { createOutgoing, type Outgoing } from './outgoing.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { parsePing, type Ping } from './ping.ts'
 import type { Refusal } from './client-certificate.ts'
@@ -31,6 +32,8 @@ export interface Listener {
   readonly dual: DualServer
   /** Answers from now on close their HTTP/1.1 connection. */
   startDraining(): void
+  /** Ends released answers that would not be released now and are still here. */
+  cutRevoked(): Promise<void>
 }
 
 const NO_BODY = Buffer.alloc(0)
@@ -41,7 +44,10 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
   let dual: DualServer | undefined
   let draining = false
   const connections = createConnections(deps.config.maxRequestsPerConnection)
-  const serveSoon = createBatch((exchange: Exchange) => void serve(deps, exchange, draining))
+  const outgoing = createOutgoing((request) => dual?.destroyConnectionOf(request))
+  const serveSoon = createBatch(
+    (exchange: Exchange) => void serve(deps, exchange, outgoing, draining),
+  )
   const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
     // From here on the answer is ours, down to the tick in which it reaches the socket.
     reply.hijack()
@@ -93,6 +99,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     startDraining: () => {
       draining = true
     },
+    cutRevoked: outgoing.cutRevoked,
   }
 }
 
@@ -103,20 +110,41 @@ interface Exchange {
   readonly connection: Connection
 }
 
-async function serve(deps: ListenerDeps, exchange: Exchange, draining: boolean): Promise<void> {
+async function serve(
+  deps: ListenerDeps,
+  exchange: Exchange,
+  outgoing: Outgoing,
+  draining: boolean,
+): Promise<void> {
   const { request, reply } = exchange
   try {
     const target = request.raw.url ?? ''
     const ping = request.method === 'GET' ? parsePing(target) : undefined
-    const response =
-      ping === undefined
-        ? await deps.pipeline(toRawRequest(exchange, target))
-        : deps.ping.answer(ping.deep)
-    send(exchange, response, draining)
+    if (ping !== undefined) send(exchange, deps.ping.answer(ping.deep), draining)
+    else {
+      const answer = await deps.pipeline(toRawRequest(exchange, target))
+      sendAnswer(exchange, answer, outgoing, draining)
+    }
   } catch {
     // Only a peer that is gone, or a bug after the pipeline's own border, ends here.
     // Not the request: destroying one that was read to its end leaves the connection open.
     reply.raw.destroy()
+  }
+}
+
+/** From the gate's second check to the socket, in one go: nothing may be awaited in here. */
+function sendAnswer(
+  exchange: Exchange,
+  answer: Answer,
+  outgoing: Outgoing,
+  draining: boolean,
+): void {
+  try {
+    const response = answer.release()
+    send(exchange, response, draining)
+    if (response.status === 200) outgoing.add(answer, exchange.request.raw, exchange.reply.raw)
+  } finally {
+    answer.finish()
   }
 }
 

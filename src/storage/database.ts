@@ -15,6 +15,7 @@ export type StorageErrorCode =
   | 'STORE_TIMEOUT' // no answer within the deadline
   | 'STORE_FAILED' // any other failure of the engine
   | 'STORE_CLOSED' // used after close()
+  | 'STORE_REPLACED' // its file was removed or replaced while it was open, or another store answers
   | 'CONFLICT' // a unique constraint refused the row
   | 'MASTER_KEY_WRONG' // the master key does not open this store
   | 'MASTER_KEY_UNREADABLE' // file missing, wrong size, or readable by others
@@ -51,6 +52,15 @@ export interface Database {
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
   /** Raised by every change that a running server must see; of no earlier moment than the call. */
   epoch(): Promise<number>
+  /**
+   * One statement that writes, in a transaction of its own; resolves to what it RETURNs. It sees what
+   * was committed before the call. Cheap, for what comes four times a second: a power failure may
+   * take the last of these writes back, though never one that another engine's replica has confirmed.
+   * @throws StorageError STORE_REPLACED
+   */
+  beat(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
+  /** SQL for the database's own wall clock, in whole milliseconds since the Unix epoch. */
+  readonly nowSql: string
   /**
    * Leaves nothing in the files of what committed changes have removed. What another process is
    * reading at this moment goes later.

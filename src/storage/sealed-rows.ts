@@ -29,7 +29,32 @@ export const CREDENTIALS: SealedTable = {
   columns: ['key_store', 'secret', 'created_at', 'expires_at', 'revoked_at'],
 }
 
+export const SWITCHES: SealedTable = {
+  name: 'switches',
+  key: ['id'],
+  columns: [
+    ...['scope', 'key_store', 'key_id', 'criteria', 'direction'],
+    ...['reason', 'operator', 'created_at', 'epoch', 'until_at'],
+  ],
+}
+
+export const LEASED_ACCESS: SealedTable = {
+  name: 'leased_access',
+  key: ['key_store'],
+  columns: ['ttl_ms', 'renewed_at', 'open_until', 'reason', 'operator'],
+}
+
+export const RESTORE_REQUESTS: SealedTable = {
+  name: 'restore_requests',
+  key: ['id'],
+  columns: ['switch_ids', 'reason', 'operator', 'requested_at', 'ready_at', 'approved_by'],
+}
+
 const TABLES = [KEYS, KEY_VERSIONS, CREDENTIALS]
+/** Of later schemas: they count in the digest once they have rows, so older stores stay valid. */
+const LATER_TABLES = [SWITCHES, LEASED_ACCESS, RESTORE_REQUESTS]
+/** The code of the last event (event-log.ts), which chains all before it. */
+export const EVENTS_HEAD = 'control_events'
 
 /** Everything in the store that is authenticated, as of one moment. */
 export interface StoreContents {
@@ -89,6 +114,18 @@ export async function updateRow(
   )
 }
 
+/** Removes the row that has this primary key. */
+export async function deleteRow(
+  transaction: Transaction,
+  table: SealedTable,
+  key: Row,
+): Promise<void> {
+  await transaction.execute(
+    `DELETE FROM ${table.name} WHERE ${table.key.map((name) => `${name} = ?`).join(' AND ')}`,
+    table.key.map((name) => column(key, name)),
+  )
+}
+
 /** Rows in the order of their primary key, each verified. @throws StorageError STORE_TAMPERED */
 export async function selectRows(
   reader: Reader,
@@ -123,6 +160,15 @@ async function computeDigest(reader: Reader, sealing: Sealing): Promise<string> 
     )
     fields.push(table.name, rows.length, ...rows.map((row) => column(row, 'mac')))
   }
+  for (const table of LATER_TABLES) {
+    const rows = await reader.query(
+      `SELECT mac FROM ${table.name} ORDER BY ${table.key.join(', ')}`,
+    )
+    if (rows.length > 0)
+      fields.push(table.name, rows.length, ...rows.map((row) => column(row, 'mac')))
+  }
+  const head = await findFact(reader, EVENTS_HEAD)
+  if (head !== undefined) fields.push(EVENTS_HEAD, head)
   return sealing.authenticate(fields)
 }
 
@@ -136,20 +182,30 @@ export async function loadContents(reader: Reader, sealing: Sealing): Promise<St
   const keys = await selectRows(reader, sealing, KEYS)
   const versions = await selectRows(reader, sealing, KEY_VERSIONS)
   const credentials = await selectRows(reader, sealing, CREDENTIALS)
+  await checkDigest(reader, sealing)
+  return { epoch: Number(await readFact(reader, 'epoch')), keys, versions, credentials }
+}
+
+/** @throws StorageError STORE_TAMPERED when the rows and the epoch are not those of one state */
+export async function checkDigest(reader: Reader, sealing: Sealing): Promise<void> {
   if ((await readFact(reader, 'digest')) !== (await computeDigest(reader, sealing))) {
     throw new StorageError('STORE_TAMPERED', 'rows were added or removed outside of Latchkey')
   }
-  return { epoch: Number(await readFact(reader, 'epoch')), keys, versions, credentials }
 }
 
 /** @throws StorageError STORE_CORRUPT when there is none */
 export async function readFact(reader: Reader, name: string): Promise<string> {
-  const rows = await reader.query('SELECT value FROM facts WHERE name = ?', [name])
-  const value = rows[0]?.['value']
-  if (typeof value !== 'string') {
+  const value = await findFact(reader, name)
+  if (value === undefined) {
     throw new StorageError('STORE_CORRUPT', `the store lacks its fact "${name}"`)
   }
   return value
+}
+
+export async function findFact(reader: Reader, name: string): Promise<string | undefined> {
+  const rows = await reader.query('SELECT value FROM facts WHERE name = ?', [name])
+  const value = rows[0]?.['value']
+  return typeof value === 'string' ? value : undefined
 }
 
 export async function writeFact(

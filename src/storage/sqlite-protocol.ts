@@ -19,6 +19,7 @@ export type Command =
       readonly sql: string
       readonly parameters: readonly SqlValue[]
     }
+  | { readonly kind: 'beat'; readonly sql: string; readonly parameters: readonly SqlValue[] }
   | { readonly kind: 'execute'; readonly sql: string; readonly parameters: readonly SqlValue[] }
   | { readonly kind: 'begin' | 'commit' | 'rollback'; readonly on: Connection }
   | { readonly kind: 'erase' | 'close' }

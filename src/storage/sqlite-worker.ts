@@ -3,7 +3,7 @@
 import { statSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import Sqlite from 'better-sqlite3'
-import { StorageError, type Row, type StorageErrorCode } from './database.ts'
+import { StorageError, type Row, type SqlValue, type StorageErrorCode } from './database.ts'
 import { MIGRATIONS } from './migrations/migrations.ts'
 import type {
   Command,
@@ -37,6 +37,45 @@ function open(): void {
   writer.pragma('secure_delete = ON')
   if (version < MIGRATIONS.length) migrate(writer)
   connections.reader = new Sqlite(path, { readonly: true, timeout: busyTimeoutMs })
+  identity = identify()
+}
+
+/** Which files the connections have open; a file of the same name may be another one by now. */
+let identity: string | undefined
+
+function identify(): string {
+  // The log is made by the first write and stays while any process has the store open.
+  return [path, `${path}-wal`]
+    .map((file) => {
+      const found = statSync(file, { throwIfNoEntry: false })
+      return found === undefined ? 'none' : `${String(found.dev)}:${String(found.ino)}`
+    })
+    .join(' ')
+}
+
+/**
+ * SQLite goes on with files that were removed or replaced, alone, while every other process uses the
+ * new ones: a kill switch written there would never be seen here.
+ */
+function checkIdentity(): void {
+  const now = identify()
+  if (identity?.endsWith(' none') === true && now.startsWith(identity.slice(0, -4))) identity = now
+  if (now === identity) return
+  throw new StorageError('STORE_REPLACED', `${path} was removed or replaced while it was open`, {
+    hint: 'put the file back if you moved it, or restart to use the one that is there',
+  })
+}
+
+/** A single write that need not be on the disk when it is answered. */
+function beat(sql: string, parameters: readonly SqlValue[]): readonly Row[] {
+  checkIdentity()
+  const writer = connection('writer')
+  writer.pragma('synchronous = NORMAL')
+  try {
+    return writer.prepare(sql).all(...parameters) as Row[]
+  } finally {
+    writer.pragma('synchronous = FULL')
+  }
 }
 
 /** The schema version. A file of no bytes is a store in the making. */
@@ -89,6 +128,8 @@ function perform(command: Command): Omit<ReplyMessage, 'id'> {
         .run(...command.parameters)
       return { changes: result.changes }
     }
+    case 'beat':
+      return { rows: beat(command.sql, command.parameters) }
     case 'begin':
       connection(command.on).exec(command.on === 'writer' ? 'BEGIN IMMEDIATE' : 'BEGIN')
       return {}

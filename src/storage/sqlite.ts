@@ -41,6 +41,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
 }
 
 class SqliteDatabase implements Database {
+  readonly nowSql = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
   readonly #worker: Worker
   readonly #deadlineMs: number
   readonly #pending = new Map<number, Pending>()
@@ -98,6 +99,12 @@ class SqliteDatabase implements Database {
       this.#query('reader', "SELECT value FROM facts WHERE name = 'epoch'", []),
     )
     return Number(rows[0]?.['value'])
+  }
+
+  async beat(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
+    // Not within a transaction of our own that has begun: the thread would wait for itself.
+    const reply = await this.#locks.writer.run(() => this.send({ kind: 'beat', sql, parameters }))
+    return reply.rows ?? []
   }
 
   async erase(): Promise<void> {

@@ -13,6 +13,7 @@ import {
   type StoreContents,
 } from './sealed-rows.ts'
 import { createSealing, type Sealing } from './sealing.ts'
+import { writeEpoch } from './epochs.ts'
 import { openSqlite } from './sqlite.ts'
 
 export interface Store {
@@ -24,14 +25,29 @@ export interface Store {
    * One durable change of sealed rows. Running servers see it, unless it is `quiet`: a change that
    * only this process needs to know of. One that `erases` leaves nothing in the files of what it
    * removed.
+   * @param work is told the epoch that the store has afterwards
    */
   change<T>(
-    work: (transaction: Transaction) => Promise<T>,
-    options?: { readonly quiet?: boolean; readonly erases?: boolean },
+    work: (transaction: Transaction, epoch: number) => Promise<T>,
+    options?: ChangeOptions,
   ): Promise<T>
+  /**
+   * Raises the epoch and nothing else, whatever the rows are like: servers that find a store which was
+   * changed by others refuse everything.
+   */
+  raiseAlarm(): Promise<number>
   /** All that is sealed, verified. @throws StorageError STORE_TAMPERED */
   contents(): Promise<StoreContents>
   close(): Promise<void>
+}
+
+export interface ChangeOptions {
+  readonly quiet?: boolean
+  readonly erases?: boolean
+  /** Only after `control accept-epoch`: servers go on from here, whatever they saw before. */
+  readonly acceptsAny?: boolean
+  /** The epoch becomes at least this. */
+  readonly minEpoch?: number
 }
 
 export interface StoreOptions {
@@ -122,10 +138,10 @@ function assemble(database: Database, sealing: Sealing, id: string): Store {
       const result = await database.transaction(async (transaction) => {
         // A change on top of tampered rows would make them look genuine.
         const before = await loadContents(transaction, sealing)
-        const done = await work(transaction)
-        if (options?.quiet !== true) {
-          await writeFact(transaction, 'epoch', String(before.epoch + 1))
-        }
+        const quiet = options?.quiet === true
+        const epoch = Math.max(before.epoch + (quiet ? 0 : 1), options?.minEpoch ?? 0)
+        const done = await work(transaction, epoch)
+        if (!quiet) await writeEpoch(transaction, sealing, epoch, options?.acceptsAny ?? false)
         await refreshDigest(transaction, sealing)
         return done
       })
@@ -133,6 +149,12 @@ function assemble(database: Database, sealing: Sealing, id: string): Store {
       if (options?.erases === true) await database.erase().catch(() => undefined)
       return result
     },
+    raiseAlarm: () =>
+      database.transaction(async (transaction) => {
+        const epoch = Number(await readFact(transaction, 'epoch')) + 1
+        await writeEpoch(transaction, sealing, epoch, false)
+        return epoch
+      }),
     contents: () => database.snapshot((reader) => loadContents(reader, sealing)),
     close: () => database.close(),
   }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { DeadlineExceeded } from '../base/deadline.ts'
 import { BackendError, type BackendErrorCode } from '../backend/errors.ts'
+import { GateError } from '../control/errors.ts'
 import { SignatureError } from '../sigv4/errors.ts'
 import { isAllowed, XksError, type Operation, type XksErrorName } from './errors.ts'
 
@@ -28,6 +29,8 @@ function toName(error: unknown): { errorName: XksErrorName; reason: string } {
   if (error instanceof BackendError) {
     return { errorName: BACKEND_ERRORS[error.code], reason: error.code }
   }
+  // "Blocked": KMS does not try again, and its caller sees that somebody said no.
+  if (error instanceof GateError) return { errorName: 'InvalidStateException', reason: error.code }
   if (error instanceof SignatureError) {
     return { errorName: 'AuthenticationFailedException', reason: error.code }
   }

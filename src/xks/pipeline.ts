@@ -5,6 +5,7 @@ import { BackendError } from '../backend/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import { Deadline } from '../base/deadline.ts'
 import type { ExternalKeyId } from '../base/ids.ts'
+import type { Gate, GatePass } from '../control/gate.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { Verifier } from '../sigv4/verify.ts'
 import { authenticate } from './authenticate.ts'
@@ -47,18 +48,32 @@ export interface RawResponse {
   readonly body: string
 }
 
+/** What is to be sent; whether it may be sent is decided in the tick in which it is. */
+export interface Answer {
+  /**
+   * The gate's second check, called right before the answer is written, with nothing awaited in
+   * between. What it returns is sent: the answer, or the refusal that it has become.
+   */
+  release(): RawResponse
+  /** Whether an answer that was released would be released now as well. */
+  isAllowed(): boolean
+  /** Once, after it was written or given up: ends the account and records the request. */
+  finish(): void
+}
+
 export interface PipelineDeps {
   readonly clock: Clock
   readonly schemas: ApiSchemas
   readonly verifier: Verifier
   readonly keyStores: KeyStoreLookup
+  readonly gate: Gate
   readonly limits: Limits & { readonly requestDeadlineMs: number }
   readonly identity: ProxyIdentity
   /** Renders the record: log line, and later metrics and audit. Must not throw. */
   readonly onFinish: (record: RequestRecord) => void
 }
 
-export type Pipeline = (raw: RawRequest) => Promise<RawResponse>
+export type Pipeline = (raw: RawRequest) => Promise<Answer>
 
 interface Checks {
   /** Counts against the key store's quota. KMS's health polling must not be starved by its own load. */
@@ -83,18 +98,49 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     const record = startRecord(raw, deps.clock)
     const timer = createStageTimer(record, deps.clock, raw.startedAt)
     timer.mark('read')
+    const passage: Passage = { pass: undefined }
     let response: RawResponse
     try {
-      const body = await serve(deps, raw, record, timer)
+      const body = await serve(deps, raw, record, timer, passage)
       timer.mark('encode')
       record.status = 200
       response = { status: 200, body }
     } catch (thrown) {
+      if (passage.pass !== undefined) deps.gate.abandon(passage.pass)
+      passage.pass = undefined
       response = renderError(deps.schemas, toXksError(thrown, record.operation), record)
     }
-    timer.finish()
-    deps.onFinish(record)
-    return response
+    return createAnswer(deps, response, passage.pass, record, timer)
+  }
+}
+
+/** Holds the gate's first yes, for whoever needs it when the request is at its end. */
+interface Passage {
+  pass: GatePass | undefined
+}
+
+function createAnswer(
+  { gate, schemas, onFinish }: PipelineDeps,
+  response: RawResponse,
+  pass: GatePass | undefined,
+  record: RequestRecord,
+  timer: StageTimer,
+): Answer {
+  return {
+    release() {
+      if (pass === undefined) return response
+      try {
+        gate.release(pass)
+        return response
+      } catch (thrown) {
+        return renderError(schemas, toXksError(thrown, record.operation), record)
+      }
+    },
+    isAllowed: () => pass === undefined || gate.allows(pass),
+    finish() {
+      timer.finish()
+      onFinish(record)
+    },
   }
 }
 
@@ -103,6 +149,7 @@ async function serve(
   raw: RawRequest,
   record: RequestRecord,
   timer: StageTimer,
+  passage: Passage,
 ): Promise<string> {
   const { keyStore, operation, keyId } = resolveRoute(deps.keyStores, raw, record)
   if (raw.fault !== undefined) throw raw.fault
@@ -116,12 +163,15 @@ async function serve(
   if (checks.quota && !keyStore.quota.take()) {
     throw new XksError('ThrottlingException', 'The request quota of this key store is exceeded.')
   }
+  const pass = checkGate(deps.gate, record, keyStore, operation)
+  passage.pass = pass
+  timer.mark('gate')
   if (keyId === undefined) {
     const health = toHealthStatus(deps.identity, keyStore.backend.vendor, keyStore.health.current())
     return deps.schemas.encode('GetHealthStatusResponse', health)
   }
   const deadline = new Deadline(deps.clock, deps.limits.requestDeadlineMs)
-  const call = { keyStore, operation, keyId, input, deadline, record, timer }
+  const call = { keyStore, operation, keyId, input, deadline, record, timer, pass }
   return await deadline.race(serveKey(deps.schemas, call))
 }
 
@@ -133,6 +183,7 @@ interface KeyCall {
   readonly deadline: Deadline
   readonly record: RequestRecord
   readonly timer: StageTimer
+  readonly pass: GatePass
 }
 
 async function serveKey(schemas: ApiSchemas, call: KeyCall): Promise<string> {
@@ -154,7 +205,23 @@ async function serveKey(schemas: ApiSchemas, call: KeyCall): Promise<string> {
     const result = await decrypt({ backend, keyId, input, deadline, timer, record })
     return schemas.encode('DecryptResponse', result)
   }
-  return schemas.encode('GetKeyMetadataResponse', toKeyMetadata(key))
+  const enabled = key.enabled && !call.pass.isKeyBlocked
+  return schemas.encode('GetKeyMetadataResponse', toKeyMetadata({ ...key, enabled }))
+}
+
+/** @throws GateError */
+function checkGate(
+  gate: Gate,
+  { keyId, metadata }: RequestRecord,
+  { name }: KeyStore,
+  operation: Operation,
+): GatePass {
+  return gate.check({
+    keyStore: name,
+    operation,
+    ...(keyId === undefined ? {} : { keyId }),
+    ...(metadata === undefined ? {} : { metadata }),
+  })
 }
 
 function resolveRoute(keyStores: KeyStoreLookup, raw: RawRequest, record: RequestRecord) {

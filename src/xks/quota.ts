@@ -13,13 +13,26 @@ export interface QuotaLimits {
   readonly burst: number
 }
 
-export function createQuota(limits: QuotaLimits, clock: Clock): Quota {
-  let tokens = limits.burst
+/**
+ * @param shares how many processes serve the key store: each takes an equal part of the quota, and of
+ * the bucket at least one token
+ */
+export function createQuota(
+  limits: QuotaLimits,
+  clock: Clock,
+  shares: () => number = () => 1,
+): Quota {
+  let tokens = limits.burst / shares()
   let filledAt = clock.monotonic()
   return {
     take() {
       const now = clock.monotonic()
-      tokens = Math.min(limits.burst, tokens + ((now - filledAt) / 1000) * limits.requestsPerSecond)
+      const parts = shares()
+      const rate = limits.requestsPerSecond / parts
+      tokens = Math.min(
+        Math.max(1, limits.burst / parts),
+        tokens + ((now - filledAt) / 1000) * rate,
+      )
       filledAt = now
       if (tokens < 1) return false
       tokens -= 1

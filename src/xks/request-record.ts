@@ -4,7 +4,16 @@ import type { Clock } from '../base/clock.ts'
 import type { Operation, XksErrorName } from './errors.ts'
 
 /** In the order in which a request meets them. */
-export const STAGES = ['read', 'auth', 'decode', 'key', 'backend', 'verify', 'encode'] as const
+export const STAGES = [
+  'read',
+  'auth',
+  'decode',
+  'gate',
+  'key',
+  'backend',
+  'verify',
+  'encode',
+] as const
 export type Stage = (typeof STAGES)[number]
 
 /**

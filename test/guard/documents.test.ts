@@ -70,6 +70,16 @@ void t.test('docs/errors.md has every code of a signature, and its sentence', (t
   t.end()
 })
 
+void t.test('docs/errors.md has every code of the gate, and its sentence', (t) => {
+  const sentences = findCodes(SRC, 'GateErrorCode')
+  t.ok(sentences.size >= 11)
+  t.same(
+    rowsOf(ERRORS, '## Codes of the gate').map((cells) => cells.slice(0, 2)),
+    [...sentences],
+  )
+  t.end()
+})
+
 void t.test('docs/errors.md has every other reason that a request line can name', (t) => {
   const named = findReasons(SRC.filter(({ path }) => !path.endsWith('client-certificate.ts')))
   const own = named.filter((reason) => !(reason in BACKEND_ERRORS))
@@ -91,6 +101,7 @@ void t.test('docs/errors.md has every code of the command line, and its exit cod
     ...findCodes(SRC, 'StorageErrorCode'),
     ...findCodes(SRC, 'TlsErrorCode'),
     ...findCodes(SRC, 'CredentialErrorCode'),
+    ...findCodes(SRC, 'ControlErrorCode'),
     ...findCodes(SRC, 'EndpointErrorCode'),
   ])
   const inline = SRC.flatMap(({ text }) => [

@@ -5,6 +5,7 @@ import type { Clock } from '../../src/base/clock.ts'
 export class FakeClock implements Clock {
   #wall: number
   #monotonic = 1000
+  #sinceBoot = 500_000
 
   /** @param wall milliseconds since the Unix epoch */
   constructor(wall = Date.UTC(2026, 0, 15, 12)) {
@@ -23,6 +24,17 @@ export class FakeClock implements Clock {
   advance(ms: number): void {
     this.#wall += ms
     this.#monotonic += ms
+    this.#sinceBoot += ms
+  }
+
+  sinceBoot(): number {
+    return this.#sinceBoot
+  }
+
+  /** The machine sleeps: the monotonic clock stands still. */
+  suspend(ms: number): void {
+    this.#wall += ms
+    this.#sinceBoot += ms
   }
 
   /** Wall time alone jumps, as when somebody sets it. */

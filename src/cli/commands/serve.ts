@@ -12,6 +12,7 @@ export const serve: Command = {
   examples: [
     'latchkey serve --config /etc/latchkey/latchkey.yaml',
     'kill -HUP $(pgrep -of "latchkey serve")   # look for renewed certificates now',
+    'kill -USR2 $(pgrep -of "latchkey serve")  # refuse everything on this host, now',
   ],
   async run(context) {
     const server = await startService(await loadContextConfig(context))

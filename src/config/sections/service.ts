@@ -47,11 +47,10 @@ export const health = object(
   'GetHealthStatus.',
   {
     interval: duration('Between two deep checks of the key managers; at most 60 s.', '10s'),
-    fleetSize: integer('Number of proxies behind the endpoint, reported as xksProxyFleetSize.', {
-      minimum: 1,
-      maximum: 100_000,
-      default: 1,
-    }),
+    fleetSize: integer(
+      'Number of proxies behind the endpoint, reported as xksProxyFleetSize. Default: as many as use the store at the moment.',
+      { minimum: 1, maximum: 100_000 },
+    ),
   },
   { default: {} },
 )

@@ -11,7 +11,8 @@ const VENDOR = 'Latchkey'
 
 export interface ProxyIdentity {
   readonly version: string
-  readonly fleetSize: number
+  /** Proxies behind the endpoint, at this moment. */
+  readonly fleetSize: () => number
 }
 
 export function toHealthStatus(
@@ -20,7 +21,7 @@ export function toHealthStatus(
   managers: readonly ManagerHealth[],
 ): Response {
   return {
-    xksProxyFleetSize: identity.fleetSize,
+    xksProxyFleetSize: identity.fleetSize(),
     xksProxyVendor: VENDOR,
     xksProxyModel: `Latchkey XKS Proxy ${identity.version}`,
     ekmVendor,

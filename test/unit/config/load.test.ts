@@ -39,11 +39,17 @@ void t.test('what has a default can be left out', async (t) => {
       masterKey: { kind: 'file', path: join(folder, 'master.key') },
       pollIntervalMs: 250,
     },
+    control: {
+      leaseMs: 2000,
+      sentinelFile: join(folder, 'latchkey.db.block'),
+      highWaterFile: join(folder, 'latchkey.db.epoch'),
+      restore: { people: 1, delayMs: 0 },
+    },
     keyStores: [{ name: 'demo', prefix: '', ...EMBEDDED }],
     backends: [],
     limits: { maxPlaintextBytes: 4300, maxAadBytes: 8192, requestDeadlineMs: 200 },
     sigv4: { clockSkewMs: 300_000 },
-    health: { intervalMs: 10_000, fleetSize: 1 },
+    health: { intervalMs: 10_000 },
     logging: { level: 'info' },
   })
 })
@@ -81,6 +87,12 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
       path: join(FIXTURES, 'data/latchkey.db'),
       masterKey: { kind: 'file', path: '/etc/latchkey/master.key' },
       pollIntervalMs: 500,
+    },
+    control: {
+      leaseMs: 2000,
+      sentinelFile: join(FIXTURES, 'data/latchkey.db.block'),
+      highWaterFile: join(FIXTURES, 'data/latchkey.db.epoch'),
+      restore: { people: 1, delayMs: 0 },
     },
     keyStores: [
       {

@@ -2,117 +2,24 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { BackendError } from '../../../src/backend/errors.ts'
-import type { KeyBackend } from '../../../src/backend/key-backend.ts'
 import type { Deadline } from '../../../src/base/deadline.ts'
-import { systemClock } from '../../../src/base/clock.ts'
-import { createApiSchemas } from '../../../src/openapi/schemas.ts'
 import { SignatureError } from '../../../src/sigv4/errors.ts'
 import type { Verifier } from '../../../src/sigv4/verify.ts'
 import { XKS_ERRORS } from '../../../src/xks/errors.ts'
-import type { KeyStore } from '../../../src/xks/key-store.ts'
-import { CHECKS, createPipeline, type RawRequest } from '../../../src/xks/pipeline.ts'
-import type { RequestRecord } from '../../../src/xks/request-record.ts'
-import { ACCESS_KEY_ID, makeCredential, storeName } from '../../support/credential.ts'
-import { keyId } from '../../support/server.ts'
-import { decryptBody, encryptBody, requestMetadata } from '../../support/wire.ts'
-
-const schemas = createApiSchemas()
-const ROOT = '/demo/kms/xks/v1'
-const DEADLINE_MS = 50
-const SEALED = {
-  ciphertext: Buffer.alloc(32, 1),
-  iv: Buffer.alloc(12, 2),
-  tag: Buffer.alloc(16, 3),
-}
-const KEY = {
-  keyId: keyId('key'),
-  enabled: true,
-  canEncrypt: true,
-  canDecrypt: true,
-  currentVersion: 1,
-}
-const ENCRYPT = { path: '/keys/key/encrypt', body: encryptBody() }
-const DECRYPT = {
-  path: '/keys/key/decrypt',
-  body: decryptBody({
-    ciphertext: SEALED.ciphertext.toString('base64'),
-    ciphertextMetadata: 'AQAAAAE=',
-    initializationVector: SEALED.iv.toString('base64'),
-    authenticationTag: SEALED.tag.toString('base64'),
-  }),
-}
-const METADATA = {
-  path: '/keys/key/metadata',
-  body: { requestMetadata: requestMetadata('DescribeKey') },
-}
-const HEALTH = { path: '/health', body: { requestMetadata: requestMetadata('KmsHealthCheck') } }
-
-const never = () => new Promise<never>(() => undefined)
-
-interface Setting {
-  readonly backend?: Partial<KeyBackend>
-  readonly verifier?: Verifier
-  readonly quota?: () => boolean
-  readonly keyStore?: Partial<KeyStore>
-}
-
-/** A pipeline whose caller is known and whose key opens everything, but for what `setting` changes. */
-function pipelineOf(setting: Setting = {}) {
-  const records: RequestRecord[] = []
-  const credential = makeCredential()
-  const backend = {
-    vendor: 'test',
-    describe: () => Promise.resolve(KEY),
-    encrypt: () => Promise.resolve(SEALED),
-    decrypt: () => Promise.resolve(Buffer.from('a data key of thirty-two bytes!!')),
-    ...setting.backend,
-  } as unknown as KeyBackend
-  const keyStore: KeyStore = {
-    name: storeName('demo'),
-    uriPath: ROOT,
-    regions: undefined,
-    credentials: () => credential,
-    quota: { take: setting.quota ?? (() => true) },
-    backend,
-    health: {
-      start: never,
-      stop: () => undefined,
-      current: () => [{ id: 'm', model: 'm', status: 'ACTIVE' }],
-    },
-    verifyEveryEncrypt: false,
-    ...setting.keyStore,
-  }
-  const pipeline = createPipeline({
-    clock: systemClock,
-    schemas,
-    verifier: setting.verifier ?? {
-      verify: () => ({ accessKeyId: credential.accessKeyId, region: 'us-east-1' }),
-    },
-    keyStores: (uriPath) => (uriPath === ROOT ? keyStore : undefined),
-    limits: { maxPlaintextBytes: 4300, maxAadBytes: 8192, requestDeadlineMs: DEADLINE_MS },
-    identity: { version: '0', fleetSize: 1 },
-    onFinish: (record) => records.push(record),
-  })
-  const ask = async (
-    { path, body }: { path: string; body: unknown },
-    more: Partial<RawRequest> = {},
-  ) => {
-    const response = await pipeline({
-      method: 'POST',
-      target: `${ROOT}${path}`,
-      rawHeaders: [],
-      contentType: 'application/json',
-      body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
-      httpVersion: '1.1',
-      remoteAddress: '127.0.0.1',
-      startedAt: systemClock.monotonic(),
-      ...more,
-    })
-    const json = JSON.parse(response.body) as Record<string, unknown>
-    return { status: response.status, json, record: records.at(-1) }
-  }
-  return { ask, records }
-}
+import { CHECKS } from '../../../src/xks/pipeline.ts'
+import { ACCESS_KEY_ID } from '../../support/credential.ts'
+import { encryptBody } from '../../support/wire.ts'
+import {
+  DEADLINE_MS,
+  SEALED,
+  KEY,
+  ENCRYPT,
+  DECRYPT,
+  METADATA,
+  HEALTH,
+  never,
+  pipelineOf,
+} from '../../support/pipeline.ts'
 
 void t.test(
   '[LAT-1] a backend that does not answer in time is a DependencyTimeoutException',

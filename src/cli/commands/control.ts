@@ -1,0 +1,32 @@
+/** `latchkey control accept-epoch` */
+// SPDX-License-Identifier: Apache-2.0
+import { openControl } from '../../compose-control.ts'
+import { CONFIG_FLAG, loadContextConfig, YES_FLAG, type Command } from '../command.ts'
+import { parseReason, REASON_FLAGS } from '../scope-flags.ts'
+
+export const controlAcceptEpoch: Command = {
+  name: 'control accept-epoch',
+  summary: 'Go on from a control store that was restored from a backup',
+  flags: { ...REASON_FLAGS, ...YES_FLAG, ...CONFIG_FLAG },
+  examples: [
+    'latchkey control accept-epoch --reason "restored after the disk failed, switches compared" --yes',
+  ],
+  async run(context) {
+    const by = parseReason(context)
+    const config = await loadContextConfig(context)
+    if (context.flags['yes'] !== true) {
+      context.output.result(
+        'would let servers go on from this store, although they have seen a later one: what was killed, disabled or revoked since the backup is not any more. Compare first. Add --yes to do it.',
+        { wouldAccept: true, done: false },
+      )
+      return
+    }
+    const control = await openControl(config)
+    try {
+      const epoch = await control.acceptEpoch(by)
+      context.output.result(`servers go on from epoch ${String(epoch)}`, { epoch })
+    } finally {
+      await control.close()
+    }
+  },
+}

@@ -1,0 +1,110 @@
+/** `latchkey kill` */
+// SPDX-License-Identifier: Apache-2.0
+import { openControl, type Control } from '../../compose-control.ts'
+import type { Kill, KillOrder, Revocation } from '../../control/revoke.ts'
+import { describeScope } from '../../control/switches.ts'
+import { CONFIG_FLAG, loadContextConfig, stringFlag, UsageError, type Command } from '../command.ts'
+import { toTable } from '../output.ts'
+import {
+  DIRECTION_FLAG,
+  parseDirection,
+  parseReason,
+  parseScope,
+  REASON_FLAGS,
+  SCOPE_FLAGS,
+} from '../scope-flags.ts'
+import { parseFuture } from '../when.ts'
+
+export const kill: Command = {
+  name: 'kill',
+  summary: 'Stop decryption and encryption, at once, and wait until it holds on every instance',
+  flags: {
+    ...SCOPE_FLAGS,
+    ...DIRECTION_FLAG,
+    ...REASON_FLAGS,
+    until: {
+      type: 'string',
+      value: 'WHEN',
+      description: 'Lift it by itself then: 12h, 90d, or a date such as 2027-01-31.',
+    },
+    wait: { type: 'boolean', description: 'Wait until it holds everywhere; the default.' },
+    'no-wait': { type: 'boolean', description: 'Return when it is written.' },
+    ...CONFIG_FLAG,
+  },
+  examples: [
+    'latchkey kill --key-store payroll --reason "contract ended"',
+    'latchkey kill --all --reason "incident 4711" --json',
+    'latchkey kill --account 111122223333 --direction decrypt --until 12h --reason "leak in CI"',
+  ],
+  async run(context) {
+    const { wait, 'no-wait': noWait } = context.flags
+    if (wait === true && noWait === true) {
+      throw new UsageError('USAGE', 'either --wait or --no-wait')
+    }
+    const config = await loadContextConfig(context)
+    const until = stringFlag(context, 'until')
+    const order: KillOrder = {
+      scope: parseScope(context, config),
+      direction: parseDirection(context) ?? 'both',
+      ...parseReason(context),
+      ...(until === undefined ? {} : { until: parseFuture(until) }),
+    }
+    const control = await openControl(config)
+    try {
+      const written = await insist(control, order)
+      const value = { scope: order.scope, direction: order.direction, switch: written.switch }
+      const where = `${describeScope(order.scope)} (${describe(written)})`
+      if (noWait === true) {
+        context.output.result(`written: ${where}; not waited for the instances`, {
+          ...value,
+          state: 'written',
+          epoch: written.epoch,
+        })
+        return
+      }
+      context.output.note(`written: ${where}; waiting for the instances`)
+      const revocation = await control.wait(written)
+      context.output.result(
+        `revoked ${where} after ${toMs(revocation.elapsedMs)}\n${toRows(revocation)}`,
+        { ...value, state: 'revoked', ...revocation },
+      )
+    } finally {
+      await control.close()
+    }
+  },
+}
+
+const TRIES = 3
+
+/** Whether a failed attempt has written the switch is not known; a second switch like it is not made. */
+async function insist(control: Control, order: KillOrder): Promise<Kill> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await control.kill(order)
+    } catch (error) {
+      if (attempt === TRIES) throw error
+    }
+  }
+}
+
+function describe({ switch: made, isNew, epoch }: Kill): string {
+  const at = `epoch ${String(epoch)}`
+  if (made === undefined) {
+    return `${at}; the store was changed outside of Latchkey, so everything is refused`
+  }
+  return `switch ${made.id}${isNew ? '' : ', in force before'}, ${at}`
+}
+
+function toRows({ instances }: Revocation): string {
+  if (instances.length === 0) return 'no instance is running'
+  return toTable(
+    ['INSTANCE', 'HOST', 'PID', 'WORKER', 'HOW', 'AFTER'],
+    instances.map(({ id, host, pid, worker, how, afterMs }) => [
+      ...[id.slice(0, 8), host, String(pid), String(worker), how, toMs(afterMs)],
+    ]),
+  )
+}
+
+function toMs(ms: number): string {
+  return `${ms.toFixed(0)} ms`
+}

@@ -1,0 +1,119 @@
+/** `latchkey lease start | renew | close | end`: access that silence ends */
+// SPDX-License-Identifier: Apache-2.0
+import { openControl, type Control } from '../../compose-control.ts'
+import type { LeaseOrder } from '../../control/leased-access.ts'
+import type { LeasedAccess } from '../../control/switches.ts'
+import {
+  CONFIG_FLAG,
+  findKeyStore,
+  KEY_STORE_FLAG,
+  loadContextConfig,
+  stringFlag,
+  UsageError,
+  YES_FLAG,
+  type Command,
+  type Context,
+} from '../command.ts'
+import { parseReason, REASON_FLAGS } from '../scope-flags.ts'
+
+const FLAGS = { ...KEY_STORE_FLAG, ...REASON_FLAGS, ...CONFIG_FLAG }
+const TTL_FLAG = {
+  for: {
+    type: 'string',
+    value: 'TIME',
+    description: 'How long until it closes without a renewal: 90s, 15m, 8h or 7d.',
+  },
+} as const
+
+export const leaseStart: Command = {
+  name: 'lease start',
+  summary: 'Keep a key store open only while somebody renews it',
+  flags: { ...TTL_FLAG, ...FLAGS },
+  examples: ['latchkey lease start --key-store payroll --for 15m --reason "vendor on probation"'],
+  run: (context) =>
+    withLease(context, (control, order) => {
+      const ttlMs = parseTtl(context)
+      if (ttlMs === undefined) throw new UsageError('USAGE', 'say for how long, with --for')
+      return control.startLease({ ...order, ttlMs })
+    }),
+}
+
+export const leaseRenew: Command = {
+  name: 'lease renew',
+  summary: 'Keep it open for as long again, from now',
+  flags: { ...TTL_FLAG, ...FLAGS },
+  examples: ['latchkey lease renew --key-store payroll --reason "all is well"'],
+  run: (context) =>
+    withLease(context, (control, order) => {
+      const ttlMs = parseTtl(context)
+      return control.renewLease({ ...order, ...(ttlMs === undefined ? {} : { ttlMs }) })
+    }),
+}
+
+export const leaseClose: Command = {
+  name: 'lease close',
+  summary: 'Close it now, until it is renewed',
+  flags: FLAGS,
+  examples: ['latchkey lease close --key-store payroll --reason "nobody at the desk"'],
+  run: (context) => withLease(context, (control, order) => control.closeLease(order)),
+}
+
+export const leaseEnd: Command = {
+  name: 'lease end',
+  summary: 'Let a key store be open without renewals again',
+  flags: { ...YES_FLAG, ...FLAGS },
+  examples: ['latchkey lease end --key-store payroll --reason "probation is over" --yes'],
+  run: (context) =>
+    withLease(context, async (control, order) => {
+      if (context.flags['yes'] !== true) {
+        context.output.result(
+          `would leave ${order.keyStore} open without renewals. Add --yes to do it.`,
+          { wouldEnd: order.keyStore, done: false },
+        )
+        return undefined
+      }
+      await control.endLease(order)
+      context.output.result(`${order.keyStore} is open without renewals`, {
+        keyStore: order.keyStore,
+        state: 'ended',
+      })
+      return undefined
+    }),
+}
+
+async function withLease(
+  context: Context,
+  work: (control: Control, order: LeaseOrder) => Promise<LeasedAccess | undefined>,
+): Promise<void> {
+  const config = await loadContextConfig(context)
+  const order = { keyStore: findKeyStore(context, config).name, ...parseReason(context) }
+  const control = await openControl(config)
+  try {
+    const leased = await work(control, order)
+    if (leased === undefined) return
+    const until = new Date(leased.openUntil).toISOString()
+    const isOpen = leased.openUntil > leased.renewedAt
+    context.output.result(
+      isOpen ? `${leased.keyStore} is open until ${until}` : `${leased.keyStore} is closed`,
+      leased,
+    )
+  } finally {
+    await control.close()
+  }
+}
+
+const UNITS: ReadonlyMap<string, number> = new Map([
+  ['s', 1000],
+  ['m', 60_000],
+  ['h', 3_600_000],
+  ['d', 86_400_000],
+])
+
+function parseTtl(context: Context): number | undefined {
+  const text = stringFlag(context, 'for')
+  if (text === undefined) return undefined
+  const [, count, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
+  const ttlMs = Number(count) * (UNITS.get(unit) ?? NaN)
+  if (!(ttlMs > 0)) throw new UsageError('INPUT_INVALID', `${text} is no time such as 15m or 8h`)
+  return ttlMs
+}

@@ -1,0 +1,130 @@
+/** `latchkey restore`, `restore approve`, `restore withdraw` */
+// SPDX-License-Identifier: Apache-2.0
+import { openControl } from '../../compose-control.ts'
+import { findSwitches, type RestoreOrder, type RestoreOutcome } from '../../control/restore.ts'
+import { describeScope, type Switch } from '../../control/switches.ts'
+import type { Config } from '../../config/config.ts'
+import {
+  CONFIG_FLAG,
+  loadContextConfig,
+  stringFlag,
+  YES_FLAG,
+  type Command,
+  type Context,
+} from '../command.ts'
+import type { Output } from '../output.ts'
+import {
+  DIRECTION_FLAG,
+  parseDirection,
+  parseOperator,
+  parseReason,
+  parseScope,
+  REASON_FLAGS,
+  SCOPE_FLAGS,
+} from '../scope-flags.ts'
+
+const { operator } = REASON_FLAGS
+
+export const restore: Command = {
+  name: 'restore',
+  summary: 'Lift kill switches; where control.restore says so, ask for it',
+  flags: {
+    switch: { type: 'string', value: 'ID', description: 'The switch of this id.' },
+    ...SCOPE_FLAGS,
+    ...DIRECTION_FLAG,
+    ...REASON_FLAGS,
+    ...YES_FLAG,
+    ...CONFIG_FLAG,
+  },
+  examples: [
+    'latchkey restore --key-store payroll --reason "contract renewed"',
+    'latchkey restore --switch 0f3a5c7d9e1b --reason "incident 4711 is over" --yes',
+  ],
+  async run(context) {
+    const config = await loadContextConfig(context)
+    const order: RestoreOrder = { target: parseTarget(context, config), ...parseReason(context) }
+    const control = await openControl(config)
+    try {
+      if (context.flags['yes'] !== true) {
+        const { switches } = await control.status(0)
+        const found = findSwitches(switches, order.target)
+        context.output.result(`would lift:\n${toLines(found)}\nAdd --yes to do it.`, {
+          wouldRestore: found,
+          done: false,
+        })
+        return
+      }
+      report(context.output, await control.restore(order))
+    } finally {
+      await control.close()
+    }
+  },
+}
+
+export const restoreApprove: Command = {
+  name: 'restore approve',
+  summary: 'Approve a restoration that somebody asked for, or carry it out once its delay is over',
+  operands: ['REQUEST'],
+  flags: { operator, ...CONFIG_FLAG },
+  examples: ['latchkey restore approve 5ac0ffee --operator bob'],
+  async run(context) {
+    const control = await openControl(await loadContextConfig(context))
+    try {
+      const [id = ''] = context.operands
+      report(context.output, await control.approve({ id, operator: parseOperator(context) }))
+    } finally {
+      await control.close()
+    }
+  },
+}
+
+export const restoreWithdraw: Command = {
+  name: 'restore withdraw',
+  summary: 'Take back a restoration that somebody asked for',
+  operands: ['REQUEST'],
+  flags: { ...REASON_FLAGS, ...CONFIG_FLAG },
+  examples: ['latchkey restore withdraw 5ac0ffee --reason "asked for by mistake"'],
+  async run(context) {
+    const by = parseReason(context)
+    const control = await openControl(await loadContextConfig(context))
+    try {
+      const [id = ''] = context.operands
+      await control.withdraw({ id, ...by })
+      context.output.result(`withdrawn ${id}`, { state: 'withdrawn', request: id })
+    } finally {
+      await control.close()
+    }
+  },
+}
+
+function parseTarget(context: Context, config: Config): RestoreOrder['target'] {
+  const id = stringFlag(context, 'switch')
+  if (id !== undefined) return { id }
+  const direction = parseDirection(context)
+  return { scope: parseScope(context, config), ...(direction === undefined ? {} : { direction }) }
+}
+
+function report(output: Output, outcome: RestoreOutcome): void {
+  if (outcome.state === 'restored') {
+    output.result(
+      `restored, at epoch ${String(outcome.epoch)}:\n${toLines(outcome.switches)}`,
+      outcome,
+    )
+    return
+  }
+  const { id, readyAt } = outcome.request
+  const who = outcome.needsApproval ? 'by somebody else' : ''
+  output.result(
+    `asked for as ${id}; nothing is lifted yet. From ${new Date(readyAt).toISOString()}, ${who}:\n  latchkey restore approve ${id}`,
+    outcome,
+  )
+}
+
+function toLines(switches: readonly Switch[]): string {
+  return switches
+    .map(
+      ({ id, scope, direction, reason, operator }) =>
+        `  ${id}  ${describeScope(scope)}, ${direction}: ${reason} (${operator})`,
+    )
+    .join('\n')
+}

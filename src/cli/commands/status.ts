@@ -1,0 +1,88 @@
+/** `latchkey status` */
+// SPDX-License-Identifier: Apache-2.0
+import { openControl } from '../../compose-control.ts'
+import type { ControlStatus, InstanceStatus } from '../../control/status.ts'
+import { describeScope } from '../../control/switches.ts'
+import { CONFIG_FLAG, loadContextConfig, type Command } from '../command.ts'
+import { toTable } from '../output.ts'
+
+const RECENT_EVENTS = 10
+
+export const status: Command = {
+  name: 'status',
+  summary: 'Show what is stopped, and what each instance has taken up',
+  flags: {
+    events: { type: 'boolean', description: 'All events, not only the last ten.' },
+    ...CONFIG_FLAG,
+  },
+  examples: ['latchkey status', 'latchkey status --json'],
+  async run(context) {
+    const control = await openControl(await loadContextConfig(context))
+    try {
+      const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
+      const found = await control.status(events)
+      context.output.result(toText(found), found)
+    } finally {
+      await control.close()
+    }
+  },
+}
+
+function toText(found: ControlStatus): string {
+  const { switches, leasedAccess, requests, instances, events } = found
+  const all = switches.every(({ direction }) => direction !== 'both')
+  return [
+    `epoch ${String(found.epoch)} of store ${found.storeId}${all && switches.length === 0 ? ': nothing is stopped' : ''}`,
+    section(
+      ['SWITCH', 'STOPS', 'DIRECTION', 'SINCE', 'UNTIL', 'BY', 'REASON'],
+      switches.map((one) => [
+        ...[one.id, describeScope(one.scope), one.direction, toDate(one.createdAt)],
+        ...[toDate(one.until), one.operator, one.reason],
+      ]),
+    ),
+    section(
+      ['LEASED KEY STORE', 'OPEN UNTIL', 'RENEWED', 'BY', 'REASON'],
+      leasedAccess.map((one) => [
+        ...[one.keyStore, toDate(one.openUntil), toDate(one.renewedAt), one.operator, one.reason],
+      ]),
+    ),
+    section(
+      ['REQUEST', 'TO LIFT', 'ASKED BY', 'APPROVED BY', 'FROM', 'REASON'],
+      requests.map((one) => [
+        ...[one.id, one.switchIds.join(' '), one.operator, one.approvedBy ?? '-'],
+        ...[toDate(one.readyAt), one.reason],
+      ]),
+    ),
+    section(
+      ['INSTANCE', 'HOST', 'PID', 'WORKER', 'STATE', 'EPOCH', 'ACKNOWLEDGED', 'LEASE', 'SEEN'],
+      instances.map((one) => [
+        ...[one.id.slice(0, 8), one.host, String(one.pid), String(one.worker), toState(one)],
+        ...[String(one.ackedEpoch), one.hasAcknowledged ? 'yes' : 'no'],
+        ...[`${String(one.leaseMs)} ms`, `${String(one.silentMs)} ms ago`],
+      ]),
+    ),
+    section(
+      ['EVENT', 'AT', 'EPOCH', 'WHAT', 'BY', 'DETAIL'],
+      events.map((one) => [
+        ...[String(one.seq), toDate(one.at), String(one.epoch), one.kind, one.operator],
+        JSON.stringify(one.detail),
+      ]),
+    ),
+  ]
+    .filter((part) => part !== '')
+    .join('\n\n')
+}
+
+function section(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  return rows.length === 0 ? '' : toTable(headings, rows)
+}
+
+/** One whose row is older than its lease refuses, whatever it last said. */
+function toState({ state, reason, silentMs, leaseMs }: InstanceStatus): string {
+  if (silentMs > leaseMs) return 'silent'
+  return reason === null ? state : `${state}: ${reason}`
+}
+
+function toDate(time: number | undefined): string {
+  return time === undefined ? '-' : new Date(time).toISOString()
+}

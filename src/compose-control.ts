@@ -1,0 +1,77 @@
+/** The kill switch as the command line and the admin listener work it: on the store, without a listener. */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock as clock } from './base/clock.ts'
+import type { Config } from './config/config.ts'
+import { acceptEpoch } from './control/accept-epoch.ts'
+import {
+  closeLeasedAccess,
+  endLeasedAccess,
+  renewLeasedAccess,
+  startLeasedAccess,
+  type LeaseOrder,
+} from './control/leased-access.ts'
+import {
+  approveRestore,
+  restore,
+  withdrawRestore,
+  type RestoreOrder,
+  type RestoreOutcome,
+} from './control/restore.ts'
+import {
+  kill,
+  waitForRevocation,
+  type Kill,
+  type KillOrder,
+  type Revocation,
+} from './control/revoke.ts'
+import { loadStatus, type ControlStatus } from './control/status.ts'
+import type { LeasedAccess } from './control/switches.ts'
+import { openStore, type Store } from './storage/store.ts'
+
+export interface Control {
+  readonly store: Store
+  kill(order: KillOrder): Promise<Kill>
+  /** Resolves when it holds everywhere. */
+  wait(kill: Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'>): Promise<Revocation>
+  restore(order: RestoreOrder): Promise<RestoreOutcome>
+  approve(by: { readonly id: string; readonly operator: string }): Promise<RestoreOutcome>
+  withdraw(by: {
+    readonly id: string
+    readonly operator: string
+    readonly reason: string
+  }): Promise<void>
+  /** @param recentEvents how many of the newest to give */
+  status(recentEvents: number): Promise<ControlStatus>
+  startLease(order: LeaseOrder & { readonly ttlMs: number }): Promise<LeasedAccess>
+  renewLease(order: LeaseOrder & { readonly ttlMs?: number }): Promise<LeasedAccess>
+  closeLease(order: LeaseOrder): Promise<LeasedAccess>
+  endLease(order: LeaseOrder): Promise<void>
+  /** @returns the epoch that all servers go on from */
+  acceptEpoch(by: { readonly operator: string; readonly reason: string }): Promise<number>
+  close(): Promise<void>
+}
+
+/** @throws StorageError */
+export async function openControl(config: Config): Promise<Control> {
+  return createControl(await openStore({ ...config.store, clock }), config)
+}
+
+/** On a store that is open already; `close` closes it. */
+export function createControl(store: Store, config: Config): Control {
+  const policy = config.control.restore
+  return {
+    store,
+    kill: (order) => kill(store, clock, order),
+    wait: (one) => waitForRevocation(store, clock, one),
+    restore: (order) => restore(store, clock, policy, order),
+    approve: (by) => approveRestore(store, clock, policy, by),
+    withdraw: (by) => withdrawRestore(store, clock, by),
+    status: (recentEvents) => loadStatus(store, recentEvents),
+    startLease: (order) => startLeasedAccess(store, clock, order),
+    renewLease: (order) => renewLeasedAccess(store, clock, order),
+    closeLease: (order) => closeLeasedAccess(store, clock, order),
+    endLease: (order) => endLeasedAccess(store, clock, order),
+    acceptEpoch: (by) => acceptEpoch(store, clock, by),
+    close: () => store.close(),
+  }
+}

@@ -1,0 +1,105 @@
+/** The kill switch of a serving process: gate, lease, poller, sentinel file, and who else is running. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { Cleanup } from './base/cleanup.ts'
+import type { Clock } from './base/clock.ts'
+import type { Config } from './config/config.ts'
+import { createExpiry } from './control/expiry.ts'
+import { createGate, type Gate } from './control/gate.ts'
+import { openHighWater } from './control/high-water.ts'
+import { createLocalBlock } from './control/local-block.ts'
+import { createPoller } from './control/poller.ts'
+import { createRollCall, type Fleet } from './control/roll-call.ts'
+import type { Store } from './storage/store.ts'
+
+export interface ControlledGate {
+  readonly gate: Gate
+  readonly fleet: () => Fleet
+  /** First poll, sentinel, and from then on in the background. */
+  start(): Promise<void>
+  /** What SIGUSR2 does. */
+  block(): Promise<void>
+}
+
+export interface GateDeps {
+  readonly config: Config
+  readonly store: Store
+  readonly clock: Clock
+  readonly version: string
+  /** Absent where this process is the whole of `latchkey serve`. */
+  readonly worker: { readonly number: number; readonly group: string } | undefined
+  readonly warn: (message: string, fields: object) => void
+  readonly onChange: () => Promise<void>
+  /** Of the listener, once there is one. */
+  readonly cutRevoked: () => Promise<void>
+}
+
+/** How often instances are counted and timed switches looked at, in milliseconds. */
+const HOUSEKEEPING_MS = 1000
+
+/** @throws StorageError or a system error when the high-water file cannot be read */
+export async function createControlledGate(
+  deps: GateDeps,
+  cleanup: Cleanup,
+): Promise<ControlledGate> {
+  const { config, store, clock, warn, cutRevoked } = deps
+  const { leaseMs, sentinelFile, highWaterFile } = config.control
+  const intervalMs = config.store.pollIntervalMs
+  const gate = createGate(clock, leaseMs)
+  const id = randomUUID()
+  const poller = createPoller({
+    ...{ store, clock, gate, intervalMs, cutRevoked, warn, onChange: deps.onChange },
+    highWater: await openHighWater(highWaterFile, store.id),
+    me: {
+      id,
+      group: deps.worker?.group ?? id,
+      host: hostname(),
+      pid: process.pid,
+      worker: deps.worker?.number ?? 0,
+      version: deps.version,
+      leaseMs,
+    },
+  })
+  const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, warn })
+  // A primary passes it on to its workers.
+  const onSignal = () => void block.block()
+  const rollCall = createRollCall(store.database, clock)
+  const expiry = createExpiry(store, clock, `instance ${id}`)
+  return {
+    gate,
+    fleet: () => rollCall.fleet,
+    async start() {
+      await block.start()
+      cleanup.add(block.stop)
+      process.on('SIGUSR2', onSignal)
+      cleanup.add(() => void process.off('SIGUSR2', onSignal))
+      await poller.start()
+      cleanup.add(() => poller.stop())
+      cleanup.add(repeat(HOUSEKEEPING_MS, () => rollCall.take()))
+      cleanup.add(repeat(HOUSEKEEPING_MS, () => expiry.run()))
+    },
+    block: block.block,
+  }
+}
+
+/** What fails is tried again the next time: the poller says when the store cannot be reached. */
+function repeat(intervalMs: number, work: () => Promise<void>): () => Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+  let stopped = false
+  const schedule = () => {
+    if (stopped) return
+    timer = setTimeout(() => {
+      running = work().catch(() => undefined)
+      void running.then(schedule)
+    }, intervalMs)
+    timer.unref()
+  }
+  schedule()
+  return async () => {
+    stopped = true
+    clearTimeout(timer)
+    await running
+  }
+}

@@ -1,0 +1,80 @@
+/** The history of the epoch: tells a store that went on from one that was put back and went another way. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import { StorageError, type Reader, type Transaction } from './database.ts'
+import { column, writeFact } from './sealed-rows.ts'
+import type { Sealing } from './sealing.ts'
+
+/** One change of the store. Two stores that were once the same differ in the tag of what came after. */
+export interface EpochMark {
+  readonly epoch: number
+  /** Random; empty for epochs of the first schema, which kept no history. */
+  readonly tag: string
+}
+
+const TAG_BYTES = 12
+
+function authenticate(sealing: Sealing, epoch: number, tag: string, acceptsAny: number): string {
+  return sealing.authenticate(['epochs', epoch, tag, acceptsAny])
+}
+
+/** @param acceptsAny whether a server that saw another history is to go on from here */
+export async function writeEpoch(
+  transaction: Transaction,
+  sealing: Sealing,
+  epoch: number,
+  acceptsAny: boolean,
+): Promise<void> {
+  const tag = randomBytes(TAG_BYTES).toString('base64url')
+  const flag = acceptsAny ? 1 : 0
+  await writeFact(transaction, 'epoch', String(epoch))
+  await transaction.execute(
+    'INSERT INTO epochs (epoch, tag, accepts_any, mac) VALUES (?, ?, ?, ?)',
+    [epoch, tag, flag, authenticate(sealing, epoch, tag, flag)],
+  )
+}
+
+/** The mark of an epoch; its tag is empty when the store has none. @throws StorageError STORE_TAMPERED */
+export async function readMark(
+  reader: Reader,
+  sealing: Sealing,
+  epoch: number,
+): Promise<EpochMark> {
+  const [row] = await reader.query('SELECT tag, accepts_any, mac FROM epochs WHERE epoch = ?', [
+    epoch,
+  ])
+  if (row === undefined) return { epoch, tag: '' }
+  const tag = String(column(row, 'tag'))
+  if (
+    column(row, 'mac') !== authenticate(sealing, epoch, tag, Number(column(row, 'accepts_any')))
+  ) {
+    throw new StorageError('STORE_TAMPERED', `changed outside of Latchkey: epochs ${String(epoch)}`)
+  }
+  return { epoch, tag }
+}
+
+/**
+ * Whether the store is a continuation of what was seen before: it has not gone back behind `seen`,
+ * and it had that very mark then. Otherwise it was restored from a copy, or is another replica's,
+ * unless an operator has accepted that since.
+ */
+export async function continues(
+  reader: Reader,
+  sealing: Sealing,
+  current: number,
+  seen: EpochMark,
+): Promise<boolean> {
+  if (current >= seen.epoch) {
+    const then = await readMark(reader, sealing, seen.epoch)
+    if (seen.tag === '' || then.tag === seen.tag) return true
+  }
+  const rows = await reader.query(
+    'SELECT epoch, tag, mac FROM epochs WHERE accepts_any = 1 AND epoch > ? AND epoch <= ?',
+    [seen.epoch, current],
+  )
+  return rows.some(
+    (row) =>
+      column(row, 'mac') ===
+      authenticate(sealing, Number(column(row, 'epoch')), String(column(row, 'tag')), 1),
+  )
+}

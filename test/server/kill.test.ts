@@ -1,0 +1,155 @@
+/** The kill switch at the real server, over TLS: what KMS is told, and when. */
+// SPDX-License-Identifier: Apache-2.0
+import { access, writeFile, unlink } from 'node:fs/promises'
+import t, { type Test } from 'tap'
+import { openControl } from '../../src/compose-control.ts'
+import type { Scope } from '../../src/control/switches.ts'
+import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { encryptBody, requestMetadata } from '../support/wire.ts'
+
+t.setTimeout(180_000)
+
+const BY = { reason: 'a test', operator: 'tester' }
+const LOOK = { requestMetadata: requestMetadata('DescribeKey') }
+/** XKS 1.0.3, GetHealthStatus: it names nobody. */
+const HEALTH = { requestMetadata: { kmsRequestId: 'r', kmsOperation: 'KmsHealthCheck' } }
+
+async function serve(t: Test, config = {}) {
+  const server = await startTestServer(t, {
+    config: {
+      keyStores: [
+        { name: 'demo', prefix: '/demo' },
+        { name: 'other', prefix: '/other' },
+      ],
+      ...config,
+    },
+  })
+  const control = await openControl(server.config)
+  t.teardown(() => control.close())
+  return { server, control, ask: asker(server) }
+}
+
+/** Status and errorName of each operation, in one line. */
+function asker(server: TestServer) {
+  const client = server.client()
+  return async () => {
+    const paths = [`/keys/${KEY_ID}/metadata`, `/keys/${KEY_ID}/encrypt`, '/health']
+    const bodies = [LOOK, encryptBody(), HEALTH]
+    const answers = await Promise.all(
+      paths.map((path, i) => client.post(path, JSON.stringify(bodies[i]))),
+    )
+    return answers.map(({ status, body }) => {
+      const { errorName, keyStatus } = body as { errorName?: string; keyStatus?: string }
+      return `${String(status)} ${errorName ?? keyStatus ?? ''}`.trim()
+    })
+  }
+}
+
+const OPEN = ['200 ENABLED', '200', '200']
+const BLOCKED = Array.from({ length: 3 }, () => '400 InvalidStateException')
+
+void t.test(
+  'after `revoked`, blocked requests are InvalidStateException; restore lifts it',
+  async (t) => {
+    const { control, ask } = await serve(t)
+    const cases: readonly (readonly [Scope, readonly string[]])[] = [
+      [{ kind: 'all' }, BLOCKED],
+      [{ kind: 'key-store', keyStore: 'demo' }, BLOCKED],
+      [{ kind: 'key-store', keyStore: 'other' }, OPEN],
+      [
+        { kind: 'key', keyStore: 'demo', keyId: KEY_ID },
+        ['200 DISABLED', '400 InvalidStateException', '200'],
+      ],
+      [
+        { kind: 'match', criteria: { principal: 'arn:aws:iam::*:user/Alice' } },
+        ['400 InvalidStateException', '400 InvalidStateException', '200'],
+      ],
+    ]
+    for (const [scope, expected] of cases) {
+      t.same(await ask(), OPEN)
+      await control.wait(await control.kill({ scope, direction: 'both', ...BY }))
+      t.same(await ask(), expected, JSON.stringify(scope))
+      await control.restore({ target: { scope }, ...BY })
+      await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
+    }
+  },
+)
+
+void t.test('what is killed stays killed over a restart of everything', async (t) => {
+  const { server, control } = await serve(t)
+  await control.kill({ scope: { kind: 'all' }, direction: 'both', ...BY })
+  await server.stop()
+  await server.start()
+  t.same(await asker(server)(), BLOCKED)
+})
+
+void t.test('the sentinel file blocks and unblocks, and is respected at a start', async (t) => {
+  const { server, ask } = await serve(t)
+  const { sentinelFile } = server.config.control
+  t.same(await ask(), OPEN)
+  await writeFile(sentinelFile, '')
+  await eventually(async () => (await ask()).every((one, i) => one === BLOCKED[i]))
+  await server.stop()
+  await server.start()
+  const after = asker(server)
+  t.same(await after(), BLOCKED)
+  await unlink(sentinelFile)
+  await eventually(async () => (await after()).every((one, i) => one === OPEN[i]))
+})
+
+void t.test(
+  'block() refuses in the same tick, and outlives a restart by the sentinel file',
+  async (t) => {
+    const { server, ask } = await serve(t)
+    const blocking = server.running.block()
+    t.equal(server.running.gateStats().reason, 'SIGNAL')
+    t.same(await ask(), BLOCKED)
+    await blocking
+    await access(server.config.control.sentinelFile)
+    await server.stop()
+    await server.start()
+    t.equal(server.running.gateStats().reason, 'SENTINEL')
+    t.same(await asker(server)(), BLOCKED)
+  },
+)
+
+void t.test(
+  'access that is leased closes by itself, and opens with the next renewal',
+  async (t) => {
+    const { control, ask } = await serve(t)
+    await control.startLease({ keyStore: 'demo', ttlMs: 700, ...BY })
+    await eventually(async () => (await ask()).every((one, i) => one === BLOCKED[i]), 10_000)
+    await control.renewLease({ keyStore: 'demo', ttlMs: 3_600_000, ...BY })
+    await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
+    await control.closeLease({ keyStore: 'demo', ...BY })
+    await eventually(async () => (await ask()).every((one, i) => one === BLOCKED[i]))
+    await control.endLease({ keyStore: 'demo', ...BY })
+    await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
+  },
+)
+
+void t.test('a timed switch is lifted by itself', async (t) => {
+  const { control, ask } = await serve(t)
+  const until = Date.now() + 1500
+  await control.wait(
+    await control.kill({ scope: { kind: 'all' }, direction: 'both', until, ...BY }),
+  )
+  t.same(await ask(), BLOCKED)
+  await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]), 15_000)
+  t.ok(Date.now() >= until, 'not earlier')
+  t.match(await control.status(1), { switches: [], events: [{ kind: 'expired' }] })
+})
+
+void t.test('xksProxyFleetSize counts those who use the store', async (t) => {
+  const { server } = await serve(t)
+  const sizeNow = async () => {
+    const { body } = await server.client().getHealthStatus()
+    return (body as { xksProxyFleetSize: number }).xksProxyFleetSize
+  }
+  t.equal(await sizeNow(), 1)
+  const { startServer } = await import('../../src/compose.ts')
+  const second = await startServer(server.config, { logFile: server.logFile })
+  await eventually(async () => (await sizeNow()) === 2, 10_000)
+  await second.stop()
+  await eventually(async () => (await sizeNow()) === 1, 10_000)
+})

@@ -1,0 +1,129 @@
+/** A pipeline of its own, without a listener or a store. */
+// SPDX-License-Identifier: Apache-2.0
+import type { KeyBackend } from '../../src/backend/key-backend.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { createGate, type Gate } from '../../src/control/gate.ts'
+import { createRules } from '../../src/control/rules.ts'
+import { createApiSchemas } from '../../src/openapi/schemas.ts'
+import type { Verifier } from '../../src/sigv4/verify.ts'
+import type { KeyStore } from '../../src/xks/key-store.ts'
+import { createPipeline, type RawRequest } from '../../src/xks/pipeline.ts'
+import type { RequestRecord } from '../../src/xks/request-record.ts'
+import { makeCredential, storeName } from './credential.ts'
+import { keyId } from './server.ts'
+import { decryptBody, encryptBody, requestMetadata } from './wire.ts'
+
+export const schemas = createApiSchemas()
+const ROOT = '/demo/kms/xks/v1'
+export const DEADLINE_MS = 50
+export const SEALED = {
+  ciphertext: Buffer.alloc(32, 1),
+  iv: Buffer.alloc(12, 2),
+  tag: Buffer.alloc(16, 3),
+}
+export const KEY = {
+  keyId: keyId('key'),
+  enabled: true,
+  canEncrypt: true,
+  canDecrypt: true,
+  currentVersion: 1,
+}
+export const ENCRYPT = { path: '/keys/key/encrypt', body: encryptBody() }
+export const DECRYPT = {
+  path: '/keys/key/decrypt',
+  body: decryptBody({
+    ciphertext: SEALED.ciphertext.toString('base64'),
+    ciphertextMetadata: 'AQAAAAE=',
+    initializationVector: SEALED.iv.toString('base64'),
+    authenticationTag: SEALED.tag.toString('base64'),
+  }),
+}
+export const METADATA = {
+  path: '/keys/key/metadata',
+  body: { requestMetadata: requestMetadata('DescribeKey') },
+}
+export const HEALTH = {
+  path: '/health',
+  body: { requestMetadata: requestMetadata('KmsHealthCheck') },
+}
+
+export const never = () => new Promise<never>(() => undefined)
+
+export interface Setting {
+  readonly backend?: Partial<KeyBackend>
+  readonly verifier?: Verifier
+  readonly quota?: () => boolean
+  readonly keyStore?: Partial<KeyStore>
+  readonly gate?: Gate
+  /** Between the pipeline's end and the sending of its answer. */
+  readonly beforeRelease?: () => void
+}
+
+export function openGate() {
+  const gate = createGate(systemClock, 3_600_000)
+  gate.apply(createRules([]), 1)
+  gate.renew(systemClock.monotonic())
+  return gate
+}
+
+/** A pipeline whose caller is known and whose key opens everything, but for what `setting` changes. */
+export function pipelineOf(setting: Setting = {}) {
+  const records: RequestRecord[] = []
+  const credential = makeCredential()
+  const backend = {
+    vendor: 'test',
+    describe: () => Promise.resolve(KEY),
+    encrypt: () => Promise.resolve(SEALED),
+    decrypt: () => Promise.resolve(Buffer.from('a data key of thirty-two bytes!!')),
+    ...setting.backend,
+  } as unknown as KeyBackend
+  const keyStore: KeyStore = {
+    name: storeName('demo'),
+    uriPath: ROOT,
+    regions: undefined,
+    credentials: () => credential,
+    quota: { take: setting.quota ?? (() => true) },
+    backend,
+    health: {
+      start: never,
+      stop: () => undefined,
+      current: () => [{ id: 'm', model: 'm', status: 'ACTIVE' }],
+    },
+    verifyEveryEncrypt: false,
+    ...setting.keyStore,
+  }
+  const pipeline = createPipeline({
+    clock: systemClock,
+    schemas,
+    verifier: setting.verifier ?? {
+      verify: () => ({ accessKeyId: credential.accessKeyId, region: 'us-east-1' }),
+    },
+    keyStores: (uriPath) => (uriPath === ROOT ? keyStore : undefined),
+    limits: { maxPlaintextBytes: 4300, maxAadBytes: 8192, requestDeadlineMs: DEADLINE_MS },
+    gate: setting.gate ?? openGate(),
+    identity: { version: '0', fleetSize: () => 1 },
+    onFinish: (record) => records.push(record),
+  })
+  const ask = async (
+    { path, body }: { path: string; body: unknown },
+    more: Partial<RawRequest> = {},
+  ) => {
+    const answer = await pipeline({
+      method: 'POST',
+      target: `${ROOT}${path}`,
+      rawHeaders: [],
+      contentType: 'application/json',
+      body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
+      httpVersion: '1.1',
+      remoteAddress: '127.0.0.1',
+      startedAt: systemClock.monotonic(),
+      ...more,
+    })
+    setting.beforeRelease?.()
+    const response = answer.release()
+    answer.finish()
+    const json = JSON.parse(response.body) as Record<string, unknown>
+    return { status: response.status, json, record: records.at(-1) }
+  }
+  return { ask, records }
+}

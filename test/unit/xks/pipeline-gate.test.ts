@@ -1,0 +1,77 @@
+/** Both checks of the gate, and the requests that are under way between them. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { createRules } from '../../../src/control/rules.ts'
+import {
+  ENCRYPT,
+  DECRYPT,
+  METADATA,
+  HEALTH,
+  never,
+  openGate,
+  pipelineOf,
+} from '../../support/pipeline.ts'
+
+const KILL_ALL = createRules([
+  {
+    ...{ id: 'a', scope: { kind: 'all' }, direction: 'both', reason: 'r', operator: 'o' },
+    ...{ createdAt: 0, epoch: 2 },
+  },
+])
+
+void t.test('a killed request is refused before its key is looked at', async (t) => {
+  for (const request of [METADATA, ENCRYPT, DECRYPT, HEALTH]) {
+    const gate = openGate()
+    gate.apply(KILL_ALL, 2)
+    const describe = () => Promise.reject(new Error('asked for the key'))
+    const { ask } = pipelineOf({ gate, backend: { describe } })
+    const { status, json, record } = await ask(request)
+    t.equal(status, 400)
+    t.equal(json['errorName'], 'InvalidStateException')
+    t.equal(record?.reason, 'KILLED_ALL')
+    t.equal(gate.stats().inFlight, 0)
+  }
+})
+
+void t.test('one that is killed while it is under way is refused as it is sent', async (t) => {
+  for (const request of [METADATA, ENCRYPT, DECRYPT, HEALTH]) {
+    const gate = openGate()
+    const beforeRelease = () => {
+      t.equal(gate.stats().inFlight, 1)
+      gate.apply(KILL_ALL, 2)
+    }
+    const { ask } = pipelineOf({ gate, beforeRelease })
+    const { status, json, record } = await ask(request)
+    t.equal(status, 400)
+    t.same(Object.keys(json).sort(), ['errorMessage', 'errorName'])
+    t.equal(json['errorName'], 'InvalidStateException')
+    t.match(record, { status: 400, errorName: 'InvalidStateException', reason: 'KILLED_ALL' })
+    t.equal(gate.stats().inFlight, 0)
+  }
+})
+
+void t.test('a request that fails for another reason leaves nothing in flight', async (t) => {
+  const gate = openGate()
+  const { ask } = pipelineOf({ gate, backend: { describe: never } })
+  t.equal((await ask(ENCRYPT)).json['errorName'], 'DependencyTimeoutException')
+  t.equal(gate.stats().inFlight, 0)
+})
+
+void t.test('a blocked key is DISABLED for GetKeyMetadata, and nothing else changes', async (t) => {
+  const gate = openGate()
+  gate.apply(
+    createRules([
+      {
+        ...{ id: 'a', direction: 'both', reason: 'r', operator: 'o', createdAt: 0, epoch: 2 },
+        scope: { kind: 'key', keyStore: 'demo', keyId: 'key' },
+      },
+    ]),
+    2,
+  )
+  const { ask } = pipelineOf({ gate })
+  const { status, json } = await ask(METADATA)
+  t.equal(status, 200)
+  t.same(json, { keySpec: 'AES_256', keyUsage: ['ENCRYPT', 'DECRYPT'], keyStatus: 'DISABLED' })
+  t.equal((await ask(DECRYPT)).record?.reason, 'KILLED_KEY')
+  t.equal((await ask(HEALTH)).status, 200)
+})
