@@ -17,6 +17,7 @@ import { drain } from './listener/drain.ts'
 import { createLog, type Log } from './listener/log.ts'
 import { listen, startPingServer, type Address } from './listener/listen.ts'
 import { createPing } from './listener/ping.ts'
+import { createOverloadLog } from './listener/overload-log.ts'
 import { createRequestLog } from './listener/request-log.ts'
 import { createListener } from './listener/server.ts'
 import { loadTlsMaterial, type TlsMaterial } from './listener/tls.ts'
@@ -57,6 +58,8 @@ export interface ServerOptions {
 
 /** A health check slower than this counts as failed; longer than a statement of the store may take. */
 const HEALTH_TIMEOUT_MS = 6000
+/** How much of its deadline a request may have waited before it is begun. */
+const WAIT_SHARE = 0.4
 /** Room in a body for requestMetadata and names, beside the two Base64 fields at their ceilings. */
 const BODY_ROOM_BYTES = 32 * 1024
 
@@ -140,6 +143,9 @@ async function start(
     ping,
     clock,
     maxBodyBytes: toBodyLimit(config.limits),
+    maxWaitMs: config.limits.requestDeadlineMs * WAIT_SHARE,
+    onHandshake: () => undefined,
+    onShed: createOverloadLog(logger),
     onRefused: (refusal, remoteAddress) => {
       logger.info({ ...refusal, remoteAddress }, 'connection refused')
     },

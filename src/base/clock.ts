@@ -14,6 +14,11 @@ export interface Clock {
   sinceBoot(): number
 }
 
+/** Milliseconds that this event loop has spent waiting for something to do. */
+export function loopIdleMs(): number {
+  return performance.eventLoopUtilization().idle
+}
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),

@@ -6,6 +6,15 @@ export class DeadlineExceeded extends Error {
   override readonly name = 'DeadlineExceeded'
 }
 
+export interface DeadlineOptions {
+  /** Monotonic milliseconds from which the budget counts. */
+  readonly startedAt?: number
+  /** Whether the caller has gone away. */
+  readonly isGone?: () => boolean
+}
+
+const isHere = () => false
+
 /**
  * Counts on the monotonic clock. `signal` is made only when somebody asks for it: most calls end
  * well within the budget and need neither the AbortController nor its timer.
@@ -13,17 +22,22 @@ export class DeadlineExceeded extends Error {
 export class Deadline {
   readonly #clock: Clock
   readonly #endsAt: number
+  readonly #isGone: () => boolean
   #controller: AbortController | undefined
 
-  /** @param budgetMs milliseconds from now */
-  constructor(clock: Clock, budgetMs: number) {
+  /** @param budgetMs milliseconds from now, or from the start that is given */
+  constructor(clock: Clock, budgetMs: number, options: DeadlineOptions = {}) {
     this.#clock = clock
-    this.#endsAt = clock.monotonic() + budgetMs
+    this.#endsAt = (options.startedAt ?? clock.monotonic()) + budgetMs
+    this.#isGone = options.isGone ?? isHere
   }
 
-  /** Milliseconds left; zero or less when the budget is spent. */
+  /**
+   * Milliseconds left; zero or less when the budget is spent, or when nobody waits for the result any
+   * more. Whoever takes work from a queue looks at it first.
+   */
   get remainingMs(): number {
-    return this.#endsAt - this.#clock.monotonic()
+    return this.#isGone() ? 0 : this.#endsAt - this.#clock.monotonic()
   }
 
   /** Aborts with `DeadlineExceeded` when the budget is spent. */

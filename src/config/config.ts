@@ -154,7 +154,7 @@ export interface Config {
     readonly maxPlaintextBytes: number
     /** At least 8,192, at most 65,535. */
     readonly maxAadBytes: number
-    /** Budget of one request in the key backend. */
+    /** Budget of one request, from its first byte. */
     readonly requestDeadlineMs: number
   }
   readonly sigv4: {

@@ -1,6 +1,8 @@
 /** What the listener remembers of a connection between its requests. */
 // SPDX-License-Identifier: Apache-2.0
+import type { IncomingMessage } from 'node:http'
 import type { Http2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 
 /** Limits differ by up to a quarter, so that connections opened together do not end together. */
@@ -11,6 +13,8 @@ export interface Connection {
   open: number
   /** Requests that it may still bring. */
   left: number
+  /** Milliseconds of its handshake, for its first request to tell. */
+  tlsMs: number | undefined
 }
 
 /** By the TLS socket for HTTP/1.1, by the session for HTTP/2. */
@@ -19,8 +23,14 @@ export interface Connections {
   begin(request: FastifyRequest): Connection
 }
 
-/** @param maxRequests on one connection, about; 0: any number */
-export function createConnections(maxRequests: number): Connections {
+/**
+ * @param maxRequests on one connection, about; 0: any number
+ * @param tlsMsOf a TLS socket or a session: how long its handshake took
+ */
+export function createConnections(
+  maxRequests: number,
+  tlsMsOf: (carrier: object) => number | undefined,
+): Connections {
   const known = new WeakMap<object, Connection>()
   const newLimit = () =>
     maxRequests === 0
@@ -31,7 +41,7 @@ export function createConnections(maxRequests: number): Connections {
       const carrier = toCarrier(request)
       let connection = known.get(carrier)
       if (connection === undefined) {
-        connection = { open: 0, left: newLimit() }
+        connection = { open: 0, left: newLimit(), tlsMs: tlsMsOf(carrier) }
         known.set(carrier, connection)
       }
       connection.open += 1
@@ -48,6 +58,30 @@ export function createConnections(maxRequests: number): Connections {
 export function endRequest(connection: Connection): boolean {
   connection.open -= 1
   return connection.left <= 0 && connection.open === 0
+}
+
+/** Its handshake's time, once. */
+export function takeTlsMs(connection: Connection): number | undefined {
+  const { tlsMs } = connection
+  if (tlsMs !== undefined) connection.tlsMs = undefined
+  return tlsMs
+}
+
+/**
+ * Milliseconds since the first byte of a request whose head was just read. Node keeps that time to
+ * find requests that are too slow; where it does not say it, and for HTTP/2, a head is read in no time.
+ */
+export function sinceFirstByte(message: IncomingMessage): number {
+  const { parser } = message.socket as Socket & { readonly parser?: { duration?(): number } | null }
+  return parser?.duration?.() ?? 0
+}
+
+/** Whether nobody waits for the answer any more: KMS closes a connection when its 250 ms are over. */
+export function isGone(request: FastifyRequest): boolean {
+  const stream = streamOf(request)
+  if (stream !== undefined) return stream.destroyed || stream.aborted
+  const { socket } = request.raw
+  return socket.destroyed || socket.readableEnded
 }
 
 /** HTTP/2 announces the end by GOAWAY: streams that came meanwhile are still answered. */

@@ -5,6 +5,7 @@ import type { IncomingMessage, RequestListener } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import type { Clock } from '../base/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import { checkClientCertificate, toReason, type Refusal } from './client-certificate.ts'
 import type { TlsMaterial } from './tls.ts'
@@ -15,12 +16,26 @@ const TIMEOUT_CHECK_MS = 1000
 /** A peer that vanished is noticed; otherwise dead connections pile up until none are left. */
 const TCP_KEEPALIVE_MS = 60_000
 
+/** What a TLS handshake came to. */
+export interface Handshake {
+  /** From the TCP connection to the end of the handshake. */
+  readonly ms: number
+  readonly isResumed: boolean
+  /** `TLSv1.2` or `TLSv1.3`. */
+  readonly version: string
+  readonly http: '1.1' | '2.0'
+}
+
 export interface DualServer {
   readonly server: https.Server
   /** New connections use it; those that are open keep what they have. */
   setMaterial(material: TlsMaterial): void
   /** HTTP/2 sessions end after the streams they have, and new ones at once. */
   closeSessions(): void
+  /** Milliseconds that the handshake of a TLS socket, or of what a session stands on, took. */
+  tlsMsOf(carrier: object): number | undefined
+  /** Open connections, those in the middle of a handshake too. */
+  countConnections(): number
   /** Cuts every connection, those in the middle of a handshake too. */
   destroyConnections(): void
   /** Cuts the connection of a request: nothing that waits in it leaves any more. */
@@ -32,6 +47,8 @@ export interface DualServerOptions {
   readonly material: TlsMaterial
   readonly handler: RequestListener
   readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
+  readonly onHandshake: (handshake: Handshake) => void
+  readonly clock: Clock
 }
 
 export function createDualServer(options: DualServerOptions): DualServer {
@@ -57,10 +74,23 @@ export function createDualServer(options: DualServerOptions): DualServer {
   // An Expect header that Node does not know: it would answer 417 without a body.
   server.on('checkExpectation', handler)
   server.maxConnections = config.maxConnections
-  const sessions = createHttp2(config, handler)
+  const handshakes = new WeakMap<object, number>()
+  const sessions = createHttp2(config, handler, handshakes)
   const open = new Set<Socket>()
   /** A connection has no address any more when it is logged that it was refused. */
   const addresses = new WeakMap<object, string | undefined>()
+  const openedAt = new WeakMap<object, number>()
+  const noteHandshake = (socket: TLSSocket) => {
+    const now = options.clock.monotonic()
+    const ms = now - (openedAt.get(tcpBelow(socket)) ?? now)
+    handshakes.set(socket, ms)
+    options.onHandshake({
+      ms,
+      isResumed: socket.isSessionReused(),
+      version: socket.getProtocol() ?? '',
+      http: socket.alpnProtocol === 'h2' ? '2.0' : '1.1',
+    })
+  }
 
   // Node's own listeners start HTTP/1.1. They run only for connections that pass.
   const startHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
@@ -70,13 +100,17 @@ export function createDualServer(options: DualServerOptions): DualServer {
     if (refusal !== undefined) {
       options.onRefused(refusal, socket.remoteAddress)
       socket.destroy()
-    } else if (socket.alpnProtocol === 'h2') sessions.accept(socket)
+      return
+    }
+    noteHandshake(socket)
+    if (socket.alpnProtocol === 'h2') sessions.accept(socket)
     else for (const listener of startHttp1) listener.call(server, socket)
   })
   server.on('connection', (socket: Socket) => {
     socket.setNoDelay(true)
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS)
     addresses.set(socket, socket.remoteAddress)
+    openedAt.set(socket, options.clock.monotonic())
     open.add(socket)
     socket.once('close', () => open.delete(socket))
   })
@@ -96,6 +130,8 @@ export function createDualServer(options: DualServerOptions): DualServer {
       server.setSecureContext(material.context)
     },
     closeSessions: sessions.close,
+    tlsMsOf: (carrier) => handshakes.get(carrier),
+    countConnections: () => open.size,
     destroyConnections() {
       for (const socket of open) socket.destroy()
     },
@@ -112,7 +148,11 @@ function tcpBelow(socket: TLSSocket): object {
   return (socket as unknown as { readonly _parent?: Socket })._parent ?? socket
 }
 
-function createHttp2(config: ListenerConfig, handler: RequestListener) {
+function createHttp2(
+  config: ListenerConfig,
+  handler: RequestListener,
+  handshakes: WeakMap<object, number>,
+) {
   const open = new Set<http2.ServerHttp2Session>()
   let isClosing = false
   const server = http2.createServer(
@@ -129,7 +169,11 @@ function createHttp2(config: ListenerConfig, handler: RequestListener) {
   const sockets = new WeakMap<http2.Http2Session, TLSSocket>()
   let accepted: TLSSocket | undefined
   server.on('session', (session) => {
-    if (accepted !== undefined) sockets.set(session, accepted)
+    if (accepted !== undefined) {
+      sockets.set(session, accepted)
+      const tlsMs = handshakes.get(accepted)
+      if (tlsMs !== undefined) handshakes.set(session, tlsMs)
+    }
     open.add(session)
     session.once('close', () => open.delete(session))
     session.setTimeout(config.timeouts.keepAliveMs, () => {

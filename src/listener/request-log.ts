@@ -5,7 +5,7 @@ import {
   STAGES,
   type RequestMetadata,
   type RequestRecord,
-  type Stage,
+  type StageTimes,
 } from '../xks/request-record.ts'
 import type { Log } from './log.ts'
 
@@ -50,6 +50,7 @@ export const LINE_SCHEMA = {
     target: text,
     bodyBytes: count,
     totalMs: milliseconds,
+    tlsMs: milliseconds,
     stagesMs: {
       type: 'object',
       properties: Object.fromEntries(STAGES.map((stage) => [stage, milliseconds])),
@@ -118,6 +119,7 @@ function toLine(record: RequestRecord, level: number, worker: number | undefined
     target: isUnknown ? clip(record.target) : undefined,
     bodyBytes: record.bodyBytes,
     totalMs: round(record.totalMs ?? 0),
+    tlsMs: record.tlsMs === undefined ? undefined : round(record.tlsMs),
     stagesMs: roundAll(record.stages),
     msg: 'request',
   }
@@ -149,8 +151,8 @@ function round(ms: number): number {
   return Math.round(ms * 1000) / 1000
 }
 
-function roundAll(stages: RequestRecord['stages']): RequestRecord['stages'] {
-  const rounded: Partial<Record<Stage, number>> = {}
+function roundAll(stages: StageTimes): StageTimes {
+  const rounded = { ...stages }
   for (const stage of STAGES) {
     const ms = stages[stage]
     if (ms !== undefined) rounded[stage] = round(ms)

@@ -1,16 +1,26 @@
 /** The HTTPS listener: a Fastify instance that reads requests whole and hands them to the pipeline. */
 // SPDX-License-Identifier: Apache-2.0
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import type { Clock } from '../base/clock.ts'
+import { loopIdleMs, type Clock } from '../base/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { XksError } from '../xks/errors.ts'
 import type { Answer, Pipeline, RawResponse } from '../xks/pipeline.ts'
+import { createAdmission } from './admission.ts'
 import { createBatch } from './batch.ts'
-import { closeSession, createConnections, endRequest, type Connection } from './connection.ts'
-import { createDualServer, type DualServer } from './dual-server.ts'
+import {
+  closeSession,
+  createConnections,
+  endRequest,
+  isGone,
+  sinceFirstByte,
+  takeTlsMs,
+  type Connection,
+} from './connection.ts'
+import { createDualServer, type DualServer, type Handshake } from './dual-server.ts'
 import { createOutgoing, type Outgoing } from './outgoing.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
+import { createShedding } from './shedding.ts'
 import { parsePing, type Ping } from './ping.ts'
 import type { Refusal } from './client-certificate.ts'
 import type { TlsMaterial } from './tls.ts'
@@ -25,6 +35,11 @@ export interface ListenerDeps {
   /** Largest body in bytes; larger ones are refused before they are read to the end. */
   readonly maxBodyBytes: number
   readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
+  readonly onHandshake: (handshake: Handshake) => void
+  /** A request older than this at its turn is refused unseen. */
+  readonly maxWaitMs: number
+  /** Once for each request that was refused so. */
+  readonly onShed: () => void
 }
 
 export interface Listener {
@@ -43,15 +58,24 @@ const MAX_PARAM_LENGTH = 20_000
 export async function createListener(deps: ListenerDeps): Promise<Listener> {
   let dual: DualServer | undefined
   let draining = false
-  const connections = createConnections(deps.config.maxRequestsPerConnection)
+  const connections = createConnections(deps.config.maxRequestsPerConnection, (carrier) =>
+    dual?.tlsMsOf(carrier),
+  )
   const outgoing = createOutgoing((request) => dual?.destroyConnectionOf(request))
-  const serveSoon = createBatch(
+  const admission = createAdmission({ ...deps, idleMs: loopIdleMs, limitMs: deps.maxWaitMs })
+  const shedding = createShedding(deps.schemas, admission, deps.onShed)
+  const batch = createBatch(
+    admission,
     (exchange: Exchange) => void serve(deps, exchange, outgoing, draining),
+    (exchange) => {
+      endRequest(exchange.connection)
+      shedding.refuse(exchange.reply.raw)
+    },
   )
   const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
     // From here on the answer is ours, down to the tick in which it reaches the socket.
     reply.hijack()
-    serveSoon({ request, reply, fault, connection: connections.begin(request) })
+    batch.add({ request, reply, fault, connection: connections.begin(request) })
   }
 
   const app = fastify({
@@ -62,7 +86,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     trustProxy: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     serverFactory: (handler) => {
-      dual = createDualServer({ ...deps, handler })
+      dual = createDualServer({ ...deps, handler: shedding.before(handler, batch.flush) })
       return dual.server
     },
     clientErrorHandler: (error, socket) => {
@@ -71,13 +95,13 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     },
     frameworkErrors: (error, request, reply) => {
       // No hook has run for such a request.
-      request.startedAt = deps.clock.monotonic()
+      request.startedAt = deps.clock.monotonic() - sinceFirstByte(request.raw)
       handle(toFault(error))(request, reply)
     },
   })
   app.decorateRequest('startedAt', 0)
   app.addHook('onRequest', (request, _reply, done) => {
-    request.startedAt = deps.clock.monotonic()
+    request.startedAt = deps.clock.monotonic() - sinceFirstByte(request.raw)
     done()
   })
   // One parser for every media type: the signature covers raw bytes, and validation is the
@@ -148,7 +172,7 @@ function sendAnswer(
   }
 }
 
-function toRawRequest({ request, fault }: Exchange, target: string) {
+function toRawRequest({ request, fault, connection }: Exchange, target: string) {
   const { raw } = request
   return {
     method: request.method,
@@ -159,6 +183,8 @@ function toRawRequest({ request, fault }: Exchange, target: string) {
     httpVersion: raw.httpVersion,
     remoteAddress: raw.socket.remoteAddress ?? '',
     startedAt: request.startedAt,
+    tlsMs: takeTlsMs(connection),
+    isGone: () => isGone(request),
     ...(fault === undefined ? {} : { fault }),
   }
 }
@@ -186,7 +212,7 @@ function send(exchange: Exchange, response: RawResponse, draining: boolean): voi
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Monotonic milliseconds at which the head of the request was there. */
+    /** Monotonic milliseconds at which the first byte of the request was there. */
     startedAt: number
   }
 }

@@ -37,6 +37,10 @@ export interface RawRequest {
   readonly remoteAddress: string
   /** Monotonic milliseconds of the first byte. */
   readonly startedAt: number
+  /** Milliseconds of the handshake, on the first request of a connection. */
+  readonly tlsMs?: number | undefined
+  /** Whether the caller has gone away. */
+  readonly isGone?: () => boolean
   /** A fault that the listener found before there was a whole request. */
   readonly fault?: XksError
 }
@@ -102,10 +106,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     let response: RawResponse
     try {
       const body = await serve(deps, raw, record, timer, passage)
-      timer.mark('encode')
       record.status = 200
       response = { status: 200, body }
     } catch (thrown) {
+      timer.fail()
       if (passage.pass !== undefined) deps.gate.abandon(passage.pass)
       passage.pass = undefined
       response = renderError(deps.schemas, toXksError(thrown, record.operation), record)
@@ -153,6 +157,7 @@ async function serve(
 ): Promise<string> {
   const { keyStore, operation, keyId } = resolveRoute(deps.keyStores, raw, record)
   if (raw.fault !== undefined) throw raw.fault
+  const deadline = startDeadline(deps, raw)
   authenticate(deps.verifier, keyStore, raw, record)
   timer.mark('auth')
   const body = decodeBody(deps.schemas, operation, raw.contentType, raw.body)
@@ -170,9 +175,16 @@ async function serve(
     const health = toHealthStatus(deps.identity, keyStore.backend.vendor, keyStore.health.current())
     return deps.schemas.encode('GetHealthStatusResponse', health)
   }
-  const deadline = new Deadline(deps.clock, deps.limits.requestDeadlineMs)
   const call = { keyStore, operation, keyId, input, deadline, record, timer, pass }
   return await deadline.race(serveKey(deps.schemas, call))
+}
+
+/** From the first byte on, as KMS counts. What comes too late for an answer is not begun. */
+function startDeadline({ clock, limits }: PipelineDeps, raw: RawRequest): Deadline {
+  const deadline = new Deadline(clock, limits.requestDeadlineMs, raw)
+  if (deadline.remainingMs > 0) return deadline
+  const details = raw.isGone?.() === true ? { reason: 'CALLER_GONE' } : { reason: 'LATE' }
+  throw new XksError('ThrottlingException', 'The request waited too long to be served.', details)
 }
 
 interface KeyCall {

@@ -3,18 +3,35 @@
 import type { Clock } from '../base/clock.ts'
 import type { Operation, XksErrorName } from './errors.ts'
 
-/** In the order in which a request meets them. */
+/** In the order in which a request meets them. Handshakes are of connections, and counted apart. */
 export const STAGES = [
   'read',
   'auth',
   'decode',
   'gate',
   'key',
+  'policy',
   'backend',
   'verify',
   'encode',
 ] as const
 export type Stage = (typeof STAGES)[number]
+
+/** Milliseconds by stage. All fields are there from the start: objects of one shape are fast. */
+export type StageTimes = Record<Stage, number | undefined>
+
+/** Where the time goes that an error left over: to the stage behind the last one that was passed. */
+const NEXT: Readonly<Record<Stage, Stage>> = {
+  read: 'auth',
+  auth: 'decode',
+  decode: 'gate',
+  gate: 'key',
+  key: 'backend',
+  policy: 'backend',
+  backend: 'verify',
+  verify: 'encode',
+  encode: 'encode',
+}
 
 /**
  * Filled field by field from typed values as the request goes along: an allow-list, so plaintext,
@@ -46,8 +63,11 @@ export interface RequestRecord {
   /** What was thrown, when that is a fault of ours. */
   fault?: unknown
   /** Milliseconds by stage; only the stages that the request reached. */
-  readonly stages: Partial<Record<Stage, number>>
+  readonly stages: StageTimes
+  /** From the first byte to the moment in which the answer was handed to the socket. */
   totalMs?: number
+  /** The handshake, on the first request of a connection. */
+  readonly tlsMs?: number | undefined
 }
 
 /** XKS 1.0.3, requestMetadata, as logged: known fields, and unknown ones apart. */
@@ -72,6 +92,8 @@ export interface RequestHead {
   readonly remoteAddress: string
   /** Monotonic milliseconds of the first byte. */
   readonly startedAt: number
+  /** Of the handshake, when this is the first request of its connection. */
+  readonly tlsMs?: number | undefined
 }
 
 export function startRecord(head: RequestHead, clock: Clock): RequestRecord {
@@ -82,7 +104,8 @@ export function startRecord(head: RequestHead, clock: Clock): RequestRecord {
     method: head.method,
     target: head.target,
     bodyBytes: head.body.length,
-    stages: {},
+    stages: noStages(),
+    tlsMs: head.tlsMs,
   }
 }
 
@@ -91,7 +114,9 @@ export interface StageTimer {
   mark(stage: Stage): void
   /** Attributes some milliseconds of a stage that was marked to another one. */
   move(from: Stage, to: Stage, ms: number): void
-  /** Ends the account. */
+  /** An error ended the stage that was under way. */
+  fail(): void
+  /** Ends the account: what is left is the answer's. */
   finish(): void
 }
 
@@ -101,20 +126,47 @@ export function createStageTimer(
   clock: Clock,
   startedAt: number,
 ): StageTimer {
+  const { stages } = record
   let last = startedAt
+  let underWay: Stage = 'read'
+  let isEnded = false
+  function mark(stage: Stage): void {
+    // Work that a deadline gave up goes on, and its times are nobody's.
+    if (isEnded) return
+    const now = clock.monotonic()
+    stages[stage] = (stages[stage] ?? 0) + now - last
+    last = now
+    underWay = NEXT[stage]
+  }
   return {
-    mark(stage) {
-      const now = clock.monotonic()
-      record.stages[stage] = (record.stages[stage] ?? 0) + now - last
-      last = now
+    mark,
+    fail() {
+      mark(underWay)
     },
     move(from, to, ms) {
+      if (isEnded) return
       const moved = Math.min(ms, record.stages[from] ?? 0)
       record.stages[from] = (record.stages[from] ?? 0) - moved
       record.stages[to] = (record.stages[to] ?? 0) + moved
     },
     finish() {
-      record.totalMs = clock.monotonic() - startedAt
+      mark('encode')
+      isEnded = true
+      record.totalMs = last - startedAt
     },
+  }
+}
+
+function noStages(): StageTimes {
+  return {
+    read: undefined,
+    auth: undefined,
+    decode: undefined,
+    gate: undefined,
+    key: undefined,
+    policy: undefined,
+    backend: undefined,
+    verify: undefined,
+    encode: undefined,
   }
 }

@@ -1,11 +1,10 @@
 /** A connection ends after its share of requests, and no request is lost by that. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import http2 from 'node:http2'
-import t, { type Test } from 'tap'
+import t from 'tap'
+import { askHttp2, openHttp2 } from '../support/http2.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
-import { openWire, requestMetadata, signedHeaders, signedRequest } from '../support/wire.ts'
+import { openWire, requestMetadata, signedRequest } from '../support/wire.ts'
 
 const SHARE = 8
 const listener = { maxRequestsPerConnection: SHARE }
@@ -54,38 +53,13 @@ void t.test('0 is for ever', async (t) => {
 
 void t.test('HTTP/2: the session announces its end, and answers what it took', async (t) => {
   const server = await startTestServer(t, { config: { listener } })
-  const session = await connect(t, server)
+  const session = await openHttp2(t, server)
   const ended = Promise.all([once(session, 'goaway'), once(session, 'close')])
   let answered = 0
   while (!session.closed && answered < 2 * SHARE) {
-    t.equal(await ask(session, server), 200)
+    t.equal(await askHttp2(session, server, '/health', body), 200)
     answered += 1
   }
   t.ok(answered >= SHARE * 0.75 && answered <= SHARE * 1.25 + 1, String(answered))
   await ended
 })
-
-async function connect(t: Test, server: TestServer): Promise<http2.ClientHttp2Session> {
-  const session = http2.connect(`https://127.0.0.1:${String(server.port)}`, {
-    ca: readFileSync(server.pki.caFile),
-    servername: 'localhost',
-  })
-  t.teardown(() => {
-    session.destroy()
-  })
-  await once(session, 'connect')
-  return session
-}
-
-async function ask(session: http2.ClientHttp2Session, server: TestServer): Promise<number> {
-  const headers: Record<string, string> = { ':method': 'POST', ':path': `${server.uriPath}/health` }
-  for (const [name, value] of Object.entries(signedHeaders(server, { path: '/health', body }))) {
-    headers[name.toLowerCase() === 'host' ? ':authority' : name.toLowerCase()] = value
-  }
-  const stream = session.request(headers)
-  stream.end(body)
-  const [answer] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
-  stream.resume()
-  await once(stream, 'end')
-  return Number(answer[':status'])
-}

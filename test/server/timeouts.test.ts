@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import http2 from 'node:http2'
 import { connect as connectTcp } from 'node:net'
+import { systemClock } from '../../src/base/clock.ts'
 import t, { type Test } from 'tap'
 import { createDualServer } from '../../src/listener/dual-server.ts'
 import { loadTlsMaterial } from '../../src/listener/tls.ts'
@@ -200,6 +201,8 @@ void t.test('by default a connection outlives the 350 s of a Network Load Balanc
     material: await loadTlsMaterial(config, Date.now()),
     handler: () => undefined,
     onRefused: () => undefined,
+    onHandshake: () => undefined,
+    clock: systemClock,
   })
   t.match(dual.server, {
     keepAliveTimeout: 400_000,

@@ -155,6 +155,7 @@ export async function workspace(t: Test, options: WorkspaceOptions = {}): Promis
     },
     keyStores: options.keyStores ?? [{ name: 'demo', prefix: '/demo' }],
     store: { path: 'latchkey.db', masterKey: { file: 'master.key' } },
+    limits: { requestDeadline: '20s' },
     ...options.settings,
   }
   await writeFile(configFile, stringify(config))

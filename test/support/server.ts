@@ -182,6 +182,8 @@ function toYaml(pki: TestPki, over: TestServerOptions['config'] = {}): Json {
   return {
     keyStores: [{ name: 'demo', prefix: '/demo' }],
     store: { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
+    // A machine with much else to do is no reason to refuse; tests of the deadline set their own.
+    limits: { requestDeadline: '20s' },
     ...over,
     listener: {
       host: '127.0.0.1',

@@ -28,7 +28,7 @@ export const limits = object(
       default: 8192,
     }),
     requestDeadline: duration(
-      'Then a request is answered with DependencyTimeoutException. KMS gives up after 250 ms.',
+      'From the first byte of a request; then it is answered with DependencyTimeoutException, or with ThrottlingException when it was not begun. KMS gives up after 250 ms.',
       '200ms',
     ),
   },

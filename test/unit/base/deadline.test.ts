@@ -16,6 +16,19 @@ void t.test('remaining time shrinks with the monotonic clock, not with wall time
   t.end()
 })
 
+void t.test('a budget can count from before, and is worth nothing to a caller who is gone', (t) => {
+  const clock = new FakeClock()
+  const startedAt = clock.monotonic()
+  clock.advance(30)
+  let isGone = false
+  const deadline = new Deadline(clock, 100, { startedAt, isGone: () => isGone })
+  t.equal(deadline.remainingMs, 70)
+  isGone = true
+  t.equal(deadline.remainingMs, 0)
+  t.equal(deadline.signal.aborted, true)
+  t.end()
+})
+
 void t.test('the signal of a spent budget is aborted from the start', (t) => {
   const clock = new FakeClock()
   const deadline = new Deadline(clock, 10)

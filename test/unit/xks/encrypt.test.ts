@@ -65,7 +65,12 @@ function run(backend: KeyBackend, options: { readonly verify: boolean; readonly 
     input: { kind: 'encrypt', plaintext: PLAINTEXT, aad: AAD, wantsCdiv: options.cdiv },
     verify: options.verify,
     deadline: new Deadline(new FakeClock(), 1000),
-    timer: { mark: (stage) => stages.push(stage), move: () => undefined, finish: () => undefined },
+    timer: {
+      mark: (stage) => stages.push(stage),
+      move: () => undefined,
+      fail: () => undefined,
+      finish: () => undefined,
+    },
   })
   return { result, stages }
 }

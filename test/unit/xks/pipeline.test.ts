@@ -3,6 +3,7 @@
 import t from 'tap'
 import { BackendError } from '../../../src/backend/errors.ts'
 import type { Deadline } from '../../../src/base/deadline.ts'
+import { systemClock } from '../../../src/base/clock.ts'
 import { SignatureError } from '../../../src/sigv4/errors.ts'
 import type { Verifier } from '../../../src/sigv4/verify.ts'
 import { XKS_ERRORS } from '../../../src/xks/errors.ts'
@@ -149,8 +150,25 @@ void t.test('the record has who asked, for what, and each stage that was reached
     status: 200,
     metadata: { kmsOperation: 'Encrypt' },
   })
-  const reached = Object.keys(record?.stages ?? {})
+  const reached = Object.entries(record?.stages ?? {}).flatMap(([stage, ms]) =>
+    ms === undefined ? [] : [stage],
+  )
   for (const stage of ['read', 'auth', 'decode', 'key', 'backend', 'encode'])
     t.ok(reached.includes(stage), stage)
   t.notOk(reached.includes('verify'), 'nothing was verified')
+})
+
+void t.test('[LAT-1] what waited past its deadline, or for nobody, is not begun', async (t) => {
+  const untouched = () => {
+    throw new Error('the verifier was asked')
+  }
+  const { ask } = pipelineOf({ verifier: { verify: untouched } })
+  const late = await ask(ENCRYPT, { startedAt: systemClock.monotonic() - DEADLINE_MS - 1 })
+  t.match(late, {
+    status: 429,
+    json: { errorName: 'ThrottlingException' },
+    record: { reason: 'LATE', errorName: 'ThrottlingException' },
+  })
+  const gone = await ask(ENCRYPT, { isGone: () => true })
+  t.match(gone, { status: 429, record: { reason: 'CALLER_GONE' } })
 })

@@ -1,0 +1,40 @@
+/** Signed requests on an HTTP/2 session. */
+// SPDX-License-Identifier: Apache-2.0
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import http2 from 'node:http2'
+import type { Test } from 'tap'
+import type { TestServer } from './server.ts'
+import { signedHeaders } from './wire.ts'
+
+/** Closed with the test. */
+export async function openHttp2(t: Test, server: TestServer): Promise<http2.ClientHttp2Session> {
+  const session = http2.connect(`https://127.0.0.1:${String(server.port)}`, {
+    ca: readFileSync(server.pki.caFile),
+    servername: 'localhost',
+  })
+  t.teardown(() => {
+    session.destroy()
+  })
+  await once(session, 'connect')
+  return session
+}
+
+/** The status of the answer. */
+export async function askHttp2(
+  session: http2.ClientHttp2Session,
+  server: TestServer,
+  path: string,
+  body: string,
+): Promise<number> {
+  const headers: Record<string, string> = { ':method': 'POST', ':path': `${server.uriPath}${path}` }
+  for (const [name, value] of Object.entries(signedHeaders(server, { path, body }))) {
+    headers[name.toLowerCase() === 'host' ? ':authority' : name.toLowerCase()] = value
+  }
+  const stream = session.request(headers)
+  stream.end(body)
+  const [answer] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
+  stream.resume()
+  await once(stream, 'end')
+  return Number(answer[':status'])
+}

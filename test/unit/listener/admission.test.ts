@@ -1,0 +1,141 @@
+/** Who is served in time, and who is told to come again, on a clock turned by hand. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { createAdmission } from '../../../src/listener/admission.ts'
+import { createBatch } from '../../../src/listener/batch.ts'
+import { FakeClock } from '../../support/fake-clock.ts'
+
+const LIMIT_MS = 80
+
+function create() {
+  const clock = new FakeClock()
+  let idleMs = 0
+  const admission = createAdmission({ clock, idleMs: () => idleMs, limitMs: LIMIT_MS })
+  return {
+    clock,
+    admission,
+    /** The event loop has nothing to do for a while. */
+    idle(ms: number) {
+      clock.advance(ms)
+      idleMs += ms
+    },
+    /** A round that serves so many, each for so long. */
+    round(count: number, eachMs: number) {
+      admission.endReading()
+      admission.startServing()
+      clock.advance(count * eachMs)
+      admission.endServing(count)
+    },
+  }
+}
+
+void t.test('after an idle moment everybody is admitted, however long it was', (t) => {
+  const { admission, idle, round } = create()
+  t.ok(admission.admits(), 'the first of all')
+  round(1, 1)
+  idle(3_600_000)
+  t.ok(admission.admits())
+  t.notOk(admission.isLate())
+  t.end()
+})
+
+void t.test('what was read after a long round may be as old as that round', (t) => {
+  const { admission, clock, round } = create()
+  round(100, 0.7)
+  t.ok(admission.admits(), '70 ms')
+  clock.advance(11)
+  t.notOk(admission.admits(), '81 ms: reading takes time too')
+  t.end()
+})
+
+void t.test('who comes behind a long queue is refused before waiting', (t) => {
+  const { admission, idle, round } = create()
+  for (let i = 0; i < 30; i++) {
+    idle(5)
+    round(10, 1)
+  }
+  idle(5)
+  let admitted = 0
+  while (admission.admits() && admitted < 1000) {
+    admission.enqueue()
+    admitted += 1
+  }
+  t.ok(admitted > 70 && admitted <= 82, `${String(admitted)} of 1 ms each`)
+  t.end()
+})
+
+void t.test('a body that comes in a later round is as old as that one', (t) => {
+  const { admission, clock, idle } = create()
+  t.ok(admission.admits())
+  admission.endReading()
+  clock.advance(10)
+  idle(10_000)
+  admission.enqueue()
+  t.notOk(admission.isLate(), 'its head is not what is waited for')
+  t.end()
+})
+
+void t.test('a batch refuses what its turn comes too late for', async (t) => {
+  const { admission, clock } = create()
+  const served: number[] = []
+  const refused: number[] = []
+  const batch = createBatch<number>(
+    admission,
+    (item) => {
+      served.push(item)
+      clock.advance(30)
+    },
+    (item) => refused.push(item),
+  )
+  for (let i = 0; i < 6; i++) {
+    t.ok(admission.admits())
+    batch.add(i)
+  }
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+  t.same(served, [0, 1, 2])
+  t.same(refused, [3, 4, 5])
+  t.end()
+})
+
+void t.test('a flush serves what waits, and leaves the time of the round as it is', (t) => {
+  const { admission, clock, round } = create()
+  round(10, 1)
+  const served: number[] = []
+  const batch = createBatch<number>(
+    admission,
+    (item) => {
+      served.push(item)
+      clock.advance(5)
+    },
+    () => t.fail('none is late'),
+  )
+  for (let i = 0; i < 4; i++) {
+    t.ok(admission.admits())
+    batch.add(i)
+  }
+  batch.flush()
+  t.same(served, [0, 1, 2, 3])
+  clock.advance(49)
+  t.ok(admission.admits(), '79 ms')
+  clock.advance(2)
+  t.notOk(admission.admits(), '81 ms since the sockets were read last')
+  t.end()
+})
+
+void t.test(
+  'a round in which all were refused ends too, and the next one is judged anew',
+  async (t) => {
+    const { admission, clock, round } = create()
+    round(100, 1)
+    const batch = createBatch<number>(
+      admission,
+      () => t.fail('nobody is served'),
+      () => t.fail('nor was anybody queued'),
+    )
+    t.notOk(admission.admits())
+    batch.flush()
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+    clock.advance(20)
+    t.ok(admission.admits(), 'the last round took 20 ms')
+  },
+)
