@@ -11,12 +11,14 @@ import { eventually } from '../support/server.ts'
 const OK = 0
 const GENERAL_ERROR = 0x5
 const DEVICE_ERROR = 0x30
+const MECHANISM_INVALID = 0x70
 const MECHANISM_PARAM_INVALID = 0x71
 const OPERATION_ACTIVE = 0x90
 const SESSION_COUNT = 0xb1
 const SESSION_HANDLE_INVALID = 0xb3
 const BUFFER_TOO_SMALL = 0x150
 
+const CLOUDHSM_AES_GCM = 0x80001087
 const OS_LOCKING_OK = 2
 const AAD = Buffer.from('bound')
 
@@ -37,8 +39,8 @@ async function opened(t: Test) {
   return { token, control: token.control, ...(await openKey(t, token)) }
 }
 
-async function openKey(t: Test, token: FaultyToken) {
-  const { module, slot, session } = await openToken(t, token)
+async function openKey(t: Test, token: FaultyToken, label = token.label) {
+  const { module, slot, session } = await openToken(t, token, label)
   const [key = -1] = await module.step({ step: 'find', session, label: 'key' })
   return { module, slot, session, key }
 }
@@ -186,6 +188,27 @@ void t.test('a limit of sessions holds for all processes of the token', async (t
   await module.step({ step: 'open', slot })
 })
 
+void t.test(
+  'one token of several is damaged, and processes that turn to it later, too',
+  async (t) => {
+    const token = await withFaults(t, await createSoftHsm(t, ['one', 'two']))
+    await createTokenKeys(t, token, [{ label: 'key' }], 'one')
+    await createTokenKeys(t, token, [{ label: 'key' }], 'two')
+    const one = await openKey(t, token, 'one')
+    const two = await openKey(t, token, 'two')
+    const found = (await one.module.step({ step: 'tokens' })).find(({ label }) => label === 'one')
+    token.control.only(found?.slotId)
+    token.control.plan('C_EncryptInit', { rv: DEVICE_ERROR })
+    const encrypt = ({ module, session, key }: Place) =>
+      rvOf(module, { step: 'encrypt', session, key, ...input(AAD) })
+    t.equal(await encrypt(one), DEVICE_ERROR)
+    t.equal(await encrypt(two), OK)
+    t.equal(await encrypt(await openKey(t, token, 'one')), DEVICE_ERROR)
+    token.control.only(undefined)
+    t.equal(await encrypt(two), DEVICE_ERROR)
+  },
+)
+
 void t.test('as Luna: the IV is made by the HSM and stands behind the tag', async (t) => {
   const first = await opened(t)
   const plaintext = randomBytes(32)
@@ -232,6 +255,26 @@ void t.test('as CloudHSM: zeros go in, and the IV is written over them', async (
   const sealed = input(first.output, first.iv)
   const { output } = await module.step({ step: 'decrypt', session, key, ...sealed })
   t.ok(output.equals(plaintext))
+})
+
+void t.test("by CloudHSM's own mechanism: the IV stands before the ciphertext", async (t) => {
+  const { control, module, slot, session, key } = await opened(t)
+  const plaintext = randomBytes(32)
+  const none = input(plaintext, Buffer.alloc(0), { mechanism: CLOUDHSM_AES_GCM })
+  const encrypt = { step: 'encrypt', session, key, ...none } as const
+  t.notOk((await module.step({ step: 'mechanisms', slot })).includes(CLOUDHSM_AES_GCM))
+  t.equal(await module.rvOf(encrypt), MECHANISM_INVALID)
+  control.pretend('cloudhsm')
+  t.ok((await module.step({ step: 'mechanisms', slot })).includes(CLOUDHSM_AES_GCM))
+  const own = { ...encrypt, iv: randomBytes(12) }
+  t.equal(await module.rvOf(own), MECHANISM_PARAM_INVALID)
+  const { output } = await module.step(encrypt)
+  t.equal(output.length, 12 + 32 + 16)
+  const decrypt = { ...encrypt, step: 'decrypt', data: output } as const
+  t.ok((await module.step(decrypt)).output.equals(plaintext))
+  const plain = input(output.subarray(12), output.subarray(0, 12))
+  const { output: same } = await module.step({ step: 'decrypt', session, key, ...plain })
+  t.ok(same.equals(plaintext), 'it is AES-GCM')
 })
 
 for (const crash of ['SIGSEGV', 'SIGABRT'] as const) {

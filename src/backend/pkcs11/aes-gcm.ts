@@ -17,6 +17,8 @@ const ROOM_BYTES = 16
 const IVS_PER_DRAW = 256
 /** Not Buffer.alloc(0): a module that is handed NULL for no bytes refuses it, or crashes. */
 const NO_BYTES = Buffer.alloc(1).subarray(0, 0)
+/** NULL for a module, as Thales and AWS have it: the token is to make the IV. */
+const NO_IV = Buffer.alloc(0)
 
 export interface SealedByToken {
   readonly iv: Buffer
@@ -52,7 +54,7 @@ interface Mode {
 const appended = (ivBytes: number): Mode => ({
   mechanism: CKM_AES_GCM,
   extraBytes: ivBytes,
-  makeIv: () => NO_BYTES,
+  makeIv: () => NO_IV,
   ivBits: ivBytes * 8,
   split(output) {
     const at = output.length - ivBytes
@@ -88,7 +90,7 @@ const MODES: Readonly<Record<IvMode, Mode>> = {
   'cloudhsm-gcm': {
     mechanism: CKM_CLOUDHSM_AES_GCM,
     extraBytes: IV_BYTES,
-    makeIv: () => NO_BYTES,
+    makeIv: () => NO_IV,
     ivBits: 0,
     split: (output) => ({
       iv: output.subarray(0, IV_BYTES),
@@ -165,7 +167,7 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
       const isPrefixed = mode.mechanism === CKM_CLOUDHSM_AES_GCM
       const input = isPrefixed ? Buffer.concat([ivBytes, sealed]) : sealed
       const with_ = isPrefixed
-        ? toMechanism(NO_BYTES, 0, aad)
+        ? toMechanism(NO_IV, 0, aad)
         : toMechanism(ivBytes, ivBytes.length * 8, aad)
       const size = input.length + ROOM_BYTES
       if (openedRoom.length < size) openedRoom = Buffer.alloc(size)

@@ -71,12 +71,12 @@ export class TokenHost {
   open(): TokenFacts {
     const facts = this.#unhurried(() => this.#token.facts())
     this.#checkMechanism(facts)
-    this.#unhurried((session) => {
+    this.#tryMode((session) => {
       this.#ensureHealthKey(session)
     })
     const { selfTest } = this.#start
     if (selfTest !== undefined) {
-      this.#unhurried((session) => {
+      this.#tryMode((session) => {
         const [plaintext, aad] = [
           randomBytes(selfTest.plaintextBytes),
           randomBytes(selfTest.aadBytes),
@@ -85,6 +85,22 @@ export class TokenHost {
       })
     }
     return facts
+  }
+
+  /** What a token that is well refuses here, it refuses because of how it is asked. */
+  #tryMode(work: (session: Handle) => void): void {
+    try {
+      this.#unhurried(work)
+    } catch (error) {
+      if (!(error instanceof HostFailure)) throw error
+      const { code, then, message } = error.wire
+      if (code !== 'CONTRACT' && !(code === 'UNAVAILABLE' && then === 'drop')) throw error
+      throw new HostFailure(
+        'MISCONFIGURED',
+        `the token does not encrypt with iv: ${this.#start.iv} (${message})`,
+        { hint: 'docs/hsm/ says which mode is for which HSM' },
+      )
+    }
   }
 
   call(call: Exclude<Call, StartCall>): unknown {

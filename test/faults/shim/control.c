@@ -26,6 +26,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 /* Calls hold it for reading: sessions are dropped between calls, not under one. */
 static pthread_rwlock_t calls = PTHREAD_RWLOCK_INITIALIZER;
 static uint32_t seen_drop;
+/* Plus 1; 0: no session was opened yet. */
+static uint32_t own_slot;
 static __thread uint64_t began_at;
 
 static uint64_t now_us(void) {
@@ -123,6 +125,14 @@ static int is_hit(struct shim_plan *plan) {
   return left == SHIM_ALWAYS;
 }
 
+void shim_turn_to(CK_SLOT_ID slot) { __atomic_store_n(&own_slot, (uint32_t)slot + 1, __ATOMIC_RELEASE); }
+
+/* Whether this process is among those that damage is to be done to. */
+static int is_meant(void) {
+  uint32_t only = shim_shared->only_slot;
+  return only == 0 || only == __atomic_load_n(&own_slot, __ATOMIC_ACQUIRE);
+}
+
 static CK_RV answer(int function, struct shim_plan *plan) {
   __atomic_fetch_add(&shim_shared->counts[function].injected, 1, __ATOMIC_RELAXED);
   if (plan->crash != 0) {
@@ -142,19 +152,22 @@ CK_RV shim_begin(int function) {
   while (now > most &&
          !__atomic_compare_exchange_n(&shim_self->most_in_flight, &most, now, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
     continue;
-  uint64_t latency = (uint64_t)shim_shared->latency_us + plan->latency_us;
-  if (latency != 0) sleep_us(latency);
-  wait_while_hanging(&shim_shared->hang, began_at);
-  wait_while_hanging(&plan->hang, began_at);
-  drop_when_told();
+  int does_damage = is_meant();
+  if (does_damage) {
+    uint64_t latency = (uint64_t)shim_shared->latency_us + plan->latency_us;
+    if (latency != 0) sleep_us(latency);
+    wait_while_hanging(&shim_shared->hang, began_at);
+    wait_while_hanging(&plan->hang, began_at);
+    drop_when_told();
+  }
   pthread_rwlock_rdlock(&calls);
-  return plan->after == 0 && is_hit(plan) ? answer(function, plan) : SHIM_PASS;
+  return does_damage && plan->after == 0 && is_hit(plan) ? answer(function, plan) : SHIM_PASS;
 }
 
 CK_RV shim_end(int function, CK_RV rv) {
   struct shim_plan *plan = &shim_shared->plans[function];
   pthread_rwlock_unlock(&calls);
-  if (plan->after != 0 && is_hit(plan)) rv = answer(function, plan);
+  if (plan->after != 0 && is_meant() && is_hit(plan)) rv = answer(function, plan);
   if (rv != CKR_OK) __atomic_fetch_add(&shim_shared->counts[function].failed, 1, __ATOMIC_RELAXED);
   __atomic_fetch_sub(&shim_self->in_flight, 1, __ATOMIC_RELAXED);
   uint32_t place = __atomic_fetch_add(&shim_shared->log_next, 1, __ATOMIC_RELAXED) % SHIM_LOG;

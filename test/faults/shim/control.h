@@ -58,7 +58,7 @@ enum shim_vendor {
   VENDOR_NONE = 0,
   VENDOR_LUNA = 1,         /* 16 bytes of IV appended, whatever ulIvBits says */
   VENDOR_LUNA_7_9_3 = 2,   /* 12 bytes when ulIvBits is 96 */
-  VENDOR_CLOUDHSM = 3      /* 12 zeros in, IV written back by C_Encrypt */
+  VENDOR_CLOUDHSM = 3      /* 12 zeros in, IV written back by C_Encrypt; and a mechanism of its own */
 };
 
 struct shim_shared {
@@ -70,7 +70,8 @@ struct shim_shared {
   uint32_t drop_generation; /* a new number: every process closes all its sessions at its next call */
   uint32_t max_sessions;    /* on the token, over all processes; 0: no limit */
   uint32_t log_next;        /* how many entries were written; the place is modulo SHIM_LOG */
-  uint32_t spare[56];
+  uint32_t only_slot;       /* damage is done to sessions on this slot, plus 1; 0: on every one */
+  uint32_t spare[55];
   struct shim_plan plans[SHIM_FUNCTIONS];
   struct shim_count counts[SHIM_FUNCTIONS];
   struct shim_process processes[SHIM_PROCESSES];
@@ -86,20 +87,45 @@ extern struct shim_shared *shim_shared;
 extern struct shim_process *shim_self;
 
 CK_RV shim_load(void);
+/* Before C_OpenSession begins: the slot that this process works on from now on. */
+void shim_turn_to(CK_SLOT_ID slot);
 /* Every call begins and ends with these; between them no session is dropped. */
 CK_RV shim_begin(int function);
 CK_RV shim_end(int function, CK_RV rv);
 
-/* Sessions of this process: slot, and what a pretended vendor keeps for an operation. */
+/* CKM_CLOUDHSM_AES_GCM: CKM_VENDOR_DEFINED | CKM_AES_GCM. */
+#define SHIM_CLOUDHSM_AES_GCM 0x80001087ul
+
+struct shim_session {
+  CK_SESSION_HANDLE handle; /* 0: free */
+  CK_SLOT_ID slot;
+  int encrypts; /* with an IV of ours */
+  unsigned char iv[16];
+  unsigned long iv_bytes;
+  unsigned char *write_to; /* the caller's pIv */
+  int is_prefixed;         /* the IV goes before the ciphertext */
+  int decrypts;            /* as soon as the IV is there */
+  CK_GCM_PARAMS kept;
+  unsigned char *aad;
+  CK_OBJECT_HANDLE key;
+};
+
+/* Null when there is none. One call at a time uses a session, as PKCS#11 demands. */
+struct shim_session *shim_session(CK_SESSION_HANDLE handle);
 CK_RV shim_admit_session(void);
-void shim_opened(CK_SESSION_HANDLE session, CK_SLOT_ID slot);
-void shim_closed(CK_SESSION_HANDLE session);
+void shim_opened(CK_SESSION_HANDLE handle, CK_SLOT_ID slot);
+void shim_closed(CK_SESSION_HANDLE handle);
+/* Null: of every slot. */
 void shim_closed_all(const CK_SLOT_ID *slot);
-/* Closes them at the real module; null: all of them. */
+/* Closes them at the real module. */
 void shim_drop_all(void);
 
-CK_RV shim_encrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key);
-CK_RV shim_encrypt(CK_SESSION_HANDLE session, unsigned char *data, unsigned long data_len,
+CK_RV shim_encrypt_init(CK_SESSION_HANDLE handle, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key);
+CK_RV shim_encrypt(CK_SESSION_HANDLE handle, unsigned char *data, unsigned long data_len,
                    unsigned char *out, unsigned long *out_len);
+CK_RV shim_decrypt_init(CK_SESSION_HANDLE handle, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key);
+CK_RV shim_decrypt(CK_SESSION_HANDLE handle, unsigned char *data, unsigned long data_len,
+                   unsigned char *out, unsigned long *out_len);
+CK_RV shim_mechanisms(CK_SLOT_ID slot, CK_MECHANISM_TYPE *list, CK_ULONG *count);
 
 #endif

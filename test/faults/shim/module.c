@@ -47,6 +47,7 @@ static CK_RV shim_C_Finalize(void *reserved) {
 
 static CK_RV shim_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify,
                                 CK_SESSION_HANDLE *session) {
+  shim_turn_to(slot);
   CK_RV rv = shim_begin(AT_C_OpenSession);
   if (rv == SHIM_PASS) rv = shim_admit_session();
   if (rv == SHIM_PASS) {
@@ -86,6 +87,26 @@ static CK_RV shim_C_Encrypt(CK_SESSION_HANDLE session, unsigned char *data, unsi
   CK_RV rv = shim_begin(AT_C_Encrypt);
   if (rv == SHIM_PASS) rv = shim_encrypt(session, data, data_len, out, out_len);
   return shim_end(AT_C_Encrypt, rv);
+}
+
+static CK_RV shim_C_DecryptInit(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism,
+                                CK_OBJECT_HANDLE key) {
+  CK_RV rv = shim_begin(AT_C_DecryptInit);
+  if (rv == SHIM_PASS) rv = shim_decrypt_init(session, mechanism, key);
+  return shim_end(AT_C_DecryptInit, rv);
+}
+
+static CK_RV shim_C_Decrypt(CK_SESSION_HANDLE session, unsigned char *data, unsigned long data_len,
+                            unsigned char *out, unsigned long *out_len) {
+  CK_RV rv = shim_begin(AT_C_Decrypt);
+  if (rv == SHIM_PASS) rv = shim_decrypt(session, data, data_len, out, out_len);
+  return shim_end(AT_C_Decrypt, rv);
+}
+
+static CK_RV shim_C_GetMechanismList(CK_SLOT_ID slot, CK_MECHANISM_TYPE *list, CK_ULONG *count) {
+  CK_RV rv = shim_begin(AT_C_GetMechanismList);
+  if (rv == SHIM_PASS) rv = shim_mechanisms(slot, list, count);
+  return shim_end(AT_C_GetMechanismList, rv);
 }
 
 __attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list);

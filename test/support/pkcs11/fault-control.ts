@@ -17,7 +17,15 @@ const LOG_AT = PROCESSES_AT + PROCESSES * ROW_BYTES
 const FILE_BYTES = LOG_AT + LOG * ENTRY_BYTES
 
 /** Of the header, in bytes. */
-const AT = { vendor: 8, hang: 12, latency: 16, drop: 20, maxSessions: 24, logNext: 28 } as const
+const AT = {
+  vendor: 8,
+  hang: 12,
+  latency: 16,
+  drop: 20,
+  maxSessions: 24,
+  logNext: 28,
+  only: 32,
+} as const
 
 const FOR_EVER = 0xffff_ffff
 
@@ -129,12 +137,18 @@ export class FaultControl {
     this.#write(AT.maxSessions, most)
   }
 
+  /** Damage is done to processes that work on this slot, and to no other; undefined: to all. */
+  only(slotId: number | undefined): void {
+    this.#write(AT.only, slotId === undefined ? 0 : slotId + 1)
+  }
+
   /** Nothing is planned any more; counts stay. */
   heal(): void {
     for (const name of NAMES) this.plan(name, {})
     this.hang('no more')
     this.latency(0)
     this.limitSessions(0)
+    this.only(undefined)
   }
 
   count(name: string): CallCount {

@@ -35,7 +35,7 @@ export type Step =
   | { readonly step: 'initialize'; readonly flags?: number }
   | { readonly step: 'finalize' }
   | { readonly step: 'tokens' }
-  | { readonly step: 'hasGcm'; readonly slot: number }
+  | { readonly step: 'mechanisms'; readonly slot: number }
   /** For a token that has no PIN yet, as a new NSS database: the officer's is empty. */
   | { readonly step: 'firstPin'; readonly slot: number; readonly pin: string }
   | { readonly step: 'open'; readonly slot: number }
@@ -64,13 +64,16 @@ export interface GcmInput {
   readonly ivBits?: number
   /** Of the output buffer beyond the input: 32 unless said otherwise. */
   readonly room?: number
+  /** CKM_AES_GCM unless said otherwise. */
+  readonly mechanism?: number
 }
 
 export interface StepResults {
   readonly initialize: undefined
   readonly finalize: undefined
-  readonly tokens: readonly { slot: number; label: string; serial: string }[]
-  readonly hasGcm: boolean
+  /** `slot` is a place in the list, `slotId` the module's own number. */
+  readonly tokens: readonly { slot: number; slotId: number; label: string; serial: string }[]
+  readonly mechanisms: readonly number[]
   readonly firstPin: undefined
   /** Sessions and keys are numbers here: places in a list. */
   readonly open: number
@@ -108,11 +111,12 @@ function run(): void {
     if (slot === undefined) throw new Error('no such slot')
     return slot
   }
-  const gcm = ({ iv, aad, ivBits = iv.length * 8 }: GcmInput) => ({
-    mechanism: MECHANISM,
+  const gcm = ({ iv, aad, ivBits = iv.length * 8, mechanism = MECHANISM }: GcmInput) => ({
+    mechanism,
     parameter: {
       type: pkcs11.CK_PARAMS_AES_GCM_v240,
-      iv,
+      // NULL, when there is none.
+      iv: iv.length === 0 ? Buffer.alloc(0) : iv,
       ivBits,
       aad,
       tagBits: 128,
@@ -132,11 +136,15 @@ function run(): void {
     tokens() {
       return module.C_GetSlotList(true).map((slot, place) => {
         const { label, serialNumber } = module.C_GetTokenInfo(slot)
-        return { slot: place, label: label.trimEnd(), serial: serialNumber.trimEnd() }
+        return {
+          slot: place,
+          slotId: slot.readUInt32LE(),
+          label: label.trimEnd(),
+          serial: serialNumber.trimEnd(),
+        }
       })
     },
-    hasGcm: ({ slot }: { slot: number }) =>
-      module.C_GetMechanismList(slotAt(slot)).includes(MECHANISM),
+    mechanisms: ({ slot }: { slot: number }) => module.C_GetMechanismList(slotAt(slot)),
     firstPin({ slot, pin }: { slot: number; pin: string }) {
       const session = module.C_OpenSession(slotAt(slot), SESSION_FLAGS)
       module.C_Login(session, pkcs11.CKU_SO, '')

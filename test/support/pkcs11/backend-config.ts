@@ -1,0 +1,66 @@
+/** A token of the tests as an entry of `backends`, in the program's form and in that of latchkey.yaml. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Test } from 'tap'
+import { openBackend } from '../../../src/backend/create.ts'
+import type { Pkcs11Keys } from '../../../src/backend/pkcs11/pkcs11-keys.ts'
+import { systemClock } from '../../../src/base/clock.ts'
+import { Secret } from '../../../src/base/secret.ts'
+import type { Pkcs11BackendConfig } from '../../../src/config/config.ts'
+import type { TestToken } from './tokens.ts'
+
+export function backendConfig(
+  token: TestToken,
+  more: Partial<Pkcs11BackendConfig> = {},
+): Pkcs11BackendConfig {
+  return {
+    kind: 'pkcs11',
+    name: 'hsm',
+    module: token.module,
+    environment: { PATH: process.env['PATH'] ?? '', ...token.environment },
+    ...(token.parameters === undefined ? {} : { parameters: `${token.parameters} ` }),
+    tokens: [{ label: token.label, pin: new Secret(token.pin) }],
+    sessions: { min: 1, max: 2 },
+    maxQueued: 256,
+    // A loaded machine is no slow HSM.
+    deadlines: { operationMs: 5000, startMs: 60_000, stuckMs: 1000 },
+    heartbeatMs: 20_000,
+    iv: 'host',
+    keys: { by: 'label', refreshMs: 60_000 },
+    healthKey: 'latchkey health',
+    verifyEveryEncrypt: true,
+    functionFailedIsBusy: false,
+    ...more,
+  }
+}
+
+/** Closed with the test. @throws BackendError MISCONFIGURED */
+export async function openKeysOn(
+  t: Test,
+  token: TestToken,
+  more: Partial<Pkcs11BackendConfig> = {},
+): Promise<Pkcs11Keys> {
+  const silent = () => undefined
+  const keys = await openBackend({
+    config: backendConfig(token, more),
+    clock: systemClock,
+    logger: { info: silent, warn: silent },
+    selfTest: { plaintextBytes: 4300, aadBytes: 8200 },
+  })
+  t.teardown(() => {
+    keys.close()
+  })
+  return keys
+}
+
+/** As it is written in latchkey.yaml. */
+export function backendYaml(token: TestToken, more: Readonly<Record<string, unknown>> = {}) {
+  return {
+    name: 'hsm',
+    kind: 'pkcs11',
+    module: token.module,
+    environment: Object.entries(token.environment).map(([name, value]) => `${name}=${value}`),
+    ...(token.parameters === undefined ? {} : { parameters: `${token.parameters} ` }),
+    tokens: [{ label: token.label, pin: { file: token.pinFile } }],
+    ...more,
+  }
+}
