@@ -1,0 +1,9 @@
+/** Keys on an NSS token keep the contract of a key backend. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { createNss } from '../support/pkcs11/tokens.ts'
+import { tokenContract } from './token-backend.ts'
+
+t.jobs = 1
+
+tokenContract({ name: 'NSS softokn', create: createNss })

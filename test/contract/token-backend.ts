@@ -1,0 +1,65 @@
+/** The contract of a key backend on any PKCS#11 token: two key stores, told apart by a prefix of labels. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Test } from 'tap'
+import { createCheckedBackend } from '../../src/backend/checked.ts'
+import { openTokenKeyRecords } from '../../src/backend/pkcs11/key-records.ts'
+import { openKeysOn } from '../support/pkcs11/backend-config.ts'
+import type { TestToken } from '../support/pkcs11/tokens.ts'
+import { keyStoreName, storeFolder } from '../support/store.ts'
+import { soon, type KeyBackendFixture } from './key-backend-fixture.ts'
+import { keyBackendContract, type KeyBackendContract } from './key-backend.ts'
+
+export interface TokenContract {
+  readonly name: string
+  readonly create: (t: Test) => Promise<TestToken>
+  readonly skip?: KeyBackendContract['skip']
+}
+
+export function tokenContract({ name, create, skip = [] }: TokenContract): void {
+  keyBackendContract({
+    name,
+    create: async (t) => createFixture(t, await create(t)),
+    traits: {
+      maxPlaintextBytes: 65_536,
+      ivSamples: 2000,
+      importsKeys: true,
+      // Nothing is known of a key before the token was asked.
+      firstEncryptWaits: true,
+    },
+    skip,
+  })
+}
+
+async function createFixture(t: Test, token: TestToken): Promise<KeyBackendFixture> {
+  const keys = await openKeysOn(t, token)
+  const store = await (await storeFolder(t)).open()
+  const records = await openTokenKeyRecords(store)
+  const keyStore = (text: string) => {
+    const name = keyStoreName(text)
+    const prefix = `${text}/`
+    return {
+      backend: createCheckedBackend(keys.backend(prefix, (keyId) => records.status(name, keyId))),
+      administration: keys.administration(name, prefix, store),
+    }
+  }
+  const main = keyStore('demo')
+  const signal = (name: NodeJS.Signals) => {
+    for (const pid of keys.pids()) process.kill(pid, name)
+  }
+  return {
+    ...main,
+    other: keyStore('other'),
+    async settle() {
+      keys.reload()
+      await records.reload()
+    },
+    stall() {
+      signal('SIGSTOP')
+      return Promise.resolve(async () => {
+        signal('SIGCONT')
+        // Until then, whoever asks is refused at once.
+        while ((await main.backend.health(soon()))[0]?.status !== 'ACTIVE');
+      })
+    },
+  }
+}

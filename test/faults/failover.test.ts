@@ -1,0 +1,85 @@
+/** Two tokens with the same key: load is spread, one that fails is passed over, health tells which. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { createCheckedBackend } from '../../src/backend/checked.ts'
+import { Secret } from '../../src/base/secret.ts'
+import { decrypt, encrypt, keyId, soon } from '../contract/key-backend-fixture.ts'
+import { openKeysOn } from '../support/pkcs11/backend-config.ts'
+import type { FaultPlan } from '../support/pkcs11/fault-control.ts'
+import { withFaults, type FaultyToken } from '../support/pkcs11/fault-module.ts'
+import { createSoftHsm, createTokenKeys, openToken } from '../support/pkcs11/tokens.ts'
+import { eventually } from '../support/server.ts'
+
+t.jobs = 1
+
+const KEY = keyId('key')
+const LABELS = ['one', 'two'] as const
+const DEVICE_ERROR = 0x30
+const PATIENCE_MS = 30_000
+
+async function opened(t: Test) {
+  const token = await withFaults(t, await createSoftHsm(t, LABELS))
+  const material = randomBytes(32)
+  for (const label of LABELS) await createTokenKeys(t, token, [{ label: 'key', material }], label)
+  const keys = await openKeysOn(t, token, {
+    tokens: LABELS.map((label) => ({ label, pin: new Secret(token.pin) })),
+    sessions: { min: 1, max: 1 },
+    deadlines: { operationMs: 4000, startMs: 60_000, stuckMs: 1000 },
+  })
+  const backend = createCheckedBackend(keys.backend('', () => 'ENABLED'))
+  const roundTrip = async () => {
+    const plaintext = randomBytes(32)
+    const sealed = await encrypt({ backend } as never, KEY, plaintext)
+    const back = await decrypt({ backend } as never, KEY, sealed)
+    t.ok(back.equals(plaintext))
+  }
+  const statuses = async () => {
+    const managers = await backend.health(soon())
+    return Object.fromEntries(managers.map(({ id, status }) => [id, status]))
+  }
+  return { token, control: token.control, roundTrip, statuses }
+}
+
+async function slotOf(t: Test, token: FaultyToken, label: string): Promise<number> {
+  const { module } = await openToken(t, token, label)
+  const found = (await module.step({ step: 'tokens' })).find((one) => one.label === label)
+  await module.close()
+  if (found === undefined) throw new Error(`no token ${label}`)
+  return found.slotId
+}
+
+void t.test('work goes to both tokens', async (t) => {
+  const { control, roundTrip, statuses } = await opened(t)
+  await roundTrip()
+  const mark = control.mark()
+  for (let round = 0; round < 40; round++) await roundTrip()
+  const done = control.log(mark).filter((call) => /^C_(?:En|De)crypt$/.test(call.function))
+  const pids = new Set(done.map(({ pid }) => pid))
+  t.equal(pids.size, 2)
+  for (const pid of pids)
+    t.ok(done.filter((call) => call.pid === pid).length >= 20, 'each has its share')
+  t.same(await statuses(), { 'hsm/one': 'ACTIVE', 'hsm/two': 'ACTIVE' })
+})
+
+const DEATHS: readonly [string, FaultPlan][] = [
+  ['hangs', { hang: 'until told' }],
+  ['fails', { rv: DEVICE_ERROR }],
+  ['crashes', { crash: 'SIGSEGV' }],
+]
+
+for (const [what, plan] of DEATHS) {
+  void t.test(`a token that ${what} is passed over, and back when it is well`, async (t) => {
+    const { token, control, roundTrip, statuses } = await opened(t)
+    await roundTrip()
+    control.only(await slotOf(t, token, 'one'))
+    control.plan('C_EncryptInit', plan)
+    control.plan('C_DecryptInit', plan)
+    for (let round = 0; round < 10; round++) await roundTrip()
+    await Promise.all(Array.from({ length: 20 }, roundTrip))
+    t.equal((await statuses())['hsm/one'], 'UNAVAILABLE')
+    t.equal((await statuses())['hsm/two'], 'ACTIVE')
+    control.heal()
+    await eventually(async () => (await statuses())['hsm/one'] === 'ACTIVE', PATIENCE_MS)
+  })
+}

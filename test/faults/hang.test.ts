@@ -1,0 +1,8 @@
+/** The hang in its short form, at a low rate; `long.ts` has the whole. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { hang } from './hang.ts'
+
+void t.test('an HSM that hangs costs KMS no more than its deadline, and comes back', (t) =>
+  hang(t, { hangMs: 4000, requestsPerSecond: 20, budgetMs: 250, recoveryMs: 4000 }),
+)

@@ -1,0 +1,114 @@
+/** An HSM that hangs under load: what KMS is told meanwhile, and how soon all is well again. */
+// SPDX-License-Identifier: Apache-2.0
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
+import type { KmsSideClient } from '../../src/kms-side/client.ts'
+import { withFaults } from '../support/pkcs11/fault-module.ts'
+import { HSM_KEY, SOFTWARE_KEY, startHsmServer } from '../support/pkcs11/hsm-server.ts'
+import { percentile } from '../support/pkcs11/mixed-load.ts'
+import { createSoftHsm, createTokenKeys } from '../support/pkcs11/tokens.ts'
+import { eventually } from '../support/server.ts'
+
+export interface HangPlan {
+  readonly hangMs: number
+  /** To each of the two key stores. */
+  readonly requestsPerSecond: number
+  /** What KMS waits. */
+  readonly budgetMs: number
+  /** From the end of the hang to the first success. */
+  readonly recoveryMs: number
+  /** Nothing is added for what the machine itself takes. */
+  readonly isExact?: boolean
+}
+
+const PATIENCE_MS = 30_000
+const PLAINTEXT = Buffer.alloc(32, 7)
+
+interface Sent {
+  readonly ms: number
+  readonly status: number
+  readonly errorName: string | undefined
+}
+
+/** At a steady rate, whatever the answers do. */
+async function sendSteadily(
+  client: KmsSideClient,
+  keyId: string,
+  perSecond: number,
+  forMs: number,
+): Promise<readonly Sent[]> {
+  const sent: Promise<Sent>[] = []
+  const startedAt = performance.now()
+  while (performance.now() - startedAt < forMs) {
+    const due = Math.floor(((performance.now() - startedAt) / 1000) * perSecond)
+    while (sent.length <= due) sent.push(sendOne(client, keyId))
+    await delay(2)
+  }
+  return Promise.all(sent)
+}
+
+async function sendOne(client: KmsSideClient, keyId: string): Promise<Sent> {
+  const startedAt = performance.now()
+  const { status, body } = await client.encrypt(keyId, { plaintext: PLAINTEXT, cdiv: true })
+  const { errorName } = body as { errorName?: string }
+  return { ms: performance.now() - startedAt, status, errorName }
+}
+
+const ascending = (sent: readonly Sent[]) => sent.map(({ ms }) => ms).sort((a, b) => a - b)
+
+export async function hang(t: Test, plan: HangPlan): Promise<void> {
+  const token = await withFaults(t, await createSoftHsm(t))
+  await createTokenKeys(t, token, [{ label: HSM_KEY }])
+  const server = await startHsmServer(t, token)
+  const { hsm, software, running } = server
+  await eventually(async () => (await sendOne(hsm, HSM_KEY)).status === 200, PATIENCE_MS)
+  const { requestsPerSecond: rate } = plan
+  await sendSteadily(hsm, HSM_KEY, rate, 1000)
+
+  token.control.hang('until told')
+  const [stuck, beside] = await Promise.all([
+    sendSteadily(hsm, HSM_KEY, rate, plan.hangMs),
+    sendSteadily(software, SOFTWARE_KEY, rate, plan.hangMs),
+    healthBecomes('UNAVAILABLE', hsm).then(() => t.pass('health says UNAVAILABLE')),
+  ])
+  token.control.hang('no more')
+  const endedAt = performance.now()
+  await eventually(async () => (await sendOne(hsm, HSM_KEY)).status === 200, PATIENCE_MS)
+  const recoveredAfterMs = performance.now() - endedAt
+
+  const [slow, quick] = [ascending(stuck), ascending(beside)]
+  const ms = (list: readonly number[], share: number) => percentile(list, share).toFixed(1)
+  t.comment(
+    `${String(slow.length)} answers of the HSM that hung: median ${ms(slow, 0.5)} ms,`,
+    `p99.9 ${ms(slow, 0.999)} ms, max ${ms(slow, 1)} ms;`,
+    `software keys beside it: p99.9 ${ms(quick, 0.999)} ms;`,
+    `first success ${recoveredAfterMs.toFixed(0)} ms after the end`,
+  )
+  const names = new Set(stuck.map(({ errorName }) => errorName))
+  for (const name of names)
+    t.ok(name === 'DependencyTimeoutException' || name === 'InternalException', String(name))
+  t.ok(
+    stuck.every(({ status }) => status >= 500),
+    'KMS is told that it may try again',
+  )
+  t.ok(
+    beside.every(({ status }) => status === 200),
+    'the other key store never fails',
+  )
+  // What the machine adds to an answer that needs no HSM is not the HSM's.
+  const machineMs = plan.isExact === true ? 0 : percentile(quick, 0.999)
+  const budgetMs = plan.budgetMs + machineMs
+  t.ok(percentile(slow, 0.999) < budgetMs, `below ${budgetMs.toFixed(0)} ms`)
+  t.ok(recoveredAfterMs < plan.recoveryMs, 'it is back in time')
+  await healthBecomes('ACTIVE', hsm)
+  t.equal(running.process.exitCode, null, 'it is the same process')
+}
+
+async function healthBecomes(status: string, client: KmsSideClient): Promise<void> {
+  await eventually(async () => {
+    const { body } = await client.getHealthStatus()
+    const fleet = (body as { ekmFleetDetails?: readonly { healthStatus: string }[] })
+      .ekmFleetDetails
+    return fleet?.[0]?.healthStatus === status
+  }, PATIENCE_MS)
+}

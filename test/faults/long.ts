@@ -1,0 +1,42 @@
+/**
+ * The storm, the hang and the soak in full, by hand on a quiet machine:
+ * `node .test-build/test/faults/long.js storm|hang|soak [seconds]`.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { hang } from './hang.ts'
+import { soak } from './soak.ts'
+import { storm } from './storm.ts'
+
+const [, , name = '', seconds = '600'] = process.argv
+t.setTimeout(0)
+
+const RUNS: Readonly<Record<string, () => void>> = {
+  storm: () =>
+    void t.test('10,000 mixed requests at 64 connections, sessions dropped every second', (t) => {
+      t.setTimeout(0)
+      return storm(t, {
+        requests: 10_000,
+        connections: 64,
+        dropEveryMs: 1000,
+        maxErrorShare: 0.001,
+      })
+    }),
+  hang: () =>
+    void t.test('an HSM that hangs for 10 s', (t) => {
+      t.setTimeout(0)
+      return hang(t, {
+        ...{ hangMs: 10_000, requestsPerSecond: 200, budgetMs: 250, recoveryMs: 2000 },
+        isExact: true,
+      })
+    }),
+  soak: () =>
+    void t.test(`${seconds} s of load: memory and sessions stay flat`, (t) => {
+      t.setTimeout(0)
+      return soak(t, { seconds: Number(seconds), connections: 32 })
+    }),
+}
+
+const run = RUNS[name]
+if (run === undefined) throw new Error(`one of ${Object.keys(RUNS).join(', ')}`)
+run()

@@ -1,0 +1,11 @@
+/** The storm in its short form; `long.ts` has the whole. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { storm } from './storm.ts'
+
+void t.test('sessions are dropped under 64 connections, and nothing is wrong or lost', (t) =>
+  storm(t, {
+    ...{ requests: 3000, connections: 64, dropEveryMs: 500, maxErrorShare: 0.001 },
+    isPatient: true,
+  }),
+)
