@@ -1,51 +1,21 @@
 /** The fault module itself: what it passes on, and each kind of damage that it does. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
-import t, { type Test } from 'tap'
-import { withFaults, type FaultyToken } from '../support/pkcs11/fault-module.ts'
+import t from 'tap'
+import { withFaults } from '../support/pkcs11/fault-module.ts'
+import { AAD, input, openKey, openWithFaults, type Place } from '../support/pkcs11/gcm-place.ts'
 import { CkrError, openModule, type ModuleSession } from '../support/pkcs11/module-session.ts'
-import type { GcmInput, Step } from '../support/pkcs11/module-steps.ts'
+import type { Step } from '../support/pkcs11/module-steps.ts'
 import { createSoftHsm, createTokenKeys, openToken } from '../support/pkcs11/tokens.ts'
 import { eventually } from '../support/server.ts'
 
 const OK = 0
 const GENERAL_ERROR = 0x5
 const DEVICE_ERROR = 0x30
-const MECHANISM_INVALID = 0x70
-const MECHANISM_PARAM_INVALID = 0x71
 const OPERATION_ACTIVE = 0x90
 const SESSION_COUNT = 0xb1
 const SESSION_HANDLE_INVALID = 0xb3
-const BUFFER_TOO_SMALL = 0x150
-
-const CLOUDHSM_AES_GCM = 0x80001087
 const OS_LOCKING_OK = 2
-const AAD = Buffer.from('bound')
-
-const input = (
-  data: Buffer,
-  iv: Buffer = randomBytes(12),
-  more: Partial<GcmInput> = {},
-): GcmInput => ({
-  data,
-  iv,
-  aad: AAD,
-  ...more,
-})
-
-async function opened(t: Test) {
-  const token = await withFaults(t, await createSoftHsm(t))
-  await createTokenKeys(t, token, [{ label: 'key' }])
-  return { token, control: token.control, ...(await openKey(t, token)) }
-}
-
-async function openKey(t: Test, token: FaultyToken, label = token.label) {
-  const { module, slot, session } = await openToken(t, token, label)
-  const [key = -1] = await module.step({ step: 'find', session, label: 'key' })
-  return { module, slot, session, key }
-}
-
-type Place = Awaited<ReturnType<typeof openKey>>
 
 /** CKR_OK when it succeeds. */
 async function rvOf(module: ModuleSession, step: Step): Promise<number> {
@@ -59,7 +29,7 @@ async function rvOf(module: ModuleSession, step: Step): Promise<number> {
 }
 
 void t.test('calls go to the real module and come back, and are counted', async (t) => {
-  const { control, module, session, key } = await opened(t)
+  const { control, module, session, key } = await openWithFaults(t)
   const mark = control.mark()
   const before = control.count('C_Encrypt')
   const { output, iv } = await module.step({
@@ -105,7 +75,7 @@ void t.test('the flags of C_Initialize are seen as they were given', async (t) =
 })
 
 void t.test('a return value: some times, before the call or after it', async (t) => {
-  const { control, module, session, key } = await opened(t)
+  const { control, module, session, key } = await openWithFaults(t)
   const encrypt = () => rvOf(module, { step: 'encrypt', session, key, ...input(AAD) })
 
   control.plan('C_EncryptInit', { rv: DEVICE_ERROR, times: 2 })
@@ -118,7 +88,7 @@ void t.test('a return value: some times, before the call or after it', async (t)
 })
 
 void t.test('a return value with a probability', async (t) => {
-  const { control, module, session, key } = await opened(t)
+  const { control, module, session, key } = await openWithFaults(t)
   control.plan('C_EncryptInit', { rv: DEVICE_ERROR, probability: 0.5 })
   const answers = new Set<number>()
   while (answers.size < 2)
@@ -130,7 +100,7 @@ void t.test('a return value with a probability', async (t) => {
 })
 
 void t.test('latency, of one function and of all', async (t) => {
-  const { control, module, session, key } = await opened(t)
+  const { control, module, session, key } = await openWithFaults(t)
   const encrypt = async () => {
     const mark = control.mark()
     await module.step({ step: 'encrypt', session, key, ...input(AAD) })
@@ -145,7 +115,7 @@ void t.test('latency, of one function and of all', async (t) => {
 })
 
 void t.test('hanging, for a time and until told', async (t) => {
-  const { control, module, session, key } = await opened(t)
+  const { control, module, session, key } = await openWithFaults(t)
   const encrypt = () => module.step({ step: 'encrypt', session, key, ...input(AAD) })
   const mark = control.mark()
   control.plan('C_Encrypt', { hang: 60 })
@@ -166,7 +136,7 @@ void t.test('hanging, for a time and until told', async (t) => {
 })
 
 void t.test('sessions that are dropped take login and handles with them', async (t) => {
-  const { control, module, slot, session, key } = await opened(t)
+  const { control, module, slot, session, key } = await openWithFaults(t)
   await module.step({ step: 'open', slot })
   t.equal(control.sessions(), 2)
   control.dropSessions()
@@ -179,7 +149,7 @@ void t.test('sessions that are dropped take login and handles with them', async 
 })
 
 void t.test('a limit of sessions holds for all processes of the token', async (t) => {
-  const { token, control, module, slot } = await opened(t)
+  const { token, control, module, slot } = await openWithFaults(t)
   control.limitSessions(2)
   const other = await openToken(t, token)
   t.equal(await module.rvOf({ step: 'open', slot }), SESSION_COUNT)
@@ -209,77 +179,9 @@ void t.test(
   },
 )
 
-void t.test('as Luna: the IV is made by the HSM and stands behind the tag', async (t) => {
-  const first = await opened(t)
-  const plaintext = randomBytes(32)
-  const none = input(plaintext, Buffer.alloc(0), { ivBits: 0 })
-  const roundTrip = async (place: Place, given: GcmInput, ivBytes: number) => {
-    const { module, session, key } = place
-    const { output } = await module.step({ step: 'encrypt', session, key, ...given })
-    t.equal(output.length, 32 + 16 + ivBytes)
-    const iv = output.subarray(48)
-    const sealed = input(output.subarray(0, 48), iv)
-    const { output: back } = await module.step({ step: 'decrypt', session, key, ...sealed })
-    t.ok(back.equals(plaintext))
-  }
-  first.control.pretend('luna')
-  await roundTrip(first, none, 16)
-  await roundTrip(first, { ...none, ivBits: 96 }, 16)
-  const { token, control, module, session, key } = first
-  const own = { step: 'encrypt', session, key, ...input(plaintext) } as const
-  t.equal(await module.rvOf(own), MECHANISM_PARAM_INVALID)
-  const narrow = { step: 'encrypt', session, key, ...none, room: 16 } as const
-  t.equal(await module.rvOf(narrow), BUFFER_TOO_SMALL)
-
-  // The operation is still active in that session.
-  const next = await openKey(t, token)
-  control.pretend('luna 7.9.3')
-  await roundTrip(next, none, 16)
-  await roundTrip(next, { ...none, ivBits: 96 }, 12)
-})
-
-void t.test('as CloudHSM: zeros go in, and the IV is written over them', async (t) => {
-  const { control, module, session, key } = await opened(t)
-  const plaintext = randomBytes(32)
-  control.pretend('cloudhsm')
-  for (const iv of [randomBytes(12), Buffer.alloc(0), Buffer.alloc(16)]) {
-    const refused = { step: 'encrypt', session, key, ...input(plaintext, iv) } as const
-    t.equal(await module.rvOf(refused), MECHANISM_PARAM_INVALID)
-  }
-  const zeros = Buffer.alloc(12)
-  const first = await module.step({ step: 'encrypt', session, key, ...input(plaintext, zeros) })
-  const second = await module.step({ step: 'encrypt', session, key, ...input(plaintext, zeros) })
-  t.equal(first.output.length, 48)
-  t.notOk(first.iv.equals(zeros))
-  t.notOk(first.iv.equals(second.iv))
-  const sealed = input(first.output, first.iv)
-  const { output } = await module.step({ step: 'decrypt', session, key, ...sealed })
-  t.ok(output.equals(plaintext))
-})
-
-void t.test("by CloudHSM's own mechanism: the IV stands before the ciphertext", async (t) => {
-  const { control, module, slot, session, key } = await opened(t)
-  const plaintext = randomBytes(32)
-  const none = input(plaintext, Buffer.alloc(0), { mechanism: CLOUDHSM_AES_GCM })
-  const encrypt = { step: 'encrypt', session, key, ...none } as const
-  t.notOk((await module.step({ step: 'mechanisms', slot })).includes(CLOUDHSM_AES_GCM))
-  t.equal(await module.rvOf(encrypt), MECHANISM_INVALID)
-  control.pretend('cloudhsm')
-  t.ok((await module.step({ step: 'mechanisms', slot })).includes(CLOUDHSM_AES_GCM))
-  const own = { ...encrypt, iv: randomBytes(12) }
-  t.equal(await module.rvOf(own), MECHANISM_PARAM_INVALID)
-  const { output } = await module.step(encrypt)
-  t.equal(output.length, 12 + 32 + 16)
-  const decrypt = { ...encrypt, step: 'decrypt', data: output } as const
-  t.ok((await module.step(decrypt)).output.equals(plaintext))
-  const plain = input(output.subarray(12), output.subarray(0, 12))
-  const { output: same } = await module.step({ step: 'decrypt', session, key, ...plain })
-  t.ok(same.equals(plaintext), 'it is AES-GCM')
-})
-
 for (const crash of ['SIGSEGV', 'SIGABRT'] as const) {
   void t.test(`a crash by ${crash} ends one process`, async (t) => {
-    const { token, control, module, session, key } = await opened(t)
+    const { token, control, module, session, key } = await openWithFaults(t)
     const other = await openKey(t, token)
     t.equal(control.sessions(), 2)
     control.plan('C_Encrypt', { crash, times: 1 })
@@ -291,7 +193,7 @@ for (const crash of ['SIGSEGV', 'SIGABRT'] as const) {
 }
 
 void t.test('many threads at a time, each with a session of its own', async (t) => {
-  const { control, module, slot, key } = await opened(t)
+  const { control, module, slot, key } = await openWithFaults(t)
   const plan = { step: 'parallel', slot, key, sessions: 4, rounds: 100 } as const
   t.equal(await module.step(plan), 400)
   const [state] = control.processes()

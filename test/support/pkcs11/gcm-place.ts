@@ -1,0 +1,35 @@
+/** A key on a token behind the fault module, ready to encrypt with, and what it is given. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import type { Test } from 'tap'
+import { withFaults, type FaultyToken } from './fault-module.ts'
+import type { GcmInput } from './module-steps.ts'
+import { createSoftHsm, createTokenKeys, openToken } from './tokens.ts'
+
+export const AAD = Buffer.from('bound')
+
+export const input = (
+  data: Buffer,
+  iv: Buffer = randomBytes(12),
+  more: Partial<GcmInput> = {},
+): GcmInput => ({
+  data,
+  iv,
+  aad: AAD,
+  ...more,
+})
+
+/** SoftHSM behind the fault module, with a key `key`, in a process that has found it. */
+export async function openWithFaults(t: Test) {
+  const token = await withFaults(t, await createSoftHsm(t))
+  await createTokenKeys(t, token, [{ label: 'key' }])
+  return { token, control: token.control, ...(await openKey(t, token)) }
+}
+
+export async function openKey(t: Test, token: FaultyToken, label = token.label) {
+  const { module, slot, session } = await openToken(t, token, label)
+  const [key = -1] = await module.step({ step: 'find', session, label: 'key' })
+  return { module, slot, session, key }
+}
+
+export type Place = Awaited<ReturnType<typeof openKey>>
