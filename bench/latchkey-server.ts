@@ -5,7 +5,9 @@ import { loadConfig } from '../src/config/load.ts'
 
 const [configFile = '', logFile = ''] = process.argv.slice(2)
 const config = await loadConfig(configFile)
-const server = await startServer(config, { logFile })
+// The bare server does not end connections after some requests, so this one must not either.
+const listener = { ...config.listener, maxRequestsPerConnection: 0 }
+const server = await startServer({ ...config, listener }, { logFile })
 process.send?.({ port: server.xks.port })
 process.once('disconnect', () => {
   void server.stop().then(() => process.exit(0))

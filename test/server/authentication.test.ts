@@ -168,7 +168,7 @@ void t.test('[AUTH-1] a presigned query is no path of the API', async (t) => {
   )
 })
 
-void t.test('[AUTH-1] headers that nobody signed may change on the way', async (t) => {
+void t.test('[AUTH-4] headers that nobody signed may change on the way', async (t) => {
   const server = await startTestServer(t)
   const body = JSON.stringify(encryptBody())
   const signing = { leftUnsigned: ['content-type', 'x-trace'], headers: { 'X-Trace': 'before' } }

@@ -112,7 +112,7 @@ void t.test('the four operations are served, signed with :authority as host', as
   t.equal((await call(session, server, '/health', healthBody)).status, 200)
 })
 
-void t.test('another :authority than the signed host is refused', async (t) => {
+void t.test('[AUTH-4] another :authority than the signed host is refused', async (t) => {
   const server = await startTestServer(t)
   const session = await connect(t, server)
   const text = JSON.stringify(healthBody)

@@ -166,7 +166,7 @@ void t.test(
 )
 
 void t.test(
-  '[HLT-4] [HLT-5] [HLT-6] health names the proxy, its fleet and its keeper of keys',
+  '[HLT-4] [HLT-5] [HLT-6] [HLT-8] health names the proxy, its fleet and its keeper of keys',
   async (t) => {
     for (const [config, size] of [
       [{}, 1],

@@ -134,7 +134,7 @@ function without(body: Json, field: string): Json {
   return Object.fromEntries(Object.entries(body).filter(([name]) => name !== field))
 }
 
-void t.test('a REQUIRED field that is missing, by its name', async (t) => {
+void t.test('[META-7] a REQUIRED field that is missing, by its name', async (t) => {
   const session = await start(t)
   for (const operation of OPERATIONS) {
     const body: Json = BODIES[operation]()

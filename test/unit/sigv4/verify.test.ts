@@ -40,6 +40,19 @@ void t.test('a request whose signature was computed elsewhere', (t) => {
   t.end()
 })
 
+void t.test('each digit of the signature counts', (t) => {
+  const request = signed()
+  const authorization = request.rawHeaders.at(-1) ?? ''
+  const start = authorization.length - 64
+  for (let at = start; at < authorization.length; at++) {
+    const other = authorization.charAt(at) === '0' ? '1' : '0'
+    const changed = `${authorization.slice(0, at)}${other}${authorization.slice(at + 1)}`
+    const { code } = verdictOn(withHeader(request, 'authorization', changed))
+    t.equal(code, 'SIGNATURE_MISMATCH', `digit ${String(at - start + 1)}`)
+  }
+  t.end()
+})
+
 void t.test('any further headers may be signed, in any case and order on the wire', (t) => {
   const headers = [
     ['x-extra', 'b'],

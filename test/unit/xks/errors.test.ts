@@ -31,20 +31,45 @@ void t.test('[ERR-2] every message is printable ASCII under 512 characters', (t)
   t.end()
 })
 
-void t.test('[ERR-1] each internal error becomes the name that fits', (t) => {
+const OPERATIONS = ['GetKeyMetadata', 'Encrypt', 'Decrypt', 'GetHealthStatus'] as const
+
+/** Typed in once more, so that nobody changes what KMS hears by changing one table. */
+const DECRYPT_NAMES = {
+  KEY_NOT_FOUND: 'KeyNotFoundException',
+  KEY_DISABLED: 'InvalidStateException',
+  KEY_USAGE: 'InvalidKeyUsageException',
+  KEY_EXHAUSTED: 'InvalidStateException',
+  KEY_EXISTS: 'InternalException',
+  VERSION_NOT_FOUND: 'InvalidCiphertextException',
+  INTEGRITY_FAILURE: 'InvalidCiphertextException',
+  LIMIT_EXCEEDED: 'UnsupportedOperationException',
+  BUSY: 'ThrottlingException',
+  TIMEOUT: 'DependencyTimeoutException',
+  UNAVAILABLE: 'InternalException',
+  CONTRACT: 'InternalException',
+} as const satisfies typeof BACKEND_ERRORS
+
+void t.test('[ERR-1] each code of a key manager has its name, and is kept for the log', (t) => {
+  t.same(Object.keys(DECRYPT_NAMES).sort(), Object.keys(BACKEND_ERRORS).sort())
+  for (const [code, errorName] of Object.entries(DECRYPT_NAMES)) {
+    const cause = new BackendError(code as keyof typeof DECRYPT_NAMES, 'x')
+    const error = toXksError(cause, 'Decrypt')
+    t.match(error, { errorName, reason: code, status: XKS_ERRORS[errorName].status }, code)
+    t.equal(error.cause, cause)
+  }
+  t.end()
+})
+
+void t.test('[ERR-1] each other error becomes the name that fits', (t) => {
   const name = (error: unknown, operation?: Operation) => toXksError(error, operation).errorName
-  t.equal(name(new BackendError('KEY_NOT_FOUND', 'x'), 'Encrypt'), 'KeyNotFoundException')
-  t.equal(name(new BackendError('KEY_DISABLED', 'x'), 'Decrypt'), 'InvalidStateException')
-  t.equal(name(new BackendError('BUSY', 'x'), 'Decrypt'), 'ThrottlingException')
-  t.equal(name(new BackendError('INTEGRITY_FAILURE', 'x'), 'Decrypt'), 'InvalidCiphertextException')
-  t.equal(name(new BackendError('VERSION_NOT_FOUND', 'x'), 'Decrypt'), 'InvalidCiphertextException')
   t.equal(name(new DeadlineExceeded('x'), 'Decrypt'), 'DependencyTimeoutException')
   t.equal(
     name(new SignatureError('SIGNATURE_MISMATCH', 'x'), 'Decrypt'),
     'AuthenticationFailedException',
   )
   for (const thrown of [new Error('boom'), 'text', undefined, null, { code: 'KEY_NOT_FOUND' }]) {
-    t.equal(name(thrown, 'Encrypt'), 'InternalException', 'anything else is a fault of ours')
+    for (const operation of [...OPERATIONS, undefined])
+      t.equal(name(thrown, operation), 'InternalException', 'anything else is a fault of ours')
   }
   t.end()
 })
