@@ -19,6 +19,17 @@ const { values } = parseArgs({
   },
 })
 const REQUESTS = 512
+/** Until everything is compiled. */
+const WARM_UP_SECONDS = 4
+
+interface Round {
+  /** Answers per second. */
+  readonly rate: number
+  /** Answers per second of processor time of the server. */
+  readonly perCpuSecond: number
+}
+
+type Rounds = ReadonlyMap<string, Round[]>
 
 interface Case {
   readonly name: string
@@ -30,38 +41,41 @@ async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'latchkey-bench-'))
   try {
     const demo = await prepareDemo(folder, 0)
-    const rates = await measure(demo, folder)
-    print(rates)
+    print(await measure(demo, folder))
   } finally {
     await rm(folder, { recursive: true })
   }
 }
 
-async function measure(demo: Demo, folder: string): Promise<Map<string, number[]>> {
+async function measure(demo: Demo, folder: string): Promise<Rounds> {
   const pki = (name: string) => join(folder, 'pki', name)
   const bare = await startServerProcess('bare-server', [pki('server.crt'), pki('server.key')])
   const latchkey = await startServerProcess('latchkey-server', [demo.configFile, demo.logFile])
-  const ports = { bare: bare.port, latchkey: latchkey.port }
+  const servers = { bare, latchkey }
   const cases = await prepareCases(demo, latchkey.port)
-  const rates = new Map<string, number[]>(cases.map(({ name }) => [name, []]))
-  const run = async (one: Case, seconds: number) =>
-    runLoad({
-      port: ports[one.server],
+  const rounds = new Map<string, Round[]>(cases.map(({ name }) => [name, []]))
+  const run = async (one: Case, seconds: number): Promise<Round> => {
+    const server = servers[one.server]
+    const before = server.cpuMs()
+    const rate = await runLoad({
+      port: server.port,
       caFile: demo.caFile,
       connections: Number(values.connections),
       seconds,
       // Signed anew for each run: five minutes are soon over.
       requests: one.requests(),
     })
+    return { rate, perCpuSecond: (rate * seconds * 1000) / (server.cpuMs() - before) }
+  }
   try {
-    for (const one of cases) await run(one, 1)
+    for (const one of cases) await run(one, WARM_UP_SECONDS)
     for (let round = 0; round < Number(values.rounds); round++) {
-      for (const one of cases) rates.get(one.name)?.push(await run(one, Number(values.seconds)))
+      for (const one of cases) rounds.get(one.name)?.push(await run(one, Number(values.seconds)))
     }
   } finally {
     await Promise.all([bare.stop(), latchkey.stop()])
   }
-  return rates
+  return rounds
 }
 
 async function prepareCases(demo: Demo, port: number): Promise<readonly Case[]> {
@@ -101,23 +115,47 @@ function median(numbers: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2
 }
 
-function print(rates: ReadonlyMap<string, readonly number[]>): void {
-  const bare = rates.get('bare') ?? []
-  const rows = [...rates].map(([name, list]) => ({
-    name,
-    perSecond: Math.round(median(list)),
-    // Round by round, so that a machine that slows down slows both.
-    ratioToBare: Number(median(list.map((rate, i) => rate / (bare[i] ?? NaN))).toFixed(3)),
-    rounds: list.map(Math.round),
-  }))
-  if (values.json) process.stdout.write(`${JSON.stringify(rows)}\n`)
-  else {
-    for (const row of rows) {
-      process.stdout.write(
-        `${row.name.padEnd(18)} ${String(row.perSecond).padStart(7)}/s  ratio to bare ${row.ratioToBare.toFixed(3)}  rounds ${row.rounds.join(' ')}\n`,
-      )
+/** Round by round, so that a machine that slows down slows both. */
+function ratio(list: readonly number[], bare: readonly number[]): number {
+  return Number(median(list.map((value, i) => value / (bare[i] ?? NaN))).toFixed(3))
+}
+
+function print(rounds: Rounds): void {
+  const column = (name: string, field: keyof Round) =>
+    (rounds.get(name) ?? []).map((round) => round[field])
+  const rows = [...rounds.keys()].map((name) => {
+    const [rates, perCpu] = [column(name, 'rate'), column(name, 'perCpuSecond')]
+    return {
+      name,
+      perSecond: Math.round(median(rates)),
+      ratioToBare: ratio(rates, column('bare', 'rate')),
+      perCpuSecond: Math.round(median(perCpu)),
+      cpuRatioToBare: ratio(perCpu, column('bare', 'perCpuSecond')),
+      /** Below 1 the client, or another process on its core, was what held it up. */
+      busy: Number(median(rates.map((rate, i) => rate / (perCpu[i] ?? NaN))).toFixed(2)),
+      rounds: rates.map(Math.round),
     }
-  }
+  })
+  if (values.json) process.stdout.write(`${JSON.stringify(rows)}\n`)
+  else for (const row of rows) process.stdout.write(`${toLine(row)}\n`)
+}
+
+function toLine(row: {
+  readonly name: string
+  readonly perSecond: number
+  readonly ratioToBare: number
+  readonly perCpuSecond: number
+  readonly cpuRatioToBare: number
+  readonly busy: number
+  readonly rounds: readonly number[]
+}): string {
+  return [
+    row.name.padEnd(18),
+    `${String(row.perSecond).padStart(6)}/s, to bare ${row.ratioToBare.toFixed(3)}`,
+    `${String(row.perCpuSecond).padStart(6)} per CPU second, to bare ${row.cpuRatioToBare.toFixed(3)}`,
+    `busy ${row.busy.toFixed(2)}`,
+    `rounds ${row.rounds.join(' ')}`,
+  ].join('  ')
 }
 
 await main()

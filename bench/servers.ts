@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { LoadPlan } from './load.ts'
 
@@ -17,6 +18,8 @@ function start(core: string, script: string, operands: readonly string[]): Child
 
 export interface RunningProcess {
   readonly port: number
+  /** Processor time that it has used, all threads, in milliseconds; Linux counts in steps of ten. */
+  cpuMs(): number
   stop(): Promise<void>
 }
 
@@ -29,12 +32,25 @@ export async function startServerProcess(
   const [message] = (await once(child, 'message')) as [{ port: number }]
   return {
     port: message.port,
+    cpuMs: () => readCpuMs(child.pid ?? 0),
     async stop() {
       const ended = once(child, 'exit')
       child.disconnect()
       await ended
     },
   }
+}
+
+const MS_PER_TICK = 10
+
+/** utime and stime of proc(5), counted from behind the name, which may hold anything. */
+function readCpuMs(pid: number): number {
+  const stat = readFileSync(`/proc/${String(pid)}/stat`, 'utf8')
+  const [utime, stime] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 13)
+  return (Number(utime) + Number(stime)) * MS_PER_TICK
 }
 
 /** Answers per second. @throws when any answer was not 200 */

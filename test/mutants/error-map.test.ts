@@ -14,6 +14,11 @@ const ROWS: readonly Mutant[] = Object.entries(BACKEND_ERRORS).map(([code, error
 const MUTANTS: readonly Mutant[] = [
   ...ROWS,
   {
+    name: 'a switch that is set is a fault of ours',
+    from: 'if (error instanceof GateError)',
+    to: 'if (false)',
+  },
+  {
     name: 'a failed signature is a fault of ours',
     from: 'if (error instanceof SignatureError)',
     to: 'if (false)',

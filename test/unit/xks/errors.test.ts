@@ -3,6 +3,7 @@
 import t from 'tap'
 import { BackendError } from '../../../src/backend/errors.ts'
 import { DeadlineExceeded } from '../../../src/base/deadline.ts'
+import { GateError } from '../../../src/control/errors.ts'
 import { SignatureError } from '../../../src/sigv4/errors.ts'
 import { BACKEND_ERRORS, toXksError } from '../../../src/xks/error-map.ts'
 import { XKS_ERRORS, XksError, type Operation } from '../../../src/xks/errors.ts'
@@ -46,6 +47,7 @@ const DECRYPT_NAMES = {
   BUSY: 'ThrottlingException',
   TIMEOUT: 'DependencyTimeoutException',
   UNAVAILABLE: 'InternalException',
+  MISCONFIGURED: 'InternalException',
   CONTRACT: 'InternalException',
 } as const satisfies typeof BACKEND_ERRORS
 
@@ -67,6 +69,10 @@ void t.test('[ERR-1] each other error becomes the name that fits', (t) => {
     name(new SignatureError('SIGNATURE_MISMATCH', 'x'), 'Decrypt'),
     'AuthenticationFailedException',
   )
+  for (const operation of OPERATIONS) {
+    const refused = toXksError(new GateError('KILLED_ALL', 'x'), operation)
+    t.match(refused, { errorName: 'InvalidStateException', reason: 'KILLED_ALL' })
+  }
   for (const thrown of [new Error('boom'), 'text', undefined, null, { code: 'KEY_NOT_FOUND' }]) {
     for (const operation of [...OPERATIONS, undefined])
       t.equal(name(thrown, operation), 'InternalException', 'anything else is a fault of ours')
