@@ -19,13 +19,17 @@ import {
 import { kill } from './commands/kill.ts'
 import { leaseClose, leaseEnd, leaseRenew, leaseStart } from './commands/lease.ts'
 import { quickstart } from './commands/quickstart.ts'
+import { register } from './commands/register.ts'
 import { restore, restoreApprove, restoreWithdraw } from './commands/restore.ts'
 import { serve } from './commands/serve.ts'
+import { simulate } from './commands/simulate.ts'
 import { status } from './commands/status.ts'
+import { unregister } from './commands/unregister.ts'
 import { version } from './commands/version.ts'
 
 export const COMMANDS: readonly Command[] = [
   quickstart,
+  simulate,
   init,
   serve,
   kill,
@@ -53,5 +57,7 @@ export const COMMANDS: readonly Command[] = [
   credentialsRevoke,
   doctor,
   bench,
+  register,
+  unregister,
   version,
 ]

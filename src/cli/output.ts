@@ -11,6 +11,10 @@ export interface Output {
   readonly json: boolean
   /** `text` for people, `value` for scripts; one of the two is printed. */
   result(text: string, value: unknown): void
+  /** One more line of a result that comes in parts; with --json nothing, as `result` has it all. */
+  line(text: string): void
+  /** Somebody looks at it, so it may have colours. */
+  readonly isTerminal: boolean
   /** A remark that is no result. */
   note(text: string): void
   error(error: unknown, options?: { readonly withStack: boolean }): void
@@ -19,6 +23,8 @@ export interface Output {
 export interface Streams {
   readonly stdout: (text: string) => void
   readonly stderr: (text: string) => void
+  /** Of standard output, and nobody asked for plain text (https://no-color.org). */
+  readonly isTerminal?: boolean
 }
 
 export function createOutput(streams: Streams, json: boolean): Output {
@@ -27,6 +33,10 @@ export function createOutput(streams: Streams, json: boolean): Output {
     result(text, value) {
       streams.stdout(json ? `${JSON.stringify(value)}\n` : text.endsWith('\n') ? text : `${text}\n`)
     },
+    line(text) {
+      if (!json) streams.stdout(`${text}\n`)
+    },
+    isTerminal: streams.isTerminal === true,
     note(text) {
       streams.stderr(`latchkey: ${text}\n`)
     },

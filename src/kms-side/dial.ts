@@ -13,6 +13,8 @@ export interface Endpoint {
   /** A host name; KMS takes no address, and `doctor` says so. */
   readonly host: string
   readonly port: number
+  /** Where to connect instead of what DNS says. */
+  readonly address?: string
   /** PEM bundle to trust instead of Node's own list. */
   readonly ca?: string
   /** PEM texts to show when the proxy asks for mTLS. */
@@ -73,7 +75,11 @@ export async function resolveHost(
 export async function dial(endpoint: Endpoint, options: DialOptions): Promise<Dialled> {
   const deadline = new Deadline(clock, options.timeoutMs)
   const startedAt = clock.monotonic()
-  const addresses = await within(deadline, resolveHost(endpoint.host), 'ENDPOINT_NOT_FOUND')
+  const addresses = await within(
+    deadline,
+    resolveHost(endpoint.address ?? endpoint.host),
+    'ENDPOINT_NOT_FOUND',
+  )
   const { address } = addresses.find(({ family }) => family === 4) ??
     addresses[0] ?? { address: '' }
   const resolvedAt = clock.monotonic()

@@ -39,7 +39,9 @@ export function createProxyConnection(
       } catch (cause) {
         const kind = classify(cause)
         if (kind === 'TIMEOUT' && attempts < ATTEMPTS) continue
-        const failure = new ProxyFailure(kind, 'the proxy was not reached', { cause })
+        const failure = new ProxyFailure(kind, `the proxy was not reached: ${reasonOf(cause)}`, {
+          cause,
+        })
         return { attempts, answer: undefined, failure }
       }
     }
@@ -71,6 +73,12 @@ function readFailure({ status, body }: KmsSideResponse): ProxyFailure | undefine
     )
   }
   return new ProxyFailure(known, typeof errorMessage === 'string' ? errorMessage : known)
+}
+
+/** A code of Node or OpenSSL where there is one. */
+function reasonOf(error: unknown): string {
+  const { name, code } = error as { name?: string; code?: string }
+  return name === 'AbortError' ? 'no answer in time' : (code ?? name ?? 'unknown')
 }
 
 const NO_CONNECTION = new Set([

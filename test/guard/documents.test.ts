@@ -103,6 +103,8 @@ void t.test('docs/errors.md has every code of the command line, and its exit cod
     ...findCodes(SRC, 'CredentialErrorCode'),
     ...findCodes(SRC, 'ControlErrorCode'),
     ...findCodes(SRC, 'EndpointErrorCode'),
+    ...findCodes(SRC, 'RegistrationErrorCode'),
+    ...findCodes(SRC, 'SimulationErrorCode'),
   ])
   const inline = SRC.flatMap(({ text }) => [
     ...text.matchAll(/LatchkeyError(?:<|\()((?:'[A-Z_]+'(?: \| )?)+)/g),

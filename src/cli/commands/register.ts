@@ -1,0 +1,229 @@
+/** `latchkey register` */
+// SPDX-License-Identifier: Apache-2.0
+import { openAdministration, type Administration } from '../../compose-administration.ts'
+import type { KeyStoreConfig } from '../../config/config.ts'
+import {
+  findKeyStore,
+  loadContextConfig,
+  stringFlag,
+  UsageError,
+  type Command,
+  type Context,
+} from '../command.ts'
+import { connectStore } from '../kms/connect.ts'
+import { durationFlag, hostFlag, KMS_FLAGS, regionOf, storeName, uriPathOf } from '../kms/flags.ts'
+import { openKms } from '../kms/kms-api.ts'
+import { renderPlan, toCalls, toConsoleExample, toShell, type Plan } from '../kms/plan.ts'
+import { checkSettings, reportFindings } from '../kms/preflight.ts'
+import { done, findOrCreateKey, findOrCreateStore } from '../kms/registration.ts'
+import { roundTripByKms, type RoundTrip } from '../kms/round-trip.ts'
+
+/** KMS speaks of about five minutes. */
+const CONNECT_TIMEOUT_MS = 20 * 60_000
+
+export const register: Command = {
+  name: 'register',
+  summary: 'Register a key store with AWS KMS: check, create, connect, make a KMS key, try it',
+  flags: {
+    endpoint: {
+      type: 'string',
+      short: 'e',
+      value: 'URL',
+      description: 'https://HOST that KMS will call, on port 443; no port, no path.',
+    },
+    'key-id': {
+      type: 'string',
+      short: 'k',
+      value: 'KEY_ID',
+      description: 'External key to make a KMS key for; else none is made.',
+    },
+    'vpc-endpoint-service': {
+      type: 'string',
+      value: 'NAME',
+      description: 'com.amazonaws.vpce.REGION.vpce-svc-ID; else the endpoint is public.',
+    },
+    'vpc-endpoint-service-owner': {
+      type: 'string',
+      value: 'ACCOUNT',
+      description: 'Twelve digits, when it belongs to another account.',
+    },
+    credential: {
+      type: 'string',
+      value: 'FILE',
+      description: "The KMS console's JSON file of credentials create; else a new one is made.",
+    },
+    'dry-run': {
+      type: 'boolean',
+      description: 'Print the calls, AWS CLI lines and the JSON file, and do nothing.',
+    },
+    'skip-endpoint-checks': {
+      type: 'boolean',
+      description: 'When the endpoint cannot be reached from here, as with a VPC endpoint service.',
+    },
+    ignore: {
+      type: 'string',
+      value: 'CHECKS',
+      description: 'Checks not to judge, by name: tls-authority,tls-days.',
+    },
+    'connect-to': {
+      type: 'string',
+      value: 'HOST:PORT',
+      description: 'Where the checks connect instead, before DNS leads to the proxy.',
+    },
+    ca: {
+      type: 'string',
+      value: 'FILE',
+      description: 'PEM file of authorities that the checks trust, for a private CA.',
+    },
+    authorities: {
+      type: 'string',
+      value: 'FILE',
+      description: 'A newer TrustedCertificateAuthorities of AWS; else the list that is built in.',
+    },
+    timeout: {
+      type: 'string',
+      value: 'TIME',
+      description: 'How long to wait for CONNECTED; else 20m.',
+    },
+    ...KMS_FLAGS,
+  },
+  examples: [
+    'latchkey register --endpoint https://xks.example.com --key-id payroll-2026 --region eu-west-1',
+    'latchkey register --endpoint https://xks.example.com --key-id payroll-2026 --dry-run',
+    'latchkey register --endpoint https://xks.example.com --vpc-endpoint-service com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0 --skip-endpoint-checks',
+  ],
+  async run(context) {
+    const config = await loadContextConfig(context)
+    const keyStore = findKeyStore(context, config)
+    const plan = toPlan(context, keyStore, storeName(context, config))
+    // Whatever is wrong with a flag, before anything is made.
+    durationFlag(context, 'timeout', CONNECT_TIMEOUT_MS)
+    hostFlag(context, 'connect-to')
+    const administration = await openAdministration(config)
+    try {
+      if (context.flags['dry-run'] === true) await dryRun(context, plan, keyStore, administration)
+      else await registerForReal(context, plan, keyStore, administration)
+    } finally {
+      await administration.close()
+    }
+  },
+}
+
+function toPlan(context: Context, keyStore: KeyStoreConfig, name: string): Plan {
+  const endpoint = stringFlag(context, 'endpoint')
+  if (endpoint === undefined) {
+    throw new UsageError('USAGE', '--endpoint is missing: under which name will KMS call?')
+  }
+  const service = stringFlag(context, 'vpc-endpoint-service')
+  const owner = stringFlag(context, 'vpc-endpoint-service-owner')
+  if (owner !== undefined && (service === undefined || !/^\d{12}$/.test(owner))) {
+    throw new UsageError('USAGE', '--vpc-endpoint-service-owner has twelve digits, and a service')
+  }
+  return {
+    keyStore: keyStore.name,
+    keyId: stringFlag(context, 'key-id'),
+    region: regionOf(context),
+    store: {
+      name,
+      uriEndpoint: endpoint,
+      uriPath: uriPathOf(keyStore),
+      ...(service === undefined ? {} : { vpcEndpointServiceName: service }),
+      ...(owner === undefined ? {} : { vpcEndpointServiceOwner: owner }),
+    },
+  }
+}
+
+async function settingsFindings(
+  { store, keyId, region }: Plan,
+  keyStore: KeyStoreConfig,
+  administration: Administration,
+  knownRegion = region,
+) {
+  return checkSettings({
+    parameters: {
+      customKeyStoreName: store.name,
+      xksProxyUriEndpoint: store.uriEndpoint,
+      xksProxyUriPath: store.uriPath,
+      ...(store.vpcEndpointServiceName === undefined
+        ? {}
+        : { xksProxyVpcEndpointServiceName: store.vpcEndpointServiceName }),
+      ...(keyId === undefined ? {} : { xksKeyId: keyId }),
+    },
+    keyStore,
+    region: knownRegion ?? 'the region of AWS_REGION',
+    keyId,
+    keys: await administration.keys(keyStore.name).listKeys(),
+  })
+}
+
+async function dryRun(
+  { output }: Context,
+  plan: Plan,
+  keyStore: KeyStoreConfig,
+  administration: Administration,
+): Promise<void> {
+  reportFindings(output, await settingsFindings(plan, keyStore, administration))
+  output.line('')
+  output.result(renderPlan(plan), {
+    done: false,
+    calls: toCalls(plan),
+    shell: toShell(plan),
+    consoleFile: toConsoleExample(plan),
+  })
+}
+
+async function registerForReal(
+  context: Context,
+  plan: Plan,
+  keyStore: KeyStoreConfig,
+  administration: Administration,
+): Promise<void> {
+  const { output } = context
+  const kms = await openKms(plan.region)
+  try {
+    output.line(`Checks, before KMS of ${kms.region} makes its own`)
+    const settings = await settingsFindings(plan, keyStore, administration, kms.region)
+    reportFindings(output, settings)
+    const job = { context, plan, kms, administration, keyStore }
+    const storeId = await findOrCreateStore(job)
+    await connectStore(kms, storeId, {
+      timeoutMs: durationFlag(context, 'timeout', CONNECT_TIMEOUT_MS),
+      onState: createStateTeller(context),
+    })
+    const value = { customKeyStoreId: storeId, name: plan.store.name, region: kms.region }
+    if (plan.keyId === undefined) {
+      output.result('Registered, without a KMS key: name one with --key-id.', value)
+      return
+    }
+    const key = await findOrCreateKey(kms, storeId, plan.keyId)
+    output.line(done('CreateKey', key.arn))
+    const roundTrip = await roundTripByKms(kms, key.keyId)
+    output.line(done('round trip', describeRoundTrip(roundTrip)))
+    output.line('')
+    output.result(`Registered. Use ${key.arn}; its external key is ${plan.keyId}.`, {
+      ...value,
+      key,
+      roundTripMs: roundTrip,
+    })
+  } finally {
+    kms.close()
+  }
+}
+
+/** A line for each state that is new, and one now and then while it stays. */
+function createStateTeller({ output }: Context): (state: string, elapsedMs: number) => void {
+  const every = 30_000
+  let last = ''
+  let toldAt = 0
+  return (state, elapsedMs) => {
+    if (state === last && elapsedMs - toldAt < every) return
+    last = state
+    toldAt = elapsedMs
+    const after = `${state} after ${(elapsedMs / 1000).toFixed(0)} s`
+    output.line(done('ConnectCustomKeyStore', after, state === 'CONNECTED' ? '✓' : '·'))
+  }
+}
+
+function describeRoundTrip({ generateDataKeyMs, decryptMs }: RoundTrip): string {
+  return `GenerateDataKey ${generateDataKeyMs.toFixed(0)} ms, Decrypt ${decryptMs.toFixed(0)} ms: the same data key`
+}

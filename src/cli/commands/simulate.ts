@@ -1,0 +1,215 @@
+/** `latchkey simulate` */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../base/clock.ts'
+import { openControl, type Control } from '../../compose-control.ts'
+import { describeScope, type Scope } from '../../control/switches.ts'
+import { createKmsStandIn, type KmsStandIn } from '../../kms-side/kms-stand-in.ts'
+import { KMS_TIMEOUT_MS, type CallReport } from '../../kms-side/proxy-connection.ts'
+import { API_ROOT } from '../../xks/path.ts'
+import { CONFIG_FLAG, KEY_STORE_FLAG, stringFlag, UsageError, type Command } from '../command.ts'
+import { SimulationError } from '../simulate/errors.ts'
+import { createPaint, createStory, StoryEnded, type StepReport } from '../simulate/story.ts'
+import { describeTimes, summarize } from '../simulate/times.ts'
+import { runScenario, STEPS } from '../simulate/scenario.ts'
+import { findTarget, type Target } from '../simulate/target.ts'
+
+const REASON = { reason: 'latchkey simulate', operator: 'latchkey simulate' }
+/** Long enough to see the tail of a kill, short enough to wait for it. AWS's services keep them longer. */
+const CACHE_MS = 2000
+/** Should this process be killed between kill and restore. */
+const LIFTED_AFTER_MS = 600_000
+
+export const simulate: Command = {
+  name: 'simulate',
+  summary: 'Play KMS and a vendor on AWS against a running server, with a kill and a restore',
+  flags: {
+    demo: {
+      type: 'string',
+      value: 'DIR',
+      description: 'Folder of quickstart; ./demo when there is no configuration.',
+    },
+    'key-id': {
+      type: 'string',
+      short: 'k',
+      value: 'KEY_ID',
+      description: 'External key to use. With --config it is the only one that is killed.',
+    },
+    endpoint: {
+      type: 'string',
+      short: 'e',
+      value: 'URL',
+      description: 'https://host:port; else localhost, and the port of the configuration.',
+    },
+    ca: {
+      type: 'string',
+      value: 'FILE',
+      description: 'PEM file of authorities to trust, for a private CA.',
+    },
+    region: { type: 'string', value: 'REGION', description: 'Region of KMS; else us-east-1.' },
+    timeout: {
+      type: 'string',
+      value: 'MS',
+      description: 'How long KMS waits for an answer; else 250, as KMS does.',
+    },
+    ...KEY_STORE_FLAG,
+    ...CONFIG_FLAG,
+  },
+  examples: [
+    'latchkey simulate',
+    'latchkey simulate --demo demo --endpoint https://localhost:8443',
+    'latchkey simulate --config /etc/latchkey/latchkey.yaml --key-id simulation',
+  ],
+  async run(context) {
+    const timeoutMs = parseTimeout(stringFlag(context, 'timeout'))
+    const region = stringFlag(context, 'region') ?? 'us-east-1'
+    const target = await findTarget(context)
+    const control = await openControl(target.config)
+    const reports: CallReport[] = []
+    const kms = createKmsStandIn({
+      clock: systemClock,
+      region,
+      accountId: '111122223333',
+      timeoutMs,
+      reach: () => ({
+        connectTo: target.connectTo,
+        ...(target.caFile === undefined ? {} : { caFile: target.caFile }),
+      }),
+      onCall: (report) => reports.push(report),
+    })
+    const story = createStory(context.output)
+    const { host, connectTo, keyStore } = target
+    const uri = `https://${host}:${String(connectTo.port)}${keyStore.prefix}${API_ROOT}`
+    context.output.line(`latchkey simulate against ${uri}`)
+    try {
+      await tell(kms, control, target, story)
+    } finally {
+      await kms.close()
+      await control.close()
+      await target.release()
+    }
+    const paint = createPaint(context.output.isTerminal)
+    const failed = story.steps.filter(({ ok }) => !ok).length
+    const times = summarize(reports)
+    context.output.line('')
+    for (const line of describeTimes(times, timeoutMs)) context.output.line(paint('2', line))
+    const isWhole = story.steps.length === STEPS
+    const verdict = toVerdict(story.steps, isWhole)
+    context.output.result(paint(failed === 0 && isWhole ? '1;32' : '1;31', verdict), {
+      endpoint: uri,
+      scope: target.scope,
+      steps: story.steps,
+      passed: story.steps.length - failed,
+      failed,
+      timesMs: times,
+    })
+    if (failed > 0 || !isWhole) {
+      throw new SimulationError('SIMULATION_FAILED', verdict, {
+        hint: 'does the server run, and is it the one of this configuration and endpoint?',
+      })
+    }
+  },
+}
+
+/** Whatever happens in between, what the story killed is restored. */
+async function tell(
+  kms: KmsStandIn,
+  control: Control,
+  target: Target,
+  story: ReturnType<typeof createStory>,
+): Promise<void> {
+  let switchId: string | undefined
+  const restore = async () => {
+    if (switchId === undefined) throw new TypeError('nothing was killed')
+    const outcome = await control.restore({ target: { id: switchId }, ...REASON })
+    if (outcome.state !== 'restored') {
+      throw new SimulationError(
+        'RESTORE_WAITS',
+        `restoring ${switchId} waits for somebody to approve`,
+        {
+          hint: `latchkey restore approve ${outcome.request.id}`,
+        },
+      )
+    }
+    switchId = undefined
+    return `lifted at epoch ${String(outcome.epoch)}`
+  }
+  const kill = async () => {
+    const until = systemClock.now() + LIFTED_AFTER_MS
+    const order = { scope: target.scope, direction: 'both', until, ...REASON } as const
+    const written = await control.kill(order)
+    // One that was in force before is not ours to lift.
+    if (written.isNew) switchId = written.switch?.id
+    const { instances, elapsedMs } = await control.wait(written)
+    const count = instances.length
+    return `revoked in ${elapsedMs.toFixed(0)} ms: ${String(count)} instance${count === 1 ? '' : 's'} can no longer answer`
+  }
+  const interruption = watchInterrupts()
+  try {
+    const told = runScenario(story, {
+      kms,
+      proxy: toProxy(target),
+      xksKeyId: target.xksKeyId,
+      cacheMs: CACHE_MS,
+      scope: toCommand(target.scope),
+      kill,
+      restore,
+    })
+    await Promise.race([told, interruption.promise])
+  } catch (error) {
+    if (!(error instanceof StoryEnded)) throw error
+  } finally {
+    interruption.stop()
+    story.end()
+    if (switchId !== undefined) await restore()
+  }
+}
+
+/** Ctrl-C ends the story, and not what has to be put right after it. */
+function watchInterrupts() {
+  let interrupt: () => void = () => undefined
+  const promise = new Promise<never>((_resolve, reject) => {
+    interrupt = () => {
+      reject(new StoryEnded('interrupted'))
+    }
+  })
+  // When the story ends by itself, nobody waits for this.
+  promise.catch(() => undefined)
+  const signals = ['SIGINT', 'SIGTERM'] as const
+  for (const signal of signals) process.once(signal, interrupt)
+  const stop = () => {
+    for (const signal of signals) process.removeListener(signal, interrupt)
+  }
+  return { promise, stop }
+}
+
+function toProxy({ host, keyStore, credential }: Target) {
+  return {
+    connectivity: 'PUBLIC_ENDPOINT',
+    uriEndpoint: `https://${host}`,
+    uriPath: `${keyStore.prefix}${API_ROOT}`,
+    accessKeyId: credential.accessKeyId,
+    rawSecretAccessKey: credential.secretAccessKey,
+  } as const
+}
+
+function toCommand(scope: Scope): string {
+  if (scope.kind === 'key-store') return `latchkey kill --key-store ${scope.keyStore}`
+  if (scope.kind === 'key') return `latchkey kill --key ${scope.keyId}`
+  return `latchkey kill: ${describeScope(scope)}`
+}
+
+function toVerdict(steps: readonly StepReport[], isWhole: boolean): string {
+  const bad = steps.filter(({ ok }) => !ok).length
+  if (bad === 0 && isWhole) return `All ${String(STEPS)} steps went as they should.`
+  const missing = STEPS - steps.length
+  const rest = missing === 0 ? '' : `, ${String(missing)} were not reached`
+  return `${String(bad)} of ${String(STEPS)} steps did not go as they should${rest}.`
+}
+
+function parseTimeout(text: string | undefined): number {
+  if (text === undefined) return KMS_TIMEOUT_MS
+  if (!/^[1-9]\d{0,5}$/.test(text)) {
+    throw new UsageError('USAGE', '--timeout is a number of milliseconds')
+  }
+  return Number(text)
+}

@@ -1,0 +1,141 @@
+/** `latchkey unregister` */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../base/clock.ts'
+import { loadContextConfig, stringFlag, UsageError, YES_FLAG, type Command } from '../command.ts'
+import { RegistrationError } from '../kms/errors.ts'
+import { KMS_FLAGS, regionOf, storeName } from '../kms/flags.ts'
+import { openKms, type KmsApi, type KmsKeySummary } from '../kms/kms-api.ts'
+
+export const unregister: Command = {
+  name: 'unregister',
+  summary: 'Disconnect a custom key store of KMS and delete it; refuses while KMS keys are in it',
+  flags: {
+    'schedule-key-deletion': {
+      type: 'string',
+      value: 'DAYS',
+      description:
+        'Schedule the deletion of its KMS keys, in 7 to 30 days. What they encrypted is lost then.',
+    },
+    ...YES_FLAG,
+    ...KMS_FLAGS,
+  },
+  examples: [
+    'latchkey unregister --name payroll --region eu-west-1',
+    'latchkey unregister --name payroll --region eu-west-1 --yes',
+    'latchkey unregister --name payroll --schedule-key-deletion 30 --yes',
+  ],
+  async run(context) {
+    const { output } = context
+    const days = parseDays(stringFlag(context, 'schedule-key-deletion'))
+    const name = storeName(context, await loadContextConfig(context))
+    const kms = await openKms(regionOf(context))
+    try {
+      const store = await kms.findStore(name)
+      if (store === undefined) {
+        output.result(`KMS of ${kms.region} has no key store ${name}`, { name, deleted: false })
+        return
+      }
+      const id = store.CustomKeyStoreId ?? ''
+      const { keys, unreadable } = await kms.listKeys(id)
+      const inUse = keys.filter(({ state }) => state !== 'PendingDeletion')
+      if (context.flags['yes'] !== true) {
+        output.result(describePlan(name, keys, unreadable, days), {
+          ...{ name, customKeyStoreId: id, done: false },
+          ...{ keys, unreadableKeys: unreadable },
+        })
+        return
+      }
+      if (inUse.length > 0 && days === undefined) throw hasKeys(name, inUse)
+      for (const { keyId, arn } of inUse) {
+        const date = await kms.scheduleKeyDeletion(keyId, days ?? 30)
+        output.line(`scheduled ${arn} for deletion on ${date?.toISOString() ?? 'a day to come'}`)
+      }
+      if (keys.length > 0) {
+        const left = (await kms.listKeys(id)).keys
+        const last = Math.max(...left.map(({ deletionAt }) => deletionAt?.getTime() ?? 0))
+        output.result(
+          `${name} stays until its KMS keys are deleted: run this again after ${new Date(last).toISOString()}. Until then, aws kms cancel-key-deletion brings a key back.`,
+          { name, customKeyStoreId: id, deleted: false, keys: left },
+        )
+        return
+      }
+      if (unreadable > 0) throw unknownKeys(name, unreadable)
+      await disconnect(kms, id)
+      await kms.deleteStore(id)
+      output.result(
+        `deleted ${name} (${id}) from KMS; credentials here are as they were: latchkey credentials list`,
+        { name, customKeyStoreId: id, deleted: true },
+      )
+    } finally {
+      kms.close()
+    }
+  },
+}
+
+const DISCONNECTED_WITHIN_MS = 600_000
+const PAUSE_MS = 1000
+
+async function disconnect(kms: KmsApi, id: string): Promise<void> {
+  const until = systemClock.monotonic() + DISCONNECTED_WITHIN_MS
+  for (;;) {
+    const { ConnectionState: state = '' } = await kms.getStore(id)
+    if (state === 'DISCONNECTED') return
+    if (state !== 'DISCONNECTING') await kms.disconnectStore(id)
+    else if (systemClock.monotonic() > until) {
+      throw new RegistrationError('CONNECT_TIMEOUT', `KMS still says ${state}`, {
+        hint: 'run the same command again later',
+      })
+    } else await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+  }
+}
+
+function parseDays(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const days = Number(text)
+  if (!/^\d{1,2}$/.test(text) || days < 7 || days > 30) {
+    throw new UsageError('USAGE', '--schedule-key-deletion is a number of days from 7 to 30')
+  }
+  return days
+}
+
+function hasKeys(name: string, keys: readonly KmsKeySummary[]): RegistrationError {
+  const list = keys.map(({ arn, xksKeyId }) => `${arn} (${xksKeyId})`).join(', ')
+  return new RegistrationError('STORE_HAS_KEYS', `${name} has KMS keys: ${list}`, {
+    hint: 'without them, what they encrypted is lost for good; --schedule-key-deletion DAYS, if that is what you want',
+  })
+}
+
+/** Disconnecting makes every key unusable at once, so it is not done on a guess. */
+function unknownKeys(name: string, count: number): RegistrationError {
+  return new RegistrationError(
+    'STORE_HAS_KEYS',
+    `${String(count)} KMS keys may not be looked at, and could be of ${name}`,
+    { hint: 'run it as a principal with kms:DescribeKey on all keys' },
+  )
+}
+
+function describePlan(
+  name: string,
+  keys: readonly KmsKeySummary[],
+  unreadable: number,
+  days: number | undefined,
+): string {
+  const inUse = keys.filter(({ state }) => state !== 'PendingDeletion')
+  const lines = keys.map(
+    ({ arn, xksKeyId, state, deletionAt }) =>
+      `  ${arn}  ${xksKeyId}  ${state}${deletionAt === undefined ? '' : ` until ${deletionAt.toISOString()}`}`,
+  )
+  return [
+    ...(keys.length === 0 ? [`${name} has no KMS keys.`] : [`${name} has KMS keys:`, ...lines]),
+    ...(unreadable === 0 ? [] : [`${String(unreadable)} keys may not be looked at.`]),
+    ...(inUse.length === 0
+      ? []
+      : [
+          days === undefined
+            ? 'It would refuse: name --schedule-key-deletion DAYS, if they shall go.'
+            : `It would schedule their deletion in ${String(days)} days. What they encrypted is lost then.`,
+        ]),
+    ...(keys.length === 0 ? ['It would disconnect and delete the key store.'] : []),
+    'Add --yes to do it.',
+  ].join('\n')
+}

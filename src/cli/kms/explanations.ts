@@ -1,0 +1,120 @@
+/** What KMS's codes and exceptions mean here, and what to do about each: docs/register.md has the same. */
+// SPDX-License-Identifier: Apache-2.0
+import type { ConnectionErrorCodeType } from '@aws-sdk/client-kms'
+
+export interface Explanation {
+  readonly meaning: string
+  readonly cure: string
+}
+
+const CLOUDHSM: Explanation = {
+  meaning: 'a code of CloudHSM key stores; an external key store has none of those parts',
+  cure: 'look at which key store this is: latchkey works with external key stores only',
+}
+
+/** `ConnectionErrorCode` of DescribeCustomKeyStores: every one that the SDK knows. */
+export const CONNECTION_ERRORS = {
+  INVALID_CREDENTIALS: {
+    meaning: 'the proxy does not know the access key id that KMS has, or its secret is another',
+    cure: 'latchkey credentials list; give KMS one that is ACTIVE with UpdateCustomKeyStore, and look for a reverse proxy that changes the Host header',
+  },
+  XKS_PROXY_ACCESS_DENIED: {
+    meaning: 'the proxy refused KMS by a rule of authorization',
+    cure: 'latchkey does not authorize GetHealthStatus, so look at what stands in front of it',
+  },
+  XKS_PROXY_INVALID_CONFIGURATION: {
+    meaning: 'the proxy does not serve this URI path, or the whole key store is blocked',
+    cure: 'compare XksProxyUriPath with keyStores[].prefix; latchkey status shows whether it is killed',
+  },
+  XKS_PROXY_INVALID_RESPONSE: {
+    meaning: 'KMS cannot interpret what answers there, or the proxy had a fault',
+    cure: 'look at the log of the proxy; if it has no request, a load balancer answers in its place',
+  },
+  XKS_PROXY_INVALID_TLS_CONFIGURATION: {
+    meaning: 'certificate, chain, authority, name or TLS version are not to the liking of KMS',
+    cure: 'latchkey doctor: the chain must be whole, of an authority on the list of AWS, and its common name the host name',
+  },
+  XKS_PROXY_NOT_REACHABLE: {
+    meaning: 'no connection to the endpoint, or all key managers are UNAVAILABLE',
+    cure: 'DNS, port 443, firewalls, security groups; then /ping?deep and the log of the proxy',
+  },
+  XKS_PROXY_TIMED_OUT: {
+    meaning: 'it is connected to, and does not answer within 250 ms',
+    cure: 'latchkey doctor shows where the time goes; the round trip to the region should be below 35 ms',
+  },
+  XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION: {
+    meaning: 'the VPC endpoint service does not fulfil the requirements of KMS',
+    cure: 'same account and region; NLB in two zones; no acceptance of connections; private DNS name verified, and the same as in the endpoint; allowed principal cks.kms.REGION.amazonaws.com',
+  },
+  XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: {
+    meaning: 'KMS does not find the VPC endpoint service',
+    cure: 'compare its name; allow the principal cks.kms.REGION.amazonaws.com',
+  },
+  NETWORK_ERRORS: {
+    meaning: 'network errors between KMS and the proxy',
+    cure: 'disconnect, wait a minute, and run latchkey register again',
+  },
+  INTERNAL_ERROR: {
+    meaning: 'an error inside KMS',
+    cure: 'disconnect, and run latchkey register again; if it stays, ask AWS Support',
+  },
+  CLUSTER_NOT_FOUND: CLOUDHSM,
+  INSUFFICIENT_CLOUDHSM_HSMS: CLOUDHSM,
+  INSUFFICIENT_FREE_ADDRESSES_IN_SUBNET: CLOUDHSM,
+  SUBNET_NOT_FOUND: CLOUDHSM,
+  USER_LOCKED_OUT: CLOUDHSM,
+  USER_LOGGED_IN: CLOUDHSM,
+  USER_NOT_FOUND: CLOUDHSM,
+} as const satisfies Readonly<Record<ConnectionErrorCodeType, Explanation>>
+
+/** A code that a later KMS may have is told as it is. */
+export function explainConnectionError(code: string): Explanation {
+  return (
+    (CONNECTION_ERRORS as Readonly<Record<string, Explanation>>)[code] ?? {
+      meaning: 'this release of latchkey does not know the code',
+      cure: 'the KMS API reference explains it: CustomKeyStoresListEntry',
+    }
+  )
+}
+
+const ACCESS = 'docs/register.md lists the permissions'
+const CREDENTIALS =
+  'set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached'
+
+/** Cures of the exceptions that registering meets; others speak for themselves. */
+export const EXCEPTION_CURES = {
+  XksProxyUriUnreachableException: CONNECTION_ERRORS.XKS_PROXY_NOT_REACHABLE.cure,
+  XksProxyInvalidResponseException: CONNECTION_ERRORS.XKS_PROXY_INVALID_RESPONSE.cure,
+  XksProxyInvalidConfigurationException: CONNECTION_ERRORS.XKS_PROXY_INVALID_CONFIGURATION.cure,
+  XksProxyIncorrectAuthenticationCredentialException: CONNECTION_ERRORS.INVALID_CREDENTIALS.cure,
+  XksProxyUriInUseException:
+    'another key store of this account and region has this endpoint and path: use it by --name, or give this one a prefix of its own',
+  XksProxyUriEndpointInUseException:
+    'a host name is for PUBLIC_ENDPOINT or for VPC_ENDPOINT_SERVICE, not for both',
+  XksProxyVpcEndpointServiceInUseException:
+    'each external key store needs a VPC endpoint service of its own',
+  XksProxyVpcEndpointServiceNotFoundException:
+    CONNECTION_ERRORS.XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND.cure,
+  XksProxyVpcEndpointServiceInvalidConfigurationException:
+    CONNECTION_ERRORS.XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION.cure,
+  CustomKeyStoreNameInUseException: 'choose another --name; names are unique in account and region',
+  CustomKeyStoreInvalidStateException:
+    'the connection state does not allow it: aws kms describe-custom-key-stores shows it',
+  CustomKeyStoreHasCMKsException:
+    'schedule the deletion of its KMS keys, wait until they are gone, and try again',
+  XksKeyInvalidConfigurationException:
+    'latchkey keys list: the key must be ENABLED, for encrypt and decrypt, and not killed',
+  XksKeyNotFoundException: 'latchkey keys list: compare the key id, and the key store',
+  XksKeyAlreadyInUseException:
+    'each KMS key needs an external key of its own: latchkey keys create',
+  LimitExceededException: 'an account has at most ten custom key stores in a region',
+  AccessDeniedException: ACCESS,
+  UnrecognizedClientException: CREDENTIALS,
+  InvalidSignatureException: CREDENTIALS,
+  ExpiredTokenException: CREDENTIALS,
+  CredentialsProviderError: CREDENTIALS,
+} as const satisfies Readonly<Record<string, string>>
+
+export function cureOf(exception: string): string | undefined {
+  return (EXCEPTION_CURES as Readonly<Record<string, string>>)[exception]
+}

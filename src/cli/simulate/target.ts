@@ -1,0 +1,108 @@
+/** Which proxy is simulated against: the demo of quickstart, or one by its configuration. */
+// SPDX-License-Identifier: Apache-2.0
+import { access } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { systemClock } from '../../base/clock.ts'
+import type { Secret } from '../../base/secret.ts'
+import { openAdministration } from '../../compose-administration.ts'
+import type { Config, KeyStoreConfig } from '../../config/config.ts'
+import { loadConfig } from '../../config/load.ts'
+import type { Scope } from '../../control/switches.ts'
+import { configPath, findKeyStore, stringFlag, UsageError, type Context } from '../command.ts'
+import { parseConsoleFile } from '../console-file.ts'
+import { readPrivateFile } from '../private-files.ts'
+
+export interface Target {
+  readonly config: Config
+  readonly keyStore: KeyStoreConfig
+  readonly xksKeyId: string
+  /** Host name in certificates and signatures. */
+  readonly host: string
+  readonly connectTo: { readonly host: string; readonly port: number }
+  readonly caFile?: string
+  readonly credential: { readonly accessKeyId: string; readonly secretAccessKey: Secret }
+  /** What the kill of the story stops. */
+  readonly scope: Scope
+  /** Takes back what was made for the story. */
+  release(): Promise<void>
+}
+
+/** A credential made for one story expires by itself, too. */
+const CREDENTIAL_LIFE_MS = 3_600_000
+
+/** @throws UsageError, ConfigError, StorageError */
+export async function findTarget(context: Context): Promise<Target> {
+  const folder = await findDemo(context)
+  return folder === undefined ? ownTarget(context) : demoTarget(context, folder)
+}
+
+/** The folder of quickstart, when it is named, or when there is nothing else. */
+async function findDemo(context: Context): Promise<string | undefined> {
+  const named = stringFlag(context, 'demo')
+  if (named !== undefined) return resolve(named)
+  const hasConfig =
+    stringFlag(context, 'config') !== undefined ||
+    context.environment['LATCHKEY_CONFIG'] !== undefined ||
+    (await exists('latchkey.yaml'))
+  return !hasConfig && (await exists('demo/latchkey.yaml')) ? resolve('demo') : undefined
+}
+
+async function demoTarget(context: Context, folder: string): Promise<Target> {
+  const config = await loadConfig(join(folder, 'latchkey.yaml'), context.environment)
+  const keyStore = findKeyStore(context, config)
+  const file = await readPrivateFile(join(folder, 'kms-console.json'))
+  return {
+    config,
+    keyStore,
+    xksKeyId: stringFlag(context, 'key-id') ?? 'demo-key',
+    ...toAddress(context, config, join(folder, 'pki/ca.crt')),
+    credential: parseConsoleFile(file.toString('utf8')),
+    scope: { kind: 'key-store', keyStore: keyStore.name },
+    release: () => Promise.resolve(),
+  }
+}
+
+/** With a key that is named for it, which alone is killed, and a credential that lives for the story. */
+async function ownTarget(context: Context): Promise<Target> {
+  const config = await loadConfig(configPath(context), context.environment)
+  const keyStore = findKeyStore(context, config)
+  const xksKeyId = stringFlag(context, 'key-id')
+  if (xksKeyId === undefined) {
+    throw new UsageError('USAGE', '--key-id is missing: which key may be killed for a while?', {
+      hint: 'latchkey keys create simulation, and then --key-id simulation',
+    })
+  }
+  const administration = await openAdministration(config)
+  const expiresAt = systemClock.now() + CREDENTIAL_LIFE_MS
+  const credential = await administration.credentials.create(keyStore.name, { expiresAt })
+  return {
+    config,
+    keyStore,
+    xksKeyId,
+    ...toAddress(context, config, stringFlag(context, 'ca')),
+    credential,
+    scope: { kind: 'key', keyStore: keyStore.name, keyId: xksKeyId },
+    async release() {
+      await administration.credentials.revoke(credential.accessKeyId)
+      await administration.close()
+    },
+  }
+}
+
+function toAddress(context: Context, config: Config, caFile: string | undefined) {
+  const text = stringFlag(context, 'endpoint')
+  const url = text !== undefined && URL.canParse(text) ? new URL(text) : undefined
+  if (text !== undefined && url?.protocol !== 'https:') {
+    throw new UsageError('USAGE', '--endpoint has the form https://host:port')
+  }
+  const host = url?.hostname ?? 'localhost'
+  const port = url === undefined ? config.listener.port : Number(url.port === '' ? 443 : url.port)
+  return { host, connectTo: { host, port }, ...(caFile === undefined ? {} : { caFile }) }
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}

@@ -1,0 +1,82 @@
+/** The demo of the whole product, against a real server as a process of its own. */
+// SPDX-License-Identifier: Apache-2.0
+import { join } from 'node:path'
+import t from 'tap'
+import { latchkey, startLatchkey, temporaryFolder, workspace } from '../support/cli.ts'
+
+/** KMS waits for 250 ms; here other tests may have the processor for that long. */
+const PATIENTLY = ['--timeout', '10000']
+
+interface Result {
+  readonly passed: number
+  readonly failed: number
+  readonly steps: readonly { step: string; ok: boolean; detail: string }[]
+}
+
+void t.test('against quickstart', async (t) => {
+  const parent = await temporaryFolder(t)
+  const folder = join(parent, 'demo')
+  const server = startLatchkey(t, ['quickstart', '--dir', folder, '--port', '0'])
+  const [, endpoint = ''] = await server.shows(/^Latchkey serves (https:\/\/localhost:\d+)\//m)
+  const words = ['simulate', '--demo', folder, '--endpoint', endpoint, ...PATIENTLY]
+
+  await t.test('simulate tells the whole story', async (t) => {
+    const { code, stdout, stderr } = await latchkey(t, words)
+    t.equal(code, 0, stderr)
+    t.match(stdout, /✓ latchkey kill +revoked in \d+ ms: 1 instance can no longer answer/)
+    t.match(stdout, /2 of 6 readable, 2 from memory, 4 refused: KMSInvalidStateException/)
+    t.match(stdout, /0 of 6 readable, 6 refused: KMSInvalidStateException/)
+    t.match(stdout, /6 of 6 readable; nothing was lost/)
+    t.match(stdout, /\nAll 18 steps went as they should\.\n$/)
+    t.notMatch(stdout, '✗')
+    t.notMatch(stdout, '\u001b', 'no colours where no terminal is')
+  })
+
+  await t.test('whoever stops it in the middle of the kill gets his access back', async (t) => {
+    const stopped = startLatchkey(t, words)
+    await stopped.shows(/✓ latchkey kill/)
+    const { code, stdout } = await stopped.ended('SIGINT')
+    t.equal(code, 1)
+    t.notMatch(stdout, 'You say yes again')
+  })
+
+  await t.test('it finds the demo by itself, and can be run again', async (t) => {
+    const plain = ['simulate', '--endpoint', endpoint, ...PATIENTLY, '--json']
+    const { code, stdout, stderr } = await latchkey(t, plain, { cwd: parent })
+    t.equal(code, 0, stderr)
+    const { passed, failed, steps } = JSON.parse(stdout) as Result
+    t.match({ passed, failed }, { passed: 18, failed: 0 })
+    t.equal(steps.length, 18)
+  })
+
+  await t.test('when nobody answers, it ends at its first chapter, with exit code 1', async (t) => {
+    await server.ended('SIGTERM')
+    const { code, stdout, stderr } = await latchkey(t, words)
+    t.equal(code, 1)
+    t.match(stdout, /✗ CreateCustomKeyStore +XksProxyUriUnreachableException/)
+    t.match(stderr, 'latchkey: error: 2 of 18 steps did not go as they should, 16 were not reached')
+    t.match(stderr, 'latchkey: hint: does the server run')
+  })
+})
+
+void t.test('with a configuration, only the key that is named is killed', async (t) => {
+  const w = await workspace(t)
+  await w.json('keys', 'create', 'simulation')
+  const { port } = await w.serve()
+  const words = ['--endpoint', `https://localhost:${String(port)}`, '--ca', w.caFile]
+  const without = await w.run('simulate', ...words)
+  t.equal(without.code, 64)
+  t.match(without.stderr, '--key-id is missing: which key may be killed for a while?')
+  const result = (await w.json('simulate', '--key-id', 'simulation', ...words, ...PATIENTLY)) as {
+    readonly scope: unknown
+    readonly failed: number
+  }
+  t.equal(result.failed, 0)
+  t.same(result.scope, { kind: 'key', keyStore: 'demo', keyId: 'simulation' })
+  const credentials = (await w.json('credentials', 'list')) as { readonly status: string }[]
+  t.same(
+    credentials.map(({ status }) => status),
+    ['REVOKED'],
+    'the credential of the story is of no use any more',
+  )
+})

@@ -1,0 +1,78 @@
+/** A proxy under a name of its own, with a certificate that "KMS" trusts, and a KMS that can reach it. */
+// SPDX-License-Identifier: Apache-2.0
+import { X509Certificate } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { workspace, type Ended, type Running, type Workspace } from './cli.ts'
+import { startKmsServer, type KmsServer, type KmsServerOptions } from './kms-server.ts'
+import { testPki } from './pki.ts'
+
+export const HOST = 'xks.example.com'
+export const ENDPOINT = `https://${HOST}`
+
+export interface Registration {
+  readonly workspace: Workspace
+  readonly server: Running
+  readonly kms: KmsServer
+  /** Where the proxy listens; a test may turn KMS away from it. */
+  readonly target: { port: number }
+  /** For the checks: where to connect, whom to trust, and which authorities KMS trusts. */
+  readonly checkFlags: readonly string[]
+  latchkey(...words: readonly string[]): Promise<Ended>
+  /** With --json, of a command that must succeed. */
+  json(...words: readonly string[]): Promise<unknown>
+}
+
+export async function registration(
+  t: Test,
+  options: Partial<KmsServerOptions> = {},
+): Promise<Registration> {
+  const pki = await testPki()
+  const certificate = await pki.issue('xks', {
+    commonName: HOST,
+    names: [HOST],
+    usage: 'server',
+  })
+  const w = await workspace(t, {
+    listener: {
+      tls: { certificate: certificate.certificateFile, privateKey: certificate.privateKeyFile },
+    },
+  })
+  await w.json('keys', 'create', 'payroll')
+  const { running, port } = await w.serve()
+  const target = { port }
+  const kms = await startKmsServer(t, {
+    reach: () => ({ connectTo: { host: '127.0.0.1', port: target.port }, caFile: pki.caFile }),
+    ...options,
+  })
+  const authorities = join(w.folder, 'authorities')
+  const root = new X509Certificate(await readFile(pki.caFile))
+  await writeFile(
+    authorities,
+    `Alias name: test\nOwner: CN=Latchkey test CA\nSHA256: ${root.fingerprint256}\n`,
+  )
+  // The AWS SDK reads the environment of its process, which is this one.
+  const before = { ...process.env }
+  Object.assign(process.env, kms.environment)
+  t.teardown(() => {
+    process.env = before
+  })
+  const latchkey = (...words: readonly string[]) => w.run(...words)
+  return {
+    workspace: w,
+    server: running,
+    kms,
+    target,
+    checkFlags: [
+      ...['--connect-to', `127.0.0.1:${String(port)}`],
+      ...['--ca', pki.caFile, '--authorities', authorities],
+    ],
+    latchkey,
+    async json(...words) {
+      const { code, stdout, stderr } = await latchkey(...words, '--json')
+      if (code !== 0) throw new Error(`${words.join(' ')} ended with ${String(code)}: ${stderr}`)
+      return JSON.parse(stdout) as unknown
+    },
+  }
+}
