@@ -8,6 +8,7 @@ import { setUp } from './setup.mjs'
 
 /** What tests need: a program, or a file by a pattern of the shell, with its Debian package. */
 const PROGRAMS = {
+  chromium: 'chromium',
   curl: 'curl',
   openssl: 'openssl',
   gcc: 'gcc',

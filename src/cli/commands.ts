@@ -20,6 +20,7 @@ import { kill } from './commands/kill.ts'
 import { leaseClose, leaseEnd, leaseRenew, leaseStart } from './commands/lease.ts'
 import { quickstart } from './commands/quickstart.ts'
 import { register } from './commands/register.ts'
+import { report } from './commands/report.ts'
 import { restore, restoreApprove, restoreWithdraw } from './commands/restore.ts'
 import { serve } from './commands/serve.ts'
 import { simulate } from './commands/simulate.ts'
@@ -59,5 +60,6 @@ export const COMMANDS: readonly Command[] = [
   bench,
   register,
   unregister,
+  report,
   version,
 ]

@@ -36,7 +36,7 @@ export const REDACTED_PATHS = [
  * @param dest a file's path, made 0600 and appended to, or 1 for standard output
  * @param worker number of this process among its siblings, for its lines to carry
  */
-export function createLog(config: Config['logging'], dest: string | 1, worker?: number): Log {
+export function createLog(config: Config['logging'], dest: string | 1 | 2, worker?: number): Log {
   const destination = pino.destination({
     dest,
     mode: 0o600,

@@ -1,0 +1,150 @@
+/** `latchkey report` */
+// SPDX-License-Identifier: Apache-2.0
+import { open, stat, writeFile } from 'node:fs/promises'
+import { openKeyBackend } from '../../compose-key-backend.ts'
+import { loadConfig } from '../../config/load.ts'
+import { createApiSchemas } from '../../openapi/schemas.ts'
+import {
+  configPath,
+  CONFIG_FLAG,
+  findKeyStore,
+  KEY_STORE_FLAG,
+  stringFlag,
+  type Command,
+  type Context,
+} from '../command.ts'
+import { countFlag } from '../counts.ts'
+import { loadRemote, REMOTE_FLAGS, requireKeyId, type Remote } from '../remote.ts'
+import { startDemoServer } from '../report/demo-server.ts'
+import type { ReportData } from '../report/findings.ts'
+import { measureAll } from '../report/measure.ts'
+import { renderPage } from '../report/page.ts'
+import { leadOf } from '../report/page-sections.ts'
+import { StageReader } from '../report/stages.ts'
+
+export const report: Command = {
+  name: 'report',
+  summary: 'Measure what an external key adds, and write it as one HTML page and JSON',
+  flags: {
+    ...REMOTE_FLAGS,
+    endpoint: {
+      ...REMOTE_FLAGS.endpoint,
+      description: 'Proxy to measure; without it, a demo of Latchkey that is started for it.',
+    },
+    ...CONFIG_FLAG,
+    config: {
+      ...CONFIG_FLAG.config,
+      description: 'With --endpoint: configuration whose key backend is measured alone, too.',
+    },
+    ...KEY_STORE_FLAG,
+    log: {
+      type: 'string',
+      value: 'FILE',
+      description: 'With --endpoint: request log of that Latchkey, for its account by stage.',
+    },
+    out: {
+      type: 'string',
+      value: 'FILE',
+      description: 'Page to write, and JSON beside it; else report.html.',
+    },
+    calls: {
+      type: 'string',
+      value: 'N',
+      description: 'Calls of each operation, each way; else 2000.',
+    },
+    connections: {
+      type: 'string',
+      value: 'N',
+      description: 'New connections of each operation; else 200.',
+    },
+    seconds: { type: 'string', value: 'N', description: 'Of each rate; else 5.' },
+    'max-rate': { type: 'string', value: 'N', description: 'Highest rate to try; else 16000.' },
+  },
+  examples: [
+    'latchkey report',
+    'latchkey report -e https://xks.example.com --credential kms-console.json -k payroll-2026 --out xks.html',
+  ],
+  async run(context) {
+    const out = stringFlag(context, 'out') ?? 'report.html'
+    const data = await (stringFlag(context, 'endpoint') === undefined
+      ? measureDemo(context)
+      : measureRemote(context))
+    await writeFile(out, await renderPage(data))
+    const jsonFile = `${out.replace(/\.html?$/, '')}.json`
+    await writeFile(jsonFile, `${JSON.stringify(data, undefined, 2)}\n`)
+    context.output.result(`${leadOf(data)}\n\n${out}\n${jsonFile}`, { page: out, ...data })
+  },
+}
+
+async function measureDemo(context: Context): Promise<ReportData> {
+  const reader = new StageReader()
+  const server = await startDemoServer((line) => {
+    reader.take(line)
+  })
+  try {
+    return await measure(context, server.remote, server.configFile, () => {
+      // The log comes a quarter of a second late at most; what is there is enough for medians.
+      return Promise.resolve(reader.accounts())
+    })
+  } finally {
+    await server.stop()
+  }
+}
+
+async function measureRemote(context: Context): Promise<ReportData> {
+  const remote = await loadRemote(context)
+  const log = stringFlag(context, 'log')
+  const from = log === undefined ? 0 : (await stat(log)).size
+  const hasConfig =
+    stringFlag(context, 'config') !== undefined ||
+    context.environment['LATCHKEY_CONFIG'] !== undefined
+  return measure(context, remote, hasConfig ? configPath(context) : undefined, async () => {
+    const reader = new StageReader()
+    if (log !== undefined) for (const line of await readLines(log, from)) reader.take(line)
+    return reader.accounts()
+  })
+}
+
+/** What was written since. */
+async function readLines(path: string, from: number): Promise<readonly string[]> {
+  const file = await open(path)
+  try {
+    const chunks: Buffer[] = []
+    for await (const chunk of file.createReadStream({ start: from, autoClose: false })) {
+      chunks.push(chunk as Buffer)
+    }
+    // The last one may be half written.
+    return Buffer.concat(chunks).toString('utf8').split('\n').slice(0, -1)
+  } finally {
+    await file.close()
+  }
+}
+
+async function measure(
+  context: Context,
+  remote: Remote,
+  configFile: string | undefined,
+  stages: Parameters<typeof measureAll>[0]['stages'],
+): Promise<ReportData> {
+  const config =
+    configFile === undefined ? undefined : await loadConfig(configFile, context.environment)
+  const opened = config && (await openKeyBackend(config, findKeyStore(context, config)))
+  try {
+    return await measureAll({
+      remote,
+      keyId: requireKeyId(remote),
+      ...(opened === undefined ? {} : { backend: opened.backend }),
+      calls: countFlag(context, 'calls', { otherwise: 2000, least: 10, most: 1_000_000 }),
+      connections: countFlag(context, 'connections', { otherwise: 200, least: 3, most: 10_000 }),
+      secondsPerRate: countFlag(context, 'seconds', { otherwise: 5, least: 1, most: 3600 }),
+      maxRate: countFlag(context, 'max-rate', { otherwise: 16_000, least: 125, most: 102_400 }),
+      version: createApiSchemas().version,
+      note: (text) => {
+        context.output.note(text)
+      },
+      stages,
+    })
+  } finally {
+    await opened?.close()
+  }
+}

@@ -1,0 +1,66 @@
+/** `latchkey report`, as a program: of the demo that it starts itself, and of a server that runs. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import type { ReportData } from '../../src/cli/report/findings.ts'
+import { latchkey, temporaryFolder } from '../support/cli.ts'
+import { writeConsoleFile } from '../support/console-file.ts'
+import { KEY_ID, startTestServer } from '../support/server.ts'
+
+const QUICK = ['--calls', '30', '--connections', '3', '--seconds', '1', '--max-rate', '125']
+
+void t.test('of a demo, all four ways, with the account by stage', async (t) => {
+  const cwd = await temporaryFolder(t)
+  const { code, stdout, stderr } = await latchkey(t, ['report', ...QUICK], { cwd })
+  t.equal(code, 0, stderr)
+  t.match(stdout, /Behind this proxy, an Encrypt takes .*\n\nreport\.html\nreport\.json\n$/)
+  const data = JSON.parse(await readFile(join(cwd, 'report.json'), 'utf8')) as ReportData
+  t.same(
+    data.rungs.map(({ name, encrypt }) => [name, encrypt.summary.count]),
+    [
+      ['in-process', 30],
+      ['backend', 30],
+      ['kept', 30],
+      ['new', 3],
+    ],
+  )
+  const median = (name: string) =>
+    data.rungs.find((rung) => rung.name === name)?.encrypt.summary.p50 ?? 0
+  t.ok(median('in-process') < median('kept') && median('kept') < median('new'))
+  t.same(data.stages.map(({ operation }) => operation).sort(), ['Decrypt', 'Encrypt'])
+  for (const { stagesMs, totalMs } of data.stages) t.ok('auth' in stagesMs && totalMs > 0)
+  t.equal(data.rates[0]?.rate, 125)
+  t.equal(data.links.length, 4)
+  t.match(await readFile(join(cwd, 'report.html'), 'utf8'), /^<!doctype html>/)
+})
+
+void t.test('of a server that runs, with its configuration and its log', async (t) => {
+  const server = await startTestServer(t)
+  const secret = server.credential.secretAccessKey.reveal()
+  const out = join(server.folder, 'xks.html')
+  const base = [
+    ...['report', '-e', `https://localhost:${String(server.port)}`, '-k', KEY_ID, '--out', out],
+    ...['--credential', await writeConsoleFile(server), '--ca', server.pki.caFile, ...QUICK],
+  ]
+  const more = ['--config', server.configFile, '--log', server.logFile, '--json']
+  const { code, stdout, stderr } = await latchkey(t, [...base, ...more])
+  t.equal(code, 0, stderr)
+  const data = JSON.parse(stdout) as ReportData & { page: string }
+  t.equal(data.page, out)
+  t.equal(data.rungs.length, 4)
+  t.equal(data.stages.length, 2)
+  const page = await readFile(out, 'utf8')
+  t.notMatch(page + stdout + stderr, secret)
+
+  const without = await latchkey(t, base)
+  t.equal(without.code, 0, without.stderr)
+  const other = JSON.parse(await readFile(join(server.folder, 'xks.json'), 'utf8')) as ReportData
+  t.same(
+    other.rungs.map(({ name }) => name),
+    ['in-process', 'kept', 'new'],
+    'a proxy of any vendor has no backend that can be measured alone',
+  )
+  t.same(other.stages, [])
+  t.match(await readFile(out, 'utf8'), /name the request log of the proxy with <code>--log<\/code>/)
+})

@@ -1,0 +1,70 @@
+/** What a report works out from what was measured. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { escapeHtml, formatMs, toScriptJson } from '../../../src/cli/report/html.ts'
+import { estimateLinks, tlsRoundTrips } from '../../../src/cli/report/link-model.ts'
+import { measureInProcess } from '../../../src/cli/report/rungs.ts'
+import { StageReader } from '../../../src/cli/report/stages.ts'
+import { sampleReport } from '../../support/report-data.ts'
+
+void t.test('a link costs one round trip on a kept connection, three or four on a new one', (t) => {
+  const data = sampleReport()
+  const [kept, fresh] = ['kept', 'new'].map(
+    (name) => data.rungs.find((rung) => rung.name === name)?.encrypt.summary,
+  )
+  const at = (protocol: string) =>
+    estimateLinks(data, protocol).find(({ roundTripMs }) => roundTripMs === 35)
+  t.equal(at('TLSv1.3')?.kept.p99, (kept?.p99 ?? 0) + 35)
+  t.equal(at('TLSv1.3')?.new.p50, (fresh?.p50 ?? 0) + 3 * 35)
+  t.equal(at('TLSv1.2')?.new.p50, (fresh?.p50 ?? 0) + 4 * 35)
+  t.equal(tlsRoundTrips('TLSv1.2'), 2)
+  t.same(
+    estimateLinks(data, 'TLSv1.3').map(({ roundTripMs }) => roundTripMs),
+    [0, 10, 35, 100],
+  )
+  t.same(estimateLinks({ rungs: [] }, 'TLSv1.3'), [])
+  t.end()
+})
+
+void t.test('stages are medians of what was served, by operation', (t) => {
+  const reader = new StageReader()
+  const line = (more: object) => {
+    reader.take(
+      JSON.stringify({
+        msg: 'request',
+        status: 200,
+        operation: 'Encrypt',
+        totalMs: 0.7,
+        stagesMs: { auth: 0.5 },
+        ...more,
+      }),
+    )
+  }
+  line({})
+  line({ totalMs: 0.9, stagesMs: { auth: 0.7, verify: 1 } })
+  line({ totalMs: 0.8, stagesMs: { auth: 0.6, verify: 1 } })
+  line({ status: 400, totalMs: 900 })
+  line({ operation: 'GetHealthStatus', totalMs: 900 })
+  line({ msg: 'other', totalMs: 900 })
+  line({ operation: 'Decrypt', totalMs: 0.9, stagesMs: { auth: 0.4 } })
+  reader.take('no JSON at all')
+  t.same(reader.accounts(), [
+    { operation: 'Encrypt', requests: 3, totalMs: 0.8, stagesMs: { auth: 0.6, verify: 1 } },
+    { operation: 'Decrypt', requests: 1, totalMs: 0.9, stagesMs: { auth: 0.4 } },
+  ])
+  t.end()
+})
+
+void t.test('the work in process is the whole work', async (t) => {
+  const { encrypt, decrypt } = await measureInProcess(200)
+  t.equal(encrypt.summary.count, 200)
+  t.equal(decrypt.summary.count, 200)
+  t.ok(encrypt.summary.p50 > decrypt.summary.p50, 'an Encrypt proves itself by a Decrypt')
+})
+
+void t.test('text in the page', (t) => {
+  t.equal(escapeHtml(`<b a="'&'">`), '&#60;b a=&#34;&#39;&#38;&#39;&#34;&#62;')
+  t.equal(toScriptJson('</script>'), '"\\u003c/script>"')
+  t.same([0.0123, 0.4567, 12.34, 250.4].map(formatMs), ['0.012 ms', '0.46 ms', '12.3 ms', '250 ms'])
+  t.end()
+})
