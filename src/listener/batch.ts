@@ -11,8 +11,8 @@ export interface Batch<Item> {
 /**
  * Collects what arrives while the event loop reads its sockets, and hands it over in one go right
  * after. Each stage then runs for every request of the batch while its code and tables are still in
- * the processor's caches: nearly twice the rate under load, for a few microseconds when idle
- * (docs/performance.md).
+ * the processor's caches: a higher rate under load, for a few microseconds when idle
+ * (docs/performance.md has figures).
  * @param serve must not throw, nor must `refuse`, which gets those whose turn comes too late
  */
 export function createBatch<Item>(
