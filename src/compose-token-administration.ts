@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { openBackend } from './backend/create.ts'
 import type { KeyAdministration } from './backend/key-administration.ts'
+import { probeModule } from './backend/pkcs11/probe-module.ts'
+import type { ProbeReport } from './backend/pkcs11/calls.ts'
 import type { Pkcs11Keys } from './backend/pkcs11/pkcs11-keys.ts'
 import { systemClock as clock } from './base/clock.ts'
 import type { KeyStoreName } from './base/ids.ts'
@@ -53,4 +55,11 @@ export function createTokenAdministrations(config: Config, store: Store): TokenA
       }
     },
   }
+}
+
+export type { ProbeReport }
+
+/** @throws BackendError */
+export function probeBackend(backend: Pkcs11BackendConfig): Promise<ProbeReport> {
+  return probeModule(backend, clock)
 }

@@ -254,6 +254,7 @@ function createKeyStore(
         : createQuota(one.quota, clock, () => parts.fleet().instances),
     backend,
     verifyEveryEncrypt,
+    accept: one.accept,
     health: createHealthProbe({
       backend,
       clock,

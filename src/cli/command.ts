@@ -62,6 +62,15 @@ export const KEY_STORE_FLAG = {
   },
 } as const satisfies Record<string, Flag>
 
+export const BACKEND_FLAG = {
+  backend: {
+    type: 'string',
+    short: 'b',
+    value: 'NAME',
+    description: 'Entry of `backends`; may be left out when there is only one.',
+  },
+} as const satisfies Record<string, Flag>
+
 export const YES_FLAG = {
   yes: {
     type: 'boolean',
@@ -84,18 +93,42 @@ export function stringFlag(context: Context, name: string): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
-/** The key store that is named, or the only one. @throws UsageError */
+/** The key store that is named, or the only one, or the only one of --backend. @throws UsageError */
 export function findKeyStore(context: Context, config: Config): Config['keyStores'][number] {
   const name = stringFlag(context, 'key-store')
-  const names = config.keyStores.map((keyStore) => keyStore.name).join(', ')
-  const [first, second] = config.keyStores
-  if (name === undefined && first !== undefined && second === undefined) return first
+  const backend = stringFlag(context, 'backend')
+  const keyStores = config.keyStores.filter(
+    (one) => backend === undefined || one.backend === backend,
+  )
+  const names = keyStores.map((keyStore) => keyStore.name).join(', ')
+  const [first, second] = keyStores
+  if (first === undefined) {
+    throw new UsageError('USAGE', `no key store has the backend ${String(backend)}`)
+  }
+  if (name === undefined && second === undefined) return first
   if (name === undefined) {
     throw new UsageError('USAGE', `which key store? name one with --key-store: ${names}`)
   }
-  const found = config.keyStores.find((keyStore) => keyStore.name === name)
+  const found = keyStores.find((keyStore) => keyStore.name === name)
   if (found === undefined) {
     throw new UsageError('USAGE', `there is no key store ${name} in the configuration: ${names}`)
+  }
+  return found
+}
+
+/** The entry of `backends` that is named, or the only one. @throws UsageError */
+export function findBackend(context: Context, config: Config): Config['backends'][number] {
+  const name = stringFlag(context, 'backend')
+  const names = config.backends.map((backend) => backend.name).join(', ')
+  const [first, second] = config.backends
+  if (name === undefined && first !== undefined && second === undefined) return first
+  if (first === undefined) throw new UsageError('USAGE', 'the configuration has no backends')
+  if (name === undefined) {
+    throw new UsageError('USAGE', `which backend? name one with --backend: ${names}`)
+  }
+  const found = config.backends.find((backend) => backend.name === name)
+  if (found === undefined) {
+    throw new UsageError('USAGE', `there is no backend ${name} in the configuration: ${names}`)
   }
   return found
 }

@@ -18,6 +18,7 @@ import {
 } from './commands/keys.ts'
 import { kill } from './commands/kill.ts'
 import { leaseClose, leaseEnd, leaseRenew, leaseStart } from './commands/lease.ts'
+import { pkcs11Probe } from './commands/pkcs11-probe.ts'
 import { quickstart } from './commands/quickstart.ts'
 import { register } from './commands/register.ts'
 import { report } from './commands/report.ts'
@@ -52,6 +53,7 @@ export const COMMANDS: readonly Command[] = [
   keysDisable,
   keysEnable,
   keysDestroyVersion,
+  pkcs11Probe,
   credentialsCreate,
   credentialsList,
   credentialsExpire,

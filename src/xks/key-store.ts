@@ -18,6 +18,8 @@ export interface KeyStore {
   readonly health: HealthProbe
   /** Decrypt and compare what every Encrypt made, even when KMS did not ask for a CDIV. */
   readonly verifyEveryEncrypt: boolean
+  /** Whose ciphertexts Decrypt opens beside ours and those of proxies that follow the specification. */
+  readonly accept: readonly 'aws-sample'[]
 }
 
 export type KeyStoreLookup = (uriPath: string) => KeyStore | undefined

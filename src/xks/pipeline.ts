@@ -214,7 +214,8 @@ async function serveKey(schemas: ApiSchemas, call: KeyCall): Promise<string> {
     return schemas.encode('EncryptResponse', result)
   }
   if (input.kind === 'decrypt') {
-    const result = await decrypt({ backend, keyId, input, deadline, timer, record })
+    const { accept } = keyStore
+    const result = await decrypt({ backend, keyId, input, accept, deadline, timer, record })
     return schemas.encode('DecryptResponse', result)
   }
   const enabled = key.enabled && !call.pass.isKeyBlocked

@@ -90,6 +90,7 @@ export function pipelineOf(setting: Setting = {}) {
       current: () => [{ id: 'm', model: 'm', status: 'ACTIVE' }],
     },
     verifyEveryEncrypt: false,
+    accept: [],
     ...setting.keyStore,
   }
   const pipeline = createPipeline({

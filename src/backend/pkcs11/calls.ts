@@ -42,6 +42,47 @@ export interface TokenKey {
   readonly check: string
 }
 
+/** The only call to a process that is to look at a module, not to serve. */
+export interface ProbeCall {
+  readonly call: 'probe'
+  readonly module: string
+  readonly parameters?: string
+  readonly keysBy: 'label' | 'id'
+  readonly healthKey: string
+  /** Those to log in to. */
+  readonly tokens: readonly { readonly token: TokenSelector; readonly pin: string }[]
+}
+
+export interface SlotReport {
+  readonly slot: number
+  readonly description: string
+  readonly token?: TokenFacts
+  /** Those that matter here. */
+  readonly mechanisms?: readonly string[]
+  /** Why nothing is known of a token in it. */
+  readonly problem?: string
+}
+
+export interface ProbeReport {
+  readonly library: {
+    readonly manufacturer: string
+    readonly description: string
+    readonly version: string
+    readonly cryptoki: string
+  }
+  readonly slots: readonly SlotReport[]
+  /** In the order of the configuration. */
+  readonly tokens: readonly {
+    readonly facts?: TokenFacts
+    /** What became of a round trip in each mode: `works`, or why not. */
+    readonly modes?: readonly { readonly iv: IvMode; readonly outcome: string }[]
+    /** The first mode that works. */
+    readonly iv?: IvMode
+    readonly keys?: readonly TokenKey[]
+    readonly problem?: string
+  }[]
+}
+
 export interface NewTokenKey {
   readonly name: string
   readonly version: number
@@ -53,6 +94,7 @@ export interface NewTokenKey {
 
 export type Call =
   | StartCall
+  | ProbeCall
   /** A round trip with the health key. */
   | { readonly call: 'health' }
   /** All versions of a key, ascending. */

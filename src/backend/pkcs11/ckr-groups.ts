@@ -1,4 +1,4 @@
-/** Every CKR_* of PKCS#11 2.40, in groups that are treated alike. docs/errors.md has the table, too. */
+/** Every CKR_* of PKCS#11 2.40, in groups that are treated alike. docs/pkcs11.md has the table, too. */
 // SPDX-License-Identifier: Apache-2.0
 import type { BackendErrorCode } from '../errors.ts'
 

@@ -56,5 +56,7 @@ export function toWire(error: unknown, direction: Direction): WireFailure {
 }
 
 export function toBackendError({ code, message, hint }: WireFailure): BackendError {
+  // One and the same, whatever is wrong: which call noticed it is the module's affair.
+  if (code === 'INTEGRITY_FAILURE') return new BackendError(code, 'the ciphertext does not verify')
   return new BackendError(code, message, hint === undefined ? {} : { hint })
 }

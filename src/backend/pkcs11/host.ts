@@ -7,9 +7,10 @@
 import { readSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { systemClock as clock } from '../../base/clock.ts'
-import type { Call, StartCall } from './calls.ts'
+import type { Call, ProbeCall, StartCall } from './calls.ts'
 import { HostFailure, toWire, type Direction } from './failure.ts'
 import { loadModule } from './module.ts'
+import { probe } from './probe.ts'
 import {
   CALL,
   decodeParts,
@@ -38,8 +39,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 let host: TokenHost | undefined
 
-async function start(call: StartCall): Promise<unknown> {
+async function start(call: StartCall | ProbeCall): Promise<unknown> {
   const module = await loadModule(call.module, call.parameters)
+  if (call.call === 'probe') return probe(module, call, clock)
   host = new TokenHost(module, call, clock)
   return host.open()
 }
@@ -54,7 +56,13 @@ const json = (value: unknown) => Buffer.from(JSON.stringify(value ?? null))
 /** @returns the parts of the answer's body */
 function carryOut({ kind, body }: Frame): readonly Buffer[] {
   if (kind === CALL) {
-    return [json(started().call(JSON.parse(body.toString('utf8', 4)) as Exclude<Call, StartCall>))]
+    return [
+      json(
+        started().call(
+          JSON.parse(body.toString('utf8', 4)) as Exclude<Call, StartCall | ProbeCall>,
+        ),
+      ),
+    ]
   }
   const parts = decodeParts(body)
   const [head = NONE, ref = NONE, check = NONE, aad = NONE, first = NONE, second = NONE] = parts
@@ -138,7 +146,7 @@ async function serve(): Promise<void> {
 async function answerStart(frame: Frame): Promise<Buffer> {
   const time = Buffer.alloc(4)
   try {
-    const facts = await start(JSON.parse(frame.body.toString('utf8', 4)) as StartCall)
+    const facts = await start(JSON.parse(frame.body.toString('utf8', 4)) as StartCall | ProbeCall)
     return encodeFrame(DONE, frame.id, [time, json(facts)])
   } catch (error) {
     host = undefined

@@ -80,6 +80,8 @@ export interface NewKeyTemplate {
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
   readonly material?: Buffer
+  /** It goes with the session. */
+  readonly isOfSession?: boolean
 }
 
 /** A key that never leaves the token; with `material`, one that is imported. */
@@ -92,7 +94,7 @@ export function createKey(
   const template = [
     { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY },
     { type: c.CKA_KEY_TYPE, value: c.CKK_AES },
-    { type: c.CKA_TOKEN, value: true },
+    { type: c.CKA_TOKEN, value: key.isOfSession !== true },
     { type: c.CKA_PRIVATE, value: true },
     { type: c.CKA_SENSITIVE, value: true },
     { type: c.CKA_EXTRACTABLE, value: false },

@@ -107,7 +107,8 @@ export class LaneKeeper {
     const failure = await this.#startLane()
     if (failure !== undefined && (failure.code === 'MISCONFIGURED' || failure.then === 'stop')) {
       this.stop()
-      throw toBackendError({ ...failure, code: 'MISCONFIGURED' })
+      const hint = 'the PIN is where backends[].tokens[].pin says; it was tried once'
+      throw toBackendError({ hint, ...failure, code: 'MISCONFIGURED' })
     }
     this.#hasStarted = true
     this.#timer = setInterval(() => {

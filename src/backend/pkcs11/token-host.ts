@@ -9,6 +9,7 @@ import {
   parseRef,
   type Call,
   type NewTokenKey,
+  type ProbeCall,
   type StartCall,
   type TokenFacts,
   type TokenKey,
@@ -103,7 +104,7 @@ export class TokenHost {
     }
   }
 
-  call(call: Exclude<Call, StartCall>): unknown {
+  call(call: Exclude<Call, StartCall | ProbeCall>): unknown {
     switch (call.call) {
       case 'health':
         this.#unhurried((session) => {

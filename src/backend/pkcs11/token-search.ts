@@ -48,7 +48,7 @@ export function listTokens(module: Pkcs11Module): readonly FoundToken[] {
   })
 }
 
-function readFacts({ cryptoki }: Pkcs11Module, slot: Handle): TokenFacts {
+export function readFacts({ cryptoki }: Pkcs11Module, slot: Handle): TokenFacts {
   const info = invoke('C_GetTokenInfo', () => cryptoki.C_GetTokenInfo(slot))
   const { major, minor } = info.firmwareVersion
   const { maxSessionCount } = info
@@ -66,7 +66,7 @@ function readFacts({ cryptoki }: Pkcs11Module, slot: Handle): TokenFacts {
 }
 
 /** Padded with blanks, by some with zeros; nothing but printable ASCII goes on. */
-function clean(text: string): string {
+export function clean(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, '').trim()
 }
 

@@ -3,6 +3,7 @@
 import { Secret } from '../../base/secret.ts'
 import type { KeySummary, NewKey } from '../../backend/key-administration.ts'
 import {
+  BACKEND_FLAG,
   CONFIG_FLAG,
   KEY_STORE_FLAG,
   UsageError,
@@ -25,12 +26,13 @@ const USAGE_FLAG = {
 
 export const keysCreate: Command = {
   name: 'keys create',
-  summary: 'Make a new AES-256 key',
+  summary: 'Make a new AES-256 key, where the key store has its keys',
   operands: ['KEY_ID'],
-  flags: { ...KEY_STORE_FLAG, ...USAGE_FLAG, ...CONFIG_FLAG },
+  flags: { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...USAGE_FLAG, ...CONFIG_FLAG },
   examples: [
     'latchkey keys create payroll-2026',
     'latchkey keys create archive --key-store demo --usage decrypt',
+    'latchkey keys create payroll-2026 --backend hsm',
   ],
   run: (context) => create(context, undefined),
 }
@@ -47,6 +49,7 @@ export const keysImport: Command = {
         '32 bytes, or their hexadecimal or Base64 text; mode 0600; - for standard input.',
     },
     ...KEY_STORE_FLAG,
+    ...BACKEND_FLAG,
     ...USAGE_FLAG,
     ...CONFIG_FLAG,
   },

@@ -3,6 +3,7 @@
 import type { KeyAdministration, KeySummary } from '../../backend/key-administration.ts'
 import type { ExternalKeyId } from '../../base/ids.ts'
 import {
+  BACKEND_FLAG,
   CONFIG_FLAG,
   KEY_STORE_FLAG,
   UsageError,
@@ -14,7 +15,7 @@ import {
 } from '../command.ts'
 import { toTable } from '../output.ts'
 
-const FLAGS = { ...KEY_STORE_FLAG, ...CONFIG_FLAG }
+const FLAGS = { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...CONFIG_FLAG }
 
 export const keysList: Command = {
   name: 'keys list',

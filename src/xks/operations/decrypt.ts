@@ -1,13 +1,16 @@
 /** Decrypt, with one indistinguishable failure for whatever is wrong with the ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
+import { BackendError } from '../../backend/errors.ts'
 import type { KeyBackend } from '../../backend/key-backend.ts'
 import type { Deadline } from '../../base/deadline.ts'
 import type { ExternalKeyId } from '../../base/ids.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { encodeAad } from '../aad.ts'
+import { encodeSampleAads } from '../aws-sample.ts'
 import { FIRST_VERSION, parseCiphertextMetadata } from '../ciphertext-metadata.ts'
 import type { DecryptInput } from '../decode.ts'
 import { XksError } from '../errors.ts'
+import type { KeyStore } from '../key-store.ts'
 import type { RequestRecord, StageTimer } from '../request-record.ts'
 
 type Response = components['schemas']['DecryptResponse']
@@ -16,6 +19,7 @@ export interface DecryptCall {
   readonly backend: KeyBackend
   readonly keyId: ExternalKeyId
   readonly input: DecryptInput
+  readonly accept: KeyStore['accept']
   readonly deadline: Deadline
   readonly timer: StageTimer
   readonly record: RequestRecord
@@ -24,26 +28,50 @@ export interface DecryptCall {
 /** @throws BackendError, and XksError InvalidCiphertextException for metadata that is not ours */
 export async function decrypt(call: DecryptCall): Promise<Response> {
   const { input } = call
-  const version = resolveVersion(input.metadata)
+  const { version, aads } = resolveLayouts(input, call.accept)
   if (version === undefined) {
     throw new XksError('InvalidCiphertextException', undefined, { reason: 'METADATA' })
   }
   call.record.keyVersion = version
-  const plaintext = await call.backend.decrypt(
-    call.keyId,
-    { version, iv: input.iv, ciphertext: input.ciphertext, tag: input.tag },
-    encodeAad(input.aad, input.metadata),
-    call.deadline,
-  )
+  const plaintext = await open(call, version, aads)
   call.timer.mark('backend')
   return { plaintext: plaintext.toString('base64') }
+}
+
+/** Tries one AAD after the other, as long as the tag does not fit. */
+async function open(
+  call: DecryptCall,
+  version: number,
+  [aad, ...others]: readonly Buffer[],
+): Promise<Buffer> {
+  const { iv, ciphertext, tag } = call.input
+  if (aad === undefined) throw new TypeError('nothing to try')
+  try {
+    return await call.backend.decrypt(
+      call.keyId,
+      { version, iv, ciphertext, tag },
+      aad,
+      call.deadline,
+    )
+  } catch (error) {
+    const isOther = error instanceof BackendError && error.code === 'INTEGRITY_FAILURE'
+    if (!isOther || others.length === 0) throw error
+    return open(call, version, others)
+  }
 }
 
 /**
  * Ours always carries metadata. Without it, the ciphertext may come from another proxy that follows
  * the specification and held the same key, imported here as the first version; the tag covers the
- * metadata's length, so leaving ours out never decrypts.
+ * metadata's length, so leaving ours out never decrypts. What AWS's sample proxy made, with metadata
+ * of its own or none, is tried where the key store accepts it; metadata of ours never is, so no
+ * ciphertext has two meanings.
  */
-function resolveVersion(metadata: Buffer): number | undefined {
-  return metadata.length === 0 ? FIRST_VERSION : parseCiphertextMetadata(metadata)
+function resolveLayouts({ aad, metadata }: DecryptInput, accept: DecryptCall['accept']) {
+  const framed = encodeAad(aad, metadata)
+  const own = parseCiphertextMetadata(metadata)
+  if (own !== undefined) return { version: own, aads: [framed] }
+  const others = accept.includes('aws-sample') ? encodeSampleAads(aad, metadata) : []
+  if (metadata.length === 0) return { version: FIRST_VERSION, aads: [framed, ...others] }
+  return { version: others.length === 0 ? undefined : FIRST_VERSION, aads: others }
 }

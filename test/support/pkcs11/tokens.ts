@@ -19,7 +19,8 @@ export interface TestToken extends ModuleAddress {
   readonly pinFile: string
 }
 
-const PIN = '12345678'
+/** Long enough to be told from chance in a log. */
+const PIN = 'pin-of-test-tokens-2468'
 const OFFICER_PIN = '87654321'
 const PATIENCE_MS = 20_000
 

@@ -1,0 +1,173 @@
+/** Key stores whose keys are on a SoftHSM token, through the real server. */
+// SPDX-License-Identifier: Apache-2.0
+import { createCipheriv, createHash, randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import { Secret } from '../../src/base/secret.ts'
+import { checkError, checkSuccess } from '../support/answers.ts'
+import { findLeaks, planted } from '../support/leaks.ts'
+import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { openSession } from '../support/session.ts'
+import { backendYaml } from '../support/pkcs11/backend-config.ts'
+import { createSoftHsm, type TestToken } from '../support/pkcs11/tokens.ts'
+import { decryptBody, encryptBody, requestMetadata } from '../support/wire.ts'
+
+const SEALED = [
+  'ciphertext',
+  'ciphertextMetadata',
+  'initializationVector',
+  'authenticationTag',
+] as const
+const AAD = Buffer.from('project=nile,department=marketing')
+const PLAINTEXT = randomBytes(32)
+const base64 = (bytes: Buffer) => bytes.toString('base64')
+
+/** With a generous deadline: it is the machine of the tests that is slow, not the token. */
+async function startOnToken(
+  t: Test,
+  keyStore: object = {},
+  softhsm?: TestToken,
+): Promise<TestServer> {
+  softhsm ??= await createSoftHsm(t)
+  return startTestServer(t, {
+    config: {
+      keyStores: [{ name: 'demo', prefix: '/demo', backend: 'hsm', ...keyStore }],
+      backends: [backendYaml(softhsm, { deadlines: { operation: '5s', start: '60s' } })],
+      limits: { requestDeadline: '10s' },
+    },
+  })
+}
+
+void t.test('all four operations, and a CDIV that is right', async (t) => {
+  const server = await startOnToken(t)
+  const { call } = await openSession(t, server)
+  const metadata = { requestMetadata: requestMetadata('DescribeKey') }
+  checkSuccess(t, await call(`/keys/${KEY_ID}/metadata`, metadata), [
+    ...['keySpec', 'keyUsage', 'keyStatus'],
+  ])
+  const body = encryptBody({
+    plaintext: base64(PLAINTEXT),
+    additionalAuthenticatedData: base64(AAD),
+    ciphertextDataIntegrityValueAlgorithm: 'SHA_256',
+  })
+  const sealed = checkSuccess(t, await call(`/keys/${KEY_ID}/encrypt`, body), [
+    ...SEALED,
+    'ciphertextDataIntegrityValue',
+  ])
+  const bytes = (field: string) => Buffer.from(String(sealed[field]), 'base64')
+  const cdiv = createHash('sha256')
+    .update(AAD)
+    .update(bytes('ciphertextMetadata'))
+    .update(bytes('initializationVector'))
+    .update(bytes('ciphertext'))
+    .update(bytes('authenticationTag'))
+    .digest('base64')
+  t.equal(sealed['ciphertextDataIntegrityValue'], cdiv)
+  const opened = await call(
+    `/keys/${KEY_ID}/decrypt`,
+    decryptBody(sealed, { additionalAuthenticatedData: base64(AAD) }),
+  )
+  t.same(checkSuccess(t, opened, ['plaintext']), { plaintext: base64(PLAINTEXT) })
+  const health = await call('/health', { requestMetadata: requestMetadata('KmsHealthCheck') })
+  t.match(JSON.parse(health.body), {
+    ekmVendor: 'SoftHSM project',
+    ekmFleetDetails: [{ id: 'hsm/xks', healthStatus: 'ACTIVE' }],
+  })
+  const lines = await server.stopAndReadLog()
+  const line = lines.find(({ operation }) => operation === 'Encrypt')
+  const stages = line?.['stagesMs'] as Record<string, number> | undefined
+  t.ok((stages?.['verify'] ?? 0) > 0, 'what verifying took is told apart')
+})
+
+void t.test('usage is that of CKA_ENCRYPT and CKA_DECRYPT', async (t) => {
+  const server = await startOnToken(t)
+  await server.createKey('encrypt-only', { decrypt: false })
+  await server.createKey('decrypt-only', { encrypt: false })
+  const { call } = await openSession(t, server)
+  const plain = encryptBody({ plaintext: base64(PLAINTEXT) })
+  checkSuccess(t, await call('/keys/encrypt-only/encrypt', plain), SEALED)
+  const withCdiv = encryptBody({
+    plaintext: base64(PLAINTEXT),
+    ciphertextDataIntegrityValueAlgorithm: 'SHA_256',
+  })
+  checkError(t, await call('/keys/encrypt-only/encrypt', withCdiv), 'InvalidKeyUsageException')
+  checkError(t, await call('/keys/decrypt-only/encrypt', plain), 'InvalidKeyUsageException')
+})
+
+/** As AWS's sample proxy would have: the rule is that of its build_full_aad. */
+function sealAsSample(material: Buffer, metadata: Buffer, aad: Buffer | undefined) {
+  const lengths = Buffer.alloc(2)
+  lengths.writeUInt16BE(aad?.length ?? 0)
+  const hash = aad === undefined ? Buffer.alloc(0) : createHash('sha256').update(aad).digest()
+  const iv = randomBytes(12)
+  const cipher = createCipheriv('aes-256-gcm', material, iv)
+  cipher.setAAD(Buffer.concat([lengths, hash, Buffer.from([metadata.length]), metadata]))
+  const ciphertext = Buffer.concat([cipher.update(PLAINTEXT), cipher.final()])
+  return {
+    requestMetadata: requestMetadata('Decrypt'),
+    encryptionAlgorithm: 'AES_GCM',
+    ciphertext: base64(ciphertext),
+    initializationVector: base64(iv),
+    authenticationTag: base64(cipher.getAuthTag()),
+    ...(metadata.length === 0 ? {} : { ciphertextMetadata: base64(metadata) }),
+    ...(aad === undefined ? {} : { additionalAuthenticatedData: base64(aad) }),
+  }
+}
+
+void t.test("what AWS's sample proxy encrypted decrypts where it is accepted", async (t) => {
+  const material = randomBytes(32)
+  const cases = [
+    { metadata: Buffer.alloc(0), aad: undefined },
+    { metadata: Buffer.alloc(0), aad: AAD },
+    { metadata: Buffer.alloc(0), aad: randomBytes(8192) },
+    { metadata: Buffer.from('{"a":1}'), aad: AAD },
+    { metadata: randomBytes(20), aad: undefined },
+  ].map(({ metadata, aad }) => sealAsSample(material, metadata, aad))
+  for (const accept of [['aws-sample'], []]) {
+    const server = await startOnToken(t, { accept })
+    await server.createKey('moved', { material: new Secret(Buffer.from(material)) })
+    const { call } = await openSession(t, server)
+    for (const [i, body] of cases.entries()) {
+      const answer = await call('/keys/moved/decrypt', body)
+      // Without AAD and metadata the two layouts are the same.
+      if (accept.length > 0 || i === 0) {
+        t.same(JSON.parse(answer.body), { plaintext: base64(PLAINTEXT) }, `case ${String(i)}`)
+      } else checkError(t, answer, 'InvalidCiphertextException')
+      const tag = Buffer.from(body.authenticationTag, 'base64')
+      tag.writeUInt8(tag.readUInt8(0) ^ 1, 0)
+      checkError(
+        t,
+        await call('/keys/moved/decrypt', { ...body, authenticationTag: base64(tag) }),
+        'InvalidCiphertextException',
+      )
+    }
+    await server.stop()
+  }
+})
+
+/** Command lines and environments of the processes that this one started. */
+function readChildren(): string {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => {
+      try {
+        const parent = /^PPid:\s(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+        if (parent !== String(process.pid)) return ''
+        return `${readFileSync(`/proc/${pid}/cmdline`, 'latin1')}\n${readFileSync(`/proc/${pid}/environ`, 'latin1')}`
+      } catch {
+        return '' // it ended meanwhile
+      }
+    })
+    .join('\n')
+}
+
+void t.test('the PIN is in no log line, argument, environment or answer', async (t) => {
+  const token = await createSoftHsm(t)
+  const server = await startOnToken(t, {}, token)
+  const { call } = await openSession(t, server)
+  const answer = await call(`/keys/${KEY_ID}/encrypt`, encryptBody())
+  const children = readChildren()
+  t.match(children, /backend\/pkcs11\/host\.js/, 'the process of the module is among them')
+  const log = JSON.stringify(await server.stopAndReadLog())
+  t.same(findLeaks(`${children}\n${log}\n${answer.body}`, [planted('the PIN', token.pin)]), [])
+})
