@@ -12,6 +12,7 @@ const PROGRAMS = {
   curl: 'curl',
   openssl: 'openssl',
   gcc: 'gcc',
+  spin: 'spin',
   'softhsm2-util': 'softhsm2',
   'p11-kit': 'p11-kit',
   '/usr/include/p11-kit-1/p11-kit/pkcs11.h': 'libp11-kit-dev',

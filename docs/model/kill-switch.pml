@@ -1,0 +1,284 @@
+/*
+ * The kill switch as a protocol: instances with a lease, the control store, killers, a restorer.
+ * README.md beside this file says what each step is in the code, what is left out, and what must fail.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Every step may be delayed for any time, since the clock may tick between any two of them: that is an
+ * instance under SIGSTOP, one cut off from the store, a slow network, and a store that is down.
+ */
+
+/* The size of the world; -D sets another one. */
+#ifndef INSTANCES
+#define INSTANCES 2             /* at most 3 */
+#endif
+#ifndef LEASE
+#define LEASE 2                 /* in ticks of the clock */
+#endif
+#ifndef KILLERS
+#define KILLERS 1               /* at most 2: each throws a switch of its own, once */
+#endif
+#ifndef HEIRS
+#define HEIRS 0                 /* at most 1: takes over a switch that is thrown already */
+#endif
+#ifndef RESTORES
+#define RESTORES 0
+#endif
+#ifndef SERVING
+#define SERVING INSTANCES       /* instances that get requests: one request at a time */
+#endif
+
+#define all(x) (x(0) && (INSTANCES < 2 || x(1)) && (INSTANCES < 3 || x(2)))
+#define A 0                     /* killers, and the row of each in the table of switches */
+#define B 1
+#define HEIR 2
+
+/* ---- The control store: what one step changes here is one durable transaction. ---- */
+byte epoch;                     /* raised by every change */
+bool thrown[2];                 /* the switches of A and B, both for one subject: the blocked key */
+bool registered[3];             /* a row in the table of instances */
+byte acknowledged[3];           /* in that row: the epoch whose switches its gate has */
+#define blocked (thrown[A] || thrown[B])
+byte fresh[3];                  /* ticks until the row is so old that it may be removed (REAPER) */
+
+/* ---- An instance: a process with one event loop. ---- */
+mtype = { IDLE, ASKED, ANSWERED, RUNNING, HANDED };
+byte lease[3];                  /* ticks for which the gate is open; 0: expired, or closed by a switch */
+byte seen[3];                   /* epoch of the switches in the gate; goes with the next poll */
+mtype poll[3] = IDLE;
+byte grant[3];                  /* the lease that comes with the poll under way: it runs already */
+byte answer[3];                 /* the epoch in the answer that is on its way */
+mtype request[3] = IDLE;
+byte stray;                     /* instance 0 gave up a poll; its acknowledgement comes later. 0: none */
+
+/* ---- What killers know. ---- */
+byte timer[3];                  /* ticks until the last lease of before must have run out */
+bool revoked;                   /* somebody printed `revoked`, and nobody has restored since */
+
+#ifdef LEASE_FROM_ANSWER        /* mutant: the lease is counted from the answer */
+#define GRANTED LEASE
+#else
+#define GRANTED grant[i]
+#endif
+
+#ifdef PAUSE_WHILE_SENDING      /* limit: stopped between the second check and the system call */
+#define instant(i) true
+#else
+#define instant(i) (request[i] != HANDED)
+#endif
+
+#ifdef ACK_IN_SAME_TURN         /* mutant: acknowledged while answers wait in this turn's queues */
+#define turned(i) true
+#else
+#define turned(i) (request[i] != HANDED)
+#endif
+
+proctype Instance(byte i) {
+  do
+  /* The monotonic clock is read before the poll is sent. */
+  :: d_step { poll[i] == IDLE && turned(i) -> grant[i] = LEASE; poll[i] = ASKED }
+
+  /* The store: registers, takes the acknowledgement, answers with epoch and switches. */
+  :: d_step { poll[i] == ASKED ->
+       registered[i] = true;
+#ifdef REAPER
+       fresh[i] = LEASE;
+#endif
+#ifdef ACK_BEFORE_CLOSED        /* mutant: what the store handed out counts as acknowledged */
+       acknowledged[i] = epoch;
+#else
+       acknowledged[i] = seen[i];
+#endif
+       answer[i] = epoch;
+       if :: blocked -> grant[i] = 0 :: else fi;
+       poll[i] = ANSWERED }
+
+  /* The gate takes up the answer, in one tick of the event loop. */
+  :: d_step { poll[i] == ANSWERED ->
+       seen[i] = answer[i];
+       if :: grant[i] > 0 -> lease[i] = GRANTED :: else -> lease[i] = 0 fi;
+       grant[i] = 0; answer[i] = 0; poll[i] = IDLE }
+
+  /* The answer is lost, or too late: connection cut, store restarted, deadline. */
+  :: d_step { poll[i] == ANSWERED -> grant[i] = 0; answer[i] = 0; poll[i] = IDLE }
+
+  /* Given up before the store has it: it may still come, as an acknowledgement of long ago. */
+  :: d_step { i == 0 && poll[i] == ASKED && seen[i] > 0 && stray == 0 ->
+       stray = seen[i]; grant[i] = 0; poll[i] = IDLE }
+  :: d_step { i == 0 && stray > 0 -> acknowledged[i] = stray; stray = 0 }
+
+#ifdef REAPER
+#ifdef REAPED_EARLY             /* mutant: a row is removed while its lease may run */
+  :: d_step { registered[i] -> registered[i] = false; fresh[i] = 0 }
+#else
+  :: d_step { registered[i] && fresh[i] == 0 -> registered[i] = false }
+#endif
+#endif
+
+  /* A request: first check, operation, second check and hand-over in one tick, bytes leave. */
+  :: d_step { i < SERVING && request[i] == IDLE && lease[i] > 0 ->
+       assert(!revoked); request[i] = RUNNING }
+#ifdef NO_SECOND_CHECK          /* mutant */
+  :: d_step { request[i] == RUNNING -> request[i] = HANDED }
+#else
+  :: d_step { request[i] == RUNNING && lease[i] > 0 -> request[i] = HANDED }
+  :: d_step { request[i] == RUNNING && lease[i] == 0 -> request[i] = IDLE }
+#endif
+  :: d_step { request[i] == HANDED ->
+       assert(!revoked);
+#ifdef SERVES_AGAIN             /* reachable: a success after a restore */
+       assert(seen[i] <= KILLERS);
+#endif
+       request[i] = IDLE }
+  od
+}
+
+inline countDown(ticks) { if :: ticks > 0 -> ticks-- :: else fi }
+
+/* All monotonic clocks run at one rate. */
+proctype Clock() {
+  byte i;
+  do
+  :: d_step { all(instant) ->
+       do
+       :: i < INSTANCES -> countDown(lease[i]); countDown(grant[i]); countDown(fresh[i]); i++
+       :: else -> break
+       od;
+       countDown(timer[A]); countDown(timer[B]); countDown(timer[HEIR]);
+       i = 0 }
+#ifdef CLOCK_STOPS              /* limit: the hosts of the instances sleep, and their clocks stand still */
+  :: d_step { all(instant) ->
+       countDown(timer[A]); countDown(timer[B]); countDown(timer[HEIR]) }
+#endif
+  od
+}
+
+#ifdef NO_WAIT                  /* mutant: who does not acknowledge is taken for dead */
+#define over(i) true
+#else
+#define over(i) (timer[k] == 0)
+#endif
+#ifdef ANY_ACK                  /* mutant: an acknowledgement of any epoch counts */
+#define heard(i) (acknowledged[i] > 0)
+#else
+#define heard(i) (acknowledged[i] >= mine)
+#endif
+#ifdef LIST_BEFORE_COMMIT       /* mutant: the table of instances is read before the commit */
+#define listed(i) (list[i])
+#else
+#define listed(i) (registered[i])
+#endif
+#define settled(i) (!listed(i) || heard(i) || over(i))
+#ifdef ONE_IS_ENOUGH            /* mutant: it waits for the first instance, not for every one */
+#define everyone(x) (x(0) || (INSTANCES > 1 && x(1)))
+#else
+#define everyone(x) all(x)
+#endif
+
+/* A killer may die, or stop for ever, at each `goto end`. */
+proctype Killer(byte k) {
+  byte mine;
+#ifdef LIST_BEFORE_COMMIT
+  bool list[3];
+  d_step { list[0] = registered[0]; list[1] = registered[1]; list[2] = registered[2] };
+#endif
+#ifdef WAIT_FROM_REQUEST        /* mutant: the wait is counted from before the commit */
+  timer[k] = LEASE;
+#endif
+#ifdef TWO_TRANSACTIONS         /* mutant: the epoch is raised before the switch is there */
+  d_step { epoch++; mine = epoch };
+  thrown[k] = true;
+#else
+  d_step { thrown[k] = true; epoch++; mine = epoch };
+#endif
+  if
+#ifdef WAIT_FROM_REQUEST
+  :: true
+#else
+  :: timer[k] = LEASE           /* after the commit */
+#endif
+  :: goto end
+  fi;
+  if
+#ifdef IGNORES_RESTORE          /* mutant: concludes although its switch is gone */
+  :: d_step { everyone(settled) -> revoked = blocked }
+#else
+  :: d_step { thrown[k] && everyone(settled) -> revoked = true;
+#ifdef REVOKES                  /* reachable: the killer comes to its end */
+       assert(false)
+#endif
+     }
+#if RESTORES > 0
+  :: !thrown[k]                 /* says that somebody restored meanwhile */
+#endif
+#endif
+  :: goto end
+  fi;
+end:
+  atomic { timer[k] = 0; mine = 0 }
+}
+
+#if HEIRS > 0
+/* Finds the switch thrown by somebody who may have died since, and waits for it in its own right. */
+proctype Heir() {
+  byte k = HEIR;
+  byte mine;
+  d_step { thrown[A] -> mine = epoch };
+#ifdef HEIR_TRUSTS              /* mutant: the switch is there, so it must be done */
+  d_step { thrown[A] -> revoked = true };
+#else
+  timer[k] = LEASE;
+  if
+  :: d_step { thrown[A] && everyone(settled) -> revoked = true;
+#ifdef HEIR_REVOKES             /* reachable: so does who took over */
+       assert(false)
+#endif
+     }
+#if RESTORES > 0
+  :: !thrown[A]
+#endif
+  fi;
+#endif
+  d_step { timer[k] = 0; mine = 0 }
+}
+#endif
+
+#if RESTORES > 0
+proctype Restorer() {
+  byte n;
+end:
+  do
+  :: d_step { n < RESTORES && blocked ->
+       n++; thrown[A] = false; thrown[B] = false; epoch++; revoked = false }
+  od
+}
+#endif
+
+#ifdef OLD_BACKUP               /* limit: the store is set back to before the kill */
+proctype Backup() {
+  d_step { blocked -> thrown[A] = false; thrown[B] = false; epoch = 0 }
+}
+#endif
+
+init {
+  byte i;
+  atomic {
+    /* Instance 0 may be a new one, which registers itself; the others are known. */
+    registered[1] = true; registered[2] = true;
+    if :: true :: registered[0] = true fi;
+    do :: i < INSTANCES -> run Instance(i); i++ :: else -> break od;
+    run Clock();
+    run Killer(A);
+#if KILLERS > 1
+    run Killer(B);
+#endif
+#if HEIRS > 0
+    run Heir();
+#endif
+#if RESTORES > 0
+    run Restorer();
+#endif
+#ifdef OLD_BACKUP
+    run Backup();
+#endif
+  }
+}

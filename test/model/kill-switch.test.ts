@@ -1,0 +1,49 @@
+/** The protocol of the kill switch, checked exhaustively: docs/model/README.md says what that means. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { check, CLAIM, namesOf } from '../support/spin.ts'
+
+/** Worlds of different shape, since one with everything in it has too many states to visit. */
+const WORLDS: Readonly<Record<string, readonly string[]>> = {
+  'three instances, and somebody who takes over': [
+    'INSTANCES=3',
+    'LEASE=1',
+    'HEIRS=1',
+    'SERVING=1',
+  ],
+  'restores at any moment': ['INSTANCES=2', 'LEASE=1', 'HEIRS=1', 'RESTORES=1'],
+  'a longer lease': ['INSTANCES=2', 'LEASE=2', 'HEIRS=1'],
+  'a much longer lease': ['INSTANCES=1', 'LEASE=4', 'HEIRS=1', 'RESTORES=1'],
+  'two killers, and restores between them': ['INSTANCES=1', 'LEASE=2', 'KILLERS=2', 'RESTORES=2'],
+  'rows are removed while a killer counts them': ['INSTANCES=2', 'LEASE=2', 'REAPER'],
+}
+
+for (const [world, definitions] of Object.entries(WORLDS)) {
+  void t.test(`no success after revoked: ${world}`, async (t) => {
+    const search = await check(definitions, 'large')
+    t.equal(search.errors, 0, 'no counterexample')
+    t.ok(search.isExhaustive, 'every state was visited')
+    t.ok(search.states > 50_000, `${String(search.states)} states`)
+    t.same(search.unreached, [], 'no line of the model is dead')
+    t.comment(`${String(search.states)} states, depth ${String(search.depth)}`)
+  })
+}
+
+/** What must be possible, or the claim would hold of a proxy that does nothing. */
+const REACHABLE: Readonly<Record<string, readonly string[]>> = {
+  REVOKES: ['HEIRS=1'],
+  HEIR_REVOKES: ['HEIRS=1'],
+  SERVES_AGAIN: ['RESTORES=1'],
+}
+
+void t.test(
+  'the model is not empty: killers come to their end, and restores open again',
+  async (t) => {
+    t.same(Object.keys(REACHABLE).sort(), [...(await namesOf('reachable'))].sort())
+    for (const [name, world] of Object.entries(REACHABLE)) {
+      const search = await check([name, ...world], 'small')
+      t.equal(search.errors, 1, name)
+      t.not(search.violated, CLAIM, 'by the assertion that marks the place')
+    }
+  },
+)
