@@ -113,6 +113,11 @@ health:
   interval: 10s
   fleetSize: 1
 
+activity:
+  retention: 720h
+  flushInterval: 5s
+  maxSubjects: 2000
+
 logging:
   level: info
 \`\`\`

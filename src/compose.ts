@@ -1,5 +1,6 @@
 /** From a configuration to a running Latchkey: the only place where parts are made and joined. */
 // SPDX-License-Identifier: Apache-2.0
+import { createActivityRecorder } from './compose-activity.ts'
 import { createCheckedBackend } from './backend/checked.ts'
 import {
   openSoftwareKeystore,
@@ -115,6 +116,14 @@ async function start(
     await keyStore.health.start()
     cleanup.add(keyStore.health.stop)
   }
+  const writeLine = createRequestLog(log)
+  const activity = createActivityRecorder({
+    ...{ config: config.activity, store, clock },
+    warn: (message, fields) => {
+      logger.warn(fields, message)
+    },
+  })
+  cleanup.add(() => activity.stop())
   const byPath = new Map(keyStores.map((keyStore) => [keyStore.uriPath, keyStore]))
   await control.start()
 
@@ -129,7 +138,10 @@ async function start(
       version: schemas.version,
       fleetSize: () => config.health.fleetSize ?? control.fleet().groups,
     },
-    onFinish: createRequestLog(log),
+    onFinish: (record) => {
+      writeLine(record)
+      activity.record(record)
+    },
   })
   const ping = createPing({
     schemas,

@@ -167,6 +167,13 @@ export interface Config {
     /** xksProxyFleetSize; absent: as many as use the store at the moment. */
     readonly fleetSize?: number
   }
+  readonly activity: {
+    /** Of counts by hour; at least two hours. */
+    readonly retentionMs: number
+    readonly flushIntervalMs: number
+    /** Told apart by one process within an hour. */
+    readonly maxSubjects: number
+  }
   readonly logging: {
     readonly level: 'debug' | 'info' | 'warn' | 'error'
   }

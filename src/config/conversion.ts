@@ -42,6 +42,11 @@ export function toConfig(
       intervalMs: ms(raw.health.interval),
       ...(raw.health.fleetSize === undefined ? {} : { fleetSize: raw.health.fleetSize }),
     },
+    activity: {
+      retentionMs: ms(raw.activity.retention),
+      flushIntervalMs: ms(raw.activity.flushInterval),
+      maxSubjects: raw.activity.maxSubjects,
+    },
     logging: raw.logging,
   }
 }

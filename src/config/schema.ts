@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { IvMode } from './config.ts'
 import { backends } from './sections/backends.ts'
+import { activity } from './sections/activity.ts'
 import { control } from './sections/control.ts'
 import { keyStores } from './sections/key-stores.ts'
 import { listener } from './sections/listener.ts'
@@ -11,7 +12,19 @@ import { store } from './sections/store.ts'
 
 export const CONFIG_SCHEMA: Schema = object(
   'Configuration of Latchkey.',
-  { workers, listener, keyStores, backends, store, control, limits, sigv4, health, logging },
+  {
+    workers,
+    listener,
+    keyStores,
+    backends,
+    store,
+    control,
+    limits,
+    sigv4,
+    health,
+    activity,
+    logging,
+  },
   { required: ['listener', 'keyStores', 'store'] },
 )
 
@@ -98,5 +111,10 @@ export interface RawConfig {
   }
   readonly sigv4: { readonly clockSkew: string }
   readonly health: { readonly interval: string; readonly fleetSize?: number }
+  readonly activity: {
+    readonly retention: string
+    readonly flushInterval: string
+    readonly maxSubjects: number
+  }
   readonly logging: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
 }

@@ -39,6 +39,11 @@ const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> 
   sigv4(raw, fault) {
     checkRange(raw.sigv4.clockSkew, [1000, 3_600_000], 'sigv4.clockSkew', fault)
   },
+  activity(raw, fault) {
+    const { retention, flushInterval } = raw.activity
+    checkRange(retention, [7_200_000, 31_536_000_000], 'activity.retention', fault)
+    checkRange(flushInterval, [100, 600_000], 'activity.flushInterval', fault)
+  },
   health(raw, fault) {
     checkRange(raw.health.interval, [100, 60_000], 'health.interval', fault)
   },

@@ -14,6 +14,7 @@ const RANKS: Readonly<Record<string, number>> = {
   openapi: 1,
   sigv4: 2,
   control: 2,
+  activity: 2,
   backend: 2,
   'kms-side': 2,
   workers: 2,

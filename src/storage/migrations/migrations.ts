@@ -2,5 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { INITIAL } from './0001-initial.ts'
 import { CONTROL } from './0002-control.ts'
+import { ACTIVITY } from './0003-activity.ts'
 
-export const MIGRATIONS: readonly (readonly string[])[] = [INITIAL, CONTROL]
+export const MIGRATIONS: readonly (readonly string[])[] = [INITIAL, CONTROL, ACTIVITY]

@@ -1,0 +1,120 @@
+/**
+ * What AWS services do with the data keys that they have fetched: what goes on without KMS, for how
+ * long, and what ends it. As far as it is published; what is not is said to be unknown.
+ */
+// SPDX-License-Identifier: Apache-2.0
+
+export type Certainty =
+  | 'documented' // AWS says so, on a current page or in its API's model
+  | 'archived' // AWS said so in a copy of 2023 or earlier
+  | 'inferred' // follows from what AWS says of another case
+  | 'unknown' // AWS does not say
+
+export interface CachingFact {
+  readonly name: string
+  /** Values of kmsViaService, up to the first period. */
+  readonly viaServices: readonly string[]
+  /** What works on without the proxy. */
+  readonly goesOn: string
+  readonly howLong: string
+  /** At the most, in milliseconds after the last fetch; absent: not known or not bounded. */
+  readonly atMostMs?: number
+  readonly endedBy: string
+  readonly certainty: Certainty
+  readonly source: string
+  /** Lasting harm when keys stay out of reach for this long. */
+  readonly afterSevenDays?: string
+}
+
+const UNUSABLE = 'https://docs.aws.amazon.com/kms/latest/developerguide/unusable-kms-keys.html'
+
+export const CACHING_FACTS: readonly CachingFact[] = [
+  {
+    name: 'Amazon EBS, EC2',
+    viaServices: ['ebs', 'ec2'],
+    goesOn: 'reading and writing attached volumes: the data key is in the Nitro hardware',
+    howLong: 'without limit, while the volume is attached',
+    endedBy: 'detaching the volume; the next attach fails',
+    certainty: 'documented',
+    source: UNUSABLE,
+  },
+  {
+    name: 'Amazon S3',
+    viaServices: ['s3'],
+    goesOn:
+      'requests to buckets with S3 Bucket Keys; without Bucket Keys every object request calls KMS',
+    howLong: 'a limited time that AWS does not publish',
+    endedBy: 'the expiry of the bucket-level key; nothing that the owner can do is published',
+    certainty: 'unknown',
+    source: 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html',
+  },
+  {
+    name: 'Amazon SQS',
+    viaServices: ['sqs'],
+    goesOn: 'sending and receiving on queues',
+    howLong: 'KmsDataKeyReusePeriodSeconds of the queue: 60 s to 24 h, 5 min unless set',
+    atMostMs: 86_400_000,
+    endedBy: 'the end of the reuse period',
+    certainty: 'documented',
+    source: 'the API model of SQS, 2012-11-05',
+  },
+  {
+    name: 'Amazon DynamoDB',
+    viaServices: ['dynamodb'],
+    goesOn:
+      'access to tables by callers that stay active: the table key is cached for each of them',
+    howLong: 'until 5 minutes without activity; how long for an active caller is not published',
+    endedBy: 'five minutes of inactivity',
+    certainty: 'archived',
+    source: 'Amazon DynamoDB Developer Guide, "Table key caching", a copy of 2023 or earlier',
+    afterSevenDays: 'DynamoDB begins to archive tables whose key was out of reach for seven days',
+  },
+  {
+    name: 'Amazon RDS, Aurora',
+    viaServices: ['rds'],
+    goesOn: 'a running database, until the service next needs the key',
+    howLong: 'not published; then the cluster is stopped',
+    endedBy: 'the service noticing: inaccessible-encryption-credentials-recoverable',
+    certainty: 'inferred',
+    source:
+      'https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html, which speaks of a disabled KMS key',
+    afterSevenDays:
+      'a cluster can be recovered, by enabling the key and starting it, for seven days; after that only from a backup',
+  },
+]
+
+/** Called without a service: an application, or a client such as the AWS Encryption SDK. */
+const DIRECT: CachingFact = {
+  name: 'direct calls of KMS',
+  viaServices: [],
+  goesOn: 'whatever the application does with data keys that it keeps',
+  howLong:
+    'the application decides: with the AWS Encryption SDK, the limits of its caching materials manager; without a cache, no longer than the operation',
+  endedBy: 'the expiry of its cache, or the end of the process',
+  certainty: 'inferred',
+  source: 'https://docs.aws.amazon.com/kms/latest/developerguide/keystore-external.html',
+}
+
+/** A service that the table does not have. */
+function unknownService(name: string): CachingFact {
+  return {
+    name,
+    viaServices: [name],
+    goesOn: 'whatever the service does with the data keys that it holds',
+    howLong: 'unknown to us: see "Data protection" in its documentation',
+    endedBy: 'unknown to us; AWS: an effect "is delayed until the KMS key is used again"',
+    certainty: 'unknown',
+    source: UNUSABLE,
+  }
+}
+
+/**
+ * @param viaService kmsViaService: `ebs`, or as in kms:ViaService `ebs.eu-west-1.amazonaws.com`
+ * @param principal a service that calls for itself is named there: `ec2.amazonaws.com`
+ */
+export function findCachingFact(viaService?: string, principal?: string): CachingFact {
+  const service = viaService ?? (principal?.endsWith('.amazonaws.com') ? principal : undefined)
+  if (service === undefined) return DIRECT
+  const name = service.split('.')[0]?.toLowerCase() ?? ''
+  return CACHING_FACTS.find(({ viaServices }) => viaServices.includes(name)) ?? unknownService(name)
+}

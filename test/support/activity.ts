@@ -1,0 +1,23 @@
+/** Requests as the recorder of activity is told of them. */
+// SPDX-License-Identifier: Apache-2.0
+import type { FinishedRequest } from '../../src/activity/subject.ts'
+
+type Metadata = NonNullable<FinishedRequest['metadata']>
+
+export const ALICE = 'arn:aws:iam::111122223333:user/Alice'
+
+/** A Decrypt of `key-1` by Alice that succeeded, but for what is given. */
+export function finished(
+  at: number,
+  more: Omit<Partial<FinishedRequest>, 'metadata'> & { readonly metadata?: Partial<Metadata> } = {},
+): FinishedRequest {
+  return {
+    keyStore: 'demo',
+    operation: 'Decrypt',
+    keyId: 'key-1',
+    accessKeyId: 'AKIAEXAMPLEEXAMPLEEXAMPLE2',
+    ...more,
+    at,
+    metadata: { kmsOperation: 'Decrypt', awsPrincipalArn: ALICE, ...more.metadata },
+  }
+}
