@@ -1,10 +1,25 @@
 /** Who used which key: counted by a serving process, read by the command line. */
 // SPDX-License-Identifier: Apache-2.0
-import { purgeActivity, writeCounts } from './activity/activity-table.ts'
+import {
+  loadActivity,
+  loadCredentialUses,
+  purgeActivity,
+  toPeriod,
+  writeCounts,
+  type Activity,
+  type Period,
+} from './activity/activity-table.ts'
+import { findExposure, type Exposure } from './activity/exposure.ts'
 import { createRecorder, type Recorder } from './activity/recorder.ts'
-import type { Clock } from './base/clock.ts'
+import { rehearse, toAsked, type Judge, type Rehearsal } from './activity/rehearsal.ts'
+import type { CredentialUse } from './activity/tally.ts'
+import { systemClock, type Clock } from './base/clock.ts'
 import type { Config } from './config/config.ts'
-import type { Store } from './storage/store.ts'
+import { findLongKills, type LongKill } from './control/long-kill.ts'
+import { createRules, type GateSubject } from './control/rules.ts'
+import { loadControlState } from './control/switch-table.ts'
+import type { Direction, Scope, Switch } from './control/switches.ts'
+import { openStore, type Store } from './storage/store.ts'
 
 /** Of one process; it writes to the store until it is stopped. */
 export function createActivityRecorder(deps: {
@@ -16,10 +31,87 @@ export function createActivityRecorder(deps: {
   const { config, store, clock, warn } = deps
   const recorder = createRecorder({
     write: (counts) => writeCounts(store.database, counts),
-    purge: () =>
-      purgeActivity(store.database, { now: clock.now(), retentionMs: config.retentionMs }),
+    purge: async () => {
+      // By the clock of the database: one host whose clock is wrong must not delete for all.
+      const ask = `SELECT ${store.database.nowSql} AS now`
+      const [row] = await store.database.snapshot((reader) => reader.query(ask))
+      const now = Number(row?.['now'])
+      await purgeActivity(store.database, { now, retentionMs: config.retentionMs })
+    },
     ...{ clock, warn, flushIntervalMs: config.flushIntervalMs, maxSubjects: config.maxSubjects },
   })
   recorder.start()
   return recorder
+}
+
+/** Wall times, milliseconds since the Unix epoch. */
+export interface Window {
+  readonly since: number
+  readonly until: number
+}
+
+export interface SwitchReport {
+  readonly switches: readonly Switch[]
+  /** Those of them that near seven days. */
+  readonly longKills: readonly LongKill[]
+}
+
+export interface ActivityReader {
+  /** Only what is written is seen: a running server is `activity.flushInterval` ahead. */
+  rehearse(
+    order: { readonly scope: Scope; readonly direction: Direction },
+    window: Window,
+  ): Promise<Rehearsal & { readonly period: Period }>
+  /** Within a scope, or of everything. */
+  exposure(scope: Scope | undefined, window: Window): Promise<readonly Exposure[]>
+  switches(): Promise<SwitchReport>
+  credentialUses(): Promise<ReadonlyMap<string, CredentialUse>>
+  close(): Promise<void>
+}
+
+/** @throws StorageError */
+export async function openActivity(config: Config): Promise<ActivityReader> {
+  return createActivityReader(await openStore({ ...config.store, clock: systemClock }), systemClock)
+}
+
+/** On a store that is open already; `close` closes it. */
+export function createActivityReader(store: Store, clock: Clock): ActivityReader {
+  async function load(window: Window): Promise<{ all: readonly Activity[]; period: Period }> {
+    const period = toPeriod(window, clock.now())
+    const all = await store.database.snapshot((reader) => loadActivity(reader, period))
+    return { all, period }
+  }
+  return {
+    async rehearse({ scope, direction }, window) {
+      const { all, period } = await load(window)
+      return { ...rehearse(all, createJudge(scope, direction)), period }
+    },
+    async exposure(scope, window) {
+      const { all } = await load(window)
+      if (scope === undefined) return findExposure(all)
+      const judge = createJudge(scope, 'both')
+      // Those that nobody can tell apart are shown, rather than left out.
+      return findExposure(
+        all.filter(({ subject }) => subject.isOverflow || judge(toAsked(subject)) !== undefined),
+      )
+    },
+    async switches() {
+      const { switches } = await store.database.snapshot((reader) =>
+        loadControlState(reader, store.sealing),
+      )
+      return { switches, longKills: findLongKills(switches, clock.now()) }
+    },
+    credentialUses: () => store.database.snapshot(loadCredentialUses),
+    close: () => store.close(),
+  }
+}
+
+/** The gate's own rules, with this one switch in them. */
+function createJudge(scope: Scope, direction: Direction): Judge {
+  const rules = createRules([
+    ...[{ scope, direction, id: '', reason: '', operator: '', createdAt: 0, epoch: 0 }],
+  ])
+  // What was recorded as an operation was one.
+  return (asked) =>
+    rules.refusal({ ...asked, operation: asked.operation as GateSubject['operation'] })
 }

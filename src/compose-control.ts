@@ -23,6 +23,7 @@ import {
   type Kill,
   type KillOrder,
   type Revocation,
+  type Waited,
 } from './control/revoke.ts'
 import { loadStatus, type ControlStatus } from './control/status.ts'
 import type { LeasedAccess } from './control/switches.ts'
@@ -32,7 +33,7 @@ export interface Control {
   readonly store: Store
   kill(order: KillOrder): Promise<Kill>
   /** Resolves when it holds everywhere. */
-  wait(kill: Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'>): Promise<Revocation>
+  wait(kill: Waited): Promise<Revocation>
   restore(order: RestoreOrder): Promise<RestoreOutcome>
   approve(by: { readonly id: string; readonly operator: string }): Promise<RestoreOutcome>
   withdraw(by: {

@@ -8,9 +8,12 @@ import type { Config } from './config/config.ts'
 import { createExpiry } from './control/expiry.ts'
 import { createGate, type Gate } from './control/gate.ts'
 import { openHighWater } from './control/high-water.ts'
+import { createLongKillWatch } from './control/long-kill.ts'
 import { createLocalBlock } from './control/local-block.ts'
 import { createPoller } from './control/poller.ts'
 import { createRollCall, type Fleet } from './control/roll-call.ts'
+import { loadControlState } from './control/switch-table.ts'
+import type { Reader } from './storage/database.ts'
 import type { Store } from './storage/store.ts'
 
 export interface ControlledGate {
@@ -37,6 +40,8 @@ export interface GateDeps {
 
 /** How often instances are counted and timed switches looked at, in milliseconds. */
 const HOUSEKEEPING_MS = 1000
+/** How often switches are looked at that have been in force for days, in milliseconds. */
+const LONG_KILL_MS = 60_000
 
 /** @throws StorageError or a system error when the high-water file cannot be read */
 export async function createControlledGate(
@@ -66,6 +71,13 @@ export async function createControlledGate(
   const onSignal = () => void block.block()
   const rollCall = createRollCall(store.database, clock)
   const expiry = createExpiry(store, clock, `instance ${id}`)
+  const longKills = createLongKillWatch({
+    ...{ now: () => clock.now(), warn },
+    switches: async () => {
+      const load = (reader: Reader) => loadControlState(reader, store.sealing)
+      return (await store.database.snapshot(load)).switches
+    },
+  })
   return {
     gate,
     fleet: () => rollCall.fleet,
@@ -78,6 +90,10 @@ export async function createControlledGate(
       cleanup.add(() => poller.stop())
       cleanup.add(repeat(HOUSEKEEPING_MS, () => rollCall.take()))
       cleanup.add(repeat(HOUSEKEEPING_MS, () => expiry.run()))
+      // One process of a host is enough to say it.
+      if ((deps.worker?.number ?? 0) <= 1) {
+        cleanup.add(repeat(LONG_KILL_MS, () => longKills.look()))
+      }
     },
     block: block.block,
   }

@@ -63,7 +63,7 @@ export function rehearse(activities: readonly Activity[], judge: Judge): Rehears
   }
 }
 
-function toAsked(subject: Subject): AskedSubject {
+export function toAsked(subject: Subject): AskedSubject {
   const { keyStore, keyId, operation, principal, vpc, vpce, kmsKeyArn, viaService } = subject
   return {
     ...{ keyStore, operation },

@@ -7,6 +7,7 @@ import { controlAcceptEpoch } from './commands/control.ts'
 import { credentialsCreate } from './commands/credentials-create.ts'
 import { credentialsExpire, credentialsList, credentialsRevoke } from './commands/credentials.ts'
 import { doctor } from './commands/doctor.ts'
+import { exposure } from './commands/exposure.ts'
 import { init } from './commands/init.ts'
 import { keysCreate, keysImport } from './commands/keys-create.ts'
 import {
@@ -39,6 +40,7 @@ export const COMMANDS: readonly Command[] = [
   restoreApprove,
   restoreWithdraw,
   status,
+  exposure,
   leaseStart,
   leaseRenew,
   leaseClose,

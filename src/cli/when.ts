@@ -27,3 +27,13 @@ export function parseFuture(text: string): number {
   if (time <= systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is over already`)
   return time
 }
+
+/** Milliseconds since the Unix epoch of `now`, `2h` or `30d` ago, or a date that is over. @throws UsageError */
+export function parsePast(text: string): number {
+  const now = systemClock.now()
+  const [, count, unit] = /^(\d{1,6})([mhd])$/.exec(text) ?? []
+  const time =
+    count === undefined ? parseWhen(text) : now - Number(count) * (UNITS.get(unit ?? '') ?? 0)
+  if (time > now) throw new UsageError('INPUT_INVALID', `${text} is not over yet`)
+  return time
+}

@@ -26,6 +26,7 @@ export type ControlErrorCode =
   | 'SAME_PERSON' // whoever asked for a restoration cannot approve it
   | 'NO_SUCH_REQUEST' // no restoration was asked for under this id
   | 'NOT_REVOKED' // the wait ended before every instance had acknowledged or lost its lease
+  | 'RESTORED_MEANWHILE' // the switch was lifted while `kill` waited for the instances
 
 export class ControlError extends LatchkeyError<ControlErrorCode> {
   override readonly name = 'ControlError'

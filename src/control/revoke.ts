@@ -120,22 +120,33 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
 /** How long to look for a store that wrote the switch and then fell silent. */
 const UNKNOWN_LEASES_MS = 60_000
 
+/** What a wait needs to know of a kill. */
+export type Waited = Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'> &
+  Partial<Pick<Kill, 'switch'>>
+
 /**
  * Resolves when no instance anywhere answers what the kill blocks: each has acknowledged its epoch, or
  * cannot hold a lease any more. When the store does not answer meanwhile, the leases still end.
- * @throws ControlError NOT_REVOKED when the store never said who is registered
+ * @throws ControlError NOT_REVOKED when the store never said who is registered, RESTORED_MEANWHILE
  */
 export async function waitForRevocation(
   store: Store,
   clock: Clock,
-  kill: Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'>,
+  kill: Waited,
 ): Promise<Revocation> {
   const outcomes = new Map<string, InstanceOutcome>()
   const watched = new Map<string, Watched>()
   let longest: number | undefined
   for (;;) {
     // Whoever registers after the commit sees its epoch before it serves.
-    const instances = await store.database.snapshot(listInstances).catch(() => undefined)
+    const seen = await look(store, kill)
+    const instances = seen?.instances
+    if (seen?.isLifted === true) {
+      // Acknowledgements of before say nothing about now, even if somebody threw a switch like it again.
+      throw new ControlError('RESTORED_MEANWHILE', 'the switch was lifted while this waited', {
+        hint: 'latchkey status shows by whom; kill again if that was not meant',
+      })
+    }
     const now = clock.monotonic()
     const hasEnded = (leaseMs: number) => now - kill.committedAt > leaseEndMs(leaseMs)
     for (const one of instances ?? []) {
@@ -173,6 +184,18 @@ export async function waitForRevocation(
   const elapsedMs = clock.monotonic() - kill.startedAt
   await strikeOff(store, clock, watched)
   return { isComplete: true, epoch: kill.epoch, instances: [...outcomes.values()], elapsedMs }
+}
+
+/** One moment of the store; undefined when it does not answer. */
+function look(store: Store, { switch: made }: Waited) {
+  return store.database
+    .snapshot(async (reader) => {
+      const instances = await listInstances(reader)
+      if (made === undefined) return { instances, isLifted: false }
+      const found = await reader.query('SELECT id FROM switches WHERE id = ?', [made.id])
+      return { instances, isLifted: found.length === 0 }
+    })
+    .catch(() => undefined)
 }
 
 interface Watched {

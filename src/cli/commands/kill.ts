@@ -5,6 +5,7 @@ import type { Kill, KillOrder, Revocation } from '../../control/revoke.ts'
 import { describeScope } from '../../control/switches.ts'
 import { CONFIG_FLAG, loadContextConfig, stringFlag, UsageError, type Command } from '../command.ts'
 import { toTable } from '../output.ts'
+import { checkNoRehearsal, REHEARSAL_FLAGS, rehearseKill } from '../rehearsal.ts'
 import {
   DIRECTION_FLAG,
   parseDirection,
@@ -29,12 +30,14 @@ export const kill: Command = {
     },
     wait: { type: 'boolean', description: 'Wait until it holds everywhere; the default.' },
     'no-wait': { type: 'boolean', description: 'Return when it is written.' },
+    ...REHEARSAL_FLAGS,
     ...CONFIG_FLAG,
   },
   examples: [
     'latchkey kill --key-store payroll --reason "contract ended"',
     'latchkey kill --all --reason "incident 4711" --json',
     'latchkey kill --account 111122223333 --direction decrypt --until 12h --reason "leak in CI"',
+    'latchkey kill --rehearse --key-store payroll --since 7d',
   ],
   async run(context) {
     const { wait, 'no-wait': noWait } = context.flags
@@ -42,6 +45,11 @@ export const kill: Command = {
       throw new UsageError('USAGE', 'either --wait or --no-wait')
     }
     const config = await loadContextConfig(context)
+    if (context.flags['rehearse'] === true) {
+      const scope = parseScope(context, config)
+      return rehearseKill(context, { scope, direction: parseDirection(context) ?? 'both' })
+    }
+    checkNoRehearsal(context)
     const until = stringFlag(context, 'until')
     const order: KillOrder = {
       scope: parseScope(context, config),

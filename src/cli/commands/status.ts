@@ -1,10 +1,13 @@
 /** `latchkey status` */
 // SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../base/clock.ts'
 import { openControl } from '../../compose-control.ts'
 import type { ControlStatus, InstanceStatus } from '../../control/status.ts'
+import { findLongKills } from '../../control/long-kill.ts'
 import { describeScope } from '../../control/switches.ts'
 import { CONFIG_FLAG, loadContextConfig, type Command } from '../command.ts'
 import { toTable } from '../output.ts'
+import { describeLongKill } from './exposure.ts'
 
 const RECENT_EVENTS = 10
 
@@ -21,7 +24,10 @@ export const status: Command = {
     try {
       const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
       const found = await control.status(events)
-      context.output.result(toText(found), found)
+      const now = systemClock.now()
+      const longKills = findLongKills(found.switches, now)
+      const warnings = longKills.map((one) => describeLongKill(one, now))
+      context.output.result([toText(found), ...warnings].join('\n\n'), { ...found, longKills })
     } finally {
       await control.close()
     }

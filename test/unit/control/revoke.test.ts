@@ -237,3 +237,21 @@ void t.test('events that were changed or removed are noticed', async (t) => {
   folder.tamper('DELETE FROM control_events WHERE seq = 1')
   await t.rejects(loadStatus(store, 1), { code: 'STORE_TAMPERED' })
 })
+
+void t.test(
+  'a kill that is lifted while it waits does not say revoked, even if another follows',
+  async (t) => {
+    const { store, clock } = await openStore(t)
+    await register(store.database, identity('one', 3_600_000), 0)
+    const first = await kill(store, clock, ORDER)
+    const waiting = waitForRevocation(store, clock, first).catch((error: unknown) => error)
+    const by = { target: { scope: ORDER.scope }, reason: 'x', operator: 'bob' }
+    await restore(store, clock, AT_ONCE, by)
+    const second = await kill(store, clock, ORDER)
+    // Of the restoration: its gate is open, and its acknowledgement is later than the first kill.
+    await sendHeartbeat(store.database, 'one', beatOf(1, first.epoch + 1))
+    t.match(await waiting, { code: 'RESTORED_MEANWHILE' })
+    await sendHeartbeat(store.database, 'one', beatOf(2, second.epoch))
+    t.ok((await waitForRevocation(store, clock, second)).isComplete)
+  },
+)

@@ -1,0 +1,140 @@
+/** `latchkey exposure` */
+// SPDX-License-Identifier: Apache-2.0
+import type { Exposure } from '../../activity/exposure.ts'
+import { systemClock } from '../../base/clock.ts'
+import { parseExternalKeyId } from '../../base/ids.ts'
+import { openActivity, type SwitchReport } from '../../compose-activity.ts'
+import type { Config } from '../../config/config.ts'
+import type { LongKill } from '../../control/long-kill.ts'
+import { describeScope, type Scope } from '../../control/switches.ts'
+import {
+  CONFIG_FLAG,
+  findKeyStore,
+  loadContextConfig,
+  stringFlag,
+  UsageError,
+  type Command,
+  type Context,
+} from '../command.ts'
+import { toTable } from '../output.ts'
+import { parsePast } from '../when.ts'
+
+export const exposure: Command = {
+  name: 'exposure',
+  summary:
+    'Show who fetched data keys lately, what works on with them after a kill, and until when',
+  flags: {
+    'key-store': { type: 'string', short: 's', value: 'NAME', description: 'Only of this one.' },
+    key: { type: 'string', short: 'k', value: 'KEY_ID', description: 'Only of this key.' },
+    switch: { type: 'string', value: 'ID', description: 'Only of what this kill switch stops.' },
+    since: {
+      type: 'string',
+      value: 'WHEN',
+      description: '2h or 30d ago, or a date; else all that is kept (activity.retention).',
+    },
+    ...CONFIG_FLAG,
+  },
+  examples: [
+    'latchkey exposure',
+    'latchkey exposure --switch 0a1b2c3d4e5f --json',
+    'latchkey exposure --key-store payroll --since 7d',
+  ],
+  async run(context) {
+    const config = await loadContextConfig(context)
+    const activity = await openActivity(config)
+    try {
+      const now = systemClock.now()
+      const asked = stringFlag(context, 'since')
+      const since = asked === undefined ? now - config.activity.retentionMs : parsePast(asked)
+      const report = await activity.switches()
+      const scope = toScope(context, config, report)
+      const found = await activity.exposure(scope, { since, until: now })
+      context.output.result(toText(scope, { since, now }, found, report.longKills), {
+        scope: scope ?? { kind: 'all' },
+        ...{ since, until: now, exposures: found, longKills: report.longKills },
+      })
+    } finally {
+      await activity.close()
+    }
+  },
+}
+
+function toScope(context: Context, config: Config, report: SwitchReport): Scope | undefined {
+  const id = stringFlag(context, 'switch')
+  const key = stringFlag(context, 'key')
+  const named = stringFlag(context, 'key-store')
+  if (id !== undefined) {
+    if (key !== undefined || named !== undefined) {
+      throw new UsageError('USAGE', '--switch stands alone')
+    }
+    const found = report.switches.find((one) => one.id === id)
+    if (found === undefined) throw new UsageError('INPUT_INVALID', `no switch ${id} is in force`)
+    return found.scope
+  }
+  if (key === undefined && named === undefined) return undefined
+  const keyStore = findKeyStore(context, config).name
+  if (key === undefined) return { kind: 'key-store', keyStore }
+  if (parseExternalKeyId(key) === undefined) {
+    throw new UsageError('INPUT_INVALID', `${key} is no key id`)
+  }
+  return { kind: 'key', keyStore, keyId: key }
+}
+
+function toText(
+  scope: Scope | undefined,
+  { since, now }: { readonly since: number; readonly now: number },
+  found: readonly Exposure[],
+  longKills: readonly LongKill[],
+): string {
+  const what = scope === undefined ? 'every key' : describeScope(scope)
+  const head = `data keys of ${what} that were fetched since ${toDate(since)}`
+  const none = 'nobody has fetched any, as far as it is recorded'
+  const services = new Map(found.map(({ service }) => [service.name, service]))
+  const table = toTable(
+    ['KEY', 'SERVICE', 'FETCHES', 'LAST', 'WORKS ON'],
+    found.map((one) => [
+      ...[`${one.keyStore}/${one.keyId}`, one.service.name, String(one.requests)],
+      ...[toDate(one.lastAt), worksOn(one, now)],
+    ]),
+  )
+  const who = toTable(
+    ['KEY', 'PRINCIPAL', 'ACCOUNT', 'KMS OPERATION', 'DIRECTION', 'FETCHES', 'LAST'],
+    found.flatMap(({ keyStore, keyId, by }) =>
+      by.map((one) => [
+        ...[`${keyStore}/${keyId}`, one.principal, one.account, one.kmsOperation],
+        ...[one.operation, String(one.requests), toDate(one.lastAt)],
+      ]),
+    ),
+  )
+  const facts = [...services.values()].map((fact) =>
+    [
+      `${fact.name} (${fact.certainty})`,
+      `  goes on:   ${fact.goesOn}`,
+      `  how long:  ${fact.howLong}`,
+      `  ended by:  ${fact.endedBy}`,
+      ...(fact.afterSevenDays === undefined ? [] : [`  7 days:    ${fact.afterSevenDays}`]),
+      `  source:    ${fact.source}`,
+    ].join('\n'),
+  )
+  const parts = found.length === 0 ? [head, none] : [head, table, who, ...facts]
+  return [...parts, ...longKills.map((one) => describeLongKill(one, now))].join('\n\n')
+}
+
+function worksOn({ endsAt, service }: Exposure, now: number): string {
+  if (endsAt === undefined) return `no date: ${service.endedBy}`
+  return endsAt <= now ? `over since ${toDate(endsAt)}` : `until ${toDate(endsAt)} at the most`
+}
+
+/** One line, for people. */
+export function describeLongKill({ id, scope, createdAt, harmAt }: LongKill, now: number): string {
+  const days = Math.floor((now - createdAt) / 86_400_000)
+  const when = harmAt > now ? `from ${toDate(harmAt)}` : `since ${toDate(harmAt)}`
+  return (
+    `warning: switch ${id} (${scope}) has been in force for ${String(days)} days; ${when}, DynamoDB ` +
+    'archives tables of these keys, and Aurora clusters can be had back from a backup only'
+  )
+}
+
+function toDate(time: number): string {
+  return new Date(time).toISOString()
+}

@@ -1,0 +1,191 @@
+/** `kill --rehearse` says what `kill` would do, and does nothing; `exposure` says what it cannot reach. */
+// SPDX-License-Identifier: Apache-2.0
+import t, { type Test } from 'tap'
+import { latchkeyHere, startLatchkey } from '../support/cli.ts'
+import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
+import { call, decryptBody, encryptBody, requestMetadata } from '../support/wire.ts'
+
+const BOB = 'arn:aws:sts::444455556666:assumed-role/Worker/i-1'
+
+/** Callers that differ in all that a kill switch can ask for. */
+const CALLERS: readonly Record<string, unknown>[] = [
+  {},
+  { awsPrincipalArn: BOB, kmsViaService: 'ebs' },
+  { awsPrincipalArn: BOB, kmsViaService: 'sqs', awsSourceVpc: 'vpc-1' },
+  { kmsViaService: 'ebs', awsSourceVpc: 'vpc-2', awsSourceVpce: 'vpce-1' },
+]
+
+interface Found {
+  readonly requests: number
+  readonly wouldBeRefused: number
+  readonly principals: readonly { readonly name: string; readonly requests: number }[]
+}
+
+async function startRecorded(t: Test) {
+  const server = await startTestServer(t, {
+    config: { activity: { flushInterval: '100ms' }, control: { lease: '5s' } },
+  })
+  const { json } = await call(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
+  const askAll = async () => {
+    let refused = 0
+    for (const caller of CALLERS) {
+      const body = decryptBody(json, { requestMetadata: requestMetadata('Decrypt', caller) })
+      const { status } = await call(server, `/keys/${KEY_ID}/decrypt`, body)
+      if (status !== 200) refused += 1
+    }
+    return refused
+  }
+  return { server, askAll }
+}
+
+function run(server: TestServer, ...words: readonly string[]) {
+  return latchkeyHere(words, { LATCHKEY_CONFIG: server.configFile })
+}
+
+async function json<T>(server: TestServer, ...words: readonly string[]): Promise<T> {
+  const { code, stdout, stderr } = await run(server, ...words, '--json')
+  if (code !== 0) throw new Error(stderr)
+  return JSON.parse(stdout) as T
+}
+
+/** Waits until all that was asked is written. */
+async function settled(server: TestServer, requests: number, ...scope: readonly string[]) {
+  let found: Found | undefined
+  await eventually(async () => {
+    found = await json<Found>(server, 'kill', '--rehearse', ...scope)
+    return found.requests >= requests
+  })
+  if (found === undefined) throw new Error('nothing was found')
+  return found
+}
+
+const SCOPES: readonly (readonly string[])[] = [
+  ['--all'],
+  ['--key-store', 'demo'],
+  ['--key', KEY_ID],
+  ['--account', '444455556666'],
+  ['--account', '123456789012'],
+  ['--principal', 'arn:aws:sts::*:assumed-role/Worker/*'],
+  ['--via-service', 'ebs'],
+  ['--vpc', 'vpc-*'],
+  ['--vpc', 'vpce-1'],
+  ['--via-service', 'ebs', '--vpc', 'vpc-2'],
+  ['--via-service', 'rds'],
+]
+
+void t.test('what a rehearsal says is what a kill then refuses, whatever the scope', async (t) => {
+  const { server, askAll } = await startRecorded(t)
+  t.equal(await askAll(), 0)
+  await settled(server, 1 + CALLERS.length, '--all')
+  const said: number[] = []
+  for (const scope of SCOPES) {
+    const order = [...scope, '--direction', 'decrypt']
+    said.push((await json<Found>(server, 'kill', '--rehearse', ...order)).wouldBeRefused)
+  }
+  t.equal(await askAll(), 0, 'nobody was refused')
+  t.match(await json(server, 'status'), { switches: [] })
+  for (const [i, scope] of SCOPES.entries()) {
+    const order = [...scope, '--direction', 'decrypt']
+    t.equal((await run(server, 'kill', ...order, '--reason', 'to compare')).code, 0)
+    t.equal(await askAll(), said[i], scope.join(' '))
+    t.equal((await run(server, 'restore', ...scope, '--reason', 'compared', '--yes')).code, 0)
+    await eventually(async () => (await askAll()) === 0)
+  }
+  t.same(said, [4, 4, 4, 2, 4, 2, 2, 2, 1, 1, 0])
+})
+
+void t.test(
+  'a rehearsal is told by principal, service, account, key and KMS operation',
+  async (t) => {
+    const { server, askAll } = await startRecorded(t)
+    await askAll()
+    const found = await settled(server, 5, '--key-store', 'demo')
+    t.match(found, {
+      requests: 5,
+      wouldBeRefused: 5,
+      principals: [
+        { name: 'arn:aws:iam::123456789012:user/Alice', requests: 3 },
+        { name: BOB, requests: 2 },
+      ],
+      keys: [{ name: `demo/${KEY_ID}`, requests: 5 }],
+    })
+    const { stdout } = await run(server, 'kill', '--rehearse', '--key-store', 'demo')
+    t.match(stdout, 'rehearsed key store demo, both: nobody was refused')
+    t.match(stdout, 'of 5 requests, 5 would have been refused')
+    for (const text of ['PRINCIPAL', BOB, 'SERVICE', 'ebs', 'ACCOUNT', '444455556666', 'Encrypt']) {
+      t.match(stdout, text)
+    }
+  },
+)
+
+void t.test('a window of the past has only what was asked in it', async (t) => {
+  const { server, askAll } = await startRecorded(t)
+  await askAll()
+  await settled(server, 5, '--all')
+  const past = ['kill', '--rehearse', '--all', '--since', '30m', '--until', '20m']
+  t.match(await json(server, ...past), { requests: 0, wouldBeRefused: 0 })
+  const days = await json(server, 'kill', '--rehearse', '--all', '--since', '7d')
+  t.match(days, { requests: 5, period: { spanMs: 3_600_000 } })
+})
+
+void t.test('with --watch it says what is asked from now on', async (t) => {
+  const { server, askAll } = await startRecorded(t)
+  const words = ['kill', '--rehearse', '--watch', '--account', '444455556666', '--json']
+  const watching = startLatchkey(t, [...words, '--config', server.configFile])
+  await eventually(() => watching.stderr().includes('nobody is refused'))
+  t.equal(await askAll(), 0)
+  const [line] = await watching.shows(/^\{.*\}$/m)
+  t.match(JSON.parse(line), { state: 'rehearsed', principals: [{ name: BOB }] })
+  await watching.ended('SIGINT')
+  const stopped = await json<object>(server, 'kill', '--rehearse', '--all', '--until', 'now')
+  t.match(stopped, { state: 'rehearsed' })
+})
+
+void t.test('flags of a rehearsal without --rehearse kill nobody', async (t) => {
+  const { server } = await startRecorded(t)
+  for (const flag of [['--watch'], ['--since', '1h']]) {
+    const { code, stderr } = await run(server, 'kill', '--all', '--reason', 'x', ...flag)
+    t.equal(code, 64)
+    t.match(stderr, '--since and --watch go with --rehearse')
+  }
+  t.match(await json(server, 'status'), { switches: [] })
+})
+
+interface Exposures {
+  readonly exposures: readonly {
+    readonly keyId: string
+    readonly service: { readonly name: string; readonly certainty: string }
+    readonly requests: number
+    readonly lastAt: number
+    readonly endsAt?: number
+  }[]
+}
+
+void t.test('after a kill, exposure says who holds data keys, and until when', async (t) => {
+  const { server, askAll } = await startRecorded(t)
+  await askAll()
+  await settled(server, 5, '--all')
+  const order = ['kill', '--key', KEY_ID, '--reason', 'contract ended']
+  const killed = await json<{ switch: { id: string } }>(server, ...order)
+  t.equal(await askAll(), CALLERS.length)
+  const { exposures } = await json<Exposures>(server, 'exposure', '--switch', killed.switch.id)
+  t.same(
+    exposures.map(({ service, requests }) => [service.name, service.certainty, requests]).sort(),
+    [
+      ['Amazon EBS, EC2', 'documented', 2],
+      ['Amazon SQS', 'documented', 1],
+      ['direct calls of KMS', 'inferred', 1],
+    ],
+    'refusals after the kill fetched nothing',
+  )
+  const sqs = exposures.find(({ service }) => service.name === 'Amazon SQS')
+  t.equal(sqs?.endsAt, (sqs?.lastAt ?? 0) + 86_400_000)
+  const { stdout } = await run(server, 'exposure', '--key-store', 'demo')
+  t.match(stdout, 'no date: detaching the volume')
+  t.match(stdout, /SQS .*until \d{4}-/)
+  t.match(stdout, 'source:')
+  t.match(await json(server, 'exposure', '--key', 'none'), { exposures: [] })
+  const { code, stderr } = await run(server, 'exposure', '--switch', 'none')
+  t.equal(code, 65)
+  t.match(stderr, 'no switch none is in force')
+})
