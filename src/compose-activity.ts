@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
   loadActivity,
-  loadCredentialUses,
   purgeActivity,
   toPeriod,
   writeCounts,
@@ -12,7 +11,6 @@ import {
 import { findExposure, type Exposure } from './activity/exposure.ts'
 import { createRecorder, type Recorder } from './activity/recorder.ts'
 import { rehearse, toAsked, type Judge, type Rehearsal } from './activity/rehearsal.ts'
-import type { CredentialUse } from './activity/tally.ts'
 import { systemClock, type Clock } from './base/clock.ts'
 import type { Config } from './config/config.ts'
 import { findLongKills, type LongKill } from './control/long-kill.ts'
@@ -65,7 +63,6 @@ export interface ActivityReader {
   /** Within a scope, or of everything. */
   exposure(scope: Scope | undefined, window: Window): Promise<readonly Exposure[]>
   switches(): Promise<SwitchReport>
-  credentialUses(): Promise<ReadonlyMap<string, CredentialUse>>
   close(): Promise<void>
 }
 
@@ -101,7 +98,6 @@ export function createActivityReader(store: Store, clock: Clock): ActivityReader
       )
       return { switches, longKills: findLongKills(switches, clock.now()) }
     },
-    credentialUses: () => store.database.snapshot(loadCredentialUses),
     close: () => store.close(),
   }
 }

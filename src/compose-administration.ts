@@ -1,6 +1,8 @@
 /** The parts that the CLI works with: the same store as the server's, and no listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises'
+import { loadCredentialUses } from './activity/activity-table.ts'
+import type { CredentialUse } from './activity/tally.ts'
 import type { KeyAdministration } from './backend/key-administration.ts'
 import { openSoftwareKeystore } from './backend/software/software-keystore.ts'
 import { systemClock as clock } from './base/clock.ts'
@@ -16,6 +18,8 @@ import { createStore, openStore, type Store } from './storage/store.ts'
 export interface Administration {
   keys(keyStore: KeyStoreName): KeyAdministration
   readonly credentials: CredentialTable
+  /** By access key id, over the whole fleet; one that was never used is not there. */
+  credentialUses(): Promise<ReadonlyMap<string, CredentialUse>>
   close(): Promise<void>
 }
 
@@ -28,6 +32,7 @@ export async function openAdministration(config: Config): Promise<Administration
     return {
       keys: (keyStore) => tokens.of(keyStore) ?? keystore.administration(keyStore),
       credentials: createCredentialTable(store, clock),
+      credentialUses: () => store.database.snapshot(loadCredentialUses),
       async close() {
         await tokens.close()
         await keystore.close()

@@ -132,7 +132,10 @@ void t.test('list tells the status of each, and can be limited to a key store', 
 
   const { stdout } = await space.run('credentials', 'list', '--key-store', 'one')
   const [headings = '', row = ''] = stdout.split('\n')
-  t.match(headings, /^ACCESS KEY ID +KEY STORE +STATUS +CREATED +EXPIRES +REVOKED$/)
+  t.match(
+    headings,
+    /^ACCESS KEY ID +KEY STORE +STATUS +CREATED +EXPIRES +REVOKED +USES +LAST USED$/,
+  )
   t.match(row, new RegExp(`^${ofOne.XksProxyAuthenticationCredential.AccessKeyId} +one +ACTIVE `))
   const missing = await space.run('credentials', 'create')
   t.equal(missing.code, 64)

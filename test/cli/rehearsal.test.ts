@@ -109,7 +109,8 @@ void t.test(
       ],
       keys: [{ name: `demo/${KEY_ID}`, requests: 5 }],
     })
-    const { stdout } = await run(server, 'kill', '--rehearse', '--key-store', 'demo')
+    t.match(await json(server, 'credentials', 'list'), [{ uses: 5, lastUsedAt: Number }])
+  const { stdout } = await run(server, 'kill', '--rehearse', '--key-store', 'demo')
     t.match(stdout, 'rehearsed key store demo, both: nobody was refused')
     t.match(stdout, 'of 5 requests, 5 would have been refused')
     for (const text of ['PRINCIPAL', BOB, 'SERVICE', 'ebs', 'ACCOUNT', '444455556666', 'Encrypt']) {

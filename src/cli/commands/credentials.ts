@@ -1,6 +1,6 @@
 /** `latchkey credentials list | expire | revoke` */
 // SPDX-License-Identifier: Apache-2.0
-import { openAdministration } from '../../compose-administration.ts'
+import { openAdministration, type Administration } from '../../compose-administration.ts'
 import type { Config } from '../../config/config.ts'
 import type { CredentialSummary, CredentialTable } from '../../sigv4/credential-table.ts'
 import {
@@ -31,7 +31,13 @@ export const credentialsList: Command = {
   async run(context) {
     const only = stringFlag(context, 'key-store')
     const config = await loadContextConfig(context)
-    const all = await withCredentials(config, (credentials) => credentials.list())
+    const all = await withCredentials(config, async (credentials, loadUses) => {
+      const uses = await loadUses()
+      return (await credentials.list()).map((one) => {
+        const use = uses.get(one.accessKeyId)
+        return { ...one, uses: use?.uses ?? 0, ...(use && { lastUsedAt: use.lastAt }) }
+      })
+    })
     const shown = all.filter(({ keyStore }) => only === undefined || keyStore === only)
     // One that is no more in the configuration may still have credentials.
     if (only !== undefined && shown.length === 0) findKeyStore(context, config)
@@ -42,8 +48,19 @@ export const credentialsList: Command = {
       toDate(one.createdAt),
       toDate(one.expiresAt),
       toDate(one.revokedAt),
+      String(one.uses),
+      toDate(one.lastUsedAt),
     ])
-    const headings = ['ACCESS KEY ID', 'KEY STORE', 'STATUS', 'CREATED', 'EXPIRES', 'REVOKED']
+    const headings = [
+      'ACCESS KEY ID',
+      'KEY STORE',
+      'STATUS',
+      'CREATED',
+      'EXPIRES',
+      'REVOKED',
+      'USES',
+      'LAST USED',
+    ]
     context.output.result(toTable(headings, rows), shown)
   },
 }
@@ -101,11 +118,11 @@ async function findOne(credentials: CredentialTable, id: string): Promise<Creden
 
 async function withCredentials<T>(
   config: Config,
-  work: (credentials: CredentialTable) => Promise<T>,
+  work: (credentials: CredentialTable, loadUses: Administration['credentialUses']) => Promise<T>,
 ): Promise<T> {
   const administration = await openAdministration(config)
   try {
-    return await work(administration.credentials)
+    return await work(administration.credentials, administration.credentialUses)
   } finally {
     await administration.close()
   }
