@@ -25,12 +25,13 @@ async function startRecorded(t: Test) {
   const server = await startTestServer(t, {
     config: { activity: { flushInterval: '100ms' }, control: { lease: '5s' } },
   })
+  const client = server.client()
   const { json } = await call(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
   const askAll = async () => {
     let refused = 0
     for (const caller of CALLERS) {
       const body = decryptBody(json, { requestMetadata: requestMetadata('Decrypt', caller) })
-      const { status } = await call(server, `/keys/${KEY_ID}/decrypt`, body)
+      const { status } = await client.post(`/keys/${KEY_ID}/decrypt`, JSON.stringify(body))
       if (status !== 200) refused += 1
     }
     return refused
@@ -59,39 +60,40 @@ async function settled(server: TestServer, requests: number, ...scope: readonly 
   return found
 }
 
-const SCOPES: readonly (readonly string[])[] = [
-  ['--all'],
-  ['--key-store', 'demo'],
-  ['--key', KEY_ID],
-  ['--account', '444455556666'],
-  ['--account', '123456789012'],
-  ['--principal', 'arn:aws:sts::*:assumed-role/Worker/*'],
-  ['--via-service', 'ebs'],
-  ['--vpc', 'vpc-*'],
-  ['--vpc', 'vpce-1'],
-  ['--via-service', 'ebs', '--vpc', 'vpc-2'],
-  ['--via-service', 'rds'],
+/** With how many of the callers each is for. */
+const SCOPES: readonly (readonly [readonly string[], number])[] = [
+  [['--all'], 4],
+  [['--key-store', 'demo'], 4],
+  [['--key', KEY_ID], 4],
+  [['--account', '444455556666'], 2],
+  [['--principal', 'arn:aws:sts::*:assumed-role/Worker/*'], 2],
+  [['--via-service', 'ebs'], 2],
+  [['--vpc', 'vpc-*'], 2],
+  [['--vpc', 'vpce-1'], 1],
+  [['--via-service', 'ebs', '--vpc', 'vpc-2'], 1],
+  [['--via-service', 'rds'], 0],
 ]
+/** Those that are done as well, since each takes a while. */
+const DONE = [2, 3, 5, 8]
 
 void t.test('what a rehearsal says is what a kill then refuses, whatever the scope', async (t) => {
   const { server, askAll } = await startRecorded(t)
   t.equal(await askAll(), 0)
   await settled(server, 1 + CALLERS.length, '--all')
-  const said: number[] = []
-  for (const scope of SCOPES) {
+  for (const [scope, meant] of SCOPES) {
     const order = [...scope, '--direction', 'decrypt']
-    said.push((await json<Found>(server, 'kill', '--rehearse', ...order)).wouldBeRefused)
+    const found = await json<Found>(server, 'kill', '--rehearse', ...order)
+    t.equal(found.wouldBeRefused, meant, scope.join(' '))
   }
   t.equal(await askAll(), 0, 'nobody was refused')
   t.match(await json(server, 'status'), { switches: [] })
-  for (const [i, scope] of SCOPES.entries()) {
+  for (const [scope, meant] of SCOPES.filter((_, i) => DONE.includes(i))) {
     const order = [...scope, '--direction', 'decrypt']
     t.equal((await run(server, 'kill', ...order, '--reason', 'to compare')).code, 0)
-    t.equal(await askAll(), said[i], scope.join(' '))
+    t.equal(await askAll(), meant, `${scope.join(' ')}, done`)
     t.equal((await run(server, 'restore', ...scope, '--reason', 'compared', '--yes')).code, 0)
     await eventually(async () => (await askAll()) === 0)
   }
-  t.same(said, [4, 4, 4, 2, 4, 2, 2, 2, 1, 1, 0])
 })
 
 void t.test(
@@ -110,7 +112,7 @@ void t.test(
       keys: [{ name: `demo/${KEY_ID}`, requests: 5 }],
     })
     t.match(await json(server, 'credentials', 'list'), [{ uses: 5, lastUsedAt: Number }])
-  const { stdout } = await run(server, 'kill', '--rehearse', '--key-store', 'demo')
+    const { stdout } = await run(server, 'kill', '--rehearse', '--key-store', 'demo')
     t.match(stdout, 'rehearsed key store demo, both: nobody was refused')
     t.match(stdout, 'of 5 requests, 5 would have been refused')
     for (const text of ['PRINCIPAL', BOB, 'SERVICE', 'ebs', 'ACCOUNT', '444455556666', 'Encrypt']) {
