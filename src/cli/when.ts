@@ -30,10 +30,10 @@ export function parseFuture(text: string): number {
 
 /** Milliseconds since the Unix epoch of `now`, `2h` or `30d` ago, or a date that is over. @throws UsageError */
 export function parsePast(text: string): number {
-  const now = systemClock.now()
   const [, count, unit] = /^(\d{1,6})([mhd])$/.exec(text) ?? []
-  const time =
-    count === undefined ? parseWhen(text) : now - Number(count) * (UNITS.get(unit ?? '') ?? 0)
-  if (time > now) throw new UsageError('INPUT_INVALID', `${text} is not over yet`)
+  const agoMs = Number(count) * (UNITS.get(unit ?? '') ?? 0)
+  const time = count === undefined ? parseWhen(text) : systemClock.now() - agoMs
+  // Read again: the `now` of above is over.
+  if (time > systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is not over yet`)
   return time
 }
