@@ -19,6 +19,7 @@ const RANKS = {
   workers: 2,
   xks: 3,
   listener: 4,
+  admin: 4,
   cli: 6,
 }
 
@@ -41,7 +42,7 @@ const zones = Object.entries(RANKS).map(([folder, rank]) => ({
 
 /** Packages with the only folders that may know them. */
 const OWNERS = {
-  fastify: ['src/listener'],
+  fastify: ['src/listener', 'src/admin'],
   pino: ['src/listener'],
   'fast-json-stringify': ['src/listener', 'src/openapi'],
   'better-sqlite3': ['src/storage'],

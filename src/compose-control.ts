@@ -10,6 +10,9 @@ import {
   startLeasedAccess,
   type LeaseOrder,
 } from './control/leased-access.ts'
+import { drill, type Drill, type DrillOrder } from './control/drill.ts'
+import { toReceipt, type Receipt } from './control/receipt.ts'
+import { listReceipts, recordReceipt } from './control/receipts.ts'
 import {
   approveRestore,
   restore,
@@ -25,6 +28,8 @@ import {
   type Revocation,
   type Waited,
 } from './control/revoke.ts'
+import type { Signed } from './control/signature.ts'
+import { openSigner } from './control/signing-key.ts'
 import { loadStatus, type ControlStatus } from './control/status.ts'
 import type { LeasedAccess } from './control/switches.ts'
 import { openStore, type Store } from './storage/store.ts'
@@ -34,6 +39,20 @@ export interface Control {
   kill(order: KillOrder): Promise<Kill>
   /** Resolves when it holds everywhere. */
   wait(kill: Waited): Promise<Revocation>
+  /**
+   * The receipt of a revocation that is complete: signed, and kept among the events. Undefined where the
+   * store was changed by others, so that nothing can be written to it.
+   */
+  receipt(
+    order: KillOrder,
+    kill: Kill,
+    revocation: Revocation,
+  ): Promise<Signed<Receipt> | undefined>
+  /** Newest first. */
+  receipts(): Promise<readonly Signed<Receipt>[]>
+  /** That of the key which signs receipts: 32 bytes in Base64. */
+  publicKey(): Promise<string>
+  drill(order: DrillOrder): Promise<Drill>
   restore(order: RestoreOrder): Promise<RestoreOutcome>
   approve(by: { readonly id: string; readonly operator: string }): Promise<RestoreOutcome>
   withdraw(by: {
@@ -64,6 +83,16 @@ export function createControl(store: Store, config: Config): Control {
     store,
     kill: (order) => kill(store, clock, order),
     wait: (one) => waitForRevocation(store, clock, one),
+    async receipt(order, one, revocation) {
+      const statement = toReceipt(store.id, order, one, revocation, clock.now())
+      if (statement === undefined) return undefined
+      const signed = (await openSigner(store)).sign(statement)
+      await recordReceipt(store, clock, signed)
+      return signed
+    },
+    receipts: () => listReceipts(store),
+    publicKey: async () => (await openSigner(store)).publicKey,
+    drill: (order) => drill(store, clock, order),
     restore: (order) => restore(store, clock, policy, order),
     approve: (by) => approveRestore(store, clock, policy, by),
     withdraw: (by) => withdrawRestore(store, clock, by),

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { systemClock as clock } from './base/clock.ts'
+import { startAdminOf } from './compose-admin.ts'
 import { startServer, type RunningServer, type ServerOptions } from './compose.ts'
 import type { WorkerFacts, WorkerStart } from './compose-worker.ts'
 import type { Config } from './config/config.ts'
@@ -13,7 +14,10 @@ import { createSupervisor } from './workers/supervisor.ts'
 import { setUpWorkers } from './workers/worker-process.ts'
 
 /** The whole of `latchkey serve`; each of its processes is a `RunningServer` of compose.ts. */
-export type RunningService = Pick<RunningServer, 'xks' | 'ping' | 'reloadCertificates' | 'stop'>
+export type RunningService = Pick<
+  RunningServer,
+  'xks' | 'ping' | 'admin' | 'reloadCertificates' | 'stop'
+>
 
 /** Beyond the drain: closing the store, the last lines of the log. */
 const STOP_GRACE_MS = 5000
@@ -73,14 +77,24 @@ async function startWorkers(
     throw error
   }
   logger.info({ ...facts.facts, workers: count }, 'listening')
+  const admin = await startAdminOf(config, { log, isReady: () => true }).catch(
+    async (error: unknown) => {
+      await supervisor.stop()
+      end()
+      throw error
+    },
+  )
   return {
     xks: facts.xks,
     ...(facts.ping === undefined ? {} : { ping: facts.ping }),
+    ...(admin === undefined ? {} : { admin: admin.address }),
     async reloadCertificates() {
       await supervisor.callAll('reload')
     },
     async stop() {
       await supervisor.stop()
+      // To the last: a drain is a time to look.
+      await admin?.stop()
       end()
     },
   }

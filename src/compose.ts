@@ -10,6 +10,7 @@ import { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
 import { openBackends, type Backends } from './compose-backends.ts'
 import type { Config, KeyStoreConfig } from './config/config.ts'
+import { startAdminOf } from './compose-admin.ts'
 import { createControlledGate } from './compose-gate.ts'
 import type { Fleet } from './control/roll-call.ts'
 import type { GateStats } from './control/gate.ts'
@@ -37,6 +38,7 @@ import { createQuota, unlimited } from './xks/quota.ts'
 export interface RunningServer {
   readonly xks: Address
   readonly ping?: Address
+  readonly admin?: Address
   /** What the line `listening` says. */
   readonly facts: Readonly<Record<string, unknown>>
   /** From now on /ping answers 200. A worker waits with it until all its siblings listen. */
@@ -177,6 +179,12 @@ async function start(
   await certificates.start()
   cleanup.add(certificates.stop)
 
+  // Workers have one together, in their primary.
+  const admin =
+    options.worker === undefined
+      ? await startAdminOf(config, { log, isReady: () => ping.answer(false).status === 200 })
+      : undefined
+  cleanup.add(() => admin?.stop())
   const pingServer = config.listener.ping && (await startPingServer(ping, config.listener.ping))
   cleanup.add(() => pingServer?.close())
   const xks = await listen(listener.dual.server, config.listener)
@@ -184,6 +192,7 @@ async function start(
   return {
     xks,
     ...(pingServer === undefined ? {} : { ping: pingServer.address }),
+    ...(admin === undefined ? {} : { admin: admin.address }),
     facts: {
       ...xks,
       ...(pingServer === undefined ? {} : { ping: pingServer.address }),

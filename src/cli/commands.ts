@@ -1,6 +1,7 @@
 /** Every command there is, in the order of the overview. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from './command.ts'
+import { adminToken } from './commands/admin-token.ts'
 import { bench } from './commands/bench.ts'
 import { configCheck, configSchema } from './commands/config.ts'
 import { controlAcceptEpoch } from './commands/control.ts'
@@ -8,6 +9,7 @@ import { credentialsCreate } from './commands/credentials-create.ts'
 import { credentialsExpire, credentialsList, credentialsRevoke } from './commands/credentials.ts'
 import { doctor } from './commands/doctor.ts'
 import { exposure } from './commands/exposure.ts'
+import { drill } from './commands/drill.ts'
 import { init } from './commands/init.ts'
 import { keysCreate, keysImport } from './commands/keys-create.ts'
 import {
@@ -23,6 +25,7 @@ import { pkcs11Probe } from './commands/pkcs11-probe.ts'
 import { quickstart } from './commands/quickstart.ts'
 import { register } from './commands/register.ts'
 import { report } from './commands/report.ts'
+import { receiptKey, receiptList, receiptShow, receiptVerify } from './commands/receipt.ts'
 import { restore, restoreApprove, restoreWithdraw } from './commands/restore.ts'
 import { serve } from './commands/serve.ts'
 import { simulate } from './commands/simulate.ts'
@@ -41,6 +44,11 @@ export const COMMANDS: readonly Command[] = [
   restoreWithdraw,
   status,
   exposure,
+  receiptList,
+  receiptShow,
+  receiptVerify,
+  receiptKey,
+  drill,
   leaseStart,
   leaseRenew,
   leaseClose,
@@ -60,6 +68,7 @@ export const COMMANDS: readonly Command[] = [
   credentialsList,
   credentialsExpire,
   credentialsRevoke,
+  adminToken,
   doctor,
   bench,
   register,

@@ -134,10 +134,33 @@ export interface ControlConfig {
   }
 }
 
+export type AdminRole = 'viewer' | 'operator' | 'admin'
+
+export interface AdminConfig {
+  readonly host: string
+  /** 0 takes any free port. */
+  readonly port: number
+  /** Absent: plain HTTP, on loopback only. */
+  readonly tls?: TlsConfig
+  readonly clientCertificates?: {
+    /** PEM bundle. */
+    readonly caFile: string
+    readonly subjects: readonly { readonly commonName: string; readonly role: AdminRole }[]
+  }
+  readonly tokens: readonly {
+    readonly name: string
+    readonly role: AdminRole
+    /** Of the token, hexadecimal. */
+    readonly sha256: string
+  }[]
+}
+
 export interface Config {
   /** Worker processes; 1: none beside this process; auto: one for each core that it may use. */
   readonly workers: number | 'auto'
   readonly listener: ListenerConfig
+  /** Absent: there is no admin listener. */
+  readonly admin?: AdminConfig
   readonly store: {
     /** The SQLite database file. */
     readonly path: string

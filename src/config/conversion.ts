@@ -1,7 +1,7 @@
 /** From the file as it is written to Config: paths absolute, times in milliseconds. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseKeyStoreName } from '../base/ids.ts'
-import type { Config, KeyStoreConfig, ListenerConfig } from './config.ts'
+import type { AdminConfig, Config, KeyStoreConfig, ListenerConfig } from './config.ts'
 import { toMilliseconds as ms } from './duration.ts'
 import { toBackend } from './backends.ts'
 import type { Secrets } from './load-secrets.ts'
@@ -32,6 +32,7 @@ export function toConfig(
     },
     keyStores: raw.keyStores.map(toKeyStore),
     backends: raw.backends.map((one, i) => toBackend(one, i, secrets, absolute)),
+    ...(raw.admin === undefined ? {} : { admin: toAdmin(raw.admin, absolute) }),
     limits: {
       maxPlaintextBytes: raw.limits.maxPlaintextBytes,
       maxAadBytes: raw.limits.maxAadBytes,
@@ -91,6 +92,34 @@ function toListener(
 /** XKS 1.0.3, Authentication: the common name of the certificate that KMS shows. */
 function toKmsName(region: string): string {
   return `cks.kms.${region}.amazonaws.com`
+}
+
+function toAdmin(
+  raw: NonNullable<RawConfig['admin']>,
+  absolute: (path: string) => string,
+): AdminConfig {
+  const { clientCertificates: certificates, tls } = raw
+  return {
+    host: raw.host,
+    port: raw.port,
+    ...(tls === undefined
+      ? {}
+      : {
+          tls: {
+            certificateFile: absolute(tls.certificate),
+            privateKeyFile: absolute(tls.privateKey),
+          },
+        }),
+    ...(certificates === undefined
+      ? {}
+      : {
+          clientCertificates: {
+            caFile: absolute(certificates.ca),
+            subjects: certificates.subjects,
+          },
+        }),
+    tokens: raw.tokens ?? [],
+  }
 }
 
 function toKeyStore(raw: RawConfig['keyStores'][number]): KeyStoreConfig {

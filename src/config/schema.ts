@@ -1,6 +1,7 @@
 /** The JSON Schema of latchkey.yaml, composed from its sections. */
 // SPDX-License-Identifier: Apache-2.0
-import type { IvMode } from './config.ts'
+import type { AdminRole, IvMode } from './config.ts'
+import { admin } from './sections/admin.ts'
 import { backends } from './sections/backends.ts'
 import { activity } from './sections/activity.ts'
 import { control } from './sections/control.ts'
@@ -19,6 +20,7 @@ export const CONFIG_SCHEMA: Schema = object(
     backends,
     store,
     control,
+    admin,
     limits,
     sigv4,
     health,
@@ -103,6 +105,20 @@ export interface RawConfig {
     readonly sentinelFile?: string
     readonly highWaterFile?: string
     readonly restore: { readonly people: 1 | 2; readonly delay: string }
+  }
+  readonly admin?: {
+    readonly host: string
+    readonly port: number
+    readonly tls?: { readonly certificate: string; readonly privateKey: string }
+    readonly clientCertificates?: {
+      readonly ca: string
+      readonly subjects: readonly { readonly commonName: string; readonly role: AdminRole }[]
+    }
+    readonly tokens?: readonly {
+      readonly name: string
+      readonly role: AdminRole
+      readonly sha256: string
+    }[]
   }
   readonly limits: {
     readonly maxPlaintextBytes: number

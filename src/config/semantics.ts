@@ -26,6 +26,7 @@ const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> 
       checkRange(keys.refresh, [100, 86_400_000], `${path}.keys.refresh`, fault)
     })
   },
+  admin: checkAdmin,
   store(raw, fault) {
     checkRange(raw.store.pollInterval, [10, 60_000], 'store.pollInterval', fault)
   },
@@ -112,6 +113,39 @@ function checkListener({ listener }: RawConfig, fault: Report): void {
       `expected another port than listener.port, found ${String(listener.port)}`,
     )
   }
+}
+
+/** Addresses that never leave the host. */
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
+
+function checkAdmin({ admin, listener }: RawConfig, fault: Report): void {
+  if (admin === undefined) return
+  const { host, port, tls, clientCertificates, tokens = [] } = admin
+  if (tls === undefined && !LOOPBACK.test(host)) {
+    fault('admin.tls', `is required when admin.host is not loopback (${host})`)
+  }
+  if (tls === undefined && clientCertificates !== undefined) {
+    fault('admin.clientCertificates', 'needs admin.tls')
+  }
+  if (clientCertificates === undefined && tokens.length === 0) {
+    fault('admin', 'expected clientCertificates, tokens or both: nobody could call it')
+  }
+  if (port !== 0 && port === listener.port) {
+    fault('admin.port', `expected another port than listener.port, found ${String(port)}`)
+  }
+  const names = [
+    ...(clientCertificates?.subjects ?? []).map(({ commonName }, i) => ({
+      name: commonName,
+      path: `admin.clientCertificates.subjects[${String(i)}].commonName`,
+    })),
+    ...tokens.map(({ name }, i) => ({ name, path: `admin.tokens[${String(i)}].name` })),
+  ]
+  names.forEach(({ name, path }, i) => {
+    // A name stands for one person in the records, and for one role.
+    if (names.findIndex((other) => other.name === name) < i) {
+      fault(path, `is there already: ${JSON.stringify(name)}`)
+    }
+  })
 }
 
 function checkUnique(raw: RawConfig, field: 'name' | 'prefix', fault: Report): void {

@@ -32,11 +32,17 @@ export interface TlsMaterial {
   readonly certificate: X509Certificate
 }
 
+/** Which files; the admin listener has some too. */
+export interface TlsFiles {
+  readonly tls: ListenerConfig['tls']
+  readonly clientCertificate?: { readonly caFile: string }
+}
+
 /**
  * Reads the files and checks that they belong together, before any connection depends on them.
  * @throws TlsError
  */
-export async function loadTlsMaterial(config: ListenerConfig, now: number): Promise<TlsMaterial> {
+export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<TlsMaterial> {
   const { certificateFile, privateKeyFile } = config.tls
   const [cert, key, ca] = await Promise.all([
     loadFile(certificateFile),
@@ -84,7 +90,7 @@ function parseCertificate(pem: Buffer, path: string): X509Certificate {
   }
 }
 
-function checkPair(certificate: X509Certificate, key: Buffer, config: ListenerConfig): void {
+function checkPair(certificate: X509Certificate, key: Buffer, config: TlsFiles): void {
   const { certificateFile, privateKeyFile } = config.tls
   let matches: boolean
   try {

@@ -10,6 +10,9 @@ type Schemas = components['schemas']
 export type RequestSchemaName =
   'GetKeyMetadataRequest' | 'EncryptRequest' | 'DecryptRequest' | 'GetHealthStatusRequest'
 
+export type AdminRequestSchemaName =
+  'AdminStopRequest' | 'AdminRestoreRequest' | 'AdminLeaseRequest' | 'AdminReason'
+
 export type ResponseSchemaName =
   | 'GetKeyMetadataResponse'
   | 'EncryptResponse'
@@ -28,16 +31,20 @@ export interface ApiSchemas {
   /** Version of the product, which is that of the document. */
   readonly version: string
   /** The first fault of `value`, or undefined when it is valid. Never changes `value`. */
-  check(name: RequestSchemaName, value: unknown): SchemaFault | undefined
+  check(name: RequestSchemaName | AdminRequestSchemaName, value: unknown): SchemaFault | undefined
   /** Compact JSON on a single line; only the fields that the schema names are written. */
   encode<Name extends ResponseSchemaName>(name: Name, value: Schemas[Name]): string
 }
 
-const REQUESTS: readonly RequestSchemaName[] = [
+const REQUESTS: readonly (RequestSchemaName | AdminRequestSchemaName)[] = [
   'GetKeyMetadataRequest',
   'EncryptRequest',
   'DecryptRequest',
   'GetHealthStatusRequest',
+  'AdminStopRequest',
+  'AdminRestoreRequest',
+  'AdminLeaseRequest',
+  'AdminReason',
 ]
 const RESPONSES: readonly ResponseSchemaName[] = [
   'GetKeyMetadataResponse',

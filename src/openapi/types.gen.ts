@@ -75,6 +75,240 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/livez": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the process is there */
+        get: operations["adminLive"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether it serves KMS */
+        get: operations["adminReady"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics in the text form of Prometheus, of all workers together
+         * @description For the roles `viewer`, `operator` and `admin`.
+         */
+        get: operations["adminMetrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Switches, leases, instances and what they have acknowledged, and the latest events
+         * @description For the roles `viewer`, `operator` and `admin`.
+         */
+        get: operations["adminStatus"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/switches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop access (the kill switch), and wait until no instance anywhere grants it
+         * @description For the roles `operator` and `admin`.
+         */
+        post: operations["adminStop"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/restorations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give access back, or ask for it where the house wants a second person or a delay
+         * @description For the roles `admin`.
+         */
+        post: operations["adminRestore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/restorations/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The second person's part, and the carrying out once the delay is over
+         * @description For the roles `admin`.
+         */
+        post: operations["adminApprove"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/restorations/{id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a request back; nothing is restored by that
+         * @description For the roles `operator` and `admin`.
+         */
+        post: operations["adminWithdraw"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/leases/{keyStore}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Renew leased access, or close the key store; starting and ending it are for the command line
+         * @description For the roles `operator` and `admin`.
+         */
+        post: operations["adminLease"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/receipts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The latest receipts, newest first
+         * @description For the roles `viewer`, `operator` and `admin`.
+         */
+        get: operations["adminReceipts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/receipts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One receipt
+         * @description For the roles `viewer`, `operator` and `admin`.
+         */
+        get: operations["adminReceipt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/drills": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Kill and restore a test key on the live fleet, and say how long it took
+         * @description For the roles `operator` and `admin`.
+         */
+        post: operations["adminDrill"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ping": {
         parameters: {
             query?: never;
@@ -190,6 +424,160 @@ export interface components {
             /** @enum {string} */
             status: "ok" | "draining" | "unavailable";
         };
+        AdminErrorResponse: {
+            error: {
+                /** @enum {string} */
+                code: "UNAUTHENTICATED" | "FORBIDDEN" | "INPUT_INVALID" | "NOT_FOUND" | "CONFLICT" | "UNAVAILABLE" | "INTERNAL";
+                message: string;
+                hint?: string;
+            };
+        };
+        /** @description Since the Unix epoch. */
+        Milliseconds: number;
+        /**
+         * @description Which of Encrypt and Decrypt is stopped; `both` stops the other two operations too.
+         * @enum {string}
+         */
+        Direction: "both" | "decrypt" | "encrypt";
+        /**
+         * @description `all`; `key-store` with `keyStore`; `key` with `keyStore` and `keyId`; `match` with `criteria`, and
+         *     `keyStore` where it is for one only.
+         */
+        SwitchScope: {
+            /** @enum {string} */
+            kind: "all" | "key-store" | "key" | "match";
+            keyStore?: string;
+            keyId?: string;
+            /** @description All of them must fit what requestMetadata says; `*` and `?` stand for characters. */
+            criteria?: {
+                account?: string;
+                principal?: string;
+                viaService?: string;
+                vpc?: string;
+            };
+        };
+        Reason: string;
+        Switch: {
+            id: string;
+            scope: components["schemas"]["SwitchScope"];
+            direction: components["schemas"]["Direction"];
+            reason: string;
+            operator: string;
+            createdAt: components["schemas"]["Milliseconds"];
+            epoch: number;
+            /** @description It is lifted by itself then; absent, never. */
+            until?: components["schemas"]["Milliseconds"];
+        };
+        AdminStopRequest: {
+            scope: components["schemas"]["SwitchScope"];
+            direction?: components["schemas"]["Direction"];
+            reason: components["schemas"]["Reason"];
+            until?: components["schemas"]["Milliseconds"];
+            /** @description Answer when it is complete; that is the default. False, as soon as it is written. */
+            wait?: boolean;
+        };
+        InstanceOutcome: {
+            id: string;
+            group: string;
+            host: string;
+            pid: number;
+            worker: number;
+            /**
+             * @description `acknowledged` refuses by its own word; `lease-ended` cannot hold a lease any more, whatever state
+             *     it is in; `left` has stopped.
+             * @enum {string}
+             */
+            how: "acknowledged" | "lease-ended" | "left" | "waiting";
+            /** @description From the start of the kill. */
+            afterMs: number;
+            lastSuccessAt: number | null;
+            inFlight: number;
+        };
+        AdminStopResponse: {
+            /**
+             * @description `revoked`: no instance answers what the switch blocks. `written`: it is in force wherever the epoch
+             *     has been read.
+             * @enum {string}
+             */
+            state: "revoked" | "written";
+            isNew: boolean;
+            epoch: number;
+            switch?: components["schemas"]["Switch"];
+            elapsedMs?: number;
+            instances?: components["schemas"]["InstanceOutcome"][];
+            receipt?: components["schemas"]["SignedReceipt"];
+        };
+        /** @description One switch by its id, or all of a scope. */
+        AdminRestoreRequest: {
+            switch?: string;
+            scope?: components["schemas"]["SwitchScope"];
+            direction?: components["schemas"]["Direction"];
+            reason: components["schemas"]["Reason"];
+        };
+        AdminRestoreResponse: {
+            /** @enum {string} */
+            state: "restored" | "requested";
+            epoch?: number;
+            switches: components["schemas"]["Switch"][];
+            request?: {
+                [key: string]: unknown;
+            };
+            needsApproval?: boolean;
+        };
+        AdminReason: {
+            reason: components["schemas"]["Reason"];
+        };
+        AdminDone: {
+            done: boolean;
+        };
+        AdminLeaseRequest: {
+            /** @enum {string} */
+            action: "renew" | "close";
+            reason: components["schemas"]["Reason"];
+        };
+        AdminLease: {
+            keyStore: string;
+            ttlMs: number;
+            renewedAt: components["schemas"]["Milliseconds"];
+            openUntil: components["schemas"]["Milliseconds"];
+            reason?: string;
+            operator?: string;
+        };
+        AdminStatus: {
+            storeId: string;
+            epoch: number;
+            switches: components["schemas"]["Switch"][];
+            instances: {
+                [key: string]: unknown;
+            }[];
+            events: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
+         * @description An Ed25519 signature (RFC 8032) over `latchkey receipt v1`, a line feed, and the statement in the
+         *     canonical form of RFC 8785.
+         */
+        SignedReceipt: {
+            statement: {
+                [key: string]: unknown;
+            };
+            /** @description 32 bytes. */
+            publicKey: components["schemas"]["Base64"];
+            /** @description 64 bytes. */
+            signature: components["schemas"]["Base64"];
+        };
+        AdminReceipts: {
+            receipts: components["schemas"]["SignedReceipt"][];
+        };
+        AdminDrill: {
+            keyStore: string;
+            /** @constant */
+            keyId: "latchkey-drill";
+            revokedAfterMs: number;
+            restoredAfterMs: number;
+            instances: components["schemas"]["InstanceOutcome"][];
+        };
     };
     responses: {
         /** @description ValidationException, InvalidStateException, InvalidCiphertextException or InvalidKeyUsageException */
@@ -264,6 +652,15 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["ErrorResponse"];
+            };
+        };
+        /** @description Why it was refused */
+        AdminError: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["AdminErrorResponse"];
             };
         };
     };
@@ -410,6 +807,332 @@ export interface operations {
             405: components["responses"]["MethodNotAllowed"];
             500: components["responses"]["Internal"];
             501: components["responses"]["UnsupportedOperation"];
+        };
+    };
+    adminLive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PingResponse"];
+                };
+            };
+            404: components["responses"]["AdminError"];
+        };
+    };
+    adminReady: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It does. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PingResponse"];
+                };
+            };
+            404: components["responses"]["AdminError"];
+            /** @description It does not serve. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PingResponse"];
+                };
+            };
+        };
+    };
+    adminMetrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The metrics. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminStatus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As of now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminStatus"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminStop: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminStopRequest"];
+            };
+        };
+        responses: {
+            /** @description The switch is in force; with `wait`, everywhere. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminStopResponse"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminRestore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminRestoreRequest"];
+            };
+        };
+        responses: {
+            /** @description Restored, or asked for. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminRestoreResponse"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminApprove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Of the request. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Restored, or approved and waiting. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminRestoreResponse"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminWithdraw: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Of the request. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminReason"];
+            };
+        };
+        responses: {
+            /** @description It is gone. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminDone"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminLease: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the key store. */
+                keyStore: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminLeaseRequest"];
+            };
+        };
+        responses: {
+            /** @description The lease as it is now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminLease"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminReceipts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description At most a hundred. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminReceipts"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminReceipt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Of the receipt, or of the switch that it is about. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The signed receipt. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedReceipt"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminDrill: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How it went. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminDrill"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
         };
     };
     ping: {

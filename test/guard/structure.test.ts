@@ -20,6 +20,7 @@ const RANKS: Readonly<Record<string, number>> = {
   workers: 2,
   xks: 3,
   listener: 4,
+  admin: 4,
   compose: 5,
   certs: 5,
   cli: 6,

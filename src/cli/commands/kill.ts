@@ -1,7 +1,9 @@
 /** `latchkey kill` */
 // SPDX-License-Identifier: Apache-2.0
 import { openControl, type Control } from '../../compose-control.ts'
+import type { Receipt } from '../../control/receipt.ts'
 import type { Kill, KillOrder, Revocation } from '../../control/revoke.ts'
+import type { Signed } from '../../control/signature.ts'
 import { describeScope } from '../../control/switches.ts'
 import { CONFIG_FLAG, loadContextConfig, stringFlag, UsageError, type Command } from '../command.ts'
 import { toTable } from '../output.ts'
@@ -72,9 +74,17 @@ export const kill: Command = {
       }
       context.output.note(`written: ${where}; waiting for the instances`)
       const revocation = await control.wait(written)
+      const receipt = await takeReceipt(control, order, written, revocation)
       context.output.result(
-        `revoked ${where} after ${toMs(revocation.elapsedMs)}\n${toRows(revocation)}`,
-        { ...value, state: 'revoked', ...revocation },
+        `revoked ${where} after ${toMs(revocation.elapsedMs)}\n${toRows(revocation)}${
+          receipt === undefined ? '' : `\nreceipt: latchkey receipt show ${receipt.statement.id}`
+        }`,
+        {
+          ...value,
+          state: 'revoked',
+          ...revocation,
+          ...(receipt === undefined ? {} : { receipt }),
+        },
       )
     } finally {
       await control.close()
@@ -93,6 +103,16 @@ async function insist(control: Control, order: KillOrder): Promise<Kill> {
       if (attempt === TRIES) throw error
     }
   }
+}
+
+/** It is revoked, whether or not that can be written down. */
+async function takeReceipt(
+  control: Control,
+  order: KillOrder,
+  written: Kill,
+  revocation: Revocation,
+): Promise<Signed<Receipt> | undefined> {
+  return control.receipt(order, written, revocation).catch(() => undefined)
 }
 
 function describe({ switch: made, isNew, epoch }: Kill): string {

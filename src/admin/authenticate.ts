@@ -1,0 +1,68 @@
+/** Who calls: a client certificate that chains to the configured authority, or a bearer token. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
+import { TLSSocket } from 'node:tls'
+import type { Socket } from 'node:net'
+import { equalBytes } from '../base/constant-time.ts'
+import type { AdminConfig, AdminRole } from '../config/config.ts'
+
+export interface AdminPrincipal {
+  /** Recorded as the operator of what it does. */
+  readonly name: string
+  readonly role: AdminRole
+  readonly by: 'certificate' | 'token'
+}
+
+export interface AdminCall {
+  readonly socket: Socket
+  readonly authorization: string | undefined
+}
+
+export type Authenticate = (call: AdminCall) => AdminPrincipal | undefined
+
+/** A token has 256 random bits, so its hash needs no salt and no slowness. */
+export function createAuthenticate(config: AdminConfig): Authenticate {
+  const tokens = config.tokens.map((token) => ({
+    ...token,
+    hash: Buffer.from(token.sha256, 'hex'),
+  }))
+  const subjects = new Map(
+    config.clientCertificates?.subjects.map(({ commonName, role }) => [commonName, role]),
+  )
+  return ({ socket, authorization }) => {
+    if (authorization !== undefined) return byToken(tokens, authorization)
+    return byCertificate(subjects, socket)
+  }
+}
+
+interface HashedToken {
+  readonly name: string
+  readonly role: AdminRole
+  readonly hash: Buffer
+}
+
+/** RFC 6750, 2.1. Every hash is compared, so that time does not tell which token comes first. */
+function byToken(tokens: readonly HashedToken[], header: string): AdminPrincipal | undefined {
+  const token = /^bearer ([A-Za-z0-9._~+/-]{1,256}=*)$/i.exec(header)?.[1]
+  if (token === undefined) return undefined
+  const hash = createHash('sha256').update(token).digest()
+  let found: HashedToken | undefined
+  for (const one of tokens) if (equalBytes(one.hash, hash)) found = one
+  return found && { name: found.name, role: found.role, by: 'token' }
+}
+
+/**
+ * `authorized` alone proves nothing: Node sets it on a resumed TLS 1.3 session without any
+ * certificate. So there must be one, then the chain, then a single common name that is configured.
+ */
+function byCertificate(
+  subjects: ReadonlyMap<string, AdminRole>,
+  socket: Socket,
+): AdminPrincipal | undefined {
+  if (!(socket instanceof TLSSocket) || subjects.size === 0) return undefined
+  if (socket.getPeerX509Certificate() === undefined || !socket.authorized) return undefined
+  const commonName: unknown = socket.getPeerCertificate().subject.CN
+  if (typeof commonName !== 'string') return undefined
+  const role = subjects.get(commonName)
+  return role && { name: commonName, role, by: 'certificate' }
+}

@@ -1,0 +1,34 @@
+/** What a caller of the admin API is told when it is refused: a code, a sentence, a status. */
+// SPDX-License-Identifier: Apache-2.0
+import { LatchkeyError, type ErrorOptionsWithHint } from '../base/errors.ts'
+
+export type AdminErrorCode =
+  | 'UNAUTHENTICATED' // neither a known certificate nor a known token
+  | 'FORBIDDEN' // the role does not allow it
+  | 'INPUT_INVALID' // the body does not fit openapi.yaml
+  | 'NOT_FOUND' // no such path, switch or receipt
+  | 'CONFLICT' // it was done already, or needs somebody else first
+  | 'UNAVAILABLE' // the control store does not answer
+  | 'INTERNAL' // a fault of ours; the log has it
+
+export const ADMIN_STATUS: Readonly<Record<AdminErrorCode, number>> = {
+  UNAUTHENTICATED: 401,
+  FORBIDDEN: 403,
+  INPUT_INVALID: 400,
+  NOT_FOUND: 404,
+  CONFLICT: 409,
+  UNAVAILABLE: 503,
+  INTERNAL: 500,
+}
+
+export class AdminError extends LatchkeyError<AdminErrorCode> {
+  override readonly name = 'AdminError'
+
+  constructor(code: AdminErrorCode, message: string, options: ErrorOptionsWithHint = {}) {
+    super(code, message, options)
+  }
+
+  get status(): number {
+    return ADMIN_STATUS[this.code]
+  }
+}

@@ -1,0 +1,45 @@
+/** Liveness, readiness and metrics. */
+// SPDX-License-Identifier: Apache-2.0
+import type { AdminRoute } from '../route.ts'
+
+export interface ServiceDeps {
+  /** Whether this process, with its workers, can serve at all. */
+  readonly isReady: () => Promise<boolean>
+  /** Prometheus's text form; absent: there are no metrics. */
+  readonly metrics?: () => Promise<string>
+}
+
+/** Version 0.0.4 of Prometheus's text exposition format. */
+const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
+
+export function serviceRoutes({ isReady, metrics }: ServiceDeps): readonly AdminRoute[] {
+  const routes: AdminRoute[] = [
+    {
+      method: 'GET',
+      path: '/livez',
+      permission: 'none',
+      handle: () => Promise.resolve({ status: 200, body: { status: 'ok' } }),
+    },
+    {
+      method: 'GET',
+      path: '/readyz',
+      permission: 'none',
+      async handle() {
+        const ready = await isReady()
+        return {
+          status: ready ? 200 : 503,
+          body: { status: ready ? 'ok' : 'unavailable' },
+        }
+      },
+    },
+  ]
+  if (metrics !== undefined) {
+    routes.push({
+      method: 'GET',
+      path: '/metrics',
+      permission: 'read',
+      handle: async () => ({ status: 200, body: await metrics(), contentType: METRICS_TYPE }),
+    })
+  }
+  return routes
+}

@@ -1,0 +1,215 @@
+/** The admin listener: authenticates, checks the role, validates, and calls one route. */
+// SPDX-License-Identifier: Apache-2.0
+import http from 'node:http'
+import https from 'node:https'
+import type { SecureContextOptions } from 'node:tls'
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import type { AdminConfig } from '../config/config.ts'
+import type { ApiSchemas } from '../openapi/schemas.ts'
+import { createAuthenticate, type Authenticate, type AdminPrincipal } from './authenticate.ts'
+import { AdminError } from './errors.ts'
+import { isPermitted } from './roles.ts'
+import type { AdminAnswer, AdminRoute, GuardedRoute } from './route.ts'
+
+/** For the log: who did what, and what came of it. Never a token, never a body. */
+export interface AdminEvent {
+  readonly name?: string
+  readonly role?: string
+  readonly method: string
+  readonly route: string
+  readonly status: number
+  readonly code?: string
+  readonly remoteAddress: string
+  /** What was thrown, when that is a fault of ours. */
+  readonly fault?: unknown
+}
+
+export interface AdminServerDeps {
+  readonly config: AdminConfig
+  /** Absent: plain HTTP, which the configuration allows on loopback only. */
+  readonly tls?: SecureContextOptions
+  readonly schemas: ApiSchemas
+  readonly routes: readonly AdminRoute[]
+  /** Any thrown value as an error that the caller may see. */
+  readonly toAdminError: (error: unknown) => AdminError
+  readonly onEvent: (event: AdminEvent) => void
+}
+
+const MAX_BODY_BYTES = 16_384
+const REQUEST_TIMEOUT_MS = 10_000
+const HEADERS_TIMEOUT_MS = 5000
+const KEEP_ALIVE_MS = 60_000
+const MAX_CONNECTIONS = 256
+
+/** Ready to listen on `.server`. */
+export async function createAdminServer(deps: AdminServerDeps): Promise<FastifyInstance> {
+  const app = fastify({
+    logger: false,
+    bodyLimit: MAX_BODY_BYTES,
+    exposeHeadRoutes: false,
+    trustProxy: false,
+    serverFactory: (handler) => createBareServer(deps, handler),
+  })
+  // The body is JSON whatever the content type says; a form that a browser posts is not.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
+    done(null, body)
+  })
+  const authenticate = createAuthenticate(deps.config)
+  for (const route of deps.routes) {
+    app.route({
+      method: route.method,
+      url: route.path,
+      handler: (request, reply) => serve(deps, authenticate, route, request, reply),
+    })
+  }
+  app.setNotFoundHandler((request, reply) => {
+    refuse(deps, reply, {
+      ...describe(request, 'unknown'),
+      error: new AdminError('NOT_FOUND', 'there is no such path'),
+    })
+  })
+  app.setErrorHandler((error, request, reply) => {
+    refuse(deps, reply, {
+      ...describe(request, request.routeOptions.url),
+      error: toHttpError(error),
+    })
+  })
+  await app.ready()
+  return app
+}
+
+function createBareServer(deps: AdminServerDeps, handler: http.RequestListener): http.Server {
+  const timeouts = {
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: 1000,
+  }
+  const server =
+    deps.tls === undefined
+      ? http.createServer(timeouts, handler)
+      : https.createServer(
+          {
+            ...timeouts,
+            ...deps.tls,
+            // A bearer token is as good, so that nobody is cut off in the handshake; who shows
+            // a certificate that does not chain is nobody (authenticate.ts).
+            requestCert: deps.config.clientCertificates !== undefined,
+            rejectUnauthorized: false,
+          },
+          handler,
+        )
+  server.maxConnections = MAX_CONNECTIONS
+  return server
+}
+
+async function serve(
+  deps: AdminServerDeps,
+  authenticate: Authenticate,
+  route: AdminRoute,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const about = describe(request, route.path)
+  let principal: AdminPrincipal | undefined
+  try {
+    if (route.permission === 'none') {
+      send(reply, await route.handle())
+      return
+    }
+    principal = authenticate({
+      socket: request.raw.socket,
+      authorization: request.headers.authorization,
+    })
+    const answer = await callGuarded(deps, route, principal, request)
+    send(reply, answer)
+    deps.onEvent({ ...about, ...nameOf(principal), status: answer.status })
+  } catch (error) {
+    refuse(deps, reply, { ...about, ...nameOf(principal), error })
+  }
+}
+
+/** @throws AdminError */
+async function callGuarded(
+  deps: AdminServerDeps,
+  route: GuardedRoute,
+  principal: AdminPrincipal | undefined,
+  request: FastifyRequest,
+): Promise<AdminAnswer> {
+  if (principal === undefined) {
+    throw new AdminError('UNAUTHENTICATED', 'a known client certificate or token is needed')
+  }
+  if (!isPermitted(principal.role, route.permission)) {
+    throw new AdminError('FORBIDDEN', `the role ${principal.role} does not allow this`)
+  }
+  return route.handle({
+    principal,
+    parameters: request.params as Record<string, string>,
+    query: new URLSearchParams((request.raw.url ?? '').split('?', 2)[1] ?? ''),
+    body: route.body === undefined ? undefined : parseBody(deps.schemas, route.body, request.body),
+  })
+}
+
+function parseBody(
+  schemas: ApiSchemas,
+  name: NonNullable<GuardedRoute['body']>,
+  text: unknown,
+): unknown {
+  let value: unknown
+  try {
+    value = JSON.parse(typeof text === 'string' ? text : '')
+  } catch {
+    throw new AdminError('INPUT_INVALID', 'the body is not JSON')
+  }
+  const fault = schemas.check(name, value)
+  if (fault !== undefined) {
+    throw new AdminError('INPUT_INVALID', `body${fault.pointer}: ${fault.message}`)
+  }
+  return value
+}
+
+function send(reply: FastifyReply, answer: AdminAnswer): void {
+  const isText = typeof answer.body === 'string'
+  void reply
+    .code(answer.status)
+    .header('content-type', answer.contentType ?? 'application/json')
+    .header('cache-control', 'no-store')
+    .header('x-content-type-options', 'nosniff')
+    .send(isText ? answer.body : `${JSON.stringify(answer.body)}\n`)
+}
+
+interface Refusal extends Omit<AdminEvent, 'status' | 'code' | 'fault'> {
+  readonly error: unknown
+}
+
+function refuse(deps: AdminServerDeps, reply: FastifyReply, { error, ...about }: Refusal): void {
+  const refusal = error instanceof AdminError ? error : deps.toAdminError(error)
+  const { code, message, hint, status } = refusal
+  if (code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer')
+  send(reply, {
+    status,
+    body: { error: { code, message, ...(hint === undefined ? {} : { hint }) } },
+  })
+  deps.onEvent({ ...about, status, code, ...(code === 'INTERNAL' ? { fault: error } : {}) })
+}
+
+function describe(request: FastifyRequest, route = 'unknown') {
+  return {
+    method: request.method,
+    route,
+    remoteAddress: request.raw.socket.remoteAddress ?? '',
+  }
+}
+
+function nameOf(principal: AdminPrincipal | undefined) {
+  return principal === undefined ? {} : { name: principal.name, role: principal.role }
+}
+
+/** What Fastify found wrong before a route ran. */
+function toHttpError(error: unknown): unknown {
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  return typeof code === 'string' && code.startsWith('FST_ERR_CTP_')
+    ? new AdminError('INPUT_INVALID', 'the body cannot be read, or is too large')
+    : error
+}

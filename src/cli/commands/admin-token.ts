@@ -1,0 +1,54 @@
+/** `latchkey admin token` */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash, randomBytes } from 'node:crypto'
+import { stringFlag, UsageError, type Command } from '../command.ts'
+import { writePrivateFile } from '../private-files.ts'
+
+const TOKEN_BYTES = 32
+/** Recognisable, so that scanners find one that leaked. */
+const PREFIX = 'latchkey_'
+const ROLES = ['viewer', 'operator', 'admin']
+
+export const adminToken: Command = {
+  name: 'admin token',
+  summary: 'Make a bearer token for the admin listener, and the lines that allow it',
+  flags: {
+    name: { type: 'string', value: 'NAME', description: 'Who will hold it; recorded with acts.' },
+    role: { type: 'string', value: 'ROLE', description: 'viewer, operator or admin.' },
+    output: {
+      type: 'string',
+      value: 'FILE',
+      description: 'Write the token to a new file, mode 0600, instead of printing it.',
+    },
+  },
+  examples: [
+    'latchkey admin token --name prometheus --role viewer --output prometheus.token',
+    'latchkey admin token --name on-call --role operator',
+  ],
+  async run(context) {
+    const name = stringFlag(context, 'name')
+    const role = stringFlag(context, 'role')
+    if (name === undefined || role === undefined) {
+      throw new UsageError('USAGE', 'a token needs --name and --role')
+    }
+    if (!ROLES.includes(role)) {
+      throw new UsageError('INPUT_INVALID', `there is no role ${role}: ${ROLES.join(', ')}`)
+    }
+    const token = PREFIX + randomBytes(TOKEN_BYTES).toString('base64url')
+    const sha256 = createHash('sha256').update(token).digest('hex')
+    const file = stringFlag(context, 'output')
+    if (file !== undefined) await writePrivateFile(file, `${token}\n`)
+    context.output.result(
+      [
+        ...(file === undefined
+          ? [`token  ${token}`, '       shown once; it is stored nowhere']
+          : []),
+        'below admin.tokens in latchkey.yaml, then restart:',
+        `  - name: ${name}`,
+        `    role: ${role}`,
+        `    sha256: ${sha256}`,
+      ].join('\n'),
+      { name, role, sha256, ...(file === undefined ? { token } : { file }) },
+    )
+  },
+}

@@ -1,0 +1,42 @@
+/** `latchkey drill` */
+// SPDX-License-Identifier: Apache-2.0
+import { openControl } from '../../compose-control.ts'
+import { DRILL_KEY } from '../../control/drill.ts'
+import {
+  CONFIG_FLAG,
+  findKeyStore,
+  KEY_STORE_FLAG,
+  loadContextConfig,
+  type Command,
+} from '../command.ts'
+import { parseOperator, REASON_FLAGS } from '../scope-flags.ts'
+import { toTable } from '../output.ts'
+
+export const drill: Command = {
+  name: 'drill',
+  summary: `Kill and restore the test key ${DRILL_KEY} on the live fleet, and say how long each took`,
+  flags: { ...KEY_STORE_FLAG, operator: REASON_FLAGS.operator, ...CONFIG_FLAG },
+  examples: ['latchkey drill', 'latchkey drill --key-store payroll --json'],
+  async run(context) {
+    const config = await loadContextConfig(context)
+    const { name } = findKeyStore(context, config)
+    const control = await openControl(config)
+    try {
+      const done = await control.drill({ keyStore: name, operator: parseOperator(context) })
+      const rows = done.instances.map(({ id, host, pid, worker, how, afterMs }) => [
+        ...[id.slice(0, 8), host, String(pid), String(worker), how, `${afterMs.toFixed(0)} ms`],
+      ])
+      context.output.result(
+        [
+          `revoked after ${String(done.revokedAfterMs)} ms, given back after ${String(done.restoredAfterMs)} ms`,
+          rows.length === 0
+            ? 'no instance is running: this measured nothing but the store'
+            : toTable(['INSTANCE', 'HOST', 'PID', 'WORKER', 'HOW', 'AFTER'], rows),
+        ].join('\n'),
+        done,
+      )
+    } finally {
+      await control.close()
+    }
+  },
+}

@@ -1,0 +1,136 @@
+/** `latchkey receipt list | show | verify | key` */
+// SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises'
+import { openControl, type Control } from '../../compose-control.ts'
+import type { Receipt } from '../../control/receipt.ts'
+import { verifySigned, type Signed } from '../../control/signature.ts'
+import { describeScope } from '../../control/switches.ts'
+import {
+  CONFIG_FLAG,
+  loadContextConfig,
+  stringFlag,
+  UsageError,
+  type Command,
+  type Context,
+} from '../command.ts'
+import { toTable } from '../output.ts'
+
+export const receiptList: Command = {
+  name: 'receipt list',
+  summary: 'List the receipts of revocations, newest first',
+  flags: CONFIG_FLAG,
+  examples: ['latchkey receipt list'],
+  async run(context) {
+    const receipts = await withControl(context, (control) => control.receipts())
+    const rows = receipts.map(({ statement }) => [
+      statement.id,
+      toDate(statement.revokedAt),
+      `${String(statement.timeToRevokeMs)} ms`,
+      describeScope(statement.scope),
+      statement.operator,
+    ])
+    context.output.result(
+      toTable(['RECEIPT', 'REVOKED', 'AFTER', 'SCOPE', 'OPERATOR'], rows),
+      receipts,
+    )
+  },
+}
+
+export const receiptShow: Command = {
+  name: 'receipt show',
+  summary: 'Print the newest receipt of a switch, as it was signed',
+  operands: ['SWITCH'],
+  flags: CONFIG_FLAG,
+  examples: ['latchkey receipt show 0f3a5c7d9e1b > receipt.json'],
+  async run(context) {
+    const [id = ''] = context.operands
+    const receipts = await withControl(context, (control) => control.receipts())
+    const found = receipts.find(({ statement }) => statement.id === id)
+    if (found === undefined) throw new UsageError('INPUT_INVALID', `no receipt is about ${id}`)
+    context.output.result(JSON.stringify(found, undefined, 2), found)
+  },
+}
+
+export const receiptKey: Command = {
+  name: 'receipt key',
+  summary: 'Print the public key that receipts are verified with: give it to auditors beforehand',
+  flags: CONFIG_FLAG,
+  examples: ['latchkey receipt key'],
+  async run(context) {
+    const publicKey = await withControl(context, (control) => control.publicKey())
+    context.output.result(publicKey, { algorithm: 'Ed25519', publicKey })
+  },
+}
+
+export const receiptVerify: Command = {
+  name: 'receipt verify',
+  summary: 'Check the signature of a receipt; needs no store when the public key is given',
+  operands: ['FILE'],
+  flags: {
+    'public-key': {
+      type: 'string',
+      value: 'KEY',
+      description: 'As receipt key printed it; else that of the store.',
+    },
+    ...CONFIG_FLAG,
+  },
+  examples: ['latchkey receipt verify receipt.json --public-key 3Kz…='],
+  async run(context) {
+    const [file = ''] = context.operands
+    const signed = parseReceipt(await readFile(file, 'utf8'))
+    const publicKey =
+      stringFlag(context, 'public-key') ??
+      (await withControl(context, (control) => control.publicKey()))
+    if (!verifySigned(signed, publicKey)) {
+      throw new UsageError('INPUT_INVALID', 'this key has not signed that receipt as it is', {
+        ...(signed.publicKey === publicKey ? {} : { hint: 'it names another key' }),
+      })
+    }
+    context.output.result(`good signature\n${render(signed.statement)}`, {
+      valid: true,
+      statement: signed.statement,
+    })
+  },
+}
+
+/** @throws UsageError */
+function parseReceipt(text: string): Signed<Receipt> {
+  let value: Partial<Signed<Receipt>> | null
+  try {
+    value = JSON.parse(text) as Partial<Signed<Receipt>> | null
+  } catch {
+    throw new UsageError('INPUT_INVALID', 'the file is not JSON')
+  }
+  const { statement, publicKey, signature } = value ?? {}
+  if (
+    typeof statement !== 'object' ||
+    typeof publicKey !== 'string' ||
+    typeof signature !== 'string'
+  )
+    throw new UsageError('INPUT_INVALID', 'the file is no receipt')
+  return { statement, publicKey, signature }
+}
+
+function render(receipt: Receipt): string {
+  return [
+    `switch     ${receipt.id}: ${describeScope(receipt.scope)}, ${receipt.direction}`,
+    `reason     ${receipt.reason} (${receipt.operator})`,
+    `killed     ${toDate(receipt.killedAt)}`,
+    `revoked    ${toDate(receipt.revokedAt)}, after ${String(receipt.timeToRevokeMs)} ms`,
+    `last data  ${receipt.lastSuccessAt === null ? 'none that an instance could tell of' : toDate(receipt.lastSuccessAt)}`,
+    `instances  ${String(receipt.instances.length)}, in flight ${String(receipt.inFlight)}`,
+  ].join('\n')
+}
+
+async function withControl<T>(context: Context, work: (control: Control) => Promise<T>) {
+  const control = await openControl(await loadContextConfig(context))
+  try {
+    return await work(control)
+  } finally {
+    await control.close()
+  }
+}
+
+function toDate(time: number): string {
+  return new Date(time).toISOString()
+}

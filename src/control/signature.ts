@@ -1,0 +1,69 @@
+/** Ed25519 over a statement in its canonical form: what makes a receipt evidence. */
+// SPDX-License-Identifier: Apache-2.0
+import {
+  createPrivateKey,
+  createPublicKey,
+  sign as signBytes,
+  verify as verifyBytes,
+  type KeyObject,
+} from 'node:crypto'
+import { toCanonicalJson, type Json } from './canonical-json.ts'
+
+/** Bound into every signature, so that nothing else that this key signs can pass for a receipt. */
+const DOMAIN = 'latchkey receipt v1\n'
+/** RFC 8410: what comes before the 32 bytes of a private or public key in DER. */
+const PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex')
+const SPKI_HEAD = Buffer.from('302a300506032b6570032100', 'hex')
+
+/** A signed statement as it is stored, printed and given to auditors. */
+export interface Signed<Statement> {
+  readonly statement: Statement
+  /** Raw Ed25519 public key, 32 bytes in Base64: names the signer, proves nothing by itself. */
+  readonly publicKey: string
+  /** 64 bytes in Base64. */
+  readonly signature: string
+}
+
+export interface Signer {
+  /** 32 bytes in Base64. */
+  readonly publicKey: string
+  sign<Statement>(statement: Statement): Signed<Statement>
+}
+
+/** @param seed 32 bytes, RFC 8032's private key */
+export function createSigner(seed: Buffer): Signer {
+  const privateKey = createPrivateKey({
+    key: Buffer.concat([PKCS8_HEAD, seed]),
+    format: 'der',
+    type: 'pkcs8',
+  })
+  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' })
+  const publicKey = spki.subarray(SPKI_HEAD.length).toString('base64')
+  return {
+    publicKey,
+    sign(statement) {
+      const signature = signBytes(null, toBytes(statement), privateKey).toString('base64')
+      return { statement, publicKey, signature }
+    },
+  }
+}
+
+/** @param publicKey that of the signer who is trusted, 32 bytes in Base64; not the one in `signed` */
+export function verifySigned(signed: Signed<unknown>, publicKey: string): boolean {
+  const key = parsePublicKey(publicKey)
+  const signature = Buffer.from(signed.signature, 'base64')
+  if (key === undefined || signature.length !== 64) return false
+  return verifyBytes(null, toBytes(signed.statement), key, signature)
+}
+
+function parsePublicKey(publicKey: string): KeyObject | undefined {
+  const bytes = Buffer.from(publicKey, 'base64')
+  if (bytes.length !== 32) return undefined
+  return createPublicKey({ key: Buffer.concat([SPKI_HEAD, bytes]), format: 'der', type: 'spki' })
+}
+
+/** What JSON cannot carry (undefined, Dates) is what it looks like after a round trip. */
+function toBytes(statement: unknown): Buffer {
+  const json = JSON.parse(JSON.stringify(statement)) as Json
+  return Buffer.from(DOMAIN + toCanonicalJson(json), 'utf8')
+}

@@ -1,0 +1,297 @@
+/** The admin listener of a real server: who may call what, and what a call does to KMS. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import https from 'node:https'
+import t, { type Test } from 'tap'
+import type { AdminRole } from '../../src/config/config.ts'
+import { PERMISSIONS } from '../../src/admin/roles.ts'
+import { verifySigned, type Signed } from '../../src/control/signature.ts'
+import type { Receipt } from '../../src/control/receipt.ts'
+import { openControl } from '../../src/compose-control.ts'
+import { createAuthority } from '../../certs/dev-pki.ts'
+import { testPki } from '../support/pki.ts'
+import { read, section, tableRows } from '../support/repository.ts'
+import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+
+type Json = Record<string, unknown>
+
+const pki = await testPki()
+const ROLES: readonly AdminRole[] = ['viewer', 'operator', 'admin']
+const token = (role: string) => `latchkey_token_of_the_${role}`
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+
+interface Call {
+  readonly token?: string
+  readonly certificate?: { readonly certificateFile: string; readonly privateKeyFile: string }
+  readonly body?: unknown
+}
+
+interface Reply {
+  readonly status: number
+  readonly body: Json
+  readonly headers: Record<string, unknown>
+}
+
+async function start(t: Test, control: Json = {}): Promise<TestServer> {
+  return startTestServer(t, {
+    config: {
+      control,
+      admin: {
+        port: 0,
+        tls: { certificate: pki.certificateFile, privateKey: pki.privateKeyFile },
+        clientCertificates: {
+          ca: pki.caFile,
+          subjects: [
+            { commonName: 'alice', role: 'admin' },
+            { commonName: 'bob', role: 'viewer' },
+          ],
+        },
+        tokens: ROLES.map((role) => ({ name: `${role}-token`, role, sha256: sha256(token(role)) })),
+      },
+    },
+  })
+}
+
+function call(
+  server: TestServer,
+  method: string,
+  path: string,
+  options: Call = {},
+): Promise<Reply> {
+  const port = server.running.admin?.port
+  const shown = options.certificate
+  return new Promise((resolve, reject) => {
+    const request = https.request(
+      {
+        host: '127.0.0.1',
+        ...{ port, method, path, servername: 'localhost', agent: false },
+        ca: readFileSync(pki.caFile),
+        ...(shown && {
+          cert: readFileSync(shown.certificateFile),
+          key: readFileSync(shown.privateKeyFile),
+        }),
+        headers: options.token === undefined ? {} : { authorization: `Bearer ${options.token}` },
+      },
+      (response) => {
+        let text = ''
+        response.on('data', (chunk: Buffer) => (text += chunk.toString()))
+        response.on('end', () => {
+          const { statusCode: status = 0, headers } = response
+          const isJson = headers['content-type']?.startsWith('application/json') === true
+          resolve({ status, headers, body: (isJson ? JSON.parse(text) : { text }) as Json })
+        })
+      },
+    )
+    request.on('error', reject)
+    request.end(options.body === undefined ? undefined : JSON.stringify(options.body))
+  })
+}
+
+const STOP = { scope: { kind: 'all' }, reason: 'test' }
+
+/** Every guarded call, with a body that is good as far as can be known beforehand. */
+const CALLS = [
+  ['GET', '/admin/v1/status', 'read'],
+  [
+    'POST',
+    '/admin/v1/switches',
+    'stop',
+    { ...STOP, scope: { kind: 'key', keyStore: 'demo', keyId: 'x' } },
+  ],
+  ['POST', '/admin/v1/restorations', 'restore', { switch: 'abcdef', reason: 'test' }],
+  ['POST', '/admin/v1/restorations/abcdef/approve', 'restore'],
+  ['POST', '/admin/v1/restorations/abcdef/withdraw', 'stop', { reason: 'test' }],
+  ['POST', '/admin/v1/leases/demo', 'lease', { action: 'renew', reason: 'test' }],
+  ['GET', '/admin/v1/receipts', 'read'],
+  ['GET', '/admin/v1/receipts/abcdef', 'read'],
+  ['POST', '/admin/v1/drills', 'drill'],
+] as const
+
+const code = ({ body }: Reply) => (body['error'] as Json | undefined)?.['code']
+
+void t.test(
+  'every call asks who calls, and for the permission that the document names',
+  async (t) => {
+    const server = await start(t)
+    const table = tableRows(section(read('docs/admin.md'), '## What can be called'))
+    const documented = table.map(([line = '', needs = '']) => ({
+      line: line.replaceAll('`', ''),
+      needs: needs.replaceAll('`', ''),
+    }))
+    for (const [method, path, permission, body] of CALLS) {
+      const name = `${method} ${path}`
+      const row = documented.find(({ line }) =>
+        new RegExp(`^${line.replace(/:[a-zA-Z]+/g, '[a-z]+')}$`).test(name),
+      )
+      t.equal(row?.needs, permission, `${name} in docs/admin.md`)
+      const nobody = await call(server, method, path, { body })
+      t.equal(nobody.status, 401, `${name} by nobody`)
+      t.equal(code(nobody), 'UNAUTHENTICATED')
+      t.equal(nobody.headers['www-authenticate'], 'Bearer')
+      for (const wrong of ['', 'x', `${token('admin')}x`, token('admin').toUpperCase()])
+        t.equal((await call(server, method, path, { body, token: wrong })).status, 401)
+      for (const role of ROLES) {
+        const reply = await call(server, method, path, { body, token: token(role) })
+        const may = PERMISSIONS[role].includes(permission)
+        t.equal(reply.status === 403, !may, `${name} by ${role}: ${String(reply.status)}`)
+        t.ok(reply.status < 500, 'no fault of ours')
+      }
+    }
+  },
+)
+
+void t.test('docs/admin.md has the roles as they are', (t) => {
+  const [, ...rows] = tableRows(section(read('docs/admin.md'), '## Who may call'))
+  const documented = Object.fromEntries(
+    rows.map(([role = '', may = '']) => [
+      role.replaceAll('`', ''),
+      may.replaceAll('`', '').split(', '),
+    ]),
+  )
+  t.same(documented, PERMISSIONS)
+  t.end()
+})
+
+void t.test('a certificate counts by its chain and its whole common name', async (t) => {
+  const server = await start(t)
+  const other = await createAuthority('Another CA')
+  const status = async (name: string, commonName: string, by?: typeof other) => {
+    const certificate = await pki.issue(name, { commonName, usage: 'client' }, by)
+    return (await call(server, 'GET', '/admin/v1/status', { certificate })).status
+  }
+  t.equal(await status('alice', 'alice'), 200)
+  t.equal(await status('bob', 'bob'), 200)
+  t.equal(await status('carol', 'carol'), 401, 'not listed')
+  t.equal(await status('alice2', 'alice2'), 401, 'longer than a listed one')
+  t.equal(await status('forged', 'alice', other), 401, 'of another authority')
+  const bob = await pki.issue('bob-again', { commonName: 'bob', usage: 'client' })
+  const stop = await call(server, 'POST', '/admin/v1/switches', { certificate: bob, body: STOP })
+  t.equal(stop.status, 403, 'a viewer')
+  const both = { certificate: bob, token: 'wrong', body: STOP }
+  t.equal(
+    (await call(server, 'POST', '/admin/v1/switches', both)).status,
+    401,
+    'a wrong token is no help',
+  )
+})
+
+void t.test('stop, receipt, restore: what KMS is told at each step', async (t) => {
+  const server = await start(t)
+  const client = server.client()
+  const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
+  t.equal(await encrypt(), 200)
+  const scope = { kind: 'key-store', keyStore: 'demo' }
+  const stopped = await call(server, 'POST', '/admin/v1/switches', {
+    token: token('operator'),
+    body: { scope, reason: 'contract ended' },
+  })
+  t.equal(stopped.status, 200)
+  t.match(stopped.body, { state: 'revoked', isNew: true, switch: { operator: 'operator-token' } })
+  t.equal(await encrypt(), 400, 'at once')
+
+  const receipt = stopped.body['receipt'] as Signed<Receipt>
+  const control = await openControl(server.config)
+  t.teardown(() => control.close())
+  t.ok(verifySigned(receipt, await control.publicKey()))
+  t.match(receipt.statement, {
+    scope,
+    reason: 'contract ended',
+    operator: 'operator-token',
+    instances: [{ how: 'acknowledged', pid: process.pid }],
+  })
+  t.ok(receipt.statement.lastSuccessAt !== null, 'the encryption before it')
+  const kept = await call(server, 'GET', `/admin/v1/receipts/${receipt.statement.id}`, {
+    token: token('viewer'),
+  })
+  t.same(kept.body, JSON.parse(JSON.stringify(receipt)))
+
+  const status = await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
+  t.match(status.body, { switches: [{ scope }], instances: [{ hasAcknowledged: true }] })
+  const restored = await call(server, 'POST', '/admin/v1/restorations', {
+    token: token('admin'),
+    body: { scope, reason: 'renewed' },
+  })
+  t.match(restored, { status: 200, body: { state: 'restored' } })
+  const again = await call(server, 'POST', '/admin/v1/restorations', {
+    token: token('admin'),
+    body: { scope, reason: 'renewed' },
+  })
+  t.equal(code(again), 'NOT_FOUND')
+  await client.close()
+})
+
+void t.test('restoring wants a second person where the house asks for one', async (t) => {
+  const server = await start(t, { restore: { people: 2 } })
+  const alice = await pki.issue('alice-two', { commonName: 'alice', usage: 'client' })
+  await call(server, 'POST', '/admin/v1/switches', { token: token('operator'), body: STOP })
+  const asked = await call(server, 'POST', '/admin/v1/restorations', {
+    certificate: alice,
+    body: { scope: { kind: 'all' }, reason: 'over' },
+  })
+  t.match(asked.body, { state: 'requested', needsApproval: true })
+  const { id } = asked.body['request'] as { id: string }
+  const approve = `/admin/v1/restorations/${id}/approve`
+  t.equal(code(await call(server, 'POST', approve, { certificate: alice })), 'CONFLICT', 'the same')
+  t.equal((await call(server, 'POST', approve, { token: token('operator') })).status, 403)
+  t.match((await call(server, 'POST', approve, { token: token('admin') })).body, {
+    state: 'restored',
+  })
+})
+
+void t.test('a drill measures, and leaves nothing behind', async (t) => {
+  const server = await start(t, { restore: { people: 2, delay: '1h' } })
+  const drill = await call(server, 'POST', '/admin/v1/drills', { token: token('operator') })
+  t.match(drill, {
+    status: 200,
+    body: { keyStore: 'demo', keyId: 'latchkey-drill', instances: [{ how: 'acknowledged' }] },
+  })
+  const status = await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
+  t.same(status.body['switches'], [])
+})
+
+void t.test('bodies are held to openapi.yaml, scopes to the configuration', async (t) => {
+  const server = await start(t)
+  const post = async (body: unknown) =>
+    call(server, 'POST', '/admin/v1/switches', { token: token('operator'), body })
+  for (const body of [
+    undefined,
+    {},
+    { scope: { kind: 'all' } },
+    { scope: { kind: 'all' }, reason: '' },
+    { scope: { kind: 'all', keyStore: 'demo' }, reason: 'x' },
+    { scope: { kind: 'key-store' }, reason: 'x' },
+    { scope: { kind: 'key-store', keyStore: 'typo' }, reason: 'x' },
+    { scope: { kind: 'key', keyStore: 'demo' }, reason: 'x' },
+    { scope: { kind: 'match', criteria: {} }, reason: 'x' },
+    { scope: { kind: 'match', criteria: { account: '12' } }, reason: 'x' },
+    { scope: { kind: 'all' }, reason: 'x', direction: 'sideways' },
+    { scope: { kind: 'all' }, reason: 'x', operator: 'somebody else' },
+    { scope: { kind: 'all' }, reason: 'x'.repeat(20_000) },
+  ]) {
+    const reply = await post(body)
+    t.equal(code(reply), 'INPUT_INVALID', JSON.stringify(body ?? null).slice(0, 80))
+    t.equal(reply.status, 400)
+  }
+  const status = await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
+  t.same(status.body['switches'], [], 'none of them did anything')
+  t.equal(
+    code(await call(server, 'GET', '/admin/v1/nothing', { token: token('admin') })),
+    'NOT_FOUND',
+  )
+})
+
+void t.test('probes need nobody, tell nothing; the log has who called, and no token', async (t) => {
+  const server = await start(t)
+  t.match(await call(server, 'GET', '/livez'), { status: 200, body: { status: 'ok' } })
+  t.match(await call(server, 'GET', '/readyz'), { status: 200, body: { status: 'ok' } })
+  await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
+  await call(server, 'GET', '/admin/v1/status', { token: token('wrong') })
+  const log = await server.stopAndReadLog()
+  const lines = log.filter(({ msg }) => msg === 'admin request')
+  t.match(lines, [
+    { name: 'viewer-token', role: 'viewer', route: '/admin/v1/status', status: 200 },
+    { route: '/admin/v1/status', status: 401, code: 'UNAUTHENTICATED' },
+  ])
+  t.notMatch(JSON.stringify(log), /latchkey_token_of/)
+})
