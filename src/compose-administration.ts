@@ -9,6 +9,7 @@ import { systemClock as clock } from './base/clock.ts'
 import type { KeyStoreName } from './base/ids.ts'
 import { createTokenAdministrations } from './compose-token-administration.ts'
 import type { Config } from './config/config.ts'
+import { createRotationRecords, type RotationRecords } from './control/rotation-record.ts'
 import { createApiSchemas } from './openapi/schemas.ts'
 import { createCredentialTable, type CredentialTable } from './sigv4/credential-table.ts'
 import { StorageError } from './storage/database.ts'
@@ -20,6 +21,7 @@ export interface Administration {
   readonly credentials: CredentialTable
   /** By access key id, over the whole fleet; one that was never used is not there. */
   credentialUses(): Promise<ReadonlyMap<string, CredentialUse>>
+  readonly rotations: RotationRecords
   close(): Promise<void>
 }
 
@@ -33,6 +35,7 @@ export async function openAdministration(config: Config): Promise<Administration
       keys: (keyStore) => tokens.of(keyStore) ?? keystore.administration(keyStore),
       credentials: createCredentialTable(store, clock),
       credentialUses: () => store.database.snapshot(loadCredentialUses),
+      rotations: createRotationRecords(store),
       async close() {
         await tokens.close()
         await keystore.close()

@@ -27,6 +27,7 @@ import { register } from './commands/register.ts'
 import { report } from './commands/report.ts'
 import { receiptKey, receiptList, receiptShow, receiptVerify } from './commands/receipt.ts'
 import { restore, restoreApprove, restoreWithdraw } from './commands/restore.ts'
+import { rotateCredentials } from './commands/rotate-credentials.ts'
 import { serve } from './commands/serve.ts'
 import { simulate } from './commands/simulate.ts'
 import { status } from './commands/status.ts'
@@ -72,6 +73,7 @@ export const COMMANDS: readonly Command[] = [
   doctor,
   bench,
   register,
+  rotateCredentials,
   unregister,
   report,
   version,

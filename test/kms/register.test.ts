@@ -35,6 +35,12 @@ void t.test('a key store is registered, found again, and unregistered', async (t
     ['CreateCustomKeyStore', 'ConnectCustomKeyStore', 'CreateKey', 'GenerateDataKey', 'Decrypt'],
   )
 
+  const sent = r.kms.bodies.find((body) => 'XksProxyAuthenticationCredential' in body)
+  const { RawSecretAccessKey: secret = '' } = (sent?.['XksProxyAuthenticationCredential'] ??
+    {}) as { readonly RawSecretAccessKey?: string }
+  t.equal(secret.length, 44)
+  t.notOk(stdout.includes(secret) || stderr.includes(secret), 'the secret goes to KMS only')
+
   r.kms.calls.length = 0
   const again = (await r.json(...REGISTER, ...r.checkFlags)) as Registered
   t.match(again.key, { xksKeyId: 'payroll' })

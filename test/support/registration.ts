@@ -35,6 +35,7 @@ export async function registration(
     usage: 'server',
   })
   const w = await workspace(t, {
+    settings: { activity: { flushInterval: '200ms' } },
     listener: {
       tls: { certificate: certificate.certificateFile, privateKey: certificate.privateKeyFile },
     },

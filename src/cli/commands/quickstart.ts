@@ -1,6 +1,6 @@
 /** `latchkey quickstart` */
 // SPDX-License-Identifier: Apache-2.0
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { startService } from '../../compose-workers.ts'
 import { loadConfig } from '../../config/load.ts'
 import { stringFlag, UsageError, type Command } from '../command.ts'
@@ -82,6 +82,10 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
     '  -H "Content-Type: application/json" \\',
     `  --data '${CURL_BODY}' \\`,
     `  ${endpoint}${demo.uriPath}/keys/${demo.keyId}/encrypt`,
+    '',
+    'The whole story, with KMS, a vendor, a kill and a restore:',
+    '',
+    `npx latchkey simulate --demo ${quote(dirname(demo.configFile))} --endpoint ${endpoint}`,
     '',
     'Ctrl-C stops it. A second run reuses everything.',
   ].join('\n')

@@ -1,7 +1,7 @@
 /** `latchkey simulate` */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../base/clock.ts'
-import { openControl, type Control } from '../../compose-control.ts'
+import { openControl } from '../../compose-control.ts'
 import { describeScope, type Scope } from '../../control/switches.ts'
 import { createKmsStandIn, type KmsStandIn } from '../../kms-side/kms-stand-in.ts'
 import { KMS_TIMEOUT_MS, type CallReport } from '../../kms-side/proxy-connection.ts'
@@ -63,7 +63,6 @@ export const simulate: Command = {
     const timeoutMs = parseTimeout(stringFlag(context, 'timeout'))
     const region = stringFlag(context, 'region') ?? 'us-east-1'
     const target = await findTarget(context)
-    const control = await openControl(target.config)
     const reports: CallReport[] = []
     const kms = createKmsStandIn({
       clock: systemClock,
@@ -81,10 +80,9 @@ export const simulate: Command = {
     const uri = `https://${host}:${String(connectTo.port)}${keyStore.prefix}${API_ROOT}`
     context.output.line(`latchkey simulate against ${uri}`)
     try {
-      await tell(kms, control, target, story)
+      await tell(kms, target, story)
     } finally {
       await kms.close()
-      await control.close()
       await target.release()
     }
     const paint = createPaint(context.output.isTerminal)
@@ -113,10 +111,10 @@ export const simulate: Command = {
 /** Whatever happens in between, what the story killed is restored. */
 async function tell(
   kms: KmsStandIn,
-  control: Control,
   target: Target,
   story: ReturnType<typeof createStory>,
 ): Promise<void> {
+  const control = await openControl(target.config)
   let switchId: string | undefined
   const restore = async () => {
     if (switchId === undefined) throw new TypeError('nothing was killed')
@@ -160,7 +158,11 @@ async function tell(
   } finally {
     interruption.stop()
     story.end()
-    if (switchId !== undefined) await restore()
+    try {
+      if (switchId !== undefined) await restore()
+    } finally {
+      await control.close()
+    }
   }
 }
 

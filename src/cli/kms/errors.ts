@@ -11,6 +11,8 @@ export type RegistrationErrorCode =
   | 'CONNECT_TIMEOUT' // KMS did not connect, or disconnect, the key store in time
   | 'KMS_ROUND_TRIP_FAILED' // Decrypt by KMS yielded another data key than was made
   | 'STORE_HAS_KEYS' // KMS keys are, or could be, in the key store
+  | 'STORE_UNKNOWN' // KMS has no key store of this name
+  | 'ROTATION_WAITS' // the old credential is still in use, or the new one is not yet
 
 export class RegistrationError extends LatchkeyError<RegistrationErrorCode> {
   override readonly name: string = 'RegistrationError'

@@ -22,11 +22,11 @@ const { ok, warn, fail, skip } = createReporter('api')
 export interface SettingsToCheck {
   readonly parameters: XksParameters
   readonly keyStore: KeyStoreConfig
-  /** Of the KMS that will call. */
-  readonly region: string
+  /** Of the KMS that will call; undefined: not known yet. */
+  readonly region: string | undefined
   readonly keyId: string | undefined
-  /** Software keys of the key store; keys of an HSM are not among them. */
-  readonly keys: readonly KeySummary[]
+  /** Of the key store; undefined: they could not be listed here. */
+  readonly keys: readonly KeySummary[] | undefined
 }
 
 /** Without a network. */
@@ -51,22 +51,27 @@ export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
             'give the proxy a name in DNS, and a certificate for it',
           ),
         ]),
-    keyStore.regions === undefined || keyStore.regions.includes(region)
-      ? ok('region', `signatures from ${region} are accepted`)
-      : fail(
-          'region',
-          `keyStores[].regions of ${keyStore.name} lacks ${region}: its signatures would be refused`,
-          'add the region to the configuration, and restart',
-        ),
+    checkRegion(keyStore, region),
     ...checkKeyHere(settings),
   ]
 }
 
+function checkRegion({ name, regions }: KeyStoreConfig, region: string | undefined): Finding {
+  if (region === undefined) return skip('region', 'no region is named: --region or AWS_REGION')
+  return regions === undefined || regions.includes(region)
+    ? ok('region', `signatures from ${region} are accepted`)
+    : fail(
+        'region',
+        `keyStores[].regions of ${name} lacks ${region}: its signatures would be refused`,
+        'add the region to the configuration, and restart',
+      )
+}
+
 function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
   if (keyId === undefined) return []
-  const key = keys.find((one) => one.keyId === keyId)
+  const key = keys?.find((one) => one.keyId === keyId)
   if (key === undefined) {
-    return [skip('key', `${keyId} is no software key of this store; the proxy will be asked`)]
+    return [skip('key', `${keyId} is not seen from here; the proxy will be asked for it`)]
   }
   return [
     key.status === 'ENABLED' && key.canEncrypt && key.canDecrypt

@@ -68,14 +68,20 @@ async function create(job: Job): Promise<string> {
     context.output.line(done('CreateCustomKeyStore', id))
     return id
   } catch (error) {
-    // Whether KMS took it is not known when no answer came; then it is kept for the next run.
-    const isRefused =
-      !(error instanceof KmsError) || (await kms.findStore(plan.store.name)) === undefined
-    if (file === undefined && isRefused) {
+    if (file === undefined && !(await mayBeThere(kms, plan.store.name, error))) {
       await administration.credentials.revoke(credential.accessKeyId)
     }
     throw error
   }
+}
+
+/** Whether KMS took it is not known when no answer came; the credential is kept for the next run then. */
+async function mayBeThere(kms: KmsApi, name: string, error: unknown): Promise<boolean> {
+  if (!(error instanceof KmsError)) return false
+  return kms.findStore(name).then(
+    (store) => store !== undefined,
+    () => true,
+  )
 }
 
 async function fromFile(job: Job, file: string): Promise<ProxyCredential> {

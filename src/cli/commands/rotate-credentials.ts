@@ -1,0 +1,116 @@
+/** `latchkey rotate-credentials` */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../base/clock.ts'
+import { openAdministration } from '../../compose-administration.ts'
+import { findKeyStore, loadContextConfig, YES_FLAG, type Command } from '../command.ts'
+import { RegistrationError } from '../kms/errors.ts'
+import { durationFlag, KMS_FLAGS, regionOf, storeName } from '../kms/flags.ts'
+import { openKms } from '../kms/kms-api.ts'
+import { rotateCredential } from '../kms/rotation.ts'
+
+/** KMS asks for health every few minutes, so this is several times that. */
+const QUIET_MS = 15 * 60_000
+const TIMEOUT_MS = 2 * 3_600_000
+const PAUSE_MS = 10_000
+const TELL_EVERY_MS = 30_000
+
+export const rotateCredentials: Command = {
+  name: 'rotate-credentials',
+  summary: 'Give KMS a new credential, wait until the old one falls silent, and revoke it',
+  flags: {
+    quiet: {
+      type: 'string',
+      value: 'TIME',
+      description: 'How long no instance must have seen the old one; else 15m.',
+    },
+    timeout: {
+      type: 'string',
+      value: 'TIME',
+      description: 'How long to wait for that; else 2h. Later, the same command goes on.',
+    },
+    restart: {
+      type: 'boolean',
+      description: 'Forget a rotation that was begun; its credentials stay as they are.',
+    },
+    ...YES_FLAG,
+    ...KMS_FLAGS,
+  },
+  examples: [
+    'latchkey rotate-credentials --name payroll --region eu-west-1',
+    'latchkey rotate-credentials --name payroll --region eu-west-1 --yes',
+  ],
+  async run(context) {
+    const { output } = context
+    const quietMs = durationFlag(context, 'quiet', QUIET_MS)
+    const timeoutMs = durationFlag(context, 'timeout', TIMEOUT_MS)
+    const config = await loadContextConfig(context)
+    const keyStore = findKeyStore(context, config)
+    const name = storeName(context, config)
+    const administration = await openAdministration(config)
+    const kms = await openKms(regionOf(context))
+    try {
+      const store = await kms.findStore(name)
+      if (store === undefined) {
+        throw new RegistrationError('STORE_UNKNOWN', `KMS of ${kms.region} has no ${name}`, {
+          hint: 'latchkey register makes one; --name and --region say which',
+        })
+      }
+      const customKeyStoreId = store.CustomKeyStoreId ?? ''
+      const { rotations } = administration
+      const begun = await rotations.find(kms.region, customKeyStoreId)
+      if (context.flags['yes'] !== true) {
+        const current = store.XksProxyConfiguration?.AccessKeyId ?? 'none'
+        output.result(describePlan(name, current, begun !== undefined), {
+          ...{ name, customKeyStoreId, accessKeyId: current, done: false },
+          ...(begun === undefined ? {} : { begun }),
+        })
+        return
+      }
+      if (begun !== undefined && context.flags['restart'] === true) await rotations.remove(begun)
+      const done = await rotateCredential({
+        kms,
+        clock: systemClock,
+        records: rotations,
+        credentials: administration.credentials,
+        loadUses: administration.credentialUses,
+        keyStore: keyStore.name,
+        ...{ customKeyStoreId, quietMs, timeoutMs, pauseMs: PAUSE_MS },
+        pollIntervalMs: config.store.pollIntervalMs,
+        tell: createTeller(output.line),
+      })
+      output.result(`Rotated: KMS signs with ${done.newAccessKeyId ?? ''}.`, {
+        ...{ name, customKeyStoreId, done: true },
+        accessKeyId: done.newAccessKeyId,
+        revoked: done.oldAccessKeyId,
+      })
+    } finally {
+      kms.close()
+      await administration.close()
+    }
+  },
+}
+
+/** All that is done, and now and then what is waited for. */
+function createTeller(line: (text: string) => void) {
+  let toldAt = -Infinity
+  return (step: string, detail: string, isDone: boolean) => {
+    const now = systemClock.monotonic()
+    if (!isDone && now - toldAt < TELL_EVERY_MS) return
+    if (!isDone) toldAt = now
+    line(`  ${isDone ? '✓' : '·'} ${step.padEnd(22)} ${detail}`)
+  }
+}
+
+function describePlan(name: string, current: string, isBegun: boolean): string {
+  return [
+    `KMS signs for ${name} with ${current}.`,
+    isBegun
+      ? 'A rotation was begun, and would be gone on with:'
+      : 'It would, one after the other and each only when the one before is certain:',
+    '  1. make a new credential here, beside the old one',
+    '  2. give it to KMS: UpdateCustomKeyStore, while it stays connected',
+    '  3. wait until no instance has seen the old one for a while, and the new one is in use',
+    '  4. revoke the old one',
+    'Add --yes to do it.',
+  ].join('\n')
+}

@@ -1,0 +1,183 @@
+/** `latchkey rotate-credentials`: four steps, and a run that was cut off after any of them. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { openAdministration } from '../../src/compose-administration.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { createKmsSideClient } from '../../src/kms-side/client.ts'
+import { ENDPOINT, registration, type Registration } from '../support/registration.ts'
+import { eventually } from '../support/server.ts'
+
+interface Summary {
+  readonly accessKeyId: string
+  readonly status: string
+}
+
+const REGISTER = ['register', '--endpoint', ENDPOINT, '--key-id', 'payroll']
+const ROTATE = ['rotate-credentials', '--yes']
+
+async function registered(r: Registration) {
+  const made = (await r.json(...REGISTER, ...r.checkFlags)) as {
+    readonly customKeyStoreId: string
+    readonly key: { readonly keyId: string }
+  }
+  const id = made.customKeyStoreId
+  return { id, keyId: made.key.keyId, signer: () => r.kms.kms.stores.get(id).proxy.accessKeyId }
+}
+
+const list = async (r: Registration) =>
+  (await r.workspace.json('credentials', 'list')) as readonly Summary[]
+
+/** KMS asks for health now and then, as it does while a store is connected. */
+function keepPolling(r: Registration, id: string): () => Promise<void> {
+  let isOver = false
+  const poll = async () => {
+    while (!isOver) {
+      await r.kms.kms.stores.pollHealth(id)
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+  }
+  const polling = poll()
+  return async () => {
+    isOver = true
+    await polling
+  }
+}
+
+void t.test('the old credential is revoked once it is silent, and not before', async (t) => {
+  const r = await registration(t)
+  const { id, keyId, signer } = await registered(r)
+  const old = signer()
+  const plan = await r.latchkey('rotate-credentials')
+  t.equal(plan.code, 0)
+  t.match(plan.stdout, `KMS signs for demo with ${old}.`)
+  t.match(plan.stdout, 'Add --yes to do it.')
+  t.equal((await list(r)).length, 1, 'nothing was done')
+
+  // A host of KMS that has not heard of the change yet.
+  const { rawSecretAccessKey } = r.kms.kms.stores.get(id).proxy
+  const late = createKmsSideClient({
+    endpoint: ENDPOINT,
+    connectTo: { host: '127.0.0.1', port: r.target.port },
+    caFile: r.workspace.caFile,
+    uriPath: '/demo/kms/xks/v1',
+    accessKeyId: old,
+    secretAccessKey: rawSecretAccessKey,
+    region: 'us-east-1',
+  })
+  t.teardown(() => late.close())
+  const stopPolling = keepPolling(r, id)
+  let isRotated = false
+  const rotating = r.latchkey(...ROTATE, '--quiet', '6s', '--timeout', '90s').finally(() => {
+    isRotated = true
+  })
+  await eventually(() => signer() !== old, 30_000)
+  const until = Date.now() + 3000
+  while (Date.now() < until) {
+    t.equal((await late.getHealthStatus()).status, 200, 'the old one is good as long as it is used')
+    await new Promise((resolve) => setTimeout(resolve, 250))
+  }
+  t.notOk(isRotated)
+  const { code, stdout, stderr } = await rotating
+  t.equal(code, 0, stderr)
+  t.match(stdout, `✓ UpdateCustomKeyStore   KMS signs with ${signer()}`)
+  t.match(stdout, `✓ revoked                ${old}`)
+  t.match(stdout, `Rotated: KMS signs with ${signer()}.`)
+  t.match(await list(r), [
+    ...[old, signer()]
+      .sort()
+      .map((accessKeyId) => ({ accessKeyId, status: accessKeyId === old ? 'REVOKED' : 'ACTIVE' })),
+  ])
+  await eventually(async () => (await late.getHealthStatus()).status === 401, 10_000)
+  await r.kms.kms.generateDataKey({ principalArn: 'arn:aws:iam::1:user/a' }, { keyId })
+  await stopPolling()
+})
+
+void t.test('a rotation that was cut off is gone on with', async (t) => {
+  const r = await registration(t)
+  const { id, signer } = await registered(r)
+  const old = signer()
+  const stopPolling = keepPolling(r, id)
+
+  await t.test('before KMS had the new credential', async (t) => {
+    r.kms.failNext('UpdateCustomKeyStore', 'AccessDeniedException')
+    const { code, stderr } = await r.latchkey(...ROTATE)
+    t.equal(code, 1)
+    t.match(stderr, 'AccessDeniedException')
+    t.equal(signer(), old)
+    t.equal((await list(r)).length, 2)
+    t.match((await r.latchkey('rotate-credentials')).stdout, 'A rotation was begun')
+  })
+
+  await t.test('while it waited for silence', async (t) => {
+    const { code, stderr } = await r.latchkey(...ROTATE, '--quiet', '1h', '--timeout', '1ms')
+    t.equal(code, 1)
+    t.match(stderr, /is still in use|has not been used yet/)
+    t.match(stderr, 'hint: nothing is lost: the same command later goes on from here')
+    t.not(signer(), old)
+    const all = await list(r)
+    t.equal(all.length, 2, 'the credential of the first run')
+    t.ok(all.every(({ status }) => status === 'ACTIVE'))
+  })
+
+  await t.test('and in the end the old one is revoked', async (t) => {
+    const { code, stderr } = await r.latchkey(...ROTATE, '--quiet', '1s', '--timeout', '60s')
+    t.equal(code, 0, stderr)
+    const all = await list(r)
+    t.equal(all.find(({ accessKeyId }) => accessKeyId === old)?.status, 'REVOKED')
+    t.equal(all.find(({ accessKeyId }) => accessKeyId === signer())?.status, 'ACTIVE')
+  })
+
+  await t.test('when a credential was made and that was not written down', async (t) => {
+    const before = signer()
+    const administration = await openAdministration(await loadConfig(r.workspace.configFile, {}))
+    const [first] = await administration.credentials.list()
+    if (first === undefined) throw new TypeError('no credential')
+    await administration.rotations.save({
+      region: 'us-east-1',
+      customKeyStoreId: id,
+      keyStore: first.keyStore,
+      oldAccessKeyId: before,
+      startedAt: Date.now() - 1000,
+    })
+    const made = await administration.credentials.create(first.keyStore)
+    await administration.close()
+    const { code, stderr } = await r.latchkey(...ROTATE, '--quiet', '1s', '--timeout', '60s')
+    t.equal(code, 0, stderr)
+    t.equal(signer(), made.accessKeyId, 'it is taken, and no other made')
+    t.equal((await list(r)).length, 3)
+  })
+
+  await t.test('when somebody else gave KMS another one', async (t) => {
+    r.kms.failNext('UpdateCustomKeyStore', 'AccessDeniedException')
+    await r.latchkey(...ROTATE)
+    const administration = await openAdministration(await loadConfig(r.workspace.configFile, {}))
+    const [first] = await administration.credentials.list()
+    if (first === undefined) throw new TypeError('no credential')
+    const other = await administration.credentials.create(first.keyStore)
+    await administration.close()
+    await eventually(
+      () =>
+        r.kms.kms.stores
+          .update(id, {
+            accessKeyId: other.accessKeyId,
+            rawSecretAccessKey: other.secretAccessKey,
+          })
+          .then(
+            () => true,
+            () => false,
+          ),
+      20_000,
+    )
+    const { code, stderr } = await r.latchkey(...ROTATE)
+    t.equal(code, 1)
+    t.match(stderr, 'which is neither the old nor the new credential of this rotation')
+    const again = await r.latchkey(...ROTATE, '--restart', '--quiet', '1s', '--timeout', '60s')
+    t.equal(again.code, 0, again.stderr)
+    t.not(signer(), other.accessKeyId)
+  })
+
+  await stopPolling()
+  const none = await r.latchkey(...ROTATE, '--name', 'other')
+  t.equal(none.code, 1)
+  t.match(none.stderr, 'KMS of us-east-1 has no other')
+})
