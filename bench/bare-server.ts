@@ -3,14 +3,7 @@
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
-
-const BODY = JSON.stringify({
-  ciphertext: 'A'.repeat(44),
-  ciphertextMetadata: 'AQAAAAE=',
-  initializationVector: 'A'.repeat(16),
-  authenticationTag: 'A'.repeat(24),
-  ciphertextDataIntegrityValue: 'A'.repeat(44),
-})
+import { FIXED_BODY } from './fixed-body.ts'
 
 const [certificateFile = '', privateKeyFile = ''] = process.argv.slice(2)
 
@@ -24,9 +17,9 @@ const server = https.createServer(
     request.on('end', () => {
       response.writeHead(200, {
         'content-type': 'application/json',
-        'content-length': Buffer.byteLength(BODY),
+        'content-length': Buffer.byteLength(FIXED_BODY),
       })
-      response.end(BODY)
+      response.end(FIXED_BODY)
     })
     request.resume()
   },

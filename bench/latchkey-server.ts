@@ -3,10 +3,14 @@
 import { startServer } from '../src/compose.ts'
 import { loadConfig } from '../src/config/load.ts'
 
-const [configFile = '', logFile = ''] = process.argv.slice(2)
+const [configFile = '', logFile = '', certificate, privateKey] = process.argv.slice(2)
 const config = await loadConfig(configFile)
 // The bare server does not end connections after some requests, so this one must not either.
-const listener = { ...config.listener, maxRequestsPerConnection: 0 }
+const tls =
+  certificate === undefined || privateKey === undefined
+    ? config.listener.tls
+    : { ...config.listener.tls, certificate, privateKey }
+const listener = { ...config.listener, tls, maxRequestsPerConnection: 0 }
 const server = await startServer({ ...config, listener }, { logFile })
 process.send?.({ port: server.xks.port })
 process.once('disconnect', () => {

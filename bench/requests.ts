@@ -7,6 +7,10 @@ export interface SignFor {
   readonly accessKeyId: string
   readonly secretAccessKey: string
   readonly keyId: string
+  /** Absent: localhost. */
+  readonly host?: string
+  /** Absent: the demo's. */
+  readonly uriPath?: string
 }
 
 const HOST = 'localhost'
@@ -24,10 +28,11 @@ function metadata(kmsOperation: string) {
 
 /** SignedHeaders as KMS has them: host and x-amz-date, and nothing else. */
 export function signedRequest(path: string, body: string, signer: SignFor): string {
+  const { host = HOST, uriPath = URI_PATH } = signer
   const signed = aws4.sign(
     {
-      host: HOST,
-      path: `${URI_PATH}${path}`,
+      host,
+      path: `${uriPath}${path}`,
       method: 'POST',
       service: 'kms-xks-proxy',
       region: 'us-east-1',
@@ -39,8 +44,8 @@ export function signedRequest(path: string, body: string, signer: SignFor): stri
   )
   const headers = signed.headers as Record<string, string>
   return [
-    `POST ${URI_PATH}${path} HTTP/1.1`,
-    `Host: ${HOST}`,
+    `POST ${uriPath}${path} HTTP/1.1`,
+    `Host: ${host}`,
     'Content-Type: application/json',
     `Content-Length: ${String(Buffer.byteLength(body))}`,
     `X-Amz-Date: ${headers['X-Amz-Date'] ?? ''}`,

@@ -1,161 +1,156 @@
-/** Side by side: bare node:https and Latchkey, one core each in turn, medians of the rounds. */
+/** Side by side: servers one core each in turn, every way to reach them, medians of the rounds. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { Secret } from '../src/base/secret.ts'
-import { prepareDemo, readCredential, type Demo } from '../src/cli/demo.ts'
-import { createKmsSideClient } from '../src/kms-side/client.ts'
-import { decryptBody, encryptBody, healthBody, signedRequest, type SignFor } from './requests.ts'
-import { runLoad, startServerProcess } from './servers.ts'
+import { readCredential } from '../src/cli/demo.ts'
+import { bare } from './cases/bare.ts'
+import { latchkey } from './cases/latchkey.ts'
+import { nginx } from './cases/nginx.ts'
+import { createPeer } from './cases/peer.ts'
+import type { BenchServer, Running } from './cases/server.ts'
+import { softhsm } from './cases/softhsm.ts'
+import { runClient } from './clients.ts'
+import { nameOf, type Case } from './matrix.ts'
+import type { SignFor } from './requests.ts'
+import { renderRows, toRows, type Round } from './results.ts'
+import { makeRequests, sealOne } from './signed-requests.ts'
+import { prepareWorkplace, type Workplace } from './workplace.ts'
 
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
+    'warm-up': { type: 'string', default: '4' },
     connections: { type: 'string', default: '16' },
+    only: { type: 'string', default: '' },
+    list: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
+    peer: { type: 'string' },
+    'peer-credential': { type: 'string', default: '' },
+    'peer-key': { type: 'string', default: '' },
+    'peer-ca': { type: 'string', default: '' },
   },
 })
-const REQUESTS = 512
-/** Until everything is compiled. */
-const WARM_UP_SECONDS = 4
-
-interface Round {
-  /** Answers per second. */
-  readonly rate: number
-  /** Answers per second of processor time of the server. */
-  readonly perCpuSecond: number
-}
-
-type Rounds = ReadonlyMap<string, Round[]>
-
-interface Case {
-  readonly name: string
-  readonly server: 'bare' | 'latchkey'
-  readonly requests: () => readonly string[]
-}
 
 async function main(): Promise<void> {
+  const servers = [bare, nginx, latchkey, softhsm, ...(await peers())]
+  const only = new RegExp(values.only)
+  const cases = servers.flatMap((server) => server.cases).filter((one) => only.test(nameOf(one)))
+  if (values.list || cases.length === 0) {
+    for (const one of cases) process.stdout.write(`${nameOf(one)}\n`)
+    if (cases.length === 0) throw new Error('--only leaves nothing')
+    return
+  }
   const folder = await mkdtemp(join(tmpdir(), 'latchkey-bench-'))
   try {
-    const demo = await prepareDemo(folder, 0)
-    print(await measure(demo, folder))
+    const rounds = await measure(servers, cases, await prepareWorkplace(folder))
+    const rows = toRows(cases, rounds)
+    process.stdout.write(values.json ? `${JSON.stringify(rows)}\n` : `${renderRows(rows)}\n`)
   } finally {
     await rm(folder, { recursive: true })
   }
 }
 
-async function measure(demo: Demo, folder: string): Promise<Rounds> {
-  const pki = (name: string) => join(folder, 'pki', name)
-  const bare = await startServerProcess('bare-server', [pki('server.crt'), pki('server.key')])
-  const latchkey = await startServerProcess('latchkey-server', [demo.configFile, demo.logFile])
-  const servers = { bare, latchkey }
-  const cases = await prepareCases(demo, latchkey.port)
-  const rounds = new Map<string, Round[]>(cases.map(({ name }) => [name, []]))
-  const run = async (one: Case, seconds: number): Promise<Round> => {
-    const server = servers[one.server]
-    const before = server.cpuMs()
-    const rate = await runLoad({
-      port: server.port,
-      caFile: demo.caFile,
-      connections: Number(values.connections),
-      seconds,
-      // Signed anew for each run: five minutes are soon over.
-      requests: one.requests(),
-    })
-    return { rate, perCpuSecond: (rate * seconds * 1000) / (server.cpuMs() - before) }
-  }
-  try {
-    for (const one of cases) await run(one, WARM_UP_SECONDS)
-    for (let round = 0; round < Number(values.rounds); round++) {
-      for (const one of cases) rounds.get(one.name)?.push(await run(one, Number(values.seconds)))
-    }
-  } finally {
-    await Promise.all([bare.stop(), latchkey.stop()])
-  }
-  return rounds
-}
-
-async function prepareCases(demo: Demo, port: number): Promise<readonly Case[]> {
-  const credential = await readCredential(demo)
-  const signer: SignFor = { ...credential, keyId: demo.keyId }
-  const client = createKmsSideClient({
-    endpoint: `https://localhost:${String(port)}`,
-    uriPath: demo.uriPath,
-    accessKeyId: credential.accessKeyId,
-    secretAccessKey: new Secret(credential.secretAccessKey),
-    region: 'us-east-1',
-    caFile: demo.caFile,
-  })
-  const sealed = (await client.encrypt(demo.keyId, { plaintext: Buffer.alloc(32, 1) })).body
-  await client.close()
-  const many = (path: string, body: () => string) => () =>
-    Array.from({ length: REQUESTS }, () => signedRequest(path, body(), signer))
-  const encrypts = many(`/keys/${demo.keyId}/encrypt`, encryptBody)
+async function peers(): Promise<readonly BenchServer[]> {
+  if (values.peer === undefined) return []
   return [
-    { name: 'bare', server: 'bare', requests: encrypts },
-    { name: 'latchkey', server: 'latchkey', requests: encrypts },
-    {
-      name: 'latchkey-decrypt',
-      server: 'latchkey',
-      requests: many(`/keys/${demo.keyId}/decrypt`, () =>
-        decryptBody(sealed as Record<string, string>),
-      ),
-    },
-    { name: 'latchkey-health', server: 'latchkey', requests: many('/health', healthBody) },
+    await createPeer({
+      url: values.peer,
+      credentialFile: values['peer-credential'],
+      keyId: values['peer-key'],
+      caFile: values['peer-ca'],
+    }),
   ]
 }
 
-function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  const upper = sorted[middle] ?? NaN
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2
+interface Ready {
+  readonly one: Case
+  readonly running: Running
+  readonly signer: SignFor
+  readonly sealed: Record<string, string>
+  readonly caFile: string
 }
 
-/** Round by round, so that a machine that slows down slows both. */
-function ratio(list: readonly number[], bare: readonly number[]): number {
-  return Number(median(list.map((value, i) => value / (bare[i] ?? NaN))).toFixed(3))
-}
-
-function print(rounds: Rounds): void {
-  const column = (name: string, field: keyof Round) =>
-    (rounds.get(name) ?? []).map((round) => round[field])
-  const rows = [...rounds.keys()].map((name) => {
-    const [rates, perCpu] = [column(name, 'rate'), column(name, 'perCpuSecond')]
-    return {
-      name,
-      perSecond: Math.round(median(rates)),
-      ratioToBare: ratio(rates, column('bare', 'rate')),
-      perCpuSecond: Math.round(median(perCpu)),
-      cpuRatioToBare: ratio(perCpu, column('bare', 'perCpuSecond')),
-      /** Below 1 the client, or another process on its core, was what held it up. */
-      busy: Number(median(rates.map((rate, i) => rate / (perCpu[i] ?? NaN))).toFixed(2)),
-      rounds: rates.map(Math.round),
+async function measure(
+  servers: readonly BenchServer[],
+  cases: readonly Case[],
+  workplace: Workplace,
+): Promise<ReadonlyMap<string, readonly Round[]>> {
+  const started = new Map<string, Promise<Running>>()
+  try {
+    const ready: Ready[] = []
+    for (const server of servers) ready.push(...(await prepare(server, cases, workplace, started)))
+    const rounds = new Map<string, Round[]>(cases.map((one) => [nameOf(one), []]))
+    for (const one of ready) await runOnce(one, Number(values['warm-up']))
+    for (let round = 0; round < Number(values.rounds); round++) {
+      for (const one of ready) {
+        rounds.get(nameOf(one.one))?.push(await runOnce(one, Number(values.seconds)))
+      }
+      process.stderr.write(`round ${String(round + 1)} of ${values.rounds}\n`)
     }
-  })
-  if (values.json) process.stdout.write(`${JSON.stringify(rows)}\n`)
-  else for (const row of rows) process.stdout.write(`${toLine(row)}\n`)
+    return rounds
+  } finally {
+    for (const running of await Promise.allSettled(started.values())) {
+      if (running.status === 'fulfilled') await running.value.stop()
+    }
+  }
 }
 
-function toLine(row: {
-  readonly name: string
-  readonly perSecond: number
-  readonly ratioToBare: number
-  readonly perCpuSecond: number
-  readonly cpuRatioToBare: number
-  readonly busy: number
-  readonly rounds: readonly number[]
-}): string {
-  return [
-    row.name.padEnd(18),
-    `${String(row.perSecond).padStart(6)}/s, to bare ${row.ratioToBare.toFixed(3)}`,
-    `${String(row.perCpuSecond).padStart(6)} per CPU second, to bare ${row.cpuRatioToBare.toFixed(3)}`,
-    `busy ${row.busy.toFixed(2)}`,
-    `rounds ${row.rounds.join(' ')}`,
-  ].join('  ')
+/** Starts what the server's cases need; a process for each certificate, and each HTTP where it must. */
+async function prepare(
+  server: BenchServer,
+  cases: readonly Case[],
+  workplace: Workplace,
+  started: Map<string, Promise<Running>>,
+): Promise<readonly Ready[]> {
+  const own = server.cases.filter((one) => cases.includes(one))
+  if (own.length === 0) return []
+  await server.prepare?.(workplace)
+  const signer = (await server.signer?.(workplace)) ?? (await demoSigner(workplace))
+  const caFile = server.caFile ?? workplace.caFile
+  const ready: Ready[] = []
+  for (const one of own) {
+    const key = [server.name, one.certificate, one.transport].join(' ')
+    const starting = started.get(key) ?? server.start(workplace, one.certificate, one.transport)
+    started.set(key, starting)
+    const running = await starting
+    const at = {
+      host: running.host === '127.0.0.1' || running.host === undefined ? 'localhost' : running.host,
+      port: running.port,
+      caFile,
+    }
+    const sealed = one.operation === 'decrypt' ? await sealOne(at, signer) : {}
+    ready.push({ one, running, signer, sealed, caFile })
+  }
+  return ready
+}
+
+async function demoSigner({ demo }: Workplace): Promise<SignFor> {
+  return { ...(await readCredential(demo)), keyId: demo.keyId }
+}
+
+async function runOnce(
+  { one, running, signer, sealed, caFile }: Ready,
+  seconds: number,
+): Promise<Round> {
+  const requests = makeRequests(one.operation, signer, sealed)
+  const before = running.cpuMs?.() ?? NaN
+  const rate = await runClient({
+    host: running.host ?? '127.0.0.1',
+    port: running.port,
+    caFile,
+    connections: Number(values.connections),
+    seconds,
+    requests,
+    transport: one.transport,
+    connectionKind: one.connections,
+  }).catch((cause: unknown) => {
+    throw new Error(`${nameOf(one)}: ${cause instanceof Error ? cause.message : String(cause)}`)
+  })
+  const cpuMs = (running.cpuMs?.() ?? NaN) - before
+  return { rate, perCpuSecond: (rate * seconds * 1000) / cpuMs }
 }
 
 await main()

@@ -6,10 +6,14 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { LoadPlan } from './load.ts'
 
-const SERVER_CORE = '0'
+export const SERVER_CORE = '0'
 const CLIENT_CORE = '1'
 
-function start(core: string, script: string, operands: readonly string[]): ChildProcess {
+export function startPinned(
+  core: string,
+  script: string,
+  operands: readonly string[],
+): ChildProcess {
   const file = fileURLToPath(new URL(`./${script}.js`, import.meta.url))
   return spawn('taskset', ['-c', core, process.execPath, file, ...operands], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -28,7 +32,7 @@ export async function startServerProcess(
   script: string,
   operands: readonly string[],
 ): Promise<RunningProcess> {
-  const child = start(SERVER_CORE, script, operands)
+  const child = startPinned(SERVER_CORE, script, operands)
   const [message] = (await once(child, 'message')) as [{ port: number }]
   return {
     port: message.port,
@@ -44,7 +48,7 @@ export async function startServerProcess(
 const MS_PER_TICK = 10
 
 /** utime and stime of proc(5), counted from behind the name, which may hold anything. */
-function readCpuMs(pid: number): number {
+export function readCpuMs(pid: number): number {
   const stat = readFileSync(`/proc/${String(pid)}/stat`, 'utf8')
   const [utime, stime] = stat
     .slice(stat.lastIndexOf(')') + 2)
@@ -55,7 +59,7 @@ function readCpuMs(pid: number): number {
 
 /** Answers per second. @throws when any answer was not 200 */
 export async function runLoad(plan: LoadPlan): Promise<number> {
-  const child = start(CLIENT_CORE, 'load', [])
+  const child = startPinned(CLIENT_CORE, 'load', [])
   child.send(plan)
   const [message] = (await once(child, 'message')) as [{ rate?: number; error?: string }]
   if (message.rate === undefined) throw new Error(message.error ?? 'the client failed')

@@ -1,0 +1,43 @@
+/** Any other XKS proxy, already running; where, is a flag. It is neither pinned nor stopped. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises'
+import { parseConsoleFile } from '../../src/cli/console-file.ts'
+import { readPrivateFile } from '../../src/cli/private-files.ts'
+import { casesOf } from '../matrix.ts'
+import type { BenchServer } from './server.ts'
+
+export interface PeerOptions {
+  /** `https://host:port/prefix/kms/xks/v1` */
+  readonly url: string
+  /** The KMS console's JSON file. */
+  readonly credentialFile: string
+  readonly keyId: string
+  readonly caFile: string
+}
+
+/** What its certificate is, it knows itself: it is compared with the bare server that has RSA. */
+export async function createPeer(options: PeerOptions): Promise<BenchServer> {
+  const { hostname, host, port, pathname } = new URL(options.url)
+  const text = (await readPrivateFile(options.credentialFile)).toString('utf8')
+  const { accessKeyId, secretAccessKey } = parseConsoleFile(text)
+  await readFile(options.caFile)
+  return {
+    name: 'peer',
+    cases: casesOf('peer', 'proxy').filter(({ certificate }) => certificate === 'rsa'),
+    caFile: options.caFile,
+    start: () =>
+      Promise.resolve({
+        port: port === '' ? 443 : Number(port),
+        host: hostname === 'localhost' ? '127.0.0.1' : hostname,
+        stop: () => Promise.resolve(),
+      }),
+    signer: () =>
+      Promise.resolve({
+        accessKeyId,
+        secretAccessKey: secretAccessKey.reveal(),
+        keyId: options.keyId,
+        host,
+        uriPath: pathname.replace(/\/+$/, ''),
+      }),
+  }
+}

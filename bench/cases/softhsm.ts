@@ -1,0 +1,78 @@
+/** Latchkey with its key on a SoftHSM2 token. */
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseExternalKeyId, parseKeyStoreName } from '../../src/base/ids.ts'
+import { openAdministration } from '../../src/compose-administration.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { casesOf } from '../matrix.ts'
+import { startServerProcess } from '../servers.ts'
+import { PATIENCE, type Workplace } from '../workplace.ts'
+import type { BenchServer } from './server.ts'
+
+const MODULE = '/usr/lib/softhsm/libsofthsm2.so'
+const LABEL = 'latchkey-bench'
+const PIN = '12345678'
+
+const configFileOf = ({ folder }: Workplace) => join(folder, 'latchkey-softhsm.yaml')
+
+export const softhsm: BenchServer = {
+  name: 'softhsm',
+  cases: casesOf('softhsm', 'proxy'),
+  async prepare(workplace) {
+    createToken(workplace.folder)
+    writeFileSync(configFileOf(workplace), configuration())
+    const administration = await openAdministration(await loadConfig(configFileOf(workplace)))
+    try {
+      const [keyStore, keyId] = [
+        parseKeyStoreName('demo'),
+        parseExternalKeyId(workplace.demo.keyId),
+      ]
+      if (keyStore === undefined || keyId === undefined) throw new TypeError('names of the demo')
+      await administration.keys(keyStore).createKey({ keyId, canEncrypt: true, canDecrypt: true })
+    } finally {
+      await administration.close()
+    }
+  },
+  start(workplace, certificate) {
+    const { certificateFile, privateKeyFile } = workplace.certificate(certificate)
+    const logFile = join(workplace.folder, `softhsm-${certificate}.log`)
+    return startServerProcess('latchkey-server', [
+      ...[configFileOf(workplace), logFile, certificateFile, privateKeyFile],
+    ])
+  },
+}
+
+/** SOFTHSM2_CONF is set for this process and all that it starts. */
+function createToken(folder: string): void {
+  mkdirSync(join(folder, 'tokens'))
+  const file = join(folder, 'softhsm2.conf')
+  writeFileSync(file, `directories.tokendir = ${folder}/tokens\nobjectstore.backend = file\n`)
+  process.env['SOFTHSM2_CONF'] = file
+  const pins = ['--so-pin', '87654321', '--pin', PIN]
+  execFileSync('softhsm2-util', ['--init-token', '--free', '--label', LABEL, ...pins], {
+    stdio: 'ignore',
+  })
+  writeFileSync(join(folder, 'pin'), PIN, { mode: 0o600 })
+}
+
+/** The demo's key store again, on the token. JSON is YAML. */
+function configuration(): string {
+  return JSON.stringify({
+    listener: {
+      ...{ host: '127.0.0.1', port: 0 },
+      tls: { certificate: 'pki/server.crt', privateKey: 'pki/server.key' },
+    },
+    backends: [
+      {
+        ...{ name: 'hsm', kind: 'pkcs11', module: MODULE },
+        tokens: [{ label: LABEL, pin: { file: 'pin' } }],
+        deadlines: { operation: PATIENCE },
+      },
+    ],
+    limits: { requestDeadline: PATIENCE },
+    keyStores: [{ name: 'demo', prefix: '/demo', backend: 'hsm' }],
+    store: { path: 'latchkey.db', masterKey: { file: 'master.key' } },
+  })
+}

@@ -1,0 +1,55 @@
+/** The requests of a case, signed when its run starts: five minutes are soon over. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises'
+import { Secret } from '../src/base/secret.ts'
+import { openConnection } from '../src/kms-side/connection.ts'
+import { encryptBody as anyEncryptBody, requestMetadata } from '../src/kms-side/requests.ts'
+import { signHeaders } from '../src/kms-side/signing.ts'
+import type { BenchOperation } from './matrix.ts'
+import { decryptBody, encryptBody, healthBody, signedRequest, type SignFor } from './requests.ts'
+
+const REQUESTS = 512
+const TIMEOUT_MS = 10_000
+const REGION = 'us-east-1'
+
+/** @param sealed what an Encrypt of the same server answered */
+export function makeRequests(
+  operation: BenchOperation,
+  signer: SignFor,
+  sealed: Record<string, string>,
+): readonly string[] {
+  const path = operation === 'health' ? '/health' : `/keys/${signer.keyId}/${operation}`
+  const body = { encrypt: encryptBody, decrypt: () => decryptBody(sealed), health: healthBody }
+  return Array.from({ length: REQUESTS }, () => signedRequest(path, body[operation](), signer))
+}
+
+/** One data key encrypted, so that there is something to decrypt. */
+export async function sealOne(
+  at: { readonly host: string; readonly port: number; readonly caFile: string },
+  signer: SignFor,
+): Promise<Record<string, string>> {
+  const ca = await readFile(at.caFile, 'utf8')
+  const connection = await openConnection(
+    { host: at.host, port: at.port, ca },
+    { timeoutMs: TIMEOUT_MS },
+  )
+  try {
+    const target = `${signer.uriPath ?? '/demo/kms/xks/v1'}/keys/${signer.keyId}/encrypt`
+    const body = anyEncryptBody(requestMetadata('GenerateDataKey', REGION), {
+      plaintext: Buffer.alloc(32, 1),
+    })
+    const headers = signHeaders(
+      { host: signer.host ?? 'localhost', target, body },
+      {
+        accessKeyId: signer.accessKeyId,
+        secretAccessKey: new Secret(signer.secretAccessKey),
+        region: REGION,
+      },
+    )
+    const answer = await connection.exchange({ target, headers, body }, TIMEOUT_MS)
+    if (answer.status !== 200) throw new Error(`Encrypt was answered ${String(answer.status)}`)
+    return answer.body as Record<string, string>
+  } finally {
+    connection.close()
+  }
+}

@@ -1,0 +1,52 @@
+/** The folder of a run: a demo of Latchkey, and the certificates that all servers share. */
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { prepareDemo, type Demo } from '../src/cli/demo.ts'
+import type { CertificateKind } from './matrix.ts'
+
+export interface Workplace {
+  readonly folder: string
+  readonly demo: Demo
+  /** Trusts both certificates. */
+  readonly caFile: string
+  certificate(kind: CertificateKind): {
+    readonly certificateFile: string
+    readonly privateKeyFile: string
+  }
+}
+
+/** It is the rate that is measured: nobody is turned away for coming too late. */
+export const PATIENCE = '20s'
+
+/** RSA of 2,048 bits is the demo's; ECDSA P-256 needs openssl, since node-forge cannot sign with it. */
+export async function prepareWorkplace(folder: string): Promise<Workplace> {
+  const demo = await prepareDemo(folder, 0)
+  appendFileSync(demo.configFile, `limits: { requestDeadline: ${PATIENCE} }\n`)
+  const at = (name: string) => join(folder, 'pki', name)
+  execFileSync(
+    'openssl',
+    [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+      ...['-sha256', '-days', '30', '-subj', '/CN=localhost'],
+      ...['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
+      ...['-keyout', at('p256.key'), '-out', at('p256.crt')],
+    ],
+    { stdio: 'ignore' },
+  )
+  const caFile = at('both.crt')
+  writeFileSync(
+    caFile,
+    [demo.caFile, at('p256.crt')].map((file) => readFileSync(file, 'utf8')).join(''),
+  )
+  return {
+    folder,
+    demo,
+    caFile,
+    certificate: (kind) => {
+      const name = kind === 'rsa' ? 'server' : 'p256'
+      return { certificateFile: at(`${name}.crt`), privateKeyFile: at(`${name}.key`) }
+    },
+  }
+}
