@@ -92,6 +92,7 @@ store:
   masterKey:
     file: master.key
   pollInterval: 250ms
+  # postgres: instead of path, for a fleet; see below
 
 control: # the kill switch
   lease: 2s # a server that cannot read the store for so long refuses everything
@@ -161,6 +162,30 @@ store:
   masterKey:
     passphrase:
       env: LATCHKEY_PASSPHRASE # the name of the variable, not the passphrase
+\`\`\`
+
+The password of PostgreSQL is read likewise:
+
+\`\`\`yaml
+store:
+  postgres: # instead of path: every instance of a fleet names the same database
+    host: db.example.com
+    port: 5432
+    database: latchkey # must exist
+    user: latchkey # owns the tables, which latchkey init makes
+    password:
+      file: /run/secrets/latchkey-postgres
+    tls:
+      mode: verify # the certificate is always verified; off is for a server on the same host
+      ca: tls/postgres-ca.pem
+      certificate: tls/postgres-client.crt
+      privateKey: tls/postgres-client.key
+      serverName: db.example.com
+  masterKey:
+    file: master.key # the same on every host
+control: # on each host; the folder must be writable
+  sentinelFile: /var/lib/latchkey/block
+  highWaterFile: /var/lib/latchkey/epoch
 \`\`\`
 
 A file that its group or others can read is refused. Prefer files: the environment of a process can be

@@ -13,6 +13,7 @@ import { createRotationRecords, type RotationRecords } from './control/rotation-
 import { createApiSchemas } from './openapi/schemas.ts'
 import { createCredentialTable, type CredentialTable } from './sigv4/credential-table.ts'
 import { StorageError } from './storage/database.ts'
+import { createEngine } from './storage/engine.ts'
 import { createMasterKeyFile } from './storage/master-key.ts'
 import { createStore, openStore, type Store } from './storage/store.ts'
 
@@ -53,20 +54,26 @@ export async function openAdministration(config: Config): Promise<Administration
  * its test key. @throws StorageError STORE_EXISTS
  */
 export async function initializeStore(config: Config): Promise<void> {
-  const { masterKey, path } = config.store
+  const { masterKey } = config.store
   // Before the master key: a new one beside an old store would only confuse.
-  if (await exists(path)) {
-    throw new StorageError('STORE_EXISTS', `${path}: there is a store already`)
+  if (await storeExists(config)) {
+    const where = config.store.path ?? config.store.postgres?.host ?? ''
+    throw new StorageError('STORE_EXISTS', `${where}: there is a store already`)
   }
   if (masterKey.kind === 'file' && !(await exists(masterKey.path))) {
     await createMasterKeyFile(masterKey.path)
   }
-  const store = await createStore({ path, masterKey, clock })
+  const store = await createStore({ ...config.store, clock })
   try {
     await (await openKeystore(store)).close()
   } finally {
     await store.close()
   }
+}
+
+/** @throws StorageError when a server has to be asked and does not answer */
+export function storeExists(config: Config): Promise<boolean> {
+  return createEngine(config.store).exists()
 }
 
 function openKeystore(store: Store) {

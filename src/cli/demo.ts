@@ -4,7 +4,7 @@ import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAuthority, issueCertificate } from '../../certs/dev-pki.ts'
 import { parseExternalKeyId } from '../base/ids.ts'
-import { initializeStore, openAdministration } from '../compose-administration.ts'
+import { initializeStore, openAdministration, storeExists } from '../compose-administration.ts'
 import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
 import { UsageError } from './command.ts'
@@ -42,7 +42,7 @@ export async function prepareDemo(folder: string, port: number): Promise<Demo> {
   if (!(await exists(at('pki/server.key')))) await makePki(demo, at)
   if (!(await exists(demo.configFile))) await writeFile(demo.configFile, renderConfig(port))
   const config = await loadConfig(demo.configFile)
-  if (!(await exists(config.store.path))) await initializeStore(config)
+  if (!(await storeExists(config))) await initializeStore(config)
   await prepareStore(config, demo)
   return demo
 }

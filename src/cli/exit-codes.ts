@@ -23,6 +23,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['CERTIFICATE_UNREADABLE', 'noInput'],
   ['STORE_BUSY', 'unavailable'],
   ['STORE_TIMEOUT', 'unavailable'],
+  ['STORE_UNREACHABLE', 'unavailable'],
   ['EADDRINUSE', 'unavailable'],
   ['ENDPOINT_NOT_FOUND', 'unavailable'],
   ['ENDPOINT_UNREACHABLE', 'unavailable'],

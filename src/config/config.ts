@@ -155,6 +155,21 @@ export interface AdminConfig {
   }[]
 }
 
+export interface PostgresConfig {
+  readonly host: string
+  readonly port: number
+  readonly database: string
+  readonly user: string
+  readonly password?: Secret
+  /** Absent: in the clear. */
+  readonly tls?: {
+    readonly caFile?: string
+    readonly certificateFile?: string
+    readonly privateKeyFile?: string
+    readonly serverName?: string
+  }
+}
+
 export interface Config {
   /** Worker processes; 1: none beside this process; auto: one for each core that it may use. */
   readonly workers: number | 'auto'
@@ -162,8 +177,9 @@ export interface Config {
   /** Absent: there is no admin listener. */
   readonly admin?: AdminConfig
   readonly store: {
-    /** The SQLite database file. */
-    readonly path: string
+    /** The SQLite database file; either this or `postgres`. */
+    readonly path?: string
+    readonly postgres?: PostgresConfig
     readonly masterKey: MasterKeyConfig
     /** How often a server looks for changes that the CLI made. */
     readonly pollIntervalMs: number

@@ -6,6 +6,7 @@ import { toMilliseconds as ms } from './duration.ts'
 import { toBackend } from './backends.ts'
 import type { Secrets } from './load-secrets.ts'
 import type { RawConfig } from './schema.ts'
+import { toBase, toPlace } from './store-place.ts'
 
 /** @param raw without a fault @param absolute of a path relative to the file */
 export function toConfig(
@@ -13,18 +14,19 @@ export function toConfig(
   secrets: Secrets,
   absolute: (path: string) => string,
 ): Config {
+  const base = toBase(raw.store)
   return {
     workers: raw.workers,
     listener: toListener(raw.listener, absolute),
     store: {
-      path: absolute(raw.store.path),
+      ...toPlace(raw.store, secrets.postgresPassword, absolute),
       masterKey: secrets.masterKey,
       pollIntervalMs: ms(raw.store.pollInterval),
     },
     control: {
       leaseMs: ms(raw.control.lease),
-      sentinelFile: absolute(raw.control.sentinelFile ?? `${raw.store.path}.block`),
-      highWaterFile: absolute(raw.control.highWaterFile ?? `${raw.store.path}.epoch`),
+      sentinelFile: absolute(raw.control.sentinelFile ?? `${base}.block`),
+      highWaterFile: absolute(raw.control.highWaterFile ?? `${base}.epoch`),
       restore: {
         people: raw.control.restore.people,
         delayMs: ms(raw.control.restore.delay),

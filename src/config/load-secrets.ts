@@ -8,6 +8,7 @@ import { loadSecret, type SecretSource } from './secrets.ts'
 
 export interface Secrets {
   readonly masterKey: MasterKeyConfig
+  readonly postgresPassword?: Secret
   /** By the index of the backend, then by that of the token. */
   readonly pins: readonly (readonly Secret[])[]
   /** For modules: without the variables that secrets were read from. */
@@ -38,6 +39,9 @@ export async function loadSecrets(
       ? { kind: 'file', path: absolute(file) }
       : words && { kind: 'passphrase', passphrase: words }
 
+  const password = isSound('store') ? raw.store.postgres?.password : undefined
+  const postgresPassword = password && (await load(password, 'store.postgres.password'))
+
   const pins: Secret[][] = []
   for (const [i, backend] of (isSound('backends') ? raw.backends : []).entries()) {
     const ofBackend: Secret[] = []
@@ -48,7 +52,13 @@ export async function loadSecrets(
     pins.push(ofBackend)
   }
   if (masterKey === undefined || faults.length > 0) return { faults }
-  return { faults, loaded: { masterKey, pins, environment: without(environment, used) } }
+  return {
+    faults,
+    loaded: {
+      ...{ masterKey, pins, environment: without(environment, used) },
+      ...(postgresPassword === undefined ? {} : { postgresPassword }),
+    },
+  }
 }
 
 function toSource({ file, env }: RawSecretSource, absolute: (path: string) => string) {

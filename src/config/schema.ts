@@ -93,7 +93,21 @@ export interface RawConfig {
   }[]
   readonly backends: readonly RawBackend[]
   readonly store: {
-    readonly path: string
+    readonly path?: string
+    readonly postgres?: {
+      readonly host: string
+      readonly port: number
+      readonly database: string
+      readonly user: string
+      readonly password?: RawSecretSource
+      readonly tls: {
+        readonly mode: 'verify' | 'off'
+        readonly ca?: string
+        readonly certificate?: string
+        readonly privateKey?: string
+        readonly serverName?: string
+      }
+    }
     readonly masterKey: {
       readonly file?: string
       readonly passphrase?: RawSecretSource

@@ -28,6 +28,10 @@ const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> 
   },
   admin: checkAdmin,
   store(raw, fault) {
+    const { path, postgres } = raw.store
+    if ((path === undefined) === (postgres === undefined)) {
+      fault('store', 'expected exactly one of path, postgres')
+    }
     checkRange(raw.store.pollInterval, [10, 60_000], 'store.pollInterval', fault)
   },
   control(raw, fault) {

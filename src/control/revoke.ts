@@ -6,7 +6,7 @@ import { StorageError, type Transaction } from '../storage/database.ts'
 import { appendEvent } from '../storage/event-log.ts'
 import type { Store } from '../storage/store.ts'
 import { ControlError } from './errors.ts'
-import { listInstances, removeInstance } from './instances.ts'
+import { listInstances, removeInstance, type Instance } from './instances.ts'
 import { SwitchTable } from './switch-table.ts'
 import { describeScope, isSameScope, type Direction, type Scope, type Switch } from './switches.ts'
 
@@ -27,6 +27,8 @@ export interface Kill {
   readonly isNew: boolean
   /** Whoever has acknowledged it refuses what the switch blocks. */
   readonly epoch: number
+  /** Who was registered when it was written; whoever comes later sees it before serving. */
+  readonly registered?: readonly Instance[]
   /** Monotonic milliseconds, taken when the commit was known. */
   readonly committedAt: number
   /** Monotonic milliseconds, taken before anything was written. */
@@ -113,7 +115,8 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
         ...(order.until === undefined ? {} : { until: new Date(order.until).toISOString() }),
       },
     })
-    return { switch: made, isNew: same === undefined, epoch }
+    const registered = await listInstances(transaction)
+    return { switch: made, isNew: same === undefined, epoch, registered }
   }
 }
 
@@ -122,7 +125,7 @@ const UNKNOWN_LEASES_MS = 60_000
 
 /** What a wait needs to know of a kill. */
 export type Waited = Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'> &
-  Partial<Pick<Kill, 'switch'>>
+  Partial<Pick<Kill, 'switch' | 'registered'>>
 
 /**
  * Resolves when no instance anywhere answers what the kill blocks: each has acknowledged its epoch, or
@@ -134,9 +137,11 @@ export async function waitForRevocation(
   clock: Clock,
   kill: Waited,
 ): Promise<Revocation> {
+  const { registered } = kill
   const outcomes = new Map<string, InstanceOutcome>()
   const watched = new Map<string, Watched>()
-  let longest: number | undefined
+  for (const one of registered ?? []) note(outcomes, one, 'waiting', 0)
+  let longest = registered && Math.max(0, ...registered.map(({ leaseMs }) => leaseMs))
   for (;;) {
     // Whoever registers after the commit sees its epoch before it serves.
     const seen = await look(store, kill)

@@ -13,6 +13,7 @@ export type StorageErrorCode =
   | 'STORE_TAMPERED' // a row does not carry the authentication code it should
   | 'STORE_BUSY' // locked by another process past the deadline
   | 'STORE_TIMEOUT' // no answer within the deadline
+  | 'STORE_UNREACHABLE' // no connection to the database server
   | 'STORE_FAILED' // any other failure of the engine
   | 'STORE_CLOSED' // used after close()
   | 'STORE_REPLACED' // its file was removed or replaced while it was open, or another store answers

@@ -1,10 +1,10 @@
 /** A store, opened: the database and the keys to what is sealed in it. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomUUID } from 'node:crypto'
-import { open, stat, unlink } from 'node:fs/promises'
 import type { Clock } from '../base/clock.ts'
-import { StorageError, type Database, type Transaction } from './database.ts'
-import { createMasterKey, syncFolder, type MasterKeySource } from './master-key.ts'
+import type { Database, Transaction } from './database.ts'
+import { createEngine, type StorePlace } from './engine.ts'
+import { createMasterKey, type MasterKeySource } from './master-key.ts'
 import {
   loadContents,
   readFact,
@@ -14,7 +14,6 @@ import {
 } from './sealed-rows.ts'
 import { createSealing, type Sealing } from './sealing.ts'
 import { writeEpoch } from './epochs.ts'
-import { openSqlite } from './sqlite.ts'
 
 export interface Store {
   readonly database: Database
@@ -50,16 +49,11 @@ export interface ChangeOptions {
   readonly minEpoch?: number
 }
 
-export interface StoreOptions {
-  /** The SQLite database file. */
-  readonly path: string
+export interface StoreOptions extends StorePlace {
   readonly masterKey: MasterKeySource
   readonly clock: Clock
-  /** Of each statement, in milliseconds. */
-  readonly deadlineMs?: number
 }
 
-const DEFAULT_DEADLINE_MS = 5000
 const STORE_KEY_BYTES = 32
 
 /** Makes an empty store, mode 0600. @throws StorageError STORE_EXISTS */
@@ -68,13 +62,9 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   const storeKey = randomBytes(STORE_KEY_BYTES)
   // Before the file: a wrong master key must not leave a store behind that nobody can open.
   const record = await masterKey.wrap(storeKey)
-  await createEmptyFile(options.path)
-  let database: Database | undefined
+  const engine = createEngine(options)
+  const database = await engine.create()
   try {
-    database = await openSqlite({
-      path: options.path,
-      deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
-    })
     const sealing = createSealing(storeKey)
     const id = randomUUID()
     await database.transaction(async (transaction) => {
@@ -84,11 +74,10 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       await writeFact(transaction, 'epoch', '0')
       await refreshDigest(transaction, sealing)
     })
-    await syncFolder(options.path)
+    await engine.settle()
     return assemble(database, sealing, id)
   } catch (error) {
-    await database?.close()
-    await unlink(options.path).catch(() => undefined)
+    await engine.discard(database)
     throw error
   } finally {
     storeKey.fill(0)
@@ -100,18 +89,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
  * MASTER_KEY_UNREADABLE; the store is unchanged then
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  // Never made here: an empty store where a full one was expected would look like lost keys.
-  const found = await stat(options.path).catch(() => undefined)
-  if (found === undefined) {
-    throw new StorageError('STORE_MISSING', `${options.path}: there is no store`, {
-      hint: 'latchkey init makes one; if there was one, look for the volume that held it',
-    })
-  }
-  if (found.size === 0) throw new StorageError('STORE_CORRUPT', `${options.path} is empty`)
-  const database = await openSqlite({
-    path: options.path,
-    deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
-  })
+  const database = await createEngine(options).open()
   try {
     const { record, id } = await database.snapshot(async (reader) => ({
       record: await readFact(reader, 'master_key'),
@@ -157,15 +135,5 @@ function assemble(database: Database, sealing: Sealing, id: string): Store {
       }),
     contents: () => database.snapshot((reader) => loadContents(reader, sealing)),
     close: () => database.close(),
-  }
-}
-
-async function createEmptyFile(path: string): Promise<void> {
-  try {
-    const file = await open(path, 'wx', 0o600)
-    await file.close()
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
-    throw new StorageError('STORE_EXISTS', `${path}: there is a store already`, { cause })
   }
 }

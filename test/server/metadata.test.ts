@@ -164,7 +164,7 @@ void t.test(
     await call(METADATA, more)
     await call('/health', more)
     const lines = await requestLines(server)
-    const stages = ['read', 'auth', 'decode']
+    const stages = ['read', 'auth', 'decode', 'gate']
     const expected = [
       ['Encrypt', [...stages, 'key', 'backend', 'encode']],
       ['Encrypt', [...stages, 'key', 'backend', 'verify', 'encode']],

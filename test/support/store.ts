@@ -23,7 +23,7 @@ export function keyStoreName(text: string): KeyStoreName {
 }
 
 export interface StoreFolder {
-  readonly options: StoreOptions
+  readonly options: StoreOptions & { readonly path: string }
   readonly clock: FakeClock
   readonly masterKeyFile: string
   /** Closed when the test ends. */
@@ -40,7 +40,11 @@ export async function storeFolder(t: Test): Promise<StoreFolder> {
   const masterKeyFile = join(folder, 'master.key')
   await createMasterKeyFile(masterKeyFile)
   const path = join(folder, 'store.db')
-  const options: StoreOptions = { path, masterKey: { kind: 'file', path: masterKeyFile }, clock }
+  const options: StoreFolder['options'] = {
+    path,
+    masterKey: { kind: 'file', path: masterKeyFile },
+    clock,
+  }
   await (await createStore(options)).close()
   return {
     options,

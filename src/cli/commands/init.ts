@@ -27,7 +27,8 @@ export const init: Command = {
     }
     const config = await loadConfig(file, context.environment)
     await initializeStore(config)
-    const { masterKey, path } = config.store
+    const { masterKey, postgres } = config.store
+    const path = config.store.path ?? `${postgres?.host ?? ''}/${postgres?.database ?? ''}`
     const master = masterKey.kind === 'file' ? masterKey.path : 'your passphrase'
     output.result(
       [

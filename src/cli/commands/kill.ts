@@ -92,7 +92,8 @@ export const kill: Command = {
   },
 }
 
-const TRIES = 3
+/** Enough to outlast a process that stands still with a lock in its hands. */
+const TRIES = 5
 
 /** Whether a failed attempt has written the switch is not known; a second switch like it is not made. */
 async function insist(control: Control, order: KillOrder): Promise<Kill> {

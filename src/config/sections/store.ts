@@ -1,11 +1,45 @@
 /** `store`: where software keys and credentials are kept. */
 // SPDX-License-Identifier: Apache-2.0
-import { duration, object, path } from './section.ts'
+import { duration, integer, object, path, type Schema } from './section.ts'
 
 export const store = object(
-  'The embedded store of keys and credentials.',
+  'The control store: keys, credentials, kill switches. A file for one host, or PostgreSQL for a fleet.',
   {
     path: path('SQLite database file, made by `latchkey init`.'),
+    postgres: object(
+      'A PostgreSQL server, instead of `path`; `latchkey init` makes the tables.',
+      {
+        host: text('Name or address.'),
+        port: integer('Its port.', { minimum: 1, maximum: 65_535, default: 5432 }),
+        database: text('Name of the database, which must exist.'),
+        user: text('Role that owns the tables.'),
+        password: object(
+          'Where to read the password from.',
+          {
+            file: path('File, mode 0600; a line break at its end does not count.'),
+            env: { type: 'string', minLength: 1, description: 'Name of an environment variable.' },
+          },
+          { minProperties: 1, maxProperties: 1 },
+        ),
+        tls: object(
+          'The certificate of the server is always verified.',
+          {
+            mode: {
+              type: 'string',
+              enum: ['verify', 'off'],
+              default: 'verify',
+              description: 'off: in the clear, for a server on the same host.',
+            },
+            ca: path('PEM bundle; else the authorities that Node.js comes with.'),
+            certificate: path('Client certificate, PEM.'),
+            privateKey: path('Its private key, PEM.'),
+            serverName: text('The name in its certificate; else `host`.'),
+          },
+          { default: {} },
+        ),
+      },
+      { required: ['host', 'database', 'user'] },
+    ),
     masterKey: object(
       'What opens the store: a file of 32 random bytes, or a passphrase. Back it up apart from the store.',
       {
@@ -23,5 +57,9 @@ export const store = object(
     ),
     pollInterval: duration('How often a server looks for changes made by the CLI.', '250ms'),
   },
-  { required: ['path', 'masterKey'] },
+  { required: ['masterKey'] },
 )
+
+function text(description: string): Schema {
+  return { type: 'string', minLength: 1, description }
+}

@@ -68,6 +68,7 @@ void t.test(
         'backends[].tokens[].serial',
         'backends[].tokens[].slot',
         'backends[].tokens[].pin.file',
+        ...SETTINGS.filter((setting) => setting.startsWith('store.postgres')),
         'store.masterKey.passphrase',
         'store.masterKey.passphrase.file',
         'store.masterKey.passphrase.env',

@@ -204,7 +204,7 @@ void t.test(
     const folder = await storeFolder(t)
     const { gate, poller } = await pollerOn(t, folder)
     await poller.start()
-    const { path } = folder.options as { path: string }
+    const { path } = folder.options
     await rename(path, `${path}.away`)
     await eventually(() => gate.stats().reason === 'STORE_LOST')
     await writeFile(path, '')

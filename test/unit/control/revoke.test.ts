@@ -152,7 +152,17 @@ void t.test(
         snapshot: () => Promise.reject(new StorageError('STORE_TIMEOUT', 'silent')),
       },
     }
-    const unknown = waitForRevocation(never, clock, await kill(store, clock, ORDER))
+    const told = waitForRevocation(never, clock, await kill(store, clock, ORDER))
+    clock.advance(leaseEndMs(2000) + 1)
+    t.match(
+      (await told).instances,
+      [{ how: 'lease-ended' }],
+      'the kill itself has read who is there',
+    )
+
+    const { registered, ...untold } = await kill(store, clock, ORDER)
+    t.equal(registered?.length, 1)
+    const unknown = waitForRevocation(never, clock, untold)
     clock.advance(60_001)
     await t.rejects(unknown, { code: 'NOT_REVOKED' })
   },

@@ -16,8 +16,14 @@ import t, { type Test } from 'tap'
 import { Secret } from '../../../src/base/secret.ts'
 import { createMasterKeyFile } from '../../../src/storage/master-key.ts'
 import { MIGRATIONS } from '../../../src/storage/migrations/migrations.ts'
-import { createStore, openStore, type StoreOptions } from '../../../src/storage/store.ts'
+import {
+  createStore,
+  openStore,
+  type StoreOptions as AnyStoreOptions,
+} from '../../../src/storage/store.ts'
 import { sha256, storeFolder } from '../../support/store.ts'
+
+type StoreOptions = AnyStoreOptions & { readonly path: string }
 
 /** Opening is refused with `expected`, twice, and changes neither the file nor what is beside it. */
 async function refusesUnchanged(t: Test, options: StoreOptions, expected: object): Promise<void> {

@@ -5,9 +5,11 @@ import { join } from 'node:path'
 import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { createCredentialTable } from '../../../src/sigv4/credential-table.ts'
-import { openStore, type StoreOptions } from '../../../src/storage/store.ts'
+import { openStore, type StoreOptions as AnyStoreOptions } from '../../../src/storage/store.ts'
 import { keyId } from '../../support/server.ts'
 import { keyStoreName, storeFolder } from '../../support/store.ts'
+
+type StoreOptions = AnyStoreOptions & { readonly path: string }
 
 const TAMPERED = { name: 'StorageError', code: 'STORE_TAMPERED' }
 const DEMO = keyStoreName('demo')

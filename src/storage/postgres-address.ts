@@ -1,0 +1,40 @@
+/** Where a PostgreSQL server is, and how to trust it: files are read each time it is opened. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises'
+import type { Secret } from '../base/secret.ts'
+import type { PostgresTarget } from './postgres-session.ts'
+
+export interface PostgresAddress {
+  readonly host: string
+  readonly port: number
+  readonly database: string
+  readonly user: string
+  readonly password?: Secret
+  /** Absent: in the clear. */
+  readonly tls?: {
+    /** PEM; absent: the authorities that Node.js comes with. */
+    readonly caFile?: string
+    /** A client certificate, PEM, and its key. */
+    readonly certificateFile?: string
+    readonly privateKeyFile?: string
+    /** The name that its certificate must have; absent: `host`. */
+    readonly serverName?: string
+  }
+}
+
+/** @throws a system error */
+export async function loadTarget({ tls, ...address }: PostgresAddress): Promise<PostgresTarget> {
+  if (tls === undefined) return address
+  const load = async (name: 'ca' | 'cert' | 'key', path: string | undefined) =>
+    path === undefined ? {} : { [name]: await readFile(path) }
+  return {
+    ...address,
+    tls: {
+      rejectUnauthorized: true,
+      servername: tls.serverName ?? address.host,
+      ...(await load('ca', tls.caFile)),
+      ...(await load('cert', tls.certificateFile)),
+      ...(await load('key', tls.privateKeyFile)),
+    },
+  }
+}
