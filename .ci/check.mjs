@@ -13,6 +13,7 @@ const PROGRAMS = {
   openssl: 'openssl',
   gcc: 'gcc',
   spin: 'spin',
+  haproxy: 'haproxy',
   'softhsm2-util': 'softhsm2',
   '/usr/lib/postgresql/*/bin/initdb': 'postgresql',
   'p11-kit': 'p11-kit',

@@ -35,6 +35,8 @@ listener:
     ca: tls/amazon-trust-services.pem
     regions: [eu-west-1] # its common name is then cks.kms.eu-west-1.amazonaws.com
     subjects: [probe.example.com] # whoever else may connect
+  proxyProtocol: # a load balancer that says whose connection it passes on
+    peers: [10.0.0.0/16]
   http2: true
   ping: # plain HTTP for load balancers
     host: 0.0.0.0

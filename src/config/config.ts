@@ -24,6 +24,11 @@ export interface ListenerConfig {
   readonly port: number
   readonly tls: TlsConfig
   readonly clientCertificate?: ClientCertificateConfig
+  /** Load balancers that begin each connection with a header of the PROXY protocol, version 2. */
+  readonly proxyProtocol?: {
+    /** Addresses and networks. */
+    readonly peers: readonly string[]
+  }
   /** Offer HTTP/2 by ALPN beside HTTP/1.1. */
   readonly http2: boolean
   /** Plain HTTP for load balancers' GET /ping; absent: only the TLS port answers it. */

@@ -58,7 +58,7 @@ function toListener(
   raw: RawConfig['listener'],
   absolute: (path: string) => string,
 ): ListenerConfig {
-  const { clientCertificate, ping, timeouts } = raw
+  const { clientCertificate, ping, proxyProtocol, timeouts } = raw
   return {
     host: raw.host,
     port: raw.port,
@@ -77,6 +77,7 @@ function toListener(
             ],
           },
         }),
+    ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
     http2: raw.http2,
     ...(ping === undefined ? {} : { ping }),
     timeouts: {

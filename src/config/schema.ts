@@ -70,6 +70,7 @@ export interface RawConfig {
       readonly regions?: readonly string[]
       readonly subjects?: readonly string[]
     }
+    readonly proxyProtocol?: { readonly peers: readonly string[] }
     readonly http2: boolean
     readonly ping?: { readonly host: string; readonly port: number }
     readonly timeouts: {

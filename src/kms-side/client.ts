@@ -35,6 +35,8 @@ export interface KmsSideClientOptions {
   }
   /** Milliseconds until a call is given up; KMS takes 250. */
   readonly timeoutMs?: number
+  /** Of this host, to connect from; the system chooses where it is absent. */
+  readonly localAddress?: string
 }
 
 export interface KmsSideResponse {
@@ -63,6 +65,7 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
   const shown = options.clientCertificate
   const agent = new https.Agent({
     keepAlive: true,
+    ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
     ...(options.caFile === undefined ? {} : { ca: readFileSync(options.caFile) }),
     ...(shown === undefined
       ? {}

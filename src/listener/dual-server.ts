@@ -8,6 +8,8 @@ import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../base/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import { checkClientCertificate, toReason, type Refusal } from './client-certificate.ts'
+import { createIsPeer } from './peers.ts'
+import { createProxied } from './proxied.ts'
 import type { TlsMaterial } from './tls.ts'
 
 const MAX_HEADER_BYTES = 16_384
@@ -96,6 +98,10 @@ export function createDualServer(options: DualServerOptions): DualServer {
   const startHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
   server.removeAllListeners('secureConnection')
   server.on('secureConnection', (socket) => {
+    const address = addresses.get(tcpBelow(socket))
+    // From here on the address is that of the caller, wherever it is read.
+    if (address !== socket.remoteAddress)
+      Object.defineProperty(socket, 'remoteAddress', { value: address })
     const refusal = mutual && checkClientCertificate(socket, mutual.subjects)
     if (refusal !== undefined) {
       options.onRefused(refusal, socket.remoteAddress)
@@ -106,13 +112,26 @@ export function createDualServer(options: DualServerOptions): DualServer {
     if (socket.alpnProtocol === 'h2') sessions.accept(socket)
     else for (const listener of startHttp1) listener.call(server, socket)
   })
+  // And Node's own that start TLS: for connections whose PROXY header has been read.
+  const startTls = server.listeners('connection') as ((socket: Socket) => void)[]
+  server.removeAllListeners('connection')
+  const proxied = createProxied({
+    isPeer: createIsPeer(config.proxyProtocol?.peers ?? []),
+    timeoutMs: config.timeouts.tlsHandshakeMs,
+    onRefused: (reason, remoteAddress) => {
+      options.onRefused({ reason }, remoteAddress)
+    },
+  })
   server.on('connection', (socket: Socket) => {
     socket.setNoDelay(true)
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS)
-    addresses.set(socket, socket.remoteAddress)
-    openedAt.set(socket, options.clock.monotonic())
     open.add(socket)
     socket.once('close', () => open.delete(socket))
+    proxied(socket, (source) => {
+      addresses.set(socket, source?.address ?? socket.remoteAddress)
+      openedAt.set(socket, options.clock.monotonic())
+      for (const listener of startTls) listener.call(server, socket)
+    })
   })
   // Node's own listener would report a failed handshake a second time, as a failed HTTP request.
   server.removeAllListeners('tlsClientError')

@@ -46,6 +46,20 @@ export const listener = object(
       },
       { required: ['ca'] },
     ),
+    proxyProtocol: object(
+      "For a load balancer that passes TCP on, with the PROXY protocol, version 2: the log then has the caller's address. Leave it out for none.",
+      {
+        peers: {
+          type: 'array',
+          minItems: 1,
+          items: { type: 'string', minLength: 1 },
+          description:
+            'Addresses and networks of the load balancer. Each of its connections must begin with the header, and nobody else is believed.',
+          examples: [['10.0.0.0/16']],
+        },
+      },
+      { required: ['peers'] },
+    ),
     http2: {
       type: 'boolean',
       default: true,

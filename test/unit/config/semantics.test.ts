@@ -120,3 +120,13 @@ void t.test('mTLS by region stands for the common name that KMS shows there', as
     'listener.clientCertificate: expected regions, subjects or both',
   ])
 })
+
+void t.test('peers are addresses and networks', async (t) => {
+  const { faults } = await configFolder(t)
+  const peers = '["10.0.0.1", "10.0.0.0/8", "fd00::/8", "10.0.0.0/33", "balancer", "10.0.0.0/8/8"]'
+  t.strictSame(await faults(withListener(`proxyProtocol: { peers: ${peers} }`)), [
+    'listener.proxyProtocol.peers[3]: expected an address or a network, found "10.0.0.0/33"',
+    'listener.proxyProtocol.peers[4]: expected an address or a network, found "balancer"',
+    'listener.proxyProtocol.peers[5]: expected an address or a network, found "10.0.0.0/8/8"',
+  ])
+})

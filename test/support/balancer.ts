@@ -1,0 +1,109 @@
+/** Real balancers before the server: HAProxy and nginx, each with a configuration of its own, gone with the test. */
+// SPDX-License-Identifier: Apache-2.0
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { eventually } from './server.ts'
+
+export interface Balancer {
+  readonly port: number
+}
+
+/** Long for a machine with much else to do. */
+const START_MS = 20_000
+
+export async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as net.AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** @param proxies the sections behind `defaults`, which bind the given port */
+export function startHaproxy(t: Test, proxies: (port: number) => string): Promise<Balancer> {
+  const render = (port: number) => `
+global
+  maxconn 256
+defaults
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+${proxies(port)}`
+  return start(t, 'haproxy', (file) => ['-db', '-f', file], render)
+}
+
+/** @param servers what stands in the block `http` */
+export function startNginx(t: Test, servers: (port: number) => string): Promise<Balancer> {
+  const render = (port: number, folder: string) => `
+daemon off;
+master_process off;
+pid ${folder}/nginx.pid;
+error_log stderr warn;
+events { worker_connections 256; }
+http {
+  access_log off;
+  client_body_temp_path ${folder}/body;
+  proxy_temp_path ${folder}/proxy;
+  fastcgi_temp_path ${folder}/fastcgi;
+  uwsgi_temp_path ${folder}/uwsgi;
+  scgi_temp_path ${folder}/scgi;
+${servers(port)}
+}`
+  return start(t, 'nginx', (file) => ['-e', 'stderr', '-c', file], render)
+}
+
+async function start(
+  t: Test,
+  program: string,
+  args: (file: string) => readonly string[],
+  render: (port: number, folder: string) => string,
+): Promise<Balancer> {
+  const folder = mkdtempSync(join(tmpdir(), `latchkey-${program}-`))
+  const port = await freePort()
+  const file = join(folder, `${program}.conf`)
+  writeFileSync(file, render(port, folder))
+  const child = spawn(program, args(file), { stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  }
+  let failure: Error | undefined
+  child.once('error', (error) => {
+    failure = new Error(`${program} cannot be started`, { cause: error })
+  })
+  child.once('exit', (code) => {
+    failure ??= new Error(`${program} ended with ${String(code)}: ${output}`)
+  })
+  t.teardown(async () => {
+    if (child.exitCode === null && child.signalCode === null) {
+      const ended = once(child, 'exit')
+      child.kill('SIGKILL')
+      await ended
+    }
+    rmSync(folder, { recursive: true, force: true })
+  })
+  await eventually(async () => {
+    if (failure !== undefined) throw failure
+    return isOpen(port)
+  }, START_MS)
+  return { port }
+}
+
+async function isOpen(port: number): Promise<boolean> {
+  const socket = net.connect({ port, host: '127.0.0.1' })
+  return new Promise((resolve) => {
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => {
+      resolve(false)
+    })
+  })
+}
