@@ -1,0 +1,96 @@
+// Builds both images for real and uses them as a cluster would: not root, read-only root file system, mTLS, a kill, SIGTERM.
+// Apart from `npm run check`: it takes minutes, and root. Last line: `N passed, N failed`.
+// SPDX-License-Identifier: Apache-2.0
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { buildah, buildImage, importImage } from './buildah.mjs'
+import { makeBases } from './container-base.mjs'
+import { useImage } from './container-use.mjs'
+import { installPrograms, must, ROOT } from './process.mjs'
+import { setUp } from './setup.mjs'
+
+const NODE_VERSION = '24.18.1'
+const PROGRAMS = {
+  buildah: 'buildah',
+  debootstrap: 'debootstrap',
+  openssl: 'openssl',
+  curl: 'curl',
+}
+const MAX_IMAGE_MIB = 250
+const NODE_IMAGE = 'localhost/latchkey-base-node'
+const DEBIAN_IMAGE = 'localhost/latchkey-base-debian'
+
+let passed = 0
+let failed = 0
+
+async function check(name, work) {
+  const startedAt = performance.now()
+  let outcome = 'ok'
+  try {
+    const remark = await work()
+    passed += 1
+    if (typeof remark === 'string') outcome = remark
+  } catch (error) {
+    failed += 1
+    outcome = 'FAILED'
+    process.stdout.write(`${error.message}\n`)
+  }
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
+  process.stdout.write(`${name.padEnd(64)} ${outcome} (${seconds} s)\n`)
+  return outcome !== 'FAILED'
+}
+
+async function makeImages() {
+  const bases = await makeBases(NODE_VERSION)
+  await importImage(bases.debian, DEBIAN_IMAGE)
+  await importImage(bases.node, NODE_IMAGE, {
+    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    NODE_EXTRA_CA_CERTS: '/etc/ssl/certs/ca-certificates.crt',
+  })
+}
+
+/** Runs `work` on a container's root folder, and removes the container. */
+async function withContainer(image, work) {
+  const container = await buildah('from', image)
+  try {
+    return await work(container, await buildah('mount', container))
+  } finally {
+    await buildah('rm', container)
+  }
+}
+
+async function measure(image) {
+  return withContainer(image, async (_container, folder) => {
+    const mib = Number((await must('du', ['-sm', folder])).split('\t')[0])
+    if (mib > MAX_IMAGE_MIB) throw new Error(`${mib} MiB, more than ${MAX_IMAGE_MIB}`)
+    return `${mib} MiB`
+  })
+}
+
+async function main() {
+  const ready = await check('this host has what the check needs', async () => {
+    if (process.getuid?.() !== 0) throw new Error('chroot isolation needs root')
+    await setUp(() => {})
+    await installPrograms(PROGRAMS)
+  })
+  if (!ready || !(await check('stand-ins for the base images', makeImages))) return
+  const args = { NODE_IMAGE, DEBIAN_IMAGE, VERSION: 'check', REVISION: 'check' }
+  for (const target of ['latchkey', 'pkcs11']) {
+    const image = `localhost/${target}-check`
+    const built = await check(`docker/Dockerfile builds the target ${target}`, () =>
+      buildImage({ target, tag: image, args }).then(() => undefined),
+    )
+    if (!built) continue
+    await check(`${target}: the image is under ${MAX_IMAGE_MIB} MiB`, () => measure(image))
+    await withContainer(image, (container, folder) =>
+      useImage({ target, container, folder, check }),
+    )
+  }
+}
+
+await main()
+if (process.env.KEEP === undefined) {
+  rmSync(join(ROOT, 'node_modules/.cache/container/storage'), { recursive: true, force: true })
+}
+process.stdout.write(`${passed} passed, ${failed} failed\n`)
+process.exitCode = failed === 0 ? 0 : 1

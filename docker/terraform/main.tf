@@ -1,0 +1,130 @@
+# What KMS needs to reach Latchkey through a VPC endpoint service: a Network Load Balancer that passes TCP on (TLS ends in
+# Latchkey, so mTLS works), the endpoint service, and a private DNS name that is verified.
+
+data "aws_region" "current" {}
+
+resource "aws_lb" "xks" {
+  name                             = var.name
+  internal                         = true
+  load_balancer_type               = "network"
+  subnets                          = var.subnet_ids
+  security_groups                  = [aws_security_group.balancer.id]
+  enable_cross_zone_load_balancing = true
+  # Requests of KMS come through the endpoint service, past these rules.
+  enforce_security_group_inbound_rules_on_private_link_traffic = "off"
+}
+
+resource "aws_lb_target_group" "xks" {
+  name        = var.name
+  port        = var.proxy_port
+  protocol    = "TCP"
+  target_type = "ip"
+  vpc_id      = var.vpc_id
+  # With PROXY protocol, listener.proxyProtocol has to be on in latchkey.yaml at the same moment.
+  proxy_protocol_v2 = false
+  # At least listener.drain.delay and listener.drain.timeout together.
+  deregistration_delay = 60
+
+  health_check {
+    protocol            = "HTTP"
+    port                = var.ping_port
+    path                = "/ping"
+    interval            = 5
+    timeout             = 2
+    healthy_threshold   = 2
+    unhealthy_threshold = 2
+  }
+}
+
+resource "aws_lb_target_group_attachment" "xks" {
+  for_each = var.proxy_addresses
+
+  target_group_arn  = aws_lb_target_group.xks.arn
+  target_id         = each.value
+  port              = var.proxy_port
+  availability_zone = var.proxies_are_outside ? "all" : null
+}
+
+resource "aws_lb_listener" "xks" {
+  load_balancer_arn = aws_lb.xks.arn
+  # KMS calls no other port.
+  port     = 443
+  protocol = "TCP"
+  # Shorter than listener.timeouts.keepAlive: whoever closes first breaks the other's next request.
+  tcp_idle_timeout_seconds = 350
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.xks.arn
+  }
+}
+
+resource "aws_security_group" "balancer" {
+  name_prefix = "${var.name}-"
+  description = "Latchkey's load balancer"
+  vpc_id      = var.vpc_id
+}
+
+resource "aws_vpc_security_group_egress_rule" "xks" {
+  for_each = var.proxy_addresses
+
+  security_group_id = aws_security_group.balancer.id
+  description       = "XKS requests"
+  cidr_ipv4         = "${each.value}/32"
+  ip_protocol       = "tcp"
+  from_port         = var.proxy_port
+  to_port           = var.proxy_port
+}
+
+resource "aws_vpc_security_group_egress_rule" "ping" {
+  for_each = var.proxy_addresses
+
+  security_group_id = aws_security_group.balancer.id
+  description       = "Health checks"
+  cidr_ipv4         = "${each.value}/32"
+  ip_protocol       = "tcp"
+  from_port         = var.ping_port
+  to_port           = var.ping_port
+}
+
+resource "aws_vpc_endpoint_service" "xks" {
+  # KMS does not wait for anybody to accept its connection.
+  acceptance_required        = false
+  network_load_balancer_arns = [aws_lb.xks.arn]
+  allowed_principals         = ["cks.kms.${data.aws_region.current.region}.amazonaws.com"]
+  private_dns_name           = var.private_dns_name
+  supported_ip_address_types = ["ipv4"]
+}
+
+resource "aws_route53_record" "verification" {
+  zone_id = var.hosted_zone_id
+  name    = aws_vpc_endpoint_service.xks.private_dns_name_configuration[0].name
+  type    = aws_vpc_endpoint_service.xks.private_dns_name_configuration[0].type
+  ttl     = 300
+  records = [aws_vpc_endpoint_service.xks.private_dns_name_configuration[0].value]
+}
+
+resource "aws_vpc_endpoint_service_private_dns_verification" "xks" {
+  service_id            = aws_vpc_endpoint_service.xks.id
+  wait_for_verification = true
+  depends_on            = [aws_route53_record.verification]
+}
+
+# Not connected by this: `aws kms connect-custom-key-store`, or `latchkey register`, which goes on from here and makes keys.
+resource "aws_kms_custom_key_store" "xks" {
+  count = nonsensitive(var.key_store != null) ? 1 : 0
+
+  custom_key_store_name               = var.name
+  custom_key_store_type               = "EXTERNAL_KEY_STORE"
+  xks_proxy_connectivity              = "VPC_ENDPOINT_SERVICE"
+  xks_proxy_vpc_endpoint_service_name = aws_vpc_endpoint_service.xks.service_name
+  xks_proxy_uri_endpoint              = "https://${var.private_dns_name}"
+  xks_proxy_uri_path                  = "${var.prefix}/kms/xks/v1"
+
+  xks_proxy_authentication_credential {
+    access_key_id         = var.key_store.access_key_id
+    raw_secret_access_key = var.key_store.secret_access_key
+  }
+
+  depends_on = [aws_vpc_endpoint_service_private_dns_verification.xks]
+}

@@ -1,0 +1,69 @@
+variable "name" {
+  description = "Prefix of the names of everything that is made, and the custom key store's name."
+  type        = string
+  default     = "latchkey"
+}
+
+variable "vpc_id" {
+  description = "VPC from which the proxies can be reached."
+  type        = string
+}
+
+variable "subnet_ids" {
+  description = "Private subnets for the load balancer, in two Availability Zones at least: KMS asks for two."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.subnet_ids) >= 2
+    error_message = "KMS asks for a load balancer in two subnets of two Availability Zones at least."
+  }
+}
+
+variable "proxy_addresses" {
+  description = "IPv4 addresses of the Latchkey instances: in the VPC, or behind Direct Connect or a VPN."
+  type        = set(string)
+}
+
+variable "proxies_are_outside" {
+  description = "Whether proxy_addresses are outside of the VPC."
+  type        = bool
+  default     = false
+}
+
+variable "proxy_port" {
+  description = "listener.port of latchkey.yaml."
+  type        = number
+  default     = 8443
+}
+
+variable "ping_port" {
+  description = "listener.ping.port of latchkey.yaml, for the health check."
+  type        = number
+  default     = 8080
+}
+
+variable "private_dns_name" {
+  description = "Name that KMS calls, such as xks.example.com: the certificate's common name, below a public domain of yours."
+  type        = string
+}
+
+variable "hosted_zone_id" {
+  description = "Public Route 53 hosted zone of that domain, for the record that proves that it is yours."
+  type        = string
+}
+
+variable "prefix" {
+  description = "Path prefix of the key store, with its leading slash, or nothing."
+  type        = string
+  default     = ""
+}
+
+variable "key_store" {
+  description = "Make the custom key store here, too. Its secret then stands in Terraform's state: `latchkey register` avoids that."
+  type = object({
+    access_key_id     = string
+    secret_access_key = string
+  })
+  default   = null
+  sensitive = true
+}
