@@ -17,6 +17,7 @@ const RANKS = {
   backend: 2,
   'kms-side': 2,
   workers: 2,
+  metrics: 2,
   xks: 3,
   listener: 4,
   admin: 4,

@@ -59,6 +59,8 @@ answerCalls({
   async reload() {
     await (await server)?.reloadCertificates()
   },
-  metrics: () => '',
+  async metrics() {
+    return (await server)?.metricsSnapshot()
+  },
   stop,
 })

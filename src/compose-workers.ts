@@ -3,20 +3,23 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
-import { startAdminOf } from './compose-admin.ts'
+import { startAdminOf, type RunningAdmin } from './compose-admin.ts'
+import { serveMetrics } from './compose-metrics.ts'
 import { startServer, type RunningServer, type ServerOptions } from './compose.ts'
 import type { WorkerFacts, WorkerStart } from './compose-worker.ts'
 import type { Config } from './config/config.ts'
 import { packConfig } from './config/transfer.ts'
 import { createLog } from './listener/log.ts'
+import { toText, type MetricsSnapshot } from './metrics/registry.ts'
 import { createSupervisor } from './workers/supervisor.ts'
 import { setUpWorkers } from './workers/worker-process.ts'
 
 /** The whole of `latchkey serve`; each of its processes is a `RunningServer` of compose.ts. */
 export type RunningService = Pick<
   RunningServer,
-  'xks' | 'ping' | 'admin' | 'reloadCertificates' | 'stop'
+  'xks' | 'ping' | 'admin' | 'metrics' | 'reloadCertificates' | 'stop'
 >
 
 /** Beyond the drain: closing the store, the last lines of the log. */
@@ -69,21 +72,23 @@ async function startWorkers(
     process.off('SIGUSR2', supervisor.passOn)
     log.close()
   }
+  const metrics = async () => toText((await supervisor.askAll('metrics')) as MetricsSnapshot[])
+  const cleanup = new Cleanup()
+  cleanup.add(end)
+  let admin: RunningAdmin | undefined
+  // Nearly to the last: a drain is a time to look.
+  cleanup.add(() => admin?.stop())
+  cleanup.add(supervisor.stop)
   let facts: WorkerFacts
   try {
     facts = (await supervisor.start()) as WorkerFacts
+    const scrape = await serveMetrics(config, metrics, cleanup)
+    logger.info({ ...facts.facts, ...scrape, workers: count }, 'listening')
+    admin = await startAdminOf(config, { log, metrics, isReady: () => true })
   } catch (error) {
-    end()
+    await cleanup.run()
     throw error
   }
-  logger.info({ ...facts.facts, workers: count }, 'listening')
-  const admin = await startAdminOf(config, { log, isReady: () => true }).catch(
-    async (error: unknown) => {
-      await supervisor.stop()
-      end()
-      throw error
-    },
-  )
   return {
     xks: facts.xks,
     ...(facts.ping === undefined ? {} : { ping: facts.ping }),
@@ -91,12 +96,8 @@ async function startWorkers(
     async reloadCertificates() {
       await supervisor.callAll('reload')
     },
-    async stop() {
-      await supervisor.stop()
-      // To the last: a drain is a time to look.
-      await admin?.stop()
-      end()
-    },
+    metrics,
+    stop: () => cleanup.run(),
   }
 }
 

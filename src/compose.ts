@@ -1,7 +1,6 @@
 /** From a configuration to a running Latchkey: the only place where parts are made and joined. */
 // SPDX-License-Identifier: Apache-2.0
 import { createActivityRecorder } from './compose-activity.ts'
-import { createCheckedBackend } from './backend/checked.ts'
 import {
   openSoftwareKeystore,
   type SoftwareKeystore,
@@ -9,10 +8,11 @@ import {
 import { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
 import { openBackends, type Backends } from './compose-backends.ts'
-import type { Config, KeyStoreConfig } from './config/config.ts'
 import { startAdminOf } from './compose-admin.ts'
 import { createControlledGate } from './compose-gate.ts'
-import type { Fleet } from './control/roll-call.ts'
+import { createKeyStore } from './compose-key-store.ts'
+import { createServerMetrics, serveMetrics } from './compose-metrics.ts'
+import type { Config } from './config/config.ts'
 import type { GateStats } from './control/gate.ts'
 import { createCertificateReload } from './listener/certificate-reload.ts'
 import { drain } from './listener/drain.ts'
@@ -23,17 +23,14 @@ import { createOverloadLog } from './listener/overload-log.ts'
 import { createRequestLog } from './listener/request-log.ts'
 import { createListener } from './listener/server.ts'
 import { loadTlsMaterial, type TlsMaterial } from './listener/tls.ts'
+import type { MetricsSnapshot } from './metrics/registry.ts'
 import { createApiSchemas, type ApiSchemas } from './openapi/schemas.ts'
 import { createCredentialSnapshot, type CredentialSnapshot } from './sigv4/credential-snapshot.ts'
 import { createCredentialTable } from './sigv4/credential-table.ts'
 import { createVerifier } from './sigv4/verify.ts'
 import { StorageError } from './storage/database.ts'
 import { openStore, type Store } from './storage/store.ts'
-import { createHealthProbe } from './xks/health-probe.ts'
-import type { KeyStore } from './xks/key-store.ts'
-import { API_ROOT } from './xks/path.ts'
 import { createPipeline } from './xks/pipeline.ts'
-import { createQuota, unlimited } from './xks/quota.ts'
 
 export interface RunningServer {
   readonly xks: Address
@@ -41,6 +38,10 @@ export interface RunningServer {
   readonly admin?: Address
   /** What the line `listening` says. */
   readonly facts: Readonly<Record<string, unknown>>
+  /** Of this process, as text for Prometheus. */
+  metrics(): Promise<string>
+  /** The same as data, for a primary process to put together. */
+  metricsSnapshot(): Promise<MetricsSnapshot>
   /** From now on /ping answers 200. A worker waits with it until all its siblings listen. */
   startServing(): void
   gateStats(): GateStats
@@ -59,8 +60,6 @@ export interface ServerOptions {
   readonly worker?: { readonly number: number; readonly group: string }
 }
 
-/** A health check slower than this counts as failed; longer than a statement of the store may take. */
-const HEALTH_TIMEOUT_MS = 6000
 /** How much of its deadline a request may have waited before it is begun. */
 const WAIT_SHARE = 0.4
 /** Room in a body for requestMetadata and names, beside the two Base64 fields at their ceilings. */
@@ -77,7 +76,10 @@ export async function startServer(
     const server = await start(config, options, log, cleanup)
     if (options.worker === undefined) {
       server.startServing()
-      log.logger.info(server.facts, 'listening')
+      log.logger.info(
+        { ...server.facts, ...(await serveMetrics(config, server.metrics, cleanup)) },
+        'listening',
+      )
     }
     return server
   } catch (error) {
@@ -96,6 +98,10 @@ async function start(
   cleanup.add(log.close)
   const schemas = createApiSchemas()
   const material = await loadTlsMaterial(config.listener, clock.now())
+  const metrics = createServerMetrics(config)
+  metrics.setMaterial(material)
+  const logRequest = createRequestLog(log)
+  const logOverload = createOverloadLog(logger)
   const parts = await openParts(config, schemas, log, cleanup)
   const { store } = parts
 
@@ -118,7 +124,6 @@ async function start(
     await keyStore.health.start()
     cleanup.add(keyStore.health.stop)
   }
-  const writeLine = createRequestLog(log)
   const activity = createActivityRecorder({
     ...{ config: config.activity, store, clock },
     warn: (message, fields) => {
@@ -141,8 +146,9 @@ async function start(
       fleetSize: () => config.health.fleetSize ?? control.fleet().groups,
     },
     onFinish: (record) => {
-      writeLine(record)
+      logRequest(record)
       activity.record(record)
+      metrics.onFinish(record)
     },
   })
   const ping = createPing({
@@ -158,19 +164,33 @@ async function start(
     clock,
     maxBodyBytes: toBodyLimit(config.limits),
     maxWaitMs: config.limits.requestDeadlineMs * WAIT_SHARE,
-    onHandshake: () => undefined,
-    onShed: createOverloadLog(logger),
+    onHandshake: metrics.onHandshake,
+    onShed: () => {
+      logOverload()
+      metrics.onShed()
+    },
     onRefused: (refusal, remoteAddress) => {
       logger.info({ ...refusal, remoteAddress }, 'connection refused')
+      metrics.onRefused(refusal.reason)
     },
   })
   cutRevoked = listener.cutRevoked
+  metrics.watch({
+    version: schemas.version,
+    keyStores,
+    connections: listener.dual.countConnections,
+    gate: () => control.gate.stats(),
+    tokens: parts.backends.stats,
+    credentials: parts.credentials.all,
+    droppedLogBlocks: log.droppedBlocks,
+  })
   const certificates = createCertificateReload({
     config: config.listener,
     now: clock.now,
     apply: listener.dual.setMaterial,
     onReloaded: (fresh) => {
       logger.info(describeCertificate(fresh), 'certificate reloaded')
+      metrics.setMaterial(fresh)
     },
     onFailed: (error) => {
       logger.error({ err: error }, 'certificate not reloaded: the one in use stays')
@@ -182,7 +202,10 @@ async function start(
   // Workers have one together, in their primary.
   const admin =
     options.worker === undefined
-      ? await startAdminOf(config, { log, isReady: () => ping.answer(false).status === 200 })
+      ? await startAdminOf(config, {
+          ...{ log, metrics: metrics.text },
+          isReady: () => ping.answer(false).status === 200,
+        })
       : undefined
   cleanup.add(() => admin?.stop())
   const pingServer = config.listener.ping && (await startPingServer(ping, config.listener.ping))
@@ -200,6 +223,8 @@ async function start(
       keyStores: keyStores.map((one) => one.uriPath),
     },
     startServing: ping.startServing,
+    metrics: metrics.text,
+    metricsSnapshot: metrics.snapshot,
     gateStats: () => control.gate.stats(),
     block: control.block,
     reloadCertificates: certificates.reload,
@@ -254,40 +279,6 @@ async function reload({ keystore, backends, credentials }: Parts): Promise<void>
     const error: unknown = outcome.reason
     if (error instanceof StorageError && error.code === 'STORE_TAMPERED') credentials.forget()
     throw error
-  }
-}
-
-function createKeyStore(
-  config: Config,
-  one: KeyStoreConfig,
-  parts: Parts & { readonly log: Log; readonly fleet: () => Fleet },
-): KeyStore {
-  const { backend: own, verifyEveryEncrypt } = parts.backends.of(one)
-  const backend = createCheckedBackend(own)
-  return {
-    name: one.name,
-    uriPath: `${one.prefix}${API_ROOT}`,
-    regions: one.regions,
-    credentials: parts.credentials.lookup(one.name),
-    quota:
-      one.quota === undefined
-        ? unlimited
-        : createQuota(one.quota, clock, () => parts.fleet().instances),
-    backend,
-    verifyEveryEncrypt,
-    accept: one.accept,
-    health: createHealthProbe({
-      backend,
-      clock,
-      intervalMs: config.health.intervalMs,
-      timeoutMs: HEALTH_TIMEOUT_MS,
-      onChange: (_before, managers) => {
-        const usable = managers.every((manager) => manager.status === 'ACTIVE')
-        const fields = { keyStore: one.name, managers }
-        if (usable) parts.log.logger.info(fields, 'key managers are healthy')
-        else parts.log.logger.warn(fields, 'key managers are not all healthy')
-      },
-    }),
   }
 }
 

@@ -51,6 +51,7 @@ export function toConfig(
       maxSubjects: raw.activity.maxSubjects,
     },
     logging: raw.logging,
+    ...(raw.metrics === undefined ? {} : { metrics: raw.metrics }),
   }
 }
 

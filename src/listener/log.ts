@@ -17,6 +17,8 @@ export interface Log {
   write(line: string): void
   /** A block of whole lines, of another process, into the same stream; it is kept. */
   writeBlock(block: Buffer): void
+  /** Blocks that a slow reader did not take, since the start. */
+  droppedBlocks(): number
   /** The number of the worker process that logs here, if it is one. */
   readonly worker: number | undefined
   /** Writes what is buffered, at once, and ends; for the end of the process. */
@@ -64,8 +66,10 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     lines,
   )
   let dropped = 0
+  let droppedInAll = 0
   destination.on('drop', () => {
     dropped += 1
+    droppedInAll += 1
   })
   destination.on('drain', () => {
     if (dropped > 0)
@@ -77,6 +81,7 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
   return {
     logger,
     worker,
+    droppedBlocks: () => droppedInAll,
     write: (line) => {
       lines.write(line)
     },

@@ -6,6 +6,8 @@ import type { Credential, CredentialLookup } from './credential.ts'
 export interface CredentialSnapshot {
   /** Finds the credentials of one key store; those of others do not exist for it. */
   lookup(keyStore: KeyStoreName): CredentialLookup
+  /** Of all key stores. */
+  all(): readonly Credential[]
   /**
    * Takes up what `load` returns. When that fails the old credentials stay, and the error is thrown
    * on; `forget` is for the case where they must not.
@@ -22,6 +24,7 @@ export function createCredentialSnapshot(
   let current: ByKeyStore = new Map()
   return {
     lookup: (keyStore) => (accessKeyId) => current.get(keyStore)?.get(accessKeyId),
+    all: () => [...current.values()].flatMap((ofStore) => [...ofStore.values()]),
     async reload() {
       current = merge(current, await load())
     },

@@ -177,7 +177,9 @@ function toCredential(row: Row, store: Store): Credential | undefined {
   const secret = store.sealing.unwrap(secretContext(accessKeyId, keyStore), wrapped)
   const secretAccessKey = new Secret(secret.toString('utf8'))
   secret.fill(0)
-  return { accessKeyId, keyStore, secretAccessKey, ...(expiresAt === null ? {} : { expiresAt }) }
+  const createdAt = Number(column(row, 'created_at'))
+  const expiry = expiresAt === null ? {} : { expiresAt }
+  return { accessKeyId, keyStore, secretAccessKey, createdAt, ...expiry }
 }
 
 /** The brands are safe: the row's code proves that it was written by `create`, after the parsers. */

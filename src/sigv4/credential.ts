@@ -10,6 +10,8 @@ export interface Credential {
   readonly secretAccessKey: Secret
   /** Milliseconds since the Unix epoch; from that instant on it is refused. */
   readonly expiresAt?: number
+  /** Milliseconds since the Unix epoch; known of those that come from the store. */
+  readonly createdAt?: number
 }
 
 /** Finds the credential of one key store in memory. Revoked credentials are not found. */

@@ -1,12 +1,15 @@
 /** As many worker processes as were asked for, as long as the primary lives: what dies is started anew. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../base/clock.ts'
+import { Deadline } from '../base/deadline.ts'
 import type { CallName } from './messages.ts'
 import { forkWorker, type WorkerEnd, type WorkerProcess } from './worker-process.ts'
 
 /** The pause before a worker is started anew, doubled with each failure in a row. */
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 10_000
+/** A worker whose event loop is blocked is left out of the metrics. */
+const ASK_WITHIN_MS = 2000
 /** A worker that lived this long was no failure to start. */
 const STEADY_MS = 30_000
 
@@ -36,6 +39,8 @@ export interface Supervisor {
   start(): Promise<unknown>
   /** The answers of all workers that run. @throws the first error, after all have answered */
   callAll(name: CallName): Promise<readonly unknown[]>
+  /** The answers of those that answer soon; for what can do without one of them. */
+  askAll(name: CallName): Promise<readonly unknown[]>
   passOn(signal: NodeJS.Signals): void
   /** Resolves when all have ended. */
   stop(): Promise<void>
@@ -105,6 +110,15 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
     })
   }
 
+  async function askAll(name: CallName): Promise<readonly unknown[]> {
+    const deadline = new Deadline(deps.clock, ASK_WITHIN_MS)
+    const calls = slots.flatMap(({ process }) => (process === undefined ? [] : [process]))
+    const outcomes = await Promise.allSettled(
+      calls.map((process) => deadline.race(process.call(name))),
+    )
+    return outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  }
+
   async function stop(): Promise<void> {
     state = 'stopping'
     await Promise.all(
@@ -137,6 +151,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       }
     },
     callAll,
+    askAll,
     passOn(signal) {
       for (const { process } of slots) process?.passOn(signal)
     },

@@ -18,6 +18,7 @@ const RANKS: Readonly<Record<string, number>> = {
   backend: 2,
   'kms-side': 2,
   workers: 2,
+  metrics: 2,
   xks: 3,
   listener: 4,
   admin: 4,

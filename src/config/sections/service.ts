@@ -1,4 +1,4 @@
-/** `workers`, `limits`, `sigv4`, `health` and `logging`: small sections with good defaults. */
+/** `workers`, `limits`, `sigv4`, `health`, `logging` and `metrics`: small sections with good defaults. */
 // SPDX-License-Identifier: Apache-2.0
 import { duration, integer, object, type Schema } from './section.ts'
 
@@ -66,4 +66,19 @@ export const logging = object(
     },
   },
   { default: {} },
+)
+
+export const metrics = object(
+  'A plain HTTP port that answers GET /metrics for Prometheus. Leave it out for none.',
+  {
+    host: {
+      type: 'string',
+      minLength: 1,
+      default: '127.0.0.1',
+      description:
+        'Address to bind. Whoever reaches it sees names of key stores and access key ids.',
+    },
+    port: integer('Port to bind.', { minimum: 0, maximum: 65_535 }),
+  },
+  { required: ['port'] },
 )

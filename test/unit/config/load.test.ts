@@ -117,6 +117,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
     health: { intervalMs: 30_000, fleetSize: 3 },
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
     logging: { level: 'warn' },
+    metrics: { host: '0.0.0.0', port: 9464 },
   })
 })
 

@@ -1,0 +1,148 @@
+/** The latency account: what finished requests and handshakes took, and what became of them. */
+// SPDX-License-Identifier: Apache-2.0
+import type { MetricName } from './catalogue.ts'
+import { Histogram, type MetricValue } from './histogram.ts'
+
+/** What is read of a request's record. */
+export interface RequestSample {
+  readonly keyStore?: string
+  readonly operation?: string
+  readonly errorName?: string
+  readonly reason?: string
+  readonly stages: Readonly<Record<string, number | undefined>>
+  readonly totalMs?: number
+}
+
+export interface HandshakeSample {
+  readonly ms: number
+  readonly version: string
+  readonly http: string
+  readonly isResumed: boolean
+}
+
+/** Reasons come from a few tables, OpenSSL's among them; this many are kept apart. */
+const MAX_REASONS = 64
+
+/** One key store and operation. */
+interface Series {
+  readonly labels: { readonly key_store: string; readonly operation: string }
+  readonly total: Histogram
+  readonly added: Histogram
+  readonly stages: readonly Histogram[]
+  succeeded: number
+  /** By error name and reason. */
+  readonly failed: Map<string, Map<string, number>>
+}
+
+export interface Account {
+  request(sample: RequestSample): void
+  handshake(sample: HandshakeSample): void
+  refusedConnection(reason: string): void
+  shed(): void
+  /** By name of the metric. */
+  readonly values: Readonly<Partial<Record<MetricName, () => readonly MetricValue[]>>>
+}
+
+/**
+ * @param stageNames in their order
+ * @param baselineMs of the operations that encrypt or decrypt
+ */
+export function createAccount(
+  stageNames: readonly string[],
+  baselineMs: Readonly<Record<string, number>>,
+): Account {
+  const byKeyStore = new Map<string, Map<string, Series>>()
+  const all: Series[] = []
+  const handshakes = new Map<string, { labels: Record<string, string>; histogram: Histogram }>()
+  const refused = new Map<string, number>()
+  let shed = 0
+
+  function seriesOf(keyStore: string, operation: string): Series {
+    let ofStore = byKeyStore.get(keyStore)
+    if (ofStore === undefined) byKeyStore.set(keyStore, (ofStore = new Map<string, Series>()))
+    let series = ofStore.get(operation)
+    if (series === undefined) {
+      series = {
+        labels: { key_store: keyStore, operation },
+        total: new Histogram(),
+        added: new Histogram(),
+        stages: stageNames.map(() => new Histogram()),
+        succeeded: 0,
+        failed: new Map(),
+      }
+      ofStore.set(operation, series)
+      all.push(series)
+    }
+    return series
+  }
+
+  return {
+    request(sample) {
+      const { keyStore = '', operation = '', errorName, stages, totalMs = 0 } = sample
+      const series = seriesOf(keyStore, operation)
+      series.total.observe(totalMs)
+      for (let i = 0; i < stageNames.length; i++) {
+        const ms = stages[stageNames[i] ?? '']
+        if (ms !== undefined) series.stages[i]?.observe(ms)
+      }
+      if (errorName !== undefined) {
+        countFailure(series, errorName, sample.reason ?? '')
+        return
+      }
+      series.succeeded += 1
+      const baseline = baselineMs[operation]
+      if (baseline !== undefined) series.added.observe(totalMs - baseline)
+    },
+    handshake({ ms, version, http, isResumed }) {
+      const key = `${version} ${http} ${String(isResumed)}`
+      let known = handshakes.get(key)
+      if (known === undefined) {
+        const labels = { version, http, resumed: String(isResumed) }
+        handshakes.set(key, (known = { labels, histogram: new Histogram() }))
+      }
+      known.histogram.observe(ms)
+    },
+    refusedConnection(reason) {
+      const kept = refused.has(reason) || refused.size < MAX_REASONS ? reason : 'OTHER'
+      refused.set(kept, (refused.get(kept) ?? 0) + 1)
+    },
+    shed() {
+      shed += 1
+    },
+    values: {
+      latchkey_request_duration_seconds: () =>
+        all.flatMap((one) => one.total.values('latchkey_request_duration_seconds', one.labels)),
+      latchkey_stage_duration_seconds: () =>
+        all.flatMap((one) =>
+          stageNames.flatMap(
+            (stage, i) =>
+              one.stages[i]?.values('latchkey_stage_duration_seconds', { ...one.labels, stage }) ??
+              [],
+          ),
+        ),
+      latchkey_added_latency_seconds: () =>
+        all.flatMap((one) => one.added.values('latchkey_added_latency_seconds', one.labels)),
+      latchkey_requests_total: () => all.flatMap(toOutcomes),
+      latchkey_requests_shed_total: () => [{ labels: {}, value: shed }],
+      latchkey_connections_refused_total: () =>
+        [...refused].map(([reason, value]) => ({ labels: { reason }, value })),
+      latchkey_tls_handshake_duration_seconds: () =>
+        [...handshakes.values()].flatMap(({ labels, histogram }) =>
+          histogram.values('latchkey_tls_handshake_duration_seconds', labels),
+        ),
+    },
+  }
+}
+
+function countFailure({ failed }: Series, errorName: string, reason: string): void {
+  let byReason = failed.get(errorName)
+  if (byReason === undefined) failed.set(errorName, (byReason = new Map<string, number>()))
+  byReason.set(reason, (byReason.get(reason) ?? 0) + 1)
+}
+
+function toOutcomes({ labels, succeeded, failed }: Series): readonly MetricValue[] {
+  const failures = [...failed].flatMap(([error_name, byReason]) =>
+    [...byReason].map(([reason, value]) => ({ labels: { ...labels, error_name, reason }, value })),
+  )
+  return [{ labels: { ...labels, error_name: '', reason: '' }, value: succeeded }, ...failures]
+}

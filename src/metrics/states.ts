@@ -1,0 +1,126 @@
+/** Metrics that are looked up when somebody asks: the states of the parts. */
+// SPDX-License-Identifier: Apache-2.0
+import type { MetricValue } from './histogram.ts'
+import type { Collectors } from './registry.ts'
+
+export interface GateState {
+  readonly state: 'open' | 'refusing'
+  readonly reason?: string
+  readonly epoch: number
+  readonly switches: number
+  readonly leaseAgeMs: number
+  readonly leaseLeftMs: number
+  readonly refusals: Readonly<Partial<Record<string, number>>>
+}
+
+export interface TokenState {
+  readonly backend: string
+  readonly id: string
+  readonly circuit: string
+  readonly sessions: { readonly open: number; readonly busy: number; readonly max: number }
+  readonly queued: number
+  readonly hosts: number
+  readonly restarts: number
+}
+
+export interface CredentialState {
+  readonly keyStore: string
+  readonly accessKeyId: string
+  /** Milliseconds since the Unix epoch, as `lastUsedAt`. */
+  readonly createdAt?: number | undefined
+  readonly lastUsedAt?: number
+}
+
+export interface StateSources {
+  readonly now: () => number
+  readonly version: string
+  readonly node: string
+  readonly baselineMs: Readonly<Record<string, number>>
+  readonly quotas: readonly { readonly keyStore: string; readonly requestsPerSecond: number }[]
+  readonly connections: () => number
+  readonly gate: () => GateState
+  readonly managers: () => readonly {
+    readonly keyStore: string
+    readonly id: string
+    readonly status: string
+  }[]
+  readonly tokens: () => readonly TokenState[]
+  /** When each certificate ends, milliseconds since the Unix epoch. */
+  readonly certificates: () => Readonly<Record<string, number>>
+  readonly credentials: () => readonly CredentialState[]
+  readonly droppedLogBlocks: () => number
+}
+
+export function createStateCollectors(sources: StateSources): Collectors {
+  return {
+    ...ofGate(sources.gate),
+    ...ofTokens(sources.tokens),
+    ...ofCredentials(sources),
+    latchkey_baseline_seconds: () =>
+      Object.entries(sources.baselineMs).map(([operation, ms]) => value(ms / 1000, { operation })),
+    latchkey_connections: () => [value(sources.connections())],
+    latchkey_quota_requests_per_second: () =>
+      sources.quotas.map((quota) => value(quota.requestsPerSecond, { key_store: quota.keyStore })),
+    latchkey_key_manager_state: () =>
+      sources
+        .managers()
+        .map(({ keyStore, id, status }) =>
+          value(1, { key_store: keyStore, manager: id, state: status }),
+        ),
+    latchkey_certificate_expiry_timestamp_seconds: () =>
+      Object.entries(sources.certificates()).map(([certificate, endsAt]) =>
+        value(endsAt / 1000, { certificate }),
+      ),
+    latchkey_log_blocks_dropped_total: () => [value(sources.droppedLogBlocks())],
+    latchkey_info: () => [value(1, { version: sources.version, node: sources.node })],
+  }
+}
+
+function value(number: number, labels: Record<string, string> = {}): MetricValue {
+  return { value: number, labels }
+}
+
+function ofGate(gate: () => GateState): Collectors {
+  return {
+    latchkey_gate_refusing: () => {
+      const { state, reason = '' } = gate()
+      return [value(state === 'refusing' ? 1 : 0, { reason })]
+    },
+    latchkey_gate_epoch: () => [value(gate().epoch)],
+    latchkey_gate_switches: () => [value(gate().switches)],
+    latchkey_gate_lease_age_seconds: () => [value(gate().leaseAgeMs / 1000)],
+    latchkey_gate_lease_left_seconds: () => [value(gate().leaseLeftMs / 1000)],
+    latchkey_gate_refusals_total: () =>
+      Object.entries(gate().refusals).map(([reason, count]) => value(count ?? 0, { reason })),
+  }
+}
+
+function ofTokens(tokens: () => readonly TokenState[]): Collectors {
+  const each = (toValues: (token: TokenState, labels: Record<string, string>) => MetricValue[]) =>
+    tokens().flatMap((token) => toValues(token, { backend: token.backend, token: token.id }))
+  return {
+    latchkey_token_sessions: () =>
+      each(({ sessions }, labels) =>
+        Object.entries(sessions).map(([state, count]) => value(count, { ...labels, state })),
+      ),
+    latchkey_token_queued: () => each((token, labels) => [value(token.queued, labels)]),
+    latchkey_token_circuit: () =>
+      each((token, labels) => [value(1, { ...labels, state: token.circuit })]),
+    latchkey_token_hosts: () => each((token, labels) => [value(token.hosts, labels)]),
+    latchkey_token_host_restarts_total: () =>
+      each((token, labels) => [value(token.restarts, labels)]),
+  }
+}
+
+function ofCredentials({ credentials, now }: StateSources): Collectors {
+  const each = (toNumber: (credential: CredentialState) => number) =>
+    credentials().map((one) =>
+      value(toNumber(one), { key_store: one.keyStore, access_key_id: one.accessKeyId }),
+    )
+  return {
+    latchkey_credential_age_seconds: () =>
+      each(({ createdAt = now() }) => (now() - createdAt) / 1000),
+    latchkey_credential_last_used_timestamp_seconds: () =>
+      each(({ lastUsedAt = 0 }) => lastUsedAt / 1000),
+  }
+}

@@ -1,0 +1,90 @@
+/** docs/metrics.md says what a real scrape has, and dashboards and alerts ask for nothing else. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { METRICS } from '../../src/metrics/catalogue.ts'
+import { createMetricsRegistry } from '../../src/metrics/registry.ts'
+import { exists, read, section, tableRows } from '../support/repository.ts'
+
+const DOCUMENT = read('docs/metrics.md')
+const plain = (cell = '') => cell.replaceAll('`', '')
+const rowsOf = (heading: string) => {
+  const [, ...rows] = tableRows(section(DOCUMENT, heading))
+  return rows.map((cells) => cells.map(plain))
+}
+
+void t.test('the document has every metric of ours: type, labels, meaning, aggregation', (t) => {
+  const expected = Object.entries(METRICS).map(([name, one]) => ({
+    name,
+    type: one.type,
+    labels: one.labels.length === 0 ? 'none' : one.labels.join(', '),
+    help: one.help,
+    aggregator: one.aggregator,
+  }))
+  t.same(
+    rowsOf('## Ours').map(([name, type, , labels, help, aggregator]) => ({
+      ...{ name, type, labels, help, aggregator },
+    })),
+    expected,
+  )
+  t.end()
+})
+
+void t.test('and every metric of Node.js, as prom-client has it now', async (t) => {
+  const names = async () => {
+    const text = await createMetricsRegistry().text()
+    return [...text.matchAll(/^# TYPE (\S+) /gm)].map(([, name = '']) => name)
+  }
+  t.same(
+    rowsOf('## Of Node.js')
+      .map(([name]) => name)
+      .sort(),
+    (await names()).sort(),
+  )
+})
+
+void t.test('names follow the conventions of Prometheus', (t) => {
+  for (const [name, { type }] of Object.entries(METRICS)) {
+    t.match(name, /^latchkey_[a-z0-9_]+$/)
+    t.equal(name.endsWith('_total'), type === 'counter', `${name} is a ${type}`)
+    if (type === 'histogram') t.match(name, /_seconds$/)
+  }
+  t.end()
+})
+
+void t.test('each CloudWatch metric for external key stores has its counterpart', (t) => {
+  const rows = rowsOf('## Beside the metrics that AWS publishes')
+  t.same(
+    rows.map(([name]) => name),
+    [
+      'XksProxyLatency',
+      'XksProxyErrors',
+      'XksProxyCertificateDaysToExpire',
+      'XksProxyCredentialAge',
+      'XksExternalKeyManagerStates',
+      'ExternalKeyStoreThrottle',
+    ],
+  )
+  for (const [name, ours = ''] of rows) {
+    const named = ours.match(/latchkey_[a-z0-9_]+/g) ?? []
+    t.ok(named.length > 0 && named.every((one) => one in METRICS), name ?? '')
+  }
+  t.end()
+})
+
+for (const file of ['docker/grafana/dashboard.json', 'docker/prometheus/alerts.yml'])
+  void t.test(`${file} asks for metrics that exist`, (t) => {
+    t.ok(exists(file))
+    const named = [...new Set(read(file).match(/\b(?:latchkey|nodejs|process)_[a-z0-9_]+/g))]
+    t.ok(named.length >= 4)
+    const known = new Set([
+      ...rowsOf('## Of Node.js').map(([name = '']) => name),
+      ...Object.entries(METRICS).flatMap(([name, { type }]) =>
+        type === 'histogram' ? ['', '_bucket', '_sum', '_count'].map((end) => name + end) : [name],
+      ),
+    ])
+    t.same(
+      named.filter((name) => !known.has(name)),
+      [],
+    )
+    t.end()
+  })
