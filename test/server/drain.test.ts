@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import http from 'node:http'
 import http2 from 'node:http2'
 import { connect as connectTcp, type Socket } from 'node:net'
-import { connect } from 'node:tls'
+import { connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { handshake } from '../support/handshake.ts'
 import { serveProgram } from '../support/program.ts'
@@ -18,6 +18,8 @@ import {
   type Wire,
 } from '../support/wire.ts'
 
+/** RFC 9113, 3.4 */
+const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
 const healthBody = { requestMetadata: requestMetadata('KmsHealthCheck') }
 const health = (server: TestServer) => signedRequest(server, '/health', healthBody)
 const encrypt = (server: TestServer) =>
@@ -47,21 +49,29 @@ async function openTcp(t: Test, port: number): Promise<Socket> {
   return socket
 }
 
-async function openSession(t: Test, server: TestServer) {
-  const connection = connect({
+/**
+ * HTTP/2 with a request that has not ended, byte by byte: Node's own client stops reading at a GOAWAY, and
+ * so never learns of the end of the connection.
+ */
+async function openStream(t: Test, server: TestServer): Promise<TLSSocket> {
+  const socket = connect({
     port: server.port,
     host: '127.0.0.1',
     rejectUnauthorized: false,
     ALPNProtocols: ['h2'],
   })
-  connection.on('error', () => undefined)
-  const session = http2.connect('https://127.0.0.1', { createConnection: () => connection })
-  session.on('error', () => undefined)
+  socket.on('error', () => undefined)
   t.teardown(() => {
-    session.destroy()
+    socket.destroy()
   })
-  await once(session, 'remoteSettings')
-  return { session, connection }
+  const settings = Buffer.from('000000040000000000', 'hex')
+  // RFC 7541: POST, https, the path /, and an authority that is written out.
+  const fields = Buffer.concat([Buffer.from('8387844109', 'hex'), Buffer.from('localhost')])
+  const headers = Buffer.from('0000000104' + '00000001', 'hex')
+  headers.writeUIntBE(fields.length, 0, 3)
+  socket.write(Buffer.concat([Buffer.from(PREFACE), settings, headers, fields]))
+  await once(socket, 'data')
+  return socket
 }
 
 const isRefused = async (port: number) => {
@@ -155,12 +165,8 @@ void t.test('a client that hangs is cut off when the time is up', async (t) => {
   const { wire } = await begin(server)
   const headers = await openWire(server)
   headers.write('POST /demo')
-  const { session, connection } = await openSession(t, server)
-  session
-    .request({ ':method': 'POST', ':path': server.uriPath }, { endStream: false })
-    .on('error', () => undefined)
-  // The session itself does not always tell of an end that comes together with its GOAWAY.
-  const sessionClosed = once(connection, 'close')
+  const stream = await openStream(t, server)
+  const streamClosed = once(stream, 'close')
   const silent = await openTcp(t, server.port)
   // Nobody is told of the end of what nobody reads.
   silent.resume()
@@ -169,7 +175,7 @@ void t.test('a client that hangs is cut off when the time is up', async (t) => {
   const tookMs = performance.now() - startedAt
   t.ok(tookMs >= 490, `${String(tookMs)} ms: not before the time is up`)
   t.ok(tookMs < 20_000, `${String(tookMs)} ms`)
-  await Promise.all([wire.closed(), headers.closed(), sessionClosed])
+  await Promise.all([wire.closed(), headers.closed(), streamClosed])
   if (!silent.closed) await once(silent, 'close')
 })
 
