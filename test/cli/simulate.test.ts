@@ -1,8 +1,13 @@
 /** The demo of the whole product, against a real server as a process of its own. */
 // SPDX-License-Identifier: Apache-2.0
+import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { prepareDemo } from '../../src/cli/demo.ts'
 import { latchkey, startLatchkey, temporaryFolder, workspace } from '../support/cli.ts'
+
+/** Nor shall the proxy refuse what had to wait: that has tests of its own. */
+const PATIENT = 'limits: { requestDeadline: 20s }\n'
 
 /** KMS waits for 250 ms; here other tests may have the processor for that long. */
 const PATIENTLY = ['--timeout', '10000']
@@ -16,6 +21,8 @@ interface Result {
 void t.test('against quickstart', async (t) => {
   const parent = await temporaryFolder(t)
   const folder = join(parent, 'demo')
+  const { configFile } = await prepareDemo(folder, 0)
+  await appendFile(configFile, PATIENT)
   const server = startLatchkey(t, ['quickstart', '--dir', folder, '--port', '0'])
   const [, endpoint = ''] = await server.shows(/^Latchkey serves (https:\/\/localhost:\d+)\//m)
   const words = ['simulate', '--demo', folder, '--endpoint', endpoint, ...PATIENTLY]
@@ -60,7 +67,7 @@ void t.test('against quickstart', async (t) => {
 })
 
 void t.test('with a configuration, only the key that is named is killed', async (t) => {
-  const w = await workspace(t)
+  const w = await workspace(t, { settings: { limits: { requestDeadline: '20s' } } })
   await w.json('keys', 'create', 'simulation')
   const { port } = await w.serve()
   const words = ['--endpoint', `https://localhost:${String(port)}`, '--ca', w.caFile]

@@ -18,10 +18,13 @@ function proxyOf(server: TestServer): ProxyConfiguration {
   }
 }
 
+/** On a busy machine a request may wait; that it is refused then is tested elsewhere. */
+const PATIENT = { limits: { requestDeadline: '20s' } }
+
 const reachOf = (server: TestServer) => ({ port: server.port, caFile: server.pki.caFile })
 
 void t.test('a key store whose settings are wrong is not made, and KMS says why', async (t) => {
-  const server = await startTestServer(t)
+  const server = await startTestServer(t, { config: PATIENT })
   const { kms } = standIn(t, reachOf(server))
   const rows: readonly (readonly [string, Partial<ProxyConfiguration>, string])[] = [
     [
@@ -56,12 +59,13 @@ void t.test('a key store whose settings are wrong is not made, and KMS says why'
 })
 
 void t.test('ConnectCustomKeyStore ends in FAILED with a code for the cause', async (t) => {
-  const server = await startTestServer(t)
+  const server = await startTestServer(t, { config: PATIENT })
   const pki = await testPki()
   const stranger = await createAuthority('a CA that KMS does not know')
   const foreign = await pki.issue('foreign', SERVER_CERTIFICATE, stranger)
   const otherServer = await startTestServer(t, {
     config: {
+      ...PATIENT,
       listener: {
         tls: { certificate: foreign.certificateFile, privateKey: foreign.privateKeyFile },
       },
@@ -116,7 +120,7 @@ void t.test('ConnectCustomKeyStore ends in FAILED with a code for the cause', as
 })
 
 void t.test('CreateKey looks at the external key first', async (t) => {
-  const server = await startTestServer(t)
+  const server = await startTestServer(t, { config: PATIENT })
   const { kms } = standIn(t, reachOf(server))
   const customKeyStoreId = await connect(kms, proxyOf(server))
   await server.createKey('encrypts-only', { decrypt: false })
@@ -143,7 +147,7 @@ void t.test('CreateKey looks at the external key first', async (t) => {
 void t.test(
   'every failure of a cryptographic operation is a KMSInvalidStateException',
   async (t) => {
-    const server = await startTestServer(t)
+    const server = await startTestServer(t, { config: PATIENT })
     const { kms, reports } = standIn(t, reachOf(server))
     const customKeyStoreId = await connect(kms, proxyOf(server))
     const key = await kms.createKey(ALICE, { customKeyStoreId, xksKeyId: KEY_ID })

@@ -20,8 +20,11 @@ import t, { type Test } from 'tap'
 import { KEY_ID, startTestServer } from '../support/server.ts'
 import { AWS_CREDENTIAL, startKmsServer } from '../support/kms-server.ts'
 
+/** On a busy machine a request may wait; that it is refused then is tested elsewhere. */
+const PATIENT = { limits: { requestDeadline: '20s' } }
+
 async function setUp(t: Test) {
-  const server = await startTestServer(t)
+  const server = await startTestServer(t, { config: PATIENT })
   const server2 = await startKmsServer(t, {
     reach: () => ({
       connectTo: { host: '127.0.0.1', port: server.port },

@@ -35,7 +35,11 @@ export async function registration(
     usage: 'server',
   })
   const w = await workspace(t, {
-    settings: { activity: { flushInterval: '200ms' } },
+    settings: {
+      activity: { flushInterval: '200ms' },
+      // On a busy machine a request may wait; that it is refused then is tested elsewhere.
+      limits: { requestDeadline: '20s' },
+    },
     listener: {
       tls: { certificate: certificate.certificateFile, privateKey: certificate.privateKeyFile },
     },

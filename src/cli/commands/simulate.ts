@@ -45,7 +45,11 @@ export const simulate: Command = {
       value: 'FILE',
       description: 'PEM file of authorities to trust, for a private CA.',
     },
-    region: { type: 'string', value: 'REGION', description: 'Region of KMS; else us-east-1.' },
+    region: {
+      type: 'string',
+      value: 'REGION',
+      description: 'Region of KMS; else the first that the key store accepts, or us-east-1.',
+    },
     timeout: {
       type: 'string',
       value: 'MS',
@@ -61,12 +65,11 @@ export const simulate: Command = {
   ],
   async run(context) {
     const timeoutMs = parseTimeout(stringFlag(context, 'timeout'))
-    const region = stringFlag(context, 'region') ?? 'us-east-1'
     const target = await findTarget(context)
     const reports: CallReport[] = []
     const kms = createKmsStandIn({
       clock: systemClock,
-      region,
+      region: target.region,
       accountId: '111122223333',
       timeoutMs,
       reach: () => ({

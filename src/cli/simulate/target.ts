@@ -8,6 +8,8 @@ import { openAdministration } from '../../compose-administration.ts'
 import type { Config, KeyStoreConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import type { Scope } from '../../control/switches.ts'
+import { createKmsSideClient } from '../../kms-side/client.ts'
+import { API_ROOT } from '../../xks/path.ts'
 import { configPath, findKeyStore, stringFlag, UsageError, type Context } from '../command.ts'
 import { parseConsoleFile } from '../console-file.ts'
 import { readPrivateFile } from '../private-files.ts'
@@ -16,6 +18,8 @@ export interface Target {
   readonly config: Config
   readonly keyStore: KeyStoreConfig
   readonly xksKeyId: string
+  /** That KMS signs for. */
+  readonly region: string
   /** Host name in certificates and signatures. */
   readonly host: string
   readonly connectTo: { readonly host: string; readonly port: number }
@@ -55,6 +59,7 @@ async function demoTarget(context: Context, folder: string): Promise<Target> {
     config,
     keyStore,
     xksKeyId: stringFlag(context, 'key-id') ?? 'demo-key',
+    region: regionOf(context, keyStore),
     ...toAddress(context, config, join(folder, 'pki/ca.crt')),
     credential: parseConsoleFile(file.toString('utf8')),
     scope: { kind: 'key-store', keyStore: keyStore.name },
@@ -75,11 +80,15 @@ async function ownTarget(context: Context): Promise<Target> {
   const administration = await openAdministration(config)
   const expiresAt = systemClock.now() + CREDENTIAL_LIFE_MS
   const credential = await administration.credentials.create(keyStore.name, { expiresAt })
+  const address = toAddress(context, config, stringFlag(context, 'ca'))
+  const region = regionOf(context, keyStore)
+  await untilKnown(address, keyStore, { ...credential, region })
   return {
     config,
     keyStore,
     xksKeyId,
-    ...toAddress(context, config, stringFlag(context, 'ca')),
+    region,
+    ...address,
     credential,
     scope: { kind: 'key', keyStore: keyStore.name, keyId: xksKeyId },
     async release() {
@@ -87,6 +96,39 @@ async function ownTarget(context: Context): Promise<Target> {
       await administration.close()
     },
   }
+}
+
+/** One that the key store accepts. */
+function regionOf(context: Context, { regions }: KeyStoreConfig): string {
+  return stringFlag(context, 'region') ?? regions?.[0] ?? 'us-east-1'
+}
+
+const KNOWN_WITHIN_MS = 10_000
+const PAUSE_MS = 50
+
+/** A server takes up a new credential with its next poll. One that does not answer is the story's to tell. */
+async function untilKnown(
+  { host, connectTo, caFile }: ReturnType<typeof toAddress>,
+  keyStore: KeyStoreConfig,
+  credential: Target['credential'] & { readonly region: string },
+): Promise<void> {
+  const client = createKmsSideClient({
+    endpoint: `https://${host}`,
+    connectTo,
+    uriPath: `${keyStore.prefix}${API_ROOT}`,
+    ...credential,
+    ...(caFile === undefined ? {} : { caFile }),
+  })
+  const until = systemClock.monotonic() + KNOWN_WITHIN_MS
+  const isUnknown = () =>
+    client.getHealthStatus().then(
+      ({ status }) => status === 401,
+      () => false,
+    )
+  while ((await isUnknown()) && systemClock.monotonic() < until) {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+  }
+  await client.close()
 }
 
 function toAddress(context: Context, config: Config, caFile: string | undefined) {
