@@ -16,7 +16,7 @@ reports every fault at once, each with its path, and ends with exit code 78.
 
 - **Paths** are relative to the folder of the file.
 - **Times** are a whole number and a unit: \`200ms\`, \`5s\`, \`5m\`, \`1h\`.
-- **Required** below \`listener.clientCertificate\`, \`listener.ping\`, \`keyStores[].quota\`, \`metrics\` and
+- **Required** below \`listener.clientCertificate\`, \`listener.ping\`, \`keyStores[].quota\`, \`metrics\`, \`tracing\` and
   \`backends\` means: when that part is there at all.
 
 ## An example with everything in it
@@ -139,6 +139,10 @@ logging:
 metrics: # for Prometheus
   host: 127.0.0.1
   port: 9464
+
+tracing: # for an OpenTelemetry collector
+  endpoint: http://127.0.0.1:4318/v1/traces
+  percent: 10
 \`\`\`
 
 Only \`listener.tls\`, \`keyStores\` and \`store\` are needed; \`latchkey init\` writes a file with these.

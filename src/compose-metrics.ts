@@ -13,6 +13,7 @@ import { createAccount } from './metrics/account.ts'
 import { measureBaseline } from './metrics/baseline.ts'
 import { createMetricsRegistry, type MetricsSnapshot } from './metrics/registry.ts'
 import { createStateCollectors, type TokenState } from './metrics/states.ts'
+import { startTracing } from './metrics/tracing.ts'
 import type { Credential } from './sigv4/credential.ts'
 import type { KeyStore } from './xks/key-store.ts'
 import { STAGES, type RequestRecord } from './xks/request-record.ts'
@@ -43,10 +44,17 @@ export interface WatchedParts {
   readonly droppedLogBlocks: () => number
 }
 
-export function createServerMetrics(config: Config): ServerMetrics {
+export async function createServerMetrics(
+  config: Config,
+  version: string,
+  cleanup: Cleanup,
+): Promise<ServerMetrics> {
   const baselineMs = measureBaseline(clock)
   const account = createAccount(STAGES, baselineMs)
   const registry = createMetricsRegistry()
+  const tracing = await (config.tracing &&
+    startTracing({ ...config.tracing, version, stageNames: STAGES }))
+  cleanup.add(() => tracing?.stop())
   registry.add(account.values)
   /** When each access key id was last good for a signature. */
   const lastUsedAt = new Map<string, number>()
@@ -54,6 +62,7 @@ export function createServerMetrics(config: Config): ServerMetrics {
   return {
     onFinish(record) {
       account.request(record)
+      tracing?.request(record)
       // Set by a signature that was verified, and by nothing else: there are few of them.
       if (record.accessKeyId !== undefined) lastUsedAt.set(record.accessKeyId, record.at)
     },

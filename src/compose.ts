@@ -98,7 +98,7 @@ async function start(
   cleanup.add(log.close)
   const schemas = createApiSchemas()
   const material = await loadTlsMaterial(config.listener, clock.now())
-  const metrics = createServerMetrics(config)
+  const metrics = await createServerMetrics(config, schemas.version, cleanup)
   metrics.setMaterial(material)
   const logRequest = createRequestLog(log)
   const logOverload = createOverloadLog(logger)

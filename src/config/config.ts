@@ -176,6 +176,8 @@ export interface PostgresConfig {
 }
 
 export interface Config {
+  /** OpenTelemetry by OTLP over HTTP; absent: none. */
+  readonly tracing?: { readonly endpoint: string; readonly percent: number }
   /** Plain HTTP for GET /metrics; absent: none. */
   readonly metrics?: { readonly host: string; readonly port: number }
   /** Worker processes; 1: none beside this process; auto: one for each core that it may use. */

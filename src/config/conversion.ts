@@ -52,6 +52,7 @@ export function toConfig(
     },
     logging: raw.logging,
     ...(raw.metrics === undefined ? {} : { metrics: raw.metrics }),
+    ...(raw.tracing === undefined ? {} : { tracing: raw.tracing }),
   }
 }
 

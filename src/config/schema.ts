@@ -8,7 +8,7 @@ import { control } from './sections/control.ts'
 import { keyStores } from './sections/key-stores.ts'
 import { listener } from './sections/listener.ts'
 import { object, type Schema } from './sections/section.ts'
-import { health, limits, logging, metrics, sigv4, workers } from './sections/service.ts'
+import { health, limits, logging, metrics, sigv4, workers, tracing } from './sections/service.ts'
 import { store } from './sections/store.ts'
 
 export const CONFIG_SCHEMA: Schema = object(
@@ -27,6 +27,7 @@ export const CONFIG_SCHEMA: Schema = object(
     activity,
     logging,
     metrics,
+    tracing,
   },
   { required: ['listener', 'keyStores', 'store'] },
 )
@@ -62,6 +63,7 @@ export interface RawBackend {
 /** The file as it is written, after the schema and its defaults. */
 export interface RawConfig {
   readonly workers: number | 'auto'
+  readonly tracing?: { readonly endpoint: string; readonly percent: number }
   readonly metrics?: { readonly host: string; readonly port: number }
   readonly listener: {
     readonly host: string

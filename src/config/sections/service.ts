@@ -1,4 +1,4 @@
-/** `workers`, `limits`, `sigv4`, `health`, `logging` and `metrics`: small sections with good defaults. */
+/** `workers`, `limits`, `sigv4`, `health`, `logging`, `metrics` and `tracing`: small sections with good defaults. */
 // SPDX-License-Identifier: Apache-2.0
 import { duration, integer, object, type Schema } from './section.ts'
 
@@ -81,4 +81,23 @@ export const metrics = object(
     port: integer('Port to bind.', { minimum: 0, maximum: 65_535 }),
   },
   { required: ['port'] },
+)
+
+export const tracing = object(
+  'OpenTelemetry: a trace for each request, with a span for each stage. Leave it out for none.',
+  {
+    endpoint: {
+      type: 'string',
+      pattern: '^https?://[^ ]+$',
+      patternErrorMessage: 'a URL such as http://127.0.0.1:4318/v1/traces',
+      description: 'Where a collector takes OTLP over HTTP.',
+      examples: ['http://127.0.0.1:4318/v1/traces'],
+    },
+    percent: integer('Of the requests, chosen at random.', {
+      minimum: 1,
+      maximum: 100,
+      default: 100,
+    }),
+  },
+  { required: ['endpoint'] },
 )

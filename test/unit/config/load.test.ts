@@ -118,6 +118,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
     logging: { level: 'warn' },
     metrics: { host: '0.0.0.0', port: 9464 },
+    tracing: { endpoint: 'http://127.0.0.1:4318/v1/traces', percent: 5 },
   })
 })
 
