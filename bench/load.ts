@@ -10,6 +10,10 @@ export interface LoadPlan {
   readonly seconds: number
   /** Complete HTTP/1.1 requests, sent in turn. */
   readonly requests: readonly string[]
+  /** Of taskset; the second one when absent. */
+  readonly core?: string
+  /** Gives its core away while it waits: where servers share it. */
+  readonly sleeps?: boolean
 }
 
 const HEADER_END = Buffer.from('\r\n\r\n')
@@ -87,7 +91,7 @@ async function run(plan: LoadPlan): Promise<number> {
   const spin = () => {
     if (running) setImmediate(spin)
   }
-  spin()
+  if (plan.sleeps !== true) spin()
   const startedAt = performance.now()
   const stop = setTimeout(() => {
     running = false

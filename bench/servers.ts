@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { LoadPlan } from './load.ts'
+import type { LoopPlan } from './token-loop.ts'
 
 export const SERVER_CORE = '0'
 const CLIENT_CORE = '1'
@@ -31,8 +32,9 @@ export interface RunningProcess {
 export async function startServerProcess(
   script: string,
   operands: readonly string[],
+  core = SERVER_CORE,
 ): Promise<RunningProcess> {
-  const child = startPinned(SERVER_CORE, script, operands)
+  const child = startPinned(core, script, operands)
   const [message] = (await once(child, 'message')) as [{ port: number }]
   return {
     port: message.port,
@@ -58,8 +60,17 @@ export function readCpuMs(pid: number): number {
 }
 
 /** Answers per second. @throws when any answer was not 200 */
-export async function runLoad(plan: LoadPlan): Promise<number> {
-  const child = startPinned(CLIENT_CORE, 'load', [])
+export function runLoad(plan: LoadPlan): Promise<number> {
+  return runPlan('load', plan, plan.core ?? CLIENT_CORE)
+}
+
+/** Turns per second. */
+export function runTokenLoop(plan: LoopPlan, core: string): Promise<number> {
+  return runPlan('token-loop', plan, core)
+}
+
+async function runPlan(script: string, plan: LoadPlan | LoopPlan, core: string): Promise<number> {
+  const child = startPinned(core, script, [])
   child.send(plan)
   const [message] = (await once(child, 'message')) as [{ rate?: number; error?: string }]
   if (message.rate === undefined) throw new Error(message.error ?? 'the client failed')

@@ -1,0 +1,186 @@
+/**
+ * What keys on a token cost: Latchkey on SoftHSM2, Latchkey on software keys and a bare loop on the
+ * same token, taken in turns in one run. Needs softhsm2.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process'
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { parseExternalKeyId, parseKeyStoreName } from '../src/base/ids.ts'
+import { Secret } from '../src/base/secret.ts'
+import { prepareDemo, readCredential, type Demo } from '../src/cli/demo.ts'
+import { openAdministration } from '../src/compose-administration.ts'
+import { loadConfig } from '../src/config/load.ts'
+import { createKmsSideClient } from '../src/kms-side/client.ts'
+import { decryptBody, encryptBody, signedRequest, type SignFor } from './requests.ts'
+import { runLoad, runTokenLoop, startServerProcess } from './servers.ts'
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '4' },
+    connections: { type: 'string', default: '32' },
+    sessions: { type: 'string', default: '1' },
+    module: { type: 'string', default: '/usr/lib/softhsm/libsofthsm2.so' },
+    // 0: servers have one core, and the client the other. 0,1: both share both.
+    cores: { type: 'string', default: '0,1' },
+  },
+})
+const REQUESTS = 512
+const LABEL = 'latchkey-bench'
+const PIN = '12345678'
+/** It is the rate that is measured: nobody is turned away for coming too late. */
+const PATIENCE = '20s'
+const OPERATIONS = ['encrypt', 'decrypt'] as const
+
+type Operation = (typeof OPERATIONS)[number]
+
+interface Case {
+  readonly name: string
+  readonly operation: Operation
+  readonly run: (seconds: number) => Promise<number>
+}
+
+/** A token in the folder; SOFTHSM2_CONF is set for this process and its children. */
+function createToken(folder: string): void {
+  const tokens = join(folder, 'tokens')
+  mkdirSync(tokens)
+  const config = join(folder, 'softhsm2.conf')
+  writeFileSync(config, `directories.tokendir = ${tokens}\nobjectstore.backend = file\n`)
+  process.env['SOFTHSM2_CONF'] = config
+  const pins = ['--so-pin', '87654321', '--pin', PIN]
+  execFileSync('softhsm2-util', ['--init-token', '--free', '--label', LABEL, ...pins])
+  writeFileSync(join(folder, 'pin'), PIN, { mode: 0o600 })
+}
+
+/** The demo's key store again, with its key on the token. @returns the file */
+async function prepareOnToken(folder: string, demo: Demo): Promise<string> {
+  const file = join(folder, 'latchkey-hsm.yaml')
+  const config = {
+    listener: {
+      ...{ host: '127.0.0.1', port: 0 },
+      tls: { certificate: 'pki/server.crt', privateKey: 'pki/server.key' },
+    },
+    backends: [
+      {
+        ...{ name: 'hsm', kind: 'pkcs11', module: values.module },
+        tokens: [{ label: LABEL, pin: { file: 'pin' } }],
+        sessions: { min: Number(values.sessions), max: Number(values.sessions) },
+        deadlines: { operation: PATIENCE },
+      },
+    ],
+    limits: { requestDeadline: PATIENCE },
+    keyStores: [{ name: 'demo', prefix: '/demo', backend: 'hsm' }],
+    store: { path: 'latchkey.db', masterKey: { file: 'master.key' } },
+  }
+  // JSON is YAML.
+  writeFileSync(file, JSON.stringify(config))
+  const administration = await openAdministration(await loadConfig(file))
+  const [name, keyId] = [parseKeyStoreName('demo'), parseExternalKeyId(demo.keyId)]
+  if (name === undefined || keyId === undefined) throw new TypeError('names of the demo')
+  await administration.keys(name).createKey({ keyId, canEncrypt: true, canDecrypt: true })
+  await administration.close()
+  return file
+}
+
+async function toCases(demo: Demo, name: string, port: number): Promise<readonly Case[]> {
+  const credential = await readCredential(demo)
+  const signer: SignFor = { ...credential, keyId: demo.keyId }
+  const client = createKmsSideClient({
+    endpoint: `https://localhost:${String(port)}`,
+    uriPath: demo.uriPath,
+    accessKeyId: credential.accessKeyId,
+    secretAccessKey: new Secret(credential.secretAccessKey),
+    region: 'us-east-1',
+    caFile: demo.caFile,
+    timeoutMs: 30_000,
+  })
+  const sealed = (await client.encrypt(demo.keyId, { plaintext: Buffer.alloc(32, 1) })).body
+  await client.close()
+  const body: Readonly<Record<Operation, () => string>> = {
+    encrypt: encryptBody,
+    decrypt: () => decryptBody(sealed as Record<string, string>),
+  }
+  return OPERATIONS.map((operation) => ({
+    name,
+    operation,
+    run: (seconds) =>
+      runLoad({
+        ...{ port, seconds, caFile: demo.caFile, connections: Number(values.connections) },
+        // Signed anew for each run: five minutes are soon over.
+        requests: Array.from({ length: REQUESTS }, () =>
+          signedRequest(`/keys/${demo.keyId}/${operation}`, body[operation](), signer),
+        ),
+        sleeps: values.cores !== '0',
+        core: values.cores === '0' ? '1' : values.cores,
+      }),
+  }))
+}
+
+async function main(folder: string): Promise<void> {
+  createToken(folder)
+  const demo = await prepareDemo(folder, 0)
+  appendFileSync(demo.configFile, `limits: { requestDeadline: ${PATIENCE} }\n`)
+  const onToken = await prepareOnToken(folder, demo)
+  const start = (file: string) =>
+    startServerProcess('latchkey-server', [file, `${file}.log`], values.cores)
+  const servers = { softhsm: await start(onToken), software: await start(demo.configFile) }
+  const loops = OPERATIONS.map((operation) => ({
+    name: 'loop',
+    operation,
+    run: (seconds: number) =>
+      runTokenLoop(
+        {
+          ...{ module: values.module, label: LABEL, pin: PIN, keyLabel: demo.keyId },
+          ...{ seconds, operation },
+        },
+        '0',
+      ),
+  }))
+  const cases: readonly Case[] = [
+    ...(await toCases(demo, 'softhsm', servers.softhsm.port)),
+    ...(await toCases(demo, 'software', servers.software.port)),
+    ...loops,
+  ]
+  const rates = new Map<Case, number[]>(cases.map((one) => [one, []]))
+  try {
+    for (const one of cases) await one.run(1)
+    for (let round = 0; round < Number(values.rounds); round++) {
+      for (const one of cases) rates.get(one)?.push(await one.run(Number(values.seconds)))
+    }
+  } finally {
+    await Promise.all([servers.softhsm.stop(), servers.software.stop()])
+  }
+  for (const operation of OPERATIONS) print(operation, rates)
+}
+
+function print(operation: Operation, rates: ReadonlyMap<Case, readonly number[]>): void {
+  const of = (name: string) =>
+    [...rates].find(([one]) => one.name === name && one.operation === operation)?.[1] ?? []
+  const [softhsm, software, loop] = [of('softhsm'), of('software'), of('loop')]
+  // Round by round, so that a machine that slows down slows both.
+  const ratio = (to: readonly number[]) =>
+    median(softhsm.map((rate, i) => rate / (to[i] ?? NaN))).toFixed(3)
+  const perSecond = (list: readonly number[]) => `${median(list).toFixed(0)}/s`
+  process.stdout.write(
+    `${operation}: softhsm ${perSecond(softhsm)}, software ${perSecond(software)}, loop ${perSecond(loop)};` +
+      ` ratio to software ${ratio(software)}, to loop ${ratio(loop)}\n`,
+  )
+}
+
+function median(numbers: readonly number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const middle = Math.floor(sorted.length / 2)
+  const upper = sorted[middle] ?? NaN
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2
+}
+
+const folder = await mkdtemp(join(tmpdir(), 'latchkey-bench-'))
+try {
+  await main(folder)
+} finally {
+  await rm(folder, { recursive: true })
+}
