@@ -72,7 +72,10 @@ export function runTokenLoop(plan: LoopPlan, core: string): Promise<number> {
 async function runPlan(script: string, plan: LoadPlan | LoopPlan, core: string): Promise<number> {
   const child = startPinned(core, script, [])
   child.send(plan)
-  const [message] = (await once(child, 'message')) as [{ rate?: number; error?: string }]
+  const [message] = (await Promise.race([
+    once(child, 'message'),
+    once(child, 'exit').then(() => [{ error: `${script} ended` }]),
+  ])) as [{ rate?: number; error?: string }]
   if (message.rate === undefined) throw new Error(message.error ?? 'the client failed')
   return message.rate
 }

@@ -13,6 +13,8 @@ import {
 } from '../support/pkcs11/tokens.ts'
 
 const CKM_AES_GCM = 0x1087
+/** CKR_KEY_FUNCTION_NOT_PERMITTED; NSS calls it CKR_KEY_TYPE_INCONSISTENT. */
+const NOT_PERMITTED: readonly number[] = [0x68, 0x63]
 
 const WITH_GCM: readonly [string, (t: Test) => Promise<TestToken>][] = [
   ['SoftHSM2', (t) => createSoftHsm(t)],
@@ -33,6 +35,26 @@ for (const [name, create] of WITH_GCM) {
     const given = { data: sealed.output, iv, aad }
     const { output } = await module.step({ step: 'decrypt', session, key, ...given })
     t.ok(output.equals(data))
+  })
+
+  void t.test(`${name} itself holds keys to CKA_ENCRYPT and CKA_DECRYPT`, async (t) => {
+    const token = await create(t)
+    await createTokenKeys(t, token, [
+      { label: 'encrypts', canDecrypt: false },
+      { label: 'decrypts', canEncrypt: false },
+    ])
+    const { module, session } = await openToken(t, token)
+    const given = { data: randomBytes(32), iv: randomBytes(12), aad: randomBytes(20) }
+    const keyOf = async (label: string) =>
+      (await module.step({ step: 'find', session, label }))[0] ?? -1
+    const [encrypts, decrypts] = [await keyOf('encrypts'), await keyOf('decrypts')]
+    await module.step({ step: 'encrypt', session, key: encrypts, ...given })
+    const refused = { session, ...given }
+    for (const step of [
+      { step: 'decrypt', key: encrypts, ...refused },
+      { step: 'encrypt', key: decrypts, ...refused },
+    ] as const)
+      t.ok(NOT_PERMITTED.includes(await module.rvOf(step)), step.step)
   })
 }
 
