@@ -6,6 +6,8 @@ import { HSM_KEY, SOFTWARE_KEY, startHsmServer } from '../support/pkcs11/hsm-ser
 import { createSoftHsm, createTokenKeys } from '../support/pkcs11/tokens.ts'
 import { eventually } from '../support/server.ts'
 
+t.setTimeout(120_000)
+
 const BACK_WITHIN_MS = 3000
 const PATIENCE_MS = 30_000
 const input = { plaintext: Buffer.alloc(32, 7), cdiv: true }

@@ -12,6 +12,7 @@ import { createSoftHsm, createTokenKeys, openToken } from '../support/pkcs11/tok
 import { eventually } from '../support/server.ts'
 
 t.jobs = 1
+t.setTimeout(120_000)
 
 const KEY = keyId('key')
 const LABELS = ['one', 'two'] as const

@@ -14,7 +14,6 @@ t.setTimeout(0)
 const RUNS: Readonly<Record<string, () => void>> = {
   storm: () =>
     void t.test('10,000 mixed requests at 64 connections, sessions dropped every second', (t) => {
-      t.setTimeout(0)
       return storm(t, {
         requests: 10_000,
         connections: 64,
@@ -24,7 +23,6 @@ const RUNS: Readonly<Record<string, () => void>> = {
     }),
   hang: () =>
     void t.test('an HSM that hangs for 10 s', (t) => {
-      t.setTimeout(0)
       return hang(t, {
         ...{ hangMs: 10_000, requestsPerSecond: 200, budgetMs: 250, recoveryMs: 2000 },
         isExact: true,

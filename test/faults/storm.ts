@@ -16,6 +16,8 @@ export interface StormPlan {
   readonly isPatient?: boolean
 }
 
+const TIMEOUT_MS = 120_000
+
 /** A request that meets a dropped session logs in again; on a machine with much else to do, slowly. */
 const PATIENT = {
   backend: { deadlines: { operation: '8s' } },
@@ -23,6 +25,7 @@ const PATIENT = {
 }
 
 export async function storm(t: Test, plan: StormPlan): Promise<void> {
+  t.setTimeout(TIMEOUT_MS)
   const token = await withFaults(t, await createSoftHsm(t))
   await createTokenKeys(t, token, [{ label: HSM_KEY }])
   const { control } = token
