@@ -11,11 +11,11 @@ import { startServerProcess } from '../servers.ts'
 import { PATIENCE, type Workplace } from '../workplace.ts'
 import type { BenchServer } from './server.ts'
 
-const MODULE = '/usr/lib/softhsm/libsofthsm2.so'
-const LABEL = 'latchkey-bench'
-const PIN = '12345678'
+export const MODULE = '/usr/lib/softhsm/libsofthsm2.so'
+export const LABEL = 'latchkey-bench'
+export const PIN = '12345678'
 
-const configFileOf = ({ folder }: Workplace) => join(folder, 'latchkey-softhsm.yaml')
+export const configFileOf = ({ folder }: Workplace) => join(folder, 'latchkey-softhsm.yaml')
 
 export const softhsm: BenchServer = {
   name: 'softhsm',

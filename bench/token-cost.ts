@@ -3,37 +3,28 @@
  * same token, taken in turns in one run. Needs softhsm2.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { execFileSync } from 'node:child_process'
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { parseExternalKeyId, parseKeyStoreName } from '../src/base/ids.ts'
 import { Secret } from '../src/base/secret.ts'
-import { prepareDemo, readCredential, type Demo } from '../src/cli/demo.ts'
-import { openAdministration } from '../src/compose-administration.ts'
-import { loadConfig } from '../src/config/load.ts'
+import { readCredential, type Demo } from '../src/cli/demo.ts'
 import { createKmsSideClient } from '../src/kms-side/client.ts'
+import { configFileOf, LABEL, MODULE, PIN, softhsm as onToken } from './cases/softhsm.ts'
 import { decryptBody, encryptBody, signedRequest, type SignFor } from './requests.ts'
 import { runLoad, runTokenLoop, startServerProcess } from './servers.ts'
+import { prepareWorkplace } from './workplace.ts'
 
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
     connections: { type: 'string', default: '32' },
-    sessions: { type: 'string', default: '1' },
-    module: { type: 'string', default: '/usr/lib/softhsm/libsofthsm2.so' },
     // 0: servers have one core, and the client the other. 0,1: both share both.
     cores: { type: 'string', default: '0,1' },
   },
 })
 const REQUESTS = 512
-const LABEL = 'latchkey-bench'
-const PIN = '12345678'
-/** It is the rate that is measured: nobody is turned away for coming too late. */
-const PATIENCE = '20s'
 const OPERATIONS = ['encrypt', 'decrypt'] as const
 
 type Operation = (typeof OPERATIONS)[number]
@@ -42,48 +33,6 @@ interface Case {
   readonly name: string
   readonly operation: Operation
   readonly run: (seconds: number) => Promise<number>
-}
-
-/** A token in the folder; SOFTHSM2_CONF is set for this process and its children. */
-function createToken(folder: string): void {
-  const tokens = join(folder, 'tokens')
-  mkdirSync(tokens)
-  const config = join(folder, 'softhsm2.conf')
-  writeFileSync(config, `directories.tokendir = ${tokens}\nobjectstore.backend = file\n`)
-  process.env['SOFTHSM2_CONF'] = config
-  const pins = ['--so-pin', '87654321', '--pin', PIN]
-  execFileSync('softhsm2-util', ['--init-token', '--free', '--label', LABEL, ...pins])
-  writeFileSync(join(folder, 'pin'), PIN, { mode: 0o600 })
-}
-
-/** The demo's key store again, with its key on the token. @returns the file */
-async function prepareOnToken(folder: string, demo: Demo): Promise<string> {
-  const file = join(folder, 'latchkey-hsm.yaml')
-  const config = {
-    listener: {
-      ...{ host: '127.0.0.1', port: 0 },
-      tls: { certificate: 'pki/server.crt', privateKey: 'pki/server.key' },
-    },
-    backends: [
-      {
-        ...{ name: 'hsm', kind: 'pkcs11', module: values.module },
-        tokens: [{ label: LABEL, pin: { file: 'pin' } }],
-        sessions: { min: Number(values.sessions), max: Number(values.sessions) },
-        deadlines: { operation: PATIENCE },
-      },
-    ],
-    limits: { requestDeadline: PATIENCE },
-    keyStores: [{ name: 'demo', prefix: '/demo', backend: 'hsm' }],
-    store: { path: 'latchkey.db', masterKey: { file: 'master.key' } },
-  }
-  // JSON is YAML.
-  writeFileSync(file, JSON.stringify(config))
-  const administration = await openAdministration(await loadConfig(file))
-  const [name, keyId] = [parseKeyStoreName('demo'), parseExternalKeyId(demo.keyId)]
-  if (name === undefined || keyId === undefined) throw new TypeError('names of the demo')
-  await administration.keys(name).createKey({ keyId, canEncrypt: true, canDecrypt: true })
-  await administration.close()
-  return file
 }
 
 async function toCases(demo: Demo, name: string, port: number): Promise<readonly Case[]> {
@@ -121,20 +70,22 @@ async function toCases(demo: Demo, name: string, port: number): Promise<readonly
 }
 
 async function main(folder: string): Promise<void> {
-  createToken(folder)
-  const demo = await prepareDemo(folder, 0)
-  appendFileSync(demo.configFile, `limits: { requestDeadline: ${PATIENCE} }\n`)
-  const onToken = await prepareOnToken(folder, demo)
+  const workplace = await prepareWorkplace(folder)
+  await onToken.prepare?.(workplace)
+  const { demo } = workplace
   const start = (file: string) =>
     startServerProcess('latchkey-server', [file, `${file}.log`], values.cores)
-  const servers = { softhsm: await start(onToken), software: await start(demo.configFile) }
+  const servers = {
+    softhsm: await start(configFileOf(workplace)),
+    software: await start(demo.configFile),
+  }
   const loops = OPERATIONS.map((operation) => ({
     name: 'loop',
     operation,
     run: (seconds: number) =>
       runTokenLoop(
         {
-          ...{ module: values.module, label: LABEL, pin: PIN, keyLabel: demo.keyId },
+          ...{ module: MODULE, label: LABEL, pin: PIN, keyLabel: demo.keyId },
           ...{ seconds, operation },
         },
         '0',
