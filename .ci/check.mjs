@@ -87,6 +87,7 @@ async function main() {
   await step('generated files are up to date', () =>
     must(process.execPath, ['.ci/generate.mjs', '--check']).then(() => {}),
   )
+  await step('npx latchkey', tool('latchkey', 'version'))
   await step('unused files, exports and packages', tool('knip'))
   if (!compiled) return
   await step(`tests on Node.js ${process.versions.node}`, runTests)

@@ -1,7 +1,7 @@
 // From a clean clone to a built program: packages, native add-ons, build. Does only what is missing.
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildAddOns } from './native.mjs'
@@ -39,6 +39,8 @@ export async function setUp(say) {
   say('building Latchkey …\n')
   rmSync(join(ROOT, 'dist'), { recursive: true, force: true })
   await must('npx', ['tsc', '-p', '.'])
+  // `npx latchkey` runs the file itself.
+  chmodSync(join(ROOT, 'dist/src/main.js'), 0o755)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

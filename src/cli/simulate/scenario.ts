@@ -186,10 +186,11 @@ function expectReads(outcomes: readonly ReadOutcome[], expected: Reads): string 
     memory: count((how) => how === 'memory'),
     refused: count((how) => typeof how === 'object'),
   }
+  const onlyMemory = found.memory > 0 && found.kms === 0
   const names = outcomes.flatMap(({ how }) => (typeof how === 'object' ? [how.refused] : []))
   const parts = [
-    `${String(found.kms + found.memory)} of ${String(outcomes.length)} readable`,
-    ...(found.memory > 0 ? [`${String(found.memory)} from memory`] : []),
+    `${String(found.kms + found.memory)} of ${String(outcomes.length)} readable${onlyMemory ? ' (memory)' : ''}`,
+    ...(found.memory > 0 && !onlyMemory ? [`${String(found.memory)} from memory`] : []),
     ...(found.refused > 0
       ? [`${String(found.refused)} refused: ${[...new Set(names)].join(', ')}`]
       : []),

@@ -45,7 +45,7 @@ export class NotAsExpected extends Error {
 export const seen = (detail: string): Seen<undefined> => ({ detail, value: undefined })
 
 const NAME_WIDTH = 27
-const DETAIL_WIDTH = 58
+const DETAIL_WIDTH = 60
 
 export function createStory(output: Output): Story {
   const paint = createPaint(output.isTerminal)
