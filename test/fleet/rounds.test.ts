@@ -1,0 +1,62 @@
+/**
+ * The promise itself: three instances with two workers each, on PostgreSQL, under load; killed and
+ * restored again and again. No success is sent after `revoked`. LATCHKEY_FLEET_ROUNDS=100 is the long form.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import type { Revocation } from '../../src/control/revoke.ts'
+import { latchkey } from '../support/cli.ts'
+import { ALL, BY, checkNothingSent, startFleet, type Window } from '../support/fleet.ts'
+import { startLoad, untilServed } from '../support/fleet-load.ts'
+
+const ROUNDS = Number(process.env['LATCHKEY_FLEET_ROUNDS'] ?? 6)
+const LEASE_MS = 2000
+const EVERYBODY = [0, 1, 2]
+
+t.setTimeout(120_000 + ROUNDS * 15_000)
+
+void t.test('no success after `revoked`, round after round', async (t) => {
+  const fleet = await startFleet(t, { members: 3, workers: 2 })
+  const load = await startLoad(fleet, 4)
+  const startedAt = Date.now()
+  await untilServed(load, EVERYBODY)
+  const windows: Window[] = []
+  const times: number[] = []
+  const words = ['kill', '--all', '--reason', 'a test', '--json', '--config', fleet.configFile]
+  for (let round = 0; round < ROUNDS; round++) {
+    // Every fourth by the command, as a process of its own.
+    const byCommand = round % 4 === 3
+    const done = byCommand ? await latchkey(t, words) : undefined
+    const revocation =
+      done === undefined
+        ? await fleet.control.wait(await fleet.control.kill({ ...ALL, ...BY }))
+        : (JSON.parse(done.stdout) as Revocation)
+    const from = Date.now()
+    times.push(revocation.elapsedMs)
+    t.equal(revocation.instances.length, 6)
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    windows.push({ from, to: Date.now() })
+    await fleet.control.restore({ target: ALL, ...BY })
+    await untilServed(load, EVERYBODY)
+  }
+  await load.stop()
+  const seconds = (Date.now() - startedAt) / 1000
+  checkNothingSent(t, fleet, load.outcomes, windows)
+  t.ok(
+    windows.every(({ from, to }) =>
+      load.outcomes.some(({ askedAt, status }) => askedAt > from && askedAt < to && status === 400),
+    ),
+    'and somebody asked in each of the windows',
+  )
+  const sorted = [...times].sort((a, b) => a - b)
+  const median = sorted[Math.floor(sorted.length / 2)] ?? Infinity
+  const worst = sorted.at(-1) ?? Infinity
+  const rate = load.outcomes.length / seconds
+  t.comment(
+    `${String(ROUNDS)} rounds, ${rate.toFixed(0)} requests/s: median ${median.toFixed(0)} ms, worst ${worst.toFixed(0)} ms`,
+  )
+  // Times are those of a machine that has nothing else to do: asked for by the long form.
+  if (process.env['LATCHKEY_FLEET_ROUNDS'] === undefined) return
+  t.ok(worst < LEASE_MS + 500, `worst time to revoke: ${worst.toFixed(0)} ms`)
+  t.ok(median < 500, `median time to revoke: ${median.toFixed(0)} ms`)
+})

@@ -1,0 +1,89 @@
+/** A steady stream of Decrypts to every member of a fleet, with what became of each. */
+// SPDX-License-Identifier: Apache-2.0
+import { createKmsSideClient } from '../../src/kms-side/client.ts'
+import type { Fleet, Outcome } from './fleet.ts'
+import { eventually, KEY_ID, REGION } from './server.ts'
+
+export interface Load {
+  readonly outcomes: readonly Outcome[]
+  /** Resolves when every request that was under way has ended. */
+  stop(): Promise<void>
+}
+
+interface Sealed {
+  readonly ciphertext: string
+  readonly ciphertextMetadata: string
+  readonly initializationVector: string
+  readonly authenticationTag: string
+}
+
+/** A connection that is not answered is given up after this, as KMS would much sooner. */
+const TIMEOUT_MS = 15_000
+/** After a failure, so that a member that is down does not take all of the processor. */
+const PAUSE_MS = 20
+const PATIENCE_MS = 60_000
+
+/** @param perMember connections, each with one request at a time */
+export async function startLoad(fleet: Fleet, perMember: number): Promise<Load> {
+  const clientOf = (port: number) =>
+    createKmsSideClient({
+      endpoint: `https://localhost:${String(port)}`,
+      uriPath: '/demo/kms/xks/v1',
+      accessKeyId: fleet.credential.accessKeyId,
+      secretAccessKey: fleet.credential.secretAccessKey,
+      region: REGION,
+      caFile: fleet.pki.caFile,
+      timeoutMs: TIMEOUT_MS,
+    })
+  const clients = fleet.members.map(({ port }) => clientOf(port))
+  const { body } = (await clients[0]?.encrypt(KEY_ID, {
+    plaintext: Buffer.alloc(32, 7),
+  })) ?? { body: undefined }
+  const sealed = body as Sealed
+  const request = JSON.stringify({
+    requestMetadata: {
+      awsPrincipalArn: 'arn:aws:iam::123456789012:user/Alice',
+      kmsKeyArn: 'arn:aws:kms:us-east-1:123456789012:key/1234abcd',
+      kmsOperation: 'Decrypt',
+      kmsRequestId: 'a-fleet-test',
+    },
+    encryptionAlgorithm: 'AES_GCM',
+    ciphertext: sealed.ciphertext,
+    ciphertextMetadata: sealed.ciphertextMetadata,
+    initializationVector: sealed.initializationVector,
+    authenticationTag: sealed.authenticationTag,
+  })
+  const outcomes: Outcome[] = []
+  let stopped = false
+  const run = async (member: number) => {
+    const client = clients[member]
+    while (!stopped && client !== undefined) {
+      const askedAt = Date.now()
+      const status = await client.post(`/keys/${KEY_ID}/decrypt`, request).then(
+        (response) => response.status,
+        () => 0,
+      )
+      outcomes.push({ member, askedAt, answeredAt: Date.now(), status })
+      if (status !== 200) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+    }
+  }
+  const loops = fleet.members.flatMap((_, member) =>
+    Array.from({ length: perMember }, () => run(member)),
+  )
+  return {
+    outcomes,
+    async stop() {
+      stopped = true
+      await Promise.all(loops)
+      await Promise.all(clients.map((client) => client.close()))
+    },
+  }
+}
+
+/** Each of these members has answered somebody who asked after this was called. */
+export function untilServed(load: Load, members: readonly number[]): Promise<void> {
+  const since = Date.now()
+  const isServed = (member: number) =>
+    load.outcomes.some((one) => one.member === member && one.askedAt >= since && one.status === 200)
+  return eventually(() => members.every(isServed), PATIENCE_MS)
+}

@@ -1,0 +1,171 @@
+/** A fleet: several `latchkey serve` with workers, one PostgreSQL, and a steady load, all on one machine and clock. */
+// SPDX-License-Identifier: Apache-2.0
+import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { stringify } from 'yaml'
+import { initializeStore, openAdministration } from '../../src/compose-administration.ts'
+import { openControl, type Control } from '../../src/compose-control.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import type { Config } from '../../src/config/config.ts'
+import { startLatchkey, type Running } from './cli.ts'
+import { keyId, KEY_ID } from './server.ts'
+import { testPki, type TestPki } from './pki.ts'
+import { startPostgres, type TestPostgres } from './postgres.ts'
+import type { Credential } from '../../src/sigv4/credential.ts'
+
+export const BY = { reason: 'a test', operator: 'tester' } as const
+export const ALL = { scope: { kind: 'all' }, direction: 'both' } as const
+
+export interface Member {
+  readonly port: number
+  readonly running: Running
+  readonly configFile: string
+}
+
+/** One request, as its sender saw it. */
+export interface Outcome {
+  readonly member: number
+  /** Wall time before the request was written. */
+  readonly askedAt: number
+  /** Wall time when the answer was there. */
+  readonly answeredAt: number
+  /** HTTP status; 0 when there was no answer. */
+  readonly status: number
+}
+
+/** An answer with data in it, as its sender logged it. */
+export interface Success {
+  /** Wall time at which it had been written, in milliseconds; early by one at most. */
+  readonly sentAt: number
+  readonly member: number
+}
+
+export interface Fleet {
+  readonly postgres: TestPostgres
+  readonly pki: TestPki
+  readonly credential: Credential
+  readonly members: readonly Member[]
+  /** For commands: of the first member. */
+  readonly configFile: string
+  readonly config: Config
+  readonly control: Control
+  /** Every Decrypt that any member has answered with success so far. */
+  successes(): readonly Success[]
+}
+
+export interface FleetOptions {
+  readonly members: number
+  readonly workers: number
+  readonly lease?: string
+  /** Instead of the server's own port, for one member. */
+  readonly databasePort?: (member: number, port: number) => number
+}
+
+interface Line {
+  readonly msg?: string
+  readonly port?: number
+  readonly operation?: string
+  readonly status?: number
+  readonly time?: string
+  readonly totalMs?: number
+}
+
+export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet> {
+  const pki = await testPki()
+  const postgres = await startPostgres(t)
+  const folder = await mkdtemp(join(tmpdir(), 'latchkey-fleet-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const masterKey = { file: join(folder, 'master.key') }
+  const writeConfig = async (member: number) => {
+    const own = join(folder, String(member))
+    await mkdir(own)
+    const { host, database, user } = postgres.target
+    const port = options.databasePort?.(member, postgres.target.port) ?? postgres.target.port
+    const file = join(own, 'latchkey.yaml')
+    const store = {
+      postgres: { host, port, database, user, tls: { mode: 'off' } },
+      masterKey,
+    }
+    const yaml = {
+      workers: options.workers,
+      keyStores: [{ name: 'demo', prefix: '/demo' }],
+      store,
+      control: { lease: options.lease ?? '2s' },
+      // A slow machine is no reason to answer otherwise.
+      limits: { requestDeadline: '20s' },
+      listener: {
+        host: '127.0.0.1',
+        port: 0,
+        tls: { certificate: pki.certificateFile, privateKey: pki.privateKeyFile },
+        drain: { timeout: '1s' },
+      },
+    }
+    await writeFile(file, stringify(yaml))
+    return file
+  }
+  const files = []
+  for (let member = 0; member < options.members; member++) files.push(await writeConfig(member))
+  const [configFile = ''] = files
+  const config = await loadConfig(configFile)
+  await initializeStore(config)
+  const administration = await openAdministration(config)
+  const [store] = config.keyStores
+  if (store === undefined) throw new TypeError('no key store')
+  await administration
+    .keys(store.name)
+    .createKey({ keyId: keyId(KEY_ID), canEncrypt: true, canDecrypt: true })
+  const credential = await administration.credentials.create(store.name)
+  await administration.close()
+
+  const members: Member[] = []
+  for (const file of files) {
+    const running = startLatchkey(t, ['serve', '--config', file])
+    await running.shows(/"listening"\}\n/)
+    const line = linesOf(running).find(({ msg }) => msg === 'listening')
+    members.push({ port: line?.port ?? 0, running, configFile: file })
+  }
+  const control = await openControl(config)
+  t.teardown(() => control.close())
+  return {
+    ...{ postgres, pki, credential, members, configFile, config, control },
+    successes: () =>
+      members.flatMap(({ running }, member) =>
+        linesOf(running)
+          .filter(({ operation, status }) => operation === 'Decrypt' && status === 200)
+          .map(({ time = '', totalMs = 0 }) => ({ sentAt: Date.parse(time) + totalMs, member })),
+      ),
+  }
+}
+
+/** From `revoked` until somebody restores, in wall time: no success may be sent in between. */
+export interface Window {
+  readonly from: number
+  readonly to: number
+}
+
+/** By those who asked, and by the log of those who sent. */
+export function checkNothingSent(
+  t: Test,
+  fleet: Fleet,
+  outcomes: readonly Outcome[],
+  windows: readonly Window[],
+): void {
+  const isWithin = (at: number) => windows.some(({ from, to }) => at > from && at < to)
+  const asked = outcomes.filter((one) => one.status === 200 && isWithin(one.askedAt))
+  t.same(asked, [], 'nobody who asked after `revoked` got an answer')
+  const successes = fleet.successes()
+  t.ok(successes.length > 100, `${String(successes.length)} successes are in the logs`)
+  // The log has milliseconds: one that seems to be in the same is not counted against it.
+  const sent = successes.filter(({ sentAt }) => isWithin(sentAt - 1))
+  t.same(sent, [], 'and by the log of those who sent, nothing left after it')
+}
+
+function linesOf(running: Running): readonly Line[] {
+  return running
+    .stdout()
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as Line)
+}
