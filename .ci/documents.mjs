@@ -149,7 +149,7 @@ Only \`listener.tls\`, \`keyStores\` and \`store\` are needed; \`latchkey init\`
 
 ## Secrets
 
-No secret stands in this file or on a command line. What opens the store comes from one of three places:
+No secret stands in this file or on a command line. What opens the store comes from one of four places:
 
 \`\`\`yaml
 store:
@@ -172,6 +172,14 @@ store:
   masterKey:
     passphrase:
       env: LATCHKEY_PASSPHRASE # the name of the variable, not the passphrase
+\`\`\`
+
+\`\`\`yaml
+store:
+  path: latchkey.db
+  masterKey:
+    pkcs11:
+      backend: hsm # an entry of backends; latchkey init makes the key
 \`\`\`
 
 The password of PostgreSQL is read likewise:

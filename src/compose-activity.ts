@@ -18,6 +18,7 @@ import { createRules, type GateSubject } from './control/rules.ts'
 import { loadControlState } from './control/switch-table.ts'
 import type { Direction, Scope, Switch } from './control/switches.ts'
 import { openStore, type Store } from './storage/store.ts'
+import { toStoreOptions } from './compose-master-key.ts'
 
 /** Of one process; it writes to the store until it is stopped. */
 export function createActivityRecorder(deps: {
@@ -68,7 +69,7 @@ export interface ActivityReader {
 
 /** @throws StorageError */
 export async function openActivity(config: Config): Promise<ActivityReader> {
-  return createActivityReader(await openStore({ ...config.store, clock: systemClock }), systemClock)
+  return createActivityReader(await openStore(await toStoreOptions(config)), systemClock)
 }
 
 /** On a store that is open already; `close` closes it. */

@@ -15,6 +15,7 @@ import { loadTlsMaterial } from './listener/tls.ts'
 import { createApiSchemas } from './openapi/schemas.ts'
 import { StorageError } from './storage/database.ts'
 import { openStore } from './storage/store.ts'
+import { toStoreOptions } from './compose-master-key.ts'
 
 export interface AdminDeps {
   /** Whether this process, with its workers, serves KMS. */
@@ -41,7 +42,7 @@ export async function startAdminOf(
   if (admin === undefined) return undefined
   const tls = await loadTls(admin)
   // A handle of its own: what operators ask for does not wait behind what requests need.
-  const control = createControl(await openStore({ ...config.store, clock }), config)
+  const control = createControl(await openStore(await toStoreOptions(config)), config)
   try {
     const app = await createAdminServer({
       config: admin,

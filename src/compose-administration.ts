@@ -8,6 +8,7 @@ import { openSoftwareKeystore } from './backend/software/software-keystore.ts'
 import { systemClock as clock } from './base/clock.ts'
 import type { KeyStoreName } from './base/ids.ts'
 import { createTokenAdministrations } from './compose-token-administration.ts'
+import { toStoreOptions } from './compose-master-key.ts'
 import type { Config } from './config/config.ts'
 import { createRotationRecords, type RotationRecords } from './control/rotation-record.ts'
 import { createApiSchemas } from './openapi/schemas.ts'
@@ -28,7 +29,7 @@ export interface Administration {
 
 /** Changes that are made here reach running servers by the store's epoch. @throws StorageError */
 export async function openAdministration(config: Config): Promise<Administration> {
-  const store = await openStore({ ...config.store, clock })
+  const store = await openStore(await toStoreOptions(config))
   try {
     const keystore = await openKeystore(store)
     const tokens = createTokenAdministrations(config, store)
@@ -63,7 +64,7 @@ export async function initializeStore(config: Config): Promise<void> {
   if (masterKey.kind === 'file' && !(await exists(masterKey.path))) {
     await createMasterKeyFile(masterKey.path)
   }
-  const store = await createStore({ ...config.store, clock })
+  const store = await createStore(await toStoreOptions(config))
   try {
     await (await openKeystore(store)).close()
   } finally {

@@ -1,6 +1,7 @@
 /** The kill switch as the command line and the admin listener work it: on the store, without a listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from './base/clock.ts'
+import { toStoreOptions } from './compose-master-key.ts'
 import type { Config } from './config/config.ts'
 import { acceptEpoch } from './control/accept-epoch.ts'
 import {
@@ -73,7 +74,7 @@ export interface Control {
 
 /** @throws StorageError */
 export async function openControl(config: Config): Promise<Control> {
-  return createControl(await openStore({ ...config.store, clock }), config)
+  return createControl(await openStore(await toStoreOptions(config)), config)
 }
 
 /** On a store that is open already; `close` closes it. */

@@ -6,6 +6,7 @@ import { openSoftwareKeystore } from './backend/software/software-keystore.ts'
 import { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
 import { openBackends } from './compose-backends.ts'
+import { toStoreOptions } from './compose-master-key.ts'
 import type { Config, KeyStoreConfig } from './config/config.ts'
 import { createLog } from './listener/log.ts'
 import { createApiSchemas } from './openapi/schemas.ts'
@@ -27,7 +28,7 @@ export async function openKeyBackend(
   try {
     const log = createLog({ ...config.logging, level: 'error' }, STANDARD_ERROR)
     cleanup.add(log.close)
-    const store = await openStore({ ...config.store, clock })
+    const store = await openStore(await toStoreOptions(config))
     cleanup.add(() => store.close())
     const { version } = createApiSchemas()
     const keystore = await openSoftwareKeystore({ store, clock, version, warn: () => undefined })

@@ -8,6 +8,7 @@ import {
 import { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
 import { openBackends, type Backends } from './compose-backends.ts'
+import { toStoreOptions } from './compose-master-key.ts'
 import { startAdminOf } from './compose-admin.ts'
 import { createControlledGate } from './compose-gate.ts'
 import { createKeyStore } from './compose-key-store.ts'
@@ -245,7 +246,7 @@ async function openParts(
   log: Log,
   cleanup: Cleanup,
 ): Promise<Parts> {
-  const store = await openStore({ ...config.store, clock })
+  const store = await openStore(await toStoreOptions(config))
   cleanup.add(() => store.close())
   const keystore = await openSoftwareKeystore({
     store,

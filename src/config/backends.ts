@@ -98,3 +98,9 @@ export function checkKeyStoreBackends(raw: RawConfig, fault: Report): void {
     }
   })
 }
+
+export function checkMasterKeyBackend({ store, backends }: RawConfig, fault: Report): void {
+  const { pkcs11 } = store.masterKey
+  if (pkcs11 === undefined || backends.some(({ name }) => name === pkcs11.backend)) return
+  fault('store.masterKey.pkcs11.backend', `is none of backends: ${JSON.stringify(pkcs11.backend)}`)
+}

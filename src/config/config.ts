@@ -125,6 +125,8 @@ export interface KeyStoreConfig {
 export type MasterKeyConfig =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'passphrase'; readonly passphrase: Secret }
+  /** A key on a token of one of `backends`. */
+  | { readonly kind: 'pkcs11'; readonly backend: string; readonly label: string }
 
 /** The kill switch. */
 export interface ControlConfig {

@@ -32,12 +32,14 @@ export async function loadSecrets(
     return undefined
   }
 
-  const { file, passphrase } = isSound('store') ? raw.store.masterKey : {}
+  const { file, passphrase, pkcs11 } = isSound('store') ? raw.store.masterKey : {}
   const words = passphrase && (await load(passphrase, 'store.masterKey.passphrase'))
   const masterKey: MasterKeyConfig | undefined =
     file !== undefined
       ? { kind: 'file', path: absolute(file) }
-      : words && { kind: 'passphrase', passphrase: words }
+      : pkcs11 !== undefined
+        ? { kind: 'pkcs11', ...pkcs11 }
+        : words && { kind: 'passphrase', passphrase: words }
 
   const password = isSound('store') ? raw.store.postgres?.password : undefined
   const postgresPassword = password && (await load(password, 'store.postgres.password'))

@@ -116,6 +116,7 @@ export interface RawConfig {
     readonly masterKey: {
       readonly file?: string
       readonly passphrase?: RawSecretSource
+      readonly pkcs11?: { readonly backend: string; readonly label: string }
     }
     readonly pollInterval: string
   }

@@ -1,7 +1,7 @@
 /** What a schema cannot say: how settings go together. */
 // SPDX-License-Identifier: Apache-2.0
 import { isIPv4, isIPv6 } from 'node:net'
-import { checkBackends, checkKeyStoreBackends } from './backends.ts'
+import { checkBackends, checkKeyStoreBackends, checkMasterKeyBackend } from './backends.ts'
 import { toMilliseconds } from './duration.ts'
 import type { Fault } from './faults.ts'
 import type { RawConfig } from './schema.ts'
@@ -65,6 +65,9 @@ export function checkSemantics(
     if (isSound(section as Section)) {
       check(raw, (path, message) => faults.push({ path, message }))
     }
+  }
+  if (isSound('store') && isSound('backends')) {
+    checkMasterKeyBackend(raw, (path, message) => faults.push({ path, message }))
   }
   if (isSound('keyStores') && isSound('backends')) {
     checkKeyStoreBackends(raw, (path, message) => faults.push({ path, message }))

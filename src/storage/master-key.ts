@@ -11,8 +11,10 @@ import { encodeFields, seal, unseal } from './sealing.ts'
 export type MasterKeySource =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'passphrase'; readonly passphrase: Secret }
+  /** Whoever holds it wraps and unwraps: a token. */
+  | { readonly kind: 'pkcs11'; readonly key: MasterKey }
 
-/** Wraps the store key. A key on a token fits behind the same two calls. */
+/** Wraps the store key. */
 export interface MasterKey {
   /** Text for the store: the wrapped store key and all that is needed to unwrap it but the secret. */
   wrap(storeKey: Buffer): Promise<string>
@@ -37,6 +39,7 @@ interface KeyRecord {
 }
 
 export function createMasterKey(source: MasterKeySource): MasterKey {
+  if (source.kind === 'pkcs11') return source.key
   const derive = (parameters: KeyRecord['scrypt']) =>
     source.kind === 'file'
       ? loadKeyFile(source.path)

@@ -35,9 +35,7 @@ const INT8 = 20
 
 const types: pg.CustomTypesConfig = {
   getTypeParser: (id, format) =>
-    id === INT8
-      ? Number
-      : (pg.types.getTypeParser(id, format) as (text: string) => unknown),
+    id === INT8 ? Number : (pg.types.getTypeParser(id, format) as (text: string) => unknown),
 }
 
 export class PostgresSession {

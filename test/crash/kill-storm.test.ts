@@ -8,6 +8,7 @@ import type { KeyBackend } from '../../src/backend/key-backend.ts'
 import { systemClock as clock } from '../../src/base/clock.ts'
 import { openSoftwareKeystore } from '../../src/backend/software/software-keystore.ts'
 import { Deadline } from '../../src/base/deadline.ts'
+import { toStoreOptions } from '../../src/compose-master-key.ts'
 import { openStore } from '../../src/storage/store.ts'
 import { keyId, startTestServer, type TestServer } from '../support/server.ts'
 import { startStorm, STORM_AAD, type Change, type Encrypted, type Line } from '../support/storm.ts'
@@ -125,7 +126,7 @@ async function examine(
   world: World,
   encrypted: readonly Encrypted[],
 ): Promise<void> {
-  const store = await openStore({ ...server.config.store, clock })
+  const store = await openStore(await toStoreOptions(server.config))
   const keystore = await openSoftwareKeystore({
     store,
     clock,

@@ -11,9 +11,10 @@ import { systemClock } from '../../src/base/clock.ts'
 import { openStore } from '../../src/storage/store.ts'
 import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
 import { call, decryptBody, encryptBody } from '../support/wire.ts'
+import { toStoreOptions } from '../../src/compose-master-key.ts'
 
 async function look(server: TestServer) {
-  const store = await openStore({ ...server.config.store, clock: systemClock })
+  const store = await openStore(await toStoreOptions(server.config))
   try {
     const now = systemClock.now()
     const period = toPeriod({ since: now - 1_800_000, until: now + 60_000 }, now)

@@ -11,6 +11,7 @@ import { systemClock as clock } from '../../src/base/clock.ts'
 import { Deadline } from '../../src/base/deadline.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { openAdministration } from '../../src/compose-administration.ts'
+import { toStoreOptions } from '../../src/compose-master-key.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { openStore } from '../../src/storage/store.ts'
 import { keyId } from './server.ts'
@@ -129,7 +130,7 @@ async function storm(configFile: string): Promise<never> {
   const config = await loadConfig(configFile, {})
   const name = keyStoreName('demo')
   const keys = (await openAdministration(config)).keys(name)
-  const store = await openStore({ ...config.store, clock })
+  const store = await openStore(await toStoreOptions(config))
   const keystore = await openSoftwareKeystore({
     store,
     clock,

@@ -13,6 +13,8 @@ export interface StartCall {
   readonly keysBy: 'label' | 'id'
   readonly healthKey: string
   readonly functionFailedIsBusy: boolean
+  /** Label of a key of Latchkey itself that this process may use. */
+  readonly ownKey?: string
   /** What the self-test encrypts; absent: there is none. */
   readonly selfTest?: { readonly plaintextBytes: number; readonly aadBytes: number }
 }

@@ -17,6 +17,8 @@ interface Options {
   readonly module: Pkcs11Module
   readonly gcm: AesGcm
   readonly keysBy: 'label' | 'id'
+  /** Labels of keys that are not for callers. */
+  readonly isReserved: (label: string) => boolean
 }
 
 const FOUND_AT_ONCE = 100
@@ -41,6 +43,7 @@ export class KeyHandles {
     const known = this.#found.get(ref)
     if (known !== undefined) return known
     const { name, version } = parseRef(ref)
+    if (this.#options.keysBy === 'label' && this.#options.isReserved(name)) return undefined
     const handles = this.#search(session, name, version)
     const [handle, second] = handles
     if (handle === undefined) return undefined
@@ -99,9 +102,10 @@ export class KeyHandles {
     if (!/^(?:[0-9a-f]{2}){1,64}$/.test(name)) return []
     const id = Buffer.from(name, 'hex')
     // All versions share the id; the label tells them apart.
-    return this.#findObjects(session, [isKey, { type: c.CKA_ID, value: id }]).filter(
-      (handle) => parseRef(readLabel(module, session, handle)).version === version,
-    )
+    return this.#findObjects(session, [isKey, { type: c.CKA_ID, value: id }]).filter((handle) => {
+      const label = readLabel(module, session, handle)
+      return !this.#options.isReserved(label) && parseRef(label).version === version
+    })
   }
 
   #findObjects(session: Handle, template: { type: number; value: number | Buffer }[]): Handle[] {

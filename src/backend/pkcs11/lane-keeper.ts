@@ -59,6 +59,7 @@ export class LaneKeeper {
       healthKey: config.healthKey,
       functionFailedIsBusy: config.functionFailedIsBusy,
       ...(selfTest === undefined ? {} : { selfTest }),
+      ...(options.ownKey === undefined ? {} : { ownKey: options.ownKey }),
     }
   }
 

@@ -21,6 +21,8 @@ export interface Pkcs11Keys {
     status: (keyId: ExternalKeyId) => KeyStatus,
   ): KeyBackend & VerifiedEncryption
   administration(keyStore: KeyStoreName, keyPrefix: string, store: Store): KeyAdministration
+  /** For orders beside those of key stores. */
+  readonly fleet: TokenFleet
   /** Keys are looked up again at their next use. */
   reload(): void
   stats(): { readonly tokens: readonly TokenStats[] }
@@ -35,6 +37,8 @@ export interface Pkcs11KeysDeps {
   readonly logger: PoolLog
   /** What each token must be able to encrypt; undefined: it is not tried. */
   readonly selfTest: StartCall['selfTest'] | undefined
+  /** See StartCall. */
+  readonly ownKey?: string
 }
 
 /**
@@ -55,6 +59,7 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
   }
   const directory = new KeyDirectory(fleet, clock, config.keys.refreshMs)
   return {
+    fleet,
     backend: (keyPrefix, status) =>
       createPkcs11Backend({
         fleet,

@@ -11,6 +11,8 @@ export interface PoolOptions {
   /** What the self-test encrypts; undefined: none, for commands. */
   readonly selfTest: StartCall['selfTest'] | undefined
   readonly logger: PoolLog
+  /** See StartCall. */
+  readonly ownKey?: string
 }
 
 export interface PoolLog {

@@ -130,7 +130,7 @@ function tryMode(module: Pkcs11Module, session: Handle, iv: IvMode): string {
 
 function listKeys(module: Pkcs11Module, session: Handle) {
   const gcm = createAesGcm(module, 'host')
-  const handles = new KeyHandles({ module, gcm, keysBy: 'label' })
+  const handles = new KeyHandles({ module, gcm, keysBy: 'label', isReserved: () => false })
   return handles.all(session).map(({ handle }) => {
     const { label, ...rest } = readAttributes(module, session, handle)
     return { label, version: parseRef(label).version, ...rest, check: '' }

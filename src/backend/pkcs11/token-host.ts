@@ -23,6 +23,8 @@ import { TokenSession } from './token-session.ts'
 /** Management takes what it takes: its caller has a deadline of its own. */
 const UNHURRIED_MS = 60_000
 const HEALTH_BYTES = 32
+/** Keys of Latchkey itself; the blank is in no key id. */
+const OWN_PREFIX = 'latchkey '
 
 export interface EncryptOrder {
   readonly ref: string
@@ -55,8 +57,11 @@ export class TokenHost {
     this.#start = start
     this.#clock = clock
     this.#gcm = createAesGcm(module, start.iv)
-    this.#keys = new KeyHandles({ module, gcm: this.#gcm, keysBy: start.keysBy })
-    this.#healthKeys = new KeyHandles({ module, gcm: this.#gcm, keysBy: 'label' })
+    const gcm = this.#gcm
+    const isReserved = (label: string) =>
+      label === start.healthKey || (label.startsWith(OWN_PREFIX) && label !== start.ownKey)
+    this.#keys = new KeyHandles({ module, gcm, keysBy: start.keysBy, isReserved })
+    this.#healthKeys = new KeyHandles({ module, gcm, keysBy: 'label', isReserved: () => false })
     this.#token = new TokenSession(module, start, clock, {
       onLogin: () => {
         this.#keys.forget()
@@ -222,7 +227,7 @@ export class TokenHost {
   #list(session: Handle): readonly TokenKey[] {
     return this.#keys
       .all(session)
-      .filter(({ label }) => label !== this.#start.healthKey)
+      .filter(({ label }) => label !== this.#start.healthKey && !label.startsWith(OWN_PREFIX))
       .map((key) => toTokenKey({ ...key, version: parseRef(key.label).version, check: undefined }))
   }
 

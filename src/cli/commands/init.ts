@@ -3,6 +3,7 @@
 import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { initializeStore } from '../../compose-administration.ts'
+import type { MasterKeyConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import { stringFlag, type Command } from '../command.ts'
 import { renderFirstConfig } from '../first-config.ts'
@@ -29,7 +30,7 @@ export const init: Command = {
     await initializeStore(config)
     const { masterKey, postgres } = config.store
     const path = config.store.path ?? `${postgres?.host ?? ''}/${postgres?.database ?? ''}`
-    const master = masterKey.kind === 'file' ? masterKey.path : 'your passphrase'
+    const master = describeMasterKey(masterKey)
     output.result(
       [
         `configuration  ${file}`,
@@ -45,6 +46,13 @@ export const init: Command = {
       { config: file, store: path, masterKey: masterKey.kind === 'file' ? masterKey.path : null },
     )
   },
+}
+
+function describeMasterKey(masterKey: MasterKeyConfig): string {
+  if (masterKey.kind === 'file') return masterKey.path
+  return masterKey.kind === 'passphrase'
+    ? 'your passphrase'
+    : `${JSON.stringify(masterKey.label)} on a token of ${masterKey.backend}`
 }
 
 function exists(path: string): Promise<boolean> {

@@ -41,7 +41,7 @@ export const store = object(
       { required: ['host', 'database', 'user'] },
     ),
     masterKey: object(
-      'What opens the store: a file of 32 random bytes, or a passphrase. Back it up apart from the store.',
+      'What opens the store: a file of 32 random bytes, a passphrase, or a key on a token. Back it up apart from the store.',
       {
         file: path('Key file, mode 0600.'),
         passphrase: object(
@@ -51,6 +51,20 @@ export const store = object(
             env: { type: 'string', minLength: 1, description: 'Name of an environment variable.' },
           },
           { minProperties: 1, maxProperties: 1 },
+        ),
+        pkcs11: object(
+          'A key on a token, which `latchkey init` makes. It must be there for every start.',
+          {
+            backend: { type: 'string', minLength: 1, description: 'Name of one of `backends`.' },
+            label: {
+              type: 'string',
+              pattern: '^latchkey .{1,64}$',
+              patternErrorMessage: 'a label that starts with "latchkey ", as no key id can',
+              default: 'latchkey master key',
+              description: 'Label of the key.',
+            },
+          },
+          { required: ['backend'] },
         ),
       },
       { minProperties: 1, maxProperties: 1 },

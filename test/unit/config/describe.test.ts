@@ -72,6 +72,9 @@ void t.test(
         'store.masterKey.passphrase',
         'store.masterKey.passphrase.file',
         'store.masterKey.passphrase.env',
+        'store.masterKey.pkcs11',
+        'store.masterKey.pkcs11.backend',
+        'store.masterKey.pkcs11.label',
       ],
     )
   },

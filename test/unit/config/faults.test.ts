@@ -30,7 +30,7 @@ colour: blue
       'listener.tls.certificate: is empty',
       'listener.tls.privateKey: is missing',
       'sigv4.clockSkew: expected from 1000ms to 3600000ms, found 1ms',
-      'store.masterKey: expected exactly one of file, passphrase',
+      'store.masterKey: expected exactly one of file, passphrase, pkcs11',
       'store.path: expected text, found 7',
     ].sort(),
   )

@@ -93,7 +93,9 @@ void t.test('exactly one source is named', async (t) => {
     `${PLACE}: expected exactly one of file, env`,
   ])
   const both = BY_ENV.replace('masterKey: {', 'masterKey: { file: master.key,')
-  t.strictSame(await faults(both), ['store.masterKey: expected exactly one of file, passphrase'])
+  t.strictSame(await faults(both), [
+    'store.masterKey: expected exactly one of file, passphrase, pkcs11',
+  ])
 })
 
 void t.test('a passphrase that stands in the file is refused, and not repeated', async (t) => {

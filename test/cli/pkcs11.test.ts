@@ -1,0 +1,64 @@
+/** Keys on a token by the command line, and what `pkcs11 probe` shows. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { findLeaks, planted } from '../support/leaks.ts'
+import { createSoftHsm } from '../support/pkcs11/tokens.ts'
+import { workspaceOn } from '../support/pkcs11/workspace.ts'
+
+t.jobs = 1
+
+void t.test('keys are made, listed, rotated and destroyed on the token', async (t) => {
+  const token = await createSoftHsm(t)
+  const { run } = await workspaceOn(t, token)
+  t.match(await run('keys', 'create', 'payroll', '--backend', 'hsm'), { code: 0 })
+  const again = await run('keys', 'create', 'payroll', '--json')
+  t.match(again, { code: 1, stderr: /KEY_EXISTS/ }, 'one that is there is not replaced')
+  t.match(await run('keys', 'rotate', 'payroll'), { code: 0, stdout: /version 2/ })
+  t.match(await run('keys', 'create', 'archive', '--usage', 'decrypt'), { code: 0 })
+  const listed = JSON.parse((await run('keys', 'list', '--json')).stdout) as unknown
+  t.match(listed, [
+    { keyId: 'archive', canEncrypt: false, canDecrypt: true },
+    {
+      keyId: 'payroll',
+      canEncrypt: true,
+      versions: [
+        { version: 1, state: 'PREVIOUS', token: { label: 'payroll', isExtractable: false } },
+        { version: 2, state: 'CURRENT', token: { label: 'payroll@2', id: /^[0-9a-f]{32}$/ } },
+      ],
+    },
+  ])
+  t.equal((listed as unknown[]).length, 2, 'and not the key for health checks')
+  t.match(await run('keys', 'destroy-version', 'payroll', '2', '--yes'), { code: 1 }, 'the current')
+  t.match(await run('keys', 'destroy-version', 'payroll', '1', '--yes'), { code: 0 })
+  t.match(await run('keys', 'disable', 'payroll'), { code: 0, stdout: /DISABLED/ })
+  t.match(await run('keys', 'list'), { stdout: /payroll +DISABLED +encrypt,decrypt +2:CURRENT/ })
+})
+
+void t.test('by CKA_ID, the key id is its hexadecimal form', async (t) => {
+  const token = await createSoftHsm(t)
+  const { run } = await workspaceOn(t, token, { backend: { keys: { by: 'id' } } })
+  t.match(await run('keys', 'create', 'c0ffee'), { code: 0 })
+  t.match(await run('keys', 'rotate', 'c0ffee'), { code: 0, stdout: /version 2/ })
+  t.match(JSON.parse((await run('keys', 'list', '--json')).stdout), [
+    { keyId: 'c0ffee', versions: [{ token: { id: 'c0ffee' } }, { token: { id: 'c0ffee' } }] },
+  ])
+})
+
+void t.test('probe shows what there is and which iv works, and no PIN', async (t) => {
+  const token = await createSoftHsm(t, ['xks', 'another'])
+  const { run } = await workspaceOn(t, token)
+  await run('keys', 'create', 'payroll')
+  const { code, stdout, stderr } = await run('pkcs11', 'probe')
+  t.equal(code, 0, stderr)
+  t.match(stdout, /token +"xks", serial [0-9a-f]{16}/)
+  t.match(stdout, /token +"another"/)
+  t.match(stdout, /mechanisms +CKM_AES_KEY_GEN, CKM_AES_GCM/)
+  t.match(stdout, / iv +host\n/)
+  t.match(stdout, /"payroll" +id [0-9a-f]{32} +encrypt,decrypt, sensitive, not extractable/)
+  const json = await run('pkcs11', 'probe', '--json')
+  t.match(JSON.parse(json.stdout), { tokens: [{ iv: 'host', facts: { label: 'xks' } }] })
+  const shown = stdout + stderr + json.stdout + json.stderr
+  t.same(findLeaks(shown, [planted('the PIN', token.pin)]), [])
+  const listed = JSON.parse((await run('keys', 'list', '--json')).stdout) as unknown[]
+  t.equal(listed.length, 1, 'nothing is left of it on the token')
+})
