@@ -18,7 +18,7 @@ export interface Rung {
   readonly decrypt: Measured
 }
 
-/** Medians of the server's own account of a request. */
+/** The server's own account of a typical request: stages and total are means of those around the median. */
 export interface StageAccount {
   readonly operation: 'Encrypt' | 'Decrypt'
   readonly requests: number

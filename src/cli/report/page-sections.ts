@@ -108,7 +108,7 @@ function stackOf(account: StageAccount, data: ReportData, names: readonly string
   const total = parts.reduce((sum, [, ms]) => sum + ms, 0)
   const percent = (ms: number) => (total === 0 ? 0 : (ms / total) * 100)
   const style = (stage: string) => `s${String(names.indexOf(stage) % 10)}`
-  return `<h3 class="small">${account.operation}: ${formatMs(seen)} seen by the client, ${formatMs(account.totalMs)} in the server (medians)</h3>
+  return `<h3 class="small">${account.operation}: ${formatMs(seen)} seen by the client, ${formatMs(account.totalMs)} in the server, for a typical request</h3>
 <div class="stack">${parts.map(([stage, ms]) => `<i class="${style(stage)}" style="width:${percent(ms).toFixed(2)}%"></i>`).join('')}</div>
 <ul class="key">${parts
     .map(

@@ -1,6 +1,5 @@
 /** Where a request spends its time in the server, by the stages of its request log. */
 // SPDX-License-Identifier: Apache-2.0
-import { createLatencies, type Latencies } from '../load/histogram.ts'
 import type { StageAccount } from './findings.ts'
 
 interface RequestLine {
@@ -11,36 +10,58 @@ interface RequestLine {
   readonly stagesMs?: Readonly<Record<string, number>>
 }
 
-/** Takes lines of a log and gives medians; lines that are no served Encrypt or Decrypt are left out. */
+interface Served {
+  readonly totalMs: number
+  readonly stagesMs: Readonly<Record<string, number>>
+}
+
+type Operation = StageAccount['operation']
+
+/** More are not needed, and would only fill the memory. */
+const MAX_REQUESTS = 100_000
+/** The share of requests around the median that is averaged. */
+const TYPICAL = 0.1
+
+/**
+ * Takes lines of a log, and gives the account of a typical request: the mean of those around the median,
+ * since medians of stages do not add up. Lines that are no served Encrypt or Decrypt are left out.
+ */
 export class StageReader {
-  readonly #accounts = new Map<'Encrypt' | 'Decrypt', Map<string, Latencies>>()
+  readonly #served = new Map<Operation, Served[]>()
 
   take(line: string): void {
     if (!line.includes('"stagesMs"')) return
     const { msg, status, operation, totalMs, stagesMs } = JSON.parse(line) as RequestLine
     if (msg !== 'request' || status !== 200 || stagesMs === undefined) return
     if (operation !== 'Encrypt' && operation !== 'Decrypt') return
-    const account = this.#accounts.get(operation) ?? new Map<string, Latencies>()
-    this.#accounts.set(operation, account)
-    for (const [stage, ms] of Object.entries({ ...stagesMs, [TOTAL]: Number(totalMs) })) {
-      const latencies = account.get(stage) ?? createLatencies()
-      account.set(stage, latencies)
-      latencies.record(ms)
-    }
+    const served = this.#served.get(operation) ?? []
+    this.#served.set(operation, served)
+    if (served.length < MAX_REQUESTS) served.push({ totalMs: Number(totalMs), stagesMs })
   }
 
   accounts(): readonly StageAccount[] {
-    return [...this.#accounts].map(([operation, account]) => {
-      const medians = [...account].map(([stage, latencies]) => [stage, latencies.at(50)] as const)
+    return [...this.#served].map(([operation, served]) => {
+      const typical = aroundMedian(served)
+      const mean = (pick: (one: Served) => number) =>
+        round(typical.reduce((sum, one) => sum + pick(one), 0) / typical.length)
+      const stages = [...new Set(typical.flatMap(({ stagesMs }) => Object.keys(stagesMs)))]
       return {
         operation,
-        requests: account.get(TOTAL)?.count ?? 0,
-        totalMs: account.get(TOTAL)?.at(50) ?? 0,
-        stagesMs: Object.fromEntries(medians.filter(([stage]) => stage !== TOTAL)),
+        requests: served.length,
+        totalMs: mean(({ totalMs }) => totalMs),
+        stagesMs: Object.fromEntries(
+          stages.map((stage) => [stage, mean(({ stagesMs }) => stagesMs[stage] ?? 0)]),
+        ),
       }
     })
   }
 }
 
-/** No stage is called so. */
-const TOTAL = '*'
+function aroundMedian(served: readonly Served[]): readonly Served[] {
+  const sorted = [...served].sort((a, b) => a.totalMs - b.totalMs)
+  const count = Math.max(1, Math.round(sorted.length * TYPICAL))
+  const first = Math.floor((sorted.length - count) / 2)
+  return sorted.slice(first, first + count)
+}
+
+const round = (ms: number) => Math.round(ms * 1000) / 1000

@@ -26,7 +26,7 @@ void t.test('a link costs one round trip on a kept connection, three or four on 
   t.end()
 })
 
-void t.test('stages are medians of what was served, by operation', (t) => {
+void t.test('stages are those of a typical request, by operation', (t) => {
   const reader = new StageReader()
   const line = (more: object) => {
     reader.take(
@@ -52,6 +52,23 @@ void t.test('stages are medians of what was served, by operation', (t) => {
     { operation: 'Encrypt', requests: 3, totalMs: 0.8, stagesMs: { auth: 0.6, verify: 1 } },
     { operation: 'Decrypt', requests: 1, totalMs: 0.9, stagesMs: { auth: 0.4 } },
   ])
+  t.end()
+})
+
+void t.test('the stages of a typical request add up to its total', (t) => {
+  const reader = new StageReader()
+  for (let i = 1; i <= 100; i++) {
+    // What one stage gains, another loses: medians of stages would not add up.
+    const stagesMs = { auth: (i * 7) % 10, backend: 10 - ((i * 7) % 10), encode: i / 100 }
+    const totalMs = 10 + i / 100
+    reader.take(
+      JSON.stringify({ msg: 'request', status: 200, operation: 'Encrypt', totalMs, stagesMs }),
+    )
+  }
+  const [account] = reader.accounts()
+  const sum = Object.values(account?.stagesMs ?? {}).reduce((all, ms) => all + ms, 0)
+  t.ok(Math.abs(sum - (account?.totalMs ?? 0)) < 0.005, `${String(sum)} ms`)
+  t.ok(Math.abs((account?.totalMs ?? 0) - 10.5) < 0.05, 'and that is the median')
   t.end()
 })
 
