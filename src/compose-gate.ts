@@ -92,6 +92,7 @@ export async function createControlledGate(
       cleanup.add(repeat(HOUSEKEEPING_MS, () => expiry.run()))
       // One process of a host is enough to say it.
       if ((deps.worker?.number ?? 0) <= 1) {
+        await longKills.look().catch(() => undefined)
         cleanup.add(repeat(LONG_KILL_MS, () => longKills.look()))
       }
     },

@@ -1,7 +1,10 @@
 /** `kill --rehearse` says what `kill` would do, and does nothing; `exposure` says what it cannot reach. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
+import { kill } from '../../src/control/revoke.ts'
+import { openStore } from '../../src/storage/store.ts'
 import { latchkeyHere, startLatchkey } from '../support/cli.ts'
+import { FakeClock } from '../support/fake-clock.ts'
 import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
 import { call, decryptBody, encryptBody, requestMetadata } from '../support/wire.ts'
 
@@ -191,4 +194,25 @@ void t.test('after a kill, exposure says who holds data keys, and until when', a
   const { code, stderr } = await run(server, 'exposure', '--switch', 'none')
   t.equal(code, 65)
   t.match(stderr, 'no switch none is in force')
+})
+
+void t.test('a kill of six days is warned of by status, by exposure and in the log', async (t) => {
+  const server = await startTestServer(t, { stopped: true })
+  const clock = new FakeClock(Date.now() - 6 * 86_400_000)
+  const store = await openStore({ ...server.config.store, clock })
+  await kill(store, clock, {
+    ...{ scope: { kind: 'key', keyStore: 'demo', keyId: KEY_ID }, direction: 'decrypt' },
+    ...{ reason: 'long ago', operator: 'tester' },
+  })
+  await store.close()
+  for (const command of ['status', 'exposure']) {
+    const { stdout } = await run(server, command)
+    t.match(stdout, /warning: switch \w+ \(key demo\/test-key\) has been in force for 6 days/)
+    t.match(await json(server, command), { longKills: [{ scope: 'key demo/test-key' }] })
+  }
+  await server.start()
+  const lines = await server.stopAndReadLog()
+  const warnings = lines.filter(({ msg }) => String(msg).startsWith('a kill nears seven days'))
+  t.match(warnings, [{ level: 40, scope: 'key demo/test-key' }])
+  t.equal(warnings.length, 1)
 })
