@@ -5,6 +5,7 @@ import {
   purgeActivity,
   toPeriod,
   writeCounts,
+  writeUses,
   type Activity,
   type Period,
 } from './activity/activity-table.ts'
@@ -29,7 +30,8 @@ export function createActivityRecorder(deps: {
 }): Recorder {
   const { config, store, clock, warn } = deps
   const recorder = createRecorder({
-    write: (counts) => writeCounts(store.database, counts),
+    writeCounts: (counts) => writeCounts(store.database, counts),
+    writeUses: (uses) => writeUses(store.database, uses),
     purge: async () => {
       // By the clock of the database: one host whose clock is wrong must not delete for all.
       const ask = `SELECT ${store.database.nowSql} AS now`

@@ -1,8 +1,8 @@
 /** Activity at rest: counts by minute for the last hours, by hour for the time of retention. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Database, Reader, Row, SqlValue, Transaction } from '../storage/database.ts'
+import type { Database, Reader, Row, SqlValue } from '../storage/database.ts'
 import { toSubjectId, type Subject } from './subject.ts'
-import { HOUR_MS, MINUTE_MS, type Count, type Counts, type CredentialUse } from './tally.ts'
+import { HOUR_MS, MINUTE_MS, type Count, type CredentialUse } from './tally.ts'
 
 export interface Activity {
   readonly subject: Subject
@@ -21,25 +21,30 @@ export interface Period {
 
 /** Minutes are kept for this long; of what is older, only hours are known. */
 export const MINUTES_KEPT_MS = 2 * HOUR_MS
-/** Rows of one statement; the engines bound the number of parameters. */
-const CHUNK = 200
+/** Rows that one transaction deletes: it keeps nobody waiting who kills. */
+const PURGE_ROWS = 500
 
-export async function writeCounts(database: Database, counts: Counts): Promise<void> {
+/**
+ * All or nothing, but for subjects, which may be written twice. Each statement stands alone: nobody who
+ * is stopped here keeps a kill waiting for a lock. @param counts few: it is one statement
+ */
+export async function writeCounts(database: Database, counts: readonly Count[]): Promise<void> {
   const subjects = new Map<string, Row>()
   const rows = new Map<string, Row>()
-  for (const count of counts.counts) {
+  for (const count of counts) {
     const id = toSubjectId(count.subject)
     const before = subjects.get(id)
     const lastAt = Math.max(count.lastAt, Number(before?.['last_at'] ?? 0))
     subjects.set(id, fromSubject(count.subject, id, lastAt))
     for (const spanMs of [MINUTE_MS, HOUR_MS]) addRow(rows, count, id, spanMs)
   }
-  await database.transaction(async (transaction) => {
-    await upsert(transaction, 'activity_subjects', ['subject'], subjects, LATEST)
-    await upsert(transaction, 'activity', ['span_ms', 'starts_at', 'subject'], rows, ADDED)
-    const uses = counts.credentials.map((one) => [one.accessKeyId, fromUse(one)] as const)
-    await upsert(transaction, 'credential_uses', ['access_key_id'], new Map(uses), USES)
-  })
+  await upsert(database, 'activity_subjects', ['subject'], subjects, LATEST)
+  await upsert(database, 'activity', ['span_ms', 'starts_at', 'subject'], rows, ADDED)
+}
+
+export async function writeUses(database: Database, uses: readonly CredentialUse[]): Promise<void> {
+  const rows = new Map(uses.map((one) => [one.accessKeyId, fromUse(one)]))
+  await upsert(database, 'credential_uses', ['access_key_id'], rows, ADDED_USES)
 }
 
 function addRow(rows: Map<string, Row>, count: Count, subject: string, spanMs: number): void {
@@ -64,11 +69,15 @@ const ADDED: Readonly<Record<string, Rule>> = {
   first_at: 'least',
   last_at: 'most',
 }
-const USES: Readonly<Record<string, Rule>> = { uses: 'sum', first_at: 'least', last_at: 'most' }
+const ADDED_USES: Readonly<Record<string, Rule>> = {
+  uses: 'sum',
+  first_at: 'least',
+  last_at: 'most',
+}
 
 /** In the order of the primary key, so that writers of a fleet never wait for each other in a circle. */
 async function upsert(
-  transaction: Transaction,
+  database: Database,
   table: string,
   key: readonly string[],
   rows: ReadonlyMap<string, Row>,
@@ -78,16 +87,15 @@ async function upsert(
   const changes = Object.entries(rules).map(
     ([name, rule]) => `${name} = ${merged(table, name, rule)}`,
   )
-  for (let from = 0; from < sorted.length; from += CHUNK) {
-    const chunk = sorted.slice(from, from + CHUNK)
-    const names = Object.keys(chunk[0] ?? {})
-    const marks = `(${names.map(() => '?').join(', ')})`
-    await transaction.execute(
-      `INSERT INTO ${table} (${names.join(', ')}) VALUES ${chunk.map(() => marks).join(', ')}
-       ON CONFLICT (${key.join(', ')}) DO UPDATE SET ${changes.join(', ')}`,
-      chunk.flatMap((row) => names.map((name) => row[name] ?? null)),
-    )
-  }
+  const names = Object.keys(sorted[0] ?? {})
+  if (names.length === 0) return
+  const marks = `(${names.map(() => '?').join(', ')})`
+  await database.beat(
+    `INSERT INTO ${table} (${names.join(', ')}) VALUES ${sorted.map(() => marks).join(', ')}
+     ON CONFLICT (${key.join(', ')}) DO UPDATE SET ${changes.join(', ')}
+     RETURNING 1 AS written`,
+    sorted.flatMap((row) => names.map((name) => row[name] ?? null)),
+  )
 }
 
 function merged(table: string, name: string, rule: Rule): string {
@@ -102,18 +110,35 @@ export async function purgeActivity(
   database: Database,
   { now, retentionMs }: { readonly now: number; readonly retentionMs: number },
 ): Promise<void> {
-  await database.transaction(async (transaction) => {
-    const purge = (spanMs: number, before: number) =>
-      transaction.execute('DELETE FROM activity WHERE span_ms = ? AND starts_at < ?', [
-        spanMs,
-        Math.floor(before),
-      ])
-    await purge(MINUTE_MS, now - MINUTES_KEPT_MS)
-    await purge(HOUR_MS, now - retentionMs)
-    await transaction.execute('DELETE FROM activity_subjects WHERE last_at < ?', [
-      Math.floor(now - Math.max(retentionMs, MINUTES_KEPT_MS) - HOUR_MS),
-    ])
+  for (const [spanMs, before] of [
+    [MINUTE_MS, now - MINUTES_KEPT_MS],
+    [HOUR_MS, now - retentionMs],
+  ] as const) {
+    await purgeRows(database, 'activity', ['span_ms', 'starts_at', 'subject'], {
+      where: 'span_ms = ? AND starts_at < ?',
+      parameters: [spanMs, Math.floor(before)],
+    })
+  }
+  await purgeRows(database, 'activity_subjects', ['subject'], {
+    where: 'last_at < ?',
+    parameters: [Math.floor(now - Math.max(retentionMs, MINUTES_KEPT_MS) - HOUR_MS)],
   })
+}
+
+async function purgeRows(
+  database: Database,
+  table: string,
+  key: readonly string[],
+  { where, parameters }: { readonly where: string; readonly parameters: readonly SqlValue[] },
+): Promise<void> {
+  const columns = key.join(', ')
+  const some = `SELECT ${columns} FROM ${table} WHERE ${where} LIMIT ${String(PURGE_ROWS)}`
+  let deleted = PURGE_ROWS
+  while (deleted === PURGE_ROWS) {
+    deleted = await database.transaction((transaction) =>
+      transaction.execute(`DELETE FROM ${table} WHERE (${columns}) IN (${some})`, parameters),
+    )
+  }
 }
 
 /** Whole minutes where they are kept, else whole hours: never less than what was asked for. */

@@ -13,7 +13,6 @@ import {
   HOUR_MS,
   MINUTE_MS,
   type Count,
-  type Counts,
   type CredentialUse,
 } from './tally.ts'
 
@@ -37,8 +36,9 @@ export interface RecorderStats {
 }
 
 export interface RecorderDeps {
-  /** All or nothing. */
-  readonly write: (counts: Counts) => Promise<void>
+  /** All or nothing, as the next. */
+  readonly writeCounts: (counts: readonly Count[]) => Promise<void>
+  readonly writeUses: (uses: readonly CredentialUse[]) => Promise<void>
   /** Called now and then; what is too old goes. */
   readonly purge: () => Promise<void>
   readonly clock: Clock
@@ -51,6 +51,8 @@ export interface RecorderDeps {
 /** Between two looks for what is too old. */
 const PURGE_EVERY_MS = 10 * MINUTE_MS
 const LAST_TRIES = 3
+/** Counts that are written at a time: a statement that takes long would keep the lease from being renewed. */
+const SLICE = 100
 
 export function createRecorder(deps: RecorderDeps): Recorder {
   const { clock, maxSubjects } = deps
@@ -135,20 +137,23 @@ export function createRecorder(deps: RecorderDeps): Recorder {
 
   async function write(): Promise<boolean> {
     if (pending.size === 0 && credentials.size === 0) return true
-    const taken = { pending, credentials }
+    const taken = [...pending]
+    const uses = credentials
     pending = new Map()
     credentials = new Map()
     try {
-      await deps.write({
-        counts: [...taken.pending.values()],
-        credentials: [...taken.credentials.values()],
-      })
+      while (taken.length > 0) {
+        await deps.writeCounts(taken.slice(0, SLICE).map(([, count]) => count))
+        taken.splice(0, SLICE)
+      }
+      await deps.writeUses([...uses.values()])
       if (failing) deps.warn('activity is written again', {})
       failing = false
       return true
     } catch (error) {
-      pending = compact(addCounts(taken.pending, pending), 10 * maxSubjects)
-      credentials = addUses(taken.credentials, credentials)
+      // What was written before it failed is not written a second time.
+      pending = compact(addCounts(new Map(taken), pending), 10 * maxSubjects)
+      credentials = addUses(uses, credentials)
       failedFlushes += 1
       if (!failing)
         deps.warn('activity could not be written, and is kept in memory', { err: error })

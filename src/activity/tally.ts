@@ -24,11 +24,6 @@ export interface CredentialUse {
   lastAt: number
 }
 
-export interface Counts {
-  readonly counts: readonly Count[]
-  readonly credentials: readonly CredentialUse[]
-}
-
 /** Adds `more` to `counts`, by minute and subject. */
 export function addCounts(counts: Map<string, Count>, more: ReadonlyMap<string, Count>) {
   for (const [id, count] of more) put(counts, id, count)

@@ -7,6 +7,7 @@ import {
   purgeActivity,
   toPeriod,
   writeCounts,
+  writeUses,
 } from '../../../src/activity/activity-table.ts'
 import { createRecorder } from '../../../src/activity/recorder.ts'
 import type { FinishedRequest } from '../../../src/activity/subject.ts'
@@ -20,7 +21,8 @@ const HOUR = 3_600_000
 
 async function write(database: Database, ...requests: readonly FinishedRequest[]): Promise<void> {
   const recorder = createRecorder({
-    write: (counts) => writeCounts(database, counts),
+    writeCounts: (counts) => writeCounts(database, counts),
+    writeUses: (uses) => writeUses(database, uses),
     purge: async () => undefined,
     clock: new FakeClock(NOON),
     flushIntervalMs: 5000,
@@ -114,7 +116,7 @@ void t.test(
   },
 )
 
-void t.test('more rows than a statement holds are written in one transaction', async (t) => {
+void t.test('more than a statement should hold is written in several', async (t) => {
   const database = await open(t)
   const many = Array.from({ length: 1500 }, (_, n) => finished(NOON, { keyId: `key-${String(n)}` }))
   await write(database, ...many)

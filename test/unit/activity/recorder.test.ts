@@ -2,17 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createRecorder, type RecorderDeps } from '../../../src/activity/recorder.ts'
-import type { Counts } from '../../../src/activity/tally.ts'
+import type { Count, CredentialUse } from '../../../src/activity/tally.ts'
 import { finished } from '../../support/activity.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
 
 const NOON = Date.UTC(2026, 0, 15, 12)
 
 function start(more: Partial<RecorderDeps> = {}) {
-  const written: Counts[] = []
+  const written: Count[] = []
+  const uses: CredentialUse[] = []
   const warnings: string[] = []
   const recorder = createRecorder({
-    write: async (counts) => void written.push(counts),
+    writeCounts: async (counts) => void written.push(...counts),
+    writeUses: async (some) => void uses.push(...some),
     purge: async () => undefined,
     clock: new FakeClock(NOON),
     flushIntervalMs: 5000,
@@ -20,9 +22,9 @@ function start(more: Partial<RecorderDeps> = {}) {
     warn: (message) => warnings.push(message),
     ...more,
   })
-  const counts = () => written.flatMap((one) => one.counts)
+  const counts = () => written
   const total = () => counts().reduce((sum, { requests }) => sum + requests, 0)
-  return { recorder, written, counts, total, warnings }
+  return { recorder, written, uses, counts, total, warnings }
 }
 
 void t.test(
@@ -57,7 +59,7 @@ void t.test('whoever differs in anything that a kill switch asks for is told apa
 void t.test(
   'what nobody signed is not counted; a credential counts from its signature on',
   async (t) => {
-    const { recorder, written } = start()
+    const { recorder, written, uses } = start()
     recorder.record({ at: NOON, keyStore: 'demo', operation: 'Decrypt', errorName: 'x' })
     recorder.record({ at: NOON })
     recorder.record({
@@ -68,22 +70,19 @@ void t.test(
       errorName: 'x',
     })
     await recorder.flush()
-    t.same(written, [
-      {
-        counts: [],
-        credentials: [{ accessKeyId: 'A', keyStore: 'demo', uses: 1, firstAt: NOON, lastAt: NOON }],
-      },
-    ])
+    t.same(written, [])
+    const at = { firstAt: NOON, lastAt: NOON }
+    t.same(uses, [{ accessKeyId: 'A', keyStore: 'demo', uses: 1, ...at }])
   },
 )
 
 void t.test('a failed flush loses nothing, and is said once', async (t) => {
   let fails = true
-  const kept: Counts[] = []
-  const { recorder, warnings } = start({
-    write: async (counts) => {
+  const kept: Count[] = []
+  const { recorder, warnings, uses } = start({
+    writeCounts: async (counts) => {
       if (fails) throw new Error('the store is gone')
-      kept.push(counts)
+      kept.push(...counts)
     },
   })
   recorder.record(finished(NOON))
@@ -95,13 +94,13 @@ void t.test('a failed flush loses nothing, and is said once', async (t) => {
   fails = false
   await recorder.flush()
   t.same(
-    kept.flatMap(({ counts }) => counts.map(({ minute, requests }) => [minute - NOON, requests])),
+    kept.map(({ minute, requests }) => [minute - NOON, requests]),
     [
       [0, 2],
       [60_000, 1],
     ],
   )
-  t.match(kept[0]?.credentials, [{ uses: 3, firstAt: NOON, lastAt: NOON + 60_000 }])
+  t.match(uses, [{ uses: 3, firstAt: NOON, lastAt: NOON + 60_000 }])
   t.same(warnings, [
     'activity could not be written, and is kept in memory',
     'activity is written again',
@@ -112,18 +111,18 @@ void t.test(
   'an orderly stop writes everything, also after a failure; and says what it could not',
   async (t) => {
     let failures = 1
-    const kept: Counts[] = []
+    const kept: Count[] = []
     const first = start({
-      write: async (counts) => {
+      writeCounts: async (counts) => {
         if (failures-- > 0) throw new Error('busy')
-        kept.push(counts)
+        kept.push(...counts)
       },
     })
     first.recorder.start()
     first.recorder.record(finished(NOON))
     await first.recorder.stop()
     t.equal(kept.length, 1)
-    const second = start({ write: () => Promise.reject(new Error('gone')) })
+    const second = start({ writeCounts: () => Promise.reject(new Error('gone')) })
     second.recorder.record(finished(NOON))
     await second.recorder.stop()
     t.match(second.warnings.at(-1), /activity is lost/)
@@ -160,12 +159,12 @@ void t.test(
 
 void t.test('a store that is gone for days costs bounded memory, and no request', async (t) => {
   let fails = true
-  const kept: Counts[] = []
+  const kept: Count[] = []
   const { recorder } = start({
     maxSubjects: 10,
-    write: async (counts) => {
+    writeCounts: async (counts) => {
       if (fails) throw new Error('gone')
-      kept.push(counts)
+      kept.push(...counts)
     },
   })
   let sent = 0
@@ -180,7 +179,7 @@ void t.test('a store that is gone for days costs bounded memory, and no request'
   }
   fails = false
   await recorder.flush()
-  const total = kept.flatMap(({ counts }) => counts).reduce((sum, one) => sum + one.requests, 0)
+  const total = kept.reduce((sum, one) => sum + one.requests, 0)
   t.equal(total, sent)
 })
 
@@ -201,3 +200,22 @@ void t.test(
     )
   },
 )
+
+void t.test('what was written before a flush failed is not written again', async (t) => {
+  let calls = 0
+  const kept: Count[] = []
+  const { recorder } = start({
+    maxSubjects: 1000,
+    writeCounts: async (counts) => {
+      calls += 1
+      if (calls === 2) throw new Error('gone')
+      kept.push(...counts)
+    },
+  })
+  for (let n = 0; n < 350; n++) recorder.record(finished(NOON, { keyId: `key-${String(n)}` }))
+  await recorder.flush()
+  t.equal(kept.length, 100)
+  await recorder.flush()
+  t.equal(kept.length, 350)
+  t.equal(new Set(kept.map(({ subject }) => subject.keyId)).size, 350)
+})
