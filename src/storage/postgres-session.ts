@@ -30,12 +30,13 @@ const SETTINGS = {
   lock_timeout: 1000,
 }
 const KEEPALIVE_MS = 5000
-/** int8: everything that we keep is below 2^53. */
-const INT8 = 20
 
+/** int8: everything that we keep is below 2^53. */
 const types: pg.CustomTypesConfig = {
   getTypeParser: (id, format) =>
-    id === INT8 ? Number : (pg.types.getTypeParser(id, format) as (text: string) => unknown),
+    id === pg.types.builtins.INT8
+      ? Number
+      : (pg.types.getTypeParser(id, format) as (text: string) => unknown),
 }
 
 export class PostgresSession {
