@@ -1,6 +1,7 @@
 /** `kill --rehearse` says what `kill` would do, and does nothing; `exposure` says what it cannot reach. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
+import { toStoreOptions } from '../../src/compose-master-key.ts'
 import { kill } from '../../src/control/revoke.ts'
 import { openStore } from '../../src/storage/store.ts'
 import { latchkeyHere, startLatchkey } from '../support/cli.ts'
@@ -199,7 +200,7 @@ void t.test('after a kill, exposure says who holds data keys, and until when', a
 void t.test('a kill of six days is warned of by status, by exposure and in the log', async (t) => {
   const server = await startTestServer(t, { stopped: true })
   const clock = new FakeClock(Date.now() - 6 * 86_400_000)
-  const store = await openStore({ ...server.config.store, clock })
+  const store = await openStore({ ...(await toStoreOptions(server.config)), clock })
   await kill(store, clock, {
     ...{ scope: { kind: 'key', keyStore: 'demo', keyId: KEY_ID }, direction: 'decrypt' },
     ...{ reason: 'long ago', operator: 'tester' },
