@@ -1,0 +1,50 @@
+/** `kill` and `restore` are killed at any moment: what is left is the old state or the new, and the events say which. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { openControl } from '../../src/compose-control.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { latchkey, startLatchkey, workspace } from '../support/cli.ts'
+
+const ROUNDS = 12
+
+t.setTimeout(180_000)
+
+void t.test('kill -9 of kill and restore, wherever they are', async (t) => {
+  const place = await workspace(t)
+  const control = await openControl(await loadConfig(place.configFile, {}))
+  t.teardown(() => control.close())
+  // How long one takes here and now; most of it is the start of the process.
+  const startedAt = performance.now()
+  const whole = ['kill', '--no-wait', '--all', '--reason', 'r', '--config', place.configFile]
+  t.match(await latchkey(t, whole), { code: 0 })
+  const wholeMs = performance.now() - startedAt
+  let before = await control.status(1000)
+  let changes = 0
+  for (let round = 0; round < ROUNDS; round++) {
+    const isKill = before.switches.length === 0
+    const words = isKill ? ['kill', '--no-wait'] : ['restore', '--yes']
+    const command = startLatchkey(t, [
+      ...[...words, '--all', '--reason', `round ${String(round)}`],
+      ...['--config', place.configFile],
+    ])
+    await new Promise((resolve) => setTimeout(resolve, wholeMs * (0.5 + round / ROUNDS)))
+    await command.ended('SIGKILL')
+    // Reads all that is sealed and every event, and verifies it.
+    const after = await control.status(1000)
+    const isDone = after.epoch !== before.epoch
+    t.equal(after.switches.length, isDone === isKill ? 1 : 0)
+    t.equal(after.events.length, before.events.length + (isDone ? 1 : 0))
+    if (isDone) {
+      changes += 1
+      t.equal(after.epoch, before.epoch + 1)
+      t.match(after.events[0], {
+        kind: isKill ? 'kill' : 'restore',
+        epoch: after.epoch,
+        detail: { reason: `round ${String(round)}` },
+      })
+    } else t.same(after, before, 'not a row is another')
+    before = after
+  }
+  t.ok(changes > 0, 'some of them were done')
+  t.comment(`${String(changes)} of ${String(ROUNDS)} commands were done when they were killed`)
+})
