@@ -24,7 +24,7 @@ const RUNS: Readonly<Record<string, () => void>> = {
   hang: () =>
     void t.test('an HSM that hangs for 10 s', (t) => {
       return hang(t, {
-        ...{ hangMs: 10_000, requestsPerSecond: 200, budgetMs: 250, recoveryMs: 2000 },
+        ...{ hangMs: 10_000, requestsPerSecond: 100, budgetMs: 250, recoveryMs: 2000 },
         isExact: true,
       })
     }),

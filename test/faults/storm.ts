@@ -44,11 +44,16 @@ export async function storm(t: Test, plan: StormPlan): Promise<void> {
 
   const dropped = control.processes().reduce((total, one) => total + one.drops, 0)
   const failed = sum(report.failures)
+  const logins = control.log().filter((call) => call.function === 'C_Login')
+  const loginMs = percentile(
+    logins.map((call) => call.ms).sort((a, b) => a - b),
+    0.5,
+  )
   const ms = (share: number) => percentile(report.latencies, share).toFixed(1)
   t.comment(
     `${String(report.answers)} answers in ${seconds.toFixed(1)} s, ${String(dropped)} drops seen,`,
     `${String(failed)} failed ${JSON.stringify([...report.failures])};`,
-    `ms: median ${ms(0.5)}, p99 ${ms(0.99)}, p99.9 ${ms(0.999)}, max ${ms(1)}`,
+    `ms: median ${ms(0.5)}, p99 ${ms(0.99)}, p99.9 ${ms(0.999)}, max ${ms(1)}; C_Login ${loginMs.toFixed(1)}`,
   )
   t.ok(dropped > 0, 'sessions were dropped')
   t.equal(report.answers, plan.requests, 'every request was answered')
