@@ -101,8 +101,8 @@ const MISTAKES: readonly {
     hint: 'did you mean latchkey keys create?',
   },
   {
-    words: ['keys', 'remove', 'a'],
-    error: 'there is no command keys remove',
+    words: ['keys', 'crate', 'a'],
+    error: 'there is no command keys crate',
     hint: 'did you mean latchkey keys create?',
   },
   { words: ['sevre'], error: 'there is no command sevre', hint: 'did you mean latchkey serve?' },
