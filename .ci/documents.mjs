@@ -94,7 +94,6 @@ store:
   masterKey:
     file: master.key
   pollInterval: 250ms
-  # postgres: instead of path, for a fleet; see below
 
 control: # the kill switch
   lease: 2s # a server that cannot read the store for so long refuses everything
@@ -188,7 +187,6 @@ The password of PostgreSQL is read likewise:
 store:
   postgres: # instead of path: every instance of a fleet names the same database
     host: db.example.com
-    port: 5432
     database: latchkey # must exist
     user: latchkey # owns the tables, which latchkey init makes
     password:
@@ -198,7 +196,6 @@ store:
       ca: tls/postgres-ca.pem
       certificate: tls/postgres-client.crt
       privateKey: tls/postgres-client.key
-      serverName: db.example.com
   masterKey:
     file: master.key # the same on every host
 control: # on each host; the folder must be writable
