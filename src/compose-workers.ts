@@ -70,7 +70,7 @@ async function startWorkers(
   const end = () => {
     process.off('exit', supervisor.kill)
     process.off('SIGUSR2', supervisor.passOn)
-    log.close()
+    return log.close()
   }
   const metrics = async () => toText((await supervisor.askAll('metrics')) as MetricsSnapshot[])
   const cleanup = new Cleanup()

@@ -8,6 +8,8 @@ import { LineBuffer } from './line-buffer.ts'
 const FLUSH_MS = 250
 const BLOCK_BYTES = 65_536
 const WRITE_BYTES = 262_144
+/** A reader that does not read is not waited for any longer at the end. */
+const CLOSE_WITHIN_MS = 5000
 /** Behind a reader that does not read, lines are dropped and counted rather than kept for ever. */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024
 
@@ -21,8 +23,8 @@ export interface Log {
   droppedBlocks(): number
   /** The number of the worker process that logs here, if it is one. */
   readonly worker: number | undefined
-  /** Writes what is buffered, at once, and ends; for the end of the process. */
-  close(): void
+  /** Writes what is buffered, and ends; for the end of the process. */
+  close(): Promise<void>
 }
 
 /** Second net behind typed records: were such a field ever logged, it would be struck out. */
@@ -90,12 +92,16 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     },
     close() {
       clearInterval(timer)
-      try {
-        lines.handOver()
-        destination.flushSync()
-      } catch {
-        // Nobody is left to tell.
-      }
+      lines.handOver()
+      // Not flushSync: it would write beside a block that is on its way, into the middle of a line.
+      return new Promise((resolve) => {
+        const impatience = setTimeout(resolve, CLOSE_WITHIN_MS)
+        destination.once('close', () => {
+          clearTimeout(impatience)
+          resolve()
+        })
+        destination.end()
+      })
     },
   }
 }
