@@ -107,13 +107,9 @@ admin:
   host: 10.0.0.5 # loopback where it is left out; any other address needs tls
   port: 8444
   tls: { certificate: tls/admin.crt, privateKey: tls/admin.key }
-  clientCertificates:
-    ca: tls/operators-ca.pem
-    subjects: [{ commonName: alice, role: admin }, { commonName: bob, role: operator }]
+  clientCertificates: { ca: tls/operators-ca.pem, subjects: [{ commonName: alice, role: admin }] }
   tokens: # latchkey admin token
-    - name: prometheus
-      role: viewer
-      sha256: 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
+    - { name: prometheus, role: viewer, sha256: 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef }
 
 limits:
   maxPlaintextBytes: 4300

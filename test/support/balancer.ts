@@ -1,4 +1,4 @@
-/** Real balancers before the server: HAProxy and nginx, each with a configuration of its own, gone with the test. */
+/** A real balancer before the server: HAProxy, with a configuration of its own, gone with the test. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,14 +9,14 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { eventually } from './server.ts'
 
-export interface Balancer {
+interface Balancer {
   readonly port: number
 }
 
 /** Long for a machine with much else to do. */
 const START_MS = 20_000
 
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as net.AddressInfo
@@ -36,26 +36,6 @@ defaults
   timeout server 60s
 ${proxies(port)}`
   return start(t, 'haproxy', (file) => ['-db', '-f', file], render)
-}
-
-/** @param servers what stands in the block `http` */
-export function startNginx(t: Test, servers: (port: number) => string): Promise<Balancer> {
-  const render = (port: number, folder: string) => `
-daemon off;
-master_process off;
-pid ${folder}/nginx.pid;
-error_log stderr warn;
-events { worker_connections 256; }
-http {
-  access_log off;
-  client_body_temp_path ${folder}/body;
-  proxy_temp_path ${folder}/proxy;
-  fastcgi_temp_path ${folder}/fastcgi;
-  uwsgi_temp_path ${folder}/uwsgi;
-  scgi_temp_path ${folder}/scgi;
-${servers(port)}
-}`
-  return start(t, 'nginx', (file) => ['-e', 'stderr', '-c', file], render)
 }
 
 async function start(
