@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import http2 from 'node:http2'
+import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { systemClock } from '../base/clock.ts'
 import { Deadline } from '../base/deadline.ts'
@@ -97,8 +98,17 @@ class OneSocket extends http.Agent {
     this.#socket = socket
   }
 
-  override createConnection(): TLSSocket {
-    if (this.#isTaken) throw new Error('the connection was closed')
+  /** Node calls this in places where nobody would catch what it throws. */
+  override createConnection(
+    _options: http.ClientRequestArgs,
+    callback?: (error: Error | null, stream: Duplex) => void,
+  ): TLSSocket | undefined {
+    if (this.#isTaken) {
+      process.nextTick(() => {
+        callback?.(new Error('the connection was closed'), this.#socket)
+      })
+      return undefined
+    }
     this.#isTaken = true
     return this.#socket
   }

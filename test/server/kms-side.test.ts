@@ -9,7 +9,7 @@ import { openConnection, type Connection } from '../../src/kms-side/connection.t
 import { dial, resolveHost } from '../../src/kms-side/dial.ts'
 import { getHealthStatusBody } from '../../src/kms-side/requests.ts'
 import { signHeaders, toAmzDate } from '../../src/kms-side/signing.ts'
-import { REGION, startTestServer, type TestServer } from '../support/server.ts'
+import { eventually, REGION, startTestServer, type TestServer } from '../support/server.ts'
 
 const PATIENCE_MS = 20_000
 
@@ -102,3 +102,21 @@ void t.test('KMS signs host and x-amz-date, and the time may be given', (t) => {
   t.equal(headers['Host'], 'xks.example.com')
   t.end()
 })
+
+void t.test(
+  'an exchange on a connection that the server closed fails, and nothing else does',
+  async (t) => {
+    const timeouts = { keepAlive: '100ms' }
+    const server = await startTestServer(t, { config: { listener: { timeouts } } })
+    const connection = await connectTo(t, server, ['http/1.1'])
+    t.equal((await askHealth(server, connection)).status, 200)
+    await eventually(() => !connection.isOpen(), PATIENCE_MS)
+    await t.rejects(askHealth(server, connection), { code: 'ENDPOINT_NO_ANSWER' })
+    const other = await connectTo(t, server, ['http/1.1'])
+    const outcomes = await Promise.allSettled([1, 2, 3].map(() => askHealth(server, other)))
+    t.ok(
+      outcomes.every(({ status }) => status === 'fulfilled' || status === 'rejected'),
+      'more at a time than HTTP/1.1 has room for is no crash either',
+    )
+  },
+)
