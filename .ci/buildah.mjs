@@ -43,7 +43,8 @@ export async function importImage(folder, name, env = {}) {
 /** @param {{ target: string, tag: string, args: Record<string, string> }} options */
 export function buildImage({ target, tag, args }) {
   return buildah(
-    ...['build', '--isolation', 'chroot', '--layers', '--format', 'docker'],
+    // No layers: with the storage driver vfs each of them is a copy of everything.
+    ...['build', '--isolation', 'chroot', '--layers=false', '--format', 'docker'],
     ...['-f', 'docker/Dockerfile', '--ignorefile', 'docker/Dockerfile.dockerignore'],
     ...Object.entries(args).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),
     ...(existsSync(NPMRC) ? ['--volume', `${NPMRC}:/root/.npmrc:ro`] : []),

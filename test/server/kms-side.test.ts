@@ -114,9 +114,6 @@ void t.test(
     await t.rejects(askHealth(server, connection), { code: 'ENDPOINT_NO_ANSWER' })
     const other = await connectTo(t, server, ['http/1.1'])
     const outcomes = await Promise.allSettled([1, 2, 3].map(() => askHealth(server, other)))
-    t.ok(
-      outcomes.every(({ status }) => status === 'fulfilled' || status === 'rejected'),
-      'more at a time than HTTP/1.1 has room for is no crash either',
-    )
+    t.equal(outcomes.length, 3, 'more at a time than HTTP/1.1 has room for is no crash either')
   },
 )
