@@ -29,10 +29,6 @@ const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> 
   },
   admin: checkAdmin,
   store(raw, fault) {
-    const { path, postgres } = raw.store
-    if ((path === undefined) === (postgres === undefined)) {
-      fault('store', 'expected exactly one of path, postgres')
-    }
     checkRange(raw.store.pollInterval, [10, 60_000], 'store.pollInterval', fault)
   },
   control(raw, fault) {
@@ -66,6 +62,9 @@ export function checkSemantics(
       check(raw, (path, message) => faults.push({ path, message }))
     }
   }
+  checkPlace((raw as Partial<RawConfig> | null | undefined)?.store, (path, message) =>
+    faults.push({ path, message }),
+  )
   if (isSound('store') && isSound('backends')) {
     checkMasterKeyBackend(raw, (path, message) => faults.push({ path, message }))
   }
@@ -85,6 +84,14 @@ function checkLease({ control, store }: RawConfig, fault: Report): void {
       'control.lease',
       `expected at least twice store.pollInterval (${store.pollInterval}), found ${control.lease}`,
     )
+  }
+}
+
+/** Also where the section has other faults: all of them are told together. */
+function checkPlace(store: unknown, fault: Report): void {
+  if (typeof store !== 'object' || store === null) return
+  if ('path' in store === 'postgres' in store) {
+    fault('store', 'expected exactly one of path, postgres')
   }
 }
 
