@@ -8,6 +8,10 @@ import { must, ROOT, run } from './process.mjs'
 const VERSION = '24.18.1'
 /** Whole-program tests: what differs between versions of Node.js is TLS, HTTP and native code. */
 const FOLDERS = ['server', 'contract']
+/** Tokens of other makers behind the same add-on: one, SoftHSM2, is enough here. */
+const LEFT_OUT = /contract\/(nss|p11-kit)/
+/** tap's own default, 30 s for a file, is for fast machines. */
+const TIMEOUT_S = 240
 
 /** @returns {Promise<{ passed: number, failed: number }>} counts of test files */
 export async function testOnNode24() {
@@ -24,10 +28,13 @@ export async function testOnNode24() {
   )
     .trim()
     .split('\n')
+    .filter((file) => !LEFT_OUT.test(file))
     .sort()
   const worker = async () => {
     for (let file = files.pop(); file !== undefined; file = files.pop()) {
-      const { code, output } = await run(node, [file], { cwd: copy, timeoutMs: 120_000 })
+      const env = { TAP_TIMEOUT: String(TIMEOUT_S) }
+      const timeoutMs = (TIMEOUT_S + 10) * 1000
+      const { code, output } = await run(node, [file], { cwd: copy, env, timeoutMs })
       if (code === 0) counts.passed += 1
       else {
         counts.failed += 1

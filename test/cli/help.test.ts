@@ -4,7 +4,7 @@ import t from 'tap'
 import { COMMON_FLAGS } from '../../src/cli/command.ts'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
-import { latchkey, startLatchkey } from '../support/cli.ts'
+import { latchkey, latchkeyHere, startLatchkey } from '../support/cli.ts'
 import { read, section } from '../support/repository.ts'
 
 const PROJECT = JSON.parse(read('package.json')) as { readonly version: string }
@@ -40,7 +40,7 @@ void t.test('help lists every command and every exit code', async (t) => {
 
 void t.test('a command has help with its flags and an example that calls it', async (t) => {
   for (const { name, summary, flags, operands = [] } of COMMANDS) {
-    const { code, stdout, stderr } = await latchkey(t, [...name.split(' '), '--help'])
+    const { code, stdout, stderr } = await latchkeyHere([...name.split(' '), '--help'])
     t.equal(code, 0, name)
     t.equal(stderr, '')
     t.ok(stdout.startsWith(`${summary}\n\nusage: latchkey ${[name, ...operands].join(' ')} `))
@@ -163,7 +163,7 @@ void t.test(
   async (t) => {
     for (const { words, error, hint } of MISTAKES)
       t.strictSame(
-        await latchkey(t, words),
+        await latchkeyHere(words),
         { code: 64, stdout: '', stderr: `latchkey: error: ${error}\nlatchkey: hint: ${hint}\n` },
         words.join(' '),
       )
