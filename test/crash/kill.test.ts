@@ -6,6 +6,7 @@ import { loadConfig } from '../../src/config/load.ts'
 import { latchkey, startLatchkey, workspace } from '../support/cli.ts'
 
 const ROUNDS = 12
+const MOST_ROUNDS = 40
 
 t.setTimeout(180_000)
 
@@ -20,18 +21,21 @@ void t.test('kill -9 of kill and restore, wherever they are', async (t) => {
   const wholeMs = performance.now() - startedAt
   let before = await control.status(1000)
   let changes = 0
-  for (let round = 0; round < ROUNDS; round++) {
+  /** Later after a command that was killed too early, sooner after one that was done: about the commit. */
+  let share = 0.8
+  for (let round = 0; round < ROUNDS || (changes === 0 && round < MOST_ROUNDS); round++) {
     const isKill = before.switches.length === 0
     const words = isKill ? ['kill', '--no-wait'] : ['restore', '--yes']
     const command = startLatchkey(t, [
       ...[...words, '--all', '--reason', `round ${String(round)}`],
       ...['--config', place.configFile],
     ])
-    await new Promise((resolve) => setTimeout(resolve, wholeMs * (0.5 + round / ROUNDS)))
+    await new Promise((resolve) => setTimeout(resolve, wholeMs * share))
     await command.ended('SIGKILL')
     // Reads all that is sealed and every event, and verifies it.
     const after = await control.status(1000)
     const isDone = after.epoch !== before.epoch
+    share *= isDone ? 0.85 : 1.15
     t.equal(after.switches.length, isDone === isKill ? 1 : 0)
     t.equal(after.events.length, before.events.length + (isDone ? 1 : 0))
     if (isDone) {
@@ -46,5 +50,5 @@ void t.test('kill -9 of kill and restore, wherever they are', async (t) => {
     before = after
   }
   t.ok(changes > 0, 'some of them were done')
-  t.comment(`${String(changes)} of ${String(ROUNDS)} commands were done when they were killed`)
+  t.comment(`${String(changes)} commands were done when they were killed`)
 })
