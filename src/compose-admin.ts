@@ -68,7 +68,11 @@ export async function startAdminOf(
     return {
       address,
       async stop() {
-        app.server.closeAllConnections()
+        // Fastify closes only what it has opened itself.
+        await new Promise((resolve) => {
+          app.server.close(resolve)
+          app.server.closeAllConnections()
+        })
         await app.close()
         await control.close()
       },
