@@ -40,6 +40,7 @@ void t.test('an instance that is stopped, and goes on later', async (t) => {
   await untilServed(load, EVERYBODY)
   const pids = processesOf(fleet, 1)
   for (const pid of pids) process.kill(pid, 'SIGSTOP')
+  const stopped = { member: 1, processes: 2, at: Date.now() }
   const { elapsedMs, count, from } = await killAndWait(fleet)
   t.ok(elapsedMs < WORST_MS, `${elapsedMs.toFixed(0)} ms`)
   t.equal(count('acknowledged'), 4)
@@ -56,7 +57,7 @@ void t.test('an instance that is stopped, and goes on later', async (t) => {
   await fleet.control.restore({ target: ALL, ...BY })
   await untilServed(load, EVERYBODY)
   await load.stop()
-  checkNothingSent(t, fleet, load.outcomes, [{ from, to }])
+  checkNothingSent(t, fleet, load.outcomes, [{ from, to }], stopped)
 })
 
 void t.test('an instance that is cut off from PostgreSQL', async (t) => {
