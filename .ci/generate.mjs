@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import openapiTS, { astToString, COMMENT_HEADER } from 'openapi-typescript'
+import { parse } from 'yaml'
 import { cliDocument, configurationDocument } from './documents.mjs'
 import { must, ROOT } from './process.mjs'
 
@@ -34,7 +35,20 @@ async function openApiTypes() {
   return `${COMMENT_HEADER}${astToString(ast)}`
 }
 
+/** As data, since reading the YAML takes longer than all else that a command does at its start. */
+function openApiDocument() {
+  const { info, components } = parse(readFileSync(join(ROOT, 'openapi.yaml'), 'utf8'))
+  return `/** Made from openapi.yaml by \`npm run gen\`: change that, not this file. */
+// SPDX-License-Identifier: Apache-2.0
+
+export const VERSION: string = ${JSON.stringify(info.version)}
+
+export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = ${JSON.stringify(components.schemas, null, 2)}
+`
+}
+
 put('src/openapi/types.gen.ts', await openApiTypes())
+put('src/openapi/document.gen.ts', openApiDocument())
 // A check comes after the build; whoever writes has just changed a source.
 if (!isCheck) await must('npx', ['--no', '--', 'tsc', '-p', '.'])
 
@@ -42,7 +56,8 @@ const { describeAsJsonSchema, describeAsMarkdown } = await built('config/describ
 put('docs/latchkey.schema.json', describeAsJsonSchema())
 put('docs/configuration.md', configurationDocument(describeAsMarkdown()))
 
-const { COMMANDS: commands } = await built('cli/commands.js')
+const { COMMANDS, loadCommand } = await built('cli/commands.js')
+const commands = await Promise.all([...COMMANDS.keys()].map(loadCommand))
 const { COMMON_FLAGS: commonFlags } = await built('cli/command.js')
 const { EXIT_CODES: exitCodes } = await built('cli/exit-codes.js')
 const { usageOf } = await built('cli/help.js')

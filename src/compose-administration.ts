@@ -11,7 +11,7 @@ import { createTokenAdministrations } from './compose-token-administration.ts'
 import { toStoreOptions } from './compose-master-key.ts'
 import type { Config } from './config/config.ts'
 import { createRotationRecords, type RotationRecords } from './control/rotation-record.ts'
-import { createApiSchemas } from './openapi/schemas.ts'
+import { VERSION as version } from './openapi/document.gen.ts'
 import { createCredentialTable, type CredentialTable } from './sigv4/credential-table.ts'
 import { StorageError } from './storage/database.ts'
 import { createEngine } from './storage/engine.ts'
@@ -78,7 +78,6 @@ export function storeExists(config: Config): Promise<boolean> {
 }
 
 function openKeystore(store: Store) {
-  const { version } = createApiSchemas()
   return openSoftwareKeystore({ store, clock, version, warn: () => undefined })
 }
 

@@ -9,7 +9,7 @@ import { openBackends } from './compose-backends.ts'
 import { toStoreOptions } from './compose-master-key.ts'
 import type { Config, KeyStoreConfig } from './config/config.ts'
 import { createLog } from './listener/log.ts'
-import { createApiSchemas } from './openapi/schemas.ts'
+import { VERSION as version } from './openapi/document.gen.ts'
 import { openStore } from './storage/store.ts'
 
 export interface OpenKeyBackend {
@@ -30,7 +30,6 @@ export async function openKeyBackend(
     cleanup.add(log.close)
     const store = await openStore(await toStoreOptions(config))
     cleanup.add(() => store.close())
-    const { version } = createApiSchemas()
     const keystore = await openSoftwareKeystore({ store, clock, version, warn: () => undefined })
     cleanup.add(() => keystore.close())
     const backends = await openBackends(

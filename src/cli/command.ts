@@ -2,9 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../base/errors.ts'
 import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../base/ids.ts'
-import { openAdministration, type Administration } from '../compose-administration.ts'
+import type { Administration } from '../compose-administration.ts'
 import type { Config } from '../config/config.ts'
-import { loadConfig } from '../config/load.ts'
 import type { Output } from './output.ts'
 
 export interface Flag {
@@ -15,16 +14,20 @@ export interface Flag {
   readonly description: string
 }
 
+/** A module of its own in commands/, which commands.ts gives a name. */
 export interface Command {
-  /** As it is called: `keys create`. */
-  readonly name: string
-  readonly summary: string
   /** What follows the name, for help: `KEY_ID`. */
   readonly operands?: readonly string[]
   readonly flags: Readonly<Record<string, Flag>>
   readonly examples: readonly string[]
   /** Resolves when done; the exit code is then 0. */
   run(context: Context): Promise<void>
+}
+
+export interface NamedCommand extends Command {
+  /** As it is called: `keys create`. */
+  readonly name: string
+  readonly summary: string
 }
 
 export interface Context {
@@ -84,7 +87,9 @@ export function configPath(context: Context): string {
   return flag ?? context.environment['LATCHKEY_CONFIG'] ?? 'latchkey.yaml'
 }
 
-export function loadContextConfig(context: Context): Promise<Config> {
+/** What reads configurations is loaded here, for commands that have one. */
+export async function loadContextConfig(context: Context): Promise<Config> {
+  const { loadConfig } = await import('../config/load.ts')
   return loadConfig(configPath(context), context.environment)
 }
 
@@ -153,6 +158,7 @@ export async function withAdministration<T>(
 ): Promise<T> {
   const config = await loadContextConfig(context)
   const keyStore = findKeyStore(context, config)
+  const { openAdministration } = await import('../compose-administration.ts')
   const administration = await openAdministration(config)
   try {
     return await work(administration, keyStore.name, config)

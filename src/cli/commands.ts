@@ -1,80 +1,196 @@
-/** Every command there is, in the order of the overview. */
+/** Every command there is, in the order of the overview. The rest of one is loaded when it is called. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Command } from './command.ts'
-import { adminToken } from './commands/admin-token.ts'
-import { bench } from './commands/bench.ts'
-import { configCheck, configSchema } from './commands/config.ts'
-import { controlAcceptEpoch } from './commands/control.ts'
-import { credentialsCreate } from './commands/credentials-create.ts'
-import { credentialsExpire, credentialsList, credentialsRevoke } from './commands/credentials.ts'
-import { doctor } from './commands/doctor.ts'
-import { exposure } from './commands/exposure.ts'
-import { drill } from './commands/drill.ts'
-import { init } from './commands/init.ts'
-import { keysCreate, keysImport } from './commands/keys-create.ts'
-import {
-  keysDestroyVersion,
-  keysDisable,
-  keysEnable,
-  keysList,
-  keysRotate,
-} from './commands/keys.ts'
-import { kill } from './commands/kill.ts'
-import { leaseClose, leaseEnd, leaseRenew, leaseStart } from './commands/lease.ts'
-import { pkcs11Probe } from './commands/pkcs11-probe.ts'
-import { quickstart } from './commands/quickstart.ts'
-import { register } from './commands/register.ts'
-import { report } from './commands/report.ts'
-import { receiptKey, receiptList, receiptShow, receiptVerify } from './commands/receipt.ts'
-import { restore, restoreApprove, restoreWithdraw } from './commands/restore.ts'
-import { rotateCredentials } from './commands/rotate-credentials.ts'
-import { serve } from './commands/serve.ts'
-import { simulate } from './commands/simulate.ts'
-import { status } from './commands/status.ts'
-import { unregister } from './commands/unregister.ts'
-import { version } from './commands/version.ts'
+import type { Command, NamedCommand } from './command.ts'
 
-export const COMMANDS: readonly Command[] = [
-  quickstart,
-  simulate,
-  init,
-  serve,
-  kill,
-  restore,
-  restoreApprove,
-  restoreWithdraw,
-  status,
-  exposure,
-  receiptList,
-  receiptShow,
-  receiptVerify,
-  receiptKey,
-  drill,
-  leaseStart,
-  leaseRenew,
-  leaseClose,
-  leaseEnd,
-  controlAcceptEpoch,
-  configCheck,
-  configSchema,
-  keysCreate,
-  keysImport,
-  keysList,
-  keysRotate,
-  keysDisable,
-  keysEnable,
-  keysDestroyVersion,
-  pkcs11Probe,
-  credentialsCreate,
-  credentialsList,
-  credentialsExpire,
-  credentialsRevoke,
-  adminToken,
-  doctor,
-  bench,
-  register,
-  rotateCredentials,
-  unregister,
-  report,
-  version,
-]
+interface Entry {
+  readonly summary: string
+  load(): Promise<Command>
+}
+
+/** By name: a word, or a group and a word. */
+export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
+  Object.entries<Entry>({
+    quickstart: {
+      summary: 'Set up a demo, serve it on https://localhost:8443 and send it a signed round trip',
+      load: async () => (await import('./commands/quickstart.ts')).quickstart,
+    },
+    simulate: {
+      summary: 'Play KMS and a vendor on AWS against a running server, with a kill and a restore',
+      load: async () => (await import('./commands/simulate.ts')).simulate,
+    },
+    init: {
+      summary: 'Write a first latchkey.yaml, a master key and an empty store; never overwrites',
+      load: async () => (await import('./commands/init.ts')).init,
+    },
+    serve: {
+      summary: 'Run the proxy until SIGTERM or SIGINT, then drain',
+      load: async () => (await import('./commands/serve.ts')).serve,
+    },
+    kill: {
+      summary: 'Stop decryption and encryption, at once, and wait until it holds on every instance',
+      load: async () => (await import('./commands/kill.ts')).kill,
+    },
+    restore: {
+      summary: 'Lift kill switches; where control.restore says so, ask for it',
+      load: async () => (await import('./commands/restore.ts')).restore,
+    },
+    'restore approve': {
+      summary:
+        'Approve a restoration that somebody asked for, or carry it out once its delay is over',
+      load: async () => (await import('./commands/restore.ts')).restoreApprove,
+    },
+    'restore withdraw': {
+      summary: 'Take back a restoration that somebody asked for',
+      load: async () => (await import('./commands/restore.ts')).restoreWithdraw,
+    },
+    status: {
+      summary: 'Show what is stopped, and what each instance has taken up',
+      load: async () => (await import('./commands/status.ts')).status,
+    },
+    exposure: {
+      summary:
+        'Show who fetched data keys lately, what works on with them after a kill, and until when',
+      load: async () => (await import('./commands/exposure.ts')).exposure,
+    },
+    'receipt list': {
+      summary: 'List the receipts of revocations, newest first',
+      load: async () => (await import('./commands/receipt.ts')).receiptList,
+    },
+    'receipt show': {
+      summary: 'Print the newest receipt of a switch, as it was signed',
+      load: async () => (await import('./commands/receipt.ts')).receiptShow,
+    },
+    'receipt verify': {
+      summary: 'Check the signature of a receipt; needs no store when the public key is given',
+      load: async () => (await import('./commands/receipt.ts')).receiptVerify,
+    },
+    'receipt key': {
+      summary:
+        'Print the public key that receipts are verified with: give it to auditors beforehand',
+      load: async () => (await import('./commands/receipt.ts')).receiptKey,
+    },
+    drill: {
+      summary:
+        'Kill and restore the test key latchkey-drill on the live fleet, and say how long each took',
+      load: async () => (await import('./commands/drill.ts')).drill,
+    },
+    'lease start': {
+      summary: 'Keep a key store open only while somebody renews it',
+      load: async () => (await import('./commands/lease.ts')).leaseStart,
+    },
+    'lease renew': {
+      summary: 'Keep it open for as long again, from now',
+      load: async () => (await import('./commands/lease.ts')).leaseRenew,
+    },
+    'lease close': {
+      summary: 'Close it now, until it is renewed',
+      load: async () => (await import('./commands/lease.ts')).leaseClose,
+    },
+    'lease end': {
+      summary: 'Let a key store be open without renewals again',
+      load: async () => (await import('./commands/lease.ts')).leaseEnd,
+    },
+    'control accept-epoch': {
+      summary: 'Go on from a control store that was restored from a backup',
+      load: async () => (await import('./commands/control.ts')).controlAcceptEpoch,
+    },
+    'config check': {
+      summary: 'Check a configuration file and report everything that is wrong with it',
+      load: async () => (await import('./commands/config.ts')).configCheck,
+    },
+    'config schema': {
+      summary: 'Print the JSON Schema of the configuration file, for editors',
+      load: async () => (await import('./commands/config.ts')).configSchema,
+    },
+    'keys create': {
+      summary: 'Make a new AES-256 key, where the key store has its keys',
+      load: async () => (await import('./commands/keys-create.ts')).keysCreate,
+    },
+    'keys import': {
+      summary: 'Take over existing AES-256 key material',
+      load: async () => (await import('./commands/keys-create.ts')).keysImport,
+    },
+    'keys list': {
+      summary: 'List the keys of a key store',
+      load: async () => (await import('./commands/keys.ts')).keysList,
+    },
+    'keys rotate': {
+      summary: 'Make a new version; older ones go on decrypting',
+      load: async () => (await import('./commands/keys.ts')).keysRotate,
+    },
+    'keys disable': {
+      summary: 'Refuse Encrypt and Decrypt with a key, with InvalidStateException',
+      load: async () => (await import('./commands/keys.ts')).keysDisable,
+    },
+    'keys enable': {
+      summary: 'Let a disabled key be used again',
+      load: async () => (await import('./commands/keys.ts')).keysEnable,
+    },
+    'keys destroy-version': {
+      summary: 'Shred the material of an old version, for good',
+      load: async () => (await import('./commands/keys.ts')).keysDestroyVersion,
+    },
+    'pkcs11 probe': {
+      summary:
+        'Show what a PKCS#11 module says of slots, tokens, mechanisms and keys, and which iv works',
+      load: async () => (await import('./commands/pkcs11-probe.ts')).pkcs11Probe,
+    },
+    'credentials create': {
+      summary:
+        "Make a credential for KMS and print the KMS console's JSON file; its secret is shown once",
+      load: async () => (await import('./commands/credentials-create.ts')).credentialsCreate,
+    },
+    'credentials list': {
+      summary: 'List credentials, without their secrets',
+      load: async () => (await import('./commands/credentials.ts')).credentialsList,
+    },
+    'credentials expire': {
+      summary: 'Set the moment from which a credential is refused',
+      load: async () => (await import('./commands/credentials.ts')).credentialsExpire,
+    },
+    'credentials revoke': {
+      summary: 'Refuse a credential from now on, and erase its secret, for good',
+      load: async () => (await import('./commands/credentials.ts')).credentialsRevoke,
+    },
+    'admin token': {
+      summary: 'Make a bearer token for the admin listener, and the lines that allow it',
+      load: async () => (await import('./commands/admin-token.ts')).adminToken,
+    },
+    doctor: {
+      summary: 'Look at an XKS proxy, of any vendor, from outside, as KMS would',
+      load: async () => (await import('./commands/doctor.ts')).doctor,
+    },
+    bench: {
+      summary: 'Load an XKS proxy at constant rates, and find the highest that it holds',
+      load: async () => (await import('./commands/bench.ts')).bench,
+    },
+    register: {
+      summary: 'Register a key store with AWS KMS: check, create, connect, make a KMS key, try it',
+      load: async () => (await import('./commands/register.ts')).register,
+    },
+    'rotate-credentials': {
+      summary: 'Give KMS a new credential, wait until the old one falls silent, and revoke it',
+      load: async () => (await import('./commands/rotate-credentials.ts')).rotateCredentials,
+    },
+    unregister: {
+      summary:
+        'Disconnect a custom key store of KMS and delete it; refuses while KMS keys are in it',
+      load: async () => (await import('./commands/unregister.ts')).unregister,
+    },
+    report: {
+      summary: 'Measure what an external key adds, and write it as one HTML page and JSON',
+      load: async () => (await import('./commands/report.ts')).report,
+    },
+    version: {
+      summary: 'Print the version',
+      load: async () => (await import('./commands/version.ts')).version,
+    },
+  }),
+)
+
+/** @throws TypeError where there is no such command */
+export async function loadCommand(name: string): Promise<NamedCommand> {
+  const entry = COMMANDS.get(name)
+  if (entry === undefined) throw new TypeError(`there is no command ${name}`)
+  return { name, summary: entry.summary, ...(await entry.load()) }
+}

@@ -1,9 +1,9 @@
 /** Help texts, made from the commands themselves. */
 // SPDX-License-Identifier: Apache-2.0
-import { COMMON_FLAGS, type Command, type Flag } from './command.ts'
+import { COMMON_FLAGS, type Flag, type NamedCommand } from './command.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 
-export function overview(commands: readonly Command[]): string {
+export function overview(commands: readonly Pick<NamedCommand, 'name' | 'summary'>[]): string {
   const width = Math.max(...commands.map((command) => command.name.length))
   return [
     'Latchkey: an AWS KMS External Key Store (XKS) proxy',
@@ -21,7 +21,7 @@ export function overview(commands: readonly Command[]): string {
   ].join('\n')
 }
 
-export function commandHelp(command: Command): string {
+export function commandHelp(command: NamedCommand): string {
   const flags = { ...command.flags, ...COMMON_FLAGS }
   const left = Object.entries(flags).map(([name, flag]) => flagName(name, flag))
   const width = Math.max(...left.map((text) => text.length))
@@ -40,7 +40,7 @@ export function commandHelp(command: Command): string {
   ].join('\n')
 }
 
-export function usageOf(command: Command): string {
+export function usageOf(command: NamedCommand): string {
   return ['latchkey', command.name, ...(command.operands ?? []), '[FLAGS]'].join(' ')
 }
 

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util'
 import { findNearest } from '../base/nearest.ts'
-import { COMMON_FLAGS, UsageError, type Command } from './command.ts'
-import { COMMANDS } from './commands.ts'
+import { COMMON_FLAGS, UsageError, type NamedCommand } from './command.ts'
+import { COMMANDS, loadCommand } from './commands.ts'
 import { EXIT_CODES, toExitCode } from './exit-codes.ts'
 import { commandHelp, overview, usageOf } from './help.ts'
 import { createOutput, type Streams } from './output.ts'
@@ -18,7 +18,8 @@ export async function run(
   try {
     const found = findCommand(argv)
     if (found === undefined) return showOverview(argv, streams)
-    const { command, rest } = found
+    const { name, rest } = found
+    const command = await loadCommand(name)
     const { flags, operands } = parseFlags(command, rest)
     if (flags['help'] === true) {
       streams.stdout(`${commandHelp(command)}\n`)
@@ -36,7 +37,7 @@ export async function run(
 }
 
 interface Found {
-  readonly command: Command
+  readonly name: string
   readonly rest: readonly string[]
 }
 
@@ -45,17 +46,19 @@ function findCommand(argv: readonly string[]): Found | undefined {
   if (argv[0] === 'help' && argv.length > 1) return findCommand([...argv.slice(1), '--help'])
   if (argv[0] === '--version') return findCommand(['version', ...argv.slice(1)])
   for (const words of [2, 1]) {
-    const command = COMMANDS.find(({ name }) => name === argv.slice(0, words).join(' '))
-    if (command !== undefined) return { command, rest: argv.slice(words) }
+    const name = argv.slice(0, words).join(' ')
+    if (COMMANDS.has(name)) return { name, rest: argv.slice(words) }
   }
   return undefined
 }
 
 function showOverview(argv: readonly string[], streams: Streams): number {
   const [word, ...more] = argv
-  const group = COMMANDS.filter(({ name }) => name.startsWith(`${word ?? ''} `))
+  const group = [...COMMANDS.keys()].filter((name) => name.startsWith(`${word ?? ''} `))
   if (word === undefined || word === 'help' || argv.includes('--help') || argv.includes('-h')) {
-    streams.stdout(`${overview(group.length > 0 ? group : COMMANDS)}\n`)
+    const all = [...COMMANDS].map(([name, { summary }]) => ({ name, summary }))
+    const shown = group.length > 0 ? all.filter(({ name }) => group.includes(name)) : all
+    streams.stdout(`${overview(shown)}\n`)
     return word === undefined ? EXIT_CODES.usage.code : EXIT_CODES.ok.code
   }
   if (group.length > 0 && more.every((one) => one.startsWith('-'))) {
@@ -67,8 +70,8 @@ function showOverview(argv: readonly string[], streams: Streams): number {
 }
 
 /** @param group the commands of its first word, if it has any */
-function unknownCommand(argv: readonly string[], group: readonly Command[]): UsageError {
-  const names = (group.length > 0 ? group : COMMANDS).map(({ name }) => name)
+function unknownCommand(argv: readonly string[], group: readonly string[]): UsageError {
+  const names = group.length > 0 ? group : [...COMMANDS.keys()]
   const words = argv.filter((one) => !one.startsWith('-'))
   const asked = words.slice(0, 2).join(' ') || (argv[0] ?? '')
   const near = findNearest(asked, names) ?? findNearest(words[0] ?? '', names)
@@ -78,11 +81,11 @@ function unknownCommand(argv: readonly string[], group: readonly Command[]): Usa
   })
 }
 
-function lastWord({ name }: Command): string {
+function lastWord(name: string): string {
   return name.split(' ').at(-1) ?? name
 }
 
-function parseFlags(command: Command, rest: readonly string[]) {
+function parseFlags(command: NamedCommand, rest: readonly string[]) {
   const options = Object.fromEntries(
     Object.entries({ ...command.flags, ...COMMON_FLAGS }).map(([name, { type, ...flag }]) => [
       name,
@@ -103,7 +106,7 @@ function parseFlags(command: Command, rest: readonly string[]) {
   }
 }
 
-function checkOperands(command: Command, operands: readonly string[]): void {
+function checkOperands(command: NamedCommand, operands: readonly string[]): void {
   const expected = command.operands ?? []
   if (operands.length === expected.length) return
   throw new UsageError(

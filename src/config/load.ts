@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { Ajv, type ErrorObject } from 'ajv'
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import { parseDocument } from 'yaml'
 import type { Config } from './config.ts'
 import { toConfig } from './conversion.ts'
@@ -59,17 +59,30 @@ function parseYaml(file: string, text: string): unknown {
   }
 }
 
-/** Schema and semantics; no file beside it is looked at. `raw` is whole where there is no fault. */
-function checkConfig(value: unknown) {
+let compiled: ValidateFunction | undefined
+
+/** Compiled once in a process, and not before a configuration is read. */
+function validator(): ValidateFunction {
+  if (compiled !== undefined) return compiled
   const ajv = new Ajv({
     allErrors: true,
     useDefaults: true,
     verbose: true,
     strict: true,
     allowUnionTypes: true,
+    // Most of the time that a command takes to start: a test checks the schema, and one file needs no fast code.
+    meta: false,
+    validateSchema: false,
+    code: { optimize: false },
   })
   ajv.addKeyword('patternErrorMessage')
-  const validate = ajv.compile(CONFIG_SCHEMA)
+  compiled = ajv.compile(CONFIG_SCHEMA)
+  return compiled
+}
+
+/** Schema and semantics; no file beside it is looked at. `raw` is whole where there is no fault. */
+function checkConfig(value: unknown) {
+  const validate = validator()
   const faults = validate(value) ? [] : toFaults(validate.errors ?? [])
   const faulty = new Set(faults.map(({ path }) => path.split(/[.[]/)[0]))
   const isSound = (section: keyof RawConfig) => !faulty.has('') && !faulty.has(section)

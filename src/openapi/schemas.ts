@@ -1,8 +1,8 @@
 /** Validators of requests and serialisers of responses, compiled from openapi.yaml when the server starts. */
 // SPDX-License-Identifier: Apache-2.0
-import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js'
 import fastJson, { type Schema } from 'fast-json-stringify'
-import { loadOpenApiDocument, type JsonSchema } from './document.ts'
+import { SCHEMAS, VERSION } from './document.gen.ts'
 import type { components } from './types.gen.ts'
 
 type Schemas = components['schemas']
@@ -36,15 +36,12 @@ export interface ApiSchemas {
   encode<Name extends ResponseSchemaName>(name: Name, value: Schemas[Name]): string
 }
 
-const REQUESTS: readonly (RequestSchemaName | AdminRequestSchemaName)[] = [
+/** Compiled at once, so that the first request does not wait for it. Those of operators are when one comes. */
+const REQUESTS: readonly RequestSchemaName[] = [
   'GetKeyMetadataRequest',
   'EncryptRequest',
   'DecryptRequest',
   'GetHealthStatusRequest',
-  'AdminStopRequest',
-  'AdminRestoreRequest',
-  'AdminLeaseRequest',
-  'AdminReason',
 ]
 const RESPONSES: readonly ResponseSchemaName[] = [
   'GetKeyMetadataResponse',
@@ -73,29 +70,44 @@ function toFault(error: ErrorObject | undefined): SchemaFault {
   return { pointer: error?.instancePath ?? '', message: error?.message ?? 'is not valid' }
 }
 
+let compiled: ApiSchemas | undefined
+
+/** Compiled once in a process: that takes a while, and what comes of it has no state. */
 export function createApiSchemas(): ApiSchemas {
-  const document = loadOpenApiDocument()
-  const definitions = toStandalone(document.components.schemas) as Record<string, JsonSchema>
-  const schemaOf = (name: string): JsonSchema => ({ $defs: definitions, ...definitions[name] })
+  compiled ??= compileSchemas()
+  return compiled
+}
+
+function compileSchemas(): ApiSchemas {
+  const definitions = toStandalone(SCHEMAS) as typeof SCHEMAS
+  const schemaOf = (name: string): object => ({ $defs: definitions, ...definitions[name] })
 
   // No coercion, no defaults: what was signed is what is judged, unchanged. strictRequired is off
-  // because allOf names a required field beside the schema that describes it.
+  // because allOf names a required field beside the schema that describes it. That openapi.yaml is
+  // valid is seen when it changes, by `npm run check`, and not at each start, where it takes as long as all else.
   const ajv = new Ajv2020({
     strict: true,
     strictRequired: false,
     allErrors: false,
     addUsedSchema: false,
+    meta: false,
+    validateSchema: false,
   })
-  const validators = new Map(REQUESTS.map((name) => [name, ajv.compile(schemaOf(name))]))
-  const serialisers = new Map(
-    RESPONSES.map((name) => [name, fastJson(schemaOf(name) as unknown as Schema)]),
-  )
+  const validators = new Map<string, ValidateFunction>()
+  const validatorOf = (name: RequestSchemaName | AdminRequestSchemaName) => {
+    const known = validators.get(name)
+    if (known !== undefined) return known
+    const validate = ajv.compile(schemaOf(name))
+    validators.set(name, validate)
+    return validate
+  }
+  REQUESTS.forEach(validatorOf)
+  const serialisers = new Map(RESPONSES.map((name) => [name, fastJson(schemaOf(name) as Schema)]))
 
   return {
-    version: document.info.version,
+    version: VERSION,
     check(name, value) {
-      const validate = validators.get(name)
-      if (validate === undefined) throw new TypeError(`no schema is called ${name}`)
+      const validate = validatorOf(name)
       return validate(value) ? undefined : toFault(validate.errors?.[0])
     },
     encode(name, value) {

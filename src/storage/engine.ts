@@ -4,7 +4,6 @@ import { open, stat, unlink } from 'node:fs/promises'
 import { StorageError, type Database } from './database.ts'
 import { syncFolder } from './master-key.ts'
 import { loadTarget, type PostgresAddress } from './postgres-address.ts'
-import { openPostgres } from './postgres.ts'
 import { openSqlite } from './sqlite.ts'
 
 export interface StorePlace {
@@ -83,7 +82,11 @@ async function createEmptyFile(path: string): Promise<void> {
 
 function createPostgresEngine(address: PostgresAddress, deadlineMs: number): Engine {
   const name = `${address.host}/${address.database}`
-  const connect = async () => openPostgres({ target: await loadTarget(address), deadlineMs })
+  const connect = async () => {
+    // Whose store is a file needs none of it.
+    const { openPostgres } = await import('./postgres.ts')
+    return openPostgres({ target: await loadTarget(address), deadlineMs })
+  }
   const isFilled = async (database: Database) => {
     const [row] = await database.snapshot((reader) =>
       reader.query('SELECT count(*) AS facts FROM facts'),

@@ -10,8 +10,6 @@ const PREFIX = 'latchkey_'
 const ROLES = ['viewer', 'operator', 'admin']
 
 export const adminToken: Command = {
-  name: 'admin token',
-  summary: 'Make a bearer token for the admin listener, and the lines that allow it',
   flags: {
     name: { type: 'string', value: 'NAME', description: 'Who will hold it; recorded with acts.' },
     role: { type: 'string', value: 'ROLE', description: 'viewer, operator or admin.' },

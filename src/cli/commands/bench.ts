@@ -16,8 +16,6 @@ const TIMEOUT_MS = 5000
 const SEARCH = { startRate: 200, maxRate: 102_400, precision: 0.05 } as const
 
 export const bench: Command = {
-  name: 'bench',
-  summary: 'Load an XKS proxy at constant rates, and find the highest that it holds',
   flags: {
     ...REMOTE_FLAGS,
     rate: {

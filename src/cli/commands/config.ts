@@ -4,8 +4,6 @@ import { describeAsJsonSchema } from '../../config/describe.ts'
 import { CONFIG_FLAG, configPath, loadContextConfig, type Command } from '../command.ts'
 
 export const configCheck: Command = {
-  name: 'config check',
-  summary: 'Check a configuration file and report everything that is wrong with it',
   flags: CONFIG_FLAG,
   examples: ['latchkey config check --config latchkey.yaml', 'latchkey config check --json'],
   async run(context) {
@@ -23,8 +21,6 @@ export const configCheck: Command = {
 }
 
 export const configSchema: Command = {
-  name: 'config schema',
-  summary: 'Print the JSON Schema of the configuration file, for editors',
   flags: {},
   examples: ['latchkey config schema > latchkey.schema.json'],
   run({ output }) {

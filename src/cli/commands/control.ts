@@ -5,8 +5,6 @@ import { CONFIG_FLAG, loadContextConfig, YES_FLAG, type Command } from '../comma
 import { parseReason, REASON_FLAGS } from '../scope-flags.ts'
 
 export const controlAcceptEpoch: Command = {
-  name: 'control accept-epoch',
-  summary: 'Go on from a control store that was restored from a backup',
   flags: { ...REASON_FLAGS, ...YES_FLAG, ...CONFIG_FLAG },
   examples: [
     'latchkey control accept-epoch --reason "restored after the disk failed, switches compared" --yes',

@@ -14,9 +14,6 @@ import { readPrivateFile, writePrivateFile } from '../private-files.ts'
 import { parseFuture } from '../when.ts'
 
 export const credentialsCreate: Command = {
-  name: 'credentials create',
-  summary:
-    "Make a credential for KMS and print the KMS console's JSON file; its secret is shown once",
   flags: {
     expires: {
       type: 'string',

@@ -16,8 +16,6 @@ import { toTable } from '../output.ts'
 import { parseWhen } from '../when.ts'
 
 export const credentialsList: Command = {
-  name: 'credentials list',
-  summary: 'List credentials, without their secrets',
   flags: {
     'key-store': {
       type: 'string',
@@ -66,8 +64,6 @@ export const credentialsList: Command = {
 }
 
 export const credentialsExpire: Command = {
-  name: 'credentials expire',
-  summary: 'Set the moment from which a credential is refused',
   operands: ['ACCESS_KEY_ID'],
   flags: {
     at: {
@@ -88,8 +84,6 @@ export const credentialsExpire: Command = {
 }
 
 export const credentialsRevoke: Command = {
-  name: 'credentials revoke',
-  summary: 'Refuse a credential from now on, and erase its secret, for good',
   operands: ['ACCESS_KEY_ID'],
   flags: { ...YES_FLAG, ...CONFIG_FLAG },
   examples: ['latchkey credentials revoke AKIAEXAMPLEEXAMPLEEXAMPLEX --yes'],

@@ -10,8 +10,6 @@ import { countVerdicts, renderExamination } from '../doctor/render.ts'
 import { loadRemote, REMOTE_FLAGS } from '../remote.ts'
 
 export const doctor: Command = {
-  name: 'doctor',
-  summary: 'Look at an XKS proxy, of any vendor, from outside, as KMS would',
   flags: {
     ...REMOTE_FLAGS,
     authorities: {

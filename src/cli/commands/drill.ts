@@ -1,7 +1,6 @@
 /** `latchkey drill` */
 // SPDX-License-Identifier: Apache-2.0
 import { openControl } from '../../compose-control.ts'
-import { DRILL_KEY } from '../../control/drill.ts'
 import {
   CONFIG_FLAG,
   findKeyStore,
@@ -13,8 +12,6 @@ import { parseOperator, REASON_FLAGS } from '../scope-flags.ts'
 import { toTable } from '../output.ts'
 
 export const drill: Command = {
-  name: 'drill',
-  summary: `Kill and restore the test key ${DRILL_KEY} on the live fleet, and say how long each took`,
   flags: { ...KEY_STORE_FLAG, operator: REASON_FLAGS.operator, ...CONFIG_FLAG },
   examples: ['latchkey drill', 'latchkey drill --key-store payroll --json'],
   async run(context) {

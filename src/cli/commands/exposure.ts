@@ -20,9 +20,6 @@ import { toTable } from '../output.ts'
 import { parsePast } from '../when.ts'
 
 export const exposure: Command = {
-  name: 'exposure',
-  summary:
-    'Show who fetched data keys lately, what works on with them after a kill, and until when',
   flags: {
     'key-store': { type: 'string', short: 's', value: 'NAME', description: 'Only of this one.' },
     key: { type: 'string', short: 'k', value: 'KEY_ID', description: 'Only of this key.' },

@@ -9,8 +9,6 @@ import { stringFlag, type Command } from '../command.ts'
 import { renderFirstConfig } from '../first-config.ts'
 
 export const init: Command = {
-  name: 'init',
-  summary: 'Write a first latchkey.yaml, a master key and an empty store; never overwrites',
   flags: {
     dir: {
       type: 'string',

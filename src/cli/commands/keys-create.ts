@@ -25,8 +25,6 @@ const USAGE_FLAG = {
 } as const
 
 export const keysCreate: Command = {
-  name: 'keys create',
-  summary: 'Make a new AES-256 key, where the key store has its keys',
   operands: ['KEY_ID'],
   flags: { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...USAGE_FLAG, ...CONFIG_FLAG },
   examples: [
@@ -38,8 +36,6 @@ export const keysCreate: Command = {
 }
 
 export const keysImport: Command = {
-  name: 'keys import',
-  summary: 'Take over existing AES-256 key material',
   operands: ['KEY_ID'],
   flags: {
     'from-file': {

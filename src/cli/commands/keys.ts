@@ -18,8 +18,6 @@ import { toTable } from '../output.ts'
 const FLAGS = { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...CONFIG_FLAG }
 
 export const keysList: Command = {
-  name: 'keys list',
-  summary: 'List the keys of a key store',
   flags: FLAGS,
   examples: ['latchkey keys list', 'latchkey keys list --key-store demo --json'],
   async run(context) {
@@ -41,28 +39,23 @@ export const keysList: Command = {
 
 export const keysRotate = changeCommand({
   name: 'keys rotate',
-  summary: 'Make a new version; older ones go on decrypting',
   done: 'rotated',
   change: (keys, keyId) => keys.rotateKey(keyId),
 })
 
 export const keysDisable = changeCommand({
   name: 'keys disable',
-  summary: 'Refuse Encrypt and Decrypt with a key, with InvalidStateException',
   done: 'disabled',
   change: (keys, keyId) => keys.setKeyStatus(keyId, 'DISABLED'),
 })
 
 export const keysEnable = changeCommand({
   name: 'keys enable',
-  summary: 'Let a disabled key be used again',
   done: 'enabled',
   change: (keys, keyId) => keys.setKeyStatus(keyId, 'ENABLED'),
 })
 
 export const keysDestroyVersion: Command = {
-  name: 'keys destroy-version',
-  summary: 'Shred the material of an old version, for good',
   operands: ['KEY_ID', 'VERSION'],
   flags: { ...YES_FLAG, ...FLAGS },
   examples: [
@@ -88,13 +81,10 @@ export const keysDestroyVersion: Command = {
 
 function changeCommand(options: {
   readonly name: string
-  readonly summary: string
   readonly done: string
   readonly change: (keys: KeyAdministration, keyId: ExternalKeyId) => Promise<KeySummary>
 }): Command {
   return {
-    name: options.name,
-    summary: options.summary,
     operands: ['KEY_ID'],
     flags: FLAGS,
     examples: [`latchkey ${options.name} payroll-2026`],

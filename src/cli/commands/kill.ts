@@ -19,8 +19,6 @@ import {
 import { parseFuture } from '../when.ts'
 
 export const kill: Command = {
-  name: 'kill',
-  summary: 'Stop decryption and encryption, at once, and wait until it holds on every instance',
   flags: {
     ...SCOPE_FLAGS,
     ...DIRECTION_FLAG,

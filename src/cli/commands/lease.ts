@@ -26,8 +26,6 @@ const TTL_FLAG = {
 } as const
 
 export const leaseStart: Command = {
-  name: 'lease start',
-  summary: 'Keep a key store open only while somebody renews it',
   flags: { ...TTL_FLAG, ...FLAGS },
   examples: ['latchkey lease start --key-store payroll --for 15m --reason "vendor on probation"'],
   run: (context) =>
@@ -39,8 +37,6 @@ export const leaseStart: Command = {
 }
 
 export const leaseRenew: Command = {
-  name: 'lease renew',
-  summary: 'Keep it open for as long again, from now',
   flags: { ...TTL_FLAG, ...FLAGS },
   examples: ['latchkey lease renew --key-store payroll --reason "all is well"'],
   run: (context) =>
@@ -51,16 +47,12 @@ export const leaseRenew: Command = {
 }
 
 export const leaseClose: Command = {
-  name: 'lease close',
-  summary: 'Close it now, until it is renewed',
   flags: FLAGS,
   examples: ['latchkey lease close --key-store payroll --reason "nobody at the desk"'],
   run: (context) => withLease(context, (control, order) => control.closeLease(order)),
 }
 
 export const leaseEnd: Command = {
-  name: 'lease end',
-  summary: 'Let a key store be open without renewals again',
   flags: { ...YES_FLAG, ...FLAGS },
   examples: ['latchkey lease end --key-store payroll --reason "probation is over" --yes'],
   run: (context) =>

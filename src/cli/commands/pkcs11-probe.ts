@@ -10,9 +10,6 @@ import {
 } from '../command.ts'
 
 export const pkcs11Probe: Command = {
-  name: 'pkcs11 probe',
-  summary:
-    'Show what a PKCS#11 module says of slots, tokens, mechanisms and keys, and which iv works',
   flags: { ...BACKEND_FLAG, ...CONFIG_FLAG },
   examples: ['latchkey pkcs11 probe', 'latchkey pkcs11 probe --backend hsm --json'],
   async run(context) {

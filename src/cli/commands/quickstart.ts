@@ -9,8 +9,6 @@ import { roundTrip, type Step } from '../round-trip.ts'
 import { untilStopped } from './serve.ts'
 
 export const quickstart: Command = {
-  name: 'quickstart',
-  summary: 'Set up a demo, serve it on https://localhost:8443 and send it a signed round trip',
   flags: {
     dir: {
       type: 'string',

@@ -16,8 +16,6 @@ import {
 import { toTable } from '../output.ts'
 
 export const receiptList: Command = {
-  name: 'receipt list',
-  summary: 'List the receipts of revocations, newest first',
   flags: CONFIG_FLAG,
   examples: ['latchkey receipt list'],
   async run(context) {
@@ -37,8 +35,6 @@ export const receiptList: Command = {
 }
 
 export const receiptShow: Command = {
-  name: 'receipt show',
-  summary: 'Print the newest receipt of a switch, as it was signed',
   operands: ['SWITCH'],
   flags: CONFIG_FLAG,
   examples: ['latchkey receipt show 0f3a5c7d9e1b > receipt.json'],
@@ -52,8 +48,6 @@ export const receiptShow: Command = {
 }
 
 export const receiptKey: Command = {
-  name: 'receipt key',
-  summary: 'Print the public key that receipts are verified with: give it to auditors beforehand',
   flags: CONFIG_FLAG,
   examples: ['latchkey receipt key'],
   async run(context) {
@@ -63,8 +57,6 @@ export const receiptKey: Command = {
 }
 
 export const receiptVerify: Command = {
-  name: 'receipt verify',
-  summary: 'Check the signature of a receipt; needs no store when the public key is given',
   operands: ['FILE'],
   flags: {
     'public-key': {

@@ -22,8 +22,6 @@ import { roundTripByKms, type RoundTrip } from '../kms/round-trip.ts'
 const CONNECT_TIMEOUT_MS = 20 * 60_000
 
 export const register: Command = {
-  name: 'register',
-  summary: 'Register a key store with AWS KMS: check, create, connect, make a KMS key, try it',
   flags: {
     endpoint: {
       type: 'string',

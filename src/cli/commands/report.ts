@@ -3,7 +3,7 @@
 import { open, stat, writeFile } from 'node:fs/promises'
 import { openKeyBackend } from '../../compose-key-backend.ts'
 import { loadConfig } from '../../config/load.ts'
-import { createApiSchemas } from '../../openapi/schemas.ts'
+import { VERSION } from '../../openapi/document.gen.ts'
 import {
   configPath,
   CONFIG_FLAG,
@@ -23,8 +23,6 @@ import { leadOf } from '../report/page-sections.ts'
 import { StageReader } from '../report/stages.ts'
 
 export const report: Command = {
-  name: 'report',
-  summary: 'Measure what an external key adds, and write it as one HTML page and JSON',
   flags: {
     ...REMOTE_FLAGS,
     endpoint: {
@@ -138,7 +136,7 @@ async function measure(
       connections: countFlag(context, 'connections', { otherwise: 200, least: 3, most: 10_000 }),
       secondsPerRate: countFlag(context, 'seconds', { otherwise: 5, least: 1, most: 3600 }),
       maxRate: countFlag(context, 'max-rate', { otherwise: 16_000, least: 125, most: 102_400 }),
-      version: createApiSchemas().version,
+      version: VERSION,
       note: (text) => {
         context.output.note(text)
       },

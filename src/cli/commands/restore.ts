@@ -26,8 +26,6 @@ import {
 const { operator } = REASON_FLAGS
 
 export const restore: Command = {
-  name: 'restore',
-  summary: 'Lift kill switches; where control.restore says so, ask for it',
   flags: {
     switch: { type: 'string', value: 'ID', description: 'The switch of this id.' },
     ...SCOPE_FLAGS,
@@ -62,8 +60,6 @@ export const restore: Command = {
 }
 
 export const restoreApprove: Command = {
-  name: 'restore approve',
-  summary: 'Approve a restoration that somebody asked for, or carry it out once its delay is over',
   operands: ['REQUEST'],
   flags: { operator, ...CONFIG_FLAG },
   examples: ['latchkey restore approve 5ac0ffee --operator bob'],
@@ -79,8 +75,6 @@ export const restoreApprove: Command = {
 }
 
 export const restoreWithdraw: Command = {
-  name: 'restore withdraw',
-  summary: 'Take back a restoration that somebody asked for',
   operands: ['REQUEST'],
   flags: { ...REASON_FLAGS, ...CONFIG_FLAG },
   examples: ['latchkey restore withdraw 5ac0ffee --reason "asked for by mistake"'],

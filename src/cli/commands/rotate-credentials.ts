@@ -15,8 +15,6 @@ const PAUSE_MS = 10_000
 const TELL_EVERY_MS = 30_000
 
 export const rotateCredentials: Command = {
-  name: 'rotate-credentials',
-  summary: 'Give KMS a new credential, wait until the old one falls silent, and revoke it',
   flags: {
     quiet: {
       type: 'string',

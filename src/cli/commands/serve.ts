@@ -6,8 +6,6 @@ import { EXIT_CODES } from '../exit-codes.ts'
 import type { Output } from '../output.ts'
 
 export const serve: Command = {
-  name: 'serve',
-  summary: 'Run the proxy until SIGTERM or SIGINT, then drain',
   flags: CONFIG_FLAG,
   examples: [
     'latchkey serve --config /etc/latchkey/latchkey.yaml',

@@ -20,8 +20,6 @@ const CACHE_MS = 2000
 const LIFTED_AFTER_MS = 600_000
 
 export const simulate: Command = {
-  name: 'simulate',
-  summary: 'Play KMS and a vendor on AWS against a running server, with a kill and a restore',
   flags: {
     demo: {
       type: 'string',

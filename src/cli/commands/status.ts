@@ -12,8 +12,6 @@ import { describeLongKill } from './exposure.ts'
 const RECENT_EVENTS = 10
 
 export const status: Command = {
-  name: 'status',
-  summary: 'Show what is stopped, and what each instance has taken up',
   flags: {
     events: { type: 'boolean', description: 'All events, not only the last ten.' },
     ...CONFIG_FLAG,

@@ -7,8 +7,6 @@ import { KMS_FLAGS, regionOf, storeName } from '../kms/flags.ts'
 import { openKms, type KmsApi, type KmsKeySummary } from '../kms/kms-api.ts'
 
 export const unregister: Command = {
-  name: 'unregister',
-  summary: 'Disconnect a custom key store of KMS and delete it; refuses while KMS keys are in it',
   flags: {
     'schedule-key-deletion': {
       type: 'string',
