@@ -1,18 +1,13 @@
 /** From a configuration to a running Latchkey: the only place where parts are made and joined. */
 // SPDX-License-Identifier: Apache-2.0
 import { createActivityRecorder } from './compose-activity.ts'
-import {
-  openSoftwareKeystore,
-  type SoftwareKeystore,
-} from './backend/software/software-keystore.ts'
 import { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
-import { openBackends, type Backends } from './compose-backends.ts'
-import { toStoreOptions } from './compose-master-key.ts'
 import { startAdminOf } from './compose-admin.ts'
 import { createControlledGate } from './compose-gate.ts'
 import { createKeyStore } from './compose-key-store.ts'
 import { createServerMetrics, serveMetrics } from './compose-metrics.ts'
+import { openParts, reloadParts } from './compose-parts.ts'
 import type { Config } from './config/config.ts'
 import type { GateStats } from './control/gate.ts'
 import { createCertificateReload } from './listener/certificate-reload.ts'
@@ -22,15 +17,12 @@ import { listen, startPingServer, type Address } from './listener/listen.ts'
 import { createPing } from './listener/ping.ts'
 import { createOverloadLog } from './listener/overload-log.ts'
 import { createRequestLog } from './listener/request-log.ts'
+import { createLateLog } from './listener/late-log.ts'
 import { createListener } from './listener/server.ts'
 import { loadTlsMaterial, type TlsMaterial } from './listener/tls.ts'
 import type { MetricsSnapshot } from './metrics/registry.ts'
-import { createApiSchemas, type ApiSchemas } from './openapi/schemas.ts'
-import { createCredentialSnapshot, type CredentialSnapshot } from './sigv4/credential-snapshot.ts'
-import { createCredentialTable } from './sigv4/credential-table.ts'
+import { createApiSchemas } from './openapi/schemas.ts'
 import { createVerifier } from './sigv4/verify.ts'
-import { StorageError } from './storage/database.ts'
-import { openStore, type Store } from './storage/store.ts'
 import { createPipeline } from './xks/pipeline.ts'
 
 export interface RunningServer {
@@ -102,6 +94,7 @@ async function start(
   const metrics = await createServerMetrics(config, schemas.version, cleanup)
   metrics.setMaterial(material)
   const logRequest = createRequestLog(log)
+  const logLate = createLateLog(logger)
   const logOverload = createOverloadLog(logger)
   const parts = await openParts(config, schemas, log, cleanup)
   const { store } = parts
@@ -113,7 +106,7 @@ async function start(
       warn: (message, fields) => {
         logger.warn(fields, message)
       },
-      onChange: () => reload(parts),
+      onChange: () => reloadParts(parts),
       cutRevoked: () => cutRevoked(),
     },
     cleanup,
@@ -151,6 +144,7 @@ async function start(
       activity.record(record)
       metrics.onFinish(record)
     },
+    onLate: logLate,
   })
   const ping = createPing({
     schemas,
@@ -230,56 +224,6 @@ async function start(
     block: control.block,
     reloadCertificates: certificates.reload,
     stop: () => cleanup.run(),
-  }
-}
-
-interface Parts {
-  readonly store: Store
-  readonly keystore: SoftwareKeystore
-  readonly backends: Backends
-  readonly credentials: CredentialSnapshot
-}
-
-async function openParts(
-  config: Config,
-  schemas: ApiSchemas,
-  log: Log,
-  cleanup: Cleanup,
-): Promise<Parts> {
-  const store = await openStore(await toStoreOptions(config))
-  cleanup.add(() => store.close())
-  const keystore = await openSoftwareKeystore({
-    store,
-    clock,
-    version: schemas.version,
-    warn: (message, fields) => {
-      log.logger.warn(fields, message)
-    },
-  })
-  cleanup.add(() => keystore.close())
-  const backends = await openBackends(config, { store, keystore, log })
-  cleanup.add(backends.close)
-  const table = createCredentialTable(store, clock)
-  const credentials = createCredentialSnapshot(() => table.loadActive())
-  await credentials.reload()
-  return { store, keystore, backends, credentials }
-}
-
-/**
- * Rows that do not carry their authentication code end all trust in what they said before. Keys are
- * loaded even when credentials could not be: health must say that neither is served any more.
- */
-async function reload({ keystore, backends, credentials }: Parts): Promise<void> {
-  const outcomes = await Promise.allSettled([
-    credentials.reload(),
-    keystore.reload(),
-    backends.reload(),
-  ])
-  for (const outcome of outcomes) {
-    if (outcome.status === 'fulfilled') continue
-    const error: unknown = outcome.reason
-    if (error instanceof StorageError && error.code === 'STORE_TAMPERED') credentials.forget()
-    throw error
   }
 }
 

@@ -24,6 +24,11 @@ export interface Gate {
   abandon(pass: GatePass): void
   /** Whether a released answer would be released now too. */
   allows(pass: GatePass): boolean
+  /**
+   * When all of a released answer is with the kernel. @returns false when the lease had ended by then:
+   * this process was stopped between the two, and the answer may have left when it went on
+   */
+  noteSent(): boolean
   stats(): GateStats
 }
 
@@ -41,6 +46,8 @@ export interface GateStats {
   readonly inFlight: number
   /** Wall time of the last answer with data in it, milliseconds since the Unix epoch. */
   readonly lastSuccessAt?: number
+  /** Answers that may have left after the lease under which they were released. */
+  readonly lateAnswers: number
   /** By code, since the start. */
   readonly refusals: Readonly<Partial<Record<GateErrorCode, number>>>
 }
@@ -85,6 +92,7 @@ export function createGate(clock: Clock, leaseMs: number): GateControl {
   let epoch = -1
   let inFlight = 0
   let lastSuccessAt: number | undefined
+  let lateAnswers = 0
 
   function general(): GateErrorCode | undefined {
     for (const reason of standing) return reason
@@ -130,6 +138,11 @@ export function createGate(clock: Clock, leaseMs: number): GateControl {
       inFlight -= 1
     },
     allows: (pass) => checkAgain(pass) === undefined,
+    noteSent() {
+      if (lease.leftMs() > 0) return true
+      lateAnswers += 1
+      return false
+    },
     stats() {
       const reason = general() ?? rules.refusal({ keyStore: '', operation: 'GetHealthStatus' })
       return {
@@ -140,6 +153,7 @@ export function createGate(clock: Clock, leaseMs: number): GateControl {
         leaseAgeMs: lease.ageMs(),
         leaseLeftMs: lease.leftMs(),
         inFlight,
+        lateAnswers,
         ...(lastSuccessAt === undefined ? {} : { lastSuccessAt }),
         refusals: { ...refusals },
       }

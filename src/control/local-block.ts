@@ -27,11 +27,12 @@ export interface LocalBlockDeps {
 export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
   const { path, gate } = deps
   let isBlocked = false
+  let looking: Promise<void> = Promise.resolve()
   let timer: NodeJS.Timeout | undefined
   let watcher: FSWatcher | undefined
   let stopped = false
 
-  async function look(): Promise<void> {
+  async function lookOnce(): Promise<void> {
     const problem = await lstat(path).then(
       () => 'PRESENT',
       (error: unknown) => (error as NodeJS.ErrnoException).code ?? 'UNKNOWN',
@@ -50,6 +51,12 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       gate.accept('SIGNAL')
       deps.warn('the sentinel file is gone: this instance is not blocked by it any more', { path })
     }
+  }
+
+  /** One after the other: what an earlier look saw must not come after what a later one did. */
+  function look(): Promise<void> {
+    looking = looking.then(lookOnce)
+    return looking
   }
 
   function schedule(): void {

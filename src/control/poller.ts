@@ -10,6 +10,7 @@ import type { Store } from '../storage/store.ts'
 import { createClosings } from './closings.ts'
 import type { GateControl } from './gate.ts'
 import type { HighWater } from './high-water.ts'
+import { createLeaseEnd } from './lease-end.ts'
 import { register, removeInstance, sendHeartbeat, type InstanceIdentity } from './instances.ts'
 import { createRules } from './rules.ts'
 import { loadControlState } from './switch-table.ts'
@@ -42,6 +43,7 @@ export function createPoller(deps: PollerDeps): Poller {
   const { clock, gate, store, me, highWater } = deps
   const { database } = store
   const closings = createClosings()
+  const leaseEnd = createLeaseEnd(gate, deps.cutRevoked)
   let applied: EpochMark | undefined
   let ackedEpoch = -1
   let beat = 0
@@ -114,6 +116,7 @@ export function createPoller(deps: PollerDeps): Poller {
       if (epoch === applied?.epoch && tag === applied.tag) {
         gate.accept('STORE_LOST')
         gate.renew(askedAt)
+        leaseEnd.watch()
         return
       }
       try {
@@ -172,6 +175,7 @@ export function createPoller(deps: PollerDeps): Poller {
       stopped = true
       clearTimeout(timer)
       await running
+      leaseEnd.stop()
       gate.refuse('STOPPED')
       await deps.cutRevoked()
       if (isRegistered) await removeInstance(database, me.id).catch(() => undefined)

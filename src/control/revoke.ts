@@ -61,6 +61,8 @@ export interface Revocation {
 
 const ID_BYTES = 6
 const LOOK_EVERY_MS = 20
+/** A store that takes longer to say who has acknowledged must not hold up the end of the leases. */
+const LOOK_PATIENCE_MS = 100
 /** Clocks of two machines differ in rate by far less than this. */
 const RATE_MARGIN = 0.01
 const MARGIN_MS = 200
@@ -142,11 +144,16 @@ export async function waitForRevocation(
   const watched = new Map<string, Watched>()
   for (const one of registered ?? []) note(outcomes, one, 'waiting', 0)
   let longest = registered && Math.max(0, ...registered.map(({ leaseMs }) => leaseMs))
+  let looking: ReturnType<typeof look> | undefined
+  let answered = false
   for (;;) {
     // Whoever registers after the commit sees its epoch before it serves.
-    const seen = await look(store, kill)
-    const instances = seen?.instances
-    if (seen?.isLifted === true) {
+    looking ??= look(store, kill)
+    const seen = await withinPatience(looking)
+    if (seen !== 'PENDING') looking = undefined
+    answered = seen !== 'PENDING' && seen !== undefined
+    const instances = seen === 'PENDING' ? undefined : seen?.instances
+    if (seen !== 'PENDING' && seen?.isLifted === true) {
       // Acknowledgements of before say nothing about now, even if somebody threw a switch like it again.
       throw new ControlError('RESTORED_MEANWHILE', 'the switch was lifted while this waited', {
         hint: 'latchkey status shows by whom; kill again if that was not meant',
@@ -187,8 +194,18 @@ export async function waitForRevocation(
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
   }
   const elapsedMs = clock.monotonic() - kill.startedAt
-  await strikeOff(store, clock, watched)
+  if (answered) await strikeOff(store, clock, watched)
   return { isComplete: true, epoch: kill.epoch, instances: [...outcomes.values()], elapsedMs }
+}
+
+function withinPatience<T>(work: Promise<T>): Promise<T | 'PENDING'> {
+  let timer: NodeJS.Timeout | undefined
+  const patience = new Promise<'PENDING'>((resolve) => {
+    timer = setTimeout(resolve, LOOK_PATIENCE_MS, 'PENDING')
+  })
+  return Promise.race([work, patience]).finally(() => {
+    clearTimeout(timer)
+  })
 }
 
 /** One moment of the store; undefined when it does not answer. */

@@ -5,6 +5,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 /** An answer that can be asked again whether it may go out. */
 export interface Releasable {
   isAllowed(): boolean
+  /** All of it is with the kernel. */
+  sent(): void
 }
 
 export interface Outgoing {
@@ -31,7 +33,10 @@ export function createOutgoing(cut: (request: IncomingMessage) => void): Outgoin
       // A peer that went away before: there will be no event.
       if (response.destroyed || request.socket.destroyed) return
       waiting.set(response, { answer, request })
-      response.once('close', () => waiting.delete(response))
+      response.once('close', () => {
+        // Not there: it was cut, and did not leave.
+        if (waiting.delete(response) && response.writableFinished) answer.sent()
+      })
     },
     async cutRevoked() {
       for (let turn = 0; turn < GRACE_TURNS && findRevoked().length > 0; turn++) {

@@ -109,6 +109,12 @@ export const METRICS = {
     labels: ['reason'],
     aggregator: sum,
   },
+  latchkey_gate_late_answers_total: {
+    type: 'counter',
+    help: 'Answers that may have left after the lease that they were released under.',
+    labels: [],
+    aggregator: sum,
+  },
   latchkey_key_manager_state: {
     type: 'gauge',
     help: '1 for the state that the last deep check found.',

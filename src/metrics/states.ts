@@ -10,6 +10,7 @@ export interface GateState {
   readonly switches: number
   readonly leaseAgeMs: number
   readonly leaseLeftMs: number
+  readonly lateAnswers: number
   readonly refusals: Readonly<Partial<Record<string, number>>>
 }
 
@@ -90,6 +91,7 @@ function ofGate(gate: () => GateState): Collectors {
     latchkey_gate_switches: () => [value(gate().switches)],
     latchkey_gate_lease_age_seconds: () => [value(gate().leaseAgeMs / 1000)],
     latchkey_gate_lease_left_seconds: () => [value(gate().leaseLeftMs / 1000)],
+    latchkey_gate_late_answers_total: () => [value(gate().lateAnswers)],
     latchkey_gate_refusals_total: () =>
       Object.entries(gate().refusals).map(([reason, count]) => value(count ?? 0, { reason })),
   }

@@ -63,6 +63,8 @@ export interface Answer {
   isAllowed(): boolean
   /** Once, after it was written or given up: ends the account and records the request. */
   finish(): void
+  /** Once, when all of a released answer is with the kernel. */
+  sent(): void
 }
 
 export interface PipelineDeps {
@@ -75,6 +77,8 @@ export interface PipelineDeps {
   readonly identity: ProxyIdentity
   /** Renders the record: log line, and later metrics and audit. Must not throw. */
   readonly onFinish: (record: RequestRecord) => void
+  /** An answer may have left after the lease under which it was released. Must not throw. */
+  readonly onLate: (record: RequestRecord) => void
 }
 
 export type Pipeline = (raw: RawRequest) => Promise<Answer>
@@ -124,7 +128,7 @@ interface Passage {
 }
 
 function createAnswer(
-  { gate, schemas, onFinish }: PipelineDeps,
+  { gate, schemas, onFinish, onLate }: PipelineDeps,
   response: RawResponse,
   pass: GatePass | undefined,
   record: RequestRecord,
@@ -144,6 +148,9 @@ function createAnswer(
     finish() {
       timer.finish()
       onFinish(record)
+    },
+    sent() {
+      if (pass !== undefined && !gate.noteSent()) onLate(record)
     },
   }
 }

@@ -31,11 +31,11 @@ void t.test('no success after `revoked`, round after round', async (t) => {
       done === undefined
         ? await fleet.control.wait(await fleet.control.kill({ ...ALL, ...BY }))
         : (JSON.parse(done.stdout) as Revocation)
-    const from = Date.now()
+    const opened = await load.settle()
     times.push(revocation.elapsedMs)
     t.equal(revocation.instances.length, 6)
     await new Promise((resolve) => setTimeout(resolve, 150))
-    windows.push({ from, to: Date.now() })
+    windows.push({ ...opened, to: Date.now() })
     await fleet.control.restore({ target: ALL, ...BY })
     await untilServed(load, EVERYBODY)
   }

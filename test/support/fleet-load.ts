@@ -1,11 +1,13 @@
 /** A steady stream of Decrypts to every member of a fleet, with what became of each. */
 // SPDX-License-Identifier: Apache-2.0
 import { createKmsSideClient } from '../../src/kms-side/client.ts'
-import type { Fleet, Outcome } from './fleet.ts'
+import type { Fleet, Outcome, Window } from './fleet.ts'
 import { eventually, KEY_ID, REGION } from './server.ts'
 
 export interface Load {
   readonly outcomes: readonly Outcome[]
+  /** Opens a window: what has arrived by now is read, and belongs to the time before it. */
+  settle(): Promise<Pick<Window, 'from' | 'settledAt'>>
   /** Resolves when every request that was under way has ended. */
   stop(): Promise<void>
 }
@@ -22,6 +24,8 @@ const TIMEOUT_MS = 15_000
 /** After a failure, so that a member that is down does not take all of the processor. */
 const PAUSE_MS = 20
 const PATIENCE_MS = 60_000
+/** One reads what the kernel has, the next what became readable by that. */
+const SETTLING_TURNS = 4
 
 /** @param perMember connections, each with one request at a time */
 export async function startLoad(fleet: Fleet, perMember: number): Promise<Load> {
@@ -72,6 +76,13 @@ export async function startLoad(fleet: Fleet, perMember: number): Promise<Load> 
   )
   return {
     outcomes,
+    async settle() {
+      const from = Date.now()
+      for (let turn = 0; turn < SETTLING_TURNS; turn++) {
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      return { from, settledAt: Date.now() }
+    },
     async stop() {
       stopped = true
       await Promise.all(loops)

@@ -57,6 +57,8 @@ export interface Setting {
   readonly gate?: Gate
   /** Between the pipeline's end and the sending of its answer. */
   readonly beforeRelease?: () => void
+  /** Between its sending and the end of that. */
+  readonly beforeSent?: () => void
 }
 
 export function openGate() {
@@ -69,6 +71,7 @@ export function openGate() {
 /** A pipeline whose caller is known and whose key opens everything, but for what `setting` changes. */
 export function pipelineOf(setting: Setting = {}) {
   const records: RequestRecord[] = []
+  const late: RequestRecord[] = []
   const credential = makeCredential()
   const backend = {
     vendor: 'test',
@@ -104,6 +107,7 @@ export function pipelineOf(setting: Setting = {}) {
     gate: setting.gate ?? openGate(),
     identity: { version: '0', fleetSize: () => 1 },
     onFinish: (record) => records.push(record),
+    onLate: (record) => late.push(record),
   })
   const ask = async (
     { path, body }: { path: string; body: unknown },
@@ -123,8 +127,10 @@ export function pipelineOf(setting: Setting = {}) {
     setting.beforeRelease?.()
     const response = answer.release()
     answer.finish()
+    setting.beforeSent?.()
+    answer.sent()
     const json = JSON.parse(response.body) as Record<string, unknown>
     return { status: response.status, json, record: records.at(-1) }
   }
-  return { ask, records }
+  return { ask, records, late }
 }

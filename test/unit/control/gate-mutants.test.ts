@@ -19,6 +19,7 @@ const MUTANTS: readonly (readonly [file: string, from: string, to: string])[] = 
   ['gate.js', 'const code = checkAgain(pass);', 'const code = undefined;'],
   ['gate.js', "rules.isKeyBlocked(subject) && !isKeyBlocked ? 'KILLED_KEY' :", 'false ? null :'],
   ['gate.js', 'rules = next;', ''],
+  ['gate.js', 'if (lease.leftMs() > 0)', 'if (true)'],
   ['rules.js', 'if ((all & bit) !== 0)', 'if (false)'],
   ['rules.js', '((stores.get(subject.keyStore) ?? 0) & bit) !== 0', 'false'],
   ['rules.js', '(bitsOfKey(subject) & bit) !== 0', 'false'],

@@ -231,3 +231,14 @@ void t.test('counts what is between the checks, and remembers the last success',
   )
   t.end()
 })
+
+void t.test('an answer that is with the kernel after the lease has ended is counted', (t) => {
+  const { clock, gate } = openGate()
+  gate.release(gate.check(ENCRYPT))
+  clock.advance(LEASE_MS - 1)
+  t.ok(gate.noteSent())
+  clock.advance(1)
+  t.notOk(gate.noteSent())
+  t.equal(gate.stats().lateAnswers, 1)
+  t.end()
+})

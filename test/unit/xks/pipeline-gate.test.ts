@@ -50,6 +50,22 @@ void t.test('one that is killed while it is under way is refused as it is sent',
   }
 })
 
+void t.test('an answer that takes longer to leave than its lease lasts is told of', async (t) => {
+  for (const held of [true, false]) {
+    const gate = openGate()
+    // As a process sees it that is stopped in between.
+    const beforeSent = held
+      ? undefined
+      : () => {
+          gate.renew(-3_600_000)
+        }
+    const { ask, late } = pipelineOf({ gate, ...(beforeSent === undefined ? {} : { beforeSent }) })
+    t.equal((await ask(ENCRYPT)).status, 200)
+    t.match(late, held ? [] : [{ operation: 'Encrypt', keyStore: 'demo', keyId: 'key' }])
+    t.equal(gate.stats().lateAnswers, held ? 0 : 1)
+  }
+})
+
 void t.test('a request that fails for another reason leaves nothing in flight', async (t) => {
   const gate = openGate()
   const { ask } = pipelineOf({ gate, backend: { describe: never } })

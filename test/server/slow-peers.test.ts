@@ -1,0 +1,87 @@
+/** Answers that were released and wait for a peer that does not read: they do not leave after the gate has closed. */
+// SPDX-License-Identifier: Apache-2.0
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import http2 from 'node:http2'
+import Sqlite from 'better-sqlite3'
+import t, { type Test } from 'tap'
+import { openControl } from '../../src/compose-control.ts'
+import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { encryptBody, signedHeaders } from '../support/wire.ts'
+
+t.setTimeout(120_000)
+
+const LEASE_MS = 1000
+const SETTINGS = { control: { lease: `${String(LEASE_MS)}ms` } }
+const PATH = `/keys/${KEY_ID}/encrypt`
+
+/** A peer that takes no data until it is told: the head of the answer is there, and the body waits in the server. */
+async function askWithoutReading(t: Test, server: TestServer) {
+  const session = http2.connect(`https://127.0.0.1:${String(server.port)}`, {
+    ca: readFileSync(server.pki.caFile),
+    servername: 'localhost',
+    settings: { initialWindowSize: 0 },
+  })
+  session.on('error', () => undefined)
+  t.teardown(() => {
+    session.destroy()
+  })
+  await once(session, 'localSettings')
+  const body = JSON.stringify(encryptBody())
+  const headers: Record<string, string> = {
+    ':method': 'POST',
+    ':path': `${server.uriPath}${PATH}`,
+  }
+  for (const [name, value] of Object.entries(signedHeaders(server, { path: PATH, body }))) {
+    headers[name.toLowerCase() === 'host' ? ':authority' : name.toLowerCase()] = value
+  }
+  const stream = session.request(headers)
+  let received = 0
+  stream.on('error', () => undefined)
+  stream.on('data', (chunk: Buffer) => (received += chunk.length))
+  stream.end(body)
+  const [answer] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
+  t.equal(answer[':status'], 200, 'it was released')
+  return {
+    received: () => received,
+    isCut: () => session.destroyed,
+    read() {
+      session.settings({ initialWindowSize: 65_535 })
+    },
+  }
+}
+
+void t.test('a peer that reads later gets it, when nothing was killed', async (t) => {
+  const server = await startTestServer(t, { config: SETTINGS })
+  const peer = await askWithoutReading(t, server)
+  t.equal(peer.received(), 0)
+  peer.read()
+  await eventually(() => peer.received() > 0)
+})
+
+void t.test('a kill is complete only when it was cut', async (t) => {
+  const server = await startTestServer(t, { config: SETTINGS })
+  const control = await openControl(server.config)
+  t.teardown(() => control.close())
+  const peer = await askWithoutReading(t, server)
+  const order = { scope: { kind: 'all' }, direction: 'both', reason: 'r', operator: 'o' } as const
+  const { instances } = await control.wait(await control.kill(order))
+  t.match(instances, [{ how: 'acknowledged' }])
+  await eventually(peer.isCut)
+  t.equal(peer.received(), 0)
+})
+
+void t.test('an instance that cannot read its store cuts it when its lease is over', async (t) => {
+  const server = await startTestServer(t, { config: SETTINGS })
+  const peer = await askWithoutReading(t, server)
+  // A process that stands still with the lock in its hands.
+  const lock = new Sqlite((server.config.store as { readonly path: string }).path)
+  t.teardown(() => lock.close())
+  lock.exec('BEGIN EXCLUSIVE')
+  await eventually(() => server.running.gateStats().reason === 'LEASE_EXPIRED')
+  await eventually(peer.isCut)
+  t.equal(peer.received(), 0)
+  lock.exec('ROLLBACK')
+  await eventually(() => server.running.gateStats().reason === undefined)
+  t.equal(server.running.gateStats().lateAnswers, 0)
+})
