@@ -8,6 +8,11 @@ import { must, ROOT } from './process.mjs'
 
 const CACHE = join(ROOT, 'node_modules/.cache/container')
 const SUITE = 'bookworm'
+/** What the slim images leave out, too. */
+const LEFT_OUT = [
+  ...['var/cache/apt/archives', 'var/lib/apt/lists'],
+  ...['doc', 'info', 'lintian', 'locale', 'man'].map((part) => join('usr/share', part)),
+]
 /** What Node.js's own image brings along. */
 const NPM_VERSION = '11.19.1'
 
@@ -33,8 +38,7 @@ async function makeDebian() {
   rmSync(unfinished, { recursive: true, force: true })
   const args = ['--variant=minbase', '--include=ca-certificates', SUITE, unfinished]
   await must('debootstrap', [...args, await findMirror()], { timeoutMs: 600_000 })
-  rmSync(join(unfinished, 'var/cache/apt/archives'), { recursive: true, force: true })
-  rmSync(join(unfinished, 'var/lib/apt/lists'), { recursive: true, force: true })
+  for (const part of LEFT_OUT) rmSync(join(unfinished, part), { recursive: true, force: true })
   // Whoever stands between this host and the package registries stands there for its containers too.
   await must('cp', ['-L', '/etc/ssl/certs/ca-certificates.crt', join(unfinished, 'etc/ssl/certs')])
   await must('mv', [unfinished, folder])

@@ -24,8 +24,8 @@ const KEY_ID = 'container-key'
 const DRAIN_MS = 10_000
 const built = (path) => import(new URL(`../dist/${path}`, import.meta.url))
 
-/** @param {{ target: string, container: string, folder: string, check: Function }} options */
-export async function useImage({ target, container, folder, check }) {
+/** @param {{ target: string, image: object, container: string, folder: string, check: Function }} options */
+export async function useImage({ target, image, container, folder, check }) {
   const home = mkdtempSync(join(tmpdir(), 'latchkey-container-'))
   const site = await prepareSite(home)
   const inside = (...command) => runInside(container, site, command)
@@ -55,6 +55,8 @@ export async function useImage({ target, container, folder, check }) {
   }
   await must('mount', ['--bind', folder, folder])
   await must('mount', ['-o', 'remount,bind,ro', folder])
+  // Except in /run: buildah takes its own file away there at the end, and where it cannot, it falls over.
+  await must('mount', ['-t', 'tmpfs', '-o', 'mode=0755,size=1m', 'tmpfs', join(folder, 'run')])
   try {
     await check(`${target}: the root file system is read-only`, async () => {
       const write = "require('fs').writeFileSync('/opt/latchkey/x', '')"
@@ -62,8 +64,9 @@ export async function useImage({ target, container, folder, check }) {
       if (code === 0 || !/EROFS|EACCES/.test(output)) throw new Error(`written: ${output}`)
     })
     await check(`${target}: init, a key and a credential`, () => initialise(inside))
-    await serveAndCall({ target, container, site, inside, check })
+    await serveAndCall({ target, image, container, site, inside, check })
   } finally {
+    await must('umount', [join(folder, 'run')])
     await must('umount', [folder])
     rmSync(home, { recursive: true, force: true })
   }
@@ -155,15 +158,15 @@ function runInside(container, site, command) {
   return run('buildah', runArguments(container, site, command), { timeoutMs: 60_000 })
 }
 
-async function serveAndCall({ target, container, site, inside, check }) {
-  const command = ['/usr/bin/tini', '--', ...latchkey('serve')]
+async function serveAndCall({ target, image, container, site, inside, check }) {
+  const command = [...image.entrypoint, ...image.command]
   const child = spawn('buildah', runArguments(container, site, command), {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk))
   const ended = new Promise((resolve) => child.once('close', (code) => resolve(code)))
-  const healthcheck = () => inside('/usr/local/bin/node', '/opt/latchkey/docker/healthcheck.mjs')
+  const healthcheck = () => inside(...image.healthcheck)
   const isUp = await check(`${target}: starts, and its HEALTHCHECK says so`, async () => {
     for (let tries = 0; (await healthcheck()).code !== 0; tries++) {
       if (tries > 20) throw new Error(`it does not come up:\n${output}`)

@@ -1,7 +1,7 @@
 // Lays out what runs: IN holds the built project, OUT gets it with the HSM add-on, OUT-software without.
 // Left behind: sources and objects of native add-ons, type declarations, source maps of packages.
 // SPDX-License-Identifier: Apache-2.0
-import { cpSync, rmSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, sep } from 'node:path'
 
 const [from, to] = process.argv.slice(2)
@@ -29,3 +29,31 @@ for (const name of ['healthcheck.mjs', 'copy-secrets.mjs']) {
 }
 cpSync(to, `${to}-software`, { recursive: true })
 rmSync(join(`${to}-software`, 'node_modules/pkcs11js'), { recursive: true, force: true })
+for (const folder of [to, `${to}-software`]) trimBill(folder)
+
+/** What is not there, an optional package say, is not in the bill of materials. */
+function trimBill(folder) {
+  const file = join(folder, 'sbom.cdx.json')
+  const bill = JSON.parse(readFileSync(file, 'utf8'))
+  const installed = new Set(listPackages(join(folder, 'node_modules')))
+  const isThere = (ref) => installed.has(ref) || ref === bill.metadata.component['bom-ref']
+  bill.components = bill.components.filter((one) => isThere(one['bom-ref']))
+  bill.dependencies = bill.dependencies
+    .filter(({ ref }) => isThere(ref))
+    .map((one) => ({ ...one, dependsOn: one.dependsOn.filter(isThere) }))
+  writeFileSync(file, JSON.stringify(bill))
+}
+
+/** NAME@VERSION of every package below. */
+function listPackages(modules) {
+  const found = []
+  for (const { name, parentPath } of readdirSync(modules, {
+    recursive: true,
+    withFileTypes: true,
+  })) {
+    if (name !== 'package.json' || !/node_modules\/(@[^/]+\/)?[^/]+$/.test(parentPath)) continue
+    const manifest = JSON.parse(readFileSync(join(parentPath, name), 'utf8'))
+    found.push(`${manifest.name}@${manifest.version}`)
+  }
+  return found
+}
