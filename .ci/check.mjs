@@ -14,6 +14,7 @@ const PROGRAMS = {
   gcc: 'gcc',
   spin: 'spin',
   haproxy: 'haproxy',
+  nginx: 'nginx-light',
   promtool: 'prometheus',
   'softhsm2-util': 'softhsm2',
   '/usr/lib/postgresql/*/bin/initdb': 'postgresql',

@@ -35,6 +35,9 @@ listener:
     ca: tls/amazon-trust-services.pem
     regions: [eu-west-1] # its common name is then cks.kms.eu-west-1.amazonaws.com
     subjects: [probe.example.com] # whoever else may connect
+    forwardedBy: # terminators that end mTLS before us
+      peers: [10.0.1.7, 10.0.1.8]
+      certificate: { ca: tls/own-ca.pem, subjects: [envoy.example.com] }
   proxyProtocol: # a load balancer that says whose connection it passes on
     peers: [10.0.0.0/16]
   http2: true

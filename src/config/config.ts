@@ -16,6 +16,20 @@ export interface ClientCertificateConfig {
   readonly caFile: string
   /** Exact subject common names, one of which it must carry: cks.kms.<region>.amazonaws.com. */
   readonly subjects: readonly string[]
+  /** Terminators that ask for the certificate in our place. */
+  readonly forwardedBy?: ForwardedByConfig
+}
+
+export interface ForwardedByConfig {
+  /** Addresses and networks that the terminators' TCP connections come from. */
+  readonly peers: readonly string[]
+  /** What they show themselves; absent: nothing, on loopback only. */
+  readonly certificate?: { readonly caFile: string; readonly subjects: readonly string[] }
+  /** In small letters. */
+  readonly header: string
+  readonly format: 'xfcc' | 'subject-dn'
+  /** In small letters; for `subject-dn`. */
+  readonly verifyHeader?: string
 }
 
 export interface ListenerConfig {

@@ -1,7 +1,14 @@
 /** From the file as it is written to Config: paths absolute, times in milliseconds. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseKeyStoreName } from '../base/ids.ts'
-import type { AdminConfig, Config, KeyStoreConfig, ListenerConfig } from './config.ts'
+import type {
+  AdminConfig,
+  ClientCertificateConfig,
+  Config,
+  ForwardedByConfig,
+  KeyStoreConfig,
+  ListenerConfig,
+} from './config.ts'
 import { toMilliseconds as ms } from './duration.ts'
 import { toBackend } from './backends.ts'
 import type { Secrets } from './load-secrets.ts'
@@ -70,15 +77,7 @@ function toListener(
     },
     ...(clientCertificate === undefined
       ? {}
-      : {
-          clientCertificate: {
-            caFile: absolute(clientCertificate.ca),
-            subjects: [
-              ...(clientCertificate.regions ?? []).map(toKmsName),
-              ...(clientCertificate.subjects ?? []),
-            ],
-          },
-        }),
+      : { clientCertificate: toClientCertificate(clientCertificate, absolute) }),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
     http2: raw.http2,
     ...(ping === undefined ? {} : { ping }),
@@ -92,6 +91,30 @@ function toListener(
     maxRequestsPerConnection: raw.maxRequestsPerConnection,
     drain: { delayMs: ms(raw.drain.delay), timeoutMs: ms(raw.drain.timeout) },
   }
+}
+
+function toClientCertificate(
+  raw: NonNullable<RawConfig['listener']['clientCertificate']>,
+  absolute: (path: string) => string,
+): ClientCertificateConfig {
+  const { ca, regions = [], subjects = [], forwardedBy } = raw
+  return {
+    caFile: absolute(ca),
+    subjects: [...regions.map(toKmsName), ...subjects],
+    ...(forwardedBy === undefined ? {} : { forwardedBy: toForwardedBy(forwardedBy, absolute) }),
+  }
+}
+
+function toForwardedBy(
+  {
+    certificate,
+    ...rest
+  }: NonNullable<NonNullable<RawConfig['listener']['clientCertificate']>['forwardedBy']>,
+  absolute: (path: string) => string,
+): ForwardedByConfig {
+  if (certificate === undefined) return rest
+  const { ca, subjects } = certificate
+  return { ...rest, certificate: { caFile: absolute(ca), subjects } }
 }
 
 /** XKS 1.0.3, Authentication: the common name of the certificate that KMS shows. */

@@ -73,6 +73,13 @@ export interface RawConfig {
       readonly ca: string
       readonly regions?: readonly string[]
       readonly subjects?: readonly string[]
+      readonly forwardedBy?: {
+        readonly peers: readonly string[]
+        readonly certificate?: { readonly ca: string; readonly subjects: readonly string[] }
+        readonly header: string
+        readonly format: 'xfcc' | 'subject-dn'
+        readonly verifyHeader?: string
+      }
     }
     readonly proxyProtocol?: { readonly peers: readonly string[] }
     readonly http2: boolean

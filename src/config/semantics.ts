@@ -1,9 +1,9 @@
 /** What a schema cannot say: how settings go together. */
 // SPDX-License-Identifier: Apache-2.0
-import { isIPv4, isIPv6 } from 'node:net'
 import { checkBackends, checkKeyStoreBackends, checkMasterKeyBackend } from './backends.ts'
 import { toMilliseconds } from './duration.ts'
 import type { Fault } from './faults.ts'
+import { checkPeers } from './peers.ts'
 import type { RawConfig } from './schema.ts'
 
 /** XKS 1.0.3, API operations: the length of XksProxyUriPath, and what each prefix is put before. */
@@ -109,7 +109,8 @@ function checkKeyStores(raw: RawConfig, fault: Report): void {
   })
 }
 
-function checkListener({ listener }: RawConfig, fault: Report): void {
+function checkListener(raw: RawConfig, fault: Report): void {
+  const { listener } = raw
   const { headers, request } = listener.timeouts
   if (toMilliseconds(headers) >= toMilliseconds(request)) {
     // Node would swap the two without a word.
@@ -122,7 +123,7 @@ function checkListener({ listener }: RawConfig, fault: Report): void {
   if (clientCertificate && !clientCertificate.regions && !clientCertificate.subjects) {
     fault('listener.clientCertificate', 'expected regions, subjects or both')
   }
-  checkRanges(listener.proxyProtocol?.peers ?? [], 'listener.proxyProtocol.peers', fault)
+  checkPeers(raw, fault)
   if (listener.ping?.port === listener.port && listener.port !== 0) {
     fault(
       'listener.ping.port',
@@ -160,20 +161,6 @@ function checkAdmin({ admin, listener }: RawConfig, fault: Report): void {
     // A name stands for one person in the records, and for one role.
     if (names.findIndex((other) => other.name === name) < i) {
       fault(path, `is there already: ${JSON.stringify(name)}`)
-    }
-  })
-}
-
-function checkRanges(ranges: readonly string[], path: string, fault: Report): void {
-  ranges.forEach((range, i) => {
-    const [address = '', bits = '0', ...rest] = range.split('/')
-    const most = isIPv4(address) ? 32 : isIPv6(address) ? 128 : -1
-    const isRange = rest.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= most
-    if (!isRange) {
-      fault(
-        `${path}[${String(i)}]`,
-        `expected an address or a network, found ${JSON.stringify(range)}`,
-      )
     }
   })
 }

@@ -28,7 +28,8 @@ export interface CertificateReloadDeps {
 export function createCertificateReload(deps: CertificateReloadDeps): CertificateReload {
   const { tls, clientCertificate } = deps.config
   const files = [tls.certificateFile, tls.privateKeyFile]
-  if (clientCertificate !== undefined) files.push(clientCertificate.caFile)
+  const authorities = [clientCertificate, clientCertificate?.forwardedBy?.certificate]
+  for (const authority of authorities) if (authority !== undefined) files.push(authority.caFile)
   let timer: NodeJS.Timeout | undefined
   let seen = ''
   let stopped = false

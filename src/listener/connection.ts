@@ -15,6 +15,8 @@ export interface Connection {
   left: number
   /** Milliseconds of its handshake, for its first request to tell. */
   tlsMs: number | undefined
+  /** Whether it is of a terminator that speaks for the client. */
+  readonly isFromTerminator: boolean
 }
 
 /** By the TLS socket for HTTP/1.1, by the session for HTTP/2. */
@@ -25,11 +27,11 @@ export interface Connections {
 
 /**
  * @param maxRequests on one connection, about; 0: any number
- * @param tlsMsOf a TLS socket or a session: how long its handshake took
+ * @param look what is known of a TLS socket or a session: how long its handshake took, and of whom it is
  */
 export function createConnections(
   maxRequests: number,
-  tlsMsOf: (carrier: object) => number | undefined,
+  look: (carrier: object) => Pick<Connection, 'tlsMs' | 'isFromTerminator'>,
 ): Connections {
   const known = new WeakMap<object, Connection>()
   const newLimit = () =>
@@ -41,7 +43,7 @@ export function createConnections(
       const carrier = toCarrier(request)
       let connection = known.get(carrier)
       if (connection === undefined) {
-        connection = { open: 0, left: newLimit(), tlsMs: tlsMsOf(carrier) }
+        connection = { open: 0, left: newLimit(), ...look(carrier) }
         known.set(carrier, connection)
       }
       connection.open += 1

@@ -1,6 +1,6 @@
 /** One TLS port for HTTP/1.1 and, by ALPN, HTTP/2; certificates are judged before either sees a byte. */
 // SPDX-License-Identifier: Apache-2.0
-import http2 from 'node:http2'
+import type http2 from 'node:http2'
 import type { IncomingMessage, RequestListener } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
@@ -8,8 +8,10 @@ import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../base/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import { checkClientCertificate, toReason, type Refusal } from './client-certificate.ts'
+import { createHttp2Sessions } from './http2-sessions.ts'
 import { createIsPeer } from './peers.ts'
 import { createProxied } from './proxied.ts'
+import { createTerminators } from './terminators.ts'
 import type { TlsMaterial } from './tls.ts'
 
 const MAX_HEADER_BYTES = 16_384
@@ -36,6 +38,8 @@ export interface DualServer {
   closeSessions(): void
   /** Milliseconds that the handshake of a TLS socket, or of what a session stands on, took. */
   tlsMsOf(carrier: object): number | undefined
+  /** Whether a TLS socket, or what a session stands on, is of a terminator of `forwardedBy`. */
+  isFromTerminator(carrier: object): boolean
   /** Open connections, those in the middle of a handshake too. */
   countConnections(): number
   /** Cuts every connection, those in the middle of a handshake too. */
@@ -56,13 +60,16 @@ export interface DualServerOptions {
 export function createDualServer(options: DualServerOptions): DualServer {
   const { config, handler } = options
   const mutual = config.clientCertificate
+  const common = {
+    ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+    handshakeTimeout: config.timeouts.tlsHandshakeMs,
+  }
   const server = https.createServer(
     {
       ...options.material.context,
-      ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+      ...common,
       requestCert: mutual !== undefined,
       rejectUnauthorized: mutual !== undefined,
-      handshakeTimeout: config.timeouts.tlsHandshakeMs,
       headersTimeout: config.timeouts.headersMs,
       requestTimeout: config.timeouts.requestMs,
       keepAliveTimeout: config.timeouts.keepAliveMs,
@@ -77,7 +84,12 @@ export function createDualServer(options: DualServerOptions): DualServer {
   server.on('checkExpectation', handler)
   server.maxConnections = config.maxConnections
   const handshakes = new WeakMap<object, number>()
-  const sessions = createHttp2(config, handler, handshakes)
+  const ofTerminators = new WeakSet<object>()
+  const sessions = createHttp2Sessions(config, MAX_HEADER_BYTES, handler, (socket, session) => {
+    const tlsMs = handshakes.get(socket)
+    if (tlsMs !== undefined) handshakes.set(session, tlsMs)
+    if (ofTerminators.has(socket)) ofTerminators.add(session)
+  })
   const open = new Set<Socket>()
   /** A connection has no address any more when it is logged that it was refused. */
   const addresses = new WeakMap<object, string | undefined>()
@@ -97,12 +109,12 @@ export function createDualServer(options: DualServerOptions): DualServer {
   // Node's own listeners start HTTP/1.1. They run only for connections that pass.
   const startHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
   server.removeAllListeners('secureConnection')
-  server.on('secureConnection', (socket) => {
+  const startHttp = (socket: TLSSocket, subjects: readonly string[] | undefined) => {
     const address = addresses.get(tcpBelow(socket))
     // From here on the address is that of the caller, wherever it is read.
     if (address !== socket.remoteAddress)
       Object.defineProperty(socket, 'remoteAddress', { value: address })
-    const refusal = mutual && checkClientCertificate(socket, mutual.subjects)
+    const refusal = subjects && checkClientCertificate(socket, subjects)
     if (refusal !== undefined) {
       options.onRefused(refusal, socket.remoteAddress)
       socket.destroy()
@@ -111,7 +123,27 @@ export function createDualServer(options: DualServerOptions): DualServer {
     noteHandshake(socket)
     if (socket.alpnProtocol === 'h2') sessions.accept(socket)
     else for (const listener of startHttp1) listener.call(server, socket)
+  }
+  server.on('secureConnection', (socket) => {
+    startHttp(socket, mutual?.subjects)
   })
+  const onFailed = (error: Error, socket: TLSSocket) => {
+    // A chain that Node refused ends here, with nothing but ECONNRESET in `error`.
+    const chain: unknown = socket.authorizationError
+    const reason = chain ? toReason(chain) : ((error as NodeJS.ErrnoException).code ?? 'TLS')
+    options.onRefused({ reason }, socket.remoteAddress ?? addresses.get(tcpBelow(socket)))
+    socket.destroy()
+  }
+  const forwardedBy = mutual?.forwardedBy
+  const terminators =
+    forwardedBy &&
+    createTerminators({
+      ...{ config: forwardedBy, material: options.material, common, onFailed },
+      onSecure(socket) {
+        ofTerminators.add(socket)
+        startHttp(socket, forwardedBy.certificate?.subjects)
+      },
+    })
   // And Node's own that start TLS: for connections whose PROXY header has been read.
   const startTls = server.listeners('connection') as ((socket: Socket) => void)[]
   server.removeAllListeners('connection')
@@ -130,26 +162,23 @@ export function createDualServer(options: DualServerOptions): DualServer {
     proxied(socket, (source) => {
       addresses.set(socket, source?.address ?? socket.remoteAddress)
       openedAt.set(socket, options.clock.monotonic())
-      for (const listener of startTls) listener.call(server, socket)
+      if (terminators?.isOne(socket) === true) terminators.accept(socket)
+      else for (const listener of startTls) listener.call(server, socket)
     })
   })
   // Node's own listener would report a failed handshake a second time, as a failed HTTP request.
   server.removeAllListeners('tlsClientError')
-  server.on('tlsClientError', (error, socket) => {
-    // A chain that Node refused ends here, with nothing but ECONNRESET in `error`.
-    const chain: unknown = socket.authorizationError
-    const reason = chain ? toReason(chain) : ((error as NodeJS.ErrnoException).code ?? 'TLS')
-    options.onRefused({ reason }, socket.remoteAddress ?? addresses.get(tcpBelow(socket)))
-    socket.destroy()
-  })
+  server.on('tlsClientError', onFailed)
 
   return {
     server,
     setMaterial(material) {
       server.setSecureContext(material.context)
+      terminators?.setMaterial(material)
     },
     closeSessions: sessions.close,
     tlsMsOf: (carrier) => handshakes.get(carrier),
+    isFromTerminator: (carrier) => ofTerminators.has(carrier),
     countConnections: () => open.size,
     destroyConnections() {
       for (const socket of open) socket.destroy()
@@ -165,66 +194,4 @@ export function createDualServer(options: DualServerOptions): DualServer {
 /** Node has no public name for the TCP socket that a TLS socket stands on. */
 function tcpBelow(socket: TLSSocket): object {
   return (socket as unknown as { readonly _parent?: Socket })._parent ?? socket
-}
-
-function createHttp2(
-  config: ListenerConfig,
-  handler: RequestListener,
-  handshakes: WeakMap<object, number>,
-) {
-  const open = new Set<http2.ServerHttp2Session>()
-  let isClosing = false
-  const server = http2.createServer(
-    {
-      settings: { maxConcurrentStreams: 128, maxHeaderListSize: MAX_HEADER_BYTES },
-      maxSessionInvalidFrames: 100,
-      maxSessionRejectedStreams: 50,
-    },
-    // The compatibility API is close enough to HTTP/1.1 for Fastify, which types only the latter.
-    handler as unknown as (req: http2.Http2ServerRequest, res: http2.Http2ServerResponse) => void,
-  )
-  server.on('checkExpectation', handler)
-  /** Destroying a session would first send what it has; destroying its socket does not. */
-  const sockets = new WeakMap<http2.Http2Session, TLSSocket>()
-  let accepted: TLSSocket | undefined
-  server.on('session', (session) => {
-    if (accepted !== undefined) {
-      sockets.set(session, accepted)
-      const tlsMs = handshakes.get(accepted)
-      if (tlsMs !== undefined) handshakes.set(session, tlsMs)
-    }
-    open.add(session)
-    session.once('close', () => open.delete(session))
-    session.setTimeout(config.timeouts.keepAliveMs, () => {
-      session.close()
-    })
-    if (isClosing) session.close()
-  })
-  server.on('sessionError', () => {
-    // Node destroys the session by itself; without a listener it would throw.
-  })
-  server.on('stream', (stream) => {
-    // What requestTimeout does on HTTP/1.1: a body that trickles in does not live for ever.
-    const timer = setTimeout(() => {
-      stream.close(http2.constants.NGHTTP2_CANCEL)
-    }, config.timeouts.requestMs)
-    stream.once('close', () => {
-      clearTimeout(timer)
-    })
-  })
-  return {
-    accept(socket: TLSSocket) {
-      accepted = socket
-      // Node makes the session before this returns.
-      server.emit('connection', socket)
-      accepted = undefined
-    },
-    destroy(session: http2.Http2Session) {
-      sockets.get(session)?.destroy()
-    },
-    close: () => {
-      isClosing = true
-      for (const session of open) session.close()
-    },
-  }
 }

@@ -18,6 +18,7 @@ import {
   type Connection,
 } from './connection.ts'
 import { createDualServer, type DualServer, type Handshake } from './dual-server.ts'
+import { createCheckForwarded } from './forwarded-certificate.ts'
 import { createOutgoing, type Outgoing } from './outgoing.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { createShedding } from './shedding.ts'
@@ -58,9 +59,14 @@ const MAX_PARAM_LENGTH = 20_000
 export async function createListener(deps: ListenerDeps): Promise<Listener> {
   let dual: DualServer | undefined
   let draining = false
-  const connections = createConnections(deps.config.maxRequestsPerConnection, (carrier) =>
-    dual?.tlsMsOf(carrier),
-  )
+  const connections = createConnections(deps.config.maxRequestsPerConnection, (carrier) => ({
+    tlsMs: dual?.tlsMsOf(carrier),
+    isFromTerminator: dual?.isFromTerminator(carrier) ?? false,
+  }))
+  const { clientCertificate } = deps.config
+  const checkForwarded =
+    clientCertificate?.forwardedBy &&
+    createCheckForwarded(clientCertificate.forwardedBy, clientCertificate.subjects)
   const outgoing = createOutgoing((request) => dual?.destroyConnectionOf(request))
   const admission = createAdmission({ ...deps, idleMs: loopIdleMs, limitMs: deps.maxWaitMs })
   const shedding = createShedding(deps.schemas, admission, deps.onShed)
@@ -75,7 +81,9 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
   const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
     // From here on the answer is ours, down to the tick in which it reaches the socket.
     reply.hijack()
-    batch.add({ request, reply, fault, connection: connections.begin(request) })
+    const connection = connections.begin(request)
+    const refusal = checkForwarded?.(request.raw.rawHeaders, connection.isFromTerminator)
+    batch.add({ request, reply, fault: fault ?? refusal, connection })
   }
 
   const app = fastify({

@@ -28,6 +28,8 @@ export class TlsError extends LatchkeyError<TlsErrorCode> {
 
 export interface TlsMaterial {
   readonly context: SecureContextOptions
+  /** For connections of terminators. */
+  readonly terminatorContext?: SecureContextOptions
   /** The server's own certificate. */
   readonly certificate: X509Certificate
 }
@@ -35,7 +37,10 @@ export interface TlsMaterial {
 /** Which files; the admin listener has some too. */
 export interface TlsFiles {
   readonly tls: ListenerConfig['tls']
-  readonly clientCertificate?: { readonly caFile: string }
+  readonly clientCertificate?: {
+    readonly caFile: string
+    readonly forwardedBy?: { readonly certificate?: { readonly caFile: string } }
+  }
 }
 
 /**
@@ -44,10 +49,13 @@ export interface TlsFiles {
  */
 export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<TlsMaterial> {
   const { certificateFile, privateKeyFile } = config.tls
-  const [cert, key, ca] = await Promise.all([
+  const { clientCertificate } = config
+  const forwardedBy = clientCertificate?.forwardedBy
+  const [cert, key, ca, terminatorCa] = await Promise.all([
     loadFile(certificateFile),
     loadFile(privateKeyFile),
-    config.clientCertificate === undefined ? undefined : loadFile(config.clientCertificate.caFile),
+    loadAuthorities(clientCertificate?.caFile),
+    loadAuthorities(forwardedBy?.certificate?.caFile),
   ])
   const certificate = parseCertificate(cert, certificateFile)
   checkPair(certificate, key, config)
@@ -57,21 +65,32 @@ export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<Tl
       `${certificateFile}: the certificate is not valid now`,
     )
   }
-  if (ca !== undefined) parseCertificate(ca, config.clientCertificate?.caFile ?? '')
-  const mutual = ca !== undefined
+  const pair = { cert, key }
   return {
     certificate,
-    context: {
-      cert,
-      key,
-      ...(mutual ? { ca } : {}),
-      minVersion: 'TLSv1.2',
-      ciphers: CIPHER_SUITES,
-      honorCipherOrder: true,
-      // With mTLS there are no tickets: a resumed session without a certificate reads as authorized.
-      secureOptions: constants.SSL_OP_NO_RENEGOTIATION | (mutual ? constants.SSL_OP_NO_TICKET : 0),
-    },
+    context: toContext(pair, ca),
+    ...(forwardedBy === undefined ? {} : { terminatorContext: toContext(pair, terminatorCa) }),
   }
+}
+
+function toContext(pair: { cert: Buffer; key: Buffer }, ca?: Buffer): SecureContextOptions {
+  const mutual = ca !== undefined
+  return {
+    ...pair,
+    ...(mutual ? { ca } : {}),
+    minVersion: 'TLSv1.2',
+    ciphers: CIPHER_SUITES,
+    honorCipherOrder: true,
+    // With mTLS there are no tickets: a resumed session without a certificate reads as authorized.
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION | (mutual ? constants.SSL_OP_NO_TICKET : 0),
+  }
+}
+
+async function loadAuthorities(path: string | undefined): Promise<Buffer | undefined> {
+  if (path === undefined) return undefined
+  const pem = await loadFile(path)
+  parseCertificate(pem, path)
+  return pem
 }
 
 async function loadFile(path: string): Promise<Buffer> {

@@ -80,6 +80,16 @@ void t.test('docs/errors.md has every code of the gate, and its sentence', (t) =
   t.end()
 })
 
+void t.test('docs/errors.md has every code of a forwarded certificate, and its sentence', (t) => {
+  const sentences = findCodes(SRC, 'ForwardedErrorCode')
+  t.equal(sentences.size, 5)
+  t.same(
+    rowsOf(ERRORS, '## Codes of forwarded certificates').map((cells) => cells.slice(0, 2)),
+    [...sentences],
+  )
+  t.end()
+})
+
 void t.test('docs/errors.md has every other reason that a request line can name', (t) => {
   const named = findReasons(SRC.filter(({ path }) => !path.endsWith('client-certificate.ts')))
   const own = named.filter((reason) => !(reason in BACKEND_ERRORS))

@@ -35,18 +35,20 @@ defaults
   timeout client 60s
   timeout server 60s
 ${proxies(port)}`
-  return start(t, 'haproxy', (file) => ['-db', '-f', file], render)
+  return startBalancer(t, 'haproxy', (file) => ['-db', '-f', file], render)
 }
 
-async function start(
+/** @param program on the path, or a file. It ends with the test, and its configuration goes with it. */
+export async function startBalancer(
   t: Test,
   program: string,
   args: (file: string) => readonly string[],
   render: (port: number, folder: string) => string,
 ): Promise<Balancer> {
-  const folder = mkdtempSync(join(tmpdir(), `latchkey-${program}-`))
+  const folder = mkdtempSync(join(tmpdir(), 'latchkey-balancer-'))
   const port = await freePort()
-  const file = join(folder, `${program}.conf`)
+  // Envoy goes by the ending; the others do not care.
+  const file = join(folder, 'balancer.yaml')
   writeFileSync(file, render(port, folder))
   const child = spawn(program, args(file), { stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
@@ -63,7 +65,8 @@ async function start(
   t.teardown(async () => {
     if (child.exitCode === null && child.signalCode === null) {
       const ended = once(child, 'exit')
-      child.kill('SIGKILL')
+      // Not SIGKILL: nginx would leave its workers behind.
+      child.kill('SIGTERM')
       await ended
     }
     rmSync(folder, { recursive: true, force: true })

@@ -3,15 +3,21 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import http2 from 'node:http2'
+import type { ConnectionOptions } from 'node:tls'
 import type { Test } from 'tap'
 import type { TestServer } from './server.ts'
 import { signedHeaders } from './wire.ts'
 
 /** Closed with the test. */
-export async function openHttp2(t: Test, server: TestServer): Promise<http2.ClientHttp2Session> {
+export async function openHttp2(
+  t: Test,
+  server: TestServer,
+  options: ConnectionOptions = {},
+): Promise<http2.ClientHttp2Session> {
   const session = http2.connect(`https://127.0.0.1:${String(server.port)}`, {
     ca: readFileSync(server.pki.caFile),
     servername: 'localhost',
+    ...options,
   })
   t.teardown(() => {
     session.destroy()
@@ -26,12 +32,14 @@ export async function askHttp2(
   server: TestServer,
   path: string,
   body: string,
+  /** Not signed; names in small letters. */
+  more: Readonly<Record<string, string>> = {},
 ): Promise<number> {
   const headers: Record<string, string> = { ':method': 'POST', ':path': `${server.uriPath}${path}` }
   for (const [name, value] of Object.entries(signedHeaders(server, { path, body }))) {
     headers[name.toLowerCase() === 'host' ? ':authority' : name.toLowerCase()] = value
   }
-  const stream = session.request(headers)
+  const stream = session.request({ ...headers, ...more })
   stream.end(body)
   const [answer] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
   stream.resume()

@@ -5,7 +5,7 @@ import { nodesOf, type Source } from './source.ts'
 
 /** Codes of a union such as `BackendErrorCode`, each with the comment behind it. */
 export function findCodes(sources: readonly Source[], union: string): ReadonlyMap<string, string> {
-  const declaration = new RegExp(`export type ${union} =\\n((?: {2}\\| '[A-Z_]+'.*\\n)+)`)
+  const declaration = new RegExp(`type ${union} =\\n((?: {2}\\| '[A-Z_]+'.*\\n)+)`)
   const body = sources.map(({ text }) => declaration.exec(text)?.[1]).find(Boolean)
   if (body === undefined) throw new Error(`there is no union ${union}`)
   return new Map(

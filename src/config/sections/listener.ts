@@ -1,5 +1,6 @@
 /** `listener`: where KMS connects. */
 // SPDX-License-Identifier: Apache-2.0
+import { clientCertificate } from './client-certificate.ts'
 import { duration, integer, object, path } from './section.ts'
 
 export const listener = object(
@@ -19,33 +20,7 @@ export const listener = object(
       },
       { required: ['certificate', 'privateKey'] },
     ),
-    clientCertificate: object(
-      'mTLS: only clients that show such a certificate get as far as HTTP. Leave it out to switch it off.',
-      {
-        ca: path('PEM bundle of the authorities that it must chain to: Amazon Trust Services.'),
-        regions: {
-          type: 'array',
-          minItems: 1,
-          items: {
-            type: 'string',
-            pattern: '^[a-z0-9-]{1,64}$',
-            patternErrorMessage: 'a region such as eu-west-1',
-          },
-          description:
-            'AWS regions whose KMS may connect: it shows cks.kms.<region>.amazonaws.com as its common name.',
-          examples: [['eu-west-1']],
-        },
-        subjects: {
-          type: 'array',
-          minItems: 1,
-          items: { type: 'string', minLength: 1 },
-          description:
-            'Further subject common names, compared whole; regions or subjects, one is needed.',
-          examples: [['cks.kms.eu-west-1.amazonaws.com']],
-        },
-      },
-      { required: ['ca'] },
-    ),
+    clientCertificate,
     proxyProtocol: object(
       "For a load balancer that passes TCP on, with the PROXY protocol, version 2: the log then has the caller's address. Leave it out for none.",
       {

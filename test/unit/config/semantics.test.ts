@@ -121,6 +121,48 @@ void t.test('mTLS by region stands for the common name that KMS shows there', as
   ])
 })
 
+void t.test(
+  'terminators are named, and show a certificate unless they are on this host',
+  async (t) => {
+    const { load, faults } = await configFolder(t)
+    const at = 'listener.clientCertificate.forwardedBy'
+    const forwardedBy = (text: string) =>
+      withListener(`clientCertificate: { ca: kms.pem, regions: [eu-west-1], forwardedBy: ${text} }`)
+    const shown = 'certificate: { ca: own.pem, subjects: [envoy] }'
+    const { listener } = await load(forwardedBy(`{ peers: [10.0.0.1], ${shown} }`))
+    t.match(listener.clientCertificate?.forwardedBy, {
+      peers: ['10.0.0.1'],
+      certificate: { caFile: /own\.pem$/, subjects: ['envoy'] },
+      header: 'x-forwarded-client-cert',
+      format: 'xfcc',
+    })
+    await t.resolves(load(forwardedBy('{ peers: [127.0.0.1, 127.0.0.0/8, "::1", "::1/128"] }')))
+    for (const peer of ['10.0.0.1', '127.0.0.0/7', '::/127', '::1/127', '::ffff:10.0.0.1']) {
+      t.strictSame(await faults(forwardedBy(`{ peers: [127.0.0.1, "${peer}"] }`)), [
+        `${at}.certificate: is required when a peer is not loopback (${peer})`,
+      ])
+    }
+    t.strictSame(await faults(forwardedBy(`{ peers: [envoy], ${shown} }`)), [
+      `${at}.peers[0]: expected an address or a network, found "envoy"`,
+    ])
+    const subject = (text: string) => forwardedBy(`{ peers: ["::1"], ${text} }`)
+    t.strictSame(await faults(subject('format: subject-dn')), [
+      `${at}.verifyHeader: is required with the format subject-dn`,
+    ])
+    t.strictSame(await faults(subject('verifyHeader: x-verify')), [
+      `${at}.verifyHeader: is for the format subject-dn: Envoy has no such header`,
+    ])
+    t.strictSame(await faults(subject('format: subject-dn, header: x-a, verifyHeader: x-a')), [
+      `${at}.verifyHeader: expected another header than x-a`,
+    ])
+    for (const name of ['authorization', 'X-Subject', 'x-a b']) {
+      t.strictSame(await faults(subject(`header: "${name}"`)), [
+        `${at}.header: expected a name in small letters that begins with x-, found ${JSON.stringify(name)}`,
+      ])
+    }
+  },
+)
+
 void t.test('peers are addresses and networks', async (t) => {
   const { faults } = await configFolder(t)
   const peers = '["10.0.0.1", "10.0.0.0/8", "fd00::/8", "10.0.0.0/33", "balancer", "10.0.0.0/8/8"]'

@@ -1,0 +1,9 @@
+/** The terminators' story with Envoy: `npm run check:envoy` fetches it, and names it in ENVOY. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { envoy } from '../support/terminator.ts'
+import { tellTerminated } from '../support/terminator-story.ts'
+
+void t.test('[AUTH-2] [AUTH-3] behind Envoy, as published', (t) =>
+  tellTerminated(t, envoy(process.env['ENVOY'] ?? 'envoy')),
+)
