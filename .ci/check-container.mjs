@@ -80,7 +80,12 @@ async function main() {
   }
 }
 
-await main()
+try {
+  await main()
+} catch (error) {
+  failed += 1
+  process.stdout.write(`${error.stack}\n`)
+}
 if (process.env.KEEP === undefined) {
   rmSync(join(ROOT, 'node_modules/.cache/container/storage'), { recursive: true, force: true })
 }

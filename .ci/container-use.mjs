@@ -14,7 +14,7 @@ import {
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { buildahArguments } from './buildah.mjs'
+import { buildah, buildahArguments } from './buildah.mjs'
 import { must, run } from './process.mjs'
 
 const USER = 1000
@@ -47,6 +47,8 @@ export async function useImage({ target, image, container, folder, check }) {
       ),
     )
   }
+  // Buildah would mount the image's own volume, or ours: whichever comes first in a sort that is not stable.
+  await buildah('config', '--volume', '/var/lib/latchkey-', container)
   // What buildah mounts upon has to be there; from now on nobody writes to the root.
   for (const name of ['run', 'dev', 'proc', 'sys'])
     mkdirSync(join(folder, name), { recursive: true })
@@ -58,10 +60,15 @@ export async function useImage({ target, image, container, folder, check }) {
   // Except in /run: buildah takes its own file away there at the end, and where it cannot, it falls over.
   await must('mount', ['-t', 'tmpfs', '-o', 'mode=0755,size=1m', 'tmpfs', join(folder, 'run')])
   try {
-    await check(`${target}: the root file system is read-only`, async () => {
+    await check(`${target}: the root file system is read-only, for root too`, async () => {
       const write = "require('fs').writeFileSync('/opt/latchkey/x', '')"
-      const { code, output } = await inside('/usr/local/bin/node', '-e', write)
-      if (code === 0 || !/EROFS|EACCES/.test(output)) throw new Error(`written: ${output}`)
+      const { code, output } = await runInside(
+        container,
+        site,
+        ['/usr/local/bin/node', '-e', write],
+        0,
+      )
+      if (code === 0 || !output.includes('EROFS')) throw new Error(`written: ${output}`)
     })
     await check(`${target}: init, a key and a credential`, () => initialise(inside))
     await serveAndCall({ target, image, container, site, inside, check })
@@ -145,17 +152,17 @@ store:
   masterKey: { file: /var/lib/latchkey/master.key }
 `
 
-function runArguments(container, { etc, data, ports }, command) {
+function runArguments(container, { etc, data, ports }, command, user = USER) {
   return buildahArguments(
-    ...['run', '--isolation', 'chroot', '--user', `${USER}:${USER}`],
+    ...['run', '--isolation', 'chroot', '--user', `${user}:${user}`],
     ...['--env', `LATCHKEY_PING_PORT=${ports.ping}`],
     ...['--volume', `${etc}:/etc/latchkey:ro`, '--volume', `${data}:/var/lib/latchkey:rw`],
     ...[container, '--', ...command],
   )
 }
 
-function runInside(container, site, command) {
-  return run('buildah', runArguments(container, site, command), { timeoutMs: 60_000 })
+function runInside(container, site, command, user) {
+  return run('buildah', runArguments(container, site, command, user), { timeoutMs: 60_000 })
 }
 
 async function serveAndCall({ target, image, container, site, inside, check }) {
