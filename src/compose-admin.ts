@@ -2,10 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { AdminError } from './admin/errors.ts'
 import { createAdminServer, type AdminEvent } from './admin/server.ts'
+import { reportRoutes } from './admin/routes/reports.ts'
 import { serviceRoutes } from './admin/routes/service.ts'
 import { switchRoutes } from './admin/routes/switches.ts'
 import type { ControlServices } from './admin/services.ts'
 import { systemClock as clock } from './base/clock.ts'
+import { createReports } from './compose-admin-reports.ts'
 import { createControl, type Control } from './compose-control.ts'
 import type { AdminConfig, Config } from './config/config.ts'
 import { ControlError } from './control/errors.ts'
@@ -43,6 +45,8 @@ export async function startAdminOf(
   const tls = await loadTls(admin)
   // A handle of its own: what operators ask for does not wait behind what requests need.
   const control = createControl(await openStore(await toStoreOptions(config)), config)
+  const reports = createReports(config)
+  const keyStores = config.keyStores.map(({ name }) => name)
   try {
     const app = await createAdminServer({
       config: admin,
@@ -53,10 +57,8 @@ export async function startAdminOf(
           isReady: async () => deps.isReady(),
           ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }),
         }),
-        ...switchRoutes({
-          control: toServices(control, config),
-          keyStores: config.keyStores.map(({ name }) => name),
-        }),
+        ...switchRoutes({ control: toServices(control, config), keyStores, now: clock.now }),
+        ...reportRoutes({ reports, keyStores, now: clock.now }),
       ],
       toAdminError,
       onEvent: (event) => {
@@ -74,6 +76,7 @@ export async function startAdminOf(
           app.server.closeAllConnections()
         })
         await app.close()
+        await reports.close()
         await control.close()
       },
     }
@@ -97,10 +100,18 @@ function toServices(control: Control, config: Config): ControlServices {
     status: () => control.status(RECENT_EVENTS),
     async stop(order, wait) {
       const kill = await control.kill(order)
-      if (!wait) return { kill }
-      const revocation = await control.wait(kill)
-      const receipt = await control.receipt(order, kill, revocation)
-      return { kill, revocation, ...(receipt === undefined ? {} : { receipt }) }
+      const doubting = control.doubt(order.scope)
+      const revocation = wait ? await control.wait(kill) : undefined
+      // It is revoked, whether or not that can be written down.
+      const receipt =
+        revocation && (await control.receipt(order, kill, revocation).catch(() => undefined))
+      const warning = await doubting
+      return {
+        kill,
+        ...(revocation === undefined ? {} : { revocation }),
+        ...(receipt === undefined ? {} : { receipt }),
+        ...(warning === undefined ? {} : { warning }),
+      }
     },
     restore: (order) => control.restore(order),
     approve: (by) => control.approve(by),

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from './base/clock.ts'
 import { toStoreOptions } from './compose-master-key.ts'
+import { findDoubt } from './compose-doubt.ts'
 import type { Config } from './config/config.ts'
 import { acceptEpoch } from './control/accept-epoch.ts'
 import {
@@ -32,12 +33,17 @@ import {
 import type { Signed } from './control/signature.ts'
 import { openSigner } from './control/signing-key.ts'
 import { loadStatus, type ControlStatus } from './control/status.ts'
-import type { LeasedAccess } from './control/switches.ts'
+import type { LeasedAccess, Scope } from './control/switches.ts'
 import { openStore, type Store } from './storage/store.ts'
 
 export interface Control {
   readonly store: Store
   kill(order: KillOrder): Promise<Kill>
+  /**
+   * What speaks against a scope, for people: a key that there is not, and that nobody has used. Undefined
+   * where nothing does, and where the store does not say in time: it holds up nobody. Never rejects.
+   */
+  doubt(scope: Scope): Promise<string | undefined>
   /** Resolves when it holds everywhere. */
   wait(kill: Waited): Promise<Revocation>
   /**
@@ -83,6 +89,7 @@ export function createControl(store: Store, config: Config): Control {
   return {
     store,
     kill: (order) => kill(store, clock, order),
+    doubt: (scope) => findDoubt(store, scope),
     wait: (one) => waitForRevocation(store, clock, one),
     async receipt(order, one, revocation) {
       const statement = toReceipt(store.id, order, one, revocation, clock.now())

@@ -1,15 +1,20 @@
 /** What the routes do, as functions that compose-admin.ts hands over. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Exposure } from '../activity/exposure.ts'
+import type { Rehearsal } from '../activity/rehearsal.ts'
 import type { Drill } from '../control/drill.ts'
 import type { Receipt } from '../control/receipt.ts'
 import type { RestoreOrder, RestoreOutcome } from '../control/restore.ts'
 import type { KillOrder, Kill, Revocation } from '../control/revoke.ts'
 import type { Signed } from '../control/signature.ts'
 import type { ControlStatus } from '../control/status.ts'
-import type { LeasedAccess } from '../control/switches.ts'
+import type { LongKill } from '../control/long-kill.ts'
+import type { Direction, LeasedAccess, Scope } from '../control/switches.ts'
 
 export interface Stopped {
   readonly kill: Kill
+  /** What speaks against what was asked for; it was done all the same. */
+  readonly warning?: string
   /** Absent when nobody was to wait. */
   readonly revocation?: Revocation
   readonly receipt?: Signed<Receipt>
@@ -39,4 +44,29 @@ export interface ControlServices {
   receipt(id: string): Promise<Signed<Receipt> | undefined>
   /** In the first key store. */
   drill(operator: string): Promise<Drill>
+}
+
+/** Wall times, milliseconds since the Unix epoch. */
+export interface ReportWindow {
+  readonly since: number
+  readonly until: number
+}
+
+export interface ExposureReport extends ReportWindow {
+  readonly scope: Scope
+  readonly exposures: readonly Exposure[]
+  readonly longKills: readonly LongKill[]
+}
+
+/** From what was counted. Each rejects with StorageError. */
+export interface ReportServices {
+  rehearse(
+    order: { readonly scope: Scope; readonly direction: Direction },
+    window: ReportWindow,
+  ): Promise<Rehearsal & { readonly period: ReportWindow }>
+  /** @param about a scope, or a switch that is in force; undefined: everything. @param since absent: all that is kept */
+  exposure(
+    about: Scope | { readonly id: string } | undefined,
+    since: number | undefined,
+  ): Promise<ExposureReport>
 }

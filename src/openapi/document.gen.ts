@@ -608,6 +608,319 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       },
       "receipt": {
         "$ref": "#/components/schemas/SignedReceipt"
+      },
+      "warning": {
+        "description": "What speaks against the scope, such as a key that nobody knows. It is in force all the same.",
+        "type": "string"
+      }
+    }
+  },
+  "AdminRehearsalRequest": {
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "scope"
+    ],
+    "properties": {
+      "scope": {
+        "$ref": "#/components/schemas/SwitchScope"
+      },
+      "direction": {
+        "$ref": "#/components/schemas/Direction"
+      },
+      "since": {
+        "description": "Absent, one hour before `until`.",
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "until": {
+        "description": "Absent, now.",
+        "$ref": "#/components/schemas/Milliseconds"
+      }
+    }
+  },
+  "Refused": {
+    "type": "object",
+    "required": [
+      "name",
+      "requests",
+      "lastAt"
+    ],
+    "properties": {
+      "name": {
+        "description": "`-` where KMS said nothing.",
+        "type": "string"
+      },
+      "requests": {
+        "type": "integer"
+      },
+      "lastAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      }
+    }
+  },
+  "AdminRehearsalResponse": {
+    "type": "object",
+    "required": [
+      "scope",
+      "direction",
+      "period",
+      "requests",
+      "wouldBeRefused",
+      "refusedAnyway",
+      "notToldApart",
+      "principals",
+      "services",
+      "accounts",
+      "keys",
+      "kmsOperations"
+    ],
+    "properties": {
+      "scope": {
+        "$ref": "#/components/schemas/SwitchScope"
+      },
+      "direction": {
+        "$ref": "#/components/schemas/Direction"
+      },
+      "period": {
+        "description": "What was asked for, in whole minutes, or hours where it is longer ago.",
+        "type": "object",
+        "required": [
+          "since",
+          "until",
+          "spanMs"
+        ],
+        "properties": {
+          "since": {
+            "$ref": "#/components/schemas/Milliseconds"
+          },
+          "until": {
+            "$ref": "#/components/schemas/Milliseconds"
+          },
+          "spanMs": {
+            "type": "integer"
+          }
+        }
+      },
+      "requests": {
+        "description": "All that were recorded.",
+        "type": "integer"
+      },
+      "wouldBeRefused": {
+        "description": "Those that were answered, and would have been refused.",
+        "type": "integer"
+      },
+      "refusedAnyway": {
+        "description": "Those that were refused for another reason.",
+        "type": "integer"
+      },
+      "notToldApart": {
+        "description": "Whether the switch is for these is not known.",
+        "type": "integer"
+      },
+      "principals": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/Refused"
+        }
+      },
+      "services": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/Refused"
+        }
+      },
+      "accounts": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/Refused"
+        }
+      },
+      "keys": {
+        "description": "As KEY_STORE/KEY_ID.",
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/Refused"
+        }
+      },
+      "kmsOperations": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/Refused"
+        }
+      }
+    }
+  },
+  "Exposure": {
+    "description": "One key, by one service.",
+    "type": "object",
+    "required": [
+      "keyStore",
+      "keyId",
+      "service",
+      "requests",
+      "firstAt",
+      "lastAt",
+      "by"
+    ],
+    "properties": {
+      "keyStore": {
+        "type": "string"
+      },
+      "keyId": {
+        "type": "string"
+      },
+      "service": {
+        "type": "object",
+        "required": [
+          "name",
+          "viaServices",
+          "goesOn",
+          "howLong",
+          "endedBy",
+          "certainty",
+          "source"
+        ],
+        "properties": {
+          "name": {
+            "type": "string"
+          },
+          "viaServices": {
+            "type": "array",
+            "items": {
+              "type": "string"
+            }
+          },
+          "goesOn": {
+            "description": "What works on without the proxy.",
+            "type": "string"
+          },
+          "howLong": {
+            "type": "string"
+          },
+          "atMostMs": {
+            "description": "After the last fetch.",
+            "type": "integer"
+          },
+          "endedBy": {
+            "type": "string"
+          },
+          "certainty": {
+            "type": "string",
+            "enum": [
+              "documented",
+              "archived",
+              "inferred",
+              "unknown"
+            ]
+          },
+          "source": {
+            "type": "string"
+          },
+          "afterSevenDays": {
+            "type": "string"
+          }
+        }
+      },
+      "requests": {
+        "type": "integer"
+      },
+      "firstAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "lastAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "endsAt": {
+        "description": "Over by then for certain; absent where nobody says.",
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "by": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "principal",
+            "account",
+            "kmsOperation",
+            "operation",
+            "requests",
+            "lastAt"
+          ],
+          "properties": {
+            "principal": {
+              "type": "string"
+            },
+            "account": {
+              "type": "string"
+            },
+            "kmsOperation": {
+              "type": "string"
+            },
+            "operation": {
+              "type": "string"
+            },
+            "requests": {
+              "type": "integer"
+            },
+            "lastAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            }
+          }
+        }
+      }
+    }
+  },
+  "AdminExposure": {
+    "type": "object",
+    "required": [
+      "scope",
+      "since",
+      "until",
+      "exposures",
+      "longKills"
+    ],
+    "properties": {
+      "scope": {
+        "$ref": "#/components/schemas/SwitchScope"
+      },
+      "since": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "until": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "exposures": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/Exposure"
+        }
+      },
+      "longKills": {
+        "description": "Switches that near the seven days after which DynamoDB and Aurora do lasting things.",
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "id",
+            "scope",
+            "createdAt",
+            "harmAt"
+          ],
+          "properties": {
+            "id": {
+              "type": "string"
+            },
+            "scope": {
+              "type": "string"
+            },
+            "createdAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            },
+            "harmAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            }
+          }
+        }
       }
     }
   },

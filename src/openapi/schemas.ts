@@ -11,7 +11,11 @@ export type RequestSchemaName =
   'GetKeyMetadataRequest' | 'EncryptRequest' | 'DecryptRequest' | 'GetHealthStatusRequest'
 
 export type AdminRequestSchemaName =
-  'AdminStopRequest' | 'AdminRestoreRequest' | 'AdminLeaseRequest' | 'AdminReason'
+  | 'AdminStopRequest'
+  | 'AdminRehearsalRequest'
+  | 'AdminRestoreRequest'
+  | 'AdminLeaseRequest'
+  | 'AdminReason'
 
 export type ResponseSchemaName =
   | 'GetKeyMetadataResponse'

@@ -249,6 +249,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/rehearsals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a kill would have refused, from what was counted; it refuses nobody
+         * @description For the roles `viewer`, `operator` and `admin`.
+         */
+        post: operations["adminRehearse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/exposure": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who fetched data keys lately, what works on with them after a kill, and until when
+         * @description For the roles `viewer`, `operator` and `admin`.
+         */
+        get: operations["adminExposure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/admin/v1/receipts": {
         parameters: {
             query?: never;
@@ -506,6 +546,91 @@ export interface components {
             elapsedMs?: number;
             instances?: components["schemas"]["InstanceOutcome"][];
             receipt?: components["schemas"]["SignedReceipt"];
+            /** @description What speaks against the scope, such as a key that nobody knows. It is in force all the same. */
+            warning?: string;
+        };
+        AdminRehearsalRequest: {
+            scope: components["schemas"]["SwitchScope"];
+            direction?: components["schemas"]["Direction"];
+            /** @description Absent, one hour before `until`. */
+            since?: components["schemas"]["Milliseconds"];
+            /** @description Absent, now. */
+            until?: components["schemas"]["Milliseconds"];
+        };
+        Refused: {
+            /** @description `-` where KMS said nothing. */
+            name: string;
+            requests: number;
+            lastAt: components["schemas"]["Milliseconds"];
+        };
+        AdminRehearsalResponse: {
+            scope: components["schemas"]["SwitchScope"];
+            direction: components["schemas"]["Direction"];
+            /** @description What was asked for, in whole minutes, or hours where it is longer ago. */
+            period: {
+                since: components["schemas"]["Milliseconds"];
+                until: components["schemas"]["Milliseconds"];
+                spanMs: number;
+            };
+            /** @description All that were recorded. */
+            requests: number;
+            /** @description Those that were answered, and would have been refused. */
+            wouldBeRefused: number;
+            /** @description Those that were refused for another reason. */
+            refusedAnyway: number;
+            /** @description Whether the switch is for these is not known. */
+            notToldApart: number;
+            principals: components["schemas"]["Refused"][];
+            services: components["schemas"]["Refused"][];
+            accounts: components["schemas"]["Refused"][];
+            /** @description As KEY_STORE/KEY_ID. */
+            keys: components["schemas"]["Refused"][];
+            kmsOperations: components["schemas"]["Refused"][];
+        };
+        /** @description One key, by one service. */
+        Exposure: {
+            keyStore: string;
+            keyId: string;
+            service: {
+                name: string;
+                viaServices: string[];
+                /** @description What works on without the proxy. */
+                goesOn: string;
+                howLong: string;
+                /** @description After the last fetch. */
+                atMostMs?: number;
+                endedBy: string;
+                /** @enum {string} */
+                certainty: "documented" | "archived" | "inferred" | "unknown";
+                source: string;
+                afterSevenDays?: string;
+            };
+            requests: number;
+            firstAt: components["schemas"]["Milliseconds"];
+            lastAt: components["schemas"]["Milliseconds"];
+            /** @description Over by then for certain; absent where nobody says. */
+            endsAt?: components["schemas"]["Milliseconds"];
+            by: {
+                principal: string;
+                account: string;
+                kmsOperation: string;
+                operation: string;
+                requests: number;
+                lastAt: components["schemas"]["Milliseconds"];
+            }[];
+        };
+        AdminExposure: {
+            scope: components["schemas"]["SwitchScope"];
+            since: components["schemas"]["Milliseconds"];
+            until: components["schemas"]["Milliseconds"];
+            exposures: components["schemas"]["Exposure"][];
+            /** @description Switches that near the seven days after which DynamoDB and Aurora do lasting things. */
+            longKills: {
+                id: string;
+                scope: string;
+                createdAt: components["schemas"]["Milliseconds"];
+                harmAt: components["schemas"]["Milliseconds"];
+            }[];
         };
         /** @description One switch by its id, or all of a scope. */
         AdminRestoreRequest: {
@@ -1058,6 +1183,68 @@ export interface operations {
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminRehearse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminRehearsalRequest"];
+            };
+        };
+        responses: {
+            /** @description As far as it is written; a running server is `activity.flushInterval` ahead. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminRehearsalResponse"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminExposure: {
+        parameters: {
+            query?: {
+                /** @description Only of this one. */
+                keyStore?: string;
+                /** @description Only of this key of `keyStore`. */
+                keyId?: string;
+                /** @description Only of what this switch stops. Stands alone. */
+                switch?: string;
+                /** @description Absent, all that is kept (`activity.retention`). */
+                since?: components["schemas"]["Milliseconds"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The last fetch first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminExposure"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };

@@ -217,3 +217,23 @@ void t.test('a kill of six days is warned of by status, by exposure and in the l
   t.match(warnings, [{ level: 40, scope: 'key demo/test-key' }])
   t.equal(warnings.length, 1)
 })
+
+void t.test('a kill of a key that nobody knows is done, and warns', async (t) => {
+  const { server } = await startRecorded(t)
+  const kill = (key: string, ...more: readonly string[]) =>
+    run(server, 'kill', '--key', key, '--reason', 'r', ...more)
+  const { code, stdout, stderr } = await kill('tset-key')
+  t.equal(code, 0)
+  t.match(stdout, /^revoked key demo\/tset-key/)
+  t.match(stderr, /latchkey: warning: no key tset-key is known in the key store demo/)
+  t.match(await json(server, 'kill', '--key', 'tset-key', '--reason', 'r', '--no-wait'), {
+    state: 'written',
+    warning: /tset-key/,
+  })
+  t.notMatch((await kill(KEY_ID)).stderr, /warning/)
+  const typo = await run(server, 'kill', '--key-store', 'typo', '--reason', 'r')
+  t.equal(typo.code, 64)
+  t.match(typo.stderr, /there is no key store typo in the configuration: demo/)
+  const { switches } = await json<{ switches: readonly object[] }>(server, 'status')
+  t.equal(switches.length, 2, 'nothing for the key store')
+})

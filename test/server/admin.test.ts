@@ -1,92 +1,21 @@
 /** The admin listener of a real server: who may call what, and what a call does to KMS. */
 // SPDX-License-Identifier: Apache-2.0
-import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import https from 'node:https'
-import t, { type Test } from 'tap'
-import type { AdminRole } from '../../src/config/config.ts'
+import t from 'tap'
 import { PERMISSIONS } from '../../src/admin/roles.ts'
 import { verifySigned, type Signed } from '../../src/control/signature.ts'
 import type { Receipt } from '../../src/control/receipt.ts'
 import { openControl } from '../../src/compose-control.ts'
 import { createAuthority } from '../../certs/dev-pki.ts'
-import { testPki } from '../support/pki.ts'
+import {
+  call,
+  codeOf as code,
+  pki,
+  ROLES,
+  startWithAdmin as start,
+  token,
+} from '../support/admin.ts'
 import { read, section, tableRows } from '../support/repository.ts'
-import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
-
-type Json = Record<string, unknown>
-
-const pki = await testPki()
-const ROLES: readonly AdminRole[] = ['viewer', 'operator', 'admin']
-const token = (role: string) => `latchkey_token_of_the_${role}`
-const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
-
-interface Call {
-  readonly token?: string
-  readonly certificate?: { readonly certificateFile: string; readonly privateKeyFile: string }
-  readonly body?: unknown
-}
-
-interface Reply {
-  readonly status: number
-  readonly body: Json
-  readonly headers: Record<string, unknown>
-}
-
-async function start(t: Test, control: Json = {}): Promise<TestServer> {
-  return startTestServer(t, {
-    config: {
-      control,
-      admin: {
-        port: 0,
-        tls: { certificate: pki.certificateFile, privateKey: pki.privateKeyFile },
-        clientCertificates: {
-          ca: pki.caFile,
-          subjects: [
-            { commonName: 'alice', role: 'admin' },
-            { commonName: 'bob', role: 'viewer' },
-          ],
-        },
-        tokens: ROLES.map((role) => ({ name: `${role}-token`, role, sha256: sha256(token(role)) })),
-      },
-    },
-  })
-}
-
-function call(
-  server: TestServer,
-  method: string,
-  path: string,
-  options: Call = {},
-): Promise<Reply> {
-  const port = server.running.admin?.port
-  const shown = options.certificate
-  return new Promise((resolve, reject) => {
-    const request = https.request(
-      {
-        host: '127.0.0.1',
-        ...{ port, method, path, servername: 'localhost', agent: false },
-        ca: readFileSync(pki.caFile),
-        ...(shown && {
-          cert: readFileSync(shown.certificateFile),
-          key: readFileSync(shown.privateKeyFile),
-        }),
-        headers: options.token === undefined ? {} : { authorization: `Bearer ${options.token}` },
-      },
-      (response) => {
-        let text = ''
-        response.on('data', (chunk: Buffer) => (text += chunk.toString()))
-        response.on('end', () => {
-          const { statusCode: status = 0, headers } = response
-          const isJson = headers['content-type']?.startsWith('application/json') === true
-          resolve({ status, headers, body: (isJson ? JSON.parse(text) : { text }) as Json })
-        })
-      },
-    )
-    request.on('error', reject)
-    request.end(options.body === undefined ? undefined : JSON.stringify(options.body))
-  })
-}
+import { KEY_ID } from '../support/server.ts'
 
 const STOP = { scope: { kind: 'all' }, reason: 'test' }
 
@@ -106,9 +35,9 @@ const CALLS = [
   ['GET', '/admin/v1/receipts', 'read'],
   ['GET', '/admin/v1/receipts/abcdef', 'read'],
   ['POST', '/admin/v1/drills', 'drill'],
+  ['POST', '/admin/v1/rehearsals', 'read', { scope: { kind: 'all' } }],
+  ['GET', '/admin/v1/exposure', 'read'],
 ] as const
-
-const code = ({ body }: Reply) => (body['error'] as Json | undefined)?.['code']
 
 void t.test(
   'every call asks who calls, and for the permission that the document names',
@@ -222,7 +151,7 @@ void t.test('stop, receipt, restore: what KMS is told at each step', async (t) =
 })
 
 void t.test('restoring wants a second person where the house asks for one', async (t) => {
-  const server = await start(t, { restore: { people: 2 } })
+  const server = await start(t, { control: { restore: { people: 2 } } })
   const alice = await pki.issue('alice-two', { commonName: 'alice', usage: 'client' })
   await call(server, 'POST', '/admin/v1/switches', { token: token('operator'), body: STOP })
   const asked = await call(server, 'POST', '/admin/v1/restorations', {
@@ -240,7 +169,7 @@ void t.test('restoring wants a second person where the house asks for one', asyn
 })
 
 void t.test('a drill measures, and leaves nothing behind', async (t) => {
-  const server = await start(t, { restore: { people: 2, delay: '1h' } })
+  const server = await start(t, { control: { restore: { people: 2, delay: '1h' } } })
   const drill = await call(server, 'POST', '/admin/v1/drills', { token: token('operator') })
   t.match(drill, {
     status: 200,
@@ -266,6 +195,7 @@ void t.test('bodies are held to openapi.yaml, scopes to the configuration', asyn
     { scope: { kind: 'match', criteria: {} }, reason: 'x' },
     { scope: { kind: 'match', criteria: { account: '12' } }, reason: 'x' },
     { scope: { kind: 'all' }, reason: 'x', direction: 'sideways' },
+    { scope: { kind: 'all' }, reason: 'x', until: 1 },
     { scope: { kind: 'all' }, reason: 'x', operator: 'somebody else' },
     { scope: { kind: 'all' }, reason: 'x'.repeat(20_000) },
   ]) {

@@ -17,6 +17,8 @@ import { startPostgres, type TestPostgres } from './postgres.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
 
 export const BY = { reason: 'a test', operator: 'tester' } as const
+/** XKS 1.0.3, Decrypt: then the call fails. */
+const KMS_WAITS_MS = 250
 export const ALL = { scope: { kind: 'all' }, direction: 'both' } as const
 
 export interface Member {
@@ -210,7 +212,8 @@ export function checkNothingSent(
 
 /**
  * Whoever wakes refuses before its first answer. The one exception that no program can rule out (docs/revocation.md,
- * Where it ends): it was stopped between the second check and the system call. It says so itself, each time.
+ * Where it ends): it was stopped between the second check and the system call. No call of KMS succeeds by it, since
+ * it comes when KMS has given up; and the process says so itself, each time.
  */
 function checkWoken(
   t: Test,
@@ -227,7 +230,16 @@ function checkWoken(
     `${String(stops.length)} stops of ${String(most)} processes: ${String(late.length)} answers after the wake,`,
     `${String(reported.length)} reported as possible`,
   )
-  t.same(late.slice(reported.length), [], 'no answer after the wake that is not reported')
+  t.same(
+    late.filter(({ askedAt, answeredAt }) => answeredAt - askedAt <= KMS_WAITS_MS),
+    [],
+    'no call of KMS succeeds after the wake',
+  )
+  t.same(
+    late.slice(reported.length),
+    [],
+    'and whoever waits longer gets nothing that is not reported',
+  )
   t.ok(reported.length <= most, 'one for each process that was stopped, at most')
 }
 

@@ -14,13 +14,15 @@ export interface SwitchRoutesDeps {
   readonly control: ControlServices
   /** Of the configuration. */
   readonly keyStores: readonly string[]
+  /** Wall time. */
+  readonly now: () => number
 }
 
 export function switchRoutes(deps: SwitchRoutesDeps): readonly AdminRoute[] {
   return [...stopRoutes(deps), ...restoreRoutes(deps), ...leaseRoutes(deps), ...readRoutes(deps)]
 }
 
-function stopRoutes({ control, keyStores }: SwitchRoutesDeps): readonly AdminRoute[] {
+function stopRoutes({ control, keyStores, now }: SwitchRoutesDeps): readonly AdminRoute[] {
   return [
     {
       method: 'POST',
@@ -29,6 +31,9 @@ function stopRoutes({ control, keyStores }: SwitchRoutesDeps): readonly AdminRou
       body: 'AdminStopRequest',
       async handle({ body, principal }) {
         const { scope, direction, reason, until, wait } = body as Schemas['AdminStopRequest']
+        if (until !== undefined && until <= now()) {
+          throw new AdminError('INPUT_INVALID', 'until is over already')
+        }
         const order = {
           scope: toScope(scope, keyStores),
           direction: direction ?? ('both' satisfies Direction),
@@ -48,11 +53,17 @@ function stopRoutes({ control, keyStores }: SwitchRoutesDeps): readonly AdminRou
   ]
 }
 
-function toStopResponse({ kill, revocation, receipt }: Stopped): Schemas['AdminStopResponse'] {
+function toStopResponse({
+  kill,
+  revocation,
+  receipt,
+  warning,
+}: Stopped): Schemas['AdminStopResponse'] {
   return {
     state: revocation?.isComplete === true ? 'revoked' : 'written',
     isNew: kill.isNew,
     epoch: kill.epoch,
+    ...(warning === undefined ? {} : { warning }),
     ...(kill.switch === undefined ? {} : { switch: kill.switch }),
     ...(revocation === undefined
       ? {}

@@ -60,18 +60,25 @@ export const kill: Command = {
     const control = await openControl(config)
     try {
       const written = await insist(control, order)
+      const doubting = control.doubt(order.scope)
+      void doubting.then((doubt) => {
+        if (doubt !== undefined) context.output.note(`warning: ${doubt}`)
+      })
       const value = { scope: order.scope, direction: order.direction, switch: written.switch }
       const where = `${describeScope(order.scope)} (${describe(written)})`
       if (noWait === true) {
+        const warning = await doubting
         context.output.result(`written: ${where}; not waited for the instances`, {
           ...value,
           state: 'written',
           epoch: written.epoch,
+          ...(warning === undefined ? {} : { warning }),
         })
         return
       }
       context.output.note(`written: ${where}; waiting for the instances`)
       const revocation = await control.wait(written)
+      const warning = await doubting
       const receipt = await takeReceipt(control, order, written, revocation)
       context.output.result(
         `revoked ${where} after ${toMs(revocation.elapsedMs)}\n${toRows(revocation)}${
@@ -81,6 +88,7 @@ export const kill: Command = {
           ...value,
           state: 'revoked',
           ...revocation,
+          ...(warning === undefined ? {} : { warning }),
           ...(receipt === undefined ? {} : { receipt }),
         },
       )

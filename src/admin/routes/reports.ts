@@ -1,0 +1,94 @@
+/** What a kill would refuse, and what it would not reach. Refuses nobody, changes nothing. */
+// SPDX-License-Identifier: Apache-2.0
+import { parseExternalKeyId } from '../../base/ids.ts'
+import type { Scope } from '../../control/switches.ts'
+import type { components } from '../../openapi/types.gen.ts'
+import { AdminError } from '../errors.ts'
+import { ok, type AdminRoute } from '../route.ts'
+import { toScope } from '../scope.ts'
+import type { ReportServices } from '../services.ts'
+
+type Schemas = components['schemas']
+
+export interface ReportRoutesDeps {
+  readonly reports: ReportServices
+  /** Of the configuration. */
+  readonly keyStores: readonly string[]
+  /** Wall time. */
+  readonly now: () => number
+}
+
+const HOUR_MS = 3_600_000
+const EXPOSURE_PARAMETERS: readonly string[] = ['keyStore', 'keyId', 'switch', 'since']
+
+export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
+  const { reports, keyStores, now } = deps
+  return [
+    {
+      method: 'POST',
+      path: '/admin/v1/rehearsals',
+      permission: 'read',
+      body: 'AdminRehearsalRequest',
+      async handle({ body }) {
+        const raw = body as Schemas['AdminRehearsalRequest']
+        const until = raw.until ?? now()
+        const since = raw.since ?? until - HOUR_MS
+        if (since >= until) throw new AdminError('INPUT_INVALID', 'since is not before until')
+        const order = {
+          scope: toScope(raw.scope, keyStores),
+          direction: raw.direction ?? ('both' as const),
+        }
+        return ok({ ...order, ...(await reports.rehearse(order, { since, until })) })
+      },
+    },
+    {
+      method: 'GET',
+      path: '/admin/v1/exposure',
+      permission: 'read',
+      async handle({ query }) {
+        for (const name of query.keys()) {
+          // A misspelt one would show more than was asked for.
+          if (!EXPOSURE_PARAMETERS.includes(name)) {
+            throw new AdminError('INPUT_INVALID', `there is no parameter ${toName(name)}`)
+          }
+        }
+        const id = query.get('switch') ?? undefined
+        const scope = toExposureScope(query, keyStores)
+        if (id !== undefined && scope !== undefined) {
+          throw new AdminError('INPUT_INVALID', 'switch stands alone')
+        }
+        const about = id === undefined ? scope : { id }
+        return ok(await reports.exposure(about, toSince(query.get('since'))))
+      },
+    },
+  ]
+}
+
+function toExposureScope(query: URLSearchParams, keyStores: readonly string[]): Scope | undefined {
+  const keyId = query.get('keyId') ?? undefined
+  const keyStore = query.get('keyStore') ?? undefined
+  if (keyId !== undefined) {
+    if (parseExternalKeyId(keyId) === undefined) {
+      throw new AdminError('INPUT_INVALID', 'keyId is no key id')
+    }
+    return toScope(
+      { kind: 'key', keyId, ...(keyStore === undefined ? {} : { keyStore }) },
+      keyStores,
+    )
+  }
+  return keyStore === undefined ? undefined : toScope({ kind: 'key-store', keyStore }, keyStores)
+}
+
+/** @returns milliseconds since the Unix epoch */
+function toSince(text: string | null): number | undefined {
+  if (text === null) return undefined
+  if (!/^\d{1,15}$/.test(text)) {
+    throw new AdminError('INPUT_INVALID', 'since is in milliseconds since the Unix epoch')
+  }
+  return Number(text)
+}
+
+/** Of the caller's own text no more than tells which it was. */
+function toName(text: string): string {
+  return text.replaceAll(/[^A-Za-z0-9_-]/g, '?').slice(0, 40)
+}

@@ -1,0 +1,90 @@
+/** Rehearsals and exposure by the admin listener; and a kill of what nobody knows. */
+// SPDX-License-Identifier: Apache-2.0
+import t, { type Test } from 'tap'
+import { call, codeOf, startWithAdmin, token, type Reply } from '../support/admin.ts'
+import { eventually, KEY_ID } from '../support/server.ts'
+
+const ALICE = 'arn:aws:iam::123456789012:user/Alice'
+const READ = { token: token('viewer') }
+const STOP = { token: token('operator') }
+
+async function startRecorded(t: Test) {
+  const server = await startWithAdmin(t, { activity: { flushInterval: '100ms' } })
+  const client = server.client()
+  const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
+  t.equal(await encrypt(), 200)
+  const rehearse = (body: object) => call(server, 'POST', '/admin/v1/rehearsals', { ...READ, body })
+  const exposure = (query = '') => call(server, 'GET', `/admin/v1/exposure${query}`, READ)
+  await eventually(async () => {
+    const { body } = await rehearse({ scope: { kind: 'all' } })
+    return body['requests'] === 1
+  })
+  return { server, encrypt, rehearse, exposure }
+}
+
+void t.test('a rehearsal tells whom a kill would refuse, and refuses nobody', async (t) => {
+  const { server, encrypt, rehearse } = await startRecorded(t)
+  const scope = { kind: 'key', keyStore: 'demo', keyId: KEY_ID }
+  t.match(await rehearse({ scope }), {
+    status: 200,
+    body: {
+      ...{ scope, direction: 'both', requests: 1, wouldBeRefused: 1, period: { spanMs: 60_000 } },
+      principals: [{ name: ALICE, requests: 1 }],
+      keys: [{ name: `demo/${KEY_ID}` }],
+    },
+  })
+  t.match((await rehearse({ scope, direction: 'decrypt' })).body, { wouldBeRefused: 0 })
+  const account = { kind: 'match', criteria: { account: '999999999999' } }
+  t.match((await rehearse({ scope: account })).body, { requests: 1, wouldBeRefused: 0 })
+  const now = Date.now()
+  const past = { scope, since: now - 3_600_000, until: now - 1_800_000 }
+  t.match((await rehearse(past)).body, { requests: 0, wouldBeRefused: 0 })
+  t.equal(await encrypt(), 200)
+  const status = await call(server, 'GET', '/admin/v1/status', READ)
+  t.same(status.body['switches'], [])
+  for (const wrong of [{}, { scope, since: now, until: now }, { scope, reason: 'x' }]) {
+    t.equal(codeOf(await rehearse(wrong)), 'INPUT_INVALID', JSON.stringify(wrong))
+  }
+})
+
+void t.test('exposure tells who holds data keys: of all, of a key, of a switch', async (t) => {
+  const { server, exposure, encrypt } = await startRecorded(t)
+  // Encrypt of a data key comes with GenerateDataKey; the caller has the plaintext.
+  const found = (reply: Reply) => reply.body['exposures'] as readonly object[]
+  const { body, status } = await exposure()
+  t.equal(status, 200)
+  t.match(body, { scope: { kind: 'all' }, longKills: [] })
+  const all = found(await exposure())
+  t.same(found(await exposure(`?keyStore=demo&keyId=${KEY_ID}`)), all)
+  t.same(found(await exposure('?keyStore=demo')), all)
+  t.same(found(await exposure(`?since=${String(Date.now() + 3_600_000)}`)), [])
+  const order = { scope: { kind: 'key-store', keyStore: 'demo' }, reason: 'test' }
+  const stopped = await call(server, 'POST', '/admin/v1/switches', { ...STOP, body: order })
+  t.equal(await encrypt(), 400)
+  const { id } = stopped.body['switch'] as { id: string }
+  t.match((await exposure(`?switch=${id}`)).body, { scope: order.scope })
+  t.equal(codeOf(await exposure('?switch=abcdef')), 'NOT_FOUND')
+  for (const wrong of [
+    '?key=x',
+    '?keyId=x',
+    '?keyStore=typo',
+    '?since=1h',
+    '?switch=a&keyStore=demo',
+  ]) {
+    t.equal(codeOf(await exposure(wrong)), 'INPUT_INVALID', wrong)
+  }
+})
+
+void t.test('a kill of a key that nobody knows is done, and says so', async (t) => {
+  const { server } = await startRecorded(t)
+  const stop = async (keyId: string) => {
+    const scope = { kind: 'key', keyStore: 'demo', keyId }
+    const body = { scope, reason: 'test' }
+    return (await call(server, 'POST', '/admin/v1/switches', { ...STOP, body })).body
+  }
+  const misspelt = await stop('tset-key')
+  t.match(misspelt, { state: 'revoked', warning: /no key tset-key is known in the key store demo/ })
+  const known = await stop(KEY_ID)
+  t.match(known, { state: 'revoked' })
+  t.notOk('warning' in known)
+})
