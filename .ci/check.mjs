@@ -18,6 +18,7 @@ const PROGRAMS = {
   promtool: 'prometheus',
   'softhsm2-util': 'softhsm2',
   '/usr/lib/postgresql/*/bin/initdb': 'postgresql',
+  '/usr/sbin/pgbouncer': 'pgbouncer',
   'p11-kit': 'p11-kit',
   '/usr/include/p11-kit-1/p11-kit/pkcs11.h': 'libp11-kit-dev',
   '/usr/lib/*/p11-kit-proxy.so': 'p11-kit-modules',

@@ -1,6 +1,8 @@
 /** Where a PostgreSQL server is, and how to trust it: files are read each time it is opened. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
+import { checkServerIdentity } from 'node:tls'
 import type { Secret } from '../base/secret.ts'
 import type { PostgresTarget } from './postgres-session.ts'
 
@@ -27,11 +29,14 @@ export async function loadTarget({ tls, ...address }: PostgresAddress): Promise<
   if (tls === undefined) return address
   const load = async (name: 'ca' | 'cert' | 'key', path: string | undefined) =>
     path === undefined ? {} : { [name]: await readFile(path) }
+  const name = tls.serverName ?? address.host
   return {
     ...address,
     tls: {
       rejectUnauthorized: true,
-      servername: tls.serverName ?? address.host,
+      // pg asks for `host` by SNI, whatever is said here, and for an address Node would check nothing but "localhost".
+      checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
+      ...(isIP(name) === 0 ? { servername: name } : {}),
       ...(await load('ca', tls.caFile)),
       ...(await load('cert', tls.certificateFile)),
       ...(await load('key', tls.privateKeyFile)),

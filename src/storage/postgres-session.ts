@@ -22,13 +22,10 @@ export interface PostgresResult {
   readonly changes: number
 }
 
-/** What a session of ours is told when it begins, beside its time limits. */
-const SETTINGS = {
-  application_name: 'latchkey',
-  // A process that stands still inside a transaction must not keep a kill switch from being written.
-  idle_in_transaction_session_timeout: 2500,
-  lock_timeout: 1000,
-}
+/** Milliseconds. A process that stands still inside a transaction must not keep a kill switch from being written. */
+const LIMITS = { idle_in_transaction_session_timeout: 2500, lock_timeout: 1000 } as const
+/** PostgreSQL, Appendix A, protocol_violation: what a pooler of transactions says to settings of a session. */
+const REFUSED_SETTINGS = '08P01'
 const KEEPALIVE_MS = 5000
 
 /** int8: everything that we keep is below 2^53. */
@@ -46,6 +43,8 @@ export class PostgresSession {
   #abort: ((error: StorageError) => void) | undefined
   #closed = false
   #generation = 0
+  /** The session is shared with others, so limits are those of each transaction. */
+  #isPooled = false
 
   constructor(target: PostgresTarget, deadlineMs: number) {
     this.#target = target
@@ -55,6 +54,14 @@ export class PostgresSession {
   /** Another number once the connection is another: what a transaction had begun is over then. */
   get generation(): number {
     return this.#generation
+  }
+
+  /** Sets the limits for one transaction; undefined where the session has them. */
+  get transactionLimits(): string | undefined {
+    if (!this.#isPooled) return undefined
+    const limits = Object.entries({ ...LIMITS, statement_timeout: Math.ceil(this.#deadlineMs) })
+    const calls = limits.map(([name, ms]) => `set_config('${name}', '${String(ms)}', true)`)
+    return `SELECT ${calls.join(', ')}`
   }
 
   /**
@@ -108,6 +115,12 @@ export class PostgresSession {
       }
       return { rows, changes: rowCount ?? 0 }
     } catch (error) {
+      if (!this.#isPooled && (error as { code?: unknown }).code === REFUSED_SETTINGS) {
+        this.#isPooled = true
+        this.#connection = undefined
+        destroySocket(client)
+        return this.#query(sql, parameters)
+      }
       const known = toStorageError(error)
       if (known.code === 'STORE_UNREACHABLE') this.#drop(known, client)
       throw known
@@ -121,8 +134,8 @@ export class PostgresSession {
       ...(password === undefined ? {} : { password: password.reveal() }),
       keepAliveInitialDelayMillis: KEEPALIVE_MS,
       connectionTimeoutMillis: this.#deadlineMs,
-      statement_timeout: Math.ceil(this.#deadlineMs),
-      ...SETTINGS,
+      application_name: 'latchkey',
+      ...(this.#isPooled ? {} : { statement_timeout: Math.ceil(this.#deadlineMs), ...LIMITS }),
     })
     const lose = (error?: Error) => {
       this.#drop(toStorageError(error ?? new Error('the connection ended')), client)

@@ -135,7 +135,8 @@ class Lane {
         const { generation } = session
         const run = (sql: string, parameters: readonly SqlValue[] = []) =>
           session.run(sql, parameters, generation)
-        for (const sql of others) await run(sql)
+        const limits = session.transactionLimits
+        for (const sql of limits === undefined ? others : [limits, ...others]) await run(sql)
         const result = await work({
           query: async (sql, parameters) => (await run(sql, parameters)).rows,
           execute: async (sql, parameters) => (await run(sql, parameters)).changes,

@@ -1,17 +1,29 @@
 /** `kill` and `restore` are killed at any moment: what is left is the old state or the new, and the events say which. */
 // SPDX-License-Identifier: Apache-2.0
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { openControl } from '../../src/compose-control.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { latchkey, startLatchkey, workspace } from '../support/cli.ts'
+import { latchkey, startLatchkey, workspace, type Workspace } from '../support/cli.ts'
+import { startPostgres } from '../support/postgres.ts'
 
-const ROUNDS = 12
+/** On each engine. */
+const ROUNDS = 8
 const MOST_ROUNDS = 40
 
 t.setTimeout(180_000)
 
-void t.test('kill -9 of kill and restore, wherever they are', async (t) => {
-  const place = await workspace(t)
+void t.test('kill -9 of kill and restore, wherever they are: SQLite', async (t) =>
+  killAgainAndAgain(t, await workspace(t)),
+)
+
+void t.test('kill -9 of kill and restore, wherever they are: PostgreSQL', async (t) => {
+  const { host, port, database, user } = (await startPostgres(t)).target
+  const postgres = { host, port, database, user, tls: { mode: 'off' } }
+  const store = { postgres, masterKey: { file: 'master.key' } }
+  await killAgainAndAgain(t, await workspace(t, { settings: { store } }))
+})
+
+async function killAgainAndAgain(t: Test, place: Workspace): Promise<void> {
   const control = await openControl(await loadConfig(place.configFile, {}))
   t.teardown(() => control.close())
   // How long one takes here and now; most of it is the start of the process.
@@ -51,4 +63,4 @@ void t.test('kill -9 of kill and restore, wherever they are', async (t) => {
   }
   t.ok(changes > 0, 'some of them were done')
   t.comment(`${String(changes)} commands were done when they were killed`)
-})
+}

@@ -1,5 +1,6 @@
 /** An HSM that hangs under load: what KMS is told meanwhile, and how soon all is well again. */
 // SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import type { KmsSideClient } from '../../src/kms-side/client.ts'
@@ -35,6 +36,19 @@ const MAY_BE_SENT_AGAIN: ReadonlySet<string> = new Set([
   'InternalException',
   'ThrottlingException',
 ])
+/** On a loaded machine; the HSM would hang for longer. */
+const AT_ONCE_MS = 2000
+const ADMIN_TOKEN = 'latchkey_of_a_test'
+const ADMIN = {
+  port: 0,
+  tokens: [
+    {
+      name: 'test',
+      role: 'admin',
+      sha256: createHash('sha256').update(ADMIN_TOKEN).digest('hex'),
+    },
+  ],
+}
 const PLAINTEXT = Buffer.alloc(32, 7)
 
 interface Sent {
@@ -73,7 +87,7 @@ export async function hang(t: Test, plan: HangPlan): Promise<void> {
   t.setTimeout(TIMEOUT_MS)
   const token = await withFaults(t, await createSoftHsm(t))
   await createTokenKeys(t, token, [{ label: HSM_KEY }])
-  const server = await startHsmServer(t, token)
+  const server = await startHsmServer(t, token, { config: { admin: ADMIN } })
   const { hsm, software, running } = server
   await eventually(async () => (await sendOne(hsm, HSM_KEY)).status === 200, PATIENCE_MS)
   const { requestsPerSecond: rate } = plan
@@ -86,6 +100,7 @@ export async function hang(t: Test, plan: HangPlan): Promise<void> {
     healthBecomes('UNAVAILABLE', hsm).then(() => t.pass('health says UNAVAILABLE')),
   ])
   await checkKillSwitch(t, server)
+  await checkAdmin(t, server)
   token.control.hang('no more')
   const endedAt = performance.now()
   await eventually(async () => (await sendOne(hsm, HSM_KEY)).status === 200, PATIENCE_MS)
@@ -130,6 +145,30 @@ async function checkKillSwitch(t: Test, { hsm, folder }: HsmServer): Promise<voi
   t.equal(errorName, 'InvalidStateException', 'at once, and not for the HSM')
   t.comment(`kill took ${String(elapsedMs)} ms, the answer after it ${ms.toFixed(1)} ms`)
   await run('restore', ...reason, '--yes')
+}
+
+/** Neither does the admin listener, though it is in the process that waits for the HSM. */
+async function checkAdmin(t: Test, { hsm, adminPort }: HsmServer): Promise<void> {
+  const call = async (path: string, body?: object) => {
+    const startedAt = performance.now()
+    const response = await fetch(`http://127.0.0.1:${String(adminPort)}${path}`, {
+      ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+    })
+    t.equal(response.status, 200, path)
+    const answer = (await response.json()) as Record<string, unknown>
+    return { answer, ms: performance.now() - startedAt }
+  }
+  const scope = { kind: 'key-store', keyStore: 'hsm' }
+  const stopping = sendOne(hsm, HSM_KEY)
+  const status = await call('/admin/v1/status')
+  const stop = await call('/admin/v1/switches', { scope, reason: 'the HSM hangs' })
+  t.match(stop.answer, { state: 'revoked', instances: [{ how: 'acknowledged' }] })
+  t.not((await stopping).status, 200)
+  t.equal((await sendOne(hsm, HSM_KEY)).errorName, 'InvalidStateException')
+  t.comment(`admin: status in ${status.ms.toFixed(1)} ms, kill in ${stop.ms.toFixed(1)} ms`)
+  t.ok(status.ms < AT_ONCE_MS, 'at once')
+  await call('/admin/v1/restorations', { scope, reason: 'seen' })
 }
 
 async function healthBecomes(status: string, client: KmsSideClient): Promise<void> {

@@ -1,10 +1,20 @@
 /** A PostgreSQL server of one's own, in a folder of its own, on a free port; gone when the test ends. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { ConnectionOptions } from 'node:tls'
 import type { Test } from 'tap'
 import pg from 'pg'
 import type { PostgresTarget } from '../../src/storage/postgres-session.ts'
@@ -27,13 +37,16 @@ function binary(name: string): string {
 }
 
 /** PostgreSQL refuses to run as root. */
-function asPostgres(command: string, operands: readonly string[]): readonly [string, string[]] {
+export function asPostgres(
+  command: string,
+  operands: readonly string[],
+): readonly [string, string[]] {
   return process.getuid?.() === 0
     ? ['setpriv', ['--reuid=postgres', '--regid=postgres', '--init-groups', command, ...operands]]
     : [command, [...operands]]
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer().on('error', reject)
     server.listen(0, '127.0.0.1', () => {
@@ -45,10 +58,22 @@ function freePort(): Promise<number> {
   })
 }
 
-/** @param settings lines of postgresql.conf */
+interface CertificateFiles {
+  readonly certificateFile: string
+  readonly privateKeyFile: string
+}
+
+/** The server's certificate, and that of the one role that is let in, all of one authority. */
+export interface PostgresTls extends CertificateFiles {
+  readonly caFile: string
+  readonly client: CertificateFiles
+}
+
+/** @param settings lines of postgresql.conf. @param tls absent: in the clear */
 export async function startPostgres(
   t: Test,
   settings: readonly string[] = [],
+  tls?: PostgresTls,
 ): Promise<TestPostgres> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-postgres-'))
   const data = join(folder, 'data')
@@ -68,14 +93,19 @@ export async function startPostgres(
     'max_connections = 100',
     'shared_buffers = 16MB',
     ...settings,
+    ...(tls === undefined ? [] : useTls(data, tls)),
   ]
   writeFileSync(join(data, 'postgresql.conf'), `${lines.join('\n')}\n`)
-  const target = { host: '127.0.0.1', port, database: 'postgres', user: 'latchkey' }
+  const target = {
+    ...{ host: '127.0.0.1', port, database: 'postgres', user: 'latchkey' },
+    ...(tls === undefined ? {} : { tls: clientTls(tls) }),
+  }
   let child: ChildProcess | undefined
   let databases = 0
 
   async function query(sql: string): Promise<void> {
-    const client = new pg.Client({ ...target, connectionTimeoutMillis: 2000 })
+    const { tls: ssl = false, ...address } = target
+    const client = new pg.Client({ ...address, ssl, connectionTimeoutMillis: 2000 })
     client.on('error', () => undefined)
     try {
       await client.connect()
@@ -127,5 +157,25 @@ export async function startPostgres(
     },
     kill,
     start,
+  }
+}
+
+/** Nobody gets in but by TLS and with a certificate that names the role. @returns lines of postgresql.conf */
+function useTls(data: string, { certificateFile, privateKeyFile, caFile }: PostgresTls): string[] {
+  const { uid, gid } = statSync(data)
+  const files = { 'server.crt': certificateFile, 'server.key': privateKeyFile, 'ca.crt': caFile }
+  for (const [name, from] of Object.entries(files)) {
+    writeFileSync(join(data, name), readFileSync(from), { mode: 0o600 })
+    chownSync(join(data, name), uid, gid)
+  }
+  writeFileSync(join(data, 'pg_hba.conf'), 'hostssl all all 127.0.0.1/32 cert\n')
+  return ['ssl = on', "ssl_ca_file = 'ca.crt'"]
+}
+
+function clientTls({ caFile, client }: PostgresTls): ConnectionOptions {
+  return {
+    ca: readFileSync(caFile),
+    cert: readFileSync(client.certificateFile),
+    key: readFileSync(client.privateKeyFile),
   }
 }

@@ -25,6 +25,8 @@ export interface HsmServer {
   readonly software: KmsSideClient
   readonly configFile: string
   readonly folder: string
+  /** Of the admin listener, where the configuration has one. */
+  readonly adminPort: number | undefined
 }
 
 export interface HsmServerOptions {
@@ -77,7 +79,7 @@ export async function startHsmServer(
   await administration.close()
 
   const running = startLatchkey(t, ['serve'], { cwd: folder })
-  const port = await listening(running)
+  const { port, adminPort } = await listening(running)
   const client = (name: 'hsm' | 'software') => {
     const { accessKeyId, secretAccessKey } = credentials[name]
     const made = createKmsSideClient({
@@ -92,12 +94,22 @@ export async function startHsmServer(
     t.teardown(() => made.close())
     return made
   }
-  return { running, hsm: client('hsm'), software: client('software'), configFile, folder }
+  return {
+    running,
+    hsm: client('hsm'),
+    software: client('software'),
+    configFile,
+    folder,
+    adminPort,
+  }
 }
 
-async function listening(running: Running): Promise<number> {
+async function listening(running: Running) {
   const [line] = await running.shows(/^.*"listening".*$/m)
   // Its log is read and thrown away from here on: a soak writes a gigabyte.
   running.process.stdout?.removeAllListeners('data').resume()
-  return (JSON.parse(line) as { port: number }).port
+  const portOf = (text: string) => (JSON.parse(text) as { readonly port: number }).port
+  // It is there before.
+  const [adminLine] = /^.*"admin listener".*$/m.exec(running.stdout()) ?? []
+  return { port: portOf(line), adminPort: adminLine === undefined ? undefined : portOf(adminLine) }
 }

@@ -1,0 +1,44 @@
+/** PostgreSQL behind a pooler that shares sessions by transaction keeps the same contract. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { openControl } from '../../src/compose-control.ts'
+import { openPostgres } from '../../src/storage/postgres.ts'
+import { startPgbouncer } from '../support/pgbouncer.ts'
+import { startPostgres } from '../support/postgres.ts'
+import { KEY_ID, startTestServer } from '../support/server.ts'
+import { databaseContract } from './database.ts'
+
+t.setTimeout(300_000)
+const server = await startPostgres(t)
+const port = await startPgbouncer(t, server)
+
+databaseContract({
+  name: 'PostgreSQL behind PgBouncer',
+  async create(t) {
+    const target = { ...(await server.createDatabase()), port }
+    return {
+      async open({ deadlineMs = 5000 } = {}) {
+        const database = await openPostgres({ target, deadlineMs })
+        t.teardown(() => database.close())
+        return database
+      },
+    }
+  },
+  slowQuery: 'SELECT count(*) FROM generate_series(1, 20000000)',
+})
+
+void t.test('a server behind it serves, and acknowledges a kill', async (t) => {
+  const { host, user, database } = await server.createDatabase()
+  const postgres = { host, port, user, database, tls: { mode: 'off' } }
+  const latchkey = await startTestServer(t, {
+    config: { store: { postgres, masterKey: { file: 'master.key' } } },
+  })
+  const client = latchkey.client()
+  const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
+  t.equal(await encrypt(), 200)
+  const control = await openControl(latchkey.config)
+  t.teardown(() => control.close())
+  const order = { scope: { kind: 'all' }, direction: 'both', reason: 'r', operator: 'o' } as const
+  t.match(await control.wait(await control.kill(order)), { instances: [{ how: 'acknowledged' }] })
+  t.equal(await encrypt(), 400)
+})

@@ -1,0 +1,101 @@
+/** The control store over TLS: only the server that the configuration trusts, and only a client that it lets in. */
+// SPDX-License-Identifier: Apache-2.0
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { createAuthority } from '../../certs/dev-pki.ts'
+import { openControl } from '../../src/compose-control.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { stringify } from 'yaml'
+import { latchkeyHere } from '../support/cli.ts'
+import { testPki } from '../support/pki.ts'
+import { startPostgres } from '../support/postgres.ts'
+import { KEY_ID, startTestServer } from '../support/server.ts'
+
+t.setTimeout(120_000)
+
+const pki = await testPki()
+const client = await pki.issue('role', { commonName: 'latchkey', usage: 'client' })
+
+void t.test('PostgreSQL over TLS, with certificates on both sides', async (t) => {
+  const { target, createDatabase } = await startPostgres(t, [], { ...pki, client })
+  const { port, database, user } = target
+  const tls = {
+    ca: pki.caFile,
+    certificate: client.certificateFile,
+    privateKey: client.privateKeyFile,
+  }
+  const postgres = { host: 'localhost', port, database, user, tls }
+  const server = await startTestServer(t, {
+    config: { store: { postgres, masterKey: { file: 'master.key' } } },
+  })
+  const kms = server.client()
+  const encrypt = async () => (await kms.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
+  t.equal(await encrypt(), 200)
+  const control = await openControl(server.config)
+  t.teardown(() => control.close())
+  const order = { scope: { kind: 'all' }, direction: 'both', reason: 'r', operator: 'o' } as const
+  t.match(await control.wait(await control.kill(order)), { instances: [{ how: 'acknowledged' }] })
+  t.equal(await encrypt(), 400)
+
+  const other = await createAuthority('Another CA')
+  const otherCa = join(server.folder, 'other-ca.crt')
+  await writeFile(otherCa, other.certificatePem)
+  const forged = await pki.issue('forged-role', { commonName: 'latchkey', usage: 'client' }, other)
+  const stranger = await pki.issue('stranger', { commonName: 'stranger', usage: 'client' })
+  const shown = (files: typeof client) => ({
+    ...tls,
+    certificate: files.certificateFile,
+    privateKey: files.privateKeyFile,
+  })
+  const cases: readonly (readonly [string, object, RegExp])[] = [
+    ['another authority', { tls: { ...tls, ca: otherCa } }, /SELF_SIGNED|UNABLE_TO_VERIFY/],
+    ['the authorities of Node.js', { tls: { ...tls, ca: undefined } }, /SELF_SIGNED|UNABLE_TO/],
+    ['another name', { tls: { ...tls, serverName: 'db.example.com' } }, /ALTNAME_INVALID/],
+    ['no TLS', { tls: { mode: 'off' } }, /SQLSTATE 28000/],
+    ['no certificate', { tls: { ca: pki.caFile } }, /SQLSTATE 28000|connection/],
+    ['one of another authority', { tls: shown(forged) }, /connection|SQLSTATE 28000/],
+    ['one of another role', { tls: shown(stranger) }, /SQLSTATE 28000/],
+  ]
+  for (const [name, over, message] of cases) {
+    const file = join(server.folder, 'wrong.yaml')
+    const { listener } = server.config
+    await writeFile(
+      file,
+      stringify({
+        listener: {
+          port: 0,
+          tls: {
+            certificate: listener.tls.certificateFile,
+            privateKey: listener.tls.privateKeyFile,
+          },
+        },
+        keyStores: [{ name: 'demo', prefix: '/demo' }],
+        store: { postgres: { ...postgres, ...over }, masterKey: { file: 'master.key' } },
+      }),
+    )
+    await t.rejects(openControl(await loadConfig(file)), { message }, name)
+  }
+  const { code, stderr } = await latchkeyHere([
+    'status',
+    '--config',
+    join(server.folder, 'wrong.yaml'),
+  ])
+  t.not(code, 0)
+  t.match(stderr, /^latchkey: error: /)
+  const byAddress = await startTestServer(t, {
+    stopped: true,
+    config: {
+      store: {
+        postgres: { ...postgres, host: '127.0.0.1', database: (await createDatabase()).database },
+        masterKey: { file: 'master.key' },
+      },
+    },
+  })
+  await byAddress.start()
+  t.equal(
+    byAddress.running.gateStats().state,
+    'open',
+    'an address is a name that a certificate can have',
+  )
+})
