@@ -15,6 +15,7 @@ const PROGRAMS = {
   spin: 'spin',
   haproxy: 'haproxy',
   nginx: 'nginx-light',
+  'systemd-analyze': 'systemd',
   promtool: 'prometheus',
   'softhsm2-util': 'softhsm2',
   '/usr/lib/postgresql/*/bin/initdb': 'postgresql',

@@ -1,27 +1,31 @@
 #!/bin/sh
-# Once, before compose.yaml: development certificates, secrets, the configuration, the store, a key and a credential.
-# Needs the project built (npm run build) and, for the last step, a container engine.
+# Once, before compose.yaml: development certificates, secrets, configurations, the stores, a key and a credential.
+# Needs the project built (npm run build) and a container engine. `compose-init.sh hsm` makes the SoftHSM token, too.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 cd "$(dirname "$0")/.."
 umask 077
 etc=docker/compose/etc
+compose="docker compose -f docker/compose.yaml"
+
 if [ ! -e "$etc/latchkey.yaml" ]; then
-  mkdir -p "$etc"
+  mkdir -p "$etc/softhsm"
   # quickstart makes a development authority and a server certificate for localhost.
-  node dist/src/main.js quickstart --dir docker/compose/etc/demo --port 0 --once > /dev/null
-  cp "$etc/demo/pki/server.crt" "$etc/demo/pki/server.key" "$etc/demo/pki/ca.crt" "$etc/"
+  node dist/src/main.js quickstart --dir "$etc/demo" --port 0 --once > /dev/null
+  for folder in "$etc" "$etc/softhsm"; do
+    cp "$etc/demo/pki/server.crt" "$etc/demo/pki/server.key" "$etc/demo/pki/ca.crt" "$folder/"
+  done
   rm -rf "$etc/demo"
-  head -c 24 /dev/urandom | base64 | tr -d '\n' > "$etc/postgres-password"
-  head -c 32 /dev/urandom | base64 | tr -d '\n' > "$etc/passphrase"
-  lines=$(node dist/src/main.js admin token --name prometheus --role viewer --output docker/compose/prometheus-token --json)
-  hash=$(printf '%s' "$lines" | sed 's/.*"sha256":"\([0-9a-f]*\)".*/\1/')
-  cat > "$etc/latchkey.yaml" <<YAML
+  for secret in postgres-password passphrase softhsm/passphrase softhsm/pin; do
+    head -c 24 /dev/urandom | base64 | tr -d '\n' > "$etc/$secret"
+  done
+  cat > "$etc/latchkey.yaml" << YAML
 listener:
   port: 8443
   ping: { port: 8080 }
   tls: { certificate: server.crt, privateKey: server.key }
   drain: { delay: 5s, timeout: 10s }
+metrics: { host: 0.0.0.0, port: 9464 } # the network of compose.yaml only
 keyStores: [{ name: main, prefix: /main }]
 store:
   postgres:
@@ -29,23 +33,53 @@ store:
     database: latchkey
     user: latchkey
     password: { file: postgres-password }
-    tls: { mode: 'off' } # the network of this compose file only
+    tls: { mode: 'off' } # likewise
   masterKey: { passphrase: { file: passphrase } }
 control:
   sentinelFile: /var/lib/latchkey/stop
   highWaterFile: /var/lib/latchkey/high-water
-admin:
-  host: 0.0.0.0
-  port: 8444
-  tls: { certificate: server.crt, privateKey: server.key }
-  tokens: [{ name: prometheus, role: viewer, sha256: $hash }]
 YAML
+  cat > "$etc/softhsm/latchkey.yaml" << YAML
+listener:
+  port: 8443
+  ping: { port: 8080 }
+  tls: { certificate: server.crt, privateKey: server.key }
+keyStores: [{ name: hsm, prefix: /hsm, backend: softhsm }]
+backends:
+  - name: softhsm
+    kind: pkcs11
+    module: /usr/lib/softhsm/libsofthsm2.so
+    environment: [SOFTHSM2_CONF=/etc/latchkey/softhsm2.conf]
+    tokens: [{ label: latchkey, pin: { file: pin } }]
+store:
+  path: /var/lib/latchkey/latchkey.db
+  masterKey: { passphrase: { file: passphrase } }
+YAML
+  cat > "$etc/softhsm/softhsm2.conf" << CONF
+directories.tokendir = /var/lib/latchkey/tokens
+objectstore.backend = file
+log.level = ERROR
+CONF
+  # The images run as uid 1000.
+  if [ "$(id -u)" = 0 ]; then
+    chown -R 1000:1000 "$etc"
+  elif [ "$(id -u)" != 1000 ]; then
+    docker run --rm -v "$PWD/$etc:/etc/latchkey" postgres:15-bookworm chown -R 1000:1000 /etc/latchkey
+  fi
 fi
-# The images run as uid 1000.
-[ "$(id -u)" != 0 ] || chown -R 1000:1000 "$etc" docker/compose/prometheus-token
-compose="docker compose -f docker/compose.yaml"
+
+if [ "${1-}" = hsm ]; then
+  run="$compose --profile hsm run --rm"
+  # shellcheck disable=SC2016
+  $run --entrypoint sh softhsm -c 'mkdir -p /var/lib/latchkey/tokens && pin=$(cat /etc/latchkey/pin) &&
+    softhsm2-util --init-token --free --label latchkey --so-pin "$pin" --pin "$pin"'
+  $run softhsm init --dir /etc/latchkey
+  $run softhsm keys create demo-key
+  $run softhsm credentials create
+  exit
+fi
 $compose up -d --wait postgres
 $compose run --rm --no-deps proxy-1 init --dir /etc/latchkey
 $compose run --rm --no-deps proxy-1 keys create demo-key
-$compose run --rm --no-deps proxy-1 credentials create > docker/compose/etc/credential.txt
-echo "now: $compose up --build   (the credential is in docker/compose/etc/credential.txt)"
+$compose run --rm --no-deps proxy-1 credentials create
+echo "now: $compose up --build"
