@@ -110,7 +110,8 @@ resource "aws_vpc_endpoint_service_private_dns_verification" "xks" {
   depends_on            = [aws_route53_record.verification]
 }
 
-# Not connected by this: `aws kms connect-custom-key-store`, or `latchkey register`, which goes on from here and makes keys.
+# Not connected by this: `aws kms connect-custom-key-store`, or `latchkey register`, which goes on from here and makes a
+# key, too.
 resource "aws_kms_custom_key_store" "xks" {
   count = nonsensitive(var.key_store != null) ? 1 : 0
 
@@ -127,4 +128,21 @@ resource "aws_kms_custom_key_store" "xks" {
   }
 
   depends_on = [aws_vpc_endpoint_service_private_dns_verification.xks]
+}
+
+# For a second apply: KMS makes keys in a key store only once it is connected.
+resource "aws_kms_key" "external" {
+  for_each = var.external_key_ids
+
+  description             = "Latchkey external key ${each.value}"
+  custom_key_store_id     = one(aws_kms_custom_key_store.xks[*].id)
+  xks_key_id              = each.value
+  deletion_window_in_days = 30
+
+  lifecycle {
+    precondition {
+      condition     = length(aws_kms_custom_key_store.xks) == 1
+      error_message = "external_key_ids needs key_store."
+    }
+  }
 }

@@ -12,3 +12,8 @@ output "custom_key_store_id" {
   description = "When the key store was made here."
   value       = one(aws_kms_custom_key_store.xks[*].id)
 }
+
+output "kms_key_arns" {
+  description = "By external key."
+  value       = { for id, key in aws_kms_key.external : id => key.arn }
+}

@@ -67,3 +67,9 @@ variable "key_store" {
   default   = null
   sensitive = true
 }
+
+variable "external_key_ids" {
+  description = "External keys to make KMS keys for, once the custom key store made here is connected."
+  type        = set(string)
+  default     = []
+}

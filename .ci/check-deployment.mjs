@@ -1,0 +1,120 @@
+// The chart and the Terraform module, by tools that no Debian package has: helm and hclfmt are built by Go, Kubernetes's
+// schemas come from PyPI. Apart from `npm run check`. Last line: `N passed, N failed`.
+// SPDX-License-Identifier: Apache-2.0
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { has, installPrograms, must, ROOT } from './process.mjs'
+
+const CACHE = join(ROOT, 'node_modules/.cache/deployment')
+const TOOLS = {
+  helm: 'helm.sh/helm/v3/cmd/helm@v3.18.4',
+  hclfmt: 'github.com/hashicorp/hcl/v2/cmd/hclfmt@v2.25.0',
+  'terraform-config-inspect':
+    'github.com/hashicorp/terraform-config-inspect@v0.0.0-20260904064934-75d64de68c31',
+}
+const SCHEMAS = 'kubernetes-validate==1.37.0'
+/** The oldest that the chart is for, and the newest that there are schemas of. */
+const KUBERNETES = ['1.27', '1.37']
+const CHART = 'docker/helm/latchkey'
+
+/** Everything that the templates look at. */
+const ALL_VALUES = {
+  image: { repository: 'registry.example/latchkey', digest: `sha256:${'0a'.repeat(32)}` },
+  imagePullSecrets: [{ name: 'pull' }],
+  config: { admin: { host: '0.0.0.0', port: 8444 } },
+  service: { type: 'LoadBalancer', annotations: { one: 'two' } },
+  podAnnotations: { three: 'four' },
+  extraEnv: [{ name: 'FIVE', value: 'six' }],
+  extraVolumes: [{ name: 'module', emptyDir: {} }],
+  extraVolumeMounts: [{ name: 'module', mountPath: '/module' }],
+  nodeSelector: { seven: 'eight' },
+  tolerations: [{ key: 'nine', operator: 'Exists' }],
+  affinity: { nodeAffinity: {} },
+}
+
+let passed = 0
+let failed = 0
+
+async function check(name, work) {
+  try {
+    await work()
+    passed += 1
+    process.stdout.write(`${name.padEnd(64)} ok\n`)
+  } catch (error) {
+    failed += 1
+    process.stdout.write(`${error.message}\n${name.padEnd(64)} FAILED\n`)
+  }
+}
+
+/** @returns {Promise<string>} the program: this host's own, or one that is built */
+async function tool(name) {
+  if (await has(name)) return name
+  const program = join(CACHE, name)
+  const env = { GOBIN: CACHE, GOFLAGS: '-mod=mod' }
+  if (!existsSync(program)) await must('go', ['install', TOOLS[name]], { env })
+  return program
+}
+
+async function schemas() {
+  const program = join(CACHE, 'venv/bin/kubernetes-validate')
+  if (!existsSync(program)) {
+    await must('python3', ['-m', 'venv', join(CACHE, 'venv')])
+    await must(join(CACHE, 'venv/bin/pip'), ['install', '--quiet', SCHEMAS])
+  }
+  return program
+}
+
+async function checkChart(folder) {
+  const helm = await tool('helm')
+  const validate = await schemas()
+  const all = join(folder, 'all.json')
+  writeFileSync(all, JSON.stringify(ALL_VALUES))
+  for (const [values, flags] of [
+    ['its default values', []],
+    ['all values', ['--values', all]],
+  ]) {
+    // A helm that is built so thinks of a Kubernetes of old.
+    const given = [...flags, '--kube-version', `${KUBERNETES.at(-1)}.0`]
+    await check(`helm lint, with ${values}`, () =>
+      must(helm, ['lint', '--strict', CHART, ...given]),
+    )
+    for (const version of KUBERNETES) {
+      await check(`Kubernetes ${version} takes it, with ${values}`, async () => {
+        const rendered = join(folder, 'rendered.yaml')
+        writeFileSync(rendered, await must(helm, ['template', 'release', CHART, ...given]))
+        await must(validate, ['--strict', '-k', version, rendered])
+      })
+    }
+  }
+}
+
+async function checkTerraform() {
+  const files = ['main', 'outputs', 'variables', 'versions'].map(
+    (name) => `docker/terraform/${name}.tf`,
+  )
+  const [hclfmt, inspect] = [await tool('hclfmt'), await tool('terraform-config-inspect')]
+  for (const file of files) {
+    await check(`format of ${file}`, async () => {
+      // Its own -check ends with 0 whatever it finds.
+      const formatted = await must(hclfmt, [file])
+      if (formatted !== readFileSync(join(ROOT, file), 'utf8')) throw new Error(formatted)
+    })
+  }
+  await check('the Terraform module can be read', () => must(inspect, ['docker/terraform']))
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'latchkey-deployment-'))
+try {
+  mkdirSync(CACHE, { recursive: true })
+  await installPrograms({ go: 'golang', '/usr/lib/python3*/ensurepip': 'python3-venv' })
+  await checkChart(folder)
+  await checkTerraform()
+} catch (error) {
+  failed += 1
+  process.stdout.write(`${error.message}\n`)
+} finally {
+  rmSync(folder, { recursive: true, force: true })
+}
+process.stdout.write(`${passed} passed, ${failed} failed\n`)
+process.exitCode = failed === 0 ? 0 : 1
