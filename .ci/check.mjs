@@ -1,10 +1,12 @@
 // Everything that must hold before a change is merged. Last line: `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { testOnNode24 } from './node-24.mjs'
-import { installPrograms, must, ROOT, run } from './process.mjs'
+import { prepareNode24 } from './node-24.mjs'
+import { createPool } from './pool.mjs'
+import { installPrograms, must, ROOT } from './process.mjs'
 import { setUp } from './setup.mjs'
+import { findTests, runTests, WIDTH } from './tests.mjs'
 
 /** What tests need: a program, or a file by a pattern of the shell, with its Debian package. */
 const PROGRAMS = {
@@ -54,47 +56,40 @@ const tool =
   () =>
     must('npx', ['--no', '--', name, ...operands]).then(() => {})
 
-/** Runs tap and counts its assertions. A run that ends badly counts as one failure at least. */
-async function runTests() {
-  const report = join(ROOT, '.tap/report.tap')
-  // Otherwise a fresh installation runs once with tap's own list of plugins instead of that of .taprc.
-  await must('npx', ['--no', '--', 'tap', 'build'])
-  const { code, output } = await run('npx', [
-    ...['--no', '--', 'tap', 'run', '--reporter=terse', `--output-file=${report}`],
-  ])
-  const text = readFileSync(report, 'utf8')
-  const summary = [...text.matchAll(/^# \{ total: (\d+)(.*)\}$/gm)].at(-1)
-  const part = (name) => Number(new RegExp(`${name}: (\\d+)`).exec(summary?.[2] ?? '')?.[1] ?? 0)
-  const counts = { passed: part('pass'), failed: part('fail') }
-  if (process.env.CI !== undefined && part('skip') + part('todo') > 0) {
-    counts.failed += part('skip') + part('todo')
-    process.stdout.write('in CI no test may be skipped\n')
-  }
-  if (code !== 0 || counts.passed === 0) {
-    counts.failed = Math.max(counts.failed, 1)
-    process.stdout.write(output)
-  }
-  return counts
-}
+/** What needs nothing but the build. The longest first. */
+const STATIC_STEPS = [
+  ['lint', tool('eslint', '--max-warnings=0', '.')],
+  ['format', tool('prettier', '--check', '.')],
+  ['unused files, exports and packages', tool('knip')],
+  [
+    'generated files are up to date',
+    () => must(process.execPath, ['.ci/generate.mjs', '--check']).then(() => {}),
+  ],
+  ['openapi.yaml', tool('redocly', 'lint', 'openapi.yaml')],
+  ['npx latchkey', tool('latchkey', 'version')],
+]
 
+/** Everything waits in one line, so that no core is idle while there is something to do. */
 async function main() {
   const ready = await step('install and build', () =>
     setUp(() => {}).then(() => installPrograms(PROGRAMS)),
   )
   if (!ready) return
   rmSync(join(ROOT, '.test-build'), { recursive: true, force: true })
-  const compiled = await step('types of tests', tool('tsc', '-p', 'test'))
-  await step('lint', tool('eslint', '--max-warnings=0', '.'))
-  await step('format', tool('prettier', '--check', '.'))
-  await step('openapi.yaml', tool('redocly', 'lint', 'openapi.yaml'))
-  await step('generated files are up to date', () =>
-    must(process.execPath, ['.ci/generate.mjs', '--check']).then(() => {}),
-  )
-  await step('npx latchkey', tool('latchkey', 'version'))
-  await step('unused files, exports and packages', tool('knip'))
-  if (!compiled) return
-  await step(`tests on Node.js ${process.versions.node}`, runTests)
-  await step('tests on Node.js 24', testOnNode24)
+  const pool = createPool(WIDTH)
+  const compiling = pool(() => step('types of tests', tool('tsc', '-p', 'test')))
+  const checking = STATIC_STEPS.map(([name, work]) => pool(() => step(name, work)))
+  if (await compiling) {
+    // What the second needs is built first, beside other work.
+    const preparing = pool(prepareNode24)
+    await Promise.all([
+      step(`tests on Node.js ${process.versions.node}`, () =>
+        runTests({ files: findTests(), pool }),
+      ),
+      step('tests on Node.js 24', async () => runTests({ ...(await preparing), pool })),
+    ])
+  }
+  await Promise.all(checking)
 }
 
 await main()

@@ -19,6 +19,8 @@ export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) 
     PATH: `${dirname(node)}:${process.env.PATH}`,
     npm_config_nodedir: nodedir,
     npm_config_build_from_source: 'true',
+    // node-gyp's own name for make's -j.
+    JOBS: 'max',
   }
   const build = async (name) => {
     await must('npm', ['rebuild', name, '--ignore-scripts=false'], { env, cwd })

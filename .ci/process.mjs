@@ -9,7 +9,7 @@ export const ROOT = fileURLToPath(new URL('..', import.meta.url))
  * @param {string} command
  * @param {readonly string[]} operands
  * @param {{ env?: Record<string, string>, cwd?: string, show?: boolean, timeoutMs?: number }} options
- * @returns {Promise<{ code: number, output: string }>} both of its streams, mixed as they came
+ * @returns {Promise<{ code: number, output: string, stdout: string }>} `output`: both of its streams, mixed as they came
  */
 export function run(command, operands, { env = {}, cwd = ROOT, show = false, timeoutMs } = {}) {
   return new Promise((resolve) => {
@@ -21,16 +21,20 @@ export function run(command, operands, { env = {}, cwd = ROOT, show = false, tim
       killSignal: 'SIGKILL',
     })
     let output = ''
+    let stdout = ''
     const take = (chunk) => {
       output += chunk
       if (show) process.stdout.write(chunk)
     }
-    child.stdout.on('data', take)
-    child.stderr.on('data', take)
-    child.once('error', (error) => resolve({ code: 127, output: `${output}${error.message}\n` }))
+    child.stdout.setEncoding('utf8').on('data', take)
+    child.stdout.on('data', (chunk) => (stdout += chunk))
+    child.stderr.setEncoding('utf8').on('data', take)
+    child.once('error', (error) =>
+      resolve({ code: 127, output: `${output}${error.message}\n`, stdout }),
+    )
     child.once('close', (code, signal) => {
       if (signal !== null) output += `\nended by ${signal}\n`
-      resolve({ code: code ?? 1, output })
+      resolve({ code: code ?? 1, output, stdout })
     })
   })
 }

@@ -32,11 +32,16 @@ export async function setUp(say) {
     say('installing packages …\n')
     // Scripts stay off: only the add-ons that we name are built, and no package runs anything else.
     await must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
-    say('building native add-ons …\n')
-    await buildAddOns()
+    say('building native add-ons and Latchkey …\n')
+    await Promise.all([buildAddOns(), build()])
     writeFileSync(STAMP, wanted)
+    return
   }
   say('building Latchkey …\n')
+  await build()
+}
+
+async function build() {
   rmSync(join(ROOT, 'dist'), { recursive: true, force: true })
   await must('npx', ['tsc', '-p', '.'])
   // `npx latchkey` runs the file itself.

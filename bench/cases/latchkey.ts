@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
 import { casesOf } from '../matrix.ts'
-import { startLatchkey } from '../servers.ts'
+import { startServerProcess } from '../servers.ts'
 import type { BenchServer } from './server.ts'
 
 export const latchkey: BenchServer = {
@@ -11,6 +11,8 @@ export const latchkey: BenchServer = {
   start({ demo, folder, certificate: files }, certificate) {
     const { certificateFile, privateKeyFile } = files(certificate)
     const logFile = join(folder, `latchkey-${certificate}.log`)
-    return startLatchkey([...[demo.configFile, logFile, certificateFile, privateKeyFile]])
+    return startServerProcess('latchkey-server', [
+      ...[demo.configFile, logFile, certificateFile, privateKeyFile],
+    ])
   },
 }

@@ -6,8 +6,7 @@ import type { Store } from '../storage/store.ts'
 import type { Receipt } from './receipt.ts'
 import type { Signed } from './signature.ts'
 
-/** The kind of the event that holds one. */
-export const REVOKED = 'revoked'
+const KIND = 'revoked'
 
 /** Quiet: servers need not look at it. @throws StorageError */
 export async function recordReceipt(
@@ -21,7 +20,7 @@ export async function recordReceipt(
       appendEvent(transaction, store.sealing, {
         at: clock.now(),
         epoch,
-        kind: REVOKED,
+        kind: KIND,
         operator,
         detail: { ...signed },
       }),
@@ -33,7 +32,7 @@ export async function recordReceipt(
 export async function listReceipts(store: Store): Promise<readonly Signed<Receipt>[]> {
   const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
   return events
-    .filter(({ kind }) => kind === REVOKED)
+    .filter(({ kind }) => kind === KIND)
     .map(({ detail }) => detail as unknown as Signed<Receipt>)
     .reverse()
 }

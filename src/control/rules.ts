@@ -9,9 +9,9 @@ export type GateOperation = 'GetKeyMetadata' | 'Encrypt' | 'Decrypt' | 'GetHealt
 /** What the gate is asked about. */
 export interface GateSubject {
   readonly keyStore: string
-  readonly keyId?: string | undefined
+  readonly keyId?: string
   readonly operation: GateOperation
-  readonly metadata?: GateMetadata | undefined
+  readonly metadata?: GateMetadata
 }
 
 /** When leased access to a key store ends: whichever clock is there first. */

@@ -5,8 +5,7 @@ import { loopIdleMs, type Clock } from '../base/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { XksError } from '../xks/errors.ts'
-import type { Answer, RawResponse } from '../xks/answer.ts'
-import type { Pipeline } from '../xks/pipeline.ts'
+import type { Answer, Pipeline, RawResponse } from '../xks/pipeline.ts'
 import { createAdmission } from './admission.ts'
 import { createBatch } from './batch.ts'
 import {
@@ -14,12 +13,12 @@ import {
   createConnections,
   endRequest,
   isGone,
+  sinceFirstByte,
   takeTlsMs,
   type Connection,
 } from './connection.ts'
 import { createDualServer, type DualServer, type Handshake } from './dual-server.ts'
 import { createCheckForwarded } from './forwarded-certificate.ts'
-import { firstByteAt } from './first-byte.ts'
 import { createOutgoing, type Outgoing } from './outgoing.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { createShedding } from './shedding.ts'
@@ -73,9 +72,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
   const shedding = createShedding(deps.schemas, admission, deps.onShed)
   const batch = createBatch(
     admission,
-    (exchange: Exchange) => {
-      serve(deps, exchange, outgoing, () => draining)
-    },
+    (exchange: Exchange) => void serve(deps, exchange, outgoing, draining),
     (exchange) => {
       endRequest(exchange.connection)
       shedding.refuse(exchange.reply.raw)
@@ -106,24 +103,21 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     },
     frameworkErrors: (error, request, reply) => {
       // No hook has run for such a request.
-      request.startedAt = firstByteAt(request.raw, deps.clock)
+      request.startedAt = deps.clock.monotonic() - sinceFirstByte(request.raw)
       handle(toFault(error))(request, reply)
     },
   })
   app.decorateRequest('startedAt', 0)
   app.addHook('onRequest', (request, _reply, done) => {
-    request.startedAt = firstByteAt(request.raw, deps.clock)
+    request.startedAt = deps.clock.monotonic() - sinceFirstByte(request.raw)
     done()
   })
   // One parser for every media type: the signature covers raw bytes, and validation is the
   // pipeline's, so no content type leads round it.
   app.removeAllContentTypeParsers()
-  // The usual type by its name as well: Fastify looks that up without parsing it again.
-  for (const type of ['application/json', '*']) {
-    app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => {
-      done(null, body)
-    })
-  }
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
+    done(null, body)
+  })
   app.setErrorHandler((error, request, reply) => {
     handle(toFault(error))(request, reply)
   })
@@ -148,33 +142,25 @@ interface Exchange {
   readonly connection: Connection
 }
 
-function serve(
+async function serve(
   deps: ListenerDeps,
   exchange: Exchange,
   outgoing: Outgoing,
-  isDraining: () => boolean,
-): void {
+  draining: boolean,
+): Promise<void> {
   const { request, reply } = exchange
-  // Only a peer that is gone, or a bug after the pipeline's own border, ends here.
-  // Not the request: destroying one that was read to its end leaves the connection open.
-  const giveUp = () => reply.raw.destroy()
   try {
     const target = request.raw.url ?? ''
     const ping = request.method === 'GET' ? parsePing(target) : undefined
-    if (ping !== undefined) {
-      send(exchange, deps.ping.answer(ping.deep), isDraining())
-      return
+    if (ping !== undefined) send(exchange, deps.ping.answer(ping.deep), draining)
+    else {
+      const answer = await deps.pipeline(toRawRequest(exchange, target))
+      sendAnswer(exchange, answer, outgoing, draining)
     }
-    const answer = deps.pipeline(toRawRequest(exchange, target))
-    if (answer instanceof Promise) {
-      answer
-        .then((later) => {
-          sendAnswer(exchange, later, outgoing, isDraining())
-        })
-        .catch(giveUp)
-    } else sendAnswer(exchange, answer, outgoing, isDraining())
   } catch {
-    giveUp()
+    // Only a peer that is gone, or a bug after the pipeline's own border, ends here.
+    // Not the request: destroying one that was read to its end leaves the connection open.
+    reply.raw.destroy()
   }
 }
 
@@ -207,7 +193,7 @@ function toRawRequest({ request, fault, connection }: Exchange, target: string) 
     startedAt: request.startedAt,
     tlsMs: takeTlsMs(connection),
     isGone: () => isGone(request),
-    fault,
+    ...(fault === undefined ? {} : { fault }),
   }
 }
 

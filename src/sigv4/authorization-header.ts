@@ -55,9 +55,7 @@ export class AuthorizationParser {
     const known = this.#remembered.get(head)
     if (known !== undefined) {
       const signature = text.slice(split)
-      if (!SIGNATURE_FORM.test(signature)) return undefined
-      const { accessKeyId, scope, signedHeaders } = known
-      return { accessKeyId, scope, signedHeaders, signature }
+      return SIGNATURE_FORM.test(signature) ? { ...known, signature } : undefined
     }
     const parsed = parseAuthorization(text)
     if (parsed !== undefined) {

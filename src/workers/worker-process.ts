@@ -4,7 +4,6 @@ import cluster from 'node:cluster'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { LatchkeyError } from '../base/errors.ts'
-import { SERVING_FLAGS } from './node-flags.ts'
 import { unpackError, type CallName, type FromWorker, type ToWorker } from './messages.ts'
 
 export interface WorkerEnd {
@@ -37,7 +36,6 @@ export function setUpWorkers(entry: URL): void {
   cluster.setupPrimary({
     exec: fileURLToPath(entry),
     args: [],
-    execArgv: [...new Set([...process.execArgv, ...SERVING_FLAGS])],
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
     serialization: 'advanced',
   })

@@ -2,14 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyDescription } from '../backend/key-backend.ts'
 import { BackendError } from '../backend/errors.ts'
-import { whenThere, type Awaitable } from '../base/awaitable.ts'
 import type { Clock } from '../base/clock.ts'
 import { Deadline } from '../base/deadline.ts'
 import type { ExternalKeyId } from '../base/ids.ts'
 import type { Gate, GatePass } from '../control/gate.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { Verifier } from '../sigv4/verify.ts'
-import { GatedAnswer, renderError, type Answer, type AnswerDeps } from './answer.ts'
 import { authenticate } from './authenticate.ts'
 import { decodeBody, decodeInput, type Input, type Limits } from './decode.ts'
 import { toXksError } from './error-map.ts'
@@ -20,7 +18,12 @@ import { encrypt } from './operations/encrypt.ts'
 import { toHealthStatus, type ProxyIdentity } from './operations/get-health-status.ts'
 import { toKeyMetadata } from './operations/get-key-metadata.ts'
 import { parseTarget } from './path.ts'
-import { startRecord, type RequestRecord, type StageTimer } from './request-record.ts'
+import {
+  createStageTimer,
+  startRecord,
+  type RequestRecord,
+  type StageTimer,
+} from './request-record.ts'
 
 /** A request as it came off the wire, whole. */
 export interface RawRequest {
@@ -39,19 +42,46 @@ export interface RawRequest {
   /** Whether the caller has gone away. */
   readonly isGone?: () => boolean
   /** A fault that the listener found before there was a whole request. */
-  readonly fault?: XksError | undefined
+  readonly fault?: XksError
 }
 
-export interface PipelineDeps extends AnswerDeps {
+export interface RawResponse {
+  readonly status: number
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  /** Compact JSON. */
+  readonly body: string
+}
+
+/** What is to be sent; whether it may be sent is decided in the tick in which it is. */
+export interface Answer {
+  /**
+   * The gate's second check, called right before the answer is written, with nothing awaited in
+   * between. What it returns is sent: the answer, or the refusal that it has become.
+   */
+  release(): RawResponse
+  /** Whether an answer that was released would be released now as well. */
+  isAllowed(): boolean
+  /** Once, after it was written or given up: ends the account and records the request. */
+  finish(): void
+  /** Once, when all of a released answer is with the kernel. */
+  sent(): void
+}
+
+export interface PipelineDeps {
   readonly clock: Clock
+  readonly schemas: ApiSchemas
   readonly verifier: Verifier
   readonly keyStores: KeyStoreLookup
+  readonly gate: Gate
   readonly limits: Limits & { readonly requestDeadlineMs: number }
   readonly identity: ProxyIdentity
+  /** Renders the record: log line, and later metrics and audit. Must not throw. */
+  readonly onFinish: (record: RequestRecord) => void
+  /** An answer may have left after the lease under which it was released. Must not throw. */
+  readonly onLate: (record: RequestRecord) => void
 }
 
-/** The answer is there at once where nothing on its way had to be waited for. Never throws or rejects. */
-export type Pipeline = (raw: RawRequest) => Awaitable<Answer>
+export type Pipeline = (raw: RawRequest) => Promise<Answer>
 
 interface Checks {
   /** Counts against the key store's quota. KMS's health polling must not be starved by its own load. */
@@ -72,26 +102,23 @@ export const CHECKS: Readonly<Record<Operation, Checks>> = {
 
 /** The life of one XKS request. Order matters: an unauthenticated caller learns nothing about keys. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
-  return (raw) => {
-    const { record, timer } = startRecord(raw, deps.clock)
+  return async (raw) => {
+    const record = startRecord(raw, deps.clock)
+    const timer = createStageTimer(record, deps.clock, raw.startedAt)
     timer.mark('read')
     const passage: Passage = { pass: undefined }
-    const succeed = (body: string) => {
+    let response: RawResponse
+    try {
+      const body = await serve(deps, raw, record, timer, passage)
       record.status = 200
-      return new GatedAnswer(deps, { status: 200, body }, passage.pass, record, timer)
-    }
-    const fail = (thrown: unknown) => {
+      response = { status: 200, body }
+    } catch (thrown) {
       timer.fail()
       if (passage.pass !== undefined) deps.gate.abandon(passage.pass)
-      const response = renderError(deps.schemas, toXksError(thrown, record.operation), record)
-      return new GatedAnswer(deps, response, undefined, record, timer)
+      passage.pass = undefined
+      response = renderError(deps.schemas, toXksError(thrown, record.operation), record)
     }
-    try {
-      const body = serve(deps, raw, record, timer, passage)
-      return typeof body === 'string' ? succeed(body) : body.then(succeed, fail)
-    } catch (thrown) {
-      return fail(thrown)
-    }
+    return createAnswer(deps, response, passage.pass, record, timer)
   }
 }
 
@@ -100,13 +127,41 @@ interface Passage {
   pass: GatePass | undefined
 }
 
-function serve(
+function createAnswer(
+  { gate, schemas, onFinish, onLate }: PipelineDeps,
+  response: RawResponse,
+  pass: GatePass | undefined,
+  record: RequestRecord,
+  timer: StageTimer,
+): Answer {
+  return {
+    release() {
+      if (pass === undefined) return response
+      try {
+        gate.release(pass)
+        return response
+      } catch (thrown) {
+        return renderError(schemas, toXksError(thrown, record.operation), record)
+      }
+    },
+    isAllowed: () => pass === undefined || gate.allows(pass),
+    finish() {
+      timer.finish()
+      onFinish(record)
+    },
+    sent() {
+      if (pass !== undefined && !gate.noteSent()) onLate(record)
+    },
+  }
+}
+
+async function serve(
   deps: PipelineDeps,
   raw: RawRequest,
   record: RequestRecord,
   timer: StageTimer,
   passage: Passage,
-): Awaitable<string> {
+): Promise<string> {
   const { keyStore, operation, keyId } = resolveRoute(deps.keyStores, raw, record)
   if (raw.fault !== undefined) throw raw.fault
   const deadline = startDeadline(deps, raw)
@@ -128,10 +183,7 @@ function serve(
     return deps.schemas.encode('GetHealthStatusResponse', health)
   }
   const call = { keyStore, operation, keyId, input, deadline, record, timer, pass }
-  const encoded = whenThere(keyStore.backend.describe(keyId, deadline), (key) =>
-    serveKey(deps.schemas, call, key),
-  )
-  return typeof encoded === 'string' ? encoded : deadline.race(encoded)
+  return await deadline.race(serveKey(deps.schemas, call))
 }
 
 /** From the first byte on, as KMS counts. What comes too late for an answer is not begun. */
@@ -153,9 +205,10 @@ interface KeyCall {
   readonly pass: GatePass
 }
 
-function serveKey(schemas: ApiSchemas, call: KeyCall, key: KeyDescription): Awaitable<string> {
+async function serveKey(schemas: ApiSchemas, call: KeyCall): Promise<string> {
   const { keyStore, operation, keyId, input, deadline, record, timer } = call
-  const { backend } = keyStore
+  const backend = keyStore.backend
+  const key = await backend.describe(keyId, deadline)
   checkUsable(key, CHECKS[operation].usable)
   timer.mark('key')
   if (input.kind === 'encrypt') {
@@ -164,16 +217,13 @@ function serveKey(schemas: ApiSchemas, call: KeyCall, key: KeyDescription): Awai
     // KMS takes a CDIV as the promise that decryption will work, so a key that cannot decrypt must
     // not give one (Appendix C, step 3).
     if (verify) checkUsable(key, 'canDecrypt')
-    return whenThere(encrypt({ backend, key, input, verify, deadline, timer }), (result) =>
-      schemas.encode('EncryptResponse', result),
-    )
+    const result = await encrypt({ backend, key, input, verify, deadline, timer })
+    return schemas.encode('EncryptResponse', result)
   }
   if (input.kind === 'decrypt') {
     const { accept } = keyStore
-    return whenThere(
-      decrypt({ backend, keyId, input, accept, deadline, timer, record }),
-      (result) => schemas.encode('DecryptResponse', result),
-    )
+    const result = await decrypt({ backend, keyId, input, accept, deadline, timer, record })
+    return schemas.encode('DecryptResponse', result)
   }
   const enabled = key.enabled && !call.pass.isKeyBlocked
   return schemas.encode('GetKeyMetadataResponse', toKeyMetadata({ ...key, enabled }))
@@ -186,7 +236,12 @@ function checkGate(
   { name }: KeyStore,
   operation: Operation,
 ): GatePass {
-  return gate.check({ keyStore: name, operation, keyId, metadata })
+  return gate.check({
+    keyStore: name,
+    operation,
+    ...(keyId === undefined ? {} : { keyId }),
+    ...(metadata === undefined ? {} : { metadata }),
+  })
 }
 
 function resolveRoute(keyStores: KeyStoreLookup, raw: RawRequest, record: RequestRecord) {
@@ -203,12 +258,26 @@ function resolveRoute(keyStores: KeyStoreLookup, raw: RawRequest, record: Reques
       headers: { allow: 'POST' },
     })
   }
-  const { operation, keyId } = target
-  return { keyStore, operation, keyId }
+  return { keyStore, ...target }
 }
 
 function checkUsable(key: KeyDescription, direction: Checks['usable']): void {
   if (direction === undefined) return
   if (!key.enabled) throw new BackendError('KEY_DISABLED', 'the key is disabled')
   if (!key[direction]) throw new BackendError('KEY_USAGE', `the key lacks ${direction}`)
+}
+
+function renderError(schemas: ApiSchemas, error: XksError, record: RequestRecord): RawResponse {
+  record.status = error.status
+  record.errorName = error.errorName
+  if (error.reason !== undefined) record.reason = error.reason
+  if (error.errorName === 'InternalException') record.fault = error.cause ?? error
+  return {
+    status: error.status,
+    headers: error.headers,
+    body: schemas.encode('ErrorResponse', {
+      errorName: error.errorName,
+      errorMessage: error.message,
+    }),
+  }
 }

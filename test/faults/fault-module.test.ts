@@ -194,6 +194,8 @@ for (const crash of ['SIGSEGV', 'SIGABRT'] as const) {
 
 void t.test('many threads at a time, each with a session of its own', async (t) => {
   const { control, module, slot, key } = await openWithFaults(t)
+  // Each is long enough for others to come between, be there one core or many.
+  control.plan('C_Encrypt', { latencyMs: 1 })
   const plan = { step: 'parallel', slot, key, sessions: 4, rounds: 100 } as const
   t.equal(await module.step(plan), 400)
   const [state] = control.processes()

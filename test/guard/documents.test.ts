@@ -106,6 +106,12 @@ void t.test('docs/errors.md has every other reason that a request line can name'
   t.end()
 })
 
+void t.test('docs/sigv4.md has every code of the verifier', (t) => {
+  const documented = rowsOf(read('docs/sigv4.md'), '## What a refusal says').map(([code]) => code)
+  t.same(documented.sort(), [...findCodes(SRC, 'SignatureErrorCode').keys()].sort())
+  t.end()
+})
+
 void t.test('docs/errors.md has every code of the command line, and its exit code', (t) => {
   const codes = new Map([
     ...findCodes(SRC, 'StorageErrorCode'),

@@ -183,8 +183,8 @@ function toYaml(pki: TestPki, over: TestServerOptions['config'] = {}): Json {
     keyStores: [{ name: 'demo', prefix: '/demo' }],
     store: { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
     // A machine with much else to do is no reason to refuse; tests of the deadline set their own.
-    limits: { requestDeadline: '20s' },
     ...over,
+    limits: { requestDeadline: '20s', ...(over['limits'] as Json | undefined) },
     listener: {
       host: '127.0.0.1',
       port: 0,

@@ -6,7 +6,6 @@ import type { Store } from '../../storage/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyAdministration } from '../key-administration.ts'
 import type { KeyBackend } from '../key-backend.ts'
-import type { VerifiedEncryption } from '../verified-encryption.ts'
 import { createKeyAdministration } from './administration.ts'
 import { createSoftwareBackend } from './backend.ts'
 import { ensureHealthKey } from './health-key.ts'
@@ -21,7 +20,7 @@ export interface SoftwareKeystore {
    * @throws StorageError
    */
   reload(): Promise<void>
-  backend(keyStore: KeyStoreName): KeyBackend & VerifiedEncryption
+  backend(keyStore: KeyStoreName): KeyBackend
   administration(keyStore: KeyStoreName): KeyAdministration
   close(): Promise<void>
 }
@@ -81,7 +80,6 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
     backend: (keyStore) =>
       createSoftwareBackend({
         store,
-        clock,
         keyStore,
         model: `Latchkey software keystore ${deps.version}`,
         keys: () => {

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyBackend, KeyDescription, SealedBytes } from '../../backend/key-backend.ts'
 import { canVerify, type VerifiedEncryption } from '../../backend/verified-encryption.ts'
-import { whenThere, type Awaitable } from '../../base/awaitable.ts'
 import { equalBytes } from '../../base/constant-time.ts'
 import type { Deadline } from '../../base/deadline.ts'
 import type { components } from '../../openapi/types.gen.ts'
@@ -25,14 +24,12 @@ export interface EncryptCall {
 }
 
 /** @throws BackendError, and XksError InternalException when the result does not decrypt to the input */
-export function encrypt(call: EncryptCall): Awaitable<Response> {
+export async function encrypt(call: EncryptCall): Promise<Response> {
   const metadata = encodeCiphertextMetadata(call.key.currentVersion)
-  return call.verify && canVerify(call.backend)
-    ? sealInOneGo(call, call.backend, metadata)
-    : seal(call, metadata)
-}
-
-function toResponse(metadata: Buffer, sealed: SealedBytes, cdiv: Buffer | undefined): Response {
+  const { sealed, cdiv } =
+    call.verify && canVerify(call.backend)
+      ? await sealInOneGo(call, call.backend, metadata)
+      : await seal(call, metadata)
   return {
     ciphertext: sealed.ciphertext.toString('base64'),
     ciphertextMetadata: metadata.toString('base64'),
@@ -42,7 +39,12 @@ function toResponse(metadata: Buffer, sealed: SealedBytes, cdiv: Buffer | undefi
   }
 }
 
-async function seal(call: EncryptCall, metadata: Buffer): Promise<Response> {
+interface Sealed {
+  readonly sealed: SealedBytes
+  readonly cdiv: Buffer | undefined
+}
+
+async function seal(call: EncryptCall, metadata: Buffer): Promise<Sealed> {
   const { backend, key, input, deadline } = call
   const version = key.currentVersion
   const framedAad = encodeAad(input.aad, metadata)
@@ -58,16 +60,16 @@ async function seal(call: EncryptCall, metadata: Buffer): Promise<Response> {
     }
     call.timer.mark('verify')
   }
-  return toResponse(metadata, sealed, cdiv)
+  return { sealed, cdiv }
 }
 
 /** The same in the same order, by a backend that can do it without a way back in between. */
-function sealInOneGo(
+async function sealInOneGo(
   { key, input, deadline, timer }: EncryptCall,
   backend: VerifiedEncryption,
   metadata: Buffer,
-): Awaitable<Response> {
-  const sealing = backend.encryptVerified(
+): Promise<Sealed> {
+  const sealed = await backend.encryptVerified(
     key.keyId,
     key.currentVersion,
     input.plaintext,
@@ -76,9 +78,7 @@ function sealInOneGo(
     // The CDIV is a hash of just that: `computeCdiv` has the order.
     input.wantsCdiv ? Buffer.concat([input.aad, metadata]) : undefined,
   )
-  return whenThere(sealing, (sealed) => {
-    timer.mark('backend')
-    timer.move('backend', 'verify', sealed.verifyMs)
-    return toResponse(metadata, sealed, sealed.digest)
-  })
+  timer.mark('backend')
+  timer.move('backend', 'verify', sealed.verifyMs)
+  return { sealed, cdiv: sealed.digest }
 }

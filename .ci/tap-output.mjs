@@ -1,0 +1,54 @@
+// What a test file said, in the Test Anything Protocol, version 14: counts, and the part that is worth reading.
+// SPDX-License-Identifier: Apache-2.0
+
+const RESULT = /^( *)(not )?ok \d+/
+const PLAN = /^( *)1\.\.(\d+)/
+/** tap indents a subtest by this much below its result. */
+const STEP = 4
+const LINES_OF_A_FAILURE = 40
+const LINES_SHOWN = 200
+
+/**
+ * Counts assertions, and not the results that sum up a subtest: before those stands the subtest's plan.
+ * @returns {{ passed: number, failed: number, skipped: number, isWhole: boolean }} `isWhole`: it has as
+ * many results as it planned, and that is not none
+ */
+export function countResults(output) {
+  const counts = { passed: 0, failed: 0, skipped: 0 }
+  let top = 0
+  let planned = 0
+  let planIndent = -1
+  for (const line of output.split('\n')) {
+    const plan = PLAN.exec(line)
+    if (plan !== null) {
+      planIndent = plan[1].length
+      if (planIndent === 0) planned = Number(plan[2])
+    }
+    const result = RESULT.exec(line)
+    if (result === null) continue
+    const indent = result[1].length
+    if (indent === 0) top += 1
+    if (/ # (skip|todo)/i.test(line)) counts.skipped += 1
+    if (planIndent !== indent + STEP) {
+      if (result[2] === undefined) counts.passed += 1
+      else counts.failed += 1
+    }
+    planIndent = -1
+  }
+  return { ...counts, isWhole: planned > 0 && top === planned }
+}
+
+/** Each failure with its diagnosis; where there is none, the end, which may say why. */
+export function excerpt(output) {
+  const lines = output.trimEnd().split('\n')
+  const shown = new Set()
+  lines.forEach((line, at) => {
+    if (!/^ *not ok /.test(line)) return
+    for (let i = at; i < at + LINES_OF_A_FAILURE && i < lines.length; i++) shown.add(i)
+  })
+  if (shown.size === 0) return lines.slice(-LINES_OF_A_FAILURE).join('\n')
+  return [...shown]
+    .slice(0, LINES_SHOWN)
+    .map((i) => lines[i])
+    .join('\n')
+}

@@ -1,0 +1,74 @@
+// Runs compiled test files, each as a process of its own: `node .ci/tests.mjs server/kill fleet` those whose path has
+// one of these texts. tap's own runner is left out, because it puts loaders and source maps into every process that a
+// test starts, and so takes four times the time; docs/decisions/0005-tests-compiled-before-tap.md.
+// SPDX-License-Identifier: Apache-2.0
+import { readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createPool } from './pool.mjs'
+import { ROOT, run } from './process.mjs'
+import { countResults, excerpt } from './tap-output.mjs'
+
+const FOLDER = '.test-build/test'
+/** Those that take longest, so that none of them is the last one. */
+const FIRST = ['fleet/', 'mutants/', 'crash/', 'contract/', 'faults/', 'kms/', 'model/', 'cli/']
+/** tap's own default, 30 s for a file, is for fast machines. */
+const TIMEOUT_S = 240
+const SLOWEST_SHOWN = 5
+
+/** Many tests wait for something as a rule, so there are more of them at a time than cores. */
+export const WIDTH = availableParallelism() + 1
+
+/** @param {readonly string[]} texts one of which the path must have; none: all files */
+export function findTests(texts = []) {
+  const rank = (file) => {
+    const at = FIRST.findIndex((folder) => file.startsWith(folder))
+    return at < 0 ? FIRST.length : at
+  }
+  return readdirSync(join(ROOT, FOLDER), { recursive: true })
+    .filter((file) => file.endsWith('.test.js'))
+    .filter((file) => texts.length === 0 || texts.some((text) => file.includes(text)))
+    .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
+}
+
+/**
+ * @param {{ files: readonly string[], pool: ReturnType<typeof createPool>, node?: string, cwd?: string,
+ *   env?: Record<string, string> }} options
+ * @returns {Promise<{ passed: number, failed: number }>} counts of assertions; a file that ends badly has one
+ * failure at least, and in CI so has each that skips one
+ */
+export async function runTests({ files, pool, node = process.execPath, cwd = ROOT, env = {} }) {
+  const counts = { passed: 0, failed: 0 }
+  const times = []
+  const runFile = async (file) => {
+    const startedAt = performance.now()
+    const { code, output, stdout } = await run(node, [join(FOLDER, file)], {
+      cwd,
+      env: { TAP_TIMEOUT: String(TIMEOUT_S), ...env },
+      timeoutMs: (TIMEOUT_S + 10) * 1000,
+    })
+    times.push({ file, seconds: (performance.now() - startedAt) / 1000 })
+    const { passed, failed, skipped, isWhole } = countResults(stdout)
+    const refused = process.env.CI === undefined ? 0 : skipped
+    const isGood = code === 0 && isWhole && failed + refused === 0
+    counts.passed += passed
+    counts.failed += isGood ? 0 : Math.max(failed + refused, 1)
+    if (isGood) return
+    process.stdout.write(`${file} on ${node} ended with ${code}:\n${excerpt(output)}\n`)
+    if (refused > 0) process.stdout.write('in CI no test may be skipped\n')
+  }
+  await Promise.all(files.map((file) => pool(() => runFile(file))))
+  const slowest = times.sort((a, b) => b.seconds - a.seconds).slice(0, SLOWEST_SHOWN)
+  const texts = slowest.map(({ file, seconds }) => `${file} ${seconds.toFixed(0)} s`)
+  process.stdout.write(`the slowest: ${texts.join(', ')}\n`)
+  return counts
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const files = findTests(process.argv.slice(2))
+  if (files.length === 0) throw new Error('there is no such test')
+  const { passed, failed } = await runTests({ files, pool: createPool(WIDTH) })
+  process.stdout.write(`${passed} passed, ${failed} failed\n`)
+  process.exitCode = failed === 0 ? 0 : 1
+}
