@@ -9,6 +9,8 @@ import type { CertificateKind } from './matrix.ts'
 export interface Workplace {
   readonly folder: string
   readonly demo: Demo
+  /** How long a request may take: a duration of the configuration. */
+  readonly patience: string
   /** Trusts both certificates. */
   readonly caFile: string
   certificate(kind: CertificateKind): {
@@ -21,9 +23,9 @@ export interface Workplace {
 export const PATIENCE = '20s'
 
 /** RSA of 2,048 bits is the demo's; ECDSA P-256 needs openssl, since node-forge cannot sign with it. */
-export async function prepareWorkplace(folder: string): Promise<Workplace> {
+export async function prepareWorkplace(folder: string, patience = PATIENCE): Promise<Workplace> {
   const demo = await prepareDemo(folder, 0)
-  appendFileSync(demo.configFile, `limits: { requestDeadline: ${PATIENCE} }\n`)
+  appendFileSync(demo.configFile, `limits: { requestDeadline: ${patience} }\n`)
   const at = (name: string) => join(folder, 'pki', name)
   execFileSync(
     'openssl',
@@ -41,9 +43,7 @@ export async function prepareWorkplace(folder: string): Promise<Workplace> {
     [demo.caFile, at('p256.crt')].map((file) => readFileSync(file, 'utf8')).join(''),
   )
   return {
-    folder,
-    demo,
-    caFile,
+    ...{ folder, demo, caFile, patience },
     certificate: (kind) => {
       const name = kind === 'rsa' ? 'server' : 'p256'
       return { certificateFile: at(`${name}.crt`), privateKeyFile: at(`${name}.key`) }

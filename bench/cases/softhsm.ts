@@ -22,7 +22,7 @@ export const softhsm: BenchServer = {
   cases: casesOf('softhsm', 'proxy'),
   async prepare(workplace) {
     createToken(workplace.folder)
-    writeFileSync(configFileOf(workplace), configuration())
+    writeFileSync(configFileOf(workplace), configuration(workplace.patience))
     const administration = await openAdministration(await loadConfig(configFileOf(workplace)))
     try {
       const [keyStore, keyId] = [
@@ -58,7 +58,7 @@ function createToken(folder: string): void {
 }
 
 /** The demo's key store again, on the token. JSON is YAML. */
-function configuration(): string {
+function configuration(patience: string): string {
   return JSON.stringify({
     listener: {
       ...{ host: '127.0.0.1', port: 0 },
@@ -68,10 +68,10 @@ function configuration(): string {
       {
         ...{ name: 'hsm', kind: 'pkcs11', module: MODULE },
         tokens: [{ label: LABEL, pin: { file: 'pin' } }],
-        deadlines: { operation: PATIENCE },
+        ...(patience === PATIENCE ? { deadlines: { operation: PATIENCE } } : {}),
       },
     ],
-    limits: { requestDeadline: PATIENCE },
+    limits: { requestDeadline: patience },
     keyStores: [{ name: 'demo', prefix: '/demo', backend: 'hsm' }],
     store: { path: 'latchkey.db', masterKey: { file: 'master.key' } },
   })
