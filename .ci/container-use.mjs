@@ -198,7 +198,7 @@ function findProcess(name) {
     if (!/^\d+$/.test(pid)) return false
     try {
       const isOurs = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(
-        '/usr/local/bin/latchkey',
+        '/opt/latchkey/dist/src/main.js',
       )
       return isOurs && readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === name
     } catch {

@@ -4,6 +4,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { SERVING_FLAGS } from '../src/workers/node-flags.ts'
 import type { LoadPlan } from './load.ts'
 import type { LoopPlan } from './token-loop.ts'
 
@@ -14,9 +15,10 @@ export function startPinned(
   core: string,
   script: string,
   operands: readonly string[],
+  flags: readonly string[] = [],
 ): ChildProcess {
   const file = fileURLToPath(new URL(`./${script}.js`, import.meta.url))
-  return spawn('taskset', ['-c', core, process.execPath, file, ...operands], {
+  return spawn('taskset', ['-c', core, process.execPath, ...flags, file, ...operands], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
 }
@@ -33,8 +35,9 @@ export async function startServerProcess(
   script: string,
   operands: readonly string[],
   core = SERVER_CORE,
+  flags: readonly string[] = [],
 ): Promise<RunningProcess> {
-  const child = startPinned(core, script, operands)
+  const child = startPinned(core, script, operands, flags)
   const [message] = (await once(child, 'message')) as [{ port: number }]
   return {
     port: message.port,
@@ -45,6 +48,14 @@ export async function startServerProcess(
       await ended
     },
   }
+}
+
+/** The proxy, run by Node.js as its image runs it. */
+export function startLatchkey(
+  operands: readonly string[],
+  core = SERVER_CORE,
+): Promise<RunningProcess> {
+  return startServerProcess('latchkey-server', operands, core, SERVING_FLAGS)
 }
 
 const MS_PER_TICK = 10

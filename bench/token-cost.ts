@@ -12,7 +12,7 @@ import { readCredential, type Demo } from '../src/cli/demo.ts'
 import { createKmsSideClient } from '../src/kms-side/client.ts'
 import { configFileOf, LABEL, MODULE, PIN, softhsm as onToken } from './cases/softhsm.ts'
 import { decryptBody, encryptBody, signedRequest, type SignFor } from './requests.ts'
-import { runLoad, runTokenLoop, startServerProcess } from './servers.ts'
+import { runLoad, runTokenLoop, startLatchkey } from './servers.ts'
 import { prepareWorkplace } from './workplace.ts'
 
 const { values } = parseArgs({
@@ -73,8 +73,7 @@ async function main(folder: string): Promise<void> {
   const workplace = await prepareWorkplace(folder)
   await onToken.prepare?.(workplace)
   const { demo } = workplace
-  const start = (file: string) =>
-    startServerProcess('latchkey-server', [file, `${file}.log`], values.cores)
+  const start = (file: string) => startLatchkey([file, `${file}.log`], values.cores)
   const servers = {
     softhsm: await start(configFileOf(workplace)),
     software: await start(demo.configFile),

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
 import { casesOf } from '../matrix.ts'
-import { startServerProcess } from '../servers.ts'
+import { startLatchkey } from '../servers.ts'
 import type { BenchServer } from './server.ts'
 
 export const latchkey: BenchServer = {
@@ -11,8 +11,6 @@ export const latchkey: BenchServer = {
   start({ demo, folder, certificate: files }, certificate) {
     const { certificateFile, privateKeyFile } = files(certificate)
     const logFile = join(folder, `latchkey-${certificate}.log`)
-    return startServerProcess('latchkey-server', [
-      ...[demo.configFile, logFile, certificateFile, privateKeyFile],
-    ])
+    return startLatchkey([...[demo.configFile, logFile, certificateFile, privateKeyFile]])
   },
 }

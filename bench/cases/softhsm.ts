@@ -7,7 +7,7 @@ import { parseExternalKeyId, parseKeyStoreName } from '../../src/base/ids.ts'
 import { openAdministration } from '../../src/compose-administration.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { casesOf } from '../matrix.ts'
-import { startServerProcess } from '../servers.ts'
+import { startLatchkey } from '../servers.ts'
 import { PATIENCE, type Workplace } from '../workplace.ts'
 import type { BenchServer } from './server.ts'
 
@@ -38,9 +38,7 @@ export const softhsm: BenchServer = {
   start(workplace, certificate) {
     const { certificateFile, privateKeyFile } = workplace.certificate(certificate)
     const logFile = join(workplace.folder, `softhsm-${certificate}.log`)
-    return startServerProcess('latchkey-server', [
-      ...[configFileOf(workplace), logFile, certificateFile, privateKeyFile],
-    ])
+    return startLatchkey([...[configFileOf(workplace), logFile, certificateFile, privateKeyFile]])
   },
 }
 

@@ -41,7 +41,7 @@ byte acknowledged[3];           /* in that row: the epoch whose switches its gat
 byte fresh[3];                  /* ticks until the row is so old that it may be removed (REAPER) */
 
 /* ---- An instance: a process with one event loop. ---- */
-mtype = { IDLE, ASKED, ANSWERED, RUNNING, HANDED };
+mtype = { IDLE, ASKED, ANSWERED, RUNNING, WAITING, HANDED };
 byte lease[3];                  /* ticks for which the gate is open; 0: expired, or closed by a switch */
 byte seen[3];                   /* epoch of the switches in the gate; goes with the next poll */
 mtype poll[3] = IDLE;
@@ -72,6 +72,15 @@ bool revoked;                   /* somebody printed `revoked`, and nobody has re
 #define turned(i) (request[i] != HANDED)
 #endif
 
+/* What waits and is not allowed any more goes no further. */
+inline cut(i) { if :: request[i] == WAITING -> request[i] = IDLE :: else fi }
+
+#ifdef WAITS_PAST_LEASE         /* mutant: what waits when a lease ends stays, and leaves later */
+#define endOfLease(i) skip
+#else
+#define endOfLease(i) if :: lease[i] == 0 -> cut(i) :: else fi
+#endif
+
 proctype Instance(byte i) {
   do
   /* The monotonic clock is read before the poll is sent. */
@@ -95,7 +104,7 @@ proctype Instance(byte i) {
   /* The gate takes up the answer, in one tick of the event loop. */
   :: d_step { poll[i] == ANSWERED ->
        seen[i] = answer[i];
-       if :: grant[i] > 0 -> lease[i] = GRANTED :: else -> lease[i] = 0 fi;
+       if :: grant[i] > 0 -> lease[i] = GRANTED :: else -> lease[i] = 0; cut(i) fi;
        grant[i] = 0; answer[i] = 0; poll[i] = IDLE }
 
   /* The answer is lost, or too late: connection cut, store restarted, deadline. */
@@ -123,6 +132,9 @@ proctype Instance(byte i) {
   :: d_step { request[i] == RUNNING && lease[i] > 0 -> request[i] = HANDED }
   :: d_step { request[i] == RUNNING && lease[i] == 0 -> request[i] = IDLE }
 #endif
+  /* Its peer does not read, or it is behind another one: it waits, and then leaves without another check. */
+  :: d_step { request[i] == RUNNING && lease[i] > 0 -> request[i] = WAITING }
+  :: d_step { request[i] == WAITING -> request[i] = HANDED }
   :: d_step { request[i] == HANDED ->
        assert(!revoked);
 #ifdef SERVES_AGAIN             /* reachable: a success after a restore */
@@ -140,7 +152,7 @@ proctype Clock() {
   do
   :: d_step { all(instant) ->
        do
-       :: i < INSTANCES -> countDown(lease[i]); countDown(grant[i]); countDown(fresh[i]); i++
+       :: i < INSTANCES -> countDown(lease[i]); endOfLease(i); countDown(grant[i]); countDown(fresh[i]); i++
        :: else -> break
        od;
        countDown(timer[A]); countDown(timer[B]); countDown(timer[HEIR]);

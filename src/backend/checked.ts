@@ -1,5 +1,6 @@
 /** Holds any backend to its contract: a plugin's mistake becomes an error, never a bad ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Awaitable } from '../base/awaitable.ts'
 import { BackendError, toBackendError } from './errors.ts'
 import type {
   EncryptedBytes,
@@ -25,43 +26,61 @@ export function createCheckedBackend(backend: KeyBackend): KeyBackend {
   return canVerify(backend) ? { ...checked, ...checkVerified(backend) } : checked
 }
 
+/** Whatever fails, now or later, fails as a BackendError. */
+function guard<T>(ask: () => Awaitable<T>, checkResult: (result: T) => void): Awaitable<T> {
+  try {
+    const result = ask()
+    if (result instanceof Promise) return checkLater(result, checkResult)
+    checkResult(result)
+    return result
+  } catch (error) {
+    throw toBackendError(error)
+  }
+}
+
+async function checkLater<T>(result: Promise<T>, checkResult: (result: T) => void): Promise<T> {
+  try {
+    const settled = await result
+    checkResult(settled)
+    return settled
+  } catch (error) {
+    throw toBackendError(error)
+  }
+}
+
 function checkBasics(backend: KeyBackend): KeyBackend {
   return {
     get vendor() {
       return backend.vendor
     },
-    async describe(keyId, deadline) {
-      try {
-        const key = await backend.describe(keyId, deadline)
-        checkDescription(key, keyId)
-        return key
-      } catch (error) {
-        throw toBackendError(error)
-      }
-    },
-    async encrypt(keyId, version, plaintext, aad, deadline) {
-      try {
-        check(isVersion(version), 'the version is not from 1 to 2^32 - 1')
-        check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
-        const sealed = await backend.encrypt(keyId, version, plaintext, aad, deadline)
-        checkSealed(sealed, plaintext)
-        return sealed
-      } catch (error) {
-        throw toBackendError(error)
-      }
-    },
-    async decrypt(keyId, sealed, aad, deadline) {
-      try {
-        check(isVersion(sealed.version), 'the version is not from 1 to 2^32 - 1')
-        check(isIv(sealed.iv) && sealed.tag.length === TAG_BYTES, 'IV or tag has another length')
-        check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
-        const plaintext = await backend.decrypt(keyId, sealed, aad, deadline)
-        checkPlaintext(plaintext, sealed)
-        return plaintext
-      } catch (error) {
-        throw toBackendError(error)
-      }
-    },
+    describe: (keyId, deadline) =>
+      guard(
+        () => backend.describe(keyId, deadline),
+        (key) => {
+          checkDescription(key, keyId)
+        },
+      ),
+    encrypt: (keyId, version, plaintext, aad, deadline) =>
+      guard(
+        () => {
+          checkInput(version, aad)
+          return backend.encrypt(keyId, version, plaintext, aad, deadline)
+        },
+        (sealed) => {
+          checkSealed(sealed, plaintext)
+        },
+      ),
+    decrypt: (keyId, sealed, aad, deadline) =>
+      guard(
+        () => {
+          checkInput(sealed.version, aad)
+          check(isIv(sealed.iv) && sealed.tag.length === TAG_BYTES, 'IV or tag has another length')
+          return backend.decrypt(keyId, sealed, aad, deadline)
+        },
+        (plaintext) => {
+          checkPlaintext(plaintext, sealed)
+        },
+      ),
     async health(deadline) {
       try {
         const managers = await backend.health(deadline)
@@ -77,22 +96,24 @@ function checkBasics(backend: KeyBackend): KeyBackend {
 
 function checkVerified(backend: VerifiedEncryption): VerifiedEncryption {
   return {
-    async encryptVerified(keyId, version, plaintext, aad, deadline, digestPrefix) {
-      try {
-        check(isVersion(version), 'the version is not from 1 to 2^32 - 1')
-        check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
-        const sealed = await backend.encryptVerified(
-          ...([keyId, version, plaintext, aad, deadline, digestPrefix] as const),
-        )
-        checkSealed(sealed, plaintext)
-        const hasDigest = sealed.digest?.length === DIGEST_BYTES
-        check(hasDigest || digestPrefix === undefined, 'the digest has not 32 bytes')
-        return sealed
-      } catch (error) {
-        throw toBackendError(error)
-      }
-    },
+    encryptVerified: (keyId, version, plaintext, aad, deadline, digestPrefix) =>
+      guard(
+        () => {
+          checkInput(version, aad)
+          return backend.encryptVerified(keyId, version, plaintext, aad, deadline, digestPrefix)
+        },
+        (sealed) => {
+          checkSealed(sealed, plaintext)
+          const hasDigest = sealed.digest?.length === DIGEST_BYTES
+          check(hasDigest || digestPrefix === undefined, 'the digest has not 32 bytes')
+        },
+      ),
   }
+}
+
+function checkInput(version: number, aad: Buffer): void {
+  check(isVersion(version), 'the version is not from 1 to 2^32 - 1')
+  check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
 }
 
 function check(holds: boolean, broken: string): void {
@@ -114,7 +135,8 @@ function checkDescription(key: KeyDescription, keyId: string): void {
 
 function checkSealed(sealed: SealedBytes, plaintext: Buffer): void {
   const { ciphertext, iv, tag } = sealed
-  check([ciphertext, iv, tag].every(Buffer.isBuffer), 'ciphertext, IV or tag is no Buffer')
+  const areBuffers = Buffer.isBuffer(ciphertext) && Buffer.isBuffer(iv) && Buffer.isBuffer(tag)
+  check(areBuffers, 'ciphertext, IV or tag is no Buffer')
   check(ciphertext.length === plaintext.length, 'ciphertext and plaintext differ in length')
   check(isIv(iv), 'the IV has neither 12 nor 16 bytes')
   check(tag.length === TAG_BYTES, 'the tag has not 16 bytes')

@@ -5,6 +5,7 @@
  * run time.
  */
 // SPDX-License-Identifier: Apache-2.0
+import type { Awaitable } from '../base/awaitable.ts'
 import type { Deadline } from '../base/deadline.ts'
 import type { ExternalKeyId } from '../base/ids.ts'
 
@@ -46,15 +47,16 @@ export interface ManagerHealth {
 }
 
 /**
- * Every method rejects with `BackendError`, and with no other class. Buffers that are handed in are
- * not kept or changed after the returned promise settles; buffers that come back are the caller's.
+ * Every method fails with `BackendError`, and with no other class: by a rejection, or by an exception where
+ * it answers at once. Buffers that are handed in are not kept or changed after the answer is there;
+ * buffers that come back are the caller's.
  */
 export interface KeyBackend {
   /** ekmVendor of GetHealthStatus. */
   readonly vendor: string
 
   /** @throws KEY_NOT_FOUND */
-  describe(keyId: ExternalKeyId, deadline: Deadline): Promise<KeyDescription>
+  describe(keyId: ExternalKeyId, deadline: Deadline): Awaitable<KeyDescription>
 
   /**
    * AES-256-GCM under one version of the key. The caller names the version, because it is part of
@@ -67,7 +69,7 @@ export interface KeyBackend {
     plaintext: Buffer,
     aad: Buffer,
     deadline: Deadline,
-  ): Promise<SealedBytes>
+  ): Awaitable<SealedBytes>
 
   /**
    * The plaintext, as long as the ciphertext.
@@ -78,7 +80,7 @@ export interface KeyBackend {
     sealed: EncryptedBytes,
     aad: Buffer,
     deadline: Deadline,
-  ): Promise<Buffer>
+  ): Awaitable<Buffer>
 
   /**
    * The true state of each key manager, found by encrypting and decrypting with a test key that no

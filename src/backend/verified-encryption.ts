@@ -1,5 +1,6 @@
 /** An optional power of a key backend: encrypt, hash, and decrypt to compare, without a way back in between. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Awaitable } from '../base/awaitable.ts'
 import type { Deadline } from '../base/deadline.ts'
 import type { ExternalKeyId } from '../base/ids.ts'
 import type { KeyBackend, SealedBytes } from './key-backend.ts'
@@ -24,7 +25,7 @@ export interface VerifiedEncryption {
     aad: Buffer,
     deadline: Deadline,
     digestPrefix?: Buffer,
-  ): Promise<VerifiedSealedBytes>
+  ): Awaitable<VerifiedSealedBytes>
 }
 
 export function canVerify(backend: KeyBackend): backend is KeyBackend & VerifiedEncryption {

@@ -6,7 +6,8 @@ import type { Store } from '../storage/store.ts'
 import type { Receipt } from './receipt.ts'
 import type { Signed } from './signature.ts'
 
-const KIND = 'revoked'
+/** The kind of the event that holds one. */
+export const REVOKED = 'revoked'
 
 /** Quiet: servers need not look at it. @throws StorageError */
 export async function recordReceipt(
@@ -20,7 +21,7 @@ export async function recordReceipt(
       appendEvent(transaction, store.sealing, {
         at: clock.now(),
         epoch,
-        kind: KIND,
+        kind: REVOKED,
         operator,
         detail: { ...signed },
       }),
@@ -32,7 +33,7 @@ export async function recordReceipt(
 export async function listReceipts(store: Store): Promise<readonly Signed<Receipt>[]> {
   const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
   return events
-    .filter(({ kind }) => kind === KIND)
+    .filter(({ kind }) => kind === REVOKED)
     .map(({ detail }) => detail as unknown as Signed<Receipt>)
     .reverse()
 }

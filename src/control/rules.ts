@@ -9,9 +9,9 @@ export type GateOperation = 'GetKeyMetadata' | 'Encrypt' | 'Decrypt' | 'GetHealt
 /** What the gate is asked about. */
 export interface GateSubject {
   readonly keyStore: string
-  readonly keyId?: string
+  readonly keyId?: string | undefined
   readonly operation: GateOperation
-  readonly metadata?: GateMetadata
+  readonly metadata?: GateMetadata | undefined
 }
 
 /** When leased access to a key store ends: whichever clock is there first. */

@@ -1,8 +1,6 @@
 /** What the listener remembers of a connection between its requests. */
 // SPDX-License-Identifier: Apache-2.0
-import type { IncomingMessage } from 'node:http'
 import type { Http2Stream } from 'node:http2'
-import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 
 /** Limits differ by up to a quarter, so that connections opened together do not end together. */
@@ -67,15 +65,6 @@ export function takeTlsMs(connection: Connection): number | undefined {
   const { tlsMs } = connection
   if (tlsMs !== undefined) connection.tlsMs = undefined
   return tlsMs
-}
-
-/**
- * Milliseconds since the first byte of a request whose head was just read. Node keeps that time to
- * find requests that are too slow; where it does not say it, and for HTTP/2, a head is read in no time.
- */
-export function sinceFirstByte(message: IncomingMessage): number {
-  const { parser } = message.socket as Socket & { readonly parser?: { duration?(): number } | null }
-  return parser?.duration?.() ?? 0
 }
 
 /** Whether nobody waits for the answer any more: KMS closes a connection when its 250 ms are over. */

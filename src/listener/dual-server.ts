@@ -8,6 +8,7 @@ import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../base/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import { checkClientCertificate, toReason, type Refusal } from './client-certificate.ts'
+import { watchFirstBytes } from './first-byte.ts'
 import { createHttp2Sessions } from './http2-sessions.ts'
 import { createIsPeer } from './peers.ts'
 import { createProxied } from './proxied.ts'
@@ -122,7 +123,10 @@ export function createDualServer(options: DualServerOptions): DualServer {
     }
     noteHandshake(socket)
     if (socket.alpnProtocol === 'h2') sessions.accept(socket)
-    else for (const listener of startHttp1) listener.call(server, socket)
+    else {
+      for (const listener of startHttp1) listener.call(server, socket)
+      watchFirstBytes(socket, options.clock)
+    }
   }
   server.on('secureConnection', (socket) => {
     startHttp(socket, mutual?.subjects)

@@ -26,6 +26,15 @@ const GRACE_TURNS = 3
 export function createOutgoing(cut: (request: IncomingMessage) => void): Outgoing {
   const waiting = new Map<ServerResponse, { answer: Releasable; request: IncomingMessage }>()
 
+  /** One function for all, and none for each answer. */
+  function settle(this: ServerResponse): void {
+    const entry = waiting.get(this)
+    // Not there: it was cut, and did not leave.
+    if (entry === undefined) return
+    waiting.delete(this)
+    if (this.writableFinished) entry.answer.sent()
+  }
+
   const findRevoked = () => [...waiting].filter(([, { answer }]) => !answer.isAllowed())
 
   return {
@@ -33,10 +42,7 @@ export function createOutgoing(cut: (request: IncomingMessage) => void): Outgoin
       // A peer that went away before: there will be no event.
       if (response.destroyed || request.socket.destroyed) return
       waiting.set(response, { answer, request })
-      response.once('close', () => {
-        // Not there: it was cut, and did not leave.
-        if (waiting.delete(response) && response.writableFinished) answer.sent()
-      })
+      response.on('close', settle)
     },
     async cutRevoked() {
       for (let turn = 0; turn < GRACE_TURNS && findRevoked().length > 0; turn++) {

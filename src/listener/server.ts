@@ -5,7 +5,8 @@ import { loopIdleMs, type Clock } from '../base/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { XksError } from '../xks/errors.ts'
-import type { Answer, Pipeline, RawResponse } from '../xks/pipeline.ts'
+import type { Answer, RawResponse } from '../xks/answer.ts'
+import type { Pipeline } from '../xks/pipeline.ts'
 import { createAdmission } from './admission.ts'
 import { createBatch } from './batch.ts'
 import {
@@ -13,12 +14,12 @@ import {
   createConnections,
   endRequest,
   isGone,
-  sinceFirstByte,
   takeTlsMs,
   type Connection,
 } from './connection.ts'
 import { createDualServer, type DualServer, type Handshake } from './dual-server.ts'
 import { createCheckForwarded } from './forwarded-certificate.ts'
+import { firstByteAt } from './first-byte.ts'
 import { createOutgoing, type Outgoing } from './outgoing.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { createShedding } from './shedding.ts'
@@ -72,7 +73,9 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
   const shedding = createShedding(deps.schemas, admission, deps.onShed)
   const batch = createBatch(
     admission,
-    (exchange: Exchange) => void serve(deps, exchange, outgoing, draining),
+    (exchange: Exchange) => {
+      serve(deps, exchange, outgoing, () => draining)
+    },
     (exchange) => {
       endRequest(exchange.connection)
       shedding.refuse(exchange.reply.raw)
@@ -103,21 +106,24 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     },
     frameworkErrors: (error, request, reply) => {
       // No hook has run for such a request.
-      request.startedAt = deps.clock.monotonic() - sinceFirstByte(request.raw)
+      request.startedAt = firstByteAt(request.raw, deps.clock)
       handle(toFault(error))(request, reply)
     },
   })
   app.decorateRequest('startedAt', 0)
   app.addHook('onRequest', (request, _reply, done) => {
-    request.startedAt = deps.clock.monotonic() - sinceFirstByte(request.raw)
+    request.startedAt = firstByteAt(request.raw, deps.clock)
     done()
   })
   // One parser for every media type: the signature covers raw bytes, and validation is the
   // pipeline's, so no content type leads round it.
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
-    done(null, body)
-  })
+  // The usual type by its name as well: Fastify looks that up without parsing it again.
+  for (const type of ['application/json', '*']) {
+    app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => {
+      done(null, body)
+    })
+  }
   app.setErrorHandler((error, request, reply) => {
     handle(toFault(error))(request, reply)
   })
@@ -142,25 +148,33 @@ interface Exchange {
   readonly connection: Connection
 }
 
-async function serve(
+function serve(
   deps: ListenerDeps,
   exchange: Exchange,
   outgoing: Outgoing,
-  draining: boolean,
-): Promise<void> {
+  isDraining: () => boolean,
+): void {
   const { request, reply } = exchange
+  // Only a peer that is gone, or a bug after the pipeline's own border, ends here.
+  // Not the request: destroying one that was read to its end leaves the connection open.
+  const giveUp = () => reply.raw.destroy()
   try {
     const target = request.raw.url ?? ''
     const ping = request.method === 'GET' ? parsePing(target) : undefined
-    if (ping !== undefined) send(exchange, deps.ping.answer(ping.deep), draining)
-    else {
-      const answer = await deps.pipeline(toRawRequest(exchange, target))
-      sendAnswer(exchange, answer, outgoing, draining)
+    if (ping !== undefined) {
+      send(exchange, deps.ping.answer(ping.deep), isDraining())
+      return
     }
+    const answer = deps.pipeline(toRawRequest(exchange, target))
+    if (answer instanceof Promise) {
+      answer
+        .then((later) => {
+          sendAnswer(exchange, later, outgoing, isDraining())
+        })
+        .catch(giveUp)
+    } else sendAnswer(exchange, answer, outgoing, isDraining())
   } catch {
-    // Only a peer that is gone, or a bug after the pipeline's own border, ends here.
-    // Not the request: destroying one that was read to its end leaves the connection open.
-    reply.raw.destroy()
+    giveUp()
   }
 }
 
@@ -193,7 +207,7 @@ function toRawRequest({ request, fault, connection }: Exchange, target: string) 
     startedAt: request.startedAt,
     tlsMs: takeTlsMs(connection),
     isGone: () => isGone(request),
-    ...(fault === undefined ? {} : { fault }),
+    fault,
   }
 }
 

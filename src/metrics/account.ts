@@ -9,7 +9,8 @@ export interface RequestSample {
   readonly operation?: string
   readonly errorName?: string
   readonly reason?: string
-  readonly stages: Readonly<Record<string, number | undefined>>
+  /** Milliseconds in the order of the names that were given; NaN: not reached. */
+  readonly stages: readonly number[]
   readonly totalMs?: number
 }
 
@@ -82,8 +83,8 @@ export function createAccount(
       const series = seriesOf(keyStore, operation)
       series.total.observe(totalMs)
       for (let i = 0; i < stageNames.length; i++) {
-        const ms = stages[stageNames[i] ?? '']
-        if (ms !== undefined) series.stages[i]?.observe(ms)
+        const ms = stages[i] ?? NaN
+        if (!Number.isNaN(ms)) series.stages[i]?.observe(ms)
       }
       if (errorName !== undefined) {
         countFailure(series, errorName, sample.reason ?? '')

@@ -66,9 +66,9 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
       if (span.isRecording()) {
         const inside = api.trace.setSpan(api.ROOT_CONTEXT, span)
         let startTime = at
-        for (const name of options.stageNames) {
-          const ms = sample.stages[name]
-          if (ms === undefined) continue
+        for (const [i, name] of options.stageNames.entries()) {
+          const ms = sample.stages[i] ?? NaN
+          if (Number.isNaN(ms)) continue
           tracer.startSpan(name, { startTime }, inside).end(startTime + ms)
           startTime += ms
         }

@@ -70,6 +70,14 @@ function toStandalone(node: unknown): unknown {
   )
 }
 
+/** Base64 has no character that JSON escapes, so the serialiser need not look for one. */
+function toUnescaped(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(toUnescaped)
+  if (typeof node !== 'object' || node === null) return node
+  const copy = Object.fromEntries(Object.entries(node).map(([key, v]) => [key, toUnescaped(v)]))
+  return 'contentEncoding' in copy ? { ...copy, format: 'unsafe' } : copy
+}
+
 function toFault(error: ErrorObject | undefined): SchemaFault {
   return { pointer: error?.instancePath ?? '', message: error?.message ?? 'is not valid' }
 }
@@ -106,7 +114,9 @@ function compileSchemas(): ApiSchemas {
     return validate
   }
   REQUESTS.forEach(validatorOf)
-  const serialisers = new Map(RESPONSES.map((name) => [name, fastJson(schemaOf(name) as Schema)]))
+  const serialisers = new Map(
+    RESPONSES.map((name) => [name, fastJson(toUnescaped(schemaOf(name)) as Schema)]),
+  )
 
   return {
     version: VERSION,

@@ -55,7 +55,9 @@ export class AuthorizationParser {
     const known = this.#remembered.get(head)
     if (known !== undefined) {
       const signature = text.slice(split)
-      return SIGNATURE_FORM.test(signature) ? { ...known, signature } : undefined
+      if (!SIGNATURE_FORM.test(signature)) return undefined
+      const { accessKeyId, scope, signedHeaders } = known
+      return { accessKeyId, scope, signedHeaders, signature }
     }
     const parsed = parseAuthorization(text)
     if (parsed !== undefined) {

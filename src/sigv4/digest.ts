@@ -9,15 +9,20 @@ export function sha256Hex(data: Buffer | string): string {
   return crypto.hash('sha256', data, 'hex')
 }
 
-/** RFC 2104, with the key's two pads made once. Not for concurrent use: it has one work buffer. */
+/** UTF-8 takes at most three bytes for each UTF-16 unit of a string. */
+const MAX_BYTES_PER_UNIT = 3
+/** Room for the text; a string to sign has some 140 bytes. */
+const TEXT_BYTES = 1024
+
+/** RFC 2104, with the key's two pads made once. Not for concurrent use: it has work buffers. */
 export class HmacSha256 {
-  readonly #inner: Buffer
+  readonly #inner = Buffer.alloc(BLOCK_BYTES + TEXT_BYTES)
   readonly #outer = Buffer.alloc(BLOCK_BYTES + DIGEST_BYTES)
 
   /** @param key of any length; a copy is kept */
   constructor(key: Buffer) {
     const short = key.length > BLOCK_BYTES ? crypto.hash('sha256', key, 'buffer') : key
-    this.#inner = Buffer.alloc(BLOCK_BYTES, 0x36)
+    this.#inner.fill(0x36, 0, BLOCK_BYTES)
     this.#outer.fill(0x5c, 0, BLOCK_BYTES)
     short.forEach((byte, i) => {
       this.#inner[i] = byte ^ 0x36
@@ -27,10 +32,22 @@ export class HmacSha256 {
 
   /** 32 bytes. */
   digest(data: string): Buffer {
-    const text = Buffer.from(data, 'utf8')
-    const inner = crypto.hash('sha256', Buffer.concat([this.#inner, text]), 'buffer')
-    inner.copy(this.#outer, BLOCK_BYTES)
-    return crypto.hash('sha256', this.#outer, 'buffer')
+    this.#outer.write(this.#hashInner(data), BLOCK_BYTES, 'latin1')
+    return Buffer.from(crypto.hash('sha256', this.#outer, 'binary'), 'latin1')
+  }
+
+  /** As a string of bytes: it costs a third of what a hash in a Buffer of its own does. */
+  #hashInner(data: string): string {
+    if (data.length * MAX_BYTES_PER_UNIT > TEXT_BYTES) {
+      const text = Buffer.from(data, 'utf8')
+      return crypto.hash(
+        'sha256',
+        Buffer.concat([this.#inner.subarray(0, BLOCK_BYTES), text]),
+        'binary',
+      )
+    }
+    const end = BLOCK_BYTES + this.#inner.write(data, BLOCK_BYTES, 'utf8')
+    return crypto.hash('sha256', this.#inner.subarray(0, end), 'binary')
   }
 }
 

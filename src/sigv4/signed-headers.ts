@@ -6,30 +6,29 @@
  * first without a word, and joins others. So everything is read from `rawHeaders`.
  */
 export class WireHeaders {
-  readonly #values = new Map<string, string | string[]>()
+  /** In the order received. A request has some ten headers: looking through them beats a table of them. */
+  readonly #names: string[] = []
+  readonly #values: string[] = []
 
   /** @param rawHeaders name, value, name, value, as received */
   constructor(rawHeaders: readonly string[]) {
     for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-      const name = (rawHeaders[i] ?? '').toLowerCase()
-      const value = rawHeaders[i + 1] ?? ''
-      const before = this.#values.get(name)
-      if (before === undefined) this.#values.set(name, value)
-      else if (typeof before === 'string') this.#values.set(name, [before, value])
-      else before.push(value)
+      this.#names.push((rawHeaders[i] ?? '').toLowerCase())
+      this.#values.push(rawHeaders[i + 1] ?? '')
     }
   }
 
   count(name: string): number {
-    const value = this.#values.get(name)
-    if (value === undefined) return 0
-    return typeof value === 'string' ? 1 : value.length
+    let count = 0
+    for (const one of this.#names) if (one === name) count += 1
+    return count
   }
 
   /** The one value of a header that came exactly once. */
   single(name: string): string | undefined {
-    const value = this.#values.get(name)
-    return typeof value === 'string' ? value : undefined
+    const first = this.#names.indexOf(name)
+    if (first < 0 || this.#names.includes(name, first + 1)) return undefined
+    return this.#values[first]
   }
 
   /**
@@ -37,9 +36,12 @@ export class WireHeaders {
    * by commas in the order received (AWS, "Create a canonical request").
    */
   canonical(name: string): string | undefined {
-    const value = this.#values.get(name)
-    if (value === undefined) return undefined
-    return typeof value === 'string' ? fold(value) : value.map(fold).join(',')
+    let joined: string | undefined
+    for (let i = this.#names.indexOf(name); i >= 0; i = this.#names.indexOf(name, i + 1)) {
+      const value = fold(this.#values[i] ?? '')
+      joined = joined === undefined ? value : `${joined},${value}`
+    }
+    return joined
   }
 }
 

@@ -4,6 +4,7 @@ import cluster from 'node:cluster'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { LatchkeyError } from '../base/errors.ts'
+import { SERVING_FLAGS } from './node-flags.ts'
 import { unpackError, type CallName, type FromWorker, type ToWorker } from './messages.ts'
 
 export interface WorkerEnd {
@@ -36,6 +37,7 @@ export function setUpWorkers(entry: URL): void {
   cluster.setupPrimary({
     exec: fileURLToPath(entry),
     args: [],
+    execArgv: [...new Set([...process.execArgv, ...SERVING_FLAGS])],
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
     serialization: 'advanced',
   })

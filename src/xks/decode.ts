@@ -129,6 +129,7 @@ function decodeDecrypt(wire: WireRequest, limits: Limits): DecryptInput {
 }
 
 function checkContentType(contentType: string | undefined): void {
+  if (contentType === 'application/json') return
   const mediaType = contentType?.split(';', 1)[0]?.trim().toLowerCase()
   if (mediaType !== 'application/json') {
     throw new XksError('ValidationException', 'The content type must be application/json.')

@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyDescription } from '../backend/key-backend.ts'
 import { BackendError } from '../backend/errors.ts'
+import { whenThere, type Awaitable } from '../base/awaitable.ts'
 import type { Clock } from '../base/clock.ts'
 import { Deadline } from '../base/deadline.ts'
 import type { ExternalKeyId } from '../base/ids.ts'
 import type { Gate, GatePass } from '../control/gate.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { Verifier } from '../sigv4/verify.ts'
+import { GatedAnswer, renderError, type Answer, type AnswerDeps } from './answer.ts'
 import { authenticate } from './authenticate.ts'
 import { decodeBody, decodeInput, type Input, type Limits } from './decode.ts'
 import { toXksError } from './error-map.ts'
@@ -18,12 +20,7 @@ import { encrypt } from './operations/encrypt.ts'
 import { toHealthStatus, type ProxyIdentity } from './operations/get-health-status.ts'
 import { toKeyMetadata } from './operations/get-key-metadata.ts'
 import { parseTarget } from './path.ts'
-import {
-  createStageTimer,
-  startRecord,
-  type RequestRecord,
-  type StageTimer,
-} from './request-record.ts'
+import { startRecord, type RequestRecord, type StageTimer } from './request-record.ts'
 
 /** A request as it came off the wire, whole. */
 export interface RawRequest {
@@ -42,46 +39,19 @@ export interface RawRequest {
   /** Whether the caller has gone away. */
   readonly isGone?: () => boolean
   /** A fault that the listener found before there was a whole request. */
-  readonly fault?: XksError
+  readonly fault?: XksError | undefined
 }
 
-export interface RawResponse {
-  readonly status: number
-  readonly headers?: Readonly<Record<string, string>> | undefined
-  /** Compact JSON. */
-  readonly body: string
-}
-
-/** What is to be sent; whether it may be sent is decided in the tick in which it is. */
-export interface Answer {
-  /**
-   * The gate's second check, called right before the answer is written, with nothing awaited in
-   * between. What it returns is sent: the answer, or the refusal that it has become.
-   */
-  release(): RawResponse
-  /** Whether an answer that was released would be released now as well. */
-  isAllowed(): boolean
-  /** Once, after it was written or given up: ends the account and records the request. */
-  finish(): void
-  /** Once, when all of a released answer is with the kernel. */
-  sent(): void
-}
-
-export interface PipelineDeps {
+export interface PipelineDeps extends AnswerDeps {
   readonly clock: Clock
-  readonly schemas: ApiSchemas
   readonly verifier: Verifier
   readonly keyStores: KeyStoreLookup
-  readonly gate: Gate
   readonly limits: Limits & { readonly requestDeadlineMs: number }
   readonly identity: ProxyIdentity
-  /** Renders the record: log line, and later metrics and audit. Must not throw. */
-  readonly onFinish: (record: RequestRecord) => void
-  /** An answer may have left after the lease under which it was released. Must not throw. */
-  readonly onLate: (record: RequestRecord) => void
 }
 
-export type Pipeline = (raw: RawRequest) => Promise<Answer>
+/** The answer is there at once where nothing on its way had to be waited for. Never throws or rejects. */
+export type Pipeline = (raw: RawRequest) => Awaitable<Answer>
 
 interface Checks {
   /** Counts against the key store's quota. KMS's health polling must not be starved by its own load. */
@@ -102,23 +72,26 @@ export const CHECKS: Readonly<Record<Operation, Checks>> = {
 
 /** The life of one XKS request. Order matters: an unauthenticated caller learns nothing about keys. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
-  return async (raw) => {
-    const record = startRecord(raw, deps.clock)
-    const timer = createStageTimer(record, deps.clock, raw.startedAt)
+  return (raw) => {
+    const { record, timer } = startRecord(raw, deps.clock)
     timer.mark('read')
     const passage: Passage = { pass: undefined }
-    let response: RawResponse
-    try {
-      const body = await serve(deps, raw, record, timer, passage)
+    const succeed = (body: string) => {
       record.status = 200
-      response = { status: 200, body }
-    } catch (thrown) {
+      return new GatedAnswer(deps, { status: 200, body }, passage.pass, record, timer)
+    }
+    const fail = (thrown: unknown) => {
       timer.fail()
       if (passage.pass !== undefined) deps.gate.abandon(passage.pass)
-      passage.pass = undefined
-      response = renderError(deps.schemas, toXksError(thrown, record.operation), record)
+      const response = renderError(deps.schemas, toXksError(thrown, record.operation), record)
+      return new GatedAnswer(deps, response, undefined, record, timer)
     }
-    return createAnswer(deps, response, passage.pass, record, timer)
+    try {
+      const body = serve(deps, raw, record, timer, passage)
+      return typeof body === 'string' ? succeed(body) : body.then(succeed, fail)
+    } catch (thrown) {
+      return fail(thrown)
+    }
   }
 }
 
@@ -127,41 +100,13 @@ interface Passage {
   pass: GatePass | undefined
 }
 
-function createAnswer(
-  { gate, schemas, onFinish, onLate }: PipelineDeps,
-  response: RawResponse,
-  pass: GatePass | undefined,
-  record: RequestRecord,
-  timer: StageTimer,
-): Answer {
-  return {
-    release() {
-      if (pass === undefined) return response
-      try {
-        gate.release(pass)
-        return response
-      } catch (thrown) {
-        return renderError(schemas, toXksError(thrown, record.operation), record)
-      }
-    },
-    isAllowed: () => pass === undefined || gate.allows(pass),
-    finish() {
-      timer.finish()
-      onFinish(record)
-    },
-    sent() {
-      if (pass !== undefined && !gate.noteSent()) onLate(record)
-    },
-  }
-}
-
-async function serve(
+function serve(
   deps: PipelineDeps,
   raw: RawRequest,
   record: RequestRecord,
   timer: StageTimer,
   passage: Passage,
-): Promise<string> {
+): Awaitable<string> {
   const { keyStore, operation, keyId } = resolveRoute(deps.keyStores, raw, record)
   if (raw.fault !== undefined) throw raw.fault
   const deadline = startDeadline(deps, raw)
@@ -183,7 +128,10 @@ async function serve(
     return deps.schemas.encode('GetHealthStatusResponse', health)
   }
   const call = { keyStore, operation, keyId, input, deadline, record, timer, pass }
-  return await deadline.race(serveKey(deps.schemas, call))
+  const encoded = whenThere(keyStore.backend.describe(keyId, deadline), (key) =>
+    serveKey(deps.schemas, call, key),
+  )
+  return typeof encoded === 'string' ? encoded : deadline.race(encoded)
 }
 
 /** From the first byte on, as KMS counts. What comes too late for an answer is not begun. */
@@ -205,10 +153,9 @@ interface KeyCall {
   readonly pass: GatePass
 }
 
-async function serveKey(schemas: ApiSchemas, call: KeyCall): Promise<string> {
+function serveKey(schemas: ApiSchemas, call: KeyCall, key: KeyDescription): Awaitable<string> {
   const { keyStore, operation, keyId, input, deadline, record, timer } = call
-  const backend = keyStore.backend
-  const key = await backend.describe(keyId, deadline)
+  const { backend } = keyStore
   checkUsable(key, CHECKS[operation].usable)
   timer.mark('key')
   if (input.kind === 'encrypt') {
@@ -217,13 +164,16 @@ async function serveKey(schemas: ApiSchemas, call: KeyCall): Promise<string> {
     // KMS takes a CDIV as the promise that decryption will work, so a key that cannot decrypt must
     // not give one (Appendix C, step 3).
     if (verify) checkUsable(key, 'canDecrypt')
-    const result = await encrypt({ backend, key, input, verify, deadline, timer })
-    return schemas.encode('EncryptResponse', result)
+    return whenThere(encrypt({ backend, key, input, verify, deadline, timer }), (result) =>
+      schemas.encode('EncryptResponse', result),
+    )
   }
   if (input.kind === 'decrypt') {
     const { accept } = keyStore
-    const result = await decrypt({ backend, keyId, input, accept, deadline, timer, record })
-    return schemas.encode('DecryptResponse', result)
+    return whenThere(
+      decrypt({ backend, keyId, input, accept, deadline, timer, record }),
+      (result) => schemas.encode('DecryptResponse', result),
+    )
   }
   const enabled = key.enabled && !call.pass.isKeyBlocked
   return schemas.encode('GetKeyMetadataResponse', toKeyMetadata({ ...key, enabled }))
@@ -236,12 +186,7 @@ function checkGate(
   { name }: KeyStore,
   operation: Operation,
 ): GatePass {
-  return gate.check({
-    keyStore: name,
-    operation,
-    ...(keyId === undefined ? {} : { keyId }),
-    ...(metadata === undefined ? {} : { metadata }),
-  })
+  return gate.check({ keyStore: name, operation, keyId, metadata })
 }
 
 function resolveRoute(keyStores: KeyStoreLookup, raw: RawRequest, record: RequestRecord) {
@@ -258,26 +203,12 @@ function resolveRoute(keyStores: KeyStoreLookup, raw: RawRequest, record: Reques
       headers: { allow: 'POST' },
     })
   }
-  return { keyStore, ...target }
+  const { operation, keyId } = target
+  return { keyStore, operation, keyId }
 }
 
 function checkUsable(key: KeyDescription, direction: Checks['usable']): void {
   if (direction === undefined) return
   if (!key.enabled) throw new BackendError('KEY_DISABLED', 'the key is disabled')
   if (!key[direction]) throw new BackendError('KEY_USAGE', `the key lacks ${direction}`)
-}
-
-function renderError(schemas: ApiSchemas, error: XksError, record: RequestRecord): RawResponse {
-  record.status = error.status
-  record.errorName = error.errorName
-  if (error.reason !== undefined) record.reason = error.reason
-  if (error.errorName === 'InternalException') record.fault = error.cause ?? error
-  return {
-    status: error.status,
-    headers: error.headers,
-    body: schemas.encode('ErrorResponse', {
-      errorName: error.errorName,
-      errorMessage: error.message,
-    }),
-  }
 }

@@ -2,14 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { KeyAdministration, NewKey } from '../../src/backend/key-administration.ts'
-import type { EncryptedBytes, KeyBackend } from '../../src/backend/key-backend.ts'
+import type { EncryptedBytes } from '../../src/backend/key-backend.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { Deadline } from '../../src/base/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId } from '../../src/base/ids.ts'
+import type { PromisedBackend } from '../support/promised-backend.ts'
 
 /** One key store: what serves requests, and a way to change its keys. */
 export interface KeyStoreUnderTest {
-  readonly backend: KeyBackend
+  readonly backend: PromisedBackend
   /** The backend's own, or an adapter that does the same with the key manager's tools. */
   readonly administration: KeyAdministration
 }

@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { createCheckedBackend } from '../../src/backend/checked.ts'
 import type { KeyBackend } from '../../src/backend/key-backend.ts'
 import { keyStoreName, storeFolder } from '../support/store.ts'
+import { promised } from '../support/promised-backend.ts'
 import type { KeyBackendFixture, KeyBackendTraits } from './key-backend-fixture.ts'
 import { keyBackendContract } from './key-backend.ts'
 
@@ -23,7 +24,7 @@ async function create(
   const store = await folder.open()
   const keystore = await folder.keystore(store)
   const keyStore = (text: string) => ({
-    backend: wrap(keystore.backend(keyStoreName(text))),
+    backend: promised(wrap(keystore.backend(keyStoreName(text)))),
     administration: keystore.administration(keyStoreName(text)),
   })
   return {

@@ -3,6 +3,7 @@
 import type { Test } from 'tap'
 import { createCheckedBackend } from '../../src/backend/checked.ts'
 import { openTokenKeyRecords } from '../../src/backend/pkcs11/key-records.ts'
+import { promised } from '../support/promised-backend.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import type { TestToken } from '../support/pkcs11/tokens.ts'
 import { keyStoreName, storeFolder } from '../support/store.ts'
@@ -38,7 +39,9 @@ async function createFixture(t: Test, token: TestToken): Promise<KeyBackendFixtu
     const name = keyStoreName(text)
     const prefix = `${text}/`
     return {
-      backend: createCheckedBackend(keys.backend(prefix, (keyId) => records.status(name, keyId))),
+      backend: promised(
+        createCheckedBackend(keys.backend(prefix, (keyId) => records.status(name, keyId))),
+      ),
       administration: keys.administration(name, prefix, store),
     }
   }

@@ -3,9 +3,9 @@
 import { randomBytes } from 'node:crypto'
 import { copyFile, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Crypto } from '@peculiar/webcrypto'
 import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
+import { SoftwareKey } from '../../src/backend/software/gcm.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { findLeaks, formsOf, planted, type Planted } from '../support/leaks.ts'
 import { testPki } from '../support/pki.ts'
@@ -152,13 +152,15 @@ async function failInEveryWay(t: Test, server: TestServer, run: Run): Promise<vo
 
 /** The device breaks in the middle of a request: the one answer that is logged with a stack. */
 async function crash(t: Test, run: Run): Promise<void> {
-  const subtle = Object.getPrototypeOf(new Crypto().subtle) as SubtleCrypto
-  const encrypt = subtle.encrypt
-  subtle.encrypt = () => Promise.reject(new Error('the device is on fire'))
+  const { prototype } = SoftwareKey
+  const seal = Object.getOwnPropertyDescriptor(prototype, 'seal')
+  prototype.seal = () => {
+    throw new Error('the device is on fire')
+  }
   try {
     t.equal(await run.call(encryptPath, encryptBody({ plaintext: base64(PLAINTEXT) })), 500)
   } finally {
-    subtle.encrypt = encrypt
+    Object.defineProperty(prototype, 'seal', seal ?? {})
   }
 }
 

@@ -102,6 +102,18 @@ void t.test('[AUTH-3] of a terminator: exactly one header, whole, verified, of K
       reason ?? 'good',
     )
   }
+  const metrics = await server.running.metrics()
+  for (const [reason, times] of [
+    ['FORWARDED_MISSING', 1],
+    ['FORWARDED_UNVERIFIED', 3],
+    ['FORWARDED_SUBJECT', 1],
+  ] as const) {
+    const counted = new RegExp(
+      `^latchkey_requests_total\\{.*"${reason}".*\\} ${String(times)}$`,
+      'm',
+    )
+    t.match(metrics, counted)
+  }
   const lines = await refused(server)
   t.same(
     lines.map(({ reason }) => reason),

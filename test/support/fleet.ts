@@ -64,6 +64,8 @@ export interface FleetOptions {
   readonly members: number
   readonly workers: number
   readonly lease?: string
+  /** Of activity. */
+  readonly flushInterval?: string
   /** Instead of the server's own port, for one member. */
   readonly databasePort?: (member: number, port: number) => number
 }
@@ -98,6 +100,7 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
       keyStores: [{ name: 'demo', prefix: '/demo' }],
       store,
       control: { lease: options.lease ?? '2s' },
+      activity: { flushInterval: options.flushInterval ?? '5s' },
       // A slow machine is no reason to answer otherwise.
       limits: { requestDeadline: '20s' },
       listener: {

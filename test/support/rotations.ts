@@ -42,7 +42,7 @@ export async function rotate(work: Rotations): Promise<void> {
   for (let round = 0; round < work.rounds; round++) {
     await insist(() => keystore.administration(name).rotateKey(id))
     const deadline = new Deadline(systemClock, 20_000)
-    await insist(() => keystore.backend(name).encrypt(id, 1, Buffer.alloc(32), AAD, deadline))
+    await insist(async () => keystore.backend(name).encrypt(id, 1, Buffer.alloc(32), AAD, deadline))
   }
   await keystore.close()
   await store.close()

@@ -6,6 +6,7 @@ import type { Store } from '../../storage/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyAdministration } from '../key-administration.ts'
 import type { KeyBackend } from '../key-backend.ts'
+import type { VerifiedEncryption } from '../verified-encryption.ts'
 import { createKeyAdministration } from './administration.ts'
 import { createSoftwareBackend } from './backend.ts'
 import { ensureHealthKey } from './health-key.ts'
@@ -20,7 +21,7 @@ export interface SoftwareKeystore {
    * @throws StorageError
    */
   reload(): Promise<void>
-  backend(keyStore: KeyStoreName): KeyBackend
+  backend(keyStore: KeyStoreName): KeyBackend & VerifiedEncryption
   administration(keyStore: KeyStoreName): KeyAdministration
   close(): Promise<void>
 }
@@ -80,6 +81,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
     backend: (keyStore) =>
       createSoftwareBackend({
         store,
+        clock,
         keyStore,
         model: `Latchkey software keystore ${deps.version}`,
         keys: () => {

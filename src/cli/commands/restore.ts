@@ -107,9 +107,9 @@ function report(output: Output, outcome: RestoreOutcome): void {
     return
   }
   const { id, readyAt } = outcome.request
-  const who = outcome.needsApproval ? 'by somebody else' : ''
+  const who = outcome.needsApproval ? ', by somebody else' : ''
   output.result(
-    `asked for as ${id}; nothing is lifted yet. From ${new Date(readyAt).toISOString()}, ${who}:\n  latchkey restore approve ${id}`,
+    `asked for as ${id}; nothing is lifted yet. From ${new Date(readyAt).toISOString()}${who}:\n  latchkey restore approve ${id}`,
     outcome,
   )
 }

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../base/clock.ts'
 import { openControl } from '../../compose-control.ts'
+import type { Receipt } from '../../control/receipt.ts'
+import { REVOKED } from '../../control/receipts.ts'
+import type { Signed } from '../../control/signature.ts'
 import type { ControlStatus, InstanceStatus } from '../../control/status.ts'
 import { findLongKills } from '../../control/long-kill.ts'
 import { describeScope } from '../../control/switches.ts'
@@ -69,12 +72,19 @@ function toText(found: ControlStatus): string {
       ['EVENT', 'AT', 'EPOCH', 'WHAT', 'BY', 'DETAIL'],
       events.map((one) => [
         ...[String(one.seq), toDate(one.at), String(one.epoch), one.kind, one.operator],
-        JSON.stringify(one.detail),
+        toDetail(one),
       ]),
     ),
   ]
     .filter((part) => part !== '')
     .join('\n\n')
+}
+
+/** A receipt is a page of its own, and signed: here only where it is. */
+function toDetail({ kind, detail }: ControlStatus['events'][number]): string {
+  if (kind !== REVOKED) return JSON.stringify(detail)
+  const { id, timeToRevokeMs, instances } = (detail as unknown as Signed<Receipt>).statement
+  return `${String(instances.length)} instances, ${String(timeToRevokeMs)} ms: latchkey receipt show ${id}`
 }
 
 function section(headings: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { BackendError } from '../../backend/errors.ts'
 import type { KeyBackend } from '../../backend/key-backend.ts'
+import { whenThere, type Awaitable } from '../../base/awaitable.ts'
 import type { Deadline } from '../../base/deadline.ts'
 import type { ExternalKeyId } from '../../base/ids.ts'
 import type { components } from '../../openapi/types.gen.ts'
@@ -26,37 +27,38 @@ export interface DecryptCall {
 }
 
 /** @throws BackendError, and XksError InvalidCiphertextException for metadata that is not ours */
-export async function decrypt(call: DecryptCall): Promise<Response> {
+export function decrypt(call: DecryptCall): Awaitable<Response> {
   const { input } = call
   const { version, aads } = resolveLayouts(input, call.accept)
   if (version === undefined) {
     throw new XksError('InvalidCiphertextException', undefined, { reason: 'METADATA' })
   }
   call.record.keyVersion = version
-  const plaintext = await open(call, version, aads)
-  call.timer.mark('backend')
-  return { plaintext: plaintext.toString('base64') }
+  return whenThere(open(call, version, aads), (plaintext) => {
+    call.timer.mark('backend')
+    return { plaintext: plaintext.toString('base64') }
+  })
 }
 
 /** Tries one AAD after the other, as long as the tag does not fit. */
-async function open(
+function open(
   call: DecryptCall,
   version: number,
   [aad, ...others]: readonly Buffer[],
-): Promise<Buffer> {
+): Awaitable<Buffer> {
   const { iv, ciphertext, tag } = call.input
   if (aad === undefined) throw new TypeError('nothing to try')
-  try {
-    return await call.backend.decrypt(
-      call.keyId,
-      { version, iv, ciphertext, tag },
-      aad,
-      call.deadline,
-    )
-  } catch (error) {
+  const retry = (error: unknown) => {
     const isOther = error instanceof BackendError && error.code === 'INTEGRITY_FAILURE'
     if (!isOther || others.length === 0) throw error
     return open(call, version, others)
+  }
+  try {
+    const sealed = { version, iv, ciphertext, tag }
+    const opened = call.backend.decrypt(call.keyId, sealed, aad, call.deadline)
+    return opened instanceof Promise ? opened.catch(retry) : opened
+  } catch (error) {
+    return retry(error)
   }
 }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyBackend, KeyDescription, SealedBytes } from '../../backend/key-backend.ts'
 import { canVerify, type VerifiedEncryption } from '../../backend/verified-encryption.ts'
+import { whenThere, type Awaitable } from '../../base/awaitable.ts'
 import { equalBytes } from '../../base/constant-time.ts'
 import type { Deadline } from '../../base/deadline.ts'
 import type { components } from '../../openapi/types.gen.ts'
@@ -24,12 +25,14 @@ export interface EncryptCall {
 }
 
 /** @throws BackendError, and XksError InternalException when the result does not decrypt to the input */
-export async function encrypt(call: EncryptCall): Promise<Response> {
+export function encrypt(call: EncryptCall): Awaitable<Response> {
   const metadata = encodeCiphertextMetadata(call.key.currentVersion)
-  const { sealed, cdiv } =
-    call.verify && canVerify(call.backend)
-      ? await sealInOneGo(call, call.backend, metadata)
-      : await seal(call, metadata)
+  return call.verify && canVerify(call.backend)
+    ? sealInOneGo(call, call.backend, metadata)
+    : seal(call, metadata)
+}
+
+function toResponse(metadata: Buffer, sealed: SealedBytes, cdiv: Buffer | undefined): Response {
   return {
     ciphertext: sealed.ciphertext.toString('base64'),
     ciphertextMetadata: metadata.toString('base64'),
@@ -39,12 +42,7 @@ export async function encrypt(call: EncryptCall): Promise<Response> {
   }
 }
 
-interface Sealed {
-  readonly sealed: SealedBytes
-  readonly cdiv: Buffer | undefined
-}
-
-async function seal(call: EncryptCall, metadata: Buffer): Promise<Sealed> {
+async function seal(call: EncryptCall, metadata: Buffer): Promise<Response> {
   const { backend, key, input, deadline } = call
   const version = key.currentVersion
   const framedAad = encodeAad(input.aad, metadata)
@@ -60,16 +58,16 @@ async function seal(call: EncryptCall, metadata: Buffer): Promise<Sealed> {
     }
     call.timer.mark('verify')
   }
-  return { sealed, cdiv }
+  return toResponse(metadata, sealed, cdiv)
 }
 
 /** The same in the same order, by a backend that can do it without a way back in between. */
-async function sealInOneGo(
+function sealInOneGo(
   { key, input, deadline, timer }: EncryptCall,
   backend: VerifiedEncryption,
   metadata: Buffer,
-): Promise<Sealed> {
-  const sealed = await backend.encryptVerified(
+): Awaitable<Response> {
+  const sealing = backend.encryptVerified(
     key.keyId,
     key.currentVersion,
     input.plaintext,
@@ -78,7 +76,9 @@ async function sealInOneGo(
     // The CDIV is a hash of just that: `computeCdiv` has the order.
     input.wantsCdiv ? Buffer.concat([input.aad, metadata]) : undefined,
   )
-  timer.mark('backend')
-  timer.move('backend', 'verify', sealed.verifyMs)
-  return { sealed, cdiv: sealed.digest }
+  return whenThere(sealing, (sealed) => {
+    timer.mark('backend')
+    timer.move('backend', 'verify', sealed.verifyMs)
+    return toResponse(metadata, sealed, sealed.digest)
+  })
 }

@@ -11,6 +11,7 @@ import type {
 } from '../../../src/backend/key-backend.ts'
 import { Deadline, DeadlineExceeded } from '../../../src/base/deadline.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
+import { promised, type PromisedBackend } from '../../support/promised-backend.ts'
 import { keyId } from '../../support/server.ts'
 
 const ID = keyId('key')
@@ -49,12 +50,12 @@ function backendOf(answers: Partial<Record<keyof KeyBackend, () => unknown>>) {
     health: answer('health', [{ id: 'm', model: 'm', status: 'ACTIVE' }]),
     close: answer('close', undefined),
   } as unknown as KeyBackend
-  return { checked: createCheckedBackend(backend), calls }
+  return { checked: promised(createCheckedBackend(backend)), calls }
 }
 
-const encrypt = (backend: KeyBackend, version = 1, aad = AAD) =>
+const encrypt = (backend: PromisedBackend, version = 1, aad = AAD) =>
   backend.encrypt(ID, version, PLAINTEXT, aad, DEADLINE)
-const decrypt = (backend: KeyBackend, sealed: EncryptedBytes = ENCRYPTED, aad = AAD) =>
+const decrypt = (backend: PromisedBackend, sealed: EncryptedBytes = ENCRYPTED, aad = AAD) =>
   backend.decrypt(ID, sealed, aad, DEADLINE)
 
 void t.test('what keeps the contract goes through as the same objects', async (t) => {
@@ -200,7 +201,7 @@ void t.test('what is thrown at once, instead of rejected, is caught too', async 
     throw new RangeError('at once')
   }
   const backend = { vendor: 'v', describe: throwing, encrypt: throwing } as unknown as KeyBackend
-  const checked = createCheckedBackend(backend)
+  const checked = promised(createCheckedBackend(backend))
   await t.rejects(checked.describe(ID, DEADLINE), { code: 'UNAVAILABLE' })
   await t.rejects(encrypt(checked), { code: 'UNAVAILABLE' })
 })

@@ -1,10 +1,12 @@
 /** Software keys over their store: health, tampering, uses, reloads. */
 // SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import type { SoftwareKeystoreDeps } from '../../../src/backend/software/software-keystore.ts'
 import { systemClock } from '../../../src/base/clock.ts'
 import { Deadline } from '../../../src/base/deadline.ts'
 import { Secret } from '../../../src/base/secret.ts'
+import { promised } from '../../support/promised-backend.ts'
 import { keyId } from '../../support/server.ts'
 import { keyStoreName, storeFolder } from '../../support/store.ts'
 
@@ -21,7 +23,14 @@ async function open(t: Test, deps: Partial<SoftwareKeystoreDeps> = {}) {
   const administration = keystore.administration(name)
   await administration.createKey({ keyId: ID, canEncrypt: true, canDecrypt: true })
   await keystore.reload()
-  return { folder, store, keystore, administration, backend: keystore.backend(name) }
+  return {
+    folder,
+    store,
+    keystore,
+    administration,
+    backend: promised(keystore.backend(name)),
+    name,
+  }
 }
 
 void t.test('health of a store that was changed by others is UNAVAILABLE', async (t) => {
@@ -178,4 +187,26 @@ void t.test('health sets no uses aside', async (t) => {
   const { versions } = await store.contents()
   t.ok(versions.length >= 2)
   t.ok(versions.every((row) => row['reserved_uses'] === 0))
+})
+
+void t.test('a verified encryption hashes, decrypts and compares what it returns', async (t) => {
+  const { keystore, administration, name } = await open(t)
+  const backend = keystore.backend(name)
+  const prefix = Buffer.from('what is hashed before')
+  const seal = async (id = ID, digestPrefix?: Buffer) =>
+    backend.encryptVerified(id, 1, PLAINTEXT, AAD, soon(), digestPrefix)
+  const { iv, ciphertext, tag, digest, verifyMs } = await seal(ID, prefix)
+  const hash = createHash('sha256')
+    .update(Buffer.concat([prefix, iv, ciphertext, tag]))
+    .digest()
+  t.ok(digest?.equals(hash))
+  t.ok(verifyMs >= 0)
+  const opened = await backend.decrypt(ID, { version: 1, iv, ciphertext, tag }, AAD, soon())
+  t.ok(opened.equals(PLAINTEXT))
+  t.equal((await seal()).digest, undefined)
+
+  const oneWay = keyId('one-way')
+  await administration.createKey({ keyId: oneWay, canEncrypt: true, canDecrypt: false })
+  await keystore.reload()
+  await t.rejects(seal(oneWay), { code: 'KEY_USAGE' }, 'there is no way to verify it')
 })

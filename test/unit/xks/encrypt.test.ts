@@ -59,19 +59,20 @@ function recording(sealed: SealedBytes, open: (asked: EncryptedBytes) => Buffer)
 
 function run(backend: KeyBackend, options: { readonly verify: boolean; readonly cdiv: boolean }) {
   const stages: string[] = []
-  const result = encrypt({
-    backend,
-    key: KEY,
-    input: { kind: 'encrypt', plaintext: PLAINTEXT, aad: AAD, wantsCdiv: options.cdiv },
-    verify: options.verify,
-    deadline: new Deadline(new FakeClock(), 1000),
-    timer: {
-      mark: (stage) => stages.push(stage),
-      move: () => undefined,
-      fail: () => undefined,
-      finish: () => undefined,
-    },
-  })
+  const result = (async () =>
+    encrypt({
+      backend,
+      key: KEY,
+      input: { kind: 'encrypt', plaintext: PLAINTEXT, aad: AAD, wantsCdiv: options.cdiv },
+      verify: options.verify,
+      deadline: new Deadline(new FakeClock(), 1000),
+      timer: {
+        mark: (stage) => stages.push(stage),
+        move: () => undefined,
+        fail: () => undefined,
+        finish: () => undefined,
+      },
+    }))()
   return { result, stages }
 }
 

@@ -1,0 +1,106 @@
+/** The end of a request: its answer, which the gate may still take back, and the closing of its account. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Gate, GatePass } from '../control/gate.ts'
+import type { ApiSchemas } from '../openapi/schemas.ts'
+import { toXksError } from './error-map.ts'
+import type { XksError } from './errors.ts'
+import type { RequestRecord, StageTimer } from './request-record.ts'
+
+export interface RawResponse {
+  readonly status: number
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  /** Compact JSON. */
+  readonly body: string
+}
+
+/** What is to be sent; whether it may be sent is decided in the tick in which it is. */
+export interface Answer {
+  /**
+   * The gate's second check, called right before the answer is written, with nothing awaited in
+   * between. What it returns is sent: the answer, or the refusal that it has become.
+   */
+  release(): RawResponse
+  /** Whether an answer that was released would be released now as well. */
+  isAllowed(): boolean
+  /** Once, after it was written or given up: ends the account and records the request. */
+  finish(): void
+  /** Once, when all of a released answer is with the kernel. */
+  sent(): void
+}
+
+export interface AnswerDeps {
+  readonly schemas: ApiSchemas
+  readonly gate: Gate
+  /** Renders the record: log line, and later metrics and audit. Must not throw. */
+  readonly onFinish: (record: RequestRecord) => void
+  /** An answer may have left after the lease under which it was released. Must not throw. */
+  readonly onLate: (record: RequestRecord) => void
+}
+
+/** An object of a class, as there is one for each request: closures would cost more. */
+export class GatedAnswer implements Answer {
+  readonly #deps: AnswerDeps
+  readonly #response: RawResponse
+  readonly #pass: GatePass | undefined
+  readonly #record: RequestRecord
+  readonly #timer: StageTimer
+
+  /** @param pass undefined for what needs no yes of the gate: a refusal */
+  constructor(
+    deps: AnswerDeps,
+    response: RawResponse,
+    pass: GatePass | undefined,
+    record: RequestRecord,
+    timer: StageTimer,
+  ) {
+    this.#deps = deps
+    this.#response = response
+    this.#pass = pass
+    this.#record = record
+    this.#timer = timer
+  }
+
+  release(): RawResponse {
+    if (this.#pass === undefined) return this.#response
+    try {
+      this.#deps.gate.release(this.#pass)
+      return this.#response
+    } catch (thrown) {
+      const error = toXksError(thrown, this.#record.operation)
+      return renderError(this.#deps.schemas, error, this.#record)
+    }
+  }
+
+  isAllowed(): boolean {
+    return this.#pass === undefined || this.#deps.gate.allows(this.#pass)
+  }
+
+  finish(): void {
+    this.#timer.finish()
+    this.#deps.onFinish(this.#record)
+  }
+
+  sent(): void {
+    if (this.#pass !== undefined && !this.#deps.gate.noteSent()) this.#deps.onLate(this.#record)
+  }
+}
+
+/** The answer that says what went wrong; the record then says so, too. */
+export function renderError(
+  schemas: ApiSchemas,
+  error: XksError,
+  record: RequestRecord,
+): RawResponse {
+  record.status = error.status
+  record.errorName = error.errorName
+  if (error.reason !== undefined) record.reason = error.reason
+  if (error.errorName === 'InternalException') record.fault = error.cause ?? error
+  return {
+    status: error.status,
+    headers: error.headers,
+    body: schemas.encode('ErrorResponse', {
+      errorName: error.errorName,
+      errorMessage: error.message,
+    }),
+  }
+}
