@@ -61,35 +61,55 @@ void t.test('an instance that is cut off from PostgreSQL', async (t) => {
   checkNothingSent(t, fleet, load.outcomes, [{ ...opened, to }])
 })
 
-void t.test('PostgreSQL killed after the commit, and started again', async (t) => {
-  const fleet = await startFleet(t, { members: 3, workers: 2 })
-  const load = await startLoad(fleet, 3)
-  await untilServed(load, EVERYBODY)
-  const written = await fleet.control.kill({ ...ALL, ...BY })
-  await fleet.postgres.kill()
-  const { fromCommitMs } = await waitFor(fleet, written)
-  const opened = await load.settle()
-  t.ok(fromCommitMs < WORST_MS, `${fromCommitMs.toFixed(0)} ms`)
-  await pause(500)
-  await fleet.postgres.start()
-  await pause(1000)
-  const to = Date.now()
-  const restore = () =>
-    fleet.control.restore({ target: ALL, ...BY }).then(
-      () => true,
-      () => false,
-    )
-  await eventually(restore, PATIENCE_MS)
-  await untilServed(load, EVERYBODY)
+void t.test(
+  'PostgreSQL killed after the commit, started again, and standing still after another',
+  async (t) => {
+    const fleet = await startFleet(t, { members: 3, workers: 2 })
+    const load = await startLoad(fleet, 3)
+    await untilServed(load, EVERYBODY)
+    const written = await fleet.control.kill({ ...ALL, ...BY })
+    await fleet.postgres.kill()
+    const { fromCommitMs } = await waitFor(fleet, written)
+    const opened = await load.settle()
+    t.ok(fromCommitMs < WORST_MS, `${fromCommitMs.toFixed(0)} ms`)
+    await pause(500)
+    await fleet.postgres.start()
+    await pause(1000)
+    const to = Date.now()
+    const restore = () =>
+      fleet.control.restore({ target: ALL, ...BY }).then(
+        () => true,
+        () => false,
+      )
+    await eventually(restore, PATIENCE_MS)
+    await untilServed(load, EVERYBODY)
 
-  await fleet.postgres.kill()
-  const last = (member: number) => load.outcomes.filter((one) => one.member === member).at(-1)
-  await eventually(() => EVERYBODY.every((one) => last(one)?.status === 400), PATIENCE_MS)
-  await fleet.postgres.start()
-  await untilServed(load, EVERYBODY)
-  await load.stop()
-  checkNothingSent(t, fleet, load.outcomes, [{ ...opened, to }])
-})
+    const second = await fleet.control.kill({ ...ALL, ...BY })
+    fleet.postgres.freeze(true)
+    const frozen = await waitFor(fleet, second)
+    const openedAgain = await load.settle()
+    t.ok(
+      frozen.fromCommitMs < WORST_MS,
+      `${frozen.fromCommitMs.toFixed(0)} ms, with a store that hangs`,
+    )
+    await pause(300)
+    const toAgain = Date.now()
+    fleet.postgres.freeze(false)
+    await eventually(restore, PATIENCE_MS)
+    await untilServed(load, EVERYBODY)
+
+    await fleet.postgres.kill()
+    const last = (member: number) => load.outcomes.filter((one) => one.member === member).at(-1)
+    await eventually(() => EVERYBODY.every((one) => last(one)?.status === 400), PATIENCE_MS)
+    await fleet.postgres.start()
+    await untilServed(load, EVERYBODY)
+    await load.stop()
+    checkNothingSent(t, fleet, load.outcomes, [
+      { ...opened, to },
+      { ...openedAgain, to: toAgain },
+    ])
+  },
+)
 
 void t.test('a command that is killed between writing and waiting', async (t) => {
   const fleet = await startFleet(t, { members: 3, workers: 2 })

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
+import type { InstanceStatus } from '../../src/control/status.ts'
 import { eventually } from '../support/server.ts'
 import {
   ALL,
@@ -42,6 +43,7 @@ export async function stopAgainAndAgain(t: Test, plan: StopPlan): Promise<void> 
   const times: number[] = []
   for (let round = 0; round < plan.rounds; round++) {
     await untilServed(load, everybody)
+    await untilRegistered(fleet, plan.members * plan.workers)
     const { window, stop, revokedAfterMs } = await stopOnce(t, fleet, load, plan)
     windows.push(window)
     stops.push(stop)
@@ -80,6 +82,15 @@ async function stopOnce(t: Test, fleet: Fleet, load: Load, plan: StopPlan) {
     stop,
     revokedAfterMs: revocation.fromCommitMs,
   }
+}
+
+/** Whoever was silent for long has lost its row, and with it every lease, until it registers again. */
+function untilRegistered({ control }: Fleet, count: number): Promise<void> {
+  const isAlive = ({ silentMs, leaseMs }: InstanceStatus) => silentMs < leaseMs / 2
+  return eventually(
+    async () => (await control.status(0)).instances.filter(isAlive).length === count,
+    PATIENCE_MS,
+  )
 }
 
 /** A `latchkey serve` and its workers. */

@@ -25,6 +25,8 @@ export interface TestPostgres {
   createDatabase(): Promise<PostgresTarget>
   /** SIGKILL to all of its processes. */
   kill(): Promise<void>
+  /** SIGSTOP to all of its processes, or SIGCONT: connections stay open, and nothing is answered. */
+  freeze(yes: boolean): void
   /** After `kill`: on the same port, with the same data. */
   start(): Promise<void>
 }
@@ -136,7 +138,7 @@ export async function startPostgres(
     const ended = new Promise((resolve) => child?.once('exit', resolve))
     child = undefined
     // Its own group, so its backends go as well.
-    process.kill(-pid, 'SIGKILL')
+    signalAll(pid, 'SIGKILL')
     await ended
     // Left behind by a server that could not say goodbye.
     if (existsSync(join(data, 'postmaster.pid'))) rmSync(join(data, 'postmaster.pid'))
@@ -156,7 +158,23 @@ export async function startPostgres(
       return { ...target, database }
     },
     kill,
+    freeze(yes) {
+      if (child?.pid !== undefined) signalAll(child.pid, yes ? 'SIGSTOP' : 'SIGCONT')
+    },
     start,
+  }
+}
+
+/** The group of the postmaster, and its backends, which have groups of their own. */
+function signalAll(pid: number, signal: NodeJS.Signals): void {
+  const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8')
+  process.kill(-pid, signal)
+  for (const child of children.split(' ').filter(Boolean)) {
+    try {
+      process.kill(Number(child), signal)
+    } catch {
+      // It has ended meanwhile.
+    }
   }
 }
 

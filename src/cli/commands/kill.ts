@@ -1,10 +1,12 @@
 /** `latchkey kill` */
 // SPDX-License-Identifier: Apache-2.0
 import { openControl, type Control } from '../../compose-control.ts'
+import type { Config } from '../../config/config.ts'
 import type { Receipt } from '../../control/receipt.ts'
 import type { Kill, KillOrder, Revocation } from '../../control/revoke.ts'
 import type { Signed } from '../../control/signature.ts'
 import { describeScope } from '../../control/switches.ts'
+import { StorageError } from '../../storage/database.ts'
 import { CONFIG_FLAG, loadContextConfig, stringFlag, UsageError, type Command } from '../command.ts'
 import { toTable } from '../output.ts'
 import { checkNoRehearsal, REHEARSAL_FLAGS, rehearseKill } from '../rehearsal.ts'
@@ -57,9 +59,13 @@ export const kill: Command = {
       ...parseReason(context),
       ...(until === undefined ? {} : { until: parseFuture(until) }),
     }
-    const control = await openControl(config)
+    const control = await openControl(config).catch((error: unknown) => {
+      throw withHint(error, config)
+    })
     try {
-      const written = await insist(control, order)
+      const written = await insist(control, order).catch((error: unknown) => {
+        throw withHint(error, config)
+      })
       const doubting = control.doubt(order.scope)
       void doubting.then((doubt) => {
         if (doubt !== undefined) context.output.note(`warning: ${doubt}`)
@@ -78,12 +84,16 @@ export const kill: Command = {
       }
       context.output.note(`written: ${where}; waiting for the instances`)
       const revocation = await control.wait(written)
+      // Before anything else is asked of the store, which may not answer any more.
+      context.output.line(
+        `revoked ${where} after ${toMs(revocation.elapsedMs)}\n${toRows(revocation)}`,
+      )
       const warning = await doubting
       const receipt = await takeReceipt(control, order, written, revocation)
       context.output.result(
-        `revoked ${where} after ${toMs(revocation.elapsedMs)}\n${toRows(revocation)}${
-          receipt === undefined ? '' : `\nreceipt: latchkey receipt show ${receipt.statement.id}`
-        }`,
+        receipt === undefined
+          ? 'no receipt could be written: run the same command again for one'
+          : `receipt: latchkey receipt show ${receipt.statement.id}`,
         {
           ...value,
           state: 'revoked',
@@ -97,6 +107,22 @@ export const kill: Command = {
     }
   },
 }
+
+/** For the night on which the store is what is out of reach. */
+function withHint(error: unknown, { control }: Config): unknown {
+  if (!(error instanceof StorageError) || !NO_ANSWER.has(error.code)) return error
+  return new StorageError(error.code, error.message, {
+    cause: error,
+    hint: `run it again; to stop a host without the store, make its sentinel file (touch ${control.sentinelFile}) or send its latchkey SIGUSR2`,
+  })
+}
+
+const NO_ANSWER: ReadonlySet<string> = new Set([
+  'STORE_UNREACHABLE',
+  'STORE_TIMEOUT',
+  'STORE_BUSY',
+  'STORE_FAILED',
+])
 
 /** Enough to outlast a process that stands still with a lock in its hands. */
 const TRIES = 5

@@ -10,10 +10,10 @@ export const control = object(
       '2s',
     ),
     sentinelFile: path(
-      'While this file exists, the servers of this host refuse everything. Default: the path of the store with `.block` behind it.',
+      'While this file exists, the servers of this host refuse everything. Default: the path of the store with `.block` behind it; with `store.postgres`, `latchkey.block` beside the configuration.',
     ),
     highWaterFile: path(
-      'Where this host keeps the highest epoch that it has seen, so that a store restored from a backup is refused. Default: the path of the store with `.epoch` behind it.',
+      'Where this host keeps the highest epoch that it has seen, so that a store restored from a backup is refused. Default: the path of the store with `.epoch` behind it; with `store.postgres`, `latchkey.epoch` beside the configuration.',
     ),
     restore: object(
       'What it takes to lift a kill switch. Stopping is always at once.',

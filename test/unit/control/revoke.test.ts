@@ -265,3 +265,26 @@ void t.test(
     t.ok((await waitForRevocation(store, clock, second)).isComplete)
   },
 )
+
+void t.test('a store that hangs does not hold up the end of the leases', async (t) => {
+  const { store, clock } = await openStore(t)
+  await register(store.database, identity('one'), 0)
+  const done = await kill(store, clock, ORDER)
+  let asked = 0
+  const hanging: Store = {
+    ...store,
+    sealing: store.sealing,
+    database: {
+      ...store.database,
+      snapshot: () => {
+        asked += 1
+        return new Promise<never>(() => undefined)
+      },
+    },
+  }
+  const waiting = waitForRevocation(hanging, clock, done)
+  await eventually(() => asked === 1)
+  clock.advance(leaseEndMs(2000) + 1)
+  t.match((await waiting).instances, [{ id: 'one', how: 'lease-ended' }])
+  t.equal(asked, 1, 'it is not asked again before it has answered')
+})
