@@ -6,7 +6,8 @@
 import t from 'tap'
 import type { Revocation } from '../../src/control/revoke.ts'
 import { latchkey } from '../support/cli.ts'
-import { ALL, BY, checkNothingSent, startFleet, type Window } from '../support/fleet.ts'
+import { ALL, BY, startFleet } from '../support/fleet.ts'
+import { checkNothingSent, type Window } from '../support/fleet-check.ts'
 import { startLoad, untilServed } from '../support/fleet-load.ts'
 
 const ROUNDS = Number(process.env['LATCHKEY_FLEET_ROUNDS'] ?? 6)

@@ -2,19 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
-import type { InstanceStatus } from '../../src/control/status.ts'
 import { eventually } from '../support/server.ts'
 import {
   ALL,
   BY,
-  checkNothingSent,
   startFleet,
+  untilRegistered,
   waitFor,
   type Fleet,
   type FleetOptions,
-  type Stopped,
-  type Window,
 } from '../support/fleet.ts'
+import { checkNothingSent, type Stopped, type Window } from '../support/fleet-check.ts'
 import { startLoad, untilServed, type Load } from '../support/fleet-load.ts'
 
 export interface StopPlan extends FleetOptions {
@@ -82,15 +80,6 @@ async function stopOnce(t: Test, fleet: Fleet, load: Load, plan: StopPlan) {
     stop,
     revokedAfterMs: revocation.fromCommitMs,
   }
-}
-
-/** Whoever was silent for long has lost its row, and with it every lease, until it registers again. */
-function untilRegistered({ control }: Fleet, count: number): Promise<void> {
-  const isAlive = ({ silentMs, leaseMs }: InstanceStatus) => silentMs < leaseMs / 2
-  return eventually(
-    async () => (await control.status(0)).instances.filter(isAlive).length === count,
-    PATIENCE_MS,
-  )
 }
 
 /** A `latchkey serve` and its workers. */

@@ -1,0 +1,89 @@
+/** That nothing which was stopped was answered: by those who asked, and by the log of those who sent. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Test } from 'tap'
+import type { Fleet, Outcome, Success } from './fleet.ts'
+
+/** XKS 1.0.3, Decrypt: then the call fails. */
+const KMS_WAITS_MS = 250
+
+/** From `revoked` until somebody restores, in wall time: no success may be sent in between. */
+export interface Window {
+  readonly from: number
+  /** Whatever had come by `from` has been read since. */
+  readonly settledAt: number
+  readonly to: number
+}
+
+/** A member all of whose processes were stopped, and went on later. */
+export interface Stopped {
+  readonly member: number
+  readonly processes: number
+  /** Wall time. */
+  readonly at: number
+}
+
+/** One clock, read by those who ask: what counts is when an answer was there, and when it was asked for. */
+export function checkNothingSent(
+  t: Test,
+  fleet: Fleet,
+  outcomes: readonly Outcome[],
+  windows: readonly Window[],
+  stops: readonly Stopped[] = [],
+): void {
+  const isWithin = (at: number) => windows.some(({ from, to }) => at > from && at < to)
+  const isSettled = (at: number) => windows.some((one) => at > one.settledAt && at < one.to)
+  const served = outcomes.filter(({ status }) => status === 200)
+  t.same(
+    served.filter(({ askedAt }) => isWithin(askedAt)),
+    [],
+    'nobody who asked after `revoked` got an answer',
+  )
+  const late = served.filter(({ answeredAt }) => isSettled(answeredAt))
+  const wasStopped = (one: Outcome) => stops.some(({ member }) => member === one.member)
+  t.same(
+    late.filter((one) => !wasStopped(one)),
+    [],
+    'no answer of an instance that runs came after `revoked`',
+  )
+  checkWoken(t, fleet, late.filter(wasStopped), stops)
+
+  const successes = fleet.successes()
+  t.ok(successes.length > 100, `${String(successes.length)} successes are in the logs`)
+  // The log has milliseconds: one that seems to be in the same is not counted against it. And who was stopped
+  // after an answer had left takes the time until it goes on for the answer's: there, arrival counts.
+  const isInterrupted = ({ member, beganAt }: Success) =>
+    stops.some((one) => one.member === member && beganAt <= one.at)
+  const sent = successes.filter(({ sentAt }) => isWithin(sentAt - 1))
+  t.same(
+    sent.filter((one) => !isInterrupted(one)),
+    [],
+    'and by the log of those who sent, nothing left after it',
+  )
+}
+
+/**
+ * Whoever wakes refuses before its first answer. The one exception that no program can rule out (docs/revocation.md,
+ * Where it ends): it was stopped between the second check and the system call. No call of KMS succeeds by it, since
+ * it comes when KMS has given up; and the process says so itself, each time.
+ */
+function checkWoken(
+  t: Test,
+  fleet: Fleet,
+  late: readonly Outcome[],
+  stops: readonly Stopped[],
+): void {
+  if (stops.length === 0) return
+  const reported = fleet.lateReports()
+  const most = stops.reduce((sum, { processes }) => sum + processes, 0)
+  t.comment(
+    `${String(stops.length)} stops of ${String(most)} processes: ${String(late.length)} answers after the wake,`,
+    `${String(reported)} reported as possible`,
+  )
+  t.same(
+    late.filter(({ askedAt, answeredAt }) => answeredAt - askedAt <= KMS_WAITS_MS),
+    [],
+    'no call of KMS succeeds after the wake',
+  )
+  t.same(late.slice(reported), [], 'and whoever waits longer gets nothing that is not reported')
+  t.ok(reported <= most, 'one for each process that was stopped, at most')
+}
