@@ -10,7 +10,7 @@ import { createGate, type Gate } from './control/gate.ts'
 import { openHighWater } from './control/high-water.ts'
 import { createLongKillWatch } from './control/long-kill.ts'
 import { createLocalBlock } from './control/local-block.ts'
-import { createPoller } from './control/poller.ts'
+import { createPoller, isLoss } from './control/poller.ts'
 import { createRollCall, type Fleet } from './control/roll-call.ts'
 import { loadControlState } from './control/switch-table.ts'
 import type { Reader } from './storage/database.ts'
@@ -89,7 +89,14 @@ export async function createControlledGate(
       await poller.start()
       cleanup.add(() => poller.stop())
       cleanup.add(repeat(HOUSEKEEPING_MS, () => rollCall.take()))
-      cleanup.add(repeat(HOUSEKEEPING_MS, () => expiry.run()))
+      cleanup.add(
+        repeat(HOUSEKEEPING_MS, () =>
+          expiry.run().catch((error: unknown) => {
+            // It has read all that is sealed: a damage that no epoch tells of.
+            if (isLoss(error)) poller.lookAgain()
+          }),
+        ),
+      )
       // One process of a host is enough to say it.
       if ((deps.worker?.number ?? 0) <= 1) {
         await longKills.look().catch(() => undefined)

@@ -18,6 +18,11 @@ import { loadControlState } from './switch-table.ts'
 export interface Poller {
   /** One poll at once, then one each interval. Does not reject: without an answer the gate stays shut. */
   start(): Promise<void>
+  /**
+   * Somebody has met a store that cannot be believed: the next poll reads all that is sealed again, as after a
+   * change, and refuses everything if it meets the same.
+   */
+  lookAgain(): void
   /** The gate is shut for good, and the instance takes its leave. */
   stop(): Promise<void>
 }
@@ -171,6 +176,9 @@ export function createPoller(deps: PollerDeps): Poller {
       await running
       schedule()
     },
+    lookAgain() {
+      applied = undefined
+    },
     async stop() {
       stopped = true
       clearTimeout(timer)
@@ -184,7 +192,7 @@ export function createPoller(deps: PollerDeps): Poller {
 }
 
 /** Not an outage, which may end by itself, but a store that cannot be believed any more. */
-function isLoss(error: unknown): boolean {
+export function isLoss(error: unknown): boolean {
   if (!(error instanceof StorageError)) return false
   return ['STORE_REPLACED', 'STORE_TAMPERED', 'STORE_CORRUPT', 'STORE_MISSING'].includes(error.code)
 }

@@ -122,6 +122,7 @@ const NO_ANSWER: ReadonlySet<string> = new Set([
   'STORE_TIMEOUT',
   'STORE_BUSY',
   'STORE_FAILED',
+  'STORE_CORRUPT',
 ])
 
 /** Enough to outlast a process that stands still with a lock in its hands. */

@@ -1,0 +1,57 @@
+/** A store that is damaged or changed by others under a running server, with no epoch that tells of it. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import { open } from 'node:fs/promises'
+import Sqlite from 'better-sqlite3'
+import t, { type Test } from 'tap'
+import { openControl } from '../../src/compose-control.ts'
+import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+
+t.setTimeout(120_000)
+
+const HEADER_BYTES = 4096
+
+async function serve(t: Test) {
+  const server = await startTestServer(t)
+  const client = server.client()
+  const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
+  t.equal(await encrypt(), 200)
+  const { path } = server.config.store as { readonly path: string }
+  return { server, encrypt, path }
+}
+
+const reasonOf = (server: TestServer) => server.running.gateStats().reason
+
+void t.test('pages that are overwritten: refused, until they are as they were', async (t) => {
+  const { server, encrypt, path } = await serve(t)
+  const database = new Sqlite(path)
+  database.pragma('wal_checkpoint(TRUNCATE)')
+  database.close()
+  const file = await open(path, 'r+')
+  t.teardown(() => file.close())
+  const length = (await file.stat()).size - HEADER_BYTES
+  const before = Buffer.alloc(length)
+  await file.read(before, 0, length, HEADER_BYTES)
+  await file.write(randomBytes(length), 0, length, HEADER_BYTES)
+  await eventually(() => reasonOf(server) === 'STORE_LOST')
+  t.equal(await encrypt(), 400)
+  await t.rejects(openControl(server.config), { code: 'STORE_CORRUPT' })
+  await file.write(before, 0, length, HEADER_BYTES)
+  await eventually(() => reasonOf(server) === undefined)
+  t.equal(await encrypt(), 200)
+})
+
+void t.test('a switch that somebody else takes away: everything is refused', async (t) => {
+  const { server, encrypt, path } = await serve(t)
+  const control = await openControl(server.config)
+  t.teardown(() => control.close())
+  const scope = { kind: 'key-store', keyStore: 'demo' } as const
+  const order = { scope, direction: 'decrypt', reason: 'r', operator: 'o' } as const
+  await control.wait(await control.kill(order))
+  t.equal(await encrypt(), 200)
+  const database = new Sqlite(path)
+  database.exec('DELETE FROM switches')
+  database.close()
+  await eventually(() => reasonOf(server) === 'STORE_LOST')
+  t.equal(await encrypt(), 400)
+})
