@@ -154,7 +154,7 @@ export async function workspace(t: Test, options: WorkspaceOptions = {}): Promis
       ...options.listener,
     },
     keyStores: options.keyStores ?? [{ name: 'demo', prefix: '/demo' }],
-    store: { path: 'latchkey.db', masterKey: { file: 'master.key' } },
+    store: { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
     limits: { requestDeadline: '20s' },
     ...options.settings,
   }

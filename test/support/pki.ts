@@ -1,13 +1,16 @@
-/** One development PKI for a test process: RSA keys take a while to make. */
+/** One development PKI for all tests of a build: RSA keys take a while to make. */
 // SPDX-License-Identifier: Apache-2.0
-import { mkdtempSync, writeFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import forge from 'node-forge'
 import {
   createAuthority,
   issueCertificate,
   type Authority,
   type CertificateRequest,
+  type Issued,
 } from '../../certs/dev-pki.ts'
 
 export interface TestPki {
@@ -37,16 +40,50 @@ export const SERVER_CERTIFICATE: CertificateRequest = {
   usage: 'server',
 }
 
+/** What one process has made and others use, in PEM. */
+interface Kept {
+  readonly authority: Issued
+  readonly server: Issued
+}
+
+/** Beside the compiled tests, so that a new build has a new one. */
+const KEPT = fileURLToPath(new URL('../../pki.json', import.meta.url))
+
+async function loadKept(): Promise<Kept> {
+  try {
+    return JSON.parse(readFileSync(KEPT, 'utf8')) as Kept
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  const authority = await createAuthority('Latchkey test CA')
+  const kept: Kept = {
+    authority: {
+      certificate: authority.certificatePem,
+      privateKey: forge.pki.privateKeyToPem(authority.privateKey),
+    },
+    server: await issueCertificate(authority, SERVER_CERTIFICATE),
+  }
+  // Of several processes each goes on with its own, and the last to write is found by the next.
+  const own = `${KEPT}.${String(process.pid)}`
+  writeFileSync(own, JSON.stringify(kept), { mode: 0o600 })
+  renameSync(own, KEPT)
+  return kept
+}
+
 async function create(): Promise<TestPki> {
+  const kept = await loadKept()
+  const authority: Authority = {
+    certificatePem: kept.authority.certificate,
+    certificate: forge.pki.certificateFromPem(kept.authority.certificate),
+    privateKey: forge.pki.privateKeyFromPem(kept.authority.privateKey),
+  }
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-pki-'))
   process.once('exit', () => {
     rmSync(folder, { recursive: true, force: true })
   })
-  const authority = await createAuthority('Latchkey test CA')
   const caFile = join(folder, 'ca.crt')
   writeFileSync(caFile, authority.certificatePem)
-  const issue: TestPki['issue'] = async (name, request, by = authority) => {
-    const issued = await issueCertificate(by, request)
+  const write = (name: string, issued: Issued) => {
     const files = {
       certificateFile: join(folder, `${name}.crt`),
       privateKeyFile: join(folder, `${name}.key`),
@@ -55,5 +92,7 @@ async function create(): Promise<TestPki> {
     writeFileSync(files.privateKeyFile, issued.privateKey, { mode: 0o600 })
     return files
   }
-  return { folder, authority, caFile, ...(await issue('server', SERVER_CERTIFICATE)), issue }
+  const issue: TestPki['issue'] = async (name, request, by = authority) =>
+    write(name, await issueCertificate(by, request))
+  return { folder, authority, caFile, ...write('server', kept.server), issue }
 }

@@ -135,7 +135,8 @@ async function untilSilent(
         { hint: 'nothing is lost: the same command later goes on from here' },
       )
     }
-    await pause(Math.min(deps.pauseMs, Math.max(left, 100)))
+    const untilTimeoutMs = Math.max(0, until - clock.monotonic()) + 1
+    await pause(Math.min(deps.pauseMs, Math.max(left, 100), untilTimeoutMs))
   }
 }
 
