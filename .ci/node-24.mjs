@@ -31,7 +31,7 @@ export async function prepareNode24() {
 async function copyProject() {
   const copy = join(ROOT, 'node_modules/.cache/node-24')
   mkdirSync(copy, { recursive: true })
-  for (const name of ['.test-build', 'test', 'docs', 'package.json', 'openapi.yaml']) {
+  for (const name of ['.test-build', 'test', 'docs', 'docker', 'package.json', 'openapi.yaml']) {
     rmSync(join(copy, name), { recursive: true, force: true })
     await must('cp', ['-a', join(ROOT, name), copy])
   }

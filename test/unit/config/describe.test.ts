@@ -47,7 +47,7 @@ void t.test('the schema accepts every example, and what each release accepted', 
 })
 
 void t.test(
-  'the example loads, and has every setting but the other kinds of secrets and of tokens',
+  'the example loads, and has every setting but the other kinds of secrets, tokens and headers',
   async (t) => {
     const { load } = await configFolder(t)
     const [example = ''] = EXAMPLES
@@ -64,6 +64,9 @@ void t.test(
     t.strictSame(
       SETTINGS.filter((setting) => !has.has(setting)),
       [
+        'listener.clientCertificate.forwardedBy.header',
+        'listener.clientCertificate.forwardedBy.format',
+        'listener.clientCertificate.forwardedBy.verifyHeader',
         'backends[].parameters',
         'backends[].tokens[].serial',
         'backends[].tokens[].slot',
