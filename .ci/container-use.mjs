@@ -22,6 +22,10 @@ const REGION = 'eu-west-1'
 const KMS_NAME = `cks.kms.${REGION}.amazonaws.com`
 const KEY_ID = 'container-key'
 const DRAIN_MS = 10_000
+const LAZY = [
+  ...['@opentelemetry/api', '@opentelemetry/sdk-trace', '@opentelemetry/exporter-trace-otlp-http'],
+  ...['@aws-sdk/client-kms', 'pg', 'uplot'],
+]
 const built = (path) => import(new URL(`../dist/${path}`, import.meta.url))
 
 /** @param {{ target: string, image: object, container: string, folder: string, check: Function }} options */
@@ -32,6 +36,12 @@ export async function useImage({ target, image, container, folder, check }) {
   await check(`${target}: runs as a user that is not root`, async () => {
     const { output } = await mustEnd(inside('/usr/local/bin/node', '-p', 'process.getuid()'))
     if (output.trim() !== String(USER)) throw new Error(`it runs as ${output}`)
+  })
+  await check(`${target}: what is loaded only when it is needed is there`, () => {
+    const from = "createRequire('/opt/latchkey/package.json')"
+    const load = `for (const name of ${JSON.stringify(LAZY)}) await import('file://' + ${from}.resolve(name))`
+    const script = `import { createRequire } from 'node:module'; ${load}`
+    return mustEnd(inside('/usr/local/bin/node', '--input-type=module', '-e', script))
   })
   if (target === 'latchkey') {
     await check(`${target}: there is no shell in it`, async () => {

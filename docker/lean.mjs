@@ -1,5 +1,6 @@
 // Lays out what runs: IN holds the built project, OUT gets it with the HSM add-on, OUT-software without.
-// Left behind: sources and objects of native add-ons, type declarations, source maps of packages.
+// Left behind: sources and objects of native add-ons, type declarations, source maps of packages, their second and
+// third forms for bundlers.
 // SPDX-License-Identifier: Apache-2.0
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, sep } from 'node:path'
@@ -13,6 +14,7 @@ const LEFT_BEHIND = [
   /build\/(deps|node_gyp_bins)(\/|$)/,
   /\.d\.[cm]?ts(\.map)?$/,
   /node_modules\/.*\.(map|md|markdown|ts|cc|h|gyp)$/,
+  /@opentelemetry\/[^/]*\/build\/(esm|esnext)(\/|$)/,
   /@(aws-sdk|smithy|aws-crypto)\/.*\/dist-types(\/|$)/,
   /node_modules\/\.(bin|package-lock\.json)/,
 ]
