@@ -1,0 +1,39 @@
+/** What the contract of the kill switch needs of an engine, and what its instances say. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Test } from 'tap'
+import { listInstances } from '../../src/control/instances.ts'
+import type { Store } from '../../src/storage/store.ts'
+import type { FakeClock } from '../support/fake-clock.ts'
+
+export interface ControlFixture {
+  readonly store: Store
+  readonly clock: FakeClock
+  /** Changes rows behind Latchkey's back. */
+  tamper(sql: string): void | Promise<void>
+}
+
+export interface ControlContract {
+  readonly name: string
+  /** A new store for each test, closed by `t`. */
+  readonly open: (t: Test) => Promise<ControlFixture>
+}
+
+export const ORDER = {
+  scope: { kind: 'key-store', keyStore: 'demo' },
+  direction: 'both',
+  reason: 'why',
+  operator: 'alice',
+} as const
+export const AT_ONCE = { people: 1, delayMs: 0 } as const
+
+export const identity = (id: string, leaseMs = 2000) => ({
+  ...{ id, group: 'g', host: 'h', pid: 1, worker: 0, version: '0', leaseMs },
+})
+
+export const beatOf = (beat: number, ackedEpoch: number) => ({
+  ...{ beat, ackedEpoch, highEpoch: ackedEpoch, state: 'open' as const, reason: null },
+  ...{ lastSuccessAt: 7, inFlight: 2 },
+})
+
+export const idsOf = async (store: Store) =>
+  (await store.database.snapshot(listInstances)).map(({ id }) => id)
