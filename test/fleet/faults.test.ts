@@ -1,5 +1,8 @@
 /** The promise while something fails: an instance stopped or cut off, PostgreSQL killed, a command killed. */
 // SPDX-License-Identifier: Apache-2.0
+import { existsSync } from 'node:fs'
+import { unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { eventually } from '../support/server.ts'
 import { latchkey, startLatchkey } from '../support/cli.ts'
@@ -116,14 +119,26 @@ void t.test('faults of the store, of the way to it, and of commands', async (t) 
     t.ok(await restore())
   })
 
-  await t.test('without PostgreSQL for longer than the lease, everybody refuses', async () => {
-    await untilServed(load, EVERYBODY)
-    await fleet.postgres.kill()
-    const last = (member: number) => load.outcomes.filter((one) => one.member === member).at(-1)
-    await eventually(() => EVERYBODY.every((one) => last(one)?.status === 400), PATIENCE_MS)
-    await fleet.postgres.start()
-    await untilServed(load, EVERYBODY)
-  })
+  await t.test(
+    'without PostgreSQL everybody refuses; who got SIGUSR2, also when it is back',
+    async (t) => {
+      await untilServed(load, EVERYBODY)
+      await fleet.postgres.kill()
+      const last = (member: number) => load.outcomes.filter((one) => one.member === member).at(-1)
+      await eventually(() => EVERYBODY.every((one) => last(one)?.status === 400), PATIENCE_MS)
+      const [blocked, ...others] = EVERYBODY
+      const { running, configFile } = fleet.members[blocked ?? 0] ?? {}
+      const sentinel = join(dirname(configFile ?? ''), 'latchkey.block')
+      running?.process.kill('SIGUSR2')
+      await eventually(() => existsSync(sentinel), PATIENCE_MS)
+      await fleet.postgres.start()
+      await untilServed(load, others)
+      await untilRegistered(fleet, INSTANCES)
+      t.equal(last(blocked ?? 0)?.status, 400)
+      await unlink(sentinel)
+      await untilServed(load, EVERYBODY)
+    },
+  )
 
   await load.stop()
   checkNothingSent(t, fleet, load.outcomes, windows)
