@@ -7,6 +7,7 @@ const PLAN = /^( *)1\.\.(\d+)/
 const STEP = 4
 const LINES_OF_A_FAILURE = 40
 const LINES_SHOWN = 200
+const COLUMNS_SHOWN = 400
 
 /**
  * Counts assertions, and not the results that sum up a subtest: before those stands the subtest's plan.
@@ -49,6 +50,6 @@ export function excerpt(output) {
   if (shown.size === 0) return lines.slice(-LINES_OF_A_FAILURE).join('\n')
   return [...shown]
     .slice(0, LINES_SHOWN)
-    .map((i) => lines[i])
+    .map((i) => lines[i].slice(0, COLUMNS_SHOWN))
     .join('\n')
 }

@@ -7,11 +7,7 @@ import type { Test } from 'tap'
 import { stringify } from 'yaml'
 import { parseExternalKeyId, type ExternalKeyId } from '../../src/base/ids.ts'
 import type { Secret } from '../../src/base/secret.ts'
-import {
-  initializeStore,
-  openAdministration,
-  type Administration,
-} from '../../src/compose-administration.ts'
+import { openAdministration, type Administration } from '../../src/compose-administration.ts'
 import { startServer, type RunningServer } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { Config } from '../../src/config/config.ts'
@@ -22,6 +18,7 @@ import {
 } from '../../src/kms-side/client.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
 import { testPki, type TestPki } from './pki.ts'
+import { makeServerStore, openLate } from './server-store.ts'
 
 export const REGION = 'us-east-1'
 /** In each key store. */
@@ -98,16 +95,10 @@ export async function startTestServer(
   const configFile = join(folder, 'latchkey.yaml')
   await writeFile(configFile, stringify(toYaml(pki, options.config)))
   const config = await loadConfig(configFile)
-  await initializeStore(config)
-  const administration = await openAdministration(config)
   const [first] = config.keyStores
   if (first === undefined) throw new TypeError('no key store')
-  for (const store of config.keyStores) {
-    await administration
-      .keys(store.name)
-      .createKey({ keyId: keyId(KEY_ID), canEncrypt: true, canDecrypt: true })
-  }
-  const credential = await administration.credentials.create(first.name)
+  const credential = await makeServerStore(config, keyId(KEY_ID))
+  const administration = openLate(() => openAdministration(config))
   const logFile = join(folder, 'latchkey.log')
   const uriPath = `${first.prefix}/kms/xks/v1`
   let running: RunningServer | undefined
