@@ -31,6 +31,7 @@ export interface Answer {
 }
 
 interface Order {
+  readonly id: number
   readonly resolve: (answer: Answer) => void
   readonly reject: (error: unknown) => void
 }
@@ -43,7 +44,8 @@ const GONE: WireFailure = { code: 'UNAVAILABLE', message: 'the process of the mo
 export class HostProcess {
   readonly #child: ChildProcess
   readonly #pipe: Duplex
-  readonly #orders = new Map<number, Order>()
+  /** A few, in the order sent, which is mostly the order of the answers; not a Map: see base/bag.ts. */
+  readonly #orders: Order[] = []
   readonly #reader = new FrameReader()
   #nextId = 1
   #outbox: Buffer[] = []
@@ -76,7 +78,7 @@ export class HostProcess {
 
   /** Orders without an answer. */
   get size(): number {
-    return this.#orders.size
+    return this.#orders.length
   }
 
   /** The first order, without which the process does nothing. */
@@ -99,7 +101,7 @@ export class HostProcess {
       }
       const id = this.#nextId
       this.#nextId = id === 0xffff_ffff ? 1 : id + 1
-      this.#orders.set(id, { resolve, reject })
+      this.#orders.push({ id, resolve, reject })
       if (this.#outbox.length === 0)
         process.nextTick(() => {
           this.#flush()
@@ -123,9 +125,9 @@ export class HostProcess {
   }
 
   #take({ kind, id, body }: Frame): void {
-    const order = this.#orders.get(id)
+    const at = this.#orders.findIndex((order) => order.id === id)
+    const [order] = at < 0 ? [] : this.#orders.splice(at, 1)
     if (order === undefined) return
-    this.#orders.delete(id)
     const [time, ...parts] = decodeParts(body)
     if (kind === DONE) {
       order.resolve({ parts, serviceMs: (time?.readUInt32LE(0) ?? 0) / 1000 })
@@ -139,8 +141,7 @@ export class HostProcess {
     this.#hasEnded = true
     this.#child.kill('SIGKILL')
     for (const stream of this.#child.stdio) stream?.destroy()
-    for (const { reject } of this.#orders.values()) reject(new TokenError(GONE))
-    this.#orders.clear()
+    for (const { reject } of this.#orders.splice(0)) reject(new TokenError(GONE))
     this.onEnd()
   }
 }

@@ -1,12 +1,13 @@
 /** Operations that wait or are under way, and the moment at which each has waited long enough. */
 // SPDX-License-Identifier: Apache-2.0
+import { Bag } from '../../base/bag.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Job } from './job.ts'
 
 export class JobQueue {
   readonly #clock: Clock
   readonly #onExpired: (job: Job) => void
-  readonly #open = new Set<Job>()
+  readonly #open = new Bag<Job>()
   #waiting: Job[] = []
   #timer: NodeJS.Timeout | undefined
   #timerAt = Infinity
@@ -35,7 +36,7 @@ export class JobQueue {
 
   close(job: Job): void {
     job.isOver = true
-    this.#open.delete(job)
+    this.#open.remove(job)
   }
 
   push(job: Job): void {
@@ -82,7 +83,7 @@ export class JobQueue {
   #expire(): void {
     const now = this.#clock.monotonic()
     let next = Infinity
-    for (const job of this.#open) {
+    for (const job of this.#open.all()) {
       if (job.endsAt <= now) {
         this.close(job)
         this.#onExpired(job)

@@ -1,9 +1,10 @@
 /** One operation on its way to a token, with the time that it has. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Bagged } from '../../base/bag.ts'
 import type { Answer } from './host-process.ts'
 import type { Lane } from './lane.ts'
 
-export interface Job {
+export interface Job extends Bagged {
   readonly kind: number
   /** Everything but the head, which says how much time is left. */
   readonly parts: readonly Buffer[]

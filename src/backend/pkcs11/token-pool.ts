@@ -107,6 +107,7 @@ export class TokenPool {
         attempts: 0,
         lane: undefined,
         isOver: false,
+        bagIndex: -1,
       }
       if (this.#lanes.circuit === 'open') reject(this.#refusal())
       else if (left <= 0) reject(tooLate())
