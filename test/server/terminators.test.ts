@@ -1,6 +1,8 @@
 /** mTLS that ends in a terminator: real ones, and everybody who would like to be taken for one. */
 // SPDX-License-Identifier: Apache-2.0
+import { writeFile } from 'node:fs/promises'
 import t from 'tap'
+import { createAuthority } from '../../certs/dev-pki.ts'
 import {
   attempt,
   EAST,
@@ -89,7 +91,7 @@ void t.test('[AUTH-3] of a terminator: exactly one header, whole, verified, of K
     ['FORWARDED_MISSING', healthWith(server, { 'X-Client-Verify': verify })],
     ['FORWARDED_UNVERIFIED', healthWith(server, { 'X-Client-Subject': subject })],
     ['FORWARDED_UNVERIFIED', healthWith(server, { ...good, 'X-Client-Verify': 'NONE' })],
-    ['FORWARDED_UNVERIFIED', once.replace('X-Client-Verify:', 'x-client-verify: NONE\r\n$&')],
+    ['FORWARDED_UNVERIFIED', once.replace('X-Client-Verify:', 'x-client-verify: SUCCESS\r\n$&')],
     ['FORWARDED_UNREADABLE', healthWith(server, { ...good, 'X-Client-Subject': '/CN=x' })],
     ['FORWARDED_UNREADABLE', once.replace('X-Client-Subject:', 'x-client-subject: CN=x\r\n$&')],
     ['FORWARDED_SUBJECT', healthWith(server, { ...good, 'X-Client-Subject': `${subject}.x` })],
@@ -132,6 +134,23 @@ void t.test('[AUTH-2] a terminator may speak HTTP/2, and is asked on each reques
   t.equal(await ask(`Hash=00;Subject="CN=${EAST}",Hash=01;Subject="CN=${WEST}"`), 401)
   t.equal(await ask(`Hash=01;Subject="CN=${WEST}",Hash=00;Subject="CN=${EAST}"`), 200)
   session.destroy()
+})
+
+void t.test('another authority of the terminators is taken up without a restart', async (t) => {
+  const server = await startForwarded(t, NGINX)
+  const { caFile = '' } = server.config.listener.clientCertificate?.forwardedBy?.certificate ?? {}
+  const request = { commonName: 'terminator.test', usage: 'client' } as const
+  const authority = await createAuthority('Next terminator CA')
+  const next = await (await testPki()).issue('terminator-next', request, authority)
+  const ask = async (files: Files) =>
+    (await attempt(server.port, healthWith(server, FORGED), from('127.0.0.1', files))).received
+  const own = await issueTerminator()
+  t.match(await ask(own), /^HTTP\/1\.1 200 /)
+  t.equal(await ask(next), '')
+  await writeFile(caFile, authority.certificatePem)
+  await server.running.reloadCertificates()
+  t.equal(await ask(own), '')
+  t.match(await ask(next), /^HTTP\/1\.1 200 /)
 })
 
 void t.test('on loopback it does without a certificate of its own', async (t) => {
