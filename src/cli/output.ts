@@ -81,10 +81,15 @@ function renderText({ message, hint, file, faults, stack }: Described): string {
   ].join('')
 }
 
-/** Columns under headings, as wide as their widest cell. */
+/** An ARN has up to 2,048 characters, and doctor sends such ones. */
+const MAX_COLUMN = 120
+
+/** Columns under headings, as wide as their widest cell; one that is far wider moves what is behind it on its own line. */
 export function toTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [headings, ...rows]
-  const widths = headings.map((_, i) => Math.max(...all.map((row) => (row[i] ?? '').length)))
+  const widths = headings.map((_, i) =>
+    Math.min(MAX_COLUMN, Math.max(...all.map((row) => (row[i] ?? '').length))),
+  )
   return all
     .map((row) =>
       row
