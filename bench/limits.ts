@@ -4,6 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -20,7 +21,13 @@ const { values } = parseArgs({
     // Closed loop first, to learn what the software backend can do; then this many times that.
     overload: { type: 'string', default: '2' },
     only: { type: 'string', default: 'quota|overload' },
+    // Instead of looking for it.
+    highest: { type: 'string' },
+    // As many as are under way at a time: KMS opens what it needs, and does not queue.
+    connections: { type: 'string', default: '2000' },
     cores: { type: 'string', default: '0,1' },
+    // A control group that the overloaded server joins: with less than a core it is slower than this client.
+    cgroup: { type: 'string' },
   },
 })
 const DEADLINE = '200ms'
@@ -62,15 +69,21 @@ async function quota(workplace: Workplace): Promise<void> {
   }
 }
 
+async function findHighest(workplace: Workplace, server: RunningProcess): Promise<number> {
+  const found = await load(workplace, server, ['--find', '--duration', '5'])
+  print('the highest rate that it holds', found)
+  return Number(/: (\d+)\/s \(limited/.exec(found)?.[1])
+}
+
 async function overload(workplace: Workplace): Promise<void> {
   const log = join(workplace.folder, 'software.log')
   const server = await startLatchkey([workplace.demo.configFile, log], '0')
   try {
-    const found = await load(workplace, server, ['--find', '--duration', '5'])
-    print('the highest rate that it holds', found)
-    const highest = Number(/: (\d+)\/s \(limited/.exec(found)?.[1])
+    const { cgroup } = values
+    if (cgroup !== undefined) writeFileSync(join(cgroup, 'cgroup.procs'), String(server.pid))
+    const highest = Number(values.highest ?? (await findHighest(workplace, server)))
     const rate = Math.round(highest * Number(values.overload))
-    const flags = ['--rate', String(rate), '--duration', '10', '--connections', '256']
+    const flags = ['--rate', String(rate), '--duration', '10', '--connections', values.connections]
     print(`${values.overload} times that`, await load(workplace, server, flags))
     const calm = ['--rate', String(Math.round(rate / 5)), '--duration', '3']
     print('and after it', await load(workplace, server, calm))

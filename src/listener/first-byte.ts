@@ -9,7 +9,7 @@ const ON_MESSAGE_BEGIN = 0
 
 interface Parser {
   [ON_MESSAGE_BEGIN]: ((this: Parser) => void) | null
-  latchkeyBegunAt?: number
+  latchkeyBegunAt?: number | undefined
 }
 
 const parserOf = (socket: unknown) => (socket as { readonly parser?: Parser | null }).parser
@@ -18,9 +18,16 @@ const parserOf = (socket: unknown) => (socket as { readonly parser?: Parser | nu
 export function watchFirstBytes(socket: Socket, clock: Clock): void {
   const parser = parserOf(socket)
   if (parser === undefined || parser === null) return
+  // Node uses parsers again for other connections.
+  parser.latchkeyBegunAt = undefined
   parser[ON_MESSAGE_BEGIN] = function () {
     this.latchkeyBegunAt = clock.monotonic()
   }
+}
+
+/** Whether no byte of a request ever came on a connection that speaks HTTP/1.1. */
+export function isUnused(socket: Socket): boolean {
+  return parserOf(socket)?.latchkeyBegunAt === undefined
 }
 
 /**

@@ -19,7 +19,7 @@ import {
 } from './connection.ts'
 import { createDualServer, type DualServer, type Handshake } from './dual-server.ts'
 import { createCheckForwarded } from './forwarded-certificate.ts'
-import { firstByteAt } from './first-byte.ts'
+import { firstByteAt, isUnused } from './first-byte.ts'
 import { createOutgoing, type Outgoing } from './outgoing.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { createShedding } from './shedding.ts'
@@ -101,6 +101,11 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
       return dual.server
     },
     clientErrorHandler: (error, socket) => {
+      // Nobody waits for an answer; and one that was sent would be taken for that to the next request.
+      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isUnused(socket)) {
+        socket.destroy()
+        return
+      }
       const reason = refuseUnparsable(deps.schemas, error, socket)
       deps.onRefused({ reason }, socket.remoteAddress)
     },

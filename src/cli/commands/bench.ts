@@ -109,6 +109,8 @@ async function runAt(
     timeoutMs: TIMEOUT_MS,
   })
   try {
+    // A connection that is opened and not used is soon closed again, by us and by others.
+    if (kind !== 'new') await Promise.all(lanes.map((lane) => lane.send(source.next().request)))
     const result = await runOpenLoop({
       lanes,
       source,
