@@ -1,17 +1,20 @@
 /**
  * What KMS would see at its quota, and beyond what the proxy can do: constant rates, open loop, with the
- * deadlines that are the default. Needs softhsm2. The client shares the cores with the proxy.
+ * deadlines that are the default. Needs softhsm2. At the quota, the client shares the cores with the proxy.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
+import { readCredential } from '../src/cli/demo.ts'
 import { configFileOf, softhsm } from './cases/softhsm.ts'
-import { startLatchkey, type RunningProcess } from './servers.ts'
+import type { OpenPlan, PhaseResult } from './load-open.ts'
+import { encryptBody, signedRequest } from './requests.ts'
+import { runLoad, startLatchkey, startPinned, type RunningProcess } from './servers.ts'
 import { prepareWorkplace, type Workplace } from './workplace.ts'
 
 const { values } = parseArgs({
@@ -21,16 +24,14 @@ const { values } = parseArgs({
     // Closed loop first, to learn what the software backend can do; then this many times that.
     overload: { type: 'string', default: '2' },
     only: { type: 'string', default: 'quota|overload' },
-    // Instead of looking for it.
-    highest: { type: 'string' },
     // As many as are under way at a time: KMS opens what it needs, and does not queue.
-    connections: { type: 'string', default: '2000' },
+    connections: { type: 'string', default: '1000' },
     cores: { type: 'string', default: '0,1' },
-    // A control group that the overloaded server joins: with less than a core it is slower than this client.
-    cgroup: { type: 'string' },
   },
 })
 const DEADLINE = '200ms'
+const REQUESTS = 512
+const WARM_UP_S = 4
 const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const run = promisify(execFile)
 
@@ -69,27 +70,36 @@ async function quota(workplace: Workplace): Promise<void> {
   }
 }
 
-async function findHighest(workplace: Workplace, server: RunningProcess): Promise<number> {
-  const found = await load(workplace, server, ['--find', '--duration', '5'])
-  print('the highest rate that it holds', found)
-  return Number(/: (\d+)\/s \(limited/.exec(found)?.[1])
-}
-
+/** Both pinned, one core each; requests are signed before. */
 async function overload(workplace: Workplace): Promise<void> {
+  const { demo, caFile } = workplace
   const log = join(workplace.folder, 'software.log')
-  const server = await startLatchkey([workplace.demo.configFile, log], '0')
+  const server = await startLatchkey([demo.configFile, log], '0')
+  const signer = { ...(await readCredential(demo)), keyId: demo.keyId }
+  const requests = Array.from({ length: REQUESTS }, () =>
+    signedRequest(`/keys/${demo.keyId}/encrypt`, encryptBody(), signer),
+  )
+  const at = { port: server.port, caFile, requests }
   try {
-    const { cgroup } = values
-    if (cgroup !== undefined) writeFileSync(join(cgroup, 'cgroup.procs'), String(server.pid))
-    const highest = Number(values.highest ?? (await findHighest(workplace, server)))
-    const rate = Math.round(highest * Number(values.overload))
-    const flags = ['--rate', String(rate), '--duration', '10', '--connections', values.connections]
-    print(`${values.overload} times that`, await load(workplace, server, flags))
-    const calm = ['--rate', String(Math.round(rate / 5)), '--duration', '3']
-    print('and after it', await load(workplace, server, calm))
+    await runLoad({ ...at, connections: 16, seconds: WARM_UP_S })
+    const highest = await runLoad({ ...at, connections: 16, seconds: WARM_UP_S })
+    const rates = [highest * Number(values.overload), highest / 2].map(Math.round)
+    const phases = rates.map((rate) => ({ rate, seconds: 10 }))
+    const found = await runOpen({ ...at, connections: Number(values.connections), phases })
+    print(`saturated at ${highest.toFixed(0)}/s`, JSON.stringify(found, undefined, 1))
   } finally {
     await server.stop()
   }
+}
+
+async function runOpen(plan: OpenPlan): Promise<readonly PhaseResult[]> {
+  const child = startPinned('1', 'load-open', [])
+  child.send(plan)
+  const [{ results, error }] = (await once(child, 'message')) as [
+    { results?: readonly PhaseResult[]; error?: string },
+  ]
+  if (results === undefined) throw new Error(error ?? 'the client failed')
+  return results
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'latchkey-bench-'))

@@ -51,12 +51,11 @@ export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<Tl
   const { certificateFile, privateKeyFile } = config.tls
   const { clientCertificate } = config
   const forwardedBy = clientCertificate?.forwardedBy
-  const [cert, key, ca, terminatorCa] = await Promise.all([
-    loadFile(certificateFile),
-    loadFile(privateKeyFile),
-    loadAuthorities(clientCertificate?.caFile),
-    loadAuthorities(forwardedBy?.certificate?.caFile),
-  ])
+  // One after the other: of several faults, the same one is always told.
+  const cert = await loadFile(certificateFile)
+  const key = await loadFile(privateKeyFile)
+  const ca = await loadAuthorities(clientCertificate?.caFile)
+  const terminatorCa = await loadAuthorities(forwardedBy?.certificate?.caFile)
   const certificate = parseCertificate(cert, certificateFile)
   checkPair(certificate, key, config)
   if (now > Date.parse(certificate.validTo) || now < Date.parse(certificate.validFrom)) {

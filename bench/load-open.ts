@@ -1,0 +1,176 @@
+/**
+ * A client that asks at given rates, whatever comes back: requests are due at fixed times, and waiting for a
+ * free connection counts. They are signed before, so that one core asks for more than a server on another can give.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs'
+import { connect, type TLSSocket } from 'node:tls'
+
+export interface Phase {
+  /** Requests a second. */
+  readonly rate: number
+  readonly seconds: number
+}
+
+export interface OpenPlan {
+  readonly port: number
+  readonly caFile: string
+  readonly connections: number
+  readonly phases: readonly Phase[]
+  /** Complete HTTP/1.1 requests, sent in turn. */
+  readonly requests: readonly string[]
+}
+
+export interface PhaseResult extends Phase {
+  readonly due: number
+  /** Answers by HTTP status. */
+  readonly statuses: Readonly<Record<string, number>>
+  /** Never asked for want of a connection, or not answered. */
+  readonly unanswered: number
+  /** Of all answers, from when they were due, in milliseconds. */
+  readonly ms: { readonly p50: number; readonly p99: number; readonly p999: number; max: number }
+  /** Seconds from the start of the phase to its last answer that was not 200. */
+  readonly lastRefusedS: number
+}
+
+const HEADER_END = Buffer.from('\r\n\r\n')
+const SETTLE_MS = 3000
+const OPEN_AT_A_TIME = 16
+
+interface Lane {
+  readonly socket: TLSSocket
+  pending: Buffer
+  dueAt: number
+  phase: number
+}
+
+class Tally {
+  due = 0
+  readonly latencies: number[] = []
+  readonly statuses: Record<string, number> = {}
+  lastRefusedAt = 0
+}
+
+function open(plan: OpenPlan, ca: Buffer): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(
+      {
+        ...{ port: plan.port, host: '127.0.0.1', servername: 'localhost', ca },
+        ALPNProtocols: ['http/1.1'],
+      },
+      () => {
+        socket.setNoDelay(true)
+        resolve(socket)
+      },
+    )
+    socket.once('error', reject)
+  })
+}
+
+/** Takes a whole answer off the front: its status, or undefined while it is not whole. */
+function takeStatus(lane: Lane): string | undefined {
+  const end = lane.pending.indexOf(HEADER_END)
+  if (end < 0) return undefined
+  const head = lane.pending.toString('latin1', 0, end)
+  const whole = end + HEADER_END.length + Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? 0)
+  if (lane.pending.length < whole) return undefined
+  lane.pending = lane.pending.subarray(whole)
+  return head.slice(9, 12)
+}
+
+async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
+  const requests = plan.requests.map((text) => Buffer.from(text))
+  const ca = readFileSync(plan.caFile)
+  const free: Lane[] = []
+  while (free.length < plan.connections) {
+    const some = Math.min(OPEN_AT_A_TIME, plan.connections - free.length)
+    for (const socket of await Promise.all(Array.from({ length: some }, () => open(plan, ca))))
+      free.push({ socket, pending: Buffer.alloc(0), dueAt: 0, phase: 0 })
+  }
+  const tallies = plan.phases.map(() => new Tally())
+  const waiting: { dueAt: number; phase: number }[] = []
+  let waitingFrom = 0
+  let sent = 0
+
+  function send(lane: Lane, dueAt: number, phase: number): void {
+    lane.dueAt = dueAt
+    lane.phase = phase
+    const request = requests[sent++ % requests.length]
+    if (request !== undefined) lane.socket.write(request)
+  }
+
+  for (const lane of free) {
+    lane.socket.on('data', (chunk: Buffer) => {
+      lane.pending = lane.pending.length === 0 ? chunk : Buffer.concat([lane.pending, chunk])
+      const status = takeStatus(lane)
+      if (status === undefined) return
+      const now = performance.now()
+      const tally = tallies[lane.phase]
+      tally?.latencies.push(now - lane.dueAt)
+      if (tally !== undefined) {
+        tally.statuses[status] = (tally.statuses[status] ?? 0) + 1
+        if (status !== '200') tally.lastRefusedAt = now
+      }
+      const next = waiting[waitingFrom]
+      if (next === undefined) free.push(lane)
+      else {
+        waitingFrom += 1
+        send(lane, next.dueAt, next.phase)
+      }
+    })
+  }
+
+  const startedAt: number[] = []
+  for (const [phase, { rate, seconds }] of plan.phases.entries()) {
+    const from = performance.now()
+    startedAt.push(from)
+    const tally = tallies[phase]
+    if (tally === undefined) continue
+    const total = Math.round(rate * seconds)
+    while (tally.due < total) {
+      const reached = Math.min(total, Math.floor(((performance.now() - from) / 1000) * rate))
+      for (; tally.due < reached; tally.due++) {
+        const dueAt = from + (tally.due / rate) * 1000
+        const lane = free.pop()
+        if (lane === undefined) waiting.push({ dueAt, phase })
+        else send(lane, dueAt, phase)
+      }
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+  const until = performance.now() + SETTLE_MS
+  while (free.length < plan.connections && performance.now() < until)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  for (const { socket } of free) socket.destroy()
+  return plan.phases.map((phase, i) =>
+    toResult(phase, tallies[i] ?? new Tally(), startedAt[i] ?? 0),
+  )
+}
+
+function toResult(phase: Phase, tally: Tally, startedAt: number): PhaseResult {
+  const sorted = Float64Array.from(tally.latencies).sort()
+  const at = (share: number) =>
+    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN
+  return {
+    ...phase,
+    due: tally.due,
+    statuses: tally.statuses,
+    unanswered: tally.due - sorted.length,
+    ms: { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) },
+    lastRefusedS: tally.lastRefusedAt === 0 ? 0 : (tally.lastRefusedAt - startedAt) / 1000,
+  }
+}
+
+// A process of its own, so that it can be pinned apart from the server.
+process.once('message', (plan) => {
+  run(plan as OpenPlan).then(
+    (results) =>
+      process.send?.({ results }, () => {
+        process.exit()
+      }),
+    (error: unknown) =>
+      process.send?.({ error: String(error) }, () => {
+        process.exit()
+      }),
+  )
+})
