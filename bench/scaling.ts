@@ -9,11 +9,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { freePort } from './free-port.ts'
 import { readCredential } from '../src/cli/demo.ts'
 import { SERVING_FLAGS } from '../src/workers/node-flags.ts'
 import { encryptBody, signedRequest } from './requests.ts'
@@ -36,15 +36,6 @@ interface Server {
   readonly port: number
   load(): Promise<number>
   stop(): Promise<void>
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function start(folder: string, workers: number): Promise<Server> {

@@ -3,8 +3,9 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { freePort } from '../free-port.ts'
 import { FIXED_BODY } from '../fixed-body.ts'
 import { casesOf } from '../matrix.ts'
 import { readCpuMs, SERVER_CORE } from '../servers.ts'
@@ -97,15 +98,6 @@ http {
 function workerOf(master: number): number {
   const children = readFileSync(`/proc/${String(master)}/task/${String(master)}/children`, 'utf8')
   return Number(children.trim().split(' ')[0])
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const TRIES = 500
