@@ -2,30 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { openControl } from '../../src/compose-control.ts'
-import { openPostgres } from '../../src/storage/postgres.ts'
 import { startPgbouncer } from '../support/pgbouncer.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'
-import { databaseContract } from './database.ts'
+import { postgresContract } from './postgres-database.ts'
 
 t.setTimeout(300_000)
 const server = await startPostgres(t)
 const port = await startPgbouncer(t, server)
 
-databaseContract({
-  name: 'PostgreSQL behind PgBouncer',
-  async create(t) {
-    const target = { ...(await server.createDatabase()), port }
-    return {
-      async open({ deadlineMs = 5000 } = {}) {
-        const database = await openPostgres({ target, deadlineMs })
-        t.teardown(() => database.close())
-        return database
-      },
-    }
-  },
-  slowQuery: 'SELECT count(*) FROM generate_series(1, 20000000)',
-})
+postgresContract('PostgreSQL behind PgBouncer', async () => ({
+  ...(await server.createDatabase()),
+  port,
+}))
 
 void t.test('a server behind it serves, and acknowledges a kill', async (t) => {
   const { host, user, database } = await server.createDatabase()

@@ -1,6 +1,6 @@
 /** `listener.clientCertificate`: who may call at all, shown to us or to a terminator before us. */
 // SPDX-License-Identifier: Apache-2.0
-import { object, path, type Schema } from './section.ts'
+import { object, path, regionNames, type Schema } from './section.ts'
 
 const names = (description: string, example: string): Schema => ({
   type: 'array',
@@ -54,18 +54,9 @@ export const clientCertificate = object(
   'mTLS: only clients that show such a certificate get as far as HTTP. Leave it out to switch it off.',
   {
     ca: path('PEM bundle of the authorities that it must chain to: Amazon Trust Services.'),
-    regions: {
-      type: 'array',
-      minItems: 1,
-      items: {
-        type: 'string',
-        pattern: '^[a-z0-9-]{1,64}$',
-        patternErrorMessage: 'a region such as eu-west-1',
-      },
-      description:
-        'AWS regions whose KMS may connect: it shows cks.kms.<region>.amazonaws.com as its common name.',
-      examples: [['eu-west-1']],
-    },
+    regions: regionNames(
+      'AWS regions whose KMS may connect: it shows cks.kms.<region>.amazonaws.com as its common name.',
+    ),
     subjects: names(
       'Further subject common names, compared whole; regions or subjects, one is needed.',
       'cks.kms.eu-west-1.amazonaws.com',

@@ -1,6 +1,6 @@
 /** `keyStores`: the external key stores that KMS knows. */
 // SPDX-License-Identifier: Apache-2.0
-import { integer, object, type Schema } from './section.ts'
+import { integer, object, regionNames, type Schema } from './section.ts'
 
 export const keyStores: Schema = {
   type: 'array',
@@ -48,17 +48,7 @@ export const keyStores: Schema = {
           "Also decrypt what another proxy encrypted with the same keys. `aws-sample` is AWS's sample proxy, and needs a backend of kind pkcs11.",
         examples: [['aws-sample']],
       },
-      regions: {
-        type: 'array',
-        minItems: 1,
-        items: {
-          type: 'string',
-          pattern: '^[a-z0-9-]{1,64}$',
-          patternErrorMessage: 'a region such as eu-west-1',
-        },
-        description: 'AWS regions whose KMS may call. Leave it out for any.',
-        examples: [['eu-west-1']],
-      },
+      regions: regionNames('AWS regions whose KMS may call. Leave it out for any.'),
       quota: object(
         'Requests beyond it are answered with ThrottlingException; health checks are not counted. Leave it out for none.',
         {

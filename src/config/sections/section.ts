@@ -59,3 +59,18 @@ export function integer(
 ): Schema {
   return { type: 'integer', description, ...range }
 }
+
+/** Names of AWS regions, one or more. */
+export function regionNames(description: string): Schema {
+  return {
+    type: 'array',
+    minItems: 1,
+    items: {
+      type: 'string',
+      pattern: '^[a-z0-9-]{1,64}$',
+      patternErrorMessage: 'a region such as eu-west-1',
+    },
+    description,
+    examples: [['eu-west-1']],
+  }
+}

@@ -1,0 +1,24 @@
+/** The contract of a database on PostgreSQL, whichever way it is reached. */
+// SPDX-License-Identifier: Apache-2.0
+import { openPostgres } from '../../src/storage/postgres.ts'
+import { databaseContract } from './database.ts'
+
+type Target = Parameters<typeof openPostgres>[0]['target']
+
+/** @param createTarget an empty database for each test */
+export function postgresContract(name: string, createTarget: () => Promise<Target>): void {
+  databaseContract({
+    name,
+    async create(t) {
+      const target = await createTarget()
+      return {
+        async open({ deadlineMs = 5000 } = {}) {
+          const database = await openPostgres({ target, deadlineMs })
+          t.teardown(() => database.close())
+          return database
+        },
+      }
+    },
+    slowQuery: 'SELECT count(*) FROM generate_series(1, 20000000)',
+  })
+}
