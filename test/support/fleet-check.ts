@@ -51,8 +51,8 @@ export function checkNothingSent(
   t.ok(successes.length > 100, `${String(successes.length)} successes are in the logs`)
   // The log has milliseconds: one that seems to be in the same is not counted against it. And who was stopped
   // after an answer had left takes the time until it goes on for the answer's: there, arrival counts.
-  const isInterrupted = ({ member, beganAt }: Success) =>
-    stops.some((one) => one.member === member && beganAt <= one.at)
+  const isInterrupted = ({ member, beganAt, sentAt }: Success) =>
+    stops.some((one) => one.member === member && beganAt <= one.at && one.at <= sentAt)
   const sent = successes.filter(({ sentAt }) => isWithin(sentAt - 1))
   t.same(
     sent.filter((one) => !isInterrupted(one)),

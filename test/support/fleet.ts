@@ -85,6 +85,9 @@ interface Line {
   readonly totalMs?: number
 }
 
+/** A warning about an answer names its operation and status too, and has the time at which it was written. */
+const isRequest = ({ msg }: Line) => msg === 'request'
+
 export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet> {
   const pki = await testPki()
   const postgres = await startPostgres(t)
@@ -151,7 +154,7 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
     successes: () =>
       members.flatMap(({ running }, member) =>
         linesOf(running)
-          .filter(({ operation, status }) => operation === 'Decrypt' && status === 200)
+          .filter((one) => isRequest(one) && one.operation === 'Decrypt' && one.status === 200)
           .map(({ time = '', totalMs = 0 }) => ({
             beganAt: Date.parse(time),
             sentAt: Date.parse(time) + totalMs,
