@@ -43,6 +43,10 @@ export async function useImage({ target, image, container, folder, check }) {
     const script = `import { createRequire } from 'node:module'; ${load}`
     return mustEnd(inside('/usr/local/bin/node', '--input-type=module', '-e', script))
   })
+  await check(`${target}: the guard of the lease loads`, () => {
+    const open = "require('/opt/latchkey/src/control/guard/build/Release/lease_guard.node').open()"
+    return mustEnd(inside('/usr/local/bin/node', '-e', open))
+  })
   if (target === 'latchkey') {
     await check(`${target}: there is no shell in it`, async () => {
       const found = ['bin/sh', 'usr/bin/sh', 'bin/bash', 'usr/bin/env'].filter((name) =>

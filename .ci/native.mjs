@@ -1,12 +1,17 @@
 // Builds the native add-ons by node-gyp, with nothing from outside the package registry.
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, readFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { installPrograms, must, ROOT } from './process.mjs'
 
 const ADD_ONS = ['better-sqlite3']
 /** Without it there is no HSM backend, and all else works: a failure is said, and ends nothing but CI. */
 const OPTIONAL_ADD_ONS = ['pkcs11js']
+/** Our own: the Linux kernel's part in the lease. */
+const GUARD = 'src/control/guard'
+export const GUARD_BINARY = `${GUARD}/build/Release/lease_guard.node`
+const GUARD_STAMP = join(ROOT, GUARD, 'build/built-from')
 const TOOLCHAIN = { python3: 'python3', make: 'make', 'g++': 'g++' }
 
 /** @param {{ node: string, cwd: string }} target the Node.js binary to build for, and the project */
@@ -35,6 +40,32 @@ export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) 
         `${name} could not be built, so there is no HSM backend:\n${error.message}\n`,
       )
     })
+  }
+}
+
+/**
+ * Once for all versions of Node.js, as it keeps to Node-API. Without it the server runs, and says so: a failure is said
+ * here, and ends nothing but CI.
+ */
+export async function buildGuard() {
+  if (process.platform !== 'linux') return
+  const hash = createHash('sha256').update(process.arch)
+  for (const name of ['binding.gyp', 'lease-guard.c']) {
+    hash.update(readFileSync(join(ROOT, GUARD, name)))
+  }
+  const wanted = hash.digest('hex')
+  const isBuilt = existsSync(join(ROOT, GUARD_BINARY)) && existsSync(GUARD_STAMP)
+  if (isBuilt && readFileSync(GUARD_STAMP, 'utf8') === wanted) return
+  try {
+    await installPrograms(TOOLCHAIN)
+    const nodedir = await findHeaders(process.execPath, process.versions.node)
+    // npm brings node-gyp, and its scripts find it.
+    await must('npm', ['run', 'build:guard'], { env: { npm_config_nodedir: nodedir } })
+    await must(process.execPath, ['-p', `require('./${GUARD_BINARY}').now()`])
+    writeFileSync(GUARD_STAMP, wanted)
+  } catch (error) {
+    if (process.env.CI !== undefined) throw error
+    process.stderr.write(`the guard of the lease could not be built:\n${error.message}\n`)
   }
 }
 

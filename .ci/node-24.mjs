@@ -1,8 +1,16 @@
 // The same program and tests on Node.js 24: a copy of the project whose add-ons are built for it.
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { buildAddOns, fetchNode } from './native.mjs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { buildAddOns, fetchNode, GUARD_BINARY } from './native.mjs'
 import { must, ROOT, run } from './process.mjs'
 import { findTests } from './tests.mjs'
 
@@ -34,6 +42,11 @@ async function copyProject() {
   for (const name of ['.test-build', 'test', 'docs', 'docker', 'package.json', 'openapi.yaml']) {
     rmSync(join(copy, name), { recursive: true, force: true })
     await must('cp', ['-a', join(ROOT, name), copy])
+  }
+  // This one is for every version.
+  if (existsSync(join(ROOT, GUARD_BINARY))) {
+    mkdirSync(dirname(join(copy, GUARD_BINARY)), { recursive: true })
+    copyFileSync(join(ROOT, GUARD_BINARY), join(copy, GUARD_BINARY))
   }
   // Last, since it says that the packages are all there.
   const lock = join(copy, 'package-lock.json')

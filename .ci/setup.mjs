@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { buildAddOns } from './native.mjs'
+import { buildAddOns, buildGuard } from './native.mjs'
 import { must, ROOT } from './process.mjs'
 
 const STAMP = join(ROOT, 'node_modules/.latchkey-setup')
@@ -33,12 +33,12 @@ export async function setUp(say) {
     // Scripts stay off: only the add-ons that we name are built, and no package runs anything else.
     await must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
     say('building native add-ons and Latchkey …\n')
-    await Promise.all([buildAddOns(), build()])
+    await Promise.all([buildAddOns().then(buildGuard), build()])
     writeFileSync(STAMP, wanted)
     return
   }
   say('building Latchkey …\n')
-  await build()
+  await Promise.all([buildGuard(), build()])
 }
 
 async function build() {

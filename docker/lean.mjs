@@ -7,6 +7,8 @@ import { join, sep } from 'node:path'
 
 const [from, to] = process.argv.slice(2)
 const FILES = ['package.json', 'LICENSE', 'openapi.yaml', 'sbom.cdx.json', 'dist', 'node_modules']
+/** Of our own sources only what they were built to. */
+const GUARD = 'src/control/guard/build/Release/lease_guard.node'
 const LEFT_BEHIND = [
   /better-sqlite3\/(deps|src)(\/|$)/,
   /pkcs11js\/(deps|src|includes)(\/|$)/,
@@ -26,6 +28,7 @@ const keep = (path) => {
 
 for (const name of FILES)
   cpSync(join(from, name), join(to, name), { recursive: true, filter: keep })
+cpSync(join(from, GUARD), join(to, GUARD))
 for (const name of ['healthcheck.mjs', 'copy-secrets.mjs']) {
   cpSync(join(from, 'docker', name), join(to, 'docker', name))
 }

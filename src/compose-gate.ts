@@ -7,6 +7,7 @@ import type { Clock } from './base/clock.ts'
 import type { Config } from './config/config.ts'
 import { createExpiry } from './control/expiry.ts'
 import { createGate, type Gate } from './control/gate.ts'
+import { openLeaseGuard, type LeaseGuard } from './control/lease-guard.ts'
 import { openHighWater } from './control/high-water.ts'
 import { createLongKillWatch } from './control/long-kill.ts'
 import { createLocalBlock } from './control/local-block.ts'
@@ -18,6 +19,8 @@ import type { Store } from './storage/store.ts'
 
 export interface ControlledGate {
   readonly gate: Gate
+  /** Its port is to be named before the listener has its first connection. */
+  readonly guard: Pick<LeaseGuard, 'missing' | 'protect' | 'stats'>
   readonly fleet: () => Fleet
   /** First poll, sentinel, and from then on in the background. */
   start(): Promise<void>
@@ -51,10 +54,12 @@ export async function createControlledGate(
   const { config, store, clock, warn, cutRevoked } = deps
   const { leaseMs, sentinelFile, highWaterFile } = config.control
   const intervalMs = config.store.pollIntervalMs
-  const gate = createGate(clock, leaseMs)
+  const guard = openLeaseGuard(leaseMs)
+  cleanup.add(guard.close)
+  const gate = createGate(clock, leaseMs, guard.missing === undefined)
   const id = randomUUID()
   const poller = createPoller({
-    ...{ store, clock, gate, intervalMs, cutRevoked, warn, onChange: deps.onChange },
+    ...{ store, clock, gate, guard, intervalMs, cutRevoked, warn, onChange: deps.onChange },
     highWater: await openHighWater(highWaterFile, store.id),
     me: {
       id,
@@ -80,6 +85,7 @@ export async function createControlledGate(
   })
   return {
     gate,
+    guard,
     fleet: () => rollCall.fleet,
     async start() {
       await block.start()
@@ -99,6 +105,9 @@ export async function createControlledGate(
       )
       // One process of a host is enough to say it.
       if ((deps.worker?.number ?? 0) <= 1) {
+        if (guard.missing !== undefined) {
+          deps.warn('the kernel does not guard the end of the lease', { reason: guard.missing })
+        }
         await longKills.look().catch(() => undefined)
         cleanup.add(repeat(LONG_KILL_MS, () => longKills.look()))
       }

@@ -5,6 +5,7 @@ import type { Cleanup } from './base/cleanup.ts'
 import { systemClock as clock } from './base/clock.ts'
 import type { Config } from './config/config.ts'
 import type { GateStats } from './control/gate.ts'
+import type { LeaseGuardStats } from './control/lease-guard.ts'
 import type { Handshake } from './listener/dual-server.ts'
 import type { Address } from './listener/listen.ts'
 import { startMetricsServer } from './listener/metrics-server.ts'
@@ -36,6 +37,7 @@ export interface WatchedParts {
   readonly keyStores: readonly KeyStore[]
   readonly connections: () => number
   readonly gate: () => GateStats
+  readonly leaseGuard: () => LeaseGuardStats
   readonly tokens: () => ReadonlyMap<
     string,
     { readonly tokens: readonly Omit<TokenState, 'backend'>[] }

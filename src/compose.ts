@@ -175,6 +175,7 @@ async function start(
     keyStores,
     connections: listener.dual.countConnections,
     gate: () => control.gate.stats(),
+    leaseGuard: control.guard.stats,
     tokens: parts.backends.stats,
     credentials: parts.credentials.all,
     droppedLogBlocks: log.droppedBlocks,
@@ -206,6 +207,7 @@ async function start(
   const pingServer = config.listener.ping && (await startPingServer(ping, config.listener.ping))
   cleanup.add(() => pingServer?.close())
   const xks = await listen(listener.dual.server, config.listener)
+  control.guard.protect(xks.port)
   cleanup.add(() => drain(listener, ping, config.listener.drain))
   return {
     xks,
@@ -216,6 +218,7 @@ async function start(
       ...(pingServer === undefined ? {} : { ping: pingServer.address }),
       ...describeCertificate(material),
       keyStores: keyStores.map((one) => one.uriPath),
+      leaseGuard: control.guard.missing ?? 'on',
     },
     startServing: ping.startServing,
     metrics: metrics.text,

@@ -60,10 +60,19 @@ bool revoked;                   /* somebody printed `revoked`, and nobody has re
 #define GRANTED grant[i]
 #endif
 
-#ifdef PAUSE_WHILE_SENDING      /* limit: stopped between the second check and the system call */
+#ifdef PAUSE_WHILE_SENDING      /* limit: stopped between the second check and the system call, without GUARDED */
 #define instant(i) true
 #else
 #define instant(i) (request[i] != HANDED)
+#endif
+
+#ifdef GUARDED                  /* the kernel ends what has not left when the last lease is over */
+byte guard[3];                  /* ticks until then; a switch that closes the gate leaves it as it is */
+#define arm(i) guard[i] = GRANTED
+#define fire(i) countDown(guard[i]); if :: guard[i] == 0 && request[i] == HANDED -> request[i] = IDLE :: else fi
+#else
+#define arm(i) skip
+#define fire(i) skip
 #endif
 
 #ifdef ACK_IN_SAME_TURN         /* mutant: acknowledged while answers wait in this turn's queues */
@@ -104,7 +113,7 @@ proctype Instance(byte i) {
   /* The gate takes up the answer, in one tick of the event loop. */
   :: d_step { poll[i] == ANSWERED ->
        seen[i] = answer[i];
-       if :: grant[i] > 0 -> lease[i] = GRANTED :: else -> lease[i] = 0; cut(i) fi;
+       if :: grant[i] > 0 -> lease[i] = GRANTED; arm(i) :: else -> lease[i] = 0; cut(i) fi;
        grant[i] = 0; answer[i] = 0; poll[i] = IDLE }
 
   /* The answer is lost, or too late: connection cut, store restarted, deadline. */
@@ -152,7 +161,7 @@ proctype Clock() {
   do
   :: d_step { all(instant) ->
        do
-       :: i < INSTANCES -> countDown(lease[i]); endOfLease(i); countDown(grant[i]); countDown(fresh[i]); i++
+       :: i < INSTANCES -> countDown(lease[i]); endOfLease(i); fire(i); countDown(grant[i]); countDown(fresh[i]); i++
        :: else -> break
        od;
        countDown(timer[A]); countDown(timer[B]); countDown(timer[HEIR]);

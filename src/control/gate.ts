@@ -25,8 +25,8 @@ export interface Gate {
   /** Whether a released answer would be released now too. */
   allows(pass: GatePass): boolean
   /**
-   * When all of a released answer is with the kernel. @returns false when the lease had ended by then:
-   * this process was stopped between the two, and the answer may have left when it went on
+   * When all of a released answer is with the kernel. @returns false when the lease had ended by then, and nothing
+   * guards its end: this process was stopped between the two, and the answer may have left when it went on
    */
   noteSent(): boolean
   stats(): GateStats
@@ -83,8 +83,11 @@ const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
   STOPPED: 'this instance is stopped',
 }
 
-/** Closed until the first rules are applied and the lease is renewed. */
-export function createGate(clock: Clock, leaseMs: number): GateControl {
+/**
+ * Closed until the first rules are applied and the lease is renewed.
+ * @param isGuarded lease-guard.ts is there: what is seen to have left after the lease left before `kill` says so
+ */
+export function createGate(clock: Clock, leaseMs: number, isGuarded = false): GateControl {
   const lease = createLease(clock, leaseMs)
   const standing = new Set<StandingReason>()
   const refusals: Partial<Record<GateErrorCode, number>> = {}
@@ -139,7 +142,7 @@ export function createGate(clock: Clock, leaseMs: number): GateControl {
     },
     allows: (pass) => checkAgain(pass) === undefined,
     noteSent() {
-      if (lease.leftMs() > 0) return true
+      if (isGuarded || lease.leftMs() > 0) return true
       lateAnswers += 1
       return false
     },

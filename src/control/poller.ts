@@ -11,6 +11,7 @@ import { createClosings } from './closings.ts'
 import type { GateControl } from './gate.ts'
 import type { HighWater } from './high-water.ts'
 import { createLeaseEnd } from './lease-end.ts'
+import type { LeaseGuard } from './lease-guard.ts'
 import { register, removeInstance, sendHeartbeat, type InstanceIdentity } from './instances.ts'
 import { createRules } from './rules.ts'
 import { loadControlState } from './switch-table.ts'
@@ -31,6 +32,8 @@ export interface PollerDeps {
   readonly store: Store
   readonly clock: Clock
   readonly gate: GateControl
+  /** Closed with the poller. */
+  readonly guard: LeaseGuard
   readonly me: InstanceIdentity
   readonly highWater: HighWater
   readonly intervalMs: number
@@ -48,7 +51,7 @@ export function createPoller(deps: PollerDeps): Poller {
   const { clock, gate, store, me, highWater } = deps
   const { database } = store
   const closings = createClosings()
-  const leaseEnd = createLeaseEnd(gate, deps.cutRevoked)
+  const leaseEnd = createLeaseEnd(deps)
   let applied: EpochMark | undefined
   let ackedEpoch = -1
   let beat = 0
@@ -116,12 +119,13 @@ export function createPoller(deps: PollerDeps): Poller {
 
   async function poll(): Promise<void> {
     for (;;) {
+      const mark = leaseEnd.mark()
       const askedAt = clock.monotonic()
       const { epoch, tag } = await ask()
       if (epoch === applied?.epoch && tag === applied.tag) {
         gate.accept('STORE_LOST')
         gate.renew(askedAt)
-        leaseEnd.watch()
+        leaseEnd.watch(mark)
         return
       }
       try {
@@ -183,9 +187,9 @@ export function createPoller(deps: PollerDeps): Poller {
       stopped = true
       clearTimeout(timer)
       await running
-      leaseEnd.stop()
       gate.refuse('STOPPED')
       await deps.cutRevoked()
+      leaseEnd.stop()
       if (isRegistered) await removeInstance(database, me.id).catch(() => undefined)
     },
   }

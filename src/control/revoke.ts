@@ -66,8 +66,9 @@ const LOOK_PATIENCE_MS = 100
 /** Clocks of two machines differ in rate by far less than this. */
 const RATE_MARGIN = 0.01
 /**
- * What KMS waits for an answer (XKS 1.0.3, Encrypt, Decrypt): one that a stopped process had released under its
- * lease, and that leaves when it goes on after this, comes to a call that has failed.
+ * Longer than the grace of lease-guard.ts, which ends what a stopped process had released under its lease. And what KMS
+ * waits for an answer (XKS 1.0.3, Encrypt, Decrypt): without that guard, what leaves when the process goes on after this
+ * comes to a call that has failed.
  */
 const MARGIN_MS = 250
 

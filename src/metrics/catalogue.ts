@@ -115,6 +115,18 @@ export const METRICS = {
     labels: [],
     aggregator: sum,
   },
+  latchkey_lease_guard: {
+    type: 'gauge',
+    help: '1 where the kernel guards the end of the lease; of several workers the lowest.',
+    labels: [],
+    aggregator: 'min',
+  },
+  latchkey_lease_guard_fired_total: {
+    type: 'counter',
+    help: 'How often a process was stopped for longer than its lease, and had its connections cut.',
+    labels: [],
+    aggregator: sum,
+  },
   latchkey_key_manager_state: {
     type: 'gauge',
     help: '1 for the state that the last deep check found.',

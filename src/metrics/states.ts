@@ -14,6 +14,11 @@ export interface GateState {
   readonly refusals: Readonly<Partial<Record<string, number>>>
 }
 
+export interface LeaseGuardState {
+  readonly isOn: boolean
+  readonly firings: number
+}
+
 export interface TokenState {
   readonly backend: string
   readonly id: string
@@ -40,6 +45,7 @@ export interface StateSources {
   readonly quotas: readonly { readonly keyStore: string; readonly requestsPerSecond: number }[]
   readonly connections: () => number
   readonly gate: () => GateState
+  readonly leaseGuard: () => LeaseGuardState
   readonly managers: () => readonly {
     readonly keyStore: string
     readonly id: string
@@ -55,6 +61,8 @@ export interface StateSources {
 export function createStateCollectors(sources: StateSources): Collectors {
   return {
     ...ofGate(sources.gate),
+    latchkey_lease_guard: () => [value(sources.leaseGuard().isOn ? 1 : 0)],
+    latchkey_lease_guard_fired_total: () => [value(sources.leaseGuard().firings)],
     ...ofTokens(sources.tokens),
     ...ofCredentials(sources),
     latchkey_baseline_seconds: () =>

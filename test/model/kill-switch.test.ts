@@ -15,6 +15,13 @@ const WORLDS: Readonly<Record<string, readonly string[]>> = {
   'a longer lease': ['INSTANCES=2', 'LEASE=2', 'HEIRS=1'],
   'a much longer lease': ['INSTANCES=1', 'LEASE=4', 'HEIRS=1', 'RESTORES=1'],
   'two killers, and restores between them': ['INSTANCES=1', 'LEASE=2', 'KILLERS=2', 'RESTORES=2'],
+  'stopped in the middle of sending, and guarded by the kernel': [
+    'INSTANCES=2',
+    'LEASE=2',
+    'HEIRS=1',
+    'PAUSE_WHILE_SENDING',
+    'GUARDED',
+  ],
   'rows are removed while a killer counts them': ['INSTANCES=2', 'LEASE=2', 'REAPER'],
 }
 

@@ -64,6 +64,8 @@ export interface Fleet {
   successes(): readonly Success[]
   /** How many answers their senders say may have left after their lease. */
   lateReports(): number
+  /** How often a process said that it was stopped for longer than its lease, and had its connections cut. */
+  guardFirings(): number
 }
 
 export interface FleetOptions {
@@ -145,12 +147,13 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
   }
   const control = await openControl(config)
   t.teardown(() => control.close())
+  const count = (start: string) =>
+    members.flatMap(({ running }) => linesOf(running)).filter(({ msg }) => msg?.startsWith(start))
+      .length
   return {
     ...{ postgres, pki, credential, members, configFile, config, control },
-    lateReports: () =>
-      members
-        .flatMap(({ running }) => linesOf(running))
-        .filter(({ msg = '' }) => msg.startsWith('an answer may have left')).length,
+    lateReports: () => count('an answer may have left'),
+    guardFirings: () => count('this process was stopped for longer than its lease'),
     successes: () =>
       members.flatMap(({ running }, member) =>
         linesOf(running)

@@ -22,6 +22,7 @@ const NOT_OURS = new Set([
   'demo',
   'dist',
   'node_modules',
+  'src/control/guard/build',
 ])
 
 /** Paths from the root, ascending, of every file below `folder`. */
@@ -31,7 +32,7 @@ export function listFiles(folder = ''): readonly string[] {
     .flatMap((entry) => {
       const path = join(folder, entry.name)
       // In a linked worktree, .git is a file.
-      if (folder === '' && NOT_OURS.has(entry.name)) return []
+      if (NOT_OURS.has(path)) return []
       if (entry.isDirectory()) return listFiles(path)
       return entry.isFile() && !entry.name.endsWith('.log') ? [path] : []
     })

@@ -242,3 +242,15 @@ void t.test('an answer that is with the kernel after the lease has ended is coun
   t.equal(gate.stats().lateAnswers, 1)
   t.end()
 })
+
+void t.test('but not where its end is guarded: then it left before, or does not leave', (t) => {
+  const clock = new FakeClock()
+  const gate = createGate(clock, LEASE_MS, true)
+  gate.apply(createRules([]), 1)
+  gate.renew(clock.monotonic())
+  gate.release(gate.check(ENCRYPT))
+  clock.advance(LEASE_MS)
+  t.ok(gate.noteSent())
+  t.equal(gate.stats().lateAnswers, 0)
+  t.end()
+})

@@ -4,6 +4,7 @@ import { rename, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { createGate, type GateControl } from '../../../src/control/gate.ts'
 import { openHighWater } from '../../../src/control/high-water.ts'
+import { noLeaseGuard } from '../../../src/control/lease-guard.ts'
 import { listInstances } from '../../../src/control/instances.ts'
 import { createPoller, type PollerDeps } from '../../../src/control/poller.ts'
 import { kill } from '../../../src/control/revoke.ts'
@@ -45,7 +46,7 @@ async function pollerOn(t: Test, folder: StoreFolder, over: Partial<PollerDeps> 
   const said: string[] = []
   const order: string[] = []
   const poller = createPoller({
-    ...{ store, clock, gate, intervalMs: 1 },
+    ...{ store, clock, gate, intervalMs: 1, guard: noLeaseGuard('a test') },
     me: { id: 'me', group: 'g', host: 'h', pid: 1, worker: 0, version: '0', leaseMs: LEASE_MS },
     highWater: await openHighWater(undefined, real.id),
     cutRevoked: () => {

@@ -1,0 +1,158 @@
+/**
+ * A process that is stopped between the gate's last check and the system call, and goes on after `revoked`: the kernel
+ * ends its connections before it gets to the call. And without the guard the answer leaves.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import Sqlite from 'better-sqlite3'
+import t, { type Test } from 'tap'
+import { openControl } from '../../src/compose-control.ts'
+import { temporaryFolder } from '../support/cli.ts'
+import { askHttp2, openHttp2 } from '../support/http2.ts'
+import { serveProgram, workersOf, type Program } from '../support/program.ts'
+import { eventually, KEY_ID, type TestServer } from '../support/server.ts'
+import { openSession } from '../support/session.ts'
+import { encryptBody } from '../support/wire.ts'
+
+t.setTimeout(200_000)
+
+const PATIENCE_MS = 60_000
+const BY = { reason: 'a test', operator: 'tester' } as const
+const ALL = { scope: { kind: 'all' }, direction: 'both' } as const
+const PATH = `/keys/${KEY_ID}/encrypt`
+const CONFIG = { control: { lease: '1s' }, metrics: { host: '127.0.0.1', port: 0 } }
+const FIRED = 'this process was stopped for longer than its lease: its connections were cut'
+const LATE = 'an answer may have left after the lease: this process was stopped in the middle of it'
+const PRELOAD = new URL('../support/stop-in-write.js', import.meta.url)
+
+/** Asks on a connection of its own, again and again: the status, or undefined where the connection ended. */
+type Ask = () => Promise<number | undefined>
+
+async function overHttp1(t: Test, server: TestServer): Promise<Ask> {
+  const session = await openSession(t, server)
+  return () =>
+    session.call(PATH, encryptBody()).then(
+      ({ status }) => status,
+      () => undefined,
+    )
+}
+
+async function overHttp2(t: Test, server: TestServer): Promise<Ask> {
+  const session = await openHttp2(t, server)
+  session.on('error', () => undefined)
+  const closed = once(session, 'close').then(() => undefined)
+  return () => {
+    const answer = askHttp2(session, server, PATH, JSON.stringify(encryptBody()))
+    return Promise.race([answer.catch(() => undefined), closed])
+  }
+}
+
+async function untilStopped(pids: readonly number[]): Promise<number> {
+  const isStopped = (pid: number) =>
+    readFileSync(`/proc/${String(pid)}/stat`, 'latin1').includes(') T ')
+  await eventually(() => pids.some(isStopped), PATIENCE_MS)
+  return pids.find(isStopped) ?? 0
+}
+
+async function serveStopping(t: Test, workers: number, isGuarded: boolean) {
+  const trigger = join(await temporaryFolder(t), 'stop')
+  const preload = new URL(PRELOAD)
+  preload.searchParams.set('once', trigger)
+  if (!isGuarded) preload.searchParams.set('unguarded', '')
+  const program = await serveProgram(t, { ...CONFIG, workers }, ['--import', preload.href])
+  const pids = workers === 1 ? [program.child.pid ?? 0] : await workersOf(program, workers)
+  return {
+    program,
+    stopsNext: () => {
+      writeFileSync(trigger, '')
+    },
+    untilStopped: () => untilStopped(pids),
+  }
+}
+
+const CASES = [
+  { name: 'HTTP/1.1', open: overHttp1, workers: 1 },
+  { name: 'HTTP/2', open: overHttp2, workers: 1 },
+  { name: 'HTTP/1.1 to a worker', open: overHttp1, workers: 2 },
+] as const
+
+for (const { name, open, workers } of CASES)
+  for (const isGuarded of workers === 1 ? [true, false] : [true]) {
+    const what = isGuarded ? 'does not leave' : 'leaves, without the guard'
+    void t.test(`an answer that was on its way out, stopped until revoked, ${what}: ${name}`, (t) =>
+      stopAndWake(t, open, workers, isGuarded),
+    )
+  }
+
+async function stopAndWake(
+  t: Test,
+  open: typeof overHttp1,
+  workers: number,
+  isGuarded: boolean,
+): Promise<void> {
+  const { program, stopsNext, untilStopped } = await serveStopping(t, workers, isGuarded)
+  const { server } = program
+  const guard = program.linesOf('listening')[0]?.['leaseGuard']
+  t.equal(guard, isGuarded ? 'on' : 'left out by a test')
+  const control = await openControl(server.config)
+  t.teardown(() => control.close())
+  const ask = await open(t, server)
+  t.equal(await ask(), 200)
+  stopsNext()
+  const answer = ask()
+  const stopped = await untilStopped()
+  const { instances } = await control.wait(await control.kill({ ...ALL, ...BY }))
+  t.ok(instances.some(({ pid, how }) => pid === stopped && how === 'lease-ended'))
+  process.kill(stopped, 'SIGCONT')
+  t.equal(await answer, isGuarded ? undefined : 200)
+  const counted = (msg: string) => program.linesOf(msg).length
+  await eventually(() => counted(isGuarded ? FIRED : LATE) > 0, PATIENCE_MS)
+  t.equal(counted(FIRED), isGuarded ? 1 : 0)
+  t.equal(counted(LATE), isGuarded ? 0 : 1)
+  if (isGuarded) t.ok(Number(program.linesOf(FIRED)[0]?.['connections']) >= 1)
+  const metrics = await scrape(program)
+  t.match(metrics, isGuarded ? /^latchkey_lease_guard 1$/m : /^latchkey_lease_guard 0$/m)
+  t.match(metrics, new RegExp(`^latchkey_lease_guard_fired_total ${isGuarded ? '1' : '0'}$`, 'm'))
+
+  const again = await open(t, server)
+  t.equal(await again(), 400, 'it lives, and refuses')
+  await control.restore({ target: ALL, ...BY })
+  await eventually(async () => (await again()) === 200, PATIENCE_MS)
+}
+
+async function scrape(program: Program): Promise<string> {
+  const { port } = program.linesOf('listening')[0]?.['metrics'] as { readonly port: number }
+  return (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text()
+}
+
+void t.test('a lease that ends while the process runs costs nobody a connection', async (t) => {
+  const program = await serveProgram(t, CONFIG)
+  const { path } = program.server.config.store as { readonly path: string }
+  const lock = new Sqlite(path)
+  t.teardown(() => lock.close())
+  /** @returns whether the guard had nothing to do */
+  const endLease = async () => {
+    const before = program.linesOf(FIRED).length
+    const ask = await overHttp1(t, program.server)
+    await eventually(async () => (await ask()) === 200, PATIENCE_MS)
+    lock.exec('BEGIN EXCLUSIVE')
+    let last: number | undefined = 200
+    await eventually(async () => (last = await ask()) !== 200, PATIENCE_MS)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const then = await ask()
+    lock.exec('ROLLBACK')
+    await eventually(() => isServedAgain(t, program), PATIENCE_MS)
+    if (program.linesOf(FIRED).length > before) return false
+    t.equal(last, 400)
+    t.equal(then, 400, 'refusals go on, on the same connection')
+    return true
+  }
+  // A machine with much else to do may keep it from looking after the end of its lease in time.
+  await eventually(endLease, PATIENCE_MS)
+})
+
+async function isServedAgain(t: Test, { server }: Program): Promise<boolean> {
+  return (await (await overHttp1(t, server))()) === 200
+}
