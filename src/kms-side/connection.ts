@@ -156,16 +156,19 @@ function overHttp2(socket: TLSSocket, endpoint: Endpoint): Transport {
           ':path': request.target,
           ...toHttp2Headers(request.headers),
         })
+        const onClose = () => {
+          reject(new Error('the stream was closed'))
+        }
         stream.once('error', reject)
         stream.once('response', ({ ':status': status, ...headers }) => {
+          // From here on `collect` tells: a whole answer may close its stream before that is read to its end.
+          stream.off('close', onClose)
           const firstByteMs = clock.monotonic() - startedAt
           collect(stream, startedAt, firstByteMs).then((rest) => {
             resolve({ status: status ?? 0, headers, ...rest })
           }, reject)
         })
-        stream.once('close', () => {
-          reject(new Error('the stream was closed'))
-        })
+        stream.once('close', onClose)
         stream.end(request.body)
       }),
     close() {
