@@ -19,9 +19,11 @@ function guardOf(t: Test, leaseMs = LEASE_MS) {
   return guard
 }
 
-/** Ended long ago: it fires before `arm` returns. */
-function fire(guard: ReturnType<typeof openLeaseGuard>): void {
+/** As for a lease that ended long ago. */
+async function fire(guard: ReturnType<typeof openLeaseGuard>): Promise<void> {
+  const { firings } = guard.stats()
   guard.arm(guard.mark() - LEASE_MS - GUARD_GRACE_MS - 1)
+  await eventually(() => guard.stats().firings > firings)
 }
 
 async function serverOn(t: Test, host: string | { readonly path: string }) {
@@ -64,10 +66,10 @@ for (const host of ['127.0.0.1', '::1', '::'])
     const local = await serverOn(t, { path: join(await temporaryFolder(t), 'socket') })
     const cut = [await served.open(), await served.open()]
     const kept = [await other.open(), await local.open()]
-    fire(guard)
+    await fire(guard)
     t.match(guard.stats(), { firings: 1, cut: 0 }, 'none before it knows its port')
     guard.protect(served.port)
-    fire(guard)
+    await fire(guard)
     t.match(guard.stats(), { isOn: true, firings: 2, cut: 2 })
     await eventually(() => cut.every(({ isCut }) => isCut()))
     for (const { echo } of kept) await echo()
@@ -80,7 +82,7 @@ void t.test('the outgoing end of a connection to such a port is not of that port
   const served = await serverOn(t, '127.0.0.1')
   await served.open()
   guard.protect(served.port)
-  fire(guard)
+  await fire(guard)
   t.equal(guard.stats().cut, 1)
 })
 
@@ -111,7 +113,7 @@ void t.test('several guards of a process know nothing of each other', async (t) 
   const served = await serverOn(t, '127.0.0.1')
   const { echo } = await served.open()
   one.protect(served.port)
-  fire(two)
+  await fire(two)
   t.match([one.stats().firings, two.stats().firings], [0, 1])
   await echo()
 })
