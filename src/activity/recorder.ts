@@ -4,7 +4,14 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../base/clock.ts'
-import { toKey, toOverflow, toSubject, type FinishedRequest, type Subject } from './subject.ts'
+import {
+  areCountedTogether,
+  toKey,
+  toOverflow,
+  toSubject,
+  type FinishedRequest,
+  type Subject,
+} from './subject.ts'
 import {
   addCounts,
   addRequest,
@@ -59,6 +66,8 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   /** By minute, then by key. */
   let pending = new Map<string, Count>()
   let credentials = new Map<string, CredentialUse>()
+  /** The request before this one, and where it was counted: the next is often its like. */
+  let last: { readonly request: FinishedRequest; readonly count: Count } | undefined
   let known = new Set<string>()
   let hour = 0
   let minute = 0
@@ -74,7 +83,10 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   /** Requests that end a little after others may have begun before them; wall time may go back. */
   function turnTo(at: number): void {
     const now = Math.floor(at / MINUTE_MS) * MINUTE_MS
-    if (now > minute || minute - now > MINUTE_MS) minute = now
+    if (now > minute || minute - now > MINUTE_MS) {
+      minute = now
+      last = undefined
+    }
     const thisHour = Math.floor(minute / HOUR_MS)
     if (thisHour === hour) return
     hour = thisHour
@@ -104,11 +116,17 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   function countSubject(request: FinishedRequest): void {
     const { metadata, keyStore, operation } = request
     if (metadata === undefined || keyStore === undefined || operation === undefined) return
+    if (last !== undefined && areCountedTogether(last.request, request)) {
+      addRequest(last.count, request.at)
+      return
+    }
     const key = toKey(request, metadata)
     const id = `${String(minute)} ${key}`
     const found = pending.get(id)
-    if (found !== undefined) addRequest(found, request.at)
-    else if (hasRoom(key)) {
+    if (found !== undefined) {
+      addRequest(found, request.at)
+      last = { request, count: found }
+    } else if (hasRoom(key)) {
       pending.set(id, start(toSubject(request, metadata), request.at))
     } else {
       sayOverflow()
@@ -139,6 +157,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     if (pending.size === 0 && credentials.size === 0) return true
     const taken = [...pending]
     const uses = credentials
+    last = undefined
     pending = new Map()
     credentials = new Map()
     try {

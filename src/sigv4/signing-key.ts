@@ -16,23 +16,41 @@ export function deriveSigningKey(secretAccessKey: Secret, scope: CredentialScope
 /** A credential has few scopes alive at a time: two days around midnight, a handful of regions. */
 const MAX_SCOPES = 64
 
+interface Kept {
+  readonly keys: Map<string, HmacSha256>
+  /** Of the last request: its scope is the same object for as long as the header was. */
+  lastScope?: CredentialScope
+  lastKey?: HmacSha256
+}
+
 /**
  * Keys hang on the Credential object itself, so they go when it does: a revoked credential leaves
  * nothing behind, and no secret is ever part of a cache key.
  */
 export class SigningKeyCache {
-  readonly #byCredential = new WeakMap<Credential, Map<string, HmacSha256>>()
+  readonly #byCredential = new WeakMap<Credential, Kept>()
 
   get(credential: Credential, scope: CredentialScope): HmacSha256 {
-    let keys = this.#byCredential.get(credential)
-    if (keys === undefined)
-      this.#byCredential.set(credential, (keys = new Map<string, HmacSha256>()))
-    const name = `${scope.date}/${scope.region}/${scope.service}`
-    const cached = keys.get(name)
-    if (cached !== undefined) return cached
-    const key = deriveSigningKey(credential.secretAccessKey, scope)
-    if (keys.size >= MAX_SCOPES) keys.clear()
-    keys.set(name, key)
+    let kept = this.#byCredential.get(credential)
+    if (kept === undefined) this.#byCredential.set(credential, (kept = { keys: new Map() }))
+    if (kept.lastScope === scope && kept.lastKey !== undefined) return kept.lastKey
+    const key = findKey(kept.keys, credential, scope)
+    kept.lastScope = scope
+    kept.lastKey = key
     return key
   }
+}
+
+function findKey(
+  keys: Map<string, HmacSha256>,
+  credential: Credential,
+  scope: CredentialScope,
+): HmacSha256 {
+  const name = `${scope.date}/${scope.region}/${scope.service}`
+  const cached = keys.get(name)
+  if (cached !== undefined) return cached
+  const key = deriveSigningKey(credential.secretAccessKey, scope)
+  if (keys.size >= MAX_SCOPES) keys.clear()
+  keys.set(name, key)
+  return key
 }

@@ -19,7 +19,7 @@ import { decrypt } from './operations/decrypt.ts'
 import { encrypt } from './operations/encrypt.ts'
 import { toHealthStatus, type ProxyIdentity } from './operations/get-health-status.ts'
 import { toKeyMetadata } from './operations/get-key-metadata.ts'
-import { parseTarget } from './path.ts'
+import { TargetParser } from './path.ts'
 import { startRecord, type RequestRecord, type StageTimer } from './request-record.ts'
 
 /** A request as it came off the wire, whole. */
@@ -72,6 +72,7 @@ export const CHECKS: Readonly<Record<Operation, Checks>> = {
 
 /** The life of one XKS request. Order matters: an unauthenticated caller learns nothing about keys. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
+  const targets = new TargetParser()
   return (raw) => {
     const { record, timer } = startRecord(raw, deps.clock)
     timer.mark('read')
@@ -87,7 +88,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       return new GatedAnswer(deps, response, undefined, record, timer)
     }
     try {
-      const body = serve(deps, raw, record, timer, passage)
+      const body = serve(deps, targets, raw, record, timer, passage)
       return typeof body === 'string' ? succeed(body) : body.then(succeed, fail)
     } catch (thrown) {
       return fail(thrown)
@@ -102,12 +103,13 @@ interface Passage {
 
 function serve(
   deps: PipelineDeps,
+  targets: TargetParser,
   raw: RawRequest,
   record: RequestRecord,
   timer: StageTimer,
   passage: Passage,
 ): Awaitable<string> {
-  const { keyStore, operation, keyId } = resolveRoute(deps.keyStores, raw, record)
+  const { keyStore, operation, keyId } = resolveRoute(deps.keyStores, targets, raw, record)
   if (raw.fault !== undefined) throw raw.fault
   const deadline = startDeadline(deps, raw)
   authenticate(deps.verifier, keyStore, raw, record)
@@ -189,8 +191,13 @@ function checkGate(
   return gate.check({ keyStore: name, operation, keyId, metadata })
 }
 
-function resolveRoute(keyStores: KeyStoreLookup, raw: RawRequest, record: RequestRecord) {
-  const target = parseTarget(raw.target)
+function resolveRoute(
+  keyStores: KeyStoreLookup,
+  targets: TargetParser,
+  raw: RawRequest,
+  record: RequestRecord,
+) {
+  const target = targets.parse(raw.target)
   const keyStore = target === undefined ? undefined : keyStores(target.uriPath)
   if (target === undefined || keyStore === undefined) throw new XksError('InvalidUriPathException')
   record.keyStore = keyStore.name

@@ -1,5 +1,6 @@
 /** Requests are counted in memory, and written in the background without loss. */
 // SPDX-License-Identifier: Apache-2.0
+import fc from 'fast-check'
 import t from 'tap'
 import { createRecorder, type RecorderDeps } from '../../../src/activity/recorder.ts'
 import type { Count, CredentialUse } from '../../../src/activity/tally.ts'
@@ -54,6 +55,62 @@ void t.test('whoever differs in anything that a kill switch asks for is told apa
   await recorder.flush()
   t.equal(counts().length, 11)
   t.equal(counts().find(({ subject }) => subject.outcome !== 'ok')?.subject.outcome, 'KILLED_KEY')
+})
+
+void t.test('in whatever order they come, each is counted where its key says', async (t) => {
+  const few = (...names: string[]) => fc.constantFrom(...names)
+  const request = fc.record({
+    keyStore: few('demo', 'other'),
+    operation: few('Encrypt', 'Decrypt'),
+    keyId: few('key-1', 'key-2'),
+    errorName: fc.constantFrom(undefined, 'InvalidStateException'),
+    principal: few('a', 'b'),
+    service: fc.constantFrom(undefined, 's3'),
+    minutes: fc.nat({ max: 2 }),
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(request, { maxLength: 30 }), async (unsorted) => {
+      const requests = unsorted.sort((a, b) => a.minutes - b.minutes)
+      const { recorder, counts } = start()
+      const expected = new Map<string, number>()
+      for (const {
+        keyStore,
+        operation,
+        keyId,
+        errorName,
+        principal,
+        service,
+        minutes,
+      } of requests) {
+        recorder.record(
+          finished(NOON + minutes * 60_000, {
+            ...{ keyStore, operation, keyId, ...(errorName && { errorName }) },
+            metadata: { awsPrincipalArn: principal, ...(service && { kmsViaService: service }) },
+          }),
+        )
+        const minute = NOON + minutes * 60_000
+        const key = [
+          minute,
+          keyStore,
+          operation,
+          keyId,
+          errorName ?? 'ok',
+          principal,
+          service,
+        ].join()
+        expected.set(key, (expected.get(key) ?? 0) + 1)
+      }
+      await recorder.flush()
+      const found = new Map<string, number>()
+      for (const { subject, minute, requests: some } of counts()) {
+        const { keyStore, operation, keyId, outcome, principal, viaService } = subject
+        const key = [minute, keyStore, operation, keyId, outcome, principal, viaService].join()
+        found.set(key, (found.get(key) ?? 0) + some)
+      }
+      const sorted = (counted: Map<string, number>) => [...counted].sort()
+      t.strictSame(sorted(found), sorted(expected))
+    }),
+  )
 })
 
 void t.test(
