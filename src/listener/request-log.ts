@@ -1,6 +1,5 @@
 /** One line per request, rendered from its record. */
 // SPDX-License-Identifier: Apache-2.0
-import fastJson, { type Schema } from 'fast-json-stringify'
 import {
   STAGES,
   type RequestMetadata,
@@ -9,10 +8,8 @@ import {
   type StageTimes,
 } from '../xks/request-record.ts'
 import type { Log } from './log.ts'
+import { clip, clipAll, renderLine, toIsoTime } from './request-line.ts'
 
-/** XKS 1.0.3: ARNs have up to 2,048 characters. Nothing from outside makes a line longer than this. */
-const MAX_TEXT = 2048
-const MAX_OTHER_FIELDS = 16
 const NO_METADATA: Partial<RequestMetadata> = {}
 
 const text = { type: 'string' } as const
@@ -63,13 +60,11 @@ export const LINE_SCHEMA = {
 } as const
 
 /**
- * `info` for what was answered, refusals included; `error` for a fault of ours, with the stack.
- * The first, on the way of every request, is written by a serialiser that is compiled from the
- * fields above: a third of the cost of a general one, and what has no place there cannot be logged.
+ * `info` for what was answered, refusals included; `error` for a fault of ours, with the stack. What has no place
+ * among the fields above cannot be logged.
  */
 export function createRequestLog(log: Log): (record: RequestRecord) => void {
   const { logger } = log
-  const serialise = fastJson(LINE_SCHEMA as unknown as Schema)
   const level = logger.levels.values['info'] ?? 0
   const logsInfo = logger.isLevelEnabled('info')
   return (record) => {
@@ -84,12 +79,12 @@ export function createRequestLog(log: Log): (record: RequestRecord) => void {
         msg: undefined,
       }
       logger.error({ ...fields, err: record.fault }, 'request')
-    } else if (logsInfo) log.write(`${serialise(toLine(record, level, log.worker))}\n`)
+    } else if (logsInfo) log.write(renderLine(record, level, log.worker))
   }
 }
 
-/** One literal: an object that always has the same shape is cheap to make and to serialise. */
-function toLine(record: RequestRecord, level: number, worker: number | undefined) {
+/** The fields of a line with their values, as `renderLine` writes them. */
+export function toLine(record: RequestRecord, level: number, worker: number | undefined) {
   const metadata: Partial<RequestMetadata> = record.metadata ?? NO_METADATA
   // Only where the two say more than key store, operation and key id.
   const isUnknown = record.operation === undefined
@@ -125,42 +120,6 @@ function toLine(record: RequestRecord, level: number, worker: number | undefined
     tlsMs: record.tlsMs === undefined ? undefined : round(record.tlsMs),
     stagesMs: roundAll(record.stages),
     msg: 'request',
-  }
-}
-
-let isoSecond = -1
-let isoPrefix = ''
-
-/** `toISOString`, with everything down to the second kept for as long as it is the same. */
-function toIsoTime(at: number): string {
-  const ms = Math.floor(at)
-  const second = Math.floor(ms / 1000)
-  if (second !== isoSecond) {
-    isoPrefix = new Date(second * 1000).toISOString().slice(0, -'000Z'.length)
-    isoSecond = second
-  }
-  return `${isoPrefix}${String(ms - second * 1000).padStart(3, '0')}Z`
-}
-
-function clip(text: string | undefined): string | undefined {
-  return text === undefined || text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)}...`
-}
-
-/** Fields that KMS may add one day (Appendix B): kept, but not without bounds. */
-function clipAll(fields: Readonly<Record<string, unknown>>): Record<string, string> {
-  const entries = Object.entries(fields).slice(0, MAX_OTHER_FIELDS)
-  return Object.fromEntries(
-    entries.map(([name, value]) => [name.slice(0, 64), toText(value).slice(0, 256)]),
-  )
-}
-
-function toText(value: unknown): string {
-  if (typeof value === 'string') return value
-  try {
-    return JSON.stringify(value)
-  } catch {
-    // What the parser can nest, the serialiser may not have the stack for.
-    return '[too deep]'
   }
 }
 

@@ -1,9 +1,12 @@
 /** The line of a request: what stands in it, in which form. */
 // SPDX-License-Identifier: Apache-2.0
+import fastJson, { type Schema } from 'fast-json-stringify'
+import fc from 'fast-check'
 import pino from 'pino'
 import t from 'tap'
 import type { Log } from '../../../src/listener/log.ts'
-import { createRequestLog } from '../../../src/listener/request-log.ts'
+import { renderLine } from '../../../src/listener/request-line.ts'
+import { createRequestLog, LINE_SCHEMA, toLine } from '../../../src/listener/request-log.ts'
 import { STAGES, type RequestRecord } from '../../../src/xks/request-record.ts'
 
 function lineOf(more: Partial<RequestRecord>): Record<string, unknown> {
@@ -69,5 +72,64 @@ void t.test('what callers write is escaped, wherever it stands', (t) => {
   for (const name of ['target', 'kmsRequestId', 'awsPrincipalArn', 'unverifiedKmsRequestId']) {
     t.equal(line[name], text, name)
   }
+  t.end()
+})
+
+void t.test('any record is written as the serialiser of its schema writes it, to the byte', (t) => {
+  const serialise = fastJson(LINE_SCHEMA as unknown as Schema)
+  // JSON never brings half a character into a record; what the two make of one differs, and both can be read.
+  const anyText = fc.string({ unit: 'binary', maxLength: 12 })
+  const freely = fc.oneof(anyText, fc.constantFrom('s3', 'x'.repeat(2048), 'y'.repeat(2049), '"'))
+  const token = fc.stringMatching(/^[A-Za-z0-9_.:-]{1,12}$/)
+  const ms = fc.oneof(
+    fc.constant(NaN),
+    fc.double({ min: 0, max: 3, noNaN: true }),
+    fc.double({ min: 0, max: 1e7, noNaN: true }),
+  )
+  const metadata = fc.record(
+    {
+      ...{ kmsRequestId: freely, kmsOperation: freely, awsPrincipalArn: freely, kmsKeyArn: freely },
+      ...{ kmsViaService: freely, awsSourceVpc: freely, awsSourceVpce: freely },
+      other: fc.dictionary(anyText, fc.jsonValue(), { maxKeys: 20, noNullPrototype: true }),
+    },
+    { requiredKeys: ['kmsRequestId', 'kmsOperation'] },
+  )
+  const record = fc.record(
+    {
+      at: fc.double({ min: 0, max: 4e12, noNaN: true }),
+      ...{ remoteAddress: token, httpVersion: token, method: freely, target: freely },
+      bodyBytes: fc.nat(),
+      stages: fc.array(ms, { minLength: STAGES.length, maxLength: STAGES.length }),
+      ...{ keyStore: token, keyId: token, accessKeyId: token, region: token, reason: token },
+      operation: fc.constantFrom('Encrypt', 'Decrypt', 'GetHealthStatus'),
+      errorName: fc.constantFrom('InvalidStateException', 'ValidationException'),
+      ...{ keyVersion: fc.nat(), status: fc.nat(), metadata },
+      ...{ bodySha256: token, unverifiedKmsRequestId: freely },
+      totalMs: fc.double({ min: 0, max: 1e6, noNaN: true }),
+      tlsMs: fc.double({ min: 0, max: 1e6, noNaN: true }),
+    },
+    {
+      requiredKeys: [
+        'at',
+        'remoteAddress',
+        'httpVersion',
+        'method',
+        'target',
+        'bodyBytes',
+        'stages',
+      ],
+    },
+  )
+  const worker = fc.constantFrom(undefined, 1, 12)
+  fc.assert(
+    fc.property(record, worker, (one, number) => {
+      const rendered = renderLine(one, 30, number)
+      const expected = serialise(toLine(one as RequestRecord, 30, number))
+      if (rendered !== `${expected}\n`) throw new Error(`${rendered}${expected}`)
+      return true
+    }),
+    { numRuns: 2000 },
+  )
+  t.pass('2,000 records')
   t.end()
 })
