@@ -15,23 +15,29 @@ import { configFileOf, softhsm } from './cases/softhsm.ts'
 import type { OpenPlan, PhaseResult } from './load-open.ts'
 import { encryptBody, signedRequest } from './requests.ts'
 import { runLoad, startLatchkey, startPinned, type RunningProcess } from './servers.ts'
+import { holdToShare } from './share-of-core.ts'
 import { prepareWorkplace, type Workplace } from './workplace.ts'
 
 const { values } = parseArgs({
   options: {
     rate: { type: 'string', default: '1800' },
     seconds: { type: 'string', default: '60' },
-    // Closed loop first, to learn what the software backend can do; then this many times that.
+    // So many times of what the software backend can do.
     overload: { type: 'string', default: '2' },
     only: { type: 'string', default: 'quota|overload' },
     // As many as are under way at a time: KMS opens what it needs, and does not queue.
-    connections: { type: 'string', default: '1000' },
+    connections: { type: 'string', default: '128' },
+    // Of its core, for the server that is overloaded, so that a client on one core asks for more than enough.
+    share: { type: 'string', default: '0.5' },
     cores: { type: 'string', default: '0,1' },
   },
 })
 const DEADLINE = '200ms'
 const REQUESTS = 512
 const WARM_UP_S = 4
+const STEP_S = 3
+const STEP = 0.05
+const SERVED_SHARE = 0.95
 const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const run = promisify(execFile)
 
@@ -75,6 +81,8 @@ async function overload(workplace: Workplace): Promise<void> {
   const { demo, caFile } = workplace
   const log = join(workplace.folder, 'software.log')
   const server = await startLatchkey([demo.configFile, log], '0')
+  const share = Number(values.share)
+  const release = share < 1 ? tryToHold(server.pid, share) : undefined
   const signer = { ...(await readCredential(demo)), keyId: demo.keyId }
   const requests = Array.from({ length: REQUESTS }, () =>
     signedRequest(`/keys/${demo.keyId}/encrypt`, encryptBody(), signer),
@@ -82,14 +90,42 @@ async function overload(workplace: Workplace): Promise<void> {
   const at = { port: server.port, caFile, requests }
   try {
     await runLoad({ ...at, connections: 16, seconds: WARM_UP_S })
-    const highest = await runLoad({ ...at, connections: 16, seconds: WARM_UP_S })
-    const rates = [highest * Number(values.overload), highest / 2].map(Math.round)
-    const phases = rates.map((rate) => ({ rate, seconds: 10 }))
-    const found = await runOpen({ ...at, connections: Number(values.connections), phases })
-    print(`saturated at ${highest.toFixed(0)}/s`, JSON.stringify(found, undefined, 1))
+    const closed = await runLoad({ ...at, connections: 16, seconds: WARM_UP_S })
+    const open = { ...at, connections: Number(values.connections) }
+    const saturation = await findSaturation(open, closed)
+    const rates = [saturation / 4, saturation * Number(values.overload), saturation / 2]
+    const phases = rates.map((rate) => ({ rate: Math.round(rate), seconds: 10 }))
+    const found = await runOpen({ ...open, phases })
+    const title = `${closed.toFixed(0)}/s over 16 connections, saturated at ${saturation.toFixed(0)}/s`
+    print(title, JSON.stringify(found, undefined, 1))
   } finally {
     await server.stop()
+    release?.()
   }
+}
+
+/** Without root or control groups, the server has its core for itself. */
+function tryToHold(pid: number, share: number): (() => void) | undefined {
+  try {
+    return holdToShare(pid, share)
+  } catch (error) {
+    process.stderr.write(`the server has a whole core: ${String(error)}\n`)
+    return undefined
+  }
+}
+
+/** The highest rate at which no more than one in twenty is refused, in steps of a twentieth of the closed loop's. */
+async function findSaturation(open: Omit<OpenPlan, 'phases'>, closed: number): Promise<number> {
+  let highest = 0
+  for (let share = 0.5; share <= 1.5; share += STEP) {
+    const rate = Math.round(closed * share)
+    // The client is a new process each time, and slow at first.
+    const phases = [rate / 4, rate].map((one) => ({ rate: one, seconds: STEP_S }))
+    const [, found] = await runOpen({ ...open, phases })
+    if ((found?.statuses['200'] ?? 0) < rate * STEP_S * SERVED_SHARE) break
+    highest = rate
+  }
+  return highest
 }
 
 async function runOpen(plan: OpenPlan): Promise<readonly PhaseResult[]> {

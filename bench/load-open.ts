@@ -29,12 +29,14 @@ export interface PhaseResult extends Phase {
   readonly unanswered: number
   /** Of all answers, from when they were due, in milliseconds. */
   readonly ms: { readonly p50: number; readonly p99: number; readonly p999: number; max: number }
-  /** Seconds from the start of the phase to its last answer that was not 200. */
-  readonly lastRefusedS: number
+  /** Answers that were not 200 and came more than a second after the start of the phase. */
+  readonly refusedLater: number
 }
 
 const HEADER_END = Buffer.from('\r\n\r\n')
 const SETTLE_MS = 3000
+const CALM_MS = 1000
+const NO_PHASE = -1
 const OPEN_AT_A_TIME = 16
 
 interface Lane {
@@ -48,7 +50,7 @@ class Tally {
   due = 0
   readonly latencies: number[] = []
   readonly statuses: Record<string, number> = {}
-  lastRefusedAt = 0
+  refusedLater = 0
 }
 
 function open(plan: OpenPlan, ca: Buffer): Promise<TLSSocket> {
@@ -99,6 +101,7 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
     if (request !== undefined) lane.socket.write(request)
   }
 
+  const startedAt: number[] = []
   for (const lane of free) {
     lane.socket.on('data', (chunk: Buffer) => {
       lane.pending = lane.pending.length === 0 ? chunk : Buffer.concat([lane.pending, chunk])
@@ -109,7 +112,7 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
       tally?.latencies.push(now - lane.dueAt)
       if (tally !== undefined) {
         tally.statuses[status] = (tally.statuses[status] ?? 0) + 1
-        if (status !== '200') tally.lastRefusedAt = now
+        if (status !== '200' && now - (startedAt[lane.phase] ?? now) > 1000) tally.refusedLater += 1
       }
       const next = waiting[waitingFrom]
       if (next === undefined) free.push(lane)
@@ -120,7 +123,9 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
     })
   }
 
-  const startedAt: number[] = []
+  // The server ends connections that nothing was ever asked on.
+  for (const lane of free.splice(0)) send(lane, performance.now(), NO_PHASE)
+  await new Promise((resolve) => setTimeout(resolve, CALM_MS))
   for (const [phase, { rate, seconds }] of plan.phases.entries()) {
     const from = performance.now()
     startedAt.push(from)
@@ -142,12 +147,10 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
   while (free.length < plan.connections && performance.now() < until)
     await new Promise((resolve) => setTimeout(resolve, 10))
   for (const { socket } of free) socket.destroy()
-  return plan.phases.map((phase, i) =>
-    toResult(phase, tallies[i] ?? new Tally(), startedAt[i] ?? 0),
-  )
+  return plan.phases.map((phase, i) => toResult(phase, tallies[i] ?? new Tally()))
 }
 
-function toResult(phase: Phase, tally: Tally, startedAt: number): PhaseResult {
+function toResult(phase: Phase, tally: Tally): PhaseResult {
   const sorted = Float64Array.from(tally.latencies).sort()
   const at = (share: number) =>
     sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN
@@ -157,7 +160,7 @@ function toResult(phase: Phase, tally: Tally, startedAt: number): PhaseResult {
     statuses: tally.statuses,
     unanswered: tally.due - sorted.length,
     ms: { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) },
-    lastRefusedS: tally.lastRefusedAt === 0 ? 0 : (tally.lastRefusedAt - startedAt) / 1000,
+    refusedLater: tally.refusedLater,
   }
 }
 

@@ -24,6 +24,7 @@ export function startPinned(
 }
 
 export interface RunningProcess {
+  readonly pid: number
   readonly port: number
   /** Processor time that it has used, all threads, in milliseconds; Linux counts in steps of ten. */
   cpuMs(): number
@@ -40,6 +41,7 @@ export async function startServerProcess(
   const child = startPinned(core, script, operands, flags)
   const [message] = (await once(child, 'message')) as [{ port: number }]
   return {
+    pid: child.pid ?? 0,
     port: message.port,
     cpuMs: () => readCpuMs(child.pid ?? 0),
     async stop() {

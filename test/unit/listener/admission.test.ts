@@ -48,6 +48,46 @@ void t.test('what was read after a long round may be as old as that round', (t) 
   t.end()
 })
 
+void t.test('while an overload lasts, the fewer are served, the more have come', (t) => {
+  const { admission, idle, round } = create()
+  /** @returns how many of a round are admitted */
+  const admitted = (count: number) => {
+    let sum = 0
+    for (let i = 0; i < count; i++) sum += admission.admits() ? 1 : 0
+    round(count, 0.05)
+    return sum
+  }
+  /** Half a second without an idle moment. */
+  for (let i = 0; i < 100; i++) t.equal(admitted(100), i < 9 ? 100 : 16, `round ${String(i)}`)
+
+  t.equal(admitted(64), 16, 'the round before was crowded')
+  t.equal(admitted(64), 64, 'this one was not')
+  t.equal(admitted(128), 128)
+  t.equal(admitted(128), 8)
+  t.equal(admitted(1000), 8)
+  t.equal(admitted(300), 0, 'all are refused while it is so many')
+
+  idle(20)
+  admitted(1000)
+  for (let i = 0; i < 12; i++) {
+    idle(5)
+    admitted(100)
+  }
+  t.equal(admitted(300), 300)
+  t.equal(admitted(300), 300, 'there was idle time again')
+  t.end()
+})
+
+void t.test('a burst after idle time has the whole limit', (t) => {
+  const { admission, idle, round } = create()
+  idle(1000)
+  round(1, 1)
+  admission.admits()
+  round(60, 1)
+  for (let i = 0; i < 100; i++) t.ok(admission.admits(), '60 ms')
+  t.end()
+})
+
 void t.test('who comes behind a long queue is refused before waiting', (t) => {
   const { admission, idle, round } = create()
   for (let i = 0; i < 30; i++) {

@@ -1,0 +1,30 @@
+/** Holds a process to a part of a core, by a control group of its own, so that a client on another core can ask for more. */
+// SPDX-License-Identifier: Apache-2.0
+import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const ROOT = '/sys/fs/cgroup'
+/** Short, so that what it is held up by is a matter of few milliseconds. */
+const PERIOD_US = 5000
+
+/**
+ * Linux, as root.
+ * @param share of one core, above 0
+ * @returns what removes the group again, once the process has ended
+ */
+export function holdToShare(pid: number, share: number): () => void {
+  const isUnified = existsSync(join(ROOT, 'cgroup.controllers'))
+  const quotaUs = Math.round(PERIOD_US * share)
+  const group = join(ROOT, isUnified ? '' : 'cpu', `latchkey-bench-${String(pid)}`)
+  if (isUnified) writeFileSync(join(ROOT, 'cgroup.subtree_control'), '+cpu')
+  mkdirSync(group)
+  if (isUnified) writeFileSync(join(group, 'cpu.max'), `${String(quotaUs)} ${String(PERIOD_US)}`)
+  else {
+    writeFileSync(join(group, 'cpu.cfs_period_us'), String(PERIOD_US))
+    writeFileSync(join(group, 'cpu.cfs_quota_us'), String(quotaUs))
+  }
+  writeFileSync(join(group, 'cgroup.procs'), String(pid))
+  return () => {
+    rmdirSync(group)
+  }
+}
