@@ -29,6 +29,13 @@ export class LineBuffer {
     else this.#used += this.#block.write(line, this.#used, 'utf8')
   }
 
+  /** The same for a line of ASCII only, which is copied as it is. */
+  writeAscii(line: string): void {
+    if (this.#used + line.length > this.#blockBytes) this.handOver()
+    if (line.length > this.#blockBytes) this.#sink.write(Buffer.from(line, 'latin1'))
+    else this.#used += this.#block.write(line, this.#used, 'latin1')
+  }
+
   /** A block of whole lines, behind those that are waiting; it is handed on without a copy. */
   writeBlock(block: Buffer): void {
     this.handOver()

@@ -15,8 +15,8 @@ const MAX_BUFFER_BYTES = 16 * 1024 * 1024
 
 export interface Log {
   readonly logger: Logger
-  /** A whole line that is rendered already, with its line break, into the same stream. */
-  write(line: string): void
+  /** A whole line of ASCII that is rendered already, with its line break, into the same stream. */
+  writeAscii(line: string): void
   /** A block of whole lines, of another process, into the same stream; it is kept. */
   writeBlock(block: Buffer): void
   /** Blocks that a slow reader did not take, since the start. */
@@ -84,8 +84,8 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     logger,
     worker,
     droppedBlocks: () => droppedInAll,
-    write: (line) => {
-      lines.write(line)
+    writeAscii: (line) => {
+      lines.writeAscii(line)
     },
     writeBlock: (block) => {
       lines.writeBlock(block)

@@ -79,7 +79,7 @@ export function createRequestLog(log: Log): (record: RequestRecord) => void {
         msg: undefined,
       }
       logger.error({ ...fields, err: record.fault }, 'request')
-    } else if (logsInfo) log.write(renderLine(record, level, log.worker))
+    } else if (logsInfo) log.writeAscii(renderLine(record, level, log.worker))
   }
 }
 

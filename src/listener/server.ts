@@ -71,16 +71,17 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
   const outgoing = createOutgoing((request) => dual?.destroyConnectionOf(request))
   const admission = createAdmission({ ...deps, idleMs: loopIdleMs, limitMs: deps.maxWaitMs })
   const shedding = createShedding(deps.schemas, admission, deps.onShed)
-  const batch = createBatch(
-    admission,
-    (exchange: Exchange) => {
-      serve(deps, exchange, outgoing, () => draining)
-    },
-    (exchange) => {
+  const sendAnswer = (exchange: Exchange, answer: Answer) => {
+    send(exchange, answer, outgoing, draining)
+  }
+  const batch = createBatch(admission, {
+    make: (exchange: Exchange) => serve(deps, exchange, sendAnswer, () => draining),
+    send: sendAnswer,
+    refuse(exchange) {
       endRequest(exchange.connection)
       shedding.refuse(exchange.reply.raw)
     },
-  )
+  })
   const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
     // From here on the answer is ours, down to the tick in which it reaches the socket.
     reply.hijack()
@@ -153,47 +154,52 @@ interface Exchange {
   readonly connection: Connection
 }
 
+/** The answer, when it is there at once; what is waited for is sent by itself. */
 function serve(
   deps: ListenerDeps,
   exchange: Exchange,
-  outgoing: Outgoing,
+  sendAnswer: (exchange: Exchange, answer: Answer) => void,
   isDraining: () => boolean,
-): void {
-  const { request, reply } = exchange
-  // Only a peer that is gone, or a bug after the pipeline's own border, ends here.
-  // Not the request: destroying one that was read to its end leaves the connection open.
-  const giveUp = () => reply.raw.destroy()
+): Answer | undefined {
+  const { request } = exchange
   try {
     const target = request.raw.url ?? ''
     const ping = request.method === 'GET' ? parsePing(target) : undefined
     if (ping !== undefined) {
-      send(exchange, deps.ping.answer(ping.deep), isDraining())
-      return
+      write(exchange, deps.ping.answer(ping.deep), isDraining())
+      return undefined
     }
     const answer = deps.pipeline(toRawRequest(exchange, target))
-    if (answer instanceof Promise) {
-      answer
-        .then((later) => {
-          sendAnswer(exchange, later, outgoing, isDraining())
-        })
-        .catch(giveUp)
-    } else sendAnswer(exchange, answer, outgoing, isDraining())
+    if (!(answer instanceof Promise)) return answer
+    answer
+      .then((later) => {
+        sendAnswer(exchange, later)
+      })
+      .catch(() => {
+        giveUp(exchange)
+      })
   } catch {
-    giveUp()
+    giveUp(exchange)
   }
+  return undefined
 }
 
-/** From the gate's second check to the socket, in one go: nothing may be awaited in here. */
-function sendAnswer(
-  exchange: Exchange,
-  answer: Answer,
-  outgoing: Outgoing,
-  draining: boolean,
-): void {
+/**
+ * Only a peer that is gone, or a bug after the pipeline's own border, ends here. Not the request: destroying one that
+ * was read to its end leaves the connection open.
+ */
+function giveUp({ reply }: Exchange): void {
+  reply.raw.destroy()
+}
+
+/** From the gate's second check to the socket, in one go: nothing may be awaited in here. Never throws. */
+function send(exchange: Exchange, answer: Answer, outgoing: Outgoing, draining: boolean): void {
   try {
     const response = answer.release()
-    send(exchange, response, draining)
+    write(exchange, response, draining)
     if (response.status === 200) outgoing.add(answer, exchange.request.raw, exchange.reply.raw)
+  } catch {
+    giveUp(exchange)
   } finally {
     answer.finish()
   }
@@ -216,21 +222,20 @@ function toRawRequest({ request, fault, connection }: Exchange, target: string) 
   }
 }
 
-function send(exchange: Exchange, response: RawResponse, draining: boolean): void {
+function write(exchange: Exchange, response: RawResponse, draining: boolean): void {
   const { request, reply } = exchange
   const { httpVersionMajor } = request.raw
   const isLast = endRequest(exchange.connection)
   // Bodies are printable ASCII throughout, so characters are bytes.
-  const headers: Record<string, string | number> = {
-    'content-type': 'application/json',
-    'content-length': response.body.length,
-  }
+  const length = String(response.body.length)
+  const headers = ['content-type', 'application/json', 'content-length', length]
+  // HTTP/2 knows no such header; its sessions are closed by GOAWAY.
+  let closes = (draining || isLast) && httpVersionMajor === 1
   for (const name in response.headers) {
-    // HTTP/2 knows no such header; its sessions are closed by GOAWAY.
-    if (name !== 'connection' || httpVersionMajor === 1)
-      headers[name] = response.headers[name] ?? ''
+    if (name === 'connection') closes ||= httpVersionMajor === 1
+    else headers.push(name, response.headers[name] ?? '')
   }
-  if ((draining || isLast) && httpVersionMajor === 1) headers['connection'] = 'close'
+  if (closes) headers.push('connection', 'close')
   reply.raw.writeHead(response.status, headers)
   if (request.method === 'HEAD') reply.raw.end()
   else reply.raw.end(response.body, 'latin1')

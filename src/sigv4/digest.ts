@@ -1,6 +1,7 @@
 /** SHA-256 and HMAC-SHA-256 in single calls: for requests this small, making hash objects is most of the cost. */
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
+import { equalBytes } from '../base/constant-time.ts'
 
 const BLOCK_BYTES = 64
 const DIGEST_BYTES = 32
@@ -18,6 +19,8 @@ const TEXT_BYTES = 1024
 export class HmacSha256 {
   readonly #inner = Buffer.alloc(BLOCK_BYTES + TEXT_BYTES)
   readonly #outer = Buffer.alloc(BLOCK_BYTES + DIGEST_BYTES)
+  readonly #expected = Buffer.alloc(DIGEST_BYTES)
+  readonly #given = Buffer.alloc(DIGEST_BYTES)
 
   /** @param key of any length; a copy is kept */
   constructor(key: Buffer) {
@@ -32,8 +35,26 @@ export class HmacSha256 {
 
   /** 32 bytes. */
   digest(data: string): Buffer {
+    return Buffer.from(this.#hash(data), 'latin1')
+  }
+
+  /**
+   * In time that does not depend on where the two differ.
+   * @param hex 64 hexadecimal digits; anything else is no digest of anything
+   */
+  isDigest(hex: string, data: string): boolean {
+    const given = this.#given.write(hex, 'hex')
+    this.#expected.write(this.#hash(data), 'latin1')
+    return (
+      equalBytes(this.#expected, this.#given) &&
+      given === DIGEST_BYTES &&
+      hex.length === 2 * DIGEST_BYTES
+    )
+  }
+
+  #hash(data: string): string {
     this.#outer.write(this.#hashInner(data), BLOCK_BYTES, 'latin1')
-    return Buffer.from(crypto.hash('sha256', this.#outer, 'binary'), 'latin1')
+    return crypto.hash('sha256', this.#outer, 'binary')
   }
 
   /** As a string of bytes: it costs a third of what a hash in a Buffer of its own does. */

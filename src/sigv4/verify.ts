@@ -1,7 +1,6 @@
 /** The only way to be authenticated. One form is accepted; everything else is refused. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../base/clock.ts'
-import { equalBytes } from '../base/constant-time.ts'
 import type { AccessKeyId, KeyStoreName } from '../base/ids.ts'
 import { Secret } from '../base/secret.ts'
 import { AmzDateParser } from './amz-date.ts'
@@ -95,8 +94,7 @@ export function createVerifier(deps: VerifierDeps): Verifier {
       const text = stringToSign(amzDate, authorization.scope, canonical)
       const credential = scope.lookup(authorization.accessKeyId)
       const key = signingKeys.get(credential ?? NOBODY, authorization.scope)
-      const expected = key.digest(text)
-      const matches = equalBytes(expected, Buffer.from(authorization.signature, 'hex'))
+      const matches = key.isDigest(authorization.signature, text)
       if (credential === undefined) fail('CREDENTIAL_UNKNOWN', 'no such access key id')
       if (!matches) fail('SIGNATURE_MISMATCH', 'the signature is not that of this request')
       // Only after the signature: whoever cannot sign does not learn that an id has expired.

@@ -1,6 +1,6 @@
 /** From the signed bytes of a body to a typed request. After this, nobody looks at JSON again. */
 // SPDX-License-Identifier: Apache-2.0
-import { isUtf8 } from 'node:buffer'
+import { isAscii, isUtf8 } from 'node:buffer'
 import { parseBase64 } from '../base/base64.ts'
 import type { ApiSchemas, RequestSchemaName } from '../openapi/schemas.ts'
 import type { components } from '../openapi/types.gen.ts'
@@ -140,7 +140,7 @@ function parseJson(body: Buffer): unknown {
   // Buffer's own decoder would quietly replace bad bytes, and two bodies would mean the same.
   if (!isUtf8(body)) throw new XksError('ValidationException', 'The request body is not UTF-8.')
   try {
-    return JSON.parse(body.toString('utf8'))
+    return JSON.parse(body.toString(isAscii(body) ? 'latin1' : 'utf8'))
   } catch {
     // The parser's message quotes the body, which may hold plaintext.
     throw new XksError('ValidationException', 'The request body is not valid JSON.')

@@ -119,36 +119,61 @@ void t.test('a batch refuses what its turn comes too late for', async (t) => {
   const { admission, clock } = create()
   const served: number[] = []
   const refused: number[] = []
-  const batch = createBatch<number>(
-    admission,
-    (item) => {
-      served.push(item)
-      clock.advance(30)
+  const batch = createBatch<number, string>(admission, {
+    make(item) {
+      clock.advance(1)
+      return String(item)
     },
-    (item) => refused.push(item),
-  )
-  for (let i = 0; i < 6; i++) {
-    t.ok(admission.admits())
-    batch.add(i)
-  }
+    send: (item, answer) => {
+      t.equal(answer, String(item))
+      served.push(item)
+    },
+    refuse: (item) => refused.push(item),
+  })
+  const items = Array.from({ length: 200 }, (_, i) => i)
+  for (const item of items) batch.add(item)
   await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
-  t.same(served, [0, 1, 2])
-  t.same(refused, [3, 4, 5])
+  t.ok(served.length > 80 && served.length < 80 + 32, `${String(served.length)} of 1 ms each`)
+  t.same([...served, ...refused], items, 'each once, in their order')
   t.end()
 })
+
+void t.test(
+  'answers are made side by side, and sent in the order in which their requests came',
+  (t) => {
+    const { admission } = create()
+    const steps: string[] = []
+    const batch = createBatch<number, number>(admission, {
+      make(item) {
+        steps.push(`make ${String(item)}`)
+        return item === 1 ? undefined : item
+      },
+      send: (item) => steps.push(`send ${String(item)}`),
+      refuse: () => t.fail('none is late'),
+    })
+    for (let item = 0; item < 3; item++) batch.add(item)
+    batch.flush()
+    t.same(
+      steps,
+      ['make 0', 'make 1', 'make 2', 'send 0', 'send 2'],
+      'what comes later is not sent here',
+    )
+    t.end()
+  },
+)
 
 void t.test('a flush serves what waits, and leaves the time of the round as it is', (t) => {
   const { admission, clock, round } = create()
   round(10, 1)
   const served: number[] = []
-  const batch = createBatch<number>(
-    admission,
-    (item) => {
-      served.push(item)
+  const batch = createBatch<number, true>(admission, {
+    make() {
       clock.advance(5)
+      return true
     },
-    () => t.fail('none is late'),
-  )
+    send: (item) => served.push(item),
+    refuse: () => t.fail('none is late'),
+  })
   for (let i = 0; i < 4; i++) {
     t.ok(admission.admits())
     batch.add(i)
@@ -167,11 +192,11 @@ void t.test(
   async (t) => {
     const { admission, clock, round } = create()
     round(100, 1)
-    const batch = createBatch<number>(
-      admission,
-      () => t.fail('nobody is served'),
-      () => t.fail('nor was anybody queued'),
-    )
+    const batch = createBatch<number, true>(admission, {
+      make: () => t.fail('nobody is served') as true,
+      send: () => t.fail('nobody is served'),
+      refuse: () => t.fail('nor was anybody queued'),
+    })
     t.notOk(admission.admits())
     batch.flush()
     await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))

@@ -24,6 +24,28 @@ void t.test('what goes in comes out, whatever the lengths and alphabets', (t) =>
   t.end()
 })
 
+void t.test('lines of ASCII and others keep their order', (t) => {
+  const ascii = fc.stringMatching(/^[ -~]{0,80}$/)
+  const line = fc.oneof(
+    ascii.map((text) => ({ text, isAscii: true })),
+    fc.string({ unit: 'binary', maxLength: 80 }).map((text) => ({ text, isAscii: false })),
+  )
+  fc.assert(
+    fc.property(fc.array(line), (written) => {
+      const { blocks, lines } = collect(64)
+      for (const { text, isAscii } of written) {
+        if (isAscii) lines.writeAscii(`${text}\n`)
+        else lines.write(`${text}\n`)
+      }
+      lines.handOver()
+      const expected = Buffer.from(written.map(({ text }) => `${text}\n`).join(''))
+      t.ok(Buffer.concat(blocks).equals(expected))
+    }),
+    { numRuns: 300 },
+  )
+  t.end()
+})
+
 void t.test('a block that was handed over is never written to again', (t) => {
   const { blocks, lines } = collect(32)
   lines.write('first\n')

@@ -81,3 +81,31 @@ void t.test('a key that its owner wipes is kept', (t) => {
   t.equal(hmac.digest('text').toString('hex'), before)
   t.end()
 })
+
+void t.test('a digest is told from everything that is none', (t) => {
+  const key = new HmacSha256(Buffer.from('Jefe'))
+  const data = 'what do ya want for nothing?'
+  const right = reference(Buffer.from('Jefe'), data)
+  t.ok(key.isDigest(right, data))
+  t.notOk(key.isDigest(right, `${data}?`), 'of another text')
+  for (let i = 0; i < right.length; i++) {
+    const other = right[i] === '0' ? '1' : '0'
+    t.notOk(
+      key.isDigest(right.slice(0, i) + other + right.slice(i + 1), data),
+      `digit ${String(i)}`,
+    )
+  }
+  // What was compared last is still there: a text that is too short must not borrow from it.
+  for (const hex of [
+    '',
+    '5b',
+    right.slice(0, 62),
+    right.slice(0, 63),
+    `${right.slice(0, 62)}zz`,
+    `${right}00`,
+  ]) {
+    t.ok(key.isDigest(right, data))
+    t.notOk(key.isDigest(hex, data), JSON.stringify(hex))
+  }
+  t.end()
+})
