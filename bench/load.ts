@@ -12,6 +12,11 @@ export interface LoadPlan {
   readonly requests: readonly string[]
   /** Of taskset; the second one when absent. */
   readonly core?: string
+  /**
+   * Connections are opened one after another, so many times as many, and only one in so many is used: a server
+   * hands them to its workers in turns.
+   */
+  readonly lane?: { readonly of: number; readonly take: number }
   /** Gives its core away while it waits: where servers share it. */
   readonly sleeps?: boolean
 }
@@ -48,10 +53,19 @@ function open(plan: LoadPlan): Promise<TLSSocket> {
   })
 }
 
+async function openAll(plan: LoadPlan): Promise<readonly TLSSocket[]> {
+  const { lane, connections } = plan
+  if (lane === undefined) return Promise.all(Array.from({ length: connections }, () => open(plan)))
+  const sockets: TLSSocket[] = []
+  for (let i = 0; i < connections * lane.of; i++) sockets.push(await open(plan))
+  // The server closes those that are not used, by and by.
+  return sockets.filter((_socket, i) => i % lane.of === lane.take)
+}
+
 /** Answers per second. */
 async function run(plan: LoadPlan): Promise<number> {
   const requests = plan.requests.map((text) => Buffer.from(text))
-  const sockets = await Promise.all(Array.from({ length: plan.connections }, () => open(plan)))
+  const sockets = await openAll(plan)
   let next = 0
   let answers = 0
   let running = true

@@ -1,8 +1,11 @@
 /**
- * One process against two workers: answers for each second of processor time of all processes of the
- * server. All of them have one core and the client the other, since two workers on two cores would
- * leave none to it: what two cores answer is twice what one does, if a worker costs no more than a
- * process that is alone.
+ * What a second core gives to one server. Two views:
+ *
+ * - On both cores, the clients on them as well, one for each core: two workers against one process that has
+ *   one core with its client. Two processes that know nothing of each other, a core each, show what the machine
+ *   itself can give.
+ * - One worker at a time, alone with its primary on one core and the client on the other, against one process there:
+ *   answers for each second of processor time of all processes. Two cores answer twice that.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
@@ -17,35 +20,47 @@ import { freePort } from './free-port.ts'
 import { readCredential } from '../src/cli/demo.ts'
 import { SERVING_FLAGS } from '../src/workers/node-flags.ts'
 import { encryptBody, signedRequest } from './requests.ts'
-import { readCpuMs, runLoad, SERVER_CORE } from './servers.ts'
+import { CLIENT_CORE, readCpuMs, runLoad, SERVER_CORE } from './servers.ts'
 import { prepareWorkplace } from './workplace.ts'
 
 const { values } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '7' },
+    rounds: { type: 'string', default: '9' },
     seconds: { type: 'string', default: '3' },
-    connections: { type: 'string', default: '32' },
+    connections: { type: 'string', default: '16' },
   },
 })
 const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url))
+const BOTH = `${SERVER_CORE},${CLIENT_CORE}`
 const REQUESTS = 512
+/** It is the rate that is measured: a disk of a shared machine may take longer than the usual two seconds to write. */
+const LEASE = '20s'
 const WARM_UPS = 3
+
+interface Load {
+  /** Of the client. */
+  readonly core: string
+  /** Gives its core away while it waits. */
+  readonly sleeps: boolean
+  /** Only one in so many connections is used, and which: workers get them in turns. */
+  readonly lane?: { readonly of: number; readonly take: number }
+}
 
 interface Server {
   readonly pid: number
-  readonly port: number
-  load(): Promise<number>
+  /** @returns answers per second */
+  load(load: Load): Promise<number>
   stop(): Promise<void>
 }
 
-async function start(folder: string, workers: number): Promise<Server> {
-  const { demo, caFile } = await prepareWorkplace(folder)
+async function start(root: string, workers: number, cores: string): Promise<Server> {
+  const { demo, caFile } = await prepareWorkplace(await mkdtemp(join(root, 'server-')))
   const port = await freePort()
   const file = demo.configFile
   const text = readFileSync(file, 'utf8').replace(/port: 0\b/, `port: ${String(port)}`)
-  writeFileSync(file, `${text}workers: ${String(workers)}\n`)
+  writeFileSync(file, `${text}workers: ${String(workers)}\ncontrol: { lease: ${LEASE} }\n`)
   const command = [process.execPath, ...SERVING_FLAGS, MAIN, 'serve', '--config', file]
-  const child = spawn('taskset', ['-c', SERVER_CORE, ...command], {
+  const child = spawn('taskset', ['-c', cores, ...command], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   await new Promise<void>((resolve) => {
@@ -56,10 +71,9 @@ async function start(folder: string, workers: number): Promise<Server> {
   const signer = { ...(await readCredential(demo)), keyId: demo.keyId }
   return {
     pid: child.pid ?? 0,
-    port,
-    load: () =>
+    load: (load) =>
       runLoad({
-        ...{ port, caFile, connections: Number(values.connections) },
+        ...{ port, caFile, ...load, connections: Number(values.connections) },
         seconds: Number(values.seconds),
         requests: Array.from({ length: REQUESTS }, () =>
           signedRequest(`/keys/${demo.keyId}/encrypt`, encryptBody(), signer),
@@ -87,35 +101,87 @@ function median(numbers: readonly number[]): number {
   return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? NaN
 }
 
-const folder = await mkdtemp(join(tmpdir(), 'latchkey-bench-'))
-const servers: Server[] = []
-try {
-  for (const workers of [1, 2])
-    servers.push(await start(await mkdtemp(join(folder, 'server-')), workers))
-  const rows = servers.map(() => ({ rates: [] as number[], perCpuSecond: [] as number[] }))
-  // Workers see half of the requests each, and are warm after twice the time.
-  for (let i = 0; i < WARM_UPS; i++) for (const server of servers) await server.load()
-  for (let round = 0; round < Number(values.rounds); round++) {
-    for (const [i, server] of servers.entries()) {
-      const before = treeCpuMs(server.pid)
-      const rate = await server.load()
-      const cpuSeconds = (treeCpuMs(server.pid) - before) / 1000
-      rows[i]?.rates.push(rate)
-      rows[i]?.perCpuSecond.push((rate * Number(values.seconds)) / cpuSeconds)
-    }
+interface Case {
+  readonly name: string
+  readonly loads: (round: number) => readonly (readonly [Server, Load])[]
+  /** Answers per second, and per second of processor time, of each round. */
+  readonly rates: number[]
+  readonly perCpuSecond: number[]
+}
+
+async function measure(one: Case, round: number): Promise<void> {
+  const loads = one.loads(round)
+  const servers = new Set(loads.map(([server]) => server))
+  const cpuMs = () => [...servers].reduce((sum, { pid }) => sum + treeCpuMs(pid), 0)
+  const before = cpuMs()
+  const rates = await Promise.all(loads.map(([server, load]) => server.load(load)))
+  const rate = rates.reduce((sum, one) => sum + one, 0)
+  one.rates.push(rate)
+  one.perCpuSecond.push((rate * Number(values.seconds) * 1000) / (cpuMs() - before))
+}
+
+/** Cases in turns; the first is what the others are compared with. */
+async function compare(title: string, cases: readonly Case[]): Promise<void> {
+  for (let i = 0; i < WARM_UPS; i++) {
+    for (const one of cases) for (const [server, load] of one.loads(i)) await server.load(load)
   }
-  const [one, two] = rows
-  for (const [i, { rates, perCpuSecond }] of rows.entries()) {
+  for (let round = 0; round < Number(values.rounds); round++) {
+    for (const one of cases) await measure(one, round)
+  }
+  process.stdout.write(`${title}\n`)
+  const [first] = cases
+  for (const { name, rates, perCpuSecond } of cases) {
+    const to = (of: readonly number[], base: readonly number[] | undefined) =>
+      median(of.map((one, i) => one / (base?.[i] ?? NaN))).toFixed(2)
     process.stdout.write(
-      `${i === 0 ? 'one process ' : 'two workers'}  ${median(rates).toFixed(0)}/s` +
-        `  ${median(perCpuSecond).toFixed(0)} per CPU second\n`,
+      `  ${name.padEnd(16)}  ${median(rates).toFixed(0)}/s, ${to(rates, first?.rates)} times the first` +
+        `  ${median(perCpuSecond).toFixed(0)} per CPU second, ${to(perCpuSecond, first?.perCpuSecond)}\n`,
     )
   }
-  const shares = (two?.perCpuSecond ?? []).map((two, i) => two / (one?.perCpuSecond[i] ?? NaN))
-  process.stdout.write(
-    `two workers on two cores: ${(2 * median(shares)).toFixed(2)} times one process on one\n`,
-  )
+}
+
+const toCase = (name: string, loads: Case['loads']): Case => ({
+  ...{ name, loads, rates: [], perCpuSecond: [] },
+})
+
+const folder = await mkdtemp(join(tmpdir(), 'latchkey-bench-'))
+const servers: Server[] = []
+const begin = async (workers: number, cores: string) => {
+  const server = await start(folder, workers, cores)
+  servers.push(server)
+  return server
+}
+const end = async () => {
+  for (const server of servers.splice(0)) await server.stop()
+}
+try {
+  const here: Load = { core: SERVER_CORE, sleeps: true }
+  const there: Load = { core: CLIENT_CORE, sleeps: true }
+  const [one, other] = [await begin(1, SERVER_CORE), await begin(1, CLIENT_CORE)]
+  const two = await begin(2, BOTH)
+  await compare('both cores, clients on them as well:', [
+    toCase('one process', () => [[one, here]]),
+    toCase('two processes', () => [
+      [one, here],
+      [other, there],
+    ]),
+    toCase('two workers', () => [
+      [two, here],
+      [two, there],
+    ]),
+  ])
+  await end()
+
+  const away = (round: number): Load => ({
+    ...{ core: CLIENT_CORE, sleeps: false },
+    lane: { of: 2, take: round % 2 },
+  })
+  const [alone, workers] = [await begin(1, SERVER_CORE), await begin(2, SERVER_CORE)]
+  await compare('one worker at a time on one core, the client on the other:', [
+    toCase('one process', (round) => [[alone, away(round)]]),
+    toCase('a worker', (round) => [[workers, away(round)]]),
+  ])
 } finally {
-  for (const server of servers) await server.stop()
+  await end()
   await rm(folder, { recursive: true })
 }

@@ -9,7 +9,7 @@ import type { LoadPlan } from './load.ts'
 import type { LoopPlan } from './token-loop.ts'
 
 export const SERVER_CORE = '0'
-const CLIENT_CORE = '1'
+export const CLIENT_CORE = '1'
 
 export function startPinned(
   core: string,

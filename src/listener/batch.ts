@@ -18,7 +18,7 @@ export interface Steps<Item, Answer> {
 }
 
 /** Answers that are made before the first of them is sent. */
-const SIDE_BY_SIDE = 32
+const SIDE_BY_SIDE = 16
 
 /**
  * Collects what arrives while the event loop reads its sockets, and hands it over in one go right
