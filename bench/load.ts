@@ -58,8 +58,9 @@ async function openAll(plan: LoadPlan): Promise<readonly TLSSocket[]> {
   if (lane === undefined) return Promise.all(Array.from({ length: connections }, () => open(plan)))
   const sockets: TLSSocket[] = []
   for (let i = 0; i < connections * lane.of; i++) sockets.push(await open(plan))
-  // The server closes those that are not used, by and by.
-  return sockets.filter((_socket, i) => i % lane.of === lane.take)
+  const isUsed = (_socket: TLSSocket, i: number) => i % lane.of === lane.take
+  for (const [i, socket] of sockets.entries()) if (!isUsed(socket, i)) socket.destroy()
+  return sockets.filter(isUsed)
 }
 
 /** Answers per second. */

@@ -121,8 +121,8 @@ async function measure(one: Case, round: number): Promise<void> {
 }
 
 /** Cases in turns; the first is what the others are compared with. */
-async function compare(title: string, cases: readonly Case[]): Promise<void> {
-  for (let i = 0; i < WARM_UPS; i++) {
+async function compare(title: string, warmUps: number, cases: readonly Case[]): Promise<void> {
+  for (let i = 0; i < warmUps; i++) {
     for (const one of cases) for (const [server, load] of one.loads(i)) await server.load(load)
   }
   for (let round = 0; round < Number(values.rounds); round++) {
@@ -159,7 +159,7 @@ try {
   const there: Load = { core: CLIENT_CORE, sleeps: true }
   const [one, other] = [await begin(1, SERVER_CORE), await begin(1, CLIENT_CORE)]
   const two = await begin(2, BOTH)
-  await compare('both cores, clients on them as well:', [
+  await compare('both cores, clients on them as well:', WARM_UPS, [
     toCase('one process', () => [[one, here]]),
     toCase('two processes', () => [
       [one, here],
@@ -177,7 +177,7 @@ try {
     lane: { of: 2, take: round % 2 },
   })
   const [alone, workers] = [await begin(1, SERVER_CORE), await begin(2, SERVER_CORE)]
-  await compare('one worker at a time on one core, the client on the other:', [
+  await compare('one worker at a time on one core, the client on the other:', 2 * WARM_UPS, [
     toCase('one process', (round) => [[alone, away(round)]]),
     toCase('a worker', (round) => [[workers, away(round)]]),
   ])

@@ -48,7 +48,8 @@ let last: Common | undefined
 function findCommon(record: RequestRecord): Common {
   if (last === undefined || !isAlike(record, last.record)) {
     const { outcome, caller } = toCommon(record)
-    last = { record, outcome: flatten(outcome), caller: flatten(caller) }
+    // A copy: work that its deadline gave up may still write into the record.
+    last = { record: { ...record }, outcome: flatten(outcome), caller: flatten(caller) }
   }
   return last
 }
@@ -105,7 +106,8 @@ function toCommon(record: RequestRecord): Common {
     token(',"region":"', record.region) +
     token(',"bodySha256":"', record.bodySha256) +
     text(',"unverifiedKmsRequestId":', record.unverifiedKmsRequestId) +
-    `,"remoteAddress":"${record.remoteAddress}","http":"${record.httpVersion}"`
+    // An address of a link has the name of an interface behind it.
+    `,"remoteAddress":${quote(record.remoteAddress)},"http":"${record.httpVersion}"`
   return { record, outcome, caller }
 }
 

@@ -75,7 +75,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     send(exchange, answer, outgoing, draining)
   }
   const batch = createBatch(admission, {
-    make: (exchange: Exchange) => serve(deps, exchange, sendAnswer, () => draining),
+    make: (exchange: Exchange) => serve(deps, exchange, sendAnswer),
     send: sendAnswer,
     refuse(exchange) {
       endRequest(exchange.connection)
@@ -159,16 +159,13 @@ function serve(
   deps: ListenerDeps,
   exchange: Exchange,
   sendAnswer: (exchange: Exchange, answer: Answer) => void,
-  isDraining: () => boolean,
 ): Answer | undefined {
   const { request } = exchange
   try {
     const target = request.raw.url ?? ''
     const ping = request.method === 'GET' ? parsePing(target) : undefined
-    if (ping !== undefined) {
-      write(exchange, deps.ping.answer(ping.deep), isDraining())
-      return undefined
-    }
+    // Sent in its turn: an answer may be waiting for its own before it, on the same connection.
+    if (ping !== undefined) return toAnswer(deps.ping.answer(ping.deep))
     const answer = deps.pipeline(toRawRequest(exchange, target))
     if (!(answer instanceof Promise)) return answer
     answer
@@ -195,14 +192,22 @@ function giveUp({ reply }: Exchange): void {
 /** From the gate's second check to the socket, in one go: nothing may be awaited in here. Never throws. */
 function send(exchange: Exchange, answer: Answer, outgoing: Outgoing, draining: boolean): void {
   try {
-    const response = answer.release()
-    write(exchange, response, draining)
-    if (response.status === 200) outgoing.add(answer, exchange.request.raw, exchange.reply.raw)
+    try {
+      const response = answer.release()
+      write(exchange, response, draining)
+      if (response.status === 200) outgoing.add(answer, exchange.request.raw, exchange.reply.raw)
+    } finally {
+      answer.finish()
+    }
   } catch {
     giveUp(exchange)
-  } finally {
-    answer.finish()
   }
+}
+
+/** For what no gate stands before, and nobody records. */
+function toAnswer(response: RawResponse): Answer {
+  const nothing = () => undefined
+  return { release: () => response, isAllowed: () => true, finish: nothing, sent: nothing }
 }
 
 function toRawRequest({ request, fault, connection }: Exchange, target: string) {

@@ -3,13 +3,26 @@
 import t from 'tap'
 import { killAll, type Mutant } from '../support/mutation.ts'
 
-const MUTANTS: readonly Mutant[] = [
-  { name: 'any signature will do', from: 'if (!matches)', to: 'if (false)' },
+const DIGEST_MUTANTS: readonly Mutant[] = [
   {
     name: 'the first half of a signature is enough',
-    from: "equalBytes(expected, Buffer.from(authorization.signature, 'hex'))",
-    to: "equalBytes(expected.subarray(0, 16), Buffer.from(authorization.signature, 'hex').subarray(0, 16))",
+    from: 'equalBytes(this.#expected, this.#given)',
+    to: 'equalBytes(this.#expected.subarray(0, 16), this.#given.subarray(0, 16))',
   },
+  {
+    name: 'a signature that is cut off is completed from the one before',
+    from: 'given === DIGEST_BYTES &&',
+    to: '',
+  },
+  {
+    name: 'a signature may go on',
+    from: 'hex.length === 2 * DIGEST_BYTES',
+    to: 'true',
+  },
+]
+
+const MUTANTS: readonly Mutant[] = [
+  { name: 'any signature will do', from: 'if (!matches)', to: 'if (false)' },
   {
     name: 'an unknown access key id is somebody',
     from: 'if (credential === undefined)\n',
@@ -74,5 +87,13 @@ void t.test('no mistake in sigv4/verify.ts goes unseen', async (t) => {
     module: 'sigv4/verify.js',
     tests: ['unit/sigv4/verify-refusals.test.js', 'unit/sigv4/verify.test.js'],
     mutants: MUTANTS,
+  })
+})
+
+void t.test('nor does any in how a signature is compared', async (t) => {
+  await killAll(t, {
+    module: 'sigv4/digest.js',
+    tests: ['unit/sigv4/digest.test.js'],
+    mutants: DIGEST_MUTANTS,
   })
 })

