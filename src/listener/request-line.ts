@@ -1,5 +1,6 @@
 /** The log line of a request as text: the same as a general serialiser makes of its fields, at less than half the price. */
 // SPDX-License-Identifier: Apache-2.0
+import { areCountedTogether } from '../activity/subject.ts'
 import { STAGES, type RequestMetadata, type RequestRecord } from '../xks/request-record.ts'
 
 /** XKS 1.0.3: ARNs have up to 2,048 characters. Nothing from outside makes a line longer than this. */
@@ -65,21 +66,10 @@ function isSimple({ metadata, bodySha256, unverifiedKmsRequestId }: RequestRecor
 }
 
 function isAlike(a: RequestRecord, b: RequestRecord): boolean {
-  const [one, other] = [a.metadata, b.metadata]
   return (
-    a.keyStore === b.keyStore &&
-    a.operation === b.operation &&
-    a.keyId === b.keyId &&
+    areCountedTogether(a, b) &&
     a.keyVersion === b.keyVersion &&
     a.status === b.status &&
-    a.errorName === b.errorName &&
-    a.reason === b.reason &&
-    one?.kmsOperation === other?.kmsOperation &&
-    one?.awsPrincipalArn === other?.awsPrincipalArn &&
-    one?.kmsKeyArn === other?.kmsKeyArn &&
-    one?.kmsViaService === other?.kmsViaService &&
-    one?.awsSourceVpc === other?.awsSourceVpc &&
-    one?.awsSourceVpce === other?.awsSourceVpce &&
     a.accessKeyId === b.accessKeyId &&
     a.region === b.region &&
     a.remoteAddress === b.remoteAddress &&

@@ -78,21 +78,23 @@ void t.test('the handshake stands on the first line of its connection', async (t
   t.equal(lines[3]?.['tlsMs'], undefined)
 })
 
+/** More than what is asked for below: a busy server reads the first byte a little late. */
+const WAIT_MS = 500
+
 void t.test('time counts from the first byte: what trickles in is refused as late', async (t) => {
   const server = await startTestServer(t, { config: { limits: { requestDeadline: '200ms' } } })
   const bytes = signedRequest(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
   for (const cut of [1, HEAD_BYTES, -10]) {
     const wire = await openWire(server)
     wire.write(bytes.subarray(0, cut))
-    await new Promise((resolve) => setTimeout(resolve, 400))
+    await new Promise((resolve) => setTimeout(resolve, WAIT_MS))
     wire.write(bytes.subarray(cut))
     t.match(await wire.answer(), { status: 429, json: { errorName: 'ThrottlingException' } })
     wire.destroy()
   }
   for (const line of await requestLines(server)) {
     t.match(line, { reason: 'LATE', status: 429, errorName: 'ThrottlingException' })
-    // Not quite 400: on a busy machine the server reads the first byte a little late.
-    t.ok((stagesOf(line)['read'] ?? 0) > 300)
-    t.ok(Number(line['totalMs']) > 300, String(line['totalMs']))
+    t.ok((stagesOf(line)['read'] ?? 0) >= 399)
+    t.ok(Number(line['totalMs']) >= 399, String(line['totalMs']))
   }
 })
