@@ -5,25 +5,19 @@ import { loopIdleMs, type Clock } from '../base/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import type { XksError } from '../xks/errors.ts'
-import type { Answer, RawResponse } from '../xks/answer.ts'
+import type { Answer } from '../xks/answer.ts'
 import type { Pipeline } from '../xks/pipeline.ts'
 import { createAdmission } from './admission.ts'
 import { createBatch } from './batch.ts'
-import {
-  closeSession,
-  createConnections,
-  endRequest,
-  isGone,
-  takeTlsMs,
-  type Connection,
-} from './connection.ts'
+import { createConnections, endRequest } from './connection.ts'
 import { createDualServer, type DualServer, type Handshake } from './dual-server.ts'
+import { send, serve, type Exchange } from './exchange.ts'
 import { createCheckForwarded } from './forwarded-certificate.ts'
 import { firstByteAt, isUnused } from './first-byte.ts'
-import { createOutgoing, type Outgoing } from './outgoing.ts'
+import { createOutgoing } from './outgoing.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { createShedding } from './shedding.ts'
-import { parsePing, type Ping } from './ping.ts'
+import type { Ping } from './ping.ts'
 import type { Refusal } from './client-certificate.ts'
 import type { TlsMaterial } from './tls.ts'
 
@@ -53,7 +47,6 @@ export interface Listener {
   cutRevoked(): Promise<void>
 }
 
-const NO_BODY = Buffer.alloc(0)
 /** Longer than any target that fits in the headers: length is the pipeline's business, not Fastify's. */
 const MAX_PARAM_LENGTH = 20_000
 
@@ -145,106 +138,6 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     },
     cutRevoked: outgoing.cutRevoked,
   }
-}
-
-interface Exchange {
-  readonly request: FastifyRequest
-  readonly reply: FastifyReply
-  readonly fault: XksError | undefined
-  readonly connection: Connection
-}
-
-/** The answer, when it is there at once; what is waited for is sent by itself. */
-function serve(
-  deps: ListenerDeps,
-  exchange: Exchange,
-  sendAnswer: (exchange: Exchange, answer: Answer) => void,
-): Answer | undefined {
-  const { request } = exchange
-  try {
-    const target = request.raw.url ?? ''
-    const ping = request.method === 'GET' ? parsePing(target) : undefined
-    // Sent in its turn: an answer may be waiting for its own before it, on the same connection.
-    if (ping !== undefined) return toAnswer(deps.ping.answer(ping.deep))
-    const answer = deps.pipeline(toRawRequest(exchange, target))
-    if (!(answer instanceof Promise)) return answer
-    answer
-      .then((later) => {
-        sendAnswer(exchange, later)
-      })
-      .catch(() => {
-        giveUp(exchange)
-      })
-  } catch {
-    giveUp(exchange)
-  }
-  return undefined
-}
-
-/**
- * Only a peer that is gone, or a bug after the pipeline's own border, ends here. Not the request: destroying one that
- * was read to its end leaves the connection open.
- */
-function giveUp({ reply }: Exchange): void {
-  reply.raw.destroy()
-}
-
-/** From the gate's second check to the socket, in one go: nothing may be awaited in here. Never throws. */
-function send(exchange: Exchange, answer: Answer, outgoing: Outgoing, draining: boolean): void {
-  try {
-    try {
-      const response = answer.release()
-      write(exchange, response, draining)
-      if (response.status === 200) outgoing.add(answer, exchange.request.raw, exchange.reply.raw)
-    } finally {
-      answer.finish()
-    }
-  } catch {
-    giveUp(exchange)
-  }
-}
-
-/** For what no gate stands before, and nobody records. */
-function toAnswer(response: RawResponse): Answer {
-  const nothing = () => undefined
-  return { release: () => response, isAllowed: () => true, finish: nothing, sent: nothing }
-}
-
-function toRawRequest({ request, fault, connection }: Exchange, target: string) {
-  const { raw } = request
-  return {
-    method: request.method,
-    target,
-    rawHeaders: raw.rawHeaders,
-    contentType: raw.headers['content-type'],
-    body: Buffer.isBuffer(request.body) ? request.body : NO_BODY,
-    httpVersion: raw.httpVersion,
-    remoteAddress: raw.socket.remoteAddress ?? '',
-    startedAt: request.startedAt,
-    tlsMs: takeTlsMs(connection),
-    isGone: () => isGone(request),
-    fault,
-  }
-}
-
-function write(exchange: Exchange, response: RawResponse, draining: boolean): void {
-  const { request, reply } = exchange
-  const { httpVersionMajor } = request.raw
-  const isLast = endRequest(exchange.connection)
-  // Bodies are printable ASCII throughout, so characters are bytes.
-  const length = String(response.body.length)
-  const headers = ['content-type', 'application/json', 'content-length', length]
-  // HTTP/2 knows no such header; its sessions are closed by GOAWAY.
-  let closes = (draining || isLast) && httpVersionMajor === 1
-  for (const name in response.headers) {
-    if (name === 'connection') closes ||= httpVersionMajor === 1
-    else headers.push(name, response.headers[name] ?? '')
-  }
-  if (closes) headers.push('connection', 'close')
-  reply.raw.writeHead(response.status, headers)
-  if (request.method === 'HEAD') reply.raw.end()
-  else reply.raw.end(response.body, 'latin1')
-  if (isLast && httpVersionMajor !== 1) closeSession(request)
 }
 
 declare module 'fastify' {
