@@ -1,85 +1,197 @@
 // The rules of the house: types checked, imports one way, the environment and the clock in one place.
 // SPDX-License-Identifier: Apache-2.0
-import { readdirSync } from 'node:fs'
 import comments from '@eslint-community/eslint-plugin-eslint-comments/configs'
-import importX from 'eslint-plugin-import-x'
 import tseslint from 'typescript-eslint'
 
-/** Each folder of src imports from lower ranks only, and never from a sibling. */
-const RANKS = {
-  base: 0,
-  storage: 1,
-  config: 1,
-  openapi: 1,
-  sigv4: 2,
-  control: 2,
-  activity: 2,
-  backend: 2,
-  'kms-side': 2,
-  workers: 2,
-  metrics: 2,
-  xks: 3,
-  listener: 4,
-  admin: 4,
-  cli: 6,
+/**
+ * The components of the program, from the bottom up, and the only table of who may import whom. A component imports
+ * those that `imports` names, all of a lower rank. `types` names those from which it may import types alone; they may
+ * be of its own rank. The lint rule below, test/guard/structure.test.ts and the table in docs/architecture.md come
+ * from here.
+ */
+export const COMPONENTS = {
+  core: {
+    rank: 0,
+    holds:
+      'Ids, clock, deadline, Base64, secrets, errors, and words that several components share. No I/O.',
+    imports: [],
+  },
+  openapi: { rank: 1, holds: 'Types and schemas generated from openapi.yaml.', imports: [] },
+  config: {
+    rank: 1,
+    holds: 'latchkey.yaml: schema, loading, validation, secrets.',
+    imports: ['core'],
+  },
+  store: {
+    rank: 1,
+    holds: 'The control store on SQLite or PostgreSQL: sealed rows, epochs, event log, master key.',
+    imports: ['core'],
+  },
+  sigv4: { rank: 2, holds: 'Verification of signatures; credentials.', imports: ['core', 'store'] },
+  keys: {
+    rank: 2,
+    holds: 'The KeyBackend interface and its contract; software keys; keys behind PKCS#11.',
+    imports: ['core', 'store'],
+    types: ['config'],
+  },
+  usage: {
+    rank: 2,
+    holds: 'Who used which key: counters, exposure, rehearsal.',
+    imports: ['core', 'store'],
+  },
+  kms: {
+    rank: 2,
+    holds: 'A client that calls a proxy as KMS does, and an emulator of KMS.',
+    imports: ['core'],
+    types: ['openapi'],
+  },
+  killswitch: {
+    rank: 3,
+    holds: 'Switches, gate, lease, instances, receipts, and the service that operators call.',
+    imports: ['core', 'store', 'usage'],
+    types: ['config'],
+  },
+  xks: {
+    rank: 4,
+    holds:
+      'The protocol: the path of a request, its errors and its bytes. Knows no Fastify and no SQL.',
+    imports: ['core', 'keys', 'killswitch', 'sigv4'],
+    types: ['openapi'],
+  },
+  observability: {
+    rank: 5,
+    holds: 'Log, request log, metrics, traces.',
+    imports: ['core', 'usage', 'xks'],
+    types: ['config'],
+  },
+  server: {
+    rank: 5,
+    holds: 'The XKS listener: sockets, TLS, HTTP, admission control, trusted proxies.',
+    imports: ['core', 'xks'],
+    types: ['config', 'keys', 'openapi'],
+  },
+  admin: {
+    rank: 5,
+    holds: 'The admin listener: authentication, roles, routes.',
+    imports: ['core'],
+    types: ['config', 'killswitch', 'openapi', 'usage'],
+  },
+  terminal: {
+    rank: 5,
+    holds: 'What every command shares: output, flags, files.',
+    imports: ['config', 'core', 'xks'],
+    types: ['killswitch', 'kms', 'sigv4'],
+  },
+  app: {
+    rank: 6,
+    holds: 'Wiring: server, cluster, worker, administration. No SQL, no business rule, no loop.',
+    imports: [
+      ...['admin', 'config', 'core', 'keys', 'killswitch', 'observability', 'openapi', 'server'],
+      ...['sigv4', 'store', 'usage', 'xks'],
+    ],
+  },
+  tools: {
+    rank: 7,
+    holds: 'doctor, bench, report, simulate, register, demo: what the commands of these names do.',
+    imports: ['app', 'certs', 'config', 'core', 'kms', 'terminal', 'xks'],
+    types: ['keys', 'killswitch', 'openapi', 'sigv4'],
+  },
+  cli: {
+    rank: 8,
+    holds: 'Commands, a file for each: parse, call one service, print.',
+    imports: [
+      ...['app', 'config', 'core', 'killswitch', 'kms', 'openapi', 'store', 'terminal', 'tools'],
+      'xks',
+    ],
+    types: ['keys', 'sigv4', 'usage'],
+  },
+  main: { rank: 9, holds: 'The executable, ten lines.', imports: ['cli'] },
+  certs: { rank: 0, holds: 'Development certificates. Knows nothing of `src/`.', imports: [] },
+  bench: {
+    rank: 10,
+    holds: 'Measures the proxy beside a bare server.',
+    imports: ['app', 'config', 'core', 'kms', 'terminal', 'tools'],
+  },
 }
-
-/** Where parts are joined: compose.ts, and compose-*.ts for single subjects. */
-const COMPOSE = readdirSync(new URL('src', import.meta.url))
-  .filter((name) => /^compose(-[a-z-]+)?\.ts$/.test(name))
-  .map((name) => `./${name}`)
-
-const zones = Object.entries(RANKS).map(([folder, rank]) => ({
-  target: `./src/${folder}`,
-  from: './src',
-  except: [
-    ...Object.entries(RANKS)
-      .filter(([other, below]) => other === folder || below < rank)
-      .map(([other]) => `./${other}`),
-    ...(folder === 'cli' ? COMPOSE : []),
-  ],
-  message: 'imports run from higher ranks to lower ones: docs/architecture.md',
-}))
 
 /** Packages with the only folders that may know them. */
 const OWNERS = {
-  fastify: ['src/listener', 'src/admin'],
-  pino: ['src/listener'],
-  'fast-json-stringify': ['src/listener', 'src/openapi'],
-  'better-sqlite3': ['src/storage'],
-  '@peculiar/webcrypto': ['src/backend/software'],
-  aws4: ['src/kms-side', 'bench'],
+  fastify: ['src/server', 'src/admin'],
+  pino: ['src/observability'],
+  'fast-json-stringify': ['src/observability', 'src/openapi'],
+  'better-sqlite3': ['src/store'],
+  '@peculiar/webcrypto': ['src/keys/software'],
+  aws4: ['src/kms', 'bench'],
   ajv: ['src/openapi', 'src/config'],
   yaml: ['src/config'],
   'node-forge': ['certs'],
-  pg: ['src/storage'],
-  'prom-client': ['src/metrics'],
-  'hdr-histogram-js': ['src/cli', 'bench'],
-  '@aws-sdk/client-kms': ['src/cli'],
-  uplot: ['src/cli'],
-  pkcs11js: ['src/backend/pkcs11', 'bench'],
-  '@opentelemetry/api': ['src/metrics'],
-  '@opentelemetry/sdk-trace': ['src/metrics'],
-  '@opentelemetry/exporter-trace-otlp-http': ['src/metrics'],
+  pg: ['src/store'],
+  'prom-client': ['src/observability/metrics'],
+  'hdr-histogram-js': ['src/tools/bench', 'bench'],
+  '@aws-sdk/client-kms': ['src/tools/register'],
+  uplot: ['src/tools/report'],
+  pkcs11js: ['src/keys/pkcs11', 'bench'],
+  '@opentelemetry/api': ['src/observability'],
+  '@opentelemetry/sdk-trace': ['src/observability'],
+  '@opentelemetry/exporter-trace-otlp-http': ['src/observability'],
 }
 
-const restrictedImports = (file) =>
+/** Folders that own a package and lie inside a component: each has a rule of its own. */
+const INNER_FOLDERS = [
+  ...new Set(
+    Object.values(OWNERS)
+      .flat()
+      .filter((folder) => folder.split('/').length > 2),
+  ),
+]
+
+const folderOf = (component) =>
+  component === 'certs' || component === 'bench' ? component : `src/${component}`
+
+/** Another component is reached by going up and then into its folder, from whichever depth. */
+function restrictedComponents(component) {
+  const { imports, types = [] } = COMPONENTS[component]
+  // src/tools has a folder `bench`, too; who may import the other one, the guard test alone can tell.
+  const others = Object.keys(COMPONENTS).filter((one) => one !== component && one !== 'bench')
+  const toPattern = (names, allowTypeImports) =>
+    names.length === 0
+      ? []
+      : [
+          {
+            regex: `^(?:\\.\\./)+(?:src/)?(?:${names.join('|')})(?:/|\\.ts$)`,
+            allowTypeImports,
+            message: 'this component may not import that one: COMPONENTS in eslint.config.js',
+          },
+        ]
+  return [
+    ...toPattern(types, true),
+    ...toPattern(
+      others.filter((other) => !imports.includes(other) && !types.includes(other)),
+      false,
+    ),
+    { group: ['**/test/**'], message: 'nothing imports tests' },
+  ]
+}
+
+const restrictedPackages = (folder) =>
   Object.entries(OWNERS)
-    .filter(([, owners]) => !owners.some((owner) => file.startsWith(owner)))
+    .filter(([, owners]) => !owners.some((owner) => `${folder}/`.startsWith(`${owner}/`)))
     .map(([name]) => ({ name, message: 'another folder owns this package: docs/dependencies.md' }))
 
-const FOLDERS = [
-  ...Object.keys(RANKS).map((folder) => `src/${folder}`),
-  // After src/backend, whose rule it replaces.
-  'src/backend/pkcs11',
-  'certs',
-  'bench',
-]
+const importRules = (folder, component) => ({
+  files: component === 'main' ? ['src/main.ts'] : [`${folder}/**/*.ts`],
+  rules: {
+    '@typescript-eslint/no-restricted-imports': [
+      'error',
+      { paths: restrictedPackages(folder), patterns: restrictedComponents(component) },
+    ],
+  },
+})
 
 /** The clock, the environment and the console each have one place. */
 const restrictedProperties = [
-  { object: 'Date', property: 'now', message: 'base/clock.ts has the clock' },
-  { object: 'performance', property: 'now', message: 'base/clock.ts has the clock' },
+  { object: 'Date', property: 'now', message: 'core/clock.ts has the clock' },
+  { object: 'performance', property: 'now', message: 'core/clock.ts has the clock' },
   { object: 'process', property: 'env', message: 'config and cli read the environment' },
   { object: 'process', property: 'argv', message: 'main.ts reads the arguments' },
 ]
@@ -95,16 +207,11 @@ export default tseslint.config(
       ...tseslint.configs.stylisticTypeChecked,
       comments.recommended,
     ],
-    plugins: { 'import-x': importX },
     languageOptions: {
       parserOptions: {
         project: './test/tsconfig.json',
         tsconfigRootDir: import.meta.dirname,
       },
-    },
-    settings: {
-      'import-x/extensions': ['.ts'],
-      'import-x/resolver': { node: { extensions: ['.ts'] } },
     },
     rules: {
       '@eslint-community/eslint-comments/require-description': 'error',
@@ -121,12 +228,6 @@ export default tseslint.config(
       'no-console': 'error',
       // Parts are closures; the few classes are called as methods.
       '@typescript-eslint/unbound-method': 'off',
-      'import-x/no-cycle': 'error',
-      'import-x/no-restricted-paths': ['error', { zones }],
-      'no-restricted-imports': [
-        'error',
-        { patterns: [{ group: ['**/test/**'], message: 'nothing imports tests' }] },
-      ],
     },
   },
   {
@@ -135,27 +236,21 @@ export default tseslint.config(
   },
   {
     files: [
-      'src/base/clock.ts',
+      'src/core/clock.ts',
       'src/main.ts',
       'src/config/secrets.ts',
       'src/config/load.ts',
       'src/cli/**',
+      'src/tools/register/kms-api.ts',
     ],
     rules: { 'no-restricted-properties': 'off' },
   },
-  ...FOLDERS.map((folder) => ({
-    files: [`${folder}/**/*.ts`],
-    rules: {
-      '@typescript-eslint/no-restricted-imports': [
-        'error',
-        { paths: restrictedImports(folder === 'src/backend' ? 'src/backend/software' : folder) },
-      ],
-    },
-  })),
+  ...Object.keys(COMPONENTS).map((component) => importRules(folderOf(component), component)),
+  // After their components, whose rules they replace.
+  ...INNER_FOLDERS.map((folder) => importRules(folder, folder.split('/')[1])),
   {
     files: ['test/**/*.ts'],
     rules: {
-      'no-restricted-imports': 'off',
       // tap's assertions and Node's sockets are called for what they do.
       '@typescript-eslint/no-non-null-assertion': 'error',
       '@typescript-eslint/require-await': 'off',

@@ -44,7 +44,8 @@ export async function useImage({ target, image, container, folder, check }) {
     return mustEnd(inside('/usr/local/bin/node', '--input-type=module', '-e', script))
   })
   await check(`${target}: the guard of the lease loads`, () => {
-    const open = "require('/opt/latchkey/src/control/guard/build/Release/lease_guard.node').open()"
+    const open =
+      "require('/opt/latchkey/src/killswitch/gate/guard/build/Release/lease_guard.node').open()"
     return mustEnd(inside('/usr/local/bin/node', '-e', open))
   })
   if (target === 'latchkey') {
@@ -255,8 +256,8 @@ async function call({ target, site, inside, check }) {
 }
 
 async function connect({ etc, data, ports }, name) {
-  const { createKmsSideClient } = await built('src/kms-side/client.js')
-  const { Secret } = await built('src/base/secret.js')
+  const { createKmsSideClient } = await built('src/kms/client/client.js')
+  const { Secret } = await built('src/core/secret.js')
   const file = JSON.parse(readFileSync(join(data, 'console.json'), 'utf8'))
   const credential = file.XksProxyAuthenticationCredential
   return createKmsSideClient({

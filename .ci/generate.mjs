@@ -4,9 +4,14 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import openapiTS, { astToString, COMMENT_HEADER } from 'openapi-typescript'
 import { parse } from 'yaml'
-import { cliDocument, configurationDocument } from './documents.mjs'
+import { COMPONENTS } from '../eslint.config.js'
+import {
+  cliDocument,
+  componentsTable,
+  configurationDocument,
+  replaceSection,
+} from './documents.mjs'
 import { must, ROOT } from './process.mjs'
-
 const isCheck = process.argv.includes('--check')
 let differing = 0
 
@@ -58,9 +63,12 @@ put('docs/configuration.md', configurationDocument(describeAsMarkdown()))
 
 const { COMMANDS, loadCommand } = await built('cli/commands.js')
 const commands = await Promise.all([...COMMANDS.keys()].map(loadCommand))
-const { COMMON_FLAGS: commonFlags } = await built('cli/command.js')
+const { COMMON_FLAGS: commonFlags } = await built('terminal/command.js')
 const { EXIT_CODES: exitCodes } = await built('cli/exit-codes.js')
 const { usageOf } = await built('cli/help.js')
 put('docs/cli.md', cliDocument({ commands, commonFlags, exitCodes, usageOf }))
+
+const architecture = readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8')
+put('docs/architecture.md', replaceSection(architecture, 'components', componentsTable(COMPONENTS)))
 
 process.exitCode = isCheck && differing > 0 ? 1 : 0

@@ -9,7 +9,7 @@ const ADD_ONS = ['better-sqlite3']
 /** Without it there is no HSM backend, and all else works: a failure is said, and ends nothing but CI. */
 const OPTIONAL_ADD_ONS = ['pkcs11js']
 /** Our own: the Linux kernel's part in the lease. */
-const GUARD = 'src/control/guard'
+const GUARD = 'src/killswitch/gate/guard'
 export const GUARD_BINARY = `${GUARD}/build/Release/lease_guard.node`
 const GUARD_STAMP = join(ROOT, GUARD, 'build/built-from')
 const TOOLCHAIN = { python3: 'python3', make: 'make', 'g++': 'g++' }

@@ -1,6 +1,6 @@
 /** The proxy as `latchkey serve` runs it, with its log going to a file. */
 // SPDX-License-Identifier: Apache-2.0
-import { startServer } from '../src/compose.ts'
+import { startServer } from '../src/app/server.ts'
 import { loadConfig } from '../src/config/load.ts'
 
 const [configFile = '', logFile = '', certificate, privateKey] = process.argv.slice(2)

@@ -4,7 +4,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { SERVING_FLAGS } from '../src/workers/node-flags.ts'
+import { SERVING_FLAGS } from '../src/app/workers/node-flags.ts'
 import type { LoadPlan } from './load.ts'
 import type { LoopPlan } from './token-loop.ts'
 

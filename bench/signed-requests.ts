@@ -1,10 +1,10 @@
 /** The requests of a case, signed when its run starts: five minutes are soon over. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
-import { Secret } from '../src/base/secret.ts'
-import { openConnection } from '../src/kms-side/connection.ts'
-import { encryptBody as anyEncryptBody, requestMetadata } from '../src/kms-side/requests.ts'
-import { signHeaders } from '../src/kms-side/signing.ts'
+import { Secret } from '../src/core/secret.ts'
+import { openConnection } from '../src/kms/client/connection.ts'
+import { encryptBody as anyEncryptBody, requestMetadata } from '../src/kms/client/requests.ts'
+import { signHeaders } from '../src/kms/client/signing.ts'
 import type { BenchOperation } from './matrix.ts'
 import { decryptBody, encryptBody, healthBody, signedRequest, type SignFor } from './requests.ts'
 

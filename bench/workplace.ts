@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { prepareDemo, type Demo } from '../src/cli/demo.ts'
+import { prepareDemo, type Demo } from '../src/tools/demo/demo.ts'
 import type { CertificateKind } from './matrix.ts'
 
 export interface Workplace {

@@ -8,7 +8,7 @@ import { join, sep } from 'node:path'
 const [from, to] = process.argv.slice(2)
 const FILES = ['package.json', 'LICENSE', 'openapi.yaml', 'sbom.cdx.json', 'dist', 'node_modules']
 /** Of our own sources only what they were built to. */
-const GUARD = 'src/control/guard/build/Release/lease_guard.node'
+const GUARD = 'src/killswitch/gate/guard/build/Release/lease_guard.node'
 const LEFT_BEHIND = [
   /better-sqlite3\/(deps|src)(\/|$)/,
   /pkcs11js\/(deps|src|includes)(\/|$)/,

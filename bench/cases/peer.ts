@@ -1,8 +1,8 @@
 /** Any other XKS proxy, already running; where, is a flag. It is neither pinned nor stopped. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
-import { parseConsoleFile } from '../../src/cli/console-file.ts'
-import { readPrivateFile } from '../../src/cli/private-files.ts'
+import { parseConsoleFile } from '../../src/terminal/console-file.ts'
+import { readPrivateFile } from '../../src/terminal/private-files.ts'
 import { casesOf } from '../matrix.ts'
 import type { BenchServer } from './server.ts'
 

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { TLSSocket } from 'node:tls'
 import type { Socket } from 'node:net'
-import { equalBytes } from '../base/constant-time.ts'
+import { equalBytes } from '../core/constant-time.ts'
 import type { AdminConfig, AdminRole } from '../config/config.ts'
 
 export interface AdminPrincipal {

@@ -1,6 +1,6 @@
 /** What a caller of the admin API is told when it is refused: a code, a sentence, a status. */
 // SPDX-License-Identifier: Apache-2.0
-import { LatchkeyError, type ErrorOptionsWithHint } from '../base/errors.ts'
+import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 
 export type AdminErrorCode =
   | 'UNAUTHENTICATED' // neither a known certificate nor a known token

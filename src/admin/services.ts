@@ -1,15 +1,15 @@
-/** What the routes do, as functions that compose-admin.ts hands over. */
+/** What the routes do, as functions that app/admin.ts hands over. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Exposure } from '../activity/exposure.ts'
-import type { Rehearsal } from '../activity/rehearsal.ts'
-import type { Drill } from '../control/drill.ts'
-import type { Receipt } from '../control/receipt.ts'
-import type { RestoreOrder, RestoreOutcome } from '../control/restore.ts'
-import type { KillOrder, Kill, Revocation } from '../control/revoke.ts'
-import type { Signed } from '../control/signature.ts'
-import type { ControlStatus } from '../control/status.ts'
-import type { LongKill } from '../control/long-kill.ts'
-import type { Direction, LeasedAccess, Scope } from '../control/switches.ts'
+import type { Exposure } from '../usage/exposure.ts'
+import type { Rehearsal } from '../usage/rehearsal.ts'
+import type { Drill } from '../killswitch/operator/drill.ts'
+import type { Receipt } from '../killswitch/receipt/receipt.ts'
+import type { RestoreOrder, RestoreOutcome } from '../killswitch/operator/restore.ts'
+import type { KillOrder, Kill, Revocation } from '../killswitch/operator/kill.ts'
+import type { Signed } from '../killswitch/receipt/signature.ts'
+import type { ControlStatus } from '../killswitch/operator/status.ts'
+import type { LongKill } from '../killswitch/instance/long-kill.ts'
+import type { Direction, LeasedAccess, Scope } from '../killswitch/model.ts'
 
 export interface Stopped {
   readonly kill: Kill

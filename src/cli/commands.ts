@@ -1,6 +1,6 @@
 /** Every command there is, in the order of the overview. The rest of one is loaded when it is called. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Command, NamedCommand } from './command.ts'
+import type { Command, NamedCommand } from '../terminal/command.ts'
 
 interface Entry {
   readonly summary: string

@@ -1,6 +1,6 @@
 /** Help texts, made from the commands themselves. */
 // SPDX-License-Identifier: Apache-2.0
-import { COMMON_FLAGS, type Flag, type NamedCommand } from './command.ts'
+import { COMMON_FLAGS, type Flag, type NamedCommand } from '../terminal/command.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 
 export function overview(commands: readonly Pick<NamedCommand, 'name' | 'summary'>[]): string {

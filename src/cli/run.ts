@@ -1,12 +1,12 @@
 /** Finds the command, parses its flags, runs it, and turns what happens into output and an exit code. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util'
-import { findNearest } from '../base/nearest.ts'
-import { COMMON_FLAGS, UsageError, type NamedCommand } from './command.ts'
+import { findNearest } from '../core/suggest.ts'
+import { COMMON_FLAGS, UsageError, type NamedCommand } from '../terminal/command.ts'
 import { COMMANDS, loadCommand } from './commands.ts'
 import { EXIT_CODES, toExitCode } from './exit-codes.ts'
 import { commandHelp, overview, usageOf } from './help.ts'
-import { createOutput, type Streams } from './output.ts'
+import { createOutput, type Streams } from '../terminal/output.ts'
 
 /** @returns the exit code */
 export async function run(

@@ -1,7 +1,7 @@
 /** `backends` as it is written, to what the program takes; and what of it does not go together. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Pkcs11BackendConfig, TokenConfig } from './config.ts'
-import { toMilliseconds as ms } from './duration.ts'
+import { toMilliseconds as ms } from '../core/duration.ts'
 import type { Secrets } from './load-secrets.ts'
 import type { RawBackend, RawConfig } from './schema.ts'
 

@@ -1,7 +1,7 @@
 /** What a whole, valid configuration is. Paths are absolute, times in milliseconds, sizes in bytes. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyStoreName } from '../base/ids.ts'
-import type { Secret } from '../base/secret.ts'
+import type { KeyStoreName } from '../core/ids.ts'
+import type { Secret } from '../core/secret.ts'
 
 export interface TlsConfig {
   /** PEM: the leaf first, then its intermediates. */

@@ -1,6 +1,6 @@
 /** From the file as it is written to Config: paths absolute, times in milliseconds. */
 // SPDX-License-Identifier: Apache-2.0
-import { parseKeyStoreName } from '../base/ids.ts'
+import { parseKeyStoreName } from '../core/ids.ts'
 import type {
   AdminConfig,
   ClientCertificateConfig,
@@ -9,7 +9,7 @@ import type {
   KeyStoreConfig,
   ListenerConfig,
 } from './config.ts'
-import { toMilliseconds as ms } from './duration.ts'
+import { toMilliseconds as ms } from '../core/duration.ts'
 import { toBackend } from './backends.ts'
 import type { Secrets } from './load-secrets.ts'
 import type { RawConfig } from './schema.ts'

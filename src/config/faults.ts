@@ -1,8 +1,8 @@
 /** Everything that is wrong with a configuration, said at once and in the words of its file. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ErrorObject } from 'ajv'
-import { LatchkeyError, type ErrorOptionsWithHint } from '../base/errors.ts'
-import { findNearest } from '../base/nearest.ts'
+import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
+import { findNearest } from '../core/suggest.ts'
 
 export interface Fault {
   /** As one would write it: `keyStores[2].prefix`; empty for the file as a whole. */

@@ -1,6 +1,6 @@
 /** Every secret that a configuration names, from where it says. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Secret } from '../base/secret.ts'
+import type { Secret } from '../core/secret.ts'
 import type { MasterKeyConfig } from './config.ts'
 import type { Fault } from './faults.ts'
 import type { RawConfig, RawSecretSource } from './schema.ts'

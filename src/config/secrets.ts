@@ -1,7 +1,7 @@
 /** Secrets come from files or the environment, never from the configuration file or the command line. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, stat } from 'node:fs/promises'
-import { Secret } from '../base/secret.ts'
+import { Secret } from '../core/secret.ts'
 
 export type SecretSource =
   { readonly kind: 'file'; readonly path: string } | { readonly kind: 'env'; readonly name: string }

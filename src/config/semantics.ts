@@ -1,7 +1,7 @@
 /** What a schema cannot say: how settings go together. */
 // SPDX-License-Identifier: Apache-2.0
 import { checkBackends, checkKeyStoreBackends, checkMasterKeyBackend } from './backends.ts'
-import { toMilliseconds } from './duration.ts'
+import { toMilliseconds } from '../core/duration.ts'
 import type { Fault } from './faults.ts'
 import { checkPeers } from './peers.ts'
 import type { RawConfig } from './schema.ts'

@@ -1,6 +1,6 @@
 /** `store.path` or `store.postgres`, from the file as it is written to Config. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Secret } from '../base/secret.ts'
+import type { Secret } from '../core/secret.ts'
 import type { Config, PostgresConfig } from './config.ts'
 import type { RawConfig } from './schema.ts'
 

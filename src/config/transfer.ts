@@ -1,6 +1,6 @@
 /** A configuration on its way to a worker process, over a line that only the two of them hold. */
 // SPDX-License-Identifier: Apache-2.0
-import { Secret } from '../base/secret.ts'
+import { Secret } from '../core/secret.ts'
 import type { Config } from './config.ts'
 
 /** Stands for a Secret, which no serialisation would let through. */

@@ -1,6 +1,6 @@
 /** The credentials in force, in memory: what the hot path looks up, replaced as a whole on change. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyStoreName } from '../base/ids.ts'
+import type { KeyStoreName } from '../core/ids.ts'
 import type { Credential, CredentialLookup } from './credential.ts'
 
 export interface CredentialSnapshot {

@@ -1,13 +1,13 @@
 /** Credentials at rest: their secrets wrapped, their rows authenticated. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
-import type { Clock } from '../base/clock.ts'
-import { LatchkeyError } from '../base/errors.ts'
-import { parseAccessKeyId, type AccessKeyId, type KeyStoreName } from '../base/ids.ts'
-import { Secret } from '../base/secret.ts'
-import { StorageError, type Row, type Transaction } from '../storage/database.ts'
-import { column, CREDENTIALS, insertRow, selectRows, updateRow } from '../storage/sealed-rows.ts'
-import type { Store } from '../storage/store.ts'
+import type { Clock } from '../core/clock.ts'
+import { LatchkeyError } from '../core/errors.ts'
+import { parseAccessKeyId, type AccessKeyId, type KeyStoreName } from '../core/ids.ts'
+import { Secret } from '../core/secret.ts'
+import { StorageError, type Row, type Transaction } from '../store/database.ts'
+import { column, CREDENTIALS, insertRow, selectRows, updateRow } from '../store/sealed-rows.ts'
+import type { Store } from '../store/store.ts'
 import type { Credential } from './credential.ts'
 
 export type CredentialErrorCode =

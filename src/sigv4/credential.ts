@@ -1,7 +1,7 @@
 /** The credentials that KMS signs with. A key store has one or more active at a time (rotation). */
 // SPDX-License-Identifier: Apache-2.0
-import type { AccessKeyId, KeyStoreName } from '../base/ids.ts'
-import type { Secret } from '../base/secret.ts'
+import type { AccessKeyId, KeyStoreName } from '../core/ids.ts'
+import type { Secret } from '../core/secret.ts'
 
 export interface Credential {
   readonly accessKeyId: AccessKeyId

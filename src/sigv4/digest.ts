@@ -1,7 +1,7 @@
 /** SHA-256 and HMAC-SHA-256 in single calls: for requests this small, making hash objects is most of the cost. */
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
-import { equalBytes } from '../base/constant-time.ts'
+import { equalBytes } from '../core/constant-time.ts'
 
 const BLOCK_BYTES = 64
 const DIGEST_BYTES = 32

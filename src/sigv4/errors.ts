@@ -1,6 +1,6 @@
 /** Why a request was not authenticated. For our log only: the caller gets one text for all of them. */
 // SPDX-License-Identifier: Apache-2.0
-import { LatchkeyError } from '../base/errors.ts'
+import { LatchkeyError } from '../core/errors.ts'
 
 export type SignatureErrorCode =
   | 'AUTHORIZATION_MISSING' // no Authorization header

@@ -1,6 +1,6 @@
 /** Signing keys: derived once per credential, day, region and service, then kept. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Secret } from '../base/secret.ts'
+import type { Secret } from '../core/secret.ts'
 import type { CredentialScope } from './authorization-header.ts'
 import type { Credential } from './credential.ts'
 import { hmacSha256, HmacSha256 } from './digest.ts'

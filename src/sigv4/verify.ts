@@ -1,8 +1,8 @@
 /** The only way to be authenticated. One form is accepted; everything else is refused. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Clock } from '../base/clock.ts'
-import type { AccessKeyId, KeyStoreName } from '../base/ids.ts'
-import { Secret } from '../base/secret.ts'
+import type { Clock } from '../core/clock.ts'
+import type { AccessKeyId, KeyStoreName } from '../core/ids.ts'
+import { Secret } from '../core/secret.ts'
 import { AmzDateParser } from './amz-date.ts'
 import { AuthorizationParser, type Authorization } from './authorization-header.ts'
 import { canonicalRequest, stringToSign } from './canonical-request.ts'

@@ -1,6 +1,6 @@
 /** The end of a request: its answer, which the gate may still take back, and the closing of its account. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Gate, GatePass } from '../control/gate.ts'
+import type { Gate, GatePass } from '../killswitch/gate/gate.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import { toXksError } from './error-map.ts'
 import type { XksError } from './errors.ts'

@@ -1,7 +1,7 @@
 /** What AWS's sample proxy (aws-kms-xks-proxy) authenticates instead of the specification's AAD. */
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
-import { encodeAad } from './aad.ts'
+import { encodeAad } from './wire-bytes.ts'
 
 const LENGTH_BYTES = 2
 

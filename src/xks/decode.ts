@@ -1,10 +1,10 @@
 /** From the signed bytes of a body to a typed request. After this, nobody looks at JSON again. */
 // SPDX-License-Identifier: Apache-2.0
 import { isAscii, isUtf8 } from 'node:buffer'
-import { parseBase64 } from '../base/base64.ts'
+import { parseBase64 } from '../core/base64.ts'
 import type { ApiSchemas, RequestSchemaName } from '../openapi/schemas.ts'
 import type { components } from '../openapi/types.gen.ts'
-import { MAX_METADATA_BYTES } from './aad.ts'
+import { MAX_METADATA_BYTES } from './wire-bytes.ts'
 import { XksError, type Operation } from './errors.ts'
 import type { RequestMetadata } from './request-record.ts'
 

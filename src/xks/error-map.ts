@@ -1,8 +1,8 @@
 /** The one border between our errors and XKS's: every internal code and the name KMS is given for it. */
 // SPDX-License-Identifier: Apache-2.0
-import { DeadlineExceeded } from '../base/deadline.ts'
-import { BackendError, type BackendErrorCode } from '../backend/errors.ts'
-import { GateError } from '../control/errors.ts'
+import { DeadlineExceeded } from '../core/deadline.ts'
+import { BackendError, type BackendErrorCode } from '../keys/errors.ts'
+import { GateError } from '../killswitch/errors.ts'
 import { SignatureError } from '../sigv4/errors.ts'
 import { isAllowed, XksError, type Operation, type XksErrorName } from './errors.ts'
 

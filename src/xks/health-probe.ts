@@ -1,8 +1,8 @@
 /** Deep health in the background, so that GetHealthStatus answers at once and still tells the truth. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyBackend, ManagerHealth } from '../backend/key-backend.ts'
-import type { Clock } from '../base/clock.ts'
-import { Deadline } from '../base/deadline.ts'
+import type { KeyBackend, ManagerHealth } from '../keys/key-backend.ts'
+import type { Clock } from '../core/clock.ts'
+import { Deadline } from '../core/deadline.ts'
 
 /** XKS 1.0.3, GetHealthStatus: a cached result must not be older than one minute. */
 export const MAX_AGE_MS = 60_000

@@ -1,7 +1,7 @@
 /** One external key store, as KMS sees it: a URI path with keys, credentials and a quota of its own. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyBackend } from '../backend/key-backend.ts'
-import type { KeyStoreName } from '../base/ids.ts'
+import type { KeyBackend } from '../keys/key-backend.ts'
+import type { KeyStoreName } from '../core/ids.ts'
 import type { CredentialLookup } from '../sigv4/credential.ts'
 import type { HealthProbe } from './health-probe.ts'
 import type { Quota } from './quota.ts'

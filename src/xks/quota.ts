@@ -1,6 +1,6 @@
 /** The request quota of one key store, as a token bucket on the monotonic clock. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Clock } from '../base/clock.ts'
+import type { Clock } from '../core/clock.ts'
 
 export interface Quota {
   /** Takes one token; false when there is none, and the request is to be refused. */

@@ -1,6 +1,6 @@
 /** The one record of a request. The log line, and later the metrics and the audit, are made from it. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Clock } from '../base/clock.ts'
+import type { Clock } from '../core/clock.ts'
 import type { Operation, XksErrorName } from './errors.ts'
 
 /** In the order in which a request meets them. Handshakes are of connections, and counted apart. */

@@ -12,7 +12,7 @@ import t, { type Test } from 'tap'
 import { temporaryFolder } from '../support/cli.ts'
 import { eventually } from '../support/server.ts'
 
-const GUARD = new URL('../../src/control/lease-guard.js', import.meta.url).href
+const GUARD = new URL('../../src/killswitch/gate/guard/lease-guard.js', import.meta.url).href
 const LEASE_MS = 500
 /** Longer than the lease and the grace. */
 const STOPPED_MS = 1000

@@ -1,7 +1,7 @@
 /** `latchkey bench`, as a program, against the real server and one that throttles. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
-import type { LoadResult } from '../../src/cli/load/open-loop.ts'
+import type { LoadResult } from '../../src/tools/bench/open-loop.ts'
 import { startBrokenProxy } from '../support/broken-proxy.ts'
 import { latchkey } from '../support/cli.ts'
 import { writeConsoleFile } from '../support/console-file.ts'

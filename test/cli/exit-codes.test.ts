@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
-import { LatchkeyError } from '../../src/base/errors.ts'
+import { LatchkeyError } from '../../src/core/errors.ts'
 import { EXIT_CODES, toExitCode, type ExitName } from '../../src/cli/exit-codes.ts'
 import { latchkeyHere, workspace, type Ended } from '../support/cli.ts'
 

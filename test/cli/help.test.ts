@@ -1,7 +1,7 @@
 /** What the program says of itself, and to whoever misspells it. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { COMMON_FLAGS } from '../../src/cli/command.ts'
+import { COMMON_FLAGS } from '../../src/terminal/command.ts'
 import { COMMANDS, loadCommand } from '../../src/cli/commands.ts'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
 import { latchkey, latchkeyHere, startLatchkey } from '../support/cli.ts'

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import type { KeySummary } from '../../src/backend/key-administration.ts'
+import type { KeySummary } from '../../src/keys/administration.ts'
 import { workspace, type Workspace } from '../support/cli.ts'
 
 const key = async (space: Workspace, ...words: readonly string[]) =>

@@ -3,8 +3,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { Secret } from '../../src/base/secret.ts'
-import { createKmsSideClient, type KmsSideClient } from '../../src/kms-side/client.ts'
+import { Secret } from '../../src/core/secret.ts'
+import { createKmsSideClient, type KmsSideClient } from '../../src/kms/client/client.ts'
 import { workspace, type Workspace } from '../support/cli.ts'
 import { eventually } from '../support/server.ts'
 

@@ -5,9 +5,9 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { readCredential, type Demo } from '../../src/cli/demo.ts'
-import { Secret } from '../../src/base/secret.ts'
-import { createKmsSideClient } from '../../src/kms-side/client.ts'
+import { readCredential, type Demo } from '../../src/tools/demo/demo.ts'
+import { Secret } from '../../src/core/secret.ts'
+import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import { startLatchkey, temporaryFolder, type Running } from '../support/cli.ts'
 
 interface Started {

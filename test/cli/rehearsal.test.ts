@@ -1,9 +1,9 @@
 /** `kill --rehearse` says what `kill` would do, and does nothing; `exposure` says what it cannot reach. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
-import { toStoreOptions } from '../../src/compose-master-key.ts'
-import { kill } from '../../src/control/revoke.ts'
-import { openStore } from '../../src/storage/store.ts'
+import { toStoreOptions } from '../../src/app/store.ts'
+import { kill } from '../../src/killswitch/operator/kill.ts'
+import { openStore } from '../../src/store/store.ts'
 import { latchkeyHere, startLatchkey } from '../support/cli.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'

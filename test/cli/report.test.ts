@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import type { ReportData } from '../../src/cli/report/findings.ts'
+import type { ReportData } from '../../src/tools/report/findings.ts'
 import { latchkey, temporaryFolder } from '../support/cli.ts'
 import { writeConsoleFile } from '../support/console-file.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'

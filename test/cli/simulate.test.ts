@@ -3,7 +3,7 @@
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { prepareDemo } from '../../src/cli/demo.ts'
+import { prepareDemo } from '../../src/tools/demo/demo.ts'
 import { latchkey, startLatchkey, temporaryFolder, workspace } from '../support/cli.ts'
 
 /** Nor shall the proxy refuse what had to wait: that has tests of its own. */

@@ -8,11 +8,11 @@ import {
   toPeriod,
   writeCounts,
   writeUses,
-} from '../../src/activity/activity-table.ts'
-import { createRecorder } from '../../src/activity/recorder.ts'
-import type { FinishedRequest } from '../../src/activity/subject.ts'
-import type { Database } from '../../src/storage/database.ts'
-import { openPostgres } from '../../src/storage/postgres.ts'
+} from '../../src/usage/usage-table.ts'
+import { createRecorder } from '../../src/usage/recorder.ts'
+import type { FinishedRequest } from '../../src/usage/subject.ts'
+import type { Database } from '../../src/store/database.ts'
+import { openPostgres } from '../../src/store/postgres/database.ts'
 import { ALICE, finished } from '../support/activity.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { startPostgres } from '../support/postgres.ts'

@@ -1,8 +1,8 @@
 /** What the contract of the kill switch needs of an engine, and what its instances say. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { listInstances } from '../../src/control/instances.ts'
-import type { Store } from '../../src/storage/store.ts'
+import { listInstances } from '../../src/killswitch/instance/instances.ts'
+import type { Store } from '../../src/store/store.ts'
 import type { FakeClock } from '../support/fake-clock.ts'
 
 export interface ControlFixture {

@@ -1,11 +1,11 @@
 /** What a kill writes, and whom it waits for, whatever the engine. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { register, sendHeartbeat } from '../../src/control/instances.ts'
-import { kill, leaseEndMs, waitForRevocation } from '../../src/control/revoke.ts'
-import { loadStatus } from '../../src/control/status.ts'
-import { StorageError } from '../../src/storage/database.ts'
-import { type Store } from '../../src/storage/store.ts'
+import { register, sendHeartbeat } from '../../src/killswitch/instance/instances.ts'
+import { kill, leaseEndMs, waitForRevocation } from '../../src/killswitch/operator/kill.ts'
+import { loadStatus } from '../../src/killswitch/operator/status.ts'
+import { StorageError } from '../../src/store/database.ts'
+import { type Store } from '../../src/store/store.ts'
 import { eventually } from '../support/server.ts'
 import { beatOf, idsOf, identity, ORDER, type ControlContract } from './control-fixture.ts'
 

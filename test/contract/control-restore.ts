@@ -1,10 +1,10 @@
 /** What lifts a kill again, and what is kept of it, whatever the engine. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { register, sendHeartbeat } from '../../src/control/instances.ts'
-import { approveRestore, restore, withdrawRestore } from '../../src/control/restore.ts'
-import { kill, waitForRevocation } from '../../src/control/revoke.ts'
-import { loadStatus } from '../../src/control/status.ts'
+import { register, sendHeartbeat } from '../../src/killswitch/instance/instances.ts'
+import { approveRestore, restore, withdrawRestore } from '../../src/killswitch/operator/restore.ts'
+import { kill, waitForRevocation } from '../../src/killswitch/operator/kill.ts'
+import { loadStatus } from '../../src/killswitch/operator/status.ts'
 import { AT_ONCE, beatOf, identity, ORDER, type ControlContract } from './control-fixture.ts'
 
 export function restoreContract({ name, open }: ControlContract): void {

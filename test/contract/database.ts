@@ -9,7 +9,7 @@ import {
   type Database,
   type Reader,
   type Transaction,
-} from '../../src/storage/database.ts'
+} from '../../src/store/database.ts'
 
 export interface DatabaseFixture {
   /** A further handle, with connections of its own, on the one database of this fixture. */

@@ -1,11 +1,11 @@
 /** What an implementation of `KeyBackend` hands to the contract suite, and what its checks share. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import type { KeyAdministration, NewKey } from '../../src/backend/key-administration.ts'
-import type { EncryptedBytes } from '../../src/backend/key-backend.ts'
-import { systemClock } from '../../src/base/clock.ts'
-import { Deadline } from '../../src/base/deadline.ts'
-import { parseExternalKeyId, type ExternalKeyId } from '../../src/base/ids.ts'
+import type { KeyAdministration, NewKey } from '../../src/keys/administration.ts'
+import type { EncryptedBytes } from '../../src/keys/key-backend.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { Deadline } from '../../src/core/deadline.ts'
+import { parseExternalKeyId, type ExternalKeyId } from '../../src/core/ids.ts'
 import type { PromisedBackend } from '../support/promised-backend.ts'
 
 /** One key store: what serves requests, and a way to change its keys. */

@@ -1,7 +1,7 @@
 /** The contract of a key backend, as far as keys go: state, versions, key stores, health, time, end. */
 // SPDX-License-Identifier: Apache-2.0
-import { systemClock } from '../../src/base/clock.ts'
-import { Deadline } from '../../src/base/deadline.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { Deadline } from '../../src/core/deadline.ts'
 import {
   AAD,
   createKey,

@@ -1,7 +1,7 @@
 /** PostgreSQL behind a pooler that shares sessions by transaction keeps the same contract. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { openControl } from '../../src/compose-control.ts'
+import { openControl } from '../../src/app/kill-switch.ts'
 import { startPgbouncer } from '../support/pgbouncer.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'

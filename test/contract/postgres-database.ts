@@ -1,6 +1,6 @@
 /** The contract of a database on PostgreSQL, whichever way it is reached. */
 // SPDX-License-Identifier: Apache-2.0
-import { openPostgres } from '../../src/storage/postgres.ts'
+import { openPostgres } from '../../src/store/postgres/database.ts'
 import { databaseContract } from './database.ts'
 
 type Target = Parameters<typeof openPostgres>[0]['target']

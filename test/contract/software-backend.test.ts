@@ -1,8 +1,8 @@
-/** Software keys keep the contract of a key backend, bare and as `compose.ts` wraps them. */
+/** Software keys keep the contract of a key backend, bare and as `app/server.ts` wraps them. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { createCheckedBackend } from '../../src/backend/checked.ts'
-import type { KeyBackend } from '../../src/backend/key-backend.ts'
+import { createCheckedBackend } from '../../src/keys/contract.ts'
+import type { KeyBackend } from '../../src/keys/key-backend.ts'
 import { keyStoreName, storeFolder } from '../support/store.ts'
 import { promised } from '../support/promised-backend.ts'
 import type { KeyBackendFixture, KeyBackendTraits } from './key-backend-fixture.ts'

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { openSqlite } from '../../src/storage/sqlite.ts'
+import { openSqlite } from '../../src/store/sqlite/database.ts'
 import { databaseContract } from './database.ts'
 
 databaseContract({

@@ -1,8 +1,8 @@
 /** The contract of a key backend on any PKCS#11 token: two key stores, told apart by a prefix of labels. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { createCheckedBackend } from '../../src/backend/checked.ts'
-import { openTokenKeyRecords } from '../../src/backend/pkcs11/key-records.ts'
+import { createCheckedBackend } from '../../src/keys/contract.ts'
+import { openTokenKeyRecords } from '../../src/keys/pkcs11/key-records.ts'
 import { promised } from '../support/promised-backend.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import type { TestToken } from '../support/pkcs11/tokens.ts'

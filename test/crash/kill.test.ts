@@ -1,9 +1,9 @@
 /** `kill` and `restore` are killed at any moment: what is left is the old state or the new, and the events say which. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/compose-control.ts'
+import { openControl } from '../../src/app/kill-switch.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { latchkey, startLatchkey, workspace, type Workspace } from '../support/cli.ts'
+import { type Workspace, latchkey, startLatchkey, workspace } from '../support/cli.ts'
 import { startPostgres } from '../support/postgres.ts'
 
 /** On each engine. */

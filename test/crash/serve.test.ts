@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomInt } from 'node:crypto'
 import t from 'tap'
-import { openAdministration } from '../../src/compose-administration.ts'
+import { openAdministration } from '../../src/app/administration.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { createKmsSideClient, type KmsSideClient } from '../../src/kms-side/client.ts'
-import type { DecryptArguments } from '../../src/kms-side/requests.ts'
+import { createKmsSideClient, type KmsSideClient } from '../../src/kms/client/client.ts'
+import type { DecryptArguments } from '../../src/kms/client/requests.ts'
 import { startLatchkey, workspace } from '../support/cli.ts'
 import { keyId, REGION } from '../support/server.ts'
 import { keyStoreName } from '../support/store.ts'

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { createCheckedBackend } from '../../src/backend/checked.ts'
-import { Secret } from '../../src/base/secret.ts'
+import { createCheckedBackend } from '../../src/keys/contract.ts'
+import { Secret } from '../../src/core/secret.ts'
 import { decrypt, encrypt, keyId, soon } from '../contract/key-backend-fixture.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import type { FaultPlan } from '../support/pkcs11/fault-control.ts'

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
-import type { KmsSideClient } from '../../src/kms-side/client.ts'
+import type { KmsSideClient } from '../../src/kms/client/client.ts'
 import { latchkey } from '../support/cli.ts'
 import { withFaults } from '../support/pkcs11/fault-module.ts'
 import {

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { createCheckedBackend } from '../../src/backend/checked.ts'
-import type { KeyBackend } from '../../src/backend/key-backend.ts'
+import { createCheckedBackend } from '../../src/keys/contract.ts'
+import type { KeyBackend } from '../../src/keys/key-backend.ts'
 import type { Pkcs11BackendConfig } from '../../src/config/config.ts'
 import { decrypt, encrypt, keyId, refusal, soon } from '../contract/key-backend-fixture.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'

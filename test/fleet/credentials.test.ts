@@ -1,7 +1,7 @@
 /** What `rotate-credentials` waits by: the uses of a credential, whichever instance of the fleet saw them. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { createKmsSideClient } from '../../src/kms-side/client.ts'
+import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import { latchkeyHere } from '../support/cli.ts'
 import { startFleet } from '../support/fleet.ts'
 import { eventually, REGION } from '../support/server.ts'

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { CKR, toCkrRow } from '../../src/backend/pkcs11/ckr.ts'
+import { CKR, toCkrRow } from '../../src/keys/pkcs11/wire/ckr-lookup.ts'
 import { read, ROOT, section, tableRows } from '../support/repository.ts'
 
 void t.test('docs/pkcs11.md has the table of CKR codes', (t) => {

@@ -1,8 +1,8 @@
 /** docs/metrics.md says what a real scrape has, and dashboards and alerts ask for nothing else. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { METRICS } from '../../src/metrics/catalogue.ts'
-import { createMetricsRegistry } from '../../src/metrics/registry.ts'
+import { METRICS } from '../../src/observability/metrics/catalogue.ts'
+import { createMetricsRegistry } from '../../src/observability/metrics/registry.ts'
 import { exists, read, section, tableRows } from '../support/repository.ts'
 
 const DOCUMENT = read('docs/metrics.md')

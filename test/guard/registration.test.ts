@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { ConnectionErrorCodeType } from '@aws-sdk/client-kms'
 import t from 'tap'
-import { CONNECTION_ERRORS, EXCEPTION_CURES } from '../../src/cli/kms/explanations.ts'
+import { CONNECTION_ERRORS, EXCEPTION_CURES } from '../../src/tools/register/explanations.ts'
 import { read, section, tableRows } from '../support/repository.ts'
 
 const DOCUMENT = read('docs/register.md')

@@ -1,56 +1,49 @@
 /** How the sources hang together: who may import whom, how long a file is, what only one place does. */
 // SPDX-License-Identifier: Apache-2.0
-import { basename, dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
-import { listFiles, read } from '../support/repository.ts'
+import { listFiles, read, ROOT } from '../support/repository.ts'
 import { findChain, findCycles, findUses, loadSources, type Source } from '../support/source.ts'
 
-/** docs/architecture.md explains them. A file imports from its own folder and from lower ranks. */
-const RANKS: Readonly<Record<string, number>> = {
-  base: 0,
-  storage: 1,
-  config: 1,
-  openapi: 1,
-  sigv4: 2,
-  control: 2,
-  activity: 2,
-  backend: 2,
-  'kms-side': 2,
-  workers: 2,
-  metrics: 2,
-  xks: 3,
-  listener: 4,
-  admin: 4,
-  compose: 5,
-  certs: 5,
-  cli: 6,
-  main: 7,
-  bench: 8,
+interface Component {
+  readonly rank: number
+  readonly holds: string
+  readonly imports: readonly string[]
+  readonly types?: readonly string[]
+}
+
+const { COMPONENTS } = (await import(pathToFileURL(join(ROOT, 'eslint.config.js')).href)) as {
+  readonly COMPONENTS: Readonly<Record<string, Component>>
 }
 
 const MAX_LINES = 300
+const MAX_ROOMS = 20
 const isGenerated = (path: string) => path.endsWith('.gen.ts')
 
 const program = loadSources('src', 'certs', 'bench')
 const tests = loadSources('test')
 
-/** The name under which a file stands in the table of ranks. */
-function partOf(path: string): string {
+/** The component that a file belongs to: a folder of src, or main.ts, or a folder beside src. */
+function componentOf(path: string): string {
   const [first = '', second = ''] = path.split('/')
-  if (first !== 'src') return first
-  return second.replace(/\.ts$/, '').replace(/^compose-[a-z-]+$/, 'compose')
+  return first === 'src' ? second.replace(/\.ts$/, '') : first
 }
 
-/** One sentence for each import that goes the wrong way. */
+/** One sentence for each import that the table of components does not have. */
 function findWrongImports(sources: readonly Source[]): readonly string[] {
   return sources.flatMap(({ path, imports }) =>
     imports
       .filter(({ target }) => target.endsWith('.ts'))
-      .filter(({ target }) => {
-        const from = RANKS[partOf(path)] ?? -1
-        const to = RANKS[partOf(target)] ?? Infinity
-        return partOf(target) !== partOf(path) && to >= from
+      .filter(({ target, isType }) => {
+        const from = componentOf(path)
+        const to = componentOf(target)
+        const component = COMPONENTS[from]
+        const isNamed =
+          component?.imports.includes(to) === true ||
+          (isType && component?.types?.includes(to) === true)
+        return to !== from && !isNamed
       })
       .map(({ target, line }) => {
         const back = findChain(sources, target, path)
@@ -69,27 +62,49 @@ void t.test('the guard reads the program and finds what it should', (t) => {
 })
 
 void t.test('an import that goes up is found, with its chain', (t) => {
-  const fake = (path: string, target: string): Source => ({
+  const fake = (path: string, target: string, isType = false): Source => ({
     path,
     text: '',
     tree: ts.createSourceFile(path, '', ts.ScriptTarget.ES2023),
-    imports: [{ target, line: 3 }],
+    imports: [{ target, line: 3, isType }],
   })
-  const up = [fake('src/base/a.ts', 'src/xks/b.ts'), fake('src/xks/b.ts', 'src/base/a.ts')]
+  const up = [fake('src/core/a.ts', 'src/xks/b.ts'), fake('src/xks/b.ts', 'src/core/a.ts')]
   t.same(findWrongImports(up), [
-    'src/base/a.ts:3 -> src/xks/b.ts, and back by src/xks/b.ts -> src/base/a.ts',
+    'src/core/a.ts:3 -> src/xks/b.ts, and back by src/xks/b.ts -> src/core/a.ts',
   ])
-  t.same(findCycles(up), [['src/base/a.ts', 'src/xks/b.ts', 'src/base/a.ts']])
-  const siblings = [fake('src/sigv4/a.ts', 'src/backend/b.ts')]
-  t.same(findWrongImports(siblings), ['src/sigv4/a.ts:3 -> src/backend/b.ts'])
+  t.same(findCycles(up), [['src/core/a.ts', 'src/xks/b.ts', 'src/core/a.ts']])
+  const siblings = [fake('src/sigv4/a.ts', 'src/keys/b.ts')]
+  t.same(findWrongImports(siblings), ['src/sigv4/a.ts:3 -> src/keys/b.ts'])
+  const type = [fake('src/server/a.ts', 'src/keys/b.ts', true)]
+  t.same(findWrongImports(type), [], 'a type may come along an edge for types')
+  const value = [fake('src/server/a.ts', 'src/keys/b.ts')]
+  t.same(findWrongImports(value), ['src/server/a.ts:3 -> src/keys/b.ts'], 'and nothing else')
   t.same(findWrongImports([fake('src/sigv4/a.ts', 'test/b.ts')]), ['src/sigv4/a.ts:3 -> test/b.ts'])
   t.end()
 })
 
-void t.test('imports run from higher ranks to lower ones, and never to a sibling', (t) => {
-  for (const { path } of program)
-    t.ok(partOf(path) in RANKS, `${path} belongs to a part with a rank`)
+void t.test('imports run along the edges of the table of components', (t) => {
+  for (const { path } of program) {
+    t.ok(componentOf(path) in COMPONENTS, `${path} belongs to a component of the table`)
+  }
   t.same(findWrongImports(program), [])
+  t.end()
+})
+
+void t.test('no edge of the table points upward, and each is used', (t) => {
+  const used = new Set(
+    program.flatMap(({ path, imports }) =>
+      imports.map(({ target }) => `${componentOf(path)} -> ${componentOf(target)}`),
+    ),
+  )
+  for (const [name, { rank, imports, types = [] }] of Object.entries(COMPONENTS)) {
+    const rankOf = (other: string) => COMPONENTS[other]?.rank ?? Infinity
+    for (const other of imports) t.ok(rankOf(other) < rank, `${name} -> ${other} goes down`)
+    for (const other of types) t.ok(rankOf(other) <= rank, `${name} -> ${other} is not upward`)
+    for (const other of [...imports, ...types]) {
+      t.ok(used.has(`${name} -> ${other}`), `${name} -> ${other} is an import that exists`)
+    }
+  }
   t.end()
 })
 
@@ -102,19 +117,14 @@ void t.test('the certificates of development know nothing of the program', (t) =
   t.end()
 })
 
-void t.test('ESLint and docs/architecture.md have the same ranks', (t) => {
-  const table = /const RANKS = \{([^}]*)\}/.exec(read('eslint.config.js'))?.[1] ?? ''
-  const inEslint = [...table.matchAll(/'?([a-z0-9-]+)'?: (\d)/g)].map(
-    ([, name = '', rank]) => [name, Number(rank)] as const,
+void t.test('there are at most 20 rooms at the top of src', (t) => {
+  const rooms = new Set(
+    program
+      .map(({ path }) => path)
+      .filter((path) => path.startsWith('src/'))
+      .map(componentOf),
   )
-  t.ok(inEslint.length >= 10)
-  for (const [name, rank] of inEslint) t.equal(rank, RANKS[name], `${name} in eslint.config.js`)
-  const document = read('docs/architecture.md')
-  const inDocument = [...document.matchAll(/^\| (\d) \| (.*?) \|/gm)].flatMap(
-    ([, rank, names = '']) =>
-      [...names.matchAll(/`([a-z0-9-]+)`/g)].map(([, name = '']) => [name, Number(rank)] as const),
-  )
-  t.same(Object.fromEntries(inDocument), RANKS)
+  t.ok(rooms.size <= MAX_ROOMS, `${String(rooms.size)} rooms`)
   t.end()
 })
 
@@ -138,7 +148,7 @@ void t.test('no file is longer than 300 lines, but for the generated one', (t) =
 
 /** What is not ours, and says where it is from. */
 const LICENCES: ReadonlyMap<string, string> = new Map([
-  ['src/cli/doctor/aws-authorities.ts', 'CC-BY-SA-4.0'],
+  ['src/tools/doctor/aws-authorities.ts', 'CC-BY-SA-4.0'],
 ])
 
 void t.test('each file says what it holds, and under which licence', (t) => {
@@ -156,8 +166,8 @@ const SRC = program.filter(({ path }) => path.startsWith('src/'))
 const outside = (...allowed: readonly string[]) =>
   SRC.filter(({ path }) => !allowed.some((place) => path.startsWith(place)))
 
-void t.test('only base/clock.ts reads a clock', (t) => {
-  const sources = outside('src/base/clock.ts')
+void t.test('only core/clock.ts reads a clock', (t) => {
+  const sources = outside('src/core/clock.ts')
   t.same(
     sources.flatMap((source) => findUses(source, 'Date', 'now')),
     [],
@@ -172,14 +182,16 @@ void t.test('only base/clock.ts reads a clock', (t) => {
   )
   const nowAsDate = sources.flatMap(({ path, text }) => (text.includes('new Date()') ? [path] : []))
   t.same(nowAsDate, [])
-  const [clock] = SRC.filter(({ path }) => path === 'src/base/clock.ts')
+  const [clock] = SRC.filter(({ path }) => path === 'src/core/clock.ts')
   t.ok(clock && findUses(clock, 'Date', 'now').length === 1, 'the guard finds it where it is')
   t.end()
 })
 
 void t.test('only config, cli and main read the environment, and main alone the arguments', (t) => {
   t.same(
-    outside('src/config/', 'src/cli/', 'src/main.ts').flatMap((s) => findUses(s, 'process', 'env')),
+    outside('src/config/', 'src/cli/', 'src/main.ts', 'src/tools/register/kms-api.ts').flatMap(
+      (s) => findUses(s, 'process', 'env'),
+    ),
     [],
   )
   t.same(

@@ -3,8 +3,8 @@
 import { createCipheriv, createHash, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { encodeBlob, parseBlob } from '../../src/kms-side/ciphertext-blob.ts'
-import { encodeEncryptionContext } from '../../src/kms-side/encryption-context.ts'
+import { encodeBlob, parseBlob } from '../../src/kms/emulator/ciphertext-blob.ts'
+import { encodeEncryptionContext } from '../../src/kms/emulator/encryption-context.ts'
 import { HEALTHY, startFakeProxy } from '../support/fake-proxy.ts'
 import { ALICE, connect, MALLORY, standIn } from '../support/stand-in.ts'
 

@@ -1,8 +1,8 @@
 /** What KMS's callers see of each way in which a proxy can fail: by its cause where it has one. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
-import { Secret } from '../../src/base/secret.ts'
-import type { ProxyConfiguration } from '../../src/kms-side/custom-key-store.ts'
+import { Secret } from '../../src/core/secret.ts'
+import type { ProxyConfiguration } from '../../src/kms/emulator/custom-key-store.ts'
 import { createAuthority } from '../../certs/dev-pki.ts'
 import { HEALTHY, startFakeProxy, type FakeAnswer } from '../support/fake-proxy.ts'
 import { SERVER_CERTIFICATE, testPki } from '../support/pki.ts'

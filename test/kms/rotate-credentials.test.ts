@@ -1,9 +1,9 @@
 /** `latchkey rotate-credentials`: four steps, and a run that was cut off after any of them. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { openAdministration } from '../../src/compose-administration.ts'
+import { openAdministration } from '../../src/app/administration.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { createKmsSideClient } from '../../src/kms-side/client.ts'
+import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import { ENDPOINT, registration, type Registration } from '../support/registration.ts'
 import { eventually } from '../support/server.ts'
 

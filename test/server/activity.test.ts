@@ -6,12 +6,12 @@ import {
   loadCredentialUses,
   toPeriod,
   type Activity,
-} from '../../src/activity/activity-table.ts'
-import { systemClock } from '../../src/base/clock.ts'
-import { openStore } from '../../src/storage/store.ts'
+} from '../../src/usage/usage-table.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { openStore } from '../../src/store/store.ts'
 import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
 import { call, decryptBody, encryptBody } from '../support/wire.ts'
-import { toStoreOptions } from '../../src/compose-master-key.ts'
+import { toStoreOptions } from '../../src/app/store.ts'
 
 async function look(server: TestServer) {
   const store = await openStore(await toStoreOptions(server.config))

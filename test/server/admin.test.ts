@@ -1,16 +1,16 @@
 /** The admin listener of a real server: who may call what, and what a call does to KMS. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { PERMISSIONS } from '../../src/admin/roles.ts'
-import { verifySigned, type Signed } from '../../src/control/signature.ts'
-import type { Receipt } from '../../src/control/receipt.ts'
-import { openControl } from '../../src/compose-control.ts'
 import { createAuthority } from '../../certs/dev-pki.ts'
+import { PERMISSIONS } from '../../src/admin/roles.ts'
+import { openControl } from '../../src/app/kill-switch.ts'
+import type { Receipt } from '../../src/killswitch/receipt/receipt.ts'
+import { type Signed, verifySigned } from '../../src/killswitch/receipt/signature.ts'
 import {
+  ROLES,
   call,
   codeOf as code,
   pki,
-  ROLES,
   startWithAdmin as start,
   token,
 } from '../support/admin.ts'

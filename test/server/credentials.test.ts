@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { Secret } from '../../src/base/secret.ts'
+import { Secret } from '../../src/core/secret.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
 import { checkError } from '../support/answers.ts'
 import { storeName } from '../support/credential.ts'

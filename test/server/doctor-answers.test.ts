@@ -1,11 +1,11 @@
 /** What doctor says of a proxy with wrong refusals, signatures, HTTP or times. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { checkErrors, checkKeyErrors } from '../../src/cli/doctor/errors.ts'
-import { checkHttp, watchIdle } from '../../src/cli/doctor/http.ts'
-import type { Session } from '../../src/cli/doctor/session.ts'
-import { checkSignatures } from '../../src/cli/doctor/signatures.ts'
-import { checkTiming } from '../../src/cli/doctor/timing.ts'
+import { checkErrors, checkKeyErrors } from '../../src/tools/doctor/errors.ts'
+import { checkHttp, watchIdle } from '../../src/tools/doctor/http.ts'
+import type { Session } from '../../src/tools/doctor/session.ts'
+import { checkSignatures } from '../../src/tools/doctor/signatures.ts'
+import { checkTiming } from '../../src/tools/doctor/timing.ts'
 import { startBrokenProxy, type Faults } from '../support/broken-proxy.ts'
 import { named, onErrors, testCases, verdictsOf, type DoctorCase } from '../support/doctor-cases.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'

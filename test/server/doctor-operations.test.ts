@@ -1,9 +1,9 @@
 /** What doctor says of a proxy whose successful answers have something wrong with them. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { checkLimits } from '../../src/cli/doctor/limits.ts'
-import { checkHealth, checkKey } from '../../src/cli/doctor/operations.ts'
-import type { Session } from '../../src/cli/doctor/session.ts'
+import { checkLimits } from '../../src/tools/doctor/limits.ts'
+import { checkHealth, checkKey } from '../../src/tools/doctor/operations.ts'
+import type { Session } from '../../src/tools/doctor/session.ts'
 import { startBrokenProxy } from '../support/broken-proxy.ts'
 import { fields, testCases, type DoctorCase } from '../support/doctor-cases.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'

@@ -8,14 +8,14 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { createAuthority } from '../../certs/dev-pki.ts'
-import { checkAddress } from '../../src/cli/doctor/address.ts'
+import { checkAddress } from '../../src/tools/doctor/address.ts'
 import {
   builtInAuthorities,
   loadAuthorities,
   matchAuthority,
-} from '../../src/cli/doctor/authorities.ts'
-import type { Finding } from '../../src/cli/doctor/finding.ts'
-import { checkTls } from '../../src/cli/doctor/tls.ts'
+} from '../../src/tools/doctor/authorities.ts'
+import type { Finding } from '../../src/tools/doctor/finding.ts'
+import { checkTls } from '../../src/tools/doctor/tls.ts'
 import { sessionFor, startBrokenProxy, type Faults } from '../support/broken-proxy.ts'
 import { SERVER_CERTIFICATE } from '../support/pki.ts'
 import { issueEcCertificate } from '../support/handshake.ts'

@@ -3,7 +3,7 @@
 import { createCipheriv, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { Secret } from '../../src/base/secret.ts'
+import { Secret } from '../../src/core/secret.ts'
 import { checkError } from '../support/answers.ts'
 import { KEY_ID, eventually, keyId, startTestServer, type TestServer } from '../support/server.ts'
 import { openSession, type Session } from '../support/session.ts'

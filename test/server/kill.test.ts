@@ -1,10 +1,10 @@
 /** The kill switch at the real server, over TLS: what KMS is told, and when. */
 // SPDX-License-Identifier: Apache-2.0
-import { access, writeFile, unlink } from 'node:fs/promises'
+import { access, unlink, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/compose-control.ts'
-import type { Scope } from '../../src/control/switches.ts'
-import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { openControl } from '../../src/app/kill-switch.ts'
+import type { Scope } from '../../src/killswitch/model.ts'
+import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 import { encryptBody, requestMetadata } from '../support/wire.ts'
 
 t.setTimeout(180_000)
@@ -147,7 +147,7 @@ void t.test('xksProxyFleetSize counts those who use the store', async (t) => {
     return (body as { xksProxyFleetSize: number }).xksProxyFleetSize
   }
   t.equal(await sizeNow(), 1)
-  const { startServer } = await import('../../src/compose.ts')
+  const { startServer } = await import('../../src/app/server.ts')
   const second = await startServer(server.config, { logFile: server.logFile })
   await eventually(async () => (await sizeNow()) === 2, 10_000)
   await second.stop()

@@ -5,8 +5,8 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { GUARD_GRACE_MS, openLeaseGuard } from '../../src/control/lease-guard.ts'
-import { leaseEndMs } from '../../src/control/revoke.ts'
+import { GUARD_GRACE_MS, openLeaseGuard } from '../../src/killswitch/gate/guard/lease-guard.ts'
+import { leaseEndMs } from '../../src/killswitch/operator/kill.ts'
 import { temporaryFolder } from '../support/cli.ts'
 import { eventually } from '../support/server.ts'
 
@@ -126,7 +126,7 @@ void t.test('it fires well before `kill` takes the lease for ended', (t) => {
 })
 
 void t.test('where there is no guard, it says why and does nothing', (t) => {
-  const module = new URL('../../src/control/lease-guard.js', import.meta.url).href
+  const module = new URL('../../src/killswitch/gate/guard/lease-guard.js', import.meta.url).href
   const script = `
     process.dlopen = () => { throw new Error('no such thing') }
     const { openLeaseGuard } = await import(${JSON.stringify(module)})

@@ -1,7 +1,7 @@
 /** What a scrape of the real server has: of one process, and of several together. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { METRICS } from '../../src/metrics/catalogue.ts'
+import { METRICS } from '../../src/observability/metrics/catalogue.ts'
 import { STAGES } from '../../src/xks/request-record.ts'
 import { serveProgram } from '../support/program.ts'
 import { eventually, KEY_ID, startTestServer } from '../support/server.ts'

@@ -3,10 +3,10 @@
 import Sqlite from 'better-sqlite3'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/compose-control.ts'
-import { MIGRATIONS } from '../../src/storage/migrations/migrations.ts'
+import { openControl } from '../../src/app/kill-switch.ts'
+import { MIGRATIONS } from '../../src/store/migrations/migrations.ts'
 import { startPostgres } from '../support/postgres.ts'
-import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 
 t.setTimeout(120_000)
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import t from 'tap'
-import { Secret } from '../../src/base/secret.ts'
+import { Secret } from '../../src/core/secret.ts'
 import { checkError, checkSuccess } from '../support/answers.ts'
 import { KEY_ID, eventually, keyId, startTestServer } from '../support/server.ts'
 import { openSession } from '../support/session.ts'

@@ -3,7 +3,7 @@
 import { createCipheriv, createHash, randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { Secret } from '../../src/base/secret.ts'
+import { Secret } from '../../src/core/secret.ts'
 import { checkError, checkSuccess } from '../support/answers.ts'
 import { findLeaks, planted } from '../support/leaks.ts'
 import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'

@@ -1,8 +1,8 @@
 /** The quota of a key store is that of the whole fleet: those who serve it have equal parts. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { startServer } from '../../src/compose.ts'
-import { createKmsSideClient } from '../../src/kms-side/client.ts'
+import { startServer } from '../../src/app/server.ts'
+import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import { eventually, KEY_ID, REGION, startTestServer } from '../support/server.ts'
 
 t.setTimeout(120_000)

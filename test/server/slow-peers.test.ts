@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs'
 import http2 from 'node:http2'
 import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/compose-control.ts'
-import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { openControl } from '../../src/app/kill-switch.ts'
+import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 import { encryptBody, signedHeaders } from '../support/wire.ts'
 
 t.setTimeout(120_000)

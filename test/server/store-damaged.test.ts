@@ -4,8 +4,8 @@ import { randomBytes } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/compose-control.ts'
-import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { openControl } from '../../src/app/kill-switch.ts'
+import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 
 t.setTimeout(120_000)
 

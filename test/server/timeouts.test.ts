@@ -3,10 +3,10 @@
 import { once } from 'node:events'
 import http2 from 'node:http2'
 import { connect as connectTcp } from 'node:net'
-import { systemClock } from '../../src/base/clock.ts'
+import { systemClock } from '../../src/core/clock.ts'
 import t, { type Test } from 'tap'
-import { createDualServer } from '../../src/listener/dual-server.ts'
-import { loadTlsMaterial } from '../../src/listener/tls.ts'
+import { createDualServer } from '../../src/server/tls/server.ts'
+import { loadTlsMaterial } from '../../src/server/tls/material.ts'
 import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
 import {
   encryptBody,

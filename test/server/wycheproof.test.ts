@@ -8,9 +8,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv } from 'node:crypto'
 import t from 'tap'
-import { Secret } from '../../src/base/secret.ts'
-import { encodeAad } from '../../src/xks/aad.ts'
-import type { KmsSideClient, KmsSideResponse } from '../../src/kms-side/client.ts'
+import { Secret } from '../../src/core/secret.ts'
+import { encodeAad } from '../../src/xks/wire-bytes.ts'
+import type { KmsSideClient, KmsSideResponse } from '../../src/kms/client/client.ts'
 import { eventually, startTestServer } from '../support/server.ts'
 import { loadGcmCases, type GcmCase } from '../support/wycheproof.ts'
 

@@ -5,8 +5,8 @@ import https from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
 import type { Test } from 'tap'
-import { createSession, type Session } from '../../src/cli/doctor/session.ts'
-import { signHeaders } from '../../src/kms-side/signing.ts'
+import { createSession, type Session } from '../../src/tools/doctor/session.ts'
+import { signHeaders } from '../../src/kms/client/signing.ts'
 import { KEY_ID, REGION, type TestServer } from './server.ts'
 
 export interface PassingAnswer {

@@ -1,7 +1,7 @@
 /** Credentials made in memory, through the parsers that give ids their types. */
 // SPDX-License-Identifier: Apache-2.0
-import { parseAccessKeyId, parseKeyStoreName, type KeyStoreName } from '../../src/base/ids.ts'
-import { Secret } from '../../src/base/secret.ts'
+import { parseAccessKeyId, parseKeyStoreName, type KeyStoreName } from '../../src/core/ids.ts'
+import { Secret } from '../../src/core/secret.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
 
 export const ACCESS_KEY_ID = 'AAAAAAAAAAAAAAAAAAAAAAAAAA'

@@ -1,8 +1,8 @@
 /** Faults of a proxy, one at a time, each with what doctor must say of it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import type { Finding, Verdict } from '../../src/cli/doctor/finding.ts'
-import type { Session } from '../../src/cli/doctor/session.ts'
+import type { Finding, Verdict } from '../../src/tools/doctor/finding.ts'
+import type { Session } from '../../src/tools/doctor/session.ts'
 import { startBrokenProxy, type Faults, type PassingAnswer } from './broken-proxy.ts'
 import type { TestServer } from './server.ts'
 

@@ -1,6 +1,6 @@
 /** A clock that tests turn by hand. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Clock } from '../../src/base/clock.ts'
+import type { Clock } from '../../src/core/clock.ts'
 
 export class FakeClock implements Clock {
   #wall: number

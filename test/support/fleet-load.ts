@@ -1,6 +1,6 @@
 /** A steady stream of Decrypts to every member of a fleet, with what became of each. */
 // SPDX-License-Identifier: Apache-2.0
-import { createKmsSideClient } from '../../src/kms-side/client.ts'
+import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import type { Fleet, Outcome } from './fleet.ts'
 import type { Window } from './fleet-check.ts'
 import { eventually, KEY_ID, REGION } from './server.ts'

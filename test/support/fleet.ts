@@ -1,22 +1,23 @@
 /** A fleet: several `latchkey serve` with workers, one PostgreSQL, and a steady load, all on one machine and clock. */
 // SPDX-License-Identifier: Apache-2.0
-import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
-import { initializeStore, openAdministration } from '../../src/compose-administration.ts'
-import { openControl, type Control } from '../../src/compose-control.ts'
-import { loadConfig } from '../../src/config/load.ts'
+import { initializeStore, openAdministration } from '../../src/app/administration.ts'
+import { openControl } from '../../src/app/kill-switch.ts'
 import type { Config } from '../../src/config/config.ts'
-import type { Kill } from '../../src/control/revoke.ts'
-import type { InstanceStatus } from '../../src/control/status.ts'
-import { startLatchkey, type Running } from './cli.ts'
-import { eventually, keyId, KEY_ID } from './server.ts'
-import { testPki, type TestPki } from './pki.ts'
-import { startPostgres, type TestPostgres } from './postgres.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import type { Kill } from '../../src/killswitch/operator/kill.ts'
+import type { Control } from '../../src/killswitch/operator/service.ts'
+import type { InstanceStatus } from '../../src/killswitch/operator/status.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
+import { type Running, startLatchkey } from './cli.ts'
+import { type TestPki, testPki } from './pki.ts'
+import { type TestPostgres, startPostgres } from './postgres.ts'
+import { KEY_ID, eventually, keyId } from './server.ts'
 
 export const BY = { reason: 'a test', operator: 'tester' } as const
 /** The long form is for a machine that has nothing else to do. */

@@ -7,16 +7,16 @@ import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
-import type { Clock } from '../../src/base/clock.ts'
-import { systemClock } from '../../src/base/clock.ts'
-import type { AccessKeyId, KeyStoreName } from '../../src/base/ids.ts'
-import { Secret } from '../../src/base/secret.ts'
-import { KmsException } from '../../src/kms-side/kms-exception.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import type { AccessKeyId, KeyStoreName } from '../../src/core/ids.ts'
+import { Secret } from '../../src/core/secret.ts'
+import { KmsException } from '../../src/kms/emulator/kms-exception.ts'
 import {
   createKmsStandIn,
   type KmsStandIn,
   type KmsStandInOptions,
-} from '../../src/kms-side/kms-stand-in.ts'
+} from '../../src/kms/emulator/emulator.ts'
 import { parseAuthorization } from '../../src/sigv4/authorization-header.ts'
 import { canonicalRequest, stringToSign } from '../../src/sigv4/canonical-request.ts'
 import { sha256Hex } from '../../src/sigv4/digest.ts'

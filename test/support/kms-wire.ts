@@ -1,10 +1,10 @@
 /** KMS's JSON 1.1 on the wire to the arguments of our stand-in, and back. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KmsCaller } from '../../src/kms-side/request-metadata.ts'
-import type { CustomKeyStore, KeyStoreChange } from '../../src/kms-side/custom-key-store.ts'
-import { Secret } from '../../src/base/secret.ts'
-import type { KmsKey } from '../../src/kms-side/kms-keys.ts'
-import type { KmsStandIn } from '../../src/kms-side/kms-stand-in.ts'
+import type { KmsCaller } from '../../src/kms/emulator/request-metadata.ts'
+import type { CustomKeyStore, KeyStoreChange } from '../../src/kms/emulator/custom-key-store.ts'
+import { Secret } from '../../src/core/secret.ts'
+import type { KmsKey } from '../../src/kms/emulator/kms-keys.ts'
+import type { KmsStandIn } from '../../src/kms/emulator/emulator.ts'
 
 export type Json = Readonly<Record<string, unknown>>
 type Handler = (kms: KmsStandIn, input: Json, caller: KmsCaller) => Promise<Json> | Json

@@ -1,9 +1,9 @@
 /** A pipeline of its own, without a listener or a store. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyBackend } from '../../src/backend/key-backend.ts'
-import { systemClock } from '../../src/base/clock.ts'
-import { createGate, type Gate } from '../../src/control/gate.ts'
-import { createRules } from '../../src/control/rules.ts'
+import type { KeyBackend } from '../../src/keys/key-backend.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { createGate, type Gate } from '../../src/killswitch/gate/gate.ts'
+import { createRules } from '../../src/killswitch/gate/rules.ts'
 import { createApiSchemas } from '../../src/openapi/schemas.ts'
 import type { Verifier } from '../../src/sigv4/verify.ts'
 import type { KeyStore } from '../../src/xks/key-store.ts'

@@ -1,6 +1,6 @@
 /** A key backend whose every answer is a promise, as tests of answers and of refusals like to have it. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyBackend, KeyDescription, SealedBytes } from '../../src/backend/key-backend.ts'
+import type { KeyBackend, KeyDescription, SealedBytes } from '../../src/keys/key-backend.ts'
 
 export interface PromisedBackend extends KeyBackend {
   describe(...parameters: Parameters<KeyBackend['describe']>): Promise<KeyDescription>

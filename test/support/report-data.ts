@@ -1,8 +1,8 @@
 /** A report as a run might have measured it. */
 // SPDX-License-Identifier: Apache-2.0
-import { createLatencies } from '../../src/cli/load/histogram.ts'
-import type { Measured, ReportData, Rung, RungName } from '../../src/cli/report/findings.ts'
-import { estimateLinks } from '../../src/cli/report/link-model.ts'
+import { createLatencies } from '../../src/tools/bench/histogram.ts'
+import type { Measured, ReportData, Rung, RungName } from '../../src/tools/report/findings.ts'
+import { estimateLinks } from '../../src/tools/report/link-model.ts'
 
 /** Latencies with a tail like that of a real service. */
 function measured(typicalMs: number, count: number): Measured {

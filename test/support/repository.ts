@@ -22,7 +22,7 @@ const NOT_OURS = new Set([
   'demo',
   'dist',
   'node_modules',
-  'src/control/guard/build',
+  'src/killswitch/gate/guard/build',
 ])
 
 /** Paths from the root, ascending, of every file below `folder`. */

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { openSoftwareKeystore } from '../../src/backend/software/software-keystore.ts'
-import { systemClock } from '../../src/base/clock.ts'
-import { Deadline } from '../../src/base/deadline.ts'
-import { openStore } from '../../src/storage/store.ts'
+import { openSoftwareKeystore } from '../../src/keys/software/software-keystore.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { Deadline } from '../../src/core/deadline.ts'
+import { openStore } from '../../src/store/store.ts'
 import { keyId } from './server.ts'
 import { keyStoreName } from './store.ts'
 

@@ -1,12 +1,12 @@
 /** The store of a test server: made once for all that are alike, and opened for changes only where a test makes some. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
-import type { ExternalKeyId } from '../../src/base/ids.ts'
+import type { ExternalKeyId } from '../../src/core/ids.ts'
 import {
   initializeStore,
   openAdministration,
   type Administration,
-} from '../../src/compose-administration.ts'
+} from '../../src/app/administration.ts'
 import type { Config } from '../../src/config/config.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
 

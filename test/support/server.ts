@@ -5,17 +5,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
-import { parseExternalKeyId, type ExternalKeyId } from '../../src/base/ids.ts'
-import type { Secret } from '../../src/base/secret.ts'
-import { openAdministration, type Administration } from '../../src/compose-administration.ts'
-import { startServer, type RunningServer } from '../../src/compose.ts'
+import { parseExternalKeyId, type ExternalKeyId } from '../../src/core/ids.ts'
+import type { Secret } from '../../src/core/secret.ts'
+import { openAdministration, type Administration } from '../../src/app/administration.ts'
+import { startServer, type RunningServer } from '../../src/app/server.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { Config } from '../../src/config/config.ts'
 import {
   createKmsSideClient,
   type KmsSideClient,
   type KmsSideClientOptions,
-} from '../../src/kms-side/client.ts'
+} from '../../src/kms/client/client.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
 import { testPki, type TestPki } from './pki.ts'
 import { makeServerStore, openLate } from './server-store.ts'

@@ -7,6 +7,8 @@ export interface Import {
   /** Path from the root for relative imports, else the package. */
   readonly target: string
   readonly line: number
+  /** Whether it is of types alone, so that nothing of it is left at run time. */
+  readonly isType: boolean
 }
 
 export interface Source {
@@ -31,7 +33,7 @@ function loadSource(path: string): Source {
     const specifier = toSpecifier(node)
     if (specifier === undefined) return []
     const target = specifier.startsWith('.') ? resolveFrom(path, specifier) : specifier
-    return [{ target, line: lineOf(tree, node) }]
+    return [{ target, line: lineOf(tree, node), isType: isOfTypes(node) }]
   })
   return { path, text, tree, imports }
 }
@@ -45,6 +47,18 @@ function toSpecifier(node: ts.Node): string | undefined {
         ? node.arguments[0]
         : undefined
   return expression !== undefined && ts.isStringLiteral(expression) ? expression.text : undefined
+}
+
+/** `import type …`, `export type …`, and an import of which every name is marked as a type. */
+function isOfTypes(node: ts.Node): boolean {
+  if (ts.isExportDeclaration(node)) return node.isTypeOnly
+  if (!ts.isImportDeclaration(node)) return false
+  const { importClause: clause } = node
+  if (clause === undefined) return false
+  if (clause.phaseModifier === ts.SyntaxKind.TypeKeyword) return true
+  const { namedBindings: names } = clause
+  if (clause.name !== undefined || names === undefined || !ts.isNamedImports(names)) return false
+  return names.elements.every((element) => element.isTypeOnly)
 }
 
 /** The node and everything below it. */

@@ -1,15 +1,15 @@
 /** Our KMS stand-in, told how to get to a proxy of the tests. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { systemClock } from '../../src/base/clock.ts'
-import { Secret } from '../../src/base/secret.ts'
-import type { ProxyConfiguration } from '../../src/kms-side/custom-key-store.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { Secret } from '../../src/core/secret.ts'
+import type { ProxyConfiguration } from '../../src/kms/emulator/custom-key-store.ts'
 import {
   createKmsStandIn,
   type KmsStandIn,
   type KmsStandInOptions,
-} from '../../src/kms-side/kms-stand-in.ts'
-import type { CallReport } from '../../src/kms-side/proxy-connection.ts'
+} from '../../src/kms/emulator/emulator.ts'
+import type { CallReport } from '../../src/kms/emulator/proxy-connection.ts'
 
 export const ALICE = { principalArn: 'arn:aws:iam::111122223333:user/Alice' }
 export const MALLORY = { principalArn: 'arn:aws:iam::999999999999:user/Mallory' }

@@ -9,11 +9,11 @@ import {
   openSoftwareKeystore,
   type SoftwareKeystore,
   type SoftwareKeystoreDeps,
-} from '../../src/backend/software/software-keystore.ts'
-import type { KeyStoreName } from '../../src/base/ids.ts'
-import { parseKeyStoreName } from '../../src/base/ids.ts'
-import { createMasterKeyFile } from '../../src/storage/master-key.ts'
-import { createStore, openStore, type Store, type StoreOptions } from '../../src/storage/store.ts'
+} from '../../src/keys/software/software-keystore.ts'
+import type { KeyStoreName } from '../../src/core/ids.ts'
+import { parseKeyStoreName } from '../../src/core/ids.ts'
+import { createMasterKeyFile } from '../../src/store/master-key.ts'
+import { createStore, openStore, type Store, type StoreOptions } from '../../src/store/store.ts'
 import { FakeClock } from './fake-clock.ts'
 
 export function keyStoreName(text: string): KeyStoreName {

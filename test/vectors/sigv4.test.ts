@@ -1,7 +1,7 @@
 /** AWS's own SigV4 cases: every artefact on the way, and the verdicts that docs/sigv4.md names. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { Secret } from '../../src/base/secret.ts'
+import { Secret } from '../../src/core/secret.ts'
 import { parseAuthorization, type Authorization } from '../../src/sigv4/authorization-header.ts'
 import { canonicalRequest, stringToSign } from '../../src/sigv4/canonical-request.ts'
 import type { CredentialLookup } from '../../src/sigv4/credential.ts'

@@ -1,7 +1,7 @@
 /** What a kill would refuse, and what it would not reach. Refuses nobody, changes nothing. */
 // SPDX-License-Identifier: Apache-2.0
-import { parseExternalKeyId } from '../../base/ids.ts'
-import type { Scope } from '../../control/switches.ts'
+import { parseExternalKeyId } from '../../core/ids.ts'
+import type { Scope } from '../../killswitch/model.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
 import { ok, type AdminRoute } from '../route.ts'

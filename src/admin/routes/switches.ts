@@ -1,7 +1,7 @@
 /** Stopping, restoring, leases, receipts, drills. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Direction } from '../../control/switches.ts'
-import type { RestoreOrder } from '../../control/restore.ts'
+import type { Direction } from '../../killswitch/model.ts'
+import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
 import { ok, type AdminRoute } from '../route.ts'

@@ -1,8 +1,8 @@
 /** `latchkey admin token` */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomBytes } from 'node:crypto'
-import { stringFlag, UsageError, type Command } from '../command.ts'
-import { writePrivateFile } from '../private-files.ts'
+import { stringFlag, UsageError, type Command } from '../../terminal/command.ts'
+import { writePrivateFile } from '../../terminal/private-files.ts'
 
 const TOKEN_BYTES = 32
 /** Recognisable, so that scanners find one that leaked. */

@@ -1,13 +1,18 @@
 /** `latchkey bench` */
 // SPDX-License-Identifier: Apache-2.0
-import { stringFlag, UsageError, type Command, type Context } from '../command.ts'
-import { countFlag } from '../counts.ts'
-import { LANE_KINDS, openLanes, type LaneKind } from '../load/lanes.ts'
-import { createRequestSource, KMS_MIX, parseMix, type RequestSource } from '../load/mix.ts'
-import { runOpenLoop, type LoadResult } from '../load/open-loop.ts'
-import { findHighestRate, type Search } from '../load/search.ts'
-import { toTable } from '../output.ts'
-import { loadRemote, REMOTE_FLAGS, requireKeyId, type Remote } from '../remote.ts'
+import { stringFlag, UsageError, type Command, type Context } from '../../terminal/command.ts'
+import { countFlag } from '../../terminal/flags/counts.ts'
+import { LANE_KINDS, openLanes, type LaneKind } from '../../tools/bench/lanes.ts'
+import {
+  createRequestSource,
+  KMS_MIX,
+  parseMix,
+  type RequestSource,
+} from '../../tools/bench/mix.ts'
+import { runOpenLoop, type LoadResult } from '../../tools/bench/open-loop.ts'
+import { findHighestRate, type Search } from '../../tools/bench/search.ts'
+import { toTable } from '../../terminal/output.ts'
+import { loadRemote, REMOTE_FLAGS, requireKeyId, type Remote } from '../../terminal/flags/remote.ts'
 
 /** The default of KMS for a custom key store, in requests a second. */
 const KMS_QUOTA = 1800

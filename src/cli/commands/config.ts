@@ -1,7 +1,7 @@
 /** `latchkey config …` */
 // SPDX-License-Identifier: Apache-2.0
 import { describeAsJsonSchema } from '../../config/describe.ts'
-import { CONFIG_FLAG, configPath, loadContextConfig, type Command } from '../command.ts'
+import { CONFIG_FLAG, configPath, loadContextConfig, type Command } from '../../terminal/command.ts'
 
 export const configCheck: Command = {
   flags: CONFIG_FLAG,

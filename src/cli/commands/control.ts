@@ -1,8 +1,8 @@
 /** `latchkey control accept-epoch` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../compose-control.ts'
-import { CONFIG_FLAG, loadContextConfig, YES_FLAG, type Command } from '../command.ts'
-import { parseReason, REASON_FLAGS } from '../scope-flags.ts'
+import { openControl } from '../../app/kill-switch.ts'
+import { CONFIG_FLAG, type Command, YES_FLAG, loadContextConfig } from '../../terminal/command.ts'
+import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
 
 export const controlAcceptEpoch: Command = {
   flags: { ...REASON_FLAGS, ...YES_FLAG, ...CONFIG_FLAG },

@@ -2,16 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
   CONFIG_FLAG,
+  type Command,
   KEY_STORE_FLAG,
   UsageError,
   findKeyStore,
   stringFlag,
-  withAdministration,
-  type Command,
-} from '../command.ts'
-import { parseConsoleFile, toConsoleFile } from '../console-file.ts'
-import { readPrivateFile, writePrivateFile } from '../private-files.ts'
-import { parseFuture } from '../when.ts'
+} from '../../terminal/command.ts'
+import { parseConsoleFile, toConsoleFile } from '../../terminal/console-file.ts'
+import { parseFuture } from '../../terminal/flags/time.ts'
+import { readPrivateFile, writePrivateFile } from '../../terminal/private-files.ts'
+import { withAdministration } from '../with-administration.ts'
 
 export const credentialsCreate: Command = {
   flags: {

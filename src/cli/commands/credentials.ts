@@ -1,6 +1,6 @@
 /** `latchkey credentials list | expire | revoke` */
 // SPDX-License-Identifier: Apache-2.0
-import { openAdministration, type Administration } from '../../compose-administration.ts'
+import { openAdministration, type Administration } from '../../app/administration.ts'
 import type { Config } from '../../config/config.ts'
 import type { CredentialSummary, CredentialTable } from '../../sigv4/credential-table.ts'
 import {
@@ -11,9 +11,9 @@ import {
   loadContextConfig,
   stringFlag,
   type Command,
-} from '../command.ts'
-import { toTable } from '../output.ts'
-import { parseWhen } from '../when.ts'
+} from '../../terminal/command.ts'
+import { toTable } from '../../terminal/output.ts'
+import { parseWhen } from '../../terminal/flags/time.ts'
 
 export const credentialsList: Command = {
   flags: {

@@ -1,13 +1,13 @@
 /** `latchkey doctor` */
 // SPDX-License-Identifier: Apache-2.0
-import { LatchkeyError } from '../../base/errors.ts'
-import { stringFlag, UsageError, type Command } from '../command.ts'
-import { countFlag } from '../counts.ts'
-import { builtInAuthorities, loadAuthorities } from '../doctor/authorities.ts'
-import { examine } from '../doctor/examine.ts'
-import type { Finding } from '../doctor/finding.ts'
-import { countVerdicts, renderExamination } from '../doctor/render.ts'
-import { loadRemote, REMOTE_FLAGS } from '../remote.ts'
+import { LatchkeyError } from '../../core/errors.ts'
+import { stringFlag, UsageError, type Command } from '../../terminal/command.ts'
+import { countFlag } from '../../terminal/flags/counts.ts'
+import { builtInAuthorities, loadAuthorities } from '../../tools/doctor/authorities.ts'
+import { examine } from '../../tools/doctor/examine.ts'
+import type { Finding } from '../../tools/doctor/finding.ts'
+import { countVerdicts, renderExamination } from '../../tools/doctor/render.ts'
+import { loadRemote, REMOTE_FLAGS } from '../../terminal/flags/remote.ts'
 
 export const doctor: Command = {
   flags: {

@@ -1,15 +1,15 @@
 /** `latchkey drill` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../compose-control.ts'
+import { openControl } from '../../app/kill-switch.ts'
 import {
   CONFIG_FLAG,
-  findKeyStore,
-  KEY_STORE_FLAG,
-  loadContextConfig,
   type Command,
-} from '../command.ts'
-import { parseOperator, REASON_FLAGS } from '../scope-flags.ts'
-import { toTable } from '../output.ts'
+  KEY_STORE_FLAG,
+  findKeyStore,
+  loadContextConfig,
+} from '../../terminal/command.ts'
+import { REASON_FLAGS, parseOperator } from '../../terminal/flags/scope.ts'
+import { toTable } from '../../terminal/output.ts'
 
 export const drill: Command = {
   flags: { ...KEY_STORE_FLAG, operator: REASON_FLAGS.operator, ...CONFIG_FLAG },

@@ -1,12 +1,12 @@
 /** `latchkey exposure` */
 // SPDX-License-Identifier: Apache-2.0
-import type { Exposure } from '../../activity/exposure.ts'
-import { systemClock } from '../../base/clock.ts'
-import { parseExternalKeyId } from '../../base/ids.ts'
-import { openActivity, type SwitchReport } from '../../compose-activity.ts'
+import type { Exposure } from '../../usage/exposure.ts'
+import { systemClock } from '../../core/clock.ts'
+import { parseExternalKeyId } from '../../core/ids.ts'
+import { openActivity, type SwitchReport } from '../../app/usage.ts'
 import type { Config } from '../../config/config.ts'
-import type { LongKill } from '../../control/long-kill.ts'
-import { describeScope, type Scope } from '../../control/switches.ts'
+import type { LongKill } from '../../killswitch/instance/long-kill.ts'
+import { describeScope, type Scope } from '../../killswitch/model.ts'
 import {
   CONFIG_FLAG,
   findKeyStore,
@@ -15,9 +15,9 @@ import {
   UsageError,
   type Command,
   type Context,
-} from '../command.ts'
-import { toTable } from '../output.ts'
-import { parsePast } from '../when.ts'
+} from '../../terminal/command.ts'
+import { toTable } from '../../terminal/output.ts'
+import { parsePast } from '../../terminal/flags/time.ts'
 
 export const exposure: Command = {
   flags: {

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { initializeStore } from '../../compose-administration.ts'
+import { initializeStore } from '../../app/administration.ts'
 import type { MasterKeyConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
-import { stringFlag, type Command } from '../command.ts'
-import { renderFirstConfig } from '../first-config.ts'
+import { stringFlag, type Command } from '../../terminal/command.ts'
+import { renderFirstConfig } from '../../tools/demo/config-template.ts'
 
 export const init: Command = {
   flags: {

@@ -1,19 +1,19 @@
 /** `latchkey keys create` and `keys import` */
 // SPDX-License-Identifier: Apache-2.0
-import { Secret } from '../../base/secret.ts'
-import type { KeySummary, NewKey } from '../../backend/key-administration.ts'
+import { Secret } from '../../core/secret.ts'
+import type { KeySummary, NewKey } from '../../keys/administration.ts'
 import {
   BACKEND_FLAG,
   CONFIG_FLAG,
+  type Command,
+  type Context,
   KEY_STORE_FLAG,
   UsageError,
   keyIdOperand,
   stringFlag,
-  withAdministration,
-  type Command,
-  type Context,
-} from '../command.ts'
-import { readPrivateFile } from '../private-files.ts'
+} from '../../terminal/command.ts'
+import { readPrivateFile } from '../../terminal/private-files.ts'
+import { withAdministration } from '../with-administration.ts'
 import { describeKey } from './keys.ts'
 
 const USAGE_FLAG = {

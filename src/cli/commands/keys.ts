@@ -1,19 +1,19 @@
 /** `latchkey keys list | rotate | disable | enable | destroy-version` */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyAdministration, KeySummary } from '../../backend/key-administration.ts'
-import type { ExternalKeyId } from '../../base/ids.ts'
+import type { ExternalKeyId } from '../../core/ids.ts'
+import type { KeyAdministration, KeySummary } from '../../keys/administration.ts'
 import {
   BACKEND_FLAG,
   CONFIG_FLAG,
+  type Command,
+  type Context,
   KEY_STORE_FLAG,
   UsageError,
   YES_FLAG,
   keyIdOperand,
-  withAdministration,
-  type Command,
-  type Context,
-} from '../command.ts'
-import { toTable } from '../output.ts'
+} from '../../terminal/command.ts'
+import { toTable } from '../../terminal/output.ts'
+import { withAdministration } from '../with-administration.ts'
 
 const FLAGS = { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...CONFIG_FLAG }
 

@@ -1,24 +1,31 @@
 /** `latchkey kill` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl, type Control } from '../../compose-control.ts'
+import { openControl } from '../../app/kill-switch.ts'
 import type { Config } from '../../config/config.ts'
-import type { Receipt } from '../../control/receipt.ts'
-import type { Kill, KillOrder, Revocation } from '../../control/revoke.ts'
-import type { Signed } from '../../control/signature.ts'
-import { describeScope } from '../../control/switches.ts'
-import { StorageError } from '../../storage/database.ts'
-import { CONFIG_FLAG, loadContextConfig, stringFlag, UsageError, type Command } from '../command.ts'
-import { toTable } from '../output.ts'
-import { checkNoRehearsal, REHEARSAL_FLAGS, rehearseKill } from '../rehearsal.ts'
+import { describeScope } from '../../killswitch/model.ts'
+import type { Kill, KillOrder, Revocation } from '../../killswitch/operator/kill.ts'
+import type { Control } from '../../killswitch/operator/service.ts'
+import type { Receipt } from '../../killswitch/receipt/receipt.ts'
+import type { Signed } from '../../killswitch/receipt/signature.ts'
+import { StorageError } from '../../store/database.ts'
+import {
+  CONFIG_FLAG,
+  type Command,
+  UsageError,
+  loadContextConfig,
+  stringFlag,
+} from '../../terminal/command.ts'
 import {
   DIRECTION_FLAG,
+  REASON_FLAGS,
+  SCOPE_FLAGS,
   parseDirection,
   parseReason,
   parseScope,
-  REASON_FLAGS,
-  SCOPE_FLAGS,
-} from '../scope-flags.ts'
-import { parseFuture } from '../when.ts'
+} from '../../terminal/flags/scope.ts'
+import { parseFuture } from '../../terminal/flags/time.ts'
+import { toTable } from '../../terminal/output.ts'
+import { REHEARSAL_FLAGS, checkNoRehearsal, rehearseKill } from './rehearse.ts'
 
 export const kill: Command = {
   flags: {

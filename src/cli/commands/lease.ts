@@ -1,20 +1,21 @@
 /** `latchkey lease start | renew | close | end`: access that silence ends */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl, type Control } from '../../compose-control.ts'
-import type { LeaseOrder } from '../../control/leased-access.ts'
-import type { LeasedAccess } from '../../control/switches.ts'
+import { openControl } from '../../app/kill-switch.ts'
+import type { LeasedAccess } from '../../killswitch/model.ts'
+import type { LeaseOrder } from '../../killswitch/operator/dead-man-switch.ts'
+import type { Control } from '../../killswitch/operator/service.ts'
 import {
   CONFIG_FLAG,
-  findKeyStore,
-  KEY_STORE_FLAG,
-  loadContextConfig,
-  stringFlag,
-  UsageError,
-  YES_FLAG,
   type Command,
   type Context,
-} from '../command.ts'
-import { parseReason, REASON_FLAGS } from '../scope-flags.ts'
+  KEY_STORE_FLAG,
+  UsageError,
+  YES_FLAG,
+  findKeyStore,
+  loadContextConfig,
+  stringFlag,
+} from '../../terminal/command.ts'
+import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
 
 const FLAGS = { ...KEY_STORE_FLAG, ...REASON_FLAGS, ...CONFIG_FLAG }
 const TTL_FLAG = {

@@ -1,13 +1,13 @@
 /** `latchkey pkcs11 probe` */
 // SPDX-License-Identifier: Apache-2.0
-import { probeBackend, type ProbeReport } from '../../compose-token-administration.ts'
+import { probeBackend, type ProbeReport } from '../../app/compose-token-administration.ts'
 import {
   BACKEND_FLAG,
   CONFIG_FLAG,
   findBackend,
   loadContextConfig,
   type Command,
-} from '../command.ts'
+} from '../../terminal/command.ts'
 
 export const pkcs11Probe: Command = {
   flags: { ...BACKEND_FLAG, ...CONFIG_FLAG },

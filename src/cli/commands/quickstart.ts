@@ -1,11 +1,11 @@
 /** `latchkey quickstart` */
 // SPDX-License-Identifier: Apache-2.0
 import { dirname, resolve } from 'node:path'
-import { startService } from '../../compose-workers.ts'
+import { startService } from '../../app/cluster.ts'
 import { loadConfig } from '../../config/load.ts'
-import { stringFlag, UsageError, type Command } from '../command.ts'
-import { prepareDemo, type Demo } from '../demo.ts'
-import { roundTrip, type Step } from '../round-trip.ts'
+import { stringFlag, UsageError, type Command } from '../../terminal/command.ts'
+import { prepareDemo, type Demo } from '../../tools/demo/demo.ts'
+import { roundTrip, type Step } from '../../tools/demo/round-trip.ts'
 import { untilStopped } from './serve.ts'
 
 export const quickstart: Command = {

@@ -1,19 +1,20 @@
 /** `latchkey receipt list | show | verify | key` */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
-import { openControl, type Control } from '../../compose-control.ts'
-import type { Receipt } from '../../control/receipt.ts'
-import { verifySigned, type Signed } from '../../control/signature.ts'
-import { describeScope } from '../../control/switches.ts'
+import { openControl } from '../../app/kill-switch.ts'
+import { describeScope } from '../../killswitch/model.ts'
+import type { Control } from '../../killswitch/operator/service.ts'
+import type { Receipt } from '../../killswitch/receipt/receipt.ts'
+import { type Signed, verifySigned } from '../../killswitch/receipt/signature.ts'
 import {
   CONFIG_FLAG,
-  loadContextConfig,
-  stringFlag,
-  UsageError,
   type Command,
   type Context,
-} from '../command.ts'
-import { toTable } from '../output.ts'
+  UsageError,
+  loadContextConfig,
+  stringFlag,
+} from '../../terminal/command.ts'
+import { toTable } from '../../terminal/output.ts'
 
 export const receiptList: Command = {
   flags: CONFIG_FLAG,

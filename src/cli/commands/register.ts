@@ -1,6 +1,6 @@
 /** `latchkey register` */
 // SPDX-License-Identifier: Apache-2.0
-import { openAdministration, type Administration } from '../../compose-administration.ts'
+import { openAdministration, type Administration } from '../../app/administration.ts'
 import type { KeyStoreConfig } from '../../config/config.ts'
 import {
   findKeyStore,
@@ -9,14 +9,27 @@ import {
   UsageError,
   type Command,
   type Context,
-} from '../command.ts'
-import { connectStore } from '../kms/connect.ts'
-import { durationFlag, hostFlag, KMS_FLAGS, regionOf, storeName, uriPathOf } from '../kms/flags.ts'
-import { openKms } from '../kms/kms-api.ts'
-import { renderPlan, toCalls, toConsoleExample, toShell, type Plan } from '../kms/plan.ts'
-import { checkSettings, reportFindings } from '../kms/preflight.ts'
-import { done, findOrCreateKey, findOrCreateStore } from '../kms/registration.ts'
-import { roundTripByKms, type RoundTrip } from '../kms/round-trip.ts'
+} from '../../terminal/command.ts'
+import { connectStore } from '../../tools/register/connect.ts'
+import {
+  durationFlag,
+  hostFlag,
+  KMS_FLAGS,
+  regionOf,
+  storeName,
+  uriPathOf,
+} from '../../terminal/flags/kms.ts'
+import { openKms } from '../../tools/register/kms-api.ts'
+import {
+  renderPlan,
+  toCalls,
+  toConsoleExample,
+  toShell,
+  type Plan,
+} from '../../tools/register/plan.ts'
+import { checkSettings, reportFindings } from '../../tools/register/preflight.ts'
+import { done, findOrCreateKey, findOrCreateStore } from '../../tools/register/registration.ts'
+import { roundTripByKms, type RoundTrip } from '../../tools/register/round-trip.ts'
 
 /** KMS speaks of about five minutes. */
 const CONNECT_TIMEOUT_MS = 20 * 60_000

@@ -1,7 +1,7 @@
 /** `latchkey report` */
 // SPDX-License-Identifier: Apache-2.0
 import { open, stat, writeFile } from 'node:fs/promises'
-import { openKeyBackend } from '../../compose-key-backend.ts'
+import { openKeyBackend } from '../../app/compose-key-backend.ts'
 import { loadConfig } from '../../config/load.ts'
 import { VERSION } from '../../openapi/document.gen.ts'
 import {
@@ -12,15 +12,15 @@ import {
   stringFlag,
   type Command,
   type Context,
-} from '../command.ts'
-import { countFlag } from '../counts.ts'
-import { loadRemote, REMOTE_FLAGS, requireKeyId, type Remote } from '../remote.ts'
-import { startDemoServer } from '../report/demo-server.ts'
-import type { ReportData } from '../report/findings.ts'
-import { measureAll } from '../report/measure.ts'
-import { renderPage } from '../report/page.ts'
-import { leadOf } from '../report/page-sections.ts'
-import { StageReader } from '../report/stages.ts'
+} from '../../terminal/command.ts'
+import { countFlag } from '../../terminal/flags/counts.ts'
+import { loadRemote, REMOTE_FLAGS, requireKeyId, type Remote } from '../../terminal/flags/remote.ts'
+import { startDemoServer } from '../../tools/report/demo-server.ts'
+import type { ReportData } from '../../tools/report/findings.ts'
+import { measureAll } from '../../tools/report/measure.ts'
+import { renderPage } from '../../tools/report/page.ts'
+import { leadOf } from '../../tools/report/page-sections.ts'
+import { StageReader } from '../../tools/report/stages.ts'
 
 export const report: Command = {
   flags: {

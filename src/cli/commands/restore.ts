@@ -1,27 +1,31 @@
 /** `latchkey restore`, `restore approve`, `restore withdraw` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../compose-control.ts'
-import { findSwitches, type RestoreOrder, type RestoreOutcome } from '../../control/restore.ts'
-import { describeScope, type Switch } from '../../control/switches.ts'
+import { openControl } from '../../app/kill-switch.ts'
 import type { Config } from '../../config/config.ts'
+import { type Switch, describeScope } from '../../killswitch/model.ts'
+import {
+  type RestoreOrder,
+  type RestoreOutcome,
+  findSwitches,
+} from '../../killswitch/operator/restore.ts'
 import {
   CONFIG_FLAG,
-  loadContextConfig,
-  stringFlag,
-  YES_FLAG,
   type Command,
   type Context,
-} from '../command.ts'
-import type { Output } from '../output.ts'
+  YES_FLAG,
+  loadContextConfig,
+  stringFlag,
+} from '../../terminal/command.ts'
 import {
   DIRECTION_FLAG,
+  REASON_FLAGS,
+  SCOPE_FLAGS,
   parseDirection,
   parseOperator,
   parseReason,
   parseScope,
-  REASON_FLAGS,
-  SCOPE_FLAGS,
-} from '../scope-flags.ts'
+} from '../../terminal/flags/scope.ts'
+import type { Output } from '../../terminal/output.ts'
 
 const { operator } = REASON_FLAGS
 

@@ -1,12 +1,12 @@
 /** `latchkey rotate-credentials` */
 // SPDX-License-Identifier: Apache-2.0
-import { systemClock } from '../../base/clock.ts'
-import { openAdministration } from '../../compose-administration.ts'
-import { findKeyStore, loadContextConfig, YES_FLAG, type Command } from '../command.ts'
-import { RegistrationError } from '../kms/errors.ts'
-import { durationFlag, KMS_FLAGS, regionOf, storeName } from '../kms/flags.ts'
-import { openKms } from '../kms/kms-api.ts'
-import { rotateCredential } from '../kms/rotation.ts'
+import { systemClock } from '../../core/clock.ts'
+import { openAdministration } from '../../app/administration.ts'
+import { findKeyStore, loadContextConfig, YES_FLAG, type Command } from '../../terminal/command.ts'
+import { RegistrationError } from '../../tools/register/errors.ts'
+import { durationFlag, KMS_FLAGS, regionOf, storeName } from '../../terminal/flags/kms.ts'
+import { openKms } from '../../tools/register/kms-api.ts'
+import { rotateCredential } from '../../tools/register/rotation.ts'
 
 /** KMS asks for health every few minutes, so this is several times that. */
 const QUIET_MS = 15 * 60_000

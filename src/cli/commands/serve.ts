@@ -1,9 +1,9 @@
 /** `latchkey serve` */
 // SPDX-License-Identifier: Apache-2.0
-import { startService, type RunningService } from '../../compose-workers.ts'
-import { CONFIG_FLAG, loadContextConfig, type Command } from '../command.ts'
+import { startService, type RunningService } from '../../app/cluster.ts'
+import { CONFIG_FLAG, loadContextConfig, type Command } from '../../terminal/command.ts'
 import { EXIT_CODES } from '../exit-codes.ts'
-import type { Output } from '../output.ts'
+import type { Output } from '../../terminal/output.ts'
 
 export const serve: Command = {
   flags: CONFIG_FLAG,

@@ -1,17 +1,28 @@
 /** `latchkey simulate` */
 // SPDX-License-Identifier: Apache-2.0
-import { systemClock } from '../../base/clock.ts'
-import { openControl } from '../../compose-control.ts'
-import { describeScope, type Scope } from '../../control/switches.ts'
-import { createKmsStandIn, type KmsStandIn } from '../../kms-side/kms-stand-in.ts'
-import { KMS_TIMEOUT_MS, type CallReport } from '../../kms-side/proxy-connection.ts'
-import { API_ROOT } from '../../xks/path.ts'
-import { CONFIG_FLAG, KEY_STORE_FLAG, stringFlag, UsageError, type Command } from '../command.ts'
-import { SimulationError } from '../simulate/errors.ts'
-import { createPaint, createStory, StoryEnded, type StepReport } from '../simulate/story.ts'
-import { describeTimes, summarize } from '../simulate/times.ts'
-import { runScenario, STEPS } from '../simulate/scenario.ts'
-import { findTarget, type Target } from '../simulate/target.ts'
+import { openControl } from '../../app/kill-switch.ts'
+import { systemClock } from '../../core/clock.ts'
+import { type Scope, describeScope } from '../../killswitch/model.ts'
+import { type KmsStandIn, createKmsStandIn } from '../../kms/emulator/emulator.ts'
+import { type CallReport, KMS_TIMEOUT_MS } from '../../kms/emulator/proxy-connection.ts'
+import {
+  CONFIG_FLAG,
+  type Command,
+  KEY_STORE_FLAG,
+  UsageError,
+  stringFlag,
+} from '../../terminal/command.ts'
+import { SimulationError } from '../../tools/simulate/errors.ts'
+import { STEPS, runScenario } from '../../tools/simulate/scenario.ts'
+import {
+  type StepReport,
+  StoryEnded,
+  createPaint,
+  createStory,
+} from '../../tools/simulate/story.ts'
+import { type Target, findTarget } from '../../tools/simulate/target.ts'
+import { describeTimes, summarize } from '../../tools/simulate/times.ts'
+import { API_ROOT } from '../../xks/route.ts'
 
 const REASON = { reason: 'latchkey simulate', operator: 'latchkey simulate' }
 /** Long enough to see the tail of a kill, short enough to wait for it. AWS's services keep them longer. */

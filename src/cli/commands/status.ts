@@ -1,15 +1,15 @@
 /** `latchkey status` */
 // SPDX-License-Identifier: Apache-2.0
-import { systemClock } from '../../base/clock.ts'
-import { openControl } from '../../compose-control.ts'
-import type { Receipt } from '../../control/receipt.ts'
-import { REVOKED } from '../../control/receipts.ts'
-import type { Signed } from '../../control/signature.ts'
-import type { ControlStatus, InstanceStatus } from '../../control/status.ts'
-import { findLongKills } from '../../control/long-kill.ts'
-import { describeScope } from '../../control/switches.ts'
-import { CONFIG_FLAG, loadContextConfig, type Command } from '../command.ts'
-import { toTable } from '../output.ts'
+import { openControl } from '../../app/kill-switch.ts'
+import { systemClock } from '../../core/clock.ts'
+import { findLongKills } from '../../killswitch/instance/long-kill.ts'
+import { describeScope } from '../../killswitch/model.ts'
+import type { ControlStatus, InstanceStatus } from '../../killswitch/operator/status.ts'
+import type { Receipt } from '../../killswitch/receipt/receipt.ts'
+import { REVOKED } from '../../killswitch/receipt/receipts.ts'
+import type { Signed } from '../../killswitch/receipt/signature.ts'
+import { CONFIG_FLAG, type Command, loadContextConfig } from '../../terminal/command.ts'
+import { toTable } from '../../terminal/output.ts'
 import { describeLongKill } from './exposure.ts'
 
 const RECENT_EVENTS = 10

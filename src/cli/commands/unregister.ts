@@ -1,10 +1,16 @@
 /** `latchkey unregister` */
 // SPDX-License-Identifier: Apache-2.0
-import { systemClock } from '../../base/clock.ts'
-import { loadContextConfig, stringFlag, UsageError, YES_FLAG, type Command } from '../command.ts'
-import { RegistrationError } from '../kms/errors.ts'
-import { KMS_FLAGS, regionOf, storeName } from '../kms/flags.ts'
-import { openKms, type KmsApi, type KmsKeySummary } from '../kms/kms-api.ts'
+import { systemClock } from '../../core/clock.ts'
+import {
+  loadContextConfig,
+  stringFlag,
+  UsageError,
+  YES_FLAG,
+  type Command,
+} from '../../terminal/command.ts'
+import { RegistrationError } from '../../tools/register/errors.ts'
+import { KMS_FLAGS, regionOf, storeName } from '../../terminal/flags/kms.ts'
+import { openKms, type KmsApi, type KmsKeySummary } from '../../tools/register/kms-api.ts'
 
 export const unregister: Command = {
   flags: {

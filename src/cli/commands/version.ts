@@ -1,7 +1,7 @@
 /** `latchkey version` */
 // SPDX-License-Identifier: Apache-2.0
 import { VERSION as latchkey } from '../../openapi/document.gen.ts'
-import type { Command } from '../command.ts'
+import type { Command } from '../../terminal/command.ts'
 
 export const version: Command = {
   flags: {},

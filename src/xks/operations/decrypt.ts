@@ -1,12 +1,12 @@
 /** Decrypt, with one indistinguishable failure for whatever is wrong with the ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
-import { BackendError } from '../../backend/errors.ts'
-import type { KeyBackend } from '../../backend/key-backend.ts'
-import { whenThere, type Awaitable } from '../../base/awaitable.ts'
-import type { Deadline } from '../../base/deadline.ts'
-import type { ExternalKeyId } from '../../base/ids.ts'
+import { BackendError } from '../../keys/errors.ts'
+import type { KeyBackend } from '../../keys/key-backend.ts'
+import { whenThere, type Awaitable } from '../../core/awaitable.ts'
+import type { Deadline } from '../../core/deadline.ts'
+import type { ExternalKeyId } from '../../core/ids.ts'
 import type { components } from '../../openapi/types.gen.ts'
-import { encodeAad } from '../aad.ts'
+import { encodeAad } from '../wire-bytes.ts'
 import { encodeSampleAads } from '../aws-sample.ts'
 import { FIRST_VERSION, parseCiphertextMetadata } from '../ciphertext-metadata.ts'
 import type { DecryptInput } from '../decode.ts'

@@ -1,12 +1,12 @@
 /** Encrypt, in the order that Appendix C prescribes: encrypt, CDIV, and only then decrypt to verify. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyBackend, KeyDescription, SealedBytes } from '../../backend/key-backend.ts'
-import { canVerify, type VerifiedEncryption } from '../../backend/verified-encryption.ts'
-import { whenThere, type Awaitable } from '../../base/awaitable.ts'
-import { equalBytes } from '../../base/constant-time.ts'
-import type { Deadline } from '../../base/deadline.ts'
+import type { KeyBackend, KeyDescription, SealedBytes } from '../../keys/key-backend.ts'
+import { canVerify, type VerifiedEncryption } from '../../keys/verified-encryption.ts'
+import { whenThere, type Awaitable } from '../../core/awaitable.ts'
+import { equalBytes } from '../../core/constant-time.ts'
+import type { Deadline } from '../../core/deadline.ts'
 import type { components } from '../../openapi/types.gen.ts'
-import { encodeAad } from '../aad.ts'
+import { encodeAad } from '../wire-bytes.ts'
 import { computeCdiv } from '../cdiv.ts'
 import { encodeCiphertextMetadata } from '../ciphertext-metadata.ts'
 import type { EncryptInput } from '../decode.ts'

@@ -1,6 +1,6 @@
 /** GetKeyMetadata: what kind of key this is, and whether it can be used. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyDescription } from '../../backend/key-backend.ts'
+import type { KeyDescription } from '../../keys/key-backend.ts'
 import type { components } from '../../openapi/types.gen.ts'
 
 type Response = components['schemas']['GetKeyMetadataResponse']

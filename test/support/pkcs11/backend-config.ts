@@ -1,10 +1,10 @@
 /** A token of the tests as an entry of `backends`, in the program's form and in that of latchkey.yaml. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { openBackend } from '../../../src/backend/create.ts'
-import type { Pkcs11Keys } from '../../../src/backend/pkcs11/pkcs11-keys.ts'
-import { systemClock } from '../../../src/base/clock.ts'
-import { Secret } from '../../../src/base/secret.ts'
+import { openBackend } from '../../../src/app/create.ts'
+import type { Pkcs11Keys } from '../../../src/keys/pkcs11/pkcs11-keys.ts'
+import { systemClock } from '../../../src/core/clock.ts'
+import { Secret } from '../../../src/core/secret.ts'
 import type { Pkcs11BackendConfig } from '../../../src/config/config.ts'
 import type { TestToken } from './tokens.ts'
 

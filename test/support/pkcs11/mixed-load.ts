@@ -1,8 +1,8 @@
 /** Requests of all kinds at once, each answer checked: what is wrong is told apart from what failed. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomInt } from 'node:crypto'
-import type { DecryptArguments } from '../../../src/kms-side/requests.ts'
-import type { KmsSideClient, KmsSideResponse } from '../../../src/kms-side/client.ts'
+import type { DecryptArguments } from '../../../src/kms/client/requests.ts'
+import type { KmsSideClient, KmsSideResponse } from '../../../src/kms/client/client.ts'
 
 export interface MixedLoadPlan {
   readonly client: KmsSideClient

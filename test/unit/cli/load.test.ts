@@ -1,13 +1,13 @@
 /** Open-loop load: when a latency starts to count, what is given up, and how a rate is found. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { createLatencies } from '../../../src/cli/load/histogram.ts'
-import type { Lane } from '../../../src/cli/load/lanes.ts'
-import { KMS_MIX, parseMix, spread, type RequestSource } from '../../../src/cli/load/mix.ts'
-import { runOpenLoop, type LoadResult } from '../../../src/cli/load/open-loop.ts'
-import { findHighestRate, holds } from '../../../src/cli/load/search.ts'
-import { EndpointError } from '../../../src/kms-side/dial.ts'
-import type { WireAnswer } from '../../../src/kms-side/connection.ts'
+import { createLatencies } from '../../../src/tools/bench/histogram.ts'
+import type { Lane } from '../../../src/tools/bench/lanes.ts'
+import { KMS_MIX, parseMix, spread, type RequestSource } from '../../../src/tools/bench/mix.ts'
+import { runOpenLoop, type LoadResult } from '../../../src/tools/bench/open-loop.ts'
+import { findHighestRate, holds } from '../../../src/tools/bench/search.ts'
+import { EndpointError } from '../../../src/kms/client/dial.ts'
+import type { WireAnswer } from '../../../src/kms/client/connection.ts'
 
 const source: RequestSource = {
   next: () => ({ operation: 'health', request: { target: '/', headers: {}, body: '' } }),

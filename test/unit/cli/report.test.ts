@@ -1,10 +1,10 @@
 /** What a report works out from what was measured. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { escapeHtml, formatMs, toScriptJson } from '../../../src/cli/report/html.ts'
-import { estimateLinks, tlsRoundTrips } from '../../../src/cli/report/link-model.ts'
-import { measureInProcess } from '../../../src/cli/report/rungs.ts'
-import { StageReader } from '../../../src/cli/report/stages.ts'
+import { escapeHtml, formatMs, toScriptJson } from '../../../src/tools/report/html.ts'
+import { estimateLinks, tlsRoundTrips } from '../../../src/tools/report/link-model.ts'
+import { measureInProcess } from '../../../src/tools/report/rungs.ts'
+import { StageReader } from '../../../src/tools/report/stages.ts'
 import { sampleReport } from '../../support/report-data.ts'
 
 void t.test('a link costs one round trip on a kept connection, three or four on a new one', (t) => {

@@ -3,7 +3,7 @@
 import { deserialize, serialize } from 'node:v8'
 import { inspect } from 'node:util'
 import t from 'tap'
-import { Secret } from '../../../src/base/secret.ts'
+import { Secret } from '../../../src/core/secret.ts'
 import { packConfig, unpackConfig } from '../../../src/config/transfer.ts'
 import { configFolder, SMALLEST } from '../../support/config.ts'
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac } from 'node:crypto'
 import t from 'tap'
-import { Secret } from '../../../src/base/secret.ts'
+import { Secret } from '../../../src/core/secret.ts'
 import { deriveSigningKey, SigningKeyCache } from '../../../src/sigv4/signing-key.ts'
 import { makeCredential } from '../../support/credential.ts'
 

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { BackendError } from '../../../src/backend/errors.ts'
-import type { EncryptedBytes, KeyBackend, SealedBytes } from '../../../src/backend/key-backend.ts'
-import { Deadline } from '../../../src/base/deadline.ts'
+import { BackendError } from '../../../src/keys/errors.ts'
+import type { EncryptedBytes, KeyBackend, SealedBytes } from '../../../src/keys/key-backend.ts'
+import { Deadline } from '../../../src/core/deadline.ts'
 import { toXksError } from '../../../src/xks/error-map.ts'
 import { encrypt } from '../../../src/xks/operations/encrypt.ts'
 import { FakeClock } from '../../support/fake-clock.ts'

@@ -1,7 +1,7 @@
 /** The background health check: deep, cached, and never older than it says. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import type { KeyBackend, ManagerHealth } from '../../../src/backend/key-backend.ts'
+import type { KeyBackend, ManagerHealth } from '../../../src/keys/key-backend.ts'
 import { createHealthProbe } from '../../../src/xks/health-probe.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
 

@@ -1,7 +1,7 @@
 /** Both checks of the gate, and the requests that are under way between them. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { createRules } from '../../../src/control/rules.ts'
+import { createRules } from '../../../src/killswitch/gate/rules.ts'
 import {
   ENCRYPT,
   DECRYPT,

@@ -1,9 +1,9 @@
 /** The order of a request's checks, and its time budget, with backends that stop at will. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { BackendError } from '../../../src/backend/errors.ts'
-import type { Deadline } from '../../../src/base/deadline.ts'
-import { systemClock } from '../../../src/base/clock.ts'
+import { BackendError } from '../../../src/keys/errors.ts'
+import type { Deadline } from '../../../src/core/deadline.ts'
+import { systemClock } from '../../../src/core/clock.ts'
 import { SignatureError } from '../../../src/sigv4/errors.ts'
 import type { Verifier } from '../../../src/sigv4/verify.ts'
 import { XKS_ERRORS } from '../../../src/xks/errors.ts'

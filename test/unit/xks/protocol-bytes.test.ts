@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { encodeAad } from '../../../src/xks/aad.ts'
+import { encodeAad } from '../../../src/xks/wire-bytes.ts'
 import { computeCdiv } from '../../../src/xks/cdiv.ts'
 import {
   encodeCiphertextMetadata,

@@ -1,0 +1,158 @@
+/** The admin listener, joined to the kill switch and the metrics: once for each `latchkey serve`. */
+// SPDX-License-Identifier: Apache-2.0
+import { AdminError } from '../admin/errors.ts'
+import { createAdminServer, type AdminEvent } from '../admin/server.ts'
+import { reportRoutes } from '../admin/routes/reports.ts'
+import { serviceRoutes } from '../admin/routes/service.ts'
+import { switchRoutes } from '../admin/routes/switches.ts'
+import type { ControlServices } from '../admin/services.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import { createReports } from './compose-admin-reports.ts'
+import { createControl, type Control } from '../killswitch/operator/service.ts'
+import type { AdminConfig, Config } from '../config/config.ts'
+import { ControlError } from '../killswitch/errors.ts'
+import type { Log } from '../observability/log.ts'
+import { listen, type Address } from '../server/listen.ts'
+import { loadTlsMaterial } from '../server/tls/material.ts'
+import { createApiSchemas } from '../openapi/schemas.ts'
+import { StorageError } from '../store/database.ts'
+import { openStore } from '../store/store.ts'
+import { toStoreOptions } from './store.ts'
+
+export interface AdminDeps {
+  /** Whether this process, with its workers, serves KMS. */
+  readonly isReady: () => boolean | Promise<boolean>
+  /** Prometheus's text form; absent: there is no /metrics. */
+  readonly metrics?: () => Promise<string>
+  readonly log: Pick<Log, 'logger'>
+}
+
+export interface RunningAdmin {
+  readonly address: Address
+  stop(): Promise<void>
+}
+
+const RECENT_EVENTS = 100
+const RECENT_RECEIPTS = 100
+
+/** The listener that the configuration asks for. Undefined where it has none. @throws StorageError, TlsError or a system error */
+export async function startAdminOf(
+  config: Config,
+  deps: AdminDeps,
+): Promise<RunningAdmin | undefined> {
+  const { admin } = config
+  if (admin === undefined) return undefined
+  const tls = await loadTls(admin)
+  // A handle of its own: what operators ask for does not wait behind what requests need.
+  const control = createControl(await openStore(await toStoreOptions(config)), config)
+  const reports = createReports(config)
+  const keyStores = config.keyStores.map(({ name }) => name)
+  try {
+    const app = await createAdminServer({
+      config: admin,
+      ...(tls === undefined ? {} : { tls }),
+      schemas: createApiSchemas(),
+      routes: [
+        ...serviceRoutes({
+          isReady: async () => deps.isReady(),
+          ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }),
+        }),
+        ...switchRoutes({ control: toServices(control, config), keyStores, now: clock.now }),
+        ...reportRoutes({ reports, keyStores, now: clock.now }),
+      ],
+      toAdminError,
+      onEvent: (event) => {
+        logEvent(deps, event)
+      },
+    })
+    const address = await listen(app.server, admin)
+    deps.log.logger.info({ ...address, tls: tls !== undefined }, 'admin listener')
+    return {
+      address,
+      async stop() {
+        // Fastify closes only what it has opened itself.
+        await new Promise((resolve) => {
+          app.server.close(resolve)
+          app.server.closeAllConnections()
+        })
+        await app.close()
+        await reports.close()
+        await control.close()
+      },
+    }
+  } catch (error) {
+    await control.close()
+    throw error
+  }
+}
+
+async function loadTls({ tls, clientCertificates }: AdminConfig) {
+  if (tls === undefined) return undefined
+  const files = {
+    tls,
+    ...(clientCertificates === undefined ? {} : { clientCertificate: clientCertificates }),
+  }
+  return (await loadTlsMaterial(files, clock.now())).context
+}
+
+function toServices(control: Control, config: Config): ControlServices {
+  return {
+    status: () => control.status(RECENT_EVENTS),
+    async stop(order, wait) {
+      const kill = await control.kill(order)
+      const doubting = control.doubt(order.scope)
+      const revocation = wait ? await control.wait(kill) : undefined
+      // It is revoked, whether or not that can be written down.
+      const receipt =
+        revocation && (await control.receipt(order, kill, revocation).catch(() => undefined))
+      const warning = await doubting
+      return {
+        kill,
+        ...(revocation === undefined ? {} : { revocation }),
+        ...(receipt === undefined ? {} : { receipt }),
+        ...(warning === undefined ? {} : { warning }),
+      }
+    },
+    restore: (order) => control.restore(order),
+    approve: (by) => control.approve(by),
+    withdraw: (by) => control.withdraw(by),
+    renewLease: (act) => control.renewLease(act),
+    closeLease: (act) => control.closeLease(act),
+    receipts: async () => (await control.receipts()).slice(0, RECENT_RECEIPTS),
+    receipt: async (id) => (await control.receipts()).find(({ statement }) => statement.id === id),
+    async drill(operator) {
+      const [first] = config.keyStores
+      if (first === undefined) throw new AdminError('CONFLICT', 'there is no key store')
+      return control.drill({ keyStore: first.name, operator })
+    },
+  }
+}
+
+/** Sentences of ours go out; of anything else, only that there is a fault. */
+function toAdminError(error: unknown): AdminError {
+  if (error instanceof ControlError) {
+    const { code, message, hint } = error
+    const name =
+      code === 'NOTHING_KILLED' || code === 'NO_SUCH_REQUEST'
+        ? 'NOT_FOUND'
+        : code === 'NOT_REVOKED'
+          ? 'UNAVAILABLE'
+          : 'CONFLICT'
+    return new AdminError(name, message, {
+      cause: error,
+      ...(hint === undefined ? {} : { hint }),
+    })
+  }
+  if (error instanceof StorageError) {
+    return new AdminError('UNAVAILABLE', `the control store failed: ${error.code}`, {
+      cause: error,
+    })
+  }
+  return new AdminError('INTERNAL', 'a fault of Latchkey; the log has it', { cause: error })
+}
+
+function logEvent(deps: AdminDeps, { fault, ...event }: AdminEvent): void {
+  const { logger } = deps.log
+  if (fault === undefined) logger.info(event, 'admin request')
+  else logger.error({ ...event, err: fault }, 'admin request')
+}

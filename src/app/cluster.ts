@@ -1,0 +1,116 @@
+/** `latchkey serve` as a whole: one process, or a primary with workers that share its ports. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { Cleanup } from '../core/cleanup.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import { startAdminOf, type RunningAdmin } from './admin.ts'
+import { serveMetrics } from './observability.ts'
+import { startServer, type RunningServer, type ServerOptions } from './server.ts'
+import type { WorkerFacts, WorkerStart } from './worker.ts'
+import type { Config } from '../config/config.ts'
+import { packConfig } from '../config/transfer.ts'
+import { createLog } from '../observability/log.ts'
+import { toText, type MetricsSnapshot } from '../observability/metrics/registry.ts'
+import { createSupervisor } from './workers/supervisor.ts'
+import { setUpWorkers } from './workers/worker-process.ts'
+
+/** The whole of `latchkey serve`; each of its processes is a `RunningServer` of app/server.ts. */
+export type RunningService = Pick<
+  RunningServer,
+  'xks' | 'ping' | 'admin' | 'metrics' | 'reloadCertificates' | 'stop'
+>
+
+/** Beyond the drain: closing the store, the last lines of the log. */
+const STOP_GRACE_MS = 5000
+const CGROUP_LIMIT = '/sys/fs/cgroup/cpu.max'
+
+/** @throws as startServer: an error of a worker has its code, its message and its fields */
+export function startService(config: Config, options: ServerOptions = {}): Promise<RunningService> {
+  const count = config.workers === 'auto' ? countCores() : config.workers
+  return count === 1 ? startServer(config, options) : startWorkers(config, count, options)
+}
+
+async function startWorkers(
+  config: Config,
+  count: number,
+  options: ServerOptions,
+): Promise<RunningService> {
+  const { drain, maxConnections } = config.listener
+  // Lines of all workers go through this process. Written by each to a shared pipe, a line of more
+  // than PIPE_BUF = 4,096 bytes could have another in its middle, and three ARNs make one.
+  const log = createLog(config.logging, options.logFile ?? 1)
+  const { logger } = log
+  const group = randomUUID()
+  const packed = packConfig({
+    ...config,
+    listener: { ...config.listener, maxConnections: Math.ceil(maxConnections / count) },
+  })
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+  setUpWorkers(new URL(`./worker.${extension}`, import.meta.url))
+  const supervisor = createSupervisor({
+    count,
+    clock,
+    toStart: (number): WorkerStart => ({ config: packed, number, group }),
+    onLines: log.writeBlock,
+    onStarted: (worker) => {
+      logger.info(worker, 'a worker process was started anew')
+    },
+    onEnded: ({ number, end, pauseMs }) => {
+      logger.error({ number, ...end, pauseMs }, 'a worker process ended: it is started anew')
+    },
+    onFailedStart: (number, error) => {
+      logger.error({ number, err: error }, 'a worker process could not start')
+    },
+    stopWithinMs: drain.delayMs + drain.timeoutMs + STOP_GRACE_MS,
+  })
+  process.on('exit', supervisor.kill)
+  process.on('SIGUSR2', supervisor.passOn)
+  const end = () => {
+    process.off('exit', supervisor.kill)
+    process.off('SIGUSR2', supervisor.passOn)
+    return log.close()
+  }
+  const metrics = async () => toText((await supervisor.askAll('metrics')) as MetricsSnapshot[])
+  const cleanup = new Cleanup()
+  cleanup.add(end)
+  let admin: RunningAdmin | undefined
+  // Nearly to the last: a drain is a time to look.
+  cleanup.add(() => admin?.stop())
+  cleanup.add(supervisor.stop)
+  let facts: WorkerFacts
+  try {
+    facts = (await supervisor.start()) as WorkerFacts
+    const scrape = await serveMetrics(config, metrics, cleanup)
+    logger.info({ ...facts.facts, ...scrape, workers: count }, 'listening')
+    admin = await startAdminOf(config, { log, metrics, isReady: () => true })
+  } catch (error) {
+    await cleanup.run()
+    throw error
+  }
+  return {
+    xks: facts.xks,
+    ...(facts.ping === undefined ? {} : { ping: facts.ping }),
+    ...(admin === undefined ? {} : { admin: admin.address }),
+    async reloadCertificates() {
+      await supervisor.callAll('reload')
+    },
+    metrics,
+    stop: () => cleanup.run(),
+  }
+}
+
+/** Cores that this process may use: by its affinity, and by the limit of its container (cgroup 2). */
+function countCores(): number {
+  const cores = availableParallelism()
+  let limit: string
+  try {
+    limit = readFileSync(CGROUP_LIMIT, 'utf8')
+  } catch {
+    return cores // no cgroup 2 here
+  }
+  const [quota, period] = limit.split(' ').map(Number)
+  const granted = Math.ceil((quota ?? NaN) / (period ?? NaN))
+  return granted >= 1 ? Math.min(cores, granted) : cores
+}

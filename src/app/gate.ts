@@ -1,0 +1,138 @@
+/** The kill switch of a serving process: gate, lease, poller, sentinel file, and who else is running. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { Cleanup } from '../core/cleanup.ts'
+import type { Clock } from '../core/clock.ts'
+import type { Config } from '../config/config.ts'
+import { createExpiry } from '../killswitch/instance/expiry.ts'
+import { createGate, type Gate } from '../killswitch/gate/gate.ts'
+import { openLeaseGuard, type LeaseGuard } from '../killswitch/gate/guard/lease-guard.ts'
+import { openHighWater } from '../killswitch/instance/high-water.ts'
+import { createLongKillWatch } from '../killswitch/instance/long-kill.ts'
+import { createLocalBlock } from '../killswitch/instance/local-block.ts'
+import { createPoller, isLoss } from '../killswitch/instance/poller.ts'
+import { createRollCall, type Fleet } from '../killswitch/instance/fleet-size.ts'
+import { loadControlState } from '../killswitch/switch-table.ts'
+import type { Reader } from '../store/database.ts'
+import type { Store } from '../store/store.ts'
+
+export interface ControlledGate {
+  readonly gate: Gate
+  /** Its port is to be named before the listener has its first connection. */
+  readonly guard: Pick<LeaseGuard, 'missing' | 'protect' | 'stats'>
+  readonly fleet: () => Fleet
+  /** First poll, sentinel, and from then on in the background. */
+  start(): Promise<void>
+  /** What SIGUSR2 does. */
+  block(): Promise<void>
+}
+
+export interface GateDeps {
+  readonly config: Config
+  readonly store: Store
+  readonly clock: Clock
+  readonly version: string
+  /** Absent where this process is the whole of `latchkey serve`. */
+  readonly worker: { readonly number: number; readonly group: string } | undefined
+  readonly warn: (message: string, fields: object) => void
+  readonly onChange: () => Promise<void>
+  /** Of the listener, once there is one. */
+  readonly cutRevoked: () => Promise<void>
+}
+
+/** How often instances are counted and timed switches looked at, in milliseconds. */
+const HOUSEKEEPING_MS = 1000
+/** How often switches are looked at that have been in force for days, in milliseconds. */
+const LONG_KILL_MS = 60_000
+
+/** @throws StorageError or a system error when the high-water file cannot be read */
+export async function createControlledGate(
+  deps: GateDeps,
+  cleanup: Cleanup,
+): Promise<ControlledGate> {
+  const { config, store, clock, warn, cutRevoked } = deps
+  const { leaseMs, sentinelFile, highWaterFile } = config.control
+  const intervalMs = config.store.pollIntervalMs
+  const guard = openLeaseGuard(leaseMs)
+  cleanup.add(guard.close)
+  const gate = createGate(clock, leaseMs, guard.missing === undefined)
+  const id = randomUUID()
+  const poller = createPoller({
+    ...{ store, clock, gate, guard, intervalMs, cutRevoked, warn, onChange: deps.onChange },
+    highWater: await openHighWater(highWaterFile, store.id),
+    me: {
+      id,
+      group: deps.worker?.group ?? id,
+      host: hostname(),
+      pid: process.pid,
+      worker: deps.worker?.number ?? 0,
+      version: deps.version,
+      leaseMs,
+    },
+  })
+  const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, warn })
+  // A primary passes it on to its workers.
+  const onSignal = () => void block.block()
+  const rollCall = createRollCall(store.database, clock)
+  const expiry = createExpiry(store, clock, `instance ${id}`)
+  const longKills = createLongKillWatch({
+    ...{ now: () => clock.now(), warn },
+    switches: async () => {
+      const load = (reader: Reader) => loadControlState(reader, store.sealing)
+      return (await store.database.snapshot(load)).switches
+    },
+  })
+  return {
+    gate,
+    guard,
+    fleet: () => rollCall.fleet,
+    async start() {
+      await block.start()
+      cleanup.add(block.stop)
+      process.on('SIGUSR2', onSignal)
+      cleanup.add(() => void process.off('SIGUSR2', onSignal))
+      await poller.start()
+      cleanup.add(() => poller.stop())
+      cleanup.add(repeat(HOUSEKEEPING_MS, () => rollCall.take()))
+      cleanup.add(
+        repeat(HOUSEKEEPING_MS, () =>
+          expiry.run().catch((error: unknown) => {
+            // It has read all that is sealed: a damage that no epoch tells of.
+            if (isLoss(error)) poller.lookAgain()
+          }),
+        ),
+      )
+      // One process of a host is enough to say it.
+      if ((deps.worker?.number ?? 0) <= 1) {
+        if (guard.missing !== undefined) {
+          deps.warn('the kernel does not guard the end of the lease', { reason: guard.missing })
+        }
+        await longKills.look().catch(() => undefined)
+        cleanup.add(repeat(LONG_KILL_MS, () => longKills.look()))
+      }
+    },
+    block: block.block,
+  }
+}
+
+/** What fails is tried again the next time: the poller says when the store cannot be reached. */
+function repeat(intervalMs: number, work: () => Promise<void>): () => Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+  let stopped = false
+  const schedule = () => {
+    if (stopped) return
+    timer = setTimeout(() => {
+      running = work().catch(() => undefined)
+      void running.then(schedule)
+    }, intervalMs)
+    timer.unref()
+  }
+  schedule()
+  return async () => {
+    stopped = true
+    clearTimeout(timer)
+    await running
+  }
+}

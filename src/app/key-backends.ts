@@ -1,0 +1,89 @@
+/** The key managers that a configuration names, opened, and what each key store gets of them. */
+// SPDX-License-Identifier: Apache-2.0
+import { openBackend } from './create.ts'
+import type { KeyBackend } from '../keys/key-backend.ts'
+import { openTokenKeyRecords, type TokenKeyRecords } from '../keys/pkcs11/key-records.ts'
+import type { Pkcs11Keys } from '../keys/pkcs11/pkcs11-keys.ts'
+import type { SoftwareKeystore } from '../keys/software/software-keystore.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import type { Config, KeyStoreConfig } from '../config/config.ts'
+import type { Log } from '../observability/log.ts'
+import type { Store } from '../store/store.ts'
+
+export interface Backends {
+  of(keyStore: KeyStoreConfig): {
+    readonly backend: KeyBackend
+    readonly verifyEveryEncrypt: boolean
+  }
+  /** By the name of the backend. */
+  stats(): ReadonlyMap<string, ReturnType<Pkcs11Keys['stats']>>
+  /** Takes up what changed in the store. @throws StorageError */
+  reload(): Promise<void>
+  close(): void
+}
+
+/** Around plaintext and AAD as KMS sends them: lengths and our metadata. */
+const AAD_FRAME_BYTES = 2 + 1 + 5
+
+/** Only those that a key store uses are opened. @throws BackendError MISCONFIGURED */
+export async function openBackends(
+  config: Config,
+  parts: { readonly store: Store; readonly keystore: SoftwareKeystore; readonly log: Log },
+): Promise<Backends> {
+  const { logger } = parts.log
+  const used = config.backends.filter(({ name }) =>
+    config.keyStores.some(({ backend }) => backend === name),
+  )
+  const records = used.length === 0 ? undefined : await openTokenKeyRecords(parts.store)
+  const opened = new Map<string, Pkcs11Keys>()
+  const close = () => {
+    for (const keys of opened.values()) keys.close()
+  }
+  try {
+    for (const one of used) {
+      const keys = await openBackend({
+        config: one,
+        clock,
+        logger: {
+          info: (message, fields) => {
+            logger.info(fields, message)
+          },
+          warn: (message, fields) => {
+            logger.warn(fields, message)
+          },
+        },
+        selfTest: {
+          plaintextBytes: config.limits.maxPlaintextBytes,
+          aadBytes: config.limits.maxAadBytes + AAD_FRAME_BYTES,
+        },
+      })
+      opened.set(one.name, keys)
+    }
+  } catch (error) {
+    close()
+    throw error
+  }
+  return {
+    of(keyStore) {
+      const keys = opened.get(keyStore.backend)
+      if (keys === undefined || records === undefined) {
+        return { backend: parts.keystore.backend(keyStore.name), verifyEveryEncrypt: false }
+      }
+      const found = used.find(({ name }) => name === keyStore.backend)
+      return {
+        backend: keys.backend(keyStore.keyPrefix, toStatus(records, keyStore)),
+        verifyEveryEncrypt: found?.verifyEveryEncrypt ?? true,
+      }
+    },
+    stats: () => new Map([...opened].map(([name, keys]) => [name, keys.stats()])),
+    async reload() {
+      for (const keys of opened.values()) keys.reload()
+      await records?.reload()
+    },
+    close,
+  }
+}
+
+function toStatus(records: TokenKeyRecords, { name }: KeyStoreConfig) {
+  return (keyId: Parameters<TokenKeyRecords['status']>[1]) => records.status(name, keyId)
+}

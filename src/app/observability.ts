@@ -1,0 +1,131 @@
+/** The metrics of one process: the account of its requests, and the states of its parts. */
+// SPDX-License-Identifier: Apache-2.0
+import { X509Certificate } from 'node:crypto'
+import type { Cleanup } from '../core/cleanup.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import type { Config } from '../config/config.ts'
+import type { GateStats } from '../killswitch/gate/gate.ts'
+import type { LeaseGuardStats } from '../killswitch/gate/guard/lease-guard.ts'
+import type { Handshake } from '../server/tls/server.ts'
+import type { Address } from '../server/listen.ts'
+import { startMetricsServer } from '../server/metrics-server.ts'
+import type { TlsMaterial } from '../server/tls/material.ts'
+import { createAccount } from '../observability/metrics/account.ts'
+import { measureBaseline } from '../observability/metrics/baseline.ts'
+import { createMetricsRegistry, type MetricsSnapshot } from '../observability/metrics/registry.ts'
+import { createStateCollectors, type TokenState } from '../observability/metrics/states.ts'
+import { startTracing } from '../observability/tracing.ts'
+import type { Credential } from '../sigv4/credential.ts'
+import type { KeyStore } from '../xks/key-store.ts'
+import { STAGES, type RequestRecord } from '../xks/request-record.ts'
+
+export interface ServerMetrics {
+  onFinish(record: RequestRecord): void
+  onHandshake(handshake: Handshake): void
+  onRefused(reason: string): void
+  onShed(): void
+  /** The certificates that are in use now. */
+  setMaterial(material: TlsMaterial): void
+  /** Once, when all parts are there. */
+  watch(parts: WatchedParts): void
+  snapshot(): Promise<MetricsSnapshot>
+  text(): Promise<string>
+}
+
+export interface WatchedParts {
+  readonly version: string
+  readonly keyStores: readonly KeyStore[]
+  readonly connections: () => number
+  readonly gate: () => GateStats
+  readonly leaseGuard: () => LeaseGuardStats
+  readonly tokens: () => ReadonlyMap<
+    string,
+    { readonly tokens: readonly Omit<TokenState, 'backend'>[] }
+  >
+  readonly credentials: () => readonly Credential[]
+  readonly droppedLogBlocks: () => number
+}
+
+export async function createServerMetrics(
+  config: Config,
+  version: string,
+  cleanup: Cleanup,
+): Promise<ServerMetrics> {
+  const baselineMs = measureBaseline(clock)
+  const account = createAccount(STAGES, baselineMs)
+  const registry = createMetricsRegistry()
+  const tracing = await (config.tracing &&
+    startTracing({ ...config.tracing, version, stageNames: STAGES }))
+  cleanup.add(() => tracing?.stop())
+  registry.add(account.values)
+  /** When each access key id was last good for a signature. */
+  const lastUsedAt = new Map<string, number>()
+  let certificates: Readonly<Record<string, number>> = {}
+  return {
+    onFinish(record) {
+      account.request(record)
+      tracing?.request(record)
+      // Set by a signature that was verified, and by nothing else: there are few of them.
+      if (record.accessKeyId !== undefined) lastUsedAt.set(record.accessKeyId, record.at)
+    },
+    onHandshake: account.handshake,
+    onRefused: account.refusedConnection,
+    onShed: account.shed,
+    setMaterial(material) {
+      certificates = toEnds(material)
+    },
+    watch(parts) {
+      registry.add(
+        createStateCollectors({
+          ...parts,
+          baselineMs,
+          now: clock.now,
+          node: process.versions.node,
+          quotas: config.keyStores.flatMap(({ name, quota }) =>
+            quota === undefined ? [] : [{ keyStore: name, ...quota }],
+          ),
+          managers: () =>
+            parts.keyStores.flatMap(({ name, health }) =>
+              health.current().map((manager) => ({ keyStore: name, ...manager })),
+            ),
+          tokens: () =>
+            [...parts.tokens()].flatMap(([backend, { tokens }]) =>
+              tokens.map((token) => ({ ...token, backend })),
+            ),
+          certificates: () => certificates,
+          credentials: () =>
+            parts.credentials().map(({ keyStore, accessKeyId, createdAt }) => {
+              const usedAt = lastUsedAt.get(accessKeyId)
+              const use = usedAt === undefined ? {} : { lastUsedAt: usedAt }
+              return { keyStore, accessKeyId, createdAt, ...use }
+            }),
+        }),
+      )
+    },
+    snapshot: registry.snapshot,
+    text: registry.text,
+  }
+}
+
+/** The port of its own for them, where one is configured; closed with the rest. */
+export async function serveMetrics(
+  { metrics }: Config,
+  text: () => Promise<string>,
+  cleanup: Cleanup,
+): Promise<{ readonly metrics?: Address }> {
+  if (metrics === undefined) return {}
+  const server = await startMetricsServer(text, metrics)
+  cleanup.add(server.close)
+  return { metrics: server.address }
+}
+
+/** The server's own certificate, and of the authorities for clients the one that ends first. */
+function toEnds({ certificate, context }: TlsMaterial): Readonly<Record<string, number>> {
+  const server = Date.parse(certificate.validTo)
+  if (!Buffer.isBuffer(context.ca)) return { server }
+  const PEM = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g
+  const ends = (context.ca.toString('latin1').match(PEM) ?? []).map((pem) =>
+    Date.parse(new X509Certificate(pem).validTo),
+  )
+  return { server, client_ca: Math.min(...ends) }
+}

@@ -1,0 +1,66 @@
+/** What requests are answered from: store, keys, key managers, credentials; and taking up what changed in them. */
+// SPDX-License-Identifier: Apache-2.0
+import { openSoftwareKeystore, type SoftwareKeystore } from '../keys/software/software-keystore.ts'
+import type { Cleanup } from '../core/cleanup.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import { openBackends, type Backends } from './key-backends.ts'
+import { toStoreOptions } from './store.ts'
+import type { Config } from '../config/config.ts'
+import type { Log } from '../observability/log.ts'
+import type { ApiSchemas } from '../openapi/schemas.ts'
+import { createCredentialSnapshot, type CredentialSnapshot } from '../sigv4/credential-snapshot.ts'
+import { createCredentialTable } from '../sigv4/credential-table.ts'
+import { StorageError } from '../store/database.ts'
+import { openStore, type Store } from '../store/store.ts'
+
+/** What a server stands on. */
+export interface Parts {
+  readonly store: Store
+  readonly keystore: SoftwareKeystore
+  readonly backends: Backends
+  readonly credentials: CredentialSnapshot
+}
+
+/** Closed by `cleanup`. @throws StorageError or a system error */
+export async function openParts(
+  config: Config,
+  schemas: ApiSchemas,
+  log: Log,
+  cleanup: Cleanup,
+): Promise<Parts> {
+  const store = await openStore(await toStoreOptions(config))
+  cleanup.add(() => store.close())
+  const keystore = await openSoftwareKeystore({
+    store,
+    clock,
+    version: schemas.version,
+    warn: (message, fields) => {
+      log.logger.warn(fields, message)
+    },
+  })
+  cleanup.add(() => keystore.close())
+  const backends = await openBackends(config, { store, keystore, log })
+  cleanup.add(backends.close)
+  const table = createCredentialTable(store, clock)
+  const credentials = createCredentialSnapshot(() => table.loadActive())
+  await credentials.reload()
+  return { store, keystore, backends, credentials }
+}
+
+/**
+ * Rows that do not carry their authentication code end all trust in what they said before. Keys are
+ * loaded even when credentials could not be: health must say that neither is served any more.
+ */
+export async function reloadParts({ keystore, backends, credentials }: Parts): Promise<void> {
+  const outcomes = await Promise.allSettled([
+    credentials.reload(),
+    keystore.reload(),
+    backends.reload(),
+  ])
+  for (const outcome of outcomes) {
+    if (outcome.status === 'fulfilled') continue
+    const error: unknown = outcome.reason
+    if (error instanceof StorageError && error.code === 'STORE_TAMPERED') credentials.forget()
+    throw error
+  }
+}

@@ -1,0 +1,246 @@
+/** From a configuration to a running Latchkey: the only place where parts are made and joined. */
+// SPDX-License-Identifier: Apache-2.0
+import { createActivityRecorder } from './usage.ts'
+import { Cleanup } from '../core/cleanup.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import { startAdminOf } from './admin.ts'
+import { createControlledGate } from './gate.ts'
+import { createKeyStore } from './key-store.ts'
+import { createServerMetrics, serveMetrics } from './observability.ts'
+import { openParts, reloadParts } from './resources.ts'
+import type { Config } from '../config/config.ts'
+import type { GateStats } from '../killswitch/gate/gate.ts'
+import { createCertificateReload } from '../server/tls/reload.ts'
+import { drain } from '../server/drain.ts'
+import { createLog, type Log } from '../observability/log.ts'
+import { listen, startPingServer, type Address } from '../server/listen.ts'
+import { createPing } from '../server/ping.ts'
+import { createOverloadLog } from '../observability/overload-log.ts'
+import { createRequestLog } from '../observability/request-log.ts'
+import { createLateLog } from '../observability/late-log.ts'
+import { createListener } from '../server/server.ts'
+import { loadTlsMaterial, type TlsMaterial } from '../server/tls/material.ts'
+import type { MetricsSnapshot } from '../observability/metrics/registry.ts'
+import { createApiSchemas } from '../openapi/schemas.ts'
+import { createVerifier } from '../sigv4/verify.ts'
+import { createPipeline } from '../xks/pipeline.ts'
+
+export interface RunningServer {
+  readonly xks: Address
+  readonly ping?: Address
+  readonly admin?: Address
+  /** What the line `listening` says. */
+  readonly facts: Readonly<Record<string, unknown>>
+  /** Of this process, as text for Prometheus. */
+  metrics(): Promise<string>
+  /** The same as data, for a primary process to put together. */
+  metricsSnapshot(): Promise<MetricsSnapshot>
+  /** From now on /ping answers 200. A worker waits with it until all its siblings listen. */
+  startServing(): void
+  gateStats(): GateStats
+  /** Refuses everything from now on, on the whole host: what SIGUSR2 does. */
+  block(): Promise<void>
+  /** @throws TlsError; the old certificate stays in use */
+  reloadCertificates(): Promise<void>
+  /** Drains, then closes everything. */
+  stop(): Promise<void>
+}
+
+export interface ServerOptions {
+  /** Where the log goes, appended; absent: standard output. */
+  readonly logFile?: string
+  /** Set in a worker process: its number from 1 on, and the id of the `serve` that it belongs to. */
+  readonly worker?: { readonly number: number; readonly group: string }
+}
+
+/** How much of its deadline a request may have waited before it is begun. */
+const WAIT_SHARE = 0.4
+/** Room in a body for requestMetadata and names, beside the two Base64 fields at their ceilings. */
+const BODY_ROOM_BYTES = 32 * 1024
+
+/** @throws ConfigError, StorageError, TlsError or a system error; nothing is left running then */
+export async function startServer(
+  config: Config,
+  options: ServerOptions = {},
+): Promise<RunningServer> {
+  const cleanup = new Cleanup()
+  try {
+    const log = createLog(config.logging, options.logFile ?? 1, options.worker?.number)
+    const server = await start(config, options, log, cleanup)
+    if (options.worker === undefined) {
+      server.startServing()
+      log.logger.info(
+        { ...server.facts, ...(await serveMetrics(config, server.metrics, cleanup)) },
+        'listening',
+      )
+    }
+    return server
+  } catch (error) {
+    await cleanup.run().catch(() => undefined)
+    throw error
+  }
+}
+
+async function start(
+  config: Config,
+  options: ServerOptions,
+  log: Log,
+  cleanup: Cleanup,
+): Promise<RunningServer> {
+  const { logger } = log
+  cleanup.add(log.close)
+  const schemas = createApiSchemas()
+  const material = await loadTlsMaterial(config.listener, clock.now())
+  const metrics = await createServerMetrics(config, schemas.version, cleanup)
+  metrics.setMaterial(material)
+  const logRequest = createRequestLog(log)
+  const logLate = createLateLog(logger)
+  const logOverload = createOverloadLog(logger)
+  const parts = await openParts(config, schemas, log, cleanup)
+  const { store } = parts
+
+  let cutRevoked: () => Promise<void> = () => Promise.resolve()
+  const control = await createControlledGate(
+    {
+      ...{ config, store, clock, version: schemas.version, worker: options.worker },
+      warn: (message, fields) => {
+        logger.warn(fields, message)
+      },
+      onChange: () => reloadParts(parts),
+      cutRevoked: () => cutRevoked(),
+    },
+    cleanup,
+  )
+  const keyStores = config.keyStores.map((one) =>
+    createKeyStore(config, one, { ...parts, log, fleet: control.fleet }),
+  )
+  for (const keyStore of keyStores) {
+    await keyStore.health.start()
+    cleanup.add(keyStore.health.stop)
+  }
+  const activity = createActivityRecorder({
+    ...{ config: config.activity, store, clock },
+    warn: (message, fields) => {
+      logger.warn(fields, message)
+    },
+  })
+  cleanup.add(() => activity.stop())
+  const byPath = new Map(keyStores.map((keyStore) => [keyStore.uriPath, keyStore]))
+  await control.start()
+
+  const pipeline = createPipeline({
+    clock,
+    schemas,
+    verifier: createVerifier({ clock, clockSkewMs: config.sigv4.clockSkewMs }),
+    keyStores: (uriPath) => byPath.get(uriPath),
+    limits: config.limits,
+    gate: control.gate,
+    identity: {
+      version: schemas.version,
+      fleetSize: () => config.health.fleetSize ?? control.fleet().groups,
+    },
+    onFinish: (record) => {
+      logRequest(record)
+      activity.record(record)
+      metrics.onFinish(record)
+    },
+    onLate: logLate,
+  })
+  const ping = createPing({
+    schemas,
+    health: () => keyStores.map((keyStore) => keyStore.health.current()),
+  })
+  const listener = await createListener({
+    config: config.listener,
+    material,
+    schemas,
+    pipeline,
+    ping,
+    clock,
+    maxBodyBytes: toBodyLimit(config.limits),
+    maxWaitMs: config.limits.requestDeadlineMs * WAIT_SHARE,
+    onHandshake: metrics.onHandshake,
+    onShed: () => {
+      logOverload()
+      metrics.onShed()
+    },
+    onRefused: (refusal, remoteAddress) => {
+      logger.info({ ...refusal, remoteAddress }, 'connection refused')
+      metrics.onRefused(refusal.reason)
+    },
+  })
+  cutRevoked = listener.cutRevoked
+  metrics.watch({
+    version: schemas.version,
+    keyStores,
+    connections: listener.dual.countConnections,
+    gate: () => control.gate.stats(),
+    leaseGuard: control.guard.stats,
+    tokens: parts.backends.stats,
+    credentials: parts.credentials.all,
+    droppedLogBlocks: log.droppedBlocks,
+  })
+  const certificates = createCertificateReload({
+    config: config.listener,
+    now: clock.now,
+    apply: listener.dual.setMaterial,
+    onReloaded: (fresh) => {
+      logger.info(describeCertificate(fresh), 'certificate reloaded')
+      metrics.setMaterial(fresh)
+    },
+    onFailed: (error) => {
+      logger.error({ err: error }, 'certificate not reloaded: the one in use stays')
+    },
+  })
+  await certificates.start()
+  cleanup.add(certificates.stop)
+
+  // Workers have one together, in their primary.
+  const admin =
+    options.worker === undefined
+      ? await startAdminOf(config, {
+          ...{ log, metrics: metrics.text },
+          isReady: () => ping.answer(false).status === 200,
+        })
+      : undefined
+  cleanup.add(() => admin?.stop())
+  const pingServer = config.listener.ping && (await startPingServer(ping, config.listener.ping))
+  cleanup.add(() => pingServer?.close())
+  const xks = await listen(listener.dual.server, config.listener)
+  control.guard.protect(xks.port)
+  cleanup.add(() => drain(listener, ping, config.listener.drain))
+  return {
+    xks,
+    ...(pingServer === undefined ? {} : { ping: pingServer.address }),
+    ...(admin === undefined ? {} : { admin: admin.address }),
+    facts: {
+      ...xks,
+      ...(pingServer === undefined ? {} : { ping: pingServer.address }),
+      ...describeCertificate(material),
+      keyStores: keyStores.map((one) => one.uriPath),
+      leaseGuard: control.guard.missing ?? 'on',
+    },
+    startServing: ping.startServing,
+    metrics: metrics.text,
+    metricsSnapshot: metrics.snapshot,
+    gateStats: () => control.gate.stats(),
+    block: control.block,
+    reloadCertificates: certificates.reload,
+    stop: () => cleanup.run(),
+  }
+}
+
+/** Base64 takes four characters for three bytes. */
+function toBodyLimit(limits: Config['limits']): number {
+  const base64 = (bytes: number) => Math.ceil(bytes / 3) * 4
+  return base64(limits.maxPlaintextBytes) + base64(limits.maxAadBytes) + BODY_ROOM_BYTES
+}
+
+function describeCertificate({ certificate }: TlsMaterial) {
+  return {
+    certificate: {
+      subject: certificate.subject,
+      validTo: new Date(certificate.validTo).toISOString(),
+    },
+  }
+}

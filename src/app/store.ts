@@ -1,0 +1,21 @@
+/** What opens the store, from what the configuration says of it. */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock as clock } from '../core/clock.ts'
+import type { Config } from '../config/config.ts'
+import type { MasterKeySource } from '../store/master-key.ts'
+import type { StoreOptions } from '../store/store.ts'
+
+export async function toStoreOptions(config: Config): Promise<StoreOptions> {
+  return { ...config.store, masterKey: await toMasterKeySource(config), clock }
+}
+
+/** The module of a token is loaded only where the master key is on one. */
+async function toMasterKeySource(config: Config): Promise<MasterKeySource> {
+  const { masterKey } = config.store
+  if (masterKey.kind !== 'pkcs11') return masterKey
+  const backend = config.backends.find(({ name }) => name === masterKey.backend)
+  if (backend === undefined)
+    throw new TypeError('a master key without its backend passes the checks')
+  const { createTokenMasterKey } = await import('../keys/pkcs11/master-key.ts')
+  return { kind: 'pkcs11', key: createTokenMasterKey({ config: backend, clock }, masterKey.label) }
+}

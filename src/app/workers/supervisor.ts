@@ -1,0 +1,164 @@
+/** As many worker processes as were asked for, as long as the primary lives: what dies is started anew. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import { Deadline } from '../../core/deadline.ts'
+import type { CallName } from './messages.ts'
+import { forkWorker, type WorkerEnd, type WorkerProcess } from './worker-process.ts'
+
+/** The pause before a worker is started anew, doubled with each failure in a row. */
+const FIRST_PAUSE_MS = 100
+const LONGEST_PAUSE_MS = 10_000
+/** A worker whose event loop is blocked is left out of the metrics. */
+const ASK_WITHIN_MS = 2000
+/** A worker that lived this long was no failure to start. */
+const STEADY_MS = 30_000
+
+export interface SupervisorDeps {
+  readonly count: number
+  readonly clock: Clock
+  /** What worker number 1, 2, … is started with. */
+  readonly toStart: (number: number) => unknown
+  /** Blocks of whole lines that a worker logged. */
+  readonly onLines: (block: Buffer) => void
+  readonly onStarted: (worker: { readonly number: number; readonly pid: number }) => void
+  readonly onEnded: (worker: {
+    readonly number: number
+    readonly end: WorkerEnd
+    readonly pauseMs: number
+  }) => void
+  readonly onFailedStart: (number: number, error: unknown) => void
+  /** After this long a worker that was told to stop is killed. */
+  readonly stopWithinMs: number
+}
+
+export interface Supervisor {
+  /**
+   * What the first worker answered, once all have started; none answers /ping with 200 before.
+   * @throws the error of the worker that failed; none is left running then
+   */
+  start(): Promise<unknown>
+  /** The answers of all workers that run. @throws the first error, after all have answered */
+  callAll(name: CallName): Promise<readonly unknown[]>
+  /** The answers of those that answer soon; for what can do without one of them. */
+  askAll(name: CallName): Promise<readonly unknown[]>
+  passOn(signal: NodeJS.Signals): void
+  /** Resolves when all have ended. */
+  stop(): Promise<void>
+  /** At once, for the end of this process. */
+  kill(): void
+}
+
+interface Slot {
+  readonly number: number
+  process: WorkerProcess | undefined
+  failures: number
+  /** How the last process of this number ended. */
+  end: WorkerEnd
+  timer: NodeJS.Timeout | undefined
+}
+
+export function createSupervisor(deps: SupervisorDeps): Supervisor {
+  const slots: readonly Slot[] = Array.from({ length: deps.count }, (_, i) => ({
+    number: i + 1,
+    process: undefined,
+    failures: 0,
+    end: {},
+    timer: undefined,
+  }))
+  let state: 'starting' | 'running' | 'stopping' = 'starting'
+
+  async function launch(slot: Slot): Promise<unknown> {
+    const startedAt = deps.clock.monotonic()
+    const process = forkWorker(deps.onLines)
+    slot.process = process
+    void process.ended.then((end) => {
+      slot.process = undefined
+      slot.end = end
+      if (deps.clock.monotonic() - startedAt > STEADY_MS) slot.failures = 0
+      if (state === 'running') restart(slot)
+    })
+    return process.call('start', deps.toStart(slot.number))
+  }
+
+  function restart(slot: Slot): void {
+    const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** slot.failures)
+    slot.failures += 1
+    deps.onEnded({ number: slot.number, end: slot.end, pauseMs })
+    slot.timer = setTimeout(() => {
+      void relaunch(slot)
+    }, pauseMs)
+  }
+
+  async function relaunch(slot: Slot): Promise<void> {
+    try {
+      await launch(slot)
+      await slot.process?.call('serve')
+      const pid = slot.process?.pid
+      if (pid !== undefined) deps.onStarted({ number: slot.number, pid })
+    } catch (error) {
+      // The process ends by itself, and is started anew after a longer pause.
+      if (state === 'running') deps.onFailedStart(slot.number, error)
+    }
+  }
+
+  async function callAll(name: CallName): Promise<readonly unknown[]> {
+    const calls = slots.flatMap(({ process }) => (process === undefined ? [] : [process]))
+    const outcomes = await Promise.allSettled(calls.map((process) => process.call(name)))
+    return outcomes.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason
+      return outcome.value
+    })
+  }
+
+  async function askAll(name: CallName): Promise<readonly unknown[]> {
+    const deadline = new Deadline(deps.clock, ASK_WITHIN_MS)
+    const calls = slots.flatMap(({ process }) => (process === undefined ? [] : [process]))
+    const outcomes = await Promise.allSettled(
+      calls.map((process) => deadline.race(process.call(name))),
+    )
+    return outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  }
+
+  async function stop(): Promise<void> {
+    state = 'stopping'
+    await Promise.all(
+      slots.map(async ({ process, timer }) => {
+        clearTimeout(timer)
+        if (process === undefined) return
+        process.call('stop').catch(() => undefined)
+        const impatience = setTimeout(process.kill, deps.stopWithinMs)
+        await process.ended
+        clearTimeout(impatience)
+      }),
+    )
+  }
+
+  return {
+    async start() {
+      const [first, ...others] = slots
+      if (first === undefined) throw new RangeError('there is no worker to start')
+      try {
+        // One alone before all others: it finds what is wrong, and brings the store up to date.
+        const facts = await launch(first)
+        await Promise.all(others.map(launch))
+        await callAll('serve')
+        state = 'running'
+        for (const slot of slots) if (slot.process === undefined) restart(slot)
+        return facts
+      } catch (error) {
+        await stop()
+        throw error
+      }
+    },
+    callAll,
+    askAll,
+    passOn(signal) {
+      for (const { process } of slots) process?.passOn(signal)
+    },
+    stop,
+    kill() {
+      state = 'stopping'
+      for (const { process } of slots) process?.kill()
+    },
+  }
+}

@@ -1,0 +1,139 @@
+/** One worker process as its primary sees it: calls, whole lines of its log, and its end. */
+// SPDX-License-Identifier: Apache-2.0
+import cluster from 'node:cluster'
+import type { Readable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { LatchkeyError } from '../../core/errors.ts'
+import { SERVING_FLAGS } from './node-flags.ts'
+import { unpackError, type CallName, type FromWorker, type ToWorker } from './messages.ts'
+
+export interface WorkerEnd {
+  /** Exit code, when no signal ended it. */
+  readonly code?: number
+  readonly signal?: string
+}
+
+export interface WorkerProcess {
+  readonly pid: number | undefined
+  /** What the worker answers. @throws its error, or WORKER_ENDED when it ends before it answers */
+  call(name: CallName, input?: unknown): Promise<unknown>
+  passOn(signal: NodeJS.Signals): void
+  kill(): void
+  /** When the process is gone and its output was handed on. Never rejects. */
+  readonly ended: Promise<WorkerEnd>
+}
+
+/** How long the output of a dead worker may stay open: its own children may hold it. */
+const OUTPUT_GRACE_MS = 1000
+const LINE_FEED = 0x0a
+
+/**
+ * Before the first fork. Connections are accepted here and handed out in turns: workers that accept
+ * from one shared queue take up to three times as many connections one as another, and KMS keeps its
+ * connections for long.
+ */
+export function setUpWorkers(entry: URL): void {
+  cluster.schedulingPolicy = cluster.SCHED_RR
+  cluster.setupPrimary({
+    exec: fileURLToPath(entry),
+    args: [],
+    execArgv: [...new Set([...process.execArgv, ...SERVING_FLAGS])],
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    serialization: 'advanced',
+  })
+}
+
+/** @param onLines gets blocks of whole lines */
+export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
+  const worker = cluster.fork()
+  const child = worker.process
+  const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
+  let lastId = 0
+  let isGone = false
+  let markReady: () => void = () => undefined
+  const ready = new Promise<void>((resolve) => {
+    markReady = resolve
+  })
+  worker.on('message', (said: FromWorker) => {
+    if (said.kind === 'hello') {
+      markReady()
+      return
+    }
+    const caller = waiting.get(said.id)
+    waiting.delete(said.id)
+    if (said.kind === 'answer') caller?.resolve(said.value)
+    else caller?.reject(unpackError(said.error))
+  })
+  // A write to a worker that is going away; its end is noticed by itself.
+  worker.on('error', () => undefined)
+  const output = child.stdout === null ? Promise.resolve() : forwardLines(child.stdout, onLines)
+  const ended = new Promise<WorkerEnd>((resolve) => {
+    child.once('exit', (code, signal) => {
+      isGone = true
+      markReady()
+      for (const caller of waiting.values()) caller.reject(workerEnded())
+      const end = signal === null ? { code: code ?? 1 } : { signal }
+      const grace = setTimeout(() => {
+        resolve(end)
+      }, OUTPUT_GRACE_MS)
+      void output.then(() => {
+        clearTimeout(grace)
+        resolve(end)
+      })
+    })
+  })
+  const send = (message: ToWorker) => {
+    if (!isGone && worker.isConnected()) worker.send(message)
+  }
+  return {
+    pid: child.pid,
+    ended,
+    call(name, input) {
+      const id = ++lastId
+      const answer = new Promise<unknown>((resolve, reject) => {
+        waiting.set(id, { resolve, reject })
+      })
+      void ready.then(() => {
+        if (isGone) waiting.get(id)?.reject(workerEnded())
+        else send({ kind: 'call', id, name, input })
+      })
+      return answer
+    },
+    passOn(signal) {
+      void ready.then(() => {
+        send({ kind: 'signal', signal })
+      })
+    },
+    kill() {
+      child.kill('SIGKILL')
+    },
+  }
+}
+
+function workerEnded(): Error {
+  return new LatchkeyError('WORKER_ENDED', 'a worker process ended before it answered')
+}
+
+/**
+ * Resolves at the end of the stream. A line that its writer did not live to finish is left out: half
+ * a line would spoil the next one.
+ */
+function forwardLines(stream: Readable, onLines: (block: Buffer) => void): Promise<void> {
+  let rest: Buffer = Buffer.alloc(0)
+  stream.on('data', (chunk: Buffer) => {
+    const end = chunk.lastIndexOf(LINE_FEED) + 1
+    if (end === 0) {
+      rest = Buffer.concat([rest, chunk])
+      return
+    }
+    const whole = chunk.subarray(0, end)
+    onLines(rest.length === 0 ? whole : Buffer.concat([rest, whole]))
+    rest = chunk.subarray(end)
+  })
+  return new Promise((resolve) => {
+    stream.once('close', resolve)
+    stream.once('error', () => {
+      resolve()
+    })
+  })
+}

@@ -1,0 +1,161 @@
+/** `latchkey kill --rehearse`: what a kill would have refused, from what was counted. */
+// SPDX-License-Identifier: Apache-2.0
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Refused, Rehearsal } from '../../usage/rehearsal.ts'
+import { systemClock } from '../../core/clock.ts'
+import { openActivity, type ActivityReader } from '../../app/usage.ts'
+import { describeScope, type Direction, type Scope } from '../../killswitch/model.ts'
+import {
+  loadContextConfig,
+  stringFlag,
+  UsageError,
+  type Context,
+  type Flag,
+} from '../../terminal/command.ts'
+import { toTable } from '../../terminal/output.ts'
+import { parsePast, parseWhen } from '../../terminal/flags/time.ts'
+
+export const REHEARSAL_FLAGS = {
+  rehearse: {
+    type: 'boolean',
+    description: 'Refuse nobody: say what would have been refused in the last hour.',
+  },
+  since: {
+    type: 'string',
+    value: 'WHEN',
+    description:
+      'With --rehearse: 2h or 30d ago, or a date. --until is then the end of the window.',
+  },
+  watch: {
+    type: 'boolean',
+    description: 'With --rehearse: from now on, until --until or Ctrl-C, as it is recorded.',
+  },
+} as const satisfies Record<string, Flag>
+
+const HOUR_MS = 3_600_000
+
+interface Order {
+  readonly scope: Scope
+  readonly direction: Direction
+}
+
+/** @throws UsageError, StorageError */
+export async function rehearseKill(context: Context, order: Order): Promise<void> {
+  const config = await loadContextConfig(context)
+  const since = stringFlag(context, 'since')
+  const until = stringFlag(context, 'until')
+  const activity = await openActivity(config)
+  try {
+    if (context.flags['watch'] === true) {
+      if (since !== undefined) throw new UsageError('USAGE', 'either --since or --watch')
+      await watch(context, order, activity, {
+        stepMs: Math.max(1000, config.activity.flushIntervalMs),
+        endsAt: until === undefined ? Infinity : parseWhen(until),
+      })
+      return
+    }
+    const now = systemClock.now()
+    const window = {
+      since: since === undefined ? now - HOUR_MS : parsePast(since),
+      until: until === undefined ? now : parsePast(until),
+    }
+    if (window.since >= window.until) throw new UsageError('USAGE', '--since is not before --until')
+    const found = await activity.rehearse(order, window)
+    context.output.result(toText(order, found), { ...toJson(order), ...found })
+  } finally {
+    await activity.close()
+  }
+}
+
+/** A kill that was meant as a rehearsal must not be done. @throws UsageError */
+export function checkNoRehearsal(context: Context): void {
+  if (stringFlag(context, 'since') === undefined && context.flags['watch'] !== true) return
+  throw new UsageError('USAGE', '--since and --watch go with --rehearse')
+}
+
+/** Counts grow; what grew since the last look is what was asked for meanwhile. */
+async function watch(
+  context: Context,
+  order: Order,
+  activity: ActivityReader,
+  { stepMs, endsAt }: { readonly stepMs: number; readonly endsAt: number },
+): Promise<void> {
+  const startedAt = systemClock.now()
+  const look = () =>
+    activity.rehearse(order, { since: startedAt, until: systemClock.now() + HOUR_MS })
+  let before = await look()
+  context.output.note(`rehearsing ${describeScope(order.scope)}: nobody is refused; Ctrl-C ends it`)
+  for (;;) {
+    const left = endsAt - systemClock.now()
+    if (left <= 0) return
+    await pause(Math.min(stepMs, left))
+    const now = await look()
+    const more = toDifference(before, now)
+    if (more.wouldBeRefused > 0) {
+      const at = new Date(systemClock.now()).toISOString()
+      const who = more.principals.map(({ name, requests }) => `${name} ${String(requests)}`)
+      const services = more.services.map(({ name }) => name).join(', ')
+      context.output.result(
+        `${at}  would refuse ${String(more.wouldBeRefused)}: ${who.join('; ')} (by service: ${services})`,
+        { at, ...toJson(order), ...more },
+      )
+    }
+    before = now
+  }
+}
+
+function toDifference(before: Rehearsal, now: Rehearsal) {
+  const part = (name: 'principals' | 'services' | 'accounts' | 'keys' | 'kmsOperations') => {
+    const counts = new Map(before[name].map((one) => [one.name, one.requests]))
+    return now[name]
+      .map((one) => ({ ...one, requests: one.requests - (counts.get(one.name) ?? 0) }))
+      .filter(({ requests }) => requests > 0)
+  }
+  return {
+    requests: now.requests - before.requests,
+    wouldBeRefused: now.wouldBeRefused - before.wouldBeRefused,
+    principals: part('principals'),
+    services: part('services'),
+    accounts: part('accounts'),
+    keys: part('keys'),
+    kmsOperations: part('kmsOperations'),
+  }
+}
+
+function toJson({ scope, direction }: Order) {
+  return { state: 'rehearsed', scope, direction } as const
+}
+
+function toText(
+  { scope, direction }: Order,
+  found: Awaited<ReturnType<ActivityReader['rehearse']>>,
+): string {
+  const { period, requests, wouldBeRefused, refusedAnyway, notToldApart } = found
+  const whole = period.spanMs === HOUR_MS ? 'hours' : 'minutes'
+  return [
+    `rehearsed ${describeScope(scope)}, ${direction}: nobody was refused`,
+    `from ${toDate(period.since)} to ${toDate(period.until)}, in whole ${whole}: ` +
+      `of ${String(requests)} requests, ${String(wouldBeRefused)} would have been refused`,
+    refusedAnyway === 0 ? '' : `${String(refusedAnyway)} of them were refused anyway`,
+    notToldApart === 0
+      ? ''
+      : `${String(notToldApart)} more were not told apart (activity.maxSubjects): some of them may be meant, too`,
+    section('PRINCIPAL', found.principals),
+    section('SERVICE', found.services),
+    section('ACCOUNT', found.accounts),
+    section('KEY', found.keys),
+    section('KMS OPERATION', found.kmsOperations),
+  ]
+    .filter((part) => part !== '')
+    .join('\n')
+}
+
+function section(heading: string, rows: readonly Refused[]): string {
+  if (rows.length === 0) return ''
+  const cells = rows.map(({ name, requests, lastAt }) => [name, String(requests), toDate(lastAt)])
+  return `\n${toTable([heading, 'REQUESTS', 'LAST'], cells)}`
+}
+
+function toDate(time: number): string {
+  return new Date(time).toISOString()
+}

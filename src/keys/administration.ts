@@ -1,0 +1,53 @@
+/** What `latchkey keys` does to keys: an optional power of a backend, apart from serving requests. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Secret } from '../core/secret.ts'
+import type { ExternalKeyId } from '../core/ids.ts'
+
+export type KeyStatus = 'ENABLED' | 'DISABLED'
+
+export interface KeyVersionSummary {
+  readonly version: number
+  /** CURRENT encrypts and decrypts; PREVIOUS decrypts; DESTROYED is a record without material. */
+  readonly state: 'CURRENT' | 'PREVIOUS' | 'DESTROYED'
+  /** Milliseconds since the Unix epoch; undefined where the key manager does not know. */
+  readonly createdAt: number | undefined
+  /** Encryptions that are done or set aside, an upper bound of those done; undefined: not counted. */
+  readonly encryptions: number | undefined
+  /** Of a key on a token: CKA_LABEL, CKA_ID in hexadecimal, CKA_EXTRACTABLE. */
+  readonly token?: { readonly label: string; readonly id: string; readonly isExtractable: boolean }
+}
+
+export interface KeySummary {
+  readonly keyId: ExternalKeyId
+  readonly status: KeyStatus
+  readonly canEncrypt: boolean
+  readonly canDecrypt: boolean
+  readonly createdAt: number | undefined
+  /** Ascending by version. */
+  readonly versions: readonly KeyVersionSummary[]
+}
+
+export interface NewKey {
+  readonly keyId: ExternalKeyId
+  readonly canEncrypt: boolean
+  readonly canDecrypt: boolean
+  /** 32 bytes to import; absent: random material is made. */
+  readonly material?: Secret<Buffer>
+}
+
+/** All changes are durable when the promise resolves, and raise the store's epoch. */
+export interface KeyAdministration {
+  /** @throws BackendError KEY_EXISTS */
+  createKey(key: NewKey): Promise<KeySummary>
+  /** Ascending by key id. */
+  listKeys(): Promise<readonly KeySummary[]>
+  /** A new current version; older ones go on decrypting. @throws BackendError KEY_NOT_FOUND */
+  rotateKey(keyId: ExternalKeyId): Promise<KeySummary>
+  /** @throws BackendError KEY_NOT_FOUND */
+  setKeyStatus(keyId: ExternalKeyId, status: KeyStatus): Promise<KeySummary>
+  /**
+   * Shreds the material of one version, for good. The current version is refused: rotate first.
+   * @throws BackendError KEY_NOT_FOUND, VERSION_NOT_FOUND, KEY_USAGE (the version is current)
+   */
+  destroyVersion(keyId: ExternalKeyId, version: number): Promise<KeySummary>
+}

@@ -1,0 +1,93 @@
+/**
+ * The interface that a key manager implements to serve one key store. It knows AES-256-GCM keys by
+ * id and version; it knows nothing of XKS, JSON or HTTP. The suite in `test/contract/key-backend.ts`
+ * checks an implementation against every sentence below; `keys/contract.ts` holds it to them at
+ * run time.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { Awaitable } from '../core/awaitable.ts'
+import type { Deadline } from '../core/deadline.ts'
+import type { ExternalKeyId } from '../core/ids.ts'
+
+export interface KeyDescription {
+  readonly keyId: ExternalKeyId
+  /** False: `encrypt` and `decrypt` throw KEY_DISABLED. */
+  readonly enabled: boolean
+  readonly canEncrypt: boolean
+  readonly canDecrypt: boolean
+  /** The version that new ciphertexts use: an integer from 1 to 2^32 - 1. */
+  readonly currentVersion: number
+}
+
+export interface SealedBytes {
+  /** As long as the plaintext. */
+  readonly ciphertext: Buffer
+  /** 12 or 16 bytes; never used twice with one version. */
+  readonly iv: Buffer
+  /** 16 bytes. */
+  readonly tag: Buffer
+}
+
+export interface EncryptedBytes {
+  readonly version: number
+  readonly iv: Buffer
+  readonly ciphertext: Buffer
+  readonly tag: Buffer
+}
+
+/** XKS 1.0.3, GetHealthStatus: ekmFleetDetails.healthStatus. */
+export type ManagerStatus = 'ACTIVE' | 'DEGRADED' | 'UNAVAILABLE'
+
+export interface ManagerHealth {
+  /** Identifies one key manager (a token, a store) among those of this backend. */
+  readonly id: string
+  /** Product name and version. */
+  readonly model: string
+  readonly status: ManagerStatus
+}
+
+/**
+ * Every method fails with `BackendError`, and with no other class: by a rejection, or by an exception where
+ * it answers at once. Buffers that are handed in are not kept or changed after the answer is there;
+ * buffers that come back are the caller's.
+ */
+export interface KeyBackend {
+  /** ekmVendor of GetHealthStatus. */
+  readonly vendor: string
+
+  /** @throws KEY_NOT_FOUND */
+  describe(keyId: ExternalKeyId, deadline: Deadline): Awaitable<KeyDescription>
+
+  /**
+   * AES-256-GCM under one version of the key. The caller names the version, because it is part of
+   * the AAD and so must be known before.
+   * @throws KEY_NOT_FOUND, KEY_DISABLED, KEY_USAGE, VERSION_NOT_FOUND, KEY_EXHAUSTED
+   */
+  encrypt(
+    keyId: ExternalKeyId,
+    version: number,
+    plaintext: Buffer,
+    aad: Buffer,
+    deadline: Deadline,
+  ): Awaitable<SealedBytes>
+
+  /**
+   * The plaintext, as long as the ciphertext.
+   * @throws KEY_NOT_FOUND, KEY_DISABLED, KEY_USAGE, VERSION_NOT_FOUND, INTEGRITY_FAILURE
+   */
+  decrypt(
+    keyId: ExternalKeyId,
+    sealed: EncryptedBytes,
+    aad: Buffer,
+    deadline: Deadline,
+  ): Awaitable<Buffer>
+
+  /**
+   * The true state of each key manager, found by encrypting and decrypting with a test key that no
+   * caller can reach. One to ten entries; an unusable manager is reported, not thrown.
+   */
+  health(deadline: Deadline): Promise<readonly ManagerHealth[]>
+
+  /** Ends background work and forgets keys. Calls after this reject with UNAVAILABLE. */
+  close(): Promise<void>
+}

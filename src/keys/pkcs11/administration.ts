@@ -1,0 +1,154 @@
+/** What `latchkey keys` does to keys on a token. The keys are the token's; their status is the store's. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import { Deadline } from '../../core/deadline.ts'
+import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../../core/ids.ts'
+import type { Store } from '../../store/store.ts'
+import { BackendError } from '../errors.ts'
+import type { KeyAdministration, KeyStatus, KeySummary } from '../administration.ts'
+import { KeyTable, parseContents } from '../software/key-table.ts'
+import type { Call, TokenKey } from './wire/calls.ts'
+import type { TokenFleet } from './pool/fleet.ts'
+
+export interface TokenAdministrationDeps {
+  readonly fleet: TokenFleet
+  readonly store: Store
+  readonly clock: Clock
+  readonly keyStore: KeyStoreName
+  readonly keyPrefix: string
+  readonly keysBy: 'label' | 'id'
+}
+
+/** Making a key takes some HSMs seconds. */
+const DEADLINE_MS = 30_000
+
+export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdministration {
+  const { fleet, store, clock, keyStore, keyPrefix } = deps
+  const nameOf = (keyId: ExternalKeyId) => `${keyPrefix}${keyId}`
+  const call = (one: Call) => fleet.call(one, new Deadline(clock, DEADLINE_MS))
+  const versionsOf = async (keyId: ExternalKeyId) =>
+    (await call({ call: 'describe', name: nameOf(keyId) })) as readonly TokenKey[]
+
+  async function statuses(): Promise<ReadonlyMap<string, KeyStatus>> {
+    const { keys } = parseContents(await store.contents())
+    const own = keys.filter((key) => key.keyStore === keyStore)
+    return new Map(own.map(({ keyId, status }) => [keyId, status]))
+  }
+
+  async function summarise(keyId: ExternalKeyId): Promise<KeySummary> {
+    return toSummary(keyId, await versionsOf(keyId), await statuses())
+  }
+
+  /** Raises the epoch, so that running servers look at the token again. */
+  const announce = () => store.change(() => Promise.resolve())
+
+  /** Each token would make a key of its own under one name. */
+  function checkSingle(): void {
+    if (fleet.single !== undefined) return
+    throw new BackendError('MISCONFIGURED', 'with several tokens, keys are made by their vendor', {
+      hint: "make the key with the vendor's tools, so that every token has the same",
+    })
+  }
+
+  return {
+    async createKey({ keyId, canEncrypt, canDecrypt, material }) {
+      checkSingle()
+      await call({
+        call: 'create',
+        name: nameOf(keyId),
+        version: 1,
+        canEncrypt,
+        canDecrypt,
+        ...(material === undefined ? {} : { material: material.reveal().toString('base64') }),
+      })
+      await announce()
+      return summarise(keyId)
+    },
+    async listKeys() {
+      const found = new Map<ExternalKeyId, TokenKey[]>()
+      for (const key of (await call({ call: 'list' })) as readonly TokenKey[]) {
+        const keyId = toKeyId(key, deps)
+        if (keyId !== undefined) found.set(keyId, [...(found.get(keyId) ?? []), key])
+      }
+      const known = await statuses()
+      return [...found]
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([keyId, versions]) => toSummary(keyId, versions, known))
+    },
+    async rotateKey(keyId) {
+      checkSingle()
+      const current = (await versionsOf(keyId)).at(-1)
+      if (current === undefined) throw new BackendError('KEY_NOT_FOUND', `there is no key ${keyId}`)
+      const { canEncrypt, canDecrypt } = current
+      const version = current.version + 1
+      await call({ call: 'create', name: nameOf(keyId), version, canEncrypt, canDecrypt })
+      await announce()
+      return summarise(keyId)
+    },
+    async setKeyStatus(keyId, status) {
+      const current = (await versionsOf(keyId)).at(-1)
+      await store.change(async (transaction) => {
+        const table = new KeyTable(transaction, store.sealing)
+        const row = await table.findKey(keyStore, keyId)
+        if (row !== undefined) await table.updateKey({ ...row, status })
+        else {
+          await table.insertKey({
+            ...{ keyStore, keyId, status, createdAt: clock.now() },
+            canEncrypt: current?.canEncrypt === true,
+            canDecrypt: current?.canDecrypt === true,
+            currentVersion: current?.version ?? 1,
+          })
+        }
+      })
+      return summarise(keyId)
+    },
+    async destroyVersion(keyId, version) {
+      checkSingle()
+      const versions = await versionsOf(keyId)
+      if (!versions.some((one) => one.version === version)) {
+        throw new BackendError('VERSION_NOT_FOUND', `${keyId} has no version ${String(version)}`)
+      }
+      if (versions.at(-1)?.version === version) {
+        throw new BackendError('KEY_USAGE', 'the current version cannot be destroyed', {
+          hint: 'rotate the key first',
+        })
+      }
+      await call({ call: 'destroy', name: nameOf(keyId), version })
+      await announce()
+      return summarise(keyId)
+    },
+  }
+}
+
+/** Undefined for keys of others: no key id of KMS, or without our prefix. */
+function toKeyId(
+  key: TokenKey,
+  { keysBy, keyPrefix }: TokenAdministrationDeps,
+): ExternalKeyId | undefined {
+  if (keysBy === 'id') return parseExternalKeyId(key.id)
+  const name = key.label.replace(/@[1-9][0-9]{0,9}$/, '')
+  return name.startsWith(keyPrefix) ? parseExternalKeyId(name.slice(keyPrefix.length)) : undefined
+}
+
+function toSummary(
+  keyId: ExternalKeyId,
+  unordered: readonly TokenKey[],
+  statuses: ReadonlyMap<string, KeyStatus>,
+): KeySummary {
+  const versions = [...unordered].sort((a, b) => a.version - b.version)
+  const current = versions.at(-1)
+  return {
+    keyId,
+    status: statuses.get(keyId) ?? 'ENABLED',
+    canEncrypt: current?.canEncrypt === true,
+    canDecrypt: current?.canDecrypt === true,
+    createdAt: undefined,
+    versions: versions.map((one) => ({
+      version: one.version,
+      state: one === current ? 'CURRENT' : 'PREVIOUS',
+      createdAt: undefined,
+      encryptions: undefined,
+      token: { label: one.label, id: one.id, isExtractable: one.isExtractable },
+    })),
+  }
+}

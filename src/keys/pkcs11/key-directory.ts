@@ -1,0 +1,110 @@
+/** What is known of the keys of a fleet: looked up once, kept for a while, looked up again in time. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import { Deadline } from '../../core/deadline.ts'
+import { BackendError } from '../errors.ts'
+import type { TokenKey } from './wire/calls.ts'
+import type { TokenFleet } from './pool/fleet.ts'
+
+export interface KnownVersion extends TokenKey {
+  /** As it is sent; empty where the token cannot compute one. */
+  readonly checkValue: Buffer
+}
+
+export interface KnownKey {
+  readonly versions: ReadonlyMap<number, KnownVersion>
+  /** The highest. */
+  readonly current: KnownVersion
+}
+
+interface Entry {
+  /** Undefined: there is no such key. */
+  readonly key: KnownKey | undefined
+  readonly at: number
+}
+
+/** That a key is not there is believed for this long, so that a flood of wrong ids stays outside. */
+const ABSENT_MS = 1000
+const MAX_ENTRIES = 20_000
+const REFRESH_DEADLINE_MS = 10_000
+
+export class KeyDirectory {
+  readonly #fleet: TokenFleet
+  readonly #clock: Clock
+  readonly #refreshMs: number
+  readonly #entries = new Map<string, Entry>()
+  readonly #pending = new Map<string, Promise<KnownKey | undefined>>()
+  /** Check values as they were first seen, by key and version. They outlive `forget`. */
+  readonly #checks = new Map<string, string>()
+
+  constructor(fleet: TokenFleet, clock: Clock, refreshMs: number) {
+    this.#fleet = fleet
+    this.#clock = clock
+    this.#refreshMs = refreshMs
+  }
+
+  /** @param name label or id on the token @throws BackendError KEY_NOT_FOUND and others */
+  async find(name: string, deadline: Deadline): Promise<KnownKey> {
+    const entry = this.#entries.get(name)
+    const age = entry === undefined ? Infinity : this.#clock.monotonic() - entry.at
+    let key = entry?.key
+    if (entry === undefined || (key === undefined && age >= ABSENT_MS)) {
+      key = await deadline.race(this.#lookUp(name))
+    } else if (age >= this.#refreshMs && key !== undefined) {
+      // What is known goes on serving meanwhile, also while the token does not answer.
+      this.#lookUp(name).catch(() => undefined)
+    }
+    if (key === undefined) throw new BackendError('KEY_NOT_FOUND', 'there is no such key')
+    return key
+  }
+
+  /** At the next use, everything is looked up again. */
+  forget(name?: string): void {
+    if (name === undefined) this.#entries.clear()
+    else this.#entries.delete(name)
+  }
+
+  #lookUp(name: string): Promise<KnownKey | undefined> {
+    const known = this.#pending.get(name)
+    if (known !== undefined) return known
+    const lookUp = this.#ask(name).finally(() => this.#pending.delete(name))
+    this.#pending.set(name, lookUp)
+    return lookUp
+  }
+
+  async #ask(name: string): Promise<KnownKey | undefined> {
+    const key = await this.#describe(name)
+    if (this.#entries.size >= MAX_ENTRIES) this.#entries.clear()
+    this.#entries.set(name, { key, at: this.#clock.monotonic() })
+    return key
+  }
+
+  async #describe(name: string): Promise<KnownKey | undefined> {
+    try {
+      const deadline = new Deadline(this.#clock, REFRESH_DEADLINE_MS)
+      const versions = (await this.#fleet.call({ call: 'describe', name }, deadline)) as TokenKey[]
+      for (const version of versions) this.#checkSame(name, version)
+      const known = versions.map((one): KnownVersion => ({
+        ...one,
+        checkValue: Buffer.from(one.check, 'base64'),
+      }))
+      const current = known.at(-1)
+      return current && { current, versions: new Map(known.map((one) => [one.version, one])) }
+    } catch (error) {
+      if (error instanceof BackendError && error.code === 'KEY_NOT_FOUND') return undefined
+      throw error
+    }
+  }
+
+  /** A key that was replaced would encrypt what nobody can decrypt once the old one is back. */
+  #checkSame(name: string, { version, check }: TokenKey): void {
+    if (check === '') return
+    const id = `${name}@${String(version)}`
+    const first = this.#checks.get(id) ?? check
+    this.#checks.set(id, first)
+    if (first === check) return
+    throw new BackendError('UNAVAILABLE', `another key stands where ${JSON.stringify(id)} was`, {
+      hint: 'bring the old key back; what the new one encrypts could not be decrypted later',
+    })
+  }
+}

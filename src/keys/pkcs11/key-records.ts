@@ -1,0 +1,45 @@
+/** What the store knows of keys on tokens: which of them somebody disabled. */
+// SPDX-License-Identifier: Apache-2.0
+import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
+import type { Store } from '../../store/store.ts'
+import { BackendError } from '../errors.ts'
+import type { KeyStatus } from '../administration.ts'
+import { parseContents } from '../software/key-table.ts'
+
+export interface TokenKeyRecords {
+  /**
+   * Takes up what changed in the store. After STORE_TAMPERED, `status` refuses until a later reload
+   * succeeds. @throws StorageError
+   */
+  reload(): Promise<void>
+  /** ENABLED where there is no record. @throws BackendError UNAVAILABLE */
+  status(keyStore: KeyStoreName, keyId: ExternalKeyId): KeyStatus
+}
+
+export async function openTokenKeyRecords(store: Store): Promise<TokenKeyRecords> {
+  let disabled: ReadonlySet<string> = new Set()
+  let isTampered = false
+
+  async function reload(): Promise<void> {
+    try {
+      const { keys } = parseContents(await store.contents())
+      const found = keys.filter(({ status }) => status === 'DISABLED')
+      disabled = new Set(found.map(({ keyStore, keyId }) => `${keyStore}/${keyId}`))
+      isTampered = false
+    } catch (error) {
+      isTampered ||= (error as { code?: unknown }).code === 'STORE_TAMPERED'
+      throw error
+    }
+  }
+
+  await reload()
+  return {
+    reload,
+    status(keyStore, keyId) {
+      if (isTampered) {
+        throw new BackendError('UNAVAILABLE', 'the store was changed outside of Latchkey')
+      }
+      return disabled.has(`${keyStore}/${keyId}`) ? 'DISABLED' : 'ENABLED'
+    },
+  }
+}

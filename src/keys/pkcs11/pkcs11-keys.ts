@@ -1,0 +1,95 @@
+/** One entry of `backends`: its tokens, opened, and the key stores that stand on them. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
+import type { Pkcs11BackendConfig, TokenConfig } from '../../config/config.ts'
+import type { Store } from '../../store/store.ts'
+import type { KeyAdministration, KeyStatus } from '../administration.ts'
+import type { KeyBackend } from '../key-backend.ts'
+import type { VerifiedEncryption } from '../verified-encryption.ts'
+import { createTokenAdministration } from './administration.ts'
+import { createPkcs11Backend } from './backend.ts'
+import type { StartCall } from './wire/calls.ts'
+import { KeyDirectory } from './key-directory.ts'
+import type { PoolLog } from './pool/options.ts'
+import { TokenFleet } from './pool/fleet.ts'
+import { TokenPool, type TokenStats } from './pool/pool.ts'
+
+export interface Pkcs11Keys {
+  backend(
+    keyPrefix: string,
+    status: (keyId: ExternalKeyId) => KeyStatus,
+  ): KeyBackend & VerifiedEncryption
+  administration(keyStore: KeyStoreName, keyPrefix: string, store: Store): KeyAdministration
+  /** For orders beside those of key stores. */
+  readonly fleet: TokenFleet
+  /** Keys are looked up again at their next use. */
+  reload(): void
+  stats(): { readonly tokens: readonly TokenStats[] }
+  /** Process ids of the module's processes, for tests. */
+  pids(): readonly number[]
+  close(): void
+}
+
+export interface Pkcs11KeysDeps {
+  readonly config: Pkcs11BackendConfig
+  readonly clock: Clock
+  readonly logger: PoolLog
+  /** What each token must be able to encrypt; undefined: it is not tried. */
+  readonly selfTest: StartCall['selfTest'] | undefined
+  /** See StartCall. */
+  readonly ownKey?: string
+}
+
+/**
+ * Resolves when every token is logged in, or cannot be for now: then it is tried again for as long as
+ * it takes. @throws BackendError MISCONFIGURED; nothing is left running then
+ */
+export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> {
+  const { config, clock } = deps
+  const pools = config.tokens.map((token) => new TokenPool({ ...deps, token }))
+  const fleet = new TokenFleet(
+    pools.map((pool, i) => ({ id: toTokenId(config, config.tokens[i] ?? {}), pool })),
+  )
+  try {
+    await Promise.all(pools.map((pool) => pool.start()))
+  } catch (error) {
+    fleet.stop()
+    throw error
+  }
+  const directory = new KeyDirectory(fleet, clock, config.keys.refreshMs)
+  return {
+    fleet,
+    backend: (keyPrefix, status) =>
+      createPkcs11Backend({
+        fleet,
+        directory,
+        keyPrefix,
+        status,
+        vendor: () =>
+          pools.find(({ facts }) => facts !== undefined)?.facts?.manufacturer ?? 'PKCS#11',
+      }),
+    administration: (keyStore, keyPrefix, store) =>
+      createTokenAdministration({
+        ...{ fleet, store, clock, keyStore, keyPrefix },
+        keysBy: config.keys.by,
+      }),
+    reload() {
+      directory.forget()
+    },
+    stats: () => ({ tokens: fleet.stats() }),
+    pids: () => pools.flatMap(({ pids }) => pids),
+    close() {
+      fleet.stop()
+    },
+  }
+}
+
+/** Printable ASCII, and the same for as long as the configuration is. */
+function toTokenId(
+  config: Pkcs11BackendConfig,
+  { label, serial, slot }: Partial<TokenConfig>,
+): string {
+  const name = label ?? serial ?? `slot-${String(slot)}`
+  return `${config.name}/${name.replace(/[^\x20-\x7e]/g, '?')}`.slice(0, 256)
+}

@@ -1,0 +1,101 @@
+/** Several tokens with the same keys: load is spread, and one that fails is passed over in time. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Deadline } from '../../../core/deadline.ts'
+import { BackendError, type BackendErrorCode } from '../../errors.ts'
+import type { ManagerHealth } from '../../key-backend.ts'
+import type { Call } from '../wire/calls.ts'
+import type { Answer } from './worker-process.ts'
+import type { TokenPool, TokenStats } from './pool.ts'
+
+export interface FleetMember {
+  /** Names the token in health and metrics: printable ASCII. */
+  readonly id: string
+  readonly pool: TokenPool
+}
+
+/** Another token may do better; what the others say of key or ciphertext is no matter of the token. */
+const TRY_ELSEWHERE: ReadonlySet<BackendErrorCode> = new Set([
+  'BUSY',
+  'TIMEOUT',
+  'UNAVAILABLE',
+  // A token that lags behind its peers.
+  'KEY_NOT_FOUND',
+])
+
+export class TokenFleet {
+  readonly #members: readonly FleetMember[]
+  #turn = 0
+
+  constructor(members: readonly FleetMember[]) {
+    this.#members = members
+  }
+
+  /** The only token; undefined where there are several. */
+  get single(): TokenPool | undefined {
+    const [first, second] = this.#members
+    return second === undefined ? first?.pool : undefined
+  }
+
+  /** @throws BackendError */
+  send(kind: number, flags: number, parts: readonly Buffer[], deadline: Deadline): Promise<Answer> {
+    const { single } = this
+    if (single !== undefined) return single.send(kind, flags, parts, deadline)
+    return this.#tryEach(
+      (pool, attemptMs) => pool.send(kind, flags, parts, deadline, attemptMs),
+      deadline,
+    )
+  }
+
+  call(call: Call, deadline: Deadline): Promise<unknown> {
+    return this.#tryEach((pool) => pool.call(call, deadline), deadline)
+  }
+
+  health(deadline: Deadline): Promise<readonly ManagerHealth[]> {
+    return Promise.all(
+      this.#members.map(async ({ id, pool }) => {
+        const status = await pool.health(deadline)
+        const { facts } = pool
+        const model = facts === undefined ? 'unknown' : `${facts.manufacturer} ${facts.model}`
+        return { id, model: `${model} ${facts?.firmware ?? ''}`.trim(), status }
+      }),
+    )
+  }
+
+  stats(): readonly TokenStats[] {
+    return this.#members.map(({ id, pool }) => pool.stats(id))
+  }
+
+  stop(): void {
+    for (const { pool } of this.#members) pool.stop()
+  }
+
+  /** Least loaded first; each but the last gets a share of the time, so that one is left for another. */
+  async #tryEach<T>(
+    work: (pool: TokenPool, attemptMs: number) => Promise<T>,
+    deadline: Deadline,
+  ): Promise<T> {
+    const pools = this.#inOrder()
+    let failure: unknown
+    for (const [i, pool] of pools.entries()) {
+      try {
+        const left = pools.length - i
+        return await work(pool, left === 1 ? Infinity : deadline.remainingMs / left)
+      } catch (error) {
+        failure = error
+        const mayGoOn = error instanceof BackendError && TRY_ELSEWHERE.has(error.code)
+        if (!mayGoOn || deadline.remainingMs <= 0) break
+      }
+    }
+    throw failure
+  }
+
+  /** Those that work; where none does, all, so that the refusal is theirs. */
+  #inOrder(): readonly TokenPool[] {
+    const pools = this.#members.map(({ pool }) => pool)
+    const usable = pools.filter(({ isUsable }) => isUsable)
+    const some = usable.length === 0 ? pools : usable
+    this.#turn = (this.#turn + 1) % some.length
+    const turned = [...some.slice(this.#turn), ...some.slice(0, this.#turn)]
+    return turned.sort((a, b) => a.load - b.load)
+  }
+}

@@ -1,0 +1,21 @@
+/** What the processes of one token are made from. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../../core/clock.ts'
+import type { Pkcs11BackendConfig, TokenConfig } from '../../../config/config.ts'
+import type { StartCall } from '../wire/calls.ts'
+
+export interface PoolOptions {
+  readonly config: Pkcs11BackendConfig
+  readonly token: TokenConfig
+  readonly clock: Clock
+  /** What the self-test encrypts; undefined: none, for commands. */
+  readonly selfTest: StartCall['selfTest'] | undefined
+  readonly logger: PoolLog
+  /** See StartCall. */
+  readonly ownKey?: string
+}
+
+export interface PoolLog {
+  info(message: string, fields: object): void
+  warn(message: string, fields: object): void
+}

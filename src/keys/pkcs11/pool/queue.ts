@@ -1,0 +1,96 @@
+/** Operations that wait or are under way, and the moment at which each has waited long enough. */
+// SPDX-License-Identifier: Apache-2.0
+import { Bag } from '../../../core/bag.ts'
+import type { Clock } from '../../../core/clock.ts'
+import type { Job } from './job.ts'
+
+export class JobQueue {
+  readonly #clock: Clock
+  readonly #onExpired: (job: Job) => void
+  readonly #open = new Bag<Job>()
+  #waiting: Job[] = []
+  #timer: NodeJS.Timeout | undefined
+  #timerAt = Infinity
+
+  /** @param onExpired called once for each job whose time is up; it is no longer in here then */
+  constructor(clock: Clock, onExpired: (job: Job) => void) {
+    this.#clock = clock
+    this.#onExpired = onExpired
+  }
+
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
+  /** How long the first one has waited, in milliseconds. */
+  get waitedMs(): number {
+    const [first] = this.#waiting
+    return first === undefined ? 0 : this.#clock.monotonic() - first.queuedAt
+  }
+
+  /** Watches the time of a job until `close`. */
+  watch(job: Job): void {
+    this.#open.add(job)
+    if (job.endsAt < this.#timerAt) this.#arm(job.endsAt)
+  }
+
+  close(job: Job): void {
+    job.isOver = true
+    this.#open.remove(job)
+  }
+
+  push(job: Job): void {
+    this.#waiting.push(job)
+  }
+
+  /** One that waited before goes first. */
+  unshift(job: Job): void {
+    this.#waiting.unshift(job)
+  }
+
+  /** The next that somebody still waits for. */
+  shift(): Job | undefined {
+    for (;;) {
+      const job = this.#waiting.shift()
+      if (job?.isOver !== true) return job
+    }
+  }
+
+  /** All that wait, which then wait no more. */
+  takeWaiting(): readonly Job[] {
+    const jobs = this.#waiting.filter(({ isOver }) => !isOver)
+    this.#waiting = []
+    return jobs
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+    this.#timerAt = Infinity
+  }
+
+  /** One timer for all: deadlines are mostly as long as each other, so it is seldom set anew. */
+  #arm(at: number): void {
+    clearTimeout(this.#timer)
+    this.#timerAt = at
+    this.#timer = setTimeout(
+      () => {
+        this.#expire()
+      },
+      Math.max(0, at - this.#clock.monotonic()),
+    )
+  }
+
+  #expire(): void {
+    const now = this.#clock.monotonic()
+    let next = Infinity
+    for (const job of this.#open.all()) {
+      if (job.endsAt <= now) {
+        this.close(job)
+        this.#onExpired(job)
+      } else next = Math.min(next, job.endsAt)
+    }
+    this.#waiting = this.#waiting.filter(({ isOver }) => !isOver)
+    this.#timerAt = Infinity
+    if (next < Infinity) this.#arm(next)
+  }
+}

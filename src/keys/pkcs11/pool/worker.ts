@@ -1,0 +1,65 @@
+/** One process of a token as its pool sees it: whether it can be given work, and how much. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../../core/clock.ts'
+import type { StartCall, TokenFacts } from '../wire/calls.ts'
+import { HostProcess, type Answer } from './worker-process.ts'
+
+/** Work that a process is given ahead, so that it need not wait for the next order. */
+const AHEAD_MS = 4
+const MAX_AHEAD = 64
+/** Weight of the newest measurement. */
+const SMOOTHING = 0.1
+
+export type LaneState = 'starting' | 'ready' | 'faulty' | 'ended'
+
+export class Lane {
+  readonly process: HostProcess
+  readonly #clock: Clock
+  /** Monotonic milliseconds, as all times here. */
+  readonly startedAt: number
+  state: LaneState = 'starting'
+  facts: TokenFacts | undefined
+  lastUsedAt: number
+  /** Since when the module is silent past a deadline. */
+  overdueSince: number | undefined
+  /** Failures of the token in a row. */
+  failures = 0
+  /** When a faulty one is tried next. */
+  probeAt = Infinity
+  #serviceMs = 1
+
+  constructor(environment: Readonly<Record<string, string>>, clock: Clock) {
+    this.#clock = clock
+    this.startedAt = this.lastUsedAt = clock.monotonic()
+    this.process = new HostProcess(environment)
+  }
+
+  async start(call: StartCall): Promise<void> {
+    this.facts = await this.process.start(call)
+    if (this.state === 'starting') this.state = 'ready'
+  }
+
+  get isUsable(): boolean {
+    return this.state === 'ready' && this.overdueSince === undefined
+  }
+
+  /** Orders that it may be given now. */
+  get room(): number {
+    if (!this.isUsable) return 0
+    const ahead = Math.min(MAX_AHEAD, Math.max(1, Math.floor(AHEAD_MS / this.#serviceMs)))
+    return ahead - this.process.size
+  }
+
+  /** @throws TokenError */
+  async send(kind: number, parts: readonly Buffer[]): Promise<Answer> {
+    this.lastUsedAt = this.#clock.monotonic()
+    const answer = await this.process.send(kind, parts)
+    this.#serviceMs += (answer.serviceMs - this.#serviceMs) * SMOOTHING
+    return answer
+  }
+
+  kill(): void {
+    this.state = 'ended'
+    this.process.kill()
+  }
+}

@@ -1,0 +1,62 @@
+/** A refusal of a token, on its way from the process of the module to whoever asked. */
+// SPDX-License-Identifier: Apache-2.0
+import { BackendError, type BackendErrorCode } from '../../errors.ts'
+import type { CkrAction } from './ckr.ts'
+import { toCkrRow, type CkrRow } from './ckr-lookup.ts'
+
+export type Direction = 'encrypt' | 'decrypt'
+
+/** As it is sent: fixed sentences, names of calls and of codes. Nothing of it comes from a module. */
+export interface WireFailure {
+  readonly code: BackendErrorCode
+  readonly message: string
+  readonly hint?: string
+  /** What was done about it; absent where no call of the module failed. */
+  readonly then?: CkrAction
+}
+
+/** A fault that is final: one that we found ourselves, or what became of a call that failed. */
+export class HostFailure extends Error {
+  override readonly name = 'HostFailure'
+  readonly wire: WireFailure
+
+  constructor(
+    code: BackendErrorCode,
+    message: string,
+    rest: { readonly hint?: string; readonly then?: CkrAction } = {},
+  ) {
+    super(message)
+    this.wire = { code, message, ...rest }
+  }
+}
+
+/** A call of the module that ended with another code than CKR_OK. */
+export class CkrFailure extends Error {
+  override readonly name = 'CkrFailure'
+  readonly row: CkrRow
+  readonly call: string
+
+  constructor(call: string, code: number) {
+    const row = toCkrRow(code)
+    super(`${call} ended with ${row.name}`)
+    this.row = row
+    this.call = call
+  }
+}
+
+/** @param direction which column of the table applies; calls beside both take that of encrypt */
+export function toWire(error: unknown, direction: Direction): WireFailure {
+  if (error instanceof HostFailure) return error.wire
+  if (error instanceof CkrFailure) {
+    const { row, message } = error
+    return { code: row[direction], message, then: row.then }
+  }
+  // A TypeError of the binding, say: a fault of ours. Its text may hold arguments.
+  return { code: 'CONTRACT', message: 'the process of the module has a fault of its own' }
+}
+
+export function toBackendError({ code, message, hint }: WireFailure): BackendError {
+  // One and the same, whatever is wrong: which call noticed it is the module's affair.
+  if (code === 'INTEGRITY_FAILURE') return new BackendError(code, 'the ciphertext does not verify')
+  return new BackendError(code, message, hint === undefined ? {} : { hint })
+}

@@ -1,0 +1,195 @@
+/** AES-256-GCM on a token, with each of the ways that initialization vectors come about. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash, randomFillSync } from 'node:crypto'
+import type { IvMode } from '../../../config/config.ts'
+import { HostFailure } from '../wire/errors.ts'
+import { invoke, type Handle, type Pkcs11Module } from './module.ts'
+
+const CKM_AES_GCM = 0x1087
+/** CKM_VENDOR_DEFINED | CKM_AES_GCM: AWS CloudHSM puts the IV before the ciphertext. */
+const CKM_CLOUDHSM_AES_GCM = 0x8000_1087
+/** pkcs11js's name for CK_GCM_PARAMS with ulIvBits; its other one leaves ulIvBits unset. */
+const CK_GCM_PARAMS = 7
+const TAG_BYTES = 16
+const IV_BYTES = 12
+/** Some modules want room for more than they write, and none may trust a size that was asked for. */
+const ROOM_BYTES = 16
+const IVS_PER_DRAW = 256
+/** Not Buffer.alloc(0): a module that is handed NULL for no bytes refuses it, or crashes. */
+const NO_BYTES = Buffer.alloc(1).subarray(0, 0)
+/** NULL for a module, as Thales and AWS have it: the token is to make the IV. */
+const NO_IV = Buffer.alloc(0)
+
+export interface SealedByToken {
+  readonly iv: Buffer
+  /** Ciphertext, then 16 bytes of tag. Valid until the next call. */
+  readonly sealed: Buffer
+}
+
+interface Parameter {
+  readonly type: number
+  readonly iv: Buffer
+  readonly ivBits: number
+  readonly aad: Buffer
+  readonly tagBits: number
+}
+
+interface Mechanism {
+  readonly mechanism: number
+  readonly parameter: Parameter
+}
+
+/** What each mode hands to the token, and where in the output it finds what. */
+interface Mode {
+  readonly mechanism: number
+  /** Bytes that the output has beside ciphertext and tag. */
+  readonly extraBytes: number
+  /** Before C_EncryptInit. */
+  makeIv(): Buffer
+  readonly ivBits: number
+  /** After C_Encrypt. */
+  split(output: Buffer, iv: Buffer): SealedByToken
+}
+
+const appended = (ivBytes: number): Mode => ({
+  mechanism: CKM_AES_GCM,
+  extraBytes: ivBytes,
+  makeIv: () => NO_IV,
+  ivBits: ivBytes * 8,
+  split(output) {
+    const at = output.length - ivBytes
+    return { iv: output.subarray(at), sealed: output.subarray(0, at) }
+  },
+})
+
+const MODES: Readonly<Record<IvMode, Mode>> = {
+  host: {
+    mechanism: CKM_AES_GCM,
+    extraBytes: 0,
+    makeIv: nextIv,
+    ivBits: IV_BYTES * 8,
+    split: (sealed, iv) => ({ iv, sealed }),
+  },
+  'hsm-written': {
+    mechanism: CKM_AES_GCM,
+    extraBytes: 0,
+    // CloudHSM refuses a buffer that is not all zeros, and writes the IV into it.
+    makeIv: () => Buffer.alloc(IV_BYTES),
+    ivBits: IV_BYTES * 8,
+    split(sealed, iv) {
+      if (iv.every((byte) => byte === 0)) {
+        throw new HostFailure('CONTRACT', 'the token did not write an initialization vector', {
+          hint: 'another iv mode: latchkey pkcs11 probe finds the right one',
+        })
+      }
+      return { iv, sealed }
+    },
+  },
+  'hsm-appended-12': appended(12),
+  'hsm-appended-16': appended(16),
+  'cloudhsm-gcm': {
+    mechanism: CKM_CLOUDHSM_AES_GCM,
+    extraBytes: IV_BYTES,
+    makeIv: () => NO_IV,
+    ivBits: 0,
+    split: (output) => ({
+      iv: output.subarray(0, IV_BYTES),
+      sealed: output.subarray(IV_BYTES),
+    }),
+  },
+}
+
+export function mechanismOf(mode: IvMode): number {
+  return MODES[mode].mechanism
+}
+
+let drawn = Buffer.alloc(0)
+
+/** 12 random bytes; a drawn block is used up, never reused. */
+function nextIv(): Buffer {
+  if (drawn.length < IV_BYTES) {
+    drawn = randomFillSync(Buffer.allocUnsafeSlow(IV_BYTES * IVS_PER_DRAW))
+  }
+  const iv = drawn.subarray(0, IV_BYTES)
+  drawn = drawn.subarray(IV_BYTES)
+  return iv
+}
+
+export interface AesGcm {
+  encrypt(session: Handle, key: Handle, plaintext: Buffer, aad: Buffer): SealedByToken
+  /** @returns the plaintext, valid until the next call */
+  decrypt(session: Handle, key: Handle, iv: Buffer, sealed: Buffer, aad: Buffer): Buffer
+  /**
+   * The tag of a fixed message under a fixed IV: the same key gives the same value. That IV is drawn
+   * for a message with a chance of 2^-96. Undefined where the token chooses IVs.
+   */
+  check(session: Handle, key: Handle): Buffer | undefined
+}
+
+const CHECK_MESSAGE = Buffer.from('latchkey key check value, version 1')
+const CHECK_IV = createHash('sha256').update(CHECK_MESSAGE).digest().subarray(0, IV_BYTES)
+
+/** One-shot calls only, with buffers of our own, and no NULL among them. */
+export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
+  const mode = MODES[iv]
+  // Two, so that what was encrypted is still there while it is decrypted again.
+  let sealedRoom = Buffer.alloc(0)
+  let openedRoom = Buffer.alloc(0)
+
+  function toMechanism(ivBytes: Buffer, ivBits: number, aad: Buffer): Mechanism {
+    const parameter = { type: CK_GCM_PARAMS, iv: ivBytes, ivBits, aad: orNone(aad), tagBits: 128 }
+    return { mechanism: mode.mechanism, parameter }
+  }
+
+  function seal(session: Handle, key: Handle, with_: Mechanism, plaintext: Buffer): Buffer {
+    const size = plaintext.length + TAG_BYTES + mode.extraBytes
+    if (sealedRoom.length < size + ROOM_BYTES) sealedRoom = Buffer.alloc(size + ROOM_BYTES)
+    invoke('C_EncryptInit', () => {
+      cryptoki.C_EncryptInit(session, with_, key)
+    })
+    const room = sealedRoom.subarray(0, size + ROOM_BYTES)
+    const output = invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(plaintext), room))
+    if (output.length !== size) {
+      throw new HostFailure('CONTRACT', 'the token wrote a ciphertext of another length', {
+        hint: 'another iv mode: latchkey pkcs11 probe finds the right one',
+      })
+    }
+    return output
+  }
+
+  return {
+    encrypt(session, key, plaintext, aad) {
+      // Held here until C_Encrypt has returned: a token may write into it as late as that.
+      const own = mode.makeIv()
+      return mode.split(seal(session, key, toMechanism(own, mode.ivBits, aad), plaintext), own)
+    },
+    decrypt(session, key, ivBytes, sealed, aad) {
+      const isPrefixed = mode.mechanism === CKM_CLOUDHSM_AES_GCM
+      const input = isPrefixed ? Buffer.concat([ivBytes, sealed]) : sealed
+      const with_ = isPrefixed
+        ? toMechanism(NO_IV, 0, aad)
+        : toMechanism(ivBytes, ivBytes.length * 8, aad)
+      const size = input.length + ROOM_BYTES
+      if (openedRoom.length < size) openedRoom = Buffer.alloc(size)
+      invoke('C_DecryptInit', () => {
+        cryptoki.C_DecryptInit(session, with_, key)
+      })
+      const room = openedRoom.subarray(0, size)
+      const output = invoke('C_Decrypt', () => cryptoki.C_Decrypt(session, input, room))
+      if (output.length !== sealed.length - TAG_BYTES) {
+        throw new HostFailure('CONTRACT', 'the token wrote a plaintext of another length')
+      }
+      return output
+    },
+    check(session, key) {
+      if (iv !== 'host') return undefined
+      const with_ = toMechanism(CHECK_IV, IV_BYTES * 8, CHECK_MESSAGE)
+      const output = seal(session, key, with_, CHECK_MESSAGE)
+      return Buffer.from(output.subarray(output.length - TAG_BYTES))
+    },
+  }
+}
+
+function orNone(bytes: Buffer): Buffer {
+  return bytes.length === 0 ? NO_BYTES : bytes
+}

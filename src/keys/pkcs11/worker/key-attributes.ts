@@ -1,0 +1,118 @@
+/** Attributes of keys: what is asked for, what a new key gets, what one must be to be used. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import { CkrFailure, HostFailure } from '../wire/errors.ts'
+import { invoke, type Handle, type Pkcs11Module } from './module.ts'
+
+const KEY_BYTES = 32
+const ID_BYTES = 16
+
+export interface KeyAttributes {
+  readonly label: string
+  /** CKA_ID, hexadecimal. */
+  readonly id: string
+  readonly canEncrypt: boolean
+  readonly canDecrypt: boolean
+  readonly isSensitive: boolean
+  readonly isExtractable: boolean
+}
+
+/** @throws HostFailure KEY_USAGE for whatever is no AES-256 key */
+export function readAttributes(
+  { cryptoki, constants: c }: Pkcs11Module,
+  session: Handle,
+  key: Handle,
+): KeyAttributes {
+  const read = (type: number): Buffer | undefined => {
+    try {
+      return invoke(
+        'C_GetAttributeValue',
+        () => cryptoki.C_GetAttributeValue(session, key, [{ type }])[0]?.value,
+      )
+    } catch (error) {
+      // A token need not know every attribute: what it does not say counts as absent.
+      if (error instanceof CkrFailure && error.row.name.includes('ATTRIBUTE')) return undefined
+      throw error
+    }
+  }
+  const isSet = (type: number) => read(type)?.some((byte) => byte !== 0) === true
+  const label = toText(read(c.CKA_LABEL))
+  const type = toNumber(read(c.CKA_KEY_TYPE))
+  const bytes = toNumber(read(c.CKA_VALUE_LEN))
+  if (type !== c.CKK_AES || (bytes !== undefined && bytes !== KEY_BYTES)) {
+    throw new HostFailure('KEY_USAGE', `the key ${JSON.stringify(label)} is no AES-256 key`)
+  }
+  return {
+    label,
+    id: (read(c.CKA_ID) ?? Buffer.alloc(0)).toString('hex'),
+    canEncrypt: isSet(c.CKA_ENCRYPT),
+    canDecrypt: isSet(c.CKA_DECRYPT),
+    isSensitive: isSet(c.CKA_SENSITIVE),
+    isExtractable: isSet(c.CKA_EXTRACTABLE),
+  }
+}
+
+/** CK_ULONG of four or eight bytes. */
+function toNumber(bytes: Buffer | undefined): number | undefined {
+  if (bytes?.length === 8) return Number(bytes.readBigUInt64LE())
+  return bytes?.length === 4 ? bytes.readUInt32LE() : undefined
+}
+
+function toText(bytes: Buffer | undefined): string {
+  return (bytes ?? Buffer.alloc(0)).toString('utf8')
+}
+
+export function readLabel(
+  { cryptoki, constants: c }: Pkcs11Module,
+  session: Handle,
+  key: Handle,
+): string {
+  const [found] = invoke('C_GetAttributeValue', () =>
+    cryptoki.C_GetAttributeValue(session, key, [{ type: c.CKA_LABEL }]),
+  )
+  return toText(found?.value)
+}
+
+export interface NewKeyTemplate {
+  readonly label: string
+  /** Hexadecimal; absent: random. On NSS, an id that is there already would replace its key. */
+  readonly id?: string
+  readonly canEncrypt: boolean
+  readonly canDecrypt: boolean
+  readonly material?: Buffer
+  /** It goes with the session. */
+  readonly isOfSession?: boolean
+}
+
+/** A key that never leaves the token; with `material`, one that is imported. */
+export function createKey(
+  { cryptoki, constants: c }: Pkcs11Module,
+  session: Handle,
+  key: NewKeyTemplate,
+): Handle {
+  const id = key.id === undefined ? randomBytes(ID_BYTES) : Buffer.from(key.id, 'hex')
+  const template = [
+    { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY },
+    { type: c.CKA_KEY_TYPE, value: c.CKK_AES },
+    { type: c.CKA_TOKEN, value: key.isOfSession !== true },
+    { type: c.CKA_PRIVATE, value: true },
+    { type: c.CKA_SENSITIVE, value: true },
+    { type: c.CKA_EXTRACTABLE, value: false },
+    { type: c.CKA_ENCRYPT, value: key.canEncrypt },
+    { type: c.CKA_DECRYPT, value: key.canDecrypt },
+    { type: c.CKA_WRAP, value: false },
+    { type: c.CKA_UNWRAP, value: false },
+    { type: c.CKA_LABEL, value: Buffer.from(key.label, 'utf8') },
+    { type: c.CKA_ID, value: id },
+  ]
+  const { material } = key
+  if (material !== undefined) {
+    return invoke('C_CreateObject', () =>
+      cryptoki.C_CreateObject(session, [...template, { type: c.CKA_VALUE, value: material }]),
+    )
+  }
+  const length = { type: c.CKA_VALUE_LEN, value: KEY_BYTES }
+  return invoke('C_GenerateKey', () =>
+    cryptoki.C_GenerateKey(session, { mechanism: c.CKM_AES_KEY_GEN }, [...template, length]),
+  )
+}

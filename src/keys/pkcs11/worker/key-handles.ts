@@ -1,0 +1,152 @@
+/** Handles of keys: found by label or id, and good for as long as the login that they were found under. */
+// SPDX-License-Identifier: Apache-2.0
+import type { AesGcm } from './aes-gcm.ts'
+import { encodeRef, parseRef } from '../wire/calls.ts'
+import { HostFailure } from '../wire/errors.ts'
+import { readAttributes, readLabel, type KeyAttributes } from './key-attributes.ts'
+import { invoke, type Handle, type Pkcs11Module } from './module.ts'
+
+export interface FoundKey extends KeyAttributes {
+  readonly version: number
+  readonly handle: Handle
+  /** See AesGcm.check. */
+  readonly check: Buffer | undefined
+}
+
+interface Options {
+  readonly module: Pkcs11Module
+  readonly gcm: AesGcm
+  readonly keysBy: 'label' | 'id'
+  /** Labels of keys that are not for callers. */
+  readonly isReserved: (label: string) => boolean
+}
+
+const FOUND_AT_ONCE = 100
+/** Versions that may be missing between two that are there. */
+const GAP = 16
+
+export class KeyHandles {
+  readonly #options: Options
+  readonly #found = new Map<string, FoundKey>()
+
+  constructor(options: Options) {
+    this.#options = options
+  }
+
+  /** After a login, a handle may mean another key, or none. */
+  forget(): void {
+    this.#found.clear()
+  }
+
+  /** @param ref see `encodeRef` @throws HostFailure MISCONFIGURED when two keys have the name */
+  find(session: Handle, ref: string): FoundKey | undefined {
+    const known = this.#found.get(ref)
+    if (known !== undefined) return known
+    const { name, version } = parseRef(ref)
+    if (this.#options.keysBy === 'label' && this.#options.isReserved(name)) return undefined
+    const handles = this.#search(session, name, version)
+    const [handle, second] = handles
+    if (handle === undefined) return undefined
+    if (second !== undefined) throw this.#toAmbiguous(session, ref, handles)
+    return this.#load(session, ref, version, handle)
+  }
+
+  /** The first of perhaps several keys with a label. */
+  findAny(session: Handle, label: string): Handle | undefined {
+    const known = this.#found.get(label)
+    if (known !== undefined) return known.handle
+    const [handle] = this.#search(session, label, 1)
+    return handle && this.#load(session, label, 1, handle).handle
+  }
+
+  /** All versions of a key, ascending. @throws HostFailure */
+  versions(session: Handle, name: string): readonly FoundKey[] {
+    const found: FoundKey[] = []
+    let missing = 0
+    for (let version = 1; missing < GAP; version++) {
+      const one = this.find(session, encodeRef(name, version))
+      missing = one === undefined ? missing + 1 : 0
+      if (one !== undefined) found.push(one)
+      // Most keys have one version: the search for more ends early where there is none at all.
+      if (version === 2 && found.length === 0) break
+    }
+    return found
+  }
+
+  /** Every AES-256 key of the token; others are passed over. */
+  all(session: Handle): readonly (KeyAttributes & { readonly handle: Handle })[] {
+    const { module } = this.#options
+    const { constants: c } = module
+    const template = [
+      { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY },
+      { type: c.CKA_KEY_TYPE, value: c.CKK_AES },
+    ]
+    return this.#findObjects(session, template).flatMap((handle) => {
+      try {
+        return [{ ...readAttributes(module, session, handle), handle }]
+      } catch (error) {
+        if (error instanceof HostFailure) return []
+        throw error
+      }
+    })
+  }
+
+  #search(session: Handle, name: string, version: number): readonly Handle[] {
+    const { module, keysBy } = this.#options
+    const { constants: c } = module
+    const isKey = { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY }
+    if (keysBy === 'label') {
+      const label = Buffer.from(encodeRef(name, version), 'utf8')
+      return this.#findObjects(session, [isKey, { type: c.CKA_LABEL, value: label }])
+    }
+    if (!/^(?:[0-9a-f]{2}){1,64}$/.test(name)) return []
+    const id = Buffer.from(name, 'hex')
+    // All versions share the id; the label tells them apart.
+    return this.#findObjects(session, [isKey, { type: c.CKA_ID, value: id }]).filter((handle) => {
+      const label = readLabel(module, session, handle)
+      return !this.#options.isReserved(label) && parseRef(label).version === version
+    })
+  }
+
+  #findObjects(session: Handle, template: { type: number; value: number | Buffer }[]): Handle[] {
+    const { cryptoki } = this.#options.module
+    invoke('C_FindObjectsInit', () => {
+      cryptoki.C_FindObjectsInit(session, template)
+    })
+    const found: Handle[] = []
+    for (;;) {
+      const some = invoke('C_FindObjects', () => cryptoki.C_FindObjects(session, FOUND_AT_ONCE))
+      if (some.length === 0) break
+      found.push(...some)
+    }
+    invoke('C_FindObjectsFinal', () => {
+      cryptoki.C_FindObjectsFinal(session)
+    })
+    return found
+  }
+
+  #load(session: Handle, ref: string, version: number, handle: Handle): FoundKey {
+    const { module, gcm } = this.#options
+    const attributes = readAttributes(module, session, handle)
+    const check = attributes.canEncrypt ? gcm.check(session, handle) : undefined
+    const key: FoundKey = { ...attributes, version, handle, check }
+    this.#found.set(ref, key)
+    return key
+  }
+
+  #toAmbiguous(session: Handle, ref: string, handles: readonly Handle[]): HostFailure {
+    const { module } = this.#options
+    const ids = handles.map((handle) => {
+      try {
+        return readAttributes(module, session, handle).id || '(none)'
+      } catch {
+        return '(no AES-256 key)'
+      }
+    })
+    return new HostFailure(
+      'MISCONFIGURED',
+      `${String(handles.length)} keys of the token are named ${JSON.stringify(ref)}, with the ids ${ids.join(', ')}`,
+      { hint: 'delete or rename all but one, so that there is no choice' },
+    )
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The process of a PKCS#11 module. It reads orders from a pipe, carries them out one after the other,
+ * and writes the answers: nothing but blocking calls on one thread, as the module blocks anyway. It
+ * ends when its parent does, even while the module holds this thread.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { readSync, writeSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
+import { systemClock as clock } from '../../../core/clock.ts'
+import type { Call, ProbeCall, StartCall } from '../wire/calls.ts'
+import { HostFailure, toWire, type Direction } from '../wire/errors.ts'
+import { loadModule } from './module.ts'
+import { probe } from './probe.ts'
+import {
+  CALL,
+  decodeParts,
+  DIGEST,
+  DONE,
+  ENCRYPT,
+  encodeFrame,
+  FAILED,
+  FrameReader,
+  VERIFY,
+  type Frame,
+} from '../wire/protocol.ts'
+import { TokenHost } from './token.ts'
+
+const ORDERS_FD = 3
+const CHUNK_BYTES = 256 * 1024
+/** Answers are held back for this long at most while there are more orders to carry out. */
+const HOLD_MS = 0.25
+
+// The build writes .js beside .js; from the sources it is .ts beside .ts.
+const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+new Worker(new URL(`./watchdog.${extension}`, import.meta.url))
+
+// Whoever signals the whole group (a terminal, systemd) means the parent, and that one drains first.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
+
+let host: TokenHost | undefined
+
+async function start(call: StartCall | ProbeCall): Promise<unknown> {
+  const module = await loadModule(call.module, call.parameters)
+  if (call.call === 'probe') return probe(module, call, clock)
+  host = new TokenHost(module, call, clock)
+  return host.open()
+}
+
+function started(): TokenHost {
+  if (host === undefined) throw new HostFailure('UNAVAILABLE', 'the token was not opened')
+  return host
+}
+
+const json = (value: unknown) => Buffer.from(JSON.stringify(value ?? null))
+
+/** @returns the parts of the answer's body */
+function carryOut({ kind, body }: Frame): readonly Buffer[] {
+  if (kind === CALL) {
+    return [
+      json(
+        started().call(
+          JSON.parse(body.toString('utf8', 4)) as Exclude<Call, StartCall | ProbeCall>,
+        ),
+      ),
+    ]
+  }
+  const parts = decodeParts(body)
+  const [head = NONE, ref = NONE, check = NONE, aad = NONE, first = NONE, second = NONE] = parts
+  const endsAt = clock.monotonic() + head.readUInt16LE(0)
+  const flags = head.readUInt8(2)
+  const name = ref.toString('latin1')
+  if (kind === ENCRYPT) {
+    const made = started().encrypt(
+      {
+        ref: name,
+        check,
+        aad,
+        plaintext: first,
+        verify: (flags & VERIFY) !== 0,
+        digestPrefix: (flags & DIGEST) === 0 ? undefined : second,
+      },
+      endsAt,
+    )
+    const verifyTime = Buffer.allocUnsafe(4)
+    verifyTime.writeUInt32LE(toMicroseconds(made.verifyMs))
+    return [made.iv, made.sealed, made.digest ?? NONE, verifyTime]
+  }
+  return [started().decrypt({ ref: name, check, aad, iv: first, sealed: second }, endsAt)]
+}
+
+const NONE = Buffer.alloc(0)
+
+function toMicroseconds(ms: number): number {
+  return Math.min(0xffff_ffff, Math.round(ms * 1000))
+}
+
+function answer(frame: Frame): Buffer {
+  const startedAt = clock.monotonic()
+  let kind = DONE
+  let parts: readonly Buffer[]
+  try {
+    parts = carryOut(frame)
+  } catch (error) {
+    const direction: Direction =
+      frame.kind === ENCRYPT || frame.kind === CALL ? 'encrypt' : 'decrypt'
+    kind = FAILED
+    parts = [json(toWire(error, direction))]
+  }
+  const time = Buffer.allocUnsafe(4)
+  time.writeUInt32LE(toMicroseconds(clock.monotonic() - startedAt))
+  return encodeFrame(kind, frame.id, [time, ...parts])
+}
+
+/** The pipe's end is the parent's, or its wish that this process ends. */
+function* readFrames(): Generator<readonly Frame[], void> {
+  const reader = new FrameReader()
+  const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+  for (;;) {
+    const bytes = readSync(ORDERS_FD, chunk)
+    if (bytes === 0) return
+    yield reader.take(chunk.subarray(0, bytes))
+  }
+}
+
+function write(bytes: Buffer): void {
+  for (let at = 0; at < bytes.length;) at += writeSync(ORDERS_FD, bytes, at)
+}
+
+async function serve(): Promise<void> {
+  for (const frames of readFrames()) {
+    let held: Buffer[] = []
+    let heldSince = clock.monotonic()
+    for (const frame of frames) {
+      held.push(host === undefined ? await answerStart(frame) : answer(frame))
+      const now = clock.monotonic()
+      if (now - heldSince < HOLD_MS) continue
+      write(Buffer.concat(held))
+      held = []
+      heldSince = now
+    }
+    if (held.length > 0) write(Buffer.concat(held))
+  }
+}
+
+/** The first order; until it succeeded there are no others. */
+async function answerStart(frame: Frame): Promise<Buffer> {
+  const time = Buffer.alloc(4)
+  try {
+    const facts = await start(JSON.parse(frame.body.toString('utf8', 4)) as StartCall | ProbeCall)
+    return encodeFrame(DONE, frame.id, [time, json(facts)])
+  } catch (error) {
+    host = undefined
+    return encodeFrame(FAILED, frame.id, [time, json(toWire(error, 'encrypt'))])
+  }
+}
+
+await serve()
+process.exit(0)

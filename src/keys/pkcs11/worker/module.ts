@@ -1,0 +1,88 @@
+/** The module itself, loaded in a process of its own: the only place that calls C_Initialize. */
+// SPDX-License-Identifier: Apache-2.0
+import type pkcs11js from 'pkcs11js'
+import { CkrFailure, HostFailure } from '../wire/errors.ts'
+
+export type Cryptoki = pkcs11js.PKCS11
+export type Handle = pkcs11js.Handle
+export type Constants = typeof pkcs11js
+
+const CKF_OS_LOCKING_OK = 0x2
+const CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
+
+export interface Pkcs11Module {
+  readonly cryptoki: Cryptoki
+  readonly constants: Constants
+  readonly parameters: string | undefined
+}
+
+/** @throws HostFailure MISCONFIGURED */
+export async function loadModule(
+  path: string,
+  parameters: string | undefined,
+): Promise<Pkcs11Module> {
+  const constants = await loadBinding()
+  const cryptoki = new constants.PKCS11()
+  try {
+    cryptoki.load(path)
+  } catch {
+    throw new HostFailure('MISCONFIGURED', `${path} cannot be loaded as a PKCS#11 module`, {
+      hint: 'is the path right, and is it built for this processor and C library (ldd names what it lacks)?',
+    })
+  }
+  return { cryptoki, constants, parameters }
+}
+
+/** pkcs11js is an optional dependency: without a compiler, all but tokens works. */
+async function loadBinding(): Promise<Constants> {
+  try {
+    return (await import('pkcs11js')).default
+  } catch {
+    throw new HostFailure('MISCONFIGURED', 'pkcs11js, which calls PKCS#11 modules, is not built', {
+      hint: 'install python3, make and a C++ compiler, then: npm rebuild pkcs11js --ignore-scripts=false',
+    })
+  }
+}
+
+/**
+ * Always with CKF_OS_LOCKING_OK: without it a module may take it that the process has one thread,
+ * and Node.js has more; SoftHSM crashes then.
+ */
+export function initialize({ cryptoki, parameters }: Pkcs11Module): void {
+  const flags = CKF_OS_LOCKING_OK
+  // pkcs11js cuts the last character of the parameters off.
+  const options =
+    parameters === undefined ? { flags } : { flags, libraryParameters: `${parameters} ` }
+  try {
+    cryptoki.C_Initialize(options)
+  } catch (error) {
+    const code = codeOf(error)
+    // Another library in this process did it before.
+    if (code !== CKR_CRYPTOKI_ALREADY_INITIALIZED) throw new CkrFailure('C_Initialize', code)
+  }
+}
+
+export function finalize({ cryptoki }: Pkcs11Module): void {
+  try {
+    cryptoki.C_Finalize()
+  } catch (error) {
+    // It is done to get rid of a broken state, and CRYPTOKI_NOT_INITIALIZED is one of those.
+    codeOf(error)
+  }
+}
+
+/** The CKR_* of what pkcs11js threw. @throws whatever is none of those */
+export function codeOf(error: unknown): number {
+  const { name, code } = error as { name?: unknown; code?: unknown }
+  if (name === 'Pkcs11Error' && typeof code === 'number') return code
+  throw error
+}
+
+/** Runs one call of the module, so that its failure carries the name of the call. */
+export function invoke<T>(call: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw new CkrFailure(call, codeOf(error))
+  }
+}

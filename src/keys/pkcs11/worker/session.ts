@@ -1,0 +1,204 @@
+/** One token, logged in on one session, and how it is brought back when something fails. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../../core/clock.ts'
+import type { StartCall, TokenFacts } from '../wire/calls.ts'
+import {
+  CkrFailure,
+  HostFailure,
+  toWire,
+  type Direction,
+  type WireFailure,
+} from '../wire/errors.ts'
+import { finalize, initialize, invoke, type Handle, type Pkcs11Module } from './module.ts'
+import { findToken } from './token-search.ts'
+
+const CKR_USER_ALREADY_LOGGED_IN = 'CKR_USER_ALREADY_LOGGED_IN'
+const CKS_RW_USER_FUNCTIONS = 3
+const CKS_RO_USER_FUNCTIONS = 1
+/** One wrong PIN more, and the token is locked. */
+const CKF_USER_PIN_FINAL_TRY = 0x2_0000
+const CKF_USER_PIN_LOCKED = 0x4_0000
+/** A reinitialization takes what others wait for, so not sooner than this after the last one. */
+const REINITIALIZE_EVERY_MS = 200
+/** Refind or relogin, then reinitialize, then give up. */
+const MAX_ATTEMPTS = 3
+
+export interface Recovery {
+  /** After a login: handles of before may mean other keys. */
+  readonly onLogin: () => void
+  /** A round trip with the health key on a fresh session; throws when it fails. */
+  readonly probe: (session: Handle) => void
+}
+
+export class TokenSession {
+  readonly #module: Pkcs11Module
+  readonly #start: StartCall
+  readonly #clock: Clock
+  readonly #recovery: Recovery
+  #isInitialized = false
+  #slot: Handle | undefined
+  #session: Handle | undefined
+  /** Closed once its successor is open: with the last session, the login would go. */
+  #stale: Handle | undefined
+  #refused: WireFailure | undefined
+  #reinitializedAt = -Infinity
+
+  constructor(module: Pkcs11Module, start: StartCall, clock: Clock, recovery: Recovery) {
+    this.#module = module
+    this.#start = start
+    this.#clock = clock
+    this.#recovery = recovery
+  }
+
+  /**
+   * Runs `work` on a good session. What the table says can be tried again is, as long as there is
+   * time; the session is another one after every failure of a call.
+   * @param endsAt monotonic milliseconds
+   */
+  run<T>(direction: Direction, endsAt: number, work: (session: Handle) => T): T {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return work(this.#ensure())
+      } catch (error) {
+        if (!(error instanceof CkrFailure)) throw error
+        this.#drop()
+        const outcome = this.#recover(error, attempt)
+        const isWorthwhile = attempt < MAX_ATTEMPTS && this.#clock.monotonic() < endsAt
+        if (outcome === 'again' && isWorthwhile) continue
+        const wire = toWire(error, direction)
+        if (outcome === 'stop') this.#refused = wire
+        // What the table says of the data or of a key is true only of a token that is well.
+        throw new HostFailure(outcome === 'final' ? wire.code : 'UNAVAILABLE', wire.message, {
+          then: error.row.then,
+        })
+      }
+    }
+  }
+
+  facts(): TokenFacts {
+    this.#ensure()
+    return findToken(this.#module, this.#start.token).facts
+  }
+
+  slot(): Handle {
+    this.#ensure()
+    if (this.#slot === undefined) throw new TypeError('a session without a slot')
+    return this.#slot
+  }
+
+  /** final: the table's answer stands. again: worth another attempt. gone: the token is not well. */
+  #recover(error: CkrFailure, attempt: number): 'final' | 'again' | 'gone' | 'stop' {
+    const { then } = error.row
+    if (then === 'drop' || then === 'stop') return then === 'stop' ? 'stop' : 'final'
+    if (then !== 'probe') this.#recovery.onLogin()
+    if ((then === 'refind' || then === 'relogin') && attempt === 1) return 'again'
+    if ((then === 'probe' || then === 'refind') && this.#answersProbe()) return 'final'
+    return this.#reinitialize() ? 'again' : 'gone'
+  }
+
+  /** Whether the token is well, so that the failure was the data's. */
+  #answersProbe(): boolean {
+    try {
+      this.#recovery.probe(this.#ensure())
+      return true
+    } catch (error) {
+      if (error instanceof CkrFailure) this.#drop()
+      return false
+    }
+  }
+
+  #reinitialize(): boolean {
+    const now = this.#clock.monotonic()
+    if (now - this.#reinitializedAt < REINITIALIZE_EVERY_MS) return false
+    this.#reinitializedAt = now
+    finalize(this.#module)
+    this.#isInitialized = false
+    this.#session = this.#stale = this.#slot = undefined
+    this.#recovery.onLogin()
+    return true
+  }
+
+  #drop(): void {
+    if (this.#session === undefined) return
+    this.#close(this.#stale)
+    this.#stale = this.#session
+    this.#session = undefined
+  }
+
+  #ensure(): Handle {
+    if (this.#session !== undefined) return this.#session
+    if (this.#refused !== undefined) {
+      const { code, message } = this.#refused
+      throw new HostFailure(code, `${message}; there are no further attempts to log in`)
+    }
+    if (!this.#isInitialized) {
+      initialize(this.#module)
+      this.#isInitialized = true
+    }
+    this.#slot ??= findToken(this.#module, this.#start.token).slot
+    const session = this.#openSession(this.#slot)
+    this.#close(this.#stale)
+    this.#stale = undefined
+    try {
+      this.#login(session, this.#slot)
+    } catch (error) {
+      this.#close(session)
+      throw error
+    }
+    this.#session = session
+    return session
+  }
+
+  #openSession(slot: Handle): Handle {
+    const { cryptoki, constants: c } = this.#module
+    const open = (flags: number) =>
+      invoke('C_OpenSession', () => cryptoki.C_OpenSession(slot, flags | c.CKF_SERIAL_SESSION))
+    try {
+      return open(c.CKF_RW_SESSION)
+    } catch (error) {
+      if (!(error instanceof CkrFailure)) throw error
+      if (error.row.name === 'CKR_TOKEN_WRITE_PROTECTED') return open(0)
+      if (error.row.name !== 'CKR_SESSION_COUNT' || this.#stale === undefined) throw error
+      this.#close(this.#stale)
+      this.#stale = undefined
+      return open(c.CKF_RW_SESSION)
+    }
+  }
+
+  #login(session: Handle, slot: Handle): void {
+    const { cryptoki, constants: c } = this.#module
+    const { state } = invoke('C_GetSessionInfo', () => cryptoki.C_GetSessionInfo(session))
+    if (state === CKS_RW_USER_FUNCTIONS || state === CKS_RO_USER_FUNCTIONS) return
+    this.#recovery.onLogin()
+    const { flags } = invoke('C_GetTokenInfo', () => cryptoki.C_GetTokenInfo(slot))
+    if ((flags & (CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED)) !== 0) {
+      throw new HostFailure(
+        'MISCONFIGURED',
+        'one wrong PIN more would lock the token, or it is locked',
+        {
+          hint: "log in once with the right PIN by the vendor's tools, which resets the counter",
+        },
+      )
+    }
+    try {
+      invoke('C_Login', () => {
+        cryptoki.C_Login(session, c.CKU_USER, this.#start.pin)
+      })
+    } catch (error) {
+      if (!(error instanceof CkrFailure)) throw error
+      if (error.row.name !== CKR_USER_ALREADY_LOGGED_IN) throw error
+    }
+  }
+
+  #close(session: Handle | undefined): void {
+    if (session === undefined) return
+    try {
+      invoke('C_CloseSession', () => {
+        this.#module.cryptoki.C_CloseSession(session)
+      })
+    } catch (error) {
+      // It is given up because it failed: that it cannot be closed is no news.
+      if (!(error instanceof CkrFailure)) throw error
+    }
+  }
+}

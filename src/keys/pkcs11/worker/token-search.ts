@@ -1,0 +1,81 @@
+/** Which of the slots has the token that is meant. */
+// SPDX-License-Identifier: Apache-2.0
+import type { TokenSelector } from '../../../config/config.ts'
+import type { TokenFacts } from '../wire/calls.ts'
+import { CkrFailure, HostFailure } from '../wire/errors.ts'
+import { invoke, type Handle, type Pkcs11Module } from './module.ts'
+
+export interface FoundToken {
+  readonly slot: Handle
+  readonly facts: TokenFacts
+}
+
+/** PKCS#11 2.40: CK_UNAVAILABLE_INFORMATION and CK_EFFECTIVELY_INFINITE of four bytes. */
+const NO_LIMITS: ReadonlySet<number> = new Set([0, 0xffff_ffff])
+
+/** @throws HostFailure UNAVAILABLE for none, MISCONFIGURED for two */
+export function findToken(module: Pkcs11Module, selector: TokenSelector): FoundToken {
+  const all = listTokens(module)
+  const [found, second] = all.filter(({ facts }) => isMeant(facts, selector))
+  if (found === undefined) {
+    const known = all.map(({ facts }) => JSON.stringify(facts.label)).join(', ')
+    throw new HostFailure(
+      'UNAVAILABLE',
+      `no token has ${describe(selector)}; ${known === '' ? 'there is none' : `there are ${known}`}`,
+      { hint: 'latchkey pkcs11 probe lists slots and tokens' },
+    )
+  }
+  if (second !== undefined) {
+    throw new HostFailure('MISCONFIGURED', `two tokens have ${describe(selector)}`, {
+      hint: 'name one by its serial number: latchkey pkcs11 probe lists them',
+    })
+  }
+  return found
+}
+
+/** Every token that answers; slots that do not are passed over. */
+export function listTokens(module: Pkcs11Module): readonly FoundToken[] {
+  const { cryptoki } = module
+  const slots = invoke('C_GetSlotList', () => cryptoki.C_GetSlotList(true))
+  return slots.flatMap((slot) => {
+    try {
+      return [{ slot, facts: readFacts(module, slot) }]
+    } catch (error) {
+      // A slot without a token, with one that is not ours to read, or just pulled out.
+      if (error instanceof CkrFailure) return []
+      throw error
+    }
+  })
+}
+
+export function readFacts({ cryptoki }: Pkcs11Module, slot: Handle): TokenFacts {
+  const info = invoke('C_GetTokenInfo', () => cryptoki.C_GetTokenInfo(slot))
+  const { major, minor } = info.firmwareVersion
+  const { maxSessionCount } = info
+  return {
+    label: clean(info.label),
+    serial: clean(info.serialNumber),
+    manufacturer: clean(info.manufacturerID),
+    model: clean(info.model),
+    firmware: `${String(major)}.${String(minor)}`,
+    slot: Number(slot.length === 8 ? slot.readBigUInt64LE() : slot.readUInt32LE()),
+    ...(NO_LIMITS.has(maxSessionCount) || !Number.isSafeInteger(maxSessionCount)
+      ? {}
+      : { maxSessions: maxSessionCount }),
+  }
+}
+
+/** Padded with blanks, by some with zeros; nothing but printable ASCII goes on. */
+export function clean(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '').trim()
+}
+
+function isMeant(facts: TokenFacts, { label, serial, slot }: TokenSelector): boolean {
+  if (slot !== undefined) return facts.slot === slot
+  return label === undefined ? facts.serial === serial : facts.label === label
+}
+
+function describe({ label, serial, slot }: TokenSelector): string {
+  if (slot !== undefined) return `slot ${String(slot)}`
+  return label === undefined ? `serial ${String(serial)}` : `label ${JSON.stringify(label)}`
+}

@@ -1,0 +1,273 @@
+/** What the process of a module does for its parent: a token, logged in, and the keys on it. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash, randomBytes } from 'node:crypto'
+import type { Clock } from '../../../core/clock.ts'
+import { equalBytes } from '../../../core/constant-time.ts'
+import { createAesGcm, mechanismOf, type AesGcm, type SealedByToken } from './aes-gcm.ts'
+import {
+  encodeRef,
+  parseRef,
+  type Call,
+  type NewTokenKey,
+  type ProbeCall,
+  type StartCall,
+  type TokenFacts,
+  type TokenKey,
+} from '../wire/calls.ts'
+import { CkrFailure, HostFailure, type Direction } from '../wire/errors.ts'
+import { createKey } from './key-attributes.ts'
+import { KeyHandles, type FoundKey } from './key-handles.ts'
+import { invoke, type Handle, type Pkcs11Module } from './module.ts'
+import { TokenSession } from './session.ts'
+
+/** Management takes what it takes: its caller has a deadline of its own. */
+const UNHURRIED_MS = 60_000
+const HEALTH_BYTES = 32
+/** Keys of Latchkey itself; the blank is in no key id. */
+const OWN_PREFIX = 'latchkey '
+
+export interface EncryptOrder {
+  readonly ref: string
+  /** The key-check value that the key must have; empty: any. */
+  readonly check: Buffer
+  readonly plaintext: Buffer
+  readonly aad: Buffer
+  readonly verify: boolean
+  /** Hashed before IV, ciphertext and tag; undefined: no hash is wanted. */
+  readonly digestPrefix: Buffer | undefined
+}
+
+export interface EncryptResult extends SealedByToken {
+  readonly digest: Buffer | undefined
+  readonly verifyMs: number
+}
+
+export class TokenHost {
+  readonly #module: Pkcs11Module
+  readonly #start: StartCall
+  readonly #clock: Clock
+  readonly #gcm: AesGcm
+  readonly #keys: KeyHandles
+  /** Found by its label, however the others are found. */
+  readonly #healthKeys: KeyHandles
+  readonly #token: TokenSession
+
+  constructor(module: Pkcs11Module, start: StartCall, clock: Clock) {
+    this.#module = module
+    this.#start = start
+    this.#clock = clock
+    this.#gcm = createAesGcm(module, start.iv)
+    const gcm = this.#gcm
+    const isReserved = (label: string) =>
+      label === start.healthKey || (label.startsWith(OWN_PREFIX) && label !== start.ownKey)
+    this.#keys = new KeyHandles({ module, gcm, keysBy: start.keysBy, isReserved })
+    this.#healthKeys = new KeyHandles({ module, gcm, keysBy: 'label', isReserved: () => false })
+    this.#token = new TokenSession(module, start, clock, {
+      onLogin: () => {
+        this.#keys.forget()
+        this.#healthKeys.forget()
+      },
+      probe: (session) => {
+        this.#roundTrip(session, randomBytes(HEALTH_BYTES), Buffer.alloc(0))
+      },
+    })
+  }
+
+  /** Logs in, and makes sure that the token can do what it is for. */
+  open(): TokenFacts {
+    const facts = this.#unhurried(() => this.#token.facts())
+    this.#checkMechanism(facts)
+    this.#tryMode((session) => {
+      this.#ensureHealthKey(session)
+    })
+    const { selfTest } = this.#start
+    if (selfTest !== undefined) {
+      this.#tryMode((session) => {
+        const [plaintext, aad] = [
+          randomBytes(selfTest.plaintextBytes),
+          randomBytes(selfTest.aadBytes),
+        ]
+        this.#roundTrip(session, plaintext, aad)
+      })
+    }
+    return facts
+  }
+
+  /** What a token that is well refuses here, it refuses because of how it is asked. */
+  #tryMode(work: (session: Handle) => void): void {
+    try {
+      this.#unhurried(work)
+    } catch (error) {
+      if (!(error instanceof HostFailure)) throw error
+      const { code, then, message } = error.wire
+      if (code !== 'CONTRACT' && !(code === 'UNAVAILABLE' && then === 'drop')) throw error
+      throw new HostFailure(
+        'MISCONFIGURED',
+        `the token does not encrypt with iv: ${this.#start.iv} (${message})`,
+        { hint: 'docs/hsm/ says which mode is for which HSM' },
+      )
+    }
+  }
+
+  call(call: Exclude<Call, StartCall | ProbeCall>): unknown {
+    switch (call.call) {
+      case 'health':
+        this.#unhurried((session) => {
+          this.#roundTrip(session, randomBytes(HEALTH_BYTES), Buffer.alloc(0))
+        })
+        return undefined
+      case 'describe':
+        return this.#unhurried((session) => this.#describe(session, call.name))
+      case 'list':
+        return this.#unhurried((session) => this.#list(session))
+      case 'create':
+        return this.#unhurried((session) => this.#create(session, call))
+      case 'destroy':
+        this.#unhurried((session) => {
+          this.#destroy(session, encodeRef(call.name, call.version))
+        })
+        return undefined
+    }
+  }
+
+  encrypt(order: EncryptOrder, endsAt: number): EncryptResult {
+    return this.#token.run('encrypt', endsAt, (session) => {
+      const { handle } = this.#find(session, order.ref, order.check)
+      const { plaintext, aad } = order
+      const made = this.#gcm.encrypt(session, handle, plaintext, aad)
+      // XKS 1.0.3, Appendix C: hashed before it is decrypted, or a bit that flips meanwhile goes unseen.
+      const digest = order.digestPrefix && hash(order.digestPrefix, made)
+      if (!order.verify) return { ...made, digest, verifyMs: 0 }
+      const startedAt = this.#clock.monotonic()
+      const opened = this.#gcm.decrypt(session, handle, made.iv, made.sealed, aad)
+      if (!equalBytes(opened, plaintext)) {
+        throw new HostFailure('CONTRACT', 'what the token encrypted decrypts to other bytes')
+      }
+      return { ...made, digest, verifyMs: this.#clock.monotonic() - startedAt }
+    })
+  }
+
+  decrypt(
+    order: { ref: string; check: Buffer; iv: Buffer; sealed: Buffer; aad: Buffer },
+    endsAt: number,
+  ): Buffer {
+    return this.#token.run('decrypt', endsAt, (session) => {
+      const { handle } = this.#find(session, order.ref, order.check)
+      return this.#gcm.decrypt(session, handle, order.iv, order.sealed, order.aad)
+    })
+  }
+
+  #unhurried<T>(work: (session: Handle) => T, direction: Direction = 'encrypt'): T {
+    return this.#token.run(direction, this.#clock.monotonic() + UNHURRIED_MS, work)
+  }
+
+  #find(session: Handle, ref: string, check: Buffer): FoundKey {
+    const key = this.#keys.find(session, ref)
+    if (key === undefined) throw this.#toMissing(session)
+    if (check.length > 0 && key.check !== undefined && !equalBytes(key.check, check)) {
+      throw new HostFailure('UNAVAILABLE', `another key stands where ${JSON.stringify(ref)} was`, {
+        hint: 'bring the old key back; what the new one encrypts could not be decrypted later',
+      })
+    }
+    return key
+  }
+
+  /** Only a token that is well may say that a key is not there. */
+  #toMissing(session: Handle): HostFailure {
+    this.#roundTrip(session, randomBytes(HEALTH_BYTES), Buffer.alloc(0))
+    return new HostFailure('KEY_NOT_FOUND', 'there is no such key on the token')
+  }
+
+  #roundTrip(session: Handle, plaintext: Buffer, aad: Buffer): void {
+    const key = this.#healthKeys.findAny(session, this.#start.healthKey)
+    if (key === undefined) {
+      throw new HostFailure('UNAVAILABLE', 'the key for health checks is not on the token')
+    }
+    const { iv, sealed } = this.#gcm.encrypt(session, key, plaintext, aad)
+    const opened = this.#gcm.decrypt(session, key, iv, sealed, aad)
+    if (!equalBytes(opened, plaintext)) {
+      throw new HostFailure('UNAVAILABLE', 'what the token encrypted decrypts to other bytes')
+    }
+  }
+
+  #checkMechanism(facts: TokenFacts): void {
+    const { cryptoki } = this.#module
+    const mechanism = mechanismOf(this.#start.iv)
+    const list = invoke('C_GetMechanismList', () => cryptoki.C_GetMechanismList(this.#token.slot()))
+    if (list.includes(mechanism)) return
+    const name = mechanism === mechanismOf('host') ? 'CKM_AES_GCM' : 'CKM_CLOUDHSM_AES_GCM'
+    throw new HostFailure(
+      'MISCONFIGURED',
+      `the token ${JSON.stringify(facts.label)} (${facts.model}) does not offer ${name}`,
+      { hint: 'Latchkey needs AES-256-GCM: docs/hsm/ says which products have it' },
+    )
+  }
+
+  #ensureHealthKey(session: Handle): void {
+    const { healthKey: label } = this.#start
+    if (this.#healthKeys.findAny(session, label) !== undefined) return
+    try {
+      createKey(this.#module, session, { label, canEncrypt: true, canDecrypt: true })
+    } catch (error) {
+      if (!(error instanceof CkrFailure) || error.row.then !== 'drop') throw error
+      throw new HostFailure(
+        'MISCONFIGURED',
+        `there is no key ${JSON.stringify(label)} for health checks, and ${error.message}`,
+        { hint: 'make an AES-256 key with this label, or name another one: backends[].healthKey' },
+      )
+    }
+  }
+
+  #describe(session: Handle, name: string): readonly TokenKey[] {
+    const versions = this.#keys.versions(session, name).map(toTokenKey)
+    if (versions.length === 0) throw this.#toMissing(session)
+    return versions
+  }
+
+  #list(session: Handle): readonly TokenKey[] {
+    return this.#keys
+      .all(session)
+      .filter(({ label }) => label !== this.#start.healthKey && !label.startsWith(OWN_PREFIX))
+      .map((key) => toTokenKey({ ...key, version: parseRef(key.label).version, check: undefined }))
+  }
+
+  #create(session: Handle, key: NewTokenKey): TokenKey {
+    const ref = encodeRef(key.name, key.version)
+    const isById = this.#start.keysBy === 'id'
+    // On NSS, a second key with an id replaces the first without a word.
+    if (this.#keys.find(session, ref) !== undefined) {
+      throw new HostFailure('KEY_EXISTS', `there is a key ${ref} on the token already`)
+    }
+    createKey(this.#module, session, {
+      label: ref,
+      ...(isById ? { id: key.name } : {}),
+      canEncrypt: key.canEncrypt,
+      canDecrypt: key.canDecrypt,
+      ...(key.material === undefined ? {} : { material: Buffer.from(key.material, 'base64') }),
+    })
+    const created = this.#keys.find(session, ref)
+    if (created === undefined)
+      throw new HostFailure('UNAVAILABLE', 'the new key is not to be found')
+    return toTokenKey(created)
+  }
+
+  #destroy(session: Handle, ref: string): void {
+    const { handle } = this.#find(session, ref, Buffer.alloc(0))
+    invoke('C_DestroyObject', () => {
+      this.#module.cryptoki.C_DestroyObject(session, handle)
+    })
+    this.#keys.forget()
+  }
+}
+
+function hash(prefix: Buffer, { iv, sealed }: SealedByToken): Buffer {
+  return createHash('sha256').update(prefix).update(iv).update(sealed).digest()
+}
+
+function toTokenKey(key: Omit<FoundKey, 'handle'>): TokenKey {
+  const { version, label, id, canEncrypt, canDecrypt, isSensitive, isExtractable, check } = key
+  return {
+    ...{ version, label, id, canEncrypt, canDecrypt, isSensitive, isExtractable },
+    check: check?.toString('base64') ?? '',
+  }
+}

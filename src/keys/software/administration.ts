@@ -1,0 +1,99 @@
+/** What `latchkey keys` does to software keys. Each call is one durable transaction. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../../core/clock.ts'
+import type { Store } from '../../store/store.ts'
+import { BackendError } from '../errors.ts'
+import type { KeyAdministration, KeySummary } from '../administration.ts'
+import { KeyTable, parseContents, toSummary, type KeyRow } from './key-table.ts'
+
+const KEY_BYTES = 32
+
+/** @param keyStore the name under which its keys are kept */
+export function createKeyAdministration(
+  store: Store,
+  keyStore: string,
+  clock: Clock,
+): KeyAdministration {
+  const change = (
+    keyId: string,
+    work: (table: KeyTable) => Promise<void>,
+    options?: { readonly erases: boolean },
+  ) =>
+    store.change(async (transaction) => {
+      const table = new KeyTable(transaction, store.sealing)
+      await work(table)
+      return summarise(table, keyId)
+    }, options)
+
+  async function summarise(table: KeyTable, keyId: string): Promise<KeySummary> {
+    return toSummary(await table.key(keyStore, keyId), await table.versions(keyStore, keyId))
+  }
+
+  async function addVersion(table: KeyTable, key: KeyRow, material?: Buffer): Promise<void> {
+    const bytes = material ?? randomBytes(KEY_BYTES)
+    const at = { keyStore, keyId: key.keyId, version: key.currentVersion, createdAt: clock.now() }
+    await table.insertVersion(at, bytes)
+    if (material === undefined) bytes.fill(0)
+  }
+
+  async function destroy(table: KeyTable, keyId: string, version: number): Promise<void> {
+    const key = await table.key(keyStore, keyId)
+    const found = (await table.versions(keyStore, keyId)).find((v) => v.version === version)
+    if (found?.material == null) {
+      throw new BackendError('VERSION_NOT_FOUND', `${keyId} has no version ${String(version)}`)
+    }
+    if (key.currentVersion === version) {
+      throw new BackendError('KEY_USAGE', 'the current version cannot be destroyed', {
+        hint: 'rotate the key first',
+      })
+    }
+    await table.updateVersion({ ...found, material: null, destroyedAt: clock.now() })
+  }
+
+  return {
+    createKey: ({ keyId, canEncrypt, canDecrypt, material }) =>
+      change(keyId, async (table) => {
+        if ((await table.findKey(keyStore, keyId)) !== undefined) {
+          throw new BackendError('KEY_EXISTS', `there is a key ${keyId} already`)
+        }
+        const bytes = material?.reveal()
+        if (bytes !== undefined && bytes.length !== KEY_BYTES) {
+          throw new BackendError('KEY_USAGE', 'an AES-256 key has exactly 32 bytes')
+        }
+        const key: KeyRow = {
+          keyStore,
+          keyId,
+          status: 'ENABLED',
+          canEncrypt,
+          canDecrypt,
+          currentVersion: 1,
+          createdAt: clock.now(),
+        }
+        await table.insertKey(key)
+        await addVersion(table, key, bytes)
+      }),
+    async listKeys() {
+      const { keys, versions } = parseContents(await store.contents())
+      return keys
+        .filter((key) => key.keyStore === keyStore)
+        .map((key) => {
+          const own = versions.filter((v) => v.keyStore === keyStore && v.keyId === key.keyId)
+          return toSummary(key, own)
+        })
+    },
+    rotateKey: (keyId) =>
+      change(keyId, async (table) => {
+        const key = await table.key(keyStore, keyId)
+        const rotated = { ...key, currentVersion: key.currentVersion + 1 }
+        await table.updateKey(rotated)
+        await addVersion(table, rotated)
+      }),
+    setKeyStatus: (keyId, status) =>
+      change(keyId, async (table) => {
+        await table.updateKey({ ...(await table.key(keyStore, keyId)), status })
+      }),
+    destroyVersion: (keyId, version) =>
+      change(keyId, (table) => destroy(table, keyId, version), { erases: true }),
+  }
+}

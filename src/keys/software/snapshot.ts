@@ -1,0 +1,77 @@
+/** The keys of all key stores, ready for use in memory; replaced as a whole when the store changes. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Sealing } from '../../store/sealing.ts'
+import { importKey, type SoftwareKey } from './gcm.ts'
+import { materialContext, type KeyRow, type KeyRows, type VersionRow } from './key-table.ts'
+import type { UseCounter } from './use-counter.ts'
+
+export interface LoadedVersion {
+  readonly version: number
+  /** As wrapped in the store: tells whether the material is still the same. */
+  readonly wrapped: string
+  readonly key: SoftwareKey
+  readonly uses: UseCounter
+}
+
+export interface LoadedKey {
+  readonly row: KeyRow
+  readonly versions: ReadonlyMap<number, LoadedVersion>
+}
+
+/** By key store, then by key id. */
+export type Snapshot = ReadonlyMap<string, ReadonlyMap<string, LoadedKey>>
+
+export interface SnapshotDeps {
+  readonly sealing: Sealing
+  readonly createUses: (row: VersionRow) => UseCounter
+}
+
+/** Versions whose material is unchanged keep their imported key and what is left of their uses. */
+export async function loadSnapshot(
+  rows: KeyRows,
+  before: Snapshot,
+  deps: SnapshotDeps,
+): Promise<Snapshot> {
+  const versionsOf = groupVersions(rows)
+  const snapshot = new Map<string, Map<string, LoadedKey>>()
+  for (const row of rows.keys) {
+    const known = before.get(row.keyStore)?.get(row.keyId)?.versions
+    const versions = new Map<number, LoadedVersion>()
+    for (const version of versionsOf.get(row.keyStore)?.get(row.keyId) ?? []) {
+      if (version.material === null) continue
+      const same = known?.get(version.version)
+      versions.set(
+        version.version,
+        same?.wrapped === version.material
+          ? same
+          : await loadVersion(version, version.material, deps),
+      )
+    }
+    let ofStore = snapshot.get(row.keyStore)
+    if (ofStore === undefined) snapshot.set(row.keyStore, (ofStore = new Map<string, LoadedKey>()))
+    ofStore.set(row.keyId, { row, versions })
+  }
+  return snapshot
+}
+
+async function loadVersion(
+  row: VersionRow,
+  wrapped: string,
+  deps: SnapshotDeps,
+): Promise<LoadedVersion> {
+  const key = await importKey(deps.sealing.unwrap(materialContext(row), wrapped))
+  return { version: row.version, wrapped, key, uses: deps.createUses(row) }
+}
+
+function groupVersions(rows: KeyRows): Map<string, Map<string, VersionRow[]>> {
+  const grouped = new Map<string, Map<string, VersionRow[]>>()
+  for (const version of rows.versions) {
+    let ofStore = grouped.get(version.keyStore)
+    if (ofStore === undefined)
+      grouped.set(version.keyStore, (ofStore = new Map<string, VersionRow[]>()))
+    const ofKey = ofStore.get(version.keyId)
+    if (ofKey === undefined) ofStore.set(version.keyId, [version])
+    else ofKey.push(version)
+  }
+  return grouped
+}

@@ -1,0 +1,117 @@
+/** Software keys of all key stores: kept sealed in the control store, used from memory. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import type { KeyStoreName } from '../../core/ids.ts'
+import type { Store } from '../../store/store.ts'
+import { BackendError } from '../errors.ts'
+import type { KeyAdministration } from '../administration.ts'
+import type { KeyBackend } from '../key-backend.ts'
+import type { VerifiedEncryption } from '../verified-encryption.ts'
+import { createKeyAdministration } from './administration.ts'
+import { createSoftwareBackend } from './backend.ts'
+import { ensureHealthKey } from './health-key.ts'
+import { KeyTable, parseContents, type VersionRow } from './key-table.ts'
+import { loadSnapshot, type Snapshot } from './snapshot.ts'
+import { BLOCK_USES, MAX_USES, UseCounter, type Reserve } from './use-counter.ts'
+
+export interface SoftwareKeystore {
+  /**
+   * Takes up what changed in the store. When that fails with STORE_TAMPERED, every backend refuses
+   * until a later reload succeeds: nothing that such a store says can be trusted.
+   * @throws StorageError
+   */
+  reload(): Promise<void>
+  backend(keyStore: KeyStoreName): KeyBackend & VerifiedEncryption
+  administration(keyStore: KeyStoreName): KeyAdministration
+  close(): Promise<void>
+}
+
+export interface SoftwareKeystoreDeps {
+  readonly store: Store
+  readonly clock: Clock
+  /** Product version, for the model in health reports. */
+  readonly version: string
+  readonly warn: (message: string, fields: object) => void
+  /** For tests: encryptions per block and per version. */
+  readonly uses?: { readonly blockUses: number; readonly maxUses: number }
+}
+
+export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<SoftwareKeystore> {
+  const { store, clock } = deps
+  const limits = deps.uses ?? { blockUses: BLOCK_USES, maxUses: MAX_USES }
+  let snapshot: Snapshot = new Map()
+  /** Set: nothing is served. */
+  let refusal: string | undefined
+
+  function createUses(row: VersionRow): UseCounter {
+    const { keyStore, keyId: key, version } = row
+    return new UseCounter({
+      ...limits,
+      reserve: createReserve(store, row, limits.maxUses),
+      onNearLimit: (encryptions) => {
+        deps.warn('a key version nears its last encryption: rotate the key', {
+          keyStore,
+          keyId: key,
+          keyVersion: version,
+          encryptions,
+          limit: limits.maxUses,
+        })
+      },
+    })
+  }
+
+  async function reload(): Promise<void> {
+    try {
+      const rows = parseContents(await store.contents())
+      snapshot = await loadSnapshot(rows, snapshot, { sealing: store.sealing, createUses })
+      refusal = undefined
+    } catch (error) {
+      // A store that does not answer is no reason to forget what it said; one that was changed is.
+      if ((error as { code?: unknown }).code === 'STORE_TAMPERED') {
+        refusal = 'the store was changed outside of Latchkey'
+      }
+      throw error
+    }
+  }
+
+  await ensureHealthKey(store, clock)
+  await reload()
+  return {
+    reload,
+    backend: (keyStore) =>
+      createSoftwareBackend({
+        store,
+        clock,
+        keyStore,
+        model: `Latchkey software keystore ${deps.version}`,
+        keys: () => {
+          if (refusal !== undefined) throw new BackendError('UNAVAILABLE', refusal)
+          return snapshot.get(keyStore)
+        },
+      }),
+    administration: (keyStore) => createKeyAdministration(store, keyStore, clock),
+    close() {
+      refusal = 'the software keystore is closed'
+      snapshot = new Map()
+      return Promise.resolve()
+    },
+  }
+}
+
+/** A quiet change: other processes count for themselves, in blocks of their own. */
+function createReserve(store: Store, at: VersionRow, maxUses: number): Reserve {
+  return (count) =>
+    store.change(
+      async (transaction) => {
+        const table = new KeyTable(transaction, store.sealing)
+        const versions = await table.versions(at.keyStore, at.keyId)
+        const row = versions.find(({ version }) => version === at.version)
+        if (row === undefined) throw new BackendError('VERSION_NOT_FOUND', 'the version is gone')
+        const granted = Math.max(0, Math.min(count, maxUses - row.reservedUses))
+        const total = row.reservedUses + granted
+        if (granted > 0) await table.updateVersion({ ...row, reservedUses: total })
+        return { granted, total }
+      },
+      { quiet: true },
+    )
+}

@@ -1,0 +1,109 @@
+/** The switches in force, made ready so that asking them costs the same however many there are. */
+// SPDX-License-Identifier: Apache-2.0
+import type { GateErrorCode } from '../errors.ts'
+import { createMatcher, type GateMetadata, type Matcher } from './match.ts'
+import type { Direction, Switch } from '../model.ts'
+
+export type GateOperation = 'GetKeyMetadata' | 'Encrypt' | 'Decrypt' | 'GetHealthStatus'
+
+/** What the gate is asked about. */
+export interface GateSubject {
+  readonly keyStore: string
+  readonly keyId?: string | undefined
+  readonly operation: GateOperation
+  readonly metadata?: GateMetadata | undefined
+}
+
+/** When leased access to a key store ends: whichever clock is there first. */
+export interface Closing {
+  /** Monotonic milliseconds. */
+  readonly monotonicAt: number
+  /** Milliseconds since the Unix epoch. */
+  readonly wallAt: number
+}
+
+export interface Rules {
+  /** Number of switches. */
+  readonly size: number
+  /** Why the subject is blocked; undefined when it is not. */
+  refusal(subject: GateSubject): GateErrorCode | undefined
+  /** Blocked as a key: GetKeyMetadata goes on, and says that the key is disabled. */
+  isKeyBlocked(subject: GateSubject): boolean
+  /** Of a key store that is open only while somebody renews it. */
+  closing(keyStore: string): Closing | undefined
+}
+
+const ENCRYPT = 1
+const DECRYPT = 2
+const LOOK = 4
+
+const BIT_OF: Readonly<Record<GateOperation, number>> = {
+  Encrypt: ENCRYPT,
+  Decrypt: DECRYPT,
+  GetKeyMetadata: LOOK,
+  GetHealthStatus: LOOK,
+}
+
+const BITS_OF: Readonly<Record<Direction, number>> = {
+  both: ENCRYPT | DECRYPT | LOOK,
+  decrypt: DECRYPT,
+  encrypt: ENCRYPT,
+}
+
+interface Match {
+  readonly bits: number
+  readonly keyStore: string | undefined
+  readonly matches: Matcher
+}
+
+export function createRules(
+  switches: readonly Switch[],
+  closings: ReadonlyMap<string, Closing> = new Map(),
+): Rules {
+  let all = 0
+  const stores = new Map<string, number>()
+  const keys = new Map<string, Map<string, number>>()
+  const matchers: Match[] = []
+  for (const { scope, direction } of switches) {
+    const bits = BITS_OF[direction]
+    if (scope.kind === 'all') all |= bits
+    else if (scope.kind === 'key-store') add(stores, scope.keyStore, bits)
+    else if (scope.kind === 'match') {
+      const { keyStore, criteria } = scope
+      matchers.push({ bits, keyStore, matches: createMatcher(criteria) })
+    } else {
+      let ofStore = keys.get(scope.keyStore)
+      if (ofStore === undefined) keys.set(scope.keyStore, (ofStore = new Map<string, number>()))
+      add(ofStore, scope.keyId, bits)
+    }
+  }
+
+  const isMatch = ({ bits, keyStore, matches }: Match, bit: number, subject: GateSubject) =>
+    (bits & bit) !== 0 &&
+    (keyStore === undefined || keyStore === subject.keyStore) &&
+    subject.metadata !== undefined &&
+    matches(subject.metadata)
+
+  const bitsOfKey = ({ keyStore, keyId }: GateSubject) =>
+    keyId === undefined ? 0 : (keys.get(keyStore)?.get(keyId) ?? 0)
+
+  return {
+    size: switches.length,
+    refusal(subject) {
+      if (switches.length === 0) return undefined
+      const bit = BIT_OF[subject.operation]
+      if ((all & bit) !== 0) return 'KILLED_ALL'
+      if (((stores.get(subject.keyStore) ?? 0) & bit) !== 0) return 'KILLED_STORE'
+      if (bit !== LOOK && (bitsOfKey(subject) & bit) !== 0) return 'KILLED_KEY'
+      return matchers.some((one) => isMatch(one, bit, subject)) ? 'KILLED_MATCH' : undefined
+    },
+    isKeyBlocked: (subject) => switches.length > 0 && (bitsOfKey(subject) & LOOK) !== 0,
+    closing: (keyStore) => closings.get(keyStore),
+  }
+}
+
+function add(bits: Map<string, number>, name: string, more: number): void {
+  bits.set(name, (bits.get(name) ?? 0) | more)
+}
+
+export const NO_RULES = createRules([])

@@ -1,0 +1,54 @@
+/** Lifts timed switches when their time is over: late rather than early, and for all instances at once. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import type { Store } from '../../store/store.ts'
+import { liftSwitches } from '../operator/restore.ts'
+import { loadControlState, SwitchTable } from '../switch-table.ts'
+import type { Switch } from '../model.ts'
+
+export interface Expiry {
+  /** Looks, and lifts what is over. Instances go by the store, so none of them decides alone. */
+  run(): Promise<void>
+}
+
+/**
+ * To be over, a switch must be so by the wall clock of the database and by our own, and as much time
+ * must have gone by on the monotonic clock as was left when we first saw it: a wall clock that jumps
+ * ahead opens nothing while we watch.
+ */
+export function createExpiry(store: Store, clock: Clock, operator: string): Expiry {
+  /** Monotonic milliseconds before which a switch is not over, by id. */
+  let notBefore = new Map<string, number>()
+
+  function watch(timed: readonly Switch[]): void {
+    const left = (until: number) => clock.monotonic() + until - clock.now()
+    notBefore = new Map(
+      timed.map(({ id, until = Infinity }) => [id, notBefore.get(id) ?? left(until)]),
+    )
+  }
+
+  function isOver({ id, until = Infinity }: Switch, databaseNow: number): boolean {
+    const wall = Math.min(clock.now(), databaseNow)
+    return wall >= until && clock.monotonic() >= (notBefore.get(id) ?? Infinity)
+  }
+
+  return {
+    async run() {
+      const { over } = await store.database.snapshot(async (reader) => {
+        const { switches } = await loadControlState(reader, store.sealing)
+        watch(switches.filter(({ until }) => until !== undefined))
+        const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
+        return { over: switches.filter((one) => isOver(one, Number(row?.['now']))) }
+      })
+      if (over.length === 0) return
+      const ids = new Set(over.map(({ id }) => id))
+      await store.change(async (transaction, epoch) => {
+        const table = new SwitchTable(transaction, store.sealing)
+        // Another instance may have been quicker.
+        const still = (await table.switches()).filter(({ id }) => ids.has(id))
+        const by = { operator, reason: 'its time is over', epoch, kind: 'expired' as const }
+        await liftSwitches(store, clock, transaction, still, by)
+      })
+    },
+  }
+}

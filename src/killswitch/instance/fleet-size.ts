@@ -1,0 +1,58 @@
+/** Who of the registered is alive, judged by whether their beat changes while we watch, by our own clock. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import type { Database } from '../../store/database.ts'
+import { listInstances, removeInstance, type Instance } from './instances.ts'
+import { leaseEndMs } from '../operator/kill.ts'
+
+export interface Fleet {
+  /** Proxies: each `latchkey serve`, with all its workers, is one. */
+  readonly groups: number
+  /** Processes that serve. */
+  readonly instances: number
+}
+
+export interface RollCall {
+  /** As of the last look; one of each before the first. */
+  readonly fleet: Fleet
+  /** Looks, and strikes off those that were silent for longer than any lease of theirs can last. */
+  take(): Promise<void>
+}
+
+/** Nobody is struck off sooner, however short the lease: a busy machine is not a dead one. */
+const LEAST_SILENCE_MS = 10_000
+
+export function createRollCall(database: Database, clock: Clock): RollCall {
+  let watched = new Map<string, { readonly beat: number; readonly since: number }>()
+  let fleet: Fleet = { groups: 1, instances: 1 }
+
+  /** Milliseconds since the beat last changed, as far as we have watched. */
+  function silenceMs({ id, beat }: Instance, seenAt: number): number {
+    const before = watched.get(id)
+    return before?.beat === beat ? seenAt - before.since : 0
+  }
+
+  return {
+    get fleet() {
+      return fleet
+    },
+    async take() {
+      const instances = await database.snapshot(listInstances)
+      const now = clock.monotonic()
+      const silences = new Map(instances.map((one) => [one.id, silenceMs(one, now)]))
+      const alive = instances.filter((one) => (silences.get(one.id) ?? 0) < leaseEndMs(one.leaseMs))
+      watched = new Map(
+        instances.map(({ id, beat }) => [id, { beat, since: now - (silences.get(id) ?? 0) }]),
+      )
+      fleet = {
+        groups: Math.max(1, new Set(alive.map(({ group }) => group)).size),
+        instances: Math.max(1, alive.length),
+      }
+      for (const { id, beat, leaseMs } of instances) {
+        if ((silences.get(id) ?? 0) > Math.max(LEAST_SILENCE_MS, leaseEndMs(leaseMs))) {
+          await removeInstance(database, id, beat)
+        }
+      }
+    },
+  }
+}

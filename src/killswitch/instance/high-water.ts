@@ -1,0 +1,77 @@
+/**
+ * The highest epoch that this host has seen, in a small file of its own: a control store that is put
+ * back from a backup is noticed, also after a restart.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { open, readFile, rename, unlink } from 'node:fs/promises'
+import { StorageError } from '../../store/database.ts'
+import type { EpochMark } from '../../store/epochs.ts'
+
+export interface HighWater {
+  /** As far as this process knows; undefined when this store was never seen here. */
+  readonly mark: EpochMark | undefined
+  /** Durable before it resolves. A mark that is not higher changes nothing. */
+  raise(mark: EpochMark): Promise<void>
+}
+
+/** @param path undefined: in memory only. @throws StorageError when the file holds something else */
+export async function openHighWater(path: string | undefined, storeId: string): Promise<HighWater> {
+  let mark = path === undefined ? undefined : await load(path, storeId)
+  return {
+    get mark() {
+      return mark
+    },
+    async raise(next) {
+      if (mark !== undefined && next.epoch <= mark.epoch) return
+      if (path !== undefined) await save(path, storeId, next)
+      mark = next
+    },
+  }
+}
+
+async function load(path: string, storeId: string): Promise<EpochMark | undefined> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  })
+  if (text === undefined) return undefined
+  const found = parse(text)
+  if (found === undefined) {
+    throw new StorageError('STORE_CORRUPT', `${path} does not hold the mark of an epoch`, {
+      hint: 'it says how far the control store had come; remove it only if you know that the store is not an old copy',
+    })
+  }
+  return found.storeId === storeId ? found.mark : undefined
+}
+
+function parse(text: string): { storeId: string; mark: EpochMark } | undefined {
+  try {
+    const { storeId, epoch, tag } = JSON.parse(text) as Record<string, unknown>
+    if (typeof storeId !== 'string' || typeof epoch !== 'number' || typeof tag !== 'string') {
+      return undefined
+    }
+    return { storeId, mark: { epoch, tag } }
+  } catch {
+    return undefined
+  }
+}
+
+/** Workers of one host share the file, and nobody lowers it. */
+async function save(path: string, storeId: string, mark: EpochMark): Promise<void> {
+  const before = await load(path, storeId)
+  if (before !== undefined && before.epoch >= mark.epoch) return
+  const draft = `${path}.${String(process.pid)}`
+  try {
+    const file = await open(draft, 'w', 0o600)
+    try {
+      await file.writeFile(`${JSON.stringify({ storeId, ...mark })}\n`)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(draft, path)
+  } catch (error) {
+    await unlink(draft).catch(() => undefined)
+    throw error
+  }
+}

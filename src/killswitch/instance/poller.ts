@@ -1,0 +1,202 @@
+/**
+ * The instance's side of the kill switch: reads the epoch, takes up what changed, acknowledges it, and
+ * renews the lease. In this order; docs/revocation.md says why.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import { StorageError } from '../../store/database.ts'
+import { continues, readMark, type EpochMark } from '../../store/epochs.ts'
+import type { Store } from '../../store/store.ts'
+import { createClosings } from '../gate/access-deadlines.ts'
+import type { GateControl } from '../gate/gate.ts'
+import type { HighWater } from './high-water.ts'
+import { createLeaseEnd } from '../gate/lease-timer.ts'
+import type { LeaseGuard } from '../gate/guard/lease-guard.ts'
+import { register, removeInstance, sendHeartbeat, type InstanceIdentity } from './instances.ts'
+import { createRules } from '../gate/rules.ts'
+import { loadControlState } from '../switch-table.ts'
+
+export interface Poller {
+  /** One poll at once, then one each interval. Does not reject: without an answer the gate stays shut. */
+  start(): Promise<void>
+  /**
+   * Somebody has met a store that cannot be believed: the next poll reads all that is sealed again, as after a
+   * change, and refuses everything if it meets the same.
+   */
+  lookAgain(): void
+  /** The gate is shut for good, and the instance takes its leave. */
+  stop(): Promise<void>
+}
+
+export interface PollerDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly gate: GateControl
+  /** Closed with the poller. */
+  readonly guard: LeaseGuard
+  readonly me: InstanceIdentity
+  readonly highWater: HighWater
+  readonly intervalMs: number
+  /**
+   * Ends the answers that were released before the gate closed and are not with the kernel yet.
+   * Resolves when none is left.
+   */
+  readonly cutRevoked: () => Promise<void>
+  /** Takes up keys and credentials. A rejection is logged, and it is called again at the next poll. */
+  readonly onChange: (epoch: number) => Promise<void>
+  readonly warn: (message: string, fields: object) => void
+}
+
+export function createPoller(deps: PollerDeps): Poller {
+  const { clock, gate, store, me, highWater } = deps
+  const { database } = store
+  const closings = createClosings()
+  const leaseEnd = createLeaseEnd(deps)
+  let applied: EpochMark | undefined
+  let ackedEpoch = -1
+  let beat = 0
+  let isRegistered = false
+  /** Keys and credentials are those of an earlier epoch. */
+  let isBehind = true
+  let failing = false
+  let stopped = false
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+
+  async function ask() {
+    if (!isRegistered) {
+      await register(database, me, highWater.mark?.epoch ?? -1)
+      isRegistered = true
+    }
+    const { state, reason = null, lastSuccessAt = null, inFlight } = gate.stats()
+    beat += 1
+    const answer = await sendHeartbeat(database, me.id, {
+      ...{ beat, ackedEpoch, highEpoch: highWater.mark?.epoch ?? -1 },
+      ...{ state, reason, lastSuccessAt, inFlight },
+    })
+    if (answer === undefined) {
+      // Somebody saw no beat of ours for longer than the lease, or the store is an older copy. Until
+      // the row is back, nobody would wait for us, so this poll must not renew the lease.
+      isRegistered = false
+      throw new StorageError('STORE_FAILED', 'this instance is not registered any more')
+    }
+    if (answer.storeId !== store.id) {
+      throw new StorageError('STORE_REPLACED', 'another store answers in the place of this one')
+    }
+    return answer
+  }
+
+  async function takeUp(): Promise<void> {
+    const askedAt = clock.monotonic()
+    const found = await database.snapshot(async (reader) => {
+      const state = await loadControlState(reader, store.sealing)
+      const mark = await readMark(reader, store.sealing, state.epoch)
+      const seen = highWater.mark
+      const goesOn =
+        seen === undefined || (await continues(reader, store.sealing, state.epoch, seen))
+      const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)
+      return { state, mark, goesOn, now: Number(row?.['now']) }
+    })
+    const { state, mark } = found
+    if (!found.goesOn) {
+      gate.refuse('EPOCH_WENT_BACK')
+      throw new StorageError(
+        'STORE_REPLACED',
+        `the store is at epoch ${String(state.epoch)} and does not continue what was seen up to ${String(highWater.mark?.epoch)}`,
+        { hint: 'latchkey control accept-epoch, after you have restored what was killed since' },
+      )
+    }
+    const ends = closings.update(state.leasedAccess, { askedAt, now: found.now })
+    gate.apply(createRules(state.switches, ends), state.epoch)
+    // From here on both checks go by the new rules, so what is left is what had passed them already.
+    await deps.cutRevoked()
+    await highWater.raise(mark)
+    applied = mark
+    ackedEpoch = state.epoch
+    isBehind = true
+    gate.accept('EPOCH_WENT_BACK')
+  }
+
+  async function poll(): Promise<void> {
+    for (;;) {
+      const mark = leaseEnd.mark()
+      const askedAt = clock.monotonic()
+      const { epoch, tag } = await ask()
+      if (epoch === applied?.epoch && tag === applied.tag) {
+        gate.accept('STORE_LOST')
+        gate.renew(askedAt)
+        leaseEnd.watch(mark)
+        return
+      }
+      try {
+        await takeUp()
+      } catch (error) {
+        if (isLoss(error)) {
+          // Everything is refused: whatever this epoch blocks, too.
+          applied = undefined
+          gate.refuse('STORE_LOST')
+          await deps.cutRevoked()
+          if (ackedEpoch < epoch) {
+            ackedEpoch = epoch
+            await ask()
+          }
+        }
+        throw error
+      }
+    }
+  }
+
+  async function pollSafely(): Promise<void> {
+    try {
+      await poll()
+      if (isBehind) {
+        await deps.onChange(ackedEpoch)
+        isBehind = false
+      }
+      if (failing) deps.warn('the control store is readable again', { epoch: ackedEpoch })
+      failing = false
+    } catch (error) {
+      if (isLoss(error)) {
+        gate.refuse('STORE_LOST')
+        applied = undefined
+      }
+      // Once per outage: at four polls a second, one line each would drown the log.
+      if (!failing) deps.warn('the control store cannot be read', { err: error })
+      failing = true
+    }
+  }
+
+  function schedule(): void {
+    if (stopped) return
+    timer = setTimeout(() => {
+      running = pollSafely().then(schedule)
+    }, deps.intervalMs)
+    timer.unref()
+  }
+
+  return {
+    async start() {
+      running = pollSafely()
+      await running
+      schedule()
+    },
+    lookAgain() {
+      applied = undefined
+    },
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await running
+      gate.refuse('STOPPED')
+      await deps.cutRevoked()
+      leaseEnd.stop()
+      if (isRegistered) await removeInstance(database, me.id).catch(() => undefined)
+    },
+  }
+}
+
+/** Not an outage, which may end by itself, but a store that cannot be believed any more. */
+export function isLoss(error: unknown): boolean {
+  if (!(error instanceof StorageError)) return false
+  return ['STORE_REPLACED', 'STORE_TAMPERED', 'STORE_CORRUPT', 'STORE_MISSING'].includes(error.code)
+}

@@ -1,0 +1,260 @@
+/** The operator's side of the kill switch: writes the switch, then waits until it holds everywhere. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../../core/clock.ts'
+import { StorageError, type Transaction } from '../../store/database.ts'
+import { appendEvent } from '../../store/event-log.ts'
+import type { Store } from '../../store/store.ts'
+import { ControlError } from '../errors.ts'
+import { listInstances, removeInstance, type Instance } from '../instance/instances.ts'
+import { SwitchTable } from '../switch-table.ts'
+import { describeScope, isSameScope, type Direction, type Scope, type Switch } from '../model.ts'
+
+export interface KillOrder {
+  readonly scope: Scope
+  readonly direction: Direction
+  readonly reason: string
+  readonly operator: string
+  /** Wall time. */
+  readonly until?: number
+}
+
+/** What was written, and what is left to wait for. */
+export interface Kill {
+  /** Undefined when the store was changed by others: then everything is refused. */
+  readonly switch: Switch | undefined
+  /** False: there was such a switch already, and it stays as it was. */
+  readonly isNew: boolean
+  /** Whoever has acknowledged it refuses what the switch blocks. */
+  readonly epoch: number
+  /** Who was registered when it was written; whoever comes later sees it before serving. */
+  readonly registered?: readonly Instance[]
+  /** Monotonic milliseconds, taken when the commit was known. */
+  readonly committedAt: number
+  /** Monotonic milliseconds, taken before anything was written. */
+  readonly startedAt: number
+}
+
+export interface InstanceOutcome {
+  readonly id: string
+  readonly group: string
+  readonly host: string
+  readonly pid: number
+  readonly worker: number
+  /** `waiting` only where nobody waited, or the wait ended early. */
+  readonly how: 'acknowledged' | 'lease-ended' | 'left' | 'waiting'
+  /** From the start of the kill to when that was known. */
+  readonly afterMs: number
+  /** Wall time of its last answer with data in it, as it last said. */
+  readonly lastSuccessAt: number | null
+  /** Requests between the two checks, as it last said. */
+  readonly inFlight: number
+}
+
+export interface Revocation {
+  readonly isComplete: boolean
+  readonly epoch: number
+  readonly instances: readonly InstanceOutcome[]
+  /** From the start of the kill. */
+  readonly elapsedMs: number
+}
+
+const ID_BYTES = 6
+const LOOK_EVERY_MS = 20
+/** A store that takes longer to say who has acknowledged must not hold up the end of the leases. */
+const LOOK_PATIENCE_MS = 100
+/** Clocks of two machines differ in rate by far less than this. */
+const RATE_MARGIN = 0.01
+/**
+ * Longer than the grace of lease-guard.ts, which ends what a stopped process had released under its lease. And what KMS
+ * waits for an answer (XKS 1.0.3, Encrypt, Decrypt): without that guard, what leaves when the process goes on after this
+ * comes to a call that has failed.
+ */
+const MARGIN_MS = 250
+
+/**
+ * Milliseconds after a commit at which an instance that has not seen it refuses everything: its lease,
+ * counted from before it asked, which was before the commit; and what clocks may differ by.
+ */
+export function leaseEndMs(leaseMs: number): number {
+  return leaseMs * (1 + RATE_MARGIN) + MARGIN_MS
+}
+
+/** One durable transaction. @throws StorageError; whether it was written is then not known */
+export async function kill(store: Store, clock: Clock, order: KillOrder): Promise<Kill> {
+  const startedAt = clock.monotonic()
+  try {
+    const done = await store.change((transaction, epoch) => write(transaction, epoch))
+    return { ...done, committedAt: clock.monotonic(), startedAt }
+  } catch (error) {
+    if (!(error instanceof StorageError && error.code === 'STORE_TAMPERED')) throw error
+    // Nothing can be added to such a store; but everybody can be made to look at it, and refuse.
+    const epoch = await store.raiseAlarm()
+    const committedAt = clock.monotonic()
+    return { switch: undefined, isNew: false, epoch, committedAt, startedAt }
+  }
+
+  async function write(transaction: Transaction, epoch: number) {
+    const table = new SwitchTable(transaction, store.sealing)
+    const same = (await table.switches()).find(
+      (one) =>
+        isSameScope(one.scope, order.scope) &&
+        one.direction === order.direction &&
+        one.until === order.until,
+    )
+    const made: Switch = same ?? {
+      ...order,
+      id: randomBytes(ID_BYTES).toString('hex'),
+      createdAt: clock.now(),
+      epoch,
+    }
+    if (same === undefined) await table.insertSwitch(made)
+    await appendEvent(transaction, store.sealing, {
+      at: clock.now(),
+      epoch,
+      kind: same === undefined ? 'kill' : 'kill-again',
+      operator: order.operator,
+      detail: {
+        switch: made.id,
+        scope: describeScope(order.scope),
+        direction: order.direction,
+        reason: order.reason,
+        ...(order.until === undefined ? {} : { until: new Date(order.until).toISOString() }),
+      },
+    })
+    const registered = await listInstances(transaction)
+    return { switch: made, isNew: same === undefined, epoch, registered }
+  }
+}
+
+/** How long to look for a store that wrote the switch and then fell silent. */
+const UNKNOWN_LEASES_MS = 60_000
+
+/** What a wait needs to know of a kill. */
+export type Waited = Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'> &
+  Partial<Pick<Kill, 'switch' | 'registered'>>
+
+/**
+ * Resolves when no instance anywhere answers what the kill blocks: each has acknowledged its epoch, or
+ * cannot hold a lease any more. When the store does not answer meanwhile, the leases still end.
+ * @throws ControlError NOT_REVOKED when the store never said who is registered, RESTORED_MEANWHILE
+ */
+export async function waitForRevocation(
+  store: Store,
+  clock: Clock,
+  kill: Waited,
+): Promise<Revocation> {
+  const { registered } = kill
+  const outcomes = new Map<string, InstanceOutcome>()
+  const watched = new Map<string, Watched>()
+  for (const one of registered ?? []) note(outcomes, one, 'waiting', 0)
+  let longest = registered && Math.max(0, ...registered.map(({ leaseMs }) => leaseMs))
+  let looking: ReturnType<typeof look> | undefined
+  let answered = false
+  for (;;) {
+    // Whoever registers after the commit sees its epoch before it serves.
+    looking ??= look(store, kill)
+    const seen = await withinPatience(looking)
+    if (seen !== 'PENDING') looking = undefined
+    answered = seen !== 'PENDING' && seen !== undefined
+    const instances = seen === 'PENDING' ? undefined : seen?.instances
+    if (seen !== 'PENDING' && seen?.isLifted === true) {
+      // Acknowledgements of before say nothing about now, even if somebody threw a switch like it again.
+      throw new ControlError('RESTORED_MEANWHILE', 'the switch was lifted while this waited', {
+        hint: 'latchkey status shows by whom; kill again if that was not meant',
+      })
+    }
+    const now = clock.monotonic()
+    const hasEnded = (leaseMs: number) => now - kill.committedAt > leaseEndMs(leaseMs)
+    for (const one of instances ?? []) {
+      longest = Math.max(longest ?? 0, one.leaseMs)
+      if (watched.get(one.id)?.beat !== one.beat) {
+        watched.set(one.id, { beat: one.beat, since: now, leaseMs: one.leaseMs })
+      }
+      if (!isWaiting(outcomes.get(one.id))) continue
+      const ended = hasEnded(one.leaseMs) ? 'lease-ended' : 'waiting'
+      note(
+        outcomes,
+        one,
+        one.ackedEpoch >= kill.epoch ? 'acknowledged' : ended,
+        now - kill.startedAt,
+      )
+    }
+    if (instances !== undefined) longest ??= 0
+    const present = new Set(instances?.map(({ id }) => id))
+    for (const one of [...outcomes.values()].filter(isWaiting)) {
+      // Stopped, or struck off by somebody who had watched it through a whole lease.
+      if (instances !== undefined && !present.has(one.id)) {
+        note(outcomes, one, 'left', now - kill.startedAt)
+      } else if (hasEnded(longest ?? Infinity)) {
+        note(outcomes, one, 'lease-ended', now - kill.startedAt)
+      }
+    }
+    if (longest !== undefined && ![...outcomes.values()].some(isWaiting)) break
+    if (longest === undefined && now - kill.committedAt > UNKNOWN_LEASES_MS) {
+      throw new ControlError('NOT_REVOKED', 'the store does not say which instances there are', {
+        hint: 'the switch is written; run the same command again, or block each host by its sentinel file',
+      })
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
+  }
+  const elapsedMs = clock.monotonic() - kill.startedAt
+  if (answered) await strikeOff(store, clock, watched)
+  return { isComplete: true, epoch: kill.epoch, instances: [...outcomes.values()], elapsedMs }
+}
+
+function withinPatience<T>(work: Promise<T>): Promise<T | 'PENDING'> {
+  let timer: NodeJS.Timeout | undefined
+  const patience = new Promise<'PENDING'>((resolve) => {
+    timer = setTimeout(resolve, LOOK_PATIENCE_MS, 'PENDING')
+  })
+  return Promise.race([work, patience]).finally(() => {
+    clearTimeout(timer)
+  })
+}
+
+/** One moment of the store; undefined when it does not answer. */
+function look(store: Store, { switch: made }: Waited) {
+  return store.database
+    .snapshot(async (reader) => {
+      const instances = await listInstances(reader)
+      if (made === undefined) return { instances, isLifted: false }
+      const found = await reader.query('SELECT id FROM switches WHERE id = ?', [made.id])
+      return { instances, isLifted: found.length === 0 }
+    })
+    .catch(() => undefined)
+}
+
+interface Watched {
+  readonly beat: number
+  /** Monotonic milliseconds at which this beat was first read. */
+  readonly since: number
+  readonly leaseMs: number
+}
+
+function isWaiting(outcome: InstanceOutcome | undefined): boolean {
+  return outcome === undefined || outcome.how === 'waiting'
+}
+
+function note(
+  outcomes: Map<string, InstanceOutcome>,
+  one: Omit<InstanceOutcome, 'how' | 'afterMs'>,
+  how: InstanceOutcome['how'],
+  afterMs: number,
+): void {
+  const { id, group, host, pid, worker, lastSuccessAt, inFlight } = one
+  outcomes.set(id, { id, group, host, pid, worker, how, afterMs, lastSuccessAt, inFlight })
+}
+
+/** The next kill need not wait for those that were silent for longer than their lease. */
+async function strikeOff(
+  store: Store,
+  clock: Clock,
+  watched: ReadonlyMap<string, Watched>,
+): Promise<void> {
+  for (const [id, { beat, since, leaseMs }] of watched) {
+    if (clock.monotonic() - since > leaseEndMs(leaseMs)) {
+      await removeInstance(store.database, id, beat).catch(() => false)
+    }
+  }
+}

@@ -1,0 +1,41 @@
+/** Everything about the kill switch that a person wants to see at once. */
+// SPDX-License-Identifier: Apache-2.0
+import { readEvents, type ControlEvent } from '../../store/event-log.ts'
+import type { Store } from '../../store/store.ts'
+import { listInstances, type Instance } from '../instance/instances.ts'
+import { loadControlState, type ControlState } from '../switch-table.ts'
+
+export interface InstanceStatus extends Instance {
+  /** It refuses what every switch in force blocks. */
+  readonly hasAcknowledged: boolean
+  /** Milliseconds since its last poll, by the clock of the database. */
+  readonly silentMs: number
+}
+
+export interface ControlStatus extends ControlState {
+  readonly storeId: string
+  readonly instances: readonly InstanceStatus[]
+  /** Newest first. */
+  readonly events: readonly ControlEvent[]
+}
+
+/** @throws StorageError */
+export function loadStatus(store: Store, recentEvents: number): Promise<ControlStatus> {
+  return store.database.snapshot(async (reader) => {
+    const state = await loadControlState(reader, store.sealing)
+    const instances = await listInstances(reader)
+    const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
+    const now = Number(row?.['now'])
+    const needed = Math.max(-1, ...state.switches.map(({ epoch }) => epoch))
+    return {
+      ...state,
+      storeId: store.id,
+      instances: instances.map((one) => ({
+        ...one,
+        hasAcknowledged: one.ackedEpoch >= needed,
+        silentMs: Math.max(0, now - one.seenAt),
+      })),
+      events: (await readEvents(reader, store.sealing)).slice(-recentEvents).reverse(),
+    }
+  })
+}

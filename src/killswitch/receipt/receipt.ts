@@ -1,0 +1,58 @@
+/** The receipt of a revocation: what was stopped, by whom, and what each instance said or could not say. */
+// SPDX-License-Identifier: Apache-2.0
+import type { InstanceOutcome, Kill, KillOrder, Revocation } from '../operator/kill.ts'
+import type { Direction, Scope } from '../model.ts'
+
+/** Times are wall clock, in milliseconds since the Unix epoch; durations come from a monotonic clock. */
+export interface Receipt {
+  readonly kind: 'revocation'
+  /** Of the switch. */
+  readonly id: string
+  readonly storeId: string
+  readonly scope: Scope
+  readonly direction: Direction
+  readonly reason: string
+  readonly operator: string
+  /** Everybody who acknowledged this epoch or a later one refuses what the switch blocks. */
+  readonly epoch: number
+  /** When the switch was first written; it stays when the same is killed again. */
+  readonly killedAt: number
+  /** When this revocation was known to be complete. */
+  readonly revokedAt: number
+  /** From the call to that moment. */
+  readonly timeToRevokeMs: number
+  readonly instances: readonly InstanceOutcome[]
+  /** Last answer with data in it of any instance, as far as they could say; null: none. */
+  readonly lastSuccessAt: number | null
+  /** Requests that were between the two checks when their instance acknowledged. None was granted after that. */
+  readonly inFlight: number
+}
+
+/** @param now wall clock. Undefined when nothing could be written, or not everybody has answered */
+export function toReceipt(
+  storeId: string,
+  order: KillOrder,
+  kill: Kill,
+  revocation: Revocation,
+  now: number,
+): Receipt | undefined {
+  if (kill.switch === undefined || !revocation.isComplete) return undefined
+  const { instances } = revocation
+  const successes = instances.flatMap(({ lastSuccessAt }) => lastSuccessAt ?? [])
+  return {
+    kind: 'revocation',
+    id: kill.switch.id,
+    storeId,
+    scope: order.scope,
+    direction: order.direction,
+    reason: order.reason,
+    operator: order.operator,
+    epoch: revocation.epoch,
+    killedAt: kill.switch.createdAt,
+    revokedAt: now,
+    timeToRevokeMs: Math.round(revocation.elapsedMs),
+    instances: instances.map((one) => ({ ...one, afterMs: Math.round(one.afterMs) })),
+    lastSuccessAt: successes.length === 0 ? null : Math.max(...successes),
+    inFlight: instances.reduce((sum, { inFlight }) => sum + inFlight, 0),
+  }
+}

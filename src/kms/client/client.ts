@@ -1,0 +1,139 @@
+/** The other side of the wire: calls an XKS proxy as AWS KMS does, signed, over TLS, kept alive. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs'
+import https from 'node:https'
+import type { Secret } from '../../core/secret.ts'
+import { systemClock } from '../../core/clock.ts'
+import { parseJson } from './connection.ts'
+import {
+  decryptBody,
+  encryptBody,
+  getHealthStatusBody,
+  getKeyMetadataBody,
+  requestMetadata,
+  type DecryptArguments,
+  type EncryptArguments,
+} from './requests.ts'
+import { signHeaders } from './signing.ts'
+
+export interface KmsSideClientOptions {
+  /** `https://host:port`: what is signed, and the name that the certificate must have. */
+  readonly endpoint: string
+  /** Where to connect instead, before DNS leads there or where a load balancer has not its port. */
+  readonly connectTo?: { readonly host: string; readonly port: number }
+  /** XksProxyUriPath, such as `/demo/kms/xks/v1` */
+  readonly uriPath: string
+  readonly accessKeyId: string
+  readonly secretAccessKey: Secret
+  readonly region: string
+  /** PEM bundle to trust instead of the system's. */
+  readonly caFile?: string
+  /** PEM files to show when the proxy asks for mTLS. */
+  readonly clientCertificate?: {
+    readonly certificateFile: string
+    readonly privateKeyFile: string
+  }
+  /** Milliseconds until a call is given up; KMS takes 250. */
+  readonly timeoutMs?: number
+  /** Of this host, to connect from; the system chooses where it is absent. */
+  readonly localAddress?: string
+}
+
+export interface KmsSideResponse {
+  readonly status: number
+  /** Parsed JSON; undefined when the answer was none. */
+  readonly body: unknown
+  /** From the first byte sent to the last received. */
+  readonly totalMs: number
+}
+
+export interface KmsSideClient {
+  getKeyMetadata(keyId: string): Promise<KmsSideResponse>
+  encrypt(keyId: string, input: EncryptArguments): Promise<KmsSideResponse>
+  decrypt(keyId: string, input: DecryptArguments): Promise<KmsSideResponse>
+  getHealthStatus(): Promise<KmsSideResponse>
+  /** Any path below the URI path, any body: for tests and diagnosis. */
+  post(path: string, body: string): Promise<KmsSideResponse>
+  close(): Promise<void>
+}
+
+const DEFAULT_TIMEOUT_MS = 5000
+
+export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClient {
+  const { uriPath, region } = options
+  const endpoint = new URL(options.endpoint)
+  const shown = options.clientCertificate
+  const agent = new https.Agent({
+    keepAlive: true,
+    ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
+    ...(options.caFile === undefined ? {} : { ca: readFileSync(options.caFile) }),
+    ...(shown === undefined
+      ? {}
+      : { cert: readFileSync(shown.certificateFile), key: readFileSync(shown.privateKeyFile) }),
+  })
+
+  async function post(path: string, body: string): Promise<KmsSideResponse> {
+    const target = `${uriPath}${path}`
+    const headers = signHeaders({ host: endpoint.host, target, body }, options)
+    const startedAt = systemClock.monotonic()
+    const { status, text } = await send(
+      {
+        agent,
+        ...toAddress(endpoint, options.connectTo),
+        method: 'POST',
+        path: target,
+        headers,
+        signal: AbortSignal.timeout(options.timeoutMs ?? DEFAULT_TIMEOUT_MS),
+      },
+      body,
+    )
+    return { status, body: parseJson(text), totalMs: systemClock.monotonic() - startedAt }
+  }
+
+  return {
+    getKeyMetadata: (keyId) =>
+      post(`/keys/${keyId}/metadata`, getKeyMetadataBody(requestMetadata('DescribeKey', region))),
+    encrypt: (keyId, input) =>
+      post(
+        `/keys/${keyId}/encrypt`,
+        encryptBody(requestMetadata('GenerateDataKey', region), input),
+      ),
+    decrypt: (keyId, input) =>
+      post(`/keys/${keyId}/decrypt`, decryptBody(requestMetadata('Decrypt', region), input)),
+    getHealthStatus: () => post('/health', getHealthStatusBody()),
+    post,
+    close() {
+      agent.destroy()
+      return Promise.resolve()
+    },
+  }
+}
+
+/** SNI and the name to verify stay those of the endpoint; an IP address has no SNI. */
+function toAddress(endpoint: URL, connectTo: KmsSideClientOptions['connectTo']) {
+  const host = endpoint.hostname.replace(/^\[|\]$/g, '')
+  const port = endpoint.port === '' ? 443 : endpoint.port
+  if (connectTo === undefined) return { hostname: host, port }
+  return { hostname: connectTo.host, port: connectTo.port, servername: host }
+}
+
+function send(
+  options: https.RequestOptions,
+  body: string,
+): Promise<{ readonly status: number; readonly text: string }> {
+  return new Promise((resolve, reject) => {
+    const request = https.request(options, (response) => {
+      const chunks: Buffer[] = []
+      response.on('data', (chunk: Buffer) => chunks.push(chunk))
+      response.on('error', reject)
+      response.on('end', () => {
+        resolve({
+          status: response.statusCode ?? 0,
+          text: Buffer.concat(chunks).toString('utf8'),
+        })
+      })
+    })
+    request.on('error', reject)
+    request.end(body)
+  })
+}

@@ -1,0 +1,149 @@
+/** DNS, TCP and TLS to an endpoint, each timed, and each failure told apart. */
+// SPDX-License-Identifier: Apache-2.0
+import { lookup } from 'node:dns/promises'
+import { once } from 'node:events'
+import { connect, isIP, type Socket } from 'node:net'
+import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
+import type { Duplex } from 'node:stream'
+import { systemClock } from '../../core/clock.ts'
+import { Deadline, DeadlineExceeded } from '../../core/deadline.ts'
+import { LatchkeyError } from '../../core/errors.ts'
+
+export interface Endpoint {
+  /** A host name; KMS takes no address, and `doctor` says so. */
+  readonly host: string
+  readonly port: number
+  /** Where to connect instead of what DNS says. */
+  readonly address?: string
+  /** PEM bundle to trust instead of Node's own list. */
+  readonly ca?: string
+  /** PEM texts to show when the proxy asks for mTLS. */
+  readonly clientCertificate?: { readonly certificate: string; readonly privateKey: string }
+}
+
+export interface DialOptions {
+  readonly timeoutMs: number
+  /** Protocols to offer by ALPN; empty: no ALPN at all. */
+  readonly alpn?: readonly string[]
+  readonly tls?: Pick<ConnectionOptions, 'minVersion' | 'maxVersion' | 'ciphers'>
+  /** False to look at a connection that one would not use. */
+  readonly verify?: boolean
+  /** What TLS shall run over, instead of the TCP socket itself. */
+  readonly wrap?: (socket: Socket) => Duplex
+}
+
+export interface ConnectPhases {
+  readonly dnsMs: number
+  readonly connectMs: number
+  readonly handshakeMs: number
+}
+
+export interface Dialled {
+  readonly socket: TLSSocket
+  readonly address: string
+  readonly phases: ConnectPhases
+}
+
+export type EndpointErrorCode =
+  | 'ENDPOINT_NOT_FOUND' // the host name has no address
+  | 'ENDPOINT_UNREACHABLE' // no TCP connection in time
+  | 'ENDPOINT_TLS_FAILED' // no TLS connection in time, or a certificate that is not trusted
+  | 'ENDPOINT_NO_ANSWER' // connected, and no answer in time, or the connection was closed
+
+export class EndpointError extends LatchkeyError<EndpointErrorCode> {
+  override readonly name = 'EndpointError'
+}
+
+const clock = systemClock
+
+/** All addresses of a name, as the system resolves it. @throws EndpointError ENDPOINT_NOT_FOUND */
+export async function resolveHost(
+  host: string,
+): Promise<readonly { readonly address: string; readonly family: number }[]> {
+  const literal = host.replace(/^\[|\]$/g, '')
+  if (isIP(literal) !== 0) return [{ address: literal, family: isIP(literal) }]
+  try {
+    return await lookup(host, { all: true })
+  } catch (cause) {
+    throw new EndpointError('ENDPOINT_NOT_FOUND', `${host} has no address: ${reasonOf(cause)}`, {
+      cause,
+    })
+  }
+}
+
+/** Connects by IPv4 if there is such an address, as KMS does. @throws EndpointError */
+export async function dial(endpoint: Endpoint, options: DialOptions): Promise<Dialled> {
+  const deadline = new Deadline(clock, options.timeoutMs)
+  const startedAt = clock.monotonic()
+  const addresses = await within(
+    deadline,
+    resolveHost(endpoint.address ?? endpoint.host),
+    'ENDPOINT_NOT_FOUND',
+  )
+  const { address } = addresses.find(({ family }) => family === 4) ??
+    addresses[0] ?? { address: '' }
+  const resolvedAt = clock.monotonic()
+  const tcp = connect({ host: address, port: endpoint.port })
+  tcp.setNoDelay(true)
+  try {
+    await within(deadline, once(tcp, 'connect'), 'ENDPOINT_UNREACHABLE')
+    const connectedAt = clock.monotonic()
+    const socket = connectTls(tlsOptions(endpoint, options, tcp))
+    await within(deadline, handshake(socket), 'ENDPOINT_TLS_FAILED')
+    const phases = {
+      dnsMs: resolvedAt - startedAt,
+      connectMs: connectedAt - resolvedAt,
+      handshakeMs: clock.monotonic() - connectedAt,
+    }
+    return { socket, address, phases }
+  } catch (error) {
+    tcp.destroy()
+    throw error
+  }
+}
+
+function tlsOptions(endpoint: Endpoint, options: DialOptions, tcp: Socket): ConnectionOptions {
+  const { clientCertificate: shown } = endpoint
+  return {
+    socket: options.wrap?.(tcp) ?? tcp,
+    // SNI carries names only (RFC 6066, section 3).
+    ...(isIP(endpoint.host) === 0 ? { servername: endpoint.host } : { host: endpoint.host }),
+    rejectUnauthorized: options.verify ?? true,
+    ...(options.alpn?.length === 0 ? {} : { ALPNProtocols: [...(options.alpn ?? ['http/1.1'])] }),
+    ...(endpoint.ca === undefined ? {} : { ca: endpoint.ca }),
+    ...(shown === undefined ? {} : { cert: shown.certificate, key: shown.privateKey }),
+    ...options.tls,
+  }
+}
+
+async function handshake(socket: TLSSocket): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    socket.once('secureConnect', resolve)
+    socket.once('error', reject)
+    socket.once('close', () => {
+      reject(new Error('the connection was closed'))
+    })
+  })
+}
+
+async function within<T>(
+  deadline: Deadline,
+  work: Promise<T>,
+  code: EndpointErrorCode,
+): Promise<T> {
+  try {
+    return await deadline.race(work)
+  } catch (cause) {
+    if (cause instanceof EndpointError) throw cause
+    throw new EndpointError(code, reasonOf(cause), { cause })
+  }
+}
+
+/** One line, without the file names and numbers that OpenSSL adds. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof DeadlineExceeded) return 'no answer in time'
+  if (!(error instanceof Error)) return String(error)
+  const [, , , , , reason] = error.message.split(':')
+  const isOpenSsl = (error as NodeJS.ErrnoException).code?.startsWith('ERR_SSL_') === true
+  return isOpenSsl && reason !== undefined && reason !== '' ? reason : error.message.trim()
+}

@@ -1,0 +1,210 @@
+/** Custom key stores as KMS keeps them: their checks, their connection states, and who is in the way of whom. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../../core/clock.ts'
+import {
+  checkParameters,
+  checkUnique,
+  findVpcFault,
+  type CustomKeyStore,
+  type KeyStoreChange,
+  type NewCustomKeyStore,
+  type ProxyConfiguration,
+} from './custom-key-store.ts'
+import { KmsException } from './kms-exception.ts'
+import type { ProxyConnection } from './proxy-connection.ts'
+import { ProxyFailure, toConnectionErrorCode, toKmsException } from './proxy-failure.ts'
+import { checkHealth } from './proxy-health.ts'
+
+export interface CustomKeyStoresDeps {
+  readonly clock: Clock
+  readonly connect: (proxy: ProxyConfiguration) => ProxyConnection
+  /** How long ConnectCustomKeyStore takes; with KMS it is minutes. */
+  readonly connectDelay: () => Promise<void>
+  /** Private DNS names of the VPC endpoint services that there are, by service name. */
+  readonly vpcEndpointServices: ReadonlyMap<string, string>
+  readonly hasKeys: (id: string) => boolean
+}
+
+export interface CustomKeyStores {
+  create(input: NewCustomKeyStore): Promise<CustomKeyStore>
+  /** By id or name; all when neither is given. @throws KmsException CustomKeyStoreNotFoundException */
+  describe(which?: { readonly id?: string; readonly name?: string }): readonly CustomKeyStore[]
+  get(id: string): CustomKeyStore
+  /** Returns at once; `settled` waits for the end of it. */
+  connect(id: string): void
+  disconnect(id: string): void
+  update(id: string, change: KeyStoreChange): Promise<void>
+  delete(id: string): Promise<void>
+  settled(id: string): Promise<CustomKeyStore>
+  /** To the proxy of a connected store. @throws KmsException KMSInvalidStateException, or `otherwise` */
+  connection(id: string): ProxyConnection
+  /** GetHealthStatus as KMS sends it every few minutes. @throws ProxyFailure */
+  pollHealth(id: string): Promise<void>
+  close(): Promise<void>
+}
+
+interface Entry {
+  store: CustomKeyStore
+  connection: ProxyConnection
+  pending: Promise<void>
+}
+
+const MAX_STORES = 10
+const CHANGED_WHILE_CONNECTED = new Set(['accessKeyId', 'rawSecretAccessKey', 'uriPath'])
+
+export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStores {
+  const entries = new Map<string, Entry>()
+  const stores = () => [...entries.values()].map(({ store }) => store)
+
+  function find(id: string): Entry {
+    const entry = entries.get(id)
+    if (entry === undefined) {
+      throw new KmsException('CustomKeyStoreNotFoundException', `there is no key store ${id}`)
+    }
+    return entry
+  }
+
+  const set = (entry: Entry, change: Partial<CustomKeyStore>) => {
+    const { id, name, createdAt, proxy, state } = entry.store
+    entry.store = { id, name, createdAt, proxy, state, ...change }
+  }
+
+  async function probe(proxy: ProxyConfiguration, kmsOperation: string): Promise<ProxyConnection> {
+    const connection = deps.connect(proxy)
+    try {
+      await checkHealth(connection, kmsOperation)
+      return connection
+    } catch (error) {
+      await connection.close()
+      throw error
+    }
+  }
+
+  async function finishConnecting(entry: Entry): Promise<void> {
+    await deps.connectDelay()
+    let outcome: Partial<CustomKeyStore> = { state: 'CONNECTED' }
+    try {
+      const code = findVpcFault(entry.store.proxy, deps.vpcEndpointServices)
+      if (code === undefined) await checkHealth(entry.connection, 'ConnectCustomKeyStore')
+      else outcome = { state: 'FAILED', errorCode: code }
+    } catch (error) {
+      if (!(error instanceof ProxyFailure)) throw error
+      outcome = { state: 'FAILED', errorCode: toConnectionErrorCode(error) }
+    }
+    if (entry.store.state === 'CONNECTING') set(entry, outcome)
+  }
+
+  return {
+    async create({ name, proxy }) {
+      checkParameters(name, proxy)
+      if (entries.size >= MAX_STORES) {
+        throw new KmsException('LimitExceededException', `there are ${String(MAX_STORES)} already`)
+      }
+      checkUnique({ name, proxy }, stores())
+      const connection =
+        proxy.connectivity === 'PUBLIC_ENDPOINT'
+          ? await asKmsException(() => probe(proxy, 'CreateCustomKeyStore'))
+          : deps.connect(proxy)
+      const id = `cks-${randomBytes(9).toString('hex').slice(0, 17)}`
+      const store = { id, name, createdAt: deps.clock.now(), proxy, state: 'DISCONNECTED' } as const
+      entries.set(id, { store, connection, pending: Promise.resolve() })
+      return store
+    },
+    describe({ id, name } = {}) {
+      const found = stores().filter(
+        (store) =>
+          (id === undefined || store.id === id) && (name === undefined || store.name === name),
+      )
+      if (found.length === 0 && (id !== undefined || name !== undefined)) {
+        throw new KmsException('CustomKeyStoreNotFoundException', 'there is no such key store')
+      }
+      return found
+    },
+    get: (id) => find(id).store,
+    connect(id) {
+      const entry = find(id)
+      if (entry.store.state === 'FAILED' || entry.store.state === 'DISCONNECTING') {
+        throw wrongState(`it is ${entry.store.state}: disconnect it first`)
+      }
+      if (entry.store.state !== 'DISCONNECTED') return
+      set(entry, { state: 'CONNECTING' })
+      entry.pending = finishConnecting(entry)
+    },
+    disconnect(id) {
+      const entry = find(id)
+      if (entry.store.state === 'DISCONNECTED' || entry.store.state === 'DISCONNECTING') {
+        throw wrongState(`it is ${entry.store.state} already`)
+      }
+      set(entry, { state: 'DISCONNECTED' })
+    },
+    async update(id, { name, ...change }) {
+      const entry = find(id)
+      const { state } = entry.store
+      // The KMS API reference, UpdateCustomKeyStore: name, credential and path also while connected.
+      const isLight = Object.keys(change).every((field) => CHANGED_WHILE_CONNECTED.has(field))
+      if (state !== 'DISCONNECTED' && !(state === 'CONNECTED' && isLight)) {
+        throw wrongState(`it is ${state}: this can be changed while it is DISCONNECTED`)
+      }
+      const proxy = { ...entry.store.proxy, ...change }
+      const next = { name: name ?? entry.store.name, proxy }
+      checkParameters(next.name, proxy)
+      checkUnique(
+        next,
+        stores().filter((other) => other.id !== id),
+      )
+      if (Object.keys(change).length > 0) {
+        const old = entry.connection
+        entry.connection =
+          proxy.connectivity === 'PUBLIC_ENDPOINT' || state === 'CONNECTED'
+            ? await asKmsException(() => probe(proxy, 'UpdateCustomKeyStore'))
+            : deps.connect(proxy)
+        await old.close()
+      }
+      set(entry, next)
+    },
+    async delete(id) {
+      const entry = find(id)
+      if (entry.store.state !== 'DISCONNECTED') throw wrongState(`it is ${entry.store.state}`)
+      if (deps.hasKeys(id)) {
+        throw new KmsException('CustomKeyStoreHasCMKsException', 'it has KMS keys')
+      }
+      entries.delete(id)
+      await entry.connection.close()
+    },
+    async settled(id) {
+      await find(id).pending
+      return find(id).store
+    },
+    connection(id) {
+      const { store, connection } = find(id)
+      if (store.state !== 'CONNECTED') {
+        throw new KmsException(
+          'KMSInvalidStateException',
+          'this KMS key is in a custom key store that is not connected to its external key store proxy',
+        )
+      }
+      return connection
+    },
+    pollHealth: (id) => checkHealth(find(id).connection, 'KmsHealthCheck'),
+    async close() {
+      for (const { connection, pending } of entries.values()) {
+        await pending
+        await connection.close()
+      }
+      entries.clear()
+    },
+  }
+}
+
+function wrongState(message: string): KmsException {
+  return new KmsException('CustomKeyStoreInvalidStateException', message)
+}
+
+async function asKmsException<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw toKmsException(error, 'key store')
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * What KMS does around the proxy: it encrypts with key material of its own first, lets the proxy
+ * encrypt that, and checks all that comes back. So neither side alone can decrypt.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  randomBytes,
+  type KeyObject,
+} from 'node:crypto'
+import { parseBase64 } from '../../core/base64.ts'
+import { equalBytes } from '../../core/constant-time.ts'
+import { ProxyFailure } from './proxy-failure.ts'
+import type { SealedByProxy } from './ciphertext-blob.ts'
+
+const CIPHER = 'aes-256-gcm'
+const IV_BYTES = 12
+const TAG_BYTES = 16
+/** XKS 1.0.3, Encrypt: KMS rejects more. */
+const MAX_METADATA_BYTES = 20
+
+/** IV, ciphertext and tag: 28 bytes more than the plaintext. */
+export function encryptInside(material: KeyObject, plaintext: Buffer, aad: Buffer): Buffer {
+  const iv = randomBytes(IV_BYTES)
+  const cipher = createCipheriv(CIPHER, material, iv).setAAD(aad)
+  const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()])
+  return Buffer.concat([iv, ciphertext, cipher.getAuthTag()])
+}
+
+/** Undefined when it was not made with this key and AAD. */
+export function decryptInside(
+  material: KeyObject,
+  sealed: Buffer,
+  aad: Buffer,
+): Buffer | undefined {
+  if (sealed.length < IV_BYTES + TAG_BYTES) return undefined
+  const decipher = createDecipheriv(CIPHER, material, sealed.subarray(0, IV_BYTES))
+    .setAAD(aad)
+    .setAuthTag(sealed.subarray(-TAG_BYTES))
+  try {
+    return Buffer.concat([decipher.update(sealed.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()])
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * The answer to Encrypt, with every length that the specification sets and the CDIV of its Appendix C.
+ * @throws ProxyFailure MALFORMED
+ */
+export function parseSealed(answer: unknown, inner: Buffer, aad: Buffer): SealedByProxy {
+  const sealed = {
+    ciphertext: takeBytes(answer, 'ciphertext', [inner.length, inner.length]),
+    ciphertextMetadata: takeBytes(answer, 'ciphertextMetadata', [0, MAX_METADATA_BYTES]),
+    initializationVector: takeBytes(answer, 'initializationVector', [12, 16]),
+    authenticationTag: takeBytes(answer, 'authenticationTag', [TAG_BYTES, TAG_BYTES]),
+  }
+  const { length } = sealed.initializationVector
+  if (length !== 12 && length !== 16) malformed('initializationVector has neither 12 nor 16 bytes')
+  const cdiv = takeBytes(answer, 'ciphertextDataIntegrityValue', [32, 32])
+  if (!equalBytes(cdiv, computeCdiv(aad, sealed))) {
+    malformed('ciphertextDataIntegrityValue is not that of the other fields')
+  }
+  return sealed
+}
+
+/** Computed here once more, and not by the proxy's own code, because KMS computes it independently. */
+function computeCdiv(aad: Buffer, sealed: SealedByProxy): Buffer {
+  return createHash('sha256')
+    .update(aad)
+    .update(sealed.ciphertextMetadata)
+    .update(sealed.initializationVector)
+    .update(sealed.ciphertext)
+    .update(sealed.authenticationTag)
+    .digest()
+}
+
+/** The answer to Decrypt. @throws ProxyFailure MALFORMED */
+export function parseOpened(answer: unknown, sealed: SealedByProxy): Buffer {
+  const { length } = sealed.ciphertext
+  return takeBytes(answer, 'plaintext', [length, length])
+}
+
+function takeBytes(
+  answer: unknown,
+  field: string,
+  [least, most]: readonly [number, number],
+): Buffer {
+  const text = (answer as Readonly<Record<string, unknown>>)[field]
+  if (text === undefined && least === 0) return Buffer.alloc(0)
+  const bytes = typeof text === 'string' ? parseBase64(text) : undefined
+  if (bytes === undefined) malformed(`${field} is not Base64`)
+  if (bytes.length < least || bytes.length > most) {
+    malformed(`${field} has ${String(bytes.length)} bytes`)
+  }
+  return bytes
+}
+
+function malformed(message: string): never {
+  throw new ProxyFailure('MALFORMED', message)
+}

@@ -1,0 +1,128 @@
+/**
+ * A stand-in for AWS KMS, as far as an external key store proxy meets it: for `latchkey simulate` and
+ * for the tests. What it calls is the real proxy, over TLS and signed.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { randomUUID } from 'node:crypto'
+import type { Clock } from '../../core/clock.ts'
+import type { KmsSideClientOptions } from '../client/client.ts'
+import { createCustomKeyStores, type CustomKeyStores } from './custom-key-stores.ts'
+import { createKmsCryptography, type KmsCryptography } from './kms-cryptography.ts'
+import { KmsException } from './kms-exception.ts'
+import { createKmsKeys, type KmsKey, type KmsKeys } from './kms-keys.ts'
+import { createProxyConnection, type CallReport, type ProxyConnection } from './proxy-connection.ts'
+import { toKmsException } from './proxy-failure.ts'
+import { keyMetadataMetadata, type KmsCaller } from './request-metadata.ts'
+import { getKeyMetadataBody } from '../client/requests.ts'
+import { findParameterFaults } from './xks-parameters.ts'
+
+export interface KmsStandInOptions {
+  readonly clock: Clock
+  readonly region: string
+  /** 12 digits. */
+  readonly accountId: string
+  /** How to get to an endpoint that has no public DNS name and no certificate of a public authority. */
+  readonly reach?: (
+    uriEndpoint: string,
+  ) => Pick<KmsSideClientOptions, 'connectTo' | 'caFile' | 'clientCertificate'>
+  /** KMS takes 250. */
+  readonly timeoutMs?: number
+  readonly onCall?: (report: CallReport) => void
+  readonly connectDelay?: () => Promise<void>
+  readonly vpcEndpointServices?: ReadonlyMap<string, string>
+}
+
+export interface NewKmsKey {
+  readonly customKeyStoreId: string
+  readonly xksKeyId: string
+  readonly description?: string
+}
+
+export interface KmsStandIn extends KmsCryptography {
+  readonly stores: CustomKeyStores
+  readonly keys: KmsKeys
+  /** Asks the proxy for the external key first. */
+  createKey(caller: KmsCaller, input: NewKmsKey): Promise<KmsKey>
+  /** `Unavailable` while its key store is not connected. */
+  keyState(key: KmsKey): string
+  close(): Promise<void>
+}
+
+export function createKmsStandIn(options: KmsStandInOptions): KmsStandIn {
+  const keys = createKmsKeys(options)
+  const stores = createCustomKeyStores({
+    clock: options.clock,
+    connect: ({ uriEndpoint, uriPath, accessKeyId, rawSecretAccessKey }) =>
+      createProxyConnection(
+        {
+          endpoint: uriEndpoint,
+          uriPath,
+          accessKeyId,
+          secretAccessKey: rawSecretAccessKey,
+          region: options.region,
+          ...options.reach?.(uriEndpoint),
+          ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
+        },
+        options.onCall,
+      ),
+    connectDelay: options.connectDelay ?? (() => Promise.resolve()),
+    vpcEndpointServices: options.vpcEndpointServices ?? new Map(),
+    hasKeys: (id) => keys.hasKeys(id),
+  })
+  return {
+    ...createKmsCryptography({
+      keys,
+      connectionOf: ({ customKeyStoreId }) => stores.connection(customKeyStoreId),
+    }),
+    stores,
+    keys,
+    async createKey(caller, input) {
+      const [fault] = findParameterFaults({ xksKeyId: input.xksKeyId })
+      if (fault !== undefined) throw new KmsException('ValidationException', fault.message)
+      if (stores.get(input.customKeyStoreId).state !== 'CONNECTED') {
+        throw new KmsException(
+          'CustomKeyStoreInvalidStateException',
+          'the key store is not connected',
+        )
+      }
+      keys.checkFree(input.customKeyStoreId, input.xksKeyId)
+      try {
+        await checkExternalKey(stores.connection(input.customKeyStoreId), input.xksKeyId, caller)
+      } catch (error) {
+        throw toKmsException(error, 'CreateKey')
+      }
+      return keys.add(input)
+    },
+    keyState(key) {
+      const connected = stores.get(key.customKeyStoreId).state === 'CONNECTED'
+      return key.state === 'PendingDeletion' || connected ? key.state : 'Unavailable'
+    },
+    close: () => stores.close(),
+  }
+}
+
+/** XKS 1.0.3, GetKeyMetadata, KMS Considerations. @throws KmsException, ProxyFailure */
+async function checkExternalKey(
+  connection: ProxyConnection,
+  xksKeyId: string,
+  caller: KmsCaller,
+): Promise<void> {
+  const call = { caller, kmsOperation: 'CreateKey', kmsRequestId: randomUUID() }
+  const body = getKeyMetadataBody(keyMetadataMetadata(call))
+  const answer = (await connection.call(`/keys/${xksKeyId}/metadata`, body)) as {
+    keySpec?: unknown
+    keyUsage?: unknown
+    keyStatus?: unknown
+  }
+  const usage: readonly unknown[] = Array.isArray(answer.keyUsage) ? answer.keyUsage : []
+  const fits =
+    answer.keySpec === 'AES_256' &&
+    answer.keyStatus === 'ENABLED' &&
+    ['ENCRYPT', 'DECRYPT'].every((one) => usage.includes(one))
+  if (!fits) {
+    throw new KmsException(
+      'XksKeyInvalidConfigurationException',
+      'the external key must be an AES-256 key that is enabled, encrypts and decrypts',
+    )
+  }
+}

@@ -1,0 +1,199 @@
+/** Encrypt, Decrypt, GenerateDataKey and ReEncrypt with KMS keys in external key stores. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes, randomUUID } from 'node:crypto'
+import { encodeBlob, encodeHeader, parseBlob, type SealedByProxy } from './ciphertext-blob.ts'
+import { decryptInside, encryptInside, parseOpened, parseSealed } from './double-encryption.ts'
+import { encodeEncryptionContext, type EncryptionContext } from './encryption-context.ts'
+import { KmsException } from './kms-exception.ts'
+import type { KmsKey, KmsKeys } from './kms-keys.ts'
+import type { ProxyConnection } from './proxy-connection.ts'
+import { toKmsException } from './proxy-failure.ts'
+import { cryptographicMetadata, type KmsCall, type KmsCaller } from './request-metadata.ts'
+import { decryptBody, encryptBody } from '../client/requests.ts'
+
+export interface WithContext {
+  readonly encryptionContext?: EncryptionContext
+}
+
+export interface KmsCryptography {
+  /** @param input plaintext of 1 to 4,096 bytes */
+  encrypt(
+    caller: KmsCaller,
+    input: WithContext & { readonly keyId: string; readonly plaintext: Buffer },
+  ): Promise<Encrypted>
+  decrypt(
+    caller: KmsCaller,
+    input: WithContext & { readonly ciphertextBlob: Buffer; readonly keyId?: string },
+  ): Promise<Decrypted>
+  generateDataKey(
+    caller: KmsCaller,
+    input: WithContext & { readonly keyId: string; readonly numberOfBytes?: number },
+  ): Promise<Encrypted & Decrypted>
+  generateDataKeyWithoutPlaintext(
+    caller: KmsCaller,
+    input: WithContext & { readonly keyId: string; readonly numberOfBytes?: number },
+  ): Promise<Encrypted>
+  reEncrypt(caller: KmsCaller, input: ReEncryptInput): Promise<ReEncrypted>
+}
+
+export interface Encrypted {
+  readonly ciphertextBlob: Buffer
+  /** ARN of the KMS key. */
+  readonly keyId: string
+}
+
+export interface Decrypted {
+  readonly plaintext: Buffer
+  readonly keyId: string
+}
+
+export interface ReEncryptInput {
+  readonly ciphertextBlob: Buffer
+  readonly sourceEncryptionContext?: EncryptionContext
+  readonly destinationKeyId: string
+  readonly destinationEncryptionContext?: EncryptionContext
+}
+
+export interface ReEncrypted extends Encrypted {
+  readonly sourceKeyId: string
+}
+
+const MAX_PLAINTEXT_BYTES = 4096
+/** XKS 1.0.3, Encrypt: what every proxy must take. */
+const MAX_AAD_BYTES = 8192
+const DATA_KEY_BYTES = 32
+
+export function createKmsCryptography(deps: {
+  readonly keys: KmsKeys
+  /** @throws KmsException when the store is not connected */
+  readonly connectionOf: (key: KmsKey) => ProxyConnection
+}): KmsCryptography {
+  async function encryptWith(
+    key: KmsKey,
+    plaintext: Buffer,
+    context: EncryptionContext | undefined,
+    call: KmsCall,
+  ): Promise<Encrypted> {
+    deps.keys.checkUsable(key)
+    const connection = deps.connectionOf(key)
+    const aad = toAad(encodeHeader(key), context)
+    const inner = encryptInside(key.material, plaintext, aad)
+    const answer = await connection.call(
+      `/keys/${key.xksKeyId}/encrypt`,
+      encryptBody(cryptographicMetadata(call, key.arn), { plaintext: inner, aad, cdiv: true }),
+    )
+    return { ciphertextBlob: encodeBlob(key, parseSealed(answer, inner, aad)), keyId: key.arn }
+  }
+
+  async function decryptWith(
+    blob: Buffer,
+    context: EncryptionContext | undefined,
+    call: KmsCall,
+    expectedKeyId?: string,
+  ): Promise<Decrypted> {
+    const { key, sealed } = openBlob(blob, deps.keys)
+    if (expectedKeyId !== undefined && deps.keys.get(expectedKeyId).keyId !== key.keyId) {
+      throw new KmsException('IncorrectKeyException', 'the ciphertext is of another KMS key')
+    }
+    deps.keys.checkUsable(key)
+    const connection = deps.connectionOf(key)
+    const aad = toAad(encodeHeader(key), context)
+    const answer = await connection.call(
+      `/keys/${key.xksKeyId}/decrypt`,
+      decryptBody(cryptographicMetadata(call, key.arn), { ...withoutEmpty(sealed), aad }),
+    )
+    const plaintext = decryptInside(key.material, parseOpened(answer, sealed), aad)
+    if (plaintext === undefined) {
+      // The specification's row "Proxy returns an invalid ciphertext".
+      throw new KmsException(
+        'KMSInvalidStateException',
+        'what the external key store proxy decrypted is not what KMS had encrypted',
+      )
+    }
+    return { plaintext, keyId: key.arn }
+  }
+
+  /** One call of KMS, with its request id, and failures of the proxy as KMS reports them. */
+  async function perform<T>(
+    caller: KmsCaller,
+    kmsOperation: string,
+    work: (call: KmsCall) => Promise<T>,
+  ): Promise<T> {
+    try {
+      return await work({ caller, kmsOperation, kmsRequestId: randomUUID() })
+    } catch (error) {
+      throw toKmsException(error, 'cryptographic')
+    }
+  }
+
+  return {
+    encrypt: (caller, { keyId, plaintext, encryptionContext }) =>
+      perform(caller, 'Encrypt', (call) => {
+        checkLength(plaintext.length, MAX_PLAINTEXT_BYTES)
+        return encryptWith(deps.keys.get(keyId), plaintext, encryptionContext, call)
+      }),
+    decrypt: (caller, { ciphertextBlob, keyId, encryptionContext }) =>
+      perform(caller, 'Decrypt', (call) =>
+        decryptWith(ciphertextBlob, encryptionContext, call, keyId),
+      ),
+    generateDataKey: (caller, { keyId, numberOfBytes = DATA_KEY_BYTES, encryptionContext }) =>
+      perform(caller, 'GenerateDataKey', async (call) => {
+        checkLength(numberOfBytes, 1024)
+        const plaintext = randomBytes(numberOfBytes)
+        const key = deps.keys.get(keyId)
+        return { ...(await encryptWith(key, plaintext, encryptionContext, call)), plaintext }
+      }),
+    generateDataKeyWithoutPlaintext: (
+      caller,
+      { keyId, numberOfBytes = DATA_KEY_BYTES, encryptionContext },
+    ) =>
+      perform(caller, 'GenerateDataKeyWithoutPlaintext', async (call) => {
+        checkLength(numberOfBytes, 1024)
+        const plaintext = randomBytes(numberOfBytes)
+        try {
+          return await encryptWith(deps.keys.get(keyId), plaintext, encryptionContext, call)
+        } finally {
+          plaintext.fill(0)
+        }
+      }),
+    reEncrypt: (caller, input) =>
+      perform(caller, 'ReEncrypt', async (call) => {
+        const { sourceEncryptionContext: from, destinationEncryptionContext: to } = input
+        const { plaintext, keyId } = await decryptWith(input.ciphertextBlob, from, call)
+        const destination = deps.keys.get(input.destinationKeyId)
+        return { ...(await encryptWith(destination, plaintext, to, call)), sourceKeyId: keyId }
+      }),
+  }
+}
+
+/** What both ciphers authenticate: whose ciphertext it is, and the caller's context. */
+function toAad(header: Buffer, context: EncryptionContext = {}): Buffer {
+  const aad = Buffer.concat([header, encodeEncryptionContext(context)])
+  if (aad.length > MAX_AAD_BYTES) {
+    throw new KmsException('ValidationException', 'the encryption context is too long')
+  }
+  return aad
+}
+
+/** A field that the proxy did not send is not sent to it. */
+function withoutEmpty({ ciphertextMetadata, ...sealed }: SealedByProxy) {
+  return ciphertextMetadata.length === 0 ? sealed : { ...sealed, ciphertextMetadata }
+}
+
+function openBlob(blob: Buffer, keys: KmsKeys) {
+  const parsed = parseBlob(blob)
+  if (parsed === undefined) throw notOurs()
+  const key = keys.get(parsed.header.keyId)
+  if (!key.backingKeyId.equals(parsed.header.backingKeyId)) throw notOurs()
+  return { key, sealed: parsed.sealed }
+}
+
+function notOurs(): KmsException {
+  return new KmsException('InvalidCiphertextException', 'the ciphertext is not one of KMS')
+}
+
+function checkLength(length: number, most: number): void {
+  if (!Number.isInteger(length) || length < 1 || length > most) {
+    throw new KmsException('ValidationException', `expected 1 to ${String(most)} bytes`)
+  }
+}

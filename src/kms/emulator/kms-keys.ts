@@ -1,0 +1,125 @@
+/** KMS keys of external key stores: their state in KMS, and which external key each stands for. */
+// SPDX-License-Identifier: Apache-2.0
+import { createSecretKey, randomBytes, randomUUID, type KeyObject } from 'node:crypto'
+import type { Clock } from '../../core/clock.ts'
+import { KmsException } from './kms-exception.ts'
+
+export interface KmsKey {
+  /** A UUID. */
+  readonly keyId: string
+  readonly arn: string
+  readonly customKeyStoreId: string
+  readonly xksKeyId: string
+  readonly description: string
+  readonly createdAt: number
+  readonly state: 'Enabled' | 'Disabled' | 'PendingDeletion'
+  /** Milliseconds since the Unix epoch, while it is pending. */
+  readonly deletionAt?: number | undefined
+  /** KMS's own key material, which never leaves KMS: the inner half of the double encryption. */
+  readonly material: KeyObject
+  /** 16 bytes. */
+  readonly backingKeyId: Buffer
+}
+
+export interface KmsKeys {
+  add(input: {
+    readonly customKeyStoreId: string
+    readonly xksKeyId: string
+    readonly description?: string
+  }): KmsKey
+  /** By id or ARN. @throws KmsException NotFoundException */
+  get(keyIdOrArn: string): KmsKey
+  list(): readonly KmsKey[]
+  hasKeys(customKeyStoreId: string): boolean
+  /** @throws KmsException XksKeyAlreadyInUseException */
+  checkFree(customKeyStoreId: string, xksKeyId: string): void
+  /** @throws KmsException DisabledException, KMSInvalidStateException */
+  checkUsable(key: KmsKey): void
+  setEnabled(keyIdOrArn: string, enabled: boolean): void
+  /** @param days 7 to 30 */
+  scheduleDeletion(keyIdOrArn: string, days: number): KmsKey
+  cancelDeletion(keyIdOrArn: string): KmsKey
+}
+
+const DAY_MS = 86_400_000
+
+export function createKmsKeys(deps: {
+  readonly clock: Clock
+  readonly region: string
+  readonly accountId: string
+}): KmsKeys {
+  const keys = new Map<string, KmsKey>()
+
+  /** Those whose day has come are gone. */
+  function current(): readonly KmsKey[] {
+    for (const key of keys.values()) {
+      if (key.deletionAt !== undefined && deps.clock.now() >= key.deletionAt) keys.delete(key.keyId)
+    }
+    return [...keys.values()]
+  }
+
+  function get(keyIdOrArn: string): KmsKey {
+    const found = current().find(({ keyId, arn }) => keyId === keyIdOrArn || arn === keyIdOrArn)
+    if (found === undefined) {
+      throw new KmsException('NotFoundException', `there is no KMS key ${keyIdOrArn}`)
+    }
+    return found
+  }
+
+  function change(keyIdOrArn: string, state: KmsKey['state'], deletionAt?: number): KmsKey {
+    const changed = { ...get(keyIdOrArn), state, deletionAt }
+    keys.set(changed.keyId, changed)
+    return changed
+  }
+
+  return {
+    add({ customKeyStoreId, xksKeyId, description = '' }) {
+      const keyId = randomUUID()
+      const key: KmsKey = {
+        keyId,
+        arn: `arn:aws:kms:${deps.region}:${deps.accountId}:key/${keyId}`,
+        customKeyStoreId,
+        xksKeyId,
+        description,
+        createdAt: deps.clock.now(),
+        state: 'Enabled',
+        material: createSecretKey(randomBytes(32)),
+        backingKeyId: randomBytes(16),
+      }
+      keys.set(keyId, key)
+      return key
+    },
+    get,
+    list: current,
+    hasKeys: (id) => current().some(({ customKeyStoreId }) => customKeyStoreId === id),
+    checkFree(customKeyStoreId, xksKeyId) {
+      const isTaken = (key: KmsKey) =>
+        key.customKeyStoreId === customKeyStoreId && key.xksKeyId === xksKeyId
+      if (current().some(isTaken)) {
+        throw new KmsException(
+          'XksKeyAlreadyInUseException',
+          'another KMS key in this external key store has this external key',
+        )
+      }
+    },
+    checkUsable({ state, arn }) {
+      if (state === 'Disabled') throw new KmsException('DisabledException', `${arn} is disabled`)
+      if (state === 'PendingDeletion') {
+        throw new KmsException('KMSInvalidStateException', `${arn} is pending deletion`)
+      }
+    },
+    setEnabled(keyIdOrArn, enabled) {
+      if (get(keyIdOrArn).state === 'PendingDeletion') {
+        throw new KmsException('KMSInvalidStateException', `${keyIdOrArn} is pending deletion`)
+      }
+      change(keyIdOrArn, enabled ? 'Enabled' : 'Disabled')
+    },
+    scheduleDeletion(keyIdOrArn, days) {
+      if (!Number.isInteger(days) || days < 7 || days > 30) {
+        throw new KmsException('ValidationException', 'PendingWindowInDays is 7 to 30')
+      }
+      return change(keyIdOrArn, 'PendingDeletion', deps.clock.now() + days * DAY_MS)
+    },
+    cancelDeletion: (keyIdOrArn) => change(keyIdOrArn, 'Disabled'),
+  }
+}

@@ -1,0 +1,157 @@
+/** What KMS makes of each way in which a proxy can fail it. */
+// SPDX-License-Identifier: Apache-2.0
+import { LatchkeyError } from '../../core/errors.ts'
+import type { components } from '../../openapi/types.gen.ts'
+import { KmsException, type KmsExceptionName } from './kms-exception.ts'
+
+type XksErrorName = components['schemas']['ErrorResponse']['errorName']
+
+export type ProxyFailureKind =
+  | XksErrorName
+  | 'MALFORMED' // an answer that KMS cannot interpret
+  | 'TCP' // no connection
+  | 'TLS' // a connection, and no TLS on it
+  | 'TIMEOUT' // nothing within 250 ms, twice
+  | 'ALL_UNAVAILABLE' // healthy by status, and no key manager that can serve
+
+/** `ConnectionErrorCode` of DescribeCustomKeyStores, as far as external key stores have them. */
+export type ConnectionErrorCode =
+  | 'INVALID_CREDENTIALS'
+  | 'XKS_PROXY_ACCESS_DENIED'
+  | 'XKS_PROXY_INVALID_CONFIGURATION'
+  | 'XKS_PROXY_INVALID_RESPONSE'
+  | 'XKS_PROXY_INVALID_TLS_CONFIGURATION'
+  | 'XKS_PROXY_NOT_REACHABLE'
+  | 'XKS_PROXY_TIMED_OUT'
+  | 'XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION'
+  | 'XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND'
+
+export class ProxyFailure extends LatchkeyError<ProxyFailureKind> {
+  override readonly name = 'ProxyFailure'
+}
+
+/** Which operation of KMS was under way: it decides on the name of the exception. */
+export type KmsSituation = 'key store' | 'CreateKey' | 'cryptographic'
+
+interface Consequences {
+  /** CreateCustomKeyStore and UpdateCustomKeyStore. */
+  readonly keyStore: KmsExceptionName
+  readonly createKey: KmsExceptionName
+  readonly connection: ConnectionErrorCode
+  readonly sentence: string
+}
+
+const UNINTELLIGIBLE = 'KMS cannot interpret the response of the external key store proxy'
+const BUSY = 'the external key store proxy asked for fewer requests'
+
+/**
+ * XKS 1.0.3, Error codes, KMS Considerations. Cryptographic operations throw KMSInvalidStateException
+ * for all of them. The specification has no row for AccessDenied and InvalidState when a key store is
+ * made, and none at all for connection error codes: there, AWS's description of each code decided.
+ */
+const CONSEQUENCES: Readonly<Record<ProxyFailureKind, Consequences>> = {
+  ValidationException: malformed(UNINTELLIGIBLE),
+  InvalidStateException: {
+    keyStore: 'XksProxyInvalidConfigurationException',
+    createKey: 'XksKeyInvalidConfigurationException',
+    connection: 'XKS_PROXY_INVALID_CONFIGURATION',
+    sentence: 'the external key or key store is not enabled in the external key manager',
+  },
+  InvalidCiphertextException: malformed(
+    'the proxy refused the ciphertext or the encryption context as corrupted or invalid',
+  ),
+  InvalidKeyUsageException: {
+    ...malformed('the external key does not support the requested operation'),
+    createKey: 'XksKeyInvalidConfigurationException',
+  },
+  AuthenticationFailedException: {
+    keyStore: 'XksProxyIncorrectAuthenticationCredentialException',
+    createKey: 'CustomKeyStoreInvalidStateException',
+    connection: 'INVALID_CREDENTIALS',
+    sentence: 'the external key store proxy could not authenticate KMS',
+  },
+  AccessDeniedException: {
+    keyStore: 'XksProxyInvalidConfigurationException',
+    createKey: 'KMSInvalidStateException',
+    connection: 'XKS_PROXY_ACCESS_DENIED',
+    sentence: 'the external key store proxy denied access to the operation',
+  },
+  KeyNotFoundException: {
+    ...malformed('the external key was not found in its external key manager'),
+    createKey: 'XksKeyNotFoundException',
+  },
+  InvalidUriPathException: {
+    keyStore: 'XksProxyInvalidConfigurationException',
+    createKey: 'CustomKeyStoreInvalidStateException',
+    connection: 'XKS_PROXY_INVALID_CONFIGURATION',
+    sentence: 'the external key store proxy does not know the URI path',
+  },
+  ThrottlingException: unreachable('XKS_PROXY_NOT_REACHABLE', BUSY),
+  UnsupportedOperationException: malformed('the proxy does not support the requested operation'),
+  DependencyTimeoutException: unreachable(
+    'XKS_PROXY_TIMED_OUT',
+    'the external key store proxy did not get an answer from its key manager in time',
+  ),
+  InternalException: malformed('the proxy cannot communicate with its external key manager'),
+  MALFORMED: malformed(UNINTELLIGIBLE),
+  TCP: unreachable(
+    'XKS_PROXY_NOT_REACHABLE',
+    'KMS cannot communicate with the external key store proxy',
+  ),
+  TLS: unreachable(
+    'XKS_PROXY_INVALID_TLS_CONFIGURATION',
+    'KMS cannot establish a TLS connection to the external key store proxy',
+  ),
+  TIMEOUT: unreachable(
+    'XKS_PROXY_TIMED_OUT',
+    'the external key store proxy did not respond in time',
+  ),
+  ALL_UNAVAILABLE: unreachable(
+    'XKS_PROXY_NOT_REACHABLE',
+    'the proxy reports that all external key managers are unavailable',
+  ),
+}
+
+function malformed(sentence: string): Consequences {
+  return {
+    keyStore: 'XksProxyInvalidResponseException',
+    createKey: 'CustomKeyStoreInvalidStateException',
+    connection: 'XKS_PROXY_INVALID_RESPONSE',
+    sentence,
+  }
+}
+
+function unreachable(connection: ConnectionErrorCode, sentence: string): Consequences {
+  return {
+    keyStore: 'XksProxyUriUnreachableException',
+    createKey: 'CustomKeyStoreInvalidStateException',
+    connection,
+    sentence,
+  }
+}
+
+/** The exception that KMS's caller gets. What is no failure of the proxy comes back as it is. */
+export function toKmsException(thrown: unknown, situation: KmsSituation): unknown {
+  if (!(thrown instanceof ProxyFailure)) return thrown
+  const { keyStore, createKey, sentence } = CONSEQUENCES[thrown.code]
+  const name =
+    situation === 'key store'
+      ? keyStore
+      : situation === 'CreateKey'
+        ? createKey
+        : 'KMSInvalidStateException'
+  return new KmsException(name, sentence, { cause: thrown })
+}
+
+export function toConnectionErrorCode(failure: ProxyFailure): ConnectionErrorCode {
+  return CONSEQUENCES[failure.code].connection
+}
+
+/** An `errorName` of the specification's table; undefined for anything else. */
+export function parseXksErrorName(value: unknown): XksErrorName | undefined {
+  return typeof value === 'string' && KNOWN.has(value) ? (value as XksErrorName) : undefined
+}
+
+const KNOWN: ReadonlySet<string> = new Set(
+  Object.keys(CONSEQUENCES).filter((kind) => kind.endsWith('Exception')),
+)

@@ -1,0 +1,58 @@
+/** Answers that were released and handed to Node, until they are through: some wait for their peer to read. */
+// SPDX-License-Identifier: Apache-2.0
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Bag, type Bagged } from '../core/bag.ts'
+
+/** An answer that can be asked again whether it may go out. */
+export interface Releasable {
+  isAllowed(): boolean
+  /** All of it is with the kernel. */
+  sent(): void
+}
+
+export interface Outgoing {
+  add(answer: Releasable, request: IncomingMessage, response: ServerResponse): void
+  /**
+   * Gives answers that are no longer allowed a moment to get to the kernel, which counts as sent, and
+   * then cuts the connections of those that are still here. Resolves when none is left: an answer that
+   * waits behind another one, or for a peer that does not read, would otherwise leave afterwards.
+   */
+  cutRevoked(): Promise<void>
+}
+
+interface Waiting extends Bagged {
+  readonly answer: Releasable
+  readonly request: IncomingMessage
+}
+
+/** HTTP/2 writes what it has at the end of a turn of the event loop, and Node tells us one turn later. */
+const GRACE_TURNS = 3
+
+/** @param cut destroys the connection of a request */
+export function createOutgoing(cut: (request: IncomingMessage) => void): Outgoing {
+  const waiting = new Bag<Waiting>()
+  const findRevoked = () => waiting.all().filter(({ answer }) => !answer.isAllowed())
+
+  return {
+    add(answer, request, response) {
+      // A peer that went away before: there will be no event.
+      if (response.destroyed || request.socket.destroyed) return
+      const entry = { answer, request, bagIndex: -1 }
+      waiting.add(entry)
+      response.on('close', () => {
+        // Not there: it was cut, and did not leave.
+        if (waiting.remove(entry) && response.writableFinished) answer.sent()
+      })
+    },
+    async cutRevoked() {
+      for (let turn = 0; turn < GRACE_TURNS && findRevoked().length > 0; turn++) {
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      for (const entry of findRevoked()) {
+        // The connection, not only this answer: what is written is not taken back by halves.
+        cut(entry.request)
+        waiting.remove(entry)
+      }
+    },
+  }
+}

@@ -1,0 +1,73 @@
+/** What load balancers ask: does this instance want traffic? On the TLS port, and on a plain one. */
+// SPDX-License-Identifier: Apache-2.0
+import http from 'node:http'
+import type { ManagerHealth } from '../keys/key-backend.ts'
+import type { ApiSchemas } from '../openapi/schemas.ts'
+
+export interface Ping {
+  /** @param deep also look at the cached health of the key managers; never a fresh check */
+  answer(deep: boolean): { readonly status: 200 | 503; readonly body: string }
+  /** Until this is called the answer is 503. */
+  startServing(): void
+  /** From now on 503, so that load balancers turn away before the listener closes. */
+  startDraining(): void
+}
+
+export interface PingDeps {
+  readonly schemas: ApiSchemas
+  /** Cached health of every key store's managers. */
+  readonly health: () => readonly (readonly ManagerHealth[])[]
+}
+
+export function createPing(deps: PingDeps): Ping {
+  let state: 'starting' | 'serving' | 'draining' = 'starting'
+  const encode = (status: 'ok' | 'draining' | 'unavailable') =>
+    deps.schemas.encode('PingResponse', { status })
+
+  /** One key store without a single usable manager makes the instance a bad choice. */
+  function isServing(): boolean {
+    return deps.health().every((managers) => managers.some((m) => m.status !== 'UNAVAILABLE'))
+  }
+
+  return {
+    answer(deep) {
+      if (state === 'draining') return { status: 503, body: encode('draining') }
+      if (state === 'starting' || (deep && !isServing()))
+        return { status: 503, body: encode('unavailable') }
+      return { status: 200, body: encode('ok') }
+    },
+    startServing() {
+      state = 'serving'
+    },
+    startDraining() {
+      state = 'draining'
+    },
+  }
+}
+
+/** `/ping` and `/ping?deep`, in any form of query that mentions deep; undefined for other targets. */
+export function parsePing(target: string): { readonly deep: boolean } | undefined {
+  const [path, query] = target.split('?', 2)
+  if (path !== '/ping') return undefined
+  return { deep: new URLSearchParams(query ?? '').has('deep') }
+}
+
+/** A server that answers GET and HEAD of /ping and nothing else. */
+export function createPingServer(ping: Ping): http.Server {
+  const server = http.createServer(
+    { requestTimeout: 5000, headersTimeout: 5000, connectionsCheckingInterval: 1000 },
+    (request, response) => {
+      const asked = parsePing(request.url ?? '')
+      const isRead = request.method === 'GET' || request.method === 'HEAD'
+      if (asked === undefined || !isRead) {
+        response.writeHead(404).end()
+        return
+      }
+      const { status, body } = ping.answer(asked.deep)
+      response.writeHead(status, { 'content-type': 'application/json', connection: 'close' })
+      response.end(body)
+    },
+  )
+  server.maxConnections = 100
+  return server
+}

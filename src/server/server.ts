@@ -1,0 +1,148 @@
+/** The HTTPS listener: a Fastify instance that reads requests whole and hands them to the pipeline. */
+// SPDX-License-Identifier: Apache-2.0
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { loopIdleMs, type Clock } from '../core/clock.ts'
+import type { ListenerConfig } from '../config/config.ts'
+import type { ApiSchemas } from '../openapi/schemas.ts'
+import type { XksError } from '../xks/errors.ts'
+import type { Answer } from '../xks/answer.ts'
+import type { Pipeline } from '../xks/pipeline.ts'
+import { createAdmission } from './overload/admission.ts'
+import { createBatch } from './overload/batch.ts'
+import { createConnections, endRequest } from './connection.ts'
+import { createDualServer, type DualServer, type Handshake } from './tls/server.ts'
+import { send, serve, type Exchange } from './exchange.ts'
+import { createCheckForwarded } from './trusted-proxy/forwarded-certificate.ts'
+import { firstByteAt, isUnused } from './tls/first-byte.ts'
+import { createOutgoing } from './in-flight-responses.ts'
+import { refuseUnparsable, toFault } from './framework-errors.ts'
+import { createShedding } from './overload/shedding.ts'
+import type { Ping } from './ping.ts'
+import type { Refusal } from './tls/client-certificate.ts'
+import type { TlsMaterial } from './tls/material.ts'
+
+export interface ListenerDeps {
+  readonly config: ListenerConfig
+  readonly material: TlsMaterial
+  readonly schemas: ApiSchemas
+  readonly pipeline: Pipeline
+  readonly ping: Ping
+  readonly clock: Clock
+  /** Largest body in bytes; larger ones are refused before they are read to the end. */
+  readonly maxBodyBytes: number
+  readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
+  readonly onHandshake: (handshake: Handshake) => void
+  /** A request older than this at its turn is refused unseen. */
+  readonly maxWaitMs: number
+  /** Once for each request that was refused so. */
+  readonly onShed: () => void
+}
+
+export interface Listener {
+  readonly app: FastifyInstance
+  readonly dual: DualServer
+  /** Answers from now on close their HTTP/1.1 connection. */
+  startDraining(): void
+  /** Ends released answers that would not be released now and are still here. */
+  cutRevoked(): Promise<void>
+}
+
+/** Longer than any target that fits in the headers: length is the pipeline's business, not Fastify's. */
+const MAX_PARAM_LENGTH = 20_000
+
+export async function createListener(deps: ListenerDeps): Promise<Listener> {
+  let dual: DualServer | undefined
+  let draining = false
+  const connections = createConnections(deps.config.maxRequestsPerConnection, (carrier) => ({
+    tlsMs: dual?.tlsMsOf(carrier),
+    isFromTerminator: dual?.isFromTerminator(carrier) ?? false,
+  }))
+  const { clientCertificate } = deps.config
+  const checkForwarded =
+    clientCertificate?.forwardedBy &&
+    createCheckForwarded(clientCertificate.forwardedBy, clientCertificate.subjects)
+  const outgoing = createOutgoing((request) => dual?.destroyConnectionOf(request))
+  const admission = createAdmission({ ...deps, idleMs: loopIdleMs, limitMs: deps.maxWaitMs })
+  const shedding = createShedding(deps.schemas, admission, deps.onShed)
+  const sendAnswer = (exchange: Exchange, answer: Answer) => {
+    send(exchange, answer, outgoing, draining)
+  }
+  const batch = createBatch(admission, {
+    make: (exchange: Exchange) => serve(deps, exchange, sendAnswer),
+    send: sendAnswer,
+    refuse(exchange) {
+      endRequest(exchange.connection)
+      shedding.refuse(exchange.reply.raw)
+    },
+  })
+  const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
+    // From here on the answer is ours, down to the tick in which it reaches the socket.
+    reply.hijack()
+    const connection = connections.begin(request)
+    const refusal = checkForwarded?.(request.raw.rawHeaders, connection.isFromTerminator)
+    batch.add({ request, reply, fault: fault ?? refusal, connection })
+  }
+
+  const app = fastify({
+    logger: false,
+    bodyLimit: deps.maxBodyBytes,
+    return503OnClosing: false,
+    exposeHeadRoutes: false,
+    trustProxy: false,
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    serverFactory: (handler) => {
+      dual = createDualServer({ ...deps, handler: shedding.before(handler, batch.flush) })
+      return dual.server
+    },
+    clientErrorHandler: (error, socket) => {
+      // Nobody waits for an answer; and one that was sent would be taken for that to the next request.
+      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isUnused(socket)) {
+        socket.destroy()
+        return
+      }
+      const reason = refuseUnparsable(deps.schemas, error, socket)
+      deps.onRefused({ reason }, socket.remoteAddress)
+    },
+    frameworkErrors: (error, request, reply) => {
+      // No hook has run for such a request.
+      request.startedAt = firstByteAt(request.raw, deps.clock)
+      handle(toFault(error))(request, reply)
+    },
+  })
+  app.decorateRequest('startedAt', 0)
+  app.addHook('onRequest', (request, _reply, done) => {
+    request.startedAt = firstByteAt(request.raw, deps.clock)
+    done()
+  })
+  // One parser for every media type: the signature covers raw bytes, and validation is the
+  // pipeline's, so no content type leads round it.
+  app.removeAllContentTypeParsers()
+  // The usual type by its name as well: Fastify looks that up without parsing it again.
+  for (const type of ['application/json', '*']) {
+    app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => {
+      done(null, body)
+    })
+  }
+  app.setErrorHandler((error, request, reply) => {
+    handle(toFault(error))(request, reply)
+  })
+  app.setNotFoundHandler(handle())
+  app.all('/*', handle())
+  await app.ready()
+  if (dual === undefined) throw new Error('the server factory was not called')
+  return {
+    app,
+    dual,
+    startDraining: () => {
+      draining = true
+    },
+    cutRevoked: outgoing.cutRevoked,
+  }
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Monotonic milliseconds at which the first byte of the request was there. */
+    startedAt: number
+  }
+}

@@ -1,0 +1,126 @@
+/** TLS as the specification asks for it: versions, suites, and the files that it is made of. */
+// SPDX-License-Identifier: Apache-2.0
+import { X509Certificate, createPrivateKey, constants } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import type { SecureContextOptions } from 'node:tls'
+import { LatchkeyError } from '../../core/errors.ts'
+import type { ListenerConfig } from '../../config/config.ts'
+
+/**
+ * XKS 1.0.3, API content type: exactly its four suites, and no weaker one. Node's default list for
+ * TLS 1.2 still has CBC and static RSA.
+ */
+export const CIPHER_SUITES = [
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+].join(':')
+
+export type TlsErrorCode =
+  | 'CERTIFICATE_UNREADABLE' // a file is missing, or is not PEM
+  | 'CERTIFICATE_MISMATCH' // the private key belongs to another certificate
+  | 'CERTIFICATE_EXPIRED' // not valid now
+
+export class TlsError extends LatchkeyError<TlsErrorCode> {
+  override readonly name = 'TlsError'
+}
+
+export interface TlsMaterial {
+  readonly context: SecureContextOptions
+  /** For connections of terminators. */
+  readonly terminatorContext?: SecureContextOptions
+  /** The server's own certificate. */
+  readonly certificate: X509Certificate
+}
+
+/** Which files; the admin listener has some too. */
+export interface TlsFiles {
+  readonly tls: ListenerConfig['tls']
+  readonly clientCertificate?: {
+    readonly caFile: string
+    readonly forwardedBy?: { readonly certificate?: { readonly caFile: string } }
+  }
+}
+
+/**
+ * Reads the files and checks that they belong together, before any connection depends on them.
+ * @throws TlsError
+ */
+export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<TlsMaterial> {
+  const { certificateFile, privateKeyFile } = config.tls
+  const { clientCertificate } = config
+  const forwardedBy = clientCertificate?.forwardedBy
+  // One after the other: of several faults, the same one is always told.
+  const cert = await loadFile(certificateFile)
+  const key = await loadFile(privateKeyFile)
+  const ca = await loadAuthorities(clientCertificate?.caFile)
+  const terminatorCa = await loadAuthorities(forwardedBy?.certificate?.caFile)
+  const certificate = parseCertificate(cert, certificateFile)
+  checkPair(certificate, key, config)
+  if (now > Date.parse(certificate.validTo) || now < Date.parse(certificate.validFrom)) {
+    throw new TlsError(
+      'CERTIFICATE_EXPIRED',
+      `${certificateFile}: the certificate is not valid now`,
+    )
+  }
+  const pair = { cert, key }
+  return {
+    certificate,
+    context: toContext(pair, ca),
+    ...(forwardedBy === undefined ? {} : { terminatorContext: toContext(pair, terminatorCa) }),
+  }
+}
+
+function toContext(pair: { cert: Buffer; key: Buffer }, ca?: Buffer): SecureContextOptions {
+  const mutual = ca !== undefined
+  return {
+    ...pair,
+    ...(mutual ? { ca } : {}),
+    minVersion: 'TLSv1.2',
+    ciphers: CIPHER_SUITES,
+    honorCipherOrder: true,
+    // With mTLS there are no tickets: a resumed session without a certificate reads as authorized.
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION | (mutual ? constants.SSL_OP_NO_TICKET : 0),
+  }
+}
+
+async function loadAuthorities(path: string | undefined): Promise<Buffer | undefined> {
+  if (path === undefined) return undefined
+  const pem = await loadFile(path)
+  parseCertificate(pem, path)
+  return pem
+}
+
+async function loadFile(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path)
+  } catch (cause) {
+    throw new TlsError('CERTIFICATE_UNREADABLE', `${path}: cannot be read`, { cause })
+  }
+}
+
+function parseCertificate(pem: Buffer, path: string): X509Certificate {
+  try {
+    return new X509Certificate(pem)
+  } catch (cause) {
+    throw new TlsError('CERTIFICATE_UNREADABLE', `${path}: not a PEM certificate`, { cause })
+  }
+}
+
+function checkPair(certificate: X509Certificate, key: Buffer, config: TlsFiles): void {
+  const { certificateFile, privateKeyFile } = config.tls
+  let matches: boolean
+  try {
+    matches = certificate.checkPrivateKey(createPrivateKey(key))
+  } catch {
+    // The parser's message may quote the file.
+    throw new TlsError('CERTIFICATE_UNREADABLE', `${privateKeyFile}: not a PEM private key`)
+  }
+  if (!matches) {
+    throw new TlsError(
+      'CERTIFICATE_MISMATCH',
+      `${privateKeyFile} is not the key of the first certificate in ${certificateFile}`,
+    )
+  }
+}

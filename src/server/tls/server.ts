@@ -1,0 +1,201 @@
+/** One TLS port for HTTP/1.1 and, by ALPN, HTTP/2; certificates are judged before either sees a byte. */
+// SPDX-License-Identifier: Apache-2.0
+import type http2 from 'node:http2'
+import type { IncomingMessage, RequestListener } from 'node:http'
+import https from 'node:https'
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import type { Clock } from '../../core/clock.ts'
+import type { ListenerConfig } from '../../config/config.ts'
+import { checkClientCertificate, toReason, type Refusal } from './client-certificate.ts'
+import { watchFirstBytes } from './first-byte.ts'
+import { createHttp2Sessions } from './http2-sessions.ts'
+import { createIsPeer } from '../trusted-proxy/peers.ts'
+import { createProxied } from '../trusted-proxy/connection.ts'
+import { createTerminators } from '../trusted-proxy/tls.ts'
+import type { TlsMaterial } from './material.ts'
+
+const MAX_HEADER_BYTES = 16_384
+/** How often Node looks for requests that overran headersMs or requestMs; its default is 30 s. */
+const TIMEOUT_CHECK_MS = 1000
+/** A peer that vanished is noticed; otherwise dead connections pile up until none are left. */
+const TCP_KEEPALIVE_MS = 60_000
+
+/** What a TLS handshake came to. */
+export interface Handshake {
+  /** From the TCP connection to the end of the handshake. */
+  readonly ms: number
+  readonly isResumed: boolean
+  /** `TLSv1.2` or `TLSv1.3`. */
+  readonly version: string
+  readonly http: '1.1' | '2.0'
+}
+
+export interface DualServer {
+  readonly server: https.Server
+  /** New connections use it; those that are open keep what they have. */
+  setMaterial(material: TlsMaterial): void
+  /** HTTP/2 sessions end after the streams they have, and new ones at once. */
+  closeSessions(): void
+  /** Milliseconds that the handshake of a TLS socket, or of what a session stands on, took. */
+  tlsMsOf(carrier: object): number | undefined
+  /** Whether a TLS socket, or what a session stands on, is of a terminator of `forwardedBy`. */
+  isFromTerminator(carrier: object): boolean
+  /** Open connections, those in the middle of a handshake too. */
+  countConnections(): number
+  /** Cuts every connection, those in the middle of a handshake too. */
+  destroyConnections(): void
+  /** Cuts the connection of a request: nothing that waits in it leaves any more. */
+  destroyConnectionOf(request: IncomingMessage): void
+}
+
+export interface DualServerOptions {
+  readonly config: ListenerConfig
+  readonly material: TlsMaterial
+  readonly handler: RequestListener
+  readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
+  readonly onHandshake: (handshake: Handshake) => void
+  readonly clock: Clock
+}
+
+export function createDualServer(options: DualServerOptions): DualServer {
+  const { config, handler } = options
+  const mutual = config.clientCertificate
+  const common = {
+    ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+    handshakeTimeout: config.timeouts.tlsHandshakeMs,
+  }
+  const server = https.createServer(
+    {
+      ...options.material.context,
+      ...common,
+      requestCert: mutual !== undefined,
+      rejectUnauthorized: mutual !== undefined,
+      headersTimeout: config.timeouts.headersMs,
+      requestTimeout: config.timeouts.requestMs,
+      keepAliveTimeout: config.timeouts.keepAliveMs,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      // Node would answer without a body; the signature covers the host, so it is refused anyway.
+      requireHostHeader: false,
+    },
+    handler,
+  )
+  // An Expect header that Node does not know: it would answer 417 without a body.
+  server.on('checkExpectation', handler)
+  server.maxConnections = config.maxConnections
+  const handshakes = new WeakMap<object, number>()
+  const ofTerminators = new WeakSet<object>()
+  const sessions = createHttp2Sessions(config, MAX_HEADER_BYTES, handler, (socket, session) => {
+    const tlsMs = handshakes.get(socket)
+    if (tlsMs !== undefined) handshakes.set(session, tlsMs)
+    if (ofTerminators.has(socket)) ofTerminators.add(session)
+  })
+  const open = new Set<Socket>()
+  /** A connection has no address any more when it is logged that it was refused. */
+  const addresses = new WeakMap<object, string | undefined>()
+  const openedAt = new WeakMap<object, number>()
+  const noteHandshake = (socket: TLSSocket) => {
+    const now = options.clock.monotonic()
+    const ms = now - (openedAt.get(tcpBelow(socket)) ?? now)
+    handshakes.set(socket, ms)
+    options.onHandshake({
+      ms,
+      isResumed: socket.isSessionReused(),
+      version: socket.getProtocol() ?? '',
+      http: socket.alpnProtocol === 'h2' ? '2.0' : '1.1',
+    })
+  }
+
+  // Node's own listeners start HTTP/1.1. They run only for connections that pass.
+  const startHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
+  server.removeAllListeners('secureConnection')
+  const startHttp = (socket: TLSSocket, subjects: readonly string[] | undefined) => {
+    const address = addresses.get(tcpBelow(socket))
+    // From here on the address is that of the caller, wherever it is read.
+    if (address !== socket.remoteAddress)
+      Object.defineProperty(socket, 'remoteAddress', { value: address })
+    const refusal = subjects && checkClientCertificate(socket, subjects)
+    if (refusal !== undefined) {
+      options.onRefused(refusal, socket.remoteAddress)
+      socket.destroy()
+      return
+    }
+    noteHandshake(socket)
+    if (socket.alpnProtocol === 'h2') sessions.accept(socket)
+    else {
+      for (const listener of startHttp1) listener.call(server, socket)
+      watchFirstBytes(socket, options.clock)
+    }
+  }
+  server.on('secureConnection', (socket) => {
+    startHttp(socket, mutual?.subjects)
+  })
+  const onFailed = (error: Error, socket: TLSSocket) => {
+    // A chain that Node refused ends here, with nothing but ECONNRESET in `error`.
+    const chain: unknown = socket.authorizationError
+    const reason = chain ? toReason(chain) : ((error as NodeJS.ErrnoException).code ?? 'TLS')
+    options.onRefused({ reason }, socket.remoteAddress ?? addresses.get(tcpBelow(socket)))
+    socket.destroy()
+  }
+  const forwardedBy = mutual?.forwardedBy
+  const terminators =
+    forwardedBy &&
+    createTerminators({
+      ...{ config: forwardedBy, material: options.material, common, onFailed },
+      onSecure(socket) {
+        ofTerminators.add(socket)
+        startHttp(socket, forwardedBy.certificate?.subjects)
+      },
+    })
+  // And Node's own that start TLS: for connections whose PROXY header has been read.
+  const startTls = server.listeners('connection') as ((socket: Socket) => void)[]
+  server.removeAllListeners('connection')
+  const proxied = createProxied({
+    isPeer: createIsPeer(config.proxyProtocol?.peers ?? []),
+    timeoutMs: config.timeouts.tlsHandshakeMs,
+    onRefused: (reason, remoteAddress) => {
+      options.onRefused({ reason }, remoteAddress)
+    },
+  })
+  server.on('connection', (socket: Socket) => {
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, TCP_KEEPALIVE_MS)
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+    proxied(socket, (source) => {
+      addresses.set(socket, source?.address ?? socket.remoteAddress)
+      openedAt.set(socket, options.clock.monotonic())
+      if (terminators?.isOne(socket) === true) terminators.accept(socket)
+      else for (const listener of startTls) listener.call(server, socket)
+    })
+  })
+  // Node's own listener would report a failed handshake a second time, as a failed HTTP request.
+  server.removeAllListeners('tlsClientError')
+  server.on('tlsClientError', onFailed)
+
+  return {
+    server,
+    setMaterial(material) {
+      server.setSecureContext(material.context)
+      terminators?.setMaterial(material)
+    },
+    closeSessions: sessions.close,
+    tlsMsOf: (carrier) => handshakes.get(carrier),
+    isFromTerminator: (carrier) => ofTerminators.has(carrier),
+    countConnections: () => open.size,
+    destroyConnections() {
+      for (const socket of open) socket.destroy()
+    },
+    destroyConnectionOf(request) {
+      const { stream } = request as { readonly stream?: http2.ServerHttp2Stream }
+      if (stream === undefined) request.socket.destroy()
+      else if (stream.session !== undefined) sessions.destroy(stream.session)
+    },
+  }
+}
+
+/** Node has no public name for the TCP socket that a TLS socket stands on. */
+function tcpBelow(socket: TLSSocket): object {
+  return (socket as unknown as { readonly _parent?: Socket })._parent ?? socket
+}

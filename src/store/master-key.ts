@@ -1,0 +1,157 @@
+/** The master key: opens the store key, and with it everything in the store. */
+// SPDX-License-Identifier: Apache-2.0
+import { createSecretKey, randomBytes, scrypt, type KeyObject } from 'node:crypto'
+import { open, readFile, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { promisify } from 'node:util'
+import type { Secret } from '../core/secret.ts'
+import { StorageError } from './database.ts'
+import { encodeFields, seal, unseal } from './sealing.ts'
+
+export type MasterKeySource =
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'passphrase'; readonly passphrase: Secret }
+  /** Whoever holds it wraps and unwraps: a token. */
+  | { readonly kind: 'pkcs11'; readonly key: MasterKey }
+
+/** Wraps the store key. */
+export interface MasterKey {
+  /** Text for the store: the wrapped store key and all that is needed to unwrap it but the secret. */
+  wrap(storeKey: Buffer): Promise<string>
+  /** @throws StorageError MASTER_KEY_WRONG */
+  unwrap(record: string): Promise<Buffer>
+}
+
+const KEY_BYTES = 32
+/** About 0.3 s and 128 MiB, once at start (OWASP's first recommendation for scrypt). */
+const SCRYPT = { N: 131_072, r: 8, p: 1 }
+const SCRYPT_MAX_MEMORY = 256 * 1024 * 1024
+
+interface KeyRecord {
+  readonly kind: MasterKeySource['kind']
+  readonly scrypt?: {
+    readonly N: number
+    readonly r: number
+    readonly p: number
+    readonly salt: string
+  }
+  readonly wrapped: string
+}
+
+export function createMasterKey(source: MasterKeySource): MasterKey {
+  if (source.kind === 'pkcs11') return source.key
+  const derive = (parameters: KeyRecord['scrypt']) =>
+    source.kind === 'file'
+      ? loadKeyFile(source.path)
+      : deriveFromPassphrase(source.passphrase, parameters)
+  return {
+    async wrap(storeKey) {
+      const parameters =
+        source.kind === 'file' ? undefined : { ...SCRYPT, salt: randomBytes(16).toString('base64') }
+      const head = {
+        kind: source.kind,
+        ...(parameters === undefined ? {} : { scrypt: parameters }),
+      }
+      const wrapped = seal(await derive(parameters), toAad(head), storeKey)
+      return JSON.stringify({ ...head, wrapped } satisfies KeyRecord)
+    },
+    async unwrap(text) {
+      const { wrapped, ...head } = parseRecord(text)
+      if (head.kind !== source.kind) {
+        throw new StorageError(
+          'MASTER_KEY_WRONG',
+          `the store has a master key of kind ${head.kind}, the configuration one of kind ${source.kind}`,
+        )
+      }
+      const storeKey = unseal(await derive(head.scrypt), toAad(head), wrapped)
+      if (storeKey === undefined) {
+        throw new StorageError('MASTER_KEY_WRONG', 'the master key does not open this store', {
+          hint: 'store and master key belong together: restore both from the same backup',
+        })
+      }
+      return storeKey
+    },
+  }
+}
+
+/** What is stored beside the wrapped key is bound by its tag: cheaper parameters do not open it. */
+function toAad(head: Omit<KeyRecord, 'wrapped'>): Buffer {
+  return encodeFields(['latchkey master key v1', JSON.stringify(head)])
+}
+
+function parseRecord(text: string): KeyRecord {
+  let record: unknown
+  try {
+    record = JSON.parse(text)
+  } catch {
+    record = undefined
+  }
+  if (isKeyRecord(record)) return record
+  throw new StorageError('STORE_TAMPERED', 'the record of the master key is not readable')
+}
+
+/** Its shape; what the numbers are worth, scrypt and the tag say. */
+function isKeyRecord(record: unknown): record is KeyRecord {
+  if (typeof record !== 'object' || record === null) return false
+  const { kind, wrapped, scrypt: parameters } = record as Record<string, unknown>
+  const salt = (parameters as { salt?: unknown } | null | undefined)?.salt
+  const hasShape = typeof kind === 'string' && typeof wrapped === 'string'
+  return hasShape && (parameters === undefined || typeof salt === 'string')
+}
+
+async function deriveFromPassphrase(
+  passphrase: Secret,
+  parameters: KeyRecord['scrypt'],
+): Promise<KeyObject> {
+  if (parameters === undefined)
+    throw new StorageError('STORE_TAMPERED', 'scrypt parameters are missing')
+  const { N, r, p, salt } = parameters
+  const derive = promisify<string, Buffer, number, object, Buffer>(scrypt)
+  const words = passphrase.reveal().normalize('NFC')
+  try {
+    const cost = { N, r, p, maxmem: SCRYPT_MAX_MEMORY }
+    return createSecretKey(await derive(words, Buffer.from(salt, 'base64'), KEY_BYTES, cost))
+  } catch (cause) {
+    throw new StorageError('STORE_TAMPERED', 'scrypt refuses its parameters', { cause })
+  }
+}
+
+/** @throws StorageError MASTER_KEY_UNREADABLE unless it is 32 bytes that only its owner can read */
+async function loadKeyFile(path: string): Promise<KeyObject> {
+  const unreadable = (why: string, hint?: string) =>
+    new StorageError('MASTER_KEY_UNREADABLE', `${path}: ${why}`, hint === undefined ? {} : { hint })
+  const found = await stat(path).catch(() => undefined)
+  if (found === undefined) throw unreadable('there is no such master key file')
+  if ((found.mode & 0o077) !== 0) {
+    throw unreadable('others can read the master key', `chmod 600 ${path}`)
+  }
+  const bytes = await readFile(path).catch(() => undefined)
+  if (bytes?.length !== KEY_BYTES) throw unreadable('a master key file has exactly 32 bytes')
+  const key = createSecretKey(bytes)
+  bytes.fill(0)
+  return key
+}
+
+/** 32 random bytes, mode 0600, on the disk when it resolves. Never overwrites. */
+export async function createMasterKeyFile(path: string): Promise<void> {
+  const bytes = randomBytes(KEY_BYTES)
+  const file = await open(path, 'wx', 0o600)
+  try {
+    await file.write(bytes)
+    await file.sync()
+  } finally {
+    await file.close()
+    bytes.fill(0)
+  }
+  await syncFolder(path)
+}
+
+/** A new name is durable only when its folder is. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(dirname(path), 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}

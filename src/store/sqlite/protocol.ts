@@ -1,0 +1,41 @@
+/** What the event loop and the SQLite worker say to each other. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Row, SqlValue, StorageErrorCode } from '../database.ts'
+
+/** Handed to the worker when it starts. */
+export interface SqliteWorkerData {
+  readonly path: string
+  readonly busyTimeoutMs: number
+}
+
+/** `reader` sees committed states only; `writer` holds the one transaction of this process. */
+export type Connection = 'reader' | 'writer'
+
+export type Command =
+  | { readonly kind: 'open' }
+  | {
+      readonly kind: 'query'
+      readonly on: Connection
+      readonly sql: string
+      readonly parameters: readonly SqlValue[]
+    }
+  | { readonly kind: 'beat'; readonly sql: string; readonly parameters: readonly SqlValue[] }
+  | { readonly kind: 'execute'; readonly sql: string; readonly parameters: readonly SqlValue[] }
+  | { readonly kind: 'begin' | 'commit' | 'rollback'; readonly on: Connection }
+  | { readonly kind: 'erase' | 'close' }
+
+export interface CommandMessage {
+  readonly id: number
+  readonly command: Command
+}
+
+export interface ReplyMessage {
+  readonly id: number
+  readonly rows?: readonly Row[]
+  readonly changes?: number
+  readonly error?: {
+    readonly code: StorageErrorCode
+    readonly message: string
+    readonly hint?: string | undefined
+  }
+}

@@ -1,0 +1,186 @@
+/** A thread that owns the SQLite connections: better-sqlite3 waits for the disk, so the event loop must not. */
+// SPDX-License-Identifier: Apache-2.0
+import { statSync } from 'node:fs'
+import { parentPort, workerData } from 'node:worker_threads'
+import Sqlite from 'better-sqlite3'
+import { StorageError, type Row, type SqlValue, type StorageErrorCode } from '../database.ts'
+import { MIGRATIONS } from '../migrations/migrations.ts'
+import type {
+  Command,
+  CommandMessage,
+  Connection,
+  ReplyMessage,
+  SqliteWorkerData,
+} from './protocol.ts'
+
+/** "Lkey": marks the file as ours among all SQLite databases. */
+const APPLICATION_ID = 0x4c6b6579
+
+const { path, busyTimeoutMs } = workerData as SqliteWorkerData
+const connections: Partial<Record<Connection, Sqlite.Database>> = {}
+
+function connection(name: Connection): Sqlite.Database {
+  const found = connections[name]
+  if (found === undefined) throw new StorageError('STORE_CLOSED', 'the store is not open')
+  return found
+}
+
+function open(): void {
+  const writer = new Sqlite(path, { fileMustExist: true, timeout: busyTimeoutMs })
+  connections.writer = writer
+  // Everything up to here only reads: a store that is refused is left as it was.
+  const version = checkFile(writer)
+  writer.pragma('journal_mode = WAL')
+  writer.pragma('synchronous = FULL')
+  writer.pragma('foreign_keys = ON')
+  // Wrapped secrets are overwritten when they are removed, instead of left in free space.
+  writer.pragma('secure_delete = ON')
+  if (version < MIGRATIONS.length) migrate(writer)
+  connections.reader = new Sqlite(path, { readonly: true, timeout: busyTimeoutMs })
+  identity = identify()
+}
+
+/** Which files the connections have open; a file of the same name may be another one by now. */
+let identity: string | undefined
+
+function identify(): string {
+  // The log is made by the first write and stays while any process has the store open.
+  return [path, `${path}-wal`]
+    .map((file) => {
+      const found = statSync(file, { throwIfNoEntry: false })
+      return found === undefined ? 'none' : `${String(found.dev)}:${String(found.ino)}`
+    })
+    .join(' ')
+}
+
+/**
+ * SQLite goes on with files that were removed or replaced, alone, while every other process uses the
+ * new ones: a kill switch written there would never be seen here.
+ */
+function checkIdentity(): void {
+  const now = identify()
+  if (identity?.endsWith(' none') === true && now.startsWith(identity.slice(0, -4))) identity = now
+  if (now === identity) return
+  throw new StorageError('STORE_REPLACED', `${path} was removed or replaced while it was open`, {
+    hint: 'put the file back if you moved it, or restart to use the one that is there',
+  })
+}
+
+/** A single write that need not be on the disk when it is answered. */
+function beat(sql: string, parameters: readonly SqlValue[]): readonly Row[] {
+  checkIdentity()
+  const writer = connection('writer')
+  writer.pragma('synchronous = NORMAL')
+  try {
+    return writer.prepare(sql).all(...parameters) as Row[]
+  } finally {
+    writer.pragma('synchronous = FULL')
+  }
+}
+
+/** The schema version. A file of no bytes is a store in the making. */
+function checkFile(database: Sqlite.Database): number {
+  const version = Number(database.pragma('user_version', { simple: true }))
+  const owner = Number(database.pragma('application_id', { simple: true }))
+  // Not by pages: to SQLite, a file of less than a header is an empty one, and it would write over it.
+  const isEmpty = statSync(path).size === 0
+  if (!isEmpty && owner !== APPLICATION_ID) {
+    throw new StorageError('STORE_CORRUPT', `${path} is not a Latchkey store`)
+  }
+  if (version > MIGRATIONS.length) {
+    throw new StorageError(
+      'STORE_NEWER',
+      `${path} has schema version ${String(version)}; this release knows up to ${String(MIGRATIONS.length)}`,
+      { hint: 'use the release that wrote it, or a later one' },
+    )
+  }
+  if (database.pragma('quick_check(1)', { simple: true }) !== 'ok') {
+    throw new StorageError('STORE_CORRUPT', `${path} fails its integrity check`)
+  }
+  return version
+}
+
+function migrate(database: Sqlite.Database): void {
+  const steps = database.transaction(() => {
+    // Read again under the lock: another process may have been quicker.
+    const from = Number(database.pragma('user_version', { simple: true }))
+    for (const step of MIGRATIONS.slice(from)) for (const sql of step) database.exec(sql)
+    database.pragma(`user_version = ${String(MIGRATIONS.length)}`)
+    database.pragma(`application_id = ${String(APPLICATION_ID)}`)
+  })
+  steps.immediate()
+}
+
+function perform(command: Command): Omit<ReplyMessage, 'id'> {
+  switch (command.kind) {
+    case 'open':
+      open()
+      return {}
+    case 'query': {
+      const rows = connection(command.on)
+        .prepare(command.sql)
+        .all(...command.parameters)
+      return { rows: rows as Row[] }
+    }
+    case 'execute': {
+      const result = connection('writer')
+        .prepare(command.sql)
+        .run(...command.parameters)
+      return { changes: result.changes }
+    }
+    case 'beat':
+      return { rows: beat(command.sql, command.parameters) }
+    case 'begin':
+      connection(command.on).exec(command.on === 'writer' ? 'BEGIN IMMEDIATE' : 'BEGIN')
+      return {}
+    case 'commit':
+      connection(command.on).exec('COMMIT')
+      return {}
+    case 'rollback':
+      if (connection(command.on).inTransaction) connection(command.on).exec('ROLLBACK')
+      return {}
+    case 'erase':
+      // The log still has them as they were: it is copied into the database and cut to nothing.
+      connection('writer').pragma('wal_checkpoint(TRUNCATE)')
+      return {}
+    case 'close':
+      connections.reader?.close()
+      connections.writer?.close()
+      return {}
+  }
+}
+
+const CODES: readonly (readonly [prefix: string, code: StorageErrorCode])[] = [
+  ['SQLITE_CORRUPT', 'STORE_CORRUPT'],
+  ['SQLITE_NOTADB', 'STORE_CORRUPT'],
+  ['SQLITE_BUSY', 'STORE_BUSY'],
+  ['SQLITE_CONSTRAINT', 'CONFLICT'],
+  ['SQLITE_CANTOPEN', 'STORE_MISSING'],
+]
+
+function toReplyError(error: unknown): NonNullable<ReplyMessage['error']> {
+  if (error instanceof StorageError) {
+    const { code, message, hint } = error
+    return { code, message, hint }
+  }
+  const sqlite = toSqliteCode(error)
+  const code = CODES.find(([prefix]) => sqlite.startsWith(prefix))?.[1] ?? 'STORE_FAILED'
+  // SQLite's own text can quote values; its code says enough.
+  return { code, message: `the store at ${path} failed: ${sqlite}` }
+}
+
+function toSqliteCode(error: unknown): string {
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  return typeof code === 'string' ? code : 'UNKNOWN'
+}
+
+parentPort?.on('message', ({ id, command }: CommandMessage) => {
+  let reply: ReplyMessage
+  try {
+    reply = { id, ...perform(command) }
+  } catch (error) {
+    reply = { id, error: toReplyError(error) }
+  }
+  parentPort?.postMessage(reply)
+  if (command.kind === 'close') parentPort?.close()
+})

@@ -1,0 +1,151 @@
+/** What a subcommand is, and what it is given. */
+// SPDX-License-Identifier: Apache-2.0
+import { LatchkeyError } from '../core/errors.ts'
+import { parseExternalKeyId, type ExternalKeyId } from '../core/ids.ts'
+import type { Config } from '../config/config.ts'
+import type { Output } from './output.ts'
+
+export interface Flag {
+  readonly type: 'string' | 'boolean'
+  readonly short?: string
+  /** Shown for a string's value in help. */
+  readonly value?: string
+  readonly description: string
+}
+
+/** A module of its own in commands/, which commands.ts gives a name. */
+export interface Command {
+  /** What follows the name, for help: `KEY_ID`. */
+  readonly operands?: readonly string[]
+  readonly flags: Readonly<Record<string, Flag>>
+  readonly examples: readonly string[]
+  /** Resolves when done; the exit code is then 0. */
+  run(context: Context): Promise<void>
+}
+
+export interface NamedCommand extends Command {
+  /** As it is called: `keys create`. */
+  readonly name: string
+  readonly summary: string
+}
+
+export interface Context {
+  readonly operands: readonly string[]
+  readonly flags: Readonly<Record<string, string | boolean | undefined>>
+  readonly output: Output
+  readonly environment: NodeJS.ProcessEnv
+}
+
+export class UsageError extends LatchkeyError<'USAGE' | 'INPUT_INVALID' | 'FILE_EXPOSED'> {
+  override readonly name = 'UsageError'
+}
+
+/** Flags that every command has. */
+export const COMMON_FLAGS = {
+  json: { type: 'boolean', description: 'Print one JSON document.' },
+  help: { type: 'boolean', short: 'h', description: 'Print this help.' },
+} as const satisfies Record<string, Flag>
+
+export const CONFIG_FLAG = {
+  config: {
+    type: 'string',
+    short: 'c',
+    value: 'FILE',
+    description: 'Configuration file; else $LATCHKEY_CONFIG, else ./latchkey.yaml.',
+  },
+} as const satisfies Record<string, Flag>
+
+export const KEY_STORE_FLAG = {
+  'key-store': {
+    type: 'string',
+    short: 's',
+    value: 'NAME',
+    description: 'Key store; may be left out when there is only one.',
+  },
+} as const satisfies Record<string, Flag>
+
+export const BACKEND_FLAG = {
+  backend: {
+    type: 'string',
+    short: 'b',
+    value: 'NAME',
+    description: 'Entry of `backends`; may be left out when there is only one.',
+  },
+} as const satisfies Record<string, Flag>
+
+export const YES_FLAG = {
+  yes: {
+    type: 'boolean',
+    short: 'y',
+    description: 'Do it; without it, only say what would be done.',
+  },
+} as const satisfies Record<string, Flag>
+
+export function configPath(context: Context): string {
+  const flag = stringFlag(context, 'config')
+  return flag ?? context.environment['LATCHKEY_CONFIG'] ?? 'latchkey.yaml'
+}
+
+/** What reads configurations is loaded here, for commands that have one. */
+export async function loadContextConfig(context: Context): Promise<Config> {
+  const { loadConfig } = await import('../config/load.ts')
+  return loadConfig(configPath(context), context.environment)
+}
+
+export function stringFlag(context: Context, name: string): string | undefined {
+  const value = context.flags[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+/** The key store that is named, or the only one, or the only one of --backend. @throws UsageError */
+export function findKeyStore(context: Context, config: Config): Config['keyStores'][number] {
+  const name = stringFlag(context, 'key-store')
+  const backend = stringFlag(context, 'backend')
+  const keyStores = config.keyStores.filter(
+    (one) => backend === undefined || one.backend === backend,
+  )
+  const names = keyStores.map((keyStore) => keyStore.name).join(', ')
+  const [first, second] = keyStores
+  if (first === undefined) {
+    throw new UsageError('USAGE', `no key store has the backend ${String(backend)}`)
+  }
+  if (name === undefined && second === undefined) return first
+  if (name === undefined) {
+    throw new UsageError('USAGE', `which key store? name one with --key-store: ${names}`)
+  }
+  const found = keyStores.find((keyStore) => keyStore.name === name)
+  if (found === undefined) {
+    throw new UsageError('USAGE', `there is no key store ${name} in the configuration: ${names}`)
+  }
+  return found
+}
+
+/** The entry of `backends` that is named, or the only one. @throws UsageError */
+export function findBackend(context: Context, config: Config): Config['backends'][number] {
+  const name = stringFlag(context, 'backend')
+  const names = config.backends.map((backend) => backend.name).join(', ')
+  const [first, second] = config.backends
+  if (name === undefined && first !== undefined && second === undefined) return first
+  if (first === undefined) throw new UsageError('USAGE', 'the configuration has no backends')
+  if (name === undefined) {
+    throw new UsageError('USAGE', `which backend? name one with --backend: ${names}`)
+  }
+  const found = config.backends.find((backend) => backend.name === name)
+  if (found === undefined) {
+    throw new UsageError('USAGE', `there is no backend ${name} in the configuration: ${names}`)
+  }
+  return found
+}
+
+/** @throws UsageError */
+export function keyIdOperand(context: Context): ExternalKeyId {
+  const [text = ''] = context.operands
+  const keyId = parseExternalKeyId(text)
+  if (keyId === undefined) {
+    throw new UsageError(
+      'INPUT_INVALID',
+      'a key id has 1 to 128 letters, digits, hyphens, periods and underscores',
+    )
+  }
+  return keyId
+}

@@ -1,0 +1,137 @@
+/** What a kill switch is for, as flags: the same for `kill` and `restore`. */
+// SPDX-License-Identifier: Apache-2.0
+import { userInfo } from 'node:os'
+import { parseExternalKeyId } from '../../core/ids.ts'
+import type { Config } from '../../config/config.ts'
+import type { Criteria, Direction, Scope } from '../../killswitch/model.ts'
+import { findKeyStore, stringFlag, UsageError, type Context, type Flag } from '../command.ts'
+
+export const SCOPE_FLAGS = {
+  all: { type: 'boolean', description: 'Everything, of every key store.' },
+  'key-store': {
+    type: 'string',
+    short: 's',
+    value: 'NAME',
+    description: 'One key store; with --key or what is below, only there.',
+  },
+  key: { type: 'string', short: 'k', value: 'KEY_ID', description: 'One key of a key store.' },
+  account: {
+    type: 'string',
+    value: 'ID',
+    description: 'Requests of this AWS account: of its principals, or for its KMS keys.',
+  },
+  principal: {
+    type: 'string',
+    value: 'PATTERN',
+    description: 'Requests whose awsPrincipalArn is like this; * and ? stand for anything.',
+  },
+  'via-service': {
+    type: 'string',
+    value: 'PATTERN',
+    description: 'Requests whose kmsViaService is like this, such as ebs.',
+  },
+  vpc: {
+    type: 'string',
+    value: 'PATTERN',
+    description: 'Requests whose awsSourceVpc (or, for vpce-…, awsSourceVpce) is like this.',
+  },
+} as const satisfies Record<string, Flag>
+
+export const DIRECTION_FLAG = {
+  direction: {
+    type: 'string',
+    value: 'WHAT',
+    description: 'both (the default), decrypt or encrypt.',
+  },
+} as const satisfies Record<string, Flag>
+
+export const REASON_FLAGS = {
+  reason: { type: 'string', short: 'r', value: 'TEXT', description: 'Why; it is kept for ever.' },
+  operator: {
+    type: 'string',
+    value: 'NAME',
+    description: 'Who; else the name of the user who runs this.',
+  },
+} as const satisfies Record<string, Flag>
+
+const MAX_TEXT = 500
+
+/** @throws UsageError when the flags name nothing, or two things at once */
+export function parseScope(context: Context, config: Config): Scope {
+  const { all } = context.flags
+  const key = stringFlag(context, 'key')
+  const criteria = parseCriteria(context)
+  const named = stringFlag(context, 'key-store')
+  const keyStore = named === undefined ? undefined : findKeyStore(context, config).name
+  const isMatch = Object.keys(criteria).length > 0
+  if (all === true) {
+    if (key !== undefined || named !== undefined || isMatch) {
+      throw new UsageError('USAGE', '--all stands alone')
+    }
+    return { kind: 'all' }
+  }
+  if (key !== undefined) {
+    if (isMatch) throw new UsageError('USAGE', '--key does not go with what requests say')
+    if (parseExternalKeyId(key) === undefined) {
+      throw new UsageError('INPUT_INVALID', `${key} is no key id`)
+    }
+    return { kind: 'key', keyStore: findKeyStore(context, config).name, keyId: key }
+  }
+  if (isMatch) {
+    return { kind: 'match', criteria, ...(keyStore === undefined ? {} : { keyStore }) }
+  }
+  if (keyStore !== undefined) return { kind: 'key-store', keyStore }
+  throw new UsageError('USAGE', 'name what to stop: --all, --key-store, --key, --account, …')
+}
+
+function parseCriteria(context: Context): Criteria {
+  const account = stringFlag(context, 'account')
+  if (account !== undefined && !/^\d{12}$/.test(account)) {
+    throw new UsageError('INPUT_INVALID', 'an AWS account has twelve digits')
+  }
+  const fields = {
+    account,
+    principal: stringFlag(context, 'principal'),
+    viaService: stringFlag(context, 'via-service'),
+    vpc: stringFlag(context, 'vpc'),
+  }
+  return Object.fromEntries(
+    Object.entries(fields).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, checkText(value, name)]],
+    ),
+  )
+}
+
+/** @throws UsageError */
+export function parseDirection(context: Context): Direction | undefined {
+  const text = stringFlag(context, 'direction')
+  if (text === undefined || text === 'both' || text === 'decrypt' || text === 'encrypt') return text
+  throw new UsageError('INPUT_INVALID', `${text} is none of both, decrypt and encrypt`)
+}
+
+/** @throws UsageError when there is no reason */
+export function parseReason(context: Context): {
+  readonly reason: string
+  readonly operator: string
+} {
+  const reason = stringFlag(context, 'reason')
+  if (reason === undefined || reason.trim() === '') {
+    throw new UsageError('USAGE', 'say why, with --reason')
+  }
+  return { reason: checkText(reason, 'reason'), operator: parseOperator(context) }
+}
+
+export function parseOperator(context: Context): string {
+  return checkText(stringFlag(context, 'operator') ?? userInfo().username, 'operator')
+}
+
+/** What is written for ever, and shown on terminals, is one line. */
+function checkText(text: string, name: string): string {
+  if (text === '' || text.length > MAX_TEXT || /[\u0000-\u001f\u007f]/.test(text)) {
+    throw new UsageError(
+      'INPUT_INVALID',
+      `${name}: 1 to ${String(MAX_TEXT)} characters of one line`,
+    )
+  }
+  return text
+}

@@ -1,0 +1,96 @@
+/** Ways to the proxy: connections that are kept, new ones for each request, or streams of HTTP/2. */
+// SPDX-License-Identifier: Apache-2.0
+import {
+  openConnection,
+  type Connection,
+  type WireAnswer,
+  type WireRequest,
+} from '../../kms/client/connection.ts'
+import type { Endpoint } from '../../kms/client/dial.ts'
+
+export const LANE_KINDS = ['kept', 'new', 'http2'] as const
+export type LaneKind = (typeof LANE_KINDS)[number]
+
+/** Carries one request at a time. */
+export interface Lane {
+  send(request: WireRequest): Promise<WireAnswer>
+  close(): void
+}
+
+export interface LaneOptions {
+  readonly kind: LaneKind
+  /** How many requests can be on their way at a time. */
+  readonly count: number
+  readonly timeoutMs: number
+}
+
+/** HTTP/2 is asked for one connection per so many streams. */
+const STREAMS_PER_CONNECTION = 16
+
+/** Opens what is kept, so that a run does not start with a storm of handshakes. @throws EndpointError */
+export async function openLanes(
+  endpoint: Endpoint,
+  options: LaneOptions,
+): Promise<readonly Lane[]> {
+  const { kind, count } = options
+  if (kind === 'new') return Array.from({ length: count }, () => newLane(endpoint, options))
+  if (kind === 'kept') {
+    return openAll(count, () => keptLane(endpoint, options, ['http/1.1']))
+  }
+  const connections = Math.ceil(count / STREAMS_PER_CONNECTION)
+  const shared = await openAll(connections, () => keptLane(endpoint, options, ['h2', 'http/1.1']))
+  return Array.from({ length: count }, (_, i) => {
+    const lane = shared[i % shared.length]
+    if (lane === undefined) throw new TypeError('there is no connection')
+    return lane
+  })
+}
+
+/** A few at a time: the far side shall not count this as an attack. */
+async function openAll(count: number, open: () => Promise<Lane>): Promise<readonly Lane[]> {
+  const lanes: Lane[] = []
+  while (lanes.length < count) {
+    const some = Math.min(8, count - lanes.length)
+    lanes.push(...(await Promise.all(Array.from({ length: some }, open))))
+  }
+  return lanes
+}
+
+async function keptLane(
+  endpoint: Endpoint,
+  options: LaneOptions,
+  alpn: readonly string[],
+): Promise<Lane> {
+  const { timeoutMs } = options
+  let connection = await openConnection(endpoint, { timeoutMs, alpn })
+  let reopening: Promise<Connection> | undefined
+  return {
+    async send(request) {
+      if (!connection.isOpen()) {
+        // The proxy may close it when it likes; several streams wait for one new connection.
+        reopening ??= openConnection(endpoint, { timeoutMs, alpn }).finally(
+          () => (reopening = undefined),
+        )
+        connection = await reopening
+      }
+      return connection.exchange(request, timeoutMs)
+    },
+    close() {
+      connection.close()
+    },
+  }
+}
+
+function newLane(endpoint: Endpoint, { timeoutMs }: LaneOptions): Lane {
+  return {
+    async send(request) {
+      const connection = await openConnection(endpoint, { timeoutMs })
+      try {
+        return await connection.exchange(request, timeoutMs)
+      } finally {
+        connection.close()
+      }
+    },
+    close: () => undefined,
+  }
+}

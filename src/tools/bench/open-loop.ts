@@ -1,0 +1,205 @@
+/**
+ * Load at a constant arrival rate: the next request is due whether the last one was answered or not,
+ * as with KMS's many hosts. A latency counts from when the request was due, so that waiting counts.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../core/clock.ts'
+import { EndpointError } from '../../kms/client/dial.ts'
+import { describe } from '../doctor/answers.ts'
+import { createLatencies, type CurvePoint, type LatencySummary } from './histogram.ts'
+import type { Lane } from './lanes.ts'
+import type { LoadOperation, RequestSource } from './mix.ts'
+
+export interface LoadPlan {
+  readonly lanes: readonly Lane[]
+  readonly source: RequestSource
+  /** Requests a second. */
+  readonly rate: number
+  readonly durationMs: number
+  /** About once a second. */
+  readonly onProgress?: (progress: Progress) => void
+}
+
+export interface Progress {
+  readonly elapsedMs: number
+  readonly answered: number
+  readonly waiting: number
+  readonly p50: number
+  readonly p99: number
+}
+
+export interface LoadResult {
+  readonly rate: number
+  /** Answers with status 200 a second. */
+  readonly achieved: number
+  readonly due: number
+  readonly succeeded: number
+  /** Due, and given up before any connection was free. */
+  readonly unsent: number
+  /** By errorName, status, or code of the connection's failure. */
+  readonly errors: Readonly<Record<string, number>>
+  /** Milliseconds from when each was due; what was given up counts as long as it waited. */
+  readonly latencyMs: LatencySummary
+  readonly curve: readonly CurvePoint[]
+  /** Milliseconds from sending to the whole answer, by operation. */
+  readonly serviceMs: Readonly<Partial<Record<LoadOperation, LatencySummary>>>
+  /** How late this client itself was, before any waiting for a connection. */
+  readonly clientLagMs: LatencySummary
+  /** The client could not keep up, so that the figures are its own and not the proxy's. */
+  readonly isClientLimited: boolean
+}
+
+/** KMS would have given up long before. */
+const GIVE_UP_MS = 2000
+/** Beyond this, the client's own lateness is no longer small beside 250 ms. */
+const MAX_CLIENT_LAG_MS = 5
+/** Timers are not exact; so close to a due time, the event loop is polled instead. */
+const POLL_MS = 2
+const PROGRESS_MS = 1000
+
+interface Due {
+  readonly dueAt: number
+}
+
+/** Resolves when all that was due is answered or given up. */
+export async function runOpenLoop(plan: LoadPlan): Promise<LoadResult> {
+  const run = new Run(plan)
+  await run.done
+  return run.result()
+}
+
+class Run {
+  readonly done: Promise<void>
+  readonly #plan: LoadPlan
+  readonly #idle: Lane[]
+  readonly #waiting: Due[] = []
+  readonly #latency = createLatencies()
+  readonly #lag = createLatencies()
+  readonly #service = new Map<LoadOperation, ReturnType<typeof createLatencies>>()
+  readonly #errors = new Map<string, number>()
+  readonly #total: number
+  readonly #startedAt = systemClock.monotonic()
+  #lastAnswerAt = this.#startedAt
+  #due = 0
+  #open = 0
+  #succeeded = 0
+  #unsent = 0
+  #reportedAt = this.#startedAt
+  #finish: () => void = () => undefined
+
+  constructor(plan: LoadPlan) {
+    this.#plan = plan
+    this.#idle = [...plan.lanes]
+    this.#total = Math.max(1, Math.round((plan.rate * plan.durationMs) / 1000))
+    this.done = new Promise((resolve) => (this.#finish = resolve))
+    this.#tick()
+  }
+
+  readonly #tick = (): void => {
+    const now = systemClock.monotonic()
+    for (; this.#due < this.#total; this.#due++) {
+      const dueAt = this.#startedAt + (this.#due * 1000) / this.#plan.rate
+      if (dueAt > now) break
+      this.#lag.record(now - dueAt)
+      this.#open += 1
+      this.#waiting.push({ dueAt })
+    }
+    this.#giveUp(now)
+    this.#dispatch()
+    this.#report(now)
+    if (this.#due === this.#total && this.#open === 0) this.#finish()
+    else this.#schedule(now)
+  }
+
+  #schedule(now: number): void {
+    const nextAt =
+      this.#due < this.#total
+        ? this.#startedAt + (this.#due * 1000) / this.#plan.rate
+        : now + POLL_MS * 5
+    const leftMs = nextAt - now
+    if (leftMs > POLL_MS) setTimeout(this.#tick, leftMs - POLL_MS)
+    else setImmediate(this.#tick)
+  }
+
+  #giveUp(now: number): void {
+    let first = this.#waiting[0]
+    while (first !== undefined && now - first.dueAt > GIVE_UP_MS) {
+      this.#waiting.shift()
+      this.#latency.record(now - first.dueAt)
+      this.#unsent += 1
+      this.#open -= 1
+      first = this.#waiting[0]
+    }
+  }
+
+  #dispatch(): void {
+    while (this.#waiting.length > 0) {
+      const lane = this.#idle.pop()
+      if (lane === undefined) return
+      const due = this.#waiting.shift()
+      if (due !== undefined) void this.#send(lane, due)
+    }
+  }
+
+  async #send(lane: Lane, { dueAt }: Due): Promise<void> {
+    const { operation, request } = this.#plan.source.next()
+    const sentAt = systemClock.monotonic()
+    try {
+      const answer = await lane.send(request)
+      if (answer.status === 200) this.#succeeded += 1
+      else this.#count(describe(answer))
+    } catch (error) {
+      this.#count(error instanceof EndpointError ? error.code : String(error))
+    }
+    const now = systemClock.monotonic()
+    this.#lastAnswerAt = now
+    this.#latency.record(now - dueAt)
+    this.#serviceOf(operation).record(now - sentAt)
+    this.#open -= 1
+    this.#idle.push(lane)
+    this.#giveUp(now)
+    this.#dispatch()
+  }
+
+  #serviceOf(operation: LoadOperation) {
+    const found = this.#service.get(operation) ?? createLatencies()
+    this.#service.set(operation, found)
+    return found
+  }
+
+  #count(error: string): void {
+    this.#errors.set(error, (this.#errors.get(error) ?? 0) + 1)
+  }
+
+  #report(now: number): void {
+    if (now - this.#reportedAt < PROGRESS_MS) return
+    this.#reportedAt = now
+    this.#plan.onProgress?.({
+      elapsedMs: now - this.#startedAt,
+      answered: this.#latency.count,
+      waiting: this.#waiting.length,
+      p50: this.#latency.at(50),
+      p99: this.#latency.at(99),
+    })
+  }
+
+  result(): LoadResult {
+    const elapsedMs = Math.max(this.#plan.durationMs, this.#lastAnswerAt - this.#startedAt)
+    const clientLagMs = this.#lag.summary()
+    return {
+      rate: this.#plan.rate,
+      achieved: Math.round((this.#succeeded / elapsedMs) * 10_000) / 10,
+      due: this.#total,
+      succeeded: this.#succeeded,
+      unsent: this.#unsent,
+      errors: Object.fromEntries(this.#errors),
+      latencyMs: this.#latency.summary(),
+      curve: this.#latency.curve(),
+      serviceMs: Object.fromEntries(
+        [...this.#service].map(([operation, latencies]) => [operation, latencies.summary()]),
+      ),
+      clientLagMs,
+      isClientLimited: clientLagMs.p99 > MAX_CLIENT_LAG_MS,
+    }
+  }
+}

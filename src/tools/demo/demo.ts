@@ -1,0 +1,114 @@
+/** The folder of `quickstart`: certificates, configuration, store, a key and a credential. */
+// SPDX-License-Identifier: Apache-2.0
+import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createAuthority, issueCertificate } from '../../../certs/dev-pki.ts'
+import { parseExternalKeyId } from '../../core/ids.ts'
+import { initializeStore, openAdministration, storeExists } from '../../app/administration.ts'
+import type { Config } from '../../config/config.ts'
+import { loadConfig } from '../../config/load.ts'
+import { UsageError } from '../../terminal/command.ts'
+import { toConsoleFile } from '../../terminal/console-file.ts'
+import { renderFirstConfig } from './config-template.ts'
+import { writePrivateFile } from '../../terminal/private-files.ts'
+
+export interface Demo {
+  readonly configFile: string
+  readonly caFile: string
+  readonly consoleFile: string
+  /** For curl's --config: the credential, so that it is on no command line. */
+  readonly curlFile: string
+  readonly logFile: string
+  readonly uriPath: string
+  readonly keyId: string
+}
+
+const KEY_ID = 'demo-key'
+
+/** Makes what is missing and keeps what is there. @param port of a new demo */
+export async function prepareDemo(folder: string, port: number): Promise<Demo> {
+  const at = (name: string) => join(folder, name)
+  const demo: Demo = {
+    configFile: at('latchkey.yaml'),
+    caFile: at('pki/ca.crt'),
+    consoleFile: at('kms-console.json'),
+    curlFile: at('curl.conf'),
+    logFile: at('latchkey.log'),
+    uriPath: '/demo/kms/xks/v1',
+    keyId: KEY_ID,
+  }
+  await mkdir(at('pki'), { recursive: true, mode: 0o700 })
+  // The last file of each step tells that the step was done.
+  if (!(await exists(at('pki/server.key')))) await makePki(demo, at)
+  if (!(await exists(demo.configFile))) await writeFile(demo.configFile, renderConfig(port))
+  const config = await loadConfig(demo.configFile)
+  if (!(await storeExists(config))) await initializeStore(config)
+  await prepareStore(config, demo)
+  return demo
+}
+
+function renderConfig(port: number): string {
+  return renderFirstConfig({
+    host: '127.0.0.1',
+    port,
+    certificate: 'pki/server.crt',
+    privateKey: 'pki/server.key',
+    keyStore: 'demo',
+    prefix: '/demo',
+  })
+}
+
+async function makePki(demo: Demo, at: (name: string) => string): Promise<void> {
+  const authority = await createAuthority('Latchkey development CA')
+  const server = await issueCertificate(authority, {
+    commonName: 'localhost',
+    names: ['localhost', '127.0.0.1', '::1'],
+    usage: 'server',
+  })
+  await writeFile(demo.caFile, authority.certificatePem)
+  await writeFile(at('pki/server.crt'), server.certificate)
+  await writePrivateFile(at('pki/server.key'), server.privateKey)
+}
+
+async function prepareStore(config: Config, demo: Demo): Promise<void> {
+  const [keyStore] = config.keyStores
+  const keyId = parseExternalKeyId(KEY_ID)
+  if (keyStore === undefined || keyId === undefined)
+    throw new TypeError('the demo has no key store')
+  const administration = await openAdministration(config)
+  try {
+    const keys = administration.keys(keyStore.name)
+    if (!(await keys.listKeys()).some((key) => key.keyId === keyId)) {
+      await keys.createKey({ keyId, canEncrypt: true, canDecrypt: true })
+    }
+    if (!(await exists(demo.consoleFile))) {
+      const credential = await administration.credentials.create(keyStore.name)
+      const file = toConsoleFile(keyStore, credential)
+      await writePrivateFile(demo.consoleFile, `${JSON.stringify(file, undefined, 2)}\n`)
+    }
+  } finally {
+    await administration.close()
+  }
+  if (!(await exists(demo.curlFile))) {
+    const { accessKeyId, secretAccessKey } = await readCredential(demo)
+    await writePrivateFile(demo.curlFile, `user = "${accessKeyId}:${secretAccessKey}"\n`)
+  }
+}
+
+export async function readCredential(demo: Demo) {
+  const file = JSON.parse(await readFile(demo.consoleFile, 'utf8')) as ReturnType<
+    typeof toConsoleFile
+  >
+  const { AccessKeyId, RawSecretAccessKey } = file.XksProxyAuthenticationCredential
+  if (typeof AccessKeyId !== 'string' || typeof RawSecretAccessKey !== 'string') {
+    throw new UsageError('INPUT_INVALID', `${demo.consoleFile} holds no credential`)
+  }
+  return { accessKeyId: AccessKeyId, secretAccessKey: RawSecretAccessKey }
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}

@@ -1,0 +1,86 @@
+/** One signed call of each operation, with everything in the answers checked. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import { LatchkeyError } from '../../core/errors.ts'
+import { Secret } from '../../core/secret.ts'
+import {
+  createKmsSideClient,
+  type KmsSideClient,
+  type KmsSideResponse,
+} from '../../kms/client/client.ts'
+import type { components } from '../../openapi/types.gen.ts'
+import { computeCdiv } from '../../xks/cdiv.ts'
+import { readCredential, type Demo } from './demo.ts'
+
+type Schemas = components['schemas']
+
+export interface Step {
+  readonly name: string
+  readonly status: number
+  readonly totalMs: number
+  readonly remark: string
+}
+
+const bytes = (text: string) => Buffer.from(text, 'base64')
+
+/** @throws LatchkeyError when an answer is not what it should be */
+export async function roundTrip(demo: Demo, port: number): Promise<readonly Step[]> {
+  const { accessKeyId, secretAccessKey } = await readCredential(demo)
+  const client = createKmsSideClient({
+    endpoint: `https://localhost:${String(port)}`,
+    uriPath: demo.uriPath,
+    accessKeyId,
+    secretAccessKey: new Secret(secretAccessKey),
+    region: 'us-east-1',
+    caFile: demo.caFile,
+  })
+  try {
+    return await callAll(client, demo.keyId)
+  } finally {
+    await client.close()
+  }
+}
+
+async function callAll(client: KmsSideClient, keyId: string): Promise<readonly Step[]> {
+  const steps: Step[] = []
+  const take = (name: string, response: KmsSideResponse, remark: string) => {
+    if (response.status !== 200) fail(`${name} was answered with ${JSON.stringify(response.body)}`)
+    steps.push({ name, status: response.status, totalMs: response.totalMs, remark })
+  }
+  const health = await client.getHealthStatus()
+  take('GetHealthStatus', health, 'connects, too: TCP, TLS and the first request')
+  take('GetKeyMetadata', await client.getKeyMetadata(keyId), 'on the same connection, as all below')
+
+  const plaintext = randomBytes(32)
+  const aad = Buffer.from('quickstart')
+  const encrypted = await client.encrypt(keyId, { plaintext, aad, cdiv: true })
+  take('Encrypt', encrypted, '32 bytes, with a data integrity value that is right')
+  const sealed = encrypted.body as Schemas['EncryptResponse']
+  const input = {
+    ciphertext: bytes(sealed.ciphertext),
+    initializationVector: bytes(sealed.initializationVector),
+    authenticationTag: bytes(sealed.authenticationTag),
+    ciphertextMetadata: bytes(sealed.ciphertextMetadata),
+    aad,
+  }
+  const expected = computeCdiv({
+    aad,
+    metadata: input.ciphertextMetadata,
+    iv: input.initializationVector,
+    ciphertext: input.ciphertext,
+    tag: input.authenticationTag,
+  })
+  if (expected.toString('base64') !== sealed.ciphertextDataIntegrityValue) {
+    fail('the ciphertext data integrity value is wrong')
+  }
+  const decrypted = await client.decrypt(keyId, input)
+  take('Decrypt', decrypted, 'the same 32 bytes')
+  if (!bytes((decrypted.body as Schemas['DecryptResponse']).plaintext).equals(plaintext)) {
+    fail('the decrypted bytes are not those that were encrypted')
+  }
+  return steps
+}
+
+function fail(message: string): never {
+  throw new LatchkeyError('ROUND_TRIP_FAILED', message)
+}

@@ -1,0 +1,76 @@
+/** Judges single answers: what the specification asks of every success and of every error. */
+// SPDX-License-Identifier: Apache-2.0
+import type { WireAnswer } from '../../kms/client/connection.ts'
+import { quoted } from './finding.ts'
+
+export type Json = Readonly<Record<string, unknown>>
+
+export function bodyOf(answer: WireAnswer): Json {
+  const { body } = answer
+  return typeof body === 'object' && body !== null && !Array.isArray(body) ? (body as Json) : {}
+}
+
+/** Faults of an answer that should be a success. */
+export function faultsOfSuccess(answer: WireAnswer): readonly string[] {
+  if (answer.status !== 200) return [`answered ${describe(answer)}`]
+  return faultsOfForm(answer)
+}
+
+/** XKS 1.0.3, Error codes: the names that fit, and the status of each. */
+export function faultsOfError(
+  answer: WireAnswer,
+  expected: Readonly<Record<string, number>>,
+): readonly string[] {
+  const wanted = Object.entries(expected).map(([name, status]) => `${String(status)} ${name}`)
+  const { errorName, errorMessage } = bodyOf(answer)
+  if (answer.status === 200) return [`was served, instead of ${wanted.join(' or ')}`]
+  if (typeof errorName !== 'string') {
+    return [`${String(answer.status)} without an errorName, instead of ${wanted.join(' or ')}`]
+  }
+  const status = expected[errorName]
+  return [
+    ...(status === undefined
+      ? [`answered ${describe(answer)}, instead of ${wanted.join(' or ')}`]
+      : []),
+    ...(status !== undefined && status !== answer.status
+      ? [`${errorName} came with status ${String(answer.status)}, not ${String(status)}`]
+      : []),
+    ...faultsOfMessage(errorMessage),
+    ...faultsOfForm(answer),
+  ]
+}
+
+function faultsOfMessage(message: unknown): readonly string[] {
+  if (message === undefined) return []
+  if (typeof message !== 'string') return ['errorMessage is no text']
+  return [
+    ...(message.length < 512
+      ? []
+      : [`errorMessage has ${String(message.length)} characters, not under 512`]),
+    ...(/^[\x20-\x7e]*$/.test(message) ? [] : ['errorMessage has others than printable ASCII']),
+  ]
+}
+
+function faultsOfForm(answer: WireAnswer): readonly string[] {
+  const type = String(answer.headers['content-type'] ?? '')
+  return [
+    ...(/^application\/json\s*(?:;|$)/i.test(type)
+      ? []
+      : [`content type ${quoted(type)}, not application/json`]),
+    ...(answer.body === undefined ? ['the body is no JSON'] : []),
+  ]
+}
+
+/** Status and errorName; of a success, the status alone. */
+export function describe(answer: WireAnswer): string {
+  const { errorName } = bodyOf(answer)
+  const name = typeof errorName === 'string' ? ` ${quoted(errorName, 60)}` : ''
+  return `${String(answer.status)}${name}`
+}
+
+/** Strict Base64; undefined for anything else. */
+export function bytesOf(value: unknown): Buffer | undefined {
+  if (typeof value !== 'string') return undefined
+  const bytes = Buffer.from(value, 'base64')
+  return bytes.toString('base64') === value ? bytes : undefined
+}

@@ -1,0 +1,153 @@
+/** HTTP: both versions, fall-back, form of the answers, the clock, and how long a connection is kept. */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../core/clock.ts'
+import { Deadline, DeadlineExceeded } from '../../core/deadline.ts'
+import type { Connection, WireAnswer } from '../../kms/client/connection.ts'
+import { getHealthStatusBody } from '../../kms/client/requests.ts'
+import { describe } from './answers.ts'
+import { createReporter, type Finding } from './finding.ts'
+import type { Session } from './session.ts'
+
+const { ok, warn, fail } = createReporter('http')
+
+const health = () => ({ path: '/health', body: getHealthStatusBody() })
+
+export async function checkHttp(session: Session): Promise<readonly Finding[]> {
+  const answer = await session.ask(health())
+  return [
+    await checkProtocol(session, 'http-1', 'HTTP/1.1, agreed on by ALPN', ['http/1.1']),
+    await checkProtocol(session, 'http-no-alpn', 'HTTP/1.1 without ALPN', []),
+    await checkHttp2(session),
+    checkCompact(answer),
+    checkClock(answer),
+  ]
+}
+
+/** XKS 1.0.3, API content type: HTTP/1.1 or later, and fall-back to 1.1. */
+async function checkProtocol(
+  session: Session,
+  check: string,
+  what: string,
+  alpn: readonly string[],
+): Promise<Finding> {
+  const mend = 'KMS may call by HTTP/1.1: allow it'
+  try {
+    const connection = await session.connect(alpn)
+    const answer = await session.askOn(connection, health())
+    return answer.status === 200
+      ? ok(check, what)
+      : fail(check, `${what}: ${describe(answer)}`, mend)
+  } catch (error) {
+    return fail(check, `${what}: ${messageOf(error)}`, mend)
+  }
+}
+
+async function checkHttp2(session: Session): Promise<Finding> {
+  const mend = 'sign over :authority as the host, or do not offer h2: KMS takes HTTP/1.1, too'
+  try {
+    const connection = await session.connect(['h2', 'http/1.1'])
+    const answer = await session.askOn(connection, health())
+    if (answer.status !== 200) {
+      return fail(
+        'http-2',
+        `${connection.protocol}, when both are offered: ${describe(answer)}`,
+        mend,
+      )
+    }
+    return connection.protocol === 'h2'
+      ? ok('http-2', 'HTTP/2')
+      : ok('http-2', 'HTTP/2 is not offered; it falls back to HTTP/1.1')
+  } catch (error) {
+    return fail('http-2', `when HTTP/2 is offered: ${messageOf(error)}`, mend)
+  }
+}
+
+/** AWS's test client reads the last line of an answer. */
+function checkCompact(answer: WireAnswer): Finding {
+  return /[\r\n]/.test(answer.text.trim())
+    ? warn(
+        'http-compact',
+        'answers are JSON over several lines',
+        "KMS reads it; AWS's test client does not, and it costs bytes: send it on one line",
+      )
+    : ok('http-compact', 'answers are JSON on one line')
+}
+
+/** XKS 1.0.3, Appendix A, Task 4: five minutes either way. */
+function checkClock(answer: WireAnswer): Finding {
+  const date = Date.parse(String(answer.headers['date'] ?? ''))
+  if (Number.isNaN(date)) {
+    return warn(
+      'clock',
+      'there is no Date header to compare clocks by',
+      'look at its clock yourself',
+    )
+  }
+  // To the second; the header was written about when its first byte came.
+  const skewSeconds = Math.round((date + 500 - systemClock.now()) / 1000)
+  const side = skewSeconds < 0 ? 'behind' : 'ahead of'
+  const what = `its clock is ${String(Math.abs(skewSeconds))} s ${side} the one here`
+  const mend = 'KMS and proxy may differ by five minutes: synchronise both clocks by NTP'
+  if (Math.abs(skewSeconds) >= 300) return fail('clock', what, mend)
+  if (Math.abs(skewSeconds) >= 30) return warn('clock', what, mend)
+  return ok('clock', Math.abs(skewSeconds) <= 2 ? 'its clock agrees with the one here' : what)
+}
+
+/** A connection that was used once, and is then left alone until `finish`. */
+export interface IdleWatch {
+  /** Waits until it was idle for `idleMs`, and uses it again. */
+  finish(idleMs: number): Promise<Finding>
+}
+
+export async function watchIdle(session: Session): Promise<IdleWatch> {
+  const connection = await session.connect()
+  const first = await session.askOn(connection, health())
+  const idleSince = systemClock.monotonic()
+  let closedAfterMs: number | undefined
+  connection.socket.once('close', () => {
+    closedAfterMs = systemClock.monotonic() - idleSince
+  })
+  const saysClose = /\bclose\b/i.test(String(first.headers['connection'] ?? ''))
+  return {
+    async finish(idleMs) {
+      if (saysClose) return closed('after each answer')
+      const leftMs = idleMs - (systemClock.monotonic() - idleSince)
+      if (leftMs > 0 && closedAfterMs === undefined) await closeOrTime(connection, leftMs)
+      if (closedAfterMs !== undefined)
+        return closed(`after ${seconds(closedAfterMs)} without a request`)
+      try {
+        await session.askOn(connection, health())
+        const idle = seconds(systemClock.monotonic() - idleSince)
+        return ok(
+          'keep-alive',
+          `a connection is kept, and serves again after ${idle} without a request`,
+        )
+      } catch {
+        return closed('at the next request')
+      }
+    },
+  }
+}
+
+function closed(when: string): Finding {
+  return warn(
+    'keep-alive',
+    `connections are closed ${when}`,
+    'each new one costs KMS two more round trips and a handshake: keep idle ones for minutes, longer than the load balancer does (350 s for a network load balancer)',
+  )
+}
+
+/** Resolves when the connection is closed, or after so long. */
+async function closeOrTime(connection: Connection, ms: number): Promise<void> {
+  const closing = new Promise<void>((resolve) => {
+    connection.socket.once('close', () => {
+      resolve()
+    })
+  })
+  await new Deadline(systemClock, ms).race(closing).catch((error: unknown) => {
+    if (!(error instanceof DeadlineExceeded)) throw error
+  })
+}
+
+const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error))

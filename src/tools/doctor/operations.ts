@@ -1,0 +1,257 @@
+/** The four operations, as KMS calls them, with every field of the answers checked. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import type { WireAnswer } from '../../kms/client/connection.ts'
+import {
+  decryptBody,
+  encryptBody,
+  getHealthStatusBody,
+  getKeyMetadataBody,
+  requestMetadata,
+  type DecryptArguments,
+  type EncryptArguments,
+  type RequestMetadata,
+} from '../../kms/client/requests.ts'
+import { computeCdiv } from '../../xks/cdiv.ts'
+import { bodyOf, bytesOf, faultsOfSuccess, type Json } from './answers.ts'
+import { createReporter, quoted, type Finding } from './finding.ts'
+import type { Session } from './session.ts'
+
+const { ok, warn, fail, judge } = createReporter('api')
+const MEND = "compare with the specification; the proxy's log should say more"
+const NO_BYTES = Buffer.alloc(0)
+
+export async function checkHealth(session: Session): Promise<readonly Finding[]> {
+  const answer = await session.ask({ path: '/health', body: getHealthStatusBody() })
+  const faults = faultsOfSuccess(answer)
+  if (faults.length > 0) {
+    const mend =
+      answer.status === 401
+        ? 'is this the credential of this key store, and do the clocks agree?'
+        : 'KMS creates and connects a key store only after this call succeeds'
+    return [fail('health', faults.join('; '), mend)]
+  }
+  const health = bodyOf(answer)
+  const managers = Array.isArray(health['ekmFleetDetails'])
+    ? (health['ekmFleetDetails'] as readonly Json[])
+    : []
+  const shape = judge('health', describeHealth(health), faultsOfHealth(health, managers), MEND)
+  return [shape, ...checkManagers(managers)]
+}
+
+function describeHealth(health: Json): string {
+  const { xksProxyVendor: vendor, xksProxyModel: model, xksProxyFleetSize: size } = health
+  return `GetHealthStatus: ${quoted(String(model), 60)} of ${quoted(String(vendor), 60)}, fleet of ${String(size)}`
+}
+
+function faultsOfHealth(health: Json, managers: readonly Json[]): readonly string[] {
+  const size = health['xksProxyFleetSize']
+  return [
+    ...(Number.isInteger(size) && Number(size) > 0
+      ? []
+      : ['xksProxyFleetSize is no integer greater than zero']),
+    ...['xksProxyVendor', 'xksProxyModel', 'ekmVendor']
+      .filter((name) => typeof health[name] !== 'string' || health[name] === '')
+      .map((name) => `${name} is missing`),
+    ...(managers.length >= 1 && managers.length <= 10
+      ? []
+      : [`ekmFleetDetails has ${String(managers.length)} entries, not one to ten`]),
+    ...managers.flatMap((manager, i) =>
+      ['id', 'model', 'healthStatus']
+        .filter((name) => typeof manager[name] !== 'string')
+        .map((name) => `ekmFleetDetails[${String(i)}].${name} is missing`),
+    ),
+  ]
+}
+
+function checkManagers(managers: readonly Json[]): readonly Finding[] {
+  if (managers.length === 0) return []
+  const states = managers.map((manager) => String(manager['healthStatus']))
+  const list = quoted(states.join(', '))
+  const isKnown = states.every((state) => ['ACTIVE', 'DEGRADED', 'UNAVAILABLE'].includes(state))
+  if (!isKnown) return [fail('key-managers', `healthStatus is ${list}`, MEND)]
+  if (states.every((state) => state === 'UNAVAILABLE')) {
+    return [
+      fail(
+        'key-managers',
+        'all key managers are UNAVAILABLE',
+        'KMS then refuses to create or connect',
+      ),
+    ]
+  }
+  return states.every((state) => state === 'ACTIVE')
+    ? [ok('key-managers', `${String(states.length)} key manager(s), ACTIVE`)]
+    : [warn('key-managers', `key managers are ${list}`, "look at the key manager's own log")]
+}
+
+export async function checkKey(session: Session, keyId: string): Promise<readonly Finding[]> {
+  return [
+    await checkMetadata(session, keyId),
+    ...(await checkEncryption(session, keyId)),
+    await checkUnknownFields(session, keyId),
+  ]
+}
+
+/** XKS 1.0.3, GetKeyMetadata, KMS Considerations: what CreateKey looks at. */
+async function checkMetadata(session: Session, keyId: string): Promise<Finding> {
+  const answer = await session.ask({
+    path: `/keys/${keyId}/metadata`,
+    body: getKeyMetadataBody(requestMetadata('CreateKey', session.remote.credential.region)),
+  })
+  const { keySpec, keyUsage, keyStatus } = bodyOf(answer)
+  const usages: readonly unknown[] = Array.isArray(keyUsage) ? keyUsage : []
+  const faults = [
+    ...faultsOfSuccess(answer),
+    ...(keySpec === 'AES_256' ? [] : [`keySpec is ${quoted(String(keySpec))}, not AES_256`]),
+    ...(usages.includes('ENCRYPT') && usages.includes('DECRYPT')
+      ? []
+      : ['keyUsage lacks ENCRYPT or DECRYPT']),
+    ...(usages.length > 10 ? ['keyUsage has more than ten values'] : []),
+    ...(keyStatus === 'ENABLED' ? [] : [`keyStatus is ${quoted(String(keyStatus))}, not ENABLED`]),
+  ]
+  return judge(
+    'key-metadata',
+    'GetKeyMetadata: AES_256, ENCRYPT and DECRYPT, ENABLED',
+    answer.status === 200 ? faults : faultsOfSuccess(answer),
+    'KMS creates no key with such an external key',
+  )
+}
+
+export async function encrypt(
+  session: Session,
+  keyId: string,
+  input: EncryptArguments,
+  metadata: RequestMetadata = requestMetadata('GenerateDataKey', session.remote.credential.region),
+): Promise<WireAnswer> {
+  return session.ask({ path: `/keys/${keyId}/encrypt`, body: encryptBody(metadata, input) })
+}
+
+export async function decrypt(
+  session: Session,
+  keyId: string,
+  input: DecryptArguments,
+  metadata: RequestMetadata = requestMetadata('Decrypt', session.remote.credential.region),
+): Promise<WireAnswer> {
+  return session.ask({ path: `/keys/${keyId}/decrypt`, body: decryptBody(metadata, input) })
+}
+
+/** What opens the answer of an Encrypt; undefined when a field is missing or no Base64. */
+export function sealedOf(answer: WireAnswer, aad?: Buffer): DecryptArguments | undefined {
+  const body = bodyOf(answer)
+  const ciphertext = bytesOf(body['ciphertext'])
+  const initializationVector = bytesOf(body['initializationVector'])
+  const authenticationTag = bytesOf(body['authenticationTag'])
+  const ciphertextMetadata = bytesOf(body['ciphertextMetadata'])
+  if (ciphertext === undefined) return undefined
+  if (initializationVector === undefined || authenticationTag === undefined) return undefined
+  return {
+    ciphertext,
+    initializationVector,
+    authenticationTag,
+    ...(ciphertextMetadata === undefined ? {} : { ciphertextMetadata }),
+    ...(aad === undefined ? {} : { aad }),
+  }
+}
+
+async function checkEncryption(session: Session, keyId: string): Promise<readonly Finding[]> {
+  const plaintext = randomBytes(32)
+  const aad = randomBytes(48)
+  const first = await encrypt(session, keyId, { plaintext, aad, cdiv: true })
+  const second = await encrypt(session, keyId, { plaintext, aad })
+  const sealed = sealedOf(first, aad)
+  const faults = faultsOfSuccess(first)
+  if (sealed === undefined || faults.length > 0) {
+    const missing = 'ciphertext, initializationVector or authenticationTag is missing or no Base64'
+    return [fail('encrypt', faults.length > 0 ? faults.join('; ') : missing, MEND)]
+  }
+  return [
+    judge(
+      'encrypt',
+      'Encrypt: lengths of ciphertext, IV, tag and metadata',
+      faultsOfSealed(sealed),
+      MEND,
+    ),
+    judgeCdiv(first, sealed),
+    judge(
+      'encrypt-anew',
+      'the same plaintext is encrypted to another ciphertext each time',
+      bodyOf(first)['initializationVector'] === bodyOf(second)['initializationVector']
+        ? ['two encryptions have the same IV: AES-GCM is broken by that']
+        : [],
+      'the key manager must make a new IV for each encryption; stop using this one',
+    ),
+    await checkDecryption(session, keyId, sealed, plaintext),
+  ]
+}
+
+function faultsOfSealed(sealed: DecryptArguments): readonly string[] {
+  const { ciphertext, initializationVector: iv, authenticationTag: tag } = sealed
+  const metadata = sealed.ciphertextMetadata ?? NO_BYTES
+  return [
+    ...(ciphertext.length === 32
+      ? []
+      : [`the ciphertext of 32 bytes has ${String(ciphertext.length)}`]),
+    ...([12, 16].includes(iv.length)
+      ? []
+      : [`the IV has ${String(iv.length)} bytes, not 12 or 16`]),
+    ...(tag.length === 16 ? [] : [`the tag has ${String(tag.length)} bytes, not 16`]),
+    ...(metadata.length <= 20 ? [] : ['ciphertextMetadata has more than 20 bytes']),
+  ]
+}
+
+/** XKS 1.0.3, Appendix C. KMS computes it, too, and compares. */
+function judgeCdiv(answer: WireAnswer, sealed: DecryptArguments): Finding {
+  const expected = computeCdiv({
+    aad: sealed.aad ?? NO_BYTES,
+    metadata: sealed.ciphertextMetadata ?? NO_BYTES,
+    iv: sealed.initializationVector,
+    ciphertext: sealed.ciphertext,
+    tag: sealed.authenticationTag,
+  }).toString('base64')
+  const given = bodyOf(answer)['ciphertextDataIntegrityValue']
+  const faults =
+    given === undefined
+      ? ['there is no ciphertextDataIntegrityValue, though one was asked for']
+      : given === expected
+        ? []
+        : ['the ciphertextDataIntegrityValue is wrong']
+  return judge('cdiv', 'the data integrity value is right', faults, 'XKS 1.0.3, Appendix C')
+}
+
+async function checkDecryption(
+  session: Session,
+  keyId: string,
+  sealed: DecryptArguments,
+  plaintext: Buffer,
+): Promise<Finding> {
+  const answer = await decrypt(session, keyId, sealed)
+  const isSame = bytesOf(bodyOf(answer)['plaintext'])?.equals(plaintext) === true
+  const faults = [
+    ...faultsOfSuccess(answer),
+    ...(answer.status === 200 && !isSame ? ['the bytes are not those that were encrypted'] : []),
+  ]
+  return judge('decrypt', 'Decrypt: the same 32 bytes', faults, MEND)
+}
+
+/** XKS 1.0.3: no validation of kmsRequestId; unknown kmsOperation and further fields must be taken. */
+async function checkUnknownFields(session: Session, keyId: string): Promise<Finding> {
+  const answer = await encrypt(
+    session,
+    keyId,
+    { plaintext: randomBytes(32) },
+    {
+      ...requestMetadata('BulkEncrypt', session.remote.credential.region),
+      kmsRequestId: 'not a UUID / but opaque',
+      kmsKeyArn: 'arn:aws:kms:us-east-2:123456789012:/key/1234abcd-12ab-34cd-56ef-1234567890ab',
+      awsPrincipalArn: 'AWS Internal',
+      kmsViaService: 'ebs',
+      aFieldOfTomorrow: { nested: true },
+    },
+  )
+  return judge(
+    'unknown-metadata',
+    'kmsOperation, kmsRequestId and fields that are not known today are taken',
+    faultsOfSuccess(answer),
+    'XKS 1.0.3, requestMetadata and Appendix B: KMS may send them one day',
+  )
+}

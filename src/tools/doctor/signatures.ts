@@ -1,0 +1,180 @@
+/** SigV4: which signatures are accepted, and which are not. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash, randomBytes } from 'node:crypto'
+import { Secret } from '../../core/secret.ts'
+import { systemClock } from '../../core/clock.ts'
+import {
+  decryptBody,
+  encryptBody,
+  getHealthStatusBody,
+  getKeyMetadataBody,
+  requestMetadata,
+} from '../../kms/client/requests.ts'
+import { toAmzDate } from '../../kms/client/signing.ts'
+import { faultsOfError, faultsOfSuccess } from './answers.ts'
+import { createReporter, type Finding } from './finding.ts'
+import type { Ask, Session } from './session.ts'
+
+const { ok, warn, judge } = createReporter('sigv4')
+const MINUTE_MS = 60_000
+const MEND_ACCEPTED =
+  'whoever can reach the port can use keys, or replay and change requests: do not put it into production'
+
+type Change = Omit<Ask, 'path' | 'body'> & { readonly body?: string }
+
+export async function checkSignatures(session: Session): Promise<readonly Finding[]> {
+  const findings: Finding[] = []
+  for (const [what, change] of Object.entries(accepted())) {
+    const answer = await session.ask({ path: '/health', body: getHealthStatusBody(), ...change })
+    const faults = faultsOfSuccess(answer)
+    findings.push(
+      faults.length === 0
+        ? ok(`accepts-${slug(what)}`, `accepted: ${what}`)
+        : warn(
+            `accepts-${slug(what)}`,
+            `not accepted: ${what}: ${faults.join('; ')}`,
+            'a valid signature: other clients make such',
+          ),
+    )
+  }
+  for (const [what, change] of Object.entries(refused(session))) {
+    findings.push(
+      await expectRefusal(session, what, {
+        path: '/health',
+        body: getHealthStatusBody(),
+        ...change,
+      }),
+    )
+  }
+  findings.push(...(await checkEveryOperation(session)))
+  return findings
+}
+
+async function expectRefusal(session: Session, what: string, ask: Ask): Promise<Finding> {
+  const answer = await session.ask(ask)
+  const faults = faultsOfError(answer, { AuthenticationFailedException: 401 })
+  const mend = answer.status === 200 ? MEND_ACCEPTED : 'answer 401 AuthenticationFailedException'
+  return judge(
+    `refuses-${slug(what)}`,
+    `refused: ${what}`,
+    faults.map((fault) => `${what}: ${fault}`),
+    mend,
+  )
+}
+
+/** Beside the form that KMS uses, which all other calls of doctor have. */
+function accepted(): Readonly<Record<string, Change>> {
+  return {
+    'content-type and content-length signed, too': { sign: { leftUnsigned: [] } },
+    'a clock four minutes behind': { sign: { at: systemClock.now() - 4 * MINUTE_MS } },
+    'a clock four minutes ahead': { sign: { at: systemClock.now() + 4 * MINUTE_MS } },
+  }
+}
+
+/** XKS 1.0.3, Authentication and Appendix A. Each would be right but for one thing. */
+function refused(session: Session): Readonly<Record<string, Change>> {
+  const { accessKeyId } = session.remote.credential
+  const now = systemClock.now()
+  const otherBody = getHealthStatusBody('CreateCustomKeyStore')
+  return {
+    'another secret': {
+      credential: { secretAccessKey: new Secret(randomBytes(32).toString('hex')) },
+    },
+    'an unknown access key id': { credential: { accessKeyId: otherId(accessKeyId) } },
+    'a body that was changed': { sign: { body: otherBody } },
+    'a path that was changed': {
+      sign: { target: `${session.remote.uriPath}/keys/other/metadata` },
+    },
+    'a method that was changed': { sign: { method: 'GET' } },
+    'host not signed': { sign: { leftUnsigned: ['content-type', 'content-length', 'host'] } },
+    'another host signed': {
+      sign: { host: 'other.example.com' },
+      tamper: replace('Host', session.remote.hostHeader),
+    },
+    'x-amz-date not signed': {
+      sign: { leftUnsigned: ['content-type', 'content-length', 'x-amz-date'] },
+    },
+    'x-amz-date changed': {
+      sign: { at: now - MINUTE_MS },
+      tamper: replace('X-Amz-Date', toAmzDate(now)),
+    },
+    'a date of six minutes ago': { sign: { at: now - 6 * MINUTE_MS } },
+    'a date in six minutes': { sign: { at: now + 6 * MINUTE_MS } },
+    'a date of yesterday': { sign: { at: now - 24 * 60 * MINUTE_MS } },
+    'another service in the scope': { sign: { service: 'kms' } },
+    'no Authorization header': { tamper: (headers) => pairs(headers, 'Authorization') },
+    'an Authorization header of another form': {
+      tamper: replace('Authorization', `Bearer ${'a'.repeat(40)}`),
+    },
+    'a signature cut short': {
+      tamper: (headers) =>
+        pairs({ ...headers, Authorization: (headers['Authorization'] ?? '').slice(0, -1) }),
+    },
+    'a signature of one other digit': {
+      tamper: (headers) =>
+        pairs({ ...headers, Authorization: otherDigit(headers['Authorization'] ?? '') }),
+    },
+    'UNSIGNED-PAYLOAD': { sign: { headers: { 'X-Amz-Content-Sha256': 'UNSIGNED-PAYLOAD' } } },
+    'the hash of another body': {
+      sign: {
+        headers: { 'X-Amz-Content-Sha256': createHash('sha256').update(otherBody).digest('hex') },
+      },
+    },
+  }
+}
+
+const pairs = (headers: Record<string, string>, without?: string) =>
+  Object.entries(headers).filter(([name]) => name !== without)
+
+const replace = (name: string, value: string) => (headers: Record<string, string>) =>
+  pairs({ ...headers, [name]: value })
+
+const slug = (what: string) => what.toLowerCase().replace(/[^a-z0-9]+/g, '-')
+
+/** Of the same alphabet and length. */
+const otherId = (text: string) => `${text.startsWith('A') ? 'B' : 'A'}${text.slice(1)}`
+
+function otherDigit(authorization: string): string {
+  return `${authorization.slice(0, -1)}${authorization.endsWith('0') ? '1' : '0'}`
+}
+
+/** Nothing but a signature opens any of the four. */
+async function checkEveryOperation(session: Session): Promise<readonly Finding[]> {
+  const { region } = session.remote.credential
+  const key = `/keys/${session.remote.keyId ?? 'doctor'}`
+  const sealed = {
+    ciphertext: randomBytes(32),
+    initializationVector: randomBytes(12),
+    authenticationTag: randomBytes(16),
+  }
+  const asks: Readonly<Record<string, Ask>> = {
+    GetHealthStatus: { path: '/health', body: getHealthStatusBody() },
+    GetKeyMetadata: {
+      path: `${key}/metadata`,
+      body: getKeyMetadataBody(requestMetadata('DescribeKey', region)),
+    },
+    Encrypt: {
+      path: `${key}/encrypt`,
+      body: encryptBody(requestMetadata('Encrypt', region), { plaintext: randomBytes(32) }),
+    },
+    Decrypt: {
+      path: `${key}/decrypt`,
+      body: decryptBody(requestMetadata('Decrypt', region), sealed),
+    },
+  }
+  const forged = { secretAccessKey: new Secret(randomBytes(32).toString('hex')) }
+  const findings: Finding[] = []
+  for (const [operation, ask] of Object.entries(asks)) {
+    findings.push(
+      await expectRefusal(session, `${operation} with another secret`, {
+        ...ask,
+        credential: forged,
+      }),
+      await expectRefusal(session, `${operation} unsigned`, {
+        ...ask,
+        tamper: (headers) => pairs(headers, 'Authorization'),
+      }),
+    )
+  }
+  return findings
+}

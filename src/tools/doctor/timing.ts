@@ -1,0 +1,162 @@
+/** Timed requests: what KMS would wait for, on a kept-alive connection and on a new one. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import type { ConnectPhases } from '../../kms/client/dial.ts'
+import {
+  decryptBody,
+  encryptBody,
+  getHealthStatusBody,
+  requestMetadata,
+  type DecryptArguments,
+} from '../../kms/client/requests.ts'
+import { createLatencies, type Latencies, type LatencySummary } from '../bench/histogram.ts'
+import { describe } from './answers.ts'
+import { createReporter, type Finding } from './finding.ts'
+import { encrypt, sealedOf } from './operations.ts'
+import type { Ask, Session } from './session.ts'
+
+const { ok, warn, fail } = createReporter('time')
+
+/** XKS 1.0.3, KMS Considerations: then KMS gives up. */
+export const KMS_TIMEOUT_MS = 250
+/** The same place: ping between the data centres SHOULD be no more. */
+export const ADVISED_ROUND_TRIP_MS = 35
+/** No handshake is in it, so a first request needs little that a later one does not. */
+const SLOW_START_MS = 25
+/** Beyond 60 % of it, little is left for the link. */
+const WARN_MS = 150
+
+/** Summaries in milliseconds, by phase or operation. */
+export type Timings = Readonly<Record<string, LatencySummary>>
+
+export interface TimingCounts {
+  /** Of each of Encrypt and Decrypt, on one connection. */
+  readonly requests: number
+  readonly connections: number
+}
+
+export async function checkTiming(
+  session: Session,
+  counts: TimingCounts,
+): Promise<{ readonly findings: readonly Finding[]; readonly timings: Timings }> {
+  const kept = await timeKept(session, counts.requests)
+  const fresh = await timeFresh(session, counts.connections)
+  const timings = Object.fromEntries(
+    Object.entries({ ...kept, ...fresh.phases }).map(([name, one]) => [name, one.summary()]),
+  )
+  return {
+    timings,
+    findings: [
+      judgeRoundTrip(fresh.phases.connect),
+      ...Object.entries(kept).map(([name, one]) =>
+        judgeTime(`time-${name.toLowerCase()}`, `${name} on a kept connection`, one),
+      ),
+      judgeFirstByte(Object.values(kept).at(-1), fresh.phases.firstByte),
+      judgeTime('time-new-connection', `a new connection and ${fresh.what}`, fresh.phases.total),
+    ],
+  }
+}
+
+async function timeKept(session: Session, count: number): Promise<Record<string, Latencies>> {
+  const asks = await prepareAsks(session)
+  const kept = Object.fromEntries(Object.keys(asks).map((name) => [name, createLatencies()]))
+  for (let i = -WARM_UP; i < count; i++) {
+    for (const [name, ask] of Object.entries(asks)) {
+      const answer = await session.ask(ask())
+      if (answer.status !== 200) throw new Error(`${name} was answered ${describe(answer)}`)
+      if (i >= 0) kept[name]?.record(answer.totalMs)
+    }
+  }
+  return kept
+}
+
+/** Left out of the account: the first calls of a connection are those of a cold program. */
+const WARM_UP = 5
+
+async function prepareAsks(session: Session): Promise<Readonly<Record<string, () => Ask>>> {
+  const { keyId, credential } = session.remote
+  const health = () => ({ path: '/health', body: getHealthStatusBody() })
+  if (keyId === undefined) return { GetHealthStatus: health }
+  const sealed = sealedOf(await encrypt(session, keyId, { plaintext: randomBytes(32) }))
+  if (sealed === undefined) return { GetHealthStatus: health }
+  return {
+    Encrypt: () => ({
+      path: `/keys/${keyId}/encrypt`,
+      body: encryptBody(requestMetadata('GenerateDataKey', credential.region), {
+        plaintext: randomBytes(32),
+        aad: randomBytes(64),
+        cdiv: true,
+      }),
+    }),
+    Decrypt: () => decryptAsk(keyId, credential.region, sealed),
+  }
+}
+
+function decryptAsk(keyId: string, region: string, sealed: DecryptArguments): Ask {
+  return {
+    path: `/keys/${keyId}/decrypt`,
+    body: decryptBody(requestMetadata('Decrypt', region), sealed),
+  }
+}
+
+interface Fresh {
+  readonly what: string
+  readonly phases: Readonly<
+    Record<'dns' | 'connect' | 'handshake' | 'firstByte' | 'total', Latencies>
+  >
+}
+
+async function timeFresh(session: Session, count: number): Promise<Fresh> {
+  const asks = await prepareAsks(session)
+  const [what = '', ask] = Object.entries(asks).at(-1) ?? []
+  const phases = {
+    dns: createLatencies(),
+    connect: createLatencies(),
+    handshake: createLatencies(),
+    firstByte: createLatencies(),
+    total: createLatencies(),
+  }
+  for (let i = 0; i < count && ask !== undefined; i++) {
+    const connection = await session.connect()
+    const answer = await session.askOn(connection, ask())
+    connection.close()
+    const { dnsMs, connectMs, handshakeMs }: ConnectPhases = connection.phases
+    phases.dns.record(dnsMs)
+    phases.connect.record(connectMs)
+    phases.handshake.record(handshakeMs)
+    phases.firstByte.record(answer.firstByteMs)
+    phases.total.record(dnsMs + connectMs + handshakeMs + answer.totalMs)
+  }
+  return { what, phases }
+}
+
+/** A TCP connection takes one round trip. */
+function judgeRoundTrip(connect: Latencies): Finding {
+  const ms = connect.at(50)
+  const what = `round trip ${ms.toFixed(1)} ms from here (TCP, median), 35 ms advised from the AWS region`
+  return ms <= ADVISED_ROUND_TRIP_MS
+    ? ok('round-trip', what)
+    : warn('round-trip', what, 'run the proxy nearer to the region, and doctor from there')
+}
+
+/** Some 40 ms more: Nagle's algorithm there waits for the delayed acknowledgement here. */
+function judgeFirstByte(kept: Latencies | undefined, fresh: Latencies): Finding {
+  const moreMs = fresh.at(50) - (kept?.at(50) ?? 0)
+  const what = `the first request of a connection takes ${moreMs.toFixed(1)} ms more than a later one (median)`
+  return moreMs < SLOW_START_MS
+    ? ok('first-request', what)
+    : warn(
+        'first-request',
+        what,
+        'set TCP_NODELAY on the sockets of the proxy, and of what stands before it',
+      )
+}
+
+function judgeTime(check: string, what: string, latencies: Latencies): Finding {
+  const p99 = latencies.at(99)
+  const detail = `${what}: p99 ${p99.toFixed(1)} ms, ${((p99 / KMS_TIMEOUT_MS) * 100).toFixed(0)} % of the 250 ms that KMS waits`
+  const mend =
+    'look at the key manager and the load; KMS gives up after 250 ms, and tries once more'
+  if (p99 >= KMS_TIMEOUT_MS) return fail(check, detail, mend)
+  return p99 >= WARN_MS ? warn(check, detail, mend) : ok(check, detail)
+}

@@ -1,0 +1,143 @@
+/** TLS from outside: versions, suites, and whether a client certificate is asked for. */
+// SPDX-License-Identifier: Apache-2.0
+import { watchHandshake } from '../../kms/client/certificate-request.ts'
+import { dial, EndpointError, type DialOptions } from '../../kms/client/dial.ts'
+import type { Remote } from '../../terminal/flags/remote.ts'
+import type { AuthorityList } from './authorities.ts'
+import { checkCertificate } from './certificate.ts'
+import { createReporter, type Finding } from './finding.ts'
+import { PATIENCE_MS, type Session } from './session.ts'
+
+const { ok, warn, fail } = createReporter('tls')
+
+/** XKS 1.0.3, API content type: at least one of these. */
+const SUITES = [
+  { name: 'TLS_AES_256_GCM_SHA384', version: 'TLSv1.3', openSsl: 'TLS_AES_256_GCM_SHA384' },
+  {
+    name: 'TLS_CHACHA20_POLY1305_SHA256',
+    version: 'TLSv1.3',
+    openSsl: 'TLS_CHACHA20_POLY1305_SHA256',
+  },
+  {
+    name: 'TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384',
+    version: 'TLSv1.2',
+    openSsl: 'ECDHE-RSA-AES256-GCM-SHA384',
+  },
+  {
+    name: 'TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384',
+    version: 'TLSv1.2',
+    openSsl: 'ECDHE-ECDSA-AES256-GCM-SHA384',
+  },
+] as const
+
+type TlsOptions = NonNullable<DialOptions['tls']>
+
+/** What nobody should agree to any more; security level 0 lets this client ask for it. */
+const OLD: TlsOptions = {
+  minVersion: 'TLSv1',
+  maxVersion: 'TLSv1.1',
+  ciphers: 'ALL:@SECLEVEL=0',
+}
+const WEAK: readonly TlsOptions[] = [
+  'ALL:!AESGCM:!AESCCM:!CHACHA20:!ARIA:@SECLEVEL=0',
+  'kRSA:@SECLEVEL=0',
+].map((ciphers) => ({ minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2', ciphers }))
+
+export async function checkTls(
+  session: Session,
+  authorities: AuthorityList,
+): Promise<readonly Finding[]> {
+  const { remote } = session
+  const connection = await session.connect()
+  const certificate = checkCertificate(connection.socket, remote.endpoint.host, authorities)
+  connection.close()
+  return [
+    ...(await checkSuites(remote)),
+    await checkOld(remote),
+    await checkWeak(remote),
+    ...certificate,
+    await checkClientCertificate(session),
+  ]
+}
+
+/** Name of the suite agreed on; undefined when the server, or OpenSSL here, would not. */
+async function agree(remote: Remote, tls: TlsOptions): Promise<string | undefined> {
+  try {
+    const { socket } = await dial(remote.endpoint, { timeoutMs: PATIENCE_MS, verify: false, tls })
+    const { standardName } = socket.getCipher()
+    socket.destroy()
+    return standardName
+  } catch (error) {
+    if (error instanceof EndpointError && error.code === 'ENDPOINT_TLS_FAILED') return undefined
+    throw error
+  }
+}
+
+async function checkSuites(remote: Remote): Promise<readonly Finding[]> {
+  const agreed: string[] = []
+  for (const { name, version, openSsl } of SUITES) {
+    const tls = { minVersion: version, maxVersion: version, ciphers: openSsl } as const
+    if ((await agree(remote, tls)) !== undefined)
+      agreed.push(`${name} (${version.replace('v', ' ')})`)
+  }
+  return [
+    agreed.length > 0
+      ? ok('tls-suites', agreed.join(', '))
+      : fail(
+          'tls-suites',
+          'none of the four suites that KMS offers is agreed to',
+          `allow one of ${SUITES.map(({ name }) => name).join(', ')}`,
+        ),
+  ]
+}
+
+async function checkOld(remote: Remote): Promise<Finding> {
+  const suite = await agree(remote, OLD)
+  return suite === undefined
+    ? ok('tls-old', 'TLS 1.0 and 1.1 are refused')
+    : warn('tls-old', `TLS 1.0 or 1.1 is agreed to, with ${suite}`, 'allow TLS 1.2 and 1.3 only')
+}
+
+async function checkWeak(remote: Remote): Promise<Finding> {
+  for (const tls of WEAK) {
+    const suite = await agree(remote, tls)
+    if (suite !== undefined) {
+      return warn(
+        'tls-weak',
+        `${suite} is agreed to: no forward secrecy, or a block mode with its history of attacks`,
+        'allow the four suites of the specification only',
+      )
+    }
+  }
+  return ok('tls-weak', 'suites with static RSA or block modes are refused')
+}
+
+/** XKS 1.0.3, Authentication: mTLS SHOULD be supported; a customer may leave it off. */
+async function checkClientCertificate({ remote }: Session): Promise<Finding> {
+  const { clientCertificate: shown, ...without } = remote.endpoint
+  const watch = watchHandshake()
+  const isTaken = await dial(without, {
+    timeoutMs: PATIENCE_MS,
+    verify: false,
+    wrap: watch.wrap,
+    tls: { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' },
+  }).then(
+    ({ socket }) => {
+      socket.destroy()
+      return true
+    },
+    () => false,
+  )
+  const check = 'tls-client-certificate'
+  if (!watch.wasAsked()) {
+    if (isTaken)
+      return ok(check, 'no client certificate is asked for: SigV4 alone authenticates KMS')
+    return ok(check, 'not known: TLS 1.2 is refused, and TLS 1.3 hides the question')
+  }
+  if (shown !== undefined) return ok(check, 'a client certificate is asked for, and one was shown')
+  return warn(
+    check,
+    'a client certificate is asked for, and none was shown',
+    'KMS shows one of CN=cks.kms.REGION.amazonaws.com; show yours with --client-certificate',
+  )
+}

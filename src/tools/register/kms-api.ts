@@ -1,0 +1,264 @@
+/** The operations of KMS that register and its relatives need, by the AWS SDK, which is loaded only here. */
+// SPDX-License-Identifier: Apache-2.0
+import type * as Sdk from '@aws-sdk/client-kms'
+import type { Secret } from '../../core/secret.ts'
+import { RegistrationError } from './errors.ts'
+import { cureOf } from './explanations.ts'
+
+/** An exception of KMS, or that it could not be asked. `exception` is the name that the SDK gave. */
+export class KmsError extends RegistrationError {
+  override readonly name = 'KmsError'
+  readonly exception: string
+
+  constructor(exception: string, message: string, cause: unknown) {
+    const cure = cureOf(exception)
+    super('KMS_REFUSED', `${exception}: ${message}`, {
+      cause,
+      ...(cure === undefined ? {} : { hint: cure }),
+    })
+    this.exception = exception
+  }
+}
+
+export interface ProxyCredential {
+  readonly accessKeyId: string
+  readonly secretAccessKey: Secret
+}
+
+export interface NewStore {
+  readonly name: string
+  readonly uriEndpoint: string
+  readonly uriPath: string
+  /** Present: VPC_ENDPOINT_SERVICE. */
+  readonly vpcEndpointServiceName?: string
+  /** Twelve digits. */
+  readonly vpcEndpointServiceOwner?: string
+}
+
+export interface KmsKeySummary {
+  readonly keyId: string
+  readonly arn: string
+  readonly xksKeyId: string
+  /** `Enabled`, `Disabled`, `PendingDeletion`, `Unavailable` … */
+  readonly state: string
+  readonly deletionAt?: Date
+}
+
+export interface KmsApi {
+  readonly region: string
+  /** Undefined when there is none of this name. */
+  findStore(name: string): Promise<Sdk.CustomKeyStoresListEntry | undefined>
+  getStore(id: string): Promise<Sdk.CustomKeyStoresListEntry>
+  /** @returns its id */
+  createStore(input: NewStore, credential: ProxyCredential): Promise<string>
+  connectStore(id: string): Promise<void>
+  disconnectStore(id: string): Promise<void>
+  updateCredential(id: string, credential: ProxyCredential): Promise<void>
+  deleteStore(id: string): Promise<void>
+  createKey(storeId: string, xksKeyId: string): Promise<KmsKeySummary>
+  /** Looks at every key of the account and region: KMS has no list by key store. */
+  listKeys(storeId: string): Promise<{ keys: readonly KmsKeySummary[]; unreadable: number }>
+  /** @param days 7 to 30 */
+  scheduleKeyDeletion(keyId: string, days: number): Promise<Date | undefined>
+  generateDataKey(
+    keyId: string,
+    context: Record<string, string>,
+  ): Promise<{ plaintext: Uint8Array; ciphertextBlob: Uint8Array }>
+  decrypt(ciphertextBlob: Uint8Array, context: Record<string, string>): Promise<Uint8Array>
+  close(): void
+}
+
+/** AWS's own settings apply: profile, region, AWS_ENDPOINT_URL_KMS. @throws KmsError */
+export async function openKms(region: string | undefined): Promise<KmsApi> {
+  // Its warning that Node.js 20 will end would stand in front of every result.
+  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true'
+  const sdk = await import('@aws-sdk/client-kms')
+  const client = new sdk.KMSClient({
+    ...(region === undefined ? {} : { region }),
+    requestHandler: { connectionTimeout: 5000, requestTimeout: 30_000 },
+  })
+  const found = await told(() => client.config.region())
+  return createKmsApi(sdk, client, found)
+}
+
+function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): KmsApi {
+  const describe = (which: { CustomKeyStoreId: string } | { CustomKeyStoreName: string }) =>
+    told(() => client.send(new sdk.DescribeCustomKeyStoresCommand(which)))
+
+  async function* listAll() {
+    let marker: string | undefined
+    do {
+      const page = await told(() =>
+        client.send(new sdk.ListKeysCommand({ ...(marker && { Marker: marker }), Limit: 1000 })),
+      )
+      yield* page.Keys ?? []
+      marker = page.Truncated === true ? page.NextMarker : undefined
+    } while (marker !== undefined)
+  }
+
+  return {
+    region,
+    async findStore(name) {
+      try {
+        return (await describe({ CustomKeyStoreName: name })).CustomKeyStores?.[0]
+      } catch (error) {
+        if (isException(error, 'CustomKeyStoreNotFoundException')) return undefined
+        throw error
+      }
+    },
+    async getStore(id) {
+      const [store] = (await describe({ CustomKeyStoreId: id })).CustomKeyStores ?? []
+      if (store === undefined) {
+        throw new KmsError('CustomKeyStoreNotFoundException', `there is no ${id}`, undefined)
+      }
+      return store
+    },
+    async createStore(input, credential) {
+      const { CustomKeyStoreId: id = '' } = await told(() =>
+        client.send(
+          new sdk.CreateCustomKeyStoreCommand({
+            ...toCreateParameters(input),
+            XksProxyAuthenticationCredential: toWire(credential),
+          }),
+        ),
+      )
+      return id
+    },
+    async connectStore(id) {
+      await told(() => client.send(new sdk.ConnectCustomKeyStoreCommand({ CustomKeyStoreId: id })))
+    },
+    async disconnectStore(id) {
+      await told(() =>
+        client.send(new sdk.DisconnectCustomKeyStoreCommand({ CustomKeyStoreId: id })),
+      )
+    },
+    async updateCredential(id, credential) {
+      await told(() =>
+        client.send(
+          new sdk.UpdateCustomKeyStoreCommand({
+            CustomKeyStoreId: id,
+            XksProxyAuthenticationCredential: toWire(credential),
+          }),
+        ),
+      )
+    },
+    async deleteStore(id) {
+      await told(() => client.send(new sdk.DeleteCustomKeyStoreCommand({ CustomKeyStoreId: id })))
+    },
+    async createKey(storeId, xksKeyId) {
+      const { KeyMetadata: key } = await told(() =>
+        client.send(new sdk.CreateKeyCommand(toKeyParameters(storeId, xksKeyId))),
+      )
+      return toSummary(key)
+    },
+    async listKeys(storeId) {
+      const keys: KmsKeySummary[] = []
+      let unreadable = 0
+      for await (const { KeyId: keyId } of listAll()) {
+        try {
+          const { KeyMetadata: key } = await told(() =>
+            client.send(new sdk.DescribeKeyCommand({ KeyId: keyId })),
+          )
+          if (key?.CustomKeyStoreId === storeId) keys.push(toSummary(key))
+        } catch (error) {
+          if (!isException(error, 'AccessDeniedException')) throw error
+          unreadable += 1
+        }
+      }
+      return { keys, unreadable }
+    },
+    async scheduleKeyDeletion(keyId, days) {
+      const { DeletionDate: date } = await told(() =>
+        client.send(
+          new sdk.ScheduleKeyDeletionCommand({ KeyId: keyId, PendingWindowInDays: days }),
+        ),
+      )
+      return date
+    },
+    async generateDataKey(keyId, context) {
+      const { Plaintext: plaintext, CiphertextBlob: ciphertextBlob } = await told(() =>
+        client.send(
+          new sdk.GenerateDataKeyCommand({
+            KeyId: keyId,
+            KeySpec: 'AES_256',
+            EncryptionContext: context,
+          }),
+        ),
+      )
+      return {
+        plaintext: plaintext ?? new Uint8Array(),
+        ciphertextBlob: ciphertextBlob ?? new Uint8Array(),
+      }
+    },
+    async decrypt(ciphertextBlob, context) {
+      const { Plaintext: plaintext } = await told(() =>
+        client.send(
+          new sdk.DecryptCommand({ CiphertextBlob: ciphertextBlob, EncryptionContext: context }),
+        ),
+      )
+      return plaintext ?? new Uint8Array()
+    },
+    close() {
+      client.destroy()
+    },
+  }
+}
+
+/** Of CreateCustomKeyStore, without the credential: what --dry-run shows, too. */
+export function toCreateParameters(input: NewStore) {
+  const { vpcEndpointServiceName: service, vpcEndpointServiceOwner: owner } = input
+  return {
+    CustomKeyStoreName: input.name,
+    CustomKeyStoreType: 'EXTERNAL_KEY_STORE',
+    XksProxyConnectivity: service === undefined ? 'PUBLIC_ENDPOINT' : 'VPC_ENDPOINT_SERVICE',
+    XksProxyUriEndpoint: input.uriEndpoint,
+    XksProxyUriPath: input.uriPath,
+    ...(service === undefined ? {} : { XksProxyVpcEndpointServiceName: service }),
+    ...(owner === undefined ? {} : { XksProxyVpcEndpointServiceOwner: owner }),
+  } as const
+}
+
+export function toKeyParameters(storeId: string, xksKeyId: string) {
+  return {
+    Origin: 'EXTERNAL_KEY_STORE',
+    CustomKeyStoreId: storeId,
+    XksKeyId: xksKeyId,
+    Description: `Latchkey external key ${xksKeyId}`,
+  } as const
+}
+
+function toWire({ accessKeyId, secretAccessKey }: ProxyCredential) {
+  return { AccessKeyId: accessKeyId, RawSecretAccessKey: secretAccessKey.reveal() }
+}
+
+interface KeyMetadata {
+  readonly KeyId?: string | undefined
+  readonly Arn?: string | undefined
+  readonly KeyState?: string | undefined
+  readonly DeletionDate?: Date | undefined
+  readonly XksKeyConfiguration?: { readonly Id?: string | undefined } | undefined
+}
+
+function toSummary(key: KeyMetadata | undefined): KmsKeySummary {
+  return {
+    keyId: key?.KeyId ?? '',
+    arn: key?.Arn ?? '',
+    xksKeyId: key?.XksKeyConfiguration?.Id ?? '',
+    state: key?.KeyState ?? '',
+    ...(key?.DeletionDate === undefined ? {} : { deletionAt: key.DeletionDate }),
+  }
+}
+
+export function isException(error: unknown, name: string): boolean {
+  return error instanceof KmsError && error.exception === name
+}
+
+/** The SDK's errors have a name and a message, and may have the whole request in other fields. */
+async function told<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof Error)) throw error
+    throw new KmsError(error.name, error.message, error)
+  }
+}

@@ -1,0 +1,165 @@
+/** What KMS checks, checked first: what it says afterwards is one code for many causes. */
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../core/clock.ts'
+import type { KeySummary } from '../../keys/administration.ts'
+import type { KeyStoreConfig } from '../../config/config.ts'
+import { EndpointError } from '../../kms/client/dial.ts'
+import { KMS_TIMEOUT_MS } from '../../kms/emulator/proxy-connection.ts'
+import { getHealthStatusBody } from '../../kms/client/requests.ts'
+import { findParameterFaults, type XksParameters } from '../../kms/emulator/xks-parameters.ts'
+import { RegistrationError } from './errors.ts'
+import { checkAddress } from '../doctor/address.ts'
+import type { AuthorityList } from '../doctor/authorities.ts'
+import { createReporter, type Finding } from '../doctor/finding.ts'
+import { checkHealth, checkKey } from '../doctor/operations.ts'
+import { createSession, type Session } from '../doctor/session.ts'
+import { checkTls } from '../doctor/tls.ts'
+import type { Remote } from '../../terminal/flags/remote.ts'
+import type { Output } from '../../terminal/output.ts'
+
+const { ok, warn, fail, skip } = createReporter('api')
+
+export interface SettingsToCheck {
+  readonly parameters: XksParameters
+  readonly keyStore: KeyStoreConfig
+  /** Of the KMS that will call; undefined: not known yet. */
+  readonly region: string | undefined
+  readonly keyId: string | undefined
+  /** Of the key store; undefined: they could not be listed here. */
+  readonly keys: readonly KeySummary[] | undefined
+}
+
+/** Without a network. */
+export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
+  const { parameters, keyStore, region } = settings
+  const faults = findParameterFaults(parameters)
+  const { xksProxyUriEndpoint: endpoint = '' } = parameters
+  const isName = /^https:\/\/[^.]+(?:\.[^.]+)+$/.test(endpoint) && !/\.\d+$/.test(endpoint)
+  return [
+    ...faults.map(({ parameter, message }) =>
+      fail('parameters', `${parameter}: ${message}`, 'KMS takes no other form'),
+    ),
+    ...(faults.length === 0
+      ? [ok('parameters', 'names, path and endpoint have the form that KMS takes')]
+      : []),
+    ...(isName
+      ? []
+      : [
+          fail(
+            'host-name',
+            `${endpoint} has no fully qualified domain name`,
+            'give the proxy a name in DNS, and a certificate for it',
+          ),
+        ]),
+    checkRegion(keyStore, region),
+    ...checkKeyHere(settings),
+  ]
+}
+
+function checkRegion({ name, regions }: KeyStoreConfig, region: string | undefined): Finding {
+  if (region === undefined) return skip('region', 'no region is named: --region or AWS_REGION')
+  return regions === undefined || regions.includes(region)
+    ? ok('region', `signatures from ${region} are accepted`)
+    : fail(
+        'region',
+        `keyStores[].regions of ${name} lacks ${region}: its signatures would be refused`,
+        'add the region to the configuration, and restart',
+      )
+}
+
+function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
+  if (keyId === undefined) return []
+  const key = keys?.find((one) => one.keyId === keyId)
+  if (key === undefined) {
+    return [skip('key', `${keyId} is not seen from here; the proxy will be asked for it`)]
+  }
+  return [
+    key.status === 'ENABLED' && key.canEncrypt && key.canDecrypt
+      ? ok('key', `${keyId} is enabled, encrypts and decrypts`)
+      : fail(
+          'key',
+          `${keyId} is ${key.status}${key.canEncrypt && key.canDecrypt ? '' : ', and lacks a usage'}`,
+          'latchkey keys enable, or make another key with both usages',
+        ),
+  ]
+}
+
+export interface EndpointToCheck {
+  readonly remote: Remote
+  readonly authorities: AuthorityList
+  /** DNS has nothing to say when another address was named. */
+  readonly withDns: boolean
+  readonly keyId: string | undefined
+}
+
+/** A credential that was just made reaches every instance with its next poll. */
+const CREDENTIAL_KNOWN_WITHIN_MS = 10_000
+const PAUSE_MS = 100
+
+/** Through the endpoint, as KMS would come. */
+export async function checkEndpoint(target: EndpointToCheck): Promise<readonly Finding[]> {
+  const { remote, keyId } = target
+  const session = createSession(remote)
+  const findings: Finding[] = []
+  try {
+    if (target.withDns) findings.push(...(await checkAddress(remote)))
+    findings.push(...(await checkTls(session, target.authorities)))
+    await untilKnown(session)
+    findings.push(...(await checkHealth(session)), await checkTime(session))
+    if (keyId !== undefined) findings.push(...(await checkKey(session, keyId)))
+    return findings
+  } catch (error) {
+    if (!(error instanceof EndpointError)) throw error
+    const mend = 'latchkey doctor looks closer; --skip-endpoint-checks, if only AWS can get there'
+    return [...findings, fail('endpoint', `${error.code}: ${error.message}`, mend)]
+  } finally {
+    session.close()
+  }
+}
+
+async function untilKnown(session: Session): Promise<void> {
+  const until = systemClock.monotonic() + CREDENTIAL_KNOWN_WITHIN_MS
+  while (systemClock.monotonic() < until) {
+    const { status } = await session.ask({ path: '/health', body: getHealthStatusBody() })
+    if (status !== 401) return
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+  }
+}
+
+async function checkTime(session: Session): Promise<Finding> {
+  const startedAt = systemClock.monotonic()
+  await session.ask({ path: '/health', body: getHealthStatusBody() })
+  const ms = systemClock.monotonic() - startedAt
+  const detail = `GetHealthStatus took ${ms.toFixed(0)} ms from here; KMS waits for ${String(KMS_TIMEOUT_MS)} ms`
+  return ms < KMS_TIMEOUT_MS
+    ? ok('time', detail)
+    : warn('time', detail, 'latchkey doctor shows where the time goes')
+}
+
+/** @throws RegistrationError PREFLIGHT_FAILED */
+export function reportFindings(output: Output, findings: readonly Finding[]): void {
+  const MARKS = { ok: '✓', warn: '!', fail: '✗', skip: '-' } as const
+  for (const { verdict, detail, mend, check } of findings) {
+    output.line(`  ${MARKS[verdict]} ${detail}`)
+    if (mend !== undefined && verdict !== 'ok') output.line(`      ${mend}  [${check}]`)
+  }
+  const failed = findings.filter(({ verdict }) => verdict === 'fail')
+  if (failed.length === 0) return
+  throw new RegistrationError(
+    'PREFLIGHT_FAILED',
+    `KMS would refuse: ${failed.map(({ detail }) => detail).join('; ')}`,
+    { hint: failed[0]?.mend ?? 'latchkey doctor looks closer' },
+  )
+}
+
+/** What is known and accepted is reported, and does not stand in the way. */
+export function ignoreChecks(
+  findings: readonly Finding[],
+  checks: readonly string[],
+): readonly Finding[] {
+  return findings.map((finding) =>
+    checks.includes(finding.check) && finding.verdict === 'fail'
+      ? skip(finding.check, `not judged: ${finding.detail}`)
+      : finding,
+  )
+}

@@ -1,0 +1,147 @@
+/** The steps of a registration, each of which goes on from what an earlier run has left. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises'
+import type { Administration } from '../../app/administration.ts'
+import type { KeyStoreConfig } from '../../config/config.ts'
+import { stringFlag, UsageError, type Context } from '../../terminal/command.ts'
+import { parseConsoleFile } from '../../terminal/console-file.ts'
+import { builtInAuthorities, loadAuthorities } from '../doctor/authorities.ts'
+import { readPrivateFile } from '../../terminal/private-files.ts'
+import { RegistrationError } from './errors.ts'
+import { checkSame } from './existing-store.ts'
+import { hostFlag } from '../../terminal/flags/kms.ts'
+import {
+  isException,
+  KmsError,
+  type KmsApi,
+  type KmsKeySummary,
+  type ProxyCredential,
+} from './kms-api.ts'
+import type { Plan } from './plan.ts'
+import { checkEndpoint, ignoreChecks, reportFindings } from './preflight.ts'
+
+export interface Job {
+  readonly context: Context
+  readonly plan: Plan
+  readonly kms: KmsApi
+  readonly administration: Administration
+  readonly keyStore: KeyStoreConfig
+}
+
+/** Goes on from whatever an earlier run has left. @returns the id of the custom key store */
+export async function findOrCreateStore(job: Job): Promise<string> {
+  const { context, plan, kms } = job
+  const found = await kms.findStore(plan.store.name)
+  if (found === undefined) return create(job)
+  const accessKeyId = checkSame(found, plan.store)
+  await checkThroughEndpoint(job, await loadCredential(job, accessKeyId))
+  const id = found.CustomKeyStoreId ?? ''
+  context.output.line(done('CreateCustomKeyStore', `${id} is there already`))
+  return id
+}
+
+/** The credential that KMS has, if this store has it, too. */
+async function loadCredential({ administration, keyStore }: Job, accessKeyId: string) {
+  const known = (await administration.credentials.loadActive()).find(
+    (one) => one.keyStore === keyStore.name && one.accessKeyId === accessKeyId,
+  )
+  if (known === undefined) {
+    throw new RegistrationError(
+      'CREDENTIAL_STALE',
+      `KMS signs with ${accessKeyId}, which is no active credential of key store ${keyStore.name}`,
+      { hint: 'latchkey rotate-credentials gives KMS a new one' },
+    )
+  }
+  return known
+}
+
+async function create(job: Job): Promise<string> {
+  const { context, plan, kms, administration, keyStore } = job
+  const file = stringFlag(context, 'credential')
+  const credential: ProxyCredential =
+    file === undefined
+      ? await administration.credentials.create(keyStore.name)
+      : await fromFile(job, file)
+  try {
+    await checkThroughEndpoint(job, credential)
+    const id = await kms.createStore(plan.store, credential)
+    context.output.line(done('CreateCustomKeyStore', id))
+    return id
+  } catch (error) {
+    if (file === undefined && !(await mayBeThere(kms, plan.store.name, error))) {
+      await administration.credentials.revoke(credential.accessKeyId)
+    }
+    throw error
+  }
+}
+
+/** Whether KMS took it is not known when no answer came; the credential is kept for the next run then. */
+async function mayBeThere(kms: KmsApi, name: string, error: unknown): Promise<boolean> {
+  if (!(error instanceof KmsError)) return false
+  return kms.findStore(name).then(
+    (store) => store !== undefined,
+    () => true,
+  )
+}
+
+async function fromFile(job: Job, file: string): Promise<ProxyCredential> {
+  const pair = parseConsoleFile((await readPrivateFile(file)).toString('utf8'))
+  const known = await loadCredential(job, pair.accessKeyId)
+  if (known.secretAccessKey.reveal() !== pair.secretAccessKey.reveal()) {
+    throw new UsageError('INPUT_INVALID', `${file} has another secret than this store`)
+  }
+  return pair
+}
+
+async function checkThroughEndpoint(job: Job, credential: ProxyCredential): Promise<void> {
+  const { context, plan, kms } = job
+  if (context.flags['skip-endpoint-checks'] === true) {
+    context.output.line('  - the endpoint itself is left to KMS')
+    return
+  }
+  const { hostname } = new URL(plan.store.uriEndpoint)
+  const instead = hostFlag(context, 'connect-to')
+  const [ca, list] = [stringFlag(context, 'ca'), stringFlag(context, 'authorities')]
+  const findings = await checkEndpoint({
+    remote: {
+      endpoint: {
+        host: hostname,
+        port: instead?.port ?? 443,
+        ...(instead === undefined ? {} : { address: instead.host }),
+        ...(ca === undefined ? {} : { ca: await readFile(ca, 'utf8') }),
+      },
+      hostHeader: hostname,
+      uriPath: plan.store.uriPath,
+      keyId: plan.keyId,
+      credential: { ...credential, region: kms.region },
+    },
+    authorities: list === undefined ? builtInAuthorities() : await loadAuthorities(list),
+    withDns: instead === undefined,
+    keyId: plan.keyId,
+  })
+  const ignored = stringFlag(context, 'ignore')?.split(',') ?? []
+  reportFindings(context.output, ignoreChecks(findings, ignored))
+  context.output.line('')
+}
+
+/** Its KMS key, made now or by an earlier run. @throws KmsError */
+export async function findOrCreateKey(
+  kms: KmsApi,
+  storeId: string,
+  keyId: string,
+): Promise<KmsKeySummary> {
+  try {
+    return await kms.createKey(storeId, keyId)
+  } catch (error) {
+    if (!isException(error, 'XksKeyAlreadyInUseException')) throw error
+    const { keys } = await kms.listKeys(storeId)
+    const found = keys.find((key) => key.xksKeyId === keyId)
+    if (found === undefined) throw error
+    return found
+  }
+}
+
+/** One line about a step that is over. */
+export function done(operation: string, detail: string, mark = '✓'): string {
+  return `  ${mark} ${operation.padEnd(24)} ${detail}`
+}

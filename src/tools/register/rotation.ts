@@ -1,0 +1,173 @@
+/**
+ * XKS 1.0.3, SigV4 credentials rotation, in its four steps. Each is written down before the next, so that
+ * a run that was cut off anywhere is gone on with by the next one, from any host.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import type { KeyStoreName } from '../../core/ids.ts'
+import type { RotationRecord, RotationRecords } from '../../sigv4/rotation-record.ts'
+import type { Credential } from '../../sigv4/credential.ts'
+import type { CredentialTable } from '../../sigv4/credential-table.ts'
+import { RegistrationError } from './errors.ts'
+import { isException, type KmsApi } from './kms-api.ts'
+
+/** Uses of one credential, over the whole fleet. */
+export interface CredentialUse {
+  readonly uses: number
+  /** Wall time. */
+  readonly lastAt: number
+}
+
+export interface RotationDeps {
+  readonly kms: KmsApi
+  readonly clock: Clock
+  readonly records: RotationRecords
+  readonly credentials: CredentialTable
+  readonly loadUses: () => Promise<ReadonlyMap<string, CredentialUse>>
+  readonly keyStore: KeyStoreName
+  readonly customKeyStoreId: string
+  /** How long the old one must not have been used, in milliseconds. */
+  readonly quietMs: number
+  /** How long to wait for that. */
+  readonly timeoutMs: number
+  /** Between two looks. */
+  readonly pauseMs: number
+  /** Servers know a new credential after that. */
+  readonly pollIntervalMs: number
+  readonly tell: (step: string, detail: string, isDone: boolean) => void
+}
+
+/** KMS tries the credential at once, and every instance of a fleet has to know it by then. */
+const GIVEN_WITHIN_MS = 30_000
+const POLLS = 3
+
+/** @throws KmsError, RegistrationError ROTATION_WAITS */
+export async function rotateCredential(deps: RotationDeps): Promise<RotationRecord> {
+  const { records, kms, customKeyStoreId, clock } = deps
+  const { XksProxyConfiguration: proxy } = await kms.getStore(customKeyStoreId)
+  const current = proxy?.AccessKeyId ?? ''
+  let record: RotationRecord = (await records.find(kms.region, customKeyStoreId)) ?? {
+    ...{ region: kms.region, customKeyStoreId, keyStore: deps.keyStore },
+    ...{ oldAccessKeyId: current, startedAt: clock.now() },
+  }
+  // Before the credential is made: what a later run finds unused and younger than this is its own.
+  await records.save(record)
+  const made = await findOrMake(deps, record)
+  record = { ...record, newAccessKeyId: made.accessKeyId }
+  await records.save(record)
+  deps.tell('new credential', made.accessKeyId, true)
+  // Taken before: KMS tries the new one while it is given it, and that is its first use.
+  const givenAt = record.givenAt ?? clock.now()
+  if (current === record.oldAccessKeyId) await give(deps, made)
+  else if (current !== made.accessKeyId) throw changedByOthers(current)
+  record = { ...record, givenAt }
+  await records.save(record)
+  deps.tell('UpdateCustomKeyStore', `KMS signs with ${made.accessKeyId}`, true)
+  await untilSilent(deps, record, made.accessKeyId)
+  await revokeOld(deps, record)
+  await records.remove(record)
+  return record
+}
+
+async function findOrMake(deps: RotationDeps, record: RotationRecord): Promise<Credential> {
+  const active = (await deps.credentials.loadActive()).filter(
+    ({ keyStore }) => keyStore === deps.keyStore,
+  )
+  const known = active.find(({ accessKeyId }) => accessKeyId === record.newAccessKeyId)
+  if (known !== undefined) return known
+  const uses = await deps.loadUses()
+  const candidates = (await deps.credentials.list(deps.keyStore)).filter(
+    ({ accessKeyId, createdAt, status }) =>
+      status === 'ACTIVE' &&
+      createdAt >= record.startedAt &&
+      accessKeyId !== record.oldAccessKeyId &&
+      !uses.has(accessKeyId),
+  )
+  const orphan = active.find(({ accessKeyId }) => accessKeyId === candidates[0]?.accessKeyId)
+  if (orphan !== undefined && candidates.length === 1) return orphan
+  return deps.credentials.create(deps.keyStore)
+}
+
+async function give(deps: RotationDeps, credential: Credential): Promise<void> {
+  const { kms, clock } = deps
+  const until = clock.monotonic() + GIVEN_WITHIN_MS
+  for (;;) {
+    await pause(POLLS * deps.pollIntervalMs)
+    try {
+      await kms.updateCredential(deps.customKeyStoreId, credential)
+      return
+    } catch (error) {
+      const isEarly = isException(error, 'XksProxyIncorrectAuthenticationCredentialException')
+      if (!isEarly || clock.monotonic() > until) throw error
+    }
+  }
+}
+
+async function untilSilent(
+  deps: RotationDeps,
+  { oldAccessKeyId, givenAt = 0 }: RotationRecord,
+  newAccessKeyId: string,
+): Promise<void> {
+  const { clock } = deps
+  const until = clock.monotonic() + deps.timeoutMs
+  for (;;) {
+    const uses = await deps.loadUses()
+    const old = uses.get(oldAccessKeyId)
+    const fresh = uses.get(newAccessKeyId)
+    const silentMs = clock.now() - Math.max(old?.lastAt ?? 0, givenAt)
+    const left = Math.max(0, deps.quietMs - silentMs)
+    const isInUse = fresh !== undefined && fresh.lastAt >= givenAt
+    const detail = [
+      `${oldAccessKeyId}: ${describe(old)}, silent for ${toSeconds(silentMs)} of ${toSeconds(deps.quietMs)}`,
+      `${newAccessKeyId}: ${describe(fresh)}`,
+    ].join('; ')
+    if (left === 0 && isInUse) {
+      deps.tell('old credential', detail, true)
+      return
+    }
+    deps.tell('old credential', detail, false)
+    if (clock.monotonic() > until) {
+      throw new RegistrationError(
+        'ROTATION_WAITS',
+        isInUse
+          ? `${oldAccessKeyId} is still in use`
+          : `${newAccessKeyId} has not been used yet, so KMS may not have it everywhere`,
+        { hint: 'nothing is lost: the same command later goes on from here' },
+      )
+    }
+    const untilTimeoutMs = Math.max(0, until - clock.monotonic()) + 1
+    await pause(Math.min(deps.pauseMs, Math.max(left, 100), untilTimeoutMs))
+  }
+}
+
+async function revokeOld(deps: RotationDeps, { oldAccessKeyId }: RotationRecord): Promise<void> {
+  const known = await deps.credentials.list(deps.keyStore)
+  const old = known.find(({ accessKeyId }) => accessKeyId === oldAccessKeyId)
+  if (old === undefined) {
+    deps.tell('old credential', `${oldAccessKeyId} is none of this store`, true)
+    return
+  }
+  if (old.status !== 'REVOKED') await deps.credentials.revoke(oldAccessKeyId)
+  deps.tell('revoked', oldAccessKeyId, true)
+}
+
+function changedByOthers(current: string): RegistrationError {
+  return new RegistrationError(
+    'CREDENTIAL_STALE',
+    `KMS signs with ${current}, which is neither the old nor the new credential of this rotation`,
+    { hint: 'somebody else changed it meanwhile; --restart forgets the rotation that was begun' },
+  )
+}
+
+function describe(use: CredentialUse | undefined): string {
+  if (use === undefined) return 'never used'
+  return `${String(use.uses)} uses, last at ${new Date(use.lastAt).toISOString().slice(0, 19)}Z`
+}
+
+function toSeconds(ms: number): string {
+  return `${Math.floor(ms / 1000).toFixed(0)} s`
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

@@ -1,0 +1,137 @@
+/** All measurements of a report, in order, with progress. */
+// SPDX-License-Identifier: Apache-2.0
+import { cpus } from 'node:os'
+import { systemClock } from '../../core/clock.ts'
+import { parseExternalKeyId } from '../../core/ids.ts'
+import type { KeyBackend } from '../../keys/key-backend.ts'
+import { openConnection } from '../../kms/client/connection.ts'
+import { getHealthStatusBody } from '../../kms/client/requests.ts'
+import { signHeaders } from '../../kms/client/signing.ts'
+import { bodyOf } from '../doctor/answers.ts'
+import { openLanes } from '../bench/lanes.ts'
+import { createRequestSource, KMS_MIX } from '../bench/mix.ts'
+import { runOpenLoop, type LoadResult } from '../bench/open-loop.ts'
+import { findHighestRate } from '../bench/search.ts'
+import { UsageError } from '../../terminal/command.ts'
+import type { Remote } from '../../terminal/flags/remote.ts'
+import type { RatePoint, ReportData, Rung, StageAccount } from './findings.ts'
+import { estimateLinks } from './link-model.ts'
+import { measureBackend, measureInProcess, measureKept, measureNew } from './rungs.ts'
+
+export interface MeasureOptions {
+  readonly remote: Remote
+  readonly keyId: string
+  readonly backend?: KeyBackend
+  /** Calls of each operation, each way. */
+  readonly calls: number
+  readonly connections: number
+  readonly secondsPerRate: number
+  readonly maxRate: number
+  readonly version: string
+  readonly note: (text: string) => void
+  /** What the server's log has told by then. */
+  readonly stages: () => Promise<readonly StageAccount[]>
+}
+
+const TIMEOUT_MS = 5000
+const LANES = 32
+const SEARCH = { startRate: 125, precision: 0.12 } as const
+
+export async function measureAll(options: MeasureOptions): Promise<ReportData> {
+  const { remote, keyId, note, calls } = options
+  const subject = await describeSubject(options)
+  const rungs: Rung[] = []
+  note('AES-GCM in process')
+  rungs.push(await measureInProcess(calls))
+  if (options.backend !== undefined) {
+    note('the key backend alone')
+    rungs.push(await measureBackend(options.backend, parseKeyId(keyId), calls))
+  }
+  note('through the proxy, on a kept connection')
+  rungs.push(await measureKept(remote, keyId, calls))
+  // Before the load: the account of a request that waits for nobody.
+  const stages = await options.stages()
+  note('through the proxy, with a new connection each time')
+  const fresh = await measureNew(remote, keyId, options.connections)
+  rungs.push(fresh.rung)
+  const search = await measureRates(options)
+  const { protocol, ...described } = subject
+  return {
+    madeAt: new Date(systemClock.now()).toISOString(),
+    subject: described,
+    client: {
+      latchkey: options.version,
+      node: process.version,
+      processor: cpus()[0]?.model.trim() ?? 'unknown',
+      cores: cpus().length,
+    },
+    rungs,
+    connectMs: fresh.connectMs,
+    stages,
+    rates: [...search.results].sort((a, b) => a.rate - b.rate).map(toPoint),
+    highestRate: search.highest,
+    limitedBy: search.limitedBy,
+    links: estimateLinks({ rungs }, protocol),
+  }
+}
+
+function parseKeyId(text: string) {
+  const keyId = parseExternalKeyId(text)
+  if (keyId === undefined) throw new UsageError('INPUT_INVALID', `${text} is no external key id`)
+  return keyId
+}
+
+async function describeSubject({ remote, backend }: MeasureOptions) {
+  const connection = await openConnection(remote.endpoint, { timeoutMs: TIMEOUT_MS })
+  try {
+    const target = `${remote.uriPath}/health`
+    const body = getHealthStatusBody()
+    const headers = signHeaders({ host: remote.hostHeader, target, body }, remote.credential)
+    const health = bodyOf(await connection.exchange({ target, headers, body }, TIMEOUT_MS))
+    const [manager] = (health['ekmFleetDetails'] ?? []) as readonly { readonly model?: unknown }[]
+    const protocol = connection.socket.getProtocol() ?? ''
+    return {
+      endpoint: `https://${remote.hostHeader}${remote.uriPath}`,
+      proxy: text(health['xksProxyModel']),
+      keyManager: text(manager?.model),
+      tls: `${protocol.replace('v', ' ')}, ${connection.socket.getCipher().standardName}`,
+      protocol,
+      ...(backend === undefined ? {} : { keyBackend: backend.vendor }),
+    }
+  } finally {
+    connection.close()
+  }
+}
+
+const text = (value: unknown) => (typeof value === 'string' ? value : 'unknown')
+
+async function measureRates(options: MeasureOptions) {
+  const { remote, keyId, note, maxRate, secondsPerRate } = options
+  const source = await createRequestSource(remote, keyId, KMS_MIX)
+  return findHighestRate({ ...SEARCH, maxRate }, async (rate) => {
+    note(`${String(rate)} requests a second`)
+    const lanes = await openLanes(remote.endpoint, {
+      kind: 'kept',
+      count: LANES,
+      timeoutMs: TIMEOUT_MS,
+    })
+    try {
+      return await runOpenLoop({ lanes, source, rate, durationMs: secondsPerRate * 1000 })
+    } finally {
+      for (const lane of lanes) lane.close()
+    }
+  })
+}
+
+function toPoint({
+  rate,
+  achieved,
+  latencyMs,
+  errors,
+  unsent,
+  isClientLimited,
+}: LoadResult): RatePoint {
+  const failed = Object.values(errors).reduce((sum, count) => sum + count, 0)
+  const { p50, p99, p999 } = latencyMs
+  return { rate, achieved, p50, p99, p999, errors: failed + unsent, isClientLimited }
+}

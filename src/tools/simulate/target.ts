@@ -1,0 +1,156 @@
+/** Which proxy is simulated against: the demo of quickstart, or one by its configuration. */
+// SPDX-License-Identifier: Apache-2.0
+import { access } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { systemClock } from '../../core/clock.ts'
+import type { Secret } from '../../core/secret.ts'
+import { openAdministration } from '../../app/administration.ts'
+import type { Config, KeyStoreConfig } from '../../config/config.ts'
+import { loadConfig } from '../../config/load.ts'
+import type { Scope } from '../../killswitch/model.ts'
+import { createKmsSideClient } from '../../kms/client/client.ts'
+import { API_ROOT } from '../../xks/route.ts'
+import {
+  configPath,
+  findKeyStore,
+  stringFlag,
+  UsageError,
+  type Context,
+} from '../../terminal/command.ts'
+import { parseConsoleFile } from '../../terminal/console-file.ts'
+import { readPrivateFile } from '../../terminal/private-files.ts'
+
+export interface Target {
+  readonly config: Config
+  readonly keyStore: KeyStoreConfig
+  readonly xksKeyId: string
+  /** That KMS signs for. */
+  readonly region: string
+  /** Host name in certificates and signatures. */
+  readonly host: string
+  readonly connectTo: { readonly host: string; readonly port: number }
+  readonly caFile?: string
+  readonly credential: { readonly accessKeyId: string; readonly secretAccessKey: Secret }
+  /** What the kill of the story stops. */
+  readonly scope: Scope
+  /** Takes back what was made for the story. */
+  release(): Promise<void>
+}
+
+/** A credential made for one story expires by itself, too. */
+const CREDENTIAL_LIFE_MS = 3_600_000
+
+/** @throws UsageError, ConfigError, StorageError */
+export async function findTarget(context: Context): Promise<Target> {
+  const folder = await findDemo(context)
+  return folder === undefined ? ownTarget(context) : demoTarget(context, folder)
+}
+
+/** The folder of quickstart, when it is named, or when there is nothing else. */
+async function findDemo(context: Context): Promise<string | undefined> {
+  const named = stringFlag(context, 'demo')
+  if (named !== undefined) return resolve(named)
+  const hasConfig =
+    stringFlag(context, 'config') !== undefined ||
+    context.environment['LATCHKEY_CONFIG'] !== undefined ||
+    (await exists('latchkey.yaml'))
+  return !hasConfig && (await exists('demo/latchkey.yaml')) ? resolve('demo') : undefined
+}
+
+async function demoTarget(context: Context, folder: string): Promise<Target> {
+  const config = await loadConfig(join(folder, 'latchkey.yaml'), context.environment)
+  const keyStore = findKeyStore(context, config)
+  const file = await readPrivateFile(join(folder, 'kms-console.json'))
+  return {
+    config,
+    keyStore,
+    xksKeyId: stringFlag(context, 'key-id') ?? 'demo-key',
+    region: regionOf(context, keyStore),
+    ...toAddress(context, config, join(folder, 'pki/ca.crt')),
+    credential: parseConsoleFile(file.toString('utf8')),
+    scope: { kind: 'key-store', keyStore: keyStore.name },
+    release: () => Promise.resolve(),
+  }
+}
+
+/** With a key that is named for it, which alone is killed, and a credential that lives for the story. */
+async function ownTarget(context: Context): Promise<Target> {
+  const config = await loadConfig(configPath(context), context.environment)
+  const keyStore = findKeyStore(context, config)
+  const xksKeyId = stringFlag(context, 'key-id')
+  if (xksKeyId === undefined) {
+    throw new UsageError('USAGE', '--key-id is missing: which key may be killed for a while?', {
+      hint: 'latchkey keys create simulation, and then --key-id simulation',
+    })
+  }
+  const administration = await openAdministration(config)
+  const expiresAt = systemClock.now() + CREDENTIAL_LIFE_MS
+  const credential = await administration.credentials.create(keyStore.name, { expiresAt })
+  const address = toAddress(context, config, stringFlag(context, 'ca'))
+  const region = regionOf(context, keyStore)
+  await untilKnown(address, keyStore, { ...credential, region })
+  return {
+    config,
+    keyStore,
+    xksKeyId,
+    region,
+    ...address,
+    credential,
+    scope: { kind: 'key', keyStore: keyStore.name, keyId: xksKeyId },
+    async release() {
+      await administration.credentials.revoke(credential.accessKeyId)
+      await administration.close()
+    },
+  }
+}
+
+/** One that the key store accepts. */
+function regionOf(context: Context, { regions }: KeyStoreConfig): string {
+  return stringFlag(context, 'region') ?? regions?.[0] ?? 'us-east-1'
+}
+
+const KNOWN_WITHIN_MS = 10_000
+const PAUSE_MS = 50
+
+/** A server takes up a new credential with its next poll. One that does not answer is the story's to tell. */
+async function untilKnown(
+  { host, connectTo, caFile }: ReturnType<typeof toAddress>,
+  keyStore: KeyStoreConfig,
+  credential: Target['credential'] & { readonly region: string },
+): Promise<void> {
+  const client = createKmsSideClient({
+    endpoint: `https://${host}`,
+    connectTo,
+    uriPath: `${keyStore.prefix}${API_ROOT}`,
+    ...credential,
+    ...(caFile === undefined ? {} : { caFile }),
+  })
+  const until = systemClock.monotonic() + KNOWN_WITHIN_MS
+  const isUnknown = () =>
+    client.getHealthStatus().then(
+      ({ status }) => status === 401,
+      () => false,
+    )
+  while ((await isUnknown()) && systemClock.monotonic() < until) {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+  }
+  await client.close()
+}
+
+function toAddress(context: Context, config: Config, caFile: string | undefined) {
+  const text = stringFlag(context, 'endpoint')
+  const url = text !== undefined && URL.canParse(text) ? new URL(text) : undefined
+  if (text !== undefined && url?.protocol !== 'https:') {
+    throw new UsageError('USAGE', '--endpoint has the form https://host:port')
+  }
+  const host = url?.hostname ?? 'localhost'
+  const port = url === undefined ? config.listener.port : Number(url.port === '' ? 443 : url.port)
+  return { host, connectTo: { host, port }, ...(caFile === undefined ? {} : { caFile }) }
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}

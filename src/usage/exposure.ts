@@ -1,0 +1,86 @@
+/** What a kill cannot call back: who holds data keys that were fetched before it, and until when. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Activity } from './usage-table.ts'
+import { accountOf } from './rehearsal.ts'
+import { findCachingFact, type CachingFact } from './services.ts'
+import { SUCCESS, type Subject } from './subject.ts'
+
+export interface Fetcher {
+  readonly principal: string
+  readonly account: string
+  readonly kmsOperation: string
+  /** The proxy's operation: Decrypt opens an old data key, Encrypt came with a new one. */
+  readonly operation: string
+  readonly requests: number
+  readonly lastAt: number
+}
+
+/** One key, by one service. */
+export interface Exposure {
+  readonly keyStore: string
+  readonly keyId: string
+  readonly service: CachingFact
+  readonly requests: number
+  /** Wall time of the first and last fetch in the period, milliseconds since the Unix epoch. */
+  readonly firstAt: number
+  readonly lastAt: number
+  /** Wall time by which it has ended for certain; absent where nobody says. */
+  readonly endsAt?: number
+  /** Most requests first. */
+  readonly by: readonly Fetcher[]
+}
+
+/**
+ * KMS operations after which the caller holds a plaintext data key. GenerateDataKeyWithoutPlaintext
+ * gives none, ReEncrypt neither, and who calls Encrypt has had the plaintext before.
+ */
+const GIVES_DATA_KEY = new Set(['Decrypt', 'GenerateDataKey'])
+
+/** The last fetch first. */
+export function findExposure(activities: readonly Activity[]): readonly Exposure[] {
+  const groups = new Map<string, Activity[]>()
+  for (const one of activities) {
+    const { subject } = one
+    if (!isFetch(subject)) continue
+    const service = findCachingFact(subject.viaService, subject.principal)
+    const id = `${subject.keyStore}/${subject.keyId ?? ''} ${service.name}`
+    const group = groups.get(id)
+    if (group === undefined) groups.set(id, [one])
+    else group.push(one)
+  }
+  return [...groups.values()].map(toExposure).sort((a, b) => b.lastAt - a.lastAt)
+}
+
+function isFetch({ outcome, operation, kmsOperation, isOverflow }: Subject): boolean {
+  if (outcome !== SUCCESS) return false
+  // Who it was is not known, and what for neither: it counts, rather than be left out.
+  if (isOverflow) return operation === 'Decrypt' || operation === 'Encrypt'
+  return kmsOperation !== undefined && GIVES_DATA_KEY.has(kmsOperation)
+}
+
+function toExposure(group: readonly Activity[]): Exposure {
+  const [first] = group
+  if (first === undefined) throw new TypeError('a group has a member')
+  const { keyStore, keyId = '(not told apart)', viaService, principal } = first.subject
+  const service = findCachingFact(viaService, principal)
+  const lastAt = Math.max(...group.map((one) => one.lastAt))
+  return {
+    keyStore,
+    keyId,
+    service,
+    requests: group.reduce((total, one) => total + one.requests, 0),
+    firstAt: Math.min(...group.map((one) => one.firstAt)),
+    lastAt,
+    ...(service.atMostMs === undefined ? {} : { endsAt: lastAt + service.atMostMs }),
+    by: group.map(toFetcher).sort((a, b) => b.requests - a.requests),
+  }
+}
+
+function toFetcher({ subject, requests, lastAt }: Activity): Fetcher {
+  const { principal, kmsKeyArn, kmsOperation = '-', operation, isOverflow } = subject
+  return {
+    principal: isOverflow ? '(not told apart)' : (principal ?? '-'),
+    account: accountOf(principal, kmsKeyArn) ?? '-',
+    ...{ kmsOperation, operation, requests, lastAt },
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * Who used which key: counted in memory on the path of each request, and written in the background.
+ * What a crash loses is what was counted since the last flush.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../core/clock.ts'
+import {
+  areCountedTogether,
+  toKey,
+  toOverflow,
+  toSubject,
+  type FinishedRequest,
+  type Subject,
+} from './subject.ts'
+import {
+  addCounts,
+  addRequest,
+  addUses,
+  compact,
+  HOUR_MS,
+  MINUTE_MS,
+  type Count,
+  type CredentialUse,
+} from './tally.ts'
+
+export interface Recorder {
+  /** Synchronous, without I/O, and never throws. */
+  record(request: FinishedRequest): void
+  start(): void
+  /** Writes what is there. Does not reject: what could not be written is kept for the next time. */
+  flush(): Promise<void>
+  /** Writes all that is left. Resolves whether or not it could. */
+  stop(): Promise<void>
+  stats(): RecorderStats
+}
+
+export interface RecorderStats {
+  /** Subjects that are not written yet. */
+  readonly pending: number
+  /** Requests that are counted without saying who, since the start: `maxSubjects` was reached. */
+  readonly overflowed: number
+  readonly failedFlushes: number
+}
+
+export interface RecorderDeps {
+  /** All or nothing, as the next. */
+  readonly writeCounts: (counts: readonly Count[]) => Promise<void>
+  readonly writeUses: (uses: readonly CredentialUse[]) => Promise<void>
+  /** Called now and then; what is too old goes. */
+  readonly purge: () => Promise<void>
+  readonly clock: Clock
+  readonly flushIntervalMs: number
+  /** Different subjects that are told apart within one hour. */
+  readonly maxSubjects: number
+  readonly warn: (message: string, fields: object) => void
+}
+
+/** Between two looks for what is too old. */
+const PURGE_EVERY_MS = 10 * MINUTE_MS
+const LAST_TRIES = 3
+/** Counts that are written at a time: a statement that takes long would keep the lease from being renewed. */
+const SLICE = 100
+
+export function createRecorder(deps: RecorderDeps): Recorder {
+  const { clock, maxSubjects } = deps
+  /** By minute, then by key. */
+  let pending = new Map<string, Count>()
+  let credentials = new Map<string, CredentialUse>()
+  /** The request before this one, and where it was counted: the next is often its like. */
+  let last: { readonly request: FinishedRequest; readonly count: Count } | undefined
+  let known = new Set<string>()
+  let hour = 0
+  let minute = 0
+  let overflowed = 0
+  let failedFlushes = 0
+  let failing = false
+  let saidOverflow = false
+  let purgedAt = -Infinity
+  let stopped = false
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+
+  /** Requests that end a little after others may have begun before them; wall time may go back. */
+  function turnTo(at: number): void {
+    const now = Math.floor(at / MINUTE_MS) * MINUTE_MS
+    if (now > minute || minute - now > MINUTE_MS) {
+      minute = now
+      last = undefined
+    }
+    const thisHour = Math.floor(minute / HOUR_MS)
+    if (thisHour === hour) return
+    hour = thisHour
+    known = new Set()
+    saidOverflow = false
+  }
+
+  function hasRoom(key: string): boolean {
+    if (known.has(key)) return true
+    if (known.size >= maxSubjects) return false
+    known.add(key)
+    return true
+  }
+
+  function sayOverflow(): void {
+    overflowed += 1
+    if (saidOverflow) return
+    saidOverflow = true
+    deps.warn(
+      'more callers than activity.maxSubjects: for the rest of the hour, new ones are not named',
+      {
+        maxSubjects,
+      },
+    )
+  }
+
+  function countSubject(request: FinishedRequest): void {
+    const { metadata, keyStore, operation } = request
+    if (metadata === undefined || keyStore === undefined || operation === undefined) return
+    if (last !== undefined && areCountedTogether(last.request, request)) {
+      addRequest(last.count, request.at)
+      return
+    }
+    const key = toKey(request, metadata)
+    const id = `${String(minute)} ${key}`
+    const found = pending.get(id)
+    if (found !== undefined) {
+      addRequest(found, request.at)
+      last = { request, count: found }
+    } else if (hasRoom(key)) {
+      pending.set(id, start(toSubject(request, metadata), request.at))
+    } else {
+      sayOverflow()
+      const subject = toOverflow(request)
+      const other = `${String(minute)} ${keyStore} ${operation} ${subject.outcome}`
+      const overflow = pending.get(other)
+      if (overflow !== undefined) addRequest(overflow, request.at)
+      else pending.set(other, start(subject, request.at))
+    }
+  }
+
+  function start(subject: Subject, at: number): Count {
+    return { subject, minute, requests: 1, firstAt: at, lastAt: at }
+  }
+
+  function countCredential({ accessKeyId, keyStore, at }: FinishedRequest): void {
+    if (accessKeyId === undefined || keyStore === undefined) return
+    const found = credentials.get(accessKeyId)
+    if (found === undefined) {
+      credentials.set(accessKeyId, { accessKeyId, keyStore, uses: 1, firstAt: at, lastAt: at })
+    } else {
+      found.uses += 1
+      if (at > found.lastAt) found.lastAt = at
+    }
+  }
+
+  async function write(): Promise<boolean> {
+    if (pending.size === 0 && credentials.size === 0) return true
+    const taken = [...pending]
+    const uses = credentials
+    last = undefined
+    pending = new Map()
+    credentials = new Map()
+    try {
+      while (taken.length > 0) {
+        await deps.writeCounts(taken.slice(0, SLICE).map(([, count]) => count))
+        taken.splice(0, SLICE)
+      }
+      await deps.writeUses([...uses.values()])
+      if (failing) deps.warn('activity is written again', {})
+      failing = false
+      return true
+    } catch (error) {
+      // What was written before it failed is not written a second time.
+      pending = compact(addCounts(new Map(taken), pending), 10 * maxSubjects)
+      credentials = addUses(uses, credentials)
+      failedFlushes += 1
+      if (!failing)
+        deps.warn('activity could not be written, and is kept in memory', { err: error })
+      failing = true
+      return false
+    }
+  }
+
+  async function purge(): Promise<void> {
+    if (clock.monotonic() - purgedAt < PURGE_EVERY_MS) return
+    purgedAt = clock.monotonic()
+    // Nothing depends on it: the next time will do.
+    await deps.purge().catch(() => undefined)
+  }
+
+  function flush(): Promise<void> {
+    running = running.then(async () => {
+      if (await write()) await purge()
+    })
+    return running
+  }
+
+  function schedule(): void {
+    if (stopped) return
+    timer = setTimeout(() => void flush().then(schedule), deps.flushIntervalMs)
+    timer.unref()
+  }
+
+  return {
+    record(request) {
+      turnTo(request.at)
+      countCredential(request)
+      countSubject(request)
+    },
+    start: schedule,
+    flush,
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await running
+      for (let tries = 1; tries <= LAST_TRIES; tries++) if (await write()) return
+      const requests = [...pending.values()].reduce((sum, one) => sum + one.requests, 0)
+      deps.warn('activity is lost: the store did not take it before the stop', { requests })
+    },
+    stats: () => ({ pending: pending.size, overflowed, failedFlushes }),
+  }
+}

@@ -1,0 +1,107 @@
+/** What a kill switch would have refused, told from what was counted. Refuses nobody. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Activity } from './usage-table.ts'
+import { SUCCESS, type Subject } from './subject.ts'
+
+/** A request as the gate would be asked about it. */
+export interface AskedSubject {
+  readonly keyStore: string
+  readonly keyId?: string
+  readonly operation: string
+  readonly metadata: {
+    readonly awsPrincipalArn?: string
+    readonly awsSourceVpc?: string
+    readonly awsSourceVpce?: string
+    readonly kmsKeyArn?: string
+    readonly kmsViaService?: string
+  }
+}
+
+/** The rules with the one switch in them; why, or undefined where they let it pass. */
+export type Judge = (subject: AskedSubject) => string | undefined
+
+/** Who or what would have been refused, and how often. */
+export interface Refused {
+  /** `-` where KMS said nothing. */
+  readonly name: string
+  readonly requests: number
+  /** Wall time of the last, milliseconds since the Unix epoch. */
+  readonly lastAt: number
+}
+
+export interface Rehearsal {
+  /** All that were recorded. */
+  readonly requests: number
+  /** Those that were answered, and would have been refused. */
+  readonly wouldBeRefused: number
+  /** Those that the switch is for, and that were refused for another reason. */
+  readonly refusedAnyway: number
+  /** Too many callers at a time: whether the switch is for these is not known. */
+  readonly notToldApart: number
+  readonly principals: readonly Refused[]
+  readonly services: readonly Refused[]
+  readonly accounts: readonly Refused[]
+  /** As KEY_STORE/KEY_ID. */
+  readonly keys: readonly Refused[]
+  readonly kmsOperations: readonly Refused[]
+}
+
+export function rehearse(activities: readonly Activity[], judge: Judge): Rehearsal {
+  const hit = activities.filter(({ subject }) => judge(toAsked(subject)) !== undefined)
+  const answered = hit.filter(({ subject }) => subject.outcome === SUCCESS)
+  const unknown = activities.filter((one) => one.subject.isOverflow && !hit.includes(one))
+  return {
+    requests: sum(activities),
+    wouldBeRefused: sum(answered),
+    refusedAnyway: sum(hit) - sum(answered),
+    notToldApart: sum(unknown),
+    principals: groupBy(answered, ({ principal }) => principal),
+    services: groupBy(answered, ({ viaService }) => viaService),
+    accounts: groupBy(answered, ({ principal, kmsKeyArn }) => accountOf(principal, kmsKeyArn)),
+    keys: groupBy(answered, ({ keyStore, keyId }) => keyId && `${keyStore}/${keyId}`),
+    kmsOperations: groupBy(answered, ({ kmsOperation }) => kmsOperation),
+  }
+}
+
+export function toAsked(subject: Subject): AskedSubject {
+  const { keyStore, keyId, operation, principal, vpc, vpce, kmsKeyArn, viaService } = subject
+  return {
+    ...{ keyStore, operation },
+    ...(keyId === undefined ? {} : { keyId }),
+    metadata: {
+      ...(principal === undefined ? {} : { awsPrincipalArn: principal }),
+      ...(vpc === undefined ? {} : { awsSourceVpc: vpc }),
+      ...(vpce === undefined ? {} : { awsSourceVpce: vpce }),
+      ...(kmsKeyArn === undefined ? {} : { kmsKeyArn }),
+      ...(viaService === undefined ? {} : { kmsViaService: viaService }),
+    },
+  }
+}
+
+/** The caller's account; a service that calls for itself has none, and then the key's owner counts. */
+export function accountOf(...arns: readonly (string | undefined)[]): string | undefined {
+  for (const arn of arns) {
+    const account = arn?.split(':')[4]
+    if (account !== undefined && account !== '') return account
+  }
+  return undefined
+}
+
+export function sum(activities: readonly Activity[]): number {
+  return activities.reduce((total, { requests }) => total + requests, 0)
+}
+
+function groupBy(
+  activities: readonly Activity[],
+  nameOf: (subject: Subject) => string | undefined,
+): readonly Refused[] {
+  const groups = new Map<string, { name: string; requests: number; lastAt: number }>()
+  for (const { subject, requests, lastAt } of activities) {
+    const name = subject.isOverflow ? '(not told apart)' : (nameOf(subject) ?? '-')
+    const group = groups.get(name) ?? { name, requests: 0, lastAt: 0 }
+    group.requests += requests
+    group.lastAt = Math.max(group.lastAt, lastAt)
+    groups.set(name, group)
+  }
+  return [...groups.values()].sort((a, b) => b.requests - a.requests || (a.name < b.name ? -1 : 1))
+}

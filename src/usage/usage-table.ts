@@ -1,0 +1,240 @@
+/** Activity at rest: counts by minute for the last hours, by hour for the time of retention. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Database, Reader, Row, SqlValue } from '../store/database.ts'
+import { toSubjectId, type Subject } from './subject.ts'
+import { HOUR_MS, MINUTE_MS, type Count, type CredentialUse } from './tally.ts'
+
+export interface Activity {
+  readonly subject: Subject
+  readonly requests: number
+  /** Wall time, milliseconds since the Unix epoch. */
+  readonly firstAt: number
+  readonly lastAt: number
+}
+
+/** What was asked for, made whole minutes or hours. */
+export interface Period {
+  readonly since: number
+  readonly until: number
+  readonly spanMs: number
+}
+
+/** Minutes are kept for this long; of what is older, only hours are known. */
+export const MINUTES_KEPT_MS = 2 * HOUR_MS
+/** Rows that one transaction deletes: it keeps nobody waiting who kills. */
+const PURGE_ROWS = 500
+
+/**
+ * All or nothing, but for subjects, which may be written twice. Each statement stands alone: nobody who
+ * is stopped here keeps a kill waiting for a lock. @param counts few: it is one statement
+ */
+export async function writeCounts(database: Database, counts: readonly Count[]): Promise<void> {
+  const subjects = new Map<string, Row>()
+  const rows = new Map<string, Row>()
+  for (const count of counts) {
+    const id = toSubjectId(count.subject)
+    const before = subjects.get(id)
+    const lastAt = Math.max(count.lastAt, Number(before?.['last_at'] ?? 0))
+    subjects.set(id, fromSubject(count.subject, id, lastAt))
+    for (const spanMs of [MINUTE_MS, HOUR_MS]) addRow(rows, count, id, spanMs)
+  }
+  await upsert(database, 'activity_subjects', ['subject'], subjects, LATEST)
+  await upsert(database, 'activity', ['span_ms', 'starts_at', 'subject'], rows, ADDED)
+}
+
+export async function writeUses(database: Database, uses: readonly CredentialUse[]): Promise<void> {
+  const rows = new Map(uses.map((one) => [one.accessKeyId, fromUse(one)]))
+  await upsert(database, 'credential_uses', ['access_key_id'], rows, ADDED_USES)
+}
+
+function addRow(rows: Map<string, Row>, count: Count, subject: string, spanMs: number): void {
+  const startsAt = Math.floor(count.minute / spanMs) * spanMs
+  // One row once in a statement: two keys can be one subject when they differ in what was cleaned.
+  const id = `${String(spanMs)} ${String(startsAt)} ${subject}`
+  const before = rows.get(id)
+  rows.set(id, {
+    span_ms: spanMs,
+    starts_at: startsAt,
+    subject,
+    requests: count.requests + Number(before?.['requests'] ?? 0),
+    first_at: Math.min(Math.floor(count.firstAt), Number(before?.['first_at'] ?? Infinity)),
+    last_at: Math.max(Math.floor(count.lastAt), Number(before?.['last_at'] ?? 0)),
+  })
+}
+
+type Rule = 'sum' | 'least' | 'most'
+const LATEST: Readonly<Record<string, Rule>> = { last_at: 'most' }
+const ADDED: Readonly<Record<string, Rule>> = {
+  requests: 'sum',
+  first_at: 'least',
+  last_at: 'most',
+}
+const ADDED_USES: Readonly<Record<string, Rule>> = {
+  uses: 'sum',
+  first_at: 'least',
+  last_at: 'most',
+}
+
+/** In the order of the primary key, so that writers of a fleet never wait for each other in a circle. */
+async function upsert(
+  database: Database,
+  table: string,
+  key: readonly string[],
+  rows: ReadonlyMap<string, Row>,
+  rules: Readonly<Record<string, Rule>>,
+): Promise<void> {
+  const sorted = [...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row)
+  const changes = Object.entries(rules).map(
+    ([name, rule]) => `${name} = ${merged(table, name, rule)}`,
+  )
+  const names = Object.keys(sorted[0] ?? {})
+  if (names.length === 0) return
+  const marks = `(${names.map(() => '?').join(', ')})`
+  await database.beat(
+    `INSERT INTO ${table} (${names.join(', ')}) VALUES ${sorted.map(() => marks).join(', ')}
+     ON CONFLICT (${key.join(', ')}) DO UPDATE SET ${changes.join(', ')}
+     RETURNING 1 AS written`,
+    sorted.flatMap((row) => names.map((name) => row[name] ?? null)),
+  )
+}
+
+function merged(table: string, name: string, rule: Rule): string {
+  const [before, after] = [`${table}.${name}`, `excluded.${name}`]
+  if (rule === 'sum') return `${before} + ${after}`
+  const takes = rule === 'least' ? `${after} < ${before}` : `${after} > ${before}`
+  return `CASE WHEN ${takes} THEN ${after} ELSE ${before} END`
+}
+
+/** Deletes what is older than its time. @param now wall time of the database's host */
+export async function purgeActivity(
+  database: Database,
+  { now, retentionMs }: { readonly now: number; readonly retentionMs: number },
+): Promise<void> {
+  for (const [spanMs, before] of [
+    [MINUTE_MS, now - MINUTES_KEPT_MS],
+    [HOUR_MS, now - retentionMs],
+  ] as const) {
+    await purgeRows(database, 'activity', ['span_ms', 'starts_at', 'subject'], {
+      where: 'span_ms = ? AND starts_at < ?',
+      parameters: [spanMs, Math.floor(before)],
+    })
+  }
+  await purgeRows(database, 'activity_subjects', ['subject'], {
+    where: 'last_at < ?',
+    parameters: [Math.floor(now - Math.max(retentionMs, MINUTES_KEPT_MS) - HOUR_MS)],
+  })
+}
+
+async function purgeRows(
+  database: Database,
+  table: string,
+  key: readonly string[],
+  { where, parameters }: { readonly where: string; readonly parameters: readonly SqlValue[] },
+): Promise<void> {
+  const columns = key.join(', ')
+  const some = `SELECT ${columns} FROM ${table} WHERE ${where} LIMIT ${String(PURGE_ROWS)}`
+  let deleted = PURGE_ROWS
+  while (deleted === PURGE_ROWS) {
+    deleted = await database.transaction((transaction) =>
+      transaction.execute(`DELETE FROM ${table} WHERE (${columns}) IN (${some})`, parameters),
+    )
+  }
+}
+
+/** Whole minutes where they are kept, else whole hours: never less than what was asked for. */
+export function toPeriod(asked: { since: number; until: number }, now: number): Period {
+  const spanMs = now - asked.since < MINUTES_KEPT_MS - MINUTE_MS ? MINUTE_MS : HOUR_MS
+  return {
+    since: Math.floor(asked.since / spanMs) * spanMs,
+    until: Math.ceil(asked.until / spanMs) * spanMs,
+    spanMs,
+  }
+}
+
+/** Summed by subject, most requests first. */
+export async function loadActivity(
+  reader: Reader,
+  { since, until, spanMs }: Period,
+): Promise<readonly Activity[]> {
+  const rows = await reader.query(
+    `SELECT s.key_store, s.operation, s.key_id, s.kms_operation, s.principal, s.kms_key_arn,
+            s.via_service, s.vpc, s.vpce, s.outcome, s.is_overflow,
+            a.requests, a.first_at, a.last_at
+     FROM (SELECT subject, SUM(requests) AS requests, MIN(first_at) AS first_at, MAX(last_at) AS last_at
+           FROM activity WHERE span_ms = ? AND starts_at >= ? AND starts_at < ? GROUP BY subject) a
+     JOIN activity_subjects s ON s.subject = a.subject
+     ORDER BY a.requests DESC, s.subject`,
+    [spanMs, since, until],
+  )
+  return rows.map((row) => ({
+    subject: parseSubject(row),
+    requests: Number(row['requests']),
+    firstAt: Number(row['first_at']),
+    lastAt: Number(row['last_at']),
+  }))
+}
+
+/** By access key id, over the whole fleet; one that was never used is not there. */
+export async function loadCredentialUses(
+  reader: Reader,
+): Promise<ReadonlyMap<string, CredentialUse>> {
+  const rows = await reader.query(
+    'SELECT access_key_id, key_store, uses, first_at, last_at FROM credential_uses',
+  )
+  const uses = rows.map((row) => ({
+    accessKeyId: String(row['access_key_id']),
+    keyStore: String(row['key_store']),
+    uses: Number(row['uses']),
+    firstAt: Number(row['first_at']),
+    lastAt: Number(row['last_at']),
+  }))
+  return new Map(uses.map((one) => [one.accessKeyId, one]))
+}
+
+function fromUse({ accessKeyId, keyStore, uses, firstAt, lastAt }: CredentialUse): Row {
+  return {
+    access_key_id: accessKeyId,
+    key_store: keyStore,
+    uses,
+    first_at: Math.floor(firstAt),
+    last_at: Math.floor(lastAt),
+  }
+}
+
+function fromSubject(subject: Subject, id: string, lastAt: number): Row {
+  return {
+    subject: id,
+    key_store: subject.keyStore,
+    operation: subject.operation,
+    key_id: subject.keyId ?? null,
+    kms_operation: subject.kmsOperation ?? null,
+    principal: subject.principal ?? null,
+    kms_key_arn: subject.kmsKeyArn ?? null,
+    via_service: subject.viaService ?? null,
+    vpc: subject.vpc ?? null,
+    vpce: subject.vpce ?? null,
+    outcome: subject.outcome,
+    is_overflow: subject.isOverflow ? 1 : 0,
+    last_at: Math.floor(lastAt),
+  }
+}
+
+function parseSubject(row: Row): Subject {
+  return {
+    keyStore: String(row['key_store']),
+    operation: String(row['operation']),
+    ...text('keyId', row['key_id']),
+    ...text('kmsOperation', row['kms_operation']),
+    ...text('principal', row['principal']),
+    ...text('kmsKeyArn', row['kms_key_arn']),
+    ...text('viaService', row['via_service']),
+    ...text('vpc', row['vpc']),
+    ...text('vpce', row['vpce']),
+    outcome: String(row['outcome']),
+    isOverflow: Number(row['is_overflow']) === 1,
+  }
+}
+
+function text<Name extends string>(name: Name, value: SqlValue | undefined) {
+  return (typeof value === 'string' ? { [name]: value } : {}) as Partial<Record<Name, string>>
+}

@@ -1,0 +1,66 @@
+/** From the raw request target to the key store, the operation and the key. */
+// SPDX-License-Identifier: Apache-2.0
+import { parseExternalKeyId, type ExternalKeyId } from '../core/ids.ts'
+import type { Operation } from './errors.ts'
+
+/** What every URI path of version 1 has between the key store's prefix and the operation. */
+export const API_ROOT = '/kms/xks/v1'
+
+export interface Target {
+  /** Prefix and API root: XksProxyUriPath of the key store, if there is one with this path. */
+  readonly uriPath: string
+  readonly operation: Operation
+  /** Absent for GetHealthStatus. */
+  readonly keyId?: ExternalKeyId
+}
+
+const KEY_OPERATIONS: ReadonlyMap<string, Operation> = new Map([
+  ['metadata', 'GetKeyMetadata'],
+  ['encrypt', 'Encrypt'],
+  ['decrypt', 'Decrypt'],
+])
+
+/**
+ * XKS 1.0.3, API operations. Undefined for anything else: a query, a `%`, an absolute form, an empty
+ * or dotted segment never reach the comparison, so no two targets mean the same resource.
+ */
+export function parseTarget(target: string): Target | undefined {
+  const end = target.lastIndexOf('/')
+  const last = target.slice(end + 1)
+  if (last === 'health') {
+    const uriPath = target.slice(0, end)
+    return isUriPath(uriPath) ? { uriPath, operation: 'GetHealthStatus' } : undefined
+  }
+  const operation = KEY_OPERATIONS.get(last)
+  if (operation === undefined) return undefined
+  const keyStart = target.lastIndexOf('/', end - 1)
+  const keyId = parseExternalKeyId(target.slice(keyStart + 1, end))
+  const rest = target.slice(0, keyStart)
+  if (keyId === undefined || !rest.endsWith('/keys')) return undefined
+  const uriPath = rest.slice(0, -'/keys'.length)
+  return isUriPath(uriPath) ? { uriPath, operation, keyId } : undefined
+}
+
+/** Each key has three; there is no need for more than those that are in use at a time. */
+const MAX_REMEMBERED = 1024
+
+/** parseTarget, which remembers what it made of targets that came before: looking one up is cheaper. */
+export class TargetParser {
+  readonly #remembered = new Map<string, Target>()
+
+  parse(target: string): Target | undefined {
+    const known = this.#remembered.get(target)
+    if (known !== undefined) return known
+    const parsed = parseTarget(target)
+    if (parsed !== undefined) {
+      if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear()
+      this.#remembered.set(target, parsed)
+    }
+    return parsed
+  }
+}
+
+/** XksProxyUriPath: at most 128 characters of A-Z, a-z, 0-9, slash, dash and underscore. */
+export function isUriPath(path: string): boolean {
+  return path.length <= 128 && /^(?:\/[A-Za-z0-9_-]+)*\/kms\/xks\/v1$/.test(path)
+}

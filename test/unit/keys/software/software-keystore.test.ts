@@ -1,0 +1,212 @@
+/** Software keys over their store: health, tampering, uses, reloads. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
+import t, { type Test } from 'tap'
+import type { SoftwareKeystoreDeps } from '../../../../src/keys/software/software-keystore.ts'
+import { systemClock } from '../../../../src/core/clock.ts'
+import { Deadline } from '../../../../src/core/deadline.ts'
+import { Secret } from '../../../../src/core/secret.ts'
+import { promised } from '../../../support/promised-backend.ts'
+import { keyId } from '../../../support/server.ts'
+import { keyStoreName, storeFolder } from '../../../support/store.ts'
+
+const ID = keyId('key')
+const AAD = Buffer.from('aad')
+const PLAINTEXT = Buffer.from('a data key of thirty-two bytes!!')
+const soon = () => new Deadline(systemClock, 20_000)
+
+async function open(t: Test, deps: Partial<SoftwareKeystoreDeps> = {}) {
+  const folder = await storeFolder(t)
+  const store = await folder.open()
+  const keystore = await folder.keystore(store, deps)
+  const name = keyStoreName('demo')
+  const administration = keystore.administration(name)
+  await administration.createKey({ keyId: ID, canEncrypt: true, canDecrypt: true })
+  await keystore.reload()
+  return {
+    folder,
+    store,
+    keystore,
+    administration,
+    backend: promised(keystore.backend(name)),
+    name,
+  }
+}
+
+void t.test('health of a store that was changed by others is UNAVAILABLE', async (t) => {
+  const { folder, backend, store, keystore } = await open(t, { version: '1.2.3' })
+  const manager = { id: store.id, model: 'Latchkey software keystore 1.2.3' }
+  t.same(await backend.health(soon()), [{ ...manager, status: 'ACTIVE' }])
+  folder.tamper("UPDATE external_keys SET status = 'DISABLED' WHERE key_id = 'key'")
+  t.same(await backend.health(soon()), [{ ...manager, status: 'UNAVAILABLE' }])
+
+  await t.rejects(keystore.reload(), { code: 'STORE_TAMPERED' })
+  const refused = { name: 'BackendError', code: 'UNAVAILABLE' }
+  await t.rejects(backend.describe(ID, soon()), refused)
+  await t.rejects(backend.encrypt(ID, 1, PLAINTEXT, AAD, soon()), refused)
+  t.same(await backend.health(soon()), [{ ...manager, status: 'UNAVAILABLE' }])
+
+  folder.tamper("UPDATE external_keys SET status = 'ENABLED' WHERE key_id = 'key'")
+  t.match(await backend.health(soon()), [{ status: 'UNAVAILABLE' }], 'it is not served from yet')
+  await keystore.reload()
+  t.match(await backend.describe(ID, soon()), { enabled: true })
+  t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])
+})
+
+void t.test('health of a store that does not answer is DEGRADED, and keys go on', async (t) => {
+  const { backend, store, keystore } = await open(t)
+  const sealed = await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  await store.close()
+  t.match(await backend.health(soon()), [{ status: 'DEGRADED' }])
+  await t.rejects(keystore.reload(), { code: 'STORE_CLOSED' })
+  const opened = await backend.decrypt(ID, { version: 1, ...sealed }, AAD, soon())
+  t.ok(opened.equals(PLAINTEXT))
+  await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+})
+
+void t.test('a closed keystore forgets its keys', async (t) => {
+  const { backend, keystore } = await open(t)
+  await keystore.close()
+  const closed = { name: 'BackendError', code: 'UNAVAILABLE' }
+  await t.rejects(backend.describe(ID, soon()), closed)
+  await t.rejects(backend.encrypt(ID, 1, PLAINTEXT, AAD, soon()), closed)
+})
+
+void t.test(
+  'the last use of a version is counted, warned of before, and refused after',
+  async (t) => {
+    const warnings: (readonly [string, object])[] = []
+    const { backend, administration, keystore } = await open(t, {
+      uses: { blockUses: 2, maxUses: 8 },
+      warn: (message, fields) => warnings.push([message, fields]),
+    })
+    const encrypt = () => backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+    const sealed = await encrypt()
+    for (let use = 1; use < 8; use++) await encrypt()
+    await t.rejects(encrypt(), {
+      name: 'BackendError',
+      code: 'KEY_EXHAUSTED',
+      hint: 'rotate the key',
+    })
+    const message = 'a key version nears its last encryption: rotate the key'
+    const fields = { keyStore: 'demo', keyId: 'key', keyVersion: 1, limit: 8 }
+    t.same(warnings, [
+      [message, { ...fields, encryptions: 6 }],
+      [message, { ...fields, encryptions: 8 }],
+    ])
+    t.match(await administration.listKeys(), [{ versions: [{ encryptions: 8 }] }])
+    t.ok((await backend.decrypt(ID, { version: 1, ...sealed }, AAD, soon())).equals(PLAINTEXT))
+
+    await administration.rotateKey(ID)
+    await keystore.reload()
+    await backend.encrypt(ID, 2, PLAINTEXT, AAD, soon())
+    await t.rejects(encrypt(), { code: 'KEY_EXHAUSTED' }, 'a rotation does not count anew')
+  },
+)
+
+void t.test('a reload keeps what is left of a block, and a restart gives it up', async (t) => {
+  const { folder, backend, administration, keystore } = await open(t, {
+    uses: { blockUses: 10, maxUses: 1000 },
+  })
+  const counted = async () => (await administration.listKeys())[0]?.versions[0]?.encryptions
+  await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  t.equal(await counted(), 10)
+  for (let round = 0; round < 3; round++) {
+    await administration.setKeyStatus(ID, round % 2 === 0 ? 'DISABLED' : 'ENABLED')
+    await keystore.reload()
+  }
+  await administration.setKeyStatus(ID, 'ENABLED')
+  await keystore.reload()
+  await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  t.equal(await counted(), 10)
+  const uses = { blockUses: 10, maxUses: 1000 }
+  const again = await folder.keystore(await folder.open(), { uses })
+  await again.backend(keyStoreName('demo')).encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  t.equal(await counted(), 20)
+})
+
+void t.test('uses do not raise the epoch: no server reloads for them', async (t) => {
+  const { store, backend, administration } = await open(t, {
+    uses: { blockUses: 1, maxUses: 1000 },
+  })
+  const epoch = await store.database.epoch()
+  for (let use = 0; use < 5; use++) await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  t.equal(await store.database.epoch(), epoch)
+  await administration.setKeyStatus(ID, 'DISABLED')
+  t.equal(await store.database.epoch(), epoch + 1)
+})
+
+void t.test('a store that was tampered with grants no uses', async (t) => {
+  const { folder, backend } = await open(t)
+  folder.tamper('UPDATE key_versions SET reserved_uses = 0, created_at = 0')
+  const refused = { name: 'BackendError', code: 'UNAVAILABLE', cause: { code: 'STORE_TAMPERED' } }
+  await t.rejects(backend.encrypt(ID, 1, PLAINTEXT, AAD, soon()), refused)
+})
+
+void t.test('administration refuses, and then nothing has changed', async (t) => {
+  const { store, administration } = await open(t)
+  const before = await administration.listKeys()
+  const epoch = await store.database.epoch()
+  const stranger = keyId('nobody')
+  const key = { keyId: keyId('new'), canEncrypt: true, canDecrypt: true }
+  const short = new Secret(Buffer.alloc(31))
+  for (const [attempt, code] of [
+    [() => administration.createKey({ ...key, keyId: ID }), 'KEY_EXISTS'],
+    [() => administration.createKey({ ...key, material: short }), 'KEY_USAGE'],
+    [() => administration.rotateKey(stranger), 'KEY_NOT_FOUND'],
+    [() => administration.setKeyStatus(stranger, 'DISABLED'), 'KEY_NOT_FOUND'],
+    [() => administration.destroyVersion(stranger, 1), 'KEY_NOT_FOUND'],
+    [() => administration.destroyVersion(ID, 1), 'KEY_USAGE'],
+    [() => administration.destroyVersion(ID, 2), 'VERSION_NOT_FOUND'],
+  ] as const) {
+    await t.rejects(attempt(), { name: 'BackendError', code }, code)
+    t.same(await administration.listKeys(), before)
+    t.equal(await store.database.epoch(), epoch)
+  }
+})
+
+void t.test('a version is destroyed once, and its record stays', async (t) => {
+  const { folder, store, administration } = await open(t)
+  await administration.rotateKey(ID)
+  folder.clock.advance(1000)
+  const { versions } = await administration.destroyVersion(ID, 1)
+  t.match(versions, [
+    { version: 1, state: 'DESTROYED' },
+    { version: 2, state: 'CURRENT' },
+  ])
+  await t.rejects(administration.destroyVersion(ID, 1), { code: 'VERSION_NOT_FOUND' })
+  const row = (await store.contents()).versions.find(
+    (one) => one['key_id'] === 'key' && one['version'] === 1,
+  )
+  t.match(row, { material: null, destroyed_at: folder.clock.now() })
+})
+
+void t.test('health sets no uses aside', async (t) => {
+  const { backend, store } = await open(t)
+  for (let round = 0; round < 3; round++) await backend.health(soon())
+  const { versions } = await store.contents()
+  t.ok(versions.length >= 2)
+  t.ok(versions.every((row) => row['reserved_uses'] === 0))
+})
+
+void t.test('a verified encryption hashes, decrypts and compares what it returns', async (t) => {
+  const { keystore, administration, name } = await open(t)
+  const backend = keystore.backend(name)
+  const prefix = Buffer.from('what is hashed before')
+  const seal = async (id = ID, digestPrefix?: Buffer) =>
+    backend.encryptVerified(id, 1, PLAINTEXT, AAD, soon(), digestPrefix)
+  const { iv, ciphertext, tag, digest, verifyMs } = await seal(ID, prefix)
+  const hash = createHash('sha256')
+    .update(Buffer.concat([prefix, iv, ciphertext, tag]))
+    .digest()
+  t.ok(digest?.equals(hash))
+  t.ok(verifyMs >= 0)
+  const opened = await backend.decrypt(ID, { version: 1, iv, ciphertext, tag }, AAD, soon())
+  t.ok(opened.equals(PLAINTEXT))
+  t.equal((await seal()).digest, undefined)
+
+  const oneWay = keyId('one-way')
+  await administration.createKey({ keyId: oneWay, canEncrypt: true, canDecrypt: false })
+  await keystore.reload()
+  await t.rejects(seal(oneWay), { code: 'KEY_USAGE' }, 'there is no way to verify it')
+})

@@ -1,0 +1,260 @@
+/** The gate: both checks, every scope and direction, and what it says of itself. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { createGate } from '../../../../src/killswitch/gate/gate.ts'
+import {
+  createRules,
+  type GateOperation,
+  type GateSubject,
+} from '../../../../src/killswitch/gate/rules.ts'
+import type { Direction, Scope, Switch } from '../../../../src/killswitch/model.ts'
+import { FakeClock } from '../../../support/fake-clock.ts'
+
+const LEASE_MS = 2000
+const OPERATIONS = ['GetKeyMetadata', 'Encrypt', 'Decrypt', 'GetHealthStatus'] as const
+
+function openGate() {
+  const clock = new FakeClock()
+  const gate = createGate(clock, LEASE_MS)
+  gate.apply(createRules([]), 1)
+  gate.renew(clock.monotonic())
+  return { clock, gate }
+}
+
+function switchFor(scope: Scope, direction: Direction = 'both'): Switch {
+  const id = Math.random().toString(16)
+  return { id, scope, direction, reason: 'r', operator: 'o', createdAt: 0, epoch: 2 }
+}
+
+const subject = (operation: GateOperation, over: Partial<GateSubject> = {}): GateSubject => ({
+  keyStore: 'a',
+  ...(operation === 'GetHealthStatus' ? {} : { keyId: 'k' }),
+  operation,
+  ...over,
+})
+
+const ENCRYPT = subject('Encrypt')
+
+void t.test('is shut until there are rules and a lease', (t) => {
+  const clock = new FakeClock()
+  const gate = createGate(clock, LEASE_MS)
+  const shut = () => t.throws(() => gate.check(ENCRYPT), { code: 'LEASE_EXPIRED' })
+  shut()
+  gate.renew(clock.monotonic())
+  shut()
+  const other = createGate(clock, LEASE_MS)
+  other.apply(createRules([]), 0)
+  t.throws(() => other.check(ENCRYPT), { code: 'LEASE_EXPIRED' })
+  gate.apply(createRules([]), 0)
+  gate.release(gate.check(ENCRYPT))
+  t.end()
+})
+
+void t.test('a request that passed is refused at its release, once it is killed', (t) => {
+  const { gate } = openGate()
+  const pass = gate.check(ENCRYPT)
+  t.ok(gate.allows(pass))
+  gate.apply(createRules([switchFor({ kind: 'all' })]), 2)
+  t.notOk(gate.allows(pass))
+  t.throws(
+    () => {
+      gate.release(pass)
+    },
+    { code: 'KILLED_ALL' },
+  )
+  t.throws(() => gate.check(ENCRYPT), { code: 'KILLED_ALL' })
+  t.equal(gate.stats().lastSuccessAt, undefined)
+  t.end()
+})
+
+void t.test('a request that passed is refused at its release, once the lease is over', (t) => {
+  const { clock, gate } = openGate()
+  const pass = gate.check(ENCRYPT)
+  clock.advance(LEASE_MS)
+  t.throws(
+    () => {
+      gate.release(pass)
+    },
+    { code: 'LEASE_EXPIRED' },
+  )
+  t.throws(() => gate.check(ENCRYPT), { code: 'LEASE_EXPIRED' })
+  gate.renew(clock.monotonic())
+  gate.release(gate.check(ENCRYPT))
+  t.end()
+})
+
+const KILLED: readonly (readonly [Scope, Direction, Partial<Record<GateOperation, string>>])[] = [
+  [{ kind: 'all' }, 'both', Object.fromEntries(OPERATIONS.map((one) => [one, 'KILLED_ALL']))],
+  [{ kind: 'all' }, 'decrypt', { Decrypt: 'KILLED_ALL' }],
+  [{ kind: 'all' }, 'encrypt', { Encrypt: 'KILLED_ALL' }],
+  [
+    { kind: 'key-store', keyStore: 'a' },
+    'both',
+    Object.fromEntries(OPERATIONS.map((one) => [one, 'KILLED_STORE'])),
+  ],
+  [{ kind: 'key-store', keyStore: 'a' }, 'decrypt', { Decrypt: 'KILLED_STORE' }],
+  [{ kind: 'key-store', keyStore: 'a' }, 'encrypt', { Encrypt: 'KILLED_STORE' }],
+  [{ kind: 'key-store', keyStore: 'b' }, 'both', {}],
+  [
+    { kind: 'key', keyStore: 'a', keyId: 'k' },
+    'both',
+    { Encrypt: 'KILLED_KEY', Decrypt: 'KILLED_KEY' },
+  ],
+  [{ kind: 'key', keyStore: 'a', keyId: 'k' }, 'decrypt', { Decrypt: 'KILLED_KEY' }],
+  [{ kind: 'key', keyStore: 'a', keyId: 'other' }, 'both', {}],
+  [{ kind: 'key', keyStore: 'b', keyId: 'k' }, 'both', {}],
+]
+
+void t.test('each scope and direction stops what it is for, at both checks', (t) => {
+  for (const [scope, direction, expected] of KILLED) {
+    for (const operation of OPERATIONS) {
+      const { gate } = openGate()
+      const pass = gate.check(subject(operation))
+      gate.apply(createRules([switchFor(scope, direction)]), 2)
+      const name = `${JSON.stringify(scope)} ${direction} ${operation}`
+      const code = expected[operation]
+      const isKey = scope.kind === 'key' && scope.keyId === 'k' && scope.keyStore === 'a'
+      // A key that is blocked meanwhile must not be called ENABLED.
+      const late = isKey && direction === 'both' && operation === 'GetKeyMetadata'
+      if (code === undefined) {
+        const again = gate.check(subject(operation))
+        t.equal(
+          again.isKeyBlocked,
+          late || (isKey && direction === 'both' && again.subject.keyId === 'k'),
+          name,
+        )
+        gate.release(again)
+        t.equal(gate.allows(pass), !late, name)
+      } else {
+        t.throws(() => gate.check(subject(operation)), { code }, name)
+        t.throws(
+          () => {
+            gate.release(pass)
+          },
+          { code },
+          name,
+        )
+      }
+    }
+  }
+  t.end()
+})
+
+void t.test('two switches on one thing add up', (t) => {
+  const { gate } = openGate()
+  const scope = { kind: 'key', keyStore: 'a', keyId: 'k' } as const
+  gate.apply(createRules([switchFor(scope, 'decrypt'), switchFor(scope, 'encrypt')]), 2)
+  t.throws(() => gate.check(subject('Encrypt')), { code: 'KILLED_KEY' })
+  t.throws(() => gate.check(subject('Decrypt')), { code: 'KILLED_KEY' })
+  t.notOk(gate.check(subject('GetKeyMetadata')).isKeyBlocked)
+  t.end()
+})
+
+void t.test('what requests say: stops those that say it, in its key store', (t) => {
+  const { gate } = openGate()
+  const criteria = { account: '111122223333' }
+  const metadata = { awsPrincipalArn: 'arn:aws:iam::111122223333:user/a' }
+  gate.apply(createRules([switchFor({ kind: 'match', criteria, keyStore: 'a' }, 'decrypt')]), 2)
+  t.throws(() => gate.check(subject('Decrypt', { metadata })), { code: 'KILLED_MATCH' })
+  gate.check(subject('Encrypt', { metadata }))
+  gate.check(subject('Decrypt'))
+  gate.check(subject('Decrypt', { metadata, keyStore: 'b' }))
+  gate.apply(createRules([switchFor({ kind: 'match', criteria })]), 3)
+  for (const operation of OPERATIONS) {
+    t.throws(() => gate.check(subject(operation, { metadata, keyStore: 'b' })), {
+      code: 'KILLED_MATCH',
+    })
+  }
+  t.end()
+})
+
+void t.test('leased access ends by whichever clock is there first', (t) => {
+  const { clock, gate } = openGate()
+  const closing = { monotonicAt: clock.monotonic() + 1000, wallAt: clock.now() + 1000 }
+  gate.apply(createRules([], new Map([['a', closing]])), 2)
+  const pass = gate.check(ENCRYPT)
+  clock.advance(999)
+  t.ok(gate.allows(pass))
+  clock.jumpWallTime(1)
+  t.throws(() => gate.check(ENCRYPT), { code: 'ACCESS_LAPSED' })
+  clock.jumpWallTime(-5000)
+  t.ok(gate.allows(pass))
+  clock.advance(1)
+  t.throws(() => gate.check(subject('GetHealthStatus')), { code: 'ACCESS_LAPSED' })
+  t.throws(
+    () => {
+      gate.release(pass)
+    },
+    { code: 'ACCESS_LAPSED' },
+  )
+  gate.check(subject('Encrypt', { keyStore: 'b' }))
+  t.end()
+})
+
+void t.test('standing reasons refuse all, until the last is taken away', (t) => {
+  const { gate } = openGate()
+  const pass = gate.check(ENCRYPT)
+  gate.refuse('SENTINEL')
+  gate.refuse('EPOCH_WENT_BACK')
+  t.throws(() => gate.check(subject('GetHealthStatus')), { code: 'SENTINEL' })
+  t.throws(
+    () => {
+      gate.release(pass)
+    },
+    { code: 'SENTINEL' },
+  )
+  gate.accept('SENTINEL')
+  t.throws(() => gate.check(ENCRYPT), { code: 'EPOCH_WENT_BACK' })
+  gate.accept('EPOCH_WENT_BACK')
+  gate.release(gate.check(ENCRYPT))
+  t.end()
+})
+
+void t.test('counts what is between the checks, and remembers the last success', (t) => {
+  const { clock, gate } = openGate()
+  const [first, second, third] = [gate.check(ENCRYPT), gate.check(ENCRYPT), gate.check(ENCRYPT)]
+  t.equal(gate.stats().inFlight, 3)
+  gate.abandon(first)
+  gate.release(second)
+  t.equal(gate.stats().lastSuccessAt, clock.now())
+  const last = clock.now()
+  clock.advance(5)
+  gate.release(gate.check(subject('GetHealthStatus')))
+  t.equal(gate.stats().lastSuccessAt, last, 'no data in that one')
+  gate.apply(createRules([switchFor({ kind: 'all' })]), 7)
+  t.throws(() => {
+    gate.release(third)
+  })
+  const { inFlight, refusals, epoch, switches, state, reason } = gate.stats()
+  t.same(
+    { inFlight, refusals, epoch, switches, state, reason },
+    {
+      ...{ inFlight: 0, refusals: { KILLED_ALL: 1 }, epoch: 7, switches: 1 },
+      ...{ state: 'refusing', reason: 'KILLED_ALL' },
+    },
+  )
+  t.end()
+})
+
+void t.test('an answer that is with the kernel after the lease has ended is counted', (t) => {
+  const { clock, gate } = openGate()
+  gate.release(gate.check(ENCRYPT))
+  clock.advance(LEASE_MS - 1)
+  t.ok(gate.noteSent())
+  clock.advance(1)
+  t.notOk(gate.noteSent())
+  t.equal(gate.stats().lateAnswers, 1)
+  t.end()
+})
+
+void t.test('but not where its end is guarded: then it left before, or does not leave', (t) => {
+  const clock = new FakeClock()
+  const gate = createGate(clock, LEASE_MS, true)
+  gate.apply(createRules([]), 1)
+  gate.renew(clock.monotonic())
+  gate.release(gate.check(ENCRYPT))
+  clock.advance(LEASE_MS)
+  t.ok(gate.noteSent())
+  t.equal(gate.stats().lateAnswers, 0)
+  t.end()
+})

@@ -1,0 +1,52 @@
+/** The mark of a host: only upwards, durable, and of one store. */
+// SPDX-License-Identifier: Apache-2.0
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { openHighWater } from '../../../../src/killswitch/instance/high-water.ts'
+
+const at = (epoch: number) => ({ epoch, tag: `tag ${String(epoch)}` })
+
+void t.test('is kept over a restart, and never lowered', async (t) => {
+  const path = join(t.testdir(), 'high-water')
+  const one = await openHighWater(path, 'store')
+  t.equal(one.mark, undefined)
+  await one.raise(at(5))
+  await one.raise(at(4))
+  t.same(one.mark, at(5))
+  t.same((await openHighWater(path, 'store')).mark, at(5))
+  t.equal((await stat(path)).mode & 0o777, 0o600)
+  t.same(await readdir(join(path, '..')), ['high-water'], 'no draft is left')
+})
+
+void t.test('a worker that is behind does not lower what another one wrote', async (t) => {
+  const path = join(t.testdir(), 'high-water')
+  const [slow, quick] = [await openHighWater(path, 'store'), await openHighWater(path, 'store')]
+  await quick.raise(at(9))
+  await slow.raise(at(3))
+  t.same(slow.mark, at(3), 'as far as it knows itself')
+  t.same((await openHighWater(path, 'store')).mark, at(9))
+})
+
+void t.test('that of another store says nothing about this one', async (t) => {
+  const path = join(t.testdir(), 'high-water')
+  await (await openHighWater(path, 'store')).raise(at(5))
+  t.equal((await openHighWater(path, 'another')).mark, undefined)
+})
+
+void t.test('a file that holds something else is refused, and left as it is', async (t) => {
+  const path = join(t.testdir(), 'high-water')
+  for (const text of ['', '{}', '{"storeId":"store","epoch":"5","tag":"x"}', 'epoch 5']) {
+    await writeFile(path, text)
+    await t.rejects(openHighWater(path, 'store'), { code: 'STORE_CORRUPT' }, text)
+    t.equal(await readFile(path, 'utf8'), text)
+  }
+  await t.rejects(openHighWater(t.testdir(), 'store'), { code: 'EISDIR' })
+})
+
+void t.test('without a file it lasts as long as the process', async (t) => {
+  const one = await openHighWater(undefined, 'store')
+  await one.raise(at(5))
+  t.same(one.mark, at(5))
+  t.equal((await openHighWater(undefined, 'store')).mark, undefined)
+})

@@ -1,0 +1,245 @@
+/** The poller takes up each change once, acknowledges it afterwards, and renews the lease last. */
+// SPDX-License-Identifier: Apache-2.0
+import { rename, writeFile } from 'node:fs/promises'
+import t, { type Test } from 'tap'
+import { createGate, type GateControl } from '../../../../src/killswitch/gate/gate.ts'
+import { openHighWater } from '../../../../src/killswitch/instance/high-water.ts'
+import { noLeaseGuard } from '../../../../src/killswitch/gate/guard/lease-guard.ts'
+import { listInstances } from '../../../../src/killswitch/instance/instances.ts'
+import { createPoller, type PollerDeps } from '../../../../src/killswitch/instance/poller.ts'
+import { kill } from '../../../../src/killswitch/operator/kill.ts'
+import { StorageError, type Database } from '../../../../src/store/database.ts'
+import type { Store } from '../../../../src/store/store.ts'
+import { eventually } from '../../../support/server.ts'
+import { storeFolder, type StoreFolder } from '../../../support/store.ts'
+
+const LEASE_MS = 2000
+const ENCRYPT = { keyStore: 'demo', keyId: 'a', operation: 'Encrypt' } as const
+const ORDER = { scope: { kind: 'all' }, direction: 'both', reason: 'why', operator: 'who' } as const
+
+/** A store whose database can be cut off, or held up. */
+function withFaults(store: Store) {
+  const faults: { beat?: () => Promise<void>; snapshot?: () => Promise<void> } = {}
+  const database: Database = {
+    nowSql: store.database.nowSql,
+    transaction: (work) => store.database.transaction(work),
+    epoch: () => store.database.epoch(),
+    erase: () => store.database.erase(),
+    close: () => store.database.close(),
+    async beat(sql, parameters) {
+      await faults.beat?.()
+      return store.database.beat(sql, parameters)
+    },
+    async snapshot(work) {
+      await faults.snapshot?.()
+      return store.database.snapshot(work)
+    },
+  }
+  return { store: { ...store, database }, faults }
+}
+
+async function pollerOn(t: Test, folder: StoreFolder, over: Partial<PollerDeps> = {}) {
+  const real = await folder.open()
+  const { store, faults } = withFaults(real)
+  const { clock } = folder
+  const gate = createGate(clock, LEASE_MS)
+  const said: string[] = []
+  const order: string[] = []
+  const poller = createPoller({
+    ...{ store, clock, gate, intervalMs: 1, guard: noLeaseGuard('a test') },
+    me: { id: 'me', group: 'g', host: 'h', pid: 1, worker: 0, version: '0', leaseMs: LEASE_MS },
+    highWater: await openHighWater(undefined, real.id),
+    cutRevoked: () => {
+      order.push(`cut at ${String(gate.stats().epoch)}`)
+      return Promise.resolve()
+    },
+    onChange: () => {
+      order.push('reload')
+      return Promise.resolve()
+    },
+    warn: (message) => said.push(message),
+    ...over,
+  })
+  t.teardown(() => poller.stop())
+  const row = async () =>
+    (await real.database.snapshot(listInstances)).find(({ id }) => id === 'me')
+  return { real, faults, clock, gate, poller, said, order, row }
+}
+
+function isOpen(gate: GateControl): boolean {
+  return gate.stats().state === 'open'
+}
+
+const LOST = 'the control store cannot be read'
+const BACK = 'the control store is readable again'
+
+void t.test('the gate opens with the first poll, and follows what is killed', async (t) => {
+  const { real, gate, poller, order, row, clock } = await pollerOn(t, await storeFolder(t))
+  t.notOk(isOpen(gate), 'shut before anything is known')
+  await poller.start()
+  t.ok(isOpen(gate))
+  t.same(order, ['cut at 0', 'reload'])
+  const { epoch } = await kill(real, clock, ORDER)
+  await eventually(async () => (await row())?.ackedEpoch === epoch)
+  t.equal(gate.stats().reason, 'KILLED_ALL')
+  await eventually(() => order.length === 4)
+  t.same(order.slice(2), [`cut at ${String(epoch)}`, 'reload'], 'the gate first, then keys')
+  await eventually(async () => (await row())?.reason === 'KILLED_ALL')
+})
+
+void t.test('acknowledges only when what was released is through', async (t) => {
+  let through: () => void = () => undefined
+  let isCutting = false
+  const { real, poller, row, clock, gate } = await pollerOn(t, await storeFolder(t), {
+    cutRevoked: () => {
+      if (gate.stats().epoch === 0 || isCutting) return Promise.resolve()
+      isCutting = true
+      return new Promise((resolve) => (through = resolve))
+    },
+  })
+  await poller.start()
+  const { epoch } = await kill(real, clock, ORDER)
+  await eventually(() => isCutting)
+  t.equal(gate.stats().reason, 'KILLED_ALL', 'the gate is closed already')
+  const before = await row()
+  t.ok((before?.ackedEpoch ?? epoch) < epoch, 'and nothing is said yet')
+  through()
+  await eventually(async () => (await row())?.ackedEpoch === epoch)
+})
+
+void t.test(
+  'the lease counts from before the question, and an old answer does not last',
+  async (t) => {
+    const { faults, gate, poller, clock } = await pollerOn(t, await storeFolder(t))
+    await poller.start()
+    let asked = 0
+    let answer: () => void = () => undefined
+    faults.beat = () => {
+      asked += 1
+      return new Promise((resolve) => (answer = resolve))
+    }
+    await eventually(() => asked === 1)
+    // One that is under way for most of a lease leaves only the rest of it.
+    clock.advance(LEASE_MS - 100)
+    answer()
+    await eventually(() => asked === 2)
+    t.ok(isOpen(gate))
+    t.equal(gate.stats().leaseLeftMs, 100)
+    clock.advance(99)
+    t.ok(isOpen(gate))
+    clock.advance(1)
+    t.throws(() => gate.check(ENCRYPT), { code: 'LEASE_EXPIRED' })
+    delete faults.beat
+    answer()
+    await eventually(() => isOpen(gate))
+  },
+)
+
+void t.test('no renewal before a change is taken up', async (t) => {
+  const { real, faults, gate, poller, clock, said } = await pollerOn(t, await storeFolder(t))
+  await poller.start()
+  faults.snapshot = () => Promise.reject(new StorageError('STORE_TIMEOUT', 'slow'))
+  await kill(real, clock, ORDER)
+  await eventually(() => said.includes(LOST))
+  clock.advance(LEASE_MS)
+  t.equal(gate.stats().reason, 'LEASE_EXPIRED')
+  delete faults.snapshot
+  await eventually(() => gate.stats().reason === 'KILLED_ALL')
+  await eventually(() => said.includes(BACK))
+  t.same(said, [LOST, BACK], 'once for each outage')
+})
+
+void t.test('one that was struck off registers again before it goes on', async (t) => {
+  const { real, gate, poller, clock, row } = await pollerOn(t, await storeFolder(t))
+  await poller.start()
+  const left = gate.stats().leaseLeftMs
+  await real.database.transaction((transaction) => transaction.execute('DELETE FROM instances'))
+  clock.advance(10)
+  await eventually(async () => (await row()) !== undefined && gate.stats().leaseLeftMs === left)
+  t.ok(isOpen(gate))
+})
+
+void t.test('a store that goes back behind what was seen is refused, until accepted', async (t) => {
+  const folder = await storeFolder(t)
+  const { real, gate, poller, clock, row } = await pollerOn(t, folder)
+  await poller.start()
+  const { epoch } = await kill(real, clock, ORDER)
+  await eventually(async () => (await row())?.ackedEpoch === epoch)
+  // As a restored backup has it: consistent in itself, and without what came after.
+  await real.database.transaction(async (transaction) => {
+    await transaction.execute('DELETE FROM switches')
+    await transaction.execute('DELETE FROM control_events')
+    await transaction.execute('DELETE FROM epochs WHERE epoch = ?', [epoch])
+    await transaction.execute("DELETE FROM facts WHERE name = 'control_events'")
+    const { refreshDigest, writeFact } = await import('../../../../src/store/sealed-rows.ts')
+    await writeFact(transaction, 'epoch', String(epoch - 1))
+    await refreshDigest(transaction, real.sealing)
+  })
+  await eventually(() => gate.stats().reason === 'EPOCH_WENT_BACK')
+  // The same number again, by another way: not the same history.
+  await real.change(() => Promise.resolve())
+  await real.change(() => Promise.resolve())
+  t.equal(gate.stats().reason, 'EPOCH_WENT_BACK')
+  await eventually(async () => (await row())?.highEpoch === epoch)
+  t.throws(() => gate.check(ENCRYPT), { code: 'EPOCH_WENT_BACK' })
+  const { acceptEpoch } = await import('../../../../src/killswitch/operator/accept-epoch.ts')
+  t.ok((await acceptEpoch(real, clock, { operator: 'who', reason: 'why' })) > epoch)
+  await eventually(() => isOpen(gate))
+})
+
+void t.test('rows that others changed: all is refused, and that is acknowledged', async (t) => {
+  const folder = await storeFolder(t)
+  const { real, gate, poller, clock, row } = await pollerOn(t, folder)
+  await poller.start()
+  folder.tamper("UPDATE facts SET value = 'x' WHERE name = 'digest'")
+  t.ok(isOpen(gate), 'nobody looks until the epoch changes')
+  const written = await kill(real, clock, ORDER)
+  t.equal(written.switch, undefined, 'no row can be added to such a store')
+  await eventually(async () => (await row())?.ackedEpoch === written.epoch)
+  t.equal(gate.stats().reason, 'STORE_LOST')
+})
+
+void t.test(
+  'a file that is replaced is noticed at once, and one that comes back is used',
+  async (t) => {
+    const folder = await storeFolder(t)
+    const { gate, poller } = await pollerOn(t, folder)
+    await poller.start()
+    const { path } = folder.options
+    await rename(path, `${path}.away`)
+    await eventually(() => gate.stats().reason === 'STORE_LOST')
+    await writeFile(path, '')
+    t.throws(() => gate.check(ENCRYPT), { code: 'STORE_LOST' })
+    await rename(`${path}.away`, path)
+    await eventually(() => isOpen(gate))
+  },
+)
+
+void t.test('stop shuts the gate for good and takes the row away', async (t) => {
+  const { gate, poller, row } = await pollerOn(t, await storeFolder(t))
+  await poller.start()
+  await poller.stop()
+  t.equal(gate.stats().reason, 'STOPPED')
+  t.equal(await row(), undefined)
+})
+
+void t.test('a start in an outage does not reject, and recovers', async (t) => {
+  const { faults, gate, poller, said } = await pollerOn(t, await storeFolder(t))
+  faults.beat = () => Promise.reject(new StorageError('STORE_TIMEOUT', 'disk'))
+  await poller.start()
+  t.notOk(isOpen(gate))
+  delete faults.beat
+  await eventually(() => isOpen(gate))
+  t.same(said, [LOST, BACK])
+})
+
+void t.test('keys that could not be taken up are tried again at each poll', async (t) => {
+  let tries = 0
+  const { poller, gate, said } = await pollerOn(t, await storeFolder(t), {
+    onChange: () => (++tries < 4 ? Promise.reject(new Error('no')) : Promise.resolve()),
+  })
+  await poller.start()
+  await eventually(() => said.includes(BACK))
+  t.equal(tries, 4)
+  t.ok(isOpen(gate))
+})

@@ -1,0 +1,42 @@
+/** Our histogram counts as prom-client's does, which allocates for each observation. */
+// SPDX-License-Identifier: Apache-2.0
+import fc from 'fast-check'
+import { Histogram as PromHistogram, Registry } from 'prom-client'
+import t from 'tap'
+import { BUCKETS_SECONDS, Histogram } from '../../../../src/observability/metrics/histogram.ts'
+import { createMetricsRegistry } from '../../../../src/observability/metrics/registry.ts'
+
+const NAME = 'latchkey_request_duration_seconds'
+const LABELS = { key_store: 'demo', operation: 'Encrypt' }
+
+const numbersOf = (text: string) =>
+  text
+    .split('\n')
+    .filter((line) => line.startsWith(NAME))
+    .map((line) => {
+      const [, suffix, value] = /^[a-z_]+_seconds_(bucket|sum|count)\{.*\} (\S+)$/.exec(line) ?? []
+      return [suffix, /le="([^"]+)"/.exec(line)?.[1], Number(Number(value).toFixed(9))]
+    })
+    .sort()
+
+void t.test('the same text for the same observations', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.double({ min: 0, max: 600, noNaN: true })), async (times) => {
+      const ours = new Histogram()
+      const registers = [new Registry()]
+      const theirs = new PromHistogram({
+        ...{ name: NAME, help: 'x', registers },
+        labelNames: Object.keys(LABELS),
+        buckets: [...BUCKETS_SECONDS],
+      })
+      for (const ms of times) {
+        ours.observe(ms)
+        theirs.observe(LABELS, ms / 1000)
+      }
+      const registry = createMetricsRegistry()
+      registry.add({ latchkey_request_duration_seconds: () => ours.values(NAME, LABELS) })
+      t.same(numbersOf(await registry.text()), numbersOf(await (registers[0]?.metrics() ?? '')))
+    }),
+    { numRuns: 40 },
+  )
+})

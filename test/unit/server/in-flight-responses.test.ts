@@ -1,0 +1,79 @@
+/** What was released and has not left: let through for a moment, then cut; and who hears that it has left. */
+// SPDX-License-Identifier: Apache-2.0
+import { EventEmitter } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import t from 'tap'
+import { createOutgoing } from '../../../src/server/in-flight-responses.ts'
+
+function outgoing() {
+  const cut: IncomingMessage[] = []
+  const out = createOutgoing((request) => cut.push(request))
+  function add(isAllowed: () => boolean, { isGone = false } = {}) {
+    const response = Object.assign(new EventEmitter(), {
+      destroyed: isGone,
+      writableFinished: false,
+    })
+    const request = { socket: { destroyed: isGone } } as unknown as IncomingMessage
+    let sent = 0
+    const answer = { isAllowed, sent: () => (sent += 1) }
+    out.add(answer, request, response as unknown as ServerResponse)
+    return {
+      request,
+      sent: () => sent,
+      close(isFinished = true) {
+        response.writableFinished = isFinished
+        response.emit('close')
+      },
+    }
+  }
+  return { ...out, cut, add }
+}
+
+void t.test('an answer that has left is told so, once; one that broke off is not', (t) => {
+  const { add } = outgoing()
+  const one = add(() => true)
+  t.equal(one.sent(), 0)
+  one.close()
+  one.close()
+  t.equal(one.sent(), 1)
+  const other = add(() => true)
+  other.close(false)
+  t.equal(other.sent(), 0)
+  const gone = add(() => true, { isGone: true })
+  gone.close()
+  t.equal(gone.sent(), 0)
+  t.end()
+})
+
+void t.test(
+  'only what is no longer allowed is cut, and is then not told that it left',
+  async (t) => {
+    const { add, cut, cutRevoked } = outgoing()
+    let isKilled = false
+    const blocked = add(() => !isKilled)
+    const other = add(() => true)
+    await cutRevoked()
+    t.same(cut, [])
+    isKilled = true
+    await cutRevoked()
+    t.same(cut, [blocked.request])
+    blocked.close()
+    t.equal(blocked.sent(), 0)
+    other.close()
+    t.equal(other.sent(), 1)
+    await cutRevoked()
+    t.equal(cut.length, 1, 'nothing is left')
+  },
+)
+
+void t.test('what gets to the kernel within the turns of grace is not cut', async (t) => {
+  const { add, cut, cutRevoked } = outgoing()
+  const one = add(() => false)
+  const cutting = cutRevoked()
+  setImmediate(() => {
+    one.close()
+  })
+  await cutting
+  t.same(cut, [])
+  t.equal(one.sent(), 1)
+})

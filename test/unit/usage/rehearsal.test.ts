@@ -1,0 +1,143 @@
+/** What a kill would have refused, and what it would not reach, told from counts. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import type { Activity } from '../../../src/usage/usage-table.ts'
+import { findExposure } from '../../../src/usage/exposure.ts'
+import { accountOf, rehearse } from '../../../src/usage/rehearsal.ts'
+import { CACHING_FACTS, findCachingFact } from '../../../src/usage/services.ts'
+import type { Subject } from '../../../src/usage/subject.ts'
+import { ALICE } from '../../support/activity.ts'
+
+const NOON = Date.UTC(2026, 0, 15, 12)
+const BOB = 'arn:aws:sts::444455556666:assumed-role/Worker/i-1'
+
+function counted(requests: number, more: Partial<Subject> = {}, lastAt = NOON): Activity {
+  const subject: Subject = {
+    ...{ keyStore: 'demo', operation: 'Decrypt', keyId: 'key-1', kmsOperation: 'Decrypt' },
+    ...{ principal: ALICE, outcome: 'ok', isOverflow: false, ...more },
+  }
+  return { subject, requests, firstAt: lastAt - 1000, lastAt }
+}
+
+void t.test('only what was answered and is meant would have been refused', (t) => {
+  const all = [
+    counted(10),
+    counted(5, { principal: BOB, viaService: 'ebs' }, NOON + 5),
+    counted(3, { keyId: 'key-2' }),
+    counted(2, { outcome: 'KEY_DISABLED' }),
+  ]
+  const found = rehearse(all, ({ keyId }) => (keyId === 'key-1' ? 'KILLED_KEY' : undefined))
+  t.match(found, { requests: 20, wouldBeRefused: 15, refusedAnyway: 2, notToldApart: 0 })
+  t.same(found.principals, [
+    { name: ALICE, requests: 10, lastAt: NOON },
+    { name: BOB, requests: 5, lastAt: NOON + 5 },
+  ])
+  t.same(
+    found.accounts.map(({ name, requests }) => [name, requests]),
+    [
+      ['111122223333', 10],
+      ['444455556666', 5],
+    ],
+  )
+  t.same(
+    found.services.map(({ name }) => name),
+    ['-', 'ebs'],
+  )
+  t.same(
+    found.keys.map(({ name }) => name),
+    ['demo/key-1'],
+  )
+  t.end()
+})
+
+void t.test('requests that were not told apart are said to be so', (t) => {
+  const overflow: Activity = {
+    subject: { keyStore: 'demo', operation: 'Decrypt', outcome: 'ok', isOverflow: true },
+    ...{ requests: 7, firstAt: NOON, lastAt: NOON },
+  }
+  const byKey = rehearse([overflow], ({ keyId }) => (keyId === 'key-1' ? 'x' : undefined))
+  t.match(byKey, { wouldBeRefused: 0, notToldApart: 7 })
+  const byStore = rehearse([overflow], () => 'KILLED_STORE')
+  t.match(byStore, { wouldBeRefused: 7, notToldApart: 0 })
+  t.equal(byStore.principals[0]?.name, '(not told apart)')
+  t.end()
+})
+
+void t.test('the account is that of the caller, else that of the key', (t) => {
+  t.equal(accountOf(ALICE, 'arn:aws:kms:eu-west-1:999999999999:key/1'), '111122223333')
+  t.equal(
+    accountOf('ec2.amazonaws.com', 'arn:aws:kms:eu-west-1:999999999999:key/1'),
+    '999999999999',
+  )
+  t.equal(accountOf('AWS Internal', undefined), undefined)
+  t.end()
+})
+
+void t.test('only calls that end with a plaintext data key in AWS are an exposure', (t) => {
+  const found = findExposure([
+    counted(4, { viaService: 'sqs' }),
+    counted(
+      2,
+      { viaService: 'sqs', kmsOperation: 'GenerateDataKey', operation: 'Encrypt' },
+      NOON + 9,
+    ),
+    counted(9, { kmsOperation: 'ReEncrypt' }),
+    counted(9, { kmsOperation: 'GenerateDataKeyWithoutPlaintext', operation: 'Encrypt' }),
+    counted(9, { kmsOperation: 'Encrypt', operation: 'Encrypt' }),
+    counted(9, { outcome: 'KILLED_KEY' }),
+    counted(9, { kmsOperation: 'KmsHealthCheck', operation: 'GetHealthStatus' }),
+  ])
+  t.equal(found.length, 1)
+  t.match(found[0], {
+    ...{ keyId: 'key-1', service: { name: 'Amazon SQS' }, requests: 6, lastAt: NOON + 9 },
+    endsAt: NOON + 9 + 86_400_000,
+  })
+  t.same(
+    found[0]?.by.map(({ operation, kmsOperation, requests }) => [
+      operation,
+      kmsOperation,
+      requests,
+    ]),
+    [
+      ['Decrypt', 'Decrypt', 4],
+      ['Encrypt', 'GenerateDataKey', 2],
+    ],
+  )
+  t.end()
+})
+
+void t.test(
+  'the latest fetch comes first; where nobody says when it ends, there is no date',
+  (t) => {
+    const found = findExposure([
+      counted(1, { viaService: 'ebs' }, NOON),
+      counted(1, { viaService: 'quantum' }, NOON + 2),
+      counted(1, {}, NOON + 1),
+    ])
+    t.same(
+      found.map(({ service, endsAt }) => [service.name, service.certainty, endsAt]),
+      [
+        ['quantum', 'unknown', undefined],
+        ['direct calls of KMS', 'inferred', undefined],
+        ['Amazon EBS, EC2', 'documented', undefined],
+      ],
+    )
+    t.end()
+  },
+)
+
+void t.test(
+  'a service is known by its short name, by that of kms:ViaService, and as a principal',
+  (t) => {
+    for (const name of ['ebs', 'EBS', 'ebs.eu-west-1.amazonaws.com']) {
+      t.equal(findCachingFact(name).name, 'Amazon EBS, EC2')
+    }
+    t.equal(findCachingFact(undefined, 'ec2.amazonaws.com').name, 'Amazon EBS, EC2')
+    t.equal(findCachingFact('s3', 'ec2.amazonaws.com').name, 'Amazon S3')
+    t.equal(findCachingFact(undefined, ALICE).name, 'direct calls of KMS')
+    for (const { source, howLong, endedBy } of CACHING_FACTS) {
+      t.ok(source.length > 10 && howLong.length > 10 && endedBy.length > 10)
+    }
+    t.end()
+  },
+)
