@@ -296,27 +296,3 @@ export function cliDocument({ commands, commonFlags, exitCodes: codes, usageOf }
 }
 
 const anchor = (name) => name.replaceAll(' ', '-')
-
-/**
- * Replaces what stands between `<!-- name:begin … -->` and `<!-- name:end -->` in a document written by hand.
- * @throws where the two marks are missing
- */
-export function replaceSection(document, name, text) {
-  const pattern = new RegExp(`(<!-- ${name}:begin[^>]*-->\\n)[\\s\\S]*?(<!-- ${name}:end -->)`)
-  if (!pattern.test(document)) throw new Error(`there is no section ${name}`)
-  return document.replace(pattern, (_, begin, end) => `${begin}\n${text}\n${end}`)
-}
-
-/** @param components COMPONENTS of eslint.config.js */
-export function componentsTable(components) {
-  const names = (list) => list.map((name) => `\`${name}\``).join(', ')
-  const rows = Object.entries(components)
-    .sort(([, a], [, b]) => b.rank - a.rank)
-    .map(([name, { rank, holds, imports, types = [] }]) => {
-      const edges = [names(imports), types.length === 0 ? '' : `types of ${names(types)}`]
-      return `| ${rank} | \`${name}\` | ${holds} | ${edges.filter((one) => one !== '').join('; ')} |`
-    })
-  return ['| rank | component | what it holds | imports |', '|---|---|---|---|', ...rows, ''].join(
-    '\n',
-  )
-}

@@ -5,13 +5,9 @@ import { join } from 'node:path'
 import openapiTS, { astToString, COMMENT_HEADER } from 'openapi-typescript'
 import { parse } from 'yaml'
 import { COMPONENTS } from '../eslint.config.js'
-import {
-  cliDocument,
-  componentsTable,
-  configurationDocument,
-  replaceSection,
-} from './documents.mjs'
+import { cliDocument, configurationDocument } from './documents.mjs'
 import { must, ROOT } from './process.mjs'
+import { componentsTable, replaceSection } from './sections.mjs'
 const isCheck = process.argv.includes('--check')
 let differing = 0
 

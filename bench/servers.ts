@@ -1,10 +1,10 @@
 /** Starts a server and a client as processes, each pinned to a core of its own. */
 // SPDX-License-Identifier: Apache-2.0
-import { spawn, type ChildProcess } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { SERVING_FLAGS } from '../src/app/workers/node-flags.ts'
+import { SERVING_FLAGS } from '../src/app/workers/worker-process.ts'
 import type { LoadPlan } from './load.ts'
 import type { LoopPlan } from './token-loop.ts'
 

@@ -1,8 +1,8 @@
 /** What a route of the admin API is: data, so that a test can walk all of them. */
 // SPDX-License-Identifier: Apache-2.0
+import type { AdminRole } from '../config/config.ts'
 import type { AdminRequestSchemaName } from '../openapi/schemas.ts'
 import type { AdminPrincipal } from './authenticate.ts'
-import type { Permission } from './roles.ts'
 
 export interface AdminCallInput {
   readonly principal: AdminPrincipal
@@ -44,4 +44,22 @@ export type AdminRoute = OpenRoute | GuardedRoute
 
 export function ok(body: unknown): AdminAnswer {
   return { status: 200, body }
+}
+
+type Permission =
+  | 'read' // status, switches, receipts, metrics
+  | 'stop' // the kill switch: stopping is for anyone who is more than a viewer, at once
+  | 'lease' // renewing or closing leased access
+  | 'drill' // killing and restoring a test key
+  | 'restore' // giving access back, or approving that somebody else does
+
+/** Each role may do what stands in its row; a test reads this table against docs/admin.md. */
+export const PERMISSIONS: Readonly<Record<AdminRole, readonly Permission[]>> = {
+  viewer: ['read'],
+  operator: ['read', 'stop', 'lease', 'drill'],
+  admin: ['read', 'stop', 'lease', 'drill', 'restore'],
+}
+
+export function isPermitted(role: AdminRole, permission: Permission): boolean {
+  return PERMISSIONS[role].includes(permission)
 }

@@ -6,10 +6,9 @@ import type { SecureContextOptions } from 'node:tls'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { AdminConfig } from '../config/config.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
-import { createAuthenticate, type Authenticate, type AdminPrincipal } from './authenticate.ts'
+import { type AdminPrincipal, type Authenticate, createAuthenticate } from './authenticate.ts'
 import { AdminError } from './errors.ts'
-import { isPermitted } from './roles.ts'
-import type { AdminAnswer, AdminRoute, GuardedRoute } from './route.ts'
+import { type AdminAnswer, type AdminRoute, type GuardedRoute, isPermitted } from './route.ts'
 
 /** For the log: who did what, and what came of it. Never a token, never a body. */
 export interface AdminEvent {

@@ -1,23 +1,23 @@
 /** The admin listener, joined to the kill switch and the metrics: once for each `latchkey serve`. */
 // SPDX-License-Identifier: Apache-2.0
 import { AdminError } from '../admin/errors.ts'
-import { createAdminServer, type AdminEvent } from '../admin/server.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
 import { serviceRoutes } from '../admin/routes/service.ts'
 import { switchRoutes } from '../admin/routes/switches.ts'
-import type { ControlServices } from '../admin/services.ts'
-import { systemClock as clock } from '../core/clock.ts'
-import { createReports } from './compose-admin-reports.ts'
-import { createControl, type Control } from '../killswitch/operator/service.ts'
+import { type AdminEvent, createAdminServer } from '../admin/server.ts'
+import type { ControlServices, ReportServices } from '../admin/services.ts'
 import type { AdminConfig, Config } from '../config/config.ts'
+import { systemClock as clock } from '../core/clock.ts'
 import { ControlError } from '../killswitch/errors.ts'
+import { type Control, createControl } from '../killswitch/operator/service.ts'
 import type { Log } from '../observability/log.ts'
-import { listen, type Address } from '../server/listen.ts'
-import { loadTlsMaterial } from '../server/tls/material.ts'
 import { createApiSchemas } from '../openapi/schemas.ts'
+import { type Address, listen } from '../server/listen.ts'
+import { loadTlsMaterial } from '../server/tls/material.ts'
 import { StorageError } from '../store/database.ts'
 import { openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
+import { type ActivityReader, openActivity } from './usage.ts'
 
 export interface AdminDeps {
   /** Whether this process, with its workers, serves KMS. */
@@ -155,4 +155,42 @@ function logEvent(deps: AdminDeps, { fault, ...event }: AdminEvent): void {
   const { logger } = deps.log
   if (fault === undefined) logger.info(event, 'admin request')
   else logger.error({ ...event, err: fault }, 'admin request')
+}
+
+interface Reports extends ReportServices {
+  close(): Promise<void>
+}
+
+/** The handle is opened with the first report, and kept. */
+function createReports(config: Config): Reports {
+  let opening: Promise<ActivityReader> | undefined
+
+  function open(): Promise<ActivityReader> {
+    opening ??= openActivity(config).catch((error: unknown) => {
+      opening = undefined
+      throw error
+    })
+    return opening
+  }
+
+  return {
+    rehearse: async (order, window) => (await open()).rehearse(order, window),
+    async exposure(about, asked) {
+      const activity = await open()
+      const until = clock.now()
+      const since = asked ?? until - config.activity.retentionMs
+      const { switches, longKills } = await activity.switches()
+      const id = about !== undefined && 'id' in about ? about.id : undefined
+      const found = switches.find((one) => one.id === id)
+      if (id !== undefined && found === undefined) {
+        throw new AdminError('NOT_FOUND', 'no such switch is in force')
+      }
+      const scope = about === undefined || 'id' in about ? found?.scope : about
+      const exposures = await activity.exposure(scope, { since, until })
+      return { scope: scope ?? { kind: 'all' }, since, until, exposures, longKills }
+    },
+    async close() {
+      await (await opening?.catch(() => undefined))?.close()
+    },
+  }
 }

@@ -1,22 +1,24 @@
 /** The parts that the CLI works with: the same store as the server's, and no listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises'
-import { loadCredentialUses } from '../usage/usage-table.ts'
-import type { CredentialUse } from '../usage/tally.ts'
-import type { KeyAdministration } from '../keys/administration.ts'
-import { openSoftwareKeystore } from '../keys/software/software-keystore.ts'
+import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { KeyStoreName } from '../core/ids.ts'
-import { createTokenAdministrations } from './compose-token-administration.ts'
-import { toStoreOptions } from './store.ts'
-import type { Config } from '../config/config.ts'
-import { createRotationRecords, type RotationRecords } from '../sigv4/rotation-record.ts'
+import type { KeyAdministration } from '../keys/administration.ts'
+import { type Pkcs11Keys, probeModule } from '../keys/pkcs11/pkcs11-keys.ts'
+import type { ProbeReport } from '../keys/pkcs11/wire/calls.ts'
+import { openSoftwareKeystore } from '../keys/software/software-keystore.ts'
 import { VERSION as version } from '../openapi/document.gen.ts'
-import { createCredentialTable, type CredentialTable } from '../sigv4/credential-table.ts'
+import { type CredentialTable, createCredentialTable } from '../sigv4/credential-table.ts'
+import { type RotationRecords, createRotationRecords } from '../sigv4/rotation-record.ts'
 import { StorageError } from '../store/database.ts'
 import { createEngine } from '../store/engine.ts'
 import { createMasterKeyFile } from '../store/master-key.ts'
-import { createStore, openStore, type Store } from '../store/store.ts'
+import { type Store, createStore, openStore } from '../store/store.ts'
+import type { CredentialUse } from '../usage/recorder.ts'
+import { loadCredentialUses } from '../usage/usage-table.ts'
+import { openBackend } from './key-backends.ts'
+import { toStoreOptions } from './store.ts'
 
 export interface Administration {
   keys(keyStore: KeyStoreName): KeyAdministration
@@ -86,4 +88,58 @@ function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   )
+}
+
+interface TokenAdministrations {
+  /** Undefined for a key store whose keys are not on tokens. */
+  of(keyStore: KeyStoreName): KeyAdministration | undefined
+  close(): Promise<void>
+}
+
+function createTokenAdministrations(config: Config, store: Store): TokenAdministrations {
+  const opened = new Map<string, Promise<Pkcs11Keys>>()
+
+  function open(backend: Pkcs11BackendConfig): Promise<Pkcs11Keys> {
+    const known = opened.get(backend.name)
+    if (known !== undefined) return known
+    const silent = () => undefined
+    const keys = openBackend({
+      // One process is enough to make a key.
+      config: { ...backend, sessions: { min: 1, max: 1 } },
+      clock,
+      logger: { info: silent, warn: silent },
+      selfTest: undefined,
+    })
+    opened.set(backend.name, keys)
+    return keys
+  }
+
+  return {
+    of(keyStore) {
+      const found = config.keyStores.find(({ name }) => name === keyStore)
+      const backend = config.backends.find(({ name }) => name === found?.backend)
+      if (found === undefined || backend === undefined) return undefined
+      const inner = async () =>
+        (await open(backend)).administration(keyStore, found.keyPrefix, store)
+      return {
+        createKey: async (key) => (await inner()).createKey(key),
+        listKeys: async () => (await inner()).listKeys(),
+        rotateKey: async (keyId) => (await inner()).rotateKey(keyId),
+        setKeyStatus: async (keyId, status) => (await inner()).setKeyStatus(keyId, status),
+        destroyVersion: async (keyId, version) => (await inner()).destroyVersion(keyId, version),
+      }
+    },
+    async close() {
+      for (const outcome of await Promise.allSettled(opened.values())) {
+        if (outcome.status === 'fulfilled') outcome.value.close()
+      }
+    },
+  }
+}
+
+export type { ProbeReport }
+
+/** @throws BackendError */
+export function probeBackend(backend: Pkcs11BackendConfig): Promise<ProbeReport> {
+  return probeModule(backend, clock)
 }

@@ -1,14 +1,17 @@
 /** The key managers that a configuration names, opened, and what each key store gets of them. */
 // SPDX-License-Identifier: Apache-2.0
-import { openBackend } from './create.ts'
-import type { KeyBackend } from '../keys/key-backend.ts'
-import { openTokenKeyRecords, type TokenKeyRecords } from '../keys/pkcs11/key-records.ts'
-import type { Pkcs11Keys } from '../keys/pkcs11/pkcs11-keys.ts'
-import type { SoftwareKeystore } from '../keys/software/software-keystore.ts'
-import { systemClock as clock } from '../core/clock.ts'
 import type { Config, KeyStoreConfig } from '../config/config.ts'
-import type { Log } from '../observability/log.ts'
-import type { Store } from '../store/store.ts'
+import { Cleanup } from '../core/cleanup.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import { createCheckedBackend } from '../keys/contract.ts'
+import type { KeyBackend } from '../keys/key-backend.ts'
+import { type TokenKeyRecords, openTokenKeyRecords } from '../keys/pkcs11/key-records.ts'
+import type { Pkcs11Keys, Pkcs11KeysDeps } from '../keys/pkcs11/pkcs11-keys.ts'
+import { type SoftwareKeystore, openSoftwareKeystore } from '../keys/software/software-keystore.ts'
+import { type Log, createLog } from '../observability/log.ts'
+import { VERSION as version } from '../openapi/document.gen.ts'
+import { type Store, openStore } from '../store/store.ts'
+import { toStoreOptions } from './store.ts'
 
 export interface Backends {
   of(keyStore: KeyStoreConfig): {
@@ -86,4 +89,47 @@ export async function openBackends(
 
 function toStatus(records: TokenKeyRecords, { name }: KeyStoreConfig) {
   return (keyId: Parameters<TokenKeyRecords['status']>[1]) => records.status(name, keyId)
+}
+
+/** @throws BackendError MISCONFIGURED, also where pkcs11js is not built */
+export async function openBackend(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> {
+  const { openPkcs11Keys } = await import('../keys/pkcs11/pkcs11-keys.ts')
+  return openPkcs11Keys(deps)
+}
+
+interface OpenKeyBackend {
+  readonly backend: KeyBackend
+  close(): Promise<void>
+}
+
+const STANDARD_ERROR = 2
+
+/** @throws StorageError, BackendError */
+export async function openKeyBackend(
+  config: Config,
+  keyStore: KeyStoreConfig,
+): Promise<OpenKeyBackend> {
+  const cleanup = new Cleanup()
+  try {
+    const log = createLog({ ...config.logging, level: 'error' }, STANDARD_ERROR)
+    cleanup.add(log.close)
+    const store = await openStore(await toStoreOptions(config))
+    cleanup.add(() => store.close())
+    const keystore = await openSoftwareKeystore({ store, clock, version, warn: () => undefined })
+    cleanup.add(() => keystore.close())
+    const backends = await openBackends(
+      { ...config, keyStores: [keyStore] },
+      { store, keystore, log },
+    )
+    cleanup.add(() => {
+      backends.close()
+    })
+    return {
+      backend: createCheckedBackend(backends.of(keyStore).backend),
+      close: () => cleanup.run(),
+    }
+  } catch (error) {
+    await cleanup.run().catch(() => undefined)
+    throw error
+  }
 }

@@ -1,16 +1,16 @@
 /** One key store of the configuration, with what serves it. */
 // SPDX-License-Identifier: Apache-2.0
-import { createCheckedBackend } from '../keys/contract.ts'
-import { systemClock as clock } from '../core/clock.ts'
-import type { Backends } from './key-backends.ts'
 import type { Config, KeyStoreConfig } from '../config/config.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import { createCheckedBackend } from '../keys/contract.ts'
 import type { Fleet } from '../killswitch/instance/fleet-size.ts'
 import type { Log } from '../observability/log.ts'
-import type { CredentialSnapshot } from '../sigv4/credential-snapshot.ts'
+import type { CredentialSnapshot } from '../sigv4/credential.ts'
 import { createHealthProbe } from '../xks/health-probe.ts'
 import type { KeyStore } from '../xks/key-store.ts'
-import { API_ROOT } from '../xks/route.ts'
 import { createQuota, unlimited } from '../xks/quota.ts'
+import { API_ROOT } from '../xks/route.ts'
+import type { Backends } from './key-backends.ts'
 
 /** A health check slower than this counts as failed; longer than a statement of the store may take. */
 const HEALTH_TIMEOUT_MS = 6000

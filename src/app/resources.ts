@@ -1,17 +1,17 @@
 /** What requests are answered from: store, keys, key managers, credentials; and taking up what changed in them. */
 // SPDX-License-Identifier: Apache-2.0
-import { openSoftwareKeystore, type SoftwareKeystore } from '../keys/software/software-keystore.ts'
+import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
-import { openBackends, type Backends } from './key-backends.ts'
-import { toStoreOptions } from './store.ts'
-import type { Config } from '../config/config.ts'
+import { type SoftwareKeystore, openSoftwareKeystore } from '../keys/software/software-keystore.ts'
 import type { Log } from '../observability/log.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
-import { createCredentialSnapshot, type CredentialSnapshot } from '../sigv4/credential-snapshot.ts'
 import { createCredentialTable } from '../sigv4/credential-table.ts'
+import { type CredentialSnapshot, createCredentialSnapshot } from '../sigv4/credential.ts'
 import { StorageError } from '../store/database.ts'
-import { openStore, type Store } from '../store/store.ts'
+import { type Store, openStore } from '../store/store.ts'
+import { type Backends, openBackends } from './key-backends.ts'
+import { toStoreOptions } from './store.ts'
 
 /** What a server stands on. */
 export interface Parts {

@@ -1,6 +1,9 @@
 /** From the file as it is written to Config: paths absolute, times in milliseconds. */
 // SPDX-License-Identifier: Apache-2.0
+import { toMilliseconds as ms } from '../core/duration.ts'
 import { parseKeyStoreName } from '../core/ids.ts'
+import type { Secret } from '../core/secret.ts'
+import { toBackend } from './backends.ts'
 import type {
   AdminConfig,
   ClientCertificateConfig,
@@ -8,12 +11,10 @@ import type {
   ForwardedByConfig,
   KeyStoreConfig,
   ListenerConfig,
+  PostgresConfig,
 } from './config.ts'
-import { toMilliseconds as ms } from '../core/duration.ts'
-import { toBackend } from './backends.ts'
 import type { Secrets } from './load-secrets.ts'
 import type { RawConfig } from './schema.ts'
-import { toBase, toPlace } from './store-place.ts'
 
 /** @param raw without a fault @param absolute of a path relative to the file */
 export function toConfig(
@@ -169,5 +170,41 @@ function toKeyStore(raw: RawConfig['keyStores'][number]): KeyStoreConfig {
             burst: quota.burst ?? quota.requestsPerSecond,
           },
         }),
+  }
+}
+
+/** What other files of this host are named after, where a server holds the store. */
+const DEFAULT_BASE = 'latchkey'
+
+/** Files beside the store have this name and an ending. */
+function toBase(raw: RawConfig['store']): string {
+  return raw.path ?? DEFAULT_BASE
+}
+
+function toPlace(
+  raw: RawConfig['store'],
+  password: Secret | undefined,
+  absolute: (path: string) => string,
+): Pick<Config['store'], 'path' | 'postgres'> {
+  if (raw.postgres === undefined) return raw.path === undefined ? {} : { path: absolute(raw.path) }
+  const { host, port, database, user, tls } = raw.postgres
+  return {
+    postgres: {
+      ...{ host, port, database, user },
+      ...(password === undefined ? {} : { password }),
+      ...(tls.mode === 'off' ? {} : { tls: toTls(tls, absolute) }),
+    },
+  }
+}
+
+function toTls(
+  { ca, certificate, privateKey, serverName }: NonNullable<RawConfig['store']['postgres']>['tls'],
+  absolute: (path: string) => string,
+): NonNullable<PostgresConfig['tls']> {
+  return {
+    ...(ca === undefined ? {} : { caFile: absolute(ca) }),
+    ...(certificate === undefined ? {} : { certificateFile: absolute(certificate) }),
+    ...(privateKey === undefined ? {} : { privateKeyFile: absolute(privateKey) }),
+    ...(serverName === undefined ? {} : { serverName }),
   }
 }

@@ -1,10 +1,10 @@
 /** Every secret that a configuration names, from where it says. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Secret } from '../core/secret.ts'
+import { readFile, stat } from 'node:fs/promises'
+import { Secret } from '../core/secret.ts'
 import type { MasterKeyConfig } from './config.ts'
 import type { Fault } from './faults.ts'
 import type { RawConfig, RawSecretSource } from './schema.ts'
-import { loadSecret, type SecretSource } from './secrets.ts'
 
 export interface Secrets {
   readonly masterKey: MasterKeyConfig
@@ -75,4 +75,30 @@ function without(environment: NodeJS.ProcessEnv, names: ReadonlySet<string>) {
       (entry): entry is [string, string] => entry[1] !== undefined && !names.has(entry[0]),
     ),
   )
+}
+
+type SecretSource =
+  { readonly kind: 'file'; readonly path: string } | { readonly kind: 'env'; readonly name: string }
+
+/** The secret, or a sentence on why there is none. */
+type SecretResult = { readonly secret: Secret } | { readonly problem: string }
+
+async function loadSecret(
+  source: SecretSource,
+  environment: NodeJS.ProcessEnv,
+): Promise<SecretResult> {
+  if (source.kind === 'env') {
+    const value = environment[source.name]
+    if (value === undefined || value === '') {
+      return { problem: `the environment has no ${source.name}` }
+    }
+    return { secret: new Secret(value) }
+  }
+  const found = await stat(source.path).catch(() => undefined)
+  if (found === undefined) return { problem: `there is no file ${source.path}` }
+  if ((found.mode & 0o077) !== 0) {
+    return { problem: `others can read ${source.path}; chmod 600 makes it private` }
+  }
+  const text = (await readFile(source.path, 'utf8')).replace(/\r?\n$/, '')
+  return text === '' ? { problem: `${source.path} is empty` } : { secret: new Secret(text) }
 }

@@ -3,12 +3,20 @@
 import type { AdminRole, IvMode } from './config.ts'
 import { admin } from './sections/admin.ts'
 import { backends } from './sections/backends.ts'
-import { activity } from './sections/activity.ts'
-import { control } from './sections/control.ts'
 import { keyStores } from './sections/key-stores.ts'
 import { listener } from './sections/listener.ts'
-import { object, type Schema } from './sections/section.ts'
-import { health, limits, logging, metrics, sigv4, workers, tracing } from './sections/service.ts'
+import { type Schema, object } from './sections/section.ts'
+import {
+  activity,
+  control,
+  health,
+  limits,
+  logging,
+  metrics,
+  sigv4,
+  tracing,
+  workers,
+} from './sections/service.ts'
 import { store } from './sections/store.ts'
 
 export const CONFIG_SCHEMA: Schema = object(

@@ -2,15 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Awaitable } from '../core/awaitable.ts'
 import { BackendError, toBackendError } from './errors.ts'
-import type {
-  EncryptedBytes,
-  KeyBackend,
-  KeyDescription,
-  ManagerHealth,
-  ManagerStatus,
-  SealedBytes,
+import {
+  type EncryptedBytes,
+  type KeyBackend,
+  type KeyDescription,
+  type ManagerHealth,
+  type ManagerStatus,
+  type SealedBytes,
+  type VerifiedEncryption,
+  canVerify,
 } from './key-backend.ts'
-import { canVerify, type VerifiedEncryption } from './verified-encryption.ts'
 
 const TAG_BYTES = 16
 const DIGEST_BYTES = 32

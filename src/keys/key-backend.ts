@@ -91,3 +91,30 @@ export interface KeyBackend {
   /** Ends background work and forgets keys. Calls after this reject with UNAVAILABLE. */
   close(): Promise<void>
 }
+
+export interface VerifiedSealedBytes extends SealedBytes {
+  /** 32 bytes, when a prefix was given: SHA-256 of prefix, IV, ciphertext and tag. */
+  readonly digest?: Buffer
+  /** What the decryption took. */
+  readonly verifyMs: number
+}
+
+export interface VerifiedEncryption {
+  /**
+   * As `encrypt`, and then, in this order: the hash is computed from what will be returned; that same
+   * is decrypted; the result is compared with the plaintext.
+   * @throws BackendError as encrypt and decrypt do, and CONTRACT when other bytes came back
+   */
+  encryptVerified(
+    keyId: ExternalKeyId,
+    version: number,
+    plaintext: Buffer,
+    aad: Buffer,
+    deadline: Deadline,
+    digestPrefix?: Buffer,
+  ): Awaitable<VerifiedSealedBytes>
+}
+
+export function canVerify(backend: KeyBackend): backend is KeyBackend & VerifiedEncryption {
+  return 'encryptVerified' in backend && typeof backend.encryptVerified === 'function'
+}

@@ -1,9 +1,10 @@
 /** One line per request, rendered from its record. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Logger } from 'pino'
 import {
-  STAGES,
   type RequestMetadata,
   type RequestRecord,
+  STAGES,
   type Stage,
   type StageTimes,
 } from '../xks/request-record.ts'
@@ -144,4 +145,30 @@ function roundAll(stages: StageTimes): Record<Stage, number | undefined> {
 
 function roundReached(ms: number | undefined): number | undefined {
   return ms === undefined || Number.isNaN(ms) ? undefined : round(ms)
+}
+
+export function createLateLog(logger: Logger): (record: RequestRecord) => void {
+  return ({ keyStore, operation, keyId, status, metadata }) => {
+    const { kmsRequestId, awsPrincipalArn } = metadata ?? {}
+    const who = { kmsRequestId, awsPrincipalArn }
+    logger.warn(
+      { keyStore, operation, keyId, status, ...who },
+      'an answer may have left after the lease: this process was stopped in the middle of it',
+    )
+  }
+}
+
+const EVERY_MS = 1000
+
+/** What is returned is called once for each refused request. */
+export function createOverloadLog(logger: Logger): () => void {
+  let refused = 0
+  const report = () => {
+    logger.warn({ refused }, 'requests were refused: more came than could be answered in time')
+    refused = 0
+  }
+  return () => {
+    refused += 1
+    if (refused === 1) setTimeout(report, EVERY_MS).unref()
+  }
 }

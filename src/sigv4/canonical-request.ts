@@ -1,7 +1,7 @@
 /** The canonical request, and the string to sign made from its hash. Pure. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CredentialScope } from './authorization-header.ts'
-import { sha256Hex } from './digest.ts'
+import { sha256Hex } from './signing-key.ts'
 
 export const ALGORITHM = 'AWS4-HMAC-SHA256'
 

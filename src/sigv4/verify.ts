@@ -3,14 +3,12 @@
 import type { Clock } from '../core/clock.ts'
 import type { AccessKeyId, KeyStoreName } from '../core/ids.ts'
 import { Secret } from '../core/secret.ts'
-import { AmzDateParser } from './amz-date.ts'
-import { AuthorizationParser, type Authorization } from './authorization-header.ts'
+import { AmzDateParser, type Authorization, AuthorizationParser } from './authorization-header.ts'
 import { canonicalRequest, stringToSign } from './canonical-request.ts'
 import type { Credential, CredentialLookup } from './credential.ts'
-import { sha256Hex } from './digest.ts'
 import { SignatureError, type SignatureErrorCode } from './errors.ts'
 import { WireHeaders } from './signed-headers.ts'
-import { SigningKeyCache } from './signing-key.ts'
+import { SigningKeyCache, sha256Hex } from './signing-key.ts'
 
 /** XKS 1.0.3, Authentication: the service name in every credential scope. */
 export const SERVICE = 'kms-xks-proxy'

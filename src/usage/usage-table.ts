@@ -1,8 +1,8 @@
 /** Activity at rest: counts by minute for the last hours, by hour for the time of retention. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Reader, Row, SqlValue } from '../store/database.ts'
-import { toSubjectId, type Subject } from './subject.ts'
-import { HOUR_MS, MINUTE_MS, type Count, type CredentialUse } from './tally.ts'
+import { type Count, type CredentialUse, HOUR_MS, MINUTE_MS } from './recorder.ts'
+import { type Subject, toSubjectId } from './subject.ts'
 
 export interface Activity {
   readonly subject: Subject

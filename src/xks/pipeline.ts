@@ -1,26 +1,25 @@
 /** THE REQUEST: every stage in its order, and which checks each operation gets. Read this first. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyDescription } from '../keys/key-backend.ts'
-import { BackendError } from '../keys/errors.ts'
-import { whenThere, type Awaitable } from '../core/awaitable.ts'
+import { createHash } from 'node:crypto'
+import { type Awaitable, whenThere } from '../core/awaitable.ts'
 import type { Clock } from '../core/clock.ts'
 import { Deadline } from '../core/deadline.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
+import { BackendError } from '../keys/errors.ts'
+import type { KeyDescription } from '../keys/key-backend.ts'
 import type { Gate, GatePass } from '../killswitch/gate/gate.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
-import type { Verifier } from '../sigv4/verify.ts'
-import { GatedAnswer, renderError, type Answer, type AnswerDeps } from './answer.ts'
-import { authenticate } from './authenticate.ts'
-import { decodeBody, decodeInput, type Input, type Limits } from './decode.ts'
+import type { SignedRequest, Verifier } from '../sigv4/verify.ts'
+import { type Answer, type AnswerDeps, GatedAnswer, renderError } from './answer.ts'
+import { type Input, type Limits, decodeBody, decodeInput } from './decode.ts'
 import { toXksError } from './error-map.ts'
-import { XksError, type Operation } from './errors.ts'
+import { type Operation, XksError } from './errors.ts'
 import type { KeyStore, KeyStoreLookup } from './key-store.ts'
 import { decrypt } from './operations/decrypt.ts'
+import { type ProxyIdentity, toHealthStatus, toKeyMetadata } from './operations/describe.ts'
 import { encrypt } from './operations/encrypt.ts'
-import { toHealthStatus, type ProxyIdentity } from './operations/describe.ts'
-import { toKeyMetadata } from './operations/get-key-metadata.ts'
+import { type RequestRecord, type StageTimer, startRecord } from './request-record.ts'
 import { TargetParser } from './route.ts'
-import { startRecord, type RequestRecord, type StageTimer } from './request-record.ts'
 
 /** A request as it came off the wire, whole. */
 export interface RawRequest {
@@ -218,4 +217,32 @@ function checkUsable(key: KeyDescription, direction: Checks['usable']): void {
   if (direction === undefined) return
   if (!key.enabled) throw new BackendError('KEY_DISABLED', 'the key is disabled')
   if (!key[direction]) throw new BackendError('KEY_USAGE', `the key lacks ${direction}`)
+}
+
+/** Where a kmsRequestId is looked for in a body that nobody vouches for. */
+const SEARCHED_BYTES = 4096
+
+/** @throws SignatureError; the record then says how to find the request again in the caller's logs */
+function authenticate(
+  verifier: Verifier,
+  keyStore: KeyStore,
+  request: SignedRequest,
+  record: RequestRecord,
+): void {
+  try {
+    const scope = { lookup: keyStore.credentials, regions: keyStore.regions }
+    const caller = verifier.verify(request, scope)
+    record.accessKeyId = caller.accessKeyId
+    record.region = caller.region
+  } catch (error) {
+    record.bodySha256 = createHash('sha256').update(request.body).digest('hex')
+    const claimed = findClaimedRequestId(request.body)
+    if (claimed !== undefined) record.unverifiedKmsRequestId = claimed
+    throw error
+  }
+}
+
+function findClaimedRequestId(body: Buffer): string | undefined {
+  const text = body.toString('latin1', 0, SEARCHED_BYTES)
+  return /"kmsRequestId"\s*:\s*"([\x20-\x7e]{1,128}?)"/.exec(text)?.[1]
 }

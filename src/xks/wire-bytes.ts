@@ -1,5 +1,6 @@
 /** The AAD that the key sees: lengths, then what the caller and the proxy each bind. */
 // SPDX-License-Identifier: Apache-2.0
+import * as crypto from 'node:crypto'
 
 /** What two bytes of length can count (XKS 1.0.3, Encrypt). */
 export const MAX_AAD_BYTES = 65_535
@@ -21,4 +22,67 @@ export function encodeAad(aad: Buffer, metadata: Buffer): Buffer {
   framed.writeUInt8(metadata.length, 2 + aad.length)
   metadata.copy(framed, 3 + aad.length)
   return framed
+}
+
+interface CdivInput {
+  /** As in the request: without the framing that the key sees. */
+  readonly aad: Buffer
+  readonly metadata: Buffer
+  readonly iv: Buffer
+  readonly ciphertext: Buffer
+  readonly tag: Buffer
+}
+
+/**
+ * XKS 1.0.3, Appendix C: 32 bytes of SHA-256 over `AAD || metadata || IV || ciphertext || tag`,
+ * without lengths, because KMS computes the same.
+ */
+export function computeCdiv(input: CdivInput): Buffer {
+  const { aad, metadata, iv, ciphertext, tag } = input
+  return crypto.hash('sha256', Buffer.concat([aad, metadata, iv, ciphertext, tag]), 'buffer')
+}
+
+/** Names the layout of the metadata and of the AAD; a later layout gets the next number. */
+const FORMAT = 0x01
+const SIZE_BYTES = 5
+const MAX_VERSION = 0xffff_ffff
+
+/** Ciphertext that came without metadata is taken for the first version's (see `decrypt.ts`). */
+export const FIRST_VERSION = 1
+
+/**
+ * 5 bytes: format, then the key version, big-endian.
+ * @throws RangeError when `version` is not an integer from 1 to 2^32 - 1
+ */
+export function encodeCiphertextMetadata(version: number): Buffer {
+  if (!Number.isInteger(version) || version < 1 || version > MAX_VERSION) {
+    throw new RangeError('a key version is an integer from 1 to 2^32 - 1')
+  }
+  const bytes = Buffer.allocUnsafe(SIZE_BYTES)
+  bytes.writeUInt8(FORMAT, 0)
+  bytes.writeUInt32BE(version, 1)
+  return bytes
+}
+
+/** The key version, or undefined when the bytes are not ours. */
+export function parseCiphertextMetadata(bytes: Buffer): number | undefined {
+  if (bytes.length !== SIZE_BYTES || bytes[0] !== FORMAT) return undefined
+  const version = bytes.readUInt32BE(1)
+  return version === 0 ? undefined : version
+}
+
+const LENGTH_BYTES = 2
+
+/**
+ * `len16(AAD) || SHA-256(AAD) || len8(metadata) || metadata`; the hash is there when the request had
+ * an AAD. One that is empty may have been there or not, and nothing tells: both are returned then.
+ */
+export function encodeSampleAads(aad: Buffer, metadata: Buffer): readonly Buffer[] {
+  const plain = encodeAad(aad, metadata)
+  const hashed = Buffer.concat([
+    plain.subarray(0, LENGTH_BYTES),
+    crypto.hash('sha256', aad, 'buffer'),
+    plain.subarray(LENGTH_BYTES + aad.length),
+  ])
+  return aad.length === 0 ? [plain, hashed] : [hashed]
 }

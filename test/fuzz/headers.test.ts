@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { AmzDateParser, parseAmzDate } from '../../src/sigv4/amz-date.ts'
 import {
-  AuthorizationParser,
-  parseAuthorization,
+  AmzDateParser,
   type Authorization,
+  AuthorizationParser,
+  parseAmzDate,
+  parseAuthorization,
 } from '../../src/sigv4/authorization-header.ts'
 import { damaged, runs } from '../support/fuzz.ts'
 import { signed } from '../support/sigv4-request.ts'

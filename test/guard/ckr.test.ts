@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { CKR, toCkrRow } from '../../src/keys/pkcs11/wire/ckr-lookup.ts'
-import { read, ROOT, section, tableRows } from '../support/repository.ts'
+import { CKR, toCkrRow } from '../../src/keys/pkcs11/wire/errors.ts'
+import { ROOT, read, section, tableRows } from '../support/repository.ts'
 
 void t.test('docs/pkcs11.md has the table of CKR codes', (t) => {
   const [, ...rows] = tableRows(section(read('docs/pkcs11.md'), '## Every CKR code'))

@@ -4,9 +4,9 @@ import { createCipheriv, createHash, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { encodeBlob, parseBlob } from '../../src/kms/emulator/ciphertext-blob.ts'
-import { encodeEncryptionContext } from '../../src/kms/emulator/encryption-context.ts'
+import { encodeEncryptionContext } from '../../src/kms/emulator/kms-cryptography.ts'
 import { HEALTHY, startFakeProxy } from '../support/fake-proxy.ts'
-import { ALICE, connect, MALLORY, standIn } from '../support/stand-in.ts'
+import { ALICE, MALLORY, connect, standIn } from '../support/stand-in.ts'
 
 type Answer = Record<string, string>
 

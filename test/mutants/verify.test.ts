@@ -92,7 +92,7 @@ void t.test('no mistake in sigv4/verify.ts goes unseen', async (t) => {
 
 void t.test('nor does any in how a signature is compared', async (t) => {
   await killAll(t, {
-    module: 'sigv4/digest.js',
+    module: 'sigv4/signing-key.js',
     tests: ['unit/sigv4/digest.test.js'],
     mutants: DIGEST_MUTANTS,
   })

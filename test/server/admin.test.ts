@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createAuthority } from '../../certs/dev-pki.ts'
-import { PERMISSIONS } from '../../src/admin/roles.ts'
+import { PERMISSIONS } from '../../src/admin/route.ts'
 import { openControl } from '../../src/app/kill-switch.ts'
 import type { Receipt } from '../../src/killswitch/receipt/receipt.ts'
 import { type Signed, verifySigned } from '../../src/killswitch/receipt/signature.ts'

@@ -4,24 +4,22 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
-import { createServer, type IncomingMessage } from 'node:http'
+import { type IncomingMessage, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
-import type { Clock } from '../../src/core/clock.ts'
-import { systemClock } from '../../src/core/clock.ts'
+import { type Clock, systemClock } from '../../src/core/clock.ts'
 import type { AccessKeyId, KeyStoreName } from '../../src/core/ids.ts'
 import { Secret } from '../../src/core/secret.ts'
-import { KmsException } from '../../src/kms/emulator/kms-exception.ts'
 import {
-  createKmsStandIn,
   type KmsStandIn,
   type KmsStandInOptions,
+  createKmsStandIn,
 } from '../../src/kms/emulator/emulator.ts'
+import { KmsException } from '../../src/kms/emulator/kms-exception.ts'
 import { parseAuthorization } from '../../src/sigv4/authorization-header.ts'
 import { canonicalRequest, stringToSign } from '../../src/sigv4/canonical-request.ts'
-import { sha256Hex } from '../../src/sigv4/digest.ts'
 import { WireHeaders } from '../../src/sigv4/signed-headers.ts'
-import { deriveSigningKey } from '../../src/sigv4/signing-key.ts'
+import { deriveSigningKey, sha256Hex } from '../../src/sigv4/signing-key.ts'
 import { HANDLERS, type Json } from './kms-wire.ts'
 
 /** AWS's own example credential. It opens nothing but this server. */

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createLatencies } from '../../src/tools/bench/histogram.ts'
 import type { Measured, ReportData, Rung, RungName } from '../../src/tools/report/findings.ts'
-import { estimateLinks } from '../../src/tools/report/link-model.ts'
+import { estimateLinks } from '../../src/tools/report/measure.ts'
 
 /** Latencies with a tail like that of a real service. */
 function measured(typicalMs: number, count: number): Measured {

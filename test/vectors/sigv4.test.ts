@@ -2,19 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { Secret } from '../../src/core/secret.ts'
-import { parseAuthorization, type Authorization } from '../../src/sigv4/authorization-header.ts'
+import { type Authorization, parseAuthorization } from '../../src/sigv4/authorization-header.ts'
 import { canonicalRequest, stringToSign } from '../../src/sigv4/canonical-request.ts'
 import type { CredentialLookup } from '../../src/sigv4/credential.ts'
-import { sha256Hex } from '../../src/sigv4/digest.ts'
 import { SignatureError } from '../../src/sigv4/errors.ts'
 import { WireHeaders } from '../../src/sigv4/signed-headers.ts'
-import { deriveSigningKey } from '../../src/sigv4/signing-key.ts'
-import { createVerifier, SERVICE, type SignedRequest } from '../../src/sigv4/verify.ts'
+import { deriveSigningKey, sha256Hex } from '../../src/sigv4/signing-key.ts'
+import { SERVICE, type SignedRequest, createVerifier } from '../../src/sigv4/verify.ts'
 import { makeCredential } from '../support/credential.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { read, section, tableRows } from '../support/repository.ts'
 import { authorizationOf } from '../support/sigv4-signer.ts'
-import { loadSuite, type SuiteCase } from '../support/sigv4-suite.ts'
+import { type SuiteCase, loadSuite } from '../support/sigv4-suite.ts'
 
 const SUITE = loadSuite()
 const CASES = 38

@@ -4,8 +4,7 @@ import cluster from 'node:cluster'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { LatchkeyError } from '../../core/errors.ts'
-import { SERVING_FLAGS } from './node-flags.ts'
-import { unpackError, type CallName, type FromWorker, type ToWorker } from './messages.ts'
+import { type CallName, type FromWorker, type ToWorker, unpackError } from './messages.ts'
 
 export interface WorkerEnd {
   /** Exit code, when no signal ended it. */
@@ -137,3 +136,14 @@ function forwardLines(stream: Readable, onLines: (block: Buffer) => void): Promi
     })
   })
 }
+
+/**
+ * One thread collects garbage, as each worker has one core: the helpers that V8 starts otherwise cost a
+ * core that is busy a tenth of its work (docs/performance.md). Young objects get room for longer, since
+ * nearly all of a request is garbage when its answer is out.
+ */
+export const SERVING_FLAGS = [
+  '--single-threaded-gc',
+  '--min-semi-space-size=16',
+  '--max-semi-space-size=32',
+] as const

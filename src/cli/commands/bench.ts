@@ -1,18 +1,18 @@
 /** `latchkey bench` */
 // SPDX-License-Identifier: Apache-2.0
-import { stringFlag, UsageError, type Command, type Context } from '../../terminal/command.ts'
-import { countFlag } from '../../terminal/flags/counts.ts'
-import { LANE_KINDS, openLanes, type LaneKind } from '../../tools/bench/lanes.ts'
-import {
-  createRequestSource,
-  KMS_MIX,
-  parseMix,
-  type RequestSource,
-} from '../../tools/bench/mix.ts'
-import { runOpenLoop, type LoadResult } from '../../tools/bench/open-loop.ts'
-import { findHighestRate, type Search } from '../../tools/bench/search.ts'
+import { type Command, type Context, UsageError, stringFlag } from '../../terminal/command.ts'
+import { REMOTE_FLAGS, type Remote, loadRemote, requireKeyId } from '../../terminal/flags/remote.ts'
+import { countFlag } from '../../terminal/flags/time.ts'
 import { toTable } from '../../terminal/output.ts'
-import { loadRemote, REMOTE_FLAGS, requireKeyId, type Remote } from '../../terminal/flags/remote.ts'
+import { LANE_KINDS, type LaneKind, openLanes } from '../../tools/bench/lanes.ts'
+import {
+  KMS_MIX,
+  type RequestSource,
+  createRequestSource,
+  parseMix,
+} from '../../tools/bench/mix.ts'
+import { type LoadResult, runOpenLoop } from '../../tools/bench/open-loop.ts'
+import { type Search, findHighestRate } from '../../tools/bench/search.ts'
 
 /** The default of KMS for a custom key store, in requests a second. */
 const KMS_QUOTA = 1800

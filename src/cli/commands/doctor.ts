@@ -1,13 +1,13 @@
 /** `latchkey doctor` */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../../core/errors.ts'
-import { stringFlag, UsageError, type Command } from '../../terminal/command.ts'
-import { countFlag } from '../../terminal/flags/counts.ts'
+import { type Command, UsageError, stringFlag } from '../../terminal/command.ts'
+import { REMOTE_FLAGS, loadRemote } from '../../terminal/flags/remote.ts'
+import { countFlag } from '../../terminal/flags/time.ts'
 import { builtInAuthorities, loadAuthorities } from '../../tools/doctor/authorities.ts'
 import { examine } from '../../tools/doctor/examine.ts'
 import type { Finding } from '../../tools/doctor/finding.ts'
 import { countVerdicts, renderExamination } from '../../tools/doctor/render.ts'
-import { loadRemote, REMOTE_FLAGS } from '../../terminal/flags/remote.ts'
 
 export const doctor: Command = {
   flags: {

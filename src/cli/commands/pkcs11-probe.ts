@@ -1,12 +1,12 @@
 /** `latchkey pkcs11 probe` */
 // SPDX-License-Identifier: Apache-2.0
-import { probeBackend, type ProbeReport } from '../../app/compose-token-administration.ts'
+import { type ProbeReport, probeBackend } from '../../app/administration.ts'
 import {
   BACKEND_FLAG,
   CONFIG_FLAG,
+  type Command,
   findBackend,
   loadContextConfig,
-  type Command,
 } from '../../terminal/command.ts'
 
 export const pkcs11Probe: Command = {

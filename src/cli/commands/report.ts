@@ -1,25 +1,25 @@
 /** `latchkey report` */
 // SPDX-License-Identifier: Apache-2.0
 import { open, stat, writeFile } from 'node:fs/promises'
-import { openKeyBackend } from '../../app/compose-key-backend.ts'
+import { openKeyBackend } from '../../app/key-backends.ts'
 import { loadConfig } from '../../config/load.ts'
 import { VERSION } from '../../openapi/document.gen.ts'
 import {
-  configPath,
   CONFIG_FLAG,
-  findKeyStore,
-  KEY_STORE_FLAG,
-  stringFlag,
   type Command,
   type Context,
+  KEY_STORE_FLAG,
+  configPath,
+  findKeyStore,
+  stringFlag,
 } from '../../terminal/command.ts'
-import { countFlag } from '../../terminal/flags/counts.ts'
-import { loadRemote, REMOTE_FLAGS, requireKeyId, type Remote } from '../../terminal/flags/remote.ts'
+import { REMOTE_FLAGS, type Remote, loadRemote, requireKeyId } from '../../terminal/flags/remote.ts'
+import { countFlag } from '../../terminal/flags/time.ts'
 import { startDemoServer } from '../../tools/report/demo-server.ts'
 import type { ReportData } from '../../tools/report/findings.ts'
 import { measureAll } from '../../tools/report/measure.ts'
-import { renderPage } from '../../tools/report/page.ts'
 import { leadOf } from '../../tools/report/page-sections.ts'
+import { renderPage } from '../../tools/report/page.ts'
 import { StageReader } from '../../tools/report/stages.ts'
 
 export const report: Command = {

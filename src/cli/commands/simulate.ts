@@ -12,9 +12,9 @@ import {
   UsageError,
   stringFlag,
 } from '../../terminal/command.ts'
-import { SimulationError } from '../../tools/simulate/errors.ts'
 import { STEPS, runScenario } from '../../tools/simulate/scenario.ts'
 import {
+  SimulationError,
   type StepReport,
   StoryEnded,
   createPaint,

@@ -2,14 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Deadline } from '../../core/deadline.ts'
 import type { ExternalKeyId } from '../../core/ids.ts'
-import { BackendError, toBackendError } from '../errors.ts'
 import type { KeyStatus } from '../administration.ts'
-import type { KeyBackend, SealedBytes } from '../key-backend.ts'
-import type { VerifiedEncryption, VerifiedSealedBytes } from '../verified-encryption.ts'
-import { encodeRef } from './wire/calls.ts'
+import { BackendError, toBackendError } from '../errors.ts'
+import type {
+  KeyBackend,
+  SealedBytes,
+  VerifiedEncryption,
+  VerifiedSealedBytes,
+} from '../key-backend.ts'
 import type { KeyDirectory, KnownKey, KnownVersion } from './key-directory.ts'
-import { DECRYPT, DIGEST, ENCRYPT, VERIFY } from './wire/protocol.ts'
 import type { TokenFleet } from './pool/fleet.ts'
+import { encodeRef } from './wire/calls.ts'
+import { DECRYPT, DIGEST, ENCRYPT, VERIFY } from './wire/protocol.ts'
 
 export interface Pkcs11BackendDeps {
   readonly fleet: TokenFleet

@@ -1,19 +1,20 @@
 /** One entry of `backends`: its tokens, opened, and the key stores that stand on them. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Clock } from '../../core/clock.ts'
-import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import type { Pkcs11BackendConfig, TokenConfig } from '../../config/config.ts'
+import type { Clock } from '../../core/clock.ts'
+import { Deadline } from '../../core/deadline.ts'
+import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyAdministration, KeyStatus } from '../administration.ts'
-import type { KeyBackend } from '../key-backend.ts'
-import type { VerifiedEncryption } from '../verified-encryption.ts'
+import type { KeyBackend, VerifiedEncryption } from '../key-backend.ts'
 import { createTokenAdministration } from './administration.ts'
 import { createPkcs11Backend } from './backend.ts'
-import type { StartCall } from './wire/calls.ts'
 import { KeyDirectory } from './key-directory.ts'
-import type { PoolLog } from './pool/options.ts'
 import { TokenFleet } from './pool/fleet.ts'
+import type { PoolLog } from './pool/options.ts'
 import { TokenPool, type TokenStats } from './pool/pool.ts'
+import { HostProcess, TokenError } from './pool/worker-process.ts'
+import type { ProbeReport, StartCall } from './wire/calls.ts'
 
 export interface Pkcs11Keys {
   backend(
@@ -92,4 +93,25 @@ function toTokenId(
 ): string {
   const name = label ?? serial ?? `slot-${String(slot)}`
   return `${config.name}/${name.replace(/[^\x20-\x7e]/g, '?')}`.slice(0, 256)
+}
+
+/** @throws BackendError @throws DeadlineExceeded after `deadlines.startMs` */
+export async function probeModule(config: Pkcs11BackendConfig, clock: Clock): Promise<ProbeReport> {
+  const process = new HostProcess(config.environment)
+  const deadline = new Deadline(clock, config.deadlines.startMs)
+  try {
+    const report = process.call({
+      call: 'probe',
+      module: config.module,
+      ...(config.parameters === undefined ? {} : { parameters: config.parameters }),
+      keysBy: config.keys.by,
+      healthKey: config.healthKey,
+      tokens: config.tokens.map(({ pin, ...token }) => ({ token, pin: pin.reveal() })),
+    })
+    return (await deadline.race(report)) as ProbeReport
+  } catch (error) {
+    throw error instanceof TokenError ? error.toBackendError() : error
+  } finally {
+    process.kill()
+  }
 }

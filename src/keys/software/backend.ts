@@ -1,15 +1,20 @@
 /** KeyBackend on software keys. The hot path waits for nothing. */
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
-import { whenThere, type Awaitable } from '../../core/awaitable.ts'
+import { type Awaitable, whenThere } from '../../core/awaitable.ts'
 import type { Clock } from '../../core/clock.ts'
 import { equalBytes } from '../../core/constant-time.ts'
 import type { Deadline } from '../../core/deadline.ts'
 import type { ExternalKeyId } from '../../core/ids.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError, toBackendError } from '../errors.ts'
-import type { KeyBackend, KeyDescription, ManagerStatus } from '../key-backend.ts'
-import type { VerifiedEncryption, VerifiedSealedBytes } from '../verified-encryption.ts'
+import type {
+  KeyBackend,
+  KeyDescription,
+  ManagerStatus,
+  VerifiedEncryption,
+  VerifiedSealedBytes,
+} from '../key-backend.ts'
 import type { SoftwareKey } from './gcm.ts'
 import { checkHealth } from './health-key.ts'
 import type { LoadedKey, LoadedVersion } from './snapshot.ts'

@@ -3,16 +3,15 @@
 import type { Clock } from '../../core/clock.ts'
 import type { KeyStoreName } from '../../core/ids.ts'
 import type { Store } from '../../store/store.ts'
-import { BackendError } from '../errors.ts'
 import type { KeyAdministration } from '../administration.ts'
-import type { KeyBackend } from '../key-backend.ts'
-import type { VerifiedEncryption } from '../verified-encryption.ts'
+import { BackendError } from '../errors.ts'
+import type { KeyBackend, VerifiedEncryption } from '../key-backend.ts'
 import { createKeyAdministration } from './administration.ts'
 import { createSoftwareBackend } from './backend.ts'
 import { ensureHealthKey } from './health-key.ts'
-import { KeyTable, parseContents, type VersionRow } from './key-table.ts'
-import { loadSnapshot, type Snapshot } from './snapshot.ts'
-import { BLOCK_USES, MAX_USES, UseCounter, type Reserve } from './use-counter.ts'
+import { KeyTable, type VersionRow, parseContents } from './key-table.ts'
+import { type Snapshot, loadSnapshot } from './snapshot.ts'
+import { BLOCK_USES, MAX_USES, type Reserve, UseCounter } from './use-counter.ts'
 
 export interface SoftwareKeystore {
   /**

@@ -1,39 +1,37 @@
 /** The kill switch as the command line and the admin listener work it: on the store, without a listener. */
 // SPDX-License-Identifier: Apache-2.0
-import { systemClock as clock } from '../../core/clock.ts'
-import { findDoubt } from './unknown-key.ts'
 import type { Config } from '../../config/config.ts'
-import { acceptEpoch } from './accept-epoch.ts'
+import { systemClock as clock } from '../../core/clock.ts'
+import type { Store } from '../../store/store.ts'
+import type { LeasedAccess, Scope } from '../model.ts'
+import { type Receipt, listReceipts, recordReceipt, toReceipt } from '../receipt/receipt.ts'
+import type { Signed } from '../receipt/signature.ts'
+import { openSigner } from '../receipt/signing-key.ts'
 import {
+  type LeaseOrder,
   closeLeasedAccess,
   endLeasedAccess,
   renewLeasedAccess,
   startLeasedAccess,
-  type LeaseOrder,
 } from './dead-man-switch.ts'
-import { drill, type Drill, type DrillOrder } from './drill.ts'
-import { toReceipt, type Receipt } from '../receipt/receipt.ts'
-import { listReceipts, recordReceipt } from '../receipt/receipts.ts'
+import { type Drill, type DrillOrder, drill } from './drill.ts'
 import {
-  approveRestore,
-  restore,
-  withdrawRestore,
-  type RestoreOrder,
-  type RestoreOutcome,
-} from './restore.ts'
-import {
-  kill,
-  waitForRevocation,
   type Kill,
   type KillOrder,
   type Revocation,
   type Waited,
+  kill,
+  waitForRevocation,
 } from './kill.ts'
-import type { Signed } from '../receipt/signature.ts'
-import { openSigner } from '../receipt/signing-key.ts'
-import { loadStatus, type ControlStatus } from './status.ts'
-import type { LeasedAccess, Scope } from '../model.ts'
-import type { Store } from '../../store/store.ts'
+import {
+  type RestoreOrder,
+  type RestoreOutcome,
+  approveRestore,
+  restore,
+  withdrawRestore,
+} from './restore.ts'
+import { type ControlStatus, acceptEpoch, loadStatus } from './status.ts'
+import { findDoubt } from './unknown-key.ts'
 
 export interface Control {
   readonly store: Store

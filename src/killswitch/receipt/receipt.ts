@@ -1,7 +1,11 @@
 /** The receipt of a revocation: what was stopped, by whom, and what each instance said or could not say. */
 // SPDX-License-Identifier: Apache-2.0
-import type { InstanceOutcome, Kill, KillOrder, Revocation } from '../operator/kill.ts'
+import type { Clock } from '../../core/clock.ts'
+import { appendEvent, readEvents } from '../../store/event-log.ts'
+import type { Store } from '../../store/store.ts'
 import type { Direction, Scope } from '../model.ts'
+import type { InstanceOutcome, Kill, KillOrder, Revocation } from '../operator/kill.ts'
+import type { Signed } from './signature.ts'
 
 /** Times are wall clock, in milliseconds since the Unix epoch; durations come from a monotonic clock. */
 export interface Receipt {
@@ -55,4 +59,36 @@ export function toReceipt(
     lastSuccessAt: successes.length === 0 ? null : Math.max(...successes),
     inFlight: instances.reduce((sum, { inFlight }) => sum + inFlight, 0),
   }
+}
+
+/** The kind of the event that holds one. */
+export const REVOKED = 'revoked'
+
+/** Quiet: servers need not look at it. @throws StorageError */
+export async function recordReceipt(
+  store: Store,
+  clock: Clock,
+  signed: Signed<Receipt>,
+): Promise<void> {
+  const { operator } = signed.statement
+  await store.change(
+    (transaction, epoch) =>
+      appendEvent(transaction, store.sealing, {
+        at: clock.now(),
+        epoch,
+        kind: REVOKED,
+        operator,
+        detail: { ...signed },
+      }),
+    { quiet: true },
+  )
+}
+
+/** Newest first. @throws StorageError */
+export async function listReceipts(store: Store): Promise<readonly Signed<Receipt>[]> {
+  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
+  return events
+    .filter(({ kind }) => kind === REVOKED)
+    .map(({ detail }) => detail as unknown as Signed<Receipt>)
+    .reverse()
 }

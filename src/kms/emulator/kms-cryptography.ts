@@ -1,15 +1,14 @@
 /** Encrypt, Decrypt, GenerateDataKey and ReEncrypt with KMS keys in external key stores. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomUUID } from 'node:crypto'
-import { encodeBlob, encodeHeader, parseBlob, type SealedByProxy } from './ciphertext-blob.ts'
+import { decryptBody, encryptBody } from '../client/requests.ts'
+import { type SealedByProxy, encodeBlob, encodeHeader, parseBlob } from './ciphertext-blob.ts'
 import { decryptInside, encryptInside, parseOpened, parseSealed } from './double-encryption.ts'
-import { encodeEncryptionContext, type EncryptionContext } from './encryption-context.ts'
 import { KmsException } from './kms-exception.ts'
 import type { KmsKey, KmsKeys } from './kms-keys.ts'
 import type { ProxyConnection } from './proxy-connection.ts'
 import { toKmsException } from './proxy-failure.ts'
-import { cryptographicMetadata, type KmsCall, type KmsCaller } from './request-metadata.ts'
-import { decryptBody, encryptBody } from '../client/requests.ts'
+import { type KmsCall, type KmsCaller, cryptographicMetadata } from './request-metadata.ts'
 
 export interface WithContext {
   readonly encryptionContext?: EncryptionContext
@@ -196,4 +195,24 @@ function checkLength(length: number, most: number): void {
   if (!Number.isInteger(length) || length < 1 || length > most) {
     throw new KmsException('ValidationException', `expected 1 to ${String(most)} bytes`)
   }
+}
+
+type EncryptionContext = Readonly<Record<string, string>>
+
+/**
+ * Pairs in the order of their names, each name and value after its length in two bytes, so that the
+ * order in which a caller wrote them does not matter and no two contexts have the same bytes. Empty:
+ * no bytes.
+ */
+export function encodeEncryptionContext(context: EncryptionContext): Buffer {
+  const pairs = Object.entries(context)
+    .map(([name, value]) => [Buffer.from(name, 'utf8'), Buffer.from(value, 'utf8')] as const)
+    .sort(([a], [b]) => Buffer.compare(a, b))
+  return Buffer.concat(pairs.flat().map(withLength))
+}
+
+function withLength(bytes: Buffer): Buffer {
+  const length = Buffer.alloc(2)
+  length.writeUInt16BE(bytes.length)
+  return Buffer.concat([length, bytes])
 }

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Socket } from 'node:net'
 import type { IsPeer } from './peers.ts'
-import { parseProxyHeader, type ProxyHeader } from './proxy-protocol.ts'
 
 export interface ProxiedOptions {
   /** Who has to send the header. Everybody else's connections begin with TLS. */
@@ -61,4 +60,65 @@ export function createProxied(
 
 function read(socket: Socket): Buffer | null {
   return socket.read() as Buffer | null
+}
+
+/** What a load balancer says of the connection that it passes on. */
+interface ProxyHeader {
+  /** Bytes of the header; TLS begins behind them. */
+  readonly length: number
+  /** Absent for its own health checks (LOCAL), and for families that are not TCP. */
+  readonly source?: { readonly address: string; readonly port: number }
+}
+
+type ProxyHeaderResult = ProxyHeader | 'incomplete' | 'invalid'
+
+/** proxy-protocol.txt, 2.2: carriage returns and a NUL, so that no other protocol starts like this. */
+const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
+const FIXED_BYTES = 16
+/** Addresses and a few extensions; real ones have under 300 bytes. */
+const MAX_BYTES = 2048
+
+const VERSION_2 = 0x20
+const COMMAND = { local: 0x0, proxy: 0x1 }
+const TCP4 = { code: 0x11, bytes: 12 }
+const TCP6 = { code: 0x21, bytes: 36 }
+
+/** Pure. @param data what has arrived so far, from the first byte of the connection */
+export function parseProxyHeader(data: Buffer): ProxyHeaderResult {
+  const known = Math.min(data.length, SIGNATURE.length)
+  if (!data.subarray(0, known).equals(SIGNATURE.subarray(0, known))) return 'invalid'
+  if (data.length < FIXED_BYTES) return 'incomplete'
+  const command = data.readUInt8(12) ^ VERSION_2
+  const family = data.readUInt8(13)
+  const length = FIXED_BYTES + data.readUInt16BE(14)
+  if ((command !== COMMAND.local && command !== COMMAND.proxy) || length > MAX_BYTES)
+    return 'invalid'
+  if (data.length < length) return 'incomplete'
+  if (command === COMMAND.local) return { length }
+  const rest = data.subarray(FIXED_BYTES, length)
+  if (family === TCP4.code) return withAddresses(length, rest, TCP4.bytes, formatIpv4)
+  if (family === TCP6.code) return withAddresses(length, rest, TCP6.bytes, formatIpv6)
+  return { length }
+}
+
+function withAddresses(
+  length: number,
+  rest: Buffer,
+  addressBytes: number,
+  format: (address: Buffer) => string,
+): ProxyHeaderResult {
+  if (rest.length < addressBytes) return 'invalid'
+  const width = (addressBytes - 4) / 2
+  const source = { address: format(rest.subarray(0, width)), port: rest.readUInt16BE(2 * width) }
+  // What follows are extensions, none of which is needed.
+  return { length, source }
+}
+
+function formatIpv4(bytes: Buffer): string {
+  return [...bytes].join('.')
+}
+
+/** In full, without the short form: it is for a log. */
+function formatIpv6(bytes: Buffer): string {
+  return Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16)).join(':')
 }

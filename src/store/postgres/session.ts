@@ -3,9 +3,7 @@
 import type { ConnectionOptions } from 'node:tls'
 import pg from 'pg'
 import type { Secret } from '../../core/secret.ts'
-import { StorageError, type Row, type SqlValue } from '../database.ts'
-import { toStorageError } from './postgres-errors.ts'
-import { toPostgresSql } from './postgres-sql.ts'
+import { type Row, type SqlValue, StorageError, type StorageErrorCode } from '../database.ts'
 
 export interface PostgresTarget {
   readonly host: string
@@ -173,4 +171,67 @@ function destroySocket(client: pg.Client): void {
 
 function closed(): StorageError {
   return new StorageError('STORE_CLOSED', 'the store is closed')
+}
+
+const cache = new Map<string, string>()
+/** Statements are constants of this program, in a few forms each. */
+const MAX_CACHED = 1000
+
+/**
+ * `?` becomes `$1::bigint` and so on: PostgreSQL has to know the type of a parameter that stands alone.
+ * Null goes without a type, since it fits any column. None of our statements has a `?` in quotes.
+ */
+function toPostgresSql(sql: string, parameters: readonly SqlValue[]): string {
+  const casts = parameters.map(toCast)
+  const name = `${casts.join()} ${sql}`
+  const known = cache.get(name)
+  if (known !== undefined) return known
+  let count = 0
+  const translated = sql.replaceAll('?', () => {
+    count += 1
+    return `$${String(count)}${casts[count - 1] ?? ''}`
+  })
+  if (cache.size >= MAX_CACHED) cache.clear()
+  cache.set(name, translated)
+  return translated
+}
+
+function toCast(value: SqlValue): string {
+  if (value === null) return ''
+  if (typeof value === 'string') return '::text'
+  if (typeof value === 'number') {
+    return Number.isInteger(value) ? '::bigint' : '::double precision'
+  }
+  return '::bytea'
+}
+
+/** PostgreSQL, Appendix A: the whole code, or its class of two characters. */
+const CODES: readonly (readonly [prefix: string, code: StorageErrorCode])[] = [
+  ['23', 'CONFLICT'],
+  ['55P03', 'STORE_BUSY'],
+  ['40', 'STORE_BUSY'],
+  ['53', 'STORE_BUSY'],
+  ['57014', 'STORE_TIMEOUT'],
+  ['25P03', 'STORE_TIMEOUT'],
+  ['3D000', 'STORE_MISSING'],
+  ['XX001', 'STORE_CORRUPT'],
+  ['XX002', 'STORE_CORRUPT'],
+  ['57P', 'STORE_UNREACHABLE'],
+  ['08', 'STORE_UNREACHABLE'],
+]
+
+function toStorageError(error: unknown): StorageError {
+  if (error instanceof StorageError) return error
+  const given: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  const state = typeof given === 'string' ? given : ''
+  if (/^[0-9A-Z]{5}$/.test(state) && !state.startsWith('E')) {
+    const code = CODES.find(([prefix]) => state.startsWith(prefix))?.[1] ?? 'STORE_FAILED'
+    return new StorageError(code, `the store failed: SQLSTATE ${state}`)
+  }
+  // A system error such as ECONNREFUSED, a failure of TLS, or a connection that ended.
+  return new StorageError(
+    'STORE_UNREACHABLE',
+    `no connection to the store${state === '' ? '' : `: ${state}`}`,
+    { cause: error },
+  )
 }

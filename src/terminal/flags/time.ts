@@ -1,7 +1,7 @@
 /** Moments as they are given on the command line. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
-import { UsageError } from '../command.ts'
+import { type Context, UsageError, stringFlag } from '../command.ts'
 
 const UNITS: ReadonlyMap<string, number> = new Map([
   ['m', 60_000],
@@ -36,4 +36,23 @@ export function parsePast(text: string): number {
   // Read again: the `now` of above is over.
   if (time > systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is not over yet`)
   return time
+}
+
+/** @throws UsageError */
+export function countFlag(
+  context: Context,
+  name: string,
+  {
+    otherwise,
+    least,
+    most,
+  }: { readonly otherwise: number; readonly least: number; readonly most: number },
+): number {
+  const text = stringFlag(context, name)
+  if (text === undefined) return otherwise
+  const count = Number(text)
+  if (!/^\d+$/.test(text) || count < least || count > most) {
+    throw new UsageError('USAGE', `--${name} is a number from ${String(least)} to ${String(most)}`)
+  }
+  return count
 }

@@ -3,14 +3,10 @@
 import { randomBytes } from 'node:crypto'
 import { LatchkeyError } from '../../core/errors.ts'
 import { Secret } from '../../core/secret.ts'
-import {
-  createKmsSideClient,
-  type KmsSideClient,
-  type KmsSideResponse,
-} from '../../kms/client/client.ts'
+import { type KmsSideClient, type KmsSideResponse, createKmsSideClient } from '../../kms/client/client.ts'
 import type { components } from '../../openapi/types.gen.ts'
-import { computeCdiv } from '../../xks/cdiv.ts'
-import { readCredential, type Demo } from './demo.ts'
+import { computeCdiv } from '../../xks/wire-bytes.ts'
+import { type Demo, readCredential } from './demo.ts'
 
 type Schemas = components['schemas']
 

@@ -3,18 +3,18 @@
 import { randomBytes } from 'node:crypto'
 import type { WireAnswer } from '../../kms/client/connection.ts'
 import {
+  type DecryptArguments,
+  type EncryptArguments,
+  type RequestMetadata,
   decryptBody,
   encryptBody,
   getHealthStatusBody,
   getKeyMetadataBody,
   requestMetadata,
-  type DecryptArguments,
-  type EncryptArguments,
-  type RequestMetadata,
 } from '../../kms/client/requests.ts'
-import { computeCdiv } from '../../xks/cdiv.ts'
-import { bodyOf, bytesOf, faultsOfSuccess, type Json } from './answers.ts'
-import { createReporter, quoted, type Finding } from './finding.ts'
+import { computeCdiv } from '../../xks/wire-bytes.ts'
+import { type Json, bodyOf, bytesOf, faultsOfSuccess } from './answers.ts'
+import { type Finding, createReporter, quoted } from './finding.ts'
 import type { Session } from './session.ts'
 
 const { ok, warn, fail, judge } = createReporter('api')

@@ -1,21 +1,22 @@
 /** The steps of a registration, each of which goes on from what an earlier run has left. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
+import type { CustomKeyStoresListEntry } from '@aws-sdk/client-kms'
 import type { Administration } from '../../app/administration.ts'
 import type { KeyStoreConfig } from '../../config/config.ts'
-import { stringFlag, UsageError, type Context } from '../../terminal/command.ts'
+import { type Context, UsageError, stringFlag } from '../../terminal/command.ts'
 import { parseConsoleFile } from '../../terminal/console-file.ts'
-import { builtInAuthorities, loadAuthorities } from '../doctor/authorities.ts'
-import { readPrivateFile } from '../../terminal/private-files.ts'
-import { RegistrationError } from './errors.ts'
-import { checkSame } from './existing-store.ts'
 import { hostFlag } from '../../terminal/flags/kms.ts'
+import { readPrivateFile } from '../../terminal/private-files.ts'
+import { builtInAuthorities, loadAuthorities } from '../doctor/authorities.ts'
+import { RegistrationError } from './errors.ts'
 import {
-  isException,
-  KmsError,
   type KmsApi,
+  KmsError,
   type KmsKeySummary,
+  type NewStore,
   type ProxyCredential,
+  isException,
 } from './kms-api.ts'
 import type { Plan } from './plan.ts'
 import { checkEndpoint, ignoreChecks, reportFindings } from './preflight.ts'
@@ -144,4 +145,35 @@ export async function findOrCreateKey(
 /** One line about a step that is over. */
 export function done(operation: string, detail: string, mark = '✓'): string {
   return `  ${mark} ${operation.padEnd(24)} ${detail}`
+}
+
+/** @returns the access key id that KMS signs with. @throws RegistrationError STORE_DIFFERS */
+function checkSame(found: CustomKeyStoresListEntry, expected: NewStore): string {
+  const proxy = found.XksProxyConfiguration
+  const service = expected.vpcEndpointServiceName
+  const rows: readonly (readonly [string, string | undefined, string | undefined])[] = [
+    ['CustomKeyStoreType', found.CustomKeyStoreType, 'EXTERNAL_KEY_STORE'],
+    ['XksProxyUriEndpoint', proxy?.UriEndpoint, expected.uriEndpoint],
+    ['XksProxyUriPath', proxy?.UriPath, expected.uriPath],
+    [
+      'XksProxyConnectivity',
+      proxy?.Connectivity,
+      service === undefined ? 'PUBLIC_ENDPOINT' : 'VPC_ENDPOINT_SERVICE',
+    ],
+    ['XksProxyVpcEndpointServiceName', proxy?.VpcEndpointServiceName, service],
+  ]
+  const differing = rows.filter(([, is, should]) => is !== should)
+  if (differing.length > 0) {
+    const list = differing
+      .map(([name, is = 'nothing', should = 'nothing']) => `${name} is ${is}, not ${should}`)
+      .join('; ')
+    throw new RegistrationError(
+      'STORE_DIFFERS',
+      `KMS has a key store ${expected.name} already, and ${list}`,
+      {
+        hint: 'choose another --name, or change it with aws kms update-custom-key-store',
+      },
+    )
+  }
+  return proxy?.AccessKeyId ?? ''
 }

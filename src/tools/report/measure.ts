@@ -7,15 +7,21 @@ import type { KeyBackend } from '../../keys/key-backend.ts'
 import { openConnection } from '../../kms/client/connection.ts'
 import { getHealthStatusBody } from '../../kms/client/requests.ts'
 import { signHeaders } from '../../kms/client/signing.ts'
-import { bodyOf } from '../doctor/answers.ts'
-import { openLanes } from '../bench/lanes.ts'
-import { createRequestSource, KMS_MIX } from '../bench/mix.ts'
-import { runOpenLoop, type LoadResult } from '../bench/open-loop.ts'
-import { findHighestRate } from '../bench/search.ts'
 import { UsageError } from '../../terminal/command.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
-import type { RatePoint, ReportData, Rung, StageAccount } from './findings.ts'
-import { estimateLinks } from './link-model.ts'
+import { openLanes } from '../bench/lanes.ts'
+import { KMS_MIX, createRequestSource } from '../bench/mix.ts'
+import { type LoadResult, runOpenLoop } from '../bench/open-loop.ts'
+import { findHighestRate } from '../bench/search.ts'
+import { bodyOf } from '../doctor/answers.ts'
+import {
+  type LinkEstimate,
+  type RatePoint,
+  type ReportData,
+  type Rung,
+  type StageAccount,
+  findRung,
+} from './findings.ts'
 import { measureBackend, measureInProcess, measureKept, measureNew } from './rungs.ts'
 
 export interface MeasureOptions {
@@ -134,4 +140,40 @@ function toPoint({
   const failed = Object.values(errors).reduce((sum, count) => sum + count, 0)
   const { p50, p99, p999 } = latencyMs
   return { rate, achieved, p50, p99, p999, errors: failed + unsent, isClientLimited }
+}
+
+/** 35 ms is the most that AWS advises (XKS 1.0.3, KMS Considerations). */
+const ROUND_TRIPS_MS = [0, 10, 35, 100] as const
+
+/** A request and its answer. */
+const HTTP_ROUND_TRIPS = 1
+const TCP_ROUND_TRIPS = 1
+
+/** RFC 8446: one round trip before the request; RFC 5246: two. */
+export function tlsRoundTrips(protocol: string): number {
+  return protocol.startsWith('TLSv1.3') ? 1 : 2
+}
+
+/** For Encrypt, the dearer of the two. DNS is left out: KMS resolves rarely. */
+export function estimateLinks(
+  data: Pick<ReportData, 'rungs'>,
+  protocol: string,
+): readonly LinkEstimate[] {
+  const kept = findRung(data, 'kept')?.encrypt.summary
+  const fresh = findRung(data, 'new')?.encrypt.summary
+  if (kept === undefined || fresh === undefined) return []
+  const connecting = TCP_ROUND_TRIPS + tlsRoundTrips(protocol) + HTTP_ROUND_TRIPS
+  const over = (
+    { p50, p99 }: { p50: number; p99: number },
+    trips: number,
+    roundTripMs: number,
+  ) => ({
+    p50: p50 + trips * roundTripMs,
+    p99: p99 + trips * roundTripMs,
+  })
+  return ROUND_TRIPS_MS.map((roundTripMs) => ({
+    roundTripMs,
+    kept: over(kept, HTTP_ROUND_TRIPS, roundTripMs),
+    new: over(fresh, connecting, roundTripMs),
+  }))
 }

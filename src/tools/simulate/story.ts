@@ -110,3 +110,11 @@ type Paint = (code: string, text: string) => string
 export function createPaint(isTerminal: boolean): Paint {
   return (code, text) => (isTerminal ? `\u001b[${code}m${text}\u001b[0m` : text)
 }
+
+type SimulationErrorCode =
+  | 'SIMULATION_FAILED' // a step of the story did not go as it should
+  | 'RESTORE_WAITS' // what was killed is restored only after a delay or by a second person
+
+export class SimulationError extends LatchkeyError<SimulationErrorCode> {
+  override readonly name = 'SimulationError'
+}

@@ -1,18 +1,21 @@
 /** Decrypt, with one indistinguishable failure for whatever is wrong with the ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
-import { BackendError } from '../../keys/errors.ts'
-import type { KeyBackend } from '../../keys/key-backend.ts'
-import { whenThere, type Awaitable } from '../../core/awaitable.ts'
+import { type Awaitable, whenThere } from '../../core/awaitable.ts'
 import type { Deadline } from '../../core/deadline.ts'
 import type { ExternalKeyId } from '../../core/ids.ts'
+import { BackendError } from '../../keys/errors.ts'
+import type { KeyBackend } from '../../keys/key-backend.ts'
 import type { components } from '../../openapi/types.gen.ts'
-import { encodeAad } from '../wire-bytes.ts'
-import { encodeSampleAads } from '../aws-sample.ts'
-import { FIRST_VERSION, parseCiphertextMetadata } from '../ciphertext-metadata.ts'
 import type { DecryptInput } from '../decode.ts'
 import { XksError } from '../errors.ts'
 import type { KeyStore } from '../key-store.ts'
 import type { RequestRecord, StageTimer } from '../request-record.ts'
+import {
+  FIRST_VERSION,
+  encodeAad,
+  encodeSampleAads,
+  parseCiphertextMetadata,
+} from '../wire-bytes.ts'
 
 type Response = components['schemas']['DecryptResponse']
 

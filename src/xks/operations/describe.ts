@@ -1,9 +1,9 @@
-/** GetHealthStatus: renders what the probe found in the background. */
+/** GetHealthStatus and GetKeyMetadata: the two operations that describe and touch no key. */
 // SPDX-License-Identifier: Apache-2.0
-import type { ManagerHealth } from '../../keys/key-backend.ts'
+import type { KeyDescription, ManagerHealth } from '../../keys/key-backend.ts'
 import type { components } from '../../openapi/types.gen.ts'
 
-type Response = components['schemas']['GetHealthStatusResponse']
+type HealthResponse = components['schemas']['GetHealthStatusResponse']
 
 /** XKS 1.0.3, GetHealthStatus: at most ten entries. */
 const MAX_MANAGERS = 10
@@ -19,7 +19,7 @@ export function toHealthStatus(
   identity: ProxyIdentity,
   ekmVendor: string,
   managers: readonly ManagerHealth[],
-): Response {
+): HealthResponse {
   return {
     xksProxyFleetSize: identity.fleetSize(),
     xksProxyVendor: VENDOR,
@@ -31,4 +31,14 @@ export function toHealthStatus(
       healthStatus: manager.status,
     })),
   }
+}
+
+type MetadataResponse = components['schemas']['GetKeyMetadataResponse']
+
+/** XKS 1.0.3, GetKeyMetadata. Every key that a backend describes is AES-256. */
+export function toKeyMetadata(key: KeyDescription): MetadataResponse {
+  const keyUsage: MetadataResponse['keyUsage'] = []
+  if (key.canEncrypt) keyUsage.push('ENCRYPT')
+  if (key.canDecrypt) keyUsage.push('DECRYPT')
+  return { keySpec: 'AES_256', keyUsage, keyStatus: key.enabled ? 'ENABLED' : 'DISABLED' }
 }

@@ -1,17 +1,20 @@
 /** Encrypt, in the order that Appendix C prescribes: encrypt, CDIV, and only then decrypt to verify. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyBackend, KeyDescription, SealedBytes } from '../../keys/key-backend.ts'
-import { canVerify, type VerifiedEncryption } from '../../keys/verified-encryption.ts'
-import { whenThere, type Awaitable } from '../../core/awaitable.ts'
+import { type Awaitable, whenThere } from '../../core/awaitable.ts'
 import { equalBytes } from '../../core/constant-time.ts'
 import type { Deadline } from '../../core/deadline.ts'
+import {
+  type KeyBackend,
+  type KeyDescription,
+  type SealedBytes,
+  type VerifiedEncryption,
+  canVerify,
+} from '../../keys/key-backend.ts'
 import type { components } from '../../openapi/types.gen.ts'
-import { encodeAad } from '../wire-bytes.ts'
-import { computeCdiv } from '../cdiv.ts'
-import { encodeCiphertextMetadata } from '../ciphertext-metadata.ts'
 import type { EncryptInput } from '../decode.ts'
 import { XksError } from '../errors.ts'
 import type { StageTimer } from '../request-record.ts'
+import { computeCdiv, encodeAad, encodeCiphertextMetadata } from '../wire-bytes.ts'
 
 type Response = components['schemas']['EncryptResponse']
 

@@ -1,11 +1,11 @@
 /** A token of the tests as an entry of `backends`, in the program's form and in that of latchkey.yaml. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { openBackend } from '../../../src/app/create.ts'
-import type { Pkcs11Keys } from '../../../src/keys/pkcs11/pkcs11-keys.ts'
+import { openBackend } from '../../../src/app/key-backends.ts'
+import type { Pkcs11BackendConfig } from '../../../src/config/config.ts'
 import { systemClock } from '../../../src/core/clock.ts'
 import { Secret } from '../../../src/core/secret.ts'
-import type { Pkcs11BackendConfig } from '../../../src/config/config.ts'
+import type { Pkcs11Keys } from '../../../src/keys/pkcs11/pkcs11-keys.ts'
 import type { TestToken } from './tokens.ts'
 
 export function backendConfig(

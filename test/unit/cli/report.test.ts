@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { escapeHtml, formatMs, toScriptJson } from '../../../src/tools/report/html.ts'
-import { estimateLinks, tlsRoundTrips } from '../../../src/tools/report/link-model.ts'
+import { estimateLinks, tlsRoundTrips } from '../../../src/tools/report/measure.ts'
 import { measureInProcess } from '../../../src/tools/report/rungs.ts'
 import { StageReader } from '../../../src/tools/report/stages.ts'
 import { sampleReport } from '../../support/report-data.ts'

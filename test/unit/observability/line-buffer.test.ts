@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { LineBuffer } from '../../../src/observability/line-buffer.ts'
+import { LineBuffer } from '../../../src/observability/log.ts'
 
 function collect(blockBytes: number) {
   const blocks: Buffer[] = []

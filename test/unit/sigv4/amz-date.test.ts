@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { AmzDateParser, parseAmzDate } from '../../../src/sigv4/amz-date.ts'
+import { AmzDateParser, parseAmzDate } from '../../../src/sigv4/authorization-header.ts'
 
 const READ: Readonly<Record<string, number>> = {
   '20150830T123600Z': Date.UTC(2015, 7, 30, 12, 36),

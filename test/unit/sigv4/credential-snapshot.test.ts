@@ -1,14 +1,13 @@
 /** The credentials in force: taken up as a whole, kept when reading fails, forgotten when they must be. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { createCredentialSnapshot } from '../../../src/sigv4/credential-snapshot.ts'
-import type { Credential } from '../../../src/sigv4/credential.ts'
+import { type Credential, createCredentialSnapshot } from '../../../src/sigv4/credential.ts'
 import {
   ACCESS_KEY_ID as FIRST,
-  makeCredential,
-  OTHER_ACCESS_KEY_ID as SECOND,
-  storeName,
   type CredentialOptions,
+  OTHER_ACCESS_KEY_ID as SECOND,
+  makeCredential,
+  storeName,
 } from '../../support/credential.ts'
 
 const DEMO = storeName('demo')

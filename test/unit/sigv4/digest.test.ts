@@ -3,7 +3,7 @@
 import { createHash, createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import { HmacSha256, hmacSha256, sha256Hex } from '../../../src/sigv4/digest.ts'
+import { HmacSha256, hmacSha256, sha256Hex } from '../../../src/sigv4/signing-key.ts'
 
 const reference = (key: Uint8Array, data: string) =>
   createHmac('sha256', key).update(data, 'utf8').digest('hex')

@@ -2,8 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { createRecorder, type RecorderDeps } from '../../../src/usage/recorder.ts'
-import type { Count, CredentialUse } from '../../../src/usage/tally.ts'
+import {
+  type Count,
+  type CredentialUse,
+  type RecorderDeps,
+  createRecorder,
+} from '../../../src/usage/recorder.ts'
 import { finished } from '../../support/activity.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
 

@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { encodeAad } from '../../../src/xks/wire-bytes.ts'
-import { computeCdiv } from '../../../src/xks/cdiv.ts'
 import {
+  computeCdiv,
+  encodeAad,
   encodeCiphertextMetadata,
   parseCiphertextMetadata,
-} from '../../../src/xks/ciphertext-metadata.ts'
+} from '../../../src/xks/wire-bytes.ts'
 
 const hex = (text: string) => Buffer.from(text.replaceAll(/\s/g, ''), 'hex')
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array))

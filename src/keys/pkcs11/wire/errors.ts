@@ -1,8 +1,7 @@
 /** A refusal of a token, on its way from the process of the module to whoever asked. */
 // SPDX-License-Identifier: Apache-2.0
 import { BackendError, type BackendErrorCode } from '../../errors.ts'
-import type { CkrAction } from './ckr.ts'
-import { toCkrRow, type CkrRow } from './ckr-lookup.ts'
+import { CKR_GROUPS, type CkrAction, type CkrTreatment } from './ckr.ts'
 
 export type Direction = 'encrypt' | 'decrypt'
 
@@ -59,4 +58,25 @@ export function toBackendError({ code, message, hint }: WireFailure): BackendErr
   // One and the same, whatever is wrong: which call noticed it is the module's affair.
   if (code === 'INTEGRITY_FAILURE') return new BackendError(code, 'the ciphertext does not verify')
   return new BackendError(code, message, hint === undefined ? {} : { hint })
+}
+
+interface CkrRow extends CkrTreatment {
+  readonly name: string
+  readonly code: number
+}
+
+/** By code. */
+export const CKR: ReadonlyMap<number, CkrRow> = new Map(
+  CKR_GROUPS.flatMap(({ codes, ...rest }) =>
+    Object.entries(codes).map(([name, code]) => [code, { name, code, ...rest }] as const),
+  ),
+)
+
+const VENDOR_DEFINED = 0x8000_0000
+
+/** Of a code that is not in the table, a vendor's own: that of CKR_VENDOR_DEFINED, with its number. */
+export function toCkrRow(code: number): CkrRow {
+  const row = CKR.get(code) ?? CKR.get(VENDOR_DEFINED)
+  if (row === undefined) throw new TypeError('CKR_VENDOR_DEFINED is not in the table')
+  return row.code === code ? row : { ...row, code, name: `CKR_0x${code.toString(16)}` }
 }

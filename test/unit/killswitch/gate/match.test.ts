@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { createMatcher, matches, type GateMetadata } from '../../../../src/killswitch/gate/match.ts'
+import { type GateMetadata, createMatcher, matches } from '../../../../src/killswitch/gate/rules.ts'
 import type { Criteria } from '../../../../src/killswitch/model.ts'
 
 const REQUEST: GateMetadata = {

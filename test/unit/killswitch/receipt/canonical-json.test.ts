@@ -3,8 +3,12 @@
 import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import { toCanonicalJson, type Json } from '../../../../src/killswitch/receipt/canonical-json.ts'
-import { createSigner, verifySigned } from '../../../../src/killswitch/receipt/signature.ts'
+import {
+  type Json,
+  createSigner,
+  toCanonicalJson,
+  verifySigned,
+} from '../../../../src/killswitch/receipt/signature.ts'
 
 void t.test('members are sorted, and nothing is between them', (t) => {
   // RFC 8785, 3.2.3, without the numbers that JavaScript writes in the same way.

@@ -5,11 +5,11 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
-import { parseCommonName } from '../../../../src/server/trusted-proxy/distinguished-name.ts'
+import { parseCommonName } from '../../../../src/server/trusted-proxy/forwarded-certificate.ts'
+import { writeName } from '../../../support/forwarded.ts'
 import { damaged, runs } from '../../../support/fuzz.ts'
 import { issueEcCertificate } from '../../../support/handshake.ts'
 import { testPki } from '../../../support/pki.ts'
-import { writeName } from '../../../support/forwarded.ts'
 
 const KMS = 'cks.kms.eu-west-1.amazonaws.com'
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { parseProxyHeader } from '../../../../src/server/trusted-proxy/proxy-protocol.ts'
+import { parseProxyHeader } from '../../../../src/server/trusted-proxy/connection.ts'
 
 const SIGNATURE = '0d0a0d0a000d0a515549540a'
 const HELLO = Buffer.from('160301', 'hex')
