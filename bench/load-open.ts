@@ -39,7 +39,7 @@ const CALM_MS = 1000
 const NO_PHASE = -1
 const OPEN_AT_A_TIME = 16
 
-interface Lane {
+interface Connection {
   readonly socket: TLSSocket
   pending: Buffer
   dueAt: number
@@ -70,20 +70,20 @@ function open(plan: OpenPlan, ca: Buffer): Promise<TLSSocket> {
 }
 
 /** Takes a whole answer off the front: its status, or undefined while it is not whole. */
-function takeStatus(lane: Lane): string | undefined {
-  const end = lane.pending.indexOf(HEADER_END)
+function takeStatus(connection: Connection): string | undefined {
+  const end = connection.pending.indexOf(HEADER_END)
   if (end < 0) return undefined
-  const head = lane.pending.toString('latin1', 0, end)
+  const head = connection.pending.toString('latin1', 0, end)
   const whole = end + HEADER_END.length + Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? 0)
-  if (lane.pending.length < whole) return undefined
-  lane.pending = lane.pending.subarray(whole)
+  if (connection.pending.length < whole) return undefined
+  connection.pending = connection.pending.subarray(whole)
   return head.slice(9, 12)
 }
 
 async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
   const requests = plan.requests.map((text) => Buffer.from(text))
   const ca = readFileSync(plan.caFile)
-  const free: Lane[] = []
+  const free: Connection[] = []
   while (free.length < plan.connections) {
     const some = Math.min(OPEN_AT_A_TIME, plan.connections - free.length)
     for (const socket of await Promise.all(Array.from({ length: some }, () => open(plan, ca))))
@@ -94,37 +94,39 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
   let waitingFrom = 0
   let sent = 0
 
-  function send(lane: Lane, dueAt: number, phase: number): void {
-    lane.dueAt = dueAt
-    lane.phase = phase
+  function send(connection: Connection, dueAt: number, phase: number): void {
+    connection.dueAt = dueAt
+    connection.phase = phase
     const request = requests[sent++ % requests.length]
-    if (request !== undefined) lane.socket.write(request)
+    if (request !== undefined) connection.socket.write(request)
   }
 
   const startedAt: number[] = []
-  for (const lane of free) {
-    lane.socket.on('data', (chunk: Buffer) => {
-      lane.pending = lane.pending.length === 0 ? chunk : Buffer.concat([lane.pending, chunk])
-      const status = takeStatus(lane)
+  for (const connection of free) {
+    connection.socket.on('data', (chunk: Buffer) => {
+      connection.pending =
+        connection.pending.length === 0 ? chunk : Buffer.concat([connection.pending, chunk])
+      const status = takeStatus(connection)
       if (status === undefined) return
       const now = performance.now()
-      const tally = tallies[lane.phase]
-      tally?.latencies.push(now - lane.dueAt)
+      const tally = tallies[connection.phase]
+      tally?.latencies.push(now - connection.dueAt)
       if (tally !== undefined) {
         tally.statuses[status] = (tally.statuses[status] ?? 0) + 1
-        if (status !== '200' && now - (startedAt[lane.phase] ?? now) > 1000) tally.refusedLater += 1
+        if (status !== '200' && now - (startedAt[connection.phase] ?? now) > 1000)
+          tally.refusedLater += 1
       }
       const next = waiting[waitingFrom]
-      if (next === undefined) free.push(lane)
+      if (next === undefined) free.push(connection)
       else {
         waitingFrom += 1
-        send(lane, next.dueAt, next.phase)
+        send(connection, next.dueAt, next.phase)
       }
     })
   }
 
   // The server ends connections that nothing was ever asked on.
-  for (const lane of free.splice(0)) send(lane, performance.now(), NO_PHASE)
+  for (const connection of free.splice(0)) send(connection, performance.now(), NO_PHASE)
   await new Promise((resolve) => setTimeout(resolve, CALM_MS))
   for (const [phase, { rate, seconds }] of plan.phases.entries()) {
     const from = performance.now()
@@ -136,9 +138,9 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
       const reached = Math.min(total, Math.floor(((performance.now() - from) / 1000) * rate))
       for (; tally.due < reached; tally.due++) {
         const dueAt = from + (tally.due / rate) * 1000
-        const lane = free.pop()
-        if (lane === undefined) waiting.push({ dueAt, phase })
-        else send(lane, dueAt, phase)
+        const connection = free.pop()
+        if (connection === undefined) waiting.push({ dueAt, phase })
+        else send(connection, dueAt, phase)
       }
       await new Promise((resolve) => setImmediate(resolve))
     }

@@ -11,7 +11,7 @@ import type { ControlStatus } from '../killswitch/operator/status.ts'
 import type { LongKill } from '../killswitch/instance/long-kill.ts'
 import type { Direction, LeasedAccess, Scope } from '../killswitch/model.ts'
 
-export interface Stopped {
+export interface StopResult {
   readonly kill: Kill
   /** What speaks against what was asked for; it was done all the same. */
   readonly warning?: string
@@ -29,7 +29,7 @@ export interface LeaseAct {
 /** Each rejects with ControlError or StorageError. */
 export interface ControlServices {
   status(): Promise<ControlStatus>
-  stop(order: KillOrder, wait: boolean): Promise<Stopped>
+  stop(order: KillOrder, wait: boolean): Promise<StopResult>
   restore(order: RestoreOrder): Promise<RestoreOutcome>
   approve(act: { readonly id: string; readonly operator: string }): Promise<RestoreOutcome>
   withdraw(act: {

@@ -12,7 +12,7 @@ import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { createLongKillWatch } from '../killswitch/instance/long-kill.ts'
 import { createLocalBlock } from '../killswitch/instance/local-block.ts'
 import { createPoller, isLoss } from '../killswitch/instance/poller.ts'
-import { createRollCall, type Fleet } from '../killswitch/instance/fleet-size.ts'
+import { createFleetSize, type Fleet } from '../killswitch/instance/fleet-size.ts'
 import { loadControlState } from '../killswitch/switch-table.ts'
 import type { Reader } from '../store/database.ts'
 import type { Store } from '../store/store.ts'
@@ -74,7 +74,7 @@ export async function createControlledGate(
   const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, warn })
   // A primary passes it on to its workers.
   const onSignal = () => void block.block()
-  const rollCall = createRollCall(store.database, clock)
+  const rollCall = createFleetSize(store.database, clock)
   const expiry = createExpiry(store, clock, `instance ${id}`)
   const longKills = createLongKillWatch({
     ...{ now: () => clock.now(), warn },

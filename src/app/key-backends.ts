@@ -3,7 +3,7 @@
 import type { Config, KeyStoreConfig } from '../config/config.ts'
 import { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
-import { createCheckedBackend } from '../keys/contract.ts'
+import { enforceContract } from '../keys/contract.ts'
 import type { KeyBackend } from '../keys/key-backend.ts'
 import { type TokenKeyRecords, openTokenKeyRecords } from '../keys/pkcs11/key-records.ts'
 import type { Pkcs11Keys, Pkcs11KeysDeps } from '../keys/pkcs11/pkcs11-keys.ts'
@@ -125,7 +125,7 @@ export async function openKeyBackend(
       backends.close()
     })
     return {
-      backend: createCheckedBackend(backends.of(keyStore).backend),
+      backend: enforceContract(backends.of(keyStore).backend),
       close: () => cleanup.run(),
     }
   } catch (error) {

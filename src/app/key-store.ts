@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Config, KeyStoreConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
-import { createCheckedBackend } from '../keys/contract.ts'
+import { enforceContract } from '../keys/contract.ts'
 import type { Fleet } from '../killswitch/instance/fleet-size.ts'
 import type { Log } from '../observability/log.ts'
 import type { CredentialSnapshot } from '../sigv4/credential.ts'
@@ -25,7 +25,7 @@ export function createKeyStore(
   },
 ): KeyStore {
   const { backend: own, verifyEveryEncrypt } = parts.backends.of(one)
-  const backend = createCheckedBackend(own)
+  const backend = enforceContract(own)
   return {
     name: one.name,
     uriPath: `${one.prefix}${API_ROOT}`,

@@ -10,7 +10,7 @@ import type { Handshake } from '../server/tls/server.ts'
 import type { Address } from '../server/listen.ts'
 import { startMetricsServer } from '../server/metrics-server.ts'
 import type { TlsMaterial } from '../server/tls/material.ts'
-import { createAccount } from '../observability/metrics/account.ts'
+import { createRequestMetrics } from '../observability/metrics/request-metrics.ts'
 import { measureBaseline } from '../observability/metrics/baseline.ts'
 import { createMetricsRegistry, type MetricsSnapshot } from '../observability/metrics/registry.ts'
 import { createStateCollectors, type TokenState } from '../observability/metrics/states.ts'
@@ -52,7 +52,7 @@ export async function createServerMetrics(
   cleanup: Cleanup,
 ): Promise<ServerMetrics> {
   const baselineMs = measureBaseline(clock)
-  const account = createAccount(STAGES, baselineMs)
+  const account = createRequestMetrics(STAGES, baselineMs)
   const registry = createMetricsRegistry()
   const tracing = await (config.tracing &&
     startTracing({ ...config.tracing, version, stageNames: STAGES }))

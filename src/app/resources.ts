@@ -14,7 +14,7 @@ import { type Backends, openBackends } from './key-backends.ts'
 import { toStoreOptions } from './store.ts'
 
 /** What a server stands on. */
-export interface Parts {
+export interface Resources {
   readonly store: Store
   readonly keystore: SoftwareKeystore
   readonly backends: Backends
@@ -22,12 +22,12 @@ export interface Parts {
 }
 
 /** Closed by `cleanup`. @throws StorageError or a system error */
-export async function openParts(
+export async function openResources(
   config: Config,
   schemas: ApiSchemas,
   log: Log,
   cleanup: Cleanup,
-): Promise<Parts> {
+): Promise<Resources> {
   const store = await openStore(await toStoreOptions(config))
   cleanup.add(() => store.close())
   const keystore = await openSoftwareKeystore({
@@ -51,7 +51,11 @@ export async function openParts(
  * Rows that do not carry their authentication code end all trust in what they said before. Keys are
  * loaded even when credentials could not be: health must say that neither is served any more.
  */
-export async function reloadParts({ keystore, backends, credentials }: Parts): Promise<void> {
+export async function reloadResources({
+  keystore,
+  backends,
+  credentials,
+}: Resources): Promise<void> {
   const outcomes = await Promise.allSettled([
     credentials.reload(),
     keystore.reload(),

@@ -20,7 +20,7 @@ import { startAdminOf } from './admin.ts'
 import { createControlledGate } from './gate.ts'
 import { createKeyStore } from './key-store.ts'
 import { createServerMetrics, serveMetrics } from './observability.ts'
-import { openParts, reloadParts } from './resources.ts'
+import { openResources, reloadResources } from './resources.ts'
 import { createActivityRecorder } from './usage.ts'
 
 export interface RunningServer {
@@ -94,8 +94,8 @@ async function start(
   const logRequest = createRequestLog(log)
   const logLate = createLateLog(logger)
   const logOverload = createOverloadLog(logger)
-  const parts = await openParts(config, schemas, log, cleanup)
-  const { store } = parts
+  const resources = await openResources(config, schemas, log, cleanup)
+  const { store } = resources
 
   let cutRevoked: () => Promise<void> = () => Promise.resolve()
   const control = await createControlledGate(
@@ -104,13 +104,13 @@ async function start(
       warn: (message, fields) => {
         logger.warn(fields, message)
       },
-      onChange: () => reloadParts(parts),
+      onChange: () => reloadResources(resources),
       cutRevoked: () => cutRevoked(),
     },
     cleanup,
   )
   const keyStores = config.keyStores.map((one) =>
-    createKeyStore(config, one, { ...parts, log, fleet: control.fleet }),
+    createKeyStore(config, one, { ...resources, log, fleet: control.fleet }),
   )
   for (const keyStore of keyStores) {
     await keyStore.health.start()
@@ -142,7 +142,7 @@ async function start(
       activity.record(record)
       metrics.onFinish(record)
     },
-    onLate: logLate,
+    onSentAfterLease: logLate,
   })
   const ping = createPing({
     schemas,
@@ -171,17 +171,17 @@ async function start(
   metrics.watch({
     version: schemas.version,
     keyStores,
-    connections: listener.dual.countConnections,
+    connections: listener.tls.countConnections,
     gate: () => control.gate.stats(),
     leaseGuard: control.guard.stats,
-    tokens: parts.backends.stats,
-    credentials: parts.credentials.all,
+    tokens: resources.backends.stats,
+    credentials: resources.credentials.all,
     droppedLogBlocks: log.droppedBlocks,
   })
   const certificates = createCertificateReload({
     config: config.listener,
     now: clock.now,
-    apply: listener.dual.setMaterial,
+    apply: listener.tls.setMaterial,
     onReloaded: (fresh) => {
       logger.info(describeCertificate(fresh), 'certificate reloaded')
       metrics.setMaterial(fresh)
@@ -204,7 +204,7 @@ async function start(
   cleanup.add(() => admin?.stop())
   const pingServer = config.listener.ping && (await startPingServer(ping, config.listener.ping))
   cleanup.add(() => pingServer?.close())
-  const xks = await listen(listener.dual.server, config.listener)
+  const xks = await listen(listener.tls.server, config.listener)
   control.guard.protect(xks.port)
   cleanup.add(() => drain(listener, ping, config.listener.drain))
   return {

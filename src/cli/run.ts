@@ -1,7 +1,7 @@
 /** Finds the command, parses its flags, runs it, and turns what happens into output and an exit code. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util'
-import { findNearest } from '../core/suggest.ts'
+import { suggest } from '../core/suggest.ts'
 import { COMMON_FLAGS, UsageError, type NamedCommand } from '../terminal/command.ts'
 import { COMMANDS, loadCommand } from './commands.ts'
 import { EXIT_CODES, toExitCode } from './exit-codes.ts'
@@ -74,7 +74,7 @@ function unknownCommand(argv: readonly string[], group: readonly string[]): Usag
   const names = group.length > 0 ? group : [...COMMANDS.keys()]
   const words = argv.filter((one) => !one.startsWith('-'))
   const asked = words.slice(0, 2).join(' ') || (argv[0] ?? '')
-  const near = findNearest(asked, names) ?? findNearest(words[0] ?? '', names)
+  const near = suggest(asked, names) ?? suggest(words[0] ?? '', names)
   return new UsageError('USAGE', `there is no command ${asked}`, {
     hint:
       near === undefined ? 'latchkey --help lists the commands' : `did you mean latchkey ${near}?`,

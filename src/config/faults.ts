@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ErrorObject } from 'ajv'
 import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
-import { findNearest } from '../core/suggest.ts'
+import { suggest } from '../core/suggest.ts'
 
 export interface Fault {
   /** As one would write it: `keyStores[2].prefix`; empty for the file as a whole. */
@@ -70,7 +70,7 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
   switch (error.keyword) {
     case 'additionalProperties': {
       const name = String(parameters['additionalProperty'])
-      const near = findNearest(name, knownNames)
+      const near = suggest(name, knownNames)
       const hint =
         near === undefined ? `known are ${knownNames.join(', ')}` : `did you mean ${near}?`
       return { path: join(path, name), message: `is not a known setting; ${hint}` }

@@ -4,7 +4,7 @@
 const MAX_EDITS = 3
 
 /** The known name that fewest edits turn `name` into: at most three, and not most of the name. */
-export function findNearest(name: string, known: readonly string[]): string | undefined {
+export function suggest(name: string, known: readonly string[]): string | undefined {
   const ranked = known
     .map((candidate) => ({
       candidate,

@@ -22,7 +22,7 @@ const STATUSES: ReadonlySet<string> = new Set<ManagerStatus>(['ACTIVE', 'DEGRADE
 const PRINTABLE = /^[\x20-\x7e]{1,256}$/
 
 /** Checks lengths and ranges only: no copies, no timers, nothing that the hot path would feel. */
-export function createCheckedBackend(backend: KeyBackend): KeyBackend {
+export function enforceContract(backend: KeyBackend): KeyBackend {
   const checked = checkBasics(backend)
   return canVerify(backend) ? { ...checked, ...checkVerified(backend) } : checked
 }

@@ -1,6 +1,6 @@
 /** The log line of a request as text: the same as a general serialiser makes of its fields, at less than half the price. */
 // SPDX-License-Identifier: Apache-2.0
-import { areCountedTogether } from '../usage/subject.ts'
+import { areCountedTogether } from '../usage/usage-key.ts'
 import { STAGES, type RequestMetadata, type RequestRecord } from '../xks/request-record.ts'
 
 /** XKS 1.0.3: ARNs have up to 2,048 characters. Nothing from outside makes a line longer than this. */

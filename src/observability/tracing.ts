@@ -1,7 +1,7 @@
 /** Traces by OTLP over HTTP: a span for each request, and in it one for each stage. Off, it is not even loaded. */
 // SPDX-License-Identifier: Apache-2.0
 import type { TracerProviderOptions } from '@opentelemetry/sdk-trace'
-import type { RequestSample } from './metrics/account.ts'
+import type { RequestSample } from './metrics/request-metrics.ts'
 
 export interface TraceSample extends RequestSample {
   /** Milliseconds since the Unix epoch of the first byte. */

@@ -16,7 +16,7 @@ export async function drain(
   ping: Ping,
   config: ListenerConfig['drain'],
 ): Promise<void> {
-  const { server } = listener.dual
+  const { server } = listener.tls
   ping.startDraining()
   if (config.delayMs > 0) await sleep(config.delayMs)
   listener.startDraining()
@@ -30,9 +30,9 @@ export async function drain(
   const sweep = setInterval(() => {
     server.closeIdleConnections()
   }, SWEEP_MS)
-  listener.dual.closeSessions()
+  listener.tls.closeSessions()
   const cut = setTimeout(() => {
-    listener.dual.destroyConnections()
+    listener.tls.destroyConnections()
   }, config.timeoutMs)
   await closed
   clearTimeout(cut)

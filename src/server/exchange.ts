@@ -5,7 +5,7 @@ import type { Answer, RawResponse } from '../xks/answer.ts'
 import type { XksError } from '../xks/errors.ts'
 import type { Pipeline } from '../xks/pipeline.ts'
 import { closeSession, endRequest, isGone, takeTlsMs, type Connection } from './connection.ts'
-import type { Outgoing } from './in-flight-responses.ts'
+import type { InFlightResponses } from './in-flight-responses.ts'
 import { parsePing, type Ping } from './ping.ts'
 
 export interface ServeDeps {
@@ -62,14 +62,14 @@ function giveUp({ reply }: Exchange): void {
 export function send(
   exchange: Exchange,
   answer: Answer,
-  outgoing: Outgoing,
+  inFlight: InFlightResponses,
   draining: boolean,
 ): void {
   try {
     try {
       const response = answer.release()
       write(exchange, response, draining)
-      if (response.status === 200) outgoing.add(answer, exchange.request.raw, exchange.reply.raw)
+      if (response.status === 200) inFlight.add(answer, exchange.request.raw, exchange.reply.raw)
     } finally {
       answer.finish()
     }

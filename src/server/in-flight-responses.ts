@@ -10,7 +10,7 @@ export interface Releasable {
   sent(): void
 }
 
-export interface Outgoing {
+export interface InFlightResponses {
   add(answer: Releasable, request: IncomingMessage, response: ServerResponse): void
   /**
    * Gives answers that are no longer allowed a moment to get to the kernel, which counts as sent, and
@@ -29,7 +29,9 @@ interface Waiting extends Bagged {
 const GRACE_TURNS = 3
 
 /** @param cut destroys the connection of a request */
-export function createOutgoing(cut: (request: IncomingMessage) => void): Outgoing {
+export function createInFlightResponses(
+  cut: (request: IncomingMessage) => void,
+): InFlightResponses {
   const waiting = new Bag<Waiting>()
   const findRevoked = () => waiting.all().filter(({ answer }) => !answer.isAllowed())
 

@@ -10,11 +10,11 @@ import type { Pipeline } from '../xks/pipeline.ts'
 import { createAdmission } from './overload/admission.ts'
 import { createBatch } from './overload/batch.ts'
 import { createConnections, endRequest } from './connection.ts'
-import { createDualServer, type DualServer, type Handshake } from './tls/server.ts'
+import { createTlsServer, type TlsServer, type Handshake } from './tls/server.ts'
 import { send, serve, type Exchange } from './exchange.ts'
 import { createCheckForwarded } from './trusted-proxy/forwarded-certificate.ts'
 import { firstByteAt, isUnused } from './tls/first-byte.ts'
-import { createOutgoing } from './in-flight-responses.ts'
+import { createInFlightResponses } from './in-flight-responses.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { createShedding } from './overload/shedding.ts'
 import type { Ping } from './ping.ts'
@@ -40,7 +40,7 @@ export interface ListenerDeps {
 
 export interface Listener {
   readonly app: FastifyInstance
-  readonly dual: DualServer
+  readonly tls: TlsServer
   /** Answers from now on close their HTTP/1.1 connection. */
   startDraining(): void
   /** Ends released answers that would not be released now and are still here. */
@@ -51,21 +51,21 @@ export interface Listener {
 const MAX_PARAM_LENGTH = 20_000
 
 export async function createListener(deps: ListenerDeps): Promise<Listener> {
-  let dual: DualServer | undefined
+  let tls: TlsServer | undefined
   let draining = false
   const connections = createConnections(deps.config.maxRequestsPerConnection, (carrier) => ({
-    tlsMs: dual?.tlsMsOf(carrier),
-    isFromTerminator: dual?.isFromTerminator(carrier) ?? false,
+    tlsMs: tls?.tlsMsOf(carrier),
+    isFromTerminator: tls?.isFromTerminator(carrier) ?? false,
   }))
   const { clientCertificate } = deps.config
   const checkForwarded =
     clientCertificate?.forwardedBy &&
     createCheckForwarded(clientCertificate.forwardedBy, clientCertificate.subjects)
-  const outgoing = createOutgoing((request) => dual?.destroyConnectionOf(request))
+  const inFlight = createInFlightResponses((request) => tls?.destroyConnectionOf(request))
   const admission = createAdmission({ ...deps, idleMs: loopIdleMs, limitMs: deps.maxWaitMs })
   const shedding = createShedding(deps.schemas, admission, deps.onShed)
   const sendAnswer = (exchange: Exchange, answer: Answer) => {
-    send(exchange, answer, outgoing, draining)
+    send(exchange, answer, inFlight, draining)
   }
   const batch = createBatch(admission, {
     make: (exchange: Exchange) => serve(deps, exchange, sendAnswer),
@@ -91,8 +91,8 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     trustProxy: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     serverFactory: (handler) => {
-      dual = createDualServer({ ...deps, handler: shedding.before(handler, batch.flush) })
-      return dual.server
+      tls = createTlsServer({ ...deps, handler: shedding.before(handler, batch.flush) })
+      return tls.server
     },
     clientErrorHandler: (error, socket) => {
       // Nobody waits for an answer; and one that was sent would be taken for that to the next request.
@@ -129,14 +129,14 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
   app.setNotFoundHandler(handle())
   app.all('/*', handle())
   await app.ready()
-  if (dual === undefined) throw new Error('the server factory was not called')
+  if (tls === undefined) throw new Error('the server factory was not called')
   return {
     app,
-    dual,
+    tls,
     startDraining: () => {
       draining = true
     },
-    cutRevoked: outgoing.cutRevoked,
+    cutRevoked: inFlight.cutRevoked,
   }
 }
 

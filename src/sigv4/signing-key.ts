@@ -17,7 +17,7 @@ export function deriveSigningKey(secretAccessKey: Secret, scope: CredentialScope
 /** A credential has few scopes alive at a time: two days around midnight, a handful of regions. */
 const MAX_SCOPES = 64
 
-interface Kept {
+interface CachedKey {
   readonly keys: Map<string, HmacSha256>
   /** Of the last request: its scope is the same object for as long as the header was. */
   lastScope?: CredentialScope
@@ -29,7 +29,7 @@ interface Kept {
  * nothing behind, and no secret is ever part of a cache key.
  */
 export class SigningKeyCache {
-  readonly #byCredential = new WeakMap<Credential, Kept>()
+  readonly #byCredential = new WeakMap<Credential, CachedKey>()
 
   get(credential: Credential, scope: CredentialScope): HmacSha256 {
     let kept = this.#byCredential.get(credential)

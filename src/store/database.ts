@@ -59,7 +59,7 @@ export interface Database {
    * take the last of these writes back, though never one that another engine's replica has confirmed.
    * @throws StorageError STORE_REPLACED
    */
-  beat(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
+  heartbeat(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
   /** SQL for the database's own wall clock, in whole milliseconds since the Unix epoch. */
   readonly nowSql: string
   /**

@@ -34,7 +34,7 @@ export interface Store {
    * Raises the epoch and nothing else, whatever the rows are like: servers that find a store which was
    * changed by others refuse everything.
    */
-  raiseAlarm(): Promise<number>
+  bumpEpoch(): Promise<number>
   /** All that is sealed, verified. @throws StorageError STORE_TAMPERED */
   contents(): Promise<StoreContents>
   close(): Promise<void>
@@ -127,7 +127,7 @@ function assemble(database: Database, sealing: Sealing, id: string): Store {
       if (options?.erases === true) await database.erase().catch(() => undefined)
       return result
     },
-    raiseAlarm: () =>
+    bumpEpoch: () =>
       database.transaction(async (transaction) => {
         const epoch = Number(await readFact(transaction, 'epoch')) + 1
         await writeEpoch(transaction, sealing, epoch, false)

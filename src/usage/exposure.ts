@@ -3,7 +3,7 @@
 import type { Activity } from './usage-table.ts'
 import { accountOf } from './rehearsal.ts'
 import { findCachingFact, type CachingFact } from './services.ts'
-import { SUCCESS, type Subject } from './subject.ts'
+import { SUCCESS, type UsageKey } from './usage-key.ts'
 
 export interface Fetcher {
   readonly principal: string
@@ -51,7 +51,7 @@ export function findExposure(activities: readonly Activity[]): readonly Exposure
   return [...groups.values()].map(toExposure).sort((a, b) => b.lastAt - a.lastAt)
 }
 
-function isFetch({ outcome, operation, kmsOperation, isOverflow }: Subject): boolean {
+function isFetch({ outcome, operation, kmsOperation, isOverflow }: UsageKey): boolean {
   if (outcome !== SUCCESS) return false
   // Who it was is not known, and what for neither: it counts, rather than be left out.
   if (isOverflow) return operation === 'Decrypt' || operation === 'Encrypt'

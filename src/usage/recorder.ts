@@ -6,18 +6,18 @@
 import type { Clock } from '../core/clock.ts'
 import {
   type FinishedRequest,
-  type Subject,
+  type UsageKey,
   areCountedTogether,
   toKey,
   toOverflow,
-  toSubject,
-} from './subject.ts'
+  toUsageKey,
+} from './usage-key.ts'
 
 export const MINUTE_MS = 60_000
 export const HOUR_MS = 3_600_000
 
 export interface Count {
-  readonly subject: Subject
+  readonly subject: UsageKey
   /** Start of the minute, milliseconds since the Unix epoch. */
   readonly minute: number
   requests: number
@@ -200,7 +200,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
       addRequest(found, request.at)
       last = { request, count: found }
     } else if (hasRoom(key)) {
-      pending.set(id, start(toSubject(request, metadata), request.at))
+      pending.set(id, start(toUsageKey(request, metadata), request.at))
     } else {
       sayOverflow()
       const subject = toOverflow(request)
@@ -211,7 +211,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     }
   }
 
-  function start(subject: Subject, at: number): Count {
+  function start(subject: UsageKey, at: number): Count {
     return { subject, minute, requests: 1, firstAt: at, lastAt: at }
   }
 

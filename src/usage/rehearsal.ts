@@ -1,7 +1,7 @@
 /** What a kill switch would have refused, told from what was counted. Refuses nobody. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Activity } from './usage-table.ts'
-import { SUCCESS, type Subject } from './subject.ts'
+import { SUCCESS, type UsageKey } from './usage-key.ts'
 
 /** A request as the gate would be asked about it. */
 export interface AskedSubject {
@@ -63,7 +63,7 @@ export function rehearse(activities: readonly Activity[], judge: Judge): Rehears
   }
 }
 
-export function toAsked(subject: Subject): AskedSubject {
+export function toAsked(subject: UsageKey): AskedSubject {
   const { keyStore, keyId, operation, principal, vpc, vpce, kmsKeyArn, viaService } = subject
   return {
     ...{ keyStore, operation },
@@ -93,7 +93,7 @@ export function sum(activities: readonly Activity[]): number {
 
 function groupBy(
   activities: readonly Activity[],
-  nameOf: (subject: Subject) => string | undefined,
+  nameOf: (subject: UsageKey) => string | undefined,
 ): readonly Refused[] {
   const groups = new Map<string, { name: string; requests: number; lastAt: number }>()
   for (const { subject, requests, lastAt } of activities) {

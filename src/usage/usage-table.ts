@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Reader, Row, SqlValue } from '../store/database.ts'
 import { type Count, type CredentialUse, HOUR_MS, MINUTE_MS } from './recorder.ts'
-import { type Subject, toSubjectId } from './subject.ts'
+import { type UsageKey, toUsageKeyId } from './usage-key.ts'
 
 export interface Activity {
-  readonly subject: Subject
+  readonly subject: UsageKey
   readonly requests: number
   /** Wall time, milliseconds since the Unix epoch. */
   readonly firstAt: number
@@ -32,7 +32,7 @@ export async function writeCounts(database: Database, counts: readonly Count[]):
   const subjects = new Map<string, Row>()
   const rows = new Map<string, Row>()
   for (const count of counts) {
-    const id = toSubjectId(count.subject)
+    const id = toUsageKeyId(count.subject)
     const before = subjects.get(id)
     const lastAt = Math.max(count.lastAt, Number(before?.['last_at'] ?? 0))
     subjects.set(id, fromSubject(count.subject, id, lastAt))
@@ -90,7 +90,7 @@ async function upsert(
   const names = Object.keys(sorted[0] ?? {})
   if (names.length === 0) return
   const marks = `(${names.map(() => '?').join(', ')})`
-  await database.beat(
+  await database.heartbeat(
     `INSERT INTO ${table} (${names.join(', ')}) VALUES ${sorted.map(() => marks).join(', ')}
      ON CONFLICT (${key.join(', ')}) DO UPDATE SET ${changes.join(', ')}
      RETURNING 1 AS written`,
@@ -201,7 +201,7 @@ function fromUse({ accessKeyId, keyStore, uses, firstAt, lastAt }: CredentialUse
   }
 }
 
-function fromSubject(subject: Subject, id: string, lastAt: number): Row {
+function fromSubject(subject: UsageKey, id: string, lastAt: number): Row {
   return {
     subject: id,
     key_store: subject.keyStore,
@@ -219,7 +219,7 @@ function fromSubject(subject: Subject, id: string, lastAt: number): Row {
   }
 }
 
-function parseSubject(row: Row): Subject {
+function parseSubject(row: Row): UsageKey {
   return {
     keyStore: String(row['key_store']),
     operation: String(row['operation']),

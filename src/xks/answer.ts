@@ -34,7 +34,7 @@ export interface AnswerDeps {
   /** Renders the record: log line, and later metrics and audit. Must not throw. */
   readonly onFinish: (record: RequestRecord) => void
   /** An answer may have left after the lease under which it was released. Must not throw. */
-  readonly onLate: (record: RequestRecord) => void
+  readonly onSentAfterLease: (record: RequestRecord) => void
 }
 
 /** An object of a class, as there is one for each request: closures would cost more. */
@@ -81,7 +81,8 @@ export class GatedAnswer implements Answer {
   }
 
   sent(): void {
-    if (this.#pass !== undefined && !this.#deps.gate.noteSent()) this.#deps.onLate(this.#record)
+    if (this.#pass !== undefined && !this.#deps.gate.wasSentInLease())
+      this.#deps.onSentAfterLease(this.#record)
   }
 }
 

@@ -74,7 +74,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const targets = new TargetParser()
   return (raw) => {
     const { record, timer } = startRecord(raw, deps.clock)
-    timer.mark('read')
+    timer.end('read')
     const passage: Passage = { pass: undefined }
     const succeed = (body: string) => {
       record.status = 200
@@ -112,18 +112,18 @@ function serve(
   if (raw.fault !== undefined) throw raw.fault
   const deadline = startDeadline(deps, raw)
   authenticate(deps.verifier, keyStore, raw, record)
-  timer.mark('auth')
+  timer.end('auth')
   const body = decodeBody(deps.schemas, operation, raw.contentType, raw.body)
   record.metadata = body.metadata
   const input = decodeInput(operation, body, deps.limits)
-  timer.mark('decode')
+  timer.end('decode')
   const checks = CHECKS[operation]
   if (checks.quota && !keyStore.quota.take()) {
     throw new XksError('ThrottlingException', 'The request quota of this key store is exceeded.')
   }
   const pass = checkGate(deps.gate, record, keyStore, operation)
   passage.pass = pass
-  timer.mark('gate')
+  timer.end('gate')
   if (keyId === undefined) {
     const health = toHealthStatus(deps.identity, keyStore.backend.vendor, keyStore.health.current())
     return deps.schemas.encode('GetHealthStatusResponse', health)
@@ -158,7 +158,7 @@ function serveKey(schemas: ApiSchemas, call: KeyCall, key: KeyDescription): Awai
   const { keyStore, operation, keyId, input, deadline, record, timer } = call
   const { backend } = keyStore
   checkUsable(key, CHECKS[operation].usable)
-  timer.mark('key')
+  timer.end('key')
   if (input.kind === 'encrypt') {
     record.keyVersion = key.currentVersion
     const verify = input.wantsCdiv || (keyStore.verifyEveryEncrypt && key.canDecrypt)

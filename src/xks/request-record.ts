@@ -91,7 +91,7 @@ export interface RequestHead {
 
 /** Attributes the time since the last mark to a stage. */
 export interface StageTimer {
-  mark(stage: Stage): void
+  end(stage: Stage): void
   /** Attributes some milliseconds of a stage that was marked to another one. */
   move(from: Stage, to: Stage, ms: number): void
   /** An error ended the stage that was under way. */
@@ -118,7 +118,7 @@ class Timer implements StageTimer {
     this.#last = startedAt
   }
 
-  mark(stage: Stage): void {
+  end(stage: Stage): void {
     this.#markIndex(STAGES.indexOf(stage))
   }
 
@@ -134,7 +134,7 @@ class Timer implements StageTimer {
   }
 
   finish(): void {
-    this.mark('encode')
+    this.end('encode')
     this.#isEnded = true
     this.#record.totalMs = this.#last - this.#startedAt
   }

@@ -10,7 +10,7 @@ import {
   writeUses,
 } from '../../src/usage/usage-table.ts'
 import { createRecorder } from '../../src/usage/recorder.ts'
-import type { FinishedRequest } from '../../src/usage/subject.ts'
+import type { FinishedRequest } from '../../src/usage/usage-key.ts'
 import type { Database } from '../../src/store/database.ts'
 import { openPostgres } from '../../src/store/postgres/database.ts'
 import { ALICE, finished } from '../support/activity.ts'

@@ -120,7 +120,7 @@ export function killContract({ name, open }: ControlContract): void {
         ...store,
         database: {
           nowSql: store.database.nowSql,
-          beat: () => Promise.reject(new StorageError('STORE_TIMEOUT', 'silent')),
+          heartbeat: () => Promise.reject(new StorageError('STORE_TIMEOUT', 'silent')),
           snapshot: (work) =>
             reads++ === 0
               ? store.database.snapshot(work)
@@ -165,7 +165,7 @@ export function killContract({ name, open }: ControlContract): void {
     const done = await kill(store, clock, ORDER)
     const waiting = waitForRevocation(store, clock, done)
     await new Promise((resolve) => setTimeout(resolve, 50))
-    await store.database.beat('DELETE FROM instances RETURNING id')
+    await store.database.heartbeat('DELETE FROM instances RETURNING id')
     t.match((await waiting).instances, [{ id: 'a', how: 'left' }])
   })
 

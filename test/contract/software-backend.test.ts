@@ -1,7 +1,7 @@
 /** Software keys keep the contract of a key backend, bare and as `app/server.ts` wraps them. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { createCheckedBackend } from '../../src/keys/contract.ts'
+import { enforceContract } from '../../src/keys/contract.ts'
 import type { KeyBackend } from '../../src/keys/key-backend.ts'
 import { keyStoreName, storeFolder } from '../support/store.ts'
 import { promised } from '../support/promised-backend.ts'
@@ -57,7 +57,7 @@ keyBackendContract({
 
 keyBackendContract({
   name: 'software, checked',
-  create: (t) => create(t, createCheckedBackend),
+  create: (t) => create(t, enforceContract),
   traits,
   skip: [],
 })

@@ -1,7 +1,7 @@
 /** The contract of a key backend on any PKCS#11 token: two key stores, told apart by a prefix of labels. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { createCheckedBackend } from '../../src/keys/contract.ts'
+import { enforceContract } from '../../src/keys/contract.ts'
 import { openTokenKeyRecords } from '../../src/keys/pkcs11/key-records.ts'
 import { promised } from '../support/promised-backend.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
@@ -40,7 +40,7 @@ async function createFixture(t: Test, token: TestToken): Promise<KeyBackendFixtu
     const prefix = `${text}/`
     return {
       backend: promised(
-        createCheckedBackend(keys.backend(prefix, (keyId) => records.status(name, keyId))),
+        enforceContract(keys.backend(prefix, (keyId) => records.status(name, keyId))),
       ),
       administration: keys.administration(name, prefix, store),
     }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { createCheckedBackend } from '../../src/keys/contract.ts'
+import { enforceContract } from '../../src/keys/contract.ts'
 import { Secret } from '../../src/core/secret.ts'
 import { decrypt, encrypt, keyId, soon } from '../contract/key-backend-fixture.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
@@ -28,7 +28,7 @@ async function opened(t: Test) {
     sessions: { min: 1, max: 1 },
     deadlines: { operationMs: 4000, startMs: 60_000, stuckMs: 1000 },
   })
-  const backend = createCheckedBackend(keys.backend('', () => 'ENABLED'))
+  const backend = enforceContract(keys.backend('', () => 'ENABLED'))
   const roundTrip = async () => {
     const plaintext = randomBytes(32)
     const sealed = await encrypt({ backend } as never, KEY, plaintext)

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { createCheckedBackend } from '../../src/keys/contract.ts'
+import { enforceContract } from '../../src/keys/contract.ts'
 import type { KeyBackend } from '../../src/keys/key-backend.ts'
 import type { Pkcs11BackendConfig } from '../../src/config/config.ts'
 import { decrypt, encrypt, keyId, refusal, soon } from '../contract/key-backend-fixture.ts'
@@ -48,7 +48,7 @@ async function opened(t: Test, more: Partial<Pkcs11BackendConfig> = {}) {
 }
 
 function backendOf(keys: Awaited<ReturnType<typeof openKeysOn>>): KeyBackend {
-  return createCheckedBackend(keys.backend('', () => 'ENABLED'))
+  return enforceContract(keys.backend('', () => 'ENABLED'))
 }
 
 async function roundTrip(t: Test, backend: KeyBackend, message: string): Promise<void> {

@@ -10,8 +10,8 @@ void t.test('docs/pkcs11.md has the table of CKR codes', (t) => {
   const [, ...rows] = tableRows(section(read('docs/pkcs11.md'), '## Every CKR code'))
   t.same(
     rows.map((cells) => cells.map((cell) => cell.replaceAll('`', ''))),
-    [...CKR.values()].map(({ name, encrypt, decrypt, then, why }) => [
-      ...[name, encrypt, decrypt, then, why],
+    [...CKR.values()].map(({ name, encrypt, decrypt, recovery, why }) => [
+      ...[name, encrypt, decrypt, recovery, why],
     ]),
   )
   t.end()
@@ -36,11 +36,11 @@ void t.test(
   (t) => {
     t.match(toCkrRow(0x8000_0123), {
       name: 'CKR_0x80000123',
-      then: 'probe',
+      recovery: 'probe',
       decrypt: 'INTEGRITY_FAILURE',
     })
-    t.match(toCkrRow(0x777), { name: 'CKR_0x777', then: 'probe' })
-    t.match(toCkrRow(0xa0), { name: 'CKR_PIN_INCORRECT', then: 'stop' })
+    t.match(toCkrRow(0x777), { name: 'CKR_0x777', recovery: 'probe' })
+    t.match(toCkrRow(0xa0), { name: 'CKR_PIN_INCORRECT', recovery: 'stop' })
     t.end()
   },
 )

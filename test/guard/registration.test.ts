@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { ConnectionErrorCodeType } from '@aws-sdk/client-kms'
 import t from 'tap'
-import { CONNECTION_ERRORS, EXCEPTION_CURES } from '../../src/tools/register/explanations.ts'
+import { CONNECTION_ERRORS, EXCEPTION_HINTS } from '../../src/tools/register/explanations.ts'
 import { read, section, tableRows } from '../support/repository.ts'
 
 const DOCUMENT = read('docs/register.md')
@@ -19,7 +19,7 @@ void t.test('every connection error code of the SDK is explained', (t) => {
   )
   t.same(
     rowsOf('## When KMS cannot connect'),
-    own.map(([code, { meaning, cure }]) => [code, meaning, cure]),
+    own.map(([code, { meaning, hint: cure }]) => [code, meaning, cure]),
   )
   t.equal(own.length, 11)
   t.end()
@@ -28,7 +28,7 @@ void t.test('every connection error code of the SDK is explained', (t) => {
 void t.test('every exception with a cure is in the document', (t) => {
   t.same(
     rowsOf('## When KMS refuses').map(([name]) => name),
-    Object.keys(EXCEPTION_CURES),
+    Object.keys(EXCEPTION_HINTS),
   )
   t.end()
 })

@@ -5,7 +5,7 @@ import http2 from 'node:http2'
 import { connect as connectTcp } from 'node:net'
 import { systemClock } from '../../src/core/clock.ts'
 import t, { type Test } from 'tap'
-import { createDualServer } from '../../src/server/tls/server.ts'
+import { createTlsServer } from '../../src/server/tls/server.ts'
 import { loadTlsMaterial } from '../../src/server/tls/material.ts'
 import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
 import {
@@ -208,7 +208,7 @@ void t.test('by default a connection outlives the 350 s of a Network Load Balanc
   })
   t.ok(timeouts.keepAliveMs > 350_000)
   const config = server.config.listener
-  const dual = createDualServer({
+  const dual = createTlsServer({
     config,
     material: await loadTlsMaterial(config, Date.now()),
     handler: () => undefined,

@@ -1,6 +1,6 @@
 /** Requests as the recorder of activity is told of them. */
 // SPDX-License-Identifier: Apache-2.0
-import type { FinishedRequest } from '../../src/usage/subject.ts'
+import type { FinishedRequest } from '../../src/usage/usage-key.ts'
 
 type Metadata = NonNullable<FinishedRequest['metadata']>
 

@@ -54,7 +54,7 @@ export function testCases(t: Test, server: TestServer, cases: readonly DoctorCas
       }
       const bad = findings.filter(({ verdict }) => verdict !== 'ok')
       t.ok(
-        bad.every(({ mend }) => mend !== undefined && mend !== ''),
+        bad.every(({ hint: mend }) => mend !== undefined && mend !== ''),
         'each says how to mend it',
       )
       if (says !== undefined) t.match(bad.map(({ detail }) => detail).join('\n'), says)

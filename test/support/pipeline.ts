@@ -107,7 +107,7 @@ export function pipelineOf(setting: Setting = {}) {
     gate: setting.gate ?? openGate(),
     identity: { version: '0', fleetSize: () => 1 },
     onFinish: (record) => records.push(record),
-    onLate: (record) => late.push(record),
+    onSentAfterLease: (record) => late.push(record),
   })
   const ask = async (
     { path, body }: { path: string; body: unknown },

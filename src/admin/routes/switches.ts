@@ -6,7 +6,7 @@ import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
 import { ok, type AdminRoute } from '../route.ts'
 import { toScope } from '../scope.ts'
-import type { ControlServices, Stopped } from '../services.ts'
+import type { ControlServices, StopResult } from '../services.ts'
 
 type Schemas = components['schemas']
 
@@ -58,7 +58,7 @@ function toStopResponse({
   revocation,
   receipt,
   warning,
-}: Stopped): Schemas['AdminStopResponse'] {
+}: StopResult): Schemas['AdminStopResponse'] {
   return {
     state: revocation?.isComplete === true ? 'revoked' : 'written',
     isNew: kill.isNew,

@@ -4,7 +4,11 @@ import { type Command, type Context, UsageError, stringFlag } from '../../termin
 import { REMOTE_FLAGS, type Remote, loadRemote, requireKeyId } from '../../terminal/flags/remote.ts'
 import { countFlag } from '../../terminal/flags/time.ts'
 import { toTable } from '../../terminal/output.ts'
-import { LANE_KINDS, type LaneKind, openLanes } from '../../tools/bench/lanes.ts'
+import {
+  CONNECTION_KINDS,
+  type ConnectionKind,
+  openConnections,
+} from '../../tools/bench/connections.ts'
 import {
   KMS_MIX,
   type RequestSource,
@@ -42,7 +46,7 @@ export const bench: Command = {
     lanes: {
       type: 'string',
       value: 'KIND',
-      description: `${LANE_KINDS.join(', ')}: kept connections, a new one for each request, or HTTP/2; else kept.`,
+      description: `${CONNECTION_KINDS.join(', ')}: kept connections, a new one for each request, or HTTP/2; else kept.`,
     },
     mix: {
       type: 'string',
@@ -78,14 +82,14 @@ interface Plan {
   readonly rates: readonly number[]
   readonly durationMs: number
   readonly connections: number
-  readonly lanes: LaneKind
+  readonly lanes: ConnectionKind
 }
 
 function parsePlan(context: Context): Plan {
   const lanes = stringFlag(context, 'lanes') ?? 'kept'
-  const kind = LANE_KINDS.find((one) => one === lanes)
+  const kind = CONNECTION_KINDS.find((one) => one === lanes)
   if (kind === undefined)
-    throw new UsageError('USAGE', `--lanes is one of ${LANE_KINDS.join(', ')}`)
+    throw new UsageError('USAGE', `--lanes is one of ${CONNECTION_KINDS.join(', ')}`)
   const rates = (stringFlag(context, 'rate') ?? String(KMS_QUOTA)).split(',').map(Number)
   if (!rates.every((rate) => rate > 0 && rate <= SEARCH.maxRate)) {
     throw new UsageError(
@@ -107,17 +111,17 @@ async function runAt(
   source: RequestSource,
   plan: Plan & { readonly rate: number },
 ): Promise<LoadResult> {
-  const { rate, durationMs, connections, lanes: kind } = plan
-  const lanes = await openLanes(remote.endpoint, {
+  const { rate, durationMs, connections: count, lanes: kind } = plan
+  const connections = await openConnections(remote.endpoint, {
     kind,
-    count: connections,
+    count,
     timeoutMs: TIMEOUT_MS,
   })
   try {
     // A connection that is opened and not used is soon closed again, by us and by others.
-    if (kind !== 'new') await Promise.all(lanes.map((lane) => lane.send(source.next().request)))
+    if (kind !== 'new') await Promise.all(connections.map((one) => one.send(source.next().request)))
     const result = await runOpenLoop({
-      lanes,
+      connections,
       source,
       rate,
       durationMs,
@@ -131,7 +135,7 @@ async function runAt(
     warnOfClient(context, result)
     return result
   } finally {
-    for (const lane of lanes) lane.close()
+    for (const one of connections) one.close()
   }
 }
 

@@ -16,10 +16,10 @@ import { STEPS, runScenario } from '../../tools/simulate/scenario.ts'
 import {
   SimulationError,
   type StepReport,
-  StoryEnded,
+  ScenarioEnded,
   createPaint,
-  createStory,
-} from '../../tools/simulate/story.ts'
+  createScenarioRunner,
+} from '../../tools/simulate/runner.ts'
 import { type Target, findTarget } from '../../tools/simulate/target.ts'
 import { describeTimes, summarize } from '../../tools/simulate/times.ts'
 import { API_ROOT } from '../../xks/route.ts'
@@ -87,7 +87,7 @@ export const simulate: Command = {
       }),
       onCall: (report) => reports.push(report),
     })
-    const story = createStory(context.output)
+    const story = createScenarioRunner(context.output)
     const { host, connectTo, keyStore } = target
     const uri = `https://${host}:${String(connectTo.port)}${keyStore.prefix}${API_ROOT}`
     context.output.line(`latchkey simulate against ${uri}`)
@@ -124,7 +124,7 @@ export const simulate: Command = {
 async function tell(
   kms: KmsStandIn,
   target: Target,
-  story: ReturnType<typeof createStory>,
+  story: ReturnType<typeof createScenarioRunner>,
 ): Promise<void> {
   const control = await openControl(target.config)
   let switchId: string | undefined
@@ -166,7 +166,7 @@ async function tell(
     })
     await Promise.race([told, interruption.promise])
   } catch (error) {
-    if (!(error instanceof StoryEnded)) throw error
+    if (!(error instanceof ScenarioEnded)) throw error
   } finally {
     interruption.stop()
     story.end()
@@ -183,7 +183,7 @@ function watchInterrupts() {
   let interrupt: () => void = () => undefined
   const promise = new Promise<never>((_resolve, reject) => {
     interrupt = () => {
-      reject(new StoryEnded('interrupted'))
+      reject(new ScenarioEnded('interrupted'))
     }
   })
   // When the story ends by itself, nobody waits for this.

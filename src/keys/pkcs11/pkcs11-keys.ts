@@ -13,7 +13,7 @@ import { KeyDirectory } from './key-directory.ts'
 import { TokenFleet } from './pool/fleet.ts'
 import type { PoolLog } from './pool/options.ts'
 import { TokenPool, type TokenStats } from './pool/pool.ts'
-import { HostProcess, TokenError } from './pool/worker-process.ts'
+import { WorkerProcess, TokenError } from './pool/worker-process.ts'
 import type { ProbeReport, StartCall } from './wire/calls.ts'
 
 export interface Pkcs11Keys {
@@ -68,7 +68,8 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
         keyPrefix,
         status,
         vendor: () =>
-          pools.find(({ facts }) => facts !== undefined)?.facts?.manufacturer ?? 'PKCS#11',
+          pools.find(({ metadata: facts }) => facts !== undefined)?.metadata?.manufacturer ??
+          'PKCS#11',
       }),
     administration: (keyStore, keyPrefix, store) =>
       createTokenAdministration({
@@ -97,7 +98,7 @@ function toTokenId(
 
 /** @throws BackendError @throws DeadlineExceeded after `deadlines.startMs` */
 export async function probeModule(config: Pkcs11BackendConfig, clock: Clock): Promise<ProbeReport> {
-  const process = new HostProcess(config.environment)
+  const process = new WorkerProcess(config.environment)
   const deadline = new Deadline(clock, config.deadlines.startMs)
   try {
     const report = process.call({

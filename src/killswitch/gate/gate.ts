@@ -28,7 +28,7 @@ export interface Gate {
    * When all of a released answer is with the kernel. @returns false when the lease had ended by then, and nothing
    * guards its end: this process was stopped between the two, and the answer may have left when it went on
    */
-  noteSent(): boolean
+  wasSentInLease(): boolean
   stats(): GateStats
 }
 
@@ -141,7 +141,7 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
       inFlight -= 1
     },
     allows: (pass) => checkAgain(pass) === undefined,
-    noteSent() {
+    wasSentInLease() {
       if (isGuarded || lease.leftMs() > 0) return true
       lateAnswers += 1
       return false

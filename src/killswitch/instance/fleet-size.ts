@@ -12,7 +12,7 @@ export interface Fleet {
   readonly instances: number
 }
 
-export interface RollCall {
+export interface FleetSize {
   /** As of the last look; one of each before the first. */
   readonly fleet: Fleet
   /** Looks, and strikes off those that were silent for longer than any lease of theirs can last. */
@@ -22,7 +22,7 @@ export interface RollCall {
 /** Nobody is struck off sooner, however short the lease: a busy machine is not a dead one. */
 const LEAST_SILENCE_MS = 10_000
 
-export function createRollCall(database: Database, clock: Clock): RollCall {
+export function createFleetSize(database: Database, clock: Clock): FleetSize {
   let watched = new Map<string, { readonly beat: number; readonly since: number }>()
   let fleet: Fleet = { groups: 1, instances: 1 }
 

@@ -72,7 +72,7 @@ export async function sendHeartbeat(
   heart: Heartbeat,
 ): Promise<PollAnswer | undefined> {
   const now = database.nowSql
-  const [row] = await database.beat(
+  const [row] = await database.heartbeat(
     `UPDATE instances SET beat = ?, seen_at = ${now},
        acked_at = CASE WHEN acked_epoch = ? THEN acked_at ELSE ${now} END,
        acked_epoch = ?, high_epoch = ?, state = ?, reason = ?, last_success_at = ?, in_flight = ?
@@ -106,7 +106,7 @@ export async function removeInstance(
   id: string,
   beat?: number,
 ): Promise<boolean> {
-  const rows = await database.beat(
+  const rows = await database.heartbeat(
     `DELETE FROM instances WHERE id = ?${beat === undefined ? '' : ' AND beat = ?'} RETURNING id`,
     beat === undefined ? [id] : [id, beat],
   )

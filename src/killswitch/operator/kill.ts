@@ -89,7 +89,7 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
   } catch (error) {
     if (!(error instanceof StorageError && error.code === 'STORE_TAMPERED')) throw error
     // Nothing can be added to such a store; but everybody can be made to look at it, and refuse.
-    const epoch = await store.raiseAlarm()
+    const epoch = await store.bumpEpoch()
     const committedAt = clock.monotonic()
     return { switch: undefined, isNew: false, epoch, committedAt, startedAt }
   }
@@ -131,7 +131,7 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
 const UNKNOWN_LEASES_MS = 60_000
 
 /** What a wait needs to know of a kill. */
-export type Waited = Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'> &
+export type PendingKill = Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'> &
   Partial<Pick<Kill, 'switch' | 'registered'>>
 
 /**
@@ -142,11 +142,11 @@ export type Waited = Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'> &
 export async function waitForRevocation(
   store: Store,
   clock: Clock,
-  kill: Waited,
+  kill: PendingKill,
 ): Promise<Revocation> {
   const { registered } = kill
   const outcomes = new Map<string, InstanceOutcome>()
-  const watched = new Map<string, Watched>()
+  const watched = new Map<string, InstanceWatch>()
   for (const one of registered ?? []) note(outcomes, one, 'waiting', 0)
   let longest = registered && Math.max(0, ...registered.map(({ leaseMs }) => leaseMs))
   let looking: ReturnType<typeof look> | undefined
@@ -199,7 +199,7 @@ export async function waitForRevocation(
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
   }
   const elapsedMs = clock.monotonic() - kill.startedAt
-  if (answered) await strikeOff(store, clock, watched)
+  if (answered) await removeDeadInstances(store, clock, watched)
   return { isComplete: true, epoch: kill.epoch, instances: [...outcomes.values()], elapsedMs }
 }
 
@@ -214,7 +214,7 @@ function withinPatience<T>(work: Promise<T>): Promise<T | 'PENDING'> {
 }
 
 /** One moment of the store; undefined when it does not answer. */
-function look(store: Store, { switch: made }: Waited) {
+function look(store: Store, { switch: made }: PendingKill) {
   return store.database
     .snapshot(async (reader) => {
       const instances = await listInstances(reader)
@@ -225,7 +225,7 @@ function look(store: Store, { switch: made }: Waited) {
     .catch(() => undefined)
 }
 
-interface Watched {
+interface InstanceWatch {
   readonly beat: number
   /** Monotonic milliseconds at which this beat was first read. */
   readonly since: number
@@ -247,10 +247,10 @@ function note(
 }
 
 /** The next kill need not wait for those that were silent for longer than their lease. */
-async function strikeOff(
+async function removeDeadInstances(
   store: Store,
   clock: Clock,
-  watched: ReadonlyMap<string, Watched>,
+  watched: ReadonlyMap<string, InstanceWatch>,
 ): Promise<void> {
   for (const [id, { beat, since, leaseMs }] of watched) {
     if (clock.monotonic() - since > leaseEndMs(leaseMs)) {

@@ -19,7 +19,7 @@ import {
   type Kill,
   type KillOrder,
   type Revocation,
-  type Waited,
+  type PendingKill,
   kill,
   waitForRevocation,
 } from './kill.ts'
@@ -42,7 +42,7 @@ export interface Control {
    */
   doubt(scope: Scope): Promise<string | undefined>
   /** Resolves when it holds everywhere. */
-  wait(kill: Waited): Promise<Revocation>
+  wait(kill: PendingKill): Promise<Revocation>
   /**
    * The receipt of a revocation that is complete: signed, and kept among the events. Undefined where the
    * store was changed by others, so that nothing can be written to it.

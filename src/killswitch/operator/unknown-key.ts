@@ -1,6 +1,6 @@
 /** A kill switch for a key that there is not: written all the same, since it may be made yet; but said. */
 // SPDX-License-Identifier: Apache-2.0
-import { SUCCESS } from '../../usage/subject.ts'
+import { SUCCESS } from '../../usage/usage-key.ts'
 import type { Scope } from '../model.ts'
 import type { Reader } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'

@@ -38,7 +38,7 @@ export interface ConnectPhases {
   readonly handshakeMs: number
 }
 
-export interface Dialled {
+export interface Connection {
   readonly socket: TLSSocket
   readonly address: string
   readonly phases: ConnectPhases
@@ -72,7 +72,7 @@ export async function resolveHost(
 }
 
 /** Connects by IPv4 if there is such an address, as KMS does. @throws EndpointError */
-export async function dial(endpoint: Endpoint, options: DialOptions): Promise<Dialled> {
+export async function dial(endpoint: Endpoint, options: DialOptions): Promise<Connection> {
   const deadline = new Deadline(clock, options.timeoutMs)
   const startedAt = clock.monotonic()
   const addresses = await within(

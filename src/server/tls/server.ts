@@ -31,7 +31,7 @@ export interface Handshake {
   readonly http: '1.1' | '2.0'
 }
 
-export interface DualServer {
+export interface TlsServer {
   readonly server: https.Server
   /** New connections use it; those that are open keep what they have. */
   setMaterial(material: TlsMaterial): void
@@ -58,7 +58,7 @@ export interface DualServerOptions {
   readonly clock: Clock
 }
 
-export function createDualServer(options: DualServerOptions): DualServer {
+export function createTlsServer(options: DualServerOptions): TlsServer {
   const { config, handler } = options
   const mutual = config.clientCertificate
   const common = {

@@ -3,7 +3,7 @@
 import type { Socket } from 'node:net'
 import type { IsPeer } from './peers.ts'
 
-export interface ProxiedOptions {
+export interface TrustedProxyOptions {
   /** Who has to send the header. Everybody else's connections begin with TLS. */
   readonly isPeer: IsPeer
   /** Milliseconds until the header must be there. */
@@ -16,7 +16,7 @@ export interface ProxiedOptions {
  * header is no TLS, and fails as such; and a named peer without a header is a balancer that is set up wrongly.
  */
 export function createProxied(
-  options: ProxiedOptions,
+  options: TrustedProxyOptions,
 ): (socket: Socket, start: (source: ProxyHeader['source']) => void) => void {
   return (socket, start) => {
     if (!options.isPeer(socket.remoteAddress)) {

@@ -6,7 +6,7 @@ import type { ForwardedByConfig } from '../../config/config.ts'
 import { createIsPeer } from './peers.ts'
 import type { TlsMaterial } from '../tls/material.ts'
 
-export interface Terminators {
+export interface TrustedProxyTls {
   /** By the address of the TCP connection, whatever a PROXY header says. */
   isOne(socket: Socket): boolean
   /** Starts TLS. */
@@ -14,7 +14,7 @@ export interface Terminators {
   setMaterial(material: TlsMaterial): void
 }
 
-export interface TerminatorsOptions {
+export interface TrustedProxyTlsOptions {
   readonly config: ForwardedByConfig
   readonly material: TlsMaterial
   /** What all connections have in common. */
@@ -27,7 +27,7 @@ export interface TerminatorsOptions {
  * A server of its own, which never listens: with both authorities in one list, a terminator's authority could
  * vouch for a name of KMS, and the public one of KMS for a name of the terminator.
  */
-export function createTerminators(options: TerminatorsOptions): Terminators {
+export function createTerminators(options: TrustedProxyTlsOptions): TrustedProxyTls {
   const { config, material, common } = options
   const mutual = config.certificate !== undefined
   const server = tls.createServer({

@@ -37,15 +37,17 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
 
 class PostgresDatabase implements Database {
   readonly nowSql = '(extract(epoch FROM clock_timestamp()) * 1000)::bigint'
-  readonly #reader: Lane
-  readonly #writer: Lane
-  readonly #beats: Lane
+  readonly #reader: Connection
+  readonly #writer: Connection
+  readonly #beats: Connection
   #closed = false
 
   constructor({ target, deadlineMs }: PostgresOptions) {
-    this.#reader = new Lane(new PostgresSession(target, deadlineMs))
-    this.#writer = new Lane(new PostgresSession(target, deadlineMs))
-    this.#beats = new Lane(new PostgresSession(target, Math.min(deadlineMs, BEAT_DEADLINE_MS)))
+    this.#reader = new Connection(new PostgresSession(target, deadlineMs))
+    this.#writer = new Connection(new PostgresSession(target, deadlineMs))
+    this.#beats = new Connection(
+      new PostgresSession(target, Math.min(deadlineMs, BEAT_DEADLINE_MS)),
+    )
   }
 
   snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T> {
@@ -60,11 +62,11 @@ class PostgresDatabase implements Database {
   }
 
   async epoch(): Promise<number> {
-    const rows = await this.beat("SELECT value FROM facts WHERE name = 'epoch'")
+    const rows = await this.heartbeat("SELECT value FROM facts WHERE name = 'epoch'")
     return Number(rows[0]?.['value'])
   }
 
-  beat(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
+  heartbeat(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
     return this.#beats.single(sql, parameters)
   }
 
@@ -77,7 +79,7 @@ class PostgresDatabase implements Database {
 
   close(): Promise<void> {
     this.#closed = true
-    for (const lane of [this.#reader, this.#writer, this.#beats]) lane.close()
+    for (const connection of [this.#reader, this.#writer, this.#beats]) connection.close()
     return Promise.resolve()
   }
 
@@ -111,7 +113,7 @@ class PostgresDatabase implements Database {
 }
 
 /** A session for one kind of work; one piece of work at a time. */
-class Lane {
+class Connection {
   readonly #session: PostgresSession
   readonly #lock = new Mutex()
 

@@ -101,7 +101,7 @@ class SqliteDatabase implements Database {
     return Number(rows[0]?.['value'])
   }
 
-  async beat(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
+  async heartbeat(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
     // Not within a transaction of our own that has begun: the thread would wait for itself.
     const reply = await this.#locks.writer.run(() => this.send({ kind: 'beat', sql, parameters }))
     return reply.rows ?? []

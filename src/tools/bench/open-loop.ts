@@ -7,11 +7,11 @@ import { systemClock } from '../../core/clock.ts'
 import { EndpointError } from '../../kms/client/dial.ts'
 import { describe } from '../doctor/answers.ts'
 import { createLatencies, type CurvePoint, type LatencySummary } from './histogram.ts'
-import type { Lane } from './lanes.ts'
+import type { LoadConnection } from './connections.ts'
 import type { LoadOperation, RequestSource } from './mix.ts'
 
 export interface LoadPlan {
-  readonly lanes: readonly Lane[]
+  readonly connections: readonly LoadConnection[]
   readonly source: RequestSource
   /** Requests a second. */
   readonly rate: number
@@ -71,7 +71,7 @@ export async function runOpenLoop(plan: LoadPlan): Promise<LoadResult> {
 class Run {
   readonly done: Promise<void>
   readonly #plan: LoadPlan
-  readonly #idle: Lane[]
+  readonly #idle: LoadConnection[]
   readonly #waiting: Due[] = []
   readonly #latency = createLatencies()
   readonly #lag = createLatencies()
@@ -89,7 +89,7 @@ class Run {
 
   constructor(plan: LoadPlan) {
     this.#plan = plan
-    this.#idle = [...plan.lanes]
+    this.#idle = [...plan.connections]
     this.#total = Math.max(1, Math.round((plan.rate * plan.durationMs) / 1000))
     this.done = new Promise((resolve) => (this.#finish = resolve))
     this.#tick()
@@ -134,18 +134,18 @@ class Run {
 
   #dispatch(): void {
     while (this.#waiting.length > 0) {
-      const lane = this.#idle.pop()
-      if (lane === undefined) return
+      const connection = this.#idle.pop()
+      if (connection === undefined) return
       const due = this.#waiting.shift()
-      if (due !== undefined) void this.#send(lane, due)
+      if (due !== undefined) void this.#send(connection, due)
     }
   }
 
-  async #send(lane: Lane, { dueAt }: Due): Promise<void> {
+  async #send(connection: LoadConnection, { dueAt }: Due): Promise<void> {
     const { operation, request } = this.#plan.source.next()
     const sentAt = systemClock.monotonic()
     try {
-      const answer = await lane.send(request)
+      const answer = await connection.send(request)
       if (answer.status === 200) this.#succeeded += 1
       else this.#count(describe(answer))
     } catch (error) {
@@ -156,7 +156,7 @@ class Run {
     this.#latency.record(now - dueAt)
     this.#serviceOf(operation).record(now - sentAt)
     this.#open -= 1
-    this.#idle.push(lane)
+    this.#idle.push(connection)
     this.#giveUp(now)
     this.#dispatch()
   }

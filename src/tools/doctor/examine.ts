@@ -95,12 +95,12 @@ async function run(
     return true
   } catch (error) {
     if (!(error instanceof Error)) throw error
-    take([createReporter(area).fail(`${area}-unanswered`, error.message, mendOf(error))])
+    take([createReporter(area).fail(`${area}-unanswered`, error.message, hintOf(error))])
     return false
   }
 }
 
-function mendOf(error: Error): string {
+function hintOf(error: Error): string {
   if (!(error instanceof EndpointError)) return 'see the findings before this one'
   switch (error.code) {
     case 'ENDPOINT_NOT_FOUND':

@@ -14,29 +14,29 @@ export interface Finding {
   readonly verdict: Verdict
   readonly detail: string
   /** How to mend it; for warn and fail. */
-  readonly mend?: string
+  readonly hint?: string
 }
 
 /** Makes the findings of one area. */
 export interface Reporter {
   ok(check: string, detail: string): Finding
-  warn(check: string, detail: string, mend: string): Finding
-  fail(check: string, detail: string, mend: string): Finding
+  warn(check: string, detail: string, hint: string): Finding
+  fail(check: string, detail: string, hint: string): Finding
   skip(check: string, detail: string): Finding
   /** `ok` when `faults` is empty, else `fail` with all of them. */
-  judge(check: string, good: string, faults: readonly string[], mend: string): Finding
+  judge(check: string, good: string, faults: readonly string[], hint: string): Finding
 }
 
 export function createReporter(area: Area): Reporter {
   const reporter: Reporter = {
     ok: (check, detail) => ({ area, check, verdict: 'ok', detail }),
-    warn: (check, detail, mend) => ({ area, check, verdict: 'warn', detail, mend }),
-    fail: (check, detail, mend) => ({ area, check, verdict: 'fail', detail, mend }),
+    warn: (check, detail, hint) => ({ area, check, verdict: 'warn', detail, hint }),
+    fail: (check, detail, hint) => ({ area, check, verdict: 'fail', detail, hint }),
     skip: (check, detail) => ({ area, check, verdict: 'skip', detail }),
-    judge: (check, good, faults, mend) =>
+    judge: (check, good, faults, hint) =>
       faults.length === 0
         ? reporter.ok(check, good)
-        : reporter.fail(check, faults.join('; '), mend),
+        : reporter.fail(check, faults.join('; '), hint),
   }
   return reporter
 }

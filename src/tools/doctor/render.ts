@@ -38,7 +38,7 @@ export function renderExamination({ findings, timings }: Examination): string {
 }
 
 /** The name of a check is what --ignore takes. */
-function renderFinding({ verdict, check, detail, mend }: Finding): string {
+function renderFinding({ verdict, check, detail, hint: mend }: Finding): string {
   const line = `  ${verdict.padEnd(4)}  ${detail}`
   return mend === undefined ? line : `${line}\n        -> ${mend}  [${check}]`
 }

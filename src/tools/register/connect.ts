@@ -31,9 +31,9 @@ export async function connectStore(
     onState(state, elapsedMs)
     if (state === 'CONNECTED') return
     if (state === 'FAILED' && hasAsked) {
-      const { meaning, cure } = explainConnectionError(code)
+      const { meaning, hint } = explainConnectionError(code)
       throw new RegistrationError('CONNECT_FAILED', `KMS could not connect: ${code}: ${meaning}`, {
-        hint: cure,
+        hint,
       })
     }
     if (state === 'FAILED') await kms.disconnectStore(id)

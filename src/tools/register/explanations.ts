@@ -4,59 +4,59 @@ import type { ConnectionErrorCodeType } from '@aws-sdk/client-kms'
 
 export interface Explanation {
   readonly meaning: string
-  readonly cure: string
+  readonly hint: string
 }
 
 const CLOUDHSM: Explanation = {
   meaning: 'a code of CloudHSM key stores; an external key store has none of those parts',
-  cure: 'look at which key store this is: latchkey works with external key stores only',
+  hint: 'look at which key store this is: latchkey works with external key stores only',
 }
 
 /** `ConnectionErrorCode` of DescribeCustomKeyStores: every one that the SDK knows. */
 export const CONNECTION_ERRORS = {
   INVALID_CREDENTIALS: {
     meaning: 'the proxy does not know the access key id that KMS has, or its secret is another',
-    cure: 'latchkey credentials list; give KMS one that is ACTIVE with UpdateCustomKeyStore, and look for a reverse proxy that changes the Host header',
+    hint: 'latchkey credentials list; give KMS one that is ACTIVE with UpdateCustomKeyStore, and look for a reverse proxy that changes the Host header',
   },
   XKS_PROXY_ACCESS_DENIED: {
     meaning: 'the proxy refused KMS by a rule of authorization',
-    cure: 'latchkey does not authorize GetHealthStatus, so look at what stands in front of it',
+    hint: 'latchkey does not authorize GetHealthStatus, so look at what stands in front of it',
   },
   XKS_PROXY_INVALID_CONFIGURATION: {
     meaning: 'the proxy does not serve this URI path, or the whole key store is blocked',
-    cure: 'compare XksProxyUriPath with keyStores[].prefix; latchkey status shows whether it is killed',
+    hint: 'compare XksProxyUriPath with keyStores[].prefix; latchkey status shows whether it is killed',
   },
   XKS_PROXY_INVALID_RESPONSE: {
     meaning: 'KMS cannot interpret what answers there, or the proxy had a fault',
-    cure: 'look at the log of the proxy; if it has no request, a load balancer answers in its place',
+    hint: 'look at the log of the proxy; if it has no request, a load balancer answers in its place',
   },
   XKS_PROXY_INVALID_TLS_CONFIGURATION: {
     meaning: 'certificate, chain, authority, name or TLS version are not to the liking of KMS',
-    cure: 'latchkey doctor: the chain must be whole, of an authority on the list of AWS, and its common name the host name',
+    hint: 'latchkey doctor: the chain must be whole, of an authority on the list of AWS, and its common name the host name',
   },
   XKS_PROXY_NOT_REACHABLE: {
     meaning: 'no connection to the endpoint, or all key managers are UNAVAILABLE',
-    cure: 'DNS, port 443, firewalls, security groups; then /ping?deep and the log of the proxy',
+    hint: 'DNS, port 443, firewalls, security groups; then /ping?deep and the log of the proxy',
   },
   XKS_PROXY_TIMED_OUT: {
     meaning: 'it is connected to, and does not answer within 250 ms',
-    cure: 'latchkey doctor shows where the time goes; the round trip to the region should be below 35 ms',
+    hint: 'latchkey doctor shows where the time goes; the round trip to the region should be below 35 ms',
   },
   XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION: {
     meaning: 'the VPC endpoint service does not fulfil the requirements of KMS',
-    cure: 'same account and region; NLB in two zones; no acceptance of connections; private DNS name verified, and the same as in the endpoint; allowed principal cks.kms.REGION.amazonaws.com',
+    hint: 'same account and region; NLB in two zones; no acceptance of connections; private DNS name verified, and the same as in the endpoint; allowed principal cks.kms.REGION.amazonaws.com',
   },
   XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: {
     meaning: 'KMS does not find the VPC endpoint service',
-    cure: 'compare its name; allow the principal cks.kms.REGION.amazonaws.com',
+    hint: 'compare its name; allow the principal cks.kms.REGION.amazonaws.com',
   },
   NETWORK_ERRORS: {
     meaning: 'network errors between KMS and the proxy',
-    cure: 'disconnect, wait a minute, and run latchkey register again',
+    hint: 'disconnect, wait a minute, and run latchkey register again',
   },
   INTERNAL_ERROR: {
     meaning: 'an error inside KMS',
-    cure: 'disconnect, and run latchkey register again; if it stays, ask AWS Support',
+    hint: 'disconnect, and run latchkey register again; if it stays, ask AWS Support',
   },
   CLUSTER_NOT_FOUND: CLOUDHSM,
   INSUFFICIENT_CLOUDHSM_HSMS: CLOUDHSM,
@@ -72,7 +72,7 @@ export function explainConnectionError(code: string): Explanation {
   return (
     (CONNECTION_ERRORS as Readonly<Record<string, Explanation>>)[code] ?? {
       meaning: 'this release of latchkey does not know the code',
-      cure: 'the KMS API reference explains it: CustomKeyStoresListEntry',
+      hint: 'the KMS API reference explains it: CustomKeyStoresListEntry',
     }
   )
 }
@@ -81,12 +81,12 @@ const ACCESS = 'docs/register.md lists the permissions'
 const CREDENTIALS =
   'set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached'
 
-/** Cures of the exceptions that registering meets; others speak for themselves. */
-export const EXCEPTION_CURES = {
-  XksProxyUriUnreachableException: CONNECTION_ERRORS.XKS_PROXY_NOT_REACHABLE.cure,
-  XksProxyInvalidResponseException: CONNECTION_ERRORS.XKS_PROXY_INVALID_RESPONSE.cure,
-  XksProxyInvalidConfigurationException: CONNECTION_ERRORS.XKS_PROXY_INVALID_CONFIGURATION.cure,
-  XksProxyIncorrectAuthenticationCredentialException: CONNECTION_ERRORS.INVALID_CREDENTIALS.cure,
+/** Hints for the exceptions that registering meets; others speak for themselves. */
+export const EXCEPTION_HINTS = {
+  XksProxyUriUnreachableException: CONNECTION_ERRORS.XKS_PROXY_NOT_REACHABLE.hint,
+  XksProxyInvalidResponseException: CONNECTION_ERRORS.XKS_PROXY_INVALID_RESPONSE.hint,
+  XksProxyInvalidConfigurationException: CONNECTION_ERRORS.XKS_PROXY_INVALID_CONFIGURATION.hint,
+  XksProxyIncorrectAuthenticationCredentialException: CONNECTION_ERRORS.INVALID_CREDENTIALS.hint,
   XksProxyUriInUseException:
     'another key store of this account and region has this endpoint and path: use it by --name, or give this one a prefix of its own',
   XksProxyUriEndpointInUseException:
@@ -94,9 +94,9 @@ export const EXCEPTION_CURES = {
   XksProxyVpcEndpointServiceInUseException:
     'each external key store needs a VPC endpoint service of its own',
   XksProxyVpcEndpointServiceNotFoundException:
-    CONNECTION_ERRORS.XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND.cure,
+    CONNECTION_ERRORS.XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND.hint,
   XksProxyVpcEndpointServiceInvalidConfigurationException:
-    CONNECTION_ERRORS.XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION.cure,
+    CONNECTION_ERRORS.XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION.hint,
   CustomKeyStoreNameInUseException: 'choose another --name; names are unique in account and region',
   CustomKeyStoreInvalidStateException:
     'the connection state does not allow it: aws kms describe-custom-key-stores shows it',
@@ -115,6 +115,6 @@ export const EXCEPTION_CURES = {
   CredentialsProviderError: CREDENTIALS,
 } as const satisfies Readonly<Record<string, string>>
 
-export function cureOf(exception: string): string | undefined {
-  return (EXCEPTION_CURES as Readonly<Record<string, string>>)[exception]
+export function hintOf(exception: string): string | undefined {
+  return (EXCEPTION_HINTS as Readonly<Record<string, string>>)[exception]
 }

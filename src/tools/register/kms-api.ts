@@ -3,7 +3,7 @@
 import type * as Sdk from '@aws-sdk/client-kms'
 import type { Secret } from '../../core/secret.ts'
 import { RegistrationError } from './errors.ts'
-import { cureOf } from './explanations.ts'
+import { hintOf } from './explanations.ts'
 
 /** An exception of KMS, or that it could not be asked. `exception` is the name that the SDK gave. */
 export class KmsError extends RegistrationError {
@@ -11,10 +11,10 @@ export class KmsError extends RegistrationError {
   readonly exception: string
 
   constructor(exception: string, message: string, cause: unknown) {
-    const cure = cureOf(exception)
+    const hint = hintOf(exception)
     super('KMS_REFUSED', `${exception}: ${message}`, {
       cause,
-      ...(cure === undefined ? {} : { hint: cure }),
+      ...(hint === undefined ? {} : { hint }),
     })
     this.exception = exception
   }
@@ -77,18 +77,18 @@ export async function openKms(region: string | undefined): Promise<KmsApi> {
     ...(region === undefined ? {} : { region }),
     requestHandler: { connectionTimeout: 5000, requestTimeout: 30_000 },
   })
-  const found = await told(() => client.config.region())
+  const found = await wrapKmsErrors(() => client.config.region())
   return createKmsApi(sdk, client, found)
 }
 
 function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): KmsApi {
   const describe = (which: { CustomKeyStoreId: string } | { CustomKeyStoreName: string }) =>
-    told(() => client.send(new sdk.DescribeCustomKeyStoresCommand(which)))
+    wrapKmsErrors(() => client.send(new sdk.DescribeCustomKeyStoresCommand(which)))
 
   async function* listAll() {
     let marker: string | undefined
     do {
-      const page = await told(() =>
+      const page = await wrapKmsErrors(() =>
         client.send(new sdk.ListKeysCommand({ ...(marker && { Marker: marker }), Limit: 1000 })),
       )
       yield* page.Keys ?? []
@@ -114,7 +114,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       return store
     },
     async createStore(input, credential) {
-      const { CustomKeyStoreId: id = '' } = await told(() =>
+      const { CustomKeyStoreId: id = '' } = await wrapKmsErrors(() =>
         client.send(
           new sdk.CreateCustomKeyStoreCommand({
             ...toCreateParameters(input),
@@ -125,15 +125,17 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       return id
     },
     async connectStore(id) {
-      await told(() => client.send(new sdk.ConnectCustomKeyStoreCommand({ CustomKeyStoreId: id })))
+      await wrapKmsErrors(() =>
+        client.send(new sdk.ConnectCustomKeyStoreCommand({ CustomKeyStoreId: id })),
+      )
     },
     async disconnectStore(id) {
-      await told(() =>
+      await wrapKmsErrors(() =>
         client.send(new sdk.DisconnectCustomKeyStoreCommand({ CustomKeyStoreId: id })),
       )
     },
     async updateCredential(id, credential) {
-      await told(() =>
+      await wrapKmsErrors(() =>
         client.send(
           new sdk.UpdateCustomKeyStoreCommand({
             CustomKeyStoreId: id,
@@ -143,10 +145,12 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       )
     },
     async deleteStore(id) {
-      await told(() => client.send(new sdk.DeleteCustomKeyStoreCommand({ CustomKeyStoreId: id })))
+      await wrapKmsErrors(() =>
+        client.send(new sdk.DeleteCustomKeyStoreCommand({ CustomKeyStoreId: id })),
+      )
     },
     async createKey(storeId, xksKeyId) {
-      const { KeyMetadata: key } = await told(() =>
+      const { KeyMetadata: key } = await wrapKmsErrors(() =>
         client.send(new sdk.CreateKeyCommand(toKeyParameters(storeId, xksKeyId))),
       )
       return toSummary(key)
@@ -156,7 +160,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       let unreadable = 0
       for await (const { KeyId: keyId } of listAll()) {
         try {
-          const { KeyMetadata: key } = await told(() =>
+          const { KeyMetadata: key } = await wrapKmsErrors(() =>
             client.send(new sdk.DescribeKeyCommand({ KeyId: keyId })),
           )
           if (key?.CustomKeyStoreId === storeId) keys.push(toSummary(key))
@@ -168,7 +172,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       return { keys, unreadable }
     },
     async scheduleKeyDeletion(keyId, days) {
-      const { DeletionDate: date } = await told(() =>
+      const { DeletionDate: date } = await wrapKmsErrors(() =>
         client.send(
           new sdk.ScheduleKeyDeletionCommand({ KeyId: keyId, PendingWindowInDays: days }),
         ),
@@ -176,7 +180,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       return date
     },
     async generateDataKey(keyId, context) {
-      const { Plaintext: plaintext, CiphertextBlob: ciphertextBlob } = await told(() =>
+      const { Plaintext: plaintext, CiphertextBlob: ciphertextBlob } = await wrapKmsErrors(() =>
         client.send(
           new sdk.GenerateDataKeyCommand({
             KeyId: keyId,
@@ -191,7 +195,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       }
     },
     async decrypt(ciphertextBlob, context) {
-      const { Plaintext: plaintext } = await told(() =>
+      const { Plaintext: plaintext } = await wrapKmsErrors(() =>
         client.send(
           new sdk.DecryptCommand({ CiphertextBlob: ciphertextBlob, EncryptionContext: context }),
         ),
@@ -254,7 +258,7 @@ export function isException(error: unknown, name: string): boolean {
 }
 
 /** The SDK's errors have a name and a message, and may have the whole request in other fields. */
-async function told<T>(work: () => Promise<T>): Promise<T> {
+async function wrapKmsErrors<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {

@@ -139,7 +139,7 @@ async function checkTime(session: Session): Promise<Finding> {
 /** @throws RegistrationError PREFLIGHT_FAILED */
 export function reportFindings(output: Output, findings: readonly Finding[]): void {
   const MARKS = { ok: '✓', warn: '!', fail: '✗', skip: '-' } as const
-  for (const { verdict, detail, mend, check } of findings) {
+  for (const { verdict, detail, hint: mend, check } of findings) {
     output.line(`  ${MARKS[verdict]} ${detail}`)
     if (mend !== undefined && verdict !== 'ok') output.line(`      ${mend}  [${check}]`)
   }
@@ -148,7 +148,7 @@ export function reportFindings(output: Output, findings: readonly Finding[]): vo
   throw new RegistrationError(
     'PREFLIGHT_FAILED',
     `KMS would refuse: ${failed.map(({ detail }) => detail).join('; ')}`,
-    { hint: failed[0]?.mend ?? 'latchkey doctor looks closer' },
+    { hint: failed[0]?.hint ?? 'latchkey doctor looks closer' },
   )
 }
 

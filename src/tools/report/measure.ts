@@ -9,7 +9,7 @@ import { getHealthStatusBody } from '../../kms/client/requests.ts'
 import { signHeaders } from '../../kms/client/signing.ts'
 import { UsageError } from '../../terminal/command.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
-import { openLanes } from '../bench/lanes.ts'
+import { openConnections } from '../bench/connections.ts'
 import { KMS_MIX, createRequestSource } from '../bench/mix.ts'
 import { type LoadResult, runOpenLoop } from '../bench/open-loop.ts'
 import { findHighestRate } from '../bench/search.ts'
@@ -22,7 +22,7 @@ import {
   type StageAccount,
   findRung,
 } from './findings.ts'
-import { measureBackend, measureInProcess, measureKept, measureNew } from './rungs.ts'
+import { measureBackend, measureInProcess, measureKept, measureNew } from './series.ts'
 
 export interface MeasureOptions {
   readonly remote: Remote
@@ -116,15 +116,15 @@ async function measureRates(options: MeasureOptions) {
   const source = await createRequestSource(remote, keyId, KMS_MIX)
   return findHighestRate({ ...SEARCH, maxRate }, async (rate) => {
     note(`${String(rate)} requests a second`)
-    const lanes = await openLanes(remote.endpoint, {
+    const connections = await openConnections(remote.endpoint, {
       kind: 'kept',
       count: LANES,
       timeoutMs: TIMEOUT_MS,
     })
     try {
-      return await runOpenLoop({ lanes, source, rate, durationMs: secondsPerRate * 1000 })
+      return await runOpenLoop({ connections, source, rate, durationMs: secondsPerRate * 1000 })
     } finally {
-      for (const lane of lanes) lane.close()
+      for (const connection of connections) connection.close()
     }
   })
 }

@@ -5,7 +5,7 @@ import { Secret } from '../../core/secret.ts'
 import type { ProxyConfiguration } from '../../kms/emulator/custom-key-store.ts'
 import { KmsException, type KmsExceptionName } from '../../kms/emulator/kms-exception.ts'
 import type { KmsStandIn } from '../../kms/emulator/emulator.ts'
-import { NotAsExpected, seen, type Story } from './story.ts'
+import { NotAsExpected, seen, type ScenarioRunner } from './runner.ts'
 import { createVendor, type ReadOutcome, type Vendor } from './vendor.ts'
 
 export interface ScenarioOptions {
@@ -44,7 +44,7 @@ const RESTORED_WITHIN_MS = 15_000
 const TRY_EVERY_MS = 50
 
 /** @throws StoryEnded when a step failed that all others need */
-export async function runScenario(story: Story, options: ScenarioOptions): Promise<void> {
+export async function runScenario(story: ScenarioRunner, options: ScenarioOptions): Promise<void> {
   const keyArn = await register(story, options)
   const vendor = createVendor({ kms: options.kms, keyArn, clock, cacheMs: options.cacheMs })
   await before(story, options, vendor, keyArn)
@@ -52,7 +52,10 @@ export async function runScenario(story: Story, options: ScenarioOptions): Promi
   await after(story, options, vendor)
 }
 
-async function register(story: Story, { kms, proxy, xksKeyId }: ScenarioOptions): Promise<string> {
+async function register(
+  story: ScenarioRunner,
+  { kms, proxy, xksKeyId }: ScenarioOptions,
+): Promise<string> {
   story.part('Register', 'KMS, played by this command, calls your proxy over TLS, signed.')
   await story.step('wrong secret', async () => {
     const wrong = { ...proxy, rawSecretAccessKey: new Secret('A'.repeat(43)) }
@@ -79,7 +82,7 @@ async function register(story: Story, { kms, proxy, xksKeyId }: ScenarioOptions)
 }
 
 async function before(
-  story: Story,
+  story: ScenarioRunner,
   { kms }: ScenarioOptions,
   vendor: Vendor,
   keyArn: string,
@@ -115,7 +118,11 @@ async function before(
   })
 }
 
-async function during(story: Story, options: ScenarioOptions, vendor: Vendor): Promise<void> {
+async function during(
+  story: ScenarioRunner,
+  options: ScenarioOptions,
+  vendor: Vendor,
+): Promise<void> {
   story.part(
     `You say no: ${options.scope}`,
     'What a service on AWS has in memory already, no key manager can take back.',
@@ -143,7 +150,11 @@ async function during(story: Story, options: ScenarioOptions, vendor: Vendor): P
   })
 }
 
-async function after(story: Story, options: ScenarioOptions, vendor: Vendor): Promise<void> {
+async function after(
+  story: ScenarioRunner,
+  options: ScenarioOptions,
+  vendor: Vendor,
+): Promise<void> {
   story.part('You say yes again')
   await story.must('latchkey restore', async () => seen(await options.restore()))
   await story.step('first read', async () => {

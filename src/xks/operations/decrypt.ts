@@ -38,7 +38,7 @@ export function decrypt(call: DecryptCall): Awaitable<Response> {
   }
   call.record.keyVersion = version
   return whenThere(open(call, version, aads), (plaintext) => {
-    call.timer.mark('backend')
+    call.timer.end('backend')
     return { plaintext: plaintext.toString('base64') }
   })
 }

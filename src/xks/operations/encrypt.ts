@@ -52,14 +52,14 @@ async function seal(call: EncryptCall, metadata: Buffer): Promise<Response> {
   const sealed = await backend.encrypt(key.keyId, version, input.plaintext, framedAad, deadline)
   // Appendix C: before the verifying decrypt, or a bit that flips meanwhile goes unseen.
   const cdiv = input.wantsCdiv ? computeCdiv({ aad: input.aad, metadata, ...sealed }) : undefined
-  call.timer.mark('backend')
+  call.timer.end('backend')
   if (call.verify) {
     const opened = await backend.decrypt(key.keyId, { version, ...sealed }, framedAad, deadline)
     // That it decrypts does not prove that the right bytes were encrypted; that they are equal does.
     if (!equalBytes(opened, input.plaintext)) {
       throw new XksError('InternalException', undefined, { reason: 'VERIFY_MISMATCH' })
     }
-    call.timer.mark('verify')
+    call.timer.end('verify')
   }
   return toResponse(metadata, sealed, cdiv)
 }
@@ -80,7 +80,7 @@ function sealInOneGo(
     input.wantsCdiv ? Buffer.concat([input.aad, metadata]) : undefined,
   )
   return whenThere(sealing, (sealed) => {
-    timer.mark('backend')
+    timer.end('backend')
     timer.move('backend', 'verify', sealed.verifyMs)
     return toResponse(metadata, sealed, sealed.digest)
   })

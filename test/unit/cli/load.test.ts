@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createLatencies } from '../../../src/tools/bench/histogram.ts'
-import type { Lane } from '../../../src/tools/bench/lanes.ts'
+import type { LoadConnection } from '../../../src/tools/bench/connections.ts'
 import { KMS_MIX, parseMix, spread, type RequestSource } from '../../../src/tools/bench/mix.ts'
 import { runOpenLoop, type LoadResult } from '../../../src/tools/bench/open-loop.ts'
 import { findHighestRate, holds } from '../../../src/tools/bench/search.ts'
@@ -22,7 +22,7 @@ const answer = (status: number, body: unknown = {}): WireAnswer => ({
   totalMs: 1,
 })
 
-const lane = (send: () => Promise<WireAnswer>): Lane => ({ send, close: () => undefined })
+const lane = (send: () => Promise<WireAnswer>): LoadConnection => ({ send, close: () => undefined })
 
 const after = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -31,7 +31,7 @@ void t.test('waiting for a connection counts, from when the request was due', as
     await after(20)
     return answer(200)
   })
-  const result = await runOpenLoop({ lanes: [slow], source, rate: 100, durationMs: 500 })
+  const result = await runOpenLoop({ connections: [slow], source, rate: 100, durationMs: 500 })
   t.equal(result.due, 50)
   t.equal(result.succeeded, 50)
   t.same(result.errors, {})
@@ -51,7 +51,7 @@ void t.test(
       if (count % 2 === 0) return Promise.resolve(answer(429, { errorName: 'ThrottlingException' }))
       return Promise.reject(new EndpointError('ENDPOINT_NO_ANSWER', 'gone'))
     })
-    const result = await runOpenLoop({ lanes: [bad], source, rate: 200, durationMs: 100 })
+    const result = await runOpenLoop({ connections: [bad], source, rate: 200, durationMs: 100 })
     t.equal(result.due, 20)
     t.equal(result.succeeded, 0)
     t.same(result.errors, { '429 "ThrottlingException"': 10, ENDPOINT_NO_ANSWER: 10 })
@@ -64,7 +64,7 @@ void t.test('what waits for seconds is given up, and its wait stays in the accou
     await after(2500)
     return answer(200)
   })
-  const result = await runOpenLoop({ lanes: [stuck], source, rate: 20, durationMs: 200 })
+  const result = await runOpenLoop({ connections: [stuck], source, rate: 20, durationMs: 200 })
   t.equal(result.due, 4)
   t.equal(result.succeeded, 1)
   t.equal(result.unsent, 3)
@@ -78,7 +78,7 @@ void t.test('a client that is late itself says so', async (t) => {
     while (performance.now() < until);
     return Promise.resolve(answer(200))
   })
-  const result = await runOpenLoop({ lanes: [hog], source, rate: 200, durationMs: 500 })
+  const result = await runOpenLoop({ connections: [hog], source, rate: 200, durationMs: 500 })
   t.ok(result.isClientLimited)
   t.ok(result.clientLagMs.p99 > 5)
 })
@@ -86,7 +86,7 @@ void t.test('a client that is late itself says so', async (t) => {
 void t.test('progress comes while it runs', async (t) => {
   const seen: number[] = []
   const quick = lane(() => Promise.resolve(answer(200)))
-  const plan = { lanes: [quick], source, rate: 50, durationMs: 1500 }
+  const plan = { connections: [quick], source, rate: 50, durationMs: 1500 }
   await runOpenLoop({ ...plan, onProgress: ({ answered }) => seen.push(answered) })
   t.ok(seen.length >= 1 && seen.every((answered) => answered > 0))
 })

@@ -3,7 +3,7 @@
 import t from 'tap'
 import { escapeHtml, formatMs, toScriptJson } from '../../../src/tools/report/html.ts'
 import { estimateLinks, tlsRoundTrips } from '../../../src/tools/report/measure.ts'
-import { measureInProcess } from '../../../src/tools/report/rungs.ts'
+import { measureInProcess } from '../../../src/tools/report/series.ts'
 import { StageReader } from '../../../src/tools/report/stages.ts'
 import { sampleReport } from '../../support/report-data.ts'
 

@@ -1,7 +1,7 @@
 /** Suggestions for what was misspelt. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { findNearest } from '../../../src/core/suggest.ts'
+import { suggest } from '../../../src/core/suggest.ts'
 
 const KNOWN = ['listener', 'keyStores', 'store', 'limits', 'sigv4', 'health', 'logging']
 
@@ -15,19 +15,19 @@ void t.test('a name a few edits away is found, whatever its case', (t) => {
     ['sgiv4', 'sigv4'],
     ['limit', 'limits'],
   ] as const)
-    t.equal(findNearest(asked, KNOWN), meant, asked)
+    t.equal(suggest(asked, KNOWN), meant, asked)
   t.end()
 })
 
 void t.test('a name that is too far from all of them has no suggestion', (t) => {
   for (const asked of ['database', 'x', 'metrics', 'loooooogging', ''])
-    t.equal(findNearest(asked, KNOWN), undefined, asked)
-  t.equal(findNearest('listener', []), undefined)
+    t.equal(suggest(asked, KNOWN), undefined, asked)
+  t.equal(suggest('listener', []), undefined)
   t.end()
 })
 
 void t.test('a short name is not turned into another one altogether', (t) => {
-  t.equal(findNearest('foo', ['init']), undefined)
-  t.equal(findNearest('int', ['init']), 'init')
+  t.equal(suggest('foo', ['init']), undefined)
+  t.equal(suggest('int', ['init']), 'init')
   t.end()
 })

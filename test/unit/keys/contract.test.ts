@@ -1,7 +1,7 @@
 /** A backend that breaks its contract gives errors, never a bad ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { createCheckedBackend } from '../../../src/keys/contract.ts'
+import { enforceContract } from '../../../src/keys/contract.ts'
 import { BackendError } from '../../../src/keys/errors.ts'
 import type {
   EncryptedBytes,
@@ -50,7 +50,7 @@ function backendOf(answers: Partial<Record<keyof KeyBackend, () => unknown>>) {
     health: answer('health', [{ id: 'm', model: 'm', status: 'ACTIVE' }]),
     close: answer('close', undefined),
   } as unknown as KeyBackend
-  return { checked: promised(createCheckedBackend(backend)), calls }
+  return { checked: promised(enforceContract(backend)), calls }
 }
 
 const encrypt = (backend: PromisedBackend, version = 1, aad = AAD) =>
@@ -201,7 +201,7 @@ void t.test('what is thrown at once, instead of rejected, is caught too', async 
     throw new RangeError('at once')
   }
   const backend = { vendor: 'v', describe: throwing, encrypt: throwing } as unknown as KeyBackend
-  const checked = promised(createCheckedBackend(backend))
+  const checked = promised(enforceContract(backend))
   await t.rejects(checked.describe(ID, DEADLINE), { code: 'UNAVAILABLE' })
   await t.rejects(encrypt(checked), { code: 'UNAVAILABLE' })
 })

@@ -3,11 +3,11 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import t from 'tap'
-import { createOutgoing } from '../../../src/server/in-flight-responses.ts'
+import { createInFlightResponses } from '../../../src/server/in-flight-responses.ts'
 
 function outgoing() {
   const cut: IncomingMessage[] = []
-  const out = createOutgoing((request) => cut.push(request))
+  const out = createInFlightResponses((request) => cut.push(request))
   function add(isAllowed: () => boolean, { isGone = false } = {}) {
     const response = Object.assign(new EventEmitter(), {
       destroyed: isGone,

@@ -5,14 +5,14 @@ import type { Activity } from '../../../src/usage/usage-table.ts'
 import { findExposure } from '../../../src/usage/exposure.ts'
 import { accountOf, rehearse } from '../../../src/usage/rehearsal.ts'
 import { CACHING_FACTS, findCachingFact } from '../../../src/usage/services.ts'
-import type { Subject } from '../../../src/usage/subject.ts'
+import type { UsageKey } from '../../../src/usage/usage-key.ts'
 import { ALICE } from '../../support/activity.ts'
 
 const NOON = Date.UTC(2026, 0, 15, 12)
 const BOB = 'arn:aws:sts::444455556666:assumed-role/Worker/i-1'
 
-function counted(requests: number, more: Partial<Subject> = {}, lastAt = NOON): Activity {
-  const subject: Subject = {
+function counted(requests: number, more: Partial<UsageKey> = {}, lastAt = NOON): Activity {
+  const subject: UsageKey = {
     ...{ keyStore: 'demo', operation: 'Decrypt', keyId: 'key-1', kmsOperation: 'Decrypt' },
     ...{ principal: ALICE, outcome: 'ok', isOverflow: false, ...more },
   }

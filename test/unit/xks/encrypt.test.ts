@@ -67,7 +67,7 @@ function run(backend: KeyBackend, options: { readonly verify: boolean; readonly 
       verify: options.verify,
       deadline: new Deadline(new FakeClock(), 1000),
       timer: {
-        mark: (stage) => stages.push(stage),
+        end: (stage) => stages.push(stage),
         move: () => undefined,
         fail: () => undefined,
         finish: () => undefined,

@@ -54,7 +54,7 @@ export class TokenFleet {
     return Promise.all(
       this.#members.map(async ({ id, pool }) => {
         const status = await pool.health(deadline)
-        const { facts } = pool
+        const { metadata: facts } = pool
         const model = facts === undefined ? 'unknown' : `${facts.manufacturer} ${facts.model}`
         return { id, model: `${model} ${facts?.firmware ?? ''}`.trim(), status }
       }),

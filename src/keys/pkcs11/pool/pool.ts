@@ -9,10 +9,10 @@ import { toBackendError } from '../wire/errors.ts'
 import { CALL } from '../wire/protocol.ts'
 import type { CircuitState } from './circuit-breaker.ts'
 import type { PoolOptions } from './options.ts'
-import { type Job, JobQueue, encodeHead } from './queue.ts'
+import { type QueuedRequest, RequestQueue, encodeHead } from './queue.ts'
 import { type Answer, TokenError } from './worker-process.ts'
-import { LaneKeeper } from './worker-supervisor.ts'
-import type { Lane } from './worker.ts'
+import { WorkerSupervisor } from './worker-supervisor.ts'
+import type { TokenWorker } from './worker.ts'
 
 export interface TokenStats {
   readonly id: string
@@ -34,57 +34,57 @@ const MAX_ATTEMPTS = 3
 export class TokenPool {
   readonly #options: PoolOptions
   readonly #clock: Clock
-  readonly #queue: JobQueue
-  readonly #lanes: LaneKeeper
+  readonly #queue: RequestQueue
+  readonly #workers: WorkerSupervisor
   #facts: TokenFacts | undefined
 
   constructor(options: PoolOptions) {
     this.#options = options
     this.#clock = options.clock
-    this.#queue = new JobQueue(options.clock, (job) => {
-      this.#expire(job)
+    this.#queue = new RequestQueue(options.clock, (request) => {
+      this.#expire(request)
     })
-    this.#lanes = new LaneKeeper(options, {
+    this.#workers = new WorkerSupervisor(options, {
       isPressed: (waitedMs) => this.#queue.waitedMs >= waitedMs,
-      onUsable: (lane) => {
-        this.#facts = lane.facts ?? this.#facts
+      onUsable: (worker) => {
+        this.#facts = worker.facts ?? this.#facts
         this.#pump()
       },
       onOpen: () => {
-        for (const job of this.#queue.takeWaiting()) this.#fail(job, this.#refusal())
+        for (const request of this.#queue.takeWaiting()) this.#fail(request, this.#refusal())
       },
     })
   }
 
   /** Resolves when the token is logged in, or cannot be for now. @throws BackendError MISCONFIGURED */
   start(): Promise<void> {
-    return this.#lanes.start()
+    return this.#workers.start()
   }
 
   stop(): void {
-    this.#lanes.stop()
+    this.#workers.stop()
     this.#queue.stop()
-    for (const job of this.#queue.takeWaiting()) this.#fail(job, closed())
+    for (const request of this.#queue.takeWaiting()) this.#fail(request, closed())
   }
 
   /** Undefined until it was logged in for the first time. */
-  get facts(): TokenFacts | undefined {
+  get metadata(): TokenFacts | undefined {
     return this.#facts
   }
 
   /** Whether work would be taken now. */
   get isUsable(): boolean {
-    return this.#lanes.circuit !== 'open'
+    return this.#workers.circuit !== 'open'
   }
 
   /** Operations that wait or are under way. */
   get load(): number {
-    return this.#queue.waiting + this.#lanes.busy
+    return this.#queue.waiting + this.#workers.busy
   }
 
   /** Process ids, for tests. */
   get pids(): readonly number[] {
-    return this.#lanes.all.flatMap(({ process: { pid } }) => (pid === undefined ? [] : [pid]))
+    return this.#workers.all.flatMap(({ process: { pid } }) => (pid === undefined ? [] : [pid]))
   }
 
   /** @param attemptMs less than the deadline, where there is another token to turn to */
@@ -99,18 +99,18 @@ export class TokenPool {
     const { operationMs } = this.#options.config.deadlines
     const left = Math.min(deadline.remainingMs, attemptMs, kind === CALL ? Infinity : operationMs)
     return new Promise((resolve, reject) => {
-      const job: Job = {
+      const request: QueuedRequest = {
         ...{ kind, flags, parts, resolve, reject },
         queuedAt: now,
         endsAt: now + left,
         attempts: 0,
-        lane: undefined,
+        worker: undefined,
         isOver: false,
         bagIndex: -1,
       }
-      if (this.#lanes.circuit === 'open') reject(this.#refusal())
+      if (this.#workers.circuit === 'open') reject(this.#refusal())
       else if (left <= 0) reject(tooLate())
-      else this.#admit(job)
+      else this.#admit(request)
     })
   }
 
@@ -124,7 +124,7 @@ export class TokenPool {
   async health(deadline: Deadline): Promise<ManagerHealth['status']> {
     try {
       await this.call({ call: 'health' }, deadline)
-      return this.#lanes.isComplete ? 'ACTIVE' : 'DEGRADED'
+      return this.#workers.isComplete ? 'ACTIVE' : 'DEGRADED'
     } catch (error) {
       if (!(error instanceof BackendError)) throw error
       // Too much to do is no illness.
@@ -133,102 +133,105 @@ export class TokenPool {
   }
 
   stats(id: string): TokenStats {
-    const { circuit, isComplete, ready, max, restarts, all } = this.#lanes
+    const { circuit, isComplete, ready, max, restarts, all } = this.#workers
     return {
       id,
       state: circuit === 'open' ? 'UNAVAILABLE' : isComplete ? 'ACTIVE' : 'DEGRADED',
       circuit,
-      sessions: { open: ready, busy: this.#lanes.busyLanes, max },
+      sessions: { open: ready, busy: this.#workers.busyWorkers, max },
       queued: this.#queue.waiting,
       hosts: all.length,
       restarts,
     }
   }
 
-  #admit(job: Job): void {
-    const lane = this.#queue.waiting === 0 ? this.#lanes.choose() : undefined
-    if (lane === undefined && this.#queue.waiting >= this.#options.config.maxQueued) {
-      job.reject(new BackendError('BUSY', 'too many operations wait for the token'))
+  #admit(request: QueuedRequest): void {
+    const worker = this.#queue.waiting === 0 ? this.#workers.choose() : undefined
+    if (worker === undefined && this.#queue.waiting >= this.#options.config.maxQueued) {
+      request.reject(new BackendError('BUSY', 'too many operations wait for the token'))
       return
     }
-    this.#queue.watch(job)
-    if (lane === undefined) this.#queue.push(job)
-    else this.#run(job, lane)
+    this.#queue.watch(request)
+    if (worker === undefined) this.#queue.push(request)
+    else this.#run(request, worker)
   }
 
   /** Gives work to whoever has room. */
   #pump(): void {
     for (;;) {
-      const lane = this.#lanes.choose()
-      const job = lane && this.#queue.shift()
-      if (lane === undefined || job === undefined) return
-      this.#run(job, lane)
+      const worker = this.#workers.choose()
+      const request = worker && this.#queue.shift()
+      if (worker === undefined || request === undefined) return
+      this.#run(request, worker)
     }
   }
 
-  #run(job: Job, lane: Lane): void {
-    job.lane = lane
-    job.attempts += 1
-    const { kind, parts, flags } = job
+  #run(request: QueuedRequest, worker: TokenWorker): void {
+    request.worker = worker
+    request.attempts += 1
+    const { kind, parts, flags } = request
     const body =
-      kind === CALL ? parts : [encodeHead(job.endsAt - this.#clock.monotonic(), flags), ...parts]
-    lane.send(kind, body).then(
+      kind === CALL
+        ? parts
+        : [encodeHead(request.endsAt - this.#clock.monotonic(), flags), ...parts]
+    worker.send(kind, body).then(
       (answer) => {
-        this.#lanes.onAnswer(lane)
-        this.#settle(job, () => {
-          job.resolve(answer)
+        this.#workers.onAnswer(worker)
+        this.#settle(request, () => {
+          request.resolve(answer)
         })
         this.#pump()
       },
       (error: unknown) => {
-        if (error instanceof TokenError) this.#refused(job, lane, error)
-        else this.#fail(job, new BackendError('UNAVAILABLE', 'a fault of ours', { cause: error }))
+        if (error instanceof TokenError) this.#refused(request, worker, error)
+        else
+          this.#fail(request, new BackendError('UNAVAILABLE', 'a fault of ours', { cause: error }))
         this.#pump()
       },
     )
   }
 
-  #refused(job: Job, lane: Lane, error: TokenError): void {
+  #refused(request: QueuedRequest, worker: TokenWorker, error: TokenError): void {
     const { wire } = error
-    const isTokens = wire.code === 'UNAVAILABLE' && wire.then !== 'drop'
-    if (isTokens) this.#lanes.onFailure(lane, wire)
-    else this.#lanes.onAnswer(lane)
-    if (job.isOver) return
-    const left = job.endsAt - this.#clock.monotonic()
-    if (!isTokens || job.attempts >= MAX_ATTEMPTS || left < RETRY_IF_LEFT_MS) {
-      this.#fail(job, error.toBackendError())
+    const isTokens = wire.code === 'UNAVAILABLE' && wire.recovery !== 'drop'
+    if (isTokens) this.#workers.onFailure(worker, wire)
+    else this.#workers.onAnswer(worker)
+    if (request.isOver) return
+    const left = request.endsAt - this.#clock.monotonic()
+    if (!isTokens || request.attempts >= MAX_ATTEMPTS || left < RETRY_IF_LEFT_MS) {
+      this.#fail(request, error.toBackendError())
       return
     }
-    job.lane = undefined
+    request.worker = undefined
     setTimeout(() => {
-      if (job.isOver) return
-      if (this.#lanes.circuit === 'open') this.#fail(job, this.#refusal())
+      if (request.isOver) return
+      if (this.#workers.circuit === 'open') this.#fail(request, this.#refusal())
       else {
-        this.#queue.unshift(job)
+        this.#queue.unshift(request)
         this.#pump()
       }
     }, RETRY_AFTER_MS)
   }
 
-  #expire(job: Job): void {
-    if (job.lane !== undefined) this.#lanes.onOverdue(job.lane)
-    job.reject(tooLate())
+  #expire(request: QueuedRequest): void {
+    if (request.worker !== undefined) this.#workers.onOverdue(request.worker)
+    request.reject(tooLate())
   }
 
-  #fail(job: Job, error: BackendError): void {
-    this.#settle(job, () => {
-      job.reject(error)
+  #fail(request: QueuedRequest, error: BackendError): void {
+    this.#settle(request, () => {
+      request.reject(error)
     })
   }
 
-  #settle(job: Job, settle: () => void): void {
-    if (job.isOver) return
-    this.#queue.close(job)
+  #settle(request: QueuedRequest, settle: () => void): void {
+    if (request.isOver) return
+    this.#queue.close(request)
     settle()
   }
 
   #refusal(): BackendError {
-    const { refusal } = this.#lanes
+    const { refusal } = this.#workers
     return refusal === undefined ? closed() : toBackendError(refusal)
   }
 }

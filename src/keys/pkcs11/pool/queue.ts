@@ -3,18 +3,18 @@
 import { Bag, type Bagged } from '../../../core/bag.ts'
 import type { Clock } from '../../../core/clock.ts'
 import type { Answer } from './worker-process.ts'
-import type { Lane } from './worker.ts'
+import type { TokenWorker } from './worker.ts'
 
-export class JobQueue {
+export class RequestQueue {
   readonly #clock: Clock
-  readonly #onExpired: (job: Job) => void
-  readonly #open = new Bag<Job>()
-  #waiting: Job[] = []
+  readonly #onExpired: (request: QueuedRequest) => void
+  readonly #open = new Bag<QueuedRequest>()
+  #waiting: QueuedRequest[] = []
   #timer: NodeJS.Timeout | undefined
   #timerAt = Infinity
 
-  /** @param onExpired called once for each job whose time is up; it is no longer in here then */
-  constructor(clock: Clock, onExpired: (job: Job) => void) {
+  /** @param onExpired called once for each request whose time is up; it is no longer in here then */
+  constructor(clock: Clock, onExpired: (request: QueuedRequest) => void) {
     this.#clock = clock
     this.#onExpired = onExpired
   }
@@ -29,39 +29,39 @@ export class JobQueue {
     return first === undefined ? 0 : this.#clock.monotonic() - first.queuedAt
   }
 
-  /** Watches the time of a job until `close`. */
-  watch(job: Job): void {
-    this.#open.add(job)
-    if (job.endsAt < this.#timerAt) this.#arm(job.endsAt)
+  /** Watches the time of a request until `close`. */
+  watch(request: QueuedRequest): void {
+    this.#open.add(request)
+    if (request.endsAt < this.#timerAt) this.#arm(request.endsAt)
   }
 
-  close(job: Job): void {
-    job.isOver = true
-    this.#open.remove(job)
+  close(request: QueuedRequest): void {
+    request.isOver = true
+    this.#open.remove(request)
   }
 
-  push(job: Job): void {
-    this.#waiting.push(job)
+  push(request: QueuedRequest): void {
+    this.#waiting.push(request)
   }
 
   /** One that waited before goes first. */
-  unshift(job: Job): void {
-    this.#waiting.unshift(job)
+  unshift(request: QueuedRequest): void {
+    this.#waiting.unshift(request)
   }
 
   /** The next that somebody still waits for. */
-  shift(): Job | undefined {
+  shift(): QueuedRequest | undefined {
     for (;;) {
-      const job = this.#waiting.shift()
-      if (job?.isOver !== true) return job
+      const request = this.#waiting.shift()
+      if (request?.isOver !== true) return request
     }
   }
 
   /** All that wait, which then wait no more. */
-  takeWaiting(): readonly Job[] {
-    const jobs = this.#waiting.filter(({ isOver }) => !isOver)
+  takeWaiting(): readonly QueuedRequest[] {
+    const requests = this.#waiting.filter(({ isOver }) => !isOver)
     this.#waiting = []
-    return jobs
+    return requests
   }
 
   stop(): void {
@@ -84,11 +84,11 @@ export class JobQueue {
   #expire(): void {
     const now = this.#clock.monotonic()
     let next = Infinity
-    for (const job of this.#open.all()) {
-      if (job.endsAt <= now) {
-        this.close(job)
-        this.#onExpired(job)
-      } else next = Math.min(next, job.endsAt)
+    for (const request of this.#open.all()) {
+      if (request.endsAt <= now) {
+        this.close(request)
+        this.#onExpired(request)
+      } else next = Math.min(next, request.endsAt)
     }
     this.#waiting = this.#waiting.filter(({ isOver }) => !isOver)
     this.#timerAt = Infinity
@@ -96,7 +96,7 @@ export class JobQueue {
   }
 }
 
-export interface Job extends Bagged {
+export interface QueuedRequest extends Bagged {
   readonly kind: number
   /** Everything but the head, which says how much time is left. */
   readonly parts: readonly Buffer[]
@@ -109,7 +109,7 @@ export interface Job extends Bagged {
   readonly reject: (error: Error) => void
   attempts: number
   /** Where it is being carried out. */
-  lane: Lane | undefined
+  worker: TokenWorker | undefined
   /** Nobody waits for it any more. */
   isOver: boolean
 }

@@ -30,7 +30,7 @@ export interface Answer {
   readonly serviceMs: number
 }
 
-interface Order {
+interface WireRequest {
   readonly id: number
   readonly resolve: (answer: Answer) => void
   readonly reject: (error: unknown) => void
@@ -41,11 +41,11 @@ const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
 const PROGRAM = fileURLToPath(new URL(`../worker/main.${extension}`, import.meta.url))
 const GONE: WireFailure = { code: 'UNAVAILABLE', message: 'the process of the module ended' }
 
-export class HostProcess {
+export class WorkerProcess {
   readonly #child: ChildProcess
   readonly #pipe: Duplex
   /** A few, in the order sent, which is mostly the order of the answers; not a Map: see core/bag.ts. */
-  readonly #orders: Order[] = []
+  readonly #orders: WireRequest[] = []
   readonly #reader = new FrameReader()
   #nextId = 1
   #outbox: Buffer[] = []

@@ -4,13 +4,13 @@ import type { StartCall } from '../wire/calls.ts'
 import { Circuit, nameToken, type CircuitState } from './circuit-breaker.ts'
 import { toBackendError, type WireFailure } from '../wire/errors.ts'
 import { TokenError } from './worker-process.ts'
-import { Lane } from './worker.ts'
+import { TokenWorker } from './worker.ts'
 import type { PoolOptions } from './options.ts'
 
-export interface LaneEvents {
+export interface WorkerEvents {
   /** Whether work has waited for this long. */
   readonly isPressed: (waitedMs: number) => boolean
-  readonly onUsable: (lane: Lane) => void
+  readonly onUsable: (worker: TokenWorker) => void
   /** Nothing can be done any more: whoever waits is to be told. */
   readonly onOpen: () => void
 }
@@ -28,12 +28,12 @@ const MAX_STARTING = 3
 /** Work that waits for this long calls for another process. */
 const PRESSED_AFTER_MS = 20
 
-export class LaneKeeper {
+export class WorkerSupervisor {
   readonly #options: PoolOptions
-  readonly #events: LaneEvents
+  readonly #events: WorkerEvents
   readonly #call: StartCall
   readonly #circuit: Circuit
-  #lanes: Lane[] = []
+  #workers: TokenWorker[] = []
   #timer: NodeJS.Timeout | undefined
   #hasStarted = false
   #isStopped = false
@@ -42,7 +42,7 @@ export class LaneKeeper {
   #started = 0
   #maxSessions = Infinity
 
-  constructor(options: PoolOptions, events: LaneEvents) {
+  constructor(options: PoolOptions, events: WorkerEvents) {
     this.#options = options
     this.#events = events
     this.#circuit = new Circuit(options, events.onOpen)
@@ -63,20 +63,21 @@ export class LaneKeeper {
     }
   }
 
-  get all(): readonly Lane[] {
-    return this.#lanes
+  get all(): readonly TokenWorker[] {
+    return this.#workers
   }
 
   get ready(): number {
-    return this.#lanes.filter(({ state }) => state === 'ready').length
+    return this.#workers.filter(({ state }) => state === 'ready').length
   }
 
   get busy(): number {
-    return this.#lanes.reduce((sum, lane) => sum + lane.process.size, 0)
+    return this.#workers.reduce((sum, worker) => sum + worker.process.size, 0)
   }
 
-  get busyLanes(): number {
-    return this.#lanes.filter((lane) => lane.state === 'ready' && lane.process.size > 0).length
+  get busyWorkers(): number {
+    return this.#workers.filter((worker) => worker.state === 'ready' && worker.process.size > 0)
+      .length
   }
 
   get max(): number {
@@ -90,7 +91,7 @@ export class LaneKeeper {
   /** As many as are always to be there, and all of them well. */
   get isComplete(): boolean {
     return (
-      this.#lanes.filter(({ isUsable }) => isUsable).length >= this.#options.config.sessions.min
+      this.#workers.filter(({ isUsable }) => isUsable).length >= this.#options.config.sessions.min
     )
   }
 
@@ -105,8 +106,11 @@ export class LaneKeeper {
   /** @throws BackendError MISCONFIGURED */
   async start(): Promise<void> {
     this.#hasStarted = false
-    const failure = await this.#startLane()
-    if (failure !== undefined && (failure.code === 'MISCONFIGURED' || failure.then === 'stop')) {
+    const failure = await this.#startWorker()
+    if (
+      failure !== undefined &&
+      (failure.code === 'MISCONFIGURED' || failure.recovery === 'stop')
+    ) {
       this.stop()
       const hint = 'the PIN is where backends[].tokens[].pin says; it was tried once'
       throw toBackendError({ hint, ...failure, code: 'MISCONFIGURED' })
@@ -121,53 +125,53 @@ export class LaneKeeper {
   stop(): void {
     this.#isStopped = true
     clearInterval(this.#timer)
-    for (const lane of this.#lanes.splice(0)) lane.kill()
+    for (const worker of this.#workers.splice(0)) worker.kill()
   }
 
   /** The one with most room, or none. */
-  choose(): Lane | undefined {
-    let best: Lane | undefined
+  choose(): TokenWorker | undefined {
+    let best: TokenWorker | undefined
     let room = 0
-    for (const lane of this.#lanes) {
-      const own = lane.room
-      if (own > room) [best, room] = [lane, own]
+    for (const worker of this.#workers) {
+      const own = worker.room
+      if (own > room) [best, room] = [worker, own]
     }
     return best
   }
 
   /** It did what it was told, or refused for a reason that is not its own. */
-  onAnswer(lane: Lane): void {
-    lane.failures = 0
-    lane.overdueSince = undefined
-    if (lane.state !== 'ready') return
+  onAnswer(worker: TokenWorker): void {
+    worker.failures = 0
+    worker.overdueSince = undefined
+    if (worker.state !== 'ready') return
     this.#backoff = 0
     this.#circuit.close()
   }
 
-  onFailure(lane: Lane, failure: WireFailure): void {
+  onFailure(worker: TokenWorker, failure: WireFailure): void {
     this.#circuit.blame(failure)
-    lane.overdueSince = undefined
-    lane.failures += 1
-    if (failure.then === 'stop') this.#lock(failure)
-    else if (lane.state === 'ready' && lane.failures >= MAX_FAILURES) {
-      lane.state = 'faulty'
-      lane.failures = 0
-      lane.probeAt = this.#now()
+    worker.overdueSince = undefined
+    worker.failures += 1
+    if (failure.recovery === 'stop') this.#lock(failure)
+    else if (worker.state === 'ready' && worker.failures >= MAX_FAILURES) {
+      worker.state = 'faulty'
+      worker.failures = 0
+      worker.probeAt = this.#now()
     }
   }
 
-  onOverdue(lane: Lane): void {
-    lane.overdueSince ??= this.#now()
+  onOverdue(worker: TokenWorker): void {
+    worker.overdueSince ??= this.#now()
     this.#circuit.blame({ code: 'TIMEOUT', message: 'the token does not answer' })
   }
 
   get #isUsable(): boolean {
-    return this.#lanes.some(({ isUsable }) => isUsable)
+    return this.#workers.some(({ isUsable }) => isUsable)
   }
 
   #lock(failure: WireFailure): void {
     this.#circuit.lock(failure)
-    for (const lane of [...this.#lanes]) lane.kill()
+    for (const worker of [...this.#workers]) worker.kill()
   }
 
   #now(): number {
@@ -178,17 +182,22 @@ export class LaneKeeper {
     if (this.#isStopped || this.#circuit.isLocked) return
     const now = this.#now()
     const { deadlines, heartbeatMs } = this.#options.config
-    for (const lane of [...this.#lanes]) {
-      if (lane.overdueSince !== undefined && now - lane.overdueSince >= deadlines.stuckMs) {
+    for (const worker of [...this.#workers]) {
+      if (worker.overdueSince !== undefined && now - worker.overdueSince >= deadlines.stuckMs) {
         this.#options.logger.warn(
           'a PKCS#11 process does not answer: it is replaced',
           nameToken(this.#options),
         )
-        lane.kill()
-      } else if (lane.state === 'starting' && now - lane.startedAt >= deadlines.startMs) lane.kill()
-      else if (lane.state === 'faulty' && now >= lane.probeAt) this.#probe(lane)
-      else if (lane.isUsable && lane.process.size === 0 && now - lane.lastUsedAt >= heartbeatMs) {
-        this.#probe(lane)
+        worker.kill()
+      } else if (worker.state === 'starting' && now - worker.startedAt >= deadlines.startMs)
+        worker.kill()
+      else if (worker.state === 'faulty' && now >= worker.probeAt) this.#probe(worker)
+      else if (
+        worker.isUsable &&
+        worker.process.size === 0 &&
+        now - worker.lastUsedAt >= heartbeatMs
+      ) {
+        this.#probe(worker)
       }
     }
     this.#fill(now)
@@ -198,54 +207,54 @@ export class LaneKeeper {
   #fill(now: number): void {
     if (!this.#hasStarted || now < this.#nextStartAt) return
     const { sessions } = this.#options.config
-    const starting = this.#lanes.filter(({ state }) => state === 'starting')
+    const starting = this.#workers.filter(({ state }) => state === 'starting')
     const usable = this.#isUsable
-    if (this.#lanes.length < Math.min(sessions.min, this.max)) void this.#startLane()
+    if (this.#workers.length < Math.min(sessions.min, this.max)) void this.#startWorker()
     else if (!usable && starting.length > 0) {
       // Starts that hang may go on hanging after the cause is gone: a fresh one would not.
       const newest = Math.max(...starting.map(({ startedAt }) => startedAt))
       if (now - newest < RESTART_EVERY_MS) return
       if (starting.length >= MAX_STARTING) starting[0]?.kill()
-      void this.#startLane()
-    } else if (usable && starting.length === 0 && this.#lanes.length < this.max) {
-      if (this.#events.isPressed(PRESSED_AFTER_MS)) void this.#startLane()
+      void this.#startWorker()
+    } else if (usable && starting.length === 0 && this.#workers.length < this.max) {
+      if (this.#events.isPressed(PRESSED_AFTER_MS)) void this.#startWorker()
     }
   }
 
   /** @returns why it did not come up, if so */
-  async #startLane(): Promise<WireFailure | undefined> {
-    const lane = new Lane(this.#options.config.environment, this.#options.clock)
+  async #startWorker(): Promise<WireFailure | undefined> {
+    const worker = new TokenWorker(this.#options.config.environment, this.#options.clock)
     this.#started += 1
-    this.#lanes.push(lane)
-    lane.process.onEnd = () => {
-      this.#ended(lane)
+    this.#workers.push(worker)
+    worker.process.onEnd = () => {
+      this.#ended(worker)
     }
     try {
-      await lane.start(this.#call)
+      await worker.start(this.#call)
     } catch (error) {
       if (!(error instanceof TokenError)) throw error
-      return this.#failedToStart(lane, error.wire)
+      return this.#failedToStart(worker, error.wire)
     }
-    this.#maxSessions = lane.facts?.maxSessions ?? Infinity
+    this.#maxSessions = worker.facts?.maxSessions ?? Infinity
     this.#circuit.close()
-    this.#events.onUsable(lane)
+    this.#events.onUsable(worker)
     return undefined
   }
 
-  #failedToStart(lane: Lane, failure: WireFailure): WireFailure {
+  #failedToStart(worker: TokenWorker, failure: WireFailure): WireFailure {
     const isSurplus = failure.code === 'BUSY' && this.ready > 0
     // The token has no more sessions: as many as there are will do.
     if (isSurplus) this.#maxSessions = this.ready
     else this.#circuit.blame(failure)
-    lane.kill()
-    if (failure.then === 'stop') this.#lock(failure)
+    worker.kill()
+    if (failure.recovery === 'stop') this.#lock(failure)
     return failure
   }
 
-  #ended(lane: Lane): void {
-    const wasReady = lane.state === 'ready'
-    lane.state = 'ended'
-    this.#lanes = this.#lanes.filter((one) => one !== lane)
+  #ended(worker: TokenWorker): void {
+    const wasReady = worker.state === 'ready'
+    worker.state = 'ended'
+    this.#workers = this.#workers.filter((one) => one !== worker)
     if (this.#isStopped) return
     const wait = wasReady && this.#backoff === 0 ? 0 : FIRST_BACKOFF_MS * 2 ** this.#backoff
     this.#backoff = Math.min(this.#backoff + 1, 10)
@@ -261,26 +270,26 @@ export class LaneKeeper {
     }
   }
 
-  #probe(lane: Lane): void {
-    lane.probeAt = Infinity
+  #probe(worker: TokenWorker): void {
+    worker.probeAt = Infinity
     const overdue = setTimeout(() => {
-      this.onOverdue(lane)
+      this.onOverdue(worker)
     }, this.#options.config.deadlines.operationMs)
-    lane.lastUsedAt = this.#now()
-    lane.process
+    worker.lastUsedAt = this.#now()
+    worker.process
       .call({ call: 'health' })
       .then(
         () => {
-          if (lane.state === 'faulty') lane.state = 'ready'
-          this.onAnswer(lane)
-          if (lane.isUsable) this.#events.onUsable(lane)
+          if (worker.state === 'faulty') worker.state = 'ready'
+          this.onAnswer(worker)
+          if (worker.isUsable) this.#events.onUsable(worker)
         },
         (error: unknown) => {
-          if (lane.state === 'ended' || !(error instanceof TokenError)) return
-          this.onFailure(lane, error.wire)
-          if (lane.state === 'ready') lane.state = 'faulty'
-          if (lane.failures >= MAX_PROBES) lane.kill()
-          lane.probeAt = this.#now() + FIRST_BACKOFF_MS * 2 ** lane.failures
+          if (worker.state === 'ended' || !(error instanceof TokenError)) return
+          this.onFailure(worker, error.wire)
+          if (worker.state === 'ready') worker.state = 'faulty'
+          if (worker.failures >= MAX_PROBES) worker.kill()
+          worker.probeAt = this.#now() + FIRST_BACKOFF_MS * 2 ** worker.failures
         },
       )
       .finally(() => {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { StartCall, TokenFacts } from '../wire/calls.ts'
-import { HostProcess, type Answer } from './worker-process.ts'
+import { WorkerProcess, type Answer } from './worker-process.ts'
 
 /** Work that a process is given ahead, so that it need not wait for the next order. */
 const AHEAD_MS = 4
@@ -10,14 +10,14 @@ const MAX_AHEAD = 64
 /** Weight of the newest measurement. */
 const SMOOTHING = 0.1
 
-export type LaneState = 'starting' | 'ready' | 'faulty' | 'ended'
+export type WorkerState = 'starting' | 'ready' | 'faulty' | 'ended'
 
-export class Lane {
-  readonly process: HostProcess
+export class TokenWorker {
+  readonly process: WorkerProcess
   readonly #clock: Clock
   /** Monotonic milliseconds, as all times here. */
   readonly startedAt: number
-  state: LaneState = 'starting'
+  state: WorkerState = 'starting'
   facts: TokenFacts | undefined
   lastUsedAt: number
   /** Since when the module is silent past a deadline. */
@@ -31,7 +31,7 @@ export class Lane {
   constructor(environment: Readonly<Record<string, string>>, clock: Clock) {
     this.#clock = clock
     this.startedAt = this.lastUsedAt = clock.monotonic()
-    this.process = new HostProcess(environment)
+    this.process = new WorkerProcess(environment)
   }
 
   async start(call: StartCall): Promise<void> {

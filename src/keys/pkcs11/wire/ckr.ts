@@ -17,7 +17,7 @@ export type CkrAction = 'drop' | 'probe' | 'refind' | 'relogin' | 'reinitialize'
 export interface CkrTreatment {
   readonly encrypt: BackendErrorCode
   readonly decrypt: BackendErrorCode
-  readonly then: CkrAction
+  readonly recovery: CkrAction
   readonly why: string
 }
 
@@ -30,7 +30,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the tag does not fit',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_ENCRYPTED_DATA_INVALID: 0x40,
       CKR_ENCRYPTED_DATA_LEN_RANGE: 0x41,
@@ -40,7 +40,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'NSS says it of a ciphertext that is too short',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_DATA_INVALID: 0x20,
       CKR_DATA_LEN_RANGE: 0x21,
@@ -50,7 +50,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'SoftHSM before 2.7 says it of a wrong tag, and of a token that is gone',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
-    then: 'probe',
+    recovery: 'probe',
     codes: {
       CKR_GENERAL_ERROR: 0x5,
     },
@@ -59,7 +59,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'nShield says it of a wrong tag, CloudHSM when it is busy',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
-    then: 'probe',
+    recovery: 'probe',
     codes: {
       CKR_FUNCTION_FAILED: 0x6,
     },
@@ -68,7 +68,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'this and every code that is not in the table',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
-    then: 'probe',
+    recovery: 'probe',
     codes: {
       CKR_VENDOR_DEFINED: 0x80000000,
     },
@@ -77,7 +77,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'CKA_ENCRYPT or CKA_DECRYPT is false',
     encrypt: 'KEY_USAGE',
     decrypt: 'KEY_USAGE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_KEY_FUNCTION_NOT_PERMITTED: 0x68,
     },
@@ -86,7 +86,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the key is no AES key',
     encrypt: 'KEY_USAGE',
     decrypt: 'KEY_USAGE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_KEY_SIZE_RANGE: 0x62,
       CKR_KEY_TYPE_INCONSISTENT: 0x63,
@@ -96,7 +96,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the handle is of before a reset, or the key was deleted',
     encrypt: 'KEY_NOT_FOUND',
     decrypt: 'KEY_NOT_FOUND',
-    then: 'refind',
+    recovery: 'refind',
     codes: {
       CKR_KEY_HANDLE_INVALID: 0x60,
       CKR_KEY_CHANGED: 0x65,
@@ -108,7 +108,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the session or its login is gone',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'relogin',
+    recovery: 'relogin',
     codes: {
       CKR_SESSION_CLOSED: 0xb0,
       CKR_SESSION_HANDLE_INVALID: 0xb3,
@@ -120,7 +120,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the session is in another state than ours',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'relogin',
+    recovery: 'relogin',
     codes: {
       CKR_CANCEL: 0x1,
       CKR_FUNCTION_CANCELED: 0x50,
@@ -133,7 +133,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the token or the module is gone; some modules see it again only after a new start',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'reinitialize',
+    recovery: 'reinitialize',
     codes: {
       CKR_HOST_MEMORY: 0x2,
       CKR_SLOT_ID_INVALID: 0x3,
@@ -151,7 +151,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the token has no more sessions',
     encrypt: 'BUSY',
     decrypt: 'BUSY',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_SESSION_COUNT: 0xb1,
     },
@@ -160,7 +160,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'one more attempt could lock the token',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'stop',
+    recovery: 'stop',
     codes: {
       CKR_PIN_INCORRECT: 0xa0,
       CKR_PIN_INVALID: 0xa1,
@@ -178,7 +178,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'no AES-GCM, or not in this form: another IV mode',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_ARGUMENTS_BAD: 0x7,
       CKR_MECHANISM_INVALID: 0x70,
@@ -189,7 +189,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the module or the token refuses the call as such',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_ACTION_PROHIBITED: 0x1b,
       CKR_FUNCTION_NOT_PARALLEL: 0x51,
@@ -201,7 +201,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the module did not start',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'reinitialize',
+    recovery: 'reinitialize',
     codes: {
       CKR_NEED_TO_CREATE_THREADS: 0x9,
       CKR_CANT_LOCK: 0xa,
@@ -214,7 +214,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'taken for success at login',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_SESSION_EXISTS: 0xb6,
       CKR_USER_ALREADY_LOGGED_IN: 0x100,
@@ -224,7 +224,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the token does not make or show such a key',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_ATTRIBUTE_READ_ONLY: 0x10,
       CKR_ATTRIBUTE_SENSITIVE: 0x11,
@@ -243,7 +243,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'a session cannot be as it was asked for',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'relogin',
+    recovery: 'relogin',
     codes: {
       CKR_SESSION_PARALLEL_NOT_SUPPORTED: 0xb4,
       CKR_SESSION_READ_ONLY_EXISTS: 0xb7,
@@ -256,7 +256,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'the token has no random numbers',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_RANDOM_SEED_NOT_SUPPORTED: 0x120,
       CKR_RANDOM_NO_RNG: 0x121,
@@ -266,7 +266,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     why: 'belongs to calls that Latchkey does not make',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
-    then: 'drop',
+    recovery: 'drop',
     codes: {
       CKR_NO_EVENT: 0x8,
       CKR_KEY_NOT_NEEDED: 0x64,

@@ -11,18 +11,18 @@ export interface WireFailure {
   readonly message: string
   readonly hint?: string
   /** What was done about it; absent where no call of the module failed. */
-  readonly then?: CkrAction
+  readonly recovery?: CkrAction
 }
 
 /** A fault that is final: one that we found ourselves, or what became of a call that failed. */
-export class HostFailure extends Error {
-  override readonly name = 'HostFailure'
+export class WorkerFailure extends Error {
+  override readonly name = 'WorkerFailure'
   readonly wire: WireFailure
 
   constructor(
     code: BackendErrorCode,
     message: string,
-    rest: { readonly hint?: string; readonly then?: CkrAction } = {},
+    rest: { readonly hint?: string; readonly recovery?: CkrAction } = {},
   ) {
     super(message)
     this.wire = { code, message, ...rest }
@@ -45,10 +45,10 @@ export class CkrFailure extends Error {
 
 /** @param direction which column of the table applies; calls beside both take that of encrypt */
 export function toWire(error: unknown, direction: Direction): WireFailure {
-  if (error instanceof HostFailure) return error.wire
+  if (error instanceof WorkerFailure) return error.wire
   if (error instanceof CkrFailure) {
     const { row, message } = error
-    return { code: row[direction], message, then: row.then }
+    return { code: row[direction], message, recovery: row.recovery }
   }
   // A TypeError of the binding, say: a fault of ours. Its text may hold arguments.
   return { code: 'CONTRACT', message: 'the process of the module has a fault of its own' }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomFillSync } from 'node:crypto'
 import type { IvMode } from '../../../config/config.ts'
-import { HostFailure } from '../wire/errors.ts'
+import { WorkerFailure } from '../wire/errors.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
 const CKM_AES_GCM = 0x1087
@@ -78,7 +78,7 @@ const MODES: Readonly<Record<IvMode, Mode>> = {
     ivBits: IV_BYTES * 8,
     split(sealed, iv) {
       if (iv.every((byte) => byte === 0)) {
-        throw new HostFailure('CONTRACT', 'the token did not write an initialization vector', {
+        throw new WorkerFailure('CONTRACT', 'the token did not write an initialization vector', {
           hint: 'another iv mode: latchkey pkcs11 probe finds the right one',
         })
       }
@@ -150,7 +150,7 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
     const room = sealedRoom.subarray(0, size + ROOM_BYTES)
     const output = invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(plaintext), room))
     if (output.length !== size) {
-      throw new HostFailure('CONTRACT', 'the token wrote a ciphertext of another length', {
+      throw new WorkerFailure('CONTRACT', 'the token wrote a ciphertext of another length', {
         hint: 'another iv mode: latchkey pkcs11 probe finds the right one',
       })
     }
@@ -177,7 +177,7 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
       const room = openedRoom.subarray(0, size)
       const output = invoke('C_Decrypt', () => cryptoki.C_Decrypt(session, input, room))
       if (output.length !== sealed.length - TAG_BYTES) {
-        throw new HostFailure('CONTRACT', 'the token wrote a plaintext of another length')
+        throw new WorkerFailure('CONTRACT', 'the token wrote a plaintext of another length')
       }
       return output
     },

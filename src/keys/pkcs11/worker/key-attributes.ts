@@ -1,7 +1,7 @@
 /** Attributes of keys: what is asked for, what a new key gets, what one must be to be used. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
-import { CkrFailure, HostFailure } from '../wire/errors.ts'
+import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
 const KEY_BYTES = 32
@@ -17,7 +17,7 @@ export interface KeyAttributes {
   readonly isExtractable: boolean
 }
 
-/** @throws HostFailure KEY_USAGE for whatever is no AES-256 key */
+/** @throws WorkerFailure KEY_USAGE for whatever is no AES-256 key */
 export function readAttributes(
   { cryptoki, constants: c }: Pkcs11Module,
   session: Handle,
@@ -40,7 +40,7 @@ export function readAttributes(
   const type = toNumber(read(c.CKA_KEY_TYPE))
   const bytes = toNumber(read(c.CKA_VALUE_LEN))
   if (type !== c.CKK_AES || (bytes !== undefined && bytes !== KEY_BYTES)) {
-    throw new HostFailure('KEY_USAGE', `the key ${JSON.stringify(label)} is no AES-256 key`)
+    throw new WorkerFailure('KEY_USAGE', `the key ${JSON.stringify(label)} is no AES-256 key`)
   }
   return {
     label,

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { AesGcm } from './aes-gcm.ts'
 import { encodeRef, parseRef } from '../wire/calls.ts'
-import { HostFailure } from '../wire/errors.ts'
+import { WorkerFailure } from '../wire/errors.ts'
 import { readAttributes, readLabel, type KeyAttributes } from './key-attributes.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
@@ -38,7 +38,7 @@ export class KeyHandles {
     this.#found.clear()
   }
 
-  /** @param ref see `encodeRef` @throws HostFailure MISCONFIGURED when two keys have the name */
+  /** @param ref see `encodeRef` @throws WorkerFailure MISCONFIGURED when two keys have the name */
   find(session: Handle, ref: string): FoundKey | undefined {
     const known = this.#found.get(ref)
     if (known !== undefined) return known
@@ -59,7 +59,7 @@ export class KeyHandles {
     return handle && this.#load(session, label, 1, handle).handle
   }
 
-  /** All versions of a key, ascending. @throws HostFailure */
+  /** All versions of a key, ascending. @throws WorkerFailure */
   versions(session: Handle, name: string): readonly FoundKey[] {
     const found: FoundKey[] = []
     let missing = 0
@@ -85,7 +85,7 @@ export class KeyHandles {
       try {
         return [{ ...readAttributes(module, session, handle), handle }]
       } catch (error) {
-        if (error instanceof HostFailure) return []
+        if (error instanceof WorkerFailure) return []
         throw error
       }
     })
@@ -134,7 +134,7 @@ export class KeyHandles {
     return key
   }
 
-  #toAmbiguous(session: Handle, ref: string, handles: readonly Handle[]): HostFailure {
+  #toAmbiguous(session: Handle, ref: string, handles: readonly Handle[]): WorkerFailure {
     const { module } = this.#options
     const ids = handles.map((handle) => {
       try {
@@ -143,7 +143,7 @@ export class KeyHandles {
         return '(no AES-256 key)'
       }
     })
-    return new HostFailure(
+    return new WorkerFailure(
       'MISCONFIGURED',
       `${String(handles.length)} keys of the token are named ${JSON.stringify(ref)}, with the ids ${ids.join(', ')}`,
       { hint: 'delete or rename all but one, so that there is no choice' },

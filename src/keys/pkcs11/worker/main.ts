@@ -8,7 +8,7 @@ import { readSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { systemClock as clock } from '../../../core/clock.ts'
 import type { Call, ProbeCall, StartCall } from '../wire/calls.ts'
-import { HostFailure, toWire, type Direction } from '../wire/errors.ts'
+import { WorkerFailure, toWire, type Direction } from '../wire/errors.ts'
 import { loadModule } from './module.ts'
 import { probe } from './probe.ts'
 import {
@@ -23,7 +23,7 @@ import {
   VERIFY,
   type Frame,
 } from '../wire/protocol.ts'
-import { TokenHost } from './token.ts'
+import { TokenWorkerProgram } from './token.ts'
 
 const ORDERS_FD = 3
 const CHUNK_BYTES = 256 * 1024
@@ -37,17 +37,17 @@ new Worker(new URL(`./watchdog.${extension}`, import.meta.url))
 // Whoever signals the whole group (a terminal, systemd) means the parent, and that one drains first.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
 
-let host: TokenHost | undefined
+let host: TokenWorkerProgram | undefined
 
 async function start(call: StartCall | ProbeCall): Promise<unknown> {
   const module = await loadModule(call.module, call.parameters)
   if (call.call === 'probe') return probe(module, call, clock)
-  host = new TokenHost(module, call, clock)
+  host = new TokenWorkerProgram(module, call, clock)
   return host.open()
 }
 
-function started(): TokenHost {
-  if (host === undefined) throw new HostFailure('UNAVAILABLE', 'the token was not opened')
+function started(): TokenWorkerProgram {
+  if (host === undefined) throw new WorkerFailure('UNAVAILABLE', 'the token was not opened')
   return host
 }
 

@@ -1,7 +1,7 @@
 /** The module itself, loaded in a process of its own: the only place that calls C_Initialize. */
 // SPDX-License-Identifier: Apache-2.0
 import type pkcs11js from 'pkcs11js'
-import { CkrFailure, HostFailure } from '../wire/errors.ts'
+import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
 
 export type Cryptoki = pkcs11js.PKCS11
 export type Handle = pkcs11js.Handle
@@ -16,7 +16,7 @@ export interface Pkcs11Module {
   readonly parameters: string | undefined
 }
 
-/** @throws HostFailure MISCONFIGURED */
+/** @throws WorkerFailure MISCONFIGURED */
 export async function loadModule(
   path: string,
   parameters: string | undefined,
@@ -26,7 +26,7 @@ export async function loadModule(
   try {
     cryptoki.load(path)
   } catch {
-    throw new HostFailure('MISCONFIGURED', `${path} cannot be loaded as a PKCS#11 module`, {
+    throw new WorkerFailure('MISCONFIGURED', `${path} cannot be loaded as a PKCS#11 module`, {
       hint: 'is the path right, and is it built for this processor and C library (ldd names what it lacks)?',
     })
   }
@@ -38,9 +38,13 @@ async function loadBinding(): Promise<Constants> {
   try {
     return (await import('pkcs11js')).default
   } catch {
-    throw new HostFailure('MISCONFIGURED', 'pkcs11js, which calls PKCS#11 modules, is not built', {
-      hint: 'install python3, make and a C++ compiler, then: npm rebuild pkcs11js --ignore-scripts=false',
-    })
+    throw new WorkerFailure(
+      'MISCONFIGURED',
+      'pkcs11js, which calls PKCS#11 modules, is not built',
+      {
+        hint: 'install python3, make and a C++ compiler, then: npm rebuild pkcs11js --ignore-scripts=false',
+      },
+    )
   }
 }
 

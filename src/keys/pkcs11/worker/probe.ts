@@ -5,7 +5,7 @@ import type { Clock } from '../../../core/clock.ts'
 import type { IvMode } from '../../../config/config.ts'
 import { createAesGcm } from './aes-gcm.ts'
 import { parseRef, type ProbeCall, type ProbeReport, type SlotReport } from '../wire/calls.ts'
-import { CkrFailure, HostFailure } from '../wire/errors.ts'
+import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
 import { createKey, readAttributes } from './key-attributes.ts'
 import { KeyHandles } from './key-handles.ts'
 import { finalize, initialize, invoke, type Handle, type Pkcs11Module } from './module.ts'
@@ -81,7 +81,7 @@ function probeToken(
     const iv = modes.find(({ outcome }) => outcome === 'works')?.iv
     return { facts, modes, keys, ...(iv === undefined ? {} : { iv }) }
   } catch (error) {
-    if (error instanceof HostFailure || error instanceof CkrFailure)
+    if (error instanceof WorkerFailure || error instanceof CkrFailure)
       return { problem: error.message }
     throw error
   }
@@ -123,7 +123,7 @@ function tryMode(module: Pkcs11Module, session: Handle, iv: IvMode): string {
     const opened = gcm.decrypt(session, key, made.iv, made.sealed, aad)
     return opened.equals(plaintext) ? 'works' : 'decrypts to other bytes'
   } catch (error) {
-    if (error instanceof CkrFailure || error instanceof HostFailure) return error.message
+    if (error instanceof CkrFailure || error instanceof WorkerFailure) return error.message
     throw error
   }
 }

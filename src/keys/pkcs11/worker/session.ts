@@ -4,7 +4,7 @@ import type { Clock } from '../../../core/clock.ts'
 import type { StartCall, TokenFacts } from '../wire/calls.ts'
 import {
   CkrFailure,
-  HostFailure,
+  WorkerFailure,
   toWire,
   type Direction,
   type WireFailure,
@@ -68,8 +68,8 @@ export class TokenSession {
         const wire = toWire(error, direction)
         if (outcome === 'stop') this.#refused = wire
         // What the table says of the data or of a key is true only of a token that is well.
-        throw new HostFailure(outcome === 'final' ? wire.code : 'UNAVAILABLE', wire.message, {
-          then: error.row.then,
+        throw new WorkerFailure(outcome === 'final' ? wire.code : 'UNAVAILABLE', wire.message, {
+          recovery: error.row.recovery,
         })
       }
     }
@@ -88,11 +88,11 @@ export class TokenSession {
 
   /** final: the table's answer stands. again: worth another attempt. gone: the token is not well. */
   #recover(error: CkrFailure, attempt: number): 'final' | 'again' | 'gone' | 'stop' {
-    const { then } = error.row
-    if (then === 'drop' || then === 'stop') return then === 'stop' ? 'stop' : 'final'
-    if (then !== 'probe') this.#recovery.onLogin()
-    if ((then === 'refind' || then === 'relogin') && attempt === 1) return 'again'
-    if ((then === 'probe' || then === 'refind') && this.#answersProbe()) return 'final'
+    const { recovery } = error.row
+    if (recovery === 'drop' || recovery === 'stop') return recovery === 'stop' ? 'stop' : 'final'
+    if (recovery !== 'probe') this.#recovery.onLogin()
+    if ((recovery === 'refind' || recovery === 'relogin') && attempt === 1) return 'again'
+    if ((recovery === 'probe' || recovery === 'refind') && this.#answersProbe()) return 'final'
     return this.#reinitialize() ? 'again' : 'gone'
   }
 
@@ -129,7 +129,7 @@ export class TokenSession {
     if (this.#session !== undefined) return this.#session
     if (this.#refused !== undefined) {
       const { code, message } = this.#refused
-      throw new HostFailure(code, `${message}; there are no further attempts to log in`)
+      throw new WorkerFailure(code, `${message}; there are no further attempts to log in`)
     }
     if (!this.#isInitialized) {
       initialize(this.#module)
@@ -172,7 +172,7 @@ export class TokenSession {
     this.#recovery.onLogin()
     const { flags } = invoke('C_GetTokenInfo', () => cryptoki.C_GetTokenInfo(slot))
     if ((flags & (CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED)) !== 0) {
-      throw new HostFailure(
+      throw new WorkerFailure(
         'MISCONFIGURED',
         'one wrong PIN more would lock the token, or it is locked',
         {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { TokenSelector } from '../../../config/config.ts'
 import type { TokenFacts } from '../wire/calls.ts'
-import { CkrFailure, HostFailure } from '../wire/errors.ts'
+import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
 export interface FoundToken {
@@ -13,20 +13,20 @@ export interface FoundToken {
 /** PKCS#11 2.40: CK_UNAVAILABLE_INFORMATION and CK_EFFECTIVELY_INFINITE of four bytes. */
 const NO_LIMITS: ReadonlySet<number> = new Set([0, 0xffff_ffff])
 
-/** @throws HostFailure UNAVAILABLE for none, MISCONFIGURED for two */
+/** @throws WorkerFailure UNAVAILABLE for none, MISCONFIGURED for two */
 export function findToken(module: Pkcs11Module, selector: TokenSelector): FoundToken {
   const all = listTokens(module)
   const [found, second] = all.filter(({ facts }) => isMeant(facts, selector))
   if (found === undefined) {
     const known = all.map(({ facts }) => JSON.stringify(facts.label)).join(', ')
-    throw new HostFailure(
+    throw new WorkerFailure(
       'UNAVAILABLE',
       `no token has ${describe(selector)}; ${known === '' ? 'there is none' : `there are ${known}`}`,
       { hint: 'latchkey pkcs11 probe lists slots and tokens' },
     )
   }
   if (second !== undefined) {
-    throw new HostFailure('MISCONFIGURED', `two tokens have ${describe(selector)}`, {
+    throw new WorkerFailure('MISCONFIGURED', `two tokens have ${describe(selector)}`, {
       hint: 'name one by its serial number: latchkey pkcs11 probe lists them',
     })
   }

@@ -14,7 +14,7 @@ import {
   type TokenFacts,
   type TokenKey,
 } from '../wire/calls.ts'
-import { CkrFailure, HostFailure, type Direction } from '../wire/errors.ts'
+import { CkrFailure, WorkerFailure, type Direction } from '../wire/errors.ts'
 import { createKey } from './key-attributes.ts'
 import { KeyHandles, type FoundKey } from './key-handles.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
@@ -42,7 +42,7 @@ export interface EncryptResult extends SealedByToken {
   readonly verifyMs: number
 }
 
-export class TokenHost {
+export class TokenWorkerProgram {
   readonly #module: Pkcs11Module
   readonly #start: StartCall
   readonly #clock: Clock
@@ -98,10 +98,10 @@ export class TokenHost {
     try {
       this.#unhurried(work)
     } catch (error) {
-      if (!(error instanceof HostFailure)) throw error
-      const { code, then, message } = error.wire
-      if (code !== 'CONTRACT' && !(code === 'UNAVAILABLE' && then === 'drop')) throw error
-      throw new HostFailure(
+      if (!(error instanceof WorkerFailure)) throw error
+      const { code, recovery, message } = error.wire
+      if (code !== 'CONTRACT' && !(code === 'UNAVAILABLE' && recovery === 'drop')) throw error
+      throw new WorkerFailure(
         'MISCONFIGURED',
         `the token does not encrypt with iv: ${this.#start.iv} (${message})`,
         { hint: 'docs/hsm/ says which mode is for which HSM' },
@@ -141,7 +141,7 @@ export class TokenHost {
       const startedAt = this.#clock.monotonic()
       const opened = this.#gcm.decrypt(session, handle, made.iv, made.sealed, aad)
       if (!equalBytes(opened, plaintext)) {
-        throw new HostFailure('CONTRACT', 'what the token encrypted decrypts to other bytes')
+        throw new WorkerFailure('CONTRACT', 'what the token encrypted decrypts to other bytes')
       }
       return { ...made, digest, verifyMs: this.#clock.monotonic() - startedAt }
     })
@@ -165,28 +165,32 @@ export class TokenHost {
     const key = this.#keys.find(session, ref)
     if (key === undefined) throw this.#toMissing(session)
     if (check.length > 0 && key.check !== undefined && !equalBytes(key.check, check)) {
-      throw new HostFailure('UNAVAILABLE', `another key stands where ${JSON.stringify(ref)} was`, {
-        hint: 'bring the old key back; what the new one encrypts could not be decrypted later',
-      })
+      throw new WorkerFailure(
+        'UNAVAILABLE',
+        `another key stands where ${JSON.stringify(ref)} was`,
+        {
+          hint: 'bring the old key back; what the new one encrypts could not be decrypted later',
+        },
+      )
     }
     return key
   }
 
   /** Only a token that is well may say that a key is not there. */
-  #toMissing(session: Handle): HostFailure {
+  #toMissing(session: Handle): WorkerFailure {
     this.#roundTrip(session, randomBytes(HEALTH_BYTES), Buffer.alloc(0))
-    return new HostFailure('KEY_NOT_FOUND', 'there is no such key on the token')
+    return new WorkerFailure('KEY_NOT_FOUND', 'there is no such key on the token')
   }
 
   #roundTrip(session: Handle, plaintext: Buffer, aad: Buffer): void {
     const key = this.#healthKeys.findAny(session, this.#start.healthKey)
     if (key === undefined) {
-      throw new HostFailure('UNAVAILABLE', 'the key for health checks is not on the token')
+      throw new WorkerFailure('UNAVAILABLE', 'the key for health checks is not on the token')
     }
     const { iv, sealed } = this.#gcm.encrypt(session, key, plaintext, aad)
     const opened = this.#gcm.decrypt(session, key, iv, sealed, aad)
     if (!equalBytes(opened, plaintext)) {
-      throw new HostFailure('UNAVAILABLE', 'what the token encrypted decrypts to other bytes')
+      throw new WorkerFailure('UNAVAILABLE', 'what the token encrypted decrypts to other bytes')
     }
   }
 
@@ -196,7 +200,7 @@ export class TokenHost {
     const list = invoke('C_GetMechanismList', () => cryptoki.C_GetMechanismList(this.#token.slot()))
     if (list.includes(mechanism)) return
     const name = mechanism === mechanismOf('host') ? 'CKM_AES_GCM' : 'CKM_CLOUDHSM_AES_GCM'
-    throw new HostFailure(
+    throw new WorkerFailure(
       'MISCONFIGURED',
       `the token ${JSON.stringify(facts.label)} (${facts.model}) does not offer ${name}`,
       { hint: 'Latchkey needs AES-256-GCM: docs/hsm/ says which products have it' },
@@ -209,8 +213,8 @@ export class TokenHost {
     try {
       createKey(this.#module, session, { label, canEncrypt: true, canDecrypt: true })
     } catch (error) {
-      if (!(error instanceof CkrFailure) || error.row.then !== 'drop') throw error
-      throw new HostFailure(
+      if (!(error instanceof CkrFailure) || error.row.recovery !== 'drop') throw error
+      throw new WorkerFailure(
         'MISCONFIGURED',
         `there is no key ${JSON.stringify(label)} for health checks, and ${error.message}`,
         { hint: 'make an AES-256 key with this label, or name another one: backends[].healthKey' },
@@ -236,7 +240,7 @@ export class TokenHost {
     const isById = this.#start.keysBy === 'id'
     // On NSS, a second key with an id replaces the first without a word.
     if (this.#keys.find(session, ref) !== undefined) {
-      throw new HostFailure('KEY_EXISTS', `there is a key ${ref} on the token already`)
+      throw new WorkerFailure('KEY_EXISTS', `there is a key ${ref} on the token already`)
     }
     createKey(this.#module, session, {
       label: ref,
@@ -247,7 +251,7 @@ export class TokenHost {
     })
     const created = this.#keys.find(session, ref)
     if (created === undefined)
-      throw new HostFailure('UNAVAILABLE', 'the new key is not to be found')
+      throw new WorkerFailure('UNAVAILABLE', 'the new key is not to be found')
     return toTokenKey(created)
   }
 

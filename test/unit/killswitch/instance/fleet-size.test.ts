@@ -7,7 +7,7 @@ import {
   sendHeartbeat,
 } from '../../../../src/killswitch/instance/instances.ts'
 import { leaseEndMs } from '../../../../src/killswitch/operator/kill.ts'
-import { createRollCall } from '../../../../src/killswitch/instance/fleet-size.ts'
+import { createFleetSize } from '../../../../src/killswitch/instance/fleet-size.ts'
 import { FakeClock } from '../../../support/fake-clock.ts'
 import { storeFolder } from '../../../support/store.ts'
 
@@ -18,7 +18,7 @@ const SILENCE_MS = 10_001
 async function setUp(t: Test) {
   const { database } = await (await storeFolder(t)).open()
   const clock = new FakeClock()
-  const rollCall = createRollCall(database, clock)
+  const rollCall = createFleetSize(database, clock)
   let beats = 0
   return {
     ...{ clock, rollCall },

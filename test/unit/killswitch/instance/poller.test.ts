@@ -26,9 +26,9 @@ function withFaults(store: Store) {
     epoch: () => store.database.epoch(),
     erase: () => store.database.erase(),
     close: () => store.database.close(),
-    async beat(sql, parameters) {
+    async heartbeat(sql, parameters) {
       await faults.beat?.()
-      return store.database.beat(sql, parameters)
+      return store.database.heartbeat(sql, parameters)
     },
     async snapshot(work) {
       await faults.snapshot?.()

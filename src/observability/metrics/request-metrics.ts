@@ -35,7 +35,7 @@ interface Series {
   readonly failed: Map<string, Map<string, number>>
 }
 
-export interface Account {
+export interface RequestMetrics {
   request(sample: RequestSample): void
   handshake(sample: HandshakeSample): void
   refusedConnection(reason: string): void
@@ -48,10 +48,10 @@ export interface Account {
  * @param stageNames in their order
  * @param baselineMs of the operations that encrypt or decrypt
  */
-export function createAccount(
+export function createRequestMetrics(
   stageNames: readonly string[],
   baselineMs: Readonly<Record<string, number>>,
-): Account {
+): RequestMetrics {
   const byKeyStore = new Map<string, Map<string, Series>>()
   const all: Series[] = []
   const handshakes = new Map<string, { labels: Record<string, string>; histogram: Histogram }>()

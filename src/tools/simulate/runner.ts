@@ -13,27 +13,27 @@ export interface StepReport {
   readonly ms: number
 }
 
-export interface Story {
+export interface ScenarioRunner {
   part(title: string, intro?: string): void
   /**
    * Tells what `work` saw. When it throws, the step has failed, and the story goes on.
    * @returns what `work` is worth to later steps
    */
-  step<T>(name: string, work: () => Promise<Seen<T>>): Promise<T | undefined>
+  step<T>(name: string, work: () => Promise<StepResult<T>>): Promise<T | undefined>
   /** Like `step`, for what all later steps need. @throws StoryEnded */
-  must<T>(name: string, work: () => Promise<Seen<T>>): Promise<T>
+  must<T>(name: string, work: () => Promise<StepResult<T>>): Promise<T>
   /** Nothing is told any more, whatever still goes on. */
   end(): void
   readonly steps: readonly StepReport[]
 }
 
-export interface Seen<T> {
+export interface StepResult<T> {
   readonly detail: string
   readonly value: T
 }
 
 /** The rest of the story makes no sense. */
-export class StoryEnded extends Error {
+export class ScenarioEnded extends Error {
   override readonly name = 'StoryEnded'
 }
 
@@ -42,18 +42,18 @@ export class NotAsExpected extends Error {
   override readonly name = 'NotAsExpected'
 }
 
-export const seen = (detail: string): Seen<undefined> => ({ detail, value: undefined })
+export const seen = (detail: string): StepResult<undefined> => ({ detail, value: undefined })
 
 const NAME_WIDTH = 27
 const DETAIL_WIDTH = 60
 
-export function createStory(output: Output): Story {
+export function createScenarioRunner(output: Output): ScenarioRunner {
   const paint = createPaint(output.isTerminal)
   const steps: StepReport[] = []
   let part = ''
   let hasEnded = false
 
-  async function tell<T>(name: string, work: () => Promise<Seen<T>>) {
+  async function tell<T>(name: string, work: () => Promise<StepResult<T>>) {
     const startedAt = systemClock.monotonic()
     let outcome: { readonly ok: boolean; readonly detail: string; readonly value?: T }
     try {
@@ -63,7 +63,7 @@ export function createStory(output: Output): Story {
     }
     const ms = systemClock.monotonic() - startedAt
     const { ok, detail } = outcome
-    if (hasEnded) throw new StoryEnded('the story has ended')
+    if (hasEnded) throw new ScenarioEnded('the story has ended')
     steps.push({ part, step: name, ok, detail, ms: Math.round(ms * 10) / 10 })
     const mark = ok ? paint('32', '✓') : paint('31', '✗')
     const time = paint('2', `${ms.toFixed(0).padStart(6)} ms`)
@@ -86,7 +86,7 @@ export function createStory(output: Output): Story {
     step: async (name, work) => (await tell(name, work)).value,
     async must(name, work) {
       const { ok, value } = await tell(name, work)
-      if (!ok) throw new StoryEnded(`${name} failed`)
+      if (!ok) throw new ScenarioEnded(`${name} failed`)
       // It is there: `work` returned it.
       return value as Awaited<ReturnType<typeof work>>['value']
     },

@@ -25,7 +25,7 @@ export interface FinishedRequest {
   readonly reason?: string
 }
 
-export interface Subject {
+export interface UsageKey {
   readonly keyStore: string
   readonly operation: string
   /** Undefined for GetHealthStatus, as are the others where KMS said nothing. */
@@ -81,10 +81,10 @@ export function toKey(
   )
 }
 
-export function toSubject(
+export function toUsageKey(
   { keyStore = '', operation = '', keyId, reason, errorName }: FinishedRequest,
   metadata: NonNullable<FinishedRequest['metadata']>,
-): Subject {
+): UsageKey {
   const outcome = reason ?? errorName ?? SUCCESS
   return {
     ...{ keyStore, operation, outcome, isOverflow: false },
@@ -101,17 +101,17 @@ export function toSubject(
 /** What is left of a request when there is no room for one more subject. */
 export function toOverflow({ keyStore = '', operation = '', reason, errorName }: FinishedRequest) {
   const outcome = reason ?? errorName ?? SUCCESS
-  return { keyStore, operation, outcome, isOverflow: true } satisfies Subject
+  return { keyStore, operation, outcome, isOverflow: true } satisfies UsageKey
 }
 
 /** Databases refuse NUL, and terminals obey control characters. */
-function text(name: keyof Subject, value: string | undefined): Partial<Subject> {
+function text(name: keyof UsageKey, value: string | undefined): Partial<UsageKey> {
   if (value === undefined) return {}
   return { [name]: value.slice(0, MAX_TEXT).replace(/\p{Cc}/gu, '?') }
 }
 
 /** Half a SHA-256 in Base64url, 22 characters: the same in every process. */
-export function toSubjectId(subject: Subject): string {
+export function toUsageKeyId(subject: UsageKey): string {
   const { keyStore, operation, keyId, kmsOperation, principal, kmsKeyArn } = subject
   const { viaService, vpc, vpce, outcome, isOverflow } = subject
   const fields = [keyStore, operation, keyId, kmsOperation, principal, kmsKeyArn]

@@ -8,17 +8,17 @@ import {
 } from '../../kms/client/connection.ts'
 import type { Endpoint } from '../../kms/client/dial.ts'
 
-export const LANE_KINDS = ['kept', 'new', 'http2'] as const
-export type LaneKind = (typeof LANE_KINDS)[number]
+export const CONNECTION_KINDS = ['kept', 'new', 'http2'] as const
+export type ConnectionKind = (typeof CONNECTION_KINDS)[number]
 
 /** Carries one request at a time. */
-export interface Lane {
+export interface LoadConnection {
   send(request: WireRequest): Promise<WireAnswer>
   close(): void
 }
 
-export interface LaneOptions {
-  readonly kind: LaneKind
+export interface ConnectionOptions {
+  readonly kind: ConnectionKind
   /** How many requests can be on their way at a time. */
   readonly count: number
   readonly timeoutMs: number
@@ -28,39 +28,44 @@ export interface LaneOptions {
 const STREAMS_PER_CONNECTION = 16
 
 /** Opens what is kept, so that a run does not start with a storm of handshakes. @throws EndpointError */
-export async function openLanes(
+export async function openConnections(
   endpoint: Endpoint,
-  options: LaneOptions,
-): Promise<readonly Lane[]> {
+  options: ConnectionOptions,
+): Promise<readonly LoadConnection[]> {
   const { kind, count } = options
-  if (kind === 'new') return Array.from({ length: count }, () => newLane(endpoint, options))
+  if (kind === 'new') return Array.from({ length: count }, () => newConnection(endpoint, options))
   if (kind === 'kept') {
-    return openAll(count, () => keptLane(endpoint, options, ['http/1.1']))
+    return openAll(count, () => keptConnection(endpoint, options, ['http/1.1']))
   }
   const connections = Math.ceil(count / STREAMS_PER_CONNECTION)
-  const shared = await openAll(connections, () => keptLane(endpoint, options, ['h2', 'http/1.1']))
+  const shared = await openAll(connections, () =>
+    keptConnection(endpoint, options, ['h2', 'http/1.1']),
+  )
   return Array.from({ length: count }, (_, i) => {
-    const lane = shared[i % shared.length]
-    if (lane === undefined) throw new TypeError('there is no connection')
-    return lane
+    const connection = shared[i % shared.length]
+    if (connection === undefined) throw new TypeError('there is no connection')
+    return connection
   })
 }
 
 /** A few at a time: the far side shall not count this as an attack. */
-async function openAll(count: number, open: () => Promise<Lane>): Promise<readonly Lane[]> {
-  const lanes: Lane[] = []
-  while (lanes.length < count) {
-    const some = Math.min(8, count - lanes.length)
-    lanes.push(...(await Promise.all(Array.from({ length: some }, open))))
+async function openAll(
+  count: number,
+  open: () => Promise<LoadConnection>,
+): Promise<readonly LoadConnection[]> {
+  const connections: LoadConnection[] = []
+  while (connections.length < count) {
+    const some = Math.min(8, count - connections.length)
+    connections.push(...(await Promise.all(Array.from({ length: some }, open))))
   }
-  return lanes
+  return connections
 }
 
-async function keptLane(
+async function keptConnection(
   endpoint: Endpoint,
-  options: LaneOptions,
+  options: ConnectionOptions,
   alpn: readonly string[],
-): Promise<Lane> {
+): Promise<LoadConnection> {
   const { timeoutMs } = options
   let connection = await openConnection(endpoint, { timeoutMs, alpn })
   let reopening: Promise<Connection> | undefined
@@ -81,7 +86,7 @@ async function keptLane(
   }
 }
 
-function newLane(endpoint: Endpoint, { timeoutMs }: LaneOptions): Lane {
+function newConnection(endpoint: Endpoint, { timeoutMs }: ConnectionOptions): LoadConnection {
   return {
     async send(request) {
       const connection = await openConnection(endpoint, { timeoutMs })
