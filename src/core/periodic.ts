@@ -1,0 +1,68 @@
+/** Work that repeats in the background for as long as a process runs. */
+// SPDX-License-Identifier: Apache-2.0
+
+/** Calls `run` after `delayMs`, unless the function that it returns was called before. */
+export type Schedule = (run: () => void, delayMs: number) => () => void
+
+export interface PeriodicOptions {
+  /** Between the end of a run and the start of the next one: runs never overlap. */
+  readonly intervalMs: number
+  readonly work: () => void | Promise<void>
+  /** Called when a run fails; the next one takes place all the same. Must not throw. */
+  readonly onError: (error: unknown) => void
+  /** For tests; absent: a timer that does not keep the process alive. */
+  readonly schedule?: Schedule
+}
+
+export interface Periodic {
+  /** Runs the work once more, after the run in progress if there is one. Never rejects. */
+  readonly runNow: () => Promise<void>
+  /** Resolves when the run in progress has ended. No run starts after the call. */
+  readonly stop: () => Promise<void>
+}
+
+const scheduleTimer: Schedule = (run, delayMs) => {
+  const timer = setTimeout(run, delayMs)
+  timer.unref()
+  return () => {
+    clearTimeout(timer)
+  }
+}
+
+/** The first run takes place after `intervalMs`. To start with one at once, call `runNow`. */
+export function periodic(options: PeriodicOptions): Periodic {
+  const { work, onError, schedule = scheduleTimer } = options
+  let isStopped = false
+  let running: Promise<void> = Promise.resolve()
+
+  async function runOnce(): Promise<void> {
+    if (isStopped) return
+    try {
+      await work()
+    } catch (error) {
+      onError(error)
+    }
+  }
+
+  function runNow(): Promise<void> {
+    running = running.then(runOnce)
+    return running
+  }
+
+  const scheduleNext = () =>
+    schedule(() => {
+      void runNow().then(() => {
+        if (!isStopped) cancel = scheduleNext()
+      })
+    }, options.intervalMs)
+  let cancel = scheduleNext()
+
+  return {
+    runNow,
+    stop() {
+      isStopped = true
+      cancel()
+      return running
+    },
+  }
+}
