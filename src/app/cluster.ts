@@ -73,6 +73,11 @@ async function startWorkers(
     return log.close()
   }
   const metrics = async () => toText((await supervisor.askAll('metrics')) as MetricsSnapshot[])
+  // A worker that does not answer in time is left out, as it is of the metrics.
+  const isReady = async () => {
+    const answers = await supervisor.askAll('ready')
+    return answers.length > 0 && answers.every((one) => one === true)
+  }
   const cleanup = new Cleanup()
   cleanup.add(end)
   let admin: RunningAdmin | undefined
@@ -84,7 +89,7 @@ async function startWorkers(
     facts = (await supervisor.start()) as WorkerFacts
     const scrape = await serveMetrics(config, metrics, cleanup)
     logger.info({ ...facts.facts, ...scrape, workers: count }, 'listening')
-    admin = await startAdminOf(config, { log, metrics, isReady: () => true })
+    admin = await startAdminOf(config, { log, metrics, isReady })
   } catch (error) {
     await cleanup.run()
     throw error

@@ -35,6 +35,8 @@ export interface RunningServer {
   metricsSnapshot(): Promise<MetricsSnapshot>
   /** From now on /ping answers 200. A worker waits with it until all its siblings listen. */
   startServing(): void
+  /** Whether /ping answers 200 now. */
+  isReady(): boolean
   gateStats(): GateStats
   /** Refuses everything from now on, on the whole host: what SIGUSR2 does. */
   block(): Promise<void>
@@ -147,7 +149,9 @@ async function start(
   const ping = createPing({
     schemas,
     health: () => keyStores.map((keyStore) => keyStore.health.current()),
+    canServe: control.gate.canServe,
   })
+  const isReady = () => ping.answer(false).status === 200
   const listener = await createListener({
     config: config.listener,
     material,
@@ -198,7 +202,7 @@ async function start(
     options.worker === undefined
       ? await startAdminOf(config, {
           ...{ log, metrics: metrics.text },
-          isReady: () => ping.answer(false).status === 200,
+          isReady,
         })
       : undefined
   cleanup.add(() => admin?.stop())
@@ -217,8 +221,10 @@ async function start(
       ...describeCertificate(material),
       keyStores: keyStores.map((one) => one.uriPath),
       leaseGuard: control.guard.missing ?? 'on',
+      gate: control.gate.stats().reason ?? 'open',
     },
     startServing: ping.startServing,
+    isReady,
     metrics: metrics.text,
     metricsSnapshot: metrics.snapshot,
     gateStats: () => control.gate.stats(),

@@ -56,6 +56,9 @@ answerCalls({
   async serve() {
     ;(await server)?.startServing()
   },
+  async ready() {
+    return (await server)?.isReady() ?? false
+  },
   async reload() {
     await (await server)?.reloadCertificates()
   },

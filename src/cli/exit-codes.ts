@@ -35,6 +35,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['FILE_EXPOSED', 'permission'],
   ['CONFIG_INVALID', 'config'],
   ['MISCONFIGURED', 'config'],
+  ['HIGH_WATER_UNWRITABLE', 'config'],
 ])
 
 /** The exit code for whatever a command threw. */

@@ -1,5 +1,6 @@
 /** From the file as it is written to Config: paths absolute, times in milliseconds. */
 // SPDX-License-Identifier: Apache-2.0
+import { join } from 'node:path'
 import { toMilliseconds as ms } from '../core/duration.ts'
 import { parseKeyStoreName } from '../core/ids.ts'
 import type { Secret } from '../core/secret.ts'
@@ -15,14 +16,20 @@ import type {
 } from './config.ts'
 import type { Secrets } from './load-secrets.ts'
 import type { RawConfig } from './schema.ts'
+import { STATE_NAME } from './state-folder.ts'
 
-/** @param raw without a fault @param absolute of a path relative to the file */
+/**
+ * @param raw without a fault
+ * @param absolute of a path relative to the file
+ * @param stateFolder where the two files of this instance are when a server holds the store
+ */
 export function toConfig(
   raw: RawConfig,
   secrets: Secrets,
   absolute: (path: string) => string,
+  stateFolder: string,
 ): Config {
-  const base = toBase(raw.store)
+  const base = raw.store.path ?? join(stateFolder, STATE_NAME)
   return {
     workers: raw.workers,
     listener: toListener(raw.listener, absolute),
@@ -171,14 +178,6 @@ function toKeyStore(raw: RawConfig['keyStores'][number]): KeyStoreConfig {
           },
         }),
   }
-}
-
-/** What other files of this host are named after, where a server holds the store. */
-const DEFAULT_BASE = 'latchkey'
-
-/** Files beside the store have this name and an ending. */
-function toBase(raw: RawConfig['store']): string {
-  return raw.path ?? DEFAULT_BASE
 }
 
 function toPlace(

@@ -10,6 +10,7 @@ import { ConfigError, toFault, type Fault } from './faults.ts'
 import { loadSecrets } from './load-secrets.ts'
 import { CONFIG_SCHEMA, type RawConfig } from './schema.ts'
 import { checkSemantics } from './semantics.ts'
+import { findStateFolder } from './state-folder.ts'
 
 /** @throws ConfigError with every fault of the file */
 export async function loadConfig(
@@ -22,7 +23,8 @@ export async function loadConfig(
   const secrets = await loadSecrets(raw, isSound, absolute, environment)
   faults.push(...secrets.faults)
   if (faults.length > 0 || secrets.loaded === undefined) throw new ConfigError(file, faults)
-  return deepFreeze(toConfig(raw, secrets.loaded, absolute))
+  const stateFolder = findStateFolder(dirname(path), environment)
+  return deepFreeze(toConfig(raw, secrets.loaded, absolute, stateFolder))
 }
 
 async function readText(file: string, path: string): Promise<string> {

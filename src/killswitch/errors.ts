@@ -11,6 +11,7 @@ export type GateErrorCode =
   | 'LEASE_EXPIRED' // the control store was not read in time, so nobody knows what is killed
   | 'EPOCH_WENT_BACK' // the control store is older than what was seen before: a restored backup
   | 'STORE_LOST' // the control store was removed, replaced or changed from outside
+  | 'HIGH_WATER_UNWRITABLE' // this instance cannot keep its mark of the epoch, so it would believe an old store later
   | 'SENTINEL' // the sentinel file is there, or cannot be looked for
   | 'SIGNAL' // SIGUSR2
   | 'STOPPED' // this instance is going down

@@ -1344,7 +1344,7 @@ export interface operations {
                 };
             };
             404: components["responses"]["NotFound"];
-            /** @description Draining, or (deep) no key manager can serve. */
+            /** @description Starting, draining, without a lease or blocked as a whole, or (deep) a key store has no key manager that can serve. */
             503: {
                 headers: {
                     [name: string]: unknown;

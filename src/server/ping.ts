@@ -7,7 +7,7 @@ import type { ApiSchemas } from '../openapi/schemas.ts'
 export interface Ping {
   /** @param deep also look at the cached health of the key managers; never a fresh check */
   answer(deep: boolean): { readonly status: 200 | 503; readonly body: string }
-  /** Until this is called the answer is 503. */
+  /** Until this is called the answer is 503; afterwards while the instance cannot serve. */
   startServing(): void
   /** From now on 503, so that load balancers turn away before the listener closes. */
   startDraining(): void
@@ -17,6 +17,8 @@ export interface PingDeps {
   readonly schemas: ApiSchemas
   /** Cached health of every key store's managers. */
   readonly health: () => readonly (readonly ManagerHealth[])[]
+  /** Whether this instance holds a lease, and nothing stops it as a whole. */
+  readonly canServe: () => boolean
 }
 
 export function createPing(deps: PingDeps): Ping {
@@ -32,7 +34,7 @@ export function createPing(deps: PingDeps): Ping {
   return {
     answer(deep) {
       if (state === 'draining') return { status: 503, body: encode('draining') }
-      if (state === 'starting' || (deep && !isServing()))
+      if (state === 'starting' || !deps.canServe() || (deep && !isServing()))
         return { status: 503, body: encode('unavailable') }
       return { status: 200, body: encode('ok') }
     },

@@ -1,8 +1,10 @@
 /** What load balancers see: on the TLS port, and on a plain port that serves nothing else. */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
+import { unlink, writeFile } from 'node:fs/promises'
 import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
+import { openControl } from '../../src/app/kill-switch.ts'
 import type { ManagerHealth } from '../../src/keys/key-backend.ts'
 import { startPingServer } from '../../src/server/listen.ts'
 import { createPing } from '../../src/server/ping.ts'
@@ -149,26 +151,57 @@ void t.test('[LB-1] other methods on /ping of the TLS port are not a ping', asyn
 })
 
 void t.test(
-  '[LB-1] /ping?deep is 503 when no key manager can serve; /ping stays 200',
+  '[LB-1] both are 503 when the store cannot be believed: everything is refused then',
   async (t) => {
     const { server, port } = await start(t)
-    const deep = async () => (await ask(port, '/ping?deep')).status
-    t.equal(await deep(), 200)
+    const status = async () => (await ask(port, '/ping')).status
+    t.equal(await status(), 200)
     // A row that was changed without its authentication code ends all trust in the store.
     const tampering = new Database(server.config.store.path)
     tampering.exec(`UPDATE external_keys SET can_decrypt = 0 WHERE key_id = '${KEY_ID}'`)
     tampering.exec("UPDATE facts SET value = value + 1 WHERE name = 'epoch'")
     tampering.close()
-    await eventually(async () => (await deep()) === 503, 20_000)
-    t.match(await ask(port, '/ping?deep'), { status: 503, body: UNAVAILABLE })
-    t.match(await get(server, '/ping?deep'), { status: 503, body: UNAVAILABLE })
-    t.match(await ask(port, '/ping'), { status: 200, body: OK })
-    t.match(await get(server, '/ping'), { status: 200, body: OK })
+    await eventually(async () => (await status()) === 503, 20_000)
+    for (const target of ['/ping', '/ping?deep']) {
+      t.match(await ask(port, target), { status: 503, body: UNAVAILABLE })
+      t.match(await get(server, target), { status: 503, body: UNAVAILABLE })
+    }
   },
 )
 
-async function startBare(t: Test, health: () => readonly (readonly ManagerHealth[])[]) {
-  const ping = createPing({ schemas: createApiSchemas(), health })
+void t.test(
+  '[LB-1] both are 503 without a lease or with the sentinel file, 200 with a kill',
+  async (t) => {
+    const { server, port } = await start(t)
+    const both = (status: number) => async () => {
+      const answers = [await ask(port), await ask(port, '/ping?deep'), await get(server, '/ping')]
+      return answers.every((one) => one.status === status)
+    }
+    const { sentinelFile } = server.config.control
+    await writeFile(sentinelFile, '')
+    await eventually(both(503))
+    await unlink(sentinelFile)
+    await eventually(both(200))
+    const control = await openControl(server.config)
+    t.teardown(() => control.close())
+    const order = {
+      scope: { kind: 'all' },
+      direction: 'both',
+      reason: 'a test',
+      operator: 'tester',
+    } as const
+    await control.wait(await control.kill(order))
+    t.equal(server.running.gateStats().reason, 'KILLED_ALL')
+    t.ok(await both(200)(), 'a refusal is an answer, and has to reach KMS')
+  },
+)
+
+async function startBare(
+  t: Test,
+  health: () => readonly (readonly ManagerHealth[])[],
+  canServe = () => true,
+) {
+  const ping = createPing({ schemas: createApiSchemas(), health, canServe })
   const bound = await startPingServer(ping, { host: '127.0.0.1', port: 0 })
   t.teardown(() => bound.close())
   return { ping, port: bound.address.port }
@@ -192,6 +225,23 @@ void t.test('[LB-1] /ping is 503 until the server serves, and when it drains', a
   ping.startDraining()
   for (const path of ['/ping', '/ping?deep']) {
     t.match(await ask(port, path), { status: 503, body: '{"status":"draining"}' })
+  }
+})
+
+void t.test('[LB-1] /ping is 503 while the instance holds no lease', async (t) => {
+  let isHeld = false
+  const { ping, port } = await startBare(
+    t,
+    () => [[manager('ACTIVE')]],
+    () => isHeld,
+  )
+  ping.startServing()
+  for (const path of ['/ping', '/ping?deep']) {
+    t.match(await ask(port, path), { status: 503, body: UNAVAILABLE })
+  }
+  isHeld = true
+  for (const path of ['/ping', '/ping?deep']) {
+    t.match(await ask(port, path), { status: 200, body: OK })
   }
 })
 

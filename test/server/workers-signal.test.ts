@@ -14,7 +14,8 @@ const PATIENCE_MS = 30_000
 const WORKERS = 2
 
 void t.test('one signal to the primary blocks all workers', async (t) => {
-  const program = await serveProgram(t, { workers: WORKERS })
+  const tokens = [{ name: 'nobody', role: 'viewer', sha256: '00'.repeat(32) }]
+  const program = await serveProgram(t, { workers: WORKERS, admin: { port: 0, tokens } })
   const { server } = program
   await workersOf(program, WORKERS)
   const encrypt = async (session: Session) =>
@@ -24,6 +25,10 @@ void t.test('one signal to the primary blocks all workers', async (t) => {
   for (let i = 0; i < 2 * WORKERS; i++) sessions.push(await openSession(t, server))
   const askAll = () => Promise.all(sessions.map(encrypt))
   t.same(await askAll(), [200, 200, 200, 200])
+  await eventually(() => program.linesOf('admin listener').length === 1)
+  const port = String(program.linesOf('admin listener')[0]?.['port'])
+  const ready = async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).status
+  t.equal(await ready(), 200)
 
   program.child.kill('SIGUSR2')
   const blocked = () => program.linesOf('blocked by a signal').map((line) => line['worker'])
@@ -31,6 +36,7 @@ void t.test('one signal to the primary blocks all workers', async (t) => {
   t.same(blocked().sort(), [1, 2])
   t.same(await askAll(), [400, 400, 400, 400], 'on the connections that there are')
   t.equal(await encrypt(await openSession(t, server)), 400, 'and on a new one')
+  t.equal(await ready(), 503)
   const refused = () =>
     program
       .linesOf('request')
@@ -53,4 +59,5 @@ void t.test('one signal to the primary blocks all workers', async (t) => {
   )
   await rm(sentinelFile)
   await eventually(async () => (await askAll()).every((one) => one === 200), PATIENCE_MS)
+  await eventually(async () => (await ready()) === 200)
 })

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /** What a worker does for the primary; each is answered once. */
-export type CallName = 'start' | 'serve' | 'reload' | 'metrics' | 'stop'
+export type CallName = 'start' | 'serve' | 'ready' | 'reload' | 'metrics' | 'stop'
 
 export type ToWorker =
   | { readonly kind: 'call'; readonly id: number; readonly name: CallName; readonly input: unknown }

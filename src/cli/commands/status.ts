@@ -36,9 +36,8 @@ export const status: Command = {
 
 function toText(found: ControlStatus): string {
   const { switches, leasedAccess, requests, instances, events } = found
-  const all = switches.every(({ direction }) => direction !== 'both')
   return [
-    `epoch ${String(found.epoch)} of store ${found.storeId}${all && switches.length === 0 ? ': nothing is stopped' : ''}`,
+    [`epoch ${String(found.epoch)} of store ${found.storeId}`, describeService(found)].join(': '),
     section(
       ['SWITCH', 'STOPS', 'DIRECTION', 'SINCE', 'UNTIL', 'BY', 'REASON'],
       switches.map((one) => [
@@ -77,6 +76,21 @@ function toText(found: ControlStatus): string {
   ]
     .filter((part) => part !== '')
     .join('\n\n')
+}
+
+/** What a person asks first: does a switch stop anything, and do the instances serve? */
+function describeService({ switches, instances }: ControlStatus): string {
+  const stopped =
+    switches.length === 0 ? 'no switch is in force' : `${String(switches.length)} in force`
+  const open = instances.filter((one) => toState(one) === 'open').length
+  if (instances.length === 0) return `${stopped}, no instance is running`
+  return open === instances.length
+    ? `${stopped}, ${count(open, 'instance')} serving`
+    : `${stopped}, ${String(open)} of ${count(instances.length, 'instance')} serving: see STATE below`
+}
+
+function count(number: number, noun: string): string {
+  return `${String(number)} ${noun}${number === 1 ? '' : 's'}`
 }
 
 /** A receipt is a page of its own, and signed: here only where it is. */

@@ -29,6 +29,8 @@ export interface Gate {
    * guards its end: this process was stopped between the two, and the answer may have left when it went on
    */
   wasSentInLease(): boolean
+  /** Whether the lease is held and nothing stops this instance as a whole. Switches do not count: they are answers. */
+  canServe(): boolean
   stats(): GateStats
 }
 
@@ -55,7 +57,7 @@ export interface GateStats {
 /** Reasons that stand until somebody takes them away. */
 export type StandingReason = Extract<
   GateErrorCode,
-  'EPOCH_WENT_BACK' | 'STORE_LOST' | 'SENTINEL' | 'SIGNAL' | 'STOPPED'
+  'EPOCH_WENT_BACK' | 'STORE_LOST' | 'HIGH_WATER_UNWRITABLE' | 'SENTINEL' | 'SIGNAL' | 'STOPPED'
 >
 
 /** The gate as those see it who work it: the poller, the sentinel, the signal. */
@@ -78,6 +80,7 @@ const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
   LEASE_EXPIRED: 'the control store was not read in time',
   EPOCH_WENT_BACK: 'the control store is older than what was seen before',
   STORE_LOST: 'the control store was removed, replaced or changed from outside',
+  HIGH_WATER_UNWRITABLE: 'this instance cannot write its high-water file',
   SENTINEL: 'the sentinel file blocks this instance',
   SIGNAL: 'this instance was blocked by SIGUSR2',
   STOPPED: 'this instance is stopped',
@@ -146,6 +149,7 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
       lateAnswers += 1
       return false
     },
+    canServe: () => general() === undefined,
     stats() {
       const reason = general() ?? rules.refusal({ keyStore: '', operation: 'GetHealthStatus' })
       return {

@@ -5,18 +5,28 @@
 // SPDX-License-Identifier: Apache-2.0
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { StorageError } from '../../store/database.ts'
+import { GateError } from '../errors.ts'
 import type { EpochMark } from '../../store/epochs.ts'
 
 export interface HighWater {
   /** As far as this process knows; undefined when this store was never seen here. */
   readonly mark: EpochMark | undefined
-  /** Durable before it resolves. A mark that is not higher changes nothing. */
+  /**
+   * Durable before it resolves. A mark that is not higher changes nothing.
+   * @throws GateError HIGH_WATER_UNWRITABLE
+   */
   raise(mark: EpochMark): Promise<void>
 }
 
-/** @param path undefined: in memory only. @throws StorageError when the file holds something else */
+/**
+ * Opens the mark, and writes beside it once, so that a folder that cannot be written to is found at the start and not
+ * with the first change.
+ * @param path undefined: in memory only
+ * @throws StorageError when the file holds something else; GateError HIGH_WATER_UNWRITABLE
+ */
 export async function openHighWater(path: string | undefined, storeId: string): Promise<HighWater> {
   let mark = path === undefined ? undefined : await load(path, storeId)
+  if (path !== undefined) await withDraft(path, '', () => Promise.resolve())
   return {
     get mark() {
       return mark
@@ -60,18 +70,36 @@ function parse(text: string): { storeId: string; mark: EpochMark } | undefined {
 async function save(path: string, storeId: string, mark: EpochMark): Promise<void> {
   const before = await load(path, storeId)
   if (before !== undefined && before.epoch >= mark.epoch) return
+  await withDraft(path, `${JSON.stringify({ storeId, ...mark })}\n`, (draft) => rename(draft, path))
+}
+
+/** Writes a file beside `path`, hands it over, and leaves none behind. */
+async function withDraft(
+  path: string,
+  text: string,
+  use: (draft: string) => Promise<void>,
+): Promise<void> {
   const draft = `${path}.${String(process.pid)}`
   try {
     const file = await open(draft, 'w', 0o600)
     try {
-      await file.writeFile(`${JSON.stringify({ storeId, ...mark })}\n`)
+      await file.writeFile(text)
       await file.sync()
     } finally {
       await file.close()
     }
-    await rename(draft, path)
-  } catch (error) {
+    await use(draft)
+  } catch (cause) {
+    const { code = 'UNKNOWN' } = cause as NodeJS.ErrnoException
+    throw new GateError(
+      'HIGH_WATER_UNWRITABLE',
+      `the high-water file ${path} cannot be written (${code})`,
+      {
+        cause,
+        hint: 'mount a writable volume at /var/lib/latchkey, or set control.highWaterFile to a path that this user can write to and that outlives the process',
+      },
+    )
+  } finally {
     await unlink(draft).catch(() => undefined)
-    throw error
   }
 }

@@ -7,6 +7,7 @@ import type { Clock } from '../../core/clock.ts'
 import { StorageError } from '../../store/database.ts'
 import { continues, readMark, type EpochMark } from '../../store/epochs.ts'
 import type { Store } from '../../store/store.ts'
+import { GateError } from '../errors.ts'
 import { createClosings } from '../gate/access-deadlines.ts'
 import type { GateControl } from '../gate/gate.ts'
 import type { HighWater } from './high-water.ts'
@@ -58,7 +59,7 @@ export function createPoller(deps: PollerDeps): Poller {
   let isRegistered = false
   /** Keys and credentials are those of an earlier epoch. */
   let isBehind = true
-  let failing = false
+  let failing: 'store' | 'mark' | undefined
   let stopped = false
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> = Promise.resolve()
@@ -111,6 +112,7 @@ export function createPoller(deps: PollerDeps): Poller {
     // From here on both checks go by the new rules, so what is left is what had passed them already.
     await deps.cutRevoked()
     await highWater.raise(mark)
+    gate.accept('HIGH_WATER_UNWRITABLE')
     applied = mark
     ackedEpoch = state.epoch
     isBehind = true
@@ -153,17 +155,27 @@ export function createPoller(deps: PollerDeps): Poller {
         await deps.onChange(ackedEpoch)
         isBehind = false
       }
-      if (failing) deps.warn('the control store is readable again', { epoch: ackedEpoch })
-      failing = false
+      const epoch = ackedEpoch
+      if (failing === 'store') deps.warn('the control store is readable again', { epoch })
+      if (failing === 'mark') deps.warn('the high-water file can be written again', { epoch })
+      failing = undefined
     } catch (error) {
       if (isLoss(error)) {
         gate.refuse('STORE_LOST')
         applied = undefined
       }
+      const kind = error instanceof GateError ? 'mark' : 'store'
+      // The epoch stays unacknowledged: a restart without its mark could believe an older store.
+      if (kind === 'mark') gate.refuse('HIGH_WATER_UNWRITABLE')
       // Once per outage: at four polls a second, one line each would drown the log.
-      if (!failing) deps.warn('the control store cannot be read', { err: error })
-      failing = true
+      if (failing !== kind) warnOf(kind, error)
+      failing = kind
     }
+  }
+
+  function warnOf(kind: 'store' | 'mark', err: unknown): void {
+    if (kind === 'store') deps.warn('the control store cannot be read', { err })
+    else deps.warn('the high-water file cannot be written: everything is refused', { err })
   }
 
   function schedule(): void {

@@ -122,7 +122,16 @@ export function parseReason(context: Context): {
 }
 
 export function parseOperator(context: Context): string {
-  return checkText(stringFlag(context, 'operator') ?? userInfo().username, 'operator')
+  return checkText(stringFlag(context, 'operator') ?? currentUser(), 'operator')
+}
+
+/** The name of the current user, or its number where there is none: containers run as users of no passwd entry. */
+function currentUser(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return `uid ${String(process.getuid?.())}`
+  }
 }
 
 /** What is written for ever, and shown on terminals, is one line. */

@@ -44,6 +44,18 @@ void t.test('a file that holds something else is refused, and left as it is', as
   await t.rejects(openHighWater(t.testdir(), 'store'), { code: 'EISDIR' })
 })
 
+void t.test('a folder that cannot be written to is found at the start, by its path', async (t) => {
+  const path = join(t.testdir(), 'no/such/folder/latchkey.epoch')
+  await t.rejects(openHighWater(path, 'store'), {
+    code: 'HIGH_WATER_UNWRITABLE',
+    message: `the high-water file ${path} cannot be written (ENOENT)`,
+    hint: /control\.highWaterFile/,
+  })
+  const folder = t.testdir()
+  await openHighWater(join(folder, 'latchkey.epoch'), 'store')
+  t.same(await readdir(folder), [], 'looking leaves nothing behind')
+})
+
 void t.test('without a file it lasts as long as the process', async (t) => {
   const one = await openHighWater(undefined, 'store')
   await one.raise(at(5))

@@ -3,6 +3,7 @@
 import { rename, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { createGate, type GateControl } from '../../../../src/killswitch/gate/gate.ts'
+import { GateError } from '../../../../src/killswitch/errors.ts'
 import { openHighWater } from '../../../../src/killswitch/instance/high-water.ts'
 import { noLeaseGuard } from '../../../../src/killswitch/gate/guard/lease-guard.ts'
 import { listInstances } from '../../../../src/killswitch/instance/instances.ts'
@@ -85,6 +86,35 @@ void t.test('the gate opens with the first poll, and follows what is killed', as
   await eventually(() => order.length === 4)
   t.same(order.slice(2), [`cut at ${String(epoch)}`, 'reload'], 'the gate first, then keys')
   await eventually(async () => (await row())?.reason === 'KILLED_ALL')
+})
+
+void t.test('without its mark it refuses, blames the file, and acknowledges nothing', async (t) => {
+  let isFull = false
+  const highWater = await openHighWater(undefined, 'any')
+  const { real, gate, poller, row, clock, said } = await pollerOn(t, await storeFolder(t), {
+    highWater: {
+      get mark() {
+        return highWater.mark
+      },
+      raise: (mark) =>
+        isFull
+          ? Promise.reject(new GateError('HIGH_WATER_UNWRITABLE', 'full'))
+          : highWater.raise(mark),
+    },
+  })
+  await poller.start()
+  t.ok(gate.canServe())
+  isFull = true
+  const { epoch } = await kill(real, clock, { ...ORDER, direction: 'encrypt' })
+  await eventually(() => gate.stats().reason === 'HIGH_WATER_UNWRITABLE')
+  t.notOk(gate.canServe())
+  await eventually(async () => (await row())?.reason === 'HIGH_WATER_UNWRITABLE')
+  t.not((await row())?.ackedEpoch, epoch)
+  t.same(said, ['the high-water file cannot be written: everything is refused'])
+  isFull = false
+  await eventually(async () => (await row())?.ackedEpoch === epoch)
+  await eventually(() => gate.canServe())
+  await eventually(() => said.at(-1) === 'the high-water file can be written again')
 })
 
 void t.test('acknowledges only when what was released is through', async (t) => {

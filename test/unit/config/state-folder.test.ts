@@ -1,0 +1,61 @@
+/** Which folder an instance keeps its high-water mark and its sentinel in, where PostgreSQL holds the store. */
+// SPDX-License-Identifier: Apache-2.0
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { findStateFolder } from '../../../src/config/state-folder.ts'
+import { configFolder } from '../../support/config.ts'
+
+function folders(t: Test) {
+  const [given, system, etc] = ['given', 'system', 'etc'].map((name) => join(t.testdir(), name))
+  if (given === undefined || system === undefined || etc === undefined) throw new TypeError('three')
+  return { given, system, etc }
+}
+
+const mark = (folder: string) => {
+  writeFileSync(join(folder, 'latchkey.epoch'), '')
+}
+
+void t.test('the first that can be written to', (t) => {
+  const { given, system, etc } = folders(t)
+  const environment = { STATE_DIRECTORY: `${given}:/elsewhere` }
+  t.equal(findStateFolder(etc, environment, system), given, 'none: the first, for serve to name')
+  mkdirSync(etc)
+  t.equal(findStateFolder(etc, {}, system), etc)
+  mkdirSync(system)
+  t.equal(findStateFolder(etc, {}, system), system)
+  t.equal(findStateFolder(etc, environment, system), system)
+  mkdirSync(given)
+  t.equal(findStateFolder(etc, environment, system), given)
+  t.equal(findStateFolder(etc, { STATE_DIRECTORY: '' }, system), system)
+  t.end()
+})
+
+void t.test('a mark that is there is not left behind', (t) => {
+  const { given, system, etc } = folders(t)
+  for (const folder of [given, system, etc]) mkdirSync(folder)
+  const environment = { STATE_DIRECTORY: given }
+  mark(etc)
+  t.equal(findStateFolder(etc, environment, system), etc)
+  mark(given)
+  t.equal(findStateFolder(etc, environment, system), given)
+  t.end()
+})
+
+void t.test('with PostgreSQL both files are there; with a file they are beside it', async (t) => {
+  const { folder, load } = await configFolder(t)
+  const top = `
+listener: { tls: { certificate: server.crt, privateKey: server.key } }
+keyStores: [{ name: demo }]
+store:
+  masterKey: { file: master.key }
+`
+  const server = `${top}  postgres: { host: localhost, database: d, user: u }\n`
+  const { control } = await load(server, { STATE_DIRECTORY: folder })
+  t.match(control, {
+    sentinelFile: join(folder, 'latchkey.block'),
+    highWaterFile: join(folder, 'latchkey.epoch'),
+  })
+  const file = await load(`${top}  path: data/store.db\n`, { STATE_DIRECTORY: '/elsewhere' })
+  t.equal(file.control.highWaterFile, join(folder, 'data/store.db.epoch'))
+})
