@@ -1,4 +1,4 @@
-/** Whether a TLS 1.2 server asks for a client certificate: its CertificateRequest is not encrypted. */
+/** Detects whether a TLS 1.2 server requests a client certificate. Its CertificateRequest is not encrypted. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
@@ -10,13 +10,13 @@ const HANDSHAKE_HEADER_BYTES = 4
 const CERTIFICATE_REQUEST = 13
 
 export interface HandshakeWatch {
-  /** Passes bytes on, both ways, and reads those of the server. */
+  /** Passes bytes through in both directions and reads those of the server. */
   readonly wrap: (socket: Socket) => Duplex
-  /** After the handshake, whether it succeeded or not. */
+  /** Call after the handshake, whether it succeeded or not. */
   wasAsked(): boolean
 }
 
-/** Node tells nobody of a CertificateRequest, so the bytes have to. For TLS 1.2 only. */
+/** Node does not report a CertificateRequest, so this reads the bytes. TLS 1.2 only. */
 export function watchHandshake(): HandshakeWatch {
   const chunks: Buffer[] = []
   return {
@@ -47,7 +47,7 @@ export function watchHandshake(): HandshakeWatch {
   }
 }
 
-/** Types of the handshake messages up to the first record that is none, or is encrypted. */
+/** Returns the types of the handshake messages, up to the first record that is encrypted or of another type. */
 export function handshakeTypes(bytes: Buffer): readonly number[] {
   const messages = joinHandshakeRecords(bytes)
   const types: number[] = []
@@ -58,7 +58,7 @@ export function handshakeTypes(bytes: Buffer): readonly number[] {
   return types
 }
 
-/** A message may be spread over records, and a record may hold several. */
+/** A message may span several records, and a record may hold several messages. */
 function joinHandshakeRecords(bytes: Buffer): Buffer {
   const parts: Buffer[] = []
   for (let at = 0; at + RECORD_HEADER_BYTES <= bytes.length;) {

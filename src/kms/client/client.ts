@@ -1,4 +1,4 @@
-/** The other side of the wire: calls an XKS proxy as AWS KMS does, signed, over TLS, kept alive. */
+/** A client that calls an XKS proxy as AWS KMS does: signed, over TLS, on kept connections. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
@@ -17,9 +17,9 @@ import {
 import { signHeaders } from './signing.ts'
 
 export interface KmsSideClientOptions {
-  /** `https://host:port`: what is signed, and the name that the certificate must have. */
+  /** `https://host:port`. The host is signed, and the certificate must name it. */
   readonly endpoint: string
-  /** Where to connect instead, before DNS leads there or where a load balancer has not its port. */
+  /** Address to connect to instead, before DNS is set up or when the load balancer uses another port. */
   readonly connectTo?: { readonly host: string; readonly port: number }
   /** XksProxyUriPath, such as `/demo/kms/xks/v1` */
   readonly uriPath: string
@@ -33,17 +33,17 @@ export interface KmsSideClientOptions {
     readonly certificateFile: string
     readonly privateKeyFile: string
   }
-  /** Milliseconds until a call is given up; KMS takes 250. */
+  /** Timeout of a call in milliseconds (KMS uses 250). */
   readonly timeoutMs?: number
-  /** Of this host, to connect from; the system chooses where it is absent. */
+  /** Local address to connect from (default: chosen by the system). */
   readonly localAddress?: string
 }
 
 export interface KmsSideResponse {
   readonly status: number
-  /** Parsed JSON; undefined when the answer was none. */
+  /** The parsed JSON body; undefined when the body is not JSON. */
   readonly body: unknown
-  /** From the first byte sent to the last received. */
+  /** Milliseconds from the first byte sent to the last byte received. */
   readonly totalMs: number
 }
 
@@ -52,7 +52,7 @@ export interface KmsSideClient {
   encrypt(keyId: string, input: EncryptArguments): Promise<KmsSideResponse>
   decrypt(keyId: string, input: DecryptArguments): Promise<KmsSideResponse>
   getHealthStatus(): Promise<KmsSideResponse>
-  /** Any path below the URI path, any body: for tests and diagnosis. */
+  /** Calls any path below the URI path with any body, for tests and diagnosis. */
   post(path: string, body: string): Promise<KmsSideResponse>
   close(): Promise<void>
 }
@@ -109,7 +109,7 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
   }
 }
 
-/** SNI and the name to verify stay those of the endpoint; an IP address has no SNI. */
+/** SNI and the verified name stay those of the endpoint. SNI is omitted for an IP address. */
 function toAddress(endpoint: URL, connectTo: KmsSideClientOptions['connectTo']) {
   const host = endpoint.hostname.replace(/^\[|\]$/g, '')
   const port = endpoint.port === '' ? 443 : endpoint.port

@@ -1,4 +1,4 @@
-/** One connection to an XKS proxy, HTTP/1.1 or HTTP/2, whose every exchange is timed. */
+/** One connection to an XKS proxy, HTTP/1.1 or HTTP/2, that times every exchange. */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import http2 from 'node:http2'
@@ -18,21 +18,21 @@ import {
 export interface WireRequest {
   readonly method?: string
   readonly target: string
-  /** `Host` among them; HTTP/2 sends that as `:authority`. A list may repeat names. */
+  /** Includes `Host`, which HTTP/2 sends as `:authority`. A list may repeat names. */
   readonly headers: Readonly<Record<string, string>> | readonly (readonly [string, string])[]
   readonly body: string
 }
 
 export interface WireAnswer {
   readonly status: number
-  /** Lower-case names. */
+  /** Headers by lower-case name. */
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
   readonly text: string
-  /** Parsed; undefined when it is no JSON. */
+  /** The parsed body; undefined when it is not JSON. */
   readonly body: unknown
-  /** Milliseconds from the request's first byte to the answer's head. */
+  /** Milliseconds from the request's first byte to the response's head. */
   readonly firstByteMs: number
-  /** Milliseconds from the request's first byte to the answer's last. */
+  /** Milliseconds from the request's first byte to the response's last. */
   readonly totalMs: number
 }
 
@@ -42,7 +42,7 @@ export interface Connection {
   readonly phases: ConnectPhases
   readonly protocol: 'http/1.1' | 'h2'
   isOpen(): boolean
-  /** HTTP/1.1: one at a time. @throws EndpointError ENDPOINT_NO_ANSWER */
+  /** Sends a request. HTTP/1.1 connections send one at a time. @throws EndpointError ENDPOINT_NO_ANSWER */
   exchange(request: WireRequest, timeoutMs: number): Promise<WireAnswer>
   close(): void
 }
@@ -59,7 +59,7 @@ export async function openConnection(
   const transport = isHttp2 ? overHttp2(socket, endpoint) : overHttp1(socket)
   let open = true
   socket.once('close', () => (open = false))
-  // What went wrong reaches the exchange that it happened to.
+  // Errors are reported by the exchange in which they happen.
   socket.on('error', () => undefined)
   return {
     socket,
@@ -88,7 +88,7 @@ interface Transport {
   close(): void
 }
 
-/** An agent that has this one socket and never another. */
+/** Creates an agent that uses this one socket only. */
 class OneSocket extends http.Agent {
   readonly #socket: TLSSocket
   #isTaken = false
@@ -98,7 +98,7 @@ class OneSocket extends http.Agent {
     this.#socket = socket
   }
 
-  /** Node calls this in places where nobody would catch what it throws. */
+  /** Must not throw: Node calls this where no caller catches. */
   override createConnection(
     _options: http.ClientRequestArgs,
     callback?: (error: Error | null, stream: Duplex) => void,
@@ -161,7 +161,7 @@ function overHttp2(socket: TLSSocket, endpoint: Endpoint): Transport {
         }
         stream.once('error', reject)
         stream.once('response', ({ ':status': status, ...headers }) => {
-          // From here on `collect` tells: a whole answer may close its stream before that is read to its end.
+          // From here on `collect` decides: a complete response may close its stream before it is read to the end.
           stream.off('close', onClose)
           const firstByteMs = clock.monotonic() - startedAt
           collect(stream, startedAt, firstByteMs).then((rest) => {
@@ -195,7 +195,7 @@ function pairsOf(headers: WireRequest['headers']): readonly (readonly [string, s
     : Object.entries(headers as Record<string, string>)
 }
 
-/** Name, value, name, value: Node sends such a list as it is. */
+/** Converts to a list of name, value, name, value, which Node sends unchanged. */
 function toFlatHeaders(headers: WireRequest['headers']): string[] {
   return pairsOf(headers).flat()
 }

@@ -1,4 +1,4 @@
-/** DNS, TCP and TLS to an endpoint, each timed, and each failure told apart. */
+/** Connects to an endpoint: DNS, TCP and TLS, each with its time and its own error code. */
 // SPDX-License-Identifier: Apache-2.0
 import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
@@ -10,10 +10,10 @@ import { Deadline, DeadlineExceeded } from '../../core/deadline.ts'
 import { LatchkeyError } from '../../core/errors.ts'
 
 export interface Endpoint {
-  /** A host name; KMS takes no address, and `doctor` says so. */
+  /** A host name. KMS does not accept an IP address, and `doctor` reports one. */
   readonly host: string
   readonly port: number
-  /** Where to connect instead of what DNS says. */
+  /** Address to connect to instead of the one that DNS returns. */
   readonly address?: string
   /** PEM bundle to trust instead of Node's own list. */
   readonly ca?: string
@@ -26,9 +26,9 @@ export interface DialOptions {
   /** Protocols to offer by ALPN; empty: no ALPN at all. */
   readonly alpn?: readonly string[]
   readonly tls?: Pick<ConnectionOptions, 'minVersion' | 'maxVersion' | 'ciphers'>
-  /** False to look at a connection that one would not use. */
+  /** Set to false to examine a connection whose certificate is not trusted. */
   readonly verify?: boolean
-  /** What TLS shall run over, instead of the TCP socket itself. */
+  /** Wraps the TCP socket; TLS then runs over the result. */
   readonly wrap?: (socket: Socket) => Duplex
 }
 
@@ -56,7 +56,7 @@ export class EndpointError extends LatchkeyError<EndpointErrorCode> {
 
 const clock = systemClock
 
-/** All addresses of a name, as the system resolves it. @throws EndpointError ENDPOINT_NOT_FOUND */
+/** Resolves a name to all its addresses, with the system's resolver. @throws EndpointError ENDPOINT_NOT_FOUND */
 export async function resolveHost(
   host: string,
 ): Promise<readonly { readonly address: string; readonly family: number }[]> {
@@ -71,7 +71,7 @@ export async function resolveHost(
   }
 }
 
-/** Connects by IPv4 if there is such an address, as KMS does. @throws EndpointError */
+/** Connects by IPv4 if the name has such an address, as KMS does. @throws EndpointError */
 export async function dial(endpoint: Endpoint, options: DialOptions): Promise<Connection> {
   const deadline = new Deadline(clock, options.timeoutMs)
   const startedAt = clock.monotonic()
@@ -139,7 +139,7 @@ async function within<T>(
   }
 }
 
-/** One line, without the file names and numbers that OpenSSL adds. */
+/** Returns the reason in one line, without the file names and line numbers that OpenSSL adds. */
 export function reasonOf(error: unknown): string {
   if (error instanceof DeadlineExceeded) return 'no answer in time'
   if (!(error instanceof Error)) return String(error)

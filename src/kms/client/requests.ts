@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto'
 export interface EncryptArguments {
   readonly plaintext: Buffer
   readonly aad?: Buffer
-  /** Ask for a CDIV, as KMS does for data keys. */
+  /** Set to request a CDIV, as KMS does for data keys. */
   readonly cdiv?: boolean
 }
 
@@ -17,7 +17,7 @@ export interface DecryptArguments {
   readonly aad?: Buffer
 }
 
-/** Fields of requestMetadata (XKS 1.0.3, Appendix B); whatever is given goes over the wire. */
+/** Fields of requestMetadata (XKS 1.0.3, Appendix B). Every given field is sent. */
 export type RequestMetadata = Readonly<Record<string, unknown>>
 
 /** requestMetadata as KMS fills it in for a principal of the example account. */

@@ -1,4 +1,4 @@
-/** Signs a request as KMS does, or with one thing about it wrong, to see whether a proxy notices. */
+/** Signs a request as KMS does, or with one deliberate fault to test whether a proxy rejects it. */
 // SPDX-License-Identifier: Apache-2.0
 import aws4 from 'aws4'
 import type { Secret } from '../../core/secret.ts'
@@ -6,41 +6,41 @@ import type { Secret } from '../../core/secret.ts'
 export interface SigningCredential {
   readonly accessKeyId: string
   readonly secretAccessKey: Secret
-  /** Of the credential scope: where KMS calls from. */
+  /** Region of the credential scope: the one that KMS calls from. */
   readonly region: string
 }
 
 export interface SignInput {
-  /** As the Host header will have it: `host`, or `host:port`. */
+  /** The value of the Host header: `host` or `host:port`. */
   readonly host: string
   /** The request target, such as `/demo/kms/xks/v1/health`. */
   readonly target: string
   readonly body: string
   readonly method?: string
   readonly service?: string
-  /** Headers to send besides those below. They are signed, unless `leftUnsigned` names them. */
+  /** Additional headers. They are signed unless `leftUnsigned` names them. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Milliseconds since the Unix epoch; absent: now. */
+  /** Signing time in milliseconds since the Unix epoch (default: now). */
   readonly at?: number
-  /** Lower-case names. Absent: what KMS leaves unsigned, all but host and x-amz-date. */
+  /** Lower-case names of headers to leave unsigned (default: all but host and x-amz-date, as KMS does). */
   readonly leftUnsigned?: readonly string[]
 }
 
 /** XKS 1.0.3, Authentication: KMS signs `host;x-amz-date`. */
 const UNSIGNED_BY_KMS = ['content-type', 'content-length'] as const
 
-/** x-amz-date's form of a time in milliseconds since the Unix epoch. */
+/** Formats a time in milliseconds since the Unix epoch for x-amz-date. */
 export function toAmzDate(at: number): string {
   return new Date(at).toISOString().replace(/[:-]|\.\d{3}/g, '')
 }
 
-/** All headers of the request, `Host`, `Content-Type`, `Content-Length` and `Authorization` among them. */
+/** Returns all headers of the request, including `Host`, `Content-Type`, `Content-Length` and `Authorization`. */
 export function signHeaders(
   input: SignInput,
   credential: SigningCredential,
 ): Record<string, string> {
   const left = input.leftUnsigned ?? UNSIGNED_BY_KMS
-  // A variable, since aws4's types do not know the last of its options.
+  // Assigned to a variable first, since aws4's types lack its last option.
   const request = {
     host: input.host,
     path: input.target,

@@ -1,17 +1,17 @@
 /**
- * The CiphertextBlob of our KMS stand-in. KMS's own form is not published; ours holds what the
- * specification says it must: which backing key made it, and every field of the proxy's answer.
+ * The CiphertextBlob of the KMS emulator. AWS does not publish its own format; this one holds what the
+ * specification requires: the backing key that made it, and every field of the proxy's response.
  */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface BlobHeader {
   /** UUID of the KMS key. */
   readonly keyId: string
-  /** 16 bytes that name KMS's own key material, so that another KMS key over the same external key differs. */
+  /** Id of the KMS key material, 16 bytes, so that two KMS keys over one external key produce different blobs. */
   readonly backingKeyId: Buffer
 }
 
-/** The proxy's answer to Encrypt, decoded. */
+/** The proxy's response to Encrypt, decoded. */
 export interface SealedByProxy {
   readonly ciphertext: Buffer
   /** Up to 20 bytes. */
@@ -27,7 +27,7 @@ const UUID_BYTES = 16
 const TAG_BYTES = 16
 export const HEADER_BYTES = 1 + UUID_BYTES + UUID_BYTES
 
-/** 33 bytes: format, key, backing key. They are part of what both ciphers authenticate. */
+/** Encodes format, key and backing key in 33 bytes, which both ciphers authenticate. */
 export function encodeHeader({ keyId, backingKeyId }: BlobHeader): Buffer {
   return Buffer.concat([
     Buffer.of(FORMAT),
@@ -48,7 +48,7 @@ export function encodeBlob(header: BlobHeader, sealed: SealedByProxy): Buffer {
   ])
 }
 
-/** Undefined for anything that `encodeBlob` does not make. */
+/** Parses a blob; returns undefined for anything that `encodeBlob` does not produce. */
 export function parseBlob(
   blob: Buffer,
 ): { readonly header: BlobHeader; readonly sealed: SealedByProxy } | undefined {

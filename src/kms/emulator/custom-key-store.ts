@@ -1,4 +1,4 @@
-/** One custom key store: what KMS knows of it, and what it checks before it talks to the proxy. */
+/** One custom key store: its state in KMS, and the checks that KMS makes before it calls the proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Secret } from '../../core/secret.ts'
 import { KmsException, type KmsExceptionName } from './kms-exception.ts'
@@ -24,7 +24,7 @@ export interface CustomKeyStore {
   readonly createdAt: number
   readonly proxy: ProxyConfiguration
   readonly state: ConnectionState
-  /** There when FAILED. */
+  /** Set when the connection state is FAILED. */
   readonly errorCode?: ConnectionErrorCode
 }
 
@@ -84,7 +84,7 @@ export function checkUnique(
   }
 }
 
-/** As KMS finds out when it connects. */
+/** The connection error that KMS would report for this store when it connects. */
 export function findVpcFault(
   proxy: ProxyConfiguration,
   services: ReadonlyMap<string, string>,

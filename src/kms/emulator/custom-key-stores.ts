@@ -1,4 +1,4 @@
-/** Custom key stores as KMS keeps them: their checks, their connection states, and who is in the way of whom. */
+/** All custom key stores of an account: checks, connection states, and conflicts between stores. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -19,27 +19,27 @@ import { ProxyFailure, toConnectionErrorCode, toKmsException } from './proxy-fai
 export interface CustomKeyStoresDeps {
   readonly clock: Clock
   readonly connect: (proxy: ProxyConfiguration) => ProxyConnection
-  /** How long ConnectCustomKeyStore takes; with KMS it is minutes. */
+  /** Duration of ConnectCustomKeyStore in milliseconds. In KMS it takes minutes. */
   readonly connectDelay: () => Promise<void>
-  /** Private DNS names of the VPC endpoint services that there are, by service name. */
+  /** Private DNS name of each existing VPC endpoint service, by service name. */
   readonly vpcEndpointServices: ReadonlyMap<string, string>
   readonly hasKeys: (id: string) => boolean
 }
 
 export interface CustomKeyStores {
   create(input: NewCustomKeyStore): Promise<CustomKeyStore>
-  /** By id or name; all when neither is given. @throws KmsException CustomKeyStoreNotFoundException */
+  /** Finds stores by id or name; returns all when neither is given. @throws KmsException CustomKeyStoreNotFoundException */
   describe(which?: { readonly id?: string; readonly name?: string }): readonly CustomKeyStore[]
   get(id: string): CustomKeyStore
-  /** Returns at once; `settled` waits for the end of it. */
+  /** Starts connecting and returns at once; `settled` waits for the outcome. */
   connect(id: string): void
   disconnect(id: string): void
   update(id: string, change: KeyStoreChange): Promise<void>
   delete(id: string): Promise<void>
   settled(id: string): Promise<CustomKeyStore>
-  /** To the proxy of a connected store. @throws KmsException KMSInvalidStateException, or `otherwise` */
+  /** Calls the proxy of a connected store. @throws KmsException KMSInvalidStateException, or `otherwise` */
   connection(id: string): ProxyConnection
-  /** GetHealthStatus as KMS sends it every few minutes. @throws ProxyFailure */
+  /** Calls GetHealthStatus, which KMS does every few minutes. @throws ProxyFailure */
   pollHealth(id: string): Promise<void>
   close(): Promise<void>
 }
@@ -141,7 +141,7 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
     async update(id, { name, ...change }) {
       const entry = find(id)
       const { state } = entry.store
-      // The KMS API reference, UpdateCustomKeyStore: name, credential and path also while connected.
+      // The KMS API reference, UpdateCustomKeyStore: name, credential and path may change while connected.
       const isLight = Object.keys(change).every((field) => CHANGED_WHILE_CONNECTED.has(field))
       if (state !== 'DISCONNECTED' && !(state === 'CONNECTED' && isLight)) {
         throw wrongState(`it is ${state}: this can be changed while it is DISCONNECTED`)
@@ -211,7 +211,7 @@ async function asKmsException<T>(work: () => Promise<T>): Promise<T> {
 
 const HEALTH = new Set<unknown>(['ACTIVE', 'DEGRADED', 'UNAVAILABLE'])
 
-/** @param kmsOperation on whose behalf. @throws ProxyFailure */
+/** @param kmsOperation the KMS operation that the health check serves. @throws ProxyFailure */
 async function checkHealth(connection: ProxyConnection, kmsOperation: string): Promise<void> {
   const answer = (await connection.call('/health', getHealthStatusBody(kmsOperation))) as Record<
     string,
@@ -219,7 +219,7 @@ async function checkHealth(connection: ProxyConnection, kmsOperation: string): P
   >
   const details = answer['ekmFleetDetails']
   const size = answer['xksProxyFleetSize']
-  // XKS 1.0.3, GetHealthStatus: at least one and no more than ten, a fleet of at least one.
+  // XKS 1.0.3, GetHealthStatus: one to ten key managers, and a fleet size of at least one.
   if (!Array.isArray(details) || details.length < 1 || details.length > 10) malformed()
   const states = details.map(
     (one: unknown) => (one as Record<string, unknown> | null)?.['healthStatus'],

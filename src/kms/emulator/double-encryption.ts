@@ -1,6 +1,6 @@
 /**
- * What KMS does around the proxy: it encrypts with key material of its own first, lets the proxy
- * encrypt that, and checks all that comes back. So neither side alone can decrypt.
+ * The double encryption of KMS: it encrypts with its own key material first, has the proxy
+ * encrypt the result, and checks the response. Neither side can decrypt alone.
  */
 // SPDX-License-Identifier: Apache-2.0
 import {
@@ -18,10 +18,10 @@ import type { SealedByProxy } from './ciphertext-blob.ts'
 const CIPHER = 'aes-256-gcm'
 const IV_BYTES = 12
 const TAG_BYTES = 16
-/** XKS 1.0.3, Encrypt: KMS rejects more. */
+/** XKS 1.0.3, Encrypt: the largest ciphertextMetadata in bytes that KMS accepts. */
 const MAX_METADATA_BYTES = 20
 
-/** IV, ciphertext and tag: 28 bytes more than the plaintext. */
+/** Returns IV, ciphertext and tag: 28 bytes more than the plaintext. */
 export function encryptInside(material: KeyObject, plaintext: Buffer, aad: Buffer): Buffer {
   const iv = randomBytes(IV_BYTES)
   const cipher = createCipheriv(CIPHER, material, iv).setAAD(aad)
@@ -29,7 +29,7 @@ export function encryptInside(material: KeyObject, plaintext: Buffer, aad: Buffe
   return Buffer.concat([iv, ciphertext, cipher.getAuthTag()])
 }
 
-/** Undefined when it was not made with this key and AAD. */
+/** Returns undefined when the ciphertext was not made with this key and AAD. */
 export function decryptInside(
   material: KeyObject,
   sealed: Buffer,
@@ -47,7 +47,7 @@ export function decryptInside(
 }
 
 /**
- * The answer to Encrypt, with every length that the specification sets and the CDIV of its Appendix C.
+ * Checks the response to Encrypt: every length that the specification sets, and the CDIV of its Appendix C.
  * @throws ProxyFailure MALFORMED
  */
 export function parseSealed(answer: unknown, inner: Buffer, aad: Buffer): SealedByProxy {
@@ -66,7 +66,7 @@ export function parseSealed(answer: unknown, inner: Buffer, aad: Buffer): Sealed
   return sealed
 }
 
-/** Computed here once more, and not by the proxy's own code, because KMS computes it independently. */
+/** Computes the CDIV without the proxy's code, because KMS computes it independently. */
 function computeCdiv(aad: Buffer, sealed: SealedByProxy): Buffer {
   return createHash('sha256')
     .update(aad)
@@ -77,7 +77,7 @@ function computeCdiv(aad: Buffer, sealed: SealedByProxy): Buffer {
     .digest()
 }
 
-/** The answer to Decrypt. @throws ProxyFailure MALFORMED */
+/** Checks the response to Decrypt. @throws ProxyFailure MALFORMED */
 export function parseOpened(answer: unknown, sealed: SealedByProxy): Buffer {
   const { length } = sealed.ciphertext
   return takeBytes(answer, 'plaintext', [length, length])

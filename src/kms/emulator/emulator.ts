@@ -1,6 +1,6 @@
 /**
- * A stand-in for AWS KMS, as far as an external key store proxy meets it: for `latchkey simulate` and
- * for the tests. What it calls is the real proxy, over TLS and signed.
+ * An emulator of AWS KMS, limited to what an external key store proxy sees, for `latchkey simulate` and
+ * for the tests. It calls the real proxy with signed requests over TLS.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
@@ -21,11 +21,11 @@ export interface KmsStandInOptions {
   readonly region: string
   /** 12 digits. */
   readonly accountId: string
-  /** How to get to an endpoint that has no public DNS name and no certificate of a public authority. */
+  /** How to reach an endpoint without a public DNS name or a certificate from a public authority. */
   readonly reach?: (
     uriEndpoint: string,
   ) => Pick<KmsSideClientOptions, 'connectTo' | 'caFile' | 'clientCertificate'>
-  /** KMS takes 250. */
+  /** Timeout of a call in milliseconds (KMS uses 250). */
   readonly timeoutMs?: number
   readonly onCall?: (report: CallReport) => void
   readonly connectDelay?: () => Promise<void>
@@ -41,9 +41,9 @@ export interface NewKmsKey {
 export interface KmsStandIn extends KmsCryptography {
   readonly stores: CustomKeyStores
   readonly keys: KmsKeys
-  /** Asks the proxy for the external key first. */
+  /** Creates a KMS key after it has asked the proxy for the external key. */
   createKey(caller: KmsCaller, input: NewKmsKey): Promise<KmsKey>
-  /** `Unavailable` while its key store is not connected. */
+  /** Returns `Unavailable` as the key state while the key store is not connected. */
   keyState(key: KmsKey): string
   close(): Promise<void>
 }

@@ -37,7 +37,7 @@ export interface KmsCryptography {
 
 export interface Encrypted {
   readonly ciphertextBlob: Buffer
-  /** ARN of the KMS key. */
+  /** The ARN of the KMS key. */
   readonly keyId: string
 }
 
@@ -58,7 +58,7 @@ export interface ReEncrypted extends Encrypted {
 }
 
 const MAX_PLAINTEXT_BYTES = 4096
-/** XKS 1.0.3, Encrypt: what every proxy must take. */
+/** XKS 1.0.3, Encrypt: the plaintext size in bytes that every proxy must accept. */
 const MAX_AAD_BYTES = 8192
 const DATA_KEY_BYTES = 32
 
@@ -103,7 +103,7 @@ export function createKmsCryptography(deps: {
     )
     const plaintext = decryptInside(key.material, parseOpened(answer, sealed), aad)
     if (plaintext === undefined) {
-      // The specification's row "Proxy returns an invalid ciphertext".
+      // XKS 1.0.3, KMS Considerations: "Proxy returns an invalid ciphertext".
       throw new KmsException(
         'KMSInvalidStateException',
         'what the external key store proxy decrypted is not what KMS had encrypted',
@@ -112,7 +112,7 @@ export function createKmsCryptography(deps: {
     return { plaintext, keyId: key.arn }
   }
 
-  /** One call of KMS, with its request id, and failures of the proxy as KMS reports them. */
+  /** Runs one KMS call with its own request id and converts failures of the proxy as KMS does. */
   async function perform<T>(
     caller: KmsCaller,
     kmsOperation: string,
@@ -165,7 +165,7 @@ export function createKmsCryptography(deps: {
   }
 }
 
-/** What both ciphers authenticate: whose ciphertext it is, and the caller's context. */
+/** Builds the AAD of both ciphers: the KMS key, the backing key and the caller's encryption context. */
 function toAad(header: Buffer, context: EncryptionContext = {}): Buffer {
   const aad = Buffer.concat([header, encodeEncryptionContext(context)])
   if (aad.length > MAX_AAD_BYTES) {
@@ -174,7 +174,7 @@ function toAad(header: Buffer, context: EncryptionContext = {}): Buffer {
   return aad
 }
 
-/** A field that the proxy did not send is not sent to it. */
+/** Omits ciphertextMetadata when the proxy returned none. */
 function withoutEmpty({ ciphertextMetadata, ...sealed }: SealedByProxy) {
   return ciphertextMetadata.length === 0 ? sealed : { ...sealed, ciphertextMetadata }
 }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../../core/errors.ts'
 
-/** Names of the KMS API (version 2014-11-01); our stand-in throws no other. */
+/** Names of the KMS API (version 2014-11-01). The emulator throws no others. */
 export type KmsExceptionName =
   | 'ValidationException' // a parameter breaks its pattern or length
   | 'NotFoundException' // no such KMS key

@@ -1,4 +1,4 @@
-/** KMS keys of external key stores: their state in KMS, and which external key each stands for. */
+/** KMS keys in external key stores: their state in KMS, and the external key of each. */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecretKey, randomBytes, randomUUID, type KeyObject } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -13,9 +13,9 @@ export interface KmsKey {
   readonly description: string
   readonly createdAt: number
   readonly state: 'Enabled' | 'Disabled' | 'PendingDeletion'
-  /** Milliseconds since the Unix epoch, while it is pending. */
+  /** Deletion date in milliseconds since the Unix epoch, while deletion is pending. */
   readonly deletionAt?: number | undefined
-  /** KMS's own key material, which never leaves KMS: the inner half of the double encryption. */
+  /** KMS's own key material, which never leaves KMS. It does the inner half of the double encryption. */
   readonly material: KeyObject
   /** 16 bytes. */
   readonly backingKeyId: Buffer
@@ -27,7 +27,7 @@ export interface KmsKeys {
     readonly xksKeyId: string
     readonly description?: string
   }): KmsKey
-  /** By id or ARN. @throws KmsException NotFoundException */
+  /** Finds a key by id or ARN. @throws KmsException NotFoundException */
   get(keyIdOrArn: string): KmsKey
   list(): readonly KmsKey[]
   hasKeys(customKeyStoreId: string): boolean
@@ -50,7 +50,7 @@ export function createKmsKeys(deps: {
 }): KmsKeys {
   const keys = new Map<string, KmsKey>()
 
-  /** Those whose day has come are gone. */
+  /** Removes the keys whose deletion date has passed. */
   function current(): readonly KmsKey[] {
     for (const key of keys.values()) {
       if (key.deletionAt !== undefined && deps.clock.now() >= key.deletionAt) keys.delete(key.keyId)

@@ -1,4 +1,4 @@
-/** One proxy as KMS calls it: signed, given up after 250 ms, tried once more when the network was slow. */
+/** Calls a proxy as KMS does: signed, with a 250 ms timeout, and one retry after a network timeout. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import {
@@ -9,24 +9,24 @@ import {
 import { parseXksErrorName, ProxyFailure, type ProxyFailureKind } from './proxy-failure.ts'
 
 export interface ProxyConnection {
-  /** The parsed body of an answer with status 200. @throws ProxyFailure */
+  /** Returns the parsed body of a 200 response. @throws ProxyFailure */
   call(path: string, body: string): Promise<unknown>
   close(): Promise<void>
 }
 
 export interface CallReport {
   readonly path: string
-  /** Milliseconds of all attempts together. */
+  /** Total time of all attempts in milliseconds. */
   readonly totalMs: number
-  /** 2 after a network time-out. */
+  /** Number of attempts: 2 after a network timeout, else 1. */
   readonly attempts: number
-  /** Absent when it went well. */
+  /** Absent when the call succeeded. */
   readonly failure?: ProxyFailureKind
 }
 
-/** XKS 1.0.3, KMS Considerations of each operation. */
+/** XKS 1.0.3, KMS Considerations of each operation: the timeout in milliseconds. */
 export const KMS_TIMEOUT_MS = 250
-/** KMS repeats a call once after a network time-out, so that its own metric shows up to 500 ms. */
+/** KMS retries once after a network timeout, so its own latency metric can show up to 500 ms. */
 const ATTEMPTS = 2
 
 export function createProxyConnection(
@@ -69,7 +69,7 @@ function readFailure({ status, body }: KmsSideResponse): ProxyFailure | undefine
   if (status === 200 && typeof body === 'object' && body !== null) return undefined
   const { errorName, errorMessage } = (body ?? {}) as Record<string, unknown>
   const known = parseXksErrorName(errorName)
-  // XKS 1.0.3, Error codes: without a JSON body that has an errorName, the answer is malformed.
+  // XKS 1.0.3, Error codes: a response without a JSON body that has an errorName is malformed.
   if (status === 200 || known === undefined) {
     return new ProxyFailure(
       'MALFORMED',
@@ -79,7 +79,7 @@ function readFailure({ status, body }: KmsSideResponse): ProxyFailure | undefine
   return new ProxyFailure(known, typeof errorMessage === 'string' ? errorMessage : known)
 }
 
-/** A code of Node or OpenSSL where there is one. */
+/** Returns the error code that Node or OpenSSL set, if any. */
 function reasonOf(error: unknown): string {
   const { name, code } = error as { name?: string; code?: string }
   return name === 'AbortError' ? 'no answer in time' : (code ?? name ?? 'unknown')
@@ -90,7 +90,7 @@ const NO_CONNECTION = new Set([
   ...['ECONNRESET', 'EPIPE', 'EADDRNOTAVAIL'],
 ])
 
-/** From what Node reports; whatever is neither a time-out nor of TCP happened in the handshake. */
+/** Classifies an error that Node reports. An error that is neither a timeout nor a TCP error came from the TLS handshake. */
 function classify(error: unknown): ProxyFailureKind {
   const { name, code, message } = error as { name?: string; code?: string; message?: string }
   if (name === 'AbortError' || name === 'TimeoutError' || code === 'ETIMEDOUT') return 'TIMEOUT'

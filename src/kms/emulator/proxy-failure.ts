@@ -1,4 +1,4 @@
-/** What KMS makes of each way in which a proxy can fail it. */
+/** How KMS reports each way in which a proxy can fail. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../../core/errors.ts'
 import type { components } from '../../openapi/types.gen.ts'
@@ -14,7 +14,7 @@ export type ProxyFailureKind =
   | 'TIMEOUT' // nothing within 250 ms, twice
   | 'ALL_UNAVAILABLE' // healthy by status, and no key manager that can serve
 
-/** `ConnectionErrorCode` of DescribeCustomKeyStores, as far as external key stores have them. */
+/** Values of `ConnectionErrorCode` in DescribeCustomKeyStores that apply to external key stores. */
 export type ConnectionErrorCode =
   | 'INVALID_CREDENTIALS'
   | 'XKS_PROXY_ACCESS_DENIED'
@@ -30,7 +30,7 @@ export class ProxyFailure extends LatchkeyError<ProxyFailureKind> {
   override readonly name = 'ProxyFailure'
 }
 
-/** Which operation of KMS was under way: it decides on the name of the exception. */
+/** The KMS operation in progress. It decides the name of the exception. */
 export type KmsSituation = 'key store' | 'CreateKey' | 'cryptographic'
 
 interface Consequences {
@@ -46,8 +46,8 @@ const BUSY = 'the external key store proxy asked for fewer requests'
 
 /**
  * XKS 1.0.3, Error codes, KMS Considerations. Cryptographic operations throw KMSInvalidStateException
- * for all of them. The specification has no row for AccessDenied and InvalidState when a key store is
- * made, and none at all for connection error codes: there, AWS's description of each code decided.
+ * for all of them. The specification has no row for AccessDenied and InvalidState on creating a key store,
+ * and none for connection error codes, so those rows follow AWS's description of each code.
  */
 const CONSEQUENCES: Readonly<Record<ProxyFailureKind, Consequences>> = {
   ValidationException: malformed(UNINTELLIGIBLE),
@@ -130,7 +130,7 @@ function unreachable(connection: ConnectionErrorCode, sentence: string): Consequ
   }
 }
 
-/** The exception that KMS's caller gets. What is no failure of the proxy comes back as it is. */
+/** Converts a ProxyFailure to the exception that the caller of KMS gets; returns any other error unchanged. */
 export function toKmsException(thrown: unknown, situation: KmsSituation): unknown {
   if (!(thrown instanceof ProxyFailure)) return thrown
   const { keyStore, createKey, sentence } = CONSEQUENCES[thrown.code]
@@ -147,7 +147,7 @@ export function toConnectionErrorCode(failure: ProxyFailure): ConnectionErrorCod
   return CONSEQUENCES[failure.code].connection
 }
 
-/** An `errorName` of the specification's table; undefined for anything else. */
+/** Returns the `errorName` if it is in the specification's table, else undefined. */
 export function parseXksErrorName(value: unknown): XksErrorName | undefined {
   return typeof value === 'string' && KNOWN.has(value) ? (value as XksErrorName) : undefined
 }

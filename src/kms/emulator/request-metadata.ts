@@ -1,13 +1,13 @@
-/** `requestMetadata` of a call on a key, as the specification says that KMS fills it in. */
+/** `requestMetadata` as KMS fills it in for a call on a key, by the specification. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Who called KMS, and by which way. */
+/** The caller of KMS, and the path that the call took. */
 export interface KmsCaller {
   /** An ARN; a service principal such as `ec2.amazonaws.com`; or `AWS Internal`. */
   readonly principalArn: string
-  /** The AWS service that called on somebody's behalf, such as `s3`. */
+  /** The AWS service that called on behalf of the principal, such as `s3`. */
   readonly viaService?: string
-  /** There when KMS was called through a VPC endpoint. */
+  /** Set when KMS was called through a VPC endpoint. */
   readonly sourceVpc?: string
   readonly sourceVpce?: string
 }
@@ -30,7 +30,7 @@ export function keyMetadataMetadata({ caller, ...call }: KmsCall): Metadata {
   }
 }
 
-/** XKS 1.0.3, Encrypt and Decrypt: the VPC only when the caller's account owns the key. */
+/** XKS 1.0.3, Encrypt and Decrypt: KMS names the VPC only when the caller's account owns the key. */
 export function cryptographicMetadata({ caller, ...call }: KmsCall, kmsKeyArn: string): Metadata {
   return {
     awsPrincipalArn: caller.principalArn,

@@ -1,9 +1,9 @@
-/** Names, lengths and alphabets that KMS checks before it talks to a proxy. */
+/** Names, lengths and character sets that KMS checks before it calls a proxy. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface XksParameters {
   readonly customKeyStoreName?: string
-  /** `https://` and a host name; KMS takes port 443 and allows none to be named. */
+  /** `https://` and a host name. KMS always uses port 443 and rejects a port. */
   readonly xksProxyUriEndpoint?: string
   readonly xksProxyUriPath?: string
   readonly accessKeyId?: string
@@ -14,7 +14,7 @@ export interface XksParameters {
 
 export interface ParameterFault {
   readonly parameter: keyof XksParameters
-  /** Never with the value in it: one of them is a secret. */
+  /** The message never contains the value, since one of the parameters is a secret. */
   readonly message: string
 }
 
@@ -25,7 +25,7 @@ interface Rule {
   readonly form: string
 }
 
-/** The KMS API's model, version 2014-11-01, and XKS 1.0.3, API operations and Appendix A. */
+/** From the KMS API model, version 2014-11-01, and XKS 1.0.3, API operations and Appendix A. */
 const RULES: Readonly<Record<keyof XksParameters, Rule>> = {
   customKeyStoreName: { min: 1, max: 256, pattern: /^[^\n]+$/, form: 'any characters' },
   xksProxyUriEndpoint: {
@@ -61,7 +61,7 @@ const RULES: Readonly<Record<keyof XksParameters, Rule>> = {
   },
 }
 
-/** Everything that is wrong, one sentence each; empty when KMS would go on. */
+/** Returns one sentence for each invalid parameter, or an empty array if KMS would accept them all. */
 export function findParameterFaults(parameters: XksParameters): readonly ParameterFault[] {
   return (Object.keys(RULES) as (keyof XksParameters)[]).flatMap((parameter) => {
     const value = parameters[parameter]
