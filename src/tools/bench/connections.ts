@@ -1,4 +1,4 @@
-/** Ways to the proxy: connections that are kept, new ones for each request, or streams of HTTP/2. */
+/** Connections to the proxy: kept ones, a new one for each request, or HTTP/2 streams. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   openConnection,
@@ -19,15 +19,15 @@ export interface LoadConnection {
 
 export interface ConnectionOptions {
   readonly kind: ConnectionKind
-  /** How many requests can be on their way at a time. */
+  /** Number of requests that can be in flight. */
   readonly count: number
   readonly timeoutMs: number
 }
 
-/** HTTP/2 is asked for one connection per so many streams. */
+/** Number of HTTP/2 streams per connection. */
 const STREAMS_PER_CONNECTION = 16
 
-/** Opens what is kept, so that a run does not start with a storm of handshakes. @throws EndpointError */
+/** Opens the kept connections, so that a run does not begin with a burst of handshakes. @throws EndpointError */
 export async function openConnections(
   endpoint: Endpoint,
   options: ConnectionOptions,
@@ -48,7 +48,7 @@ export async function openConnections(
   })
 }
 
-/** A few at a time: the far side shall not count this as an attack. */
+/** Opens a few at a time, so that the server does not take it for an attack. */
 async function openAll(
   count: number,
   open: () => Promise<LoadConnection>,
@@ -72,7 +72,7 @@ async function keptConnection(
   return {
     async send(request) {
       if (!connection.isOpen()) {
-        // The proxy may close it when it likes; several streams wait for one new connection.
+        // The proxy may close the connection at any time. Several streams then wait for one new connection.
         reopening ??= openConnection(endpoint, { timeoutMs, alpn }).finally(
           () => (reopening = undefined),
         )

@@ -1,22 +1,22 @@
-/** Latencies by HdrHistogram: three digits at any size, and no sample left out. */
+/** Records latencies in an HdrHistogram: three significant digits, and no sample is left out. */
 // SPDX-License-Identifier: Apache-2.0
 import { build, type Histogram } from 'hdr-histogram-js'
 
-/** A minute; whatever took longer counts as that. */
+/** One minute. Longer latencies are recorded as this. */
 const HIGHEST_US = 60_000_000
 
 export interface Latencies {
-  /** @param ms milliseconds, fractional; kept to the microsecond */
+  /** @param ms latency in milliseconds, kept to the microsecond */
   record(ms: number): void
   readonly count: number
-  /** Milliseconds at a percentile from 0 to 100; 0 when nothing was recorded. */
+  /** Returns the milliseconds at a percentile from 0 to 100; 0 when nothing was recorded. */
   at(percentile: number): number
   summary(): LatencySummary
-  /** Points of the percentile curve, denser towards 100 as HdrHistogram's own. */
+  /** Returns points of the percentile curve, denser towards 100 like HdrHistogram's own. */
   curve(): readonly CurvePoint[]
 }
 
-/** All in milliseconds. */
+/** Summary of the samples, in milliseconds. */
 export interface LatencySummary {
   readonly count: number
   readonly mean: number
@@ -67,14 +67,14 @@ export function createLatencies(): Latencies {
   }
 }
 
-/** Halving the distance to 100 in four steps each time. */
+/** Halves the distance to 100 in four steps each time. */
 const CURVE: readonly number[] = Array.from({ length: 64 }, (_, i) => {
   const halvings = Math.floor(i / 4)
   const distance = 100 / 2 ** halvings
   return 100 - distance + ((distance / 2) * (i % 4)) / 4
 })
 
-/** Beyond one sample in `count`, a percentile is only the maximum again. */
+/** Ends where one sample in `count` is left: beyond, every percentile is the maximum. */
 function isResolved(percentile: number, count: number): boolean {
   return count > 0 && (1 - percentile / 100) * count >= 1
 }

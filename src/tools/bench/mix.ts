@@ -1,4 +1,4 @@
-/** What is asked of a proxy under load: operations in the proportions of KMS, each request signed anew. */
+/** The load for a proxy: operations in the proportions of KMS, each request freshly signed. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { openConnection, type WireRequest } from '../../kms/client/connection.ts'
@@ -20,16 +20,16 @@ import type { Remote } from '../../terminal/flags/remote.ts'
 export const OPERATIONS = ['decrypt', 'encrypt', 'metadata', 'health'] as const
 export type LoadOperation = (typeof OPERATIONS)[number]
 
-/** Weights, as whole numbers; what is left out is not asked. */
+/** Weights as whole numbers. An operation without a weight is not called. */
 export type Mix = Readonly<Partial<Record<LoadOperation, number>>>
 
 /**
- * What KMS asks on behalf of S3, EBS and the like: data keys are made once and opened many times;
- * keys are described and health is polled now and then.
+ * The mix that KMS sends on behalf of S3, EBS and similar services: data keys are made once and opened many
+ * times, while keys are described and health is polled occasionally.
  */
 export const KMS_MIX: Mix = { decrypt: 70, encrypt: 28, metadata: 1, health: 1 }
 
-/** @param text `decrypt=70,encrypt=30`. @throws UsageError */
+/** Parses a mix such as `decrypt=70,encrypt=30`. @throws UsageError */
 export function parseMix(text: string): Mix {
   const mix: Partial<Record<LoadOperation, number>> = {}
   for (const part of text.split(',')) {
@@ -47,18 +47,18 @@ export function parseMix(text: string): Mix {
 }
 
 export interface RequestSource {
-  /** The next request of the mix, signed now. */
+  /** Returns the next request of the mix, signed at the time of the call. */
   next(): { readonly operation: LoadOperation; readonly request: WireRequest }
 }
 
-/** Ciphertexts to decrypt; more would only measure the client's memory. */
+/** Number of ciphertexts to decrypt. More would only measure the client's memory. */
 const CIPHERTEXTS = 32
 const PREPARE_TIMEOUT_MS = 5000
 const DATA_KEY_BYTES = 32
-/** About as long as an encryption context of S3. */
+/** Size of the AAD in bytes, about that of an S3 encryption context. */
 const AAD_BYTES = 96
 
-/** Encrypts a few data keys to decrypt later. @throws EndpointError, LatchkeyError */
+/** Encrypts a few data keys for later decryption. @throws EndpointError, LatchkeyError */
 export async function createRequestSource(
   remote: Remote,
   keyId: string,
@@ -129,7 +129,7 @@ async function sealDataKeys(remote: Remote, keyId: string): Promise<readonly Dec
   }
 }
 
-/** A turn of the mix with each operation spread evenly: no bursts of one kind. */
+/** Builds one cycle of the mix with each operation spread evenly. */
 export function spread(mix: Mix): readonly LoadOperation[] {
   const weights = OPERATIONS.map((operation) => ({ operation, weight: mix[operation] ?? 0 }))
   const total = weights.reduce((sum, { weight }) => sum + weight, 0)

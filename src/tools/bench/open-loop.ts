@@ -1,6 +1,6 @@
 /**
- * Load at a constant arrival rate: the next request is due whether the last one was answered or not,
- * as with KMS's many hosts. A latency counts from when the request was due, so that waiting counts.
+ * Open-loop load at a constant arrival rate: the next request is due whether or not the last one was answered,
+ * as with KMS's many hosts. A latency counts from when the request was due, so it includes waiting.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
@@ -13,10 +13,10 @@ import type { LoadOperation, RequestSource } from './mix.ts'
 export interface LoadPlan {
   readonly connections: readonly LoadConnection[]
   readonly source: RequestSource
-  /** Requests a second. */
+  /** Requests per second. */
   readonly rate: number
   readonly durationMs: number
-  /** About once a second. */
+  /** Called about once a second. */
   readonly onProgress?: (progress: Progress) => void
 }
 
@@ -30,30 +30,30 @@ export interface Progress {
 
 export interface LoadResult {
   readonly rate: number
-  /** Answers with status 200 a second. */
+  /** Responses with status 200 per second. */
   readonly achieved: number
   readonly due: number
   readonly succeeded: number
-  /** Due, and given up before any connection was free. */
+  /** Number of requests that were due but given up before a connection was free. */
   readonly unsent: number
-  /** By errorName, status, or code of the connection's failure. */
+  /** Counts by errorName, status, or error code of the connection. */
   readonly errors: Readonly<Record<string, number>>
-  /** Milliseconds from when each was due; what was given up counts as long as it waited. */
+  /** Milliseconds from when each request was due. A request that was given up counts with its waiting time. */
   readonly latencyMs: LatencySummary
   readonly curve: readonly CurvePoint[]
-  /** Milliseconds from sending to the whole answer, by operation. */
+  /** Milliseconds from sending a request to its whole response, by operation. */
   readonly serviceMs: Readonly<Partial<Record<LoadOperation, LatencySummary>>>
-  /** How late this client itself was, before any waiting for a connection. */
+  /** How late the client itself was, before any wait for a connection. */
   readonly clientLagMs: LatencySummary
-  /** The client could not keep up, so that the figures are its own and not the proxy's. */
+  /** The client could not keep up, so the figures show its limits and not the proxy's. */
   readonly isClientLimited: boolean
 }
 
-/** KMS would have given up long before. */
+/** Requests are given up after this many milliseconds; KMS would have given up long before. */
 const GIVE_UP_MS = 2000
-/** Beyond this, the client's own lateness is no longer small beside 250 ms. */
+/** Above this many milliseconds, the client's own lateness is no longer small compared to 250 ms. */
 const MAX_CLIENT_LAG_MS = 5
-/** Timers are not exact; so close to a due time, the event loop is polled instead. */
+/** Timers are inexact, so the event loop is polled when a due time is this close, in milliseconds. */
 const POLL_MS = 2
 const PROGRESS_MS = 1000
 
@@ -61,7 +61,7 @@ interface Due {
   readonly dueAt: number
 }
 
-/** Resolves when all that was due is answered or given up. */
+/** Resolves when every due request is answered or given up. */
 export async function runOpenLoop(plan: LoadPlan): Promise<LoadResult> {
   const run = new Run(plan)
   await run.done

@@ -1,25 +1,25 @@
-/** The highest rate that a proxy holds: doubled until it does not, then halved in between. */
+/** Finds the highest rate that a proxy sustains: doubles the rate until it fails, then bisects. */
 // SPDX-License-Identifier: Apache-2.0
 import { KMS_TIMEOUT_MS } from '../doctor/timing.ts'
 import type { LoadResult } from './open-loop.ts'
 
 export interface SearchOptions {
   readonly startRate: number
-  /** Nobody can ask for more of one client. */
+  /** Highest rate to try. */
   readonly maxRate: number
-  /** As a fraction of the rate: 0.05 ends when the two sides are 5 % apart. */
+  /** Precision as a fraction of the rate: 0.05 stops when the bounds are 5 % apart. */
   readonly precision: number
 }
 
 export interface Search {
-  /** Requests a second; 0 when not even the first rate was held. */
+  /** Requests per second; 0 when even the first rate failed. */
   readonly highest: number
-  /** What ended it: the proxy, this client, or the highest rate that may be asked for. */
+  /** What ended the search: the proxy, the client, or the highest allowed rate. */
   readonly limitedBy: 'proxy' | 'client' | 'maximum'
   readonly results: readonly LoadResult[]
 }
 
-/** XKS 1.0.3: after 250 ms, KMS has given up. An error is an answer that KMS has no use for. */
+/** XKS 1.0.3: KMS gives up after 250 ms. An error does not count as an answer. */
 export function holds(result: LoadResult): boolean {
   return (
     result.latencyMs.p99 < KMS_TIMEOUT_MS &&

@@ -1,4 +1,4 @@
-/** The folder of `quickstart`: certificates, configuration, store, a key and a credential. */
+/** The folder of `quickstart`: certificates, configuration, control store, a key and a credential. */
 // SPDX-License-Identifier: Apache-2.0
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ export interface Demo {
   readonly configFile: string
   readonly caFile: string
   readonly consoleFile: string
-  /** For curl's --config: the credential, so that it is on no command line. */
+  /** File for curl's --config with the credential, which keeps it off the command line. */
   readonly curlFile: string
   readonly logFile: string
   readonly uriPath: string
@@ -25,7 +25,7 @@ export interface Demo {
 
 const KEY_ID = 'demo-key'
 
-/** Makes what is missing and keeps what is there. @param port of a new demo */
+/** Creates what is missing and keeps what exists. @param port port of a new demo */
 export async function prepareDemo(folder: string, port: number): Promise<Demo> {
   const at = (name: string) => join(folder, name)
   const demo: Demo = {
@@ -38,7 +38,7 @@ export async function prepareDemo(folder: string, port: number): Promise<Demo> {
     keyId: KEY_ID,
   }
   await mkdir(at('pki'), { recursive: true, mode: 0o700 })
-  // The last file of each step tells that the step was done.
+  // The last file of each step marks the step as done.
   if (!(await exists(at('pki/server.key')))) await makePki(demo, at)
   if (!(await exists(demo.configFile))) await writeFile(demo.configFile, renderConfig(port))
   const config = await loadConfig(demo.configFile)

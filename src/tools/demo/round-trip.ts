@@ -1,4 +1,4 @@
-/** One signed call of each operation, with everything in the answers checked. */
+/** Makes one signed call of each operation and checks the responses. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { LatchkeyError } from '../../core/errors.ts'
@@ -19,7 +19,7 @@ export interface Step {
 
 const bytes = (text: string) => Buffer.from(text, 'base64')
 
-/** @throws LatchkeyError when an answer is not what it should be */
+/** @throws LatchkeyError when a response is not the expected one */
 export async function roundTrip(demo: Demo, port: number): Promise<readonly Step[]> {
   const { accessKeyId, secretAccessKey } = await readCredential(demo)
   const client = createKmsSideClient({

@@ -1,4 +1,4 @@
-/** Name, port and path of the endpoint, DNS and TCP. */
+/** Checks the name, port and path of the endpoint, DNS and TCP. */
 // SPDX-License-Identifier: Apache-2.0
 import { BlockList, isIP } from 'node:net'
 import { resolveHost } from '../../kms/client/dial.ts'

@@ -1,4 +1,4 @@
-/** Judges single answers: what the specification asks of every success and of every error. */
+/** Judges single responses by what the specification requires of every success and every error. */
 // SPDX-License-Identifier: Apache-2.0
 import type { WireAnswer } from '../../kms/client/connection.ts'
 import { quoted } from './finding.ts'
@@ -10,13 +10,13 @@ export function bodyOf(answer: WireAnswer): Json {
   return typeof body === 'object' && body !== null && !Array.isArray(body) ? (body as Json) : {}
 }
 
-/** Faults of an answer that should be a success. */
+/** Returns the faults of a response that should be a success. */
 export function faultsOfSuccess(answer: WireAnswer): readonly string[] {
   if (answer.status !== 200) return [`answered ${describe(answer)}`]
   return faultsOfForm(answer)
 }
 
-/** XKS 1.0.3, Error codes: the names that fit, and the status of each. */
+/** XKS 1.0.3, Error codes: the status of each error name. */
 export function faultsOfError(
   answer: WireAnswer,
   expected: Readonly<Record<string, number>>,
@@ -61,14 +61,14 @@ function faultsOfForm(answer: WireAnswer): readonly string[] {
   ]
 }
 
-/** Status and errorName; of a success, the status alone. */
+/** Describes a response by its status, and by its errorName if it is an error. */
 export function describe(answer: WireAnswer): string {
   const { errorName } = bodyOf(answer)
   const name = typeof errorName === 'string' ? ` ${quoted(errorName, 60)}` : ''
   return `${String(answer.status)}${name}`
 }
 
-/** Strict Base64; undefined for anything else. */
+/** Decodes strict Base64; returns undefined for anything else. */
 export function bytesOf(value: unknown): Buffer | undefined {
   if (typeof value !== 'string') return undefined
   const bytes = Buffer.from(value, 'base64')

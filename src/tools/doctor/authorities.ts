@@ -1,4 +1,4 @@
-/** Whether a certificate chain ends at an authority that KMS trusts. */
+/** Decides whether a certificate chain ends at an authority that KMS trusts. */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -7,15 +7,15 @@ import { UsageError } from '../../terminal/command.ts'
 import { AWS_AUTHORITIES, AWS_AUTHORITIES_DATE } from './aws-authorities.ts'
 
 export interface AuthorityList {
-  /** Name by lower-case hexadecimal SHA-256 of the root certificate. */
+  /** Authority names by the SHA-256 of the root certificate, in lower-case hex. */
   readonly byFingerprint: ReadonlyMap<string, string>
-  /** For people: where the list is from. */
+  /** Origin of the list, for display. */
   readonly source: string
 }
 
 export type AuthorityMatch =
   | { readonly kind: 'listed'; readonly name: string }
-  /** The name of the issuer is on the list, and no certificate was at hand to prove that it signed. */
+  /** The list names the issuer, but no certificate is available to prove that it signed. */
   | { readonly kind: 'by-name'; readonly name: string }
   | { readonly kind: 'unlisted'; readonly issuer: string }
 
@@ -27,7 +27,7 @@ export function builtInAuthorities(): AuthorityList {
   }
 }
 
-/** @param file in AWS's form, as `keytool -list -v` prints it. @throws UsageError */
+/** Loads a list. @param file in AWS's format, the output of `keytool -list -v`. @throws UsageError */
 export async function loadAuthorities(file: string): Promise<AuthorityList> {
   const entries = (await readFile(file, 'utf8')).split(/^Alias name: /m).slice(1)
   const byFingerprint = new Map<string, string>()
@@ -47,14 +47,14 @@ export async function loadAuthorities(file: string): Promise<AuthorityList> {
   return { byFingerprint, source: file }
 }
 
-/** CN, else OU, of a distinguished name as Java writes it. */
+/** Returns the CN, else the OU, of a distinguished name in Java's format. */
 function nameOfOwner(owner: string): string {
   const part = (key: string) =>
     new RegExp(`(?:^|, )${key}=(?:"([^"]+)"|((?:\\\\.|[^,])+))`).exec(owner)?.slice(1).find(Boolean)
   return (part('CN') ?? part('OU') ?? owner).replaceAll('\\', '')
 }
 
-/** The same of a distinguished name as Node writes it, an attribute a line. */
+/** Returns the CN, else the OU, of a distinguished name in Node's format, one attribute per line. */
 export function commonNameOf(name: string): string | undefined {
   return /^CN=(.*)$/m.exec(name)?.[1]
 }
@@ -62,7 +62,7 @@ export function commonNameOf(name: string): string | undefined {
 const fingerprint = (certificate: X509Certificate) =>
   certificate.fingerprint256.replaceAll(':', '').toLowerCase()
 
-/** @param chain leaf first, as far as it was served or could be completed */
+/** @param chain leaf first, as far as it was served or could be completed locally */
 export function matchAuthority(
   chain: readonly X509Certificate[],
   list: AuthorityList,
@@ -71,7 +71,7 @@ export function matchAuthority(
     const name = list.byFingerprint.get(fingerprint(certificate))
     if (name !== undefined) return { kind: 'listed', name }
   }
-  // A cross-signed intermediate may lead to a listed root that was neither served nor taken.
+  // A cross-signed intermediate may lead to a listed root that is in neither chain.
   const roots = rootCertificates
     .map((pem) => new X509Certificate(pem))
     .filter((root) => list.byFingerprint.has(fingerprint(root)))

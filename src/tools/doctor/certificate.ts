@@ -1,4 +1,4 @@
-/** The certificate that the endpoint shows: who issued it, for which name, until when, of which key. */
+/** Checks the certificate of the endpoint: issuer, name, expiry and key. */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
@@ -35,10 +35,10 @@ export function checkCertificate(
   ]
 }
 
-/** Leaf first; what was not served and is trusted here, such as the root, is added at the end. */
+/** Returns the chain, leaf first. Certificates that were not served but are trusted here, such as the root, come last. */
 function chainOf(socket: TLSSocket): readonly X509Certificate[] {
   const chain: X509Certificate[] = []
-  // An empty object when there is none; the last one names itself as its issuer.
+  // Node returns an empty object when there is no certificate, and the root names itself as its issuer.
   let next: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true)
   for (let raw = next.raw; raw !== undefined; raw = next?.raw) {
     const certificate = new X509Certificate(raw)
@@ -50,7 +50,7 @@ function chainOf(socket: TLSSocket): readonly X509Certificate[] {
 }
 
 function checkChain(socket: TLSSocket, chain: readonly X509Certificate[]): Finding {
-  // Set whenever verification failed; a wrong name is judged apart.
+  // Set whenever verification failed. A wrong name has a check of its own.
   const code = socket.authorizationError as unknown
   const reason = code instanceof Error ? code.message : String(code)
   const links = `${String(chain.length)} certificate(s)`
@@ -67,7 +67,7 @@ function checkChain(socket: TLSSocket, chain: readonly X509Certificate[]): Findi
     : fail('tls-chain', `the chain does not verify: ${reason}`, 'renew or replace the certificate')
 }
 
-/** XKS 1.0.3, Authentication: issued by one of the public authorities that KMS trusts. */
+/** XKS 1.0.3, Authentication: a public authority that KMS trusts must have issued the certificate. */
 function checkAuthority(chain: readonly X509Certificate[], list: AuthorityList): Finding {
   const match = matchAuthority(chain, list)
   if (match.kind === 'listed') return ok('tls-authority', `${match.name} is on ${list.source}`)
@@ -116,7 +116,7 @@ function checkCommonName(leaf: X509Certificate, host: string): Finding {
 }
 
 function checkUsage(leaf: X509Certificate): Finding {
-  // Node's types call the extended key usage what Node calls it.
+  // Node names the extended key usage ext_key_usage.
   const usages = leaf.keyUsage as readonly string[] | undefined
   if (usages === undefined) {
     return warn(

@@ -1,4 +1,4 @@
-/** Refusals: the right name, status and form for each thing that can be wrong with a request. */
+/** Checks that each kind of bad request gets the right error name, status and form. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import {
@@ -89,7 +89,7 @@ export async function checkErrors(session: Session): Promise<readonly Finding[]>
   ]
 }
 
-/** XKS 1.0.3, API operations: GET is answered with 405. */
+/** XKS 1.0.3, API operations: a proxy answers GET with 405. */
 async function checkMethod(session: Session): Promise<Finding> {
   const answer = await session.ask({ path: '/health', body: '', method: 'GET' })
   return answer.status === 405
@@ -97,7 +97,7 @@ async function checkMethod(session: Session): Promise<Finding> {
     : fail('error-method', `GET: ${describe(answer)}, instead of 405`, 'XKS 1.0.3, API operations')
 }
 
-/** What needs a key that is there. */
+/** Checks that need an existing key. */
 export async function checkKeyErrors(session: Session, keyId: string): Promise<readonly Finding[]> {
   const { region } = session.remote.credential
   const path = `/keys/${keyId}/encrypt`
@@ -156,7 +156,7 @@ async function checkCiphertexts(session: Session, keyId: string): Promise<readon
   return findings
 }
 
-/** Each with one thing about it wrong. */
+/** Requests with exactly one fault each. */
 function changes(sealed: DecryptArguments): Readonly<Record<string, DecryptArguments>> {
   const { aad, ...withoutAad } = sealed
   const { ciphertextMetadata: metadata, ...withoutMetadata } = sealed
@@ -171,7 +171,7 @@ function changes(sealed: DecryptArguments): Readonly<Record<string, DecryptArgum
       : {
           'other metadata': { ...sealed, ciphertextMetadata: flip(metadata) },
           'no metadata': withoutMetadata,
-          // XKS 1.0.3, Encrypt, the note on ciphertextMetadata: lengths must keep the two apart.
+          // XKS 1.0.3, Encrypt, note on ciphertextMetadata: its length must be authenticated to separate it from the AAD.
           'metadata moved into AAD': {
             ...withoutMetadata,
             aad: Buffer.concat([aad ?? Buffer.alloc(0), metadata]),
@@ -180,7 +180,7 @@ function changes(sealed: DecryptArguments): Readonly<Record<string, DecryptArgum
   }
 }
 
-/** The last bit changed: of our metadata, the key version, of others' whatever is there. */
+/** Flips the last bit. In Latchkey's metadata that changes the key version. */
 function flip(bytes: Buffer): Buffer {
   const changed = Buffer.from(bytes)
   const last = changed.length - 1

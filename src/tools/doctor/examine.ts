@@ -1,4 +1,4 @@
-/** Every check, in the order in which KMS would stumble. */
+/** Runs every check, in the order in which KMS would meet the faults. */
 // SPDX-License-Identifier: Apache-2.0
 import { EndpointError } from '../../kms/client/dial.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
@@ -21,10 +21,10 @@ export interface Examination {
 
 export interface ExaminationOptions {
   readonly authorities: AuthorityList
-  /** How long a connection is left alone, to see whether it is kept. */
+  /** How long to leave a connection idle to test whether the proxy keeps it, in milliseconds. */
   readonly idleMs: number
   readonly counts: TimingCounts
-  /** Called with each finding as it is made. */
+  /** Called with each finding as soon as it is known. */
   readonly onFinding?: (finding: Finding) => void
 }
 
@@ -61,7 +61,7 @@ export async function examine(remote: Remote, options: ExaminationOptions): Prom
 
 type Take = (findings: readonly Finding[]) => void
 
-/** The first call; without an answer to it, all others would only say the same. */
+/** Makes the first call. If it gets no response, the other checks would only repeat that. */
 async function start(take: Take, session: Session) {
   let idle: Awaited<ReturnType<typeof watchIdle>> | undefined
   const isAnswered = await run('api', take, async () => {

@@ -1,4 +1,4 @@
-/** What doctor says of one thing that it looked at. */
+/** The result of one check by doctor. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const VERDICTS = ['ok', 'warn', 'fail', 'skip'] as const
@@ -9,21 +9,21 @@ export type Area = (typeof AREAS)[number]
 
 export interface Finding {
   readonly area: Area
-  /** Stable, for scripts: `tls-authority`. */
+  /** Stable name for scripts, such as `tls-authority`. */
   readonly check: string
   readonly verdict: Verdict
   readonly detail: string
-  /** How to mend it; for warn and fail. */
+  /** What to do about it; set for warn and fail. */
   readonly hint?: string
 }
 
-/** Makes the findings of one area. */
+/** Creates findings for one area. */
 export interface Reporter {
   ok(check: string, detail: string): Finding
   warn(check: string, detail: string, hint: string): Finding
   fail(check: string, detail: string, hint: string): Finding
   skip(check: string, detail: string): Finding
-  /** `ok` when `faults` is empty, else `fail` with all of them. */
+  /** Returns `ok` when `faults` is empty, else `fail` with all of them. */
   judge(check: string, good: string, faults: readonly string[], hint: string): Finding
 }
 
@@ -41,7 +41,7 @@ export function createReporter(area: Area): Reporter {
   return reporter
 }
 
-/** Text from the other side, fit for a terminal: printable, and not without end. */
+/** Makes text from the proxy safe for a terminal: printable characters only, with a length limit. */
 export function quoted(text: string, length = 120): string {
   const printable = text.replace(/[^\x20-\x7e]/g, '?')
   return `"${printable.length > length ? `${printable.slice(0, length)}...` : printable}"`

@@ -1,4 +1,4 @@
-/** HTTP: both versions, fall-back, form of the answers, the clock, and how long a connection is kept. */
+/** Checks HTTP: both versions, fallback, the form of responses, the clock, and how long a connection is kept. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { Deadline, DeadlineExceeded } from '../../core/deadline.ts'
@@ -23,7 +23,7 @@ export async function checkHttp(session: Session): Promise<readonly Finding[]> {
   ]
 }
 
-/** XKS 1.0.3, API content type: HTTP/1.1 or later, and fall-back to 1.1. */
+/** XKS 1.0.3, API content type: HTTP/1.1 or later, with fallback to 1.1. */
 async function checkProtocol(
   session: Session,
   check: string,
@@ -62,7 +62,7 @@ async function checkHttp2(session: Session): Promise<Finding> {
   }
 }
 
-/** AWS's test client reads the last line of an answer. */
+/** Checks for compact JSON, since AWS's test client reads only the last line of a response. */
 function checkCompact(answer: WireAnswer): Finding {
   return /[\r\n]/.test(answer.text.trim())
     ? warn(
@@ -73,7 +73,7 @@ function checkCompact(answer: WireAnswer): Finding {
     : ok('http-compact', 'answers are JSON on one line')
 }
 
-/** XKS 1.0.3, Appendix A, Task 4: five minutes either way. */
+/** XKS 1.0.3, Appendix A, Task 4: clocks may differ by five minutes either way. */
 function checkClock(answer: WireAnswer): Finding {
   const date = Date.parse(String(answer.headers['date'] ?? ''))
   if (Number.isNaN(date)) {
@@ -83,7 +83,7 @@ function checkClock(answer: WireAnswer): Finding {
       'look at its clock yourself',
     )
   }
-  // To the second; the header was written about when its first byte came.
+  // The Date header has a resolution of one second and was written shortly before the first byte arrived.
   const skewSeconds = Math.round((date + 500 - systemClock.now()) / 1000)
   const side = skewSeconds < 0 ? 'behind' : 'ahead of'
   const what = `its clock is ${String(Math.abs(skewSeconds))} s ${side} the one here`
@@ -93,9 +93,9 @@ function checkClock(answer: WireAnswer): Finding {
   return ok('clock', Math.abs(skewSeconds) <= 2 ? 'its clock agrees with the one here' : what)
 }
 
-/** A connection that was used once, and is then left alone until `finish`. */
+/** A connection that is used once and then left idle until `finish`. */
 export interface IdleWatch {
-  /** Waits until it was idle for `idleMs`, and uses it again. */
+  /** Waits until the connection has been idle for `idleMs`, then uses it again. */
   finish(idleMs: number): Promise<Finding>
 }
 
@@ -137,7 +137,7 @@ function closed(when: string): Finding {
   )
 }
 
-/** Resolves when the connection is closed, or after so long. */
+/** Resolves when the connection closes, or after `ms` milliseconds. */
 async function closeOrTime(connection: Connection, ms: number): Promise<void> {
   const closing = new Promise<void>((resolve) => {
     connection.socket.once('close', () => {

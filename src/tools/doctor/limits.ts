@@ -1,4 +1,4 @@
-/** Sizes up to which every proxy must work. */
+/** Checks that the proxy accepts the sizes that every proxy must support. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { requestMetadata, type RequestMetadata } from '../../kms/client/requests.ts'

@@ -1,4 +1,4 @@
-/** The four operations, as KMS calls them, with every field of the answers checked. */
+/** Calls the four operations as KMS does and checks every field of the responses. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { WireAnswer } from '../../kms/client/connection.ts'
@@ -92,7 +92,7 @@ export async function checkKey(session: Session, keyId: string): Promise<readonl
   ]
 }
 
-/** XKS 1.0.3, GetKeyMetadata, KMS Considerations: what CreateKey looks at. */
+/** XKS 1.0.3, GetKeyMetadata, KMS Considerations: the fields that CreateKey requires. */
 async function checkMetadata(session: Session, keyId: string): Promise<Finding> {
   const answer = await session.ask({
     path: `/keys/${keyId}/metadata`,
@@ -135,7 +135,7 @@ export async function decrypt(
   return session.ask({ path: `/keys/${keyId}/decrypt`, body: decryptBody(metadata, input) })
 }
 
-/** What opens the answer of an Encrypt; undefined when a field is missing or no Base64. */
+/** Builds the Decrypt request for an Encrypt response; undefined when a field is missing or not Base64. */
 export function sealedOf(answer: WireAnswer, aad?: Buffer): DecryptArguments | undefined {
   const body = bodyOf(answer)
   const ciphertext = bytesOf(body['ciphertext'])
@@ -199,7 +199,7 @@ function faultsOfSealed(sealed: DecryptArguments): readonly string[] {
   ]
 }
 
-/** XKS 1.0.3, Appendix C. KMS computes it, too, and compares. */
+/** XKS 1.0.3, Appendix C: KMS computes the CDIV as well and compares. */
 function judgeCdiv(answer: WireAnswer, sealed: DecryptArguments): Finding {
   const expected = computeCdiv({
     aad: sealed.aad ?? NO_BYTES,
@@ -233,7 +233,7 @@ async function checkDecryption(
   return judge('decrypt', 'Decrypt: the same 32 bytes', faults, MEND)
 }
 
-/** XKS 1.0.3: no validation of kmsRequestId; unknown kmsOperation and further fields must be taken. */
+/** XKS 1.0.3: a proxy must accept any kmsRequestId, unknown kmsOperation values and additional fields. */
 async function checkUnknownFields(session: Session, keyId: string): Promise<Finding> {
   const answer = await encrypt(
     session,

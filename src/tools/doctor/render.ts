@@ -1,4 +1,4 @@
-/** Findings and timings for people. */
+/** Renders findings and timings as text. */
 // SPDX-License-Identifier: Apache-2.0
 import { toTable } from '../../terminal/output.ts'
 import { AREAS, VERDICTS, type Area, type Finding, type Verdict } from './finding.ts'
@@ -37,7 +37,7 @@ export function renderExamination({ findings, timings }: Examination): string {
   ].join('\n\n')
 }
 
-/** The name of a check is what --ignore takes. */
+/** Shows the name of each check, which --ignore accepts. */
 function renderFinding({ verdict, check, detail, hint: mend }: Finding): string {
   const line = `  ${verdict.padEnd(4)}  ${detail}`
   return mend === undefined ? line : `${line}\n        -> ${mend}  [${check}]`

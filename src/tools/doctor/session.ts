@@ -1,32 +1,32 @@
-/** Calls to the proxy under examination: signed as KMS signs them, or with one thing about them wrong. */
+/** Calls the proxy under examination, signed as KMS signs or with one deliberate fault. */
 // SPDX-License-Identifier: Apache-2.0
 import { openConnection, type Connection, type WireAnswer } from '../../kms/client/connection.ts'
 import { signHeaders, type SignInput, type SigningCredential } from '../../kms/client/signing.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
 
-/** Longer than KMS waits: a slow answer is still an answer to judge, and its time is judged apart. */
+/** Longer than KMS waits, so that slow responses can be judged too; their time has a check of its own. */
 export const PATIENCE_MS = 5000
 
 export interface Ask {
-  /** Below the URI path, such as `/health`. */
+  /** Path below the URI path, such as `/health`. */
   readonly path: string
   readonly body: string
-  /** Instead of POST. */
+  /** HTTP method (default: POST). */
   readonly method?: string
-  /** What is signed, where that differs from what is sent. */
+  /** Fields to sign instead of those that are sent. */
   readonly sign?: Partial<SignInput>
   readonly credential?: Partial<SigningCredential>
-  /** The last word about what is sent. */
+  /** Changes the signed request before it is sent. */
   readonly tamper?: (headers: Record<string, string>) => readonly (readonly [string, string])[]
 }
 
 export interface Session {
   readonly remote: Remote
-  /** On a kept-alive HTTP/1.1 connection, opened anew where it was closed. @throws EndpointError */
+  /** Calls over a kept HTTP/1.1 connection and reconnects if the proxy closed it. @throws EndpointError */
   ask(ask: Ask): Promise<WireAnswer>
-  /** On a given connection. */
+  /** Calls over the given connection. */
   askOn(connection: Connection, ask: Ask): Promise<WireAnswer>
-  /** Certificates are judged once, and then taken as they are. @throws EndpointError */
+  /** Connects without verifying the certificate, which has a check of its own. @throws EndpointError */
   connect(alpn?: readonly string[]): Promise<Connection>
   close(): void
 }
@@ -55,7 +55,7 @@ export function createSession(remote: Remote): Session {
       },
       { ...remote.credential, ...ask.credential },
     )
-    // The length of what is sent, which need not be what was signed.
+    // The length of the sent body, which may differ from the signed one.
     const sent = { ...headers, 'Content-Length': String(Buffer.byteLength(ask.body)) }
     return connection.exchange(
       {
@@ -77,7 +77,7 @@ export function createSession(remote: Remote): Session {
       try {
         return await askOn(shared, ask)
       } catch (error) {
-        // Closed between two calls: what KMS, too, would answer with a new connection.
+        // The proxy closed the connection between two calls. KMS would reconnect as well.
         if (!reused) throw error
         shared = await connect()
         return askOn(shared, ask)

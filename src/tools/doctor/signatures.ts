@@ -1,4 +1,4 @@
-/** SigV4: which signatures are accepted, and which are not. */
+/** Checks which SigV4 signatures the proxy accepts and rejects. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomBytes } from 'node:crypto'
 import { Secret } from '../../core/secret.ts'
@@ -62,7 +62,7 @@ async function expectRefusal(session: Session, what: string, ask: Ask): Promise<
   )
 }
 
-/** Beside the form that KMS uses, which all other calls of doctor have. */
+/** Valid signatures in other forms than the one that KMS and all other checks use. */
 function accepted(): Readonly<Record<string, Change>> {
   return {
     'content-type and content-length signed, too': { sign: { leftUnsigned: [] } },
@@ -71,7 +71,7 @@ function accepted(): Readonly<Record<string, Change>> {
   }
 }
 
-/** XKS 1.0.3, Authentication and Appendix A. Each would be right but for one thing. */
+/** XKS 1.0.3, Authentication and Appendix A: signatures with exactly one fault each. */
 function refused(session: Session): Readonly<Record<string, Change>> {
   const { accessKeyId } = session.remote.credential
   const now = systemClock.now()
@@ -131,14 +131,14 @@ const replace = (name: string, value: string) => (headers: Record<string, string
 
 const slug = (what: string) => what.toLowerCase().replace(/[^a-z0-9]+/g, '-')
 
-/** Of the same alphabet and length. */
+/** Returns a different value with the same alphabet and length. */
 const otherId = (text: string) => `${text.startsWith('A') ? 'B' : 'A'}${text.slice(1)}`
 
 function otherDigit(authorization: string): string {
   return `${authorization.slice(0, -1)}${authorization.endsWith('0') ? '1' : '0'}`
 }
 
-/** Nothing but a signature opens any of the four. */
+/** Checks that all four operations reject unsigned requests. */
 async function checkEveryOperation(session: Session): Promise<readonly Finding[]> {
   const { region } = session.remote.credential
   const key = `/keys/${session.remote.keyId ?? 'doctor'}`

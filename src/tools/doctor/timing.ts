@@ -1,4 +1,4 @@
-/** Timed requests: what KMS would wait for, on a kept-alive connection and on a new one. */
+/** Times requests as KMS would see them, on a kept connection and on new ones. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { ConnectPhases } from '../../kms/client/dial.ts'
@@ -17,20 +17,20 @@ import type { Ask, Session } from './session.ts'
 
 const { ok, warn, fail } = createReporter('time')
 
-/** XKS 1.0.3, KMS Considerations: then KMS gives up. */
+/** XKS 1.0.3, KMS Considerations: KMS gives up after this many milliseconds. */
 export const KMS_TIMEOUT_MS = 250
-/** The same place: ping between the data centres SHOULD be no more. */
+/** XKS 1.0.3, KMS Considerations: the round trip to the AWS region SHOULD take no longer. */
 export const ADVISED_ROUND_TRIP_MS = 35
-/** No handshake is in it, so a first request needs little that a later one does not. */
+/** Applies to requests without a handshake, so a first request should take little longer than a later one. */
 const SLOW_START_MS = 25
-/** Beyond 60 % of it, little is left for the link. */
+/** Above 60 % of the limit, little time is left for the network. */
 const WARN_MS = 150
 
-/** Summaries in milliseconds, by phase or operation. */
+/** Latency summaries in milliseconds, by phase or operation. */
 export type Timings = Readonly<Record<string, LatencySummary>>
 
 export interface TimingCounts {
-  /** Of each of Encrypt and Decrypt, on one connection. */
+  /** Number of Encrypt and of Decrypt requests on one connection. */
   readonly requests: number
   readonly connections: number
 }
@@ -70,7 +70,7 @@ async function timeKept(session: Session, count: number): Promise<Record<string,
   return kept
 }
 
-/** Left out of the account: the first calls of a connection are those of a cold program. */
+/** Number of calls to leave out of the summaries, since the first ones run cold code. */
 const WARM_UP = 5
 
 async function prepareAsks(session: Session): Promise<Readonly<Record<string, () => Ask>>> {
@@ -130,7 +130,7 @@ async function timeFresh(session: Session, count: number): Promise<Fresh> {
   return { what, phases }
 }
 
-/** A TCP connection takes one round trip. */
+/** Estimates the round trip from the TCP connect time. */
 function judgeRoundTrip(connect: Latencies): Finding {
   const ms = connect.at(50)
   const what = `round trip ${ms.toFixed(1)} ms from here (TCP, median), 35 ms advised from the AWS region`
@@ -139,7 +139,7 @@ function judgeRoundTrip(connect: Latencies): Finding {
     : warn('round-trip', what, 'run the proxy nearer to the region, and doctor from there')
 }
 
-/** Some 40 ms more: Nagle's algorithm there waits for the delayed acknowledgement here. */
+/** Detects a delay of about 40 ms: Nagle's algorithm at the proxy waiting for the client's delayed acknowledgement. */
 function judgeFirstByte(kept: Latencies | undefined, fresh: Latencies): Finding {
   const moreMs = fresh.at(50) - (kept?.at(50) ?? 0)
   const what = `the first request of a connection takes ${moreMs.toFixed(1)} ms more than a later one (median)`

@@ -1,4 +1,4 @@
-/** TLS from outside: versions, suites, and whether a client certificate is asked for. */
+/** Checks TLS from outside: versions, cipher suites, and whether the server requests a client certificate. */
 // SPDX-License-Identifier: Apache-2.0
 import { watchHandshake } from '../../kms/client/certificate-request.ts'
 import { dial, EndpointError, type DialOptions } from '../../kms/client/dial.ts'
@@ -10,7 +10,7 @@ import { PATIENCE_MS, type Session } from './session.ts'
 
 const { ok, warn, fail } = createReporter('tls')
 
-/** XKS 1.0.3, API content type: at least one of these. */
+/** XKS 1.0.3, API content type: a proxy supports at least one of these. */
 const SUITES = [
   { name: 'TLS_AES_256_GCM_SHA384', version: 'TLSv1.3', openSsl: 'TLS_AES_256_GCM_SHA384' },
   {
@@ -32,7 +32,7 @@ const SUITES = [
 
 type TlsOptions = NonNullable<DialOptions['tls']>
 
-/** What nobody should agree to any more; security level 0 lets this client ask for it. */
+/** Suites that no server should still accept. OpenSSL's security level 0 lets this client offer them. */
 const OLD: TlsOptions = {
   minVersion: 'TLSv1',
   maxVersion: 'TLSv1.1',
@@ -60,7 +60,7 @@ export async function checkTls(
   ]
 }
 
-/** Name of the suite agreed on; undefined when the server, or OpenSSL here, would not. */
+/** Returns the negotiated suite; undefined when the server or the local OpenSSL refuses. */
 async function agree(remote: Remote, tls: TlsOptions): Promise<string | undefined> {
   try {
     const { socket } = await dial(remote.endpoint, { timeoutMs: PATIENCE_MS, verify: false, tls })
@@ -112,7 +112,7 @@ async function checkWeak(remote: Remote): Promise<Finding> {
   return ok('tls-weak', 'suites with static RSA or block modes are refused')
 }
 
-/** XKS 1.0.3, Authentication: mTLS SHOULD be supported; a customer may leave it off. */
+/** XKS 1.0.3, Authentication: a proxy SHOULD support mTLS; a customer may leave it off. */
 async function checkClientCertificate({ remote }: Session): Promise<Finding> {
   const { clientCertificate: shown, ...without } = remote.endpoint
   const watch = watchHandshake()

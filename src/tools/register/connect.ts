@@ -1,4 +1,4 @@
-/** ConnectCustomKeyStore, until it is CONNECTED or has failed for a reason that can be told. */
+/** Runs ConnectCustomKeyStore and waits until the store is CONNECTED or has failed with a known reason. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { RegistrationError } from './errors.ts'
@@ -7,7 +7,7 @@ import type { KmsApi } from './kms-api.ts'
 
 export interface ConnectOptions {
   readonly timeoutMs: number
-  /** Called with every state that KMS shows, and the milliseconds since the start. */
+  /** Called with every state that KMS reports, and the milliseconds since the start. */
   readonly onState: (state: string, elapsedMs: number) => void
 }
 
@@ -15,7 +15,7 @@ const FIRST_LOOK_MS = 250
 const LOOK_EVERY_MS = 5000
 
 /**
- * From whatever state the store is in. One that had FAILED is disconnected first, as KMS demands.
+ * Connects from any state. A store that is FAILED is disconnected first, as KMS requires.
  * @throws KmsError, RegistrationError CONNECT_FAILED, CONNECT_TIMEOUT
  */
 export async function connectStore(

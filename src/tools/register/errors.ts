@@ -1,4 +1,4 @@
-/** What can stand in the way of a registration. */
+/** Errors that stop a registration. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../../core/errors.ts'
 

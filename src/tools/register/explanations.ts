@@ -1,4 +1,4 @@
-/** What KMS's codes and exceptions mean here, and what to do about each: docs/register.md has the same. */
+/** The meaning of KMS's codes and exceptions, with a hint for each. docs/register.md has the same table. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ConnectionErrorCodeType } from '@aws-sdk/client-kms'
 
@@ -12,7 +12,7 @@ const CLOUDHSM: Explanation = {
   hint: 'look at which key store this is: latchkey works with external key stores only',
 }
 
-/** `ConnectionErrorCode` of DescribeCustomKeyStores: every one that the SDK knows. */
+/** Every `ConnectionErrorCode` of DescribeCustomKeyStores that the SDK knows. */
 export const CONNECTION_ERRORS = {
   INVALID_CREDENTIALS: {
     meaning: 'the proxy does not know the access key id that KMS has, or its secret is another',
@@ -67,7 +67,7 @@ export const CONNECTION_ERRORS = {
   USER_NOT_FOUND: CLOUDHSM,
 } as const satisfies Readonly<Record<ConnectionErrorCodeType, Explanation>>
 
-/** A code that a later KMS may have is told as it is. */
+/** Explains a code; an unknown code is shown unchanged. */
 export function explainConnectionError(code: string): Explanation {
   return (
     (CONNECTION_ERRORS as Readonly<Record<string, Explanation>>)[code] ?? {
@@ -81,7 +81,7 @@ const ACCESS = 'docs/register.md lists the permissions'
 const CREDENTIALS =
   'set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached'
 
-/** Hints for the exceptions that registering meets; others speak for themselves. */
+/** Hints for the exceptions that a registration can meet. Others are shown as they are. */
 export const EXCEPTION_HINTS = {
   XksProxyUriUnreachableException: CONNECTION_ERRORS.XKS_PROXY_NOT_REACHABLE.hint,
   XksProxyInvalidResponseException: CONNECTION_ERRORS.XKS_PROXY_INVALID_RESPONSE.hint,

@@ -1,11 +1,11 @@
-/** The operations of KMS that register and its relatives need, by the AWS SDK, which is loaded only here. */
+/** The KMS operations that register, unregister and rotate-credentials use. Only this file loads the AWS SDK. */
 // SPDX-License-Identifier: Apache-2.0
 import type * as Sdk from '@aws-sdk/client-kms'
 import type { Secret } from '../../core/secret.ts'
 import { RegistrationError } from './errors.ts'
 import { hintOf } from './explanations.ts'
 
-/** An exception of KMS, or that it could not be asked. `exception` is the name that the SDK gave. */
+/** An exception from KMS, or a failure to reach it. `exception` is the name that the SDK reports. */
 export class KmsError extends RegistrationError {
   override readonly name = 'KmsError'
   readonly exception: string
@@ -29,9 +29,9 @@ export interface NewStore {
   readonly name: string
   readonly uriEndpoint: string
   readonly uriPath: string
-  /** Present: VPC_ENDPOINT_SERVICE. */
+  /** Set for VPC_ENDPOINT_SERVICE connectivity. */
   readonly vpcEndpointServiceName?: string
-  /** Twelve digits. */
+  /** AWS account id, twelve digits. */
   readonly vpcEndpointServiceOwner?: string
 }
 
@@ -39,24 +39,24 @@ export interface KmsKeySummary {
   readonly keyId: string
   readonly arn: string
   readonly xksKeyId: string
-  /** `Enabled`, `Disabled`, `PendingDeletion`, `Unavailable` … */
+  /** Key state, such as `Enabled`, `Disabled`, `PendingDeletion` or `Unavailable`. */
   readonly state: string
   readonly deletionAt?: Date
 }
 
 export interface KmsApi {
   readonly region: string
-  /** Undefined when there is none of this name. */
+  /** Finds a key store by name; undefined when there is none. */
   findStore(name: string): Promise<Sdk.CustomKeyStoresListEntry | undefined>
   getStore(id: string): Promise<Sdk.CustomKeyStoresListEntry>
-  /** @returns its id */
+  /** @returns the id of the new key store */
   createStore(input: NewStore, credential: ProxyCredential): Promise<string>
   connectStore(id: string): Promise<void>
   disconnectStore(id: string): Promise<void>
   updateCredential(id: string, credential: ProxyCredential): Promise<void>
   deleteStore(id: string): Promise<void>
   createKey(storeId: string, xksKeyId: string): Promise<KmsKeySummary>
-  /** Looks at every key of the account and region: KMS has no list by key store. */
+  /** Reads every key of the account and region, because KMS cannot list keys by key store. */
   listKeys(storeId: string): Promise<{ keys: readonly KmsKeySummary[]; unreadable: number }>
   /** @param days 7 to 30 */
   scheduleKeyDeletion(keyId: string, days: number): Promise<Date | undefined>
@@ -70,7 +70,7 @@ export interface KmsApi {
 
 /** AWS's own settings apply: profile, region, AWS_ENDPOINT_URL_KMS. @throws KmsError */
 export async function openKms(region: string | undefined): Promise<KmsApi> {
-  // Its warning that Node.js 20 will end would stand in front of every result.
+  // The SDK would print its warning about the end of Node.js 20 before every result.
   process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true'
   const sdk = await import('@aws-sdk/client-kms')
   const client = new sdk.KMSClient({
@@ -208,7 +208,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
   }
 }
 
-/** Of CreateCustomKeyStore, without the credential: what --dry-run shows, too. */
+/** Parameters of CreateCustomKeyStore without the credential, as --dry-run shows them. */
 export function toCreateParameters(input: NewStore) {
   const { vpcEndpointServiceName: service, vpcEndpointServiceOwner: owner } = input
   return {
@@ -257,7 +257,7 @@ export function isException(error: unknown, name: string): boolean {
   return error instanceof KmsError && error.exception === name
 }
 
-/** The SDK's errors have a name and a message, and may have the whole request in other fields. */
+/** Copies only name and message, since other fields of an SDK error may hold the whole request. */
 async function wrapKmsErrors<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()

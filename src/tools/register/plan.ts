@@ -1,20 +1,20 @@
-/** What register would do, for reading, for the AWS CLI and for the console. */
+/** The plan of a registration, as text, as AWS CLI commands and as console values. */
 // SPDX-License-Identifier: Apache-2.0
 import { toCreateParameters, toKeyParameters, type NewStore } from './kms-api.ts'
 
 export interface Plan {
   readonly store: NewStore
   readonly keyId: string | undefined
-  /** Undefined: what AWS's own settings say. */
+  /** Region; undefined to use AWS's own settings. */
   readonly region: string | undefined
-  /** Our own name of the key store. */
+  /** Latchkey's name of the key store. */
   readonly keyStore: string
 }
 
 const STORE_ID = 'CUSTOM_KEY_STORE_ID'
 const FILE = 'kms-console.json'
 
-/** Calls in their order. The credential is not among the parameters: it is made, and goes to KMS only. */
+/** The calls in order. The parameters leave out the credential, which is made later and goes to KMS only. */
 export function toCalls({ store, keyId }: Plan) {
   return [
     { operation: 'CreateCustomKeyStore', parameters: toCreateParameters(store) },
@@ -33,7 +33,7 @@ export function toCalls({ store, keyId }: Plan) {
   ]
 }
 
-/** Lines for a POSIX shell. The secret is in a file of mode 0600, which `--cli-input-json` reads. */
+/** Commands for a POSIX shell. The secret stays in a file with mode 0600, which `--cli-input-json` reads. */
 export function toShell(plan: Plan): readonly string[] {
   const region = plan.region === undefined ? [] : [`--region ${plan.region}`]
   const aws = (operation: string, parameters: Readonly<Record<string, string>>, more: string[]) =>
@@ -58,7 +58,7 @@ export function toShell(plan: Plan): readonly string[] {
   ]
 }
 
-/** XKS 1.0.3, XKS proxy configuration in AWS KMS console; a real one is made by `credentials create`. */
+/** XKS 1.0.3, XKS proxy configuration in AWS KMS console: an example; `credentials create` makes a real one. */
 export function toConsoleExample({ store }: Plan) {
   return {
     XksProxyUriPath: store.uriPath,
@@ -87,7 +87,7 @@ export function renderPlan(plan: Plan): string {
   ].join('\n')
 }
 
-/** `XksProxyUriPath` is `xks-proxy-uri-path` there. */
+/** Converts `XksProxyUriPath` to the CLI's form, `xks-proxy-uri-path`. */
 function toDashes(name: string): string {
   return name.replace(/(?<!^)[A-Z]/g, '-$&').toLowerCase()
 }

@@ -1,4 +1,4 @@
-/** What KMS checks, checked first: what it says afterwards is one code for many causes. */
+/** Checks what KMS will check, beforehand, because KMS reports many causes with one code. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import type { KeySummary } from '../../keys/administration.ts'
@@ -22,14 +22,14 @@ const { ok, warn, fail, skip } = createReporter('api')
 export interface SettingsToCheck {
   readonly parameters: XksParameters
   readonly keyStore: KeyStoreConfig
-  /** Of the KMS that will call; undefined: not known yet. */
+  /** Region of the KMS that will call; undefined when it is not known yet. */
   readonly region: string | undefined
   readonly keyId: string | undefined
-  /** Of the key store; undefined: they could not be listed here. */
+  /** Keys of the key store; undefined when they could not be listed here. */
   readonly keys: readonly KeySummary[] | undefined
 }
 
-/** Without a network. */
+/** Checks that need no network. */
 export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
   const { parameters, keyStore, region } = settings
   const faults = findParameterFaults(parameters)
@@ -87,16 +87,16 @@ function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
 export interface EndpointToCheck {
   readonly remote: Remote
   readonly authorities: AuthorityList
-  /** DNS has nothing to say when another address was named. */
+  /** DNS is not checked when the caller named an address. */
   readonly withDns: boolean
   readonly keyId: string | undefined
 }
 
-/** A credential that was just made reaches every instance with its next poll. */
+/** A new credential reaches every instance at its next poll. */
 const CREDENTIAL_KNOWN_WITHIN_MS = 10_000
 const PAUSE_MS = 100
 
-/** Through the endpoint, as KMS would come. */
+/** Checks through the endpoint, as KMS would connect. */
 export async function checkEndpoint(target: EndpointToCheck): Promise<readonly Finding[]> {
   const { remote, keyId } = target
   const session = createSession(remote)
@@ -152,7 +152,7 @@ export function reportFindings(output: Output, findings: readonly Finding[]): vo
   )
 }
 
-/** What is known and accepted is reported, and does not stand in the way. */
+/** A failed check that the caller ignores is reported and does not stop the registration. */
 export function ignoreChecks(
   findings: readonly Finding[],
   checks: readonly string[],

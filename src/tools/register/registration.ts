@@ -1,4 +1,4 @@
-/** The steps of a registration, each of which goes on from what an earlier run has left. */
+/** The steps of a registration. Each continues from the state that an earlier run left. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import type { CustomKeyStoresListEntry } from '@aws-sdk/client-kms'
@@ -29,7 +29,7 @@ export interface Job {
   readonly keyStore: KeyStoreConfig
 }
 
-/** Goes on from whatever an earlier run has left. @returns the id of the custom key store */
+/** Continues from the state that an earlier run left. @returns the id of the custom key store */
 export async function findOrCreateStore(job: Job): Promise<string> {
   const { context, plan, kms } = job
   const found = await kms.findStore(plan.store.name)
@@ -41,7 +41,7 @@ export async function findOrCreateStore(job: Job): Promise<string> {
   return id
 }
 
-/** The credential that KMS has, if this store has it, too. */
+/** Returns the credential that KMS has, if this control store has it as well. */
 async function loadCredential({ administration, keyStore }: Job, accessKeyId: string) {
   const known = (await administration.credentials.loadActive()).find(
     (one) => one.keyStore === keyStore.name && one.accessKeyId === accessKeyId,
@@ -76,7 +76,7 @@ async function create(job: Job): Promise<string> {
   }
 }
 
-/** Whether KMS took it is not known when no answer came; the credential is kept for the next run then. */
+/** Without a response it is unknown whether KMS accepted the credential, so it is kept for the next run. */
 async function mayBeThere(kms: KmsApi, name: string, error: unknown): Promise<boolean> {
   if (!(error instanceof KmsError)) return false
   return kms.findStore(name).then(
@@ -125,7 +125,7 @@ async function checkThroughEndpoint(job: Job, credential: ProxyCredential): Prom
   context.output.line('')
 }
 
-/** Its KMS key, made now or by an earlier run. @throws KmsError */
+/** Finds the KMS key that an earlier run made, or creates it. @throws KmsError */
 export async function findOrCreateKey(
   kms: KmsApi,
   storeId: string,
@@ -142,7 +142,7 @@ export async function findOrCreateKey(
   }
 }
 
-/** One line about a step that is over. */
+/** Prints one line about a finished step. */
 export function done(operation: string, detail: string, mark = '✓'): string {
   return `  ${mark} ${operation.padEnd(24)} ${detail}`
 }

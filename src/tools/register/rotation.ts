@@ -1,6 +1,6 @@
 /**
- * XKS 1.0.3, SigV4 credentials rotation, in its four steps. Each is written down before the next, so that
- * a run that was cut off anywhere is gone on with by the next one, from any host.
+ * XKS 1.0.3, SigV4 credentials rotation, in its four steps. Each is recorded before the next begins, so
+ * that another run, from any host, can continue an interrupted one.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -11,7 +11,7 @@ import type { CredentialTable } from '../../sigv4/credential-table.ts'
 import { RegistrationError } from './errors.ts'
 import { isException, type KmsApi } from './kms-api.ts'
 
-/** Uses of one credential, over the whole fleet. */
+/** Uses of one credential across the whole fleet. */
 export interface CredentialUse {
   readonly uses: number
   /** Wall time. */
@@ -26,18 +26,18 @@ export interface RotationDeps {
   readonly loadUses: () => Promise<ReadonlyMap<string, CredentialUse>>
   readonly keyStore: KeyStoreName
   readonly customKeyStoreId: string
-  /** How long the old one must not have been used, in milliseconds. */
+  /** How long the old credential must have been unused, in milliseconds. */
   readonly quietMs: number
-  /** How long to wait for that. */
+  /** How long to wait until it is unused, in milliseconds. */
   readonly timeoutMs: number
-  /** Between two looks. */
+  /** Interval between two checks, in milliseconds. */
   readonly pauseMs: number
-  /** Servers know a new credential after that. */
+  /** Time after which every server knows a new credential, in milliseconds. */
   readonly pollIntervalMs: number
   readonly tell: (step: string, detail: string, isDone: boolean) => void
 }
 
-/** KMS tries the credential at once, and every instance of a fleet has to know it by then. */
+/** KMS uses the credential at once, so every instance of the fleet must know it by then. */
 const GIVEN_WITHIN_MS = 30_000
 const POLLS = 3
 
@@ -50,13 +50,13 @@ export async function rotateCredential(deps: RotationDeps): Promise<RotationReco
     ...{ region: kms.region, customKeyStoreId, keyStore: deps.keyStore },
     ...{ oldAccessKeyId: current, startedAt: clock.now() },
   }
-  // Before the credential is made: what a later run finds unused and younger than this is its own.
+  // Recorded before the credential is made: a later run takes an unused credential that is newer for its own.
   await records.save(record)
   const made = await findOrMake(deps, record)
   record = { ...record, newAccessKeyId: made.accessKeyId }
   await records.save(record)
   deps.tell('new credential', made.accessKeyId, true)
-  // Taken before: KMS tries the new one while it is given it, and that is its first use.
+  // Taken before the update, since KMS uses the new credential during it, and that is its first use.
   const givenAt = record.givenAt ?? clock.now()
   if (current === record.oldAccessKeyId) await give(deps, made)
   else if (current !== made.accessKeyId) throw changedByOthers(current)

@@ -1,4 +1,4 @@
-/** A data key by KMS, and back: proof that the whole way works. */
+/** Generates a data key with KMS and decrypts it, to prove that the whole path works. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { equalBytes } from '../../core/constant-time.ts'
@@ -11,7 +11,7 @@ export interface RoundTrip {
 }
 
 const CONTEXT = { purpose: 'latchkey register' }
-/** KMS is eventually consistent: a key that was made may be unknown for some seconds. */
+/** KMS is eventually consistent: a new key may be unknown for some seconds. */
 const KNOWN_WITHIN_MS = 60_000
 const PAUSE_MS = 1000
 

@@ -1,4 +1,4 @@
-/** A proxy to measure where none is named: a demo in a temporary folder, served by a process of its own. */
+/** Starts a demo proxy in a temporary folder and a separate process, for a report without an endpoint. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -21,7 +21,7 @@ export interface DemoServer {
 const MAIN = fileURLToPath(new URL('../../main.js', import.meta.url))
 const REGION = 'us-east-1'
 
-/** @param onLine is given each line of its log */
+/** @param onLine called with each line of its log */
 export async function startDemoServer(onLine: (line: string) => void): Promise<DemoServer> {
   const folder = await mkdtemp(join(tmpdir(), 'latchkey-report-'))
   try {

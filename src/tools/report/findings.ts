@@ -1,8 +1,8 @@
-/** What a report holds: all figures in milliseconds, and nothing that is secret. */
+/** The data of a report: figures in milliseconds, and no secrets. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CurvePoint, LatencySummary } from '../bench/histogram.ts'
 
-/** From the cheapest way to the dearest. */
+/** Ordered from the cheapest way to the most expensive. */
 export const RUNGS = ['in-process', 'backend', 'kept', 'new'] as const
 export type RungName = (typeof RUNGS)[number]
 
@@ -11,14 +11,14 @@ export interface Measured {
   readonly curve: readonly CurvePoint[]
 }
 
-/** The same work done one way: Encrypt of a 32-byte data key with CDIV and its proof, and Decrypt. */
+/** One way to do the work: Encrypt of a 32-byte data key with a verified CDIV, and Decrypt. */
 export interface Rung {
   readonly name: RungName
   readonly encrypt: Measured
   readonly decrypt: Measured
 }
 
-/** The server's own account of a typical request: stages and total are means of those around the median. */
+/** The server's own times of a typical request: stages and total are means of the requests around the median. */
 export interface StageAccount {
   readonly operation: 'Encrypt' | 'Decrypt'
   readonly requests: number
@@ -40,7 +40,7 @@ export interface ReportData {
   readonly madeAt: string
   readonly subject: {
     readonly endpoint: string
-    /** xksProxyModel and xksProxyVendor of GetHealthStatus. */
+    /** xksProxyModel and xksProxyVendor from GetHealthStatus. */
     readonly proxy: string
     readonly keyManager: string
     readonly tls: string
@@ -60,13 +60,13 @@ export interface ReportData {
   }
   readonly stages: readonly StageAccount[]
   readonly rates: readonly RatePoint[]
-  /** Requests a second with a p99 under 250 ms and no error. */
+  /** Highest rate in requests per second with a p99 under 250 ms and no errors. */
   readonly highestRate: number
   readonly limitedBy: 'proxy' | 'client' | 'maximum'
   readonly links: readonly LinkEstimate[]
 }
 
-/** What KMS would wait for over a link, by the model in `link-model.ts`. */
+/** The time that KMS would wait over a given link, by the model in `measure.ts`. */
 export interface LinkEstimate {
   readonly roundTripMs: number
   readonly kept: { readonly p50: number; readonly p99: number }

@@ -1,16 +1,16 @@
-/** Text into HTML: escaped, unless it was made here. */
+/** Builds HTML: every value is escaped unless this module made it. */
 // SPDX-License-Identifier: Apache-2.0
 
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (one) => `&#${String(one.charCodeAt(0))};`)
 }
 
-/** JSON that cannot end a script element. */
+/** Encodes JSON so that it cannot close a script element. */
 export function toScriptJson(value: unknown): string {
   return JSON.stringify(value).replaceAll('<', '\\u003c')
 }
 
-/** Milliseconds with as many digits as say something. */
+/** Formats milliseconds with a sensible number of digits. */
 export function formatMs(ms: number): string {
   if (ms >= 100) return `${ms.toFixed(0)} ms`
   if (ms >= 10) return `${ms.toFixed(1)} ms`
@@ -19,7 +19,7 @@ export function formatMs(ms: number): string {
 
 export const formatCount = (count: number): string => Math.round(count).toLocaleString('en')
 
-/** `width` in percent of a track. */
+/** @param width in percent of the track */
 export function bar(className: string, percent: number): string {
   return `<div class="fill ${className}" style="width:${Math.min(100, percent).toFixed(2)}%"></div>`
 }

@@ -1,4 +1,4 @@
-/** All measurements of a report, in order, with progress. */
+/** Runs all measurements of a report in order and reports progress. */
 // SPDX-License-Identifier: Apache-2.0
 import { cpus } from 'node:os'
 import { systemClock } from '../../core/clock.ts'
@@ -28,14 +28,14 @@ export interface MeasureOptions {
   readonly remote: Remote
   readonly keyId: string
   readonly backend?: KeyBackend
-  /** Calls of each operation, each way. */
+  /** Number of calls of each operation, each way. */
   readonly calls: number
   readonly connections: number
   readonly secondsPerRate: number
   readonly maxRate: number
   readonly version: string
   readonly note: (text: string) => void
-  /** What the server's log has told by then. */
+  /** Returns the stages that the server's log has shown so far. */
   readonly stages: () => Promise<readonly StageAccount[]>
 }
 
@@ -55,7 +55,7 @@ export async function measureAll(options: MeasureOptions): Promise<ReportData> {
   }
   note('through the proxy, on a kept connection')
   rungs.push(await measureKept(remote, keyId, calls))
-  // Before the load: the account of a request that waits for nobody.
+  // Taken before the load, so that no request waits for another.
   const stages = await options.stages()
   note('through the proxy, with a new connection each time')
   const fresh = await measureNew(remote, keyId, options.connections)
@@ -142,19 +142,19 @@ function toPoint({
   return { rate, achieved, p50, p99, p999, errors: failed + unsent, isClientLimited }
 }
 
-/** 35 ms is the most that AWS advises (XKS 1.0.3, KMS Considerations). */
+/** Round-trip times of the link in milliseconds. AWS advises at most 35 ms (XKS 1.0.3, KMS Considerations). */
 const ROUND_TRIPS_MS = [0, 10, 35, 100] as const
 
-/** A request and its answer. */
+/** One request and its response take one round trip. */
 const HTTP_ROUND_TRIPS = 1
 const TCP_ROUND_TRIPS = 1
 
-/** RFC 8446: one round trip before the request; RFC 5246: two. */
+/** Round trips of the handshake: one by RFC 8446, two by RFC 5246. */
 export function tlsRoundTrips(protocol: string): number {
   return protocol.startsWith('TLSv1.3') ? 1 : 2
 }
 
-/** For Encrypt, the dearer of the two. DNS is left out: KMS resolves rarely. */
+/** Models the time for Encrypt, the slower operation. DNS is left out because KMS resolves rarely. */
 export function estimateLinks(
   data: Pick<ReportData, 'rungs'>,
   protocol: string,

@@ -1,7 +1,7 @@
-/** Draws the charts. Runs in the page, not here: it is sent there as text, so it uses nothing around it. */
+/** Draws the charts. It is sent to the browser as text, so it uses nothing from this module. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** As much of a browser as it needs, since the program is compiled without one. */
+/** Declares the browser objects that it uses, since the program is compiled without the DOM library. */
 interface PageElement {
   readonly clientWidth: number
   readonly textContent: string | null
@@ -83,12 +83,12 @@ export function drawCharts(page: Page): void {
     (_, splits) => splits.map((value) => (isPowerOfTen(value) ? String(value) : null)),
     62,
   )
-  /** Whole decades, up to beyond the limit: how far away it is, is the point. */
+  /** Covers whole decades to beyond the limit, so that the distance to it is visible. */
   const decades = (_: Plot, min: number, max: number) => [
     10 ** Math.floor(Math.log10(min)),
     max > 1000 ? 10 ** Math.ceil(Math.log10(max)) : 1000,
   ]
-  /** A dashed line across the whole chart: at a height, or at a place along x. */
+  /** Draws a dashed line across the chart, at a y value or an x value. */
   const line = (plot: Plot, scale: 'x' | 'y', value: number) => {
     const { min, max } = plot.scales[scale] ?? { min: 0, max: 0 }
     if (value < min || value > max) return
@@ -115,7 +115,7 @@ export function drawCharts(page: Page): void {
 
   const drawCurves = () => {
     const target = element('chart-curves')
-    // 0 %, 90 %, 99 %, 99.9 % at equal distances: the tail is what matters.
+    // 0 %, 90 %, 99 % and 99.9 % at equal distances, because the tail matters.
     const nines = (percentile: number) => -Math.log10(1 - percentile / 100)
     const all = [
       ...new Set(data.curves.flatMap(({ points }) => points.map((point) => point.percentile))),

@@ -58,7 +58,7 @@ export function cardsOf(data: ReportData): string {
   ].join('')
 }
 
-/** Widths by the logarithm: from a microsecond to KMS's limit. */
+/** Bar widths on a logarithmic scale, from a microsecond to KMS's limit. */
 function logPercent(ms: number): number {
   const [low, high] = [Math.log10(0.001), Math.log10(KMS_TIMEOUT_MS)]
   return (100 * (Math.log10(Math.max(0.0011, ms)) - low)) / (high - low)
@@ -88,12 +88,12 @@ function rowsOf({ name, encrypt, decrypt }: Rung): readonly (readonly string[])[
   ])
 }
 
-/** The server's stages, and what is left of the client's time: the way there and back, TLS, HTTP. */
+/** Shows the server's stages and the rest of the client's time: network, TLS and HTTP. */
 export function waterfallOf(data: ReportData): string {
   if (data.stages.length === 0) {
     return '<p class="soft">Not known: name the request log of the proxy with <code>--log</code>, if it is Latchkey.</p>'
   }
-  // One colour for a stage, whatever the operation.
+  // A stage has the same colour for every operation.
   const names = [...new Set(data.stages.flatMap(({ stagesMs }) => Object.keys(stagesMs))), OUTSIDE]
   return data.stages.map((account) => stackOf(account, data, names)).join('')
 }

@@ -1,4 +1,4 @@
-/** The report as one HTML page that needs nothing else: no request, no file beside it. */
+/** Renders the report as one self-contained HTML page that loads nothing. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -48,7 +48,7 @@ ${bodyOf(data)}
 `
 }
 
-/** Only these scripts, and nothing from anywhere else. */
+/** Content Security Policy: only these scripts, and nothing from another origin. */
 function policyFor(scripts: readonly string[]): string {
   const hashes = scripts.map(
     (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`,

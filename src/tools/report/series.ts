@@ -1,4 +1,4 @@
-/** The same work done four ways, one call after the other: in process, by the backend, by the proxy. */
+/** Measures the same work done four ways, one call after the other: in process, by the backend, and by the proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   createCipheriv,
@@ -21,7 +21,7 @@ import type { Measured, ReportData, Rung } from './findings.ts'
 const DATA_KEY_BYTES = 32
 const AAD_BYTES = 96
 const TIMEOUT_MS = 5000
-/** Calls before the account starts: compilers and caches get warm, as in any running service. */
+/** Number of warm-up calls that are not measured. */
 const WARM_UP = 200
 const WARM_UP_CONNECTIONS = 3
 
@@ -45,7 +45,7 @@ const toMeasured = (latencies: Latencies): Measured => ({
   curve: latencies.curve(),
 })
 
-/** AES-256-GCM by node:crypto: encrypt, hash, and the decrypt that proves it; then decrypt alone. */
+/** Measures AES-256-GCM by node:crypto: encrypt, hash and the verifying decrypt together, then decrypt alone. */
 export async function measureInProcess(count: number): Promise<Rung> {
   const key = createSecretKey(randomBytes(32))
   const plaintext = randomBytes(DATA_KEY_BYTES)

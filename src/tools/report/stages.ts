@@ -1,4 +1,4 @@
-/** Where a request spends its time in the server, by the stages of its request log. */
+/** Computes where a request spends its time in the server, from the stages in the request log. */
 // SPDX-License-Identifier: Apache-2.0
 import type { StageAccount } from './findings.ts'
 
@@ -17,14 +17,14 @@ interface Served {
 
 type Operation = StageAccount['operation']
 
-/** More are not needed, and would only fill the memory. */
+/** Largest number of lines to keep, which bounds the memory. */
 const MAX_REQUESTS = 100_000
-/** The share of requests around the median that is averaged. */
+/** Share of requests around the median to average. */
 const TYPICAL = 0.1
 
 /**
- * Takes lines of a log, and gives the account of a typical request: the mean of those around the median,
- * since medians of stages do not add up. Lines that are no served Encrypt or Decrypt are left out.
+ * Collects log lines and returns the stages of a typical request: the mean of the requests around the median,
+ * since medians of stages do not add up. Only successful Encrypt and Decrypt requests count.
  */
 export class StageReader {
   readonly #served = new Map<Operation, Served[]>()

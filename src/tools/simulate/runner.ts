@@ -1,4 +1,4 @@
-/** A story of steps, each with what should happen: told as it goes, and counted at the end. */
+/** Runs the steps of a scenario, prints the outcome of each, and counts them at the end. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { LatchkeyError } from '../../core/errors.ts'
@@ -8,7 +8,7 @@ export interface StepReport {
   readonly part: string
   readonly step: string
   readonly ok: boolean
-  /** What was seen. */
+  /** What happened, for display. */
   readonly detail: string
   readonly ms: number
 }
@@ -16,13 +16,13 @@ export interface StepReport {
 export interface ScenarioRunner {
   part(title: string, intro?: string): void
   /**
-   * Tells what `work` saw. When it throws, the step has failed, and the story goes on.
-   * @returns what `work` is worth to later steps
+   * Runs a step and prints its outcome. A step fails when `work` throws; the scenario then goes on.
+   * @returns the value of `work`, for later steps
    */
   step<T>(name: string, work: () => Promise<StepResult<T>>): Promise<T | undefined>
-  /** Like `step`, for what all later steps need. @throws StoryEnded */
+  /** Runs a step that all later steps need. @throws ScenarioEnded when it fails */
   must<T>(name: string, work: () => Promise<StepResult<T>>): Promise<T>
-  /** Nothing is told any more, whatever still goes on. */
+  /** Stops all output, even of steps that are still running. */
   end(): void
   readonly steps: readonly StepReport[]
 }
@@ -32,12 +32,12 @@ export interface StepResult<T> {
   readonly value: T
 }
 
-/** The rest of the story makes no sense. */
+/** The scenario cannot go on. */
 export class ScenarioEnded extends Error {
   override readonly name = 'StoryEnded'
 }
 
-/** For what was seen and should not be. */
+/** A step had another outcome than the expected one. */
 export class NotAsExpected extends Error {
   override readonly name = 'NotAsExpected'
 }
@@ -87,13 +87,13 @@ export function createScenarioRunner(output: Output): ScenarioRunner {
     async must(name, work) {
       const { ok, value } = await tell(name, work)
       if (!ok) throw new ScenarioEnded(`${name} failed`)
-      // It is there: `work` returned it.
+      // `work` has returned, so the value is set.
       return value as Awaited<ReturnType<typeof work>>['value']
     },
   }
 }
 
-/** The name of an exception of KMS, and its sentence; with what the proxy itself said, if it did. */
+/** Describes an error: the KMS exception's name and message, and the proxy's own error if there is one. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const { code, message, cause } = error as Error & { readonly code?: string }

@@ -1,4 +1,4 @@
-/** The story: a key store is registered, a vendor works with it, access ends, and access comes back. */
+/** The scenario: a key store is registered, a vendor works with it, access is killed, and access is restored. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../../core/clock.ts'
 import { Secret } from '../../core/secret.ts'
@@ -12,11 +12,11 @@ export interface ScenarioOptions {
   readonly kms: KmsStandIn
   readonly proxy: ProxyConfiguration
   readonly xksKeyId: string
-  /** How long the vendor keeps data keys in memory. */
+  /** How long the vendor keeps data keys in memory, in milliseconds. */
   readonly cacheMs: number
-  /** What is killed, for people: `key store demo`. */
+  /** The killed scope, for display: `key store demo`. */
   readonly scope: string
-  /** Resolves when nobody answers any more. @returns what to tell */
+  /** Kills access and resolves when every instance refuses. @returns a sentence for display */
   kill(): Promise<string>
   restore(): Promise<string>
 }
@@ -36,14 +36,14 @@ const DOCUMENTS = [
 const COUNT = DOCUMENTS.length
 const IN_USE = DOCUMENTS.filter(([, , isInUse]) => isInUse).length
 
-/** Steps of the whole story. */
+/** Number of steps in the whole scenario. */
 export const STEPS = 18
 
-/** A server takes up a restoration with its next poll. */
+/** Time for a server to notice a restoration at its next poll, in milliseconds. */
 const RESTORED_WITHIN_MS = 15_000
 const TRY_EVERY_MS = 50
 
-/** @throws StoryEnded when a step failed that all others need */
+/** @throws ScenarioEnded when a step fails that the others need */
 export async function runScenario(story: ScenarioRunner, options: ScenarioOptions): Promise<void> {
   const keyArn = await register(story, options)
   const vendor = createVendor({ kms: options.kms, keyArn, clock, cacheMs: options.cacheMs })
@@ -127,7 +127,7 @@ async function during(
     `You say no: ${options.scope}`,
     'What a service on AWS has in memory already, no key manager can take back.',
   )
-  // Fresh in memory, so that the tail of the kill can be seen.
+  // Refresh the cached data keys, so that the time until they expire after the kill can be observed.
   await vendor.readAll()
   await story.must('latchkey kill', async () => seen(await options.kill()))
   await story.step('reads documents', async () =>
@@ -216,7 +216,7 @@ function expectReads(outcomes: readonly ReadOutcome[], expected: Reads): string 
   return text
 }
 
-/** @throws NotAsExpected when it is not refused, or for another reason */
+/** @throws NotAsExpected when the call is not refused, or is refused for another reason */
 async function refused(work: () => Promise<unknown>, name: KmsExceptionName) {
   try {
     await work()

@@ -1,4 +1,4 @@
-/** Which proxy is simulated against: the demo of quickstart, or one by its configuration. */
+/** The proxy to simulate against: quickstart's demo, or one named by its configuration. */
 // SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
@@ -24,20 +24,20 @@ export interface Target {
   readonly config: Config
   readonly keyStore: KeyStoreConfig
   readonly xksKeyId: string
-  /** That KMS signs for. */
+  /** Region that KMS signs for. */
   readonly region: string
   /** Host name in certificates and signatures. */
   readonly host: string
   readonly connectTo: { readonly host: string; readonly port: number }
   readonly caFile?: string
   readonly credential: { readonly accessKeyId: string; readonly secretAccessKey: Secret }
-  /** What the kill of the story stops. */
+  /** Scope that the scenario kills. */
   readonly scope: Scope
-  /** Takes back what was made for the story. */
+  /** Removes what was made for the scenario. */
   release(): Promise<void>
 }
 
-/** A credential made for one story expires by itself, too. */
+/** Lifetime of the scenario's credential, which expires even if it is not revoked. */
 const CREDENTIAL_LIFE_MS = 3_600_000
 
 /** @throws UsageError, ConfigError, StorageError */
@@ -46,7 +46,7 @@ export async function findTarget(context: Context): Promise<Target> {
   return folder === undefined ? ownTarget(context) : demoTarget(context, folder)
 }
 
-/** The folder of quickstart, when it is named, or when there is nothing else. */
+/** Uses quickstart's folder when it is named or when there is no configuration. */
 async function findDemo(context: Context): Promise<string | undefined> {
   const named = stringFlag(context, 'demo')
   if (named !== undefined) return resolve(named)
@@ -73,7 +73,7 @@ async function demoTarget(context: Context, folder: string): Promise<Target> {
   }
 }
 
-/** With a key that is named for it, which alone is killed, and a credential that lives for the story. */
+/** Uses the key that the caller named, the only one that is killed, and a credential for this run. */
 async function ownTarget(context: Context): Promise<Target> {
   const config = await loadConfig(configPath(context), context.environment)
   const keyStore = findKeyStore(context, config)
@@ -104,7 +104,7 @@ async function ownTarget(context: Context): Promise<Target> {
   }
 }
 
-/** One that the key store accepts. */
+/** Chooses a region that the key store accepts. */
 function regionOf(context: Context, { regions }: KeyStoreConfig): string {
   return stringFlag(context, 'region') ?? regions?.[0] ?? 'us-east-1'
 }
@@ -112,7 +112,7 @@ function regionOf(context: Context, { regions }: KeyStoreConfig): string {
 const KNOWN_WITHIN_MS = 10_000
 const PAUSE_MS = 50
 
-/** A server takes up a new credential with its next poll. One that does not answer is the story's to tell. */
+/** Waits until the server knows the new credential, at its next poll. A server that does not respond is left to the scenario to report. */
 async function untilKnown(
   { host, connectTo, caFile }: ReturnType<typeof toAddress>,
   keyStore: KeyStoreConfig,

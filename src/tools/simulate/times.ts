@@ -1,14 +1,14 @@
-/** How long the proxy took for KMS's calls, by operation. */
+/** Times of the emulator's calls to the proxy, by operation. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CallReport } from '../../kms/emulator/proxy-connection.ts'
 
 export interface Times {
   readonly operation: string
   readonly count: number
-  /** Milliseconds, of calls that were answered with success, as the one below. */
+  /** Milliseconds; like the field below, over successful calls only. */
   readonly median: number
   readonly max: number
-  /** Calls that KMS made a second time, after a network time-out. */
+  /** Number of calls that were retried after a network timeout. */
   readonly repeated: number
 }
 

@@ -1,7 +1,7 @@
 /**
- * A small software vendor that keeps its customers' documents encrypted, as services on AWS do: a data
- * key of KMS for each document, the encrypted data key beside the document, and the plaintext data keys
- * of documents in use kept in memory for a while.
+ * A small software vendor that encrypts its customers' documents as services on AWS do: one KMS data
+ * key for each document, the encrypted data key stored beside the document, and the plaintext data keys
+ * of open documents cached in memory for a while.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
@@ -14,26 +14,26 @@ export interface VendorOptions {
   /** ARN of the customer's KMS key. */
   readonly keyArn: string
   readonly clock: Clock
-  /** How long a data key stays in memory. */
+  /** How long a data key stays in memory, in milliseconds. */
   readonly cacheMs: number
 }
 
 export interface ReadOutcome {
   readonly name: string
-  /** Where the data key came from; or the exception that there was instead. */
+  /** Where the data key came from, or the exception that KMS threw. */
   readonly how: 'kms' | 'memory' | { readonly refused: string }
   readonly text?: string
 }
 
 export interface Vendor {
-  /** @param isInUse its data key is kept in memory. @throws KmsException */
+  /** Stores a document. @param isInUse whether its data key stays in memory. @throws KmsException */
   store(name: string, text: string, isInUse: boolean): Promise<void>
-  /** Never throws what KMS throws: that is an outcome. */
+  /** Reads a document. An exception from KMS is returned as an outcome, not thrown. */
   read(name: string): Promise<ReadOutcome>
   readAll(): Promise<readonly ReadOutcome[]>
-  /** As another customer of the same vendor would ask for it. @throws KmsException */
+  /** Reads a document as another customer of the same vendor would. @throws KmsException */
   readAs(tenant: string, name: string): Promise<string>
-  /** Waits until nothing is left in memory. */
+  /** Waits until the cache is empty. */
   forget(): Promise<void>
 }
 
