@@ -74,6 +74,24 @@ export async function initializeStore(config: Config): Promise<void> {
   }
 }
 
+/**
+ * initializeStore where there is no store; else only sees whether the master key opens the one that is there. Several may
+ * do so at a time: one of them makes the store.
+ * @returns whether this call made it. @throws StorageError
+ */
+export async function ensureStore(config: Config): Promise<boolean> {
+  if (!(await storeExists(config))) {
+    try {
+      await initializeStore(config)
+      return true
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.code !== 'STORE_EXISTS') throw error
+    }
+  }
+  await (await openStore(await toStoreOptions(config))).close()
+  return false
+}
+
 /** @throws StorageError when a server has to be asked and does not answer */
 export function storeExists(config: Config): Promise<boolean> {
   return createEngine(config.store).exists()

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
-import type { Database, Transaction } from './database.ts'
+import { StorageError, type Database, type Transaction } from './database.ts'
 import { createEngine, type StorePlace } from './engine.ts'
 import { createMasterKey, type MasterKeySource } from './master-key.ts'
 import {
@@ -68,6 +68,11 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     const sealing = createSealing(storeKey)
     const id = randomUUID()
     await database.transaction(async (transaction) => {
+      // Another init may have been quicker since engine.create() looked: its facts must not be written over.
+      const [row] = await transaction.query('SELECT count(*) AS facts FROM facts')
+      if (Number(row?.['facts']) > 0) {
+        throw new StorageError('STORE_EXISTS', 'another init has made the store meanwhile')
+      }
       await writeFact(transaction, 'store_id', id)
       await writeFact(transaction, 'created_at', String(options.clock.now()))
       await writeFact(transaction, 'master_key', record)

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { latchkey, latchkeyHere, temporaryFolder } from '../support/cli.ts'
 import { testPki } from '../support/pki.ts'
+import { startPostgres } from '../support/postgres.ts'
 
 const modeOf = async (path: string) => (await stat(path)).mode & 0o777
 
@@ -104,4 +105,41 @@ store: { path: latchkey.db, masterKey: { passphrase: { env: PASSPHRASE } } }
   const wrong = { PASSPHRASE: 'another passphrase of some length' }
   t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder, environment: wrong })).code, 1)
   t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder })).code, 78, 'no such variable')
+})
+
+void t.test('init --if-absent succeeds again, and not with another master key', async (t) => {
+  const folder = await temporaryFolder(t)
+  const words = ['init', '--if-absent', '--dir', folder]
+  t.match(await latchkeyHere(words), { code: 0, stdout: /\nnext:\n/ })
+  t.match(await latchkeyHere(words), {
+    code: 0,
+    stdout: /it was there, and the master key opens it/,
+  })
+  await writeFile(join(folder, 'master.key'), Buffer.alloc(32, 7))
+  t.match(await latchkeyHere(words), { code: 1, stdout: '', stderr: /master key/ })
+})
+
+void t.test('several init --if-absent at once make one store in PostgreSQL', async (t) => {
+  const { target } = await startPostgres(t)
+  const folder = await temporaryFolder(t)
+  const { host, port, database, user } = target
+  const pki = await testPki()
+  const config = {
+    listener: { tls: { certificate: pki.certificateFile, privateKey: pki.privateKeyFile } },
+    keyStores: [{ name: 'main' }],
+    store: {
+      postgres: { host, port, database, user, tls: { mode: 'off' } },
+      masterKey: { passphrase: { env: 'PASSPHRASE' } },
+    },
+  }
+  await writeFile(join(folder, 'latchkey.yaml'), JSON.stringify(config))
+  const environment = { PASSPHRASE: 'correct horse battery staple' }
+  const words = ['init', '--if-absent', '--dir', folder]
+  const ended = await Promise.all([1, 2, 3].map(() => latchkeyHere(words, environment)))
+  t.same(
+    ended.map(({ code }) => code),
+    [0, 0, 0],
+    ended.map(({ stderr }) => stderr).join(''),
+  )
+  t.equal(ended.filter(({ stdout }) => stdout.includes('next:')).length, 1, 'one of them made it')
 })

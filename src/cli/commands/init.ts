@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { initializeStore } from '../../app/administration.ts'
+import { ensureStore, initializeStore } from '../../app/administration.ts'
 import type { MasterKeyConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import { stringFlag, type Command } from '../../terminal/command.ts'
@@ -15,8 +15,16 @@ export const init: Command = {
       value: 'DIR',
       description: 'Folder to put them in; else the current one.',
     },
+    'if-absent': {
+      type: 'boolean',
+      description: 'Succeed where there is a store already, if the master key opens it.',
+    },
   },
-  examples: ['latchkey init --dir /etc/latchkey', 'latchkey init && latchkey keys create my-key'],
+  examples: [
+    'latchkey init --dir /etc/latchkey',
+    'latchkey init --if-absent --dir /etc/latchkey   # for a job that runs at each deployment',
+    'latchkey init && latchkey keys create my-key',
+  ],
   async run({ output, ...context }) {
     const folder = stringFlag({ output, ...context }, 'dir') ?? '.'
     const file = join(folder, 'latchkey.yaml')
@@ -25,10 +33,21 @@ export const init: Command = {
       await writeFile(file, renderFirstConfig(), { flag: 'wx', mode: 0o644 })
     }
     const config = await loadConfig(file, context.environment)
-    await initializeStore(config)
+    let isNew = true
+    if (context.flags['if-absent'] === true) isNew = await ensureStore(config)
+    else await initializeStore(config)
     const { masterKey, postgres } = config.store
     const path = config.store.path ?? `${postgres?.host ?? ''}/${postgres?.database ?? ''}`
     const master = describeMasterKey(masterKey)
+    const result = {
+      config: file,
+      store: path,
+      masterKey: masterKey.kind === 'file' ? masterKey.path : null,
+    }
+    if (!isNew) {
+      output.result(`store          ${path}  (it was there, and the master key opens it)`, result)
+      return
+    }
     output.result(
       [
         `configuration  ${file}`,
@@ -41,7 +60,7 @@ export const init: Command = {
         `  latchkey credentials create --output kms-console.json --config ${file}`,
         `  latchkey serve --config ${file}`,
       ].join('\n'),
-      { config: file, store: path, masterKey: masterKey.kind === 'file' ? masterKey.path : null },
+      result,
     )
   },
 }
