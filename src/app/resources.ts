@@ -10,8 +10,12 @@ import { createCredentialTable } from '../sigv4/credential-table.ts'
 import { type CredentialSnapshot, createCredentialSnapshot } from '../sigv4/credential.ts'
 import { StorageError } from '../store/database.ts'
 import { type Store, openStore } from '../store/store.ts'
+import { loadLatestKeys } from '../usage/usage-table.ts'
 import { type Backends, openBackends } from './key-backends.ts'
 import { toStoreOptions } from './store.ts'
+
+/** Keys that are made ready in the order of their last use, before all others that were ever used. */
+const LATEST_KEYS = 10_000
 
 /** What a server stands on. */
 export interface Resources {
@@ -44,6 +48,13 @@ export async function openResources(
   const table = createCredentialTable(store, clock)
   const credentials = createCredentialSnapshot(() => table.loadActive())
   await credentials.reload()
+  // In the background: a request whose key is not ready yet goes first.
+  void store.database
+    .snapshot((reader) => loadLatestKeys(reader, LATEST_KEYS))
+    .then((latest) => keystore.warm(latest))
+    .catch((error: unknown) => {
+      log.logger.warn({ err: error }, 'uses of keys could not be set aside ahead of their first')
+    })
   return { store, keystore, backends, credentials }
 }
 

@@ -57,9 +57,15 @@ export interface Database {
    * One statement that writes, in a transaction of its own; resolves to what it RETURNs. It sees what
    * was committed before the call. Cheap, for what comes four times a second: a power failure may
    * take the last of these writes back, though never one that another engine's replica has confirmed.
+   * Does not wait for a transaction of this process that is between two of its statements.
    * @throws StorageError STORE_REPLACED
    */
   heartbeat(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
+  /**
+   * One statement that writes, in a transaction of its own that is durable when this resolves; resolves
+   * to what it RETURNs. Waits for transactions of this process, and holds no lock between messages.
+   */
+  write(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
   /** SQL for the database's own wall clock, in whole milliseconds since the Unix epoch. */
   readonly nowSql: string
   /**

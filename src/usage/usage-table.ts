@@ -174,6 +174,23 @@ export async function loadActivity(
   }))
 }
 
+/** Keys that encrypted lately, the most recent first. A hint: whoever can write to the store can change it. */
+export async function loadLatestKeys(
+  reader: Reader,
+  limit: number,
+): Promise<readonly { readonly keyStore: string; readonly keyId: string }[]> {
+  const rows = await reader.query(
+    `SELECT key_store, key_id FROM activity_subjects
+     WHERE operation = 'Encrypt' AND key_id IS NOT NULL
+     GROUP BY key_store, key_id ORDER BY MAX(last_at) DESC LIMIT ?`,
+    [limit],
+  )
+  return rows.map((row) => ({
+    keyStore: String(row['key_store']),
+    keyId: String(row['key_id']),
+  }))
+}
+
 /** By access key id, over the whole fleet; one that was never used is not there. */
 export async function loadCredentialUses(
   reader: Reader,

@@ -127,6 +127,7 @@ export function killContract({ name, open }: ControlContract): void {
               : Promise.reject(new StorageError('STORE_TIMEOUT', 'silent')),
           transaction: (work) => store.database.transaction(work),
           epoch: () => store.database.epoch(),
+          write: () => Promise.reject(new StorageError('STORE_TIMEOUT', 'silent')),
           erase: () => store.database.erase(),
           close: () => store.database.close(),
         },

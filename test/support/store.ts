@@ -12,6 +12,7 @@ import {
 } from '../../src/keys/software/software-keystore.ts'
 import type { KeyStoreName } from '../../src/core/ids.ts'
 import { parseKeyStoreName } from '../../src/core/ids.ts'
+import type { Row } from '../../src/store/database.ts'
 import { createMasterKeyFile } from '../../src/store/master-key.ts'
 import { createStore, openStore, type Store, type StoreOptions } from '../../src/store/store.ts'
 import { FakeClock } from './fake-clock.ts'
@@ -31,6 +32,8 @@ export interface StoreFolder {
   keystore(store: Store, more?: Partial<SoftwareKeystoreDeps>): Promise<SoftwareKeystore>
   /** Changes the file behind Latchkey's back. */
   tamper(...statements: readonly string[]): void
+  /** What stands in the file. */
+  read(statement: string): readonly Row[]
 }
 
 /** A store that was made and closed. */
@@ -57,6 +60,14 @@ export async function storeFolder(t: Test): Promise<StoreFolder> {
     },
     keystore: (store, more = {}) =>
       openSoftwareKeystore({ store, clock, version: '0', warn: () => undefined, ...more }),
+    read(statement) {
+      const database = new Sqlite(path, { readonly: true })
+      try {
+        return database.prepare(statement).all() as Row[]
+      } finally {
+        database.close()
+      }
+    },
     tamper(...statements) {
       const database = new Sqlite(path)
       try {

@@ -4,8 +4,9 @@ import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
-import type { KeyAdministration, KeySummary } from '../administration.ts'
-import { KeyTable, parseContents, toSummary, type KeyRow } from './key-table.ts'
+import type { KeyAdministration } from '../administration.ts'
+import { KeyTable, parseContents, toSummary, type KeyRow, type VersionRow } from './key-table.ts'
+import { loadUses } from './use-reservations.ts'
 
 const KEY_BYTES = 32
 
@@ -23,12 +24,10 @@ export function createKeyAdministration(
     store.change(async (transaction) => {
       const table = new KeyTable(transaction, store.sealing)
       await work(table)
-      return summarise(table, keyId)
+      const uses = await loadUses(transaction, store.sealing, keyStore, keyId)
+      const key = await table.key(keyStore, keyId)
+      return toSummary(key, await table.versions(keyStore, keyId), uses)
     }, options)
-
-  async function summarise(table: KeyTable, keyId: string): Promise<KeySummary> {
-    return toSummary(await table.key(keyStore, keyId), await table.versions(keyStore, keyId))
-  }
 
   async function addVersion(table: KeyTable, key: KeyRow, material?: Buffer): Promise<void> {
     const bytes = material ?? randomBytes(KEY_BYTES)
@@ -75,12 +74,18 @@ export function createKeyAdministration(
       }),
     async listKeys() {
       const { keys, versions } = parseContents(await store.contents())
+      const uses = await store.database.snapshot((reader) =>
+        loadUses(reader, store.sealing, keyStore),
+      )
+      const versionsOf = new Map<string, VersionRow[]>()
+      for (const version of versions.filter((one) => one.keyStore === keyStore)) {
+        const own = versionsOf.get(version.keyId)
+        if (own === undefined) versionsOf.set(version.keyId, [version])
+        else own.push(version)
+      }
       return keys
         .filter((key) => key.keyStore === keyStore)
-        .map((key) => {
-          const own = versions.filter((v) => v.keyStore === keyStore && v.keyId === key.keyId)
-          return toSummary(key, own)
-        })
+        .map((key) => toSummary(key, versionsOf.get(key.keyId) ?? [], uses))
     },
     rotateKey: (keyId) =>
       change(keyId, async (table) => {

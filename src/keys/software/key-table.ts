@@ -14,6 +14,7 @@ import {
 import type { Sealing } from '../../store/sealing.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyStatus, KeySummary, KeyVersionSummary } from '../administration.ts'
+import { toId } from './use-reservations.ts'
 
 export interface KeyRow {
   readonly keyStore: string
@@ -31,7 +32,7 @@ export interface VersionRow {
   readonly version: number
   readonly createdAt: number
   readonly destroyedAt: number | null
-  /** Encryptions set aside so far: never fewer than were done. */
+  /** Encryptions set aside by releases that counted here; the count goes on in `key_uses`. */
   readonly reservedUses: number
   /** Wrapped; null when the version was destroyed. */
   readonly material: string | null
@@ -159,7 +160,12 @@ export class KeyTable {
   }
 }
 
-export function toSummary(key: KeyRow, versions: readonly VersionRow[]): KeySummary {
+/** @param uses of `loadUses` */
+export function toSummary(
+  key: KeyRow,
+  versions: readonly VersionRow[],
+  uses: ReadonlyMap<string, number>,
+): KeySummary {
   return {
     keyId: key.keyId,
     status: key.status,
@@ -172,7 +178,7 @@ export function toSummary(key: KeyRow, versions: readonly VersionRow[]): KeySumm
         version: version.version,
         state: version.material === null ? 'DESTROYED' : current ? 'CURRENT' : 'PREVIOUS',
         createdAt: version.createdAt,
-        encryptions: version.reservedUses,
+        encryptions: Math.max(version.reservedUses, uses.get(toId(version)) ?? 0),
       }
     }),
   }

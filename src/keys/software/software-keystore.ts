@@ -9,9 +9,10 @@ import type { KeyBackend, VerifiedEncryption } from '../key-backend.ts'
 import { createKeyAdministration } from './administration.ts'
 import { createSoftwareBackend } from './backend.ts'
 import { ensureHealthKey } from './health-key.ts'
-import { KeyTable, type VersionRow, parseContents } from './key-table.ts'
+import { type VersionRow, parseContents } from './key-table.ts'
 import { type Snapshot, loadSnapshot } from './snapshot.ts'
-import { BLOCK_USES, MAX_USES, type Reserve, UseCounter } from './use-counter.ts'
+import { BLOCK_USES, MAX_USES, UseCounter } from './use-counter.ts'
+import { createUseReservations, loadUsedKeys } from './use-reservations.ts'
 
 export interface SoftwareKeystore {
   /**
@@ -22,6 +23,11 @@ export interface SoftwareKeystore {
   reload(): Promise<void>
   backend(keyStore: KeyStoreName): KeyBackend & VerifiedEncryption
   administration(keyStore: KeyStoreName): KeyAdministration
+  /**
+   * Sets uses aside for keys that were used before, so that their first encryption waits for no disk.
+   * @param latest those that come first, the most recently used before all others
+   */
+  warm(latest: readonly { readonly keyStore: string; readonly keyId: string }[]): Promise<void>
   close(): Promise<void>
 }
 
@@ -35,18 +41,23 @@ export interface SoftwareKeystoreDeps {
   readonly uses?: { readonly blockUses: number; readonly maxUses: number }
 }
 
+/** Keys that are made ready at the start; of more, the first encryption waits for the disk. */
+const MAX_WARM = 20_000
+
 export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<SoftwareKeystore> {
   const { store, clock } = deps
   const limits = deps.uses ?? { blockUses: BLOCK_USES, maxUses: MAX_USES }
+  const reservations = createUseReservations(store, limits.maxUses)
   let snapshot: Snapshot = new Map()
   /** Set: nothing is served. */
   let refusal: string | undefined
 
   function createUses(row: VersionRow): UseCounter {
-    const { keyStore, keyId: key, version } = row
+    const { keyStore, keyId: key, version, reservedUses: floor } = row
+    const at = { keyStore, keyId: key, version, floor }
     return new UseCounter({
       ...limits,
-      reserve: createReserve(store, row, limits.maxUses),
+      reserve: (count, isUrgent) => reservations.reserve(at, count, isUrgent),
       onNearLimit: (encryptions) => {
         deps.warn('a key version nears its last encryption: rotate the key', {
           keyStore,
@@ -88,6 +99,15 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
           return snapshot.get(keyStore)
         },
       }),
+    async warm(latest) {
+      const everUsed = await store.database.snapshot((reader) => loadUsedKeys(reader, MAX_WARM))
+      const counters = [...latest, ...everUsed].flatMap(({ keyStore, keyId }) => {
+        const key = snapshot.get(keyStore)?.get(keyId)
+        return key?.versions.get(key.row.currentVersion)?.uses ?? []
+      })
+      const wanted = [...new Set(counters)].slice(0, MAX_WARM)
+      await Promise.all(wanted.map((uses) => uses.warm()))
+    },
     administration: (keyStore) => createKeyAdministration(store, keyStore, clock),
     close() {
       refusal = 'the software keystore is closed'
@@ -95,22 +115,4 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       return Promise.resolve()
     },
   }
-}
-
-/** A quiet change: other processes count for themselves, in blocks of their own. */
-function createReserve(store: Store, at: VersionRow, maxUses: number): Reserve {
-  return (count) =>
-    store.change(
-      async (transaction) => {
-        const table = new KeyTable(transaction, store.sealing)
-        const versions = await table.versions(at.keyStore, at.keyId)
-        const row = versions.find(({ version }) => version === at.version)
-        if (row === undefined) throw new BackendError('VERSION_NOT_FOUND', 'the version is gone')
-        const granted = Math.max(0, Math.min(count, maxUses - row.reservedUses))
-        const total = row.reservedUses + granted
-        if (granted > 0) await table.updateVersion({ ...row, reservedUses: total })
-        return { granted, total }
-      },
-      { quiet: true },
-    )
 }

@@ -6,10 +6,16 @@ import { BackendError } from '../errors.ts'
 export const MAX_USES = 2 ** 32
 /** Set aside at a time; what is left of it when the process ends is given up. */
 export const BLOCK_USES = 65_536
+/** Set aside at the start for a version that may not be asked for at all: a small part of a block. */
+const WARM_USES = 1024
 
-/** Durably sets up to `count` uses aside; resolves to how many were granted and the total so far. */
+/**
+ * Durably sets up to `count` uses aside; resolves to how many were granted and the total so far.
+ * `isUrgent` says whether a request waits for them by now.
+ */
 export type Reserve = (
   count: number,
+  isUrgent: () => boolean,
 ) => Promise<{ readonly granted: number; readonly total: number }>
 
 export interface UseCounterOptions {
@@ -25,6 +31,7 @@ const WARN_AT = [0.75, 0.9]
 export class UseCounter {
   readonly #options: UseCounterOptions
   #left = 0
+  #waiting = 0
   #refill: Promise<void> | undefined
   #exhausted = false
   #warned = 0
@@ -43,26 +50,36 @@ export class UseCounter {
 
   /** Waits for the disk. @throws BackendError KEY_EXHAUSTED, or whatever `reserve` rejects with */
   async take(): Promise<void> {
-    while (!this.tryTake()) {
-      if (this.#exhausted) {
-        throw new BackendError('KEY_EXHAUSTED', 'this key version has done all its encryptions', {
-          hint: 'rotate the key',
-        })
+    this.#waiting += 1
+    try {
+      while (!this.tryTake()) {
+        if (this.#exhausted) {
+          throw new BackendError('KEY_EXHAUSTED', 'this key version has done all its encryptions', {
+            hint: 'rotate the key',
+          })
+        }
+        await this.#startRefill()
       }
-      await this.#startRefill()
+    } finally {
+      this.#waiting -= 1
     }
   }
 
-  #startRefill(): Promise<void> {
+  /** Sets a few uses aside before the first is asked for; does nothing once the version is in use. */
+  async warm(): Promise<void> {
+    if (this.#left === 0) await this.#startRefill(Math.min(WARM_USES, this.#options.blockUses))
+  }
+
+  #startRefill(count = this.#options.blockUses): Promise<void> {
     if (this.#exhausted) return Promise.resolve()
-    this.#refill ??= this.#fill().finally(() => {
+    this.#refill ??= this.#fill(count).finally(() => {
       this.#refill = undefined
     })
     return this.#refill
   }
 
-  async #fill(): Promise<void> {
-    const { granted, total } = await this.#options.reserve(this.#options.blockUses)
+  async #fill(count: number): Promise<void> {
+    const { granted, total } = await this.#options.reserve(count, () => this.#waiting > 0)
     this.#left += granted
     this.#exhausted = granted === 0
     const passed = WARN_AT.filter((share) => total >= share * this.#options.maxUses).length

@@ -3,5 +3,6 @@
 import { INITIAL } from './0001-initial.ts'
 import { CONTROL } from './0002-control.ts'
 import { ACTIVITY } from './0003-activity.ts'
+import { KEY_USES } from './0004-key-uses.ts'
 
-export const MIGRATIONS: readonly (readonly string[])[] = [INITIAL, CONTROL, ACTIVITY]
+export const MIGRATIONS: readonly (readonly string[])[] = [INITIAL, CONTROL, ACTIVITY, KEY_USES]

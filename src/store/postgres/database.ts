@@ -70,6 +70,10 @@ class PostgresDatabase implements Database {
     return this.#beats.single(sql, parameters)
   }
 
+  write(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
+    return this.#writer.single(sql, parameters)
+  }
+
   /** Nothing that a client can ask for removes old row versions from pages, WAL and replicas. */
   erase(): Promise<void> {
     return this.#closed

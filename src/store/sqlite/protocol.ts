@@ -12,14 +12,20 @@ export interface SqliteWorkerData {
 export type Connection = 'reader' | 'writer'
 
 export type Command =
-  | { readonly kind: 'open' }
+  /** The owner brings the file up to date; a heart has one connection, for single statements. */
+  | {
+      readonly kind: 'open'
+      readonly as: 'owner' | 'heart'
+      /** Which files the owner has open: a heart refuses others. */
+      readonly identity?: string | undefined
+    }
   | {
       readonly kind: 'query'
       readonly on: Connection
       readonly sql: string
       readonly parameters: readonly SqlValue[]
     }
-  | { readonly kind: 'beat'; readonly sql: string; readonly parameters: readonly SqlValue[] }
+  | { readonly kind: 'write'; readonly sql: string; readonly parameters: readonly SqlValue[] }
   | { readonly kind: 'execute'; readonly sql: string; readonly parameters: readonly SqlValue[] }
   | { readonly kind: 'begin' | 'commit' | 'rollback'; readonly on: Connection }
   | { readonly kind: 'erase' | 'close' }
@@ -33,6 +39,7 @@ export interface ReplyMessage {
   readonly id: number
   readonly rows?: readonly Row[]
   readonly changes?: number
+  readonly identity?: string | undefined
   readonly error?: {
     readonly code: StorageErrorCode
     readonly message: string

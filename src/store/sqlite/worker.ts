@@ -1,4 +1,4 @@
-/** A thread that owns the SQLite connections: better-sqlite3 waits for the disk, so the event loop must not. */
+/** A thread that owns SQLite connections: better-sqlite3 waits for the disk, so the event loop must not. */
 // SPDX-License-Identifier: Apache-2.0
 import { statSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -25,19 +25,23 @@ function connection(name: Connection): Sqlite.Database {
   return found
 }
 
-function open(): void {
+function open(as: 'owner' | 'heart', expected: string | undefined): void {
   const writer = new Sqlite(path, { fileMustExist: true, timeout: busyTimeoutMs })
   connections.writer = writer
   // Everything up to here only reads: a store that is refused is left as it was.
-  const version = checkFile(writer)
+  const version = checkFile(writer, as)
   writer.pragma('journal_mode = WAL')
-  writer.pragma('synchronous = FULL')
+  // A beat need not be on the disk when it is answered; everything else must.
+  writer.pragma(`synchronous = ${as === 'heart' ? 'NORMAL' : 'FULL'}`)
   writer.pragma('foreign_keys = ON')
   // Wrapped secrets are overwritten when they are removed, instead of left in free space.
   writer.pragma('secure_delete = ON')
-  if (version < MIGRATIONS.length) migrate(writer)
-  connections.reader = new Sqlite(path, { readonly: true, timeout: busyTimeoutMs })
-  identity = identify()
+  if (as === 'owner') {
+    if (version < MIGRATIONS.length) migrate(writer)
+    connections.reader = new Sqlite(path, { readonly: true, timeout: busyTimeoutMs })
+  }
+  identity = expected ?? identify()
+  checkIdentity()
 }
 
 /** Which files the connections have open; a file of the same name may be another one by now. */
@@ -66,20 +70,16 @@ function checkIdentity(): void {
   })
 }
 
-/** A single write that need not be on the disk when it is answered. */
-function beat(sql: string, parameters: readonly SqlValue[]): readonly Row[] {
+/** A single statement, in a transaction of its own. */
+function write(sql: string, parameters: readonly SqlValue[]): readonly Row[] {
   checkIdentity()
-  const writer = connection('writer')
-  writer.pragma('synchronous = NORMAL')
-  try {
-    return writer.prepare(sql).all(...parameters) as Row[]
-  } finally {
-    writer.pragma('synchronous = FULL')
-  }
+  return connection('writer')
+    .prepare(sql)
+    .all(...parameters) as Row[]
 }
 
 /** The schema version. A file of no bytes is a store in the making. */
-function checkFile(database: Sqlite.Database): number {
+function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
   const version = Number(database.pragma('user_version', { simple: true }))
   const owner = Number(database.pragma('application_id', { simple: true }))
   // Not by pages: to SQLite, a file of less than a header is an empty one, and it would write over it.
@@ -94,7 +94,8 @@ function checkFile(database: Sqlite.Database): number {
       { hint: 'use the release that wrote it, or a later one' },
     )
   }
-  if (database.pragma('quick_check(1)', { simple: true }) !== 'ok') {
+  // The owner has just done this, and it takes as long as the file is large.
+  if (as === 'owner' && database.pragma('quick_check(1)', { simple: true }) !== 'ok') {
     throw new StorageError('STORE_CORRUPT', `${path} fails its integrity check`)
   }
   return version
@@ -114,8 +115,8 @@ function migrate(database: Sqlite.Database): void {
 function perform(command: Command): Omit<ReplyMessage, 'id'> {
   switch (command.kind) {
     case 'open':
-      open()
-      return {}
+      open(command.as, command.identity)
+      return { identity }
     case 'query': {
       const rows = connection(command.on)
         .prepare(command.sql)
@@ -128,8 +129,8 @@ function perform(command: Command): Omit<ReplyMessage, 'id'> {
         .run(...command.parameters)
       return { changes: result.changes }
     }
-    case 'beat':
-      return { rows: beat(command.sql, command.parameters) }
+    case 'write':
+      return { rows: write(command.sql, command.parameters) }
     case 'begin':
       connection(command.on).exec(command.on === 'writer' ? 'BEGIN IMMEDIATE' : 'BEGIN')
       return {}

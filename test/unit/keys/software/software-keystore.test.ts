@@ -136,11 +136,58 @@ void t.test('uses do not raise the epoch: no server reloads for them', async (t)
   t.equal(await store.database.epoch(), epoch + 1)
 })
 
-void t.test('a store that was tampered with grants no uses', async (t) => {
-  const { folder, backend } = await open(t)
-  folder.tamper('UPDATE key_versions SET reserved_uses = 0, created_at = 0')
+void t.test('a count of uses that was changed by others grants none', async (t) => {
+  const { folder, backend } = await open(t, { uses: { blockUses: 1, maxUses: 1000 } })
+  const encrypt = () => backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  const before = folder.read('SELECT reserved_uses, mac FROM key_uses')
+  t.same(before, [])
+  await encrypt()
+  const [first] = folder.read('SELECT reserved_uses, mac FROM key_uses')
+  await encrypt()
   const refused = { name: 'BackendError', code: 'UNAVAILABLE', cause: { code: 'STORE_TAMPERED' } }
-  await t.rejects(backend.encrypt(ID, 1, PLAINTEXT, AAD, soon()), refused)
+  const [last] = folder.read('SELECT reserved_uses, mac FROM key_uses')
+  for (const { what, sql } of [
+    { what: 'another count', sql: 'UPDATE key_uses SET reserved_uses = 0' },
+    {
+      what: 'an earlier row, with its code',
+      sql: `UPDATE key_uses SET reserved_uses = ${String(first?.['reserved_uses'])}, mac = '${String(first?.['mac'])}'`,
+    },
+    { what: 'no row', sql: 'DELETE FROM key_uses' },
+  ]) {
+    folder.tamper(sql)
+    await t.rejects(encrypt(), refused, what)
+    folder.tamper(
+      `UPDATE key_uses SET reserved_uses = ${String(last?.['reserved_uses'])}, mac = '${String(last?.['mac'])}'`,
+    )
+  }
+})
+
+void t.test('first uses of many keys share statements, and warm keys wait for none', async (t) => {
+  const { administration, keystore, name, store } = await open(t)
+  const ids = Array.from({ length: 150 }, (_, i) => keyId(`many-${String(i)}`))
+  for (const id of ids)
+    await administration.createKey({ keyId: id, canEncrypt: true, canDecrypt: true })
+  await keystore.reload()
+  const writes: number[] = []
+  const { database } = store
+  const write = database.write.bind(database)
+  database.write = (sql, parameters = []) => {
+    writes.push(parameters.length)
+    return write(sql, parameters)
+  }
+  await keystore.warm(ids.map((id) => ({ keyStore: name, keyId: id })))
+  t.equal(writes.length, 2, 'a hundred rows each')
+  const encrypt = keystore.backend(name)
+  for (const id of ids) {
+    const sealed = encrypt.encrypt(id, 1, PLAINTEXT, AAD, soon())
+    t.notOk(sealed instanceof Promise, 'it is there at once')
+  }
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  t.ok(
+    (await administration.listKeys()).every(
+      ({ keyId: id, versions }) => id === ID || (versions[0]?.encryptions ?? 0) > 0,
+    ),
+  )
 })
 
 void t.test('administration refuses, and then nothing has changed', async (t) => {

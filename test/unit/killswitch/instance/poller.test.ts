@@ -25,6 +25,7 @@ function withFaults(store: Store) {
     nowSql: store.database.nowSql,
     transaction: (work) => store.database.transaction(work),
     epoch: () => store.database.epoch(),
+    write: (sql, parameters) => store.database.write(sql, parameters),
     erase: () => store.database.erase(),
     close: () => store.database.close(),
     async heartbeat(sql, parameters) {

@@ -1,0 +1,228 @@
+/**
+ * How often key versions have encrypted, on the disk: uses are set aside for many versions at once, and those that
+ * wait share one statement. A row touches no other row, and does not count in the digest.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { StorageError, type Database, type Reader, type Row } from '../../store/database.ts'
+import { column } from '../../store/sealed-rows.ts'
+import type { Sealing } from '../../store/sealing.ts'
+
+export interface VersionUses {
+  readonly keyStore: string
+  readonly keyId: string
+  readonly version: number
+  /** What the row of the version says: never fewer are reserved. */
+  readonly floor: number
+}
+
+export interface Reservation {
+  readonly granted: number
+  /** Reserved so far, these included. */
+  readonly total: number
+}
+
+export interface UseReservations {
+  /**
+   * Durably sets up to `count` uses aside.
+   * @param isUrgent asked when the next statement is put together: a request waits for these
+   * @throws StorageError
+   */
+  reserve(at: VersionUses, count: number, isUrgent: () => boolean): Promise<Reservation>
+}
+
+interface Wish {
+  readonly id: string
+  readonly at: VersionUses
+  readonly count: number
+  readonly isUrgent: () => boolean
+  readonly resolve: (reservation: Reservation) => void
+  readonly reject: (error: unknown) => void
+  tries: number
+}
+
+/** Rows of one statement: a commit costs a disk's sync, and these share it. */
+const BATCH = 100
+/** Another process may take a block of the same version at the same moment; it cannot go on doing so. */
+const MAX_TRIES = 50
+
+export function createUseReservations(
+  { database, sealing }: { readonly database: Database; readonly sealing: Sealing },
+  maxUses: number,
+): UseReservations {
+  let wishes: Wish[] = []
+  let isRunning = false
+  /** The highest total that this process has seen: a row that says less was put back. */
+  const seen = new Map<string, number>()
+
+  /** Urgent ones first, and each version once: one statement cannot write a row twice. */
+  function takeBatch(): readonly Wish[] {
+    const batch = new Map<string, Wish>()
+    for (const urgent of [true, false]) {
+      for (const wish of wishes) {
+        if (batch.size === BATCH) break
+        if (!batch.has(wish.id) && wish.isUrgent() === urgent) batch.set(wish.id, wish)
+      }
+    }
+    const taken = new Set(batch.values())
+    wishes = wishes.filter((wish) => !taken.has(wish))
+    return [...taken].sort((a, b) => (a.id < b.id ? -1 : 1))
+  }
+
+  async function run(): Promise<void> {
+    isRunning = true
+    while (wishes.length > 0) {
+      const batch = takeBatch()
+      try {
+        await fulfil(batch)
+      } catch (error) {
+        for (const wish of batch) wish.reject(error)
+      }
+    }
+    isRunning = false
+  }
+
+  async function fulfil(batch: readonly Wish[]): Promise<void> {
+    const before = await database.snapshot((reader) => readUses(reader, sealing, batch))
+    const groups = new Map<number, { readonly wish: Wish; readonly total: number }[]>()
+    for (const wish of batch) {
+      const reserved = Math.max(before.get(wish.id) ?? 0, wish.at.floor)
+      if (reserved < (seen.get(wish.id) ?? 0)) {
+        wish.reject(wentDown(wish.at))
+        continue
+      }
+      seen.set(wish.id, reserved)
+      const granted = Math.max(0, Math.min(wish.count, maxUses - reserved))
+      const total = reserved + granted
+      if (granted === 0) wish.resolve({ granted, total })
+      else groups.set(granted, [...(groups.get(granted) ?? []), { wish, total }])
+    }
+    for (const [granted, group] of groups) await write(group, granted)
+  }
+
+  async function write(
+    group: readonly { readonly wish: Wish; readonly total: number }[],
+    granted: number,
+  ): Promise<void> {
+    const rows = group.map(({ wish, total }) => toRow(sealing, wish.at, total))
+    const written = await database.write(
+      `INSERT INTO key_uses (key_store, key_id, version, reserved_uses, mac)
+       VALUES ${rows.map(() => '(?, ?, ?, ?, ?)').join(', ')}
+       ON CONFLICT (key_store, key_id, version)
+       DO UPDATE SET reserved_uses = excluded.reserved_uses, mac = excluded.mac
+       WHERE key_uses.reserved_uses = excluded.reserved_uses - ?
+       RETURNING key_store, key_id, version, reserved_uses, mac`,
+      [...rows.flatMap((row) => NAMES.map((name) => column(row, name))), granted],
+    )
+    const totals = new Map(written.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
+    for (const { wish, total } of group) {
+      if (totals.get(wish.id) === total) {
+        seen.set(wish.id, total)
+        wish.resolve({ granted, total })
+      } else if (++wish.tries < MAX_TRIES) wishes.push(wish)
+      else wish.reject(new StorageError('STORE_BUSY', 'uses of a key version were not set aside'))
+    }
+  }
+
+  return {
+    reserve: (at, count, isUrgent) =>
+      new Promise((resolve, reject) => {
+        wishes.push({ id: toId(at), at, count, isUrgent, resolve, reject, tries: 0 })
+        // In the next tick: those that are asked for in this one share a statement.
+        if (!isRunning) {
+          isRunning = true
+          setImmediate(() => void run())
+        }
+      }),
+  }
+}
+
+const KEY = ['key_store', 'key_id', 'version'] as const
+const NAMES = [...KEY, 'reserved_uses', 'mac'] as const
+
+/** Reserved uses by `toId` of the version; one that never encrypted is not there. @throws StorageError STORE_TAMPERED */
+export async function loadUses(
+  reader: Reader,
+  sealing: Sealing,
+  keyStore: string,
+  keyId?: string,
+): Promise<ReadonlyMap<string, number>> {
+  const rows = await reader.query(
+    `SELECT ${NAMES.join(', ')} FROM key_uses WHERE key_store = ?${keyId === undefined ? '' : ' AND key_id = ?'}`,
+    keyId === undefined ? [keyStore] : [keyStore, keyId],
+  )
+  return new Map(rows.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
+}
+
+/** Keys that have set uses aside, in no order. Nothing is decided by it, so codes are not looked at. */
+export async function loadUsedKeys(
+  reader: Reader,
+  limit: number,
+): Promise<readonly Pick<VersionUses, 'keyStore' | 'keyId'>[]> {
+  const rows = await reader.query('SELECT DISTINCT key_store, key_id FROM key_uses LIMIT ?', [
+    limit,
+  ])
+  return rows.map((row) => ({
+    keyStore: String(column(row, 'key_store')),
+    keyId: String(column(row, 'key_id')),
+  }))
+}
+
+async function readUses(
+  reader: Reader,
+  sealing: Sealing,
+  wishes: readonly { readonly at: VersionUses }[],
+): Promise<ReadonlyMap<string, number>> {
+  const rows = await reader.query(
+    `SELECT ${NAMES.join(', ')} FROM key_uses
+     WHERE (key_store, key_id, version) IN (VALUES ${wishes.map(() => '(?, ?, ?)').join(', ')})`,
+    wishes.flatMap(({ at }) => [at.keyStore, at.keyId, at.version]),
+  )
+  return new Map(rows.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
+}
+
+/** No key store and no key id has a blank in it. */
+export function toId(at: Pick<VersionUses, 'keyStore' | 'keyId' | 'version'>): string {
+  return `${at.keyStore} ${at.keyId} ${String(at.version)}`
+}
+
+function toRow(sealing: Sealing, at: VersionUses, total: number): Row {
+  const row = {
+    key_store: at.keyStore,
+    key_id: at.keyId,
+    version: at.version,
+    reserved_uses: total,
+  }
+  return { ...row, mac: authenticate(sealing, row) }
+}
+
+function fromRow(row: Row): Pick<VersionUses, 'keyStore' | 'keyId' | 'version'> {
+  return {
+    keyStore: String(column(row, 'key_store')),
+    keyId: String(column(row, 'key_id')),
+    version: Number(column(row, 'version')),
+  }
+}
+
+function parse(sealing: Sealing, row: Row): number {
+  if (column(row, 'mac') !== authenticate(sealing, row)) {
+    throw new StorageError(
+      'STORE_TAMPERED',
+      `changed outside of Latchkey: key_uses ${toId(fromRow(row))}`,
+    )
+  }
+  return Number(column(row, 'reserved_uses'))
+}
+
+function authenticate(sealing: Sealing, row: Row): string {
+  return sealing.authenticate([
+    'key_uses',
+    ...[...KEY, 'reserved_uses'].map((name) => column(row, name)),
+  ])
+}
+
+function wentDown(at: VersionUses): StorageError {
+  return new StorageError(
+    'STORE_TAMPERED',
+    `the count of uses went down outside of Latchkey: key_uses ${toId(at)}`,
+  )
+}
