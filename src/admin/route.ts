@@ -49,15 +49,15 @@ export function ok(body: unknown): AdminAnswer {
 type Permission =
   | 'read' // status, switches, receipts, metrics
   | 'stop' // the kill switch: stopping is for anyone who is more than a viewer, at once
-  | 'lease' // renewing or closing leased access
+  | 'deadman' // renewing or closing a dead man's switch
   | 'drill' // killing and restoring a test key
   | 'restore' // giving access back, or approving that somebody else does
 
 /** Each role may do what stands in its row; a test reads this table against docs/admin.md. */
 export const PERMISSIONS: Readonly<Record<AdminRole, readonly Permission[]>> = {
   viewer: ['read'],
-  operator: ['read', 'stop', 'lease', 'drill'],
-  admin: ['read', 'stop', 'lease', 'drill', 'restore'],
+  operator: ['read', 'stop', 'deadman', 'drill'],
+  admin: ['read', 'stop', 'deadman', 'drill', 'restore'],
 }
 
 export function isPermitted(role: AdminRole, permission: Permission): boolean {

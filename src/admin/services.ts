@@ -9,7 +9,7 @@ import type { KillOrder, Kill, Revocation } from '../killswitch/operator/kill.ts
 import type { Signed } from '../killswitch/receipt/signature.ts'
 import type { ControlStatus } from '../killswitch/operator/status.ts'
 import type { LongKill } from '../killswitch/instance/long-kill.ts'
-import type { Direction, LeasedAccess, Scope } from '../killswitch/model.ts'
+import type { Direction, DeadManSwitch, Scope } from '../killswitch/model.ts'
 
 export interface StopResult {
   readonly kill: Kill
@@ -20,7 +20,7 @@ export interface StopResult {
   readonly receipt?: Signed<Receipt>
 }
 
-export interface LeaseAct {
+export interface DeadManAct {
   readonly keyStore: string
   readonly reason: string
   readonly operator: string
@@ -37,8 +37,8 @@ export interface ControlServices {
     readonly operator: string
     readonly reason: string
   }): Promise<void>
-  renewLease(act: LeaseAct): Promise<LeasedAccess>
-  closeLease(act: LeaseAct): Promise<LeasedAccess>
+  renewDeadMan(act: DeadManAct): Promise<DeadManSwitch>
+  closeDeadMan(act: DeadManAct): Promise<DeadManSwitch>
   /** Newest first. */
   receipts(): Promise<readonly Signed<Receipt>[]>
   receipt(id: string): Promise<Signed<Receipt> | undefined>

@@ -116,8 +116,8 @@ function toServices(control: Control, config: Config): ControlServices {
     restore: (order) => control.restore(order),
     approve: (by) => control.approve(by),
     withdraw: (by) => control.withdraw(by),
-    renewLease: (act) => control.renewLease(act),
-    closeLease: (act) => control.closeLease(act),
+    renewDeadMan: (act) => control.renewDeadMan(act),
+    closeDeadMan: (act) => control.closeDeadMan(act),
     receipts: async () => (await control.receipts()).slice(0, RECENT_RECEIPTS),
     receipt: async (id) => (await control.receipts()).find(({ statement }) => statement.id === id),
     async drill(operator) {

@@ -74,24 +74,24 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
         'Kill and restore the test key latchkey-drill on the live fleet, and say how long each took',
       load: async () => (await import('./commands/drill.ts')).drill,
     },
-    'lease start': {
-      summary: 'Keep a key store open only while somebody renews it',
-      load: async () => (await import('./commands/lease.ts')).leaseStart,
+    'deadman start': {
+      summary: "Start a dead man's switch: the key store closes unless somebody renews it in time",
+      load: async () => (await import('./commands/deadman.ts')).deadmanStart,
     },
-    'lease renew': {
-      summary: 'Keep it open for as long again, from now',
-      load: async () => (await import('./commands/lease.ts')).leaseRenew,
+    'deadman renew': {
+      summary: "Renew a dead man's switch: the key store stays open for as long again, from now",
+      load: async () => (await import('./commands/deadman.ts')).deadmanRenew,
     },
-    'lease close': {
-      summary: 'Close it now, until it is renewed',
-      load: async () => (await import('./commands/lease.ts')).leaseClose,
+    'deadman close': {
+      summary: "Close a key store that has a dead man's switch, now and until it is reopened",
+      load: async () => (await import('./commands/deadman.ts')).deadmanClose,
     },
-    'lease end': {
-      summary: 'Let a key store be open without renewals again',
-      load: async () => (await import('./commands/lease.ts')).leaseEnd,
+    'deadman end': {
+      summary: "End a dead man's switch: the key store is open without renewals again",
+      load: async () => (await import('./commands/deadman.ts')).deadmanEnd,
     },
     'control accept-epoch': {
-      summary: 'Go on from a control store that was restored from a backup',
+      summary: 'Go on from a control store that was put back from a backup',
       load: async () => (await import('./commands/control.ts')).controlAcceptEpoch,
     },
     'config check': {

@@ -74,12 +74,21 @@ function unknownCommand(argv: readonly string[], group: readonly string[]): Usag
   const names = group.length > 0 ? group : [...COMMANDS.keys()]
   const words = argv.filter((one) => !one.startsWith('-'))
   const asked = words.slice(0, 2).join(' ') || (argv[0] ?? '')
+  const renamed = RENAMED.get(words[0] ?? '')
+  if (renamed !== undefined) {
+    return new UsageError('USAGE', `there is no command ${asked}`, {
+      hint: `it is called latchkey ${[renamed, ...words.slice(1, 2)].join(' ')}`,
+    })
+  }
   const near = suggest(asked, names) ?? suggest(words[0] ?? '', names)
   return new UsageError('USAGE', `there is no command ${asked}`, {
     hint:
       near === undefined ? 'latchkey --help lists the commands' : `did you mean latchkey ${near}?`,
   })
 }
+
+/** First words of commands that had another name in earlier releases. */
+const RENAMED: ReadonlyMap<string, string> = new Map([['lease', 'deadman']])
 
 function lastWord(name: string): string {
   return name.split(' ').at(-1) ?? name

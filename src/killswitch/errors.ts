@@ -7,9 +7,9 @@ export type GateErrorCode =
   | 'KILLED_STORE' // a kill switch for the key store
   | 'KILLED_KEY' // a kill switch for the key
   | 'KILLED_MATCH' // a kill switch for what the request's metadata says
-  | 'ACCESS_LAPSED' // leased access that nobody renewed
+  | 'ACCESS_DEADLINE' // the dead man's switch of the key store was closed, or not renewed in time
   | 'LEASE_EXPIRED' // the control store was not read in time, so nobody knows what is killed
-  | 'EPOCH_WENT_BACK' // the control store is older than what was seen before: a restored backup
+  | 'EPOCH_WENT_BACK' // the control store is older than what was seen before: a backup was put back
   | 'STORE_LOST' // the control store was removed, replaced or changed from outside
   | 'HIGH_WATER_UNWRITABLE' // this instance cannot keep its mark of the epoch, so it would believe an old store later
   | 'SENTINEL' // the sentinel file is there, or cannot be looked for

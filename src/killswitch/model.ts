@@ -41,7 +41,7 @@ export interface Switch {
 }
 
 /** A key store that is open only while its owner renews it: silence closes it. */
-export interface LeasedAccess {
+export interface DeadManSwitch {
   readonly keyStore: string
   /** How long a renewal lasts, in milliseconds. */
   readonly ttlMs: number

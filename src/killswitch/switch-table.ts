@@ -1,4 +1,4 @@
-/** Switches, leased access and requests to restore, as rows of the control store. */
+/** Kill switches, dead man's switches and requests to restore, as rows of the control store. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Reader, Row, SqlValue, Transaction } from '../store/database.ts'
 import {
@@ -6,7 +6,7 @@ import {
   column,
   deleteRow,
   insertRow,
-  LEASED_ACCESS,
+  DEAD_MAN_SWITCHES,
   readFact,
   RESTORE_REQUESTS,
   selectRows,
@@ -14,7 +14,7 @@ import {
   updateRow,
 } from '../store/sealed-rows.ts'
 import type { Sealing } from '../store/sealing.ts'
-import type { Criteria, Direction, LeasedAccess, Scope, Switch } from './model.ts'
+import type { Criteria, Direction, DeadManSwitch, Scope, Switch } from './model.ts'
 
 export interface RestoreRequest {
   readonly id: string
@@ -33,7 +33,7 @@ export interface RestoreRequest {
 export interface ControlState {
   readonly epoch: number
   readonly switches: readonly Switch[]
-  readonly leasedAccess: readonly LeasedAccess[]
+  readonly deadManSwitches: readonly DeadManSwitch[]
   readonly requests: readonly RestoreRequest[]
 }
 
@@ -43,7 +43,7 @@ export async function loadControlState(reader: Reader, sealing: Sealing): Promis
   return {
     epoch: Number(await readFact(reader, 'epoch')),
     switches: (await selectRows(reader, sealing, SWITCHES)).map(parseSwitch),
-    leasedAccess: (await selectRows(reader, sealing, LEASED_ACCESS)).map(parseLeasedAccess),
+    deadManSwitches: (await selectRows(reader, sealing, DEAD_MAN_SWITCHES)).map(parseDeadManSwitch),
     requests: (await selectRows(reader, sealing, RESTORE_REQUESTS)).map(parseRequest),
   }
 }
@@ -70,21 +70,21 @@ export class SwitchTable {
     await deleteRow(this.#transaction, SWITCHES, { id })
   }
 
-  async leasedAccess(keyStore: string): Promise<LeasedAccess | undefined> {
+  async deadManSwitch(keyStore: string): Promise<DeadManSwitch | undefined> {
     const where = { key_store: keyStore }
-    const [row] = await selectRows(this.#transaction, this.#sealing, LEASED_ACCESS, where)
-    return row === undefined ? undefined : parseLeasedAccess(row)
+    const [row] = await selectRows(this.#transaction, this.#sealing, DEAD_MAN_SWITCHES, where)
+    return row === undefined ? undefined : parseDeadManSwitch(row)
   }
 
   /** Inserts it, or writes over what was there. */
-  async writeLeasedAccess(one: LeasedAccess): Promise<void> {
-    const exists = (await this.leasedAccess(one.keyStore)) !== undefined
+  async writeDeadManSwitch(one: DeadManSwitch): Promise<void> {
+    const exists = (await this.deadManSwitch(one.keyStore)) !== undefined
     const write = exists ? updateRow : insertRow
-    await write(this.#transaction, this.#sealing, LEASED_ACCESS, fromLeasedAccess(one))
+    await write(this.#transaction, this.#sealing, DEAD_MAN_SWITCHES, fromDeadManSwitch(one))
   }
 
-  async deleteLeasedAccess(keyStore: string): Promise<void> {
-    await deleteRow(this.#transaction, LEASED_ACCESS, { key_store: keyStore })
+  async deleteDeadManSwitch(keyStore: string): Promise<void> {
+    await deleteRow(this.#transaction, DEAD_MAN_SWITCHES, { key_store: keyStore })
   }
 
   async requests(): Promise<readonly RestoreRequest[]> {
@@ -153,7 +153,7 @@ function parseScope(row: Row): Scope {
   }
 }
 
-function fromLeasedAccess(one: LeasedAccess): Row {
+function fromDeadManSwitch(one: DeadManSwitch): Row {
   return {
     key_store: one.keyStore,
     ttl_ms: one.ttlMs,
@@ -164,7 +164,7 @@ function fromLeasedAccess(one: LeasedAccess): Row {
   }
 }
 
-function parseLeasedAccess(row: Row): LeasedAccess {
+function parseDeadManSwitch(row: Row): DeadManSwitch {
   const { key_store, ttl_ms, renewed_at, open_until, reason, operator } = row as Record<
     string,
     SqlValue

@@ -1002,7 +1002,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       }
     }
   },
-  "AdminLeaseRequest": {
+  "AdminDeadmanRequest": {
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -1022,7 +1022,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       }
     }
   },
-  "AdminLease": {
+  "AdminDeadman": {
     "type": "object",
     "required": [
       "keyStore",

@@ -14,7 +14,7 @@ export type AdminRequestSchemaName =
   | 'AdminStopRequest'
   | 'AdminRehearsalRequest'
   | 'AdminRestoreRequest'
-  | 'AdminLeaseRequest'
+  | 'AdminDeadmanRequest'
   | 'AdminReason'
 
 export type ResponseSchemaName =

@@ -229,7 +229,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/admin/v1/leases/{keyStore}": {
+    "/admin/v1/deadman/{keyStore}": {
         parameters: {
             query?: never;
             header?: never;
@@ -239,10 +239,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Renew leased access, or close the key store; starting and ending it are for the command line
+         * Renew a dead man's switch, or close its key store; starting and ending one are for the command line
          * @description For the roles `operator` and `admin`.
          */
-        post: operations["adminLease"];
+        post: operations["adminDeadman"];
         delete?: never;
         options?: never;
         head?: never;
@@ -655,12 +655,12 @@ export interface components {
         AdminDone: {
             done: boolean;
         };
-        AdminLeaseRequest: {
+        AdminDeadmanRequest: {
             /** @enum {string} */
             action: "renew" | "close";
             reason: components["schemas"]["Reason"];
         };
-        AdminLease: {
+        AdminDeadman: {
             keyStore: string;
             ttlMs: number;
             renewedAt: components["schemas"]["Milliseconds"];
@@ -1153,7 +1153,7 @@ export interface operations {
             503: components["responses"]["AdminError"];
         };
     };
-    adminLease: {
+    adminDeadman: {
         parameters: {
             query?: never;
             header?: never;
@@ -1165,17 +1165,17 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["AdminLeaseRequest"];
+                "application/json": components["schemas"]["AdminDeadmanRequest"];
             };
         };
         responses: {
-            /** @description The lease as it is now. */
+            /** @description The dead man's switch as it is now. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["AdminLease"];
+                    "application/json": components["schemas"]["AdminDeadman"];
                 };
             };
             400: components["responses"]["AdminError"];

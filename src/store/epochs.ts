@@ -55,7 +55,7 @@ export async function readMark(
 
 /**
  * Whether the store is a continuation of what was seen before: it has not gone back behind `seen`,
- * and it had that very mark then. Otherwise it was restored from a copy, or is another replica's,
+ * and it had that very mark then. Otherwise it was put back from a copy, or is another replica's,
  * unless an operator has accepted that since.
  */
 export async function continues(

@@ -10,7 +10,7 @@ export interface ControlEvent {
   readonly at: number
   /** Of the store after the change. */
   readonly epoch: number
-  /** `kill`, `restore`, `lease-renewed`, … */
+  /** `kill`, `restore`, `deadman-renewed`, … */
   readonly kind: string
   /** Who says to have done it. */
   readonly operator: string

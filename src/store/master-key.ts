@@ -66,7 +66,7 @@ export function createMasterKey(source: MasterKeySource): MasterKey {
       const storeKey = unseal(await derive(head.scrypt), toAad(head), wrapped)
       if (storeKey === undefined) {
         throw new StorageError('MASTER_KEY_WRONG', 'the master key does not open this store', {
-          hint: 'store and master key belong together: restore both from the same backup',
+          hint: 'store and master key belong together: put back both from the same backup',
         })
       }
       return storeKey

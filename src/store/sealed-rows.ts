@@ -5,6 +5,8 @@ import type { Sealing } from './sealing.ts'
 
 export interface SealedTable {
   readonly name: string
+  /** The name that the codes of its rows cover, where the table was renamed since. */
+  readonly sealedAs?: string
   /** Columns of the primary key. */
   readonly key: readonly string[]
   /** All other columns but `mac`. */
@@ -38,8 +40,9 @@ export const SWITCHES: SealedTable = {
   ],
 }
 
-export const LEASED_ACCESS: SealedTable = {
-  name: 'leased_access',
+export const DEAD_MAN_SWITCHES: SealedTable = {
+  name: 'dead_man_switches',
+  sealedAs: 'leased_access',
   key: ['key_store'],
   columns: ['ttl_ms', 'renewed_at', 'open_until', 'reason', 'operator'],
 }
@@ -52,7 +55,7 @@ export const RESTORE_REQUESTS: SealedTable = {
 
 const TABLES = [KEYS, KEY_VERSIONS, CREDENTIALS]
 /** Of later schemas: they count in the digest once they have rows, so older stores stay valid. */
-const LATER_TABLES = [SWITCHES, LEASED_ACCESS, RESTORE_REQUESTS]
+const LATER_TABLES = [SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS]
 /** The code of the last event (event-log.ts), which chains all before it. */
 export const EVENTS_HEAD = 'control_events'
 
@@ -76,7 +79,10 @@ function allColumns(table: SealedTable): readonly string[] {
 }
 
 function authenticate(sealing: Sealing, table: SealedTable, row: Row): string {
-  return sealing.authenticate([table.name, ...allColumns(table).map((name) => column(row, name))])
+  return sealing.authenticate([
+    table.sealedAs ?? table.name,
+    ...allColumns(table).map((name) => column(row, name)),
+  ])
 }
 
 function describe(table: SealedTable, row: Row): string {
@@ -158,14 +164,18 @@ async function computeDigest(reader: Reader, sealing: Sealing): Promise<string> 
     const rows = await reader.query(
       `SELECT mac FROM ${table.name} ORDER BY ${table.key.join(', ')}`,
     )
-    fields.push(table.name, rows.length, ...rows.map((row) => column(row, 'mac')))
+    fields.push(table.sealedAs ?? table.name, rows.length, ...rows.map((row) => column(row, 'mac')))
   }
   for (const table of LATER_TABLES) {
     const rows = await reader.query(
       `SELECT mac FROM ${table.name} ORDER BY ${table.key.join(', ')}`,
     )
     if (rows.length > 0)
-      fields.push(table.name, rows.length, ...rows.map((row) => column(row, 'mac')))
+      fields.push(
+        table.sealedAs ?? table.name,
+        rows.length,
+        ...rows.map((row) => column(row, 'mac')),
+      )
   }
   const head = await findFact(reader, EVENTS_HEAD)
   if (head !== undefined) fields.push(EVENTS_HEAD, head)

@@ -113,20 +113,17 @@ void t.test(
   },
 )
 
-void t.test(
-  'access that is leased closes by itself, and opens with the next renewal',
-  async (t) => {
-    const { control, ask } = await serve(t)
-    await control.startLease({ keyStore: 'demo', ttlMs: 700, ...BY })
-    await eventually(async () => (await ask()).every((one, i) => one === BLOCKED[i]), 10_000)
-    await control.renewLease({ keyStore: 'demo', ttlMs: 3_600_000, ...BY })
-    await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
-    await control.closeLease({ keyStore: 'demo', ...BY })
-    await eventually(async () => (await ask()).every((one, i) => one === BLOCKED[i]))
-    await control.endLease({ keyStore: 'demo', ...BY })
-    await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
-  },
-)
+void t.test("a dead man's switch closes by itself, and opens with the next renewal", async (t) => {
+  const { control, ask } = await serve(t)
+  await control.startDeadMan({ keyStore: 'demo', ttlMs: 700, ...BY })
+  await eventually(async () => (await ask()).every((one, i) => one === BLOCKED[i]), 10_000)
+  await control.renewDeadMan({ keyStore: 'demo', ttlMs: 3_600_000, ...BY })
+  await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
+  await control.closeDeadMan({ keyStore: 'demo', ...BY })
+  await eventually(async () => (await ask()).every((one, i) => one === BLOCKED[i]))
+  await control.endDeadMan({ keyStore: 'demo', ...BY })
+  await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
+})
 
 void t.test('a timed switch is lifted by itself', async (t) => {
   const { control, ask } = await serve(t)

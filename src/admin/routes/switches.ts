@@ -1,4 +1,4 @@
-/** Stopping, restoring, leases, receipts, drills. */
+/** Stopping, restoring, dead man's switches, receipts, drills. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Direction } from '../../killswitch/model.ts'
 import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
@@ -19,7 +19,7 @@ export interface SwitchRoutesDeps {
 }
 
 export function switchRoutes(deps: SwitchRoutesDeps): readonly AdminRoute[] {
-  return [...stopRoutes(deps), ...restoreRoutes(deps), ...leaseRoutes(deps), ...readRoutes(deps)]
+  return [...stopRoutes(deps), ...restoreRoutes(deps), ...deadmanRoutes(deps), ...readRoutes(deps)]
 }
 
 function stopRoutes({ control, keyStores, now }: SwitchRoutesDeps): readonly AdminRoute[] {
@@ -131,17 +131,19 @@ function toTarget(
   )
 }
 
-function leaseRoutes({ control }: SwitchRoutesDeps): readonly AdminRoute[] {
+function deadmanRoutes({ control }: SwitchRoutesDeps): readonly AdminRoute[] {
   return [
     {
       method: 'POST',
-      path: '/admin/v1/leases/:keyStore',
-      permission: 'lease',
-      body: 'AdminLeaseRequest',
+      path: '/admin/v1/deadman/:keyStore',
+      permission: 'deadman',
+      body: 'AdminDeadmanRequest',
       async handle({ body, parameters, principal }) {
-        const { action, reason } = body as Schemas['AdminLeaseRequest']
+        const { action, reason } = body as Schemas['AdminDeadmanRequest']
         const act = { keyStore: parameters['keyStore'] ?? '', reason, operator: principal.name }
-        return ok(await (action === 'renew' ? control.renewLease(act) : control.closeLease(act)))
+        return ok(
+          await (action === 'renew' ? control.renewDeadMan(act) : control.closeDeadMan(act)),
+        )
       },
     },
   ]

@@ -7,7 +7,7 @@ import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
 export const controlAcceptEpoch: Command = {
   flags: { ...REASON_FLAGS, ...YES_FLAG, ...CONFIG_FLAG },
   examples: [
-    'latchkey control accept-epoch --reason "restored after the disk failed, switches compared" --yes',
+    'latchkey control accept-epoch --reason "put back after the disk failed, switches compared" --yes',
   ],
   async run(context) {
     const by = parseReason(context)

@@ -35,7 +35,7 @@ export const status: Command = {
 }
 
 function toText(found: ControlStatus): string {
-  const { switches, leasedAccess, requests, instances, events } = found
+  const { switches, deadManSwitches, requests, instances, events } = found
   return [
     [`epoch ${String(found.epoch)} of store ${found.storeId}`, describeService(found)].join(': '),
     section(
@@ -46,8 +46,8 @@ function toText(found: ControlStatus): string {
       ]),
     ),
     section(
-      ['LEASED KEY STORE', 'OPEN UNTIL', 'RENEWED', 'BY', 'REASON'],
-      leasedAccess.map((one) => [
+      ["DEAD MAN'S SWITCH", 'OPEN UNTIL', 'RENEWED', 'BY', 'REASON'],
+      deadManSwitches.map((one) => [
         ...[one.keyStore, toDate(one.openUntil), toDate(one.renewedAt), one.operator, one.reason],
       ]),
     ),

@@ -6,7 +6,7 @@ const role: Schema = {
   type: 'string',
   enum: ['viewer', 'operator', 'admin'],
   description:
-    'viewer reads; operator also stops access, renews leases and runs drills; admin also restores.',
+    "viewer reads; operator also stops access, renews dead man's switches and runs drills; admin also restores.",
 }
 
 export const admin = object(

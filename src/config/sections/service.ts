@@ -126,7 +126,7 @@ export const control = object(
       'While this file exists, the servers of this host refuse everything. Default: the path of the store with `.block` behind it; with `store.postgres`, `latchkey.block` in the state folder.',
     ),
     highWaterFile: path(
-      'Where this host keeps the highest epoch that it has seen, so that a store restored from a backup is refused. Default: the path of the store with `.epoch` behind it; with `store.postgres`, `latchkey.epoch` in the state folder: `$STATE_DIRECTORY`, else /var/lib/latchkey, else the folder of the configuration, whichever can be written to first. `serve` does not start when it cannot write there.',
+      'Where this host keeps the highest epoch that it has seen, so that a store that was put back from a backup is refused. Default: the path of the store with `.epoch` behind it; with `store.postgres`, `latchkey.epoch` in the state folder: `$STATE_DIRECTORY`, else /var/lib/latchkey, else the folder of the configuration, whichever can be written to first. `serve` does not start when it cannot write there.',
     ),
     restore: object(
       'What it takes to lift a kill switch. Stopping is always at once.',

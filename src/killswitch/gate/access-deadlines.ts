@@ -1,36 +1,36 @@
-/** From when leased access ends by the database's clock to when this process ends it by its own. */
+/** Turns the time at which a dead man's switch closes, by the database's clock, into this process's own time. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Closing } from './rules.ts'
-import type { LeasedAccess } from '../model.ts'
+import type { AccessDeadline } from './rules.ts'
+import type { DeadManSwitch } from '../model.ts'
 
-export interface Closings {
+export interface AccessDeadlines {
   /**
    * @param at `askedAt`: monotonic milliseconds before the database was asked; `now`: its wall clock
    */
   update(
-    leased: readonly LeasedAccess[],
+    deadManSwitches: readonly DeadManSwitch[],
     at: { readonly askedAt: number; readonly now: number },
-  ): ReadonlyMap<string, Closing>
+  ): ReadonlyMap<string, AccessDeadline>
 }
 
 /**
- * What was once worked out for a renewal is never moved to later: a wall clock that is set back, even
- * the database's, does not keep a key store open.
+ * A deadline that was computed for a renewal never moves to a later time: a wall clock that is set back, even the
+ * database's, does not keep a key store open.
  */
-export function createClosings(): Closings {
-  let known = new Map<string, { renewal: string; closing: Closing }>()
+export function createAccessDeadlines(): AccessDeadlines {
+  let known = new Map<string, { renewal: string; deadline: AccessDeadline }>()
   return {
-    update(leased, { askedAt, now }) {
+    update(deadManSwitches, { askedAt, now }) {
       const next: typeof known = new Map()
-      for (const { keyStore, renewedAt, openUntil } of leased) {
+      for (const { keyStore, renewedAt, openUntil } of deadManSwitches) {
         const renewal = `${String(renewedAt)} ${String(openUntil)}`
         const before = known.get(keyStore)
-        const earlier = before?.renewal === renewal ? before.closing.monotonicAt : Infinity
+        const earlier = before?.renewal === renewal ? before.deadline.monotonicAt : Infinity
         const monotonicAt = Math.min(earlier, askedAt + (openUntil - now))
-        next.set(keyStore, { renewal, closing: { monotonicAt, wallAt: openUntil } })
+        next.set(keyStore, { renewal, deadline: { monotonicAt, wallAt: openUntil } })
       }
       known = next
-      return new Map([...next].map(([keyStore, { closing }]) => [keyStore, closing]))
+      return new Map([...next].map(([keyStore, { deadline }]) => [keyStore, deadline]))
     },
   }
 }

@@ -76,7 +76,7 @@ const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
   KILLED_STORE: 'the key store is blocked by a kill switch',
   KILLED_KEY: 'the key is blocked by a kill switch',
   KILLED_MATCH: 'requests with this metadata are blocked by a kill switch',
-  ACCESS_LAPSED: 'the key store is open only while its owner renews it, and nobody did',
+  ACCESS_DEADLINE: "the dead man's switch of the key store was closed, or was not renewed in time",
   LEASE_EXPIRED: 'the control store was not read in time',
   EPOCH_WENT_BACK: 'the control store is older than what was seen before',
   STORE_LOST: 'the control store was removed, replaced or changed from outside',
@@ -108,10 +108,10 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
   function refusal(subject: GateSubject): GateErrorCode | undefined {
     const code = general() ?? rules.refusal(subject)
     if (code !== undefined) return code
-    const closing = rules.closing(subject.keyStore)
-    if (closing === undefined) return undefined
-    const isOpen = clock.monotonic() < closing.monotonicAt && clock.now() < closing.wallAt
-    return isOpen ? undefined : 'ACCESS_LAPSED'
+    const deadline = rules.accessDeadline(subject.keyStore)
+    if (deadline === undefined) return undefined
+    const isOpen = clock.monotonic() < deadline.monotonicAt && clock.now() < deadline.wallAt
+    return isOpen ? undefined : 'ACCESS_DEADLINE'
   }
 
   function checkAgain({ subject, isKeyBlocked }: GatePass): GateErrorCode | undefined {

@@ -13,8 +13,8 @@ export interface GateSubject {
   readonly metadata?: GateMetadata | undefined
 }
 
-/** When leased access to a key store ends: whichever clock is there first. */
-export interface Closing {
+/** When the dead man's switch of a key store closes it: as soon as either clock gets there. */
+export interface AccessDeadline {
   /** Monotonic milliseconds. */
   readonly monotonicAt: number
   /** Milliseconds since the Unix epoch. */
@@ -28,8 +28,8 @@ export interface Rules {
   refusal(subject: GateSubject): GateErrorCode | undefined
   /** Blocked as a key: GetKeyMetadata goes on, and says that the key is disabled. */
   isKeyBlocked(subject: GateSubject): boolean
-  /** Of a key store that is open only while somebody renews it. */
-  closing(keyStore: string): Closing | undefined
+  /** Undefined for a key store that has no dead man's switch. */
+  accessDeadline(keyStore: string): AccessDeadline | undefined
 }
 
 const ENCRYPT = 1
@@ -57,7 +57,7 @@ interface Match {
 
 export function createRules(
   switches: readonly Switch[],
-  closings: ReadonlyMap<string, Closing> = new Map(),
+  accessDeadlines: ReadonlyMap<string, AccessDeadline> = new Map(),
 ): Rules {
   let all = 0
   const stores = new Map<string, number>()
@@ -97,7 +97,7 @@ export function createRules(
       return matchers.some((one) => isMatch(one, bit, subject)) ? 'KILLED_MATCH' : undefined
     },
     isKeyBlocked: (subject) => switches.length > 0 && (bitsOfKey(subject) & LOOK) !== 0,
-    closing: (keyStore) => closings.get(keyStore),
+    accessDeadline: (keyStore) => accessDeadlines.get(keyStore),
   }
 }
 

@@ -8,7 +8,7 @@ import { StorageError } from '../../store/database.ts'
 import { continues, readMark, type EpochMark } from '../../store/epochs.ts'
 import type { Store } from '../../store/store.ts'
 import { GateError } from '../errors.ts'
-import { createClosings } from '../gate/access-deadlines.ts'
+import { createAccessDeadlines } from '../gate/access-deadlines.ts'
 import type { GateControl } from '../gate/gate.ts'
 import type { HighWater } from './high-water.ts'
 import { createLeaseEnd } from '../gate/lease-timer.ts'
@@ -51,7 +51,7 @@ export interface PollerDeps {
 export function createPoller(deps: PollerDeps): Poller {
   const { clock, gate, store, me, highWater } = deps
   const { database } = store
-  const closings = createClosings()
+  const accessDeadlines = createAccessDeadlines()
   const leaseEnd = createLeaseEnd(deps)
   let applied: EpochMark | undefined
   let ackedEpoch = -1
@@ -104,10 +104,10 @@ export function createPoller(deps: PollerDeps): Poller {
       throw new StorageError(
         'STORE_REPLACED',
         `the store is at epoch ${String(state.epoch)} and does not continue what was seen up to ${String(highWater.mark?.epoch)}`,
-        { hint: 'latchkey control accept-epoch, after you have restored what was killed since' },
+        { hint: 'kill again what was killed since, then run latchkey control accept-epoch' },
       )
     }
-    const ends = closings.update(state.leasedAccess, { askedAt, now: found.now })
+    const ends = accessDeadlines.update(state.deadManSwitches, { askedAt, now: found.now })
     gate.apply(createRules(state.switches, ends), state.epoch)
     // From here on both checks go by the new rules, so what is left is what had passed them already.
     await deps.cutRevoked()

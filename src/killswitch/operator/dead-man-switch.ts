@@ -5,9 +5,9 @@ import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
 import { ControlError } from '../errors.ts'
 import { SwitchTable } from '../switch-table.ts'
-import type { LeasedAccess } from '../model.ts'
+import type { DeadManSwitch } from '../model.ts'
 
-export interface LeaseOrder {
+export interface DeadManOrder {
   readonly keyStore: string
   readonly reason: string
   readonly operator: string
@@ -15,54 +15,54 @@ export interface LeaseOrder {
 
 /**
  * From now on the key store is open for `ttlMs`, and again with each renewal. Putting an open key store
- * under a lease is no restoration; taking it away again (`endLeasedAccess`) is one.
+ * under a lease is no restoration; taking it away again (`endDeadManSwitch`) is one.
  */
-export function startLeasedAccess(
+export function startDeadManSwitch(
   store: Store,
   clock: Clock,
-  order: LeaseOrder & { readonly ttlMs: number },
-): Promise<LeasedAccess> {
-  return write(store, clock, order, 'lease-started', () => Promise.resolve(order.ttlMs))
+  order: DeadManOrder & { readonly ttlMs: number },
+): Promise<DeadManSwitch> {
+  return write(store, clock, order, 'deadman-started', () => Promise.resolve(order.ttlMs))
 }
 
 /** @param ttlMs another time than before @throws ControlError NOTHING_KILLED when there is no lease */
-export function renewLeasedAccess(
+export function renewDeadManSwitch(
   store: Store,
   clock: Clock,
-  order: LeaseOrder & { readonly ttlMs?: number },
-): Promise<LeasedAccess> {
-  return write(store, clock, order, 'lease-renewed', async (table) => {
-    const before = await table.leasedAccess(order.keyStore)
-    if (before === undefined) throw noLease(order.keyStore)
+  order: DeadManOrder & { readonly ttlMs?: number },
+): Promise<DeadManSwitch> {
+  return write(store, clock, order, 'deadman-renewed', async (table) => {
+    const before = await table.deadManSwitch(order.keyStore)
+    if (before === undefined) throw noSwitch(order.keyStore)
     return order.ttlMs ?? before.ttlMs
   })
 }
 
 /** Closes the key store now, and until it is renewed. @throws ControlError NOTHING_KILLED */
-export function closeLeasedAccess(
+export function closeDeadManSwitch(
   store: Store,
   clock: Clock,
-  order: LeaseOrder,
-): Promise<LeasedAccess> {
-  return write(store, clock, order, 'lease-closed', async (table) => {
-    const before = await table.leasedAccess(order.keyStore)
-    if (before === undefined) throw noLease(order.keyStore)
+  order: DeadManOrder,
+): Promise<DeadManSwitch> {
+  return write(store, clock, order, 'deadman-closed', async (table) => {
+    const before = await table.deadManSwitch(order.keyStore)
+    if (before === undefined) throw noSwitch(order.keyStore)
     return { keptTtlMs: before.ttlMs }
   })
 }
 
 /** The key store is open without renewals again. @throws ControlError NOTHING_KILLED */
-export async function endLeasedAccess(
+export async function endDeadManSwitch(
   store: Store,
   clock: Clock,
-  { keyStore, reason, operator }: LeaseOrder,
+  { keyStore, reason, operator }: DeadManOrder,
 ): Promise<void> {
   await store.change(async (transaction, epoch) => {
     const table = new SwitchTable(transaction, store.sealing)
-    if ((await table.leasedAccess(keyStore)) === undefined) throw noLease(keyStore)
-    await table.deleteLeasedAccess(keyStore)
+    if ((await table.deadManSwitch(keyStore)) === undefined) throw noSwitch(keyStore)
+    await table.deleteDeadManSwitch(keyStore)
     const detail = { keyStore, reason }
-    const event = { at: clock.now(), epoch, kind: 'lease-ended', operator, detail }
+    const event = { at: clock.now(), epoch, kind: 'deadman-ended', operator, detail }
     await appendEvent(transaction, store.sealing, event)
   })
 }
@@ -70,17 +70,17 @@ export async function endLeasedAccess(
 async function write(
   store: Store,
   clock: Clock,
-  { keyStore, reason, operator }: LeaseOrder,
+  { keyStore, reason, operator }: DeadManOrder,
   kind: string,
   findTtl: (table: SwitchTable) => Promise<number | { readonly keptTtlMs: number }>,
-): Promise<LeasedAccess> {
+): Promise<DeadManSwitch> {
   return store.change(async (transaction, epoch) => {
     const table = new SwitchTable(transaction, store.sealing)
     const ttl = await findTtl(table)
     const [row] = await transaction.query(`SELECT ${store.database.nowSql} AS now`)
     const now = Number(row?.['now'])
     const isOpen = typeof ttl === 'number'
-    const leased: LeasedAccess = {
+    const leased: DeadManSwitch = {
       keyStore,
       ttlMs: isOpen ? ttl : ttl.keptTtlMs,
       renewedAt: now,
@@ -88,7 +88,7 @@ async function write(
       reason,
       operator,
     }
-    await table.writeLeasedAccess(leased)
+    await table.writeDeadManSwitch(leased)
     const openUntil = new Date(leased.openUntil).toISOString()
     const event = {
       at: clock.now(),
@@ -102,6 +102,6 @@ async function write(
   })
 }
 
-function noLease(keyStore: string): ControlError {
-  return new ControlError('NOTHING_KILLED', `access to ${keyStore} is not leased`)
+function noSwitch(keyStore: string): ControlError {
+  return new ControlError('NOTHING_KILLED', `the key store ${keyStore} has no dead man's switch`)
 }

@@ -3,16 +3,16 @@
 import type { Config } from '../../config/config.ts'
 import { systemClock as clock } from '../../core/clock.ts'
 import type { Store } from '../../store/store.ts'
-import type { LeasedAccess, Scope } from '../model.ts'
+import type { DeadManSwitch, Scope } from '../model.ts'
 import { type Receipt, listReceipts, recordReceipt, toReceipt } from '../receipt/receipt.ts'
 import type { Signed } from '../receipt/signature.ts'
 import { openSigner } from '../receipt/signing-key.ts'
 import {
-  type LeaseOrder,
-  closeLeasedAccess,
-  endLeasedAccess,
-  renewLeasedAccess,
-  startLeasedAccess,
+  type DeadManOrder,
+  closeDeadManSwitch,
+  endDeadManSwitch,
+  renewDeadManSwitch,
+  startDeadManSwitch,
 } from './dead-man-switch.ts'
 import { type Drill, type DrillOrder, drill } from './drill.ts'
 import {
@@ -66,10 +66,10 @@ export interface Control {
   }): Promise<void>
   /** @param recentEvents how many of the newest to give */
   status(recentEvents: number): Promise<ControlStatus>
-  startLease(order: LeaseOrder & { readonly ttlMs: number }): Promise<LeasedAccess>
-  renewLease(order: LeaseOrder & { readonly ttlMs?: number }): Promise<LeasedAccess>
-  closeLease(order: LeaseOrder): Promise<LeasedAccess>
-  endLease(order: LeaseOrder): Promise<void>
+  startDeadMan(order: DeadManOrder & { readonly ttlMs: number }): Promise<DeadManSwitch>
+  renewDeadMan(order: DeadManOrder & { readonly ttlMs?: number }): Promise<DeadManSwitch>
+  closeDeadMan(order: DeadManOrder): Promise<DeadManSwitch>
+  endDeadMan(order: DeadManOrder): Promise<void>
   /** @returns the epoch that all servers go on from */
   acceptEpoch(by: { readonly operator: string; readonly reason: string }): Promise<number>
   close(): Promise<void>
@@ -97,10 +97,10 @@ export function createControl(store: Store, config: Config): Control {
     approve: (by) => approveRestore(store, clock, policy, by),
     withdraw: (by) => withdrawRestore(store, clock, by),
     status: (recentEvents) => loadStatus(store, recentEvents),
-    startLease: (order) => startLeasedAccess(store, clock, order),
-    renewLease: (order) => renewLeasedAccess(store, clock, order),
-    closeLease: (order) => closeLeasedAccess(store, clock, order),
-    endLease: (order) => endLeasedAccess(store, clock, order),
+    startDeadMan: (order) => startDeadManSwitch(store, clock, order),
+    renewDeadMan: (order) => renewDeadManSwitch(store, clock, order),
+    closeDeadMan: (order) => closeDeadManSwitch(store, clock, order),
+    endDeadMan: (order) => endDeadManSwitch(store, clock, order),
     acceptEpoch: (by) => acceptEpoch(store, clock, by),
     close: () => store.close(),
   }

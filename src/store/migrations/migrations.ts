@@ -4,5 +4,12 @@ import { INITIAL } from './0001-initial.ts'
 import { CONTROL } from './0002-control.ts'
 import { ACTIVITY } from './0003-activity.ts'
 import { KEY_USES } from './0004-key-uses.ts'
+import { DEAD_MAN_SWITCHES } from './0005-dead-man-switches.ts'
 
-export const MIGRATIONS: readonly (readonly string[])[] = [INITIAL, CONTROL, ACTIVITY, KEY_USES]
+export const MIGRATIONS: readonly (readonly string[])[] = [
+  INITIAL,
+  CONTROL,
+  ACTIVITY,
+  KEY_USES,
+  DEAD_MAN_SWITCHES,
+]

@@ -1,7 +1,7 @@
 /** Leased access ends by whichever clock comes first, and no clock that is set back moves that. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { createClosings } from '../../../../src/killswitch/gate/access-deadlines.ts'
+import { createAccessDeadlines } from '../../../../src/killswitch/gate/access-deadlines.ts'
 
 const RENEWED_AT = 1_000_000
 const TTL_MS = 60_000
@@ -12,32 +12,35 @@ const DEMO = {
   ttlMs: TTL_MS,
 } as const
 
-type Leased = Parameters<ReturnType<typeof createClosings>['update']>[0]
+type Leased = Parameters<ReturnType<typeof createAccessDeadlines>['update']>[0]
 const leased = (over: object = {}): Leased => [{ ...DEMO, ...over }] as unknown as Leased
 
 void t.test('what is left by the database is what is left here', (t) => {
-  const closings = createClosings()
-  const at = closings.update(leased(), { askedAt: 500, now: RENEWED_AT + 10_000 })
+  const accessDeadlines = createAccessDeadlines()
+  const at = accessDeadlines.update(leased(), { askedAt: 500, now: RENEWED_AT + 10_000 })
   t.same(at.get('demo'), { monotonicAt: 50_500, wallAt: RENEWED_AT + TTL_MS })
   t.end()
 })
 
 void t.test('a wall clock of the database that is set back gives no more time', (t) => {
-  const closings = createClosings()
-  closings.update(leased(), { askedAt: 0, now: RENEWED_AT })
-  const later = closings.update(leased(), { askedAt: 30_000, now: RENEWED_AT - 1_000_000 })
+  const accessDeadlines = createAccessDeadlines()
+  accessDeadlines.update(leased(), { askedAt: 0, now: RENEWED_AT })
+  const later = accessDeadlines.update(leased(), { askedAt: 30_000, now: RENEWED_AT - 1_000_000 })
   t.equal(later.get('demo')?.monotonicAt, TTL_MS)
-  const ahead = closings.update(leased(), { askedAt: 30_000, now: RENEWED_AT + 40_000 })
+  const ahead = accessDeadlines.update(leased(), { askedAt: 30_000, now: RENEWED_AT + 40_000 })
   t.equal(ahead.get('demo')?.monotonicAt, 50_000, 'one that is set ahead takes some away')
   t.end()
 })
 
 void t.test('a renewal counts anew; what ended its lease is forgotten', (t) => {
-  const closings = createClosings()
-  closings.update(leased(), { askedAt: 0, now: RENEWED_AT })
+  const accessDeadlines = createAccessDeadlines()
+  accessDeadlines.update(leased(), { askedAt: 0, now: RENEWED_AT })
   const renewed = { renewedAt: RENEWED_AT + 30_000, openUntil: RENEWED_AT + 90_000 }
-  const next = closings.update(leased(renewed), { askedAt: 30_000, now: RENEWED_AT + 30_000 })
+  const next = accessDeadlines.update(leased(renewed), {
+    askedAt: 30_000,
+    now: RENEWED_AT + 30_000,
+  })
   t.same(next.get('demo'), { monotonicAt: 90_000, wallAt: RENEWED_AT + 90_000 })
-  t.equal(closings.update([], { askedAt: 30_000, now: RENEWED_AT + 30_000 }).size, 0)
+  t.equal(accessDeadlines.update([], { askedAt: 30_000, now: RENEWED_AT + 30_000 }).size, 0)
   t.end()
 })

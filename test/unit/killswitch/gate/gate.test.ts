@@ -168,24 +168,24 @@ void t.test('what requests say: stops those that say it, in its key store', (t) 
   t.end()
 })
 
-void t.test('leased access ends by whichever clock is there first', (t) => {
+void t.test("a dead man's switch closes by whichever clock gets there first", (t) => {
   const { clock, gate } = openGate()
-  const closing = { monotonicAt: clock.monotonic() + 1000, wallAt: clock.now() + 1000 }
-  gate.apply(createRules([], new Map([['a', closing]])), 2)
+  const deadline = { monotonicAt: clock.monotonic() + 1000, wallAt: clock.now() + 1000 }
+  gate.apply(createRules([], new Map([['a', deadline]])), 2)
   const pass = gate.check(ENCRYPT)
   clock.advance(999)
   t.ok(gate.allows(pass))
   clock.jumpWallTime(1)
-  t.throws(() => gate.check(ENCRYPT), { code: 'ACCESS_LAPSED' })
+  t.throws(() => gate.check(ENCRYPT), { code: 'ACCESS_DEADLINE' })
   clock.jumpWallTime(-5000)
   t.ok(gate.allows(pass))
   clock.advance(1)
-  t.throws(() => gate.check(subject('GetHealthStatus')), { code: 'ACCESS_LAPSED' })
+  t.throws(() => gate.check(subject('GetHealthStatus')), { code: 'ACCESS_DEADLINE' })
   t.throws(
     () => {
       gate.release(pass)
     },
-    { code: 'ACCESS_LAPSED' },
+    { code: 'ACCESS_DEADLINE' },
   )
   gate.check(subject('Encrypt', { keyStore: 'b' }))
   t.end()

@@ -1,8 +1,8 @@
-/** `latchkey lease start | renew | close | end`: access that silence ends */
+/** `latchkey deadman start | renew | close | end`: a key store that closes unless its owner renews it. */
 // SPDX-License-Identifier: Apache-2.0
 import { openControl } from '../../app/kill-switch.ts'
-import type { LeasedAccess } from '../../killswitch/model.ts'
-import type { LeaseOrder } from '../../killswitch/operator/dead-man-switch.ts'
+import type { DeadManSwitch } from '../../killswitch/model.ts'
+import type { DeadManOrder } from '../../killswitch/operator/dead-man-switch.ts'
 import type { Control } from '../../killswitch/operator/service.ts'
 import {
   CONFIG_FLAG,
@@ -26,38 +26,38 @@ const TTL_FLAG = {
   },
 } as const
 
-export const leaseStart: Command = {
+export const deadmanStart: Command = {
   flags: { ...TTL_FLAG, ...FLAGS },
-  examples: ['latchkey lease start --key-store payroll --for 15m --reason "vendor on probation"'],
+  examples: ['latchkey deadman start --key-store payroll --for 15m --reason "vendor on probation"'],
   run: (context) =>
-    withLease(context, (control, order) => {
+    withSwitch(context, (control, order) => {
       const ttlMs = parseTtl(context)
       if (ttlMs === undefined) throw new UsageError('USAGE', 'say for how long, with --for')
-      return control.startLease({ ...order, ttlMs })
+      return control.startDeadMan({ ...order, ttlMs })
     }),
 }
 
-export const leaseRenew: Command = {
+export const deadmanRenew: Command = {
   flags: { ...TTL_FLAG, ...FLAGS },
-  examples: ['latchkey lease renew --key-store payroll --reason "all is well"'],
+  examples: ['latchkey deadman renew --key-store payroll --reason "all is well"'],
   run: (context) =>
-    withLease(context, (control, order) => {
+    withSwitch(context, (control, order) => {
       const ttlMs = parseTtl(context)
-      return control.renewLease({ ...order, ...(ttlMs === undefined ? {} : { ttlMs }) })
+      return control.renewDeadMan({ ...order, ...(ttlMs === undefined ? {} : { ttlMs }) })
     }),
 }
 
-export const leaseClose: Command = {
+export const deadmanClose: Command = {
   flags: FLAGS,
-  examples: ['latchkey lease close --key-store payroll --reason "nobody at the desk"'],
-  run: (context) => withLease(context, (control, order) => control.closeLease(order)),
+  examples: ['latchkey deadman close --key-store payroll --reason "nobody at the desk"'],
+  run: (context) => withSwitch(context, (control, order) => control.closeDeadMan(order)),
 }
 
-export const leaseEnd: Command = {
+export const deadmanEnd: Command = {
   flags: { ...YES_FLAG, ...FLAGS },
-  examples: ['latchkey lease end --key-store payroll --reason "probation is over" --yes'],
+  examples: ['latchkey deadman end --key-store payroll --reason "probation is over" --yes'],
   run: (context) =>
-    withLease(context, async (control, order) => {
+    withSwitch(context, async (control, order) => {
       if (context.flags['yes'] !== true) {
         context.output.result(
           `would leave ${order.keyStore} open without renewals. Add --yes to do it.`,
@@ -65,7 +65,7 @@ export const leaseEnd: Command = {
         )
         return undefined
       }
-      await control.endLease(order)
+      await control.endDeadMan(order)
       context.output.result(`${order.keyStore} is open without renewals`, {
         keyStore: order.keyStore,
         state: 'ended',
@@ -74,21 +74,21 @@ export const leaseEnd: Command = {
     }),
 }
 
-async function withLease(
+async function withSwitch(
   context: Context,
-  work: (control: Control, order: LeaseOrder) => Promise<LeasedAccess | undefined>,
+  work: (control: Control, order: DeadManOrder) => Promise<DeadManSwitch | undefined>,
 ): Promise<void> {
   const config = await loadContextConfig(context)
   const order = { keyStore: findKeyStore(context, config).name, ...parseReason(context) }
   const control = await openControl(config)
   try {
-    const leased = await work(control, order)
-    if (leased === undefined) return
-    const until = new Date(leased.openUntil).toISOString()
-    const isOpen = leased.openUntil > leased.renewedAt
+    const written = await work(control, order)
+    if (written === undefined) return
+    const until = new Date(written.openUntil).toISOString()
+    const isOpen = written.openUntil > written.renewedAt
     context.output.result(
-      isOpen ? `${leased.keyStore} is open until ${until}` : `${leased.keyStore} is closed`,
-      leased,
+      isOpen ? `${written.keyStore} is open until ${until}` : `${written.keyStore} is closed`,
+      written,
     )
   } finally {
     await control.close()
