@@ -51,7 +51,7 @@ export const CONFIG_FLAG = {
     type: 'string',
     short: 'c',
     value: 'FILE',
-    description: 'Configuration file; else $LATCHKEY_CONFIG, else ./latchkey.yaml.',
+    description: 'Configuration file (default: $LATCHKEY_CONFIG, else ./latchkey.yaml).',
   },
 } as const satisfies Record<string, Flag>
 
@@ -60,7 +60,7 @@ export const KEY_STORE_FLAG = {
     type: 'string',
     short: 's',
     value: 'NAME',
-    description: 'Key store; may be left out when there is only one.',
+    description: 'Key store (default: the only one).',
   },
 } as const satisfies Record<string, Flag>
 
@@ -69,7 +69,7 @@ export const BACKEND_FLAG = {
     type: 'string',
     short: 'b',
     value: 'NAME',
-    description: 'Entry of `backends`; may be left out when there is only one.',
+    description: 'Entry of `backends` (default: the only one).',
   },
 } as const satisfies Record<string, Flag>
 
@@ -77,7 +77,7 @@ export const YES_FLAG = {
   yes: {
     type: 'boolean',
     short: 'y',
-    description: 'Do it; without it, only say what would be done.',
+    description: 'Apply the change. Without it, only show what would be done.',
   },
 } as const satisfies Record<string, Flag>
 
@@ -111,11 +111,14 @@ export function findKeyStore(context: Context, config: Config): Config['keyStore
   }
   if (name === undefined && second === undefined) return first
   if (name === undefined) {
-    throw new UsageError('USAGE', `which key store? name one with --key-store: ${names}`)
+    throw new UsageError(
+      'USAGE',
+      `several key stores are configured; choose one with --key-store: ${names}`,
+    )
   }
   const found = keyStores.find((keyStore) => keyStore.name === name)
   if (found === undefined) {
-    throw new UsageError('USAGE', `there is no key store ${name} in the configuration: ${names}`)
+    throw new UsageError('USAGE', `no key store ${name} in the configuration; configured: ${names}`)
   }
   return found
 }
@@ -128,11 +131,14 @@ export function findBackend(context: Context, config: Config): Config['backends'
   if (name === undefined && first !== undefined && second === undefined) return first
   if (first === undefined) throw new UsageError('USAGE', 'the configuration has no backends')
   if (name === undefined) {
-    throw new UsageError('USAGE', `which backend? name one with --backend: ${names}`)
+    throw new UsageError(
+      'USAGE',
+      `several backends are configured; choose one with --backend: ${names}`,
+    )
   }
   const found = config.backends.find((backend) => backend.name === name)
   if (found === undefined) {
-    throw new UsageError('USAGE', `there is no backend ${name} in the configuration: ${names}`)
+    throw new UsageError('USAGE', `no backend ${name} in the configuration; configured: ${names}`)
   }
   return found
 }

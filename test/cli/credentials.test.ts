@@ -139,7 +139,10 @@ void t.test('list tells the status of each, and can be limited to a key store', 
   t.match(row, new RegExp(`^${ofOne.XksProxyAuthenticationCredential.AccessKeyId} +one +ACTIVE `))
   const missing = await space.run('credentials', 'create')
   t.equal(missing.code, 64)
-  t.match(missing.stderr, 'which key store? name one with --key-store: one, two')
+  t.match(
+    missing.stderr,
+    'several key stores are configured; choose one with --key-store: one, two',
+  )
   t.equal((await space.run('credentials', 'list', '--key-store', 'three')).code, 64)
 })
 

@@ -134,10 +134,10 @@ void t.test('nothing there, and what cannot be asked', async (t) => {
   t.match(gone.stdout, /fail +connect ECONNREFUSED/)
   const usage = [
     [['doctor'], /--credential is missing/],
-    [[...words, '--key-id', 'a/b'], /no external key id/],
+    [[...words, '--key-id', 'a/b'], /not an external key id/],
     [[...words, '--requests', '0'], /--requests is a number from 1/],
-    [[...words, '--client-key', 'x'], /go together/],
-    [['doctor', '-e', 'http://localhost', ...words.slice(3)], /has the form https:/],
+    [[...words, '--client-key', 'x'], /must be given together/],
+    [['doctor', '-e', 'http://localhost', ...words.slice(3)], /expected https:/],
   ] as const
   for (const [line, says] of usage) {
     const { code, stderr } = await latchkey(t, line)

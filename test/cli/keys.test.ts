@@ -144,7 +144,7 @@ void t.test('what cannot be is refused with its code, and changes nothing', asyn
     [['create', '..'], 65, form],
     [['create', ''], 65, form],
     [['create', 'other', '--usage', 'sign'], 64, /--usage is/],
-    [['create', 'other', '--key-store', 'nowhere'], 64, /there is no key store nowhere/],
+    [['create', 'other', '--key-store', 'nowhere'], 64, /no key store nowhere/],
     [['rotate', 'nobody'], 1, /nobody|no key/],
     [['disable', 'nobody'], 1, /nobody|no key/],
     [['enable', 'nobody'], 1, /nobody|no key/],
@@ -173,6 +173,6 @@ void t.test('each key store has its own keys', async (t) => {
   t.equal((await list(space, '-s', 'two'))[0]?.versions.length, 2)
   t.strictSame(
     await space.run('keys', 'list'),
-    failure(64, 'which key store? name one with --key-store: one, two'),
+    failure(64, 'several key stores are configured; choose one with --key-store: one, two'),
   )
 })

@@ -233,7 +233,7 @@ void t.test('a kill of a key that nobody knows is done, and warns', async (t) =>
   t.notMatch((await kill(KEY_ID)).stderr, /warning/)
   const typo = await run(server, 'kill', '--key-store', 'typo', '--reason', 'r')
   t.equal(typo.code, 64)
-  t.match(typo.stderr, /there is no key store typo in the configuration: demo/)
+  t.match(typo.stderr, /no key store typo in the configuration; configured: demo/)
   const { switches } = await json<{ switches: readonly object[] }>(server, 'status')
   t.equal(switches.length, 2, 'nothing for the key store')
 })

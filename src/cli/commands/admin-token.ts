@@ -11,8 +11,12 @@ const ROLES = ['viewer', 'operator', 'admin']
 
 export const adminToken: Command = {
   flags: {
-    name: { type: 'string', value: 'NAME', description: 'Who will hold it; recorded with acts.' },
-    role: { type: 'string', value: 'ROLE', description: 'viewer, operator or admin.' },
+    name: {
+      type: 'string',
+      value: 'NAME',
+      description: 'Holder of the token, recorded with every action.',
+    },
+    role: { type: 'string', value: 'ROLE', description: 'Role: viewer, operator or admin.' },
     output: {
       type: 'string',
       value: 'FILE',
@@ -27,10 +31,10 @@ export const adminToken: Command = {
     const name = stringFlag(context, 'name')
     const role = stringFlag(context, 'role')
     if (name === undefined || role === undefined) {
-      throw new UsageError('USAGE', 'a token needs --name and --role')
+      throw new UsageError('USAGE', '--name and --role are required')
     }
     if (!ROLES.includes(role)) {
-      throw new UsageError('INPUT_INVALID', `there is no role ${role}: ${ROLES.join(', ')}`)
+      throw new UsageError('INPUT_INVALID', `unknown role ${role}: expected ${ROLES.join(', ')}`)
     }
     const token = PREFIX + randomBytes(TOKEN_BYTES).toString('base64url')
     const sha256 = createHash('sha256').update(token).digest('hex')

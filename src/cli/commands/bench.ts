@@ -31,29 +31,34 @@ export const bench: Command = {
       type: 'string',
       short: 'r',
       value: 'RATES',
-      description: `Requests a second, one or more: 500,1000; else ${String(KMS_QUOTA)}, the quota of KMS.`,
+      description: `Rates in requests per second, such as 500,1000 (default: ${String(KMS_QUOTA)}, the quota of KMS).`,
     },
     find: {
       type: 'boolean',
-      description: 'Instead: find the highest rate with a p99 under 250 ms and no error.',
+      description:
+        'Find the highest rate with a p99 under 250 ms and no errors, instead of running fixed rates.',
     },
-    duration: { type: 'string', value: 'SECONDS', description: 'Of each rate; else 10.' },
+    duration: {
+      type: 'string',
+      value: 'SECONDS',
+      description: 'Duration of each rate (default: 10).',
+    },
     connections: {
       type: 'string',
       value: 'N',
-      description: 'Requests that can be on their way at a time; else 32.',
+      description: 'Number of requests that can be in flight (default: 32).',
     },
     lanes: {
       type: 'string',
       value: 'KIND',
-      description: `${CONNECTION_KINDS.join(', ')}: kept connections, a new one for each request, or HTTP/2; else kept.`,
+      description: `Kind of connection: kept, new for each request, or http2 (default: kept).`,
     },
     mix: {
       type: 'string',
       value: 'MIX',
-      description: `Operations by weight; else ${Object.entries(KMS_MIX)
+      description: `Operations by weight (default: ${Object.entries(KMS_MIX)
         .map(([name, weight]) => `${name}=${String(weight)}`)
-        .join()}.`,
+        .join()}).`,
     },
   },
   examples: [
@@ -89,12 +94,12 @@ function parsePlan(context: Context): Plan {
   const lanes = stringFlag(context, 'lanes') ?? 'kept'
   const kind = CONNECTION_KINDS.find((one) => one === lanes)
   if (kind === undefined)
-    throw new UsageError('USAGE', `--lanes is one of ${CONNECTION_KINDS.join(', ')}`)
+    throw new UsageError('USAGE', `--lanes: expected one of ${CONNECTION_KINDS.join(', ')}`)
   const rates = (stringFlag(context, 'rate') ?? String(KMS_QUOTA)).split(',').map(Number)
   if (!rates.every((rate) => rate > 0 && rate <= SEARCH.maxRate)) {
     throw new UsageError(
       'USAGE',
-      `--rate has numbers up to ${String(SEARCH.maxRate)}, such as 500,1000`,
+      `--rate: expected numbers up to ${String(SEARCH.maxRate)}, such as 500,1000`,
     )
   }
   return {

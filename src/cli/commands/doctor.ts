@@ -15,25 +15,30 @@ export const doctor: Command = {
     authorities: {
       type: 'string',
       value: 'FILE',
-      description: 'A newer TrustedCertificateAuthorities of AWS; else the list that is built in.',
+      description:
+        'Newer TrustedCertificateAuthorities file from AWS (default: the built-in list).',
     },
     requests: {
       type: 'string',
       value: 'N',
-      description: 'Timed requests of each operation; else 200.',
+      description: 'Number of timed requests of each operation (default: 200).',
     },
-    connections: { type: 'string', value: 'N', description: 'Timed new connections; else 20.' },
+    connections: {
+      type: 'string',
+      value: 'N',
+      description: 'Number of timed new connections (default: 20).',
+    },
     idle: {
       type: 'string',
       value: 'SECONDS',
-      description: 'How long to leave a connection alone, to see whether it is kept; else 10.',
+      description: 'How long to leave a connection idle to test whether it is kept (default: 10).',
     },
     ignore: {
       type: 'string',
       value: 'CHECKS',
-      description: 'Checks not to judge, by name: port,tls-authority.',
+      description: 'Checks to skip, by name, such as port,tls-authority.',
     },
-    strict: { type: 'boolean', description: 'Fail on warnings, too.' },
+    strict: { type: 'boolean', description: 'Fail on warnings as well.' },
   },
   examples: [
     'latchkey doctor --endpoint https://xks.example.com --credential kms-console.json --key-id payroll-2026',
@@ -71,7 +76,7 @@ export const doctor: Command = {
 function ignore(findings: readonly Finding[], checks: readonly string[]): readonly Finding[] {
   const unknown = checks.filter((check) => !findings.some((finding) => finding.check === check))
   if (unknown.length > 0) {
-    throw new UsageError('USAGE', `--ignore names what was not checked: ${unknown.join(', ')}`)
+    throw new UsageError('USAGE', `--ignore: unknown checks: ${unknown.join(', ')}`)
   }
   return findings.map((finding) =>
     checks.includes(finding.check)

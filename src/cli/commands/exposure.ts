@@ -72,7 +72,7 @@ function toScope(context: Context, config: Config, report: SwitchReport): Scope 
   const keyStore = findKeyStore(context, config).name
   if (key === undefined) return { kind: 'key-store', keyStore }
   if (parseExternalKeyId(key) === undefined) {
-    throw new UsageError('INPUT_INVALID', `${key} is no key id`)
+    throw new UsageError('INPUT_INVALID', `not a key id: ${key}`)
   }
   return { kind: 'key', keyStore, keyId: key }
 }

@@ -13,12 +13,13 @@ export const quickstart: Command = {
     dir: {
       type: 'string',
       value: 'DIR',
-      description: 'Where to keep it; else ./demo. Reused if there.',
+      description: 'Folder of the demo, reused if it exists (default: ./demo).',
     },
     port: {
       type: 'string',
       value: 'PORT',
-      description: 'Port to listen on, 0 for any free one; else that of the demo, 8443 when new.',
+      description:
+        'Port to listen on, 0 for any free one (default: the port of the demo, 8443 when new).',
     },
     once: { type: 'boolean', description: 'Stop after the round trip.' },
   },
@@ -52,7 +53,7 @@ function parsePort(text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   const port = Number(text)
   if (!/^\d+$/.test(text) || port > 65_535) {
-    throw new UsageError('USAGE', '--port is a number from 0 to 65535')
+    throw new UsageError('USAGE', '--port: expected a number from 0 to 65535')
   }
   return port
 }

@@ -43,7 +43,7 @@ export const receiptShow: Command = {
     const [id = ''] = context.operands
     const receipts = await withControl(context, (control) => control.receipts())
     const found = receipts.find(({ statement }) => statement.id === id)
-    if (found === undefined) throw new UsageError('INPUT_INVALID', `no receipt is about ${id}`)
+    if (found === undefined) throw new UsageError('INPUT_INVALID', `no receipt for ${id}`)
     context.output.result(JSON.stringify(found, undefined, 2), found)
   },
 }
@@ -63,7 +63,7 @@ export const receiptVerify: Command = {
     'public-key': {
       type: 'string',
       value: 'KEY',
-      description: 'As receipt key printed it; else that of the store.',
+      description: 'Public key as printed by receipt key (default: the key of the control store).',
     },
     ...CONFIG_FLAG,
   },
@@ -75,8 +75,8 @@ export const receiptVerify: Command = {
       stringFlag(context, 'public-key') ??
       (await withControl(context, (control) => control.publicKey()))
     if (!verifySigned(signed, publicKey)) {
-      throw new UsageError('INPUT_INVALID', 'this key has not signed that receipt as it is', {
-        ...(signed.publicKey === publicKey ? {} : { hint: 'it names another key' }),
+      throw new UsageError('INPUT_INVALID', 'the signature does not match this receipt and key', {
+        ...(signed.publicKey === publicKey ? {} : { hint: 'the receipt names another key' }),
       })
     }
     context.output.result(`good signature\n${render(signed.statement)}`, {
@@ -100,7 +100,7 @@ function parseReceipt(text: string): Signed<Receipt> {
     typeof publicKey !== 'string' ||
     typeof signature !== 'string'
   )
-    throw new UsageError('INPUT_INVALID', 'the file is no receipt')
+    throw new UsageError('INPUT_INVALID', 'the file is not a receipt')
   return { statement, publicKey, signature }
 }
 

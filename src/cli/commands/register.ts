@@ -40,61 +40,65 @@ export const register: Command = {
       type: 'string',
       short: 'e',
       value: 'URL',
-      description: 'https://HOST that KMS will call, on port 443; no port, no path.',
+      description: 'https://HOST that KMS will call on port 443, without port or path.',
     },
     'key-id': {
       type: 'string',
       short: 'k',
       value: 'KEY_ID',
-      description: 'External key to make a KMS key for; else none is made.',
+      description: 'External key to create a KMS key for (default: create none).',
     },
     'vpc-endpoint-service': {
       type: 'string',
       value: 'NAME',
-      description: 'com.amazonaws.vpce.REGION.vpce-svc-ID; else the endpoint is public.',
+      description:
+        'VPC endpoint service, com.amazonaws.vpce.REGION.vpce-svc-ID (default: public endpoint).',
     },
     'vpc-endpoint-service-owner': {
       type: 'string',
       value: 'ACCOUNT',
-      description: 'Twelve digits, when it belongs to another account.',
+      description: 'Account id of its owner, twelve digits, if it is another account.',
     },
     credential: {
       type: 'string',
       value: 'FILE',
-      description: "The KMS console's JSON file of credentials create; else a new one is made.",
+      description:
+        'JSON file for the KMS console, from credentials create (default: make a new credential).',
     },
     'dry-run': {
       type: 'boolean',
-      description: 'Print the calls, AWS CLI lines and the JSON file, and do nothing.',
+      description: 'Print the calls, the AWS CLI commands and the JSON file, and change nothing.',
     },
     'skip-endpoint-checks': {
       type: 'boolean',
-      description: 'When the endpoint cannot be reached from here, as with a VPC endpoint service.',
+      description:
+        'Skip checks of an endpoint that is unreachable from here, such as a VPC endpoint service.',
     },
     ignore: {
       type: 'string',
       value: 'CHECKS',
-      description: 'Checks not to judge, by name: tls-authority,tls-days.',
+      description: 'Checks to skip, by name, such as tls-authority,tls-days.',
     },
     'connect-to': {
       type: 'string',
       value: 'HOST:PORT',
-      description: 'Where the checks connect instead, before DNS leads to the proxy.',
+      description: 'Address for the checks to connect to, before DNS points to the proxy.',
     },
     ca: {
       type: 'string',
       value: 'FILE',
-      description: 'PEM file of authorities that the checks trust, for a private CA.',
+      description: 'PEM file of certificate authorities for the checks to trust, for a private CA.',
     },
     authorities: {
       type: 'string',
       value: 'FILE',
-      description: 'A newer TrustedCertificateAuthorities of AWS; else the list that is built in.',
+      description:
+        'Newer TrustedCertificateAuthorities file from AWS (default: the built-in list).',
     },
     timeout: {
       type: 'string',
       value: 'TIME',
-      description: 'How long to wait for CONNECTED; else 20m.',
+      description: 'How long to wait for CONNECTED (default: 20m).',
     },
     ...KMS_FLAGS,
   },
@@ -123,12 +127,15 @@ export const register: Command = {
 function toPlan(context: Context, keyStore: KeyStoreConfig, name: string): Plan {
   const endpoint = stringFlag(context, 'endpoint')
   if (endpoint === undefined) {
-    throw new UsageError('USAGE', '--endpoint is missing: under which name will KMS call?')
+    throw new UsageError('USAGE', '--endpoint is missing: name the host that KMS will call')
   }
   const service = stringFlag(context, 'vpc-endpoint-service')
   const owner = stringFlag(context, 'vpc-endpoint-service-owner')
   if (owner !== undefined && (service === undefined || !/^\d{12}$/.test(owner))) {
-    throw new UsageError('USAGE', '--vpc-endpoint-service-owner has twelve digits, and a service')
+    throw new UsageError(
+      'USAGE',
+      '--vpc-endpoint-service-owner: expected twelve digits, together with --vpc-endpoint-service',
+    )
   }
   return {
     keyStore: keyStore.name,

@@ -27,36 +27,44 @@ export const report: Command = {
     ...REMOTE_FLAGS,
     endpoint: {
       ...REMOTE_FLAGS.endpoint,
-      description: 'Proxy to measure; without it, a demo of Latchkey that is started for it.',
+      description: 'Proxy to measure (default: a demo of Latchkey, started for the report).',
     },
     ...CONFIG_FLAG,
     config: {
       ...CONFIG_FLAG.config,
-      description: 'With --endpoint: configuration whose key backend is measured alone, too.',
+      description: 'With --endpoint: configuration whose key backend to measure by itself as well.',
     },
     ...KEY_STORE_FLAG,
     log: {
       type: 'string',
       value: 'FILE',
-      description: 'With --endpoint: request log of that Latchkey, for its account by stage.',
+      description: 'With --endpoint: request log of that Latchkey, for its times by stage.',
     },
     out: {
       type: 'string',
       value: 'FILE',
-      description: 'Page to write, and JSON beside it; else report.html.',
+      description: 'HTML page to write, with the JSON beside it (default: report.html).',
     },
     calls: {
       type: 'string',
       value: 'N',
-      description: 'Calls of each operation, each way; else 2000.',
+      description: 'Number of calls of each operation, each way (default: 2000).',
     },
     connections: {
       type: 'string',
       value: 'N',
-      description: 'New connections of each operation; else 200.',
+      description: 'Number of new connections for each operation (default: 200).',
     },
-    seconds: { type: 'string', value: 'N', description: 'Of each rate; else 5.' },
-    'max-rate': { type: 'string', value: 'N', description: 'Highest rate to try; else 16000.' },
+    seconds: {
+      type: 'string',
+      value: 'N',
+      description: 'Duration of each rate in seconds (default: 5).',
+    },
+    'max-rate': {
+      type: 'string',
+      value: 'N',
+      description: 'Highest rate to try (default: 16000).',
+    },
   },
   examples: [
     'latchkey report',

@@ -35,34 +35,34 @@ export const simulate: Command = {
     demo: {
       type: 'string',
       value: 'DIR',
-      description: 'Folder of quickstart; ./demo when there is no configuration.',
+      description: 'Folder of quickstart (default: ./demo, if there is no configuration).',
     },
     'key-id': {
       type: 'string',
       short: 'k',
       value: 'KEY_ID',
-      description: 'External key to use. With --config it is the only one that is killed.',
+      description: 'External key to use. With --config, only this key is killed.',
     },
     endpoint: {
       type: 'string',
       short: 'e',
       value: 'URL',
-      description: 'https://host:port; else localhost, and the port of the configuration.',
+      description: 'https://host:port (default: localhost and the configured port).',
     },
     ca: {
       type: 'string',
       value: 'FILE',
-      description: 'PEM file of authorities to trust, for a private CA.',
+      description: 'PEM file of certificate authorities to trust, for a private CA.',
     },
     region: {
       type: 'string',
       value: 'REGION',
-      description: 'Region of KMS; else the first that the key store accepts, or us-east-1.',
+      description: 'Region of KMS (default: the first that the key store accepts, or us-east-1).',
     },
     timeout: {
       type: 'string',
       value: 'MS',
-      description: 'How long KMS waits for an answer; else 250, as KMS does.',
+      description: 'How long the emulated KMS waits for a response (default: 250, as KMS does).',
     },
     ...KEY_STORE_FLAG,
     ...CONFIG_FLAG,
@@ -114,7 +114,7 @@ export const simulate: Command = {
     })
     if (failed > 0 || !isWhole) {
       throw new SimulationError('SIMULATION_FAILED', verdict, {
-        hint: 'does the server run, and is it the one of this configuration and endpoint?',
+        hint: 'check that the server runs, with this configuration and at this endpoint',
       })
     }
   },
@@ -223,7 +223,7 @@ function toVerdict(steps: readonly StepReport[], isWhole: boolean): string {
 function parseTimeout(text: string | undefined): number {
   if (text === undefined) return KMS_TIMEOUT_MS
   if (!/^[1-9]\d{0,5}$/.test(text)) {
-    throw new UsageError('USAGE', '--timeout is a number of milliseconds')
+    throw new UsageError('USAGE', '--timeout: expected a number of milliseconds')
   }
   return Number(text)
 }

@@ -18,7 +18,7 @@ export const unregister: Command = {
       type: 'string',
       value: 'DAYS',
       description:
-        'Schedule the deletion of its KMS keys, in 7 to 30 days. What they encrypted is lost then.',
+        'Schedule the deletion of its KMS keys in 7 to 30 days. What they encrypted is then lost.',
     },
     ...YES_FLAG,
     ...KMS_FLAGS,
@@ -97,7 +97,7 @@ function parseDays(text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   const days = Number(text)
   if (!/^\d{1,2}$/.test(text) || days < 7 || days > 30) {
-    throw new UsageError('USAGE', '--schedule-key-deletion is a number of days from 7 to 30')
+    throw new UsageError('USAGE', '--schedule-key-deletion: expected a number of days from 7 to 30')
   }
   return days
 }

@@ -15,12 +15,12 @@ export const KMS_FLAGS = {
   name: {
     type: 'string',
     value: 'NAME',
-    description: 'Name of the custom key store in KMS; else that of the key store here.',
+    description: 'Name of the custom key store in KMS (default: the name of the key store).',
   },
   region: {
     type: 'string',
     value: 'REGION',
-    description: "AWS region; else AWS's own settings: AWS_REGION, or the profile.",
+    description: 'AWS region (default: AWS_REGION or the profile).',
   },
   ...KEY_STORE_FLAG,
   ...CONFIG_FLAG,
@@ -58,7 +58,7 @@ export function hostFlag(
   if (text === undefined) return undefined
   const [, host = '', port = ''] = /^([^\s/:]+):(\d{1,5})$/.exec(text) ?? []
   if (host === '' || Number(port) > 65_535) {
-    throw new UsageError('USAGE', `--${name} has the form HOST:PORT`)
+    throw new UsageError('USAGE', `--${name}: expected HOST:PORT`)
   }
   return { host, port: Number(port) }
 }

@@ -24,31 +24,35 @@ export const REMOTE_FLAGS = {
     type: 'string',
     short: 'e',
     value: 'URL',
-    description: 'https://host/prefix/kms/xks/v1; without a path, the one of the credential file.',
+    description: 'https://host/prefix/kms/xks/v1 (default path: the one in the credential file).',
   },
   credential: {
     type: 'string',
     value: 'FILE',
     description:
-      "The KMS console's JSON file; else $LATCHKEY_XKS_ACCESS_KEY_ID and $LATCHKEY_XKS_SECRET_ACCESS_KEY.",
+      'JSON file for the KMS console (default: $LATCHKEY_XKS_ACCESS_KEY_ID and $LATCHKEY_XKS_SECRET_ACCESS_KEY).',
   },
   'key-id': { type: 'string', short: 'k', value: 'KEY_ID', description: 'External key to use.' },
   region: {
     type: 'string',
     value: 'REGION',
-    description: 'Region that KMS would call from; else us-east-1.',
+    description: 'Region that KMS would call from (default: us-east-1).',
   },
   ca: {
     type: 'string',
     value: 'FILE',
-    description: 'PEM file of authorities to trust, for a private CA.',
+    description: 'PEM file of certificate authorities to trust, for a private CA.',
   },
   'client-certificate': {
     type: 'string',
     value: 'FILE',
-    description: 'PEM file to show when the proxy asks for mTLS.',
+    description: 'PEM file of the client certificate, for mTLS.',
   },
-  'client-key': { type: 'string', value: 'FILE', description: 'PEM file of its private key.' },
+  'client-key': {
+    type: 'string',
+    value: 'FILE',
+    description: 'PEM file of the private key of the client certificate.',
+  },
 } as const satisfies Record<string, Flag>
 
 /** @throws UsageError, or a system error for a file that cannot be read */
@@ -58,11 +62,11 @@ export async function loadRemote(context: Context): Promise<Remote> {
   const path = url.pathname.replace(/\/+$/, '')
   const uriPath = path === '' ? filePath : path
   if (uriPath === undefined) {
-    throw new UsageError('USAGE', '--endpoint needs the path, such as /prefix/kms/xks/v1')
+    throw new UsageError('USAGE', '--endpoint: the path is missing, such as /prefix/kms/xks/v1')
   }
   const keyId = stringFlag(context, 'key-id')
   if (keyId !== undefined && parseExternalKeyId(keyId) === undefined) {
-    throw new UsageError('INPUT_INVALID', '--key-id is no external key id')
+    throw new UsageError('INPUT_INVALID', '--key-id: not an external key id')
   }
   return {
     endpoint: {
@@ -80,14 +84,14 @@ export async function loadRemote(context: Context): Promise<Remote> {
 /** For commands that cannot do without one. @throws UsageError */
 export function requireKeyId(remote: Remote): string {
   if (remote.keyId !== undefined) return remote.keyId
-  throw new UsageError('USAGE', '--key-id is missing: which external key?')
+  throw new UsageError('USAGE', '--key-id is missing')
 }
 
 function parseEndpoint(text: string | undefined): URL {
   if (text === undefined) throw new UsageError('USAGE', '--endpoint is missing')
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url?.protocol !== 'https:' || url.search !== '' || url.hash !== '' || url.username !== '') {
-    throw new UsageError('USAGE', '--endpoint has the form https://host/prefix/kms/xks/v1')
+    throw new UsageError('USAGE', '--endpoint: expected https://host/prefix/kms/xks/v1')
   }
   return url
 }
@@ -101,8 +105,8 @@ async function loadCredential(context: Context) {
   const accessKeyId = context.environment['LATCHKEY_XKS_ACCESS_KEY_ID']
   const secret = context.environment['LATCHKEY_XKS_SECRET_ACCESS_KEY']
   if (accessKeyId === undefined || secret === undefined) {
-    throw new UsageError('USAGE', '--credential is missing: which credential?', {
-      hint: '--credential FILE, or LATCHKEY_XKS_ACCESS_KEY_ID and LATCHKEY_XKS_SECRET_ACCESS_KEY',
+    throw new UsageError('USAGE', '--credential is missing', {
+      hint: 'pass --credential FILE, or set LATCHKEY_XKS_ACCESS_KEY_ID and LATCHKEY_XKS_SECRET_ACCESS_KEY',
     })
   }
   return { accessKeyId, secretAccessKey: new Secret(secret), uriPath: undefined }
@@ -118,7 +122,7 @@ async function loadTrust(context: Context): Promise<Pick<Endpoint, 'ca' | 'clien
   const certificate = stringFlag(context, 'client-certificate')
   const privateKey = stringFlag(context, 'client-key')
   if ((certificate === undefined) !== (privateKey === undefined)) {
-    throw new UsageError('USAGE', '--client-certificate and --client-key go together')
+    throw new UsageError('USAGE', '--client-certificate and --client-key must be given together')
   }
   return {
     ...(ca === undefined ? {} : { ca: await readFile(ca, 'utf8') }),

@@ -7,33 +7,33 @@ import type { Criteria, Direction, Scope } from '../../killswitch/model.ts'
 import { findKeyStore, stringFlag, UsageError, type Context, type Flag } from '../command.ts'
 
 export const SCOPE_FLAGS = {
-  all: { type: 'boolean', description: 'Everything, of every key store.' },
+  all: { type: 'boolean', description: 'Every request of every key store.' },
   'key-store': {
     type: 'string',
     short: 's',
     value: 'NAME',
-    description: 'One key store; with --key or what is below, only there.',
+    description: 'One key store. Combined with --key or a flag below, it limits that flag.',
   },
   key: { type: 'string', short: 'k', value: 'KEY_ID', description: 'One key of a key store.' },
   account: {
     type: 'string',
     value: 'ID',
-    description: 'Requests of this AWS account: of its principals, or for its KMS keys.',
+    description: 'Requests of this AWS account: by its principals, or for its KMS keys.',
   },
   principal: {
     type: 'string',
     value: 'PATTERN',
-    description: 'Requests whose awsPrincipalArn is like this; * and ? stand for anything.',
+    description: 'Requests whose awsPrincipalArn matches; * and ? are wildcards.',
   },
   'via-service': {
     type: 'string',
     value: 'PATTERN',
-    description: 'Requests whose kmsViaService is like this, such as ebs.',
+    description: 'Requests whose kmsViaService matches, such as ebs.',
   },
   vpc: {
     type: 'string',
     value: 'PATTERN',
-    description: 'Requests whose awsSourceVpc (or, for vpce-…, awsSourceVpce) is like this.',
+    description: 'Requests whose awsSourceVpc (for vpce-…: awsSourceVpce) matches.',
   },
 } as const satisfies Record<string, Flag>
 
@@ -41,16 +41,21 @@ export const DIRECTION_FLAG = {
   direction: {
     type: 'string',
     value: 'WHAT',
-    description: 'both (the default), decrypt or encrypt.',
+    description: 'Direction to stop: both, decrypt or encrypt (default: both).',
   },
 } as const satisfies Record<string, Flag>
 
 export const REASON_FLAGS = {
-  reason: { type: 'string', short: 'r', value: 'TEXT', description: 'Why; it is kept for ever.' },
+  reason: {
+    type: 'string',
+    short: 'r',
+    value: 'TEXT',
+    description: 'Reason, recorded permanently (required).',
+  },
   operator: {
     type: 'string',
     value: 'NAME',
-    description: 'Who; else the name of the user who runs this.',
+    description: 'Operator name to record (default: current OS user).',
   },
 } as const satisfies Record<string, Flag>
 
@@ -66,14 +71,18 @@ export function parseScope(context: Context, config: Config): Scope {
   const isMatch = Object.keys(criteria).length > 0
   if (all === true) {
     if (key !== undefined || named !== undefined || isMatch) {
-      throw new UsageError('USAGE', '--all stands alone')
+      throw new UsageError('USAGE', '--all cannot be combined with other scopes')
     }
     return { kind: 'all' }
   }
   if (key !== undefined) {
-    if (isMatch) throw new UsageError('USAGE', '--key does not go with what requests say')
+    if (isMatch)
+      throw new UsageError(
+        'USAGE',
+        '--key cannot be combined with --account, --principal, --via-service or --vpc',
+      )
     if (parseExternalKeyId(key) === undefined) {
-      throw new UsageError('INPUT_INVALID', `${key} is no key id`)
+      throw new UsageError('INPUT_INVALID', `not a key id: ${key}`)
     }
     return { kind: 'key', keyStore: findKeyStore(context, config).name, keyId: key }
   }
@@ -81,7 +90,10 @@ export function parseScope(context: Context, config: Config): Scope {
     return { kind: 'match', criteria, ...(keyStore === undefined ? {} : { keyStore }) }
   }
   if (keyStore !== undefined) return { kind: 'key-store', keyStore }
-  throw new UsageError('USAGE', 'name what to stop: --all, --key-store, --key, --account, …')
+  throw new UsageError(
+    'USAGE',
+    'no scope: pass --all, --key-store, --key, --account, --principal, --via-service or --vpc',
+  )
 }
 
 function parseCriteria(context: Context): Criteria {
@@ -106,7 +118,10 @@ function parseCriteria(context: Context): Criteria {
 export function parseDirection(context: Context): Direction | undefined {
   const text = stringFlag(context, 'direction')
   if (text === undefined || text === 'both' || text === 'decrypt' || text === 'encrypt') return text
-  throw new UsageError('INPUT_INVALID', `${text} is none of both, decrypt and encrypt`)
+  throw new UsageError(
+    'INPUT_INVALID',
+    `invalid direction ${text}: expected both, decrypt or encrypt`,
+  )
 }
 
 /** @throws UsageError when there is no reason */
@@ -116,7 +131,7 @@ export function parseReason(context: Context): {
 } {
   const reason = stringFlag(context, 'reason')
   if (reason === undefined || reason.trim() === '') {
-    throw new UsageError('USAGE', 'say why, with --reason')
+    throw new UsageError('USAGE', '--reason is missing')
   }
   return { reason: checkText(reason, 'reason'), operator: parseOperator(context) }
 }
@@ -139,7 +154,7 @@ function checkText(text: string, name: string): string {
   if (text === '' || text.length > MAX_TEXT || /[\u0000-\u001f\u007f]/.test(text)) {
     throw new UsageError(
       'INPUT_INVALID',
-      `${name}: 1 to ${String(MAX_TEXT)} characters of one line`,
+      `${name}: expected one line of 1 to ${String(MAX_TEXT)} characters`,
     )
   }
   return text
