@@ -66,7 +66,7 @@ export async function startAdminOf(
       },
     })
     const address = await listen(app.server, admin)
-    deps.log.logger.info({ ...address, tls: tls !== undefined }, 'admin listener')
+    deps.log.logger.info('admin listener', { ...address, tls: tls !== undefined })
     return {
       address,
       async stop() {
@@ -153,8 +153,8 @@ function toAdminError(error: unknown): AdminError {
 
 function logEvent(deps: AdminDeps, { fault, ...event }: AdminEvent): void {
   const { logger } = deps.log
-  if (fault === undefined) logger.info(event, 'admin request')
-  else logger.error({ ...event, err: fault }, 'admin request')
+  if (fault === undefined) logger.info('admin request', event)
+  else logger.error('admin request', { ...event, err: fault })
 }
 
 interface Reports extends ReportServices {

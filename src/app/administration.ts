@@ -4,6 +4,7 @@ import { access } from 'node:fs/promises'
 import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { KeyStoreName } from '../core/ids.ts'
+import { silentLogger } from '../core/logger.ts'
 import type { KeyAdministration } from '../keys/administration.ts'
 import { type Pkcs11Keys, probeModule } from '../keys/pkcs11/pkcs11-keys.ts'
 import type { ProbeReport } from '../keys/pkcs11/wire/calls.ts'
@@ -98,7 +99,7 @@ export function storeExists(config: Config): Promise<boolean> {
 }
 
 function openKeystore(store: Store) {
-  return openSoftwareKeystore({ store, clock, version, warn: () => undefined })
+  return openSoftwareKeystore({ store, clock, version, logger: silentLogger })
 }
 
 function exists(path: string): Promise<boolean> {
@@ -120,12 +121,11 @@ function createTokenAdministrations(config: Config, store: Store): TokenAdminist
   function open(backend: Pkcs11BackendConfig): Promise<Pkcs11Keys> {
     const known = opened.get(backend.name)
     if (known !== undefined) return known
-    const silent = () => undefined
     const keys = openBackend({
       // One process is enough to make a key.
       config: { ...backend, sessions: { min: 1, max: 1 } },
       clock,
-      logger: { info: silent, warn: silent },
+      logger: silentLogger,
       selfTest: undefined,
     })
     opened.set(backend.name, keys)

@@ -55,13 +55,13 @@ async function startWorkers(
     toStart: (number): WorkerStart => ({ config: packed, number, group }),
     onLines: log.writeBlock,
     onStarted: (worker) => {
-      logger.info(worker, 'a worker process was started anew')
+      logger.info('worker restarted', worker)
     },
     onEnded: ({ number, end, pauseMs }) => {
-      logger.error({ number, ...end, pauseMs }, 'a worker process ended: it is started anew')
+      logger.error('worker exited; restarting', { number, ...end, pauseMs })
     },
     onFailedStart: (number, error) => {
-      logger.error({ number, err: error }, 'a worker process could not start')
+      logger.error('worker could not start', { number, err: error })
     },
     stopWithinMs: drain.delayMs + drain.timeoutMs + STOP_GRACE_MS,
   })
@@ -88,7 +88,7 @@ async function startWorkers(
   try {
     facts = (await supervisor.start()) as WorkerFacts
     const scrape = await serveMetrics(config, metrics, cleanup)
-    logger.info({ ...facts.facts, ...scrape, workers: count }, 'listening')
+    logger.info('listening', { ...facts.facts, ...scrape, workers: count })
     admin = await startAdminOf(config, { log, metrics, isReady })
   } catch (error) {
     await cleanup.run()

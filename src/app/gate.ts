@@ -4,6 +4,8 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { Cleanup } from '../core/cleanup.ts'
 import type { Clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
+import { periodic } from '../core/periodic.ts'
 import type { Config } from '../config/config.ts'
 import { createExpiry } from '../killswitch/instance/expiry.ts'
 import { createGate, type Gate } from '../killswitch/gate/gate.ts'
@@ -35,7 +37,7 @@ export interface GateDeps {
   readonly version: string
   /** Absent where this process is the whole of `latchkey serve`. */
   readonly worker: { readonly number: number; readonly group: string } | undefined
-  readonly warn: (message: string, fields: object) => void
+  readonly logger: Logger
   readonly onChange: () => Promise<void>
   /** Of the listener, once there is one. */
   readonly cutRevoked: () => Promise<void>
@@ -51,7 +53,7 @@ export async function createControlledGate(
   deps: GateDeps,
   cleanup: Cleanup,
 ): Promise<ControlledGate> {
-  const { config, store, clock, warn, cutRevoked } = deps
+  const { config, store, clock, logger, cutRevoked } = deps
   const { leaseMs, sentinelFile, highWaterFile } = config.control
   const intervalMs = config.store.pollIntervalMs
   const guard = openLeaseGuard(leaseMs)
@@ -59,7 +61,7 @@ export async function createControlledGate(
   const gate = createGate(clock, leaseMs, guard.missing === undefined)
   const id = randomUUID()
   const poller = createPoller({
-    ...{ store, clock, gate, guard, intervalMs, cutRevoked, warn, onChange: deps.onChange },
+    ...{ store, clock, gate, guard, intervalMs, cutRevoked, logger, onChange: deps.onChange },
     highWater: await openHighWater(highWaterFile, store.id),
     me: {
       id,
@@ -71,13 +73,13 @@ export async function createControlledGate(
       leaseMs,
     },
   })
-  const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, warn })
+  const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, logger })
   // A primary passes it on to its workers.
   const onSignal = () => void block.block()
   const rollCall = createFleetSize(store.database, clock)
   const expiry = createExpiry(store, clock, `instance ${id}`)
   const longKills = createLongKillWatch({
-    ...{ now: () => clock.now(), warn },
+    ...{ now: () => clock.now(), logger },
     switches: async () => {
       const load = (reader: Reader) => loadControlState(reader, store.sealing)
       return (await store.database.snapshot(load)).switches
@@ -106,7 +108,7 @@ export async function createControlledGate(
       // One process of a host is enough to say it.
       if ((deps.worker?.number ?? 0) <= 1) {
         if (guard.missing !== undefined) {
-          deps.warn('the kernel does not guard the end of the lease', { reason: guard.missing })
+          logger.warn('the kernel does not guard the end of the lease', { reason: guard.missing })
         }
         await longKills.look().catch(() => undefined)
         cleanup.add(repeat(LONG_KILL_MS, () => longKills.look()))
@@ -117,22 +119,5 @@ export async function createControlledGate(
 }
 
 /** What fails is tried again the next time: the poller says when the store cannot be reached. */
-function repeat(intervalMs: number, work: () => Promise<void>): () => Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  let running: Promise<void> = Promise.resolve()
-  let stopped = false
-  const schedule = () => {
-    if (stopped) return
-    timer = setTimeout(() => {
-      running = work().catch(() => undefined)
-      void running.then(schedule)
-    }, intervalMs)
-    timer.unref()
-  }
-  schedule()
-  return async () => {
-    stopped = true
-    clearTimeout(timer)
-    await running
-  }
-}
+const repeat = (intervalMs: number, work: () => Promise<void>) =>
+  periodic({ intervalMs, work, onError: () => undefined }).stop

@@ -8,6 +8,7 @@ import type { KeyBackend } from '../keys/key-backend.ts'
 import { type TokenKeyRecords, openTokenKeyRecords } from '../keys/pkcs11/key-records.ts'
 import type { Pkcs11Keys, Pkcs11KeysDeps } from '../keys/pkcs11/pkcs11-keys.ts'
 import { type SoftwareKeystore, openSoftwareKeystore } from '../keys/software/software-keystore.ts'
+import { silentLogger } from '../core/logger.ts'
 import { type Log, createLog } from '../observability/log.ts'
 import { VERSION as version } from '../openapi/document.gen.ts'
 import { type Store, openStore } from '../store/store.ts'
@@ -47,14 +48,7 @@ export async function openBackends(
       const keys = await openBackend({
         config: one,
         clock,
-        logger: {
-          info: (message, fields) => {
-            logger.info(fields, message)
-          },
-          warn: (message, fields) => {
-            logger.warn(fields, message)
-          },
-        },
+        logger,
         selfTest: {
           plaintextBytes: config.limits.maxPlaintextBytes,
           aadBytes: config.limits.maxAadBytes + AAD_FRAME_BYTES,
@@ -115,7 +109,7 @@ export async function openKeyBackend(
     cleanup.add(log.close)
     const store = await openStore(await toStoreOptions(config))
     cleanup.add(() => store.close())
-    const keystore = await openSoftwareKeystore({ store, clock, version, warn: () => undefined })
+    const keystore = await openSoftwareKeystore({ store, clock, version, logger: silentLogger })
     cleanup.add(() => keystore.close())
     const backends = await openBackends(
       { ...config, keyStores: [keyStore] },

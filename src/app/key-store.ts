@@ -46,8 +46,8 @@ export function createKeyStore(
       onChange: (_before, managers) => {
         const usable = managers.every((manager) => manager.status === 'ACTIVE')
         const fields = { keyStore: one.name, managers }
-        if (usable) parts.log.logger.info(fields, 'key managers are healthy')
-        else parts.log.logger.warn(fields, 'key managers are not all healthy')
+        if (usable) parts.log.logger.info('key managers are healthy', fields)
+        else parts.log.logger.warn('key managers are not all healthy', fields)
       },
     }),
   }

@@ -38,9 +38,7 @@ export async function openResources(
     store,
     clock,
     version: schemas.version,
-    warn: (message, fields) => {
-      log.logger.warn(fields, message)
-    },
+    logger: log.logger,
   })
   cleanup.add(() => keystore.close())
   const backends = await openBackends(config, { store, keystore, log })
@@ -53,7 +51,7 @@ export async function openResources(
     .snapshot((reader) => loadLatestKeys(reader, LATEST_KEYS))
     .then((latest) => keystore.warm(latest))
     .catch((error: unknown) => {
-      log.logger.warn({ err: error }, 'uses of keys could not be set aside ahead of their first')
+      log.logger.warn('uses of keys could not be set aside ahead of their first', { err: error })
     })
   return { store, keystore, backends, credentials }
 }

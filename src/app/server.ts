@@ -69,10 +69,8 @@ export async function startServer(
     const server = await start(config, options, log, cleanup)
     if (options.worker === undefined) {
       server.startServing()
-      log.logger.info(
-        { ...server.facts, ...(await serveMetrics(config, server.metrics, cleanup)) },
-        'listening',
-      )
+      const scrape = await serveMetrics(config, server.metrics, cleanup)
+      log.logger.info('listening', { ...server.facts, ...scrape })
     }
     return server
   } catch (error) {
@@ -103,9 +101,7 @@ async function start(
   const control = await createControlledGate(
     {
       ...{ config, store, clock, version: schemas.version, worker: options.worker },
-      warn: (message, fields) => {
-        logger.warn(fields, message)
-      },
+      logger,
       onChange: () => reloadResources(resources),
       cutRevoked: () => cutRevoked(),
     },
@@ -119,10 +115,7 @@ async function start(
     cleanup.add(keyStore.health.stop)
   }
   const activity = createActivityRecorder({
-    ...{ config: config.activity, store, clock },
-    warn: (message, fields) => {
-      logger.warn(fields, message)
-    },
+    ...{ config: config.activity, store, clock, logger },
   })
   cleanup.add(() => activity.stop())
   const byPath = new Map(keyStores.map((keyStore) => [keyStore.uriPath, keyStore]))
@@ -167,7 +160,7 @@ async function start(
       metrics.onShed()
     },
     onRefused: (refusal, remoteAddress) => {
-      logger.info({ ...refusal, remoteAddress }, 'connection refused')
+      logger.info('connection refused', { ...refusal, remoteAddress })
       metrics.onRefused(refusal.reason)
     },
   })
@@ -187,11 +180,11 @@ async function start(
     now: clock.now,
     apply: listener.tls.setMaterial,
     onReloaded: (fresh) => {
-      logger.info(describeCertificate(fresh), 'certificate reloaded')
+      logger.info('certificate reloaded', describeCertificate(fresh))
       metrics.setMaterial(fresh)
     },
     onFailed: (error) => {
-      logger.error({ err: error }, 'certificate not reloaded: the one in use stays')
+      logger.error('certificate not reloaded: the one in use stays', { err: error })
     },
   })
   await certificates.start()

@@ -13,6 +13,7 @@ import { findExposure, type Exposure } from '../usage/exposure.ts'
 import { createRecorder, type Recorder } from '../usage/recorder.ts'
 import { rehearse, toAsked, type Judge, type Rehearsal } from '../usage/rehearsal.ts'
 import { systemClock, type Clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
 import type { Config } from '../config/config.ts'
 import { findLongKills, type LongKill } from '../killswitch/instance/long-kill.ts'
 import { createRules, type GateSubject } from '../killswitch/gate/rules.ts'
@@ -26,9 +27,9 @@ export function createActivityRecorder(deps: {
   readonly config: Config['activity']
   readonly store: Store
   readonly clock: Clock
-  readonly warn: (message: string, fields: object) => void
+  readonly logger: Logger
 }): Recorder {
-  const { config, store, clock, warn } = deps
+  const { config, store, clock, logger } = deps
   const recorder = createRecorder({
     writeCounts: (counts) => writeCounts(store.database, counts),
     writeUses: (uses) => writeUses(store.database, uses),
@@ -39,7 +40,7 @@ export function createActivityRecorder(deps: {
       const now = Number(row?.['now'])
       await purgeActivity(store.database, { now, retentionMs: config.retentionMs })
     },
-    ...{ clock, warn, flushIntervalMs: config.flushIntervalMs, maxSubjects: config.maxSubjects },
+    ...{ clock, logger, flushIntervalMs: config.flushIntervalMs, maxSubjects: config.maxSubjects },
   })
   recorder.start()
   return recorder

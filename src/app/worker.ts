@@ -42,6 +42,7 @@ process.on('SIGHUP', () => {
   // The primary gets the same signal, and has it looked after in all workers.
 })
 onPrimaryGone(() => {
+  // The last resort of this process, which nothing may take away.
   setTimeout(() => process.exit(1), ORPHAN_GRACE_MS)
   stopAndExit()
 })

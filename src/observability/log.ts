@@ -1,7 +1,9 @@
 /** The operational log: JSON lines on a file descriptor, written off the event loop. */
 // SPDX-License-Identifier: Apache-2.0
-import pino, { type Logger } from 'pino'
+import pino from 'pino'
 import type { Config } from '../config/config.ts'
+import type { Logger } from '../core/logger.ts'
+import { periodic } from '../core/periodic.ts'
 
 /** Lines wait at most this long, or until this many bytes are there. */
 const FLUSH_MS = 250
@@ -14,6 +16,8 @@ const MAX_BUFFER_BYTES = 16 * 1024 * 1024
 
 export interface Log {
   readonly logger: Logger
+  /** Whether lines of the level `info` are written. */
+  readonly logsInfo: boolean
   /** A whole line of ASCII that is rendered already, with its line break, into the same stream. */
   writeAscii(line: string): void
   /** A block of whole lines, of another process, into the same stream; it is kept. */
@@ -53,11 +57,14 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     destination as unknown as { write(block: Buffer): void },
     BLOCK_BYTES,
   )
-  const timer = setInterval(() => {
-    lines.handOver()
-  }, FLUSH_MS)
-  timer.unref()
-  const logger = pino(
+  const flushing = periodic({
+    intervalMs: FLUSH_MS,
+    work: () => {
+      lines.handOver()
+    },
+    onError: () => undefined,
+  })
+  const writer = pino(
     {
       level: config.level,
       base: worker === undefined ? null : { worker },
@@ -66,6 +73,17 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     },
     lines,
   )
+  const logger: Logger = {
+    info: (message, fields) => {
+      writer.info(fields ?? {}, message)
+    },
+    warn: (message, fields) => {
+      writer.warn(fields ?? {}, message)
+    },
+    error: (message, fields) => {
+      writer.error(fields ?? {}, message)
+    },
+  }
   let dropped = 0
   let droppedInAll = 0
   destination.on('drop', () => {
@@ -74,13 +92,14 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
   })
   destination.on('drain', () => {
     if (dropped > 0)
-      logger.warn({ blocks: dropped }, 'log lines were dropped: the reader is too slow')
+      logger.warn('log lines were dropped: the reader is too slow', { blocks: dropped })
     dropped = 0
   })
   // A reader that went away (EPIPE) must not take the server with it.
   destination.on('error', () => undefined)
   return {
     logger,
+    logsInfo: writer.isLevelEnabled('info'),
     worker,
     droppedBlocks: () => droppedInAll,
     writeAscii: (line) => {
@@ -89,11 +108,12 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     writeBlock: (block) => {
       lines.writeBlock(block)
     },
-    close() {
-      clearInterval(timer)
+    async close() {
+      await flushing.stop()
       lines.handOver()
       // Not flushSync: it would write beside a block that is on its way, into the middle of a line.
-      return new Promise((resolve) => {
+      await new Promise<void>((resolve) => {
+        // Cleared as soon as the stream is closed.
         const impatience = setTimeout(resolve, CLOSE_WITHIN_MS)
         destination.once('close', () => {
           clearTimeout(impatience)

@@ -1,6 +1,6 @@
 /** One line per request, rendered from its record. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Logger } from 'pino'
+import type { Logger } from '../core/logger.ts'
 import {
   type RequestMetadata,
   type RequestRecord,
@@ -10,6 +10,9 @@ import {
 } from '../xks/request-record.ts'
 import type { Log } from './log.ts'
 import { clip, clipAll, renderLine, toIsoTime } from './request-line.ts'
+
+/** The number that a line of the level `info` carries. */
+const INFO_LEVEL = 30
 
 const NO_METADATA: Partial<RequestMetadata> = {}
 
@@ -66,12 +69,10 @@ export const LINE_SCHEMA = {
  */
 export function createRequestLog(log: Log): (record: RequestRecord) => void {
   const { logger } = log
-  const level = logger.levels.values['info'] ?? 0
-  const logsInfo = logger.isLevelEnabled('info')
   return (record) => {
     if (record.fault !== undefined) {
       // The logger has its own level, time and worker.
-      const line = toLine(record, level, log.worker)
+      const line = toLine(record, INFO_LEVEL, log.worker)
       const fields = {
         ...line,
         level: undefined,
@@ -79,8 +80,8 @@ export function createRequestLog(log: Log): (record: RequestRecord) => void {
         worker: undefined,
         msg: undefined,
       }
-      logger.error({ ...fields, err: record.fault }, 'request')
-    } else if (logsInfo) log.writeAscii(renderLine(record, level, log.worker))
+      logger.error('request', { ...fields, err: record.fault })
+    } else if (log.logsInfo) log.writeAscii(renderLine(record, INFO_LEVEL, log.worker))
   }
 }
 
@@ -152,8 +153,8 @@ export function createLateLog(logger: Logger): (record: RequestRecord) => void {
     const { kmsRequestId, awsPrincipalArn } = metadata ?? {}
     const who = { kmsRequestId, awsPrincipalArn }
     logger.warn(
-      { keyStore, operation, keyId, status, ...who },
       'an answer may have left after the lease: this process was stopped in the middle of it',
+      { keyStore, operation, keyId, status, ...who },
     )
   }
 }
@@ -164,11 +165,12 @@ const EVERY_MS = 1000
 export function createOverloadLog(logger: Logger): () => void {
   let refused = 0
   const report = () => {
-    logger.warn({ refused }, 'requests were refused: more came than could be answered in time')
+    logger.warn('requests were refused: more came than could be answered in time', { refused })
     refused = 0
   }
   return () => {
     refused += 1
+    // A timer only while requests are refused, unlike periodic().
     if (refused === 1) setTimeout(report, EVERY_MS).unref()
   }
 }

@@ -1,6 +1,7 @@
 /** Going away without dropping a request. */
 // SPDX-License-Identifier: Apache-2.0
-import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '../core/deadline.ts'
+import { periodic } from '../core/periodic.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import type { Listener } from './server.ts'
 import type { Ping } from './ping.ts'
@@ -18,7 +19,7 @@ export async function drain(
 ): Promise<void> {
   const { server } = listener.tls
   ping.startDraining()
-  if (config.delayMs > 0) await sleep(config.delayMs)
+  if (config.delayMs > 0) await pause(config.delayMs)
   listener.startDraining()
   const closed = new Promise<void>((resolve) => {
     server.close(() => {
@@ -27,14 +28,19 @@ export async function drain(
   })
   server.closeIdleConnections()
   // Those that were in the middle of a handshake become idle only now.
-  const sweep = setInterval(() => {
-    server.closeIdleConnections()
-  }, SWEEP_MS)
+  const sweeping = periodic({
+    intervalMs: SWEEP_MS,
+    work: () => {
+      server.closeIdleConnections()
+    },
+    onError: () => undefined, // closing a connection does not throw
+  })
   listener.tls.closeSessions()
+  // Taken away when the last connection closes in time.
   const cut = setTimeout(() => {
     listener.tls.destroyConnections()
   }, config.timeoutMs)
   await closed
   clearTimeout(cut)
-  clearInterval(sweep)
+  await sweeping.stop()
 }

@@ -4,6 +4,8 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
+import { periodic, type Periodic } from '../core/periodic.ts'
 import {
   type FinishedRequest,
   type UsageKey,
@@ -125,7 +127,7 @@ export interface RecorderDeps {
   readonly flushIntervalMs: number
   /** Different subjects that are told apart within one hour. */
   readonly maxSubjects: number
-  readonly warn: (message: string, fields: object) => void
+  readonly logger: Logger
 }
 
 /** Between two looks for what is too old. */
@@ -149,8 +151,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   let failing = false
   let saidOverflow = false
   let purgedAt = -Infinity
-  let stopped = false
-  let timer: NodeJS.Timeout | undefined
+  let flushing: Periodic | undefined
   let running: Promise<void> = Promise.resolve()
 
   /** Requests that end a little after others may have begun before them; wall time may go back. */
@@ -178,7 +179,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     overflowed += 1
     if (saidOverflow) return
     saidOverflow = true
-    deps.warn(
+    deps.logger.warn(
       'more callers than activity.maxSubjects: for the rest of the hour, new ones are not named',
       {
         maxSubjects,
@@ -239,7 +240,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
         taken.splice(0, SLICE)
       }
       await deps.writeUses([...uses.values()])
-      if (failing) deps.warn('activity is written again', {})
+      if (failing) deps.logger.warn('activity is written again')
       failing = false
       return true
     } catch (error) {
@@ -248,7 +249,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
       credentials = addUses(uses, credentials)
       failedFlushes += 1
       if (!failing)
-        deps.warn('activity could not be written, and is kept in memory', { err: error })
+        deps.logger.warn('activity could not be written, and is kept in memory', { err: error })
       failing = true
       return false
     }
@@ -268,27 +269,26 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     return running
   }
 
-  function schedule(): void {
-    if (stopped) return
-    timer = setTimeout(() => void flush().then(schedule), deps.flushIntervalMs)
-    timer.unref()
-  }
-
   return {
     record(request) {
       turnTo(request.at)
       countCredential(request)
       countSubject(request)
     },
-    start: schedule,
+    start() {
+      flushing = periodic({
+        intervalMs: deps.flushIntervalMs,
+        work: flush,
+        onError: () => undefined, // flush does not reject
+      })
+    },
     flush,
     async stop() {
-      stopped = true
-      clearTimeout(timer)
+      await flushing?.stop()
       await running
       for (let tries = 1; tries <= LAST_TRIES; tries++) if (await write()) return
       const requests = [...pending.values()].reduce((sum, one) => sum + one.requests, 0)
-      deps.warn('activity is lost: the store did not take it before the stop', { requests })
+      deps.logger.warn('activity is lost: the store did not take it before the stop', { requests })
     },
     stats: () => ({ pending: pending.size, overflowed, failedFlushes }),
   }

@@ -3,6 +3,7 @@
 import type { KeyBackend, ManagerHealth } from '../keys/key-backend.ts'
 import type { Clock } from '../core/clock.ts'
 import { Deadline } from '../core/deadline.ts'
+import { periodic, type Periodic } from '../core/periodic.ts'
 
 /** XKS 1.0.3, GetHealthStatus: a cached result must not be older than one minute. */
 export const MAX_AGE_MS = 60_000
@@ -10,7 +11,7 @@ export const MAX_AGE_MS = 60_000
 export interface HealthProbe {
   /** First check, then one each interval until `stop`. */
   start(): Promise<void>
-  stop(): void
+  stop(): Promise<void>
   /** The last check; every manager UNAVAILABLE when that is over a minute old. */
   current(): readonly ManagerHealth[]
 }
@@ -43,8 +44,7 @@ export function createHealthProbe(options: HealthProbeOptions): HealthProbe {
   const { backend, clock } = options
   let managers = UNKNOWN
   let checkedAt = -Infinity
-  let timer: NodeJS.Timeout | undefined
-  let stopped = false
+  let checking: Periodic | undefined
 
   async function check(): Promise<void> {
     const deadline = new Deadline(clock, options.timeoutMs)
@@ -61,18 +61,17 @@ export function createHealthProbe(options: HealthProbeOptions): HealthProbe {
     checkedAt = startedAt
   }
 
-  async function loop(): Promise<void> {
-    await check()
-    if (stopped) return
-    timer = setTimeout(() => void loop(), options.intervalMs)
-    timer.unref()
-  }
-
   return {
-    start: loop,
-    stop() {
-      stopped = true
-      clearTimeout(timer)
+    start() {
+      checking = periodic({
+        intervalMs: options.intervalMs,
+        work: check,
+        onError: () => undefined, // check does not reject
+      })
+      return checking.runNow()
+    },
+    async stop() {
+      await checking?.stop()
     },
     current() {
       return clock.monotonic() - checkedAt > MAX_AGE_MS ? toUnavailable(managers) : managers

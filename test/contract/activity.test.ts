@@ -9,6 +9,7 @@ import {
   writeCounts,
   writeUses,
 } from '../../src/usage/usage-table.ts'
+import { silentLogger } from '../../src/core/logger.ts'
 import { createRecorder } from '../../src/usage/recorder.ts'
 import type { FinishedRequest } from '../../src/usage/usage-key.ts'
 import type { Database } from '../../src/store/database.ts'
@@ -29,8 +30,11 @@ async function write(database: Database, ...requests: readonly FinishedRequest[]
     clock: new FakeClock(NOON),
     flushIntervalMs: 5000,
     maxSubjects: 2000,
-    warn: (message) => {
-      throw new Error(message)
+    logger: {
+      ...silentLogger,
+      warn: (message) => {
+        throw new Error(message)
+      },
     },
   })
   for (const request of requests) recorder.record(request)

@@ -3,6 +3,7 @@
 import { createCipheriv, randomBytes, randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
+import { silentLogger } from '../../src/core/logger.ts'
 import type { KeySummary } from '../../src/keys/administration.ts'
 import type { KeyBackend } from '../../src/keys/key-backend.ts'
 import { systemClock as clock } from '../../src/core/clock.ts'
@@ -131,7 +132,7 @@ async function examine(
     store,
     clock,
     version: '0',
-    warn: () => undefined,
+    logger: silentLogger,
   })
   const name = keyStoreName('demo')
   const backend = keystore.backend(name)

@@ -187,6 +187,26 @@ void t.test('only core/clock.ts reads a clock', (t) => {
   t.end()
 })
 
+void t.test(
+  'a timer outside deadline.ts and periodic.ts says in the line above why it is there',
+  (t) => {
+    const commented = ({ path, text }: Source) => {
+      const lines = text.split('\n')
+      return (place: string) => {
+        const line = Number(place.slice(path.length + 1))
+        return !/^ *\/\//.test(lines[line - 2] ?? '')
+      }
+    }
+    const places = outside('src/core/deadline.ts', 'src/core/periodic.ts').flatMap((source) =>
+      ['setTimeout', 'setInterval']
+        .flatMap((name) => findUses(source, name))
+        .filter(commented(source)),
+    )
+    t.same(places, [])
+    t.end()
+  },
+)
+
 void t.test('only config, cli and main read the environment, and main alone the arguments', (t) => {
   t.same(
     outside('src/config/', 'src/cli/', 'src/main.ts', 'src/tools/register/kms-api.ts').flatMap(

@@ -89,7 +89,7 @@ export function pipelineOf(setting: Setting = {}) {
     backend,
     health: {
       start: never,
-      stop: () => undefined,
+      stop: () => Promise.resolve(),
       current: () => [{ id: 'm', model: 'm', status: 'ACTIVE' }],
     },
     verifyEveryEncrypt: false,

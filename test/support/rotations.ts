@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { silentLogger } from '../../src/core/logger.ts'
 import { openSoftwareKeystore } from '../../src/keys/software/software-keystore.ts'
 import { systemClock } from '../../src/core/clock.ts'
 import { Deadline } from '../../src/core/deadline.ts'
@@ -34,7 +35,7 @@ export async function rotate(work: Rotations): Promise<void> {
     store,
     clock: systemClock,
     version: '0',
-    warn: () => undefined,
+    logger: silentLogger,
     uses: { blockUses: work.blockUses, maxUses: 1e6 },
   })
   const name = keyStoreName('demo')

@@ -27,7 +27,7 @@ export function findReasons(sources: readonly Source[]): readonly string[] {
 
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])
 
-/** Sentences in calls of `logger.info(fields, '…')` and `deps.warn('…', fields)`, and as `msg: '…'`. */
+/** Sentences in calls of `logger.info('…', fields)`, and as `msg: '…'`. */
 export function findLogMessages(sources: readonly Source[]): readonly string[] {
   const messages = sources.flatMap(({ tree }) =>
     nodesOf(tree).flatMap((node) => {
@@ -35,7 +35,7 @@ export function findLogMessages(sources: readonly Source[]): readonly string[] {
         return ts.isStringLiteral(node.initializer) ? [node.initializer.text] : []
       if (!ts.isCallExpression(node) || !ts.isPropertyAccessExpression(node.expression)) return []
       const { name, expression } = node.expression
-      const isLogger = /(?:^|\.)(?:logger|deps)$/.test(expression.getText(tree))
+      const isLogger = /(?:^|\.)logger$/.test(expression.getText(tree))
       if (!isLogger || !LEVELS.has(name.text)) return []
       return node.arguments.filter(ts.isStringLiteral).map(({ text }) => text)
     }),

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Sqlite from 'better-sqlite3'
 import type { Test } from 'tap'
+import { silentLogger } from '../../src/core/logger.ts'
 import {
   openSoftwareKeystore,
   type SoftwareKeystore,
@@ -59,7 +60,7 @@ export async function storeFolder(t: Test): Promise<StoreFolder> {
       return store
     },
     keystore: (store, more = {}) =>
-      openSoftwareKeystore({ store, clock, version: '0', warn: () => undefined, ...more }),
+      openSoftwareKeystore({ store, clock, version: '0', logger: silentLogger, ...more }),
     read(statement) {
       const database = new Sqlite(path, { readonly: true })
       try {

@@ -4,6 +4,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
 import { writeSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { silentLogger } from '../../src/core/logger.ts'
 import type { KeyAdministration, KeyStatus } from '../../src/keys/administration.ts'
 import type { KeyBackend } from '../../src/keys/key-backend.ts'
 import { openSoftwareKeystore } from '../../src/keys/software/software-keystore.ts'
@@ -135,7 +136,7 @@ async function storm(configFile: string): Promise<never> {
     store,
     clock,
     version: '0',
-    warn: () => undefined,
+    logger: silentLogger,
     uses: STORM_USES,
   })
   const backend = keystore.backend(name)

@@ -84,6 +84,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
     const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** slot.failures)
     slot.failures += 1
     deps.onEnded({ number: slot.number, end: slot.end, pauseMs })
+    // The pause differs from restart to restart, and a stop takes it away.
     slot.timer = setTimeout(() => {
       void relaunch(slot)
     }, pauseMs)
@@ -126,6 +127,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
         clearTimeout(timer)
         if (process === undefined) return
         process.call('stop').catch(() => undefined)
+        // Cleared as soon as the worker exits.
         const impatience = setTimeout(process.kill, deps.stopWithinMs)
         await process.ended
         clearTimeout(impatience)

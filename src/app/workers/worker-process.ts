@@ -72,6 +72,7 @@ export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
       markReady()
       for (const caller of waiting.values()) caller.reject(workerEnded())
       const end = signal === null ? { code: code ?? 1 } : { signal }
+      // Cleared as soon as the output ends.
       const grace = setTimeout(() => {
         resolve(end)
       }, OUTPUT_GRACE_MS)

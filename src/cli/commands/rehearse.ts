@@ -1,8 +1,8 @@
 /** `latchkey kill --rehearse`: what a kill would have refused, from what was counted. */
 // SPDX-License-Identifier: Apache-2.0
-import { setTimeout as pause } from 'node:timers/promises'
 import type { Refused, Rehearsal } from '../../usage/rehearsal.ts'
 import { systemClock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import { openActivity, type ActivityReader } from '../../app/usage.ts'
 import { describeScope, type Direction, type Scope } from '../../killswitch/model.ts'
 import {

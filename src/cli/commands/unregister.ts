@@ -1,6 +1,7 @@
 /** `latchkey unregister` */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import {
   loadContextConfig,
   stringFlag,
@@ -89,7 +90,7 @@ async function disconnect(kms: KmsApi, id: string): Promise<void> {
       throw new RegistrationError('CONNECT_TIMEOUT', `KMS still says ${state}`, {
         hint: 'run the same command again later',
       })
-    } else await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+    } else await pause(PAUSE_MS)
   }
 }
 

@@ -1,6 +1,7 @@
 /** A master key on a token: it wraps and unwraps the store key, and never leaves. */
 // SPDX-License-Identifier: Apache-2.0
 import { Deadline } from '../../core/deadline.ts'
+import { silentLogger } from '../../core/logger.ts'
 import type { Pkcs11BackendConfig } from '../../config/config.ts'
 import { StorageError } from '../../store/database.ts'
 import type { MasterKey } from '../../store/master-key.ts'
@@ -30,11 +31,10 @@ export function createTokenMasterKey(
   const soon = () => new Deadline(clock, DEADLINE_MS)
 
   async function withKeys<T>(work: (keys: Pkcs11Keys) => Promise<T>): Promise<T> {
-    const silent = () => undefined
     const keys = await openPkcs11Keys({
       config: toConfig(deps.config),
       clock,
-      logger: { info: silent, warn: silent },
+      logger: silentLogger,
       selfTest: undefined,
       ownKey: label,
     })

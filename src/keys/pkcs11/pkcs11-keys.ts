@@ -4,6 +4,7 @@ import type { Pkcs11BackendConfig, TokenConfig } from '../../config/config.ts'
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
+import type { Logger } from '../../core/logger.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyAdministration, KeyStatus } from '../administration.ts'
 import type { KeyBackend, VerifiedEncryption } from '../key-backend.ts'
@@ -11,7 +12,6 @@ import { createTokenAdministration } from './administration.ts'
 import { createPkcs11Backend } from './backend.ts'
 import { KeyDirectory } from './key-directory.ts'
 import { TokenFleet } from './pool/fleet.ts'
-import type { PoolLog } from './pool/options.ts'
 import { TokenPool, type TokenStats } from './pool/pool.ts'
 import { WorkerProcess, TokenError } from './pool/worker-process.ts'
 import type { ProbeReport, StartCall } from './wire/calls.ts'
@@ -35,7 +35,7 @@ export interface Pkcs11Keys {
 export interface Pkcs11KeysDeps {
   readonly config: Pkcs11BackendConfig
   readonly clock: Clock
-  readonly logger: PoolLog
+  readonly logger: Logger
   /** What each token must be able to encrypt; undefined: it is not tried. */
   readonly selfTest: StartCall['selfTest'] | undefined
   /** See StartCall. */

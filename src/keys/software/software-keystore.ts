@@ -1,6 +1,7 @@
 /** Software keys of all key stores: kept sealed in the control store, used from memory. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
+import type { Logger } from '../../core/logger.ts'
 import type { KeyStoreName } from '../../core/ids.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyAdministration } from '../administration.ts'
@@ -36,7 +37,7 @@ export interface SoftwareKeystoreDeps {
   readonly clock: Clock
   /** Product version, for the model in health reports. */
   readonly version: string
-  readonly warn: (message: string, fields: object) => void
+  readonly logger: Logger
   /** For tests: encryptions per block and per version. */
   readonly uses?: { readonly blockUses: number; readonly maxUses: number }
 }
@@ -59,7 +60,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       ...limits,
       reserve: (count, isUrgent) => reservations.reserve(at, count, isUrgent),
       onNearLimit: (encryptions) => {
-        deps.warn('a key version nears its last encryption: rotate the key', {
+        deps.logger.warn('a key version nears its last encryption: rotate the key', {
           keyStore,
           keyId: key,
           keyVersion: version,

@@ -1,5 +1,6 @@
 /** The end of a lease that nobody renewed: what was released before, and has not left by then, does not leave. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Logger } from '../../core/logger.ts'
 import type { Gate } from './gate.ts'
 import type { LeaseGuard } from './guard/lease-guard.ts'
 
@@ -16,7 +17,7 @@ export interface LeaseEndDeps {
   readonly gate: Pick<Gate, 'stats'>
   readonly guard: LeaseGuard
   readonly cutRevoked: () => Promise<void>
-  readonly warn: (message: string, fields: object) => void
+  readonly logger: Logger
 }
 
 /**
@@ -35,6 +36,7 @@ export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
     const { leaseLeftMs } = gate.stats()
     if (leaseLeftMs <= 0) void end()
     else {
+      // Set for the end of the lease, which moves with each renewal.
       timer = setTimeout(look, Math.ceil(leaseLeftMs))
       timer.unref()
     }
@@ -53,9 +55,12 @@ export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
     if (firings === 0) return
     const connections = stats.cut - reported.cut
     reported = stats
-    deps.warn('this process was stopped for longer than its lease: its connections were cut', {
-      connections,
-    })
+    deps.logger.warn(
+      'this process was stopped for longer than its lease: its connections were cut',
+      {
+        connections,
+      },
+    )
   }
 
   return {

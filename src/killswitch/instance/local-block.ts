@@ -3,6 +3,8 @@
  * the block, and a signal that makes it.
  */
 // SPDX-License-Identifier: Apache-2.0
+import type { Logger } from '../../core/logger.ts'
+import { periodic, type Periodic } from '../../core/periodic.ts'
 import { watch, type FSWatcher } from 'node:fs'
 import { lstat, open } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
@@ -11,7 +13,7 @@ import type { GateControl } from '../gate/gate.ts'
 export interface LocalBlock {
   /** Looks once before it resolves. */
   start(): Promise<void>
-  stop(): void
+  stop(): Promise<void>
   /** What SIGUSR2 does: refuses from now on, and makes the sentinel file, so that a restart refuses too. */
   block(): Promise<void>
 }
@@ -21,16 +23,14 @@ export interface LocalBlockDeps {
   readonly gate: GateControl
   readonly intervalMs: number
   readonly cutRevoked: () => Promise<void>
-  readonly warn: (message: string, fields: object) => void
+  readonly logger: Logger
 }
 
 export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
   const { path, gate } = deps
   let isBlocked = false
-  let looking: Promise<void> = Promise.resolve()
-  let timer: NodeJS.Timeout | undefined
+  let looking: Periodic | undefined
   let watcher: FSWatcher | undefined
-  let stopped = false
 
   async function lookOnce(): Promise<void> {
     const problem = await lstat(path).then(
@@ -44,31 +44,21 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
     if (present === isBlocked) return
     isBlocked = present
     if (present) {
-      deps.warn('the sentinel file blocks this instance', { path, problem })
+      deps.logger.warn('the sentinel file blocks this instance', { path, problem })
       await deps.cutRevoked()
     } else {
       // Whoever removes the file takes back the signal that made it.
       gate.accept('SIGNAL')
-      deps.warn('the sentinel file is gone: this instance is not blocked by it any more', { path })
+      deps.logger.warn('the sentinel file is gone: this instance is not blocked by it any more', {
+        path,
+      })
     }
-  }
-
-  /** One after the other: what an earlier look saw must not come after what a later one did. */
-  function look(): Promise<void> {
-    looking = looking.then(lookOnce)
-    return looking
-  }
-
-  function schedule(): void {
-    if (stopped) return
-    timer = setTimeout(() => void look().then(schedule), deps.intervalMs)
-    timer.unref()
   }
 
   function watchFolder(): void {
     try {
       watcher = watch(dirname(path), { persistent: false }, (_event, name) => {
-        if (name === null || name === basename(path)) void look()
+        if (name === null || name === basename(path)) void looking?.runNow()
       })
       watcher.on('error', () => watcher?.close())
     } catch {
@@ -79,21 +69,27 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
   return {
     async start() {
       watchFolder()
-      await look()
-      schedule()
+      // Looks never overlap: what an earlier one saw must not come after what a later one did.
+      looking = periodic({
+        intervalMs: deps.intervalMs,
+        work: lookOnce,
+        onError: (error) => {
+          deps.logger.error('the check of the sentinel file failed', { path, err: error })
+        },
+      })
+      await looking.runNow()
     },
     stop() {
-      stopped = true
-      clearTimeout(timer)
       watcher?.close()
+      return looking?.stop() ?? Promise.resolve()
     },
     async block() {
       gate.refuse('SIGNAL')
-      deps.warn('blocked by a signal', { path })
+      deps.logger.warn('blocked by a signal', { path })
       try {
         await (await open(path, 'a', 0o600)).close()
       } catch (error) {
-        deps.warn('the sentinel file cannot be made: the block ends with this process', {
+        deps.logger.warn('the sentinel file cannot be made: the block ends with this process', {
           path,
           err: error,
         })

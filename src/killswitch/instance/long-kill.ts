@@ -1,5 +1,6 @@
 /** Kills that last so long that AWS services do something for good about keys that are out of reach. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Logger } from '../../core/logger.ts'
 import { describeScope, type Switch } from '../model.ts'
 
 /** After this long out of reach, DynamoDB archives tables, and Aurora clusters need a backup. */
@@ -33,7 +34,7 @@ export function findLongKills(switches: readonly Switch[], now: number): readonl
 export function createLongKillWatch(deps: {
   readonly switches: () => Promise<readonly Switch[]>
   readonly now: () => number
-  readonly warn: (message: string, fields: object) => void
+  readonly logger: Logger
 }): { look(): Promise<void> } {
   const saidAt = new Map<string, number>()
   return {
@@ -42,7 +43,7 @@ export function createLongKillWatch(deps: {
       for (const { id, scope, createdAt, harmAt } of findLongKills(await deps.switches(), now)) {
         if (now - (saidAt.get(id) ?? -Infinity) < REPEAT_MS) continue
         saidAt.set(id, now)
-        deps.warn(
+        deps.logger.warn(
           'a kill nears seven days: then DynamoDB archives tables, and Aurora clusters need a backup',
           {
             switch: id,

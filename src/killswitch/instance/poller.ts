@@ -4,6 +4,8 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
+import type { Logger } from '../../core/logger.ts'
+import { periodic, type Periodic } from '../../core/periodic.ts'
 import { StorageError } from '../../store/database.ts'
 import { continues, readMark, type EpochMark } from '../../store/epochs.ts'
 import type { Store } from '../../store/store.ts'
@@ -45,7 +47,7 @@ export interface PollerDeps {
   readonly cutRevoked: () => Promise<void>
   /** Takes up keys and credentials. A rejection is logged, and it is called again at the next poll. */
   readonly onChange: (epoch: number) => Promise<void>
-  readonly warn: (message: string, fields: object) => void
+  readonly logger: Logger
 }
 
 export function createPoller(deps: PollerDeps): Poller {
@@ -60,9 +62,7 @@ export function createPoller(deps: PollerDeps): Poller {
   /** Keys and credentials are those of an earlier epoch. */
   let isBehind = true
   let failing: 'store' | 'mark' | undefined
-  let stopped = false
-  let timer: NodeJS.Timeout | undefined
-  let running: Promise<void> = Promise.resolve()
+  let polling: Periodic | undefined
 
   async function ask() {
     if (!isRegistered) {
@@ -156,8 +156,9 @@ export function createPoller(deps: PollerDeps): Poller {
         isBehind = false
       }
       const epoch = ackedEpoch
-      if (failing === 'store') deps.warn('the control store is readable again', { epoch })
-      if (failing === 'mark') deps.warn('the high-water file can be written again', { epoch })
+      if (failing === 'store') deps.logger.warn('the control store is readable again', { epoch })
+      if (failing === 'mark')
+        deps.logger.warn('the high-water file can be written again', { epoch })
       failing = undefined
     } catch (error) {
       if (isLoss(error)) {
@@ -174,31 +175,24 @@ export function createPoller(deps: PollerDeps): Poller {
   }
 
   function warnOf(kind: 'store' | 'mark', err: unknown): void {
-    if (kind === 'store') deps.warn('the control store cannot be read', { err })
-    else deps.warn('the high-water file cannot be written: everything is refused', { err })
-  }
-
-  function schedule(): void {
-    if (stopped) return
-    timer = setTimeout(() => {
-      running = pollSafely().then(schedule)
-    }, deps.intervalMs)
-    timer.unref()
+    if (kind === 'store') deps.logger.warn('the control store cannot be read', { err })
+    else deps.logger.warn('the high-water file cannot be written: everything is refused', { err })
   }
 
   return {
     async start() {
-      running = pollSafely()
-      await running
-      schedule()
+      polling = periodic({
+        intervalMs: deps.intervalMs,
+        work: pollSafely,
+        onError: () => undefined, // pollSafely does not reject
+      })
+      await polling.runNow()
     },
     lookAgain() {
       applied = undefined
     },
     async stop() {
-      stopped = true
-      clearTimeout(timer)
-      await running
+      await polling?.stop()
       gate.refuse('STOPPED')
       await deps.cutRevoked()
       leaseEnd.stop()

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import { StorageError, type Transaction } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
@@ -196,7 +197,7 @@ export async function waitForRevocation(
         hint: 'the switch is written; run the same command again, or block each host by its sentinel file',
       })
     }
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
+    await pause(LOOK_EVERY_MS)
   }
   const elapsedMs = clock.monotonic() - kill.startedAt
   if (answered) await removeDeadInstances(store, clock, watched)
@@ -206,6 +207,7 @@ export async function waitForRevocation(
 function withinPatience<T>(work: Promise<T>): Promise<T | 'PENDING'> {
   let timer: NodeJS.Timeout | undefined
   const patience = new Promise<'PENDING'>((resolve) => {
+    // Cleared as soon as the store answers.
     timer = setTimeout(resolve, LOOK_PATIENCE_MS, 'PENDING')
   })
   return Promise.race([work, patience]).finally(() => {

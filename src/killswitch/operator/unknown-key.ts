@@ -14,6 +14,7 @@ export async function findDoubt(store: Store, scope: Scope): Promise<string | un
   const { keyStore, keyId } = scope
   let timer: NodeJS.Timeout | undefined
   const patience = new Promise<true>((resolve) => {
+    // Cleared as soon as the store answers.
     timer = setTimeout(resolve, PATIENCE_MS, true)
   })
   const look = store.database

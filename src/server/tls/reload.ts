@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { stat } from 'node:fs/promises'
 import type { ListenerConfig } from '../../config/config.ts'
+import { periodic, type Periodic } from '../../core/periodic.ts'
 import { loadTlsMaterial, type TlsMaterial } from './material.ts'
 
 /**
@@ -12,7 +13,7 @@ const LOOK_EVERY_MS = 5000
 
 export interface CertificateReload {
   start(): Promise<void>
-  stop(): void
+  stop(): Promise<void>
   /** Reads the files now, changed or not. @throws TlsError; the old material stays in use */
   reload(): Promise<void>
 }
@@ -30,9 +31,8 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
   const files = [tls.certificateFile, tls.privateKeyFile]
   const authorities = [clientCertificate, clientCertificate?.forwardedBy?.certificate]
   for (const authority of authorities) if (authority !== undefined) files.push(authority.caFile)
-  let timer: NodeJS.Timeout | undefined
+  let looking: Periodic | undefined
   let seen = ''
-  let stopped = false
 
   async function reload(): Promise<void> {
     const material = await loadTlsMaterial(deps.config, deps.now())
@@ -47,23 +47,15 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
       seen = current
       await reload().catch(deps.onFailed)
     }
-    schedule()
-  }
-
-  function schedule(): void {
-    if (stopped) return
-    timer = setTimeout(() => void look(), LOOK_EVERY_MS)
-    timer.unref()
   }
 
   return {
     async start() {
       seen = await fingerprint(files)
-      schedule()
+      looking = periodic({ intervalMs: LOOK_EVERY_MS, work: look, onError: deps.onFailed })
     },
-    stop() {
-      stopped = true
-      clearTimeout(timer)
+    async stop() {
+      await looking?.stop()
     },
     reload,
   }

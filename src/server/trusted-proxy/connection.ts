@@ -51,6 +51,7 @@ export function createProxied(
       if (data.length > header.length) socket.unshift(data.subarray(header.length))
       start(header.source)
     }
+    // A timer of the connection: cleared as soon as the header is there.
     const timer = setTimeout(refuse, options.timeoutMs)
     socket.on('readable', onReadable)
     socket.on('error', refuse)

@@ -78,6 +78,7 @@ export class PostgresSession {
     const work = this.#query(sql, parameters)
     work.catch(() => undefined)
     return await new Promise<PostgresResult>((resolve, reject) => {
+      // Cleared as soon as the answer is there; a late one costs the connection, not only the call.
       const timer = setTimeout(() => {
         this.#drop(new StorageError('STORE_TIMEOUT', 'the store did not answer in time'))
       }, this.#deadlineMs)

@@ -39,6 +39,7 @@ export class SqliteThread {
     if (this.#dead !== undefined) return Promise.reject(this.#dead)
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
+      // Cleared as soon as the answer is there.
       const timer = setTimeout(() => {
         this.#pending.delete(id)
         reject(new StorageError('STORE_TIMEOUT', 'the store did not answer in time'))

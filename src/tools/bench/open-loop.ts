@@ -117,6 +117,7 @@ class Run {
         ? this.#startedAt + (this.#due * 1000) / this.#plan.rate
         : now + POLL_MS * 5
     const leftMs = nextAt - now
+    // The load generator keeps its own time: the next request is due at a fixed moment.
     if (leftMs > POLL_MS) setTimeout(this.#tick, leftMs - POLL_MS)
     else setImmediate(this.#tick)
   }

@@ -1,6 +1,7 @@
 /** Runs ConnectCustomKeyStore and waits until the store is CONNECTED or has failed with a known reason. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import { RegistrationError } from './errors.ts'
 import { explainConnectionError } from './explanations.ts'
 import type { KmsApi } from './kms-api.ts'
@@ -47,6 +48,6 @@ export async function connectStore(
         hint: 'KMS goes on by itself; the same command later goes on from there',
       })
     }
-    await new Promise((resolve) => setTimeout(resolve, pauseMs))
+    await pause(pauseMs)
   }
 }

@@ -1,6 +1,7 @@
 /** Checks what KMS will check, beforehand, because KMS reports many causes with one code. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import type { KeySummary } from '../../keys/administration.ts'
 import type { KeyStoreConfig } from '../../config/config.ts'
 import { EndpointError } from '../../kms/client/dial.ts'
@@ -122,7 +123,7 @@ async function untilKnown(session: Session): Promise<void> {
   while (systemClock.monotonic() < until) {
     const { status } = await session.ask({ path: '/health', body: getHealthStatusBody() })
     if (status !== 401) return
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+    await pause(PAUSE_MS)
   }
 }
 

@@ -4,6 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import type { KeyStoreName } from '../../core/ids.ts'
 import type { RotationRecord, RotationRecords } from '../../sigv4/rotation-record.ts'
 import type { Credential } from '../../sigv4/credential.ts'
@@ -166,8 +167,4 @@ function describe(use: CredentialUse | undefined): string {
 
 function toSeconds(ms: number): string {
   return `${Math.floor(ms / 1000).toFixed(0)} s`
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

@@ -1,6 +1,7 @@
 /** Generates a data key with KMS and decrypts it, to prove that the whole path works. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import { equalBytes } from '../../core/constant-time.ts'
 import { RegistrationError } from './errors.ts'
 import { isException, type KmsApi } from './kms-api.ts'
@@ -40,7 +41,7 @@ async function generateWhenKnown(kms: KmsApi, keyId: string) {
     } catch (error) {
       const isNew = isException(error, 'NotFoundException')
       if (!isNew || systemClock.monotonic() > until) throw error
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+      await pause(PAUSE_MS)
     }
   }
 }

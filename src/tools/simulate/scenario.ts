@@ -1,6 +1,7 @@
 /** The scenario: a key store is registered, a vendor works with it, access is killed, and access is restored. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import { Secret } from '../../core/secret.ts'
 import type { ProxyConfiguration } from '../../kms/emulator/custom-key-store.ts'
 import { KmsException, type KmsExceptionName } from '../../kms/emulator/kms-exception.ts'
@@ -163,7 +164,7 @@ async function after(
       const { how } = await vendor.read('contract.pdf')
       if (how === 'kms') return seen('contract.pdf')
       if (clock.monotonic() > until) throw new NotAsExpected('still refused')
-      await new Promise((resolve) => setTimeout(resolve, TRY_EVERY_MS))
+      await pause(TRY_EVERY_MS)
     }
   })
   await story.step('reads documents', async () => {

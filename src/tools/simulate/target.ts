@@ -3,6 +3,7 @@
 import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { systemClock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import type { Secret } from '../../core/secret.ts'
 import { openAdministration } from '../../app/administration.ts'
 import type { Config, KeyStoreConfig } from '../../config/config.ts'
@@ -132,7 +133,7 @@ async function untilKnown(
       () => false,
     )
   while ((await isUnknown()) && systemClock.monotonic() < until) {
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+    await pause(PAUSE_MS)
   }
   await client.close()
 }

@@ -6,6 +6,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import { KmsException } from '../../kms/emulator/kms-exception.ts'
 import type { KmsStandIn } from '../../kms/emulator/emulator.ts'
 
@@ -123,7 +124,7 @@ export function createVendor({ kms, keyArn, clock, cacheMs }: VendorOptions): Ve
     async forget() {
       const last = Math.max(0, ...[...memory.values()].map(({ until }) => until))
       const left = last - clock.monotonic()
-      if (left > 0) await new Promise((resolve) => setTimeout(resolve, Math.ceil(left) + 1))
+      if (left > 0) await pause(Math.ceil(left) + 1)
     },
   }
   return vendor

@@ -1,6 +1,7 @@
 /** A token of the tests as an entry of `backends`, in the program's form and in that of latchkey.yaml. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
+import { silentLogger } from '../../../src/core/logger.ts'
 import { openBackend } from '../../../src/app/key-backends.ts'
 import type { Pkcs11BackendConfig } from '../../../src/config/config.ts'
 import { systemClock } from '../../../src/core/clock.ts'
@@ -39,11 +40,10 @@ export async function openKeysOn(
   token: TestToken,
   more: Partial<Pkcs11BackendConfig> = {},
 ): Promise<Pkcs11Keys> {
-  const silent = () => undefined
   const keys = await openBackend({
     config: backendConfig(token, more),
     clock: systemClock,
-    logger: { info: silent, warn: silent },
+    logger: silentLogger,
     selfTest: { plaintextBytes: 4300, aadBytes: 8200 },
   })
   t.teardown(() => {

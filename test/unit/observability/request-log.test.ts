@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import fastJson, { type Schema } from 'fast-json-stringify'
 import fc from 'fast-check'
-import pino from 'pino'
 import t from 'tap'
 import type { Log } from '../../../src/observability/log.ts'
 import { renderLine, toAsciiJson } from '../../../src/observability/request-line.ts'
@@ -22,7 +21,7 @@ const HEAD = {
 function lineOf(more: object): Record<string, unknown> {
   const lines: string[] = []
   const log = {
-    logger: pino({ level: 'info' }),
+    logsInfo: true,
     worker: undefined,
     writeAscii: (line: string) => {
       lines.push(line)

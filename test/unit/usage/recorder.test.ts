@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
+import { silentLogger } from '../../../src/core/logger.ts'
 import {
   type Count,
   type CredentialUse,
@@ -24,7 +25,7 @@ function start(more: Partial<RecorderDeps> = {}) {
     clock: new FakeClock(NOON),
     flushIntervalMs: 5000,
     maxSubjects: 100,
-    warn: (message) => warnings.push(message),
+    logger: { ...silentLogger, warn: (message) => warnings.push(message) },
     ...more,
   })
   const counts = () => written

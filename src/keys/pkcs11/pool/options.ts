@@ -1,6 +1,7 @@
 /** What the processes of one token are made from. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
+import type { Logger } from '../../../core/logger.ts'
 import type { Pkcs11BackendConfig, TokenConfig } from '../../../config/config.ts'
 import type { StartCall } from '../wire/calls.ts'
 
@@ -10,12 +11,7 @@ export interface PoolOptions {
   readonly clock: Clock
   /** What the self-test encrypts; undefined: none, for commands. */
   readonly selfTest: StartCall['selfTest'] | undefined
-  readonly logger: PoolLog
+  readonly logger: Logger
   /** See StartCall. */
   readonly ownKey?: string
-}
-
-export interface PoolLog {
-  info(message: string, fields: object): void
-  warn(message: string, fields: object): void
 }

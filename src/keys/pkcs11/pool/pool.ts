@@ -203,6 +203,7 @@ export class TokenPool {
       return
     }
     request.worker = undefined
+    // A retry is put back into the queue; no call waits here for it.
     setTimeout(() => {
       if (request.isOver) return
       if (this.#workers.circuit === 'open') this.#fail(request, this.#refusal())

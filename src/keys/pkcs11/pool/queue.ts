@@ -73,6 +73,7 @@ export class RequestQueue {
   #arm(at: number): void {
     clearTimeout(this.#timer)
     this.#timerAt = at
+    // Set for the earliest deadline of all open requests.
     this.#timer = setTimeout(
       () => {
         this.#expire()

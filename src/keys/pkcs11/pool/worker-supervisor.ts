@@ -1,5 +1,6 @@
 /** Keeps enough processes of a token alive: starts, watches, tries and kills them. */
 // SPDX-License-Identifier: Apache-2.0
+import { periodic, type Periodic } from '../../../core/periodic.ts'
 import type { StartCall } from '../wire/calls.ts'
 import { Circuit, nameToken, type CircuitState } from './circuit-breaker.ts'
 import { toBackendError, type WireFailure } from '../wire/errors.ts'
@@ -34,7 +35,7 @@ export class WorkerSupervisor {
   readonly #call: StartCall
   readonly #circuit: Circuit
   #workers: TokenWorker[] = []
-  #timer: NodeJS.Timeout | undefined
+  #ticking: Periodic | undefined
   #hasStarted = false
   #isStopped = false
   #backoff = 0
@@ -116,15 +117,19 @@ export class WorkerSupervisor {
       throw toBackendError({ hint, ...failure, code: 'MISCONFIGURED' })
     }
     this.#hasStarted = true
-    this.#timer = setInterval(() => {
-      this.#tick()
-    }, TICK_MS).unref()
+    const { logger } = this.#options
+    this.#ticking = periodic({
+      ...{ intervalMs: TICK_MS, work: this.#tick },
+      onError: (err) => {
+        logger.error('PKCS#11 workers could not be checked', { err })
+      },
+    })
     this.#tick()
   }
 
   stop(): void {
     this.#isStopped = true
-    clearInterval(this.#timer)
+    void this.#ticking?.stop()
     for (const worker of this.#workers.splice(0)) worker.kill()
   }
 
@@ -178,16 +183,14 @@ export class WorkerSupervisor {
     return this.#options.clock.monotonic()
   }
 
-  #tick(): void {
+  readonly #tick = (): void => {
     if (this.#isStopped || this.#circuit.isLocked) return
     const now = this.#now()
     const { deadlines, heartbeatMs } = this.#options.config
     for (const worker of [...this.#workers]) {
       if (worker.overdueSince !== undefined && now - worker.overdueSince >= deadlines.stuckMs) {
-        this.#options.logger.warn(
-          'a PKCS#11 process does not answer: it is replaced',
-          nameToken(this.#options),
-        )
+        const { logger } = this.#options
+        logger.warn('a PKCS#11 process does not answer: it is replaced', nameToken(this.#options))
         worker.kill()
       } else if (worker.state === 'starting' && now - worker.startedAt >= deadlines.startMs)
         worker.kill()
@@ -259,19 +262,16 @@ export class WorkerSupervisor {
     const wait = wasReady && this.#backoff === 0 ? 0 : FIRST_BACKOFF_MS * 2 ** this.#backoff
     this.#backoff = Math.min(this.#backoff + 1, 10)
     this.#nextStartAt = this.#now() + Math.min(wait, MAX_BACKOFF_MS) * (0.75 + Math.random() / 2)
-    if (wasReady)
-      this.#circuit.blame({ code: 'UNAVAILABLE', message: 'the process of the module ended' })
-    if (wasReady) {
-      this.#options.logger.warn(
-        'a PKCS#11 process ended: another is started',
-        nameToken(this.#options),
-      )
-      this.#fill(this.#now())
-    }
+    if (!wasReady) return
+    this.#circuit.blame({ code: 'UNAVAILABLE', message: 'the process of the module ended' })
+    const { logger } = this.#options
+    logger.warn('a PKCS#11 process ended: another is started', nameToken(this.#options))
+    this.#fill(this.#now())
   }
 
   #probe(worker: TokenWorker): void {
     worker.probeAt = Infinity
+    // Cleared as soon as the worker answers; a late answer means that it hangs.
     const overdue = setTimeout(() => {
       this.onOverdue(worker)
     }, this.#options.config.deadlines.operationMs)

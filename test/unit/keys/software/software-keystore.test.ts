@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
+import { silentLogger } from '../../../../src/core/logger.ts'
 import type { SoftwareKeystoreDeps } from '../../../../src/keys/software/software-keystore.ts'
 import { systemClock } from '../../../../src/core/clock.ts'
 import { Deadline } from '../../../../src/core/deadline.ts'
@@ -78,7 +79,10 @@ void t.test(
     const warnings: (readonly [string, object])[] = []
     const { backend, administration, keystore } = await open(t, {
       uses: { blockUses: 2, maxUses: 8 },
-      warn: (message, fields) => warnings.push([message, fields]),
+      logger: {
+        ...silentLogger,
+        warn: (message, fields) => warnings.push([message, fields ?? {}]),
+      },
     })
     const encrypt = () => backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
     const sealed = await encrypt()

@@ -1,6 +1,7 @@
 /** When a lease ends that nobody renewed, what waits is cut: once, and not before; then the guard is put away. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
+import { silentLogger } from '../../../../src/core/logger.ts'
 import { createGate } from '../../../../src/killswitch/gate/gate.ts'
 import { createLeaseEnd } from '../../../../src/killswitch/gate/lease-timer.ts'
 import type {
@@ -37,7 +38,7 @@ function setUp() {
       cuts += 1
       return duringCut()
     },
-    warn: (_, fields) => said.push(fields),
+    logger: { ...silentLogger, warn: (_, fields) => said.push(fields ?? {}) },
   })
   const renew = (askedAt = clock.monotonic()) => {
     gate.renew(askedAt)

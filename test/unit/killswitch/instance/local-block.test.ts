@@ -3,6 +3,7 @@
 import { access, mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { silentLogger } from '../../../../src/core/logger.ts'
 import { systemClock } from '../../../../src/core/clock.ts'
 import { createGate } from '../../../../src/killswitch/gate/gate.ts'
 import { createLocalBlock } from '../../../../src/killswitch/instance/local-block.ts'
@@ -21,7 +22,7 @@ function setUp(t: Test, path: string) {
       cuts += 1
       return Promise.resolve()
     },
-    warn: (message) => said.push(message),
+    logger: { ...silentLogger, warn: (message) => said.push(message) },
   })
   t.teardown(block.stop)
   return { gate, block, said, cuts: () => cuts, reason: () => gate.stats().reason }

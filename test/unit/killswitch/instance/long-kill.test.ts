@@ -1,6 +1,7 @@
 /** A kill that nears seven days is warned of, where it stops Decrypt. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
+import { silentLogger } from '../../../../src/core/logger.ts'
 import {
   createLongKillWatch,
   findLongKills,
@@ -49,7 +50,7 @@ void t.test('the log says it once a day for each switch', async (t) => {
   const watch = createLongKillWatch({
     switches: async () => [thrown(6), thrown(1)],
     now: () => now,
-    warn: (_message, fields) => said.push(fields),
+    logger: { ...silentLogger, warn: (_message, fields) => said.push(fields ?? {}) },
   })
   await watch.look()
   now += DAY - 1

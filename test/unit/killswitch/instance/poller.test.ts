@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { rename, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
+import { silentLogger } from '../../../../src/core/logger.ts'
 import { createGate, type GateControl } from '../../../../src/killswitch/gate/gate.ts'
 import { GateError } from '../../../../src/killswitch/errors.ts'
 import { openHighWater } from '../../../../src/killswitch/instance/high-water.ts'
@@ -59,7 +60,7 @@ async function pollerOn(t: Test, folder: StoreFolder, over: Partial<PollerDeps> 
       order.push('reload')
       return Promise.resolve()
     },
-    warn: (message) => said.push(message),
+    logger: { ...silentLogger, warn: (message) => said.push(message) },
     ...over,
   })
   t.teardown(() => poller.stop())
