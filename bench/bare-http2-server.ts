@@ -1,4 +1,4 @@
-/** The floor for HTTP/2: node:http2 that reads the body and answers the same fixed bytes. */
+/** The baseline for HTTP/2: node:http2 reads the body and responds with fixed bytes. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import http2 from 'node:http2'

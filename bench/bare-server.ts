@@ -1,4 +1,4 @@
-/** The floor: node:https that reads the body and answers fixed bytes of an Encrypt answer's length. */
+/** The baseline: node:https reads the body and responds with fixed bytes, as many as an Encrypt response has. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import https from 'node:https'

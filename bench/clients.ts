@@ -1,4 +1,4 @@
-/** Runs the client that fits a way of connecting, pinned apart from the servers. */
+/** Runs the client for a kind of connection, pinned to another core than the servers. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import type { ConnectionKind, Transport } from './matrix.ts'
@@ -13,7 +13,7 @@ export interface WidePlan extends LoadPlan {
 
 const CLIENT_CORE = '1'
 
-/** Answers per second. @throws when any answer was not 200 */
+/** Returns responses per second. @throws when a response was not 200 */
 export async function runClient(plan: WidePlan): Promise<number> {
   const isUsual = plan.transport === 'h1' && plan.connectionKind === 'kept'
   if (isUsual && plan.host === '127.0.0.1') return runLoad(plan)

@@ -1,4 +1,4 @@
-/** What servers answer that do no work: bytes of an Encrypt answer's length. */
+/** The response of servers that do no work: as many bytes as an Encrypt response has. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const FIXED_BODY = JSON.stringify({

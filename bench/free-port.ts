@@ -1,4 +1,4 @@
-/** A port for a server that has to be told one. */
+/** Finds a free port for a server that needs a fixed one. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'

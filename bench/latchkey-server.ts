@@ -1,11 +1,11 @@
-/** The proxy as `latchkey serve` runs it, with its log going to a file. */
+/** Runs the proxy as `latchkey serve` does, with its log in a file. */
 // SPDX-License-Identifier: Apache-2.0
 import { startServer } from '../src/app/server.ts'
 import { loadConfig } from '../src/config/load.ts'
 
 const [configFile = '', logFile = '', certificate, privateKey] = process.argv.slice(2)
 const config = await loadConfig(configFile)
-// The bare server does not end connections after some requests, so this one must not either.
+// The bare server does not close connections after a number of requests, so this one must not either.
 const tls =
   certificate === undefined || privateKey === undefined
     ? config.listener.tls

@@ -1,6 +1,6 @@
 /**
- * What KMS would see at its quota, and beyond what the proxy can do: constant rates, open loop, with the
- * deadlines that are the default. Needs softhsm2. At the quota, the client shares the cores with the proxy.
+ * Measures what KMS would see at its quota and beyond the proxy's capacity: constant rates, open loop, with the
+ * default deadlines. Needs softhsm2. At the quota, the client shares the cores with the proxy.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
@@ -22,12 +22,12 @@ const { values } = parseArgs({
   options: {
     rate: { type: 'string', default: '1800' },
     seconds: { type: 'string', default: '60' },
-    // So many times of what the software backend can do.
+    // Factors of the software backend's capacity.
     overload: { type: 'string', default: '2' },
     only: { type: 'string', default: 'quota|overload' },
-    // As many as are under way at a time: KMS opens what it needs, and does not queue.
+    // Number of connections. KMS opens as many as it needs and does not queue.
     connections: { type: 'string', default: '128' },
-    // Of its core, for the server that is overloaded, so that a client on one core asks for more than enough.
+    // Share of its core for the overloaded server, so that a client on one core can overload it.
     share: { type: 'string', default: '0.5' },
     cores: { type: 'string', default: '0,1' },
   },
@@ -51,7 +51,7 @@ async function load(
     ...['--credential', demo.consoleFile, '--key-id', demo.keyId, '--ca', demo.caFile],
     ...flags,
   ]).catch((error: unknown) => {
-    // Errors among the answers make it end with 1; the figures are there all the same.
+    // Errors among the responses give exit code 1; the figures are printed anyway.
     const { stdout = '' } = error as { stdout?: string }
     if (stdout === '') throw error
     return { stdout }
@@ -76,7 +76,7 @@ async function quota(workplace: Workplace): Promise<void> {
   }
 }
 
-/** Both pinned, one core each; requests are signed before. */
+/** Pins client and server to one core each. Requests are signed beforehand. */
 async function overload(workplace: Workplace): Promise<void> {
   const { demo, caFile } = workplace
   const log = join(workplace.folder, 'software.log')
@@ -92,7 +92,7 @@ async function overload(workplace: Workplace): Promise<void> {
     await runLoad({ ...at, connections: 16, seconds: WARM_UP_S })
     const closed = await runLoad({ ...at, connections: 16, seconds: WARM_UP_S })
     const open = { ...at, connections: Number(values.connections) }
-    // So many connections are new to the server, and what it does for the first time takes longer.
+    // Warms up the server, for which all these connections are new.
     await runOpen({ ...open, phases: [{ rate: Math.round(closed / 4), seconds: WARM_UP_S }] })
     const saturation = await findSaturation(open, closed)
     const rates = [saturation / 4, saturation * Number(values.overload), saturation / 2]
@@ -106,7 +106,7 @@ async function overload(workplace: Workplace): Promise<void> {
   }
 }
 
-/** Without root or control groups, the server has its core for itself. */
+/** Without root or control groups, the server gets a whole core. */
 function tryToHold(pid: number, share: number): (() => void) | undefined {
   try {
     return holdToShare(pid, share)
@@ -116,12 +116,12 @@ function tryToHold(pid: number, share: number): (() => void) | undefined {
   }
 }
 
-/** The highest rate at which no more than one in twenty is refused, in steps of a twentieth of the closed loop's. */
+/** Finds the highest rate at which at most 5 % are refused, in steps of 5 % of the closed-loop rate. */
 async function findSaturation(open: Omit<OpenPlan, 'phases'>, closed: number): Promise<number> {
   let highest = 0
   for (let share = 0.5; share <= 1.5; share += STEP) {
     const rate = Math.round(closed * share)
-    // The client is a new process each time, and slow at first.
+    // The client is a new process each time and needs to warm up.
     const phases = [rate / 4, rate].map((one) => ({ rate: one, seconds: STEP_S }))
     const [, found] = await runOpen({ ...open, phases })
     if ((found?.statuses['200'] ?? 0) < rate * STEP_S * SERVED_SHARE) break

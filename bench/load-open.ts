@@ -1,13 +1,13 @@
 /**
- * A client that asks at given rates, whatever comes back: requests are due at fixed times, and waiting for a
- * free connection counts. They are signed before, so that one core asks for more than a server on another can give.
+ * An open-loop client: requests are due at fixed times, and the wait for a
+ * free connection counts. They are signed beforehand, so that one core can overload a server on another.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { connect, type TLSSocket } from 'node:tls'
 
 export interface Phase {
-  /** Requests a second. */
+  /** Requests per second. */
   readonly rate: number
   readonly seconds: number
 }
@@ -23,13 +23,13 @@ export interface OpenPlan {
 
 export interface PhaseResult extends Phase {
   readonly due: number
-  /** Answers by HTTP status. */
+  /** Number of responses by HTTP status. */
   readonly statuses: Readonly<Record<string, number>>
-  /** Never asked for want of a connection, or not answered. */
+  /** Number of requests that were never sent, because no connection was free, or not answered. */
   readonly unanswered: number
-  /** Of all answers, from when they were due, in milliseconds. */
+  /** Latencies of all responses in milliseconds, from when the requests were due. */
   readonly ms: { readonly p50: number; readonly p99: number; readonly p999: number; max: number }
-  /** Answers that were not 200 and came more than a second after the start of the phase. */
+  /** Number of responses other than 200 more than a second after the start of the phase. */
   readonly refusedLater: number
 }
 
@@ -69,7 +69,7 @@ function open(plan: OpenPlan, ca: Buffer): Promise<TLSSocket> {
   })
 }
 
-/** Takes a whole answer off the front: its status, or undefined while it is not whole. */
+/** Removes a complete response from the front and returns its status; undefined while it is incomplete. */
 function takeStatus(connection: Connection): string | undefined {
   const end = connection.pending.indexOf(HEADER_END)
   if (end < 0) return undefined
@@ -125,7 +125,7 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
     })
   }
 
-  // The server ends connections that nothing was ever asked on.
+  // The server closes connections that were never used.
   for (const connection of free.splice(0)) send(connection, performance.now(), NO_PHASE)
   await new Promise((resolve) => setTimeout(resolve, CALM_MS))
   for (const [phase, { rate, seconds }] of plan.phases.entries()) {
@@ -166,7 +166,7 @@ function toResult(phase: Phase, tally: Tally): PhaseResult {
   }
 }
 
-// A process of its own, so that it can be pinned apart from the server.
+// The client is a separate process, so that it can be pinned to another core than the server.
 process.once('message', (plan) => {
   run(plan as OpenPlan).then(
     (results) =>

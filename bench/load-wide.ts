@@ -1,4 +1,4 @@
-/** The client for new connections and for HTTP/2: whole turns that fit into a time, several at once. */
+/** The client for new connections and for HTTP/2. It counts the exchanges that complete in a given time. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import http2 from 'node:http2'
@@ -13,7 +13,7 @@ interface Request {
   readonly body: string
 }
 
-/** Requests come as the text that the kept HTTP/1.1 client writes. */
+/** Parses requests from the text that the kept HTTP/1.1 client writes. */
 function parse(text: string): Request {
   const [head = '', body = ''] = text.split('\r\n\r\n')
   const [line = '', ...fields] = head.split('\r\n')
@@ -30,11 +30,11 @@ function parse(text: string): Request {
 }
 
 function overHttp1(plan: WidePlan, ca: Buffer): Send {
-  // The usual client has its own; this one keeps connections only for a peer that is elsewhere.
+  // The usual client keeps connections itself; this one does so only for a remote peer.
   const agent = new https.Agent({
     keepAlive: plan.connectionKind === 'kept',
     maxSockets: plan.connections,
-    // A full handshake each time: KMS's many hosts do not share sessions.
+    // Each connection makes a full handshake, since KMS's many hosts do not share sessions.
     maxCachedSessions: 0,
   })
   return ({ path, headers, body }) =>
@@ -115,7 +115,7 @@ async function run(plan: WidePlan): Promise<number> {
   let next = 0
   let answers = 0
   let running = true
-  // For the same reason as in the usual client, this one never sleeps.
+  // This client never sleeps, for the same reason as the usual one.
   const spin = () => {
     if (running) setImmediate(spin)
   }

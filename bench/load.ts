@@ -1,4 +1,4 @@
-/** The client: as many whole request-answer turns as fit into a time, over kept-alive TLS connections. */
+/** The client: counts the exchanges over kept TLS connections that complete in a given time. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { connect, type TLSSocket } from 'node:tls'
@@ -10,20 +10,20 @@ export interface LoadPlan {
   readonly seconds: number
   /** Complete HTTP/1.1 requests, sent in turn. */
   readonly requests: readonly string[]
-  /** Of taskset; the second one when absent. */
+  /** Core for taskset (default: the second one). */
   readonly core?: string
   /**
-   * Connections are opened one after another, so many times as many, and only one in so many is used: a server
-   * hands them to its workers in turns.
+   * Opens this many times the connections, one after another, and uses only one in as many, because a server
+   * assigns them to its workers in turns.
    */
   readonly lane?: { readonly of: number; readonly take: number }
-  /** Gives its core away while it waits: where servers share it. */
+  /** Whether to yield the core while waiting, for runs in which the server shares it. */
   readonly sleeps?: boolean
 }
 
 const HEADER_END = Buffer.from('\r\n\r\n')
 
-/** Length of the first whole answer in `data`, or 0 when it is not whole yet. @throws unless 200 */
+/** Returns the length of the first complete response in `data`, or 0 while it is incomplete. @throws unless 200 */
 function answerLength(data: Buffer): number {
   const end = data.indexOf(HEADER_END)
   if (end < 0) return 0
@@ -63,7 +63,7 @@ async function openAll(plan: LoadPlan): Promise<readonly TLSSocket[]> {
   return sockets.filter(isUsed)
 }
 
-/** Answers per second. */
+/** Responses per second. */
 async function run(plan: LoadPlan): Promise<number> {
   const requests = plan.requests.map((text) => Buffer.from(text))
   const sockets = await openAll(plan)
@@ -101,8 +101,8 @@ async function run(plan: LoadPlan): Promise<number> {
         send()
       }),
   )
-  // A client that sleeps must be woken, and a server would pay for that in its own time: dearly, on a
-  // virtual machine, and only when it is the slower of the two. So this one never sleeps.
+  // Waking a sleeping client would cost the server its own time. That is expensive on a
+  // virtual machine and happens only when the server is the slower one, so this client never sleeps.
   const spin = () => {
     if (running) setImmediate(spin)
   }
@@ -121,7 +121,7 @@ async function run(plan: LoadPlan): Promise<number> {
   return rate
 }
 
-// A process of its own, so that it can be pinned apart from the server.
+// The client is a separate process, so that it can be pinned to another core than the server.
 process.once('message', (plan) => {
   run(plan as LoadPlan).then(
     (rate) =>

@@ -1,4 +1,4 @@
-/** What is compared: servers, in every way to reach them. */
+/** The comparison: servers, and every way to reach them. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const CERTIFICATES = ['rsa', 'p256'] as const
@@ -24,12 +24,12 @@ export interface Case extends Way {
   readonly server: string
 }
 
-/** `latchkey encrypt h1 kept rsa` */
+/** Formats the name of a case, such as `latchkey encrypt h1 kept rsa`. */
 export function nameOf({ server, operation, transport, connections, certificate }: Case): string {
   return [server, operation, transport, connections, certificate].join(' ')
 }
 
-/** Encrypt every way; the other operations the usual way, and of the proxies alone. */
+/** Encrypt is measured every way; the other operations only the usual way and only for proxies. */
 export function casesOf(server: string, kind: 'fixed' | 'proxy'): readonly Case[] {
   const usual = { server, transport: 'h1', connections: 'kept', certificate: 'rsa' } as const
   const others: readonly Case[] =
@@ -53,7 +53,7 @@ export function casesOf(server: string, kind: 'fixed' | 'proxy'): readonly Case[
   return [...ways, ...others]
 }
 
-/** The bare server's case that `one` is measured against: the same way to reach it. */
+/** Finds the bare server's case with the same connection, which `one` is compared with. */
 export function baselineOf(one: Case): string {
   return nameOf({ ...one, server: 'bare', operation: 'encrypt' })
 }

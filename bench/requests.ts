@@ -1,4 +1,4 @@
-/** Requests that are signed before the clock starts, whole and ready to be written to a socket. */
+/** Complete requests, signed before the measurement starts and ready to be written to a socket. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomUUID } from 'node:crypto'
 import aws4 from 'aws4'
@@ -7,9 +7,9 @@ export interface SignFor {
   readonly accessKeyId: string
   readonly secretAccessKey: string
   readonly keyId: string
-  /** Absent: localhost. */
+  /** Host header (default: localhost). */
   readonly host?: string
-  /** Absent: the demo's. */
+  /** Credential (default: the demo's). */
   readonly uriPath?: string
 }
 
@@ -26,7 +26,7 @@ function metadata(kmsOperation: string) {
   }
 }
 
-/** SignedHeaders as KMS has them: host and x-amz-date, and nothing else. */
+/** SignedHeaders as KMS sends them: host and x-amz-date only. */
 export function signedRequest(path: string, body: string, signer: SignFor): string {
   const { host = HOST, uriPath = URI_PATH } = signer
   const signed = aws4.sign(

@@ -1,22 +1,22 @@
-/** Medians of rounds, ratios to the bare server, and how they are printed. */
+/** Computes and prints medians of rounds and ratios to the bare server. */
 // SPDX-License-Identifier: Apache-2.0
 import { baselineOf, nameOf, type Case } from './matrix.ts'
 
 export interface Round {
-  /** Answers per second. */
+  /** Responses per second. */
   readonly rate: number
-  /** Answers per second of processor time of the server; NaN where it cannot be known. */
+  /** Responses per second of the server's processor time; NaN where it is unknown. */
   readonly perCpuSecond: number
 }
 
 export interface Row {
   readonly name: string
   readonly perSecond: number
-  /** To the bare server's rate the same way, round by round; absent where that was not run. */
+  /** Ratio to the bare server's rate over the same connection, by round; absent where that was not run. */
   readonly ratioToBare?: number
   readonly perCpuSecond?: number
   readonly cpuRatioToBare?: number
-  /** Below 1 the client, or another process on its core, was what held it up. */
+  /** Share of a core that the server used. Below 1, the client or another process on its core was the limit. */
   readonly busy?: number
   readonly rounds: readonly number[]
 }
@@ -57,7 +57,7 @@ function ifKnown(field: string, value: number): Record<string, number> {
   return Number.isNaN(value) ? {} : { [field]: value }
 }
 
-/** Round by round, so that a machine that slows down slows both. */
+/** Compares round by round, so that a slowdown of the machine affects both. */
 function ratio(list: readonly number[], bare: readonly number[]): number {
   return Number(median(list.map((value, i) => value / (bare[i] ?? NaN))).toFixed(3))
 }

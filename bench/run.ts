@@ -1,4 +1,4 @@
-/** Side by side: servers one core each in turn, every way to reach them, medians of the rounds. */
+/** Compares servers side by side: each gets one core in turn, by every way to reach it; prints medians of the rounds. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -98,7 +98,7 @@ async function measure(
   }
 }
 
-/** Starts what the server's cases need; a process for each certificate, and each HTTP where it must. */
+/** Starts the processes that the server's cases need: one per certificate, and per HTTP version where required. */
 async function prepare(
   server: BenchServer,
   cases: readonly Case[],

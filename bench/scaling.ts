@@ -1,11 +1,11 @@
 /**
- * What a second core gives to one server. Two views:
+ * Measures what a second core adds to one server, in two views:
  *
- * - On both cores, the clients on them as well, one for each core: two workers against one process that has
- *   one core with its client. Two processes that know nothing of each other, a core each, show what the machine
- *   itself can give.
- * - One worker at a time, alone with its primary on one core and the client on the other, against one process there:
- *   answers for each second of processor time of all processes. Two cores answer twice that.
+ * - Both cores, with one client on each: two workers against one process that shares
+ *   one core with its client. Two independent processes, one per core, show what the machine
+ *   itself can deliver.
+ * - One worker at a time, with its primary on one core and the client on the other, against one process there:
+ *   responses per second of processor time of all processes. Two cores deliver twice that.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
@@ -33,22 +33,22 @@ const { values } = parseArgs({
 const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const BOTH = `${SERVER_CORE},${CLIENT_CORE}`
 const REQUESTS = 512
-/** It is the rate that is measured: a disk of a shared machine may take longer than the usual two seconds to write. */
+/** A long lease, since the rate is measured and the disk of a shared machine may take longer than two seconds to write. */
 const LEASE = '20s'
 const WARM_UPS = 3
 
 interface Load {
-  /** Of the client. */
+  /** Core of the client. */
   readonly core: string
-  /** Gives its core away while it waits. */
+  /** Whether the client yields its core while it waits. */
   readonly sleeps: boolean
-  /** Only one in so many connections is used, and which: workers get them in turns. */
+  /** Uses one in so many connections, and which one, since workers get connections in turns. */
   readonly lane?: { readonly of: number; readonly take: number }
 }
 
 interface Server {
   readonly pid: number
-  /** @returns answers per second */
+  /** @returns responses per second */
   load(load: Load): Promise<number>
   stop(): Promise<void>
 }
@@ -87,7 +87,7 @@ async function start(root: string, workers: number, cores: string): Promise<Serv
   }
 }
 
-/** Of a process and all that it started. */
+/** Returns the processor time of a process and its descendants. */
 function treeCpuMs(pid: number): number {
   const children = readdirSync(`/proc/${String(pid)}/task`).flatMap((task) =>
     readFileSync(`/proc/${String(pid)}/task/${task}/children`, 'utf8')
@@ -104,7 +104,7 @@ function median(numbers: readonly number[]): number {
 interface Case {
   readonly name: string
   readonly loads: (round: number) => readonly (readonly [Server, Load])[]
-  /** Answers per second, and per second of processor time, of each round. */
+  /** Responses per second, and per second of processor time, for each round. */
   readonly rates: number[]
   readonly perCpuSecond: number[]
 }
@@ -120,7 +120,7 @@ async function measure(one: Case, round: number): Promise<void> {
   one.perCpuSecond.push((rate * Number(values.seconds) * 1000) / (cpuMs() - before))
 }
 
-/** Cases in turns; the first is what the others are compared with. */
+/** Runs the cases in turns. The others are compared with the first. */
 async function compare(title: string, warmUps: number, cases: readonly Case[]): Promise<void> {
   for (let i = 0; i < warmUps; i++) {
     for (const one of cases) for (const [server, load] of one.loads(i)) await server.load(load)

@@ -1,4 +1,4 @@
-/** Starts a server and a client as processes, each pinned to a core of its own. */
+/** Starts a server and a client as processes, each pinned to its own core. */
 // SPDX-License-Identifier: Apache-2.0
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -26,12 +26,12 @@ export function startPinned(
 export interface RunningProcess {
   readonly pid: number
   readonly port: number
-  /** Processor time that it has used, all threads, in milliseconds; Linux counts in steps of ten. */
+  /** Processor time of all threads in milliseconds. Linux counts in steps of ten. */
   cpuMs(): number
   stop(): Promise<void>
 }
 
-/** @param script beside this file; it sends its port when it listens, and ends when disconnected */
+/** @param script name of a file beside this one, which sends its port when it listens and exits on disconnect */
 export async function startServerProcess(
   script: string,
   operands: readonly string[],
@@ -52,7 +52,7 @@ export async function startServerProcess(
   }
 }
 
-/** The proxy, run by Node.js as its image runs it. */
+/** Starts the proxy with the Node.js flags of the image. */
 export function startLatchkey(
   operands: readonly string[],
   core = SERVER_CORE,
@@ -62,7 +62,7 @@ export function startLatchkey(
 
 const MS_PER_TICK = 10
 
-/** utime and stime of proc(5), counted from behind the name, which may hold anything. */
+/** Reads utime and stime of proc(5), counted from the end of the name, which may contain any character. */
 export function readCpuMs(pid: number): number {
   const stat = readFileSync(`/proc/${String(pid)}/stat`, 'utf8')
   const [utime, stime] = stat
@@ -72,12 +72,12 @@ export function readCpuMs(pid: number): number {
   return (Number(utime) + Number(stime)) * MS_PER_TICK
 }
 
-/** Answers per second. @throws when any answer was not 200 */
+/** Returns responses per second. @throws when a response was not 200 */
 export function runLoad(plan: LoadPlan): Promise<number> {
   return runPlan('load', plan, plan.core ?? CLIENT_CORE)
 }
 
-/** Turns per second. */
+/** Exchanges per second. */
 export function runTokenLoop(plan: LoopPlan, core: string): Promise<number> {
   return runPlan('token-loop', plan, core)
 }

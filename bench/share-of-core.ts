@@ -1,16 +1,16 @@
-/** Holds a process to a part of a core, by a control group of its own, so that a client on another core can ask for more. */
+/** Limits a process to a share of a core with a control group, so that a client on another core can overload it. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const ROOT = '/sys/fs/cgroup'
-/** Short, so that what it is held up by is a matter of few milliseconds. */
+/** Kept short, so that each throttling lasts only a few milliseconds. */
 const PERIOD_US = 5000
 
 /**
- * Linux, as root.
+ * Needs Linux and root.
  * @param share of one core, above 0
- * @returns what removes the group again, once the process has ended
+ * @returns a function that removes the group after the process has ended
  */
 export function holdToShare(pid: number, share: number): () => void {
   const isUnified = existsSync(join(ROOT, 'cgroup.controllers'))

@@ -1,4 +1,4 @@
-/** The requests of a case, signed when its run starts: five minutes are soon over. */
+/** The requests of a case, signed when its run starts, because signatures expire after five minutes. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { Secret } from '../src/core/secret.ts'
@@ -12,7 +12,7 @@ const REQUESTS = 512
 const TIMEOUT_MS = 10_000
 const REGION = 'us-east-1'
 
-/** @param sealed what an Encrypt of the same server answered */
+/** @param sealed the response to an Encrypt by the same server */
 export function makeRequests(
   operation: BenchOperation,
   signer: SignFor,
@@ -23,7 +23,7 @@ export function makeRequests(
   return Array.from({ length: REQUESTS }, () => signedRequest(path, body[operation](), signer))
 }
 
-/** One data key encrypted, so that there is something to decrypt. */
+/** Encrypts one data key for the Decrypt requests. */
 export async function sealOne(
   at: { readonly host: string; readonly port: number; readonly caFile: string },
   signer: SignFor,

@@ -1,4 +1,4 @@
-/** A token driven in a bare loop by pkcs11js, in one process: what an HSM costs without a proxy. */
+/** Drives a token in a bare loop with pkcs11js in one process, which shows what an HSM costs without a proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
@@ -10,12 +10,12 @@ export interface LoopPlan {
   readonly pin: string
   readonly keyLabel: string
   readonly seconds: number
-  /** encrypt: and decrypt again, as an Encrypt that is verified does. */
+  /** `encrypt` also decrypts, as a verified Encrypt does. */
   readonly operation: 'encrypt' | 'decrypt'
 }
 
 const PLAINTEXT_BYTES = 32
-/** As Latchkey frames that of requests.ts. */
+/** The AAD of requests.ts, framed as Latchkey frames it. */
 const AAD_BYTES = 2 + 96 + 1 + 5
 const TURNS_PER_LOOK = 100
 

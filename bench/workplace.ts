@@ -9,9 +9,9 @@ import type { CertificateKind } from './matrix.ts'
 export interface Workplace {
   readonly folder: string
   readonly demo: Demo
-  /** How long a request may take: a duration of the configuration. */
+  /** Deadline of a request, as a duration of the configuration. */
   readonly patience: string
-  /** Trusts both certificates. */
+  /** PEM bundle that trusts both certificates. */
   readonly caFile: string
   certificate(kind: CertificateKind): {
     readonly certificateFile: string
@@ -19,10 +19,10 @@ export interface Workplace {
   }
 }
 
-/** It is the rate that is measured: nobody is turned away for coming too late. */
+/** A long deadline, since the rate is measured and no request should be refused as late. */
 export const PATIENCE = '20s'
 
-/** RSA of 2,048 bits is the demo's; ECDSA P-256 needs openssl, since node-forge cannot sign with it. */
+/** The RSA certificate of 2,048 bits is the demo's. ECDSA P-256 needs openssl, since node-forge cannot sign with it. */
 export async function prepareWorkplace(folder: string, patience = PATIENCE): Promise<Workplace> {
   const demo = await prepareDemo(folder, 0)
   appendFileSync(demo.configFile, `limits: { requestDeadline: ${patience} }\n`)

@@ -1,4 +1,4 @@
-/** A certificate authority for development and tests. Production certificates: see README.md here. */
+/** A certificate authority for development and tests. README.md beside it covers production certificates. */
 // SPDX-License-Identifier: Apache-2.0
 import { generateKeyPair, randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
@@ -19,21 +19,21 @@ export interface Issued {
 }
 
 export interface CertificateRequest {
-  /** Subject common name. KMS compares it with the host name, so it is never left out. */
+  /** Subject common name. It is required, because KMS compares it with the host name. */
   readonly commonName: string
   /** DNS names and IP addresses of the subject alternative name. */
   readonly names?: readonly string[]
   readonly usage: 'server' | 'client'
-  /** Absent: an hour ago, as clocks differ. */
+  /** Start of validity (default: an hour ago, since clocks differ). */
   readonly notBefore?: Date
-  /** Absent: in a year. */
+  /** End of validity (default: in a year). */
   readonly notAfter?: Date
 }
 
 const HOUR_MS = 3_600_000
 const YEAR_MS = 365 * 24 * HOUR_MS
 
-/** RSA, because node-forge cannot sign with elliptic curves; made by Node, off the event loop. */
+/** Generates an RSA key, because node-forge cannot sign with elliptic curves. Node does it off the event loop. */
 async function makeKey() {
   const { privateKey } = await promisify(generateKeyPair)('rsa', {
     modulusLength: 2048,
@@ -54,7 +54,7 @@ function startCertificate(
 ): forge.pki.Certificate {
   const certificate = forge.pki.createCertificate()
   certificate.publicKey = publicKey
-  // Positive, or OpenSSL reads it as negative.
+  // Clears the top bit, or OpenSSL would read the serial number as negative.
   certificate.serialNumber = `01${randomBytes(15).toString('hex')}`
   certificate.validity.notBefore = validity.notBefore ?? new Date(Date.now() - HOUR_MS)
   certificate.validity.notAfter = validity.notAfter ?? new Date(Date.now() + YEAR_MS)

@@ -1,4 +1,4 @@
-/** The floor of any Node.js server: node:https, and node:http2, with a fixed body. */
+/** The baseline for any Node.js server: node:https and node:http2 with a fixed body. */
 // SPDX-License-Identifier: Apache-2.0
 import { casesOf } from '../matrix.ts'
 import { startServerProcess } from '../servers.ts'

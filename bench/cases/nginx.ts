@@ -1,4 +1,4 @@
-/** nginx with TLS and a fixed body: what a server in C needs for the connection alone. */
+/** nginx with TLS and a fixed body, which shows what a server in C needs for the connection alone. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -47,7 +47,7 @@ export const nginx: BenchServer = {
   },
 }
 
-/** Without the service that the package would start: policy-rc.d says no while it is installed. */
+/** Installs the package without starting its service: policy-rc.d refuses while it is installed. */
 function install(): void {
   if (existsSync(PROGRAM)) return
   if (process.getuid?.() !== 0) throw new Error('nginx is not here: apt-get install nginx-light')
@@ -94,7 +94,7 @@ http {
 `
 }
 
-/** The master only waits. */
+/** Finds the worker, since the master process only waits. */
 function workerOf(master: number): number {
   const children = readFileSync(`/proc/${String(master)}/task/${String(master)}/children`, 'utf8')
   return Number(children.trim().split(' ')[0])

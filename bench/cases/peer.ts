@@ -1,4 +1,4 @@
-/** Any other XKS proxy, already running; where, is a flag. It is neither pinned nor stopped. */
+/** Another XKS proxy that is already running, named by a flag. It is neither pinned nor stopped. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { parseConsoleFile } from '../../src/terminal/console-file.ts'
@@ -9,13 +9,13 @@ import type { BenchServer } from './server.ts'
 export interface PeerOptions {
   /** `https://host:port/prefix/kms/xks/v1` */
   readonly url: string
-  /** The KMS console's JSON file. */
+  /** JSON file for the KMS console. */
   readonly credentialFile: string
   readonly keyId: string
   readonly caFile: string
 }
 
-/** What its certificate is, it knows itself: it is compared with the bare server that has RSA. */
+/** Its certificate is unknown, so it is compared with the bare server that uses RSA. */
 export async function createPeer(options: PeerOptions): Promise<BenchServer> {
   const { hostname, host, port, pathname } = new URL(options.url)
   const text = (await readPrivateFile(options.credentialFile)).toString('utf8')

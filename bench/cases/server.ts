@@ -1,4 +1,4 @@
-/** A server of the comparison: how it is started, and which cases it takes part in. */
+/** A server in the comparison: how to start it, and the cases that it takes part in. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Case, CertificateKind, Transport } from '../matrix.ts'
 import type { SignFor } from '../requests.ts'
@@ -6,9 +6,9 @@ import type { Workplace } from '../workplace.ts'
 
 export interface Running {
   readonly port: number
-  /** Absent: 127.0.0.1 */
+  /** Host to connect to (default: 127.0.0.1). */
   readonly host?: string
-  /** Processor time so far, in milliseconds; absent where it cannot be known. */
+  /** Processor time so far in milliseconds; absent where it is unknown. */
   cpuMs?(): number
   stop(): Promise<void>
 }
@@ -16,11 +16,11 @@ export interface Running {
 export interface BenchServer {
   readonly name: string
   readonly cases: readonly Case[]
-  /** Before anything is started: installs, makes keys. */
+  /** Called before anything is started, to install packages and make keys. */
   prepare?(workplace: Workplace): Promise<void>
   start(workplace: Workplace, certificate: CertificateKind, transport: Transport): Promise<Running>
-  /** Absent: the demo's credential and key. */
+  /** Credential and key to use (default: the demo's). */
   signer?(workplace: Workplace): Promise<SignFor>
-  /** Absent: the workplace's. */
+  /** Certificates to trust (default: the workplace's). */
   readonly caFile?: string
 }

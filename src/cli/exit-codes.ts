@@ -1,4 +1,4 @@
-/** Exit codes: those of sysexits.h, where they say more than 1 does. */
+/** Exit codes, taken from sysexits.h where a code fits. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const EXIT_CODES = {
@@ -38,7 +38,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['HIGH_WATER_UNWRITABLE', 'config'],
 ])
 
-/** The exit code for whatever a command threw. */
+/** Returns the exit code for an error that a command threw. */
 export function toExitCode(error: unknown): number {
   const code = (error as { code?: unknown } | undefined)?.code
   // Node's own have codes too; whatever they complain of, we called it wrongly.

@@ -41,7 +41,7 @@ interface Found {
   readonly rest: readonly string[]
 }
 
-/** Names have one word or two: `serve`, `keys create`. */
+/** Finds a command by its name of one or two words: `serve`, `keys create`. */
 function findCommand(argv: readonly string[]): Found | undefined {
   if (argv[0] === 'help' && argv.length > 1) return findCommand([...argv.slice(1), '--help'])
   if (argv[0] === '--version') return findCommand(['version', ...argv.slice(1)])
@@ -69,7 +69,7 @@ function showOverview(argv: readonly string[], streams: Streams): number {
   throw unknownCommand(argv, group)
 }
 
-/** @param group the commands of its first word, if it has any */
+/** @param group the commands that share its first word */
 function unknownCommand(argv: readonly string[], group: readonly string[]): UsageError {
   const names = group.length > 0 ? group : [...COMMANDS.keys()]
   const words = argv.filter((one) => !one.startsWith('-'))

@@ -1,4 +1,4 @@
-/** What a subcommand is, and what it is given. */
+/** The interface of a subcommand, and the context that it gets. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../core/errors.ts'
 import { parseExternalKeyId, type ExternalKeyId } from '../core/ids.ts'
@@ -8,23 +8,23 @@ import type { Output } from './output.ts'
 export interface Flag {
   readonly type: 'string' | 'boolean'
   readonly short?: string
-  /** Shown for a string's value in help. */
+  /** Placeholder of the value in help. */
   readonly value?: string
   readonly description: string
 }
 
-/** A module of its own in commands/, which commands.ts gives a name. */
+/** A subcommand. Each has a module in commands/; commands.ts names it. */
 export interface Command {
-  /** What follows the name, for help: `KEY_ID`. */
+  /** Operands after the name, such as `KEY_ID`. */
   readonly operands?: readonly string[]
   readonly flags: Readonly<Record<string, Flag>>
   readonly examples: readonly string[]
-  /** Resolves when done; the exit code is then 0. */
+  /** Runs the command. Resolving gives exit code 0. */
   run(context: Context): Promise<void>
 }
 
 export interface NamedCommand extends Command {
-  /** As it is called: `keys create`. */
+  /** Full name, such as `keys create`. */
   readonly name: string
   readonly summary: string
 }
@@ -86,7 +86,7 @@ export function configPath(context: Context): string {
   return flag ?? context.environment['LATCHKEY_CONFIG'] ?? 'latchkey.yaml'
 }
 
-/** What reads configurations is loaded here, for commands that have one. */
+/** Loads the configuration. The loader is imported here, so that other commands start faster. */
 export async function loadContextConfig(context: Context): Promise<Config> {
   const { loadConfig } = await import('../config/load.ts')
   return loadConfig(configPath(context), context.environment)
@@ -97,7 +97,7 @@ export function stringFlag(context: Context, name: string): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
-/** The key store that is named, or the only one, or the only one of --backend. @throws UsageError */
+/** Finds the key store that --key-store names, or the only one, or the only one of --backend. @throws UsageError */
 export function findKeyStore(context: Context, config: Config): Config['keyStores'][number] {
   const name = stringFlag(context, 'key-store')
   const backend = stringFlag(context, 'backend')
@@ -123,7 +123,7 @@ export function findKeyStore(context: Context, config: Config): Config['keyStore
   return found
 }
 
-/** The entry of `backends` that is named, or the only one. @throws UsageError */
+/** Finds the entry of `backends` that --backend names, or the only one. @throws UsageError */
 export function findBackend(context: Context, config: Config): Config['backends'][number] {
   const name = stringFlag(context, 'backend')
   const names = config.backends.map((backend) => backend.name).join(', ')

@@ -1,4 +1,4 @@
-/** The JSON file that the AWS KMS console takes: path and credential of a key store. */
+/** The JSON file for the AWS KMS console: path and credential of a key store. */
 // SPDX-License-Identifier: Apache-2.0
 import { Secret } from '../core/secret.ts'
 import type { KeyStoreConfig } from '../config/config.ts'
@@ -14,7 +14,7 @@ export interface ConsoleFile {
   }
 }
 
-/** XKS 1.0.3, XKS proxy configuration in AWS KMS console. Holds the secret in clear. */
+/** XKS 1.0.3, XKS proxy configuration in AWS KMS console. The text contains the secret. */
 export function toConsoleFile(keyStore: KeyStoreConfig, credential: Credential): ConsoleFile {
   return {
     XksProxyUriPath: `${keyStore.prefix}${API_ROOT}`,
@@ -25,7 +25,7 @@ export function toConsoleFile(keyStore: KeyStoreConfig, credential: Credential):
   }
 }
 
-/** @throws UsageError; never with the text in it */
+/** @throws UsageError, whose message never contains the text */
 export function parseConsoleFile(text: string): {
   readonly accessKeyId: string
   readonly secretAccessKey: Secret

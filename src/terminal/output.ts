@@ -7,13 +7,13 @@
 
 export interface Output {
   readonly json: boolean
-  /** `text` for people, `value` for scripts; one of the two is printed. */
+  /** Prints `text`, or `value` as JSON with --json. */
   result(text: string, value: unknown): void
-  /** One more line of a result that comes in parts; with --json nothing, as `result` has it all. */
+  /** Prints one line of a result that comes in parts. With --json it prints nothing, since `result` has everything. */
   line(text: string): void
-  /** Somebody looks at it, so it may have colours. */
+  /** Whether standard output is a terminal, so that colours may be used. */
   readonly isTerminal: boolean
-  /** A remark that is no result. */
+  /** Prints a remark to standard error. */
   note(text: string): void
   error(error: unknown, options?: { readonly withStack: boolean }): void
 }
@@ -21,7 +21,7 @@ export interface Output {
 export interface Streams {
   readonly stdout: (text: string) => void
   readonly stderr: (text: string) => void
-  /** Of standard output, and nobody asked for plain text (https://no-color.org). */
+  /** Whether standard output is a terminal and NO_COLOR is unset (https://no-color.org). */
   readonly isTerminal?: boolean
 }
 
@@ -79,10 +79,10 @@ function renderText({ message, hint, file, faults, stack }: Described): string {
   ].join('')
 }
 
-/** An ARN has up to 2,048 characters, and doctor sends such ones. */
+/** Largest width of a cell, since an ARN can have 2,048 characters. */
 const MAX_COLUMN = 120
 
-/** Columns under headings, as wide as their widest cell; one that is far wider moves what is behind it on its own line. */
+/** Formats rows as columns, each as wide as its widest cell. A much wider cell shifts only its own line. */
 export function toTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [headings, ...rows]
   const widths = headings.map((_, i) =>
@@ -125,7 +125,7 @@ const ADDRESSES: ReadonlyMap<string, Sentence> = new Map([
   ['EACCES', { message: 'may not be bound by this user', hint: 'ports below 1024 are for root' }],
 ])
 
-/** Undefined for what is no failure of a system call, or one that has no better sentence. */
+/** Describes a system error; returns undefined for other errors and for system errors without a better sentence. */
 function describeSystemError(error: unknown): Sentence | undefined {
   if (!(error instanceof Error)) return undefined
   const { code, syscall, path, address, port } = error as NodeJS.ErrnoException & {

@@ -1,9 +1,9 @@
-/** Files that hold secrets: written for their owner only, and refused when others can read them. */
+/** Files with secrets: written with mode 0600, and rejected if others can read them. */
 // SPDX-License-Identifier: Apache-2.0
 import { open, readFile, stat } from 'node:fs/promises'
 import { UsageError } from './command.ts'
 
-/** Mode 0600, never over an existing file, on the disk when it resolves. */
+/** Writes a new file with mode 0600, never over an existing one, and syncs it to disk. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
   const file = await open(path, 'wx', 0o600).catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause

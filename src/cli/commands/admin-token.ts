@@ -5,7 +5,7 @@ import { stringFlag, UsageError, type Command } from '../../terminal/command.ts'
 import { writePrivateFile } from '../../terminal/private-files.ts'
 
 const TOKEN_BYTES = 32
-/** Recognisable, so that scanners find one that leaked. */
+/** A fixed prefix lets secret scanners find a leaked token. */
 const PREFIX = 'latchkey_'
 const ROLES = ['viewer', 'operator', 'admin']
 

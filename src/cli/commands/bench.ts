@@ -18,7 +18,7 @@ import {
 import { type LoadResult, runOpenLoop } from '../../tools/bench/open-loop.ts'
 import { type Search, findHighestRate } from '../../tools/bench/search.ts'
 
-/** The default of KMS for a custom key store, in requests a second. */
+/** Default quota of KMS for a custom key store, in requests per second. */
 const KMS_QUOTA = 1800
 /** A request that takes longer counts as an error; KMS waits 250 ms. */
 const TIMEOUT_MS = 5000
@@ -123,7 +123,7 @@ async function runAt(
     timeoutMs: TIMEOUT_MS,
   })
   try {
-    // A connection that is opened and not used is soon closed again, by us and by others.
+    // Sends one request on each connection, because Latchkey and other proxies soon close an unused one.
     if (kind !== 'new') await Promise.all(connections.map((one) => one.send(source.next().request)))
     const result = await runOpenLoop({
       connections,

@@ -61,7 +61,7 @@ export const credentialsCreate: Command = {
       try {
         await writePrivateFile(target, text)
       } catch (cause) {
-        // Nobody has seen the secret, so nobody can use it: leave nothing behind.
+        // The secret was never shown, so the credential is useless and is removed.
         await credentials.revoke(credential.accessKeyId)
         if (cause instanceof UsageError) throw cause
         throw new UsageError('INPUT_INVALID', `${target} cannot be written`, { cause })

@@ -37,7 +37,7 @@ export const credentialsList: Command = {
       })
     })
     const shown = all.filter(({ keyStore }) => only === undefined || keyStore === only)
-    // One that is no more in the configuration may still have credentials.
+    // A key store that was removed from the configuration may still have credentials.
     if (only !== undefined && shown.length === 0) findKeyStore(context, config)
     const rows = shown.map((one) => [
       one.accessKeyId,

@@ -72,7 +72,7 @@ export const doctor: Command = {
   },
 }
 
-/** What is known and accepted, such as a private authority in a trial, need not fail every run. */
+/** Skips checks whose failure is known and accepted, such as a private authority in a trial. */
 function ignore(findings: readonly Finding[], checks: readonly string[]): readonly Finding[] {
   const unknown = checks.filter((check) => !findings.some((finding) => finding.check === check))
   if (unknown.length > 0) {

@@ -78,7 +78,7 @@ function parseUsage(text: string): Pick<NewKey, 'canEncrypt' | 'canDecrypt'> {
   return { canEncrypt: parts.includes('encrypt'), canDecrypt: parts.includes('decrypt') }
 }
 
-/** Raw bytes by their length; text by its alphabet. The bytes that were read are wiped. */
+/** Accepts raw bytes of the right length, hex or Base64. The input buffer is wiped. */
 function parseMaterial(bytes: Buffer): Secret<Buffer> {
   if (bytes.length === 32) return new Secret(bytes)
   const text = bytes.toString('latin1').trim()

@@ -109,14 +109,14 @@ function usageOf(key: KeySummary): string {
   return usage.filter((part) => part !== '').join(',') || 'none'
 }
 
-/** Keys on a token are not counted. */
+/** Uses of keys on a token are not counted. */
 function countOf({ versions }: KeySummary): string {
   const counts = versions.map(({ encryptions }) => encryptions)
   if (counts.includes(undefined)) return '-'
   return String(counts.reduce((sum: number, count) => sum + (count ?? 0), 0))
 }
 
-/** One line on a key, for people. */
+/** Formats a key as one line. */
 export function describeKey(key: KeySummary): string {
   const current = key.versions.find((version) => version.state === 'CURRENT')?.version
   return `${key.keyId}: ${key.status}, ${usageOf(key)}, version ${String(current)}`

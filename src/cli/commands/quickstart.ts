@@ -90,7 +90,7 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
   ].join('\n')
 }
 
-/** For a POSIX shell. */
+/** Quotes text for a POSIX shell. */
 function quote(path: string): string {
   return /^[\w/.-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
 }

@@ -31,7 +31,7 @@ import { checkSettings, reportFindings } from '../../tools/register/preflight.ts
 import { done, findOrCreateKey, findOrCreateStore } from '../../tools/register/registration.ts'
 import { roundTripByKms, type RoundTrip } from '../../tools/register/round-trip.ts'
 
-/** KMS speaks of about five minutes. */
+/** AWS's documentation says that connecting takes about five minutes. */
 const CONNECT_TIMEOUT_MS = 20 * 60_000
 
 export const register: Command = {
@@ -111,7 +111,7 @@ export const register: Command = {
     const config = await loadContextConfig(context)
     const keyStore = findKeyStore(context, config)
     const plan = toPlan(context, keyStore, storeName(context, config))
-    // Whatever is wrong with a flag, before anything is made.
+    // Checks all flags before anything is made.
     durationFlag(context, 'timeout', CONNECT_TIMEOUT_MS)
     hostFlag(context, 'connect-to')
     const administration = await openAdministration(config)
@@ -170,7 +170,7 @@ async function settingsFindings(
     keyStore,
     region: knownRegion,
     keyId,
-    // A token may be out of reach for the command line, and not for the proxy.
+    // The token may be unreachable from here and reachable for the proxy.
     keys: await administration
       .keys(keyStore.name)
       .listKeys()
@@ -232,7 +232,7 @@ async function registerForReal(
   }
 }
 
-/** A line for each state that is new, and one now and then while it stays. */
+/** Prints a line for each new state, and an occasional one while the state stays. */
 function createStateTeller({ output }: Context): (state: string, elapsedMs: number) => void {
   const every = 30_000
   let last = ''

@@ -89,7 +89,7 @@ async function measureDemo(context: Context): Promise<ReportData> {
   })
   try {
     return await measure(context, server.remote, server.configFile, () => {
-      // The log comes a quarter of a second late at most; what is there is enough for medians.
+      // The log lags by at most a quarter of a second, and what has arrived is enough for medians.
       return Promise.resolve(reader.accounts())
     })
   } finally {
@@ -111,7 +111,7 @@ async function measureRemote(context: Context): Promise<ReportData> {
   })
 }
 
-/** What was written since. */
+/** Reads the lines that were written since the last call. */
 async function readLines(path: string, from: number): Promise<readonly string[]> {
   const file = await open(path)
   try {
@@ -119,7 +119,7 @@ async function readLines(path: string, from: number): Promise<readonly string[]>
     for await (const chunk of file.createReadStream({ start: from, autoClose: false })) {
       chunks.push(chunk as Buffer)
     }
-    // The last one may be half written.
+    // The last line may be incomplete.
     return Buffer.concat(chunks).toString('utf8').split('\n').slice(0, -1)
   } finally {
     await file.close()

@@ -8,7 +8,7 @@ import { durationFlag, KMS_FLAGS, regionOf, storeName } from '../../terminal/fla
 import { openKms } from '../../tools/register/kms-api.ts'
 import { rotateCredential } from '../../tools/register/rotation.ts'
 
-/** KMS asks for health every few minutes, so this is several times that. */
+/** Several times the interval at which KMS checks health, which is a few minutes. */
 const QUIET_MS = 15 * 60_000
 const TIMEOUT_MS = 2 * 3_600_000
 const PAUSE_MS = 10_000
@@ -88,7 +88,7 @@ export const rotateCredentials: Command = {
   },
 }
 
-/** All that is done, and now and then what is waited for. */
+/** Prints every finished step, and occasionally what it is waiting for. */
 function createTeller(line: (text: string) => void) {
   let toldAt = -Infinity
   return (step: string, detail: string, isDone: boolean) => {

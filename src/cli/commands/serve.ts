@@ -18,7 +18,7 @@ export const serve: Command = {
   },
 }
 
-/** Resolves when the server has drained after a signal. A second signal does not wait for that. */
+/** Resolves when the server has drained after a signal. A second signal exits at once. */
 export function untilStopped(server: RunningService, output: Output): Promise<void> {
   process.on('SIGHUP', () => {
     // The reason is in the log; the old certificate stays in use.

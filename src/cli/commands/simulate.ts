@@ -25,9 +25,9 @@ import { describeTimes, summarize } from '../../tools/simulate/times.ts'
 import { API_ROOT } from '../../xks/route.ts'
 
 const REASON = { reason: 'latchkey simulate', operator: 'latchkey simulate' }
-/** Long enough to see the tail of a kill, short enough to wait for it. AWS's services keep them longer. */
+/** Lifetime of the vendor's cached data keys: long enough to show the delay after a kill. AWS's services keep them longer. */
 const CACHE_MS = 2000
-/** Should this process be killed between kill and restore. */
+/** The switch lifts itself after this time, in case the process is killed between kill and restore. */
 const LIFTED_AFTER_MS = 600_000
 
 export const simulate: Command = {
@@ -120,7 +120,7 @@ export const simulate: Command = {
   },
 }
 
-/** Whatever happens in between, what the story killed is restored. */
+/** Restores what the scenario killed, even if a step throws. */
 async function tell(
   kms: KmsStandIn,
   target: Target,
@@ -147,7 +147,7 @@ async function tell(
     const until = systemClock.now() + LIFTED_AFTER_MS
     const order = { scope: target.scope, direction: 'both', until, ...REASON } as const
     const written = await control.kill(order)
-    // One that was in force before is not ours to lift.
+    // A switch that was in force before the scenario is left alone.
     if (written.isNew) switchId = written.switch?.id
     const { instances, elapsedMs } = await control.wait(written)
     const count = instances.length
@@ -178,7 +178,7 @@ async function tell(
   }
 }
 
-/** Ctrl-C ends the story, and not what has to be put right after it. */
+/** Ctrl-C ends the scenario but not the cleanup after it. */
 function watchInterrupts() {
   let interrupt: () => void = () => undefined
   const promise = new Promise<never>((_resolve, reject) => {
@@ -186,7 +186,7 @@ function watchInterrupts() {
       reject(new ScenarioEnded('interrupted'))
     }
   })
-  // When the story ends by itself, nobody waits for this.
+  // Not awaited when the scenario ends by itself.
   promise.catch(() => undefined)
   const signals = ['SIGINT', 'SIGTERM'] as const
   for (const signal of signals) process.once(signal, interrupt)

@@ -110,7 +110,7 @@ function hasKeys(name: string, keys: readonly KmsKeySummary[]): RegistrationErro
   })
 }
 
-/** Disconnecting makes every key unusable at once, so it is not done on a guess. */
+/** Disconnecting makes every key unusable at once, so the command refuses if it cannot read every key. */
 function unknownKeys(name: string, count: number): RegistrationError {
   return new RegistrationError(
     'STORE_HAS_KEYS',

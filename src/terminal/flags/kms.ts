@@ -1,4 +1,4 @@
-/** Flags of the commands that talk to AWS. Secrets and AWS's own credentials are on no command line. */
+/** Flags of the commands that call AWS. Secrets and AWS credentials never come from the command line. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config, KeyStoreConfig } from '../../config/config.ts'
 import {

@@ -11,7 +11,7 @@ import { readPrivateFile } from '../private-files.ts'
 
 export interface Remote {
   readonly endpoint: Endpoint
-  /** As KMS writes the Host header: without the port of HTTPS. */
+  /** Host header as KMS sends it, without port 443. */
   readonly hostHeader: string
   /** XksProxyUriPath, such as `/demo/kms/xks/v1`. */
   readonly uriPath: string
@@ -81,7 +81,7 @@ export async function loadRemote(context: Context): Promise<Remote> {
   }
 }
 
-/** For commands that cannot do without one. @throws UsageError */
+/** Returns the key id for commands that need one. @throws UsageError */
 export function requireKeyId(remote: Remote): string {
   if (remote.keyId !== undefined) return remote.keyId
   throw new UsageError('USAGE', '--key-id is missing')
