@@ -43,8 +43,10 @@ export async function startAdminOf(
   const { admin } = config
   if (admin === undefined) return undefined
   const tls = await loadTls(admin)
-  // A handle of its own: what operators ask for does not wait behind what requests need.
-  const control = createControl(await openStore(await toStoreOptions(config)), config)
+  // A handle of its own: what operators ask for does not wait behind what requests need. Its connection is
+  // open all the time, so that a kill is written also when the server has no connection left.
+  const options = await toStoreOptions(config, { connections: 'kept' })
+  const control = createControl(await openStore(options), config)
   const reports = createReports(config)
   const keyStores = config.keyStores.map(({ name }) => name)
   try {

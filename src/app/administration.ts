@@ -32,7 +32,7 @@ export interface Administration {
 
 /** Changes that are made here reach running servers by the store's epoch. @throws StorageError */
 export async function openAdministration(config: Config): Promise<Administration> {
-  const store = await openStore(await toStoreOptions(config))
+  const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
   try {
     const keystore = await openKeystore(store)
     const tokens = createTokenAdministrations(config, store)

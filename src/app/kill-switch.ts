@@ -7,5 +7,5 @@ import { toStoreOptions } from './store.ts'
 
 /** @throws StorageError */
 export async function openControl(config: Config): Promise<Control> {
-  return createControl(await openStore(await toStoreOptions(config)), config)
+  return createControl(await openStore(await toStoreOptions(config, { connections: 'one' })), config)
 }

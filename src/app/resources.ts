@@ -32,7 +32,7 @@ export async function openResources(
   log: Log,
   cleanup: Cleanup,
 ): Promise<Resources> {
-  const store = await openStore(await toStoreOptions(config))
+  const store = await openStore(await toStoreOptions(config, { requiresUtf8: true }))
   cleanup.add(() => store.close())
   const keystore = await openSoftwareKeystore({
     store,

@@ -5,8 +5,12 @@ import type { Config } from '../config/config.ts'
 import type { MasterKeySource } from '../store/master-key.ts'
 import type { StoreOptions } from '../store/store.ts'
 
-export async function toStoreOptions(config: Config): Promise<StoreOptions> {
-  return { ...config.store, masterKey: await toMasterKeySource(config), clock }
+/** @param how which connections it gets, where a server holds the store */
+export async function toStoreOptions(
+  config: Config,
+  how: Pick<StoreOptions, 'connections' | 'requiresUtf8'> = {},
+): Promise<StoreOptions> {
+  return { ...config.store, ...how, masterKey: await toMasterKeySource(config), clock }
 }
 
 /** The module of a token is loaded only where the master key is on one. */

@@ -36,6 +36,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['CONFIG_INVALID', 'config'],
   ['MISCONFIGURED', 'config'],
   ['HIGH_WATER_UNWRITABLE', 'config'],
+  ['STORE_UNSUITABLE', 'config'],
 ])
 
 /** Returns the exit code for an error that a command threw. */

@@ -177,11 +177,14 @@ export interface AdminConfig {
 }
 
 export interface PostgresConfig {
+  /** One or several, as libpq takes them: `db1,db2:5433`. */
   readonly host: string
   readonly port: number
   readonly database: string
   readonly user: string
   readonly password?: Secret
+  /** Read again for each connection; instead of `password`. */
+  readonly passwordFile?: string
   /** Absent: in the clear. */
   readonly tls?: {
     readonly caFile?: string

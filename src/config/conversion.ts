@@ -186,11 +186,13 @@ function toPlace(
   absolute: (path: string) => string,
 ): Pick<Config['store'], 'path' | 'postgres'> {
   if (raw.postgres === undefined) return raw.path === undefined ? {} : { path: absolute(raw.path) }
-  const { host, port, database, user, tls } = raw.postgres
+  const { host, port, database, user, password: source, tls } = raw.postgres
   return {
     postgres: {
       ...{ host, port, database, user },
-      ...(password === undefined ? {} : { password }),
+      ...(source?.file === undefined
+        ? password && { password }
+        : { passwordFile: absolute(source.file) }),
       ...(tls.mode === 'off' ? {} : { tls: toTls(tls, absolute) }),
     },
   }

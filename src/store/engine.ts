@@ -4,6 +4,7 @@ import { open, stat, unlink } from 'node:fs/promises'
 import { StorageError, type Database } from './database.ts'
 import { syncFolder } from './master-key.ts'
 import { loadTarget, type PostgresAddress } from './postgres/address.ts'
+import type { PostgresOptions } from './postgres/database.ts'
 import { openSqlite } from './sqlite/database.ts'
 
 export interface StorePlace {
@@ -12,6 +13,10 @@ export interface StorePlace {
   readonly postgres?: PostgresAddress
   /** Of each statement, in milliseconds. */
   readonly deadlineMs?: number
+  /** How many connections to a server. */
+  readonly connections?: PostgresOptions['connections']
+  /** Refuse a database whose encoding cannot keep every text. */
+  readonly requiresUtf8?: boolean
 }
 
 export interface Engine {
@@ -30,9 +35,8 @@ export interface Engine {
 const DEFAULT_DEADLINE_MS = 5000
 
 export function createEngine(place: StorePlace): Engine {
-  const deadlineMs = place.deadlineMs ?? DEFAULT_DEADLINE_MS
-  if (place.postgres !== undefined) return createPostgresEngine(place.postgres, deadlineMs)
-  return createSqliteEngine(place.path ?? '', deadlineMs)
+  if (place.postgres !== undefined) return createPostgresEngine(place.postgres, place)
+  return createSqliteEngine(place.path ?? '', place.deadlineMs ?? DEFAULT_DEADLINE_MS)
 }
 
 function createSqliteEngine(path: string, deadlineMs: number): Engine {
@@ -80,12 +84,14 @@ async function createEmptyFile(path: string): Promise<void> {
   }
 }
 
-function createPostgresEngine(address: PostgresAddress, deadlineMs: number): Engine {
+function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engine {
   const name = `${address.host}/${address.database}`
-  const connect = async () => {
-    // Whose store is a file needs none of it.
+  const connect = async (options: Pick<PostgresOptions, 'connections' | 'requiresUtf8'>) => {
+    // A store that is a file needs none of it.
     const { openPostgres } = await import('./postgres/database.ts')
-    return openPostgres({ target: await loadTarget(address), deadlineMs })
+    const loading = () => loadTarget(address)
+    const deadlineMs = place.deadlineMs ?? DEFAULT_DEADLINE_MS
+    return openPostgres({ loadTarget: loading, deadlineMs, ...options })
   }
   const isFilled = async (database: Database) => {
     const [row] = await database.snapshot((reader) =>
@@ -95,7 +101,7 @@ function createPostgresEngine(address: PostgresAddress, deadlineMs: number): Eng
   }
   return {
     async exists() {
-      const database = await connect()
+      const database = await connect({ connections: 'one', requiresUtf8: true })
       try {
         return await isFilled(database)
       } finally {
@@ -103,7 +109,7 @@ function createPostgresEngine(address: PostgresAddress, deadlineMs: number): Eng
       }
     },
     async create() {
-      const database = await connect()
+      const database = await connect({ connections: 'one', requiresUtf8: true })
       if (!(await isFilled(database))) return database
       await database.close()
       throw new StorageError('STORE_EXISTS', `${name}: there is a store already`)
@@ -112,7 +118,8 @@ function createPostgresEngine(address: PostgresAddress, deadlineMs: number): Eng
     discard: (database) => database.close(),
     settle: () => Promise.resolve(),
     async open() {
-      const database = await connect()
+      const { connections = 'three', requiresUtf8 = false } = place
+      const database = await connect({ connections, requiresUtf8 })
       if (await isFilled(database)) return database
       await database.close()
       throw new StorageError('STORE_MISSING', `${name}: there is no store`, {

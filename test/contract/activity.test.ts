@@ -49,7 +49,10 @@ const ENGINES: Readonly<Record<string, (t: Test) => Promise<Database>>> = {
   SQLite: async (t) => (await (await storeFolder(t)).open()).database,
   PostgreSQL: async (t) => {
     const target = await server.createDatabase()
-    const database = await openPostgres({ target, deadlineMs: 5000 })
+    const database = await openPostgres({
+      loadTarget: () => Promise.resolve(target),
+      deadlineMs: 5000,
+    })
     t.teardown(() => database.close())
     return database
   },

@@ -1,19 +1,19 @@
 /** The contract of a database on PostgreSQL, whichever way it is reached. */
 // SPDX-License-Identifier: Apache-2.0
 import { openPostgres } from '../../src/store/postgres/database.ts'
+import type { PostgresTarget } from '../../src/store/postgres/address.ts'
 import { databaseContract } from './database.ts'
 
-type Target = Parameters<typeof openPostgres>[0]['target']
 
 /** @param createTarget an empty database for each test */
-export function postgresContract(name: string, createTarget: () => Promise<Target>): void {
+export function postgresContract(name: string, createTarget: () => Promise<PostgresTarget>): void {
   databaseContract({
     name,
     async create(t) {
       const target = await createTarget()
       return {
         async open({ deadlineMs = 5000 } = {}) {
-          const database = await openPostgres({ target, deadlineMs })
+          const database = await openPostgres({ loadTarget: () => Promise.resolve(target), deadlineMs })
           t.teardown(() => database.close())
           return database
         },

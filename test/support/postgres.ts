@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import type { ConnectionOptions } from 'node:tls'
 import type { Test } from 'tap'
 import pg from 'pg'
-import type { PostgresTarget } from '../../src/store/postgres/session.ts'
+import type { PostgresTarget } from '../../src/store/postgres/address.ts'
 
 export interface TestPostgres {
   readonly target: PostgresTarget

@@ -9,14 +9,18 @@ export const store = object(
     postgres: object(
       'A PostgreSQL server, instead of `path`; `latchkey init` makes the tables.',
       {
-        host: text('Name or address.'),
-        port: integer('Its port.', { minimum: 1, maximum: 65_535, default: 5432 }),
+        host: text(
+          'Name or address; several with commas between, each with its port where it has another: `db1,db2:5433`. The first that accepts writes is used.',
+        ),
+        port: integer('Their port.', { minimum: 1, maximum: 65_535, default: 5432 }),
         database: text('Name of the database, which must exist.'),
         user: text('Role that owns the tables.'),
         password: object(
           'Where to read the password from.',
           {
-            file: path('File, mode 0600; a line break at its end does not count.'),
+            file: path(
+              'File, mode 0600; a line break at its end does not count. It is read for each connection.',
+            ),
             env: { type: 'string', minLength: 1, description: 'Name of an environment variable.' },
           },
           { minProperties: 1, maxProperties: 1 },

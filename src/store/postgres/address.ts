@@ -1,17 +1,20 @@
-/** Where a PostgreSQL server is, and how to trust it: files are read each time it is opened. */
+/** Where a PostgreSQL server is, and how to log in: secrets and certificates are read for each connection. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
-import { isIP } from 'node:net'
-import { checkServerIdentity } from 'node:tls'
-import type { Secret } from '../../core/secret.ts'
-import type { PostgresTarget } from './session.ts'
+import type { ConnectionOptions } from 'node:tls'
+import { Secret } from '../../core/secret.ts'
+import { StorageError } from '../database.ts'
 
 export interface PostgresAddress {
+  /** As libpq takes it: one host, or several with commas between; each may have `:port` behind it. */
   readonly host: string
+  /** Port of the hosts that name none. */
   readonly port: number
   readonly database: string
   readonly user: string
   readonly password?: Secret
+  /** Read for each connection, so that a rotated password needs no restart. Instead of `password`. */
+  readonly passwordFile?: string
   /** Absent: in the clear. */
   readonly tls?: {
     /** PEM; absent: the authorities that Node.js comes with. */
@@ -19,27 +22,79 @@ export interface PostgresAddress {
     /** A client certificate, PEM, and its key. */
     readonly certificateFile?: string
     readonly privateKeyFile?: string
-    /** The name that its certificate must have; absent: `host`. */
+    /** The name that its certificate must have; absent: the host that was dialled. */
     readonly serverName?: string
   }
 }
 
-/** @throws a system error */
-export async function loadTarget({ tls, ...address }: PostgresAddress): Promise<PostgresTarget> {
-  if (tls === undefined) return address
-  const load = async (name: 'ca' | 'cert' | 'key', path: string | undefined) =>
-    path === undefined ? {} : { [name]: await readFile(path) }
-  const name = tls.serverName ?? address.host
+/** An address with everything that its files hold at this moment. */
+export interface PostgresTarget {
+  readonly host: string
+  readonly port: number
+  readonly database: string
+  readonly user: string
+  readonly password?: Secret
+  /** Absent: in the clear, which is for loopback only. */
+  readonly tls?: Pick<ConnectionOptions, 'ca' | 'cert' | 'key'> & { readonly serverName?: string }
+}
+
+export interface PostgresHost {
+  readonly host: string
+  readonly port: number
+}
+
+/** The hosts of a list such as `db1,db2:5433,[fd00::1]:5434`, in its order. */
+export function parseHosts(list: string, port: number): readonly PostgresHost[] {
+  return list
+    .split(',')
+    .map((text) => text.trim())
+    .filter((text) => text !== '')
+    .map((text) => {
+      const [, bracketed, plain, own] = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(text) ?? []
+      // An IPv6 address without brackets has colons and no port of its own.
+      const host = bracketed ?? plain ?? text
+      return { host, port: own === undefined ? port : Number(own) }
+    })
+}
+
+/** @throws StorageError STORE_UNREACHABLE when a file cannot be read */
+export async function loadTarget(address: PostgresAddress): Promise<PostgresTarget> {
+  const { host, port, database, user, passwordFile, tls } = address
+  const password =
+    passwordFile === undefined ? address.password : new Secret(await readLine(passwordFile))
   return {
-    ...address,
-    tls: {
-      rejectUnauthorized: true,
-      // pg asks for `host` by SNI, whatever is said here, and for an address Node would check nothing but "localhost".
-      checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
-      ...(isIP(name) === 0 ? { servername: name } : {}),
-      ...(await load('ca', tls.caFile)),
-      ...(await load('cert', tls.certificateFile)),
-      ...(await load('key', tls.privateKeyFile)),
-    },
+    ...{ host, port, database, user },
+    ...(password === undefined ? {} : { password }),
+    ...(tls === undefined ? {} : { tls: await loadTls(tls) }),
+  }
+}
+
+async function loadTls(
+  tls: NonNullable<PostgresAddress['tls']>,
+): Promise<NonNullable<PostgresTarget['tls']>> {
+  const load = async (name: 'ca' | 'cert' | 'key', path: string | undefined) =>
+    path === undefined ? {} : { [name]: await read(path) }
+  return {
+    ...(tls.serverName === undefined ? {} : { serverName: tls.serverName }),
+    ...(await load('ca', tls.caFile)),
+    ...(await load('cert', tls.certificateFile)),
+    ...(await load('key', tls.privateKeyFile)),
+  }
+}
+
+async function readLine(path: string): Promise<string> {
+  return (await read(path)).toString('utf8').replace(/\r?\n$/, '')
+}
+
+async function read(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path)
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    throw new StorageError(
+      'STORE_UNREACHABLE',
+      `no connection to the store: ${path} cannot be read (${String(code)})`,
+      { cause },
+    )
   }
 }

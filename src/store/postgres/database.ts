@@ -10,23 +10,35 @@ import {
 } from '../database.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
 import { Mutex } from '../mutex.ts'
-import { PostgresSession, type PostgresTarget } from './session.ts'
+import type { PostgresTarget } from './address.ts'
+import { PostgresSession } from './session.ts'
 
 export interface PostgresOptions {
-  readonly target: PostgresTarget
+  /** Called for each connection, so that what has changed since is used. */
+  readonly loadTarget: () => Promise<PostgresTarget>
   /** Of each statement, in milliseconds. */
   readonly deadlineMs: number
+  /**
+   * `three` (the default): for reading, for writing and for heartbeats, so that none waits for the
+   * others. `one`: for a command. `kept`: one that is open before it is needed, for emergencies.
+   */
+  readonly connections?: 'three' | 'one' | 'kept'
+  /** Refuse a database whose encoding cannot keep every text. */
+  readonly requiresUtf8?: boolean
 }
 
 /** "Lkey": all of our writers take this lock, so their transactions run one after the other. */
 const WRITER_LOCK = 0x4c6b6579
 /** A poll that takes longer than this is given up and asked again on a new connection. */
 const BEAT_DEADLINE_MS = 1000
+/** A connection that is kept for emergencies is used this often, so that a lost one is noticed. */
+const KEEP_EVERY_MS = 5000
 
-/** @throws StorageError STORE_UNREACHABLE, STORE_MISSING, STORE_NEWER */
+/** @throws StorageError STORE_UNREACHABLE, STORE_MISSING, STORE_NEWER, STORE_UNSUITABLE */
 export async function openPostgres(options: PostgresOptions): Promise<Database> {
   const database = new PostgresDatabase(options)
   try {
+    if (options.requiresUtf8 === true) await database.checkEncoding()
     await database.migrate()
     return database
   } catch (error) {
@@ -40,14 +52,33 @@ class PostgresDatabase implements Database {
   readonly #reader: Connection
   readonly #writer: Connection
   readonly #beats: Connection
+  readonly #keeping: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor({ target, deadlineMs }: PostgresOptions) {
-    this.#reader = new Connection(new PostgresSession(target, deadlineMs))
-    this.#writer = new Connection(new PostgresSession(target, deadlineMs))
-    this.#beats = new Connection(
-      new PostgresSession(target, Math.min(deadlineMs, BEAT_DEADLINE_MS)),
-    )
+  constructor({ loadTarget, deadlineMs, connections = 'three' }: PostgresOptions) {
+    const reader = new PostgresSession(loadTarget, deadlineMs)
+    this.#reader = new Connection(reader)
+    if (connections !== 'three') {
+      this.#writer = this.#reader
+      this.#beats = this.#reader
+      if (connections === 'kept') this.#keeping = this.#keep()
+      return
+    }
+    const writer = new PostgresSession(loadTarget, deadlineMs)
+    const beatDeadlineMs = Math.min(deadlineMs, BEAT_DEADLINE_MS)
+    const beats = new PostgresSession(loadTarget, beatDeadlineMs, () => {
+      // After a fail-over all of them must lead to the new primary.
+      for (const other of [reader, writer]) other.distrust(beatDeadlineMs)
+    })
+    this.#writer = new Connection(writer)
+    this.#beats = new Connection(beats)
+  }
+
+  #keep(): NodeJS.Timeout {
+    const timer = setInterval(() => {
+      this.#reader.single('SELECT 1', []).catch(() => undefined)
+    }, KEEP_EVERY_MS)
+    return timer.unref()
   }
 
   snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T> {
@@ -83,8 +114,26 @@ class PostgresDatabase implements Database {
 
   close(): Promise<void> {
     this.#closed = true
+    clearInterval(this.#keeping)
     for (const connection of [this.#reader, this.#writer, this.#beats]) connection.close()
     return Promise.resolve()
+  }
+
+  /** @throws StorageError STORE_UNSUITABLE */
+  async checkEncoding(): Promise<void> {
+    const [row] = await this.#reader.single(
+      "SELECT current_setting('server_encoding') AS encoding, current_database() AS name",
+      [],
+    )
+    const encoding = String(row?.['encoding'])
+    if (encoding === 'UTF8') return
+    throw new StorageError(
+      'STORE_UNSUITABLE',
+      `the database ${String(row?.['name'])} has the encoding ${encoding}; expected UTF8`,
+      {
+        hint: "make one: CREATE DATABASE latchkey ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+      },
+    )
   }
 
   /** All steps that are missing, in one transaction, by whoever comes first. */
@@ -135,9 +184,14 @@ class Connection {
   ): Promise<T> {
     const session = this.#session
     return this.#lock.run(async () => {
-      try {
-        const [first = '', ...others] = begin
+      const [first = '', ...others] = begin
+      // The server may have ended a connection that was idle. Nothing has been asked of it yet.
+      const wasReady = session.isReady
+      await session.run(first).catch(async (error: unknown) => {
+        if (!wasReady || session.isReady) throw error
         await session.run(first)
+      })
+      try {
         const { generation } = session
         const run = (sql: string, parameters: readonly SqlValue[] = []) =>
           session.run(sql, parameters, generation)
@@ -150,10 +204,12 @@ class Connection {
         await run('COMMIT')
         return result
       } catch (error) {
-        // A connection that is gone took its transaction with it. A new one has none.
-        await session.run('ROLLBACK').catch(() => {
-          session.reset()
-        })
+        // A connection that is gone took its transaction with it.
+        if (session.isReady) {
+          await session.run('ROLLBACK').catch(() => {
+            session.reset()
+          })
+        }
         throw error
       }
     })

@@ -1,0 +1,114 @@
+/** What PostgreSQL's errors mean here: which code they have, and whether another connection helps. */
+// SPDX-License-Identifier: Apache-2.0
+import { StorageError, type StorageErrorCode } from '../database.ts'
+
+interface Meaning {
+  /** PostgreSQL, Appendix A: the whole code, or its class of two characters. */
+  readonly state: string
+  readonly code: StorageErrorCode
+  /** What the code says, for a person who does not know it. */
+  readonly text?: string
+  readonly hint?: string
+}
+
+/** The first that fits counts. */
+const MEANINGS: readonly Meaning[] = [
+  {
+    state: '53300',
+    code: 'STORE_BUSY',
+    text: 'too many connections',
+    hint: 'end connections that are not needed, raise max_connections, or use the admin listener, which keeps one open for this',
+  },
+  { state: '53100', code: 'STORE_BUSY', text: 'the disk of the server is full' },
+  { state: '53200', code: 'STORE_BUSY', text: 'the server is out of memory' },
+  {
+    state: '28P01',
+    code: 'STORE_FAILED',
+    text: 'the password was refused',
+    hint: 'compare store.postgres.user and store.postgres.password with the role on the server',
+  },
+  {
+    state: '28',
+    code: 'STORE_FAILED',
+    text: 'the login was refused',
+    hint: 'look at pg_hba.conf of the server, and at the certificate and user in store.postgres',
+  },
+  {
+    state: '3D000',
+    code: 'STORE_MISSING',
+    text: 'there is no such database',
+    hint: "make it: CREATE DATABASE name OWNER role ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+  },
+  {
+    state: '25006',
+    code: 'STORE_UNREACHABLE',
+    text: 'the server is read-only: a standby, or a former primary',
+    hint: 'let store.postgres.host lead to the primary, or list every server there',
+  },
+  {
+    state: '42501',
+    code: 'STORE_FAILED',
+    text: 'the role lacks a right on the tables',
+    hint: 'let the role in store.postgres.user own the database and the tables',
+  },
+  {
+    state: '22P05',
+    code: 'TEXT_REFUSED',
+    text: 'the encoding of the database lacks a character of this text',
+  },
+  {
+    state: '22021',
+    code: 'TEXT_REFUSED',
+    text: 'the database cannot keep a character of this text',
+  },
+  { state: '23', code: 'CONFLICT' },
+  { state: '55P03', code: 'STORE_BUSY', text: 'another writer holds the lock' },
+  { state: '40', code: 'STORE_BUSY', text: 'another transaction was in the way' },
+  { state: '53', code: 'STORE_BUSY', text: 'the server lacks a resource' },
+  { state: '57014', code: 'STORE_TIMEOUT', text: 'the statement was cancelled' },
+  { state: '25P03', code: 'STORE_TIMEOUT', text: 'the transaction stood still for too long' },
+  { state: 'XX001', code: 'STORE_CORRUPT', text: 'data corrupted' },
+  { state: 'XX002', code: 'STORE_CORRUPT', text: 'index corrupted' },
+  { state: '57P03', code: 'STORE_UNREACHABLE', text: 'the server is starting or stopping' },
+  { state: '57P', code: 'STORE_UNREACHABLE', text: 'the server ended the connection' },
+  { state: '08', code: 'STORE_UNREACHABLE', text: 'the connection failed' },
+]
+
+/**
+ * Errors of the statement itself: the connection is as good as before. After every other error the
+ * connection is dropped: it may lead to the wrong server, or be in a state that no statement mends.
+ */
+const OF_STATEMENT = /^(2[0123]|40|42|44|54|55P03$|57014$)/
+
+export function toStorageError(error: unknown): StorageError {
+  if (error instanceof StorageError) return error
+  const state = sqlState(error)
+  if (state !== undefined) {
+    const meaning = MEANINGS.find((one) => state.startsWith(one.state))
+    const text = meaning?.text === undefined ? '' : ` (${meaning.text})`
+    return new StorageError(
+      meaning?.code ?? 'STORE_FAILED',
+      `the store failed: SQLSTATE ${state}${text}`,
+      { cause: error, ...(meaning?.hint === undefined ? {} : { hint: meaning.hint }) },
+    )
+  }
+  // A system error such as ECONNREFUSED, a failure of TLS, or a connection that ended.
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  return new StorageError(
+    'STORE_UNREACHABLE',
+    `no connection to the store${typeof code === 'string' ? `: ${code}` : ''}`,
+    { cause: error },
+  )
+}
+
+/** Whether only a new connection can do better. */
+export function belongsToConnection(error: StorageError): boolean {
+  const state = sqlState(error.cause)
+  return state === undefined ? error.code === 'STORE_UNREACHABLE' : !OF_STATEMENT.test(state)
+}
+
+/** Undefined for what the server did not say. System errors such as EPIPE look alike, but for their E. */
+export function sqlState(error: unknown): string | undefined {
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  return typeof code === 'string' && /^[0-9A-DF-Z][0-9A-Z]{4}$/.test(code) ? code : undefined
+}
