@@ -7,5 +7,8 @@ import { toStoreOptions } from './store.ts'
 
 /** @throws StorageError */
 export async function openControl(config: Config): Promise<Control> {
-  return createControl(await openStore(await toStoreOptions(config, { connections: 'one' })), config)
+  return createControl(
+    await openStore(await toStoreOptions(config, { connections: 'one' })),
+    config,
+  )
 }

@@ -72,7 +72,10 @@ export interface ActivityReader {
 
 /** @throws StorageError */
 export async function openActivity(config: Config): Promise<ActivityReader> {
-  return createActivityReader(await openStore(await toStoreOptions(config, { connections: 'one' })), systemClock)
+  return createActivityReader(
+    await openStore(await toStoreOptions(config, { connections: 'one' })),
+    systemClock,
+  )
 }
 
 /** On a store that is open already; `close` closes it. */

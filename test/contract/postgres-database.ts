@@ -4,7 +4,6 @@ import { openPostgres } from '../../src/store/postgres/database.ts'
 import type { PostgresTarget } from '../../src/store/postgres/address.ts'
 import { databaseContract } from './database.ts'
 
-
 /** @param createTarget an empty database for each test */
 export function postgresContract(name: string, createTarget: () => Promise<PostgresTarget>): void {
   databaseContract({
@@ -13,7 +12,10 @@ export function postgresContract(name: string, createTarget: () => Promise<Postg
       const target = await createTarget()
       return {
         async open({ deadlineMs = 5000 } = {}) {
-          const database = await openPostgres({ loadTarget: () => Promise.resolve(target), deadlineMs })
+          const database = await openPostgres({
+            loadTarget: () => Promise.resolve(target),
+            deadlineMs,
+          })
           t.teardown(() => database.close())
           return database
         },

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import {
+  appendFileSync,
   chownSync,
   existsSync,
   mkdtempSync,
@@ -21,6 +22,18 @@ import type { PostgresTarget } from '../../src/store/postgres/address.ts'
 
 export interface TestPostgres {
   readonly target: PostgresTarget
+  /** As the superuser, in the database `postgres`. */
+  query(sql: string): Promise<readonly Record<string, unknown>[]>
+  /** Lines that replace pg_hba.conf, which then counts. */
+  admit(lines: readonly string[]): Promise<void>
+  /** Another certificate and authority for the server, which then count. */
+  useTls(tls: PostgresTls): Promise<void>
+  /** A hot standby that streams from this server, on a port of its own. @param settings as for the primary */
+  standby(settings?: readonly string[]): Promise<TestPostgres>
+  /** Makes a standby the primary. */
+  promote(): Promise<void>
+  /** After `kill`: comes back as a standby of nobody. */
+  startAsStandby(): Promise<void>
   /** A new, empty database in this server. */
   createDatabase(): Promise<PostgresTarget>
   /** SIGKILL to all of its processes. */
@@ -77,15 +90,9 @@ export async function startPostgres(
   settings: readonly string[] = [],
   tls?: PostgresTls,
 ): Promise<TestPostgres> {
-  const folder = mkdtempSync(join(tmpdir(), 'latchkey-postgres-'))
-  const data = join(folder, 'data')
-  if (process.getuid?.() === 0) {
-    const id = (flag: string) => Number(execFileSync('id', [flag, 'postgres']).toString())
-    chownSync(folder, id('-u'), id('-g'))
-  }
+  const { folder, data } = makeFolder()
   const initdb = ['-D', data, '-U', 'latchkey', '-A', 'trust', '--no-sync', '-E', 'UTF8']
-  const [command, operands] = asPostgres(binary('initdb'), [...initdb, '--locale=C.UTF-8'])
-  execFileSync(command, operands, { cwd: folder, stdio: 'pipe' })
+  runBinary(folder, 'initdb', [...initdb, '--locale=C.UTF-8'])
   const port = await freePort()
   const lines = [
     "listen_addresses = '127.0.0.1'",
@@ -98,6 +105,32 @@ export async function startPostgres(
     ...(tls === undefined ? [] : useTls(data, tls)),
   ]
   writeFileSync(join(data, 'postgresql.conf'), `${lines.join('\n')}\n`)
+  return serve(t, { folder, port, ...(tls === undefined ? {} : { tls }) })
+}
+
+/** A folder that PostgreSQL may have as its own, with the place of the data in it. */
+function makeFolder(): { readonly folder: string; readonly data: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'latchkey-postgres-'))
+  if (process.getuid?.() === 0) {
+    const id = (flag: string) => Number(execFileSync('id', [flag, 'postgres']).toString())
+    chownSync(folder, id('-u'), id('-g'))
+  }
+  return { folder, data: join(folder, 'data') }
+}
+
+function runBinary(folder: string, name: string, operands: readonly string[]): void {
+  const [command, all] = asPostgres(binary(name), operands)
+  execFileSync(command, all, { cwd: folder, stdio: 'pipe' })
+}
+
+/** Starts what is in the folder. */
+async function serve(
+  t: Test,
+  given: { readonly folder: string; readonly port: number; readonly tls?: PostgresTls },
+): Promise<TestPostgres> {
+  const { folder, port } = given
+  let { tls } = given
+  const data = join(folder, 'data')
   const target = {
     ...{ host: '127.0.0.1', port, database: 'postgres', user: 'latchkey' },
     ...(tls === undefined ? {} : { tls: clientTls(tls) }),
@@ -105,13 +138,14 @@ export async function startPostgres(
   let child: ChildProcess | undefined
   let databases = 0
 
-  async function query(sql: string): Promise<void> {
-    const { tls: ssl = false, ...address } = target
+  async function query(sql: string): Promise<readonly Record<string, unknown>[]> {
+    const address = { host: target.host, port, database: 'postgres', user: 'latchkey' }
+    const ssl = tls === undefined ? false : clientTls(tls)
     const client = new pg.Client({ ...address, ssl, connectionTimeoutMillis: 2000 })
     client.on('error', () => undefined)
     try {
       await client.connect()
-      await client.query(sql)
+      return (await client.query<Record<string, unknown>>(sql)).rows
     } finally {
       await client.end().catch(() => undefined)
     }
@@ -151,6 +185,34 @@ export async function startPostgres(
   await start()
   return {
     target,
+    query,
+    async admit(lines) {
+      writeFileSync(join(data, 'pg_hba.conf'), `${lines.join('\n')}\n`)
+      await query('SELECT pg_reload_conf()')
+    },
+    async useTls(next) {
+      useTls(data, next)
+      await query('SELECT pg_reload_conf()')
+      tls = next
+    },
+    async standby(settings = []) {
+      const replica = makeFolder()
+      const from = ['-h', target.host, '-p', String(port), '-U', target.user]
+      const how = ['-D', replica.data, '-R', '-X', 'stream', '-c', 'fast', '--no-sync']
+      runBinary(replica.folder, 'pg_basebackup', [...from, ...how])
+      const own = await freePort()
+      const lines = [`port = ${String(own)}`, ...settings]
+      appendFileSync(join(replica.data, 'postgresql.conf'), `${lines.join('\n')}\n`)
+      return serve(t, { folder: replica.folder, port: own })
+    },
+    promote() {
+      runBinary(folder, 'pg_ctl', ['promote', '-D', data, '-w'])
+      return Promise.resolve()
+    },
+    async startAsStandby() {
+      writeFileSync(join(data, 'standby.signal'), '')
+      await start()
+    },
     async createDatabase() {
       databases += 1
       const database = `test_${String(databases)}`

@@ -165,6 +165,11 @@ class PostgresDatabase implements Database {
   }
 }
 
+function retryOnNew(session: PostgresSession, sql: string, error: unknown) {
+  if (session.isReady) throw error
+  return session.run(sql)
+}
+
 /** A session for one kind of work; one piece of work at a time. */
 class Connection {
   readonly #session: PostgresSession
@@ -186,11 +191,9 @@ class Connection {
     return this.#lock.run(async () => {
       const [first = '', ...others] = begin
       // The server may have ended a connection that was idle. Nothing has been asked of it yet.
-      const wasReady = session.isReady
-      await session.run(first).catch(async (error: unknown) => {
-        if (!wasReady || session.isReady) throw error
-        await session.run(first)
-      })
+      if (session.isReady) {
+        await session.run(first).catch((error: unknown) => retryOnNew(session, first, error))
+      } else await session.run(first)
       try {
         const { generation } = session
         const run = (sql: string, parameters: readonly SqlValue[] = []) =>

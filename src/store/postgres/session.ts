@@ -1,5 +1,6 @@
 /** One connection to PostgreSQL that comes back by itself: statements with a deadline, one after the other. */
 // SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../core/clock.ts'
 import { type Row, type SqlValue, StorageError } from '../database.ts'
 import type { PostgresTarget } from './address.ts'
 import { type Dial, destroySocket, dial } from './dial.ts'
@@ -71,7 +72,7 @@ export class PostgresSession {
     if (generation !== this.#generation) {
       throw new StorageError('STORE_UNREACHABLE', 'the connection to the store was lost')
     }
-    this.#busySince = performance.now()
+    this.#busySince = systemClock.monotonic()
     const work = this.#query(sql, parameters)
     work.catch(() => undefined)
     return await new Promise<PostgresResult>((resolve, reject) => {
@@ -97,7 +98,8 @@ export class PostgresSession {
    * any more. @param patienceMs how long a statement in flight may have been without an answer
    */
   distrust(patienceMs: number): void {
-    const busyMs = this.#busySince === undefined ? Infinity : performance.now() - this.#busySince
+    const busyMs =
+      this.#busySince === undefined ? Infinity : systemClock.monotonic() - this.#busySince
     if (busyMs > patienceMs) this.reset()
   }
 
