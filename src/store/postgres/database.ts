@@ -1,5 +1,6 @@
 /** The control store of a fleet: PostgreSQL, or any server that speaks its protocol and its SQL. */
 // SPDX-License-Identifier: Apache-2.0
+import { type Periodic, periodic } from '../../core/periodic.ts'
 import {
   StorageError,
   type Database,
@@ -52,7 +53,7 @@ class PostgresDatabase implements Database {
   readonly #reader: Connection
   readonly #writer: Connection
   readonly #beats: Connection
-  readonly #keeping: NodeJS.Timeout | undefined
+  readonly #keeping: Periodic | undefined
   #closed = false
 
   constructor({ loadTarget, deadlineMs, connections = 'three' }: PostgresOptions) {
@@ -74,11 +75,15 @@ class PostgresDatabase implements Database {
     this.#beats = new Connection(beats)
   }
 
-  #keep(): NodeJS.Timeout {
-    const timer = setInterval(() => {
-      this.#reader.single('SELECT 1', []).catch(() => undefined)
-    }, KEEP_EVERY_MS)
-    return timer.unref()
+  #keep(): Periodic {
+    return periodic({
+      intervalMs: KEEP_EVERY_MS,
+      work: async () => {
+        await this.#reader.single('SELECT 1', [])
+      },
+      // The next statement dials again, and says why it cannot.
+      onError: () => undefined,
+    })
   }
 
   snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T> {
@@ -112,11 +117,10 @@ class PostgresDatabase implements Database {
       : Promise.resolve()
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#closed = true
-    clearInterval(this.#keeping)
     for (const connection of [this.#reader, this.#writer, this.#beats]) connection.close()
-    return Promise.resolve()
+    await this.#keeping?.stop()
   }
 
   /** @throws StorageError STORE_UNSUITABLE */

@@ -180,6 +180,7 @@ function firstOf<T>(attempts: readonly Attempt<T>[], discard: (late: T) => void)
       const one = attempts[next]
       if (one === undefined || isSettled) return
       next += 1
+      // The next attempt need not wait for this one; the statement that needs a connection has the deadline.
       timer = setTimeout(begin, STAGGER_MS)
       one.attempt().then(
         (value) => {
