@@ -1,4 +1,4 @@
-/** What `latchkey keys` does to keys on a token. The keys are the token's; their status is the store's. */
+/** The operations of `latchkey keys` on a token. The token holds the keys; the control store holds their status. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
@@ -19,7 +19,7 @@ export interface TokenAdministrationDeps {
   readonly keysBy: 'label' | 'id'
 }
 
-/** Making a key takes some HSMs seconds. */
+/** Timeout in milliseconds; some HSMs take seconds to create a key. */
 const DEADLINE_MS = 30_000
 
 export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdministration {
@@ -39,10 +39,10 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdm
     return toSummary(keyId, await versionsOf(keyId), await statuses())
   }
 
-  /** Raises the epoch, so that running servers look at the token again. */
+  /** Raises the epoch, so that running servers read the token again. */
   const announce = () => store.change(() => Promise.resolve())
 
-  /** Each token would make a key of its own under one name. */
+  /** Refuses on several tokens, since each would create a different key under the same name. */
   function checkSingle(): void {
     if (fleet.single !== undefined) return
     throw new BackendError('MISCONFIGURED', 'with several tokens, keys are made by their vendor', {
@@ -120,7 +120,7 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdm
   }
 }
 
-/** Undefined for keys of others: no key id of KMS, or without our prefix. */
+/** Converts a label to a key id; undefined if it is not a valid key id or lacks the prefix. */
 function toKeyId(
   key: TokenKey,
   { keysBy, keyPrefix }: TokenAdministrationDeps,

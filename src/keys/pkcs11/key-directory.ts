@@ -1,4 +1,4 @@
-/** What is known of the keys of a fleet: looked up once, kept for a while, looked up again in time. */
+/** A cache of the keys on a fleet of tokens, refreshed in the background. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
@@ -7,23 +7,23 @@ import type { TokenKey } from './wire/calls.ts'
 import type { TokenFleet } from './pool/fleet.ts'
 
 export interface KnownVersion extends TokenKey {
-  /** As it is sent; empty where the token cannot compute one. */
+  /** Key-check value as it is sent; empty if the token cannot compute one. */
   readonly checkValue: Buffer
 }
 
 export interface KnownKey {
   readonly versions: ReadonlyMap<number, KnownVersion>
-  /** The highest. */
+  /** The highest version. */
   readonly current: KnownVersion
 }
 
 interface Entry {
-  /** Undefined: there is no such key. */
+  /** Undefined if there is no such key. */
   readonly key: KnownKey | undefined
   readonly at: number
 }
 
-/** That a key is not there is believed for this long, so that a flood of wrong ids stays outside. */
+/** Lifetime of a negative entry in milliseconds, so that a flood of wrong ids does not reach the token. */
 const ABSENT_MS = 1000
 const MAX_ENTRIES = 20_000
 const REFRESH_DEADLINE_MS = 10_000
@@ -34,7 +34,7 @@ export class KeyDirectory {
   readonly #refreshMs: number
   readonly #entries = new Map<string, Entry>()
   readonly #pending = new Map<string, Promise<KnownKey | undefined>>()
-  /** Check values as they were first seen, by key and version. They outlive `forget`. */
+  /** First check value seen, by key and version. `forget` keeps these. */
   readonly #checks = new Map<string, string>()
 
   constructor(fleet: TokenFleet, clock: Clock, refreshMs: number) {
@@ -51,14 +51,14 @@ export class KeyDirectory {
     if (entry === undefined || (key === undefined && age >= ABSENT_MS)) {
       key = await deadline.race(this.#lookUp(name))
     } else if (age >= this.#refreshMs && key !== undefined) {
-      // What is known goes on serving meanwhile, also while the token does not answer.
+      // The cached entry keeps serving meanwhile, even while the token does not respond.
       this.#lookUp(name).catch(() => undefined)
     }
     if (key === undefined) throw new BackendError('KEY_NOT_FOUND', 'there is no such key')
     return key
   }
 
-  /** At the next use, everything is looked up again. */
+  /** Marks every entry as stale, to be looked up at its next use. */
   forget(name?: string): void {
     if (name === undefined) this.#entries.clear()
     else this.#entries.delete(name)
@@ -96,7 +96,7 @@ export class KeyDirectory {
     }
   }
 
-  /** A key that was replaced would encrypt what nobody can decrypt once the old one is back. */
+  /** Rejects a replaced key: its ciphertexts could not be decrypted once the old key is back. */
   #checkSame(name: string, { version, check }: TokenKey): void {
     if (check === '') return
     const id = `${name}@${String(version)}`

@@ -1,4 +1,4 @@
-/** What the store knows of keys on tokens: which of them somebody disabled. */
+/** The control store's records of keys on tokens: which of them are disabled. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import type { Store } from '../../store/store.ts'
@@ -8,11 +8,11 @@ import { parseContents } from '../software/key-table.ts'
 
 export interface TokenKeyRecords {
   /**
-   * Takes up what changed in the store. After STORE_TAMPERED, `status` refuses until a later reload
+   * Applies changes in the store. After STORE_TAMPERED, `status` throws until a later reload
    * succeeds. @throws StorageError
    */
   reload(): Promise<void>
-  /** ENABLED where there is no record. @throws BackendError UNAVAILABLE */
+  /** Returns ENABLED if there is no record. @throws BackendError UNAVAILABLE */
   status(keyStore: KeyStoreName, keyId: ExternalKeyId): KeyStatus
 }
 

@@ -1,4 +1,4 @@
-/** A master key on a token: it wraps and unwraps the store key, and never leaves. */
+/** A master key on a token. It wraps and unwraps the store key and never leaves the token. */
 // SPDX-License-Identifier: Apache-2.0
 import { Deadline } from '../../core/deadline.ts'
 import { silentLogger } from '../../core/logger.ts'
@@ -11,7 +11,7 @@ import { openPkcs11Keys, type Pkcs11Keys, type Pkcs11KeysDeps } from './pkcs11-k
 import { DECRYPT, ENCRYPT } from './wire/protocol.ts'
 
 const KIND = 'pkcs11'
-/** The start of a server, or a command: not in the path of a request. */
+/** Timeout in milliseconds for starting a server or a command, which is outside the path of a request. */
 const DEADLINE_MS = 30_000
 const NONE = Buffer.alloc(0)
 
@@ -22,7 +22,7 @@ interface TokenRecord {
   readonly wrapped: string
 }
 
-/** Each use opens the token and closes it again: a store is opened once in the life of a process. */
+/** Each use opens and closes the token, because a process opens the store only once. */
 export function createTokenMasterKey(
   deps: Pick<Pkcs11KeysDeps, 'config' | 'clock'>,
   label: string,
@@ -102,7 +102,7 @@ async function ensureKey(
   }
 }
 
-/** What is stored beside the wrapped key is bound by its tag. */
+/** Builds the AAD, which binds what is stored beside the wrapped key. */
 function toAad(label: string): Buffer {
   return encodeFields(['latchkey master key v1', KIND, label])
 }

@@ -1,4 +1,4 @@
-/** One entry of `backends`: its tokens, opened, and the key stores that stand on them. */
+/** One entry of `backends`: its opened tokens, and the key stores that use them. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Pkcs11BackendConfig, TokenConfig } from '../../config/config.ts'
 import type { Clock } from '../../core/clock.ts'
@@ -22,12 +22,12 @@ export interface Pkcs11Keys {
     status: (keyId: ExternalKeyId) => KeyStatus,
   ): KeyBackend & VerifiedEncryption
   administration(keyStore: KeyStoreName, keyPrefix: string, store: Store): KeyAdministration
-  /** For orders beside those of key stores. */
+  /** The tokens, for requests outside key stores. */
   readonly fleet: TokenFleet
-  /** Keys are looked up again at their next use. */
+  /** Makes every key be looked up again at its next use. */
   reload(): void
   stats(): { readonly tokens: readonly TokenStats[] }
-  /** Process ids of the module's processes, for tests. */
+  /** Process ids of the workers, for tests. */
   pids(): readonly number[]
   close(): void
 }
@@ -36,15 +36,15 @@ export interface Pkcs11KeysDeps {
   readonly config: Pkcs11BackendConfig
   readonly clock: Clock
   readonly logger: Logger
-  /** What each token must be able to encrypt; undefined: it is not tried. */
+  /** Sizes that each token must be able to encrypt; undefined to skip the self-test. */
   readonly selfTest: StartCall['selfTest'] | undefined
   /** See StartCall. */
   readonly ownKey?: string
 }
 
 /**
- * Resolves when every token is logged in, or cannot be for now: then it is tried again for as long as
- * it takes. @throws BackendError MISCONFIGURED; nothing is left running then
+ * Resolves when every token is logged in or is unavailable for now. Unavailable tokens are retried
+ * indefinitely. @throws BackendError MISCONFIGURED, with nothing left running
  */
 export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> {
   const { config, clock } = deps
@@ -87,7 +87,7 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
   }
 }
 
-/** Printable ASCII, and the same for as long as the configuration is. */
+/** Derives the token's id: printable ASCII, stable while the configuration stays the same. */
 function toTokenId(
   config: Pkcs11BackendConfig,
   { label, serial, slot }: Partial<TokenConfig>,

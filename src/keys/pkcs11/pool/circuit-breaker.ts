@@ -1,4 +1,4 @@
-/** Whether a token takes work: open when nothing has worked for as long as an operation may wait. */
+/** Opens the circuit when no request has succeeded for as long as one may wait. An open circuit rejects requests. */
 // SPDX-License-Identifier: Apache-2.0
 import type { WireFailure } from '../wire/errors.ts'
 import type { PoolOptions } from './options.ts'
@@ -9,12 +9,12 @@ export class Circuit {
   readonly #options: PoolOptions
   readonly #onOpen: () => void
   #isOpen = false
-  /** A PIN that was refused is not tried again. */
+  /** Set when the token refused the PIN, which is then not tried again. */
   #isLocked = false
   #unusableSince: number | undefined
   #refusal: WireFailure | undefined
 
-  /** @param onOpen whoever waits is to be told */
+  /** @param onOpen called when the circuit opens; waiting callers must be told */
   constructor(options: PoolOptions, onOpen: () => void) {
     this.#options = options
     this.#onOpen = onOpen
@@ -24,12 +24,12 @@ export class Circuit {
     return this.#isLocked
   }
 
-  /** What is said while it is open: the last failure. */
+  /** The last failure, which is reported while the circuit is open. */
   get refusal(): WireFailure | undefined {
     return this.#refusal
   }
 
-  /** @param isUsable whether a process can take work now */
+  /** @param isUsable whether a worker can take a request now */
   state(isUsable: boolean): CircuitState {
     if (this.#isLocked || this.#isOpen) return 'open'
     return isUsable ? 'closed' : 'half-open'
@@ -39,7 +39,7 @@ export class Circuit {
     if (!this.#isLocked) this.#refusal = failure
   }
 
-  /** To be called again and again. */
+  /** Must be called periodically. */
   watch(isUsable: boolean, now: number): void {
     if (this.#isOpen || this.#isLocked) return
     if (isUsable) {
@@ -57,7 +57,7 @@ export class Circuit {
     this.#onOpen()
   }
 
-  /** Something worked. */
+  /** A call succeeded: close the circuit. */
   close(): void {
     if (this.#isLocked) return
     this.#unusableSince = undefined
@@ -78,7 +78,7 @@ export class Circuit {
   }
 }
 
-/** For the log. */
+/** Describes the state for the log. */
 export function nameToken({ config, token: { label, serial, slot } }: PoolOptions) {
   return { backend: config.name, token: label ?? serial ?? `slot ${String(slot)}` }
 }

@@ -1,4 +1,4 @@
-/** Several tokens with the same keys: load is spread, and one that fails is passed over in time. */
+/** Several tokens with the same keys: spreads the load and skips a failing token within the deadline. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Deadline } from '../../../core/deadline.ts'
 import { BackendError, type BackendErrorCode } from '../../errors.ts'
@@ -8,17 +8,17 @@ import type { Answer } from './worker-process.ts'
 import type { TokenPool, TokenStats } from './pool.ts'
 
 export interface FleetMember {
-  /** Names the token in health and metrics: printable ASCII. */
+  /** Name of the token in health and metrics, printable ASCII. */
   readonly id: string
   readonly pool: TokenPool
 }
 
-/** Another token may do better; what the others say of key or ciphertext is no matter of the token. */
+/** Errors after which another token is tried. Errors about the key or the ciphertext do not depend on the token. */
 const TRY_ELSEWHERE: ReadonlySet<BackendErrorCode> = new Set([
   'BUSY',
   'TIMEOUT',
   'UNAVAILABLE',
-  // A token that lags behind its peers.
+  // The key may not have been replicated to this token yet.
   'KEY_NOT_FOUND',
 ])
 
@@ -30,7 +30,7 @@ export class TokenFleet {
     this.#members = members
   }
 
-  /** The only token; undefined where there are several. */
+  /** The only token; undefined if there are several. */
   get single(): TokenPool | undefined {
     const [first, second] = this.#members
     return second === undefined ? first?.pool : undefined
@@ -69,7 +69,7 @@ export class TokenFleet {
     for (const { pool } of this.#members) pool.stop()
   }
 
-  /** Least loaded first; each but the last gets a share of the time, so that one is left for another. */
+  /** Tries the least loaded token first. Each but the last gets a share of the time, to leave some for the next. */
   async #tryEach<T>(
     work: (pool: TokenPool, attemptMs: number) => Promise<T>,
     deadline: Deadline,
@@ -89,7 +89,7 @@ export class TokenFleet {
     throw failure
   }
 
-  /** Those that work; where none does, all, so that the refusal is theirs. */
+  /** Returns the working tokens, or all of them if none works, so that their own error is reported. */
   #inOrder(): readonly TokenPool[] {
     const pools = this.#members.map(({ pool }) => pool)
     const usable = pools.filter(({ isUsable }) => isUsable)

@@ -1,4 +1,4 @@
-/** What the processes of one token are made from. */
+/** Options of the worker processes of one token. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { Logger } from '../../../core/logger.ts'
@@ -9,7 +9,7 @@ export interface PoolOptions {
   readonly config: Pkcs11BackendConfig
   readonly token: TokenConfig
   readonly clock: Clock
-  /** What the self-test encrypts; undefined: none, for commands. */
+  /** Sizes that the self-test encrypts; undefined to skip the self-test, as commands do. */
   readonly selfTest: StartCall['selfTest'] | undefined
   readonly logger: Logger
   /** See StartCall. */

@@ -1,4 +1,4 @@
-/** The processes of one token: work for those that can take it, and new ones for those that cannot. */
+/** The workers of one token: assigns requests to usable workers and replaces the others. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { Deadline } from '../../../core/deadline.ts'
@@ -20,13 +20,13 @@ export interface TokenStats {
   readonly circuit: CircuitState
   readonly sessions: { readonly open: number; readonly busy: number; readonly max: number }
   readonly queued: number
-  /** Processes, those that are just starting among them. */
+  /** Number of worker processes, including those that are starting. */
   readonly hosts: number
-  /** Processes that were started beyond the first ones. */
+  /** Number of worker processes started after the initial ones. */
   readonly restarts: number
 }
 
-/** Worth another attempt after a failure of the token, if this much time is left. */
+/** Minimum remaining milliseconds for a retry after a failure of the token. */
 const RETRY_IF_LEFT_MS = 50
 const RETRY_AFTER_MS = 15
 const MAX_ATTEMPTS = 3
@@ -56,7 +56,7 @@ export class TokenPool {
     })
   }
 
-  /** Resolves when the token is logged in, or cannot be for now. @throws BackendError MISCONFIGURED */
+  /** Resolves when the token is logged in or is unavailable for now. @throws BackendError MISCONFIGURED */
   start(): Promise<void> {
     return this.#workers.start()
   }
@@ -67,17 +67,17 @@ export class TokenPool {
     for (const request of this.#queue.takeWaiting()) this.#fail(request, closed())
   }
 
-  /** Undefined until it was logged in for the first time. */
+  /** Undefined until the first login. */
   get metadata(): TokenFacts | undefined {
     return this.#facts
   }
 
-  /** Whether work would be taken now. */
+  /** Whether a request would be accepted now. */
   get isUsable(): boolean {
     return this.#workers.circuit !== 'open'
   }
 
-  /** Operations that wait or are under way. */
+  /** Number of requests that wait or are in progress. */
   get load(): number {
     return this.#queue.waiting + this.#workers.busy
   }
@@ -87,7 +87,7 @@ export class TokenPool {
     return this.#workers.all.flatMap(({ process: { pid } }) => (pid === undefined ? [] : [pid]))
   }
 
-  /** @param attemptMs less than the deadline, where there is another token to turn to */
+  /** @param attemptMs time for this attempt, less than the deadline if there is another token to try */
   send(
     kind: number,
     flags: number,
@@ -127,7 +127,7 @@ export class TokenPool {
       return this.#workers.isComplete ? 'ACTIVE' : 'DEGRADED'
     } catch (error) {
       if (!(error instanceof BackendError)) throw error
-      // Too much to do is no illness.
+      // A full queue is not a failure of the token.
       return error.code === 'BUSY' ? 'DEGRADED' : 'UNAVAILABLE'
     }
   }
@@ -156,7 +156,7 @@ export class TokenPool {
     else this.#run(request, worker)
   }
 
-  /** Gives work to whoever has room. */
+  /** Assigns waiting requests to workers that have room. */
   #pump(): void {
     for (;;) {
       const worker = this.#workers.choose()
@@ -203,7 +203,7 @@ export class TokenPool {
       return
     }
     request.worker = undefined
-    // A retry is put back into the queue; no call waits here for it.
+    // A retried request goes back into the queue, so no call waits here.
     setTimeout(() => {
       if (request.isOver) return
       if (this.#workers.circuit === 'open') this.#fail(request, this.#refusal())

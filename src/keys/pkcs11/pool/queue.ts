@@ -1,4 +1,4 @@
-/** Operations that wait or are under way, and the moment at which each has waited long enough. */
+/** Requests that wait or are in progress, each with its deadline. */
 // SPDX-License-Identifier: Apache-2.0
 import { Bag, type Bagged } from '../../../core/bag.ts'
 import type { Clock } from '../../../core/clock.ts'
@@ -13,7 +13,7 @@ export class RequestQueue {
   #timer: NodeJS.Timeout | undefined
   #timerAt = Infinity
 
-  /** @param onExpired called once for each request whose time is up; it is no longer in here then */
+  /** @param onExpired called once for each expired request, after it was removed */
   constructor(clock: Clock, onExpired: (request: QueuedRequest) => void) {
     this.#clock = clock
     this.#onExpired = onExpired
@@ -23,13 +23,13 @@ export class RequestQueue {
     return this.#waiting.length
   }
 
-  /** How long the first one has waited, in milliseconds. */
+  /** How long the first request has waited, in milliseconds. */
   get waitedMs(): number {
     const [first] = this.#waiting
     return first === undefined ? 0 : this.#clock.monotonic() - first.queuedAt
   }
 
-  /** Watches the time of a request until `close`. */
+  /** Watches the deadline of a request until `close`. */
   watch(request: QueuedRequest): void {
     this.#open.add(request)
     if (request.endsAt < this.#timerAt) this.#arm(request.endsAt)
@@ -44,12 +44,12 @@ export class RequestQueue {
     this.#waiting.push(request)
   }
 
-  /** One that waited before goes first. */
+  /** Puts a request that is retried at the front. */
   unshift(request: QueuedRequest): void {
     this.#waiting.unshift(request)
   }
 
-  /** The next that somebody still waits for. */
+  /** Removes and returns the next request that still has a waiting caller. */
   shift(): QueuedRequest | undefined {
     for (;;) {
       const request = this.#waiting.shift()
@@ -57,7 +57,7 @@ export class RequestQueue {
     }
   }
 
-  /** All that wait, which then wait no more. */
+  /** Removes and returns all waiting requests. */
   takeWaiting(): readonly QueuedRequest[] {
     const requests = this.#waiting.filter(({ isOver }) => !isOver)
     this.#waiting = []
@@ -69,11 +69,11 @@ export class RequestQueue {
     this.#timerAt = Infinity
   }
 
-  /** One timer for all: deadlines are mostly as long as each other, so it is seldom set anew. */
+  /** One timer serves all requests. Deadlines are mostly equally long, so it is rarely reset. */
   #arm(at: number): void {
     clearTimeout(this.#timer)
     this.#timerAt = at
-    // Set for the earliest deadline of all open requests.
+    // Set to the earliest deadline of all open requests.
     this.#timer = setTimeout(
       () => {
         this.#expire()
@@ -99,7 +99,7 @@ export class RequestQueue {
 
 export interface QueuedRequest extends Bagged {
   readonly kind: number
-  /** Everything but the head, which says how much time is left. */
+  /** The frame without its head, which carries the remaining time. */
   readonly parts: readonly Buffer[]
   /** See protocol.ts. */
   readonly flags: number
@@ -109,15 +109,15 @@ export interface QueuedRequest extends Bagged {
   readonly resolve: (answer: Answer) => void
   readonly reject: (error: Error) => void
   attempts: number
-  /** Where it is being carried out. */
+  /** The worker that runs it. */
   worker: TokenWorker | undefined
-  /** Nobody waits for it any more. */
+  /** Set when no caller waits for it any more. */
   isOver: boolean
 }
 
 const MAX_BUDGET_MS = 0xffff
 
-/** 2 bytes of milliseconds, 1 of flags, 1 unused. */
+/** Encodes the head: 2 bytes of milliseconds, 1 byte of flags, 1 unused byte. */
 export function encodeHead(budgetMs: number, flags: number): Buffer {
   const head = Buffer.allocUnsafe(4)
   head.writeUInt16LE(Math.max(0, Math.min(MAX_BUDGET_MS, Math.round(budgetMs))), 0)

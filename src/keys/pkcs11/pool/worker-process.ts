@@ -1,4 +1,4 @@
-/** One process of a module, seen from its parent: orders out, answers in, in order, until it ends. */
+/** The parent's side of a worker process: sends requests and receives responses in order, until the process ends. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, type ChildProcess } from 'node:child_process'
 import type { Duplex } from 'node:stream'
@@ -8,7 +8,7 @@ import type { Call, StartCall, TokenFacts } from '../wire/calls.ts'
 import { toBackendError, type WireFailure } from '../wire/errors.ts'
 import { CALL, decodeParts, DONE, encodeFrame, FrameReader, type Frame } from '../wire/protocol.ts'
 
-/** A refusal of the token, with what the process did about it. */
+/** An error of the token, with the recovery that the worker attempted. */
 export class TokenError extends Error {
   override readonly name = 'TokenError'
   readonly wire: WireFailure
@@ -24,9 +24,9 @@ export class TokenError extends Error {
 }
 
 export interface Answer {
-  /** Of the body, behind the time. */
+  /** Parts of the body after the time. */
   readonly parts: readonly Buffer[]
-  /** In the module and around it. */
+  /** Milliseconds spent in the module and in the worker around it. */
   readonly serviceMs: number
 }
 
@@ -36,7 +36,7 @@ interface WireRequest {
   readonly reject: (error: unknown) => void
 }
 
-// The build writes .js beside .js; from the sources it is .ts beside .ts.
+// The program has the same extension as this file: .js in the build, .ts in the sources.
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
 const PROGRAM = fileURLToPath(new URL(`../worker/main.${extension}`, import.meta.url))
 const GONE: WireFailure = { code: 'UNAVAILABLE', message: 'the process of the module ended' }
@@ -50,10 +50,10 @@ export class WorkerProcess {
   #nextId = 1
   #outbox: Buffer[] = []
   #hasEnded = false
-  /** Called once. */
+  /** Called once, when the process has ended. */
   onEnd: () => void = () => undefined
 
-  /** @param environment all that the process gets: no argument and no variable holds a secret */
+  /** @param environment the whole environment of the process. No argument and no variable holds a secret. */
   constructor(environment: Readonly<Record<string, string>>) {
     this.#child = spawn(process.execPath, [PROGRAM], {
       env: environment,
@@ -66,7 +66,7 @@ export class WorkerProcess {
     const end = () => {
       this.#end()
     }
-    // A process that dies breaks its pipes first; whatever comes first ends it.
+    // A dying process breaks its pipes first. The first event ends it.
     this.#pipe.on('error', end).on('close', end)
     this.#child.stdio[4]?.on('error', end)
     this.#child.on('error', end).on('exit', end)
@@ -76,12 +76,12 @@ export class WorkerProcess {
     return this.#child.pid
   }
 
-  /** Orders without an answer. */
+  /** Number of requests without a response. */
   get size(): number {
     return this.#orders.length
   }
 
-  /** The first order, without which the process does nothing. */
+  /** Sends the first request, which the process needs before any other. */
   async start(call: StartCall): Promise<TokenFacts> {
     return (await this.call(call)) as TokenFacts
   }
@@ -92,7 +92,7 @@ export class WorkerProcess {
     return JSON.parse((parts[0] ?? Buffer.alloc(0)).toString('utf8')) as unknown
   }
 
-  /** Orders of one turn of the event loop go out in one write. @throws TokenError */
+  /** Sends a request. Requests of one event loop turn go out in one write. @throws TokenError */
   send(kind: number, parts: readonly Buffer[]): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#hasEnded) {
@@ -110,7 +110,7 @@ export class WorkerProcess {
     })
   }
 
-  /** At once, whatever the module is doing. */
+  /** Kills the process at once, even while the module blocks. */
   kill(): void {
     this.#child.kill('SIGKILL')
     this.#end()

@@ -1,4 +1,4 @@
-/** Keeps enough processes of a token alive: starts, watches, tries and kills them. */
+/** Keeps enough workers of a token alive: starts, watches, tests and kills them. */
 // SPDX-License-Identifier: Apache-2.0
 import { periodic, type Periodic } from '../../../core/periodic.ts'
 import type { StartCall } from '../wire/calls.ts'
@@ -9,24 +9,24 @@ import { TokenWorker } from './worker.ts'
 import type { PoolOptions } from './options.ts'
 
 export interface WorkerEvents {
-  /** Whether work has waited for this long. */
+  /** Whether a request has waited for this many milliseconds. */
   readonly isPressed: (waitedMs: number) => boolean
   readonly onUsable: (worker: TokenWorker) => void
-  /** Nothing can be done any more: whoever waits is to be told. */
+  /** Called when no request can be served; waiting callers must be told. */
   readonly onOpen: () => void
 }
 
 const TICK_MS = 50
-/** Failures in a row after which a process gets no work until it has passed a test. */
+/** Consecutive failures after which a worker gets no requests until it passes a test. */
 const MAX_FAILURES = 3
-/** Failed tests in a row after which it is replaced. */
+/** Consecutive failed tests after which a worker is replaced. */
 const MAX_PROBES = 3
 const FIRST_BACKOFF_MS = 50
 const MAX_BACKOFF_MS = 1000
-/** While nothing works, another start is made this often beside those that hang. */
+/** Interval of further start attempts, in milliseconds, while no worker works and earlier starts hang. */
 const RESTART_EVERY_MS = 1000
 const MAX_STARTING = 3
-/** Work that waits for this long calls for another process. */
+/** A request that waits this many milliseconds triggers the start of another worker. */
 const PRESSED_AFTER_MS = 20
 
 export class WorkerSupervisor {
@@ -89,7 +89,7 @@ export class WorkerSupervisor {
     return Math.max(0, this.#started - this.max)
   }
 
-  /** As many as are always to be there, and all of them well. */
+  /** Whether the minimum number of workers is running and usable. */
   get isComplete(): boolean {
     return (
       this.#workers.filter(({ isUsable }) => isUsable).length >= this.#options.config.sessions.min
@@ -133,7 +133,7 @@ export class WorkerSupervisor {
     for (const worker of this.#workers.splice(0)) worker.kill()
   }
 
-  /** The one with most room, or none. */
+  /** Returns the worker with the most room, if any has room. */
   choose(): TokenWorker | undefined {
     let best: TokenWorker | undefined
     let room = 0
@@ -144,7 +144,7 @@ export class WorkerSupervisor {
     return best
   }
 
-  /** It did what it was told, or refused for a reason that is not its own. */
+  /** Records that a worker responded, or refused for a reason outside the token. */
   onAnswer(worker: TokenWorker): void {
     worker.failures = 0
     worker.overdueSince = undefined
@@ -214,7 +214,7 @@ export class WorkerSupervisor {
     const usable = this.#isUsable
     if (this.#workers.length < Math.min(sessions.min, this.max)) void this.#startWorker()
     else if (!usable && starting.length > 0) {
-      // Starts that hang may go on hanging after the cause is gone: a fresh one would not.
+      // A hanging start may keep hanging after its cause is gone, while a new one would succeed.
       const newest = Math.max(...starting.map(({ startedAt }) => startedAt))
       if (now - newest < RESTART_EVERY_MS) return
       if (starting.length >= MAX_STARTING) starting[0]?.kill()
@@ -224,7 +224,7 @@ export class WorkerSupervisor {
     }
   }
 
-  /** @returns why it did not come up, if so */
+  /** @returns the failure if the worker did not start */
   async #startWorker(): Promise<WireFailure | undefined> {
     const worker = new TokenWorker(this.#options.config.environment, this.#options.clock)
     this.#started += 1
@@ -246,7 +246,7 @@ export class WorkerSupervisor {
 
   #failedToStart(worker: TokenWorker, failure: WireFailure): WireFailure {
     const isSurplus = failure.code === 'BUSY' && this.ready > 0
-    // The token has no more sessions: as many as there are will do.
+    // The token has no free sessions, so the present number is the maximum.
     if (isSurplus) this.#maxSessions = this.ready
     else this.#circuit.blame(failure)
     worker.kill()
@@ -271,7 +271,7 @@ export class WorkerSupervisor {
 
   #probe(worker: TokenWorker): void {
     worker.probeAt = Infinity
-    // Cleared as soon as the worker answers; a late answer means that it hangs.
+    // Cleared as soon as the worker responds. A late response means that it hangs.
     const overdue = setTimeout(() => {
       this.onOverdue(worker)
     }, this.#options.config.deadlines.operationMs)

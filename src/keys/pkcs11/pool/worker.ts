@@ -1,13 +1,13 @@
-/** One process of a token as its pool sees it: whether it can be given work, and how much. */
+/** The pool's view of one worker process: whether it can take requests, and how many. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { StartCall, TokenFacts } from '../wire/calls.ts'
 import { WorkerProcess, type Answer } from './worker-process.ts'
 
-/** Work that a process is given ahead, so that it need not wait for the next order. */
+/** Milliseconds of work to send ahead, so that a worker never waits for its next request. */
 const AHEAD_MS = 4
 const MAX_AHEAD = 64
-/** Weight of the newest measurement. */
+/** Weight of the newest measurement in the mean. */
 const SMOOTHING = 0.1
 
 export type WorkerState = 'starting' | 'ready' | 'faulty' | 'ended'
@@ -15,16 +15,16 @@ export type WorkerState = 'starting' | 'ready' | 'faulty' | 'ended'
 export class TokenWorker {
   readonly process: WorkerProcess
   readonly #clock: Clock
-  /** Monotonic milliseconds, as all times here. */
+  /** Monotonic milliseconds, like all times here. */
   readonly startedAt: number
   state: WorkerState = 'starting'
   facts: TokenFacts | undefined
   lastUsedAt: number
-  /** Since when the module is silent past a deadline. */
+  /** Time since which the module has exceeded a deadline without responding. */
   overdueSince: number | undefined
-  /** Failures of the token in a row. */
+  /** Number of consecutive failures of the token. */
   failures = 0
-  /** When a faulty one is tried next. */
+  /** Time of the next test of a faulty worker. */
   probeAt = Infinity
   #serviceMs = 1
 
@@ -43,7 +43,7 @@ export class TokenWorker {
     return this.state === 'ready' && this.overdueSince === undefined
   }
 
-  /** Orders that it may be given now. */
+  /** Number of requests that it can take now. */
   get room(): number {
     if (!this.isUsable) return 0
     const ahead = Math.min(MAX_AHEAD, Math.max(1, Math.floor(AHEAD_MS / this.#serviceMs)))

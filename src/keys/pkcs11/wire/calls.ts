@@ -1,8 +1,8 @@
-/** The calls to the process of a module, beside encrypt and decrypt, which have frames of their own. */
+/** The calls to a worker process, except encrypt and decrypt, which have their own frames. */
 // SPDX-License-Identifier: Apache-2.0
 import type { IvMode, TokenSelector } from '../../../config/config.ts'
 
-/** The first call: everything that the process needs to know. */
+/** The first call, with everything that the worker needs to know. */
 export interface StartCall {
   readonly call: 'start'
   readonly module: string
@@ -13,9 +13,9 @@ export interface StartCall {
   readonly keysBy: 'label' | 'id'
   readonly healthKey: string
   readonly functionFailedIsBusy: boolean
-  /** Label of a key of Latchkey itself that this process may use. */
+  /** Label of one of Latchkey's own keys that this worker may use. */
   readonly ownKey?: string
-  /** What the self-test encrypts; absent: there is none. */
+  /** Sizes that the self-test encrypts; absent to skip it. */
   readonly selfTest?: { readonly plaintextBytes: number; readonly aadBytes: number }
 }
 
@@ -26,7 +26,7 @@ export interface TokenFacts {
   readonly model: string
   readonly firmware: string
   readonly slot: number
-  /** Sessions that the token allows; undefined: it does not say, or does not limit them. */
+  /** Maximum number of sessions; undefined if the token does not report or limit it. */
   readonly maxSessions?: number
 }
 
@@ -40,18 +40,18 @@ export interface TokenKey {
   readonly canDecrypt: boolean
   readonly isSensitive: boolean
   readonly isExtractable: boolean
-  /** Base64; empty where none can be computed. Keys with another value are other keys. */
+  /** Key-check value in Base64; empty if it cannot be computed. A different value means a different key. */
   readonly check: string
 }
 
-/** The only call to a process that is to look at a module, not to serve. */
+/** The only call to a worker that examines a module instead of serving. */
 export interface ProbeCall {
   readonly call: 'probe'
   readonly module: string
   readonly parameters?: string
   readonly keysBy: 'label' | 'id'
   readonly healthKey: string
-  /** Those to log in to. */
+  /** Tokens to log in to. */
   readonly tokens: readonly { readonly token: TokenSelector; readonly pin: string }[]
 }
 
@@ -59,9 +59,9 @@ export interface SlotReport {
   readonly slot: number
   readonly description: string
   readonly token?: TokenFacts
-  /** Those that matter here. */
+  /** Names of the relevant mechanisms. */
   readonly mechanisms?: readonly string[]
-  /** Why nothing is known of a token in it. */
+  /** Reason why the slot's token is unknown. */
   readonly problem?: string
 }
 
@@ -73,10 +73,10 @@ export interface ProbeReport {
     readonly cryptoki: string
   }
   readonly slots: readonly SlotReport[]
-  /** In the order of the configuration. */
+  /** Tokens in the order of the configuration. */
   readonly tokens: readonly {
     readonly facts?: TokenFacts
-    /** What became of a round trip in each mode: `works`, or why not. */
+    /** Result of a round trip in each mode: `works`, or the reason why not. */
     readonly modes?: readonly { readonly iv: IvMode; readonly outcome: string }[]
     /** The first mode that works. */
     readonly iv?: IvMode
@@ -90,27 +90,27 @@ export interface NewTokenKey {
   readonly version: number
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
-  /** 32 bytes in Base64: an import, where the token allows one. */
+  /** Key material to import, 32 bytes in Base64, if the token allows it. */
   readonly material?: string
 }
 
 export type Call =
   | StartCall
   | ProbeCall
-  /** A round trip with the health key. */
+  /** Encrypts and decrypts with the health key. */
   | { readonly call: 'health' }
-  /** All versions of a key, ascending. */
+  /** Returns all versions of a key, in ascending order. */
   | { readonly call: 'describe'; readonly name: string }
   | { readonly call: 'list' }
   | ({ readonly call: 'create' } & NewTokenKey)
   | { readonly call: 'destroy'; readonly name: string; readonly version: number }
 
-/** How a key version is named in frames: `name` is a label or a hexadecimal id. */
+/** Encodes the name of a key version in frames. `name` is a label or an id in hex. */
 export function encodeRef(name: string, version: number): string {
   return version === 1 ? name : `${name}@${String(version)}`
 }
 
-/** `@` is in no key id, so no key id can be taken for another one's version. */
+/** Parses a name. No key id contains `@`, so a key id is never mistaken for another one's version. */
 export function parseRef(ref: string): { readonly name: string; readonly version: number } {
   const found = /^(.*)@([1-9][0-9]{0,9})$/s.exec(ref)
   return found === null

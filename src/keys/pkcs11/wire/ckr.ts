@@ -1,16 +1,16 @@
-/** Every CKR_* of PKCS#11 2.40, in groups that are treated alike. docs/pkcs11.md has the table, too. */
+/** Every CKR_* of PKCS#11 2.40, in groups with the same treatment. docs/pkcs11.md has the same table. */
 // SPDX-License-Identifier: Apache-2.0
 import type { BackendErrorCode } from '../../errors.ts'
 
 /**
- * After any error the session is replaced, because an operation may still be active on it; and:
- * - drop: nothing more; the answer is final.
- * - probe: encrypt and decrypt with the health key. If that works, the fault is the data's; if not,
- *   as reinitialize.
+ * After any error the session is replaced, because an operation may still be active on it. The recovery is then:
+ * - drop: nothing more; the error is final.
+ * - probe: encrypt and decrypt with the health key. If that works, the data is at fault; if not,
+ *   reinitialize.
  * - refind: forget handles, look the key up again, try once more.
- * - relogin: log in if need be, forget handles, try once more.
+ * - relogin: log in if necessary, forget handles, try once more.
  * - reinitialize: C_Finalize, C_Initialize, log in, try once more.
- * - stop: log in never again until Latchkey is started anew.
+ * - stop: do not log in again until Latchkey is restarted.
  */
 export type CkrAction = 'drop' | 'probe' | 'refind' | 'relogin' | 'reinitialize' | 'stop'
 

@@ -1,20 +1,20 @@
-/** A refusal of a token, on its way from the process of the module to whoever asked. */
+/** An error of a token, on its way from the worker process to the caller. */
 // SPDX-License-Identifier: Apache-2.0
 import { BackendError, type BackendErrorCode } from '../../errors.ts'
 import { CKR_GROUPS, type CkrAction, type CkrTreatment } from './ckr.ts'
 
 export type Direction = 'encrypt' | 'decrypt'
 
-/** As it is sent: fixed sentences, names of calls and of codes. Nothing of it comes from a module. */
+/** The error as it is sent: fixed sentences, names of calls and codes. No text comes from a module. */
 export interface WireFailure {
   readonly code: BackendErrorCode
   readonly message: string
   readonly hint?: string
-  /** What was done about it; absent where no call of the module failed. */
+  /** The recovery that was attempted; absent if no call of the module failed. */
   readonly recovery?: CkrAction
 }
 
-/** A fault that is final: one that we found ourselves, or what became of a call that failed. */
+/** A final error: one that the worker found itself, or the outcome of a failed call. */
 export class WorkerFailure extends Error {
   override readonly name = 'WorkerFailure'
   readonly wire: WireFailure
@@ -29,7 +29,7 @@ export class WorkerFailure extends Error {
   }
 }
 
-/** A call of the module that ended with another code than CKR_OK. */
+/** A call of the module that returned a code other than CKR_OK. */
 export class CkrFailure extends Error {
   override readonly name = 'CkrFailure'
   readonly row: CkrRow
@@ -43,19 +43,19 @@ export class CkrFailure extends Error {
   }
 }
 
-/** @param direction which column of the table applies; calls beside both take that of encrypt */
+/** @param direction column of the table; calls that are neither use the one for encrypt */
 export function toWire(error: unknown, direction: Direction): WireFailure {
   if (error instanceof WorkerFailure) return error.wire
   if (error instanceof CkrFailure) {
     const { row, message } = error
     return { code: row[direction], message, recovery: row.recovery }
   }
-  // A TypeError of the binding, say: a fault of ours. Its text may hold arguments.
+  // Another error, such as a TypeError of the binding, is a bug here. Its text may contain arguments.
   return { code: 'CONTRACT', message: 'the process of the module has a fault of its own' }
 }
 
 export function toBackendError({ code, message, hint }: WireFailure): BackendError {
-  // One and the same, whatever is wrong: which call noticed it is the module's affair.
+  // The same message for every cause: which call fails depends on the module.
   if (code === 'INTEGRITY_FAILURE') return new BackendError(code, 'the ciphertext does not verify')
   return new BackendError(code, message, hint === undefined ? {} : { hint })
 }
@@ -65,7 +65,7 @@ interface CkrRow extends CkrTreatment {
   readonly code: number
 }
 
-/** By code. */
+/** Table rows by code. */
 export const CKR: ReadonlyMap<number, CkrRow> = new Map(
   CKR_GROUPS.flatMap(({ codes, ...rest }) =>
     Object.entries(codes).map(([name, code]) => [code, { name, code, ...rest }] as const),
@@ -74,7 +74,7 @@ export const CKR: ReadonlyMap<number, CkrRow> = new Map(
 
 const VENDOR_DEFINED = 0x8000_0000
 
-/** Of a code that is not in the table, a vendor's own: that of CKR_VENDOR_DEFINED, with its number. */
+/** Returns the row of a code. A vendor's own code gets the row of CKR_VENDOR_DEFINED, with its number. */
 export function toCkrRow(code: number): CkrRow {
   const row = CKR.get(code) ?? CKR.get(VENDOR_DEFINED)
   if (row === undefined) throw new TypeError('CKR_VENDOR_DEFINED is not in the table')

@@ -1,7 +1,7 @@
 /**
- * What goes over the pipe to the process of a module: frames of a length (4 bytes, little-endian),
- * a kind or status (1), an id (4), and a body. Pipes of this machine, both ends of one release: no
- * versions, no checks beyond lengths.
+ * The protocol on the pipe to a worker process: frames with a length (4 bytes, little-endian),
+ * a kind or status (1), an id (4), and a body. Both ends are of one release on one machine, so there are no
+ * versions, and no checks other than of lengths.
  */
 // SPDX-License-Identifier: Apache-2.0
 
@@ -9,7 +9,7 @@
 export const CALL = 1
 export const ENCRYPT = 2
 export const DECRYPT = 3
-/** Kinds of answers. */
+/** Kinds of responses. */
 export const DONE = 0
 export const FAILED = 1
 
@@ -17,9 +17,9 @@ const LENGTH_BYTES = 4
 const HEAD_BYTES = LENGTH_BYTES + 1 + 4
 const NONE = Buffer.alloc(0)
 
-/** Encrypt, hash, and decrypt to compare, in this order, in one go. */
+/** Flag of a verified encryption: encrypt, hash, then decrypt and compare, in one request. */
 export const VERIFY = 1
-/** Hash: SHA-256 of the given prefix, IV, ciphertext and tag. */
+/** Flag for the hash: SHA-256 of the given prefix, IV, ciphertext and tag. */
 export const DIGEST = 2
 
 export interface Frame {
@@ -28,7 +28,7 @@ export interface Frame {
   readonly body: Buffer
 }
 
-/** @param parts the body, each part behind its length */
+/** @param parts the body; each part follows its length */
 export function encodeFrame(kind: number, id: number, parts: readonly Buffer[]): Buffer {
   let size = HEAD_BYTES
   for (const part of parts) size += LENGTH_BYTES + part.length
@@ -45,7 +45,7 @@ export function encodeFrame(kind: number, id: number, parts: readonly Buffer[]):
   return frame
 }
 
-/** The parts of a body, without a copy. */
+/** Splits a body into its parts without copying. */
 export function decodeParts(body: Buffer): readonly Buffer[] {
   const parts: Buffer[] = []
   let at = 0
@@ -57,11 +57,11 @@ export function decodeParts(body: Buffer): readonly Buffer[] {
   return parts
 }
 
-/** Cuts a stream of bytes into frames; what is left of one stays until its rest comes. */
+/** Splits a byte stream into frames and keeps an incomplete frame until its rest arrives. */
 export class FrameReader {
   #rest: Buffer = NONE
 
-  /** Frames are views of the chunk that they came in. */
+  /** Returned frames are views of the chunk that they arrived in. */
   take(chunk: Buffer): readonly Frame[] {
     const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
     const frames: Frame[] = []
@@ -76,7 +76,7 @@ export class FrameReader {
       })
       at = end
     }
-    // A copy: the next chunk may be read into the same memory.
+    // Copied, because the next chunk may be read into the same memory.
     this.#rest = at === bytes.length ? NONE : Buffer.from(bytes.subarray(at))
     return frames
   }

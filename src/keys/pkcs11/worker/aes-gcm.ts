@@ -1,4 +1,4 @@
-/** AES-256-GCM on a token, with each of the ways that initialization vectors come about. */
+/** AES-256-GCM on a token, for each way to generate the initialization vector. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomFillSync } from 'node:crypto'
 import type { IvMode } from '../../../config/config.ts'
@@ -6,23 +6,23 @@ import { WorkerFailure } from '../wire/errors.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
 const CKM_AES_GCM = 0x1087
-/** CKM_VENDOR_DEFINED | CKM_AES_GCM: AWS CloudHSM puts the IV before the ciphertext. */
+/** CKM_VENDOR_DEFINED | CKM_AES_GCM: AWS CloudHSM returns the IV before the ciphertext. */
 const CKM_CLOUDHSM_AES_GCM = 0x8000_1087
-/** pkcs11js's name for CK_GCM_PARAMS with ulIvBits; its other one leaves ulIvBits unset. */
+/** pkcs11js's type for CK_GCM_PARAMS with ulIvBits. Its other type leaves ulIvBits unset. */
 const CK_GCM_PARAMS = 7
 const TAG_BYTES = 16
 const IV_BYTES = 12
-/** Some modules want room for more than they write, and none may trust a size that was asked for. */
+/** Spare room in output buffers: some modules require more than they write, and their size queries are unreliable. */
 const ROOM_BYTES = 16
 const IVS_PER_DRAW = 256
-/** Not Buffer.alloc(0): a module that is handed NULL for no bytes refuses it, or crashes. */
+/** One byte instead of Buffer.alloc(0): a module that gets NULL for empty input refuses it or crashes. */
 const NO_BYTES = Buffer.alloc(1).subarray(0, 0)
-/** NULL for a module, as Thales and AWS have it: the token is to make the IV. */
+/** NULL for the module, which asks the tokens of Thales and AWS to generate the IV. */
 const NO_IV = Buffer.alloc(0)
 
 export interface SealedByToken {
   readonly iv: Buffer
-  /** Ciphertext, then 16 bytes of tag. Valid until the next call. */
+  /** Ciphertext followed by the 16-byte tag. Valid until the next call. */
   readonly sealed: Buffer
 }
 
@@ -39,15 +39,15 @@ interface Mechanism {
   readonly parameter: Parameter
 }
 
-/** What each mode hands to the token, and where in the output it finds what. */
+/** The input of each mode, and the layout of its output. */
 interface Mode {
   readonly mechanism: number
-  /** Bytes that the output has beside ciphertext and tag. */
+  /** Bytes in the output in addition to ciphertext and tag. */
   readonly extraBytes: number
-  /** Before C_EncryptInit. */
+  /** Called before C_EncryptInit. */
   makeIv(): Buffer
   readonly ivBits: number
-  /** After C_Encrypt. */
+  /** Called after C_Encrypt. */
   split(output: Buffer, iv: Buffer): SealedByToken
 }
 
@@ -73,7 +73,7 @@ const MODES: Readonly<Record<IvMode, Mode>> = {
   'hsm-written': {
     mechanism: CKM_AES_GCM,
     extraBytes: 0,
-    // CloudHSM refuses a buffer that is not all zeros, and writes the IV into it.
+    // CloudHSM writes the IV into this buffer and refuses one that is not all zeros.
     makeIv: () => Buffer.alloc(IV_BYTES),
     ivBits: IV_BYTES * 8,
     split(sealed, iv) {
@@ -105,7 +105,7 @@ export function mechanismOf(mode: IvMode): number {
 
 let drawn = Buffer.alloc(0)
 
-/** 12 random bytes; a drawn block is used up, never reused. */
+/** Returns 12 random bytes from a block that is never reused. */
 function nextIv(): Buffer {
   if (drawn.length < IV_BYTES) {
     drawn = randomFillSync(Buffer.allocUnsafeSlow(IV_BYTES * IVS_PER_DRAW))
@@ -120,8 +120,8 @@ export interface AesGcm {
   /** @returns the plaintext, valid until the next call */
   decrypt(session: Handle, key: Handle, iv: Buffer, sealed: Buffer, aad: Buffer): Buffer
   /**
-   * The tag of a fixed message under a fixed IV: the same key gives the same value. That IV is drawn
-   * for a message with a chance of 2^-96. Undefined where the token chooses IVs.
+   * Computes the tag of a fixed message under a fixed IV, which identifies the key. The probability that this IV is drawn
+   * for a real message is 2^-96. Undefined where the token chooses IVs.
    */
   check(session: Handle, key: Handle): Buffer | undefined
 }
@@ -129,10 +129,10 @@ export interface AesGcm {
 const CHECK_MESSAGE = Buffer.from('latchkey key check value, version 1')
 const CHECK_IV = createHash('sha256').update(CHECK_MESSAGE).digest().subarray(0, IV_BYTES)
 
-/** One-shot calls only, with buffers of our own, and no NULL among them. */
+/** Makes one-shot calls only, with its own buffers and never with NULL. */
 export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
   const mode = MODES[iv]
-  // Two, so that what was encrypted is still there while it is decrypted again.
+  // Two buffers, so that the ciphertext survives its verifying decrypt.
   let sealedRoom = Buffer.alloc(0)
   let openedRoom = Buffer.alloc(0)
 
@@ -159,7 +159,7 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
 
   return {
     encrypt(session, key, plaintext, aad) {
-      // Held here until C_Encrypt has returned: a token may write into it as late as that.
+      // Referenced until C_Encrypt has returned, because a token may write into it until then.
       const own = mode.makeIv()
       return mode.split(seal(session, key, toMechanism(own, mode.ivBits, aad), plaintext), own)
     },

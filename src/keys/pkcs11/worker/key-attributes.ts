@@ -1,4 +1,4 @@
-/** Attributes of keys: what is asked for, what a new key gets, what one must be to be used. */
+/** Key attributes: which ones are read, which ones a new key gets, and which ones a usable key must have. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
@@ -17,7 +17,7 @@ export interface KeyAttributes {
   readonly isExtractable: boolean
 }
 
-/** @throws WorkerFailure KEY_USAGE for whatever is no AES-256 key */
+/** @throws WorkerFailure KEY_USAGE if the object is not an AES-256 key */
 export function readAttributes(
   { cryptoki, constants: c }: Pkcs11Module,
   session: Handle,
@@ -30,7 +30,7 @@ export function readAttributes(
         () => cryptoki.C_GetAttributeValue(session, key, [{ type }])[0]?.value,
       )
     } catch (error) {
-      // A token need not know every attribute: what it does not say counts as absent.
+      // A token may not know every attribute. An unknown one counts as absent.
       if (error instanceof CkrFailure && error.row.name.includes('ATTRIBUTE')) return undefined
       throw error
     }
@@ -52,7 +52,7 @@ export function readAttributes(
   }
 }
 
-/** CK_ULONG of four or eight bytes. */
+/** Decodes a CK_ULONG of four or eight bytes. */
 function toNumber(bytes: Buffer | undefined): number | undefined {
   if (bytes?.length === 8) return Number(bytes.readBigUInt64LE())
   return bytes?.length === 4 ? bytes.readUInt32LE() : undefined
@@ -75,16 +75,16 @@ export function readLabel(
 
 export interface NewKeyTemplate {
   readonly label: string
-  /** Hexadecimal; absent: random. On NSS, an id that is there already would replace its key. */
+  /** CKA_ID in hex (default: random). On NSS, an existing id would replace its key. */
   readonly id?: string
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
   readonly material?: Buffer
-  /** It goes with the session. */
+  /** Whether the key is destroyed with the session. */
   readonly isOfSession?: boolean
 }
 
-/** A key that never leaves the token; with `material`, one that is imported. */
+/** Attributes of a key that never leaves the token, or of an imported key if `material` is given. */
 export function createKey(
   { cryptoki, constants: c }: Pkcs11Module,
   session: Handle,

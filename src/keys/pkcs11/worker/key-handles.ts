@@ -1,4 +1,4 @@
-/** Handles of keys: found by label or id, and good for as long as the login that they were found under. */
+/** Key handles, found by label or id. They are valid only for the login under which they were found. */
 // SPDX-License-Identifier: Apache-2.0
 import type { AesGcm } from './aes-gcm.ts'
 import { encodeRef, parseRef } from '../wire/calls.ts'
@@ -17,12 +17,12 @@ interface Options {
   readonly module: Pkcs11Module
   readonly gcm: AesGcm
   readonly keysBy: 'label' | 'id'
-  /** Labels of keys that are not for callers. */
+  /** Labels of keys that callers must not use. */
   readonly isReserved: (label: string) => boolean
 }
 
 const FOUND_AT_ONCE = 100
-/** Versions that may be missing between two that are there. */
+/** Number of consecutive versions that may be missing between two existing ones. */
 const GAP = 16
 
 export class KeyHandles {
@@ -33,12 +33,12 @@ export class KeyHandles {
     this.#options = options
   }
 
-  /** After a login, a handle may mean another key, or none. */
+  /** Forgets all handles: after a login, a handle may refer to another key or to none. */
   forget(): void {
     this.#found.clear()
   }
 
-  /** @param ref see `encodeRef` @throws WorkerFailure MISCONFIGURED when two keys have the name */
+  /** @param ref see `encodeRef` @throws WorkerFailure MISCONFIGURED when two keys share the name */
   find(session: Handle, ref: string): FoundKey | undefined {
     const known = this.#found.get(ref)
     if (known !== undefined) return known
@@ -51,7 +51,7 @@ export class KeyHandles {
     return this.#load(session, ref, version, handle)
   }
 
-  /** The first of perhaps several keys with a label. */
+  /** Finds the first key with a label. */
   findAny(session: Handle, label: string): Handle | undefined {
     const known = this.#found.get(label)
     if (known !== undefined) return known.handle
@@ -59,7 +59,7 @@ export class KeyHandles {
     return handle && this.#load(session, label, 1, handle).handle
   }
 
-  /** All versions of a key, ascending. @throws WorkerFailure */
+  /** Finds all versions of a key, in ascending order. @throws WorkerFailure */
   versions(session: Handle, name: string): readonly FoundKey[] {
     const found: FoundKey[] = []
     let missing = 0
@@ -67,13 +67,13 @@ export class KeyHandles {
       const one = this.find(session, encodeRef(name, version))
       missing = one === undefined ? missing + 1 : 0
       if (one !== undefined) found.push(one)
-      // Most keys have one version: the search for more ends early where there is none at all.
+      // Most keys have one version, so the search ends early when the first is missing.
       if (version === 2 && found.length === 0) break
     }
     return found
   }
 
-  /** Every AES-256 key of the token; others are passed over. */
+  /** Lists every AES-256 key of the token and skips other objects. */
   all(session: Handle): readonly (KeyAttributes & { readonly handle: Handle })[] {
     const { module } = this.#options
     const { constants: c } = module
@@ -101,7 +101,7 @@ export class KeyHandles {
     }
     if (!/^(?:[0-9a-f]{2}){1,64}$/.test(name)) return []
     const id = Buffer.from(name, 'hex')
-    // All versions share the id; the label tells them apart.
+    // All versions share the id and differ in the label.
     return this.#findObjects(session, [isKey, { type: c.CKA_ID, value: id }]).filter((handle) => {
       const label = readLabel(module, session, handle)
       return !this.#options.isReserved(label) && parseRef(label).version === version

@@ -1,7 +1,7 @@
 /**
- * The process of a PKCS#11 module. It reads orders from a pipe, carries them out one after the other,
- * and writes the answers: nothing but blocking calls on one thread, as the module blocks anyway. It
- * ends when its parent does, even while the module holds this thread.
+ * The worker process of a PKCS#11 module. It reads requests from a pipe, runs them one after the other,
+ * and writes the responses, with blocking calls on one thread, because the module blocks anyway. It
+ * ends with its parent, even while the module blocks this thread.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readSync, writeSync } from 'node:fs'
@@ -27,14 +27,14 @@ import { TokenWorkerProgram } from './token.ts'
 
 const ORDERS_FD = 3
 const CHUNK_BYTES = 256 * 1024
-/** Answers are held back for this long at most while there are more orders to carry out. */
+/** Longest time in milliseconds to hold back responses while more requests are waiting. */
 const HOLD_MS = 0.25
 
-// The build writes .js beside .js; from the sources it is .ts beside .ts.
+// The watchdog has the same extension as this file: .js in the build, .ts in the sources.
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
 new Worker(new URL(`./watchdog.${extension}`, import.meta.url))
 
-// Whoever signals the whole group (a terminal, systemd) means the parent, and that one drains first.
+// A signal to the whole process group (by a terminal or systemd) is meant for the parent, which drains first.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
 
 let host: TokenWorkerProgram | undefined
@@ -53,7 +53,7 @@ function started(): TokenWorkerProgram {
 
 const json = (value: unknown) => Buffer.from(JSON.stringify(value ?? null))
 
-/** @returns the parts of the answer's body */
+/** @returns the parts of the response body */
 function carryOut({ kind, body }: Frame): readonly Buffer[] {
   if (kind === CALL) {
     return [
@@ -111,7 +111,7 @@ function answer(frame: Frame): Buffer {
   return encodeFrame(kind, frame.id, [time, ...parts])
 }
 
-/** The pipe's end is the parent's, or its wish that this process ends. */
+/** Reads frames until the pipe closes: the parent ended, or wants this process to end. */
 function* readFrames(): Generator<readonly Frame[], void> {
   const reader = new FrameReader()
   const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
@@ -142,7 +142,7 @@ async function serve(): Promise<void> {
   }
 }
 
-/** The first order; until it succeeded there are no others. */
+/** Answers the first request. No other request arrives before it has succeeded. */
 async function answerStart(frame: Frame): Promise<Buffer> {
   const time = Buffer.alloc(4)
   try {

@@ -1,4 +1,4 @@
-/** The module itself, loaded in a process of its own: the only place that calls C_Initialize. */
+/** Loads the PKCS#11 module in its own process. Only this file calls C_Initialize. */
 // SPDX-License-Identifier: Apache-2.0
 import type pkcs11js from 'pkcs11js'
 import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
@@ -33,7 +33,7 @@ export async function loadModule(
   return { cryptoki, constants, parameters }
 }
 
-/** pkcs11js is an optional dependency: without a compiler, all but tokens works. */
+/** pkcs11js is an optional dependency: without it, everything except tokens works. */
 async function loadBinding(): Promise<Constants> {
   try {
     return (await import('pkcs11js')).default
@@ -49,19 +49,19 @@ async function loadBinding(): Promise<Constants> {
 }
 
 /**
- * Always with CKF_OS_LOCKING_OK: without it a module may take it that the process has one thread,
- * and Node.js has more; SoftHSM crashes then.
+ * Always passes CKF_OS_LOCKING_OK. Without it a module may assume that the process has one thread,
+ * but Node.js has several, and SoftHSM then crashes.
  */
 export function initialize({ cryptoki, parameters }: Pkcs11Module): void {
   const flags = CKF_OS_LOCKING_OK
-  // pkcs11js cuts the last character of the parameters off.
+  // pkcs11js drops the last character of the parameters.
   const options =
     parameters === undefined ? { flags } : { flags, libraryParameters: `${parameters} ` }
   try {
     cryptoki.C_Initialize(options)
   } catch (error) {
     const code = codeOf(error)
-    // Another library in this process did it before.
+    // Another library in this process has already initialized the module.
     if (code !== CKR_CRYPTOKI_ALREADY_INITIALIZED) throw new CkrFailure('C_Initialize', code)
   }
 }
@@ -70,19 +70,19 @@ export function finalize({ cryptoki }: Pkcs11Module): void {
   try {
     cryptoki.C_Finalize()
   } catch (error) {
-    // It is done to get rid of a broken state, and CRYPTOKI_NOT_INITIALIZED is one of those.
+    // Finalizing clears a broken state, and CRYPTOKI_NOT_INITIALIZED is one.
     codeOf(error)
   }
 }
 
-/** The CKR_* of what pkcs11js threw. @throws whatever is none of those */
+/** Converts an error of pkcs11js to its CKR_* code. @throws any other error unchanged */
 export function codeOf(error: unknown): number {
   const { name, code } = error as { name?: unknown; code?: unknown }
   if (name === 'Pkcs11Error' && typeof code === 'number') return code
   throw error
 }
 
-/** Runs one call of the module, so that its failure carries the name of the call. */
+/** Runs one call of the module and adds the name of the call to a failure. */
 export function invoke<T>(call: string, work: () => T): T {
   try {
     return work()

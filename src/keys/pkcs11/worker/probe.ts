@@ -1,4 +1,4 @@
-/** What a module says of itself, its slots and tokens, and what of AES-GCM works on one of them. */
+/** Describes a module, its slots and tokens, and tests which AES-GCM modes work on one token. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../../core/clock.ts'
@@ -17,7 +17,7 @@ const MECHANISMS = {
   CKM_AES_GCM: 0x1087,
   CKM_CLOUDHSM_AES_GCM: 0x8000_1087,
 } as const
-/** In the order in which they are preferred. */
+/** In order of preference. */
 const MODES: readonly IvMode[] = [
   'host',
   'cloudhsm-gcm',
@@ -28,7 +28,7 @@ const MODES: readonly IvMode[] = [
 const PROBE_BYTES = 32
 const TIME_MS = 60_000
 
-/** Logs in only when there is a PIN. Nothing that it makes on the token outlives the session. */
+/** Logs in only if there is a PIN. Everything that it creates on the token ends with the session. */
 export function probe(module: Pkcs11Module, call: ProbeCall, clock: Clock): ProbeReport {
   initialize(module)
   try {
@@ -110,7 +110,7 @@ function openToken(
   }
 }
 
-/** With a key of the session, which goes with it. */
+/** Tests with a session key, which is destroyed with the session. */
 function tryMode(module: Pkcs11Module, session: Handle, iv: IvMode): string {
   const gcm = createAesGcm(module, iv)
   const [plaintext, aad] = [randomBytes(PROBE_BYTES), randomBytes(PROBE_BYTES)]

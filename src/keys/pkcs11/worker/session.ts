@@ -1,4 +1,4 @@
-/** One token, logged in on one session, and how it is brought back when something fails. */
+/** One session on a token: logs in, runs calls, and recovers after failures. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { StartCall, TokenFacts } from '../wire/calls.ts'
@@ -15,18 +15,18 @@ import { findToken } from './token-search.ts'
 const CKR_USER_ALREADY_LOGGED_IN = 'CKR_USER_ALREADY_LOGGED_IN'
 const CKS_RW_USER_FUNCTIONS = 3
 const CKS_RO_USER_FUNCTIONS = 1
-/** One wrong PIN more, and the token is locked. */
+/** One more wrong PIN locks the token. */
 const CKF_USER_PIN_FINAL_TRY = 0x2_0000
 const CKF_USER_PIN_LOCKED = 0x4_0000
-/** A reinitialization takes what others wait for, so not sooner than this after the last one. */
+/** Minimum time between two reinitializations, in milliseconds, because other requests wait for each. */
 const REINITIALIZE_EVERY_MS = 200
-/** Refind or relogin, then reinitialize, then give up. */
+/** Attempts: refind or relogin first, then reinitialize, then give up. */
 const MAX_ATTEMPTS = 3
 
 export interface Recovery {
-  /** After a login: handles of before may mean other keys. */
+  /** Called after a login, since older handles may now refer to other keys. */
   readonly onLogin: () => void
-  /** A round trip with the health key on a fresh session; throws when it fails. */
+  /** Encrypts and decrypts with the health key on a new session; throws on failure. */
   readonly probe: (session: Handle) => void
 }
 
@@ -38,7 +38,7 @@ export class TokenSession {
   #isInitialized = false
   #slot: Handle | undefined
   #session: Handle | undefined
-  /** Closed once its successor is open: with the last session, the login would go. */
+  /** The previous session, closed once its successor is open: closing the last session would end the login. */
   #stale: Handle | undefined
   #refused: WireFailure | undefined
   #reinitializedAt = -Infinity
@@ -51,9 +51,9 @@ export class TokenSession {
   }
 
   /**
-   * Runs `work` on a good session. What the table says can be tried again is, as long as there is
-   * time; the session is another one after every failure of a call.
-   * @param endsAt monotonic milliseconds
+   * Runs `work` on a working session. Failures that the table marks as retryable are retried while there is
+   * time. Every failed call replaces the session.
+   * @param endsAt deadline in monotonic milliseconds
    */
   run<T>(direction: Direction, endsAt: number, work: (session: Handle) => T): T {
     for (let attempt = 1; ; attempt++) {
@@ -67,7 +67,7 @@ export class TokenSession {
         if (outcome === 'again' && isWorthwhile) continue
         const wire = toWire(error, direction)
         if (outcome === 'stop') this.#refused = wire
-        // What the table says of the data or of a key is true only of a token that is well.
+        // The table's verdict on data or keys holds only while the token works.
         throw new WorkerFailure(outcome === 'final' ? wire.code : 'UNAVAILABLE', wire.message, {
           recovery: error.row.recovery,
         })
@@ -86,7 +86,7 @@ export class TokenSession {
     return this.#slot
   }
 
-  /** final: the table's answer stands. again: worth another attempt. gone: the token is not well. */
+  /** final: the table's verdict stands. again: retry. gone: the token does not work. */
   #recover(error: CkrFailure, attempt: number): 'final' | 'again' | 'gone' | 'stop' {
     const { recovery } = error.row
     if (recovery === 'drop' || recovery === 'stop') return recovery === 'stop' ? 'stop' : 'final'
@@ -96,7 +96,7 @@ export class TokenSession {
     return this.#reinitialize() ? 'again' : 'gone'
   }
 
-  /** Whether the token is well, so that the failure was the data's. */
+  /** Tests whether the token works, in which case the data caused the failure. */
   #answersProbe(): boolean {
     try {
       this.#recovery.probe(this.#ensure())
@@ -197,7 +197,7 @@ export class TokenSession {
         this.#module.cryptoki.C_CloseSession(session)
       })
     } catch (error) {
-      // It is given up because it failed: that it cannot be closed is no news.
+      // The session has already failed, so a failure to close it is ignored.
       if (!(error instanceof CkrFailure)) throw error
     }
   }

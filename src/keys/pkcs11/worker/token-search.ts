@@ -1,4 +1,4 @@
-/** Which of the slots has the token that is meant. */
+/** Finds the slot with the configured token. */
 // SPDX-License-Identifier: Apache-2.0
 import type { TokenSelector } from '../../../config/config.ts'
 import type { TokenFacts } from '../wire/calls.ts'
@@ -33,7 +33,7 @@ export function findToken(module: Pkcs11Module, selector: TokenSelector): FoundT
   return found
 }
 
-/** Every token that answers; slots that do not are passed over. */
+/** Lists every token that responds and skips other slots. */
 export function listTokens(module: Pkcs11Module): readonly FoundToken[] {
   const { cryptoki } = module
   const slots = invoke('C_GetSlotList', () => cryptoki.C_GetSlotList(true))
@@ -41,7 +41,7 @@ export function listTokens(module: Pkcs11Module): readonly FoundToken[] {
     try {
       return [{ slot, facts: readFacts(module, slot) }]
     } catch (error) {
-      // A slot without a token, with one that is not ours to read, or just pulled out.
+      // The slot has no token, an unreadable one, or one that was just removed.
       if (error instanceof CkrFailure) return []
       throw error
     }
@@ -65,7 +65,7 @@ export function readFacts({ cryptoki }: Pkcs11Module, slot: Handle): TokenFacts 
   }
 }
 
-/** Padded with blanks, by some with zeros; nothing but printable ASCII goes on. */
+/** Trims padding (blanks, or zeros in some modules) and keeps printable ASCII only. */
 export function clean(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, '').trim()
 }

@@ -1,4 +1,4 @@
-/** What the process of a module does for its parent: a token, logged in, and the keys on it. */
+/** The operations that a worker process runs for its parent, on a logged-in token and its keys. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomBytes } from 'node:crypto'
 import type { Clock } from '../../../core/clock.ts'
@@ -20,20 +20,20 @@ import { KeyHandles, type FoundKey } from './key-handles.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { TokenSession } from './session.ts'
 
-/** Management takes what it takes: its caller has a deadline of its own. */
+/** Generous deadline for key management in milliseconds, because its caller has one of its own. */
 const UNHURRIED_MS = 60_000
 const HEALTH_BYTES = 32
-/** Keys of Latchkey itself; the blank is in no key id. */
+/** Label prefix of Latchkey's own keys. No key id contains a blank. */
 const OWN_PREFIX = 'latchkey '
 
 export interface EncryptOrder {
   readonly ref: string
-  /** The key-check value that the key must have; empty: any. */
+  /** Expected key-check value; empty accepts any key. */
   readonly check: Buffer
   readonly plaintext: Buffer
   readonly aad: Buffer
   readonly verify: boolean
-  /** Hashed before IV, ciphertext and tag; undefined: no hash is wanted. */
+  /** Bytes to hash before IV, ciphertext and tag; undefined to skip the hash. */
   readonly digestPrefix: Buffer | undefined
 }
 
@@ -48,7 +48,7 @@ export class TokenWorkerProgram {
   readonly #clock: Clock
   readonly #gcm: AesGcm
   readonly #keys: KeyHandles
-  /** Found by its label, however the others are found. */
+  /** Handles of health keys, which are always found by label. */
   readonly #healthKeys: KeyHandles
   readonly #token: TokenSession
 
@@ -73,7 +73,7 @@ export class TokenWorkerProgram {
     })
   }
 
-  /** Logs in, and makes sure that the token can do what it is for. */
+  /** Logs in and tests that the token supports what it is configured for. */
   open(): TokenFacts {
     const facts = this.#unhurried(() => this.#token.facts())
     this.#checkMechanism(facts)
@@ -93,7 +93,7 @@ export class TokenWorkerProgram {
     return facts
   }
 
-  /** What a token that is well refuses here, it refuses because of how it is asked. */
+  /** A working token that refuses here is misconfigured. */
   #tryMode(work: (session: Handle) => void): void {
     try {
       this.#unhurried(work)
@@ -135,7 +135,7 @@ export class TokenWorkerProgram {
       const { handle } = this.#find(session, order.ref, order.check)
       const { plaintext, aad } = order
       const made = this.#gcm.encrypt(session, handle, plaintext, aad)
-      // XKS 1.0.3, Appendix C: hashed before it is decrypted, or a bit that flips meanwhile goes unseen.
+      // XKS 1.0.3, Appendix C: hash before the verifying decrypt, or a bit flip in between goes unnoticed.
       const digest = order.digestPrefix && hash(order.digestPrefix, made)
       if (!order.verify) return { ...made, digest, verifyMs: 0 }
       const startedAt = this.#clock.monotonic()
@@ -176,7 +176,7 @@ export class TokenWorkerProgram {
     return key
   }
 
-  /** Only a token that is well may say that a key is not there. */
+  /** Reports a missing key only if the token works. */
   #toMissing(session: Handle): WorkerFailure {
     this.#roundTrip(session, randomBytes(HEALTH_BYTES), Buffer.alloc(0))
     return new WorkerFailure('KEY_NOT_FOUND', 'there is no such key on the token')
@@ -238,7 +238,7 @@ export class TokenWorkerProgram {
   #create(session: Handle, key: NewTokenKey): TokenKey {
     const ref = encodeRef(key.name, key.version)
     const isById = this.#start.keysBy === 'id'
-    // On NSS, a second key with an id replaces the first without a word.
+    // On NSS, a second key with the same id silently replaces the first.
     if (this.#keys.find(session, ref) !== undefined) {
       throw new WorkerFailure('KEY_EXISTS', `there is a key ${ref} on the token already`)
     }

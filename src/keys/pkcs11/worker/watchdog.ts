@@ -1,8 +1,8 @@
-/** Ends the process of a module with its parent, whatever the module is doing just then. */
+/** Ends the module's process with its parent, even while the module blocks. */
 // SPDX-License-Identifier: Apache-2.0
 import { readSync } from 'node:fs'
 
-/** Nobody writes to it; it ends when the parent does. */
+/** A pipe that carries no data and closes when the parent ends. */
 const LIFELINE_FD = 4
 
 readSync(LIFELINE_FD, Buffer.alloc(1))
