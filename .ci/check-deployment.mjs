@@ -4,7 +4,9 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { has, installPrograms, must, ROOT } from './process.mjs'
+import { has, installPrograms, must, ROOT, run } from './process.mjs'
+import { serveChart } from './serve-chart.mjs'
+import { setUp } from './setup.mjs'
 
 const CACHE = join(ROOT, 'node_modules/.cache/deployment')
 const TOOLS = {
@@ -23,7 +25,22 @@ const ALL_VALUES = {
   image: { repository: 'registry.example/latchkey', digest: `sha256:${'0a'.repeat(32)}` },
   imagePullSecrets: [{ name: 'pull' }],
   config: { admin: { host: '0.0.0.0', port: 8444 } },
-  service: { type: 'LoadBalancer', annotations: { one: 'two' } },
+  nameOverride: 'proxy',
+  commonLabels: { zero: 'one' },
+  clientCertificate: { configMap: 'ca' },
+  persistence: { enabled: false },
+  service: {
+    type: 'LoadBalancer',
+    annotations: { one: 'two' },
+    loadBalancerClass: 'example.com/nlb',
+    loadBalancerSourceRanges: ['10.0.0.0/8'],
+    externalTrafficPolicy: 'Local',
+  },
+  serviceAccount: { name: 'own', annotations: { role: 'arn' } },
+  priorityClassName: 'system-cluster-critical',
+  podLabels: { ten: 'eleven' },
+  extraContainers: [{ name: 'beside', image: 'beside' }],
+  extraInitContainers: [{ name: 'before', image: 'before' }],
   podAnnotations: { three: 'four' },
   extraEnv: [{ name: 'FIVE', value: 'six' }],
   extraVolumes: [{ name: 'module', emptyDir: {} }],
@@ -38,9 +55,9 @@ let failed = 0
 
 async function check(name, work) {
   try {
-    await work()
+    const remark = await work()
     passed += 1
-    process.stdout.write(`${name.padEnd(64)} ok\n`)
+    process.stdout.write(`${name.padEnd(64)} ${remark ?? 'ok'}\n`)
   } catch (error) {
     failed += 1
     process.stdout.write(`${error.message}\n${name.padEnd(64)} FAILED\n`)
@@ -76,13 +93,15 @@ async function checkChart(folder) {
   ]) {
     // A helm that is built so thinks of a Kubernetes of old.
     const given = [...flags, '--kube-version', `${KUBERNETES.at(-1)}.0`]
-    await check(`helm lint, with ${values}`, () =>
-      must(helm, ['lint', '--strict', CHART, ...given]),
-    )
+    await check(`helm lint, with ${values}`, async () => {
+      await must(helm, ['lint', '--strict', CHART, ...given])
+    })
     for (const version of KUBERNETES) {
       await check(`Kubernetes ${version} takes it, with ${values}`, async () => {
         const rendered = join(folder, 'rendered.yaml')
-        writeFileSync(rendered, await must(helm, ['template', 'release', CHART, ...given]))
+        const { code, output, stdout } = await run(helm, ['template', 'release', CHART, ...given])
+        if (code !== 0) throw new Error(output)
+        writeFileSync(rendered, stdout)
         await must(validate, ['--strict', '-k', version, rendered])
       })
     }
@@ -101,14 +120,23 @@ async function checkTerraform() {
       if (formatted !== readFileSync(join(ROOT, file), 'utf8')) throw new Error(formatted)
     })
   }
-  await check('the Terraform module can be read', () => must(inspect, ['docker/terraform']))
+  await check('the Terraform module can be read', async () => {
+    await must(inspect, ['docker/terraform'])
+  })
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'latchkey-deployment-'))
 try {
   mkdirSync(CACHE, { recursive: true })
-  await installPrograms({ go: 'golang', '/usr/lib/python3*/ensurepip': 'python3-venv' })
+  await installPrograms({
+    ip: 'iproute2',
+    tini: 'tini',
+    go: 'golang',
+    '/usr/lib/python3*/ensurepip': 'python3-venv',
+  })
   await checkChart(folder)
+  await setUp(() => undefined)
+  await serveChart({ helm: await tool('helm'), folder, check })
   await checkTerraform()
 } catch (error) {
   failed += 1

@@ -1,17 +1,44 @@
+{{- define "latchkey.name" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- if contains $name .Release.Name -}}
+{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "latchkey.labels" -}}
-{{ include "latchkey.selector" . }}
+{{ include "latchkey.family" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
-{{- define "latchkey.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+{{- /* Every pod of the release: the network policy is for the job, too. */ -}}
+{{- define "latchkey.family" -}}
+app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- define "latchkey.name" -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- /* The pods that serve: a service must not lead to the pod of a job. */ -}}
+{{- define "latchkey.selector" -}}
+{{ include "latchkey.family" . }}
+app.kubernetes.io/component: proxy
+{{- end -}}
+
+{{- define "latchkey.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ .Values.serviceAccount.name | default (include "latchkey.name" .) }}
+{{- else -}}
+{{ .Values.serviceAccount.name | default "default" }}
+{{- end -}}
 {{- end -}}
 
 {{- define "latchkey.image" -}}
@@ -20,4 +47,76 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+{{- end -}}
+
+{{- define "latchkey.podSecurity" -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- /* OpenShift gives each namespace a range of its own, and refuses a pod that names another group. */ -}}
+{{ toYaml (omit .Values.podSecurityContext "fsGroup" "fsGroupChangePolicy") }}
+{{- else -}}
+{{ toYaml .Values.podSecurityContext }}
+{{- end -}}
+{{- end -}}
+
+{{- define "latchkey.containerSecurity" -}}
+{ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: [ALL] } }
+{{- end -}}
+
+{{- /* What the pods that serve and the pod of the job have in common. */ -}}
+{{- define "latchkey.podBasics" -}}
+serviceAccountName: {{ include "latchkey.serviceAccount" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+# No uid here: the image has one, and OpenShift gives its own.
+securityContext: {{- include "latchkey.podSecurity" . | nindent 2 }}
+initContainers:
+  # Secrets are mounted as root's and readable by all; the proxy wants its own, mode 0600.
+  - name: secrets
+    image: {{ include "latchkey.image" . }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    command: [/usr/local/bin/node, /opt/latchkey/docker/copy-secrets.mjs, /mnt/secrets, /run/latchkey/secrets]
+    securityContext: {{ include "latchkey.containerSecurity" . }}
+    resources: {{- toYaml .Values.initResources | nindent 6 }}
+    volumeMounts:
+      - { name: mounted-secrets, mountPath: /mnt/secrets, readOnly: true }
+      - { name: secrets, mountPath: /run/latchkey/secrets }
+  {{- with .Values.extraInitContainers }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "latchkey.mounts" -}}
+- { name: config, mountPath: /etc/latchkey, readOnly: true }
+- { name: tls, mountPath: /run/latchkey/tls, readOnly: true }
+- { name: secrets, mountPath: /run/latchkey/secrets, readOnly: true }
+{{- if .Values.clientCertificate.configMap }}
+- { name: client-ca, mountPath: /run/latchkey/ca, readOnly: true }
+{{- end }}
+- { name: data, mountPath: /var/lib/latchkey }
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "latchkey.volumes" -}}
+- { name: config, configMap: { name: {{ include "latchkey.name" . }} } }
+- { name: tls, secret: { secretName: {{ .Values.tlsSecret }} } }
+- { name: mounted-secrets, secret: { secretName: {{ .Values.secretsName }} } }
+- { name: secrets, emptyDir: { medium: Memory, sizeLimit: 1Mi } }
+{{- if .Values.clientCertificate.configMap }}
+- { name: client-ca, configMap: { name: {{ .Values.clientCertificate.configMap }} } }
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}

@@ -1,0 +1,285 @@
+// Runs a pod of a rendered chart without a cluster, as its node would: the containers in order, the volumes at their paths
+// and read-only where they are, a root that is read-only, an arbitrary uid that /etc/passwd does not have, an address of
+// its own. In the place of the image: this host's /usr, and the built project at /opt/latchkey.
+// SPDX-License-Identifier: Apache-2.0
+import { spawn } from 'node:child_process'
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { must, ROOT, run } from './process.mjs'
+
+/** As OpenShift gives them: a uid of the namespace's range, the group root, and the range's first as fsGroup. */
+const UID = 1_000_650_000
+const GROUPS = '0,1000650000'
+const FS_GROUP = 1_000_650_000
+
+/**
+ * @param {{ spec: object, name: string, folder: string, image: string, objects: object[], network: object,
+ *   claims?: string }} options `folder`: of this pod; `claims`: where volumes that outlive it are
+ */
+export async function createPod({ spec, name, folder, image, objects, network, claims = folder }) {
+  mkdirSync(folder, { recursive: true })
+  const volumes = new Map(spec.volumes.map((one) => [one.name, makeVolume(one)]))
+  const address = await network.join(name)
+
+  function makeVolume({ name: volume, configMap, secret, emptyDir }) {
+    const path = join(folder, 'volumes', volume)
+    mkdirSync(path, { recursive: true })
+    if (emptyDir !== undefined) {
+      chmodSync(path, 0o777)
+      return path
+    }
+    const [kind, wanted] =
+      configMap === undefined ? ['Secret', secret.secretName] : ['ConfigMap', configMap.name]
+    const object = objects.find((one) => one.kind === kind && one.metadata.name === wanted)
+    if (object === undefined)
+      throw new Error(`the pod mounts ${kind} ${wanted}, which is not there`)
+    // The kubelet's own layout, which makes an update one rename.
+    mkdirSync(join(path, '..2026'))
+    symlinkSync('..2026', join(path, '..data'))
+    for (const [key, text] of Object.entries(object.data)) {
+      writeFileSync(join(path, '..2026', key), text, { mode: 0o644 })
+      symlinkSync(`..data/${key}`, join(path, key))
+    }
+    return path
+  }
+
+  /** A claim is the pod's for good: it keeps what is in it. */
+  function sourceOf(mount) {
+    const known = volumes.get(mount.name)
+    if (known !== undefined) return known
+    const path = join(claims, `${mount.name}-${name}`)
+    mkdirSync(path, { recursive: true })
+    chownSync(path, 0, FS_GROUP)
+    chmodSync(path, 0o2775)
+    return path
+  }
+
+  async function start(container) {
+    const root = join(folder, `root-${container.name}`)
+    const lines = layOut(root, container.volumeMounts ?? [], sourceOf, image)
+    const command = container.command ?? (await entrypoint())
+    const env = Object.entries({ ...imageEnvironment(), ...toEnvironment(container.env) })
+    const inside = [
+      ...['env', '-i', ...env.map(([key, value]) => `${key}=${value}`)],
+      ...['setpriv', '--no-new-privs', ...command, ...(container.args ?? [])],
+    ]
+    const script = `set -e\nhostname ${name}\n${lines.join('\n')}
+exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
+    const isolated = ['--mount', '--pid', '--fork', '--kill-child', '--uts', '--ipc']
+    const child = spawn(
+      'ip',
+      [
+        ...['netns', 'exec', network.of(name), 'unshare', ...isolated, '--propagation', 'private'],
+        ...['sh', '-c', script, 'sh', ...inside],
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    )
+    const running = { child, root, output: '', code: undefined }
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => (running.output += text))
+    }
+    running.ended = new Promise((resolve) => {
+      child.once('close', (code) => resolve((running.code = code ?? 1)))
+    })
+    return running
+  }
+
+  /** The container's first process, as this host numbers it. */
+  function firstProcess({ child }) {
+    const children = `/proc/${child.pid}/task/${child.pid}/children`
+    return Number(readFileSync(children, 'utf8').trim().split(' ')[0])
+  }
+
+  let serving
+  let stopped = false
+  let restarts = 0
+  return {
+    name,
+    address,
+    output: () => serving?.output ?? '',
+    restarts: () => restarts,
+    /** The init containers and the one container, to its end. @throws when one fails */
+    async runToEnd() {
+      for (const one of [...(spec.initContainers ?? []), ...spec.containers]) {
+        const running = await start(one)
+        if ((await running.ended) !== 0) {
+          throw new Error(`container ${one.name} ended with ${running.code}:\n${running.output}`)
+        }
+        serving = running
+      }
+    },
+    /** The init containers, then the container in the background, started again when it ends. */
+    async start() {
+      for (const one of spec.initContainers ?? []) {
+        const running = await start(one)
+        if ((await running.ended) !== 0) throw new Error(running.output)
+      }
+      const keepRunning = async () => {
+        const before = serving?.output ?? ''
+        serving = await start(spec.containers[0])
+        serving.output = before
+        void serving.ended.then(() => {
+          if (stopped) return
+          restarts += 1
+          setTimeout(() => stopped || void keepRunning(), 500)
+        })
+      }
+      await keepRunning()
+    },
+    /** What the readiness probe of the container finds. */
+    async isReady() {
+      const { path } = spec.containers[0].readinessProbe.httpGet
+      const ping = spec.containers[0].ports.find((one) => one.name === 'ping').containerPort
+      const url = `http://${address}:${ping}${path}`
+      return fetch(url, { signal: AbortSignal.timeout(1000) }).then(
+        ({ status }) => status === 200,
+        () => false,
+      )
+    },
+    /** kubectl exec */
+    exec(words) {
+      const pid = firstProcess(serving)
+      const env = Object.entries(imageEnvironment()).map(([key, value]) => `${key}=${value}`)
+      return run(
+        'nsenter',
+        [
+          ...['--target', String(pid), '--mount', '--pid', '--net', '--uts', '--root', '--wd'],
+          ...['--setuid', String(UID), '--setgid', '0', '--', 'env', '-i', ...env, ...words],
+        ],
+        { timeoutMs: 60_000 },
+      )
+    },
+    /** SIGTERM, as the kubelet sends it. @returns {Promise<number>} the exit code */
+    async stop() {
+      stopped = true
+      if (serving.code === undefined) process.kill(firstProcess(serving), 'SIGTERM')
+      const timer = setTimeout(() => serving.child.kill('SIGKILL'), 45_000)
+      const code = await serving.ended
+      clearTimeout(timer)
+      return code
+    },
+    kill() {
+      stopped = true
+      serving?.child.kill('SIGKILL')
+    },
+  }
+}
+
+/** The commands that build the root below `root`, and the folders that they need. */
+function layOut(root, mounts, sourceOf, image) {
+  const folders = ['usr', 'proc', 'dev', 'etc', 'tmp', 'opt/latchkey']
+  for (const one of folders) mkdirSync(join(root, one), { recursive: true })
+  for (const one of ['bin', 'lib', 'lib64', 'sbin']) {
+    try {
+      symlinkSync(`usr/${one}`, join(root, one))
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error
+    }
+  }
+  writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/usr/sbin/nologin\n')
+  writeFileSync(join(root, 'etc/nsswitch.conf'), 'hosts: files\n')
+  writeFileSync(join(root, 'etc/hosts'), readFileSync(join(image, '../hosts')))
+  const bind = (from, at, readOnly) => {
+    if (!at.startsWith('/opt/latchkey/')) mkdirSync(join(root, at), { recursive: true })
+    const mounted = [`mount --bind ${from} ${root}${at}`]
+    return readOnly ? [...mounted, `mount -o remount,bind,ro ${root}${at}`] : mounted
+  }
+  return [
+    `mount --bind ${root} ${root}`,
+    ...bind('/usr', '/usr', true),
+    `mount --bind ${join(image, '../bin')} ${root}/usr/local/bin`,
+    ...bind(image, '/opt/latchkey', true),
+    ...BUILT.flatMap((one) => bind(join(ROOT, one), `/opt/latchkey/${one}`, true)),
+    `mount -t proc proc ${root}/proc`,
+    `mount --rbind /dev ${root}/dev`,
+    ...mounts.flatMap((one) => bind(sourceOf(one), one.mountPath, one.readOnly === true)),
+    `mount -o remount,bind,ro ${root}`,
+  ]
+}
+
+const DOCKERFILE = readFileSync(join(ROOT, 'docker/Dockerfile'), 'utf8')
+
+/** Of the image: it comes before what the pod gives as arguments. */
+function entrypoint() {
+  const [, words] = /^ENTRYPOINT (\[[^\]]*\])/m.exec(DOCKERFILE) ?? []
+  return JSON.parse(words.replaceAll('\\\n', ''))
+}
+
+function imageEnvironment() {
+  return {
+    NODE_ENV: 'production',
+    LATCHKEY_CONFIG: '/etc/latchkey/latchkey.yaml',
+    PATH: '/usr/local/bin:/usr/bin:/usr/sbin',
+  }
+}
+
+const toEnvironment = (env = []) => Object.fromEntries(env.map(({ name, value }) => [name, value]))
+
+/** Network namespaces on one bridge, each with an address of its own; nothing leads out. */
+export async function createNetwork(id) {
+  const bridge = `lk${id}`
+  const prefix = `10.213.${id % 250}`
+  const joined = new Map()
+  const ip = (...words) => must('ip', words)
+  await ip('link', 'add', bridge, 'type', 'bridge')
+  await ip('address', 'add', `${prefix}.1/24`, 'dev', bridge)
+  await ip('link', 'set', bridge, 'up')
+  return {
+    host: `${prefix}.1`,
+    of: (name) => `${bridge}-${name}`,
+    async join(name) {
+      const known = joined.get(name)
+      if (known !== undefined) return known
+      const [space, number] = [`${bridge}-${name}`, joined.size + 10]
+      const address = `${prefix}.${number}`
+      joined.set(name, address)
+      const outer = `${bridge}v${number}`
+      await ip('netns', 'add', space)
+      await ip('link', 'add', outer, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', space)
+      await ip('link', 'set', outer, 'master', bridge, 'up')
+      const inside = (...words) => ip('-n', space, ...words)
+      await inside('address', 'add', `${address}/24`, 'dev', 'eth0')
+      await inside('link', 'set', 'eth0', 'up')
+      await inside('link', 'set', 'lo', 'up')
+      return address
+    },
+    async close() {
+      for (const name of joined.keys()) await run('ip', ['netns', 'del', `${bridge}-${name}`])
+      await run('ip', ['link', 'del', bridge])
+    },
+  }
+}
+
+/** What the image has of the project, beside a few files. */
+const BUILT = ['dist', 'node_modules', 'src/killswitch/gate/guard/build']
+
+/**
+ * What the image holds, but for what is mounted from the project: `opt`, and beside it `bin` and `hosts`.
+ * @returns {Promise<string>} the folder that the pods see as /opt/latchkey
+ */
+export async function layOutImage(folder, hosts) {
+  const opt = join(folder, 'opt')
+  mkdirSync(join(folder, 'bin'), { recursive: true })
+  for (const one of [...BUILT, 'docker']) mkdirSync(join(opt, one), { recursive: true })
+  const files = [
+    'package.json',
+    'openapi.yaml',
+    'docker/healthcheck.mjs',
+    'docker/copy-secrets.mjs',
+  ]
+  for (const one of files) copyFileSync(join(ROOT, one), join(opt, one))
+  await must('cp', [process.execPath, join(folder, 'bin/node')])
+  await must('cp', ['docker/latchkey', join(folder, 'bin/latchkey')])
+  chmodSync(join(folder, 'bin/latchkey'), 0o755)
+  writeFileSync(join(folder, 'hosts'), `127.0.0.1 localhost\n${hosts}`)
+  chmodSync(dirname(opt), 0o755)
+  return opt
+}
