@@ -21,7 +21,7 @@ import { createControlledGate } from './gate.ts'
 import { createKeyStore } from './key-store.ts'
 import { createServerMetrics, serveMetrics } from './observability.ts'
 import { openResources, reloadResources } from './resources.ts'
-import { createActivityRecorder } from './usage.ts'
+import { startStoredRecorder } from '../usage/stored-recorder.ts'
 
 export interface RunningServer {
   readonly xks: Address
@@ -114,7 +114,7 @@ async function start(
     await keyStore.health.start()
     cleanup.add(keyStore.health.stop)
   }
-  const activity = createActivityRecorder({
+  const activity = startStoredRecorder({
     ...{ config: config.activity, store, clock, logger },
   })
   cleanup.add(() => activity.stop())

@@ -26,6 +26,7 @@ export type ControlErrorCode =
   | 'NOT_READY' // the delay before a restoration has not passed yet
   | 'SAME_PERSON' // whoever asked for a restoration cannot approve it
   | 'NO_SUCH_REQUEST' // no restoration was asked for under this id
+  | 'NO_SUCH_RECEIPT' // no receipt is about this switch
   | 'NOT_REVOKED' // the wait ended before every instance had acknowledged or lost its lease
   | 'RESTORED_MEANWHILE' // the switch was lifted while `kill` waited for the instances
 

@@ -515,6 +515,12 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "wait": {
         "description": "Answer when it is complete; that is the default. False, as soon as it is written.",
         "type": "boolean"
+      },
+      "timeoutMs": {
+        "description": "How long to try to write the switch and to wait for the instances. Absent, 30 seconds for a store that\ndoes not answer, and the lease of the instances. Then the answer is `UNAVAILABLE`.\n",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 600000
       }
     }
   },

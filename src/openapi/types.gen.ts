@@ -515,6 +515,11 @@ export interface components {
             until?: components["schemas"]["Milliseconds"];
             /** @description Answer when it is complete; that is the default. False, as soon as it is written. */
             wait?: boolean;
+            /**
+             * @description How long to try to write the switch and to wait for the instances. Absent, 30 seconds for a store that
+             *     does not answer, and the lease of the instances. Then the answer is `UNAVAILABLE`.
+             */
+            timeoutMs?: number;
         };
         InstanceOutcome: {
             id: string;

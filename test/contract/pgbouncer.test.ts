@@ -1,7 +1,7 @@
 /** PostgreSQL behind a pooler that shares sessions by transaction keeps the same contract. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { startPgbouncer } from '../support/pgbouncer.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'
@@ -25,7 +25,7 @@ void t.test('a server behind it serves, and acknowledges a kill', async (t) => {
   const client = latchkey.client()
   const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
   t.equal(await encrypt(), 200)
-  const control = await openControl(latchkey.config)
+  const control = await openKillSwitch(latchkey.config)
   t.teardown(() => control.close())
   const order = { scope: { kind: 'all' }, direction: 'both', reason: 'r', operator: 'o' } as const
   t.match(await control.wait(await control.kill(order)), { instances: [{ how: 'acknowledged' }] })

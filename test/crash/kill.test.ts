@@ -1,7 +1,7 @@
 /** `kill` and `restore` are killed at any moment: what is left is the old state or the new, and the events say which. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { type Workspace, latchkey, startLatchkey, workspace } from '../support/cli.ts'
 import { startPostgres } from '../support/postgres.ts'
@@ -24,7 +24,7 @@ void t.test('kill -9 of kill and restore, wherever they are: PostgreSQL', async 
 })
 
 async function killAgainAndAgain(t: Test, place: Workspace): Promise<void> {
-  const control = await openControl(await loadConfig(place.configFile, {}))
+  const control = await openKillSwitch(await loadConfig(place.configFile, {}))
   t.teardown(() => control.close())
   // How long one takes here and now; most of it is the start of the process.
   const startedAt = performance.now()

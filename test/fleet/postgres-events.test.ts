@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createAuthority } from '../../certs/dev-pki.ts'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { SERVER_CERTIFICATE, testPki } from '../support/pki.ts'
 import { type TestPostgres, startPostgres } from '../support/postgres.ts'
 import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
@@ -53,7 +53,7 @@ async function serveFrom(t: Test, postgres: Record<string, unknown>): Promise<Se
 
 /** A kill that every instance acknowledges, and its end. */
 async function checkKill(t: Test, { server, encrypt, serves }: Served): Promise<void> {
-  const control = await openControl(server.config)
+  const control = await openKillSwitch(server.config)
   try {
     const revocation = await control.wait(await control.kill(ALL))
     t.match(revocation, { isComplete: true, instances: [{ how: 'acknowledged' }] })
@@ -95,7 +95,7 @@ void t.test('the name leads to the old primary, which is a standby now', async (
   await second.promote()
   await first.startAsStandby()
   await served.refuses()
-  await t.rejects(openControl(served.server.config), { message: /25006 .*standby/ })
+  await t.rejects(openKillSwitch(served.server.config), { message: /25006 .*standby/ })
   name.aim(second.target.port)
   await served.serves(t)
   await checkKill(t, served)
@@ -140,7 +140,7 @@ void t.test('the password is rotated', async (t) => {
   t.equal(await served.encrypt(), 200, 'a connection that is open needs no password')
   await endAll(postgres)
   await served.refuses()
-  await t.rejects(openControl(served.server.config), { message: /28P01 .*password/ })
+  await t.rejects(openKillSwitch(served.server.config), { message: /28P01 .*password/ })
   await writeFile(file, 'second\n')
   await served.serves(t)
   await checkKill(t, served)

@@ -3,7 +3,7 @@
 import t from 'tap'
 import { createAuthority } from '../../certs/dev-pki.ts'
 import { PERMISSIONS } from '../../src/admin/route.ts'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import type { Receipt } from '../../src/killswitch/receipt/receipt.ts'
 import { type Signed, verifySigned } from '../../src/killswitch/receipt/signature.ts'
 import {
@@ -120,7 +120,7 @@ void t.test('stop, receipt, restore: what KMS is told at each step', async (t) =
   t.equal(await encrypt(), 400, 'at once')
 
   const receipt = stopped.body['receipt'] as Signed<Receipt>
-  const control = await openControl(server.config)
+  const control = await openKillSwitch(server.config)
   t.teardown(() => control.close())
   t.ok(verifySigned(receipt, await control.publicKey()))
   t.match(receipt.statement, {

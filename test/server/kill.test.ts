@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { access, unlink, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import type { Scope } from '../../src/killswitch/model.ts'
 import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 import { encryptBody, requestMetadata } from '../support/wire.ts'
@@ -24,7 +24,7 @@ async function serve(t: Test, config = {}) {
       ...config,
     },
   })
-  const control = await openControl(server.config)
+  const control = await openKillSwitch(server.config)
   t.teardown(() => control.close())
   return { server, control, ask: asker(server) }
 }

@@ -8,8 +8,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/app/kill-switch.ts'
-import type { Control } from '../../src/killswitch/operator/service.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
+import type { KillSwitch } from '../../src/killswitch/operator/service.ts'
 import { StorageError } from '../../src/store/database.ts'
 import { temporaryFolder } from '../support/cli.ts'
 import { askHttp2, openHttp2 } from '../support/http2.ts'
@@ -79,7 +79,7 @@ async function serveStopping(t: Test, workers: number, isGuarded: boolean) {
 
 /** Stopped with the lock of the store in its hands, a process lets nobody write: then it goes on, and stops again. */
 async function stopAndRevoke(
-  control: Control,
+  control: KillSwitch,
   openAgain: () => Promise<Ask>,
   stopIn: Awaited<ReturnType<typeof serveStopping>>['stopIn'],
 ) {
@@ -121,7 +121,7 @@ async function stopAndWake(
   const { server } = program
   const guard = program.linesOf('listening')[0]?.['leaseGuard']
   t.equal(guard, isGuarded ? 'on' : 'left out by a test')
-  const control = await openControl(server.config)
+  const control = await openKillSwitch(server.config)
   t.teardown(() => control.close())
   const { answer, stopped, instances } = await stopAndRevoke(control, () => open(t, server), stopIn)
   t.ok(instances.some(({ pid, how }) => pid === stopped && how === 'lease-ended'))

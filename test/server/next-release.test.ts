@@ -3,7 +3,7 @@
 import Sqlite from 'better-sqlite3'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { MIGRATIONS } from '../../src/store/migrations/migrations.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
@@ -22,7 +22,7 @@ const BY = { reason: 'r', operator: 'o' } as const
 async function goesOn(t: Test, server: TestServer, migrate: () => Promise<void>): Promise<void> {
   const client = server.client()
   const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
-  const control = await openControl(server.config)
+  const control = await openKillSwitch(server.config)
   t.teardown(() => control.close())
   t.equal(await encrypt(), 200)
   await migrate()
@@ -32,7 +32,7 @@ async function goesOn(t: Test, server: TestServer, migrate: () => Promise<void>)
   await control.restore({ target: { scope: { kind: 'all' } }, ...BY })
   await eventually(async () => (await encrypt()) === 200)
   t.match(await control.status(2), { events: [{ kind: 'restore' }, { kind: 'kill' }] })
-  await t.rejects(openControl(server.config), { code: 'STORE_NEWER' }, 'nobody starts anew with it')
+  await t.rejects(openKillSwitch(server.config), { code: 'STORE_NEWER' }, 'nobody starts anew with it')
   await server.stop()
   await t.rejects(server.start(), { code: 'STORE_NEWER' })
 }

@@ -4,7 +4,7 @@ import http from 'node:http'
 import { unlink, writeFile } from 'node:fs/promises'
 import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import type { ManagerHealth } from '../../src/keys/key-backend.ts'
 import { startPingServer } from '../../src/server/listen.ts'
 import { createPing } from '../../src/server/ping.ts'
@@ -182,7 +182,7 @@ void t.test(
     await eventually(both(503))
     await unlink(sentinelFile)
     await eventually(both(200))
-    const control = await openControl(server.config)
+    const control = await openKillSwitch(server.config)
     t.teardown(() => control.close())
     const order = {
       scope: { kind: 'all' },

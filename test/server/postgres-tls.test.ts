@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
 import { createAuthority } from '../../certs/dev-pki.ts'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { latchkeyHere } from '../support/cli.ts'
 import { testPki } from '../support/pki.ts'
@@ -32,7 +32,7 @@ void t.test('PostgreSQL over TLS, with certificates on both sides', async (t) =>
   const kms = server.client()
   const encrypt = async () => (await kms.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
   t.equal(await encrypt(), 200)
-  const control = await openControl(server.config)
+  const control = await openKillSwitch(server.config)
   t.teardown(() => control.close())
   const order = { scope: { kind: 'all' }, direction: 'both', reason: 'r', operator: 'o' } as const
   t.match(await control.wait(await control.kill(order)), { instances: [{ how: 'acknowledged' }] })
@@ -74,7 +74,7 @@ void t.test('PostgreSQL over TLS, with certificates on both sides', async (t) =>
         store: { postgres: { ...postgres, ...over }, masterKey: { file: 'master.key' } },
       }),
     )
-    await t.rejects(openControl(await loadConfig(file)), { message }, name)
+    await t.rejects(openKillSwitch(await loadConfig(file)), { message }, name)
   }
   const { code, stderr } = await latchkeyHere([
     'status',

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import http2 from 'node:http2'
 import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 import { encryptBody, signedHeaders } from '../support/wire.ts'
 
@@ -61,7 +61,7 @@ void t.test('a peer that reads later gets it, when nothing was killed', async (t
 
 void t.test('a kill is complete only when it was cut', async (t) => {
   const server = await startTestServer(t, { config: SETTINGS })
-  const control = await openControl(server.config)
+  const control = await openKillSwitch(server.config)
   t.teardown(() => control.close())
   const peer = await askWithoutReading(t, server)
   const order = { scope: { kind: 'all' }, direction: 'both', reason: 'r', operator: 'o' } as const

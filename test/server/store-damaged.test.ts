@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 
 t.setTimeout(120_000)
@@ -35,13 +35,13 @@ void t.test(
     await file.write(randomBytes(length), 0, length, HEADER_BYTES)
     await eventually(() => reasonOf(server) === 'STORE_LOST')
     t.equal(await encrypt(), 400)
-    await t.rejects(openControl(server.config), { code: 'STORE_CORRUPT' })
+    await t.rejects(openKillSwitch(server.config), { code: 'STORE_CORRUPT' })
   },
 )
 
 void t.test('a switch that somebody else takes away: everything is refused', async (t) => {
   const { server, encrypt, path } = await serve(t)
-  const control = await openControl(server.config)
+  const control = await openKillSwitch(server.config)
   t.teardown(() => control.close())
   const scope = { kind: 'key-store', keyStore: 'demo' } as const
   const order = { scope, direction: 'decrypt', reason: 'r', operator: 'o' } as const

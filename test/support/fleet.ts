@@ -7,11 +7,11 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
 import { initializeStore, openAdministration } from '../../src/app/administration.ts'
-import { openControl } from '../../src/app/kill-switch.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import type { Config } from '../../src/config/config.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { Kill } from '../../src/killswitch/operator/kill.ts'
-import type { Control } from '../../src/killswitch/operator/service.ts'
+import type { KillSwitch } from '../../src/killswitch/operator/service.ts'
 import type { InstanceStatus } from '../../src/killswitch/operator/status.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
 import { type Running, startLatchkey } from './cli.ts'
@@ -60,7 +60,7 @@ export interface Fleet {
   /** For commands: of the first member. */
   readonly configFile: string
   readonly config: Config
-  readonly control: Control
+  readonly control: KillSwitch
   /** Every Decrypt that any member has answered with success so far. */
   successes(): readonly Success[]
   /** How many answers their senders say may have left after their lease. */
@@ -146,7 +146,7 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
     const line = linesOf(running).find(({ msg }) => msg === 'listening')
     members.push({ port: line?.port ?? 0, running, configFile: file })
   }
-  const control = await openControl(config)
+  const control = await openKillSwitch(config)
   t.teardown(() => control.close())
   const count = (start: string) =>
     members.flatMap(({ running }) => linesOf(running)).filter(({ msg }) => msg?.startsWith(start))

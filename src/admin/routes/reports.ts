@@ -2,16 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseExternalKeyId } from '../../core/ids.ts'
 import type { Scope } from '../../killswitch/model.ts'
+import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
 import { ok, type AdminRoute } from '../route.ts'
 import { toScope } from '../scope.ts'
-import type { ReportServices } from '../services.ts'
 
 type Schemas = components['schemas']
 
 export interface ReportRoutesDeps {
-  readonly reports: ReportServices
+  readonly killSwitch: Pick<KillSwitch, 'exposure' | 'rehearse'>
   /** Of the configuration. */
   readonly keyStores: readonly string[]
   /** Wall time. */
@@ -22,7 +22,7 @@ const HOUR_MS = 3_600_000
 const EXPOSURE_PARAMETERS: readonly string[] = ['keyStore', 'keyId', 'switch', 'since']
 
 export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
-  const { reports, keyStores, now } = deps
+  const { killSwitch, keyStores, now } = deps
   return [
     {
       method: 'POST',
@@ -38,7 +38,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
           scope: toScope(raw.scope, keyStores),
           direction: raw.direction ?? ('both' as const),
         }
-        return ok({ ...order, ...(await reports.rehearse(order, { since, until })) })
+        return ok({ ...order, ...(await killSwitch.rehearse(order, { since, until })) })
       },
     },
     {
@@ -58,7 +58,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
           throw new AdminError('INPUT_INVALID', 'switch stands alone')
         }
         const about = id === undefined ? scope : { id }
-        return ok(await reports.exposure(about, toSince(query.get('since'))))
+        return ok(await killSwitch.exposure(about, toSince(query.get('since'))))
       },
     },
   ]

@@ -2,27 +2,31 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Direction } from '../../killswitch/model.ts'
 import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
+import type { KillSwitch } from '../../killswitch/operator/service.ts'
+import type { StopResult } from '../../killswitch/operator/stop.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
 import { ok, type AdminRoute } from '../route.ts'
 import { toScope } from '../scope.ts'
-import type { ControlServices, StopResult } from '../services.ts'
 
 type Schemas = components['schemas']
 
 export interface SwitchRoutesDeps {
-  readonly control: ControlServices
+  readonly killSwitch: KillSwitch
   /** Of the configuration. */
   readonly keyStores: readonly string[]
   /** Wall time. */
   readonly now: () => number
 }
 
+const RECENT_EVENTS = 100
+const RECENT_RECEIPTS = 100
+
 export function switchRoutes(deps: SwitchRoutesDeps): readonly AdminRoute[] {
   return [...stopRoutes(deps), ...restoreRoutes(deps), ...deadmanRoutes(deps), ...readRoutes(deps)]
 }
 
-function stopRoutes({ control, keyStores, now }: SwitchRoutesDeps): readonly AdminRoute[] {
+function stopRoutes({ killSwitch, keyStores, now }: SwitchRoutesDeps): readonly AdminRoute[] {
   return [
     {
       method: 'POST',
@@ -30,7 +34,8 @@ function stopRoutes({ control, keyStores, now }: SwitchRoutesDeps): readonly Adm
       permission: 'stop',
       body: 'AdminStopRequest',
       async handle({ body, principal }) {
-        const { scope, direction, reason, until, wait } = body as Schemas['AdminStopRequest']
+        const { scope, direction, reason, until, wait, timeoutMs } =
+          body as Schemas['AdminStopRequest']
         if (until !== undefined && until <= now()) {
           throw new AdminError('INPUT_INVALID', 'until is over already')
         }
@@ -41,14 +46,18 @@ function stopRoutes({ control, keyStores, now }: SwitchRoutesDeps): readonly Adm
           operator: principal.name,
           ...(until === undefined ? {} : { until }),
         }
-        return ok(toStopResponse(await control.stop(order, wait !== false)))
+        const options = {
+          wait: wait !== false,
+          ...(timeoutMs === undefined ? {} : { patienceMs: timeoutMs }),
+        }
+        return ok(toStopResponse(await killSwitch.stop(order, options)))
       },
     },
     {
       method: 'POST',
       path: '/admin/v1/drills',
       permission: 'drill',
-      handle: async ({ principal }) => ok(await control.drill(principal.name)),
+      handle: async ({ principal }) => ok(await killSwitch.drill({ operator: principal.name })),
     },
   ]
 }
@@ -74,7 +83,7 @@ function toStopResponse({
   }
 }
 
-function restoreRoutes({ control, keyStores }: SwitchRoutesDeps): readonly AdminRoute[] {
+function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly AdminRoute[] {
   return [
     {
       method: 'POST',
@@ -88,7 +97,7 @@ function restoreRoutes({ control, keyStores }: SwitchRoutesDeps): readonly Admin
           reason: raw.reason,
           operator: principal.name,
         }
-        return ok(await control.restore(order))
+        return ok(await killSwitch.restore(order))
       },
     },
     {
@@ -96,7 +105,7 @@ function restoreRoutes({ control, keyStores }: SwitchRoutesDeps): readonly Admin
       path: '/admin/v1/restorations/:id/approve',
       permission: 'restore',
       handle: async ({ parameters, principal }) =>
-        ok(await control.approve({ id: parameters['id'] ?? '', operator: principal.name })),
+        ok(await killSwitch.approve({ id: parameters['id'] ?? '', operator: principal.name })),
     },
     {
       method: 'POST',
@@ -106,7 +115,7 @@ function restoreRoutes({ control, keyStores }: SwitchRoutesDeps): readonly Admin
       body: 'AdminReason',
       async handle({ body, parameters, principal }) {
         const { reason } = body as Schemas['AdminReason']
-        await control.withdraw({ id: parameters['id'] ?? '', operator: principal.name, reason })
+        await killSwitch.withdraw({ id: parameters['id'] ?? '', operator: principal.name, reason })
         return ok({ done: true })
       },
     },
@@ -131,7 +140,7 @@ function toTarget(
   )
 }
 
-function deadmanRoutes({ control }: SwitchRoutesDeps): readonly AdminRoute[] {
+function deadmanRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
   return [
     {
       method: 'POST',
@@ -142,36 +151,32 @@ function deadmanRoutes({ control }: SwitchRoutesDeps): readonly AdminRoute[] {
         const { action, reason } = body as Schemas['AdminDeadmanRequest']
         const act = { keyStore: parameters['keyStore'] ?? '', reason, operator: principal.name }
         return ok(
-          await (action === 'renew' ? control.renewDeadMan(act) : control.closeDeadMan(act)),
+          await (action === 'renew' ? killSwitch.renewDeadMan(act) : killSwitch.closeDeadMan(act)),
         )
       },
     },
   ]
 }
 
-function readRoutes({ control }: SwitchRoutesDeps): readonly AdminRoute[] {
+function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
   return [
     {
       method: 'GET',
       path: '/admin/v1/status',
       permission: 'read',
-      handle: async () => ok(await control.status()),
+      handle: async () => ok(await killSwitch.status(RECENT_EVENTS)),
     },
     {
       method: 'GET',
       path: '/admin/v1/receipts',
       permission: 'read',
-      handle: async () => ok({ receipts: await control.receipts() }),
+      handle: async () => ok({ receipts: (await killSwitch.receipts()).slice(0, RECENT_RECEIPTS) }),
     },
     {
       method: 'GET',
       path: '/admin/v1/receipts/:id',
       permission: 'read',
-      async handle({ parameters }) {
-        const receipt = await control.receipt(parameters['id'] ?? '')
-        if (receipt === undefined) throw new AdminError('NOT_FOUND', 'there is no such receipt')
-        return ok(receipt)
-      },
+      handle: async ({ parameters }) => ok(await killSwitch.findReceipt(parameters['id'] ?? '')),
     },
   ]
 }

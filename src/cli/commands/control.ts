@@ -1,6 +1,6 @@
 /** `latchkey control accept-epoch` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../app/kill-switch.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
 import { CONFIG_FLAG, type Command, YES_FLAG, loadContextConfig } from '../../terminal/command.ts'
 import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
 
@@ -19,7 +19,7 @@ export const controlAcceptEpoch: Command = {
       )
       return
     }
-    const control = await openControl(config)
+    const control = await openKillSwitch(config)
     try {
       const epoch = await control.acceptEpoch(by)
       context.output.result(`servers go on from epoch ${String(epoch)}`, { epoch })

@@ -1,9 +1,9 @@
 /** `latchkey deadman start | renew | close | end`: a key store that closes unless its owner renews it. */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../app/kill-switch.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
 import type { DeadManSwitch } from '../../killswitch/model.ts'
 import type { DeadManOrder } from '../../killswitch/operator/dead-man-switch.ts'
-import type { Control } from '../../killswitch/operator/service.ts'
+import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import {
   CONFIG_FLAG,
   type Command,
@@ -76,11 +76,11 @@ export const deadmanEnd: Command = {
 
 async function withSwitch(
   context: Context,
-  work: (control: Control, order: DeadManOrder) => Promise<DeadManSwitch | undefined>,
+  work: (control: KillSwitch, order: DeadManOrder) => Promise<DeadManSwitch | undefined>,
 ): Promise<void> {
   const config = await loadContextConfig(context)
   const order = { keyStore: findKeyStore(context, config).name, ...parseReason(context) }
-  const control = await openControl(config)
+  const control = await openKillSwitch(config)
   try {
     const written = await work(control, order)
     if (written === undefined) return

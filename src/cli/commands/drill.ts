@@ -1,6 +1,6 @@
 /** `latchkey drill` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../app/kill-switch.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
 import {
   CONFIG_FLAG,
   type Command,
@@ -17,7 +17,7 @@ export const drill: Command = {
   async run(context) {
     const config = await loadContextConfig(context)
     const { name } = findKeyStore(context, config)
-    const control = await openControl(config)
+    const control = await openKillSwitch(config)
     try {
       const done = await control.drill({ keyStore: name, operator: parseOperator(context) })
       const rows = done.instances.map(({ id, host, pid, worker, how, afterMs }) => [

@@ -1,12 +1,12 @@
 /** `latchkey exposure` */
 // SPDX-License-Identifier: Apache-2.0
 import type { Exposure } from '../../usage/exposure.ts'
-import { systemClock } from '../../core/clock.ts'
 import { parseExternalKeyId } from '../../core/ids.ts'
-import { openActivity, type SwitchReport } from '../../app/usage.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
 import type { Config } from '../../config/config.ts'
 import type { LongKill } from '../../killswitch/instance/long-kill.ts'
 import { describeScope, type Scope } from '../../killswitch/model.ts'
+import type { ExposureReport } from '../../killswitch/operator/exposure.ts'
 import {
   CONFIG_FLAG,
   findKeyStore,
@@ -38,25 +38,19 @@ export const exposure: Command = {
   ],
   async run(context) {
     const config = await loadContextConfig(context)
-    const activity = await openActivity(config)
+    const killSwitch = await openKillSwitch(config)
     try {
-      const now = systemClock.now()
       const asked = stringFlag(context, 'since')
-      const since = asked === undefined ? now - config.activity.retentionMs : parsePast(asked)
-      const report = await activity.switches()
-      const scope = toScope(context, config, report)
-      const found = await activity.exposure(scope, { since, until: now })
-      context.output.result(toText(scope, { since, now }, found, report.longKills), {
-        scope: scope ?? { kind: 'all' },
-        ...{ since, until: now, exposures: found, longKills: report.longKills },
-      })
+      const since = asked === undefined ? undefined : parsePast(asked)
+      const report = await killSwitch.exposure(parseAbout(context, config), since)
+      context.output.result(toText(report), report)
     } finally {
-      await activity.close()
+      await killSwitch.close()
     }
   },
 }
 
-function toScope(context: Context, config: Config, report: SwitchReport): Scope | undefined {
+function parseAbout(context: Context, config: Config): Scope | { readonly id: string } | undefined {
   const id = stringFlag(context, 'switch')
   const key = stringFlag(context, 'key')
   const named = stringFlag(context, 'key-store')
@@ -64,9 +58,7 @@ function toScope(context: Context, config: Config, report: SwitchReport): Scope 
     if (key !== undefined || named !== undefined) {
       throw new UsageError('USAGE', '--switch stands alone')
     }
-    const found = report.switches.find((one) => one.id === id)
-    if (found === undefined) throw new UsageError('INPUT_INVALID', `no switch ${id} is in force`)
-    return found.scope
+    return { id }
   }
   if (key === undefined && named === undefined) return undefined
   const keyStore = findKeyStore(context, config).name
@@ -77,13 +69,8 @@ function toScope(context: Context, config: Config, report: SwitchReport): Scope 
   return { kind: 'key', keyStore, keyId: key }
 }
 
-function toText(
-  scope: Scope | undefined,
-  { since, now }: { readonly since: number; readonly now: number },
-  found: readonly Exposure[],
-  longKills: readonly LongKill[],
-): string {
-  const what = scope === undefined ? 'every key' : describeScope(scope)
+function toText({ scope, since, until: now, exposures: found, longKills }: ExposureReport): string {
+  const what = scope.kind === 'all' ? 'every key' : describeScope(scope)
   const head = `data keys of ${what} that were fetched since ${toDate(since)}`
   const none = 'nobody has fetched any, as far as it is recorded'
   const services = new Map(found.map(({ service }) => [service.name, service]))

@@ -1,20 +1,20 @@
 /** `latchkey kill` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../app/kill-switch.ts'
-import type { Config } from '../../config/config.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
+import { systemClock } from '../../core/clock.ts'
 import { describeScope } from '../../killswitch/model.ts'
 import type { Kill, KillOrder, Revocation } from '../../killswitch/operator/kill.ts'
-import type { Control } from '../../killswitch/operator/service.ts'
-import type { Receipt } from '../../killswitch/receipt/receipt.ts'
-import type { Signed } from '../../killswitch/receipt/signature.ts'
-import { StorageError } from '../../store/database.ts'
+import { type StopResult, defaultPatienceMs } from '../../killswitch/operator/stop.ts'
+import type { StorageError } from '../../store/database.ts'
 import {
   CONFIG_FLAG,
   type Command,
+  type Context,
   UsageError,
   loadContextConfig,
   stringFlag,
 } from '../../terminal/command.ts'
+import { durationFlag } from '../../terminal/flags/kms.ts'
 import {
   DIRECTION_FLAG,
   REASON_FLAGS,
@@ -39,6 +39,12 @@ export const kill: Command = {
     },
     wait: { type: 'boolean', description: 'Wait until it holds everywhere; the default.' },
     'no-wait': { type: 'boolean', description: 'Return when it is written.' },
+    timeout: {
+      type: 'string',
+      value: 'TIME',
+      description:
+        'How long to try to write it and to wait for the instances (default: 30s and the lease).',
+    },
     ...REHEARSAL_FLAGS,
     ...CONFIG_FLAG,
   },
@@ -66,94 +72,65 @@ export const kill: Command = {
       ...parseReason(context),
       ...(until === undefined ? {} : { until: parseFuture(until) }),
     }
-    const control = await openControl(config).catch((error: unknown) => {
-      throw withHint(error, config)
-    })
+    const patienceMs = durationFlag(context, 'timeout', defaultPatienceMs(config.control.leaseMs))
+    const startedAt = systemClock.monotonic()
+    const onRetry = createRetryNote(context)
+    const killSwitch = await openKillSwitch(config, { patienceMs, onRetry })
     try {
-      const written = await insist(control, order).catch((error: unknown) => {
-        throw withHint(error, config)
-      })
-      const doubting = control.doubt(order.scope)
-      void doubting.then((doubt) => {
-        if (doubt !== undefined) context.output.note(`warning: ${doubt}`)
-      })
-      const value = { scope: order.scope, direction: order.direction, switch: written.switch }
-      const where = `${describeScope(order.scope)} (${describe(written)})`
-      if (noWait === true) {
-        const warning = await doubting
-        context.output.result(`written: ${where}; not waited for the instances`, {
-          ...value,
-          state: 'written',
-          epoch: written.epoch,
-          ...(warning === undefined ? {} : { warning }),
-        })
-        return
-      }
-      context.output.note(`written: ${where}; waiting for the instances`)
-      const revocation = await control.wait(written)
-      // Before anything else is asked of the store, which may not answer any more.
-      context.output.line(
-        `revoked ${where} after ${toMs(revocation.elapsedMs)}\n${toRows(revocation)}`,
-      )
-      const warning = await doubting
-      const receipt = await takeReceipt(control, order, written, revocation)
-      context.output.result(
-        receipt === undefined
-          ? 'no receipt could be written: run the same command again for one'
-          : `receipt: latchkey receipt show ${receipt.statement.id}`,
-        {
-          ...value,
-          state: 'revoked',
-          ...revocation,
-          ...(warning === undefined ? {} : { warning }),
-          ...(receipt === undefined ? {} : { receipt }),
+      const name = describeScope(order.scope)
+      const done = await killSwitch.stop(order, {
+        wait: noWait !== true,
+        patienceMs: Math.max(1, startedAt + patienceMs - systemClock.monotonic()),
+        onRetry,
+        onWarning: (warning) => {
+          context.output.note(`warning: ${warning}`)
         },
-      )
+        onWritten: (written) => {
+          if (noWait === true) return
+          context.output.note(`written: ${name} (${describe(written)}); waiting for the instances`)
+        },
+        // Before anything else is asked of the store, which may not answer any more.
+        onRevoked: (revocation) => {
+          const after = `revoked ${name} after ${toMs(revocation.elapsedMs)}`
+          context.output.line(`${after}\n${toRows(revocation)}`)
+        },
+      })
+      context.output.result(toText(name, done), { ...toJson(order, done) })
     } finally {
-      await control.close()
+      await killSwitch.close()
     }
   },
 }
 
-/** For the night on which the store is what is out of reach. */
-function withHint(error: unknown, { control }: Config): unknown {
-  if (!(error instanceof StorageError) || !NO_ANSWER.has(error.code)) return error
-  return new StorageError(error.code, error.message, {
-    cause: error,
-    hint: `run it again; to stop a host without the store, make its sentinel file (touch ${control.sentinelFile}) or send its latchkey SIGUSR2`,
-  })
-}
-
-const NO_ANSWER: ReadonlySet<string> = new Set([
-  'STORE_UNREACHABLE',
-  'STORE_TIMEOUT',
-  'STORE_BUSY',
-  'STORE_FAILED',
-  'STORE_CORRUPT',
-])
-
-/** Enough to outlast a process that stands still with a lock in its hands. */
-const TRIES = 5
-
-/** Whether a failed attempt has written the switch is not known; a second switch like it is not made. */
-async function insist(control: Control, order: KillOrder): Promise<Kill> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await control.kill(order)
-    } catch (error) {
-      if (attempt === TRIES) throw error
-    }
+/** Said once: the operator needs it at once, and not with each attempt. */
+function createRetryNote({ output }: Context): (error: StorageError) => void {
+  let isSaid = false
+  return ({ code, hint = '' }) => {
+    if (isSaid) return
+    isSaid = true
+    output.note(`the control store does not answer (${code}); trying again. Meanwhile: ${hint}`)
   }
 }
 
-/** It is revoked, whether or not that can be written down. */
-async function takeReceipt(
-  control: Control,
-  order: KillOrder,
-  written: Kill,
-  revocation: Revocation,
-): Promise<Signed<Receipt> | undefined> {
-  return control.receipt(order, written, revocation).catch(() => undefined)
+function toText(name: string, { kill: written, revocation, receipt }: StopResult): string {
+  if (revocation === undefined) {
+    return `written: ${name} (${describe(written)}); not waited for the instances`
+  }
+  return receipt === undefined
+    ? 'no receipt could be written: run the same command again for one'
+    : `receipt: latchkey receipt show ${receipt.statement.id}`
+}
+
+function toJson(order: KillOrder, { kill: written, revocation, receipt, warning }: StopResult) {
+  return {
+    ...{ scope: order.scope, direction: order.direction, switch: written.switch },
+    state: revocation === undefined ? 'written' : 'revoked',
+    isNew: written.isNew,
+    epoch: written.epoch,
+    ...revocation,
+    ...(warning === undefined ? {} : { warning }),
+    ...(receipt === undefined ? {} : { receipt }),
+  }
 }
 
 function describe({ switch: made, isNew, epoch }: Kill): string {

@@ -1,9 +1,9 @@
 /** `latchkey receipt list | show | verify | key` */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
-import { openControl } from '../../app/kill-switch.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
 import { describeScope } from '../../killswitch/model.ts'
-import type { Control } from '../../killswitch/operator/service.ts'
+import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { Receipt } from '../../killswitch/receipt/receipt.ts'
 import { type Signed, verifySigned } from '../../killswitch/receipt/signature.ts'
 import {
@@ -41,9 +41,7 @@ export const receiptShow: Command = {
   examples: ['latchkey receipt show 0f3a5c7d9e1b > receipt.json'],
   async run(context) {
     const [id = ''] = context.operands
-    const receipts = await withControl(context, (control) => control.receipts())
-    const found = receipts.find(({ statement }) => statement.id === id)
-    if (found === undefined) throw new UsageError('INPUT_INVALID', `no receipt for ${id}`)
+    const found = await withControl(context, (control) => control.findReceipt(id))
     context.output.result(JSON.stringify(found, undefined, 2), found)
   },
 }
@@ -115,8 +113,8 @@ function render(receipt: Receipt): string {
   ].join('\n')
 }
 
-async function withControl<T>(context: Context, work: (control: Control) => Promise<T>) {
-  const control = await openControl(await loadContextConfig(context))
+async function withControl<T>(context: Context, work: (control: KillSwitch) => Promise<T>) {
+  const control = await openKillSwitch(await loadContextConfig(context))
   try {
     return await work(control)
   } finally {

@@ -3,8 +3,10 @@
 import type { Refused, Rehearsal } from '../../usage/rehearsal.ts'
 import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
-import { openActivity, type ActivityReader } from '../../app/usage.ts'
-import { describeScope, type Direction, type Scope } from '../../killswitch/model.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
+import { describeScope } from '../../killswitch/model.ts'
+import type { RehearsalOrder, RehearsalReport } from '../../killswitch/operator/exposure.ts'
+import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import {
   loadContextConfig,
   stringFlag,
@@ -34,21 +36,16 @@ export const REHEARSAL_FLAGS = {
 
 const HOUR_MS = 3_600_000
 
-interface Order {
-  readonly scope: Scope
-  readonly direction: Direction
-}
-
 /** @throws UsageError, StorageError */
-export async function rehearseKill(context: Context, order: Order): Promise<void> {
+export async function rehearseKill(context: Context, order: RehearsalOrder): Promise<void> {
   const config = await loadContextConfig(context)
   const since = stringFlag(context, 'since')
   const until = stringFlag(context, 'until')
-  const activity = await openActivity(config)
+  const killSwitch = await openKillSwitch(config)
   try {
     if (context.flags['watch'] === true) {
       if (since !== undefined) throw new UsageError('USAGE', 'either --since or --watch')
-      await watch(context, order, activity, {
+      await watch(context, order, killSwitch, {
         stepMs: Math.max(1000, config.activity.flushIntervalMs),
         endsAt: until === undefined ? Infinity : parseWhen(until),
       })
@@ -60,10 +57,10 @@ export async function rehearseKill(context: Context, order: Order): Promise<void
       until: until === undefined ? now : parsePast(until),
     }
     if (window.since >= window.until) throw new UsageError('USAGE', '--since is not before --until')
-    const found = await activity.rehearse(order, window)
+    const found = await killSwitch.rehearse(order, window)
     context.output.result(toText(order, found), { ...toJson(order), ...found })
   } finally {
-    await activity.close()
+    await killSwitch.close()
   }
 }
 
@@ -76,13 +73,13 @@ export function checkNoRehearsal(context: Context): void {
 /** Counts grow; what grew since the last look is what was asked for meanwhile. */
 async function watch(
   context: Context,
-  order: Order,
-  activity: ActivityReader,
+  order: RehearsalOrder,
+  killSwitch: KillSwitch,
   { stepMs, endsAt }: { readonly stepMs: number; readonly endsAt: number },
 ): Promise<void> {
   const startedAt = systemClock.now()
   const look = () =>
-    activity.rehearse(order, { since: startedAt, until: systemClock.now() + HOUR_MS })
+    killSwitch.rehearse(order, { since: startedAt, until: systemClock.now() + HOUR_MS })
   let before = await look()
   context.output.note(`rehearsing ${describeScope(order.scope)}: nobody is refused; Ctrl-C ends it`)
   for (;;) {
@@ -122,14 +119,11 @@ function toDifference(before: Rehearsal, now: Rehearsal) {
   }
 }
 
-function toJson({ scope, direction }: Order) {
+function toJson({ scope, direction }: RehearsalOrder) {
   return { state: 'rehearsed', scope, direction } as const
 }
 
-function toText(
-  { scope, direction }: Order,
-  found: Awaited<ReturnType<ActivityReader['rehearse']>>,
-): string {
+function toText({ scope, direction }: RehearsalOrder, found: RehearsalReport): string {
   const { period, requests, wouldBeRefused, refusedAnyway, notToldApart } = found
   const whole = period.spanMs === HOUR_MS ? 'hours' : 'minutes'
   return [

@@ -1,13 +1,9 @@
 /** `latchkey restore`, `restore approve`, `restore withdraw` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../app/kill-switch.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
 import type { Config } from '../../config/config.ts'
 import { type Switch, describeScope } from '../../killswitch/model.ts'
-import {
-  type RestoreOrder,
-  type RestoreOutcome,
-  findSwitches,
-} from '../../killswitch/operator/restore.ts'
+import type { RestoreOrder, RestoreOutcome } from '../../killswitch/operator/restore.ts'
 import {
   CONFIG_FLAG,
   type Command,
@@ -45,11 +41,10 @@ export const restore: Command = {
   async run(context) {
     const config = await loadContextConfig(context)
     const order: RestoreOrder = { target: parseTarget(context, config), ...parseReason(context) }
-    const control = await openControl(config)
+    const control = await openKillSwitch(config)
     try {
       if (context.flags['yes'] !== true) {
-        const { switches } = await control.status(0)
-        const found = findSwitches(switches, order.target)
+        const found = await control.previewRestore(order.target)
         context.output.result(`would lift:\n${toLines(found)}\nAdd --yes to do it.`, {
           wouldRestore: found,
           done: false,
@@ -68,7 +63,7 @@ export const restoreApprove: Command = {
   flags: { operator, ...CONFIG_FLAG },
   examples: ['latchkey restore approve 5ac0ffee --operator bob'],
   async run(context) {
-    const control = await openControl(await loadContextConfig(context))
+    const control = await openKillSwitch(await loadContextConfig(context))
     try {
       const [id = ''] = context.operands
       report(context.output, await control.approve({ id, operator: parseOperator(context) }))
@@ -84,7 +79,7 @@ export const restoreWithdraw: Command = {
   examples: ['latchkey restore withdraw 5ac0ffee --reason "asked for by mistake"'],
   async run(context) {
     const by = parseReason(context)
-    const control = await openControl(await loadContextConfig(context))
+    const control = await openKillSwitch(await loadContextConfig(context))
     try {
       const [id = ''] = context.operands
       await control.withdraw({ id, ...by })

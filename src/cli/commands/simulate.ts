@@ -1,6 +1,6 @@
 /** `latchkey simulate` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../app/kill-switch.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
 import { systemClock } from '../../core/clock.ts'
 import { type Scope, describeScope } from '../../killswitch/model.ts'
 import { type KmsStandIn, createKmsStandIn } from '../../kms/emulator/emulator.ts'
@@ -126,7 +126,7 @@ async function tell(
   target: Target,
   story: ReturnType<typeof createScenarioRunner>,
 ): Promise<void> {
-  const control = await openControl(target.config)
+  const control = await openKillSwitch(target.config)
   let switchId: string | undefined
   const restore = async () => {
     if (switchId === undefined) throw new TypeError('nothing was killed')

@@ -1,6 +1,6 @@
 /** `latchkey status` */
 // SPDX-License-Identifier: Apache-2.0
-import { openControl } from '../../app/kill-switch.ts'
+import { openKillSwitch } from '../../app/kill-switch.ts'
 import { systemClock } from '../../core/clock.ts'
 import { findLongKills } from '../../killswitch/instance/long-kill.ts'
 import { describeScope } from '../../killswitch/model.ts'
@@ -20,7 +20,7 @@ export const status: Command = {
   },
   examples: ['latchkey status', 'latchkey status --json'],
   async run(context) {
-    const control = await openControl(await loadContextConfig(context))
+    const control = await openKillSwitch(await loadContextConfig(context))
     try {
       const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
       const found = await control.status(events)

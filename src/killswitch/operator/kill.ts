@@ -138,12 +138,14 @@ export type PendingKill = Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'> &
 /**
  * Resolves when no instance anywhere answers what the kill blocks: each has acknowledged its epoch, or
  * cannot hold a lease any more. When the store does not answer meanwhile, the leases still end.
- * @throws ControlError NOT_REVOKED when the store never said who is registered, RESTORED_MEANWHILE
+ * @param endsAt monotonic milliseconds at which the caller gives up
+ * @throws ControlError NOT_REVOKED when the caller gives up, or the store never says who is registered; RESTORED_MEANWHILE
  */
 export async function waitForRevocation(
   store: Store,
   clock: Clock,
   kill: PendingKill,
+  endsAt = Infinity,
 ): Promise<Revocation> {
   const { registered } = kill
   const outcomes = new Map<string, InstanceOutcome>()
@@ -195,6 +197,16 @@ export async function waitForRevocation(
     if (longest === undefined && now - kill.committedAt > UNKNOWN_LEASES_MS) {
       throw new ControlError('NOT_REVOKED', 'the store does not say which instances there are', {
         hint: 'the switch is written; run the same command again, or block each host by its sentinel file',
+      })
+    }
+    if (now >= endsAt) {
+      const waiting = [...outcomes.values()].filter(isWaiting).length
+      const found =
+        longest === undefined
+          ? 'the store does not say which instances there are'
+          : `${String(waiting)} of ${String(outcomes.size)} instances have not acknowledged it`
+      throw new ControlError('NOT_REVOKED', `the switch is written, but ${found} in time`, {
+        hint: 'run the same command again to go on waiting, or block each host by its sentinel file',
       })
     }
     await pause(LOOK_EVERY_MS)

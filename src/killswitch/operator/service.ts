@@ -1,10 +1,13 @@
-/** The kill switch as the command line and the admin listener work it: on the store, without a listener. */
+/** The kill switch as operators work it: the command and the admin listener parse, call this, and render. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../../config/config.ts'
-import { systemClock as clock } from '../../core/clock.ts'
+import { type Clock, systemClock as clock } from '../../core/clock.ts'
+import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
-import type { DeadManSwitch, Scope } from '../model.ts'
-import { type Receipt, listReceipts, recordReceipt, toReceipt } from '../receipt/receipt.ts'
+import { ControlError } from '../errors.ts'
+import { listInstances } from '../instance/instances.ts'
+import type { DeadManSwitch, Scope, Switch } from '../model.ts'
+import { type Receipt, listReceipts } from '../receipt/receipt.ts'
 import type { Signed } from '../receipt/signature.ts'
 import { openSigner } from '../receipt/signing-key.ts'
 import {
@@ -15,6 +18,14 @@ import {
   startDeadManSwitch,
 } from './dead-man-switch.ts'
 import { type Drill, type DrillOrder, drill } from './drill.ts'
+import {
+  type ExposureReport,
+  type RehearsalOrder,
+  type RehearsalReport,
+  type UsageWindow,
+  rehearseKill,
+  reportExposure,
+} from './exposure.ts'
 import {
   type Kill,
   type KillOrder,
@@ -27,26 +38,25 @@ import {
   type RestoreOrder,
   type RestoreOutcome,
   approveRestore,
+  findSwitches,
   restore,
   withdrawRestore,
 } from './restore.ts'
-import { type ControlStatus, acceptEpoch, loadStatus } from './status.ts'
-import { findDoubt } from './unknown-key.ts'
+import { type ControlStatus, loadStatus } from './status.ts'
+import { type StopOptions, type StopResult, stop, writeReceipt } from './stop.ts'
 
-export interface Control {
+export interface KillSwitch {
   readonly store: Store
+  /**
+   * Stops what the order names: tries until the store has taken the switch, waits until it holds everywhere, and
+   * writes the receipt.
+   */
+  stop(order: KillOrder, options: StopOptions): Promise<StopResult>
+  /** One attempt to write the switch, without the wait. `stop` is for people. */
   kill(order: KillOrder): Promise<Kill>
-  /**
-   * What speaks against a scope, for people: a key that there is not, and that nobody has used. Undefined
-   * where nothing does, and where the store does not say in time: it holds up nobody. Never rejects.
-   */
-  doubt(scope: Scope): Promise<string | undefined>
-  /** Resolves when it holds everywhere. */
+  /** Resolves when the kill holds everywhere. */
   wait(kill: PendingKill): Promise<Revocation>
-  /**
-   * The receipt of a revocation that is complete: signed, and kept among the events. Undefined where the
-   * store was changed by others, so that nothing can be written to it.
-   */
+  /** The receipt of a complete revocation; undefined where the store was changed by others. */
   receipt(
     order: KillOrder,
     kill: Kill,
@@ -54,9 +64,14 @@ export interface Control {
   ): Promise<Signed<Receipt> | undefined>
   /** Newest first. */
   receipts(): Promise<readonly Signed<Receipt>[]>
-  /** That of the key which signs receipts: 32 bytes in Base64. */
+  /** The newest receipt of a switch. @throws ControlError NO_SUCH_RECEIPT */
+  findReceipt(switchId: string): Promise<Signed<Receipt>>
+  /** The key that verifies receipts: 32 bytes in Base64. */
   publicKey(): Promise<string>
-  drill(order: DrillOrder): Promise<Drill>
+  /** In the first key store of the configuration, unless the order names one. */
+  drill(order: Omit<DrillOrder, 'keyStore'> & { readonly keyStore?: string }): Promise<Drill>
+  /** The switches that a restoration would lift. @throws ControlError NOTHING_KILLED */
+  previewRestore(target: RestoreOrder['target']): Promise<readonly Switch[]>
   restore(order: RestoreOrder): Promise<RestoreOutcome>
   approve(by: { readonly id: string; readonly operator: string }): Promise<RestoreOutcome>
   withdraw(by: {
@@ -66,6 +81,16 @@ export interface Control {
   }): Promise<void>
   /** @param recentEvents how many of the newest to give */
   status(recentEvents: number): Promise<ControlStatus>
+  /** What a kill would have refused within the window. Refuses no request. */
+  rehearse(order: RehearsalOrder, window: UsageWindow): Promise<RehearsalReport>
+  /**
+   * Who fetched data keys of a scope, of a switch in force or, by default, of everything; by default for as long as
+   * usage is kept.
+   */
+  exposure(
+    about: Scope | { readonly id: string } | undefined,
+    since?: number,
+  ): Promise<ExposureReport>
   startDeadMan(order: DeadManOrder & { readonly ttlMs: number }): Promise<DeadManSwitch>
   renewDeadMan(order: DeadManOrder & { readonly ttlMs?: number }): Promise<DeadManSwitch>
   closeDeadMan(order: DeadManOrder): Promise<DeadManSwitch>
@@ -75,33 +100,99 @@ export interface Control {
   close(): Promise<void>
 }
 
-/** On a store that is open already; `close` closes it. */
-export function createControl(store: Store, config: Config): Control {
-  const policy = config.control.restore
+/**
+ * On a store that is open already; `close` closes it.
+ * @param openReports opens another handle for the reports, so that no kill waits behind one. Default: the same store
+ */
+export function createKillSwitch(
+  store: Store,
+  config: Config,
+  openReports?: () => Promise<Store>,
+): KillSwitch {
+  const { restore: policy, leaseMs, sentinelFile } = config.control
+  const reports = createReports(store, openReports)
   return {
     store,
+    stop: (order, options) => stop({ store, clock, leaseMs, sentinelFile }, order, options),
     kill: (order) => kill(store, clock, order),
-    doubt: (scope) => findDoubt(store, scope),
     wait: (one) => waitForRevocation(store, clock, one),
-    async receipt(order, one, revocation) {
-      const statement = toReceipt(store.id, order, one, revocation, clock.now())
-      if (statement === undefined) return undefined
-      const signed = (await openSigner(store)).sign(statement)
-      await recordReceipt(store, clock, signed)
-      return signed
-    },
+    receipt: (order, one, revocation) =>
+      writeReceipt(store, clock, { order, kill: one, revocation }),
     receipts: () => listReceipts(store),
+    async findReceipt(switchId) {
+      const found = (await listReceipts(store)).find(({ statement }) => statement.id === switchId)
+      if (found !== undefined) return found
+      throw new ControlError('NO_SUCH_RECEIPT', `no receipt is about ${switchId}`, {
+        hint: 'latchkey receipt list shows those that there are',
+      })
+    },
     publicKey: async () => (await openSigner(store)).publicKey,
-    drill: (order) => drill(store, clock, order),
+    drill: (order) => drill(store, clock, { keyStore: firstKeyStore(config), ...order }),
+    previewRestore: async (target) => findSwitches((await loadStatus(store, 0)).switches, target),
     restore: (order) => restore(store, clock, policy, order),
     approve: (by) => approveRestore(store, clock, policy, by),
     withdraw: (by) => withdrawRestore(store, clock, by),
     status: (recentEvents) => loadStatus(store, recentEvents),
+    rehearse: async (order, window) => rehearseKill(await reports.open(), clock, order, window),
+    async exposure(about, since) {
+      const until = clock.now()
+      const window = { since: since ?? until - config.activity.retentionMs, until }
+      return reportExposure(await reports.open(), clock, about, window)
+    },
     startDeadMan: (order) => startDeadManSwitch(store, clock, order),
     renewDeadMan: (order) => renewDeadManSwitch(store, clock, order),
     closeDeadMan: (order) => closeDeadManSwitch(store, clock, order),
     endDeadMan: (order) => endDeadManSwitch(store, clock, order),
     acceptEpoch: (by) => acceptEpoch(store, clock, by),
-    close: () => store.close(),
+    async close() {
+      await reports.close()
+      await store.close()
+    },
   }
+}
+
+/** A drill kills a key that no caller has, so any key store shows how fast the fleet is. */
+function firstKeyStore({ keyStores: [first] }: Config): string {
+  if (first === undefined) throw new TypeError('a configuration has a key store')
+  return first.name
+}
+
+/** The handle is opened for the first report, and kept. */
+function createReports(store: Store, openReports: (() => Promise<Store>) | undefined) {
+  let opening: Promise<Store> | undefined
+  return {
+    open(): Promise<Store> {
+      if (openReports === undefined) return Promise.resolve(store)
+      opening ??= openReports().catch((error: unknown) => {
+        opening = undefined
+        throw error
+      })
+      return opening
+    },
+    async close(): Promise<void> {
+      await (await opening?.catch(() => undefined))?.close()
+    },
+  }
+}
+
+/**
+ * Raises the epoch above what any running instance has seen, and marks it as one to go on from. A host
+ * that was down meanwhile and has seen more refuses when it comes back; then this is run again.
+ * @returns the new epoch
+ */
+export async function acceptEpoch(
+  store: Store,
+  clock: Clock,
+  { operator, reason }: { readonly operator: string; readonly reason: string },
+): Promise<number> {
+  const instances = await store.database.snapshot(listInstances)
+  const highest = Math.max(0, ...instances.map(({ highEpoch }) => highEpoch))
+  return store.change(
+    async (transaction, epoch) => {
+      const event = { at: clock.now(), epoch, kind: 'epoch-accepted', operator, detail: { reason } }
+      await appendEvent(transaction, store.sealing, event)
+      return epoch
+    },
+    { minEpoch: highest + 1, acceptsAny: true },
+  )
 }

@@ -1,7 +1,6 @@
 /** Everything about the kill switch that a person wants to see at once. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Clock } from '../../core/clock.ts'
-import { type ControlEvent, appendEvent, readEvents } from '../../store/event-log.ts'
+import { type ControlEvent, readEvents } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
 import { type Instance, listInstances } from '../instance/instances.ts'
 import { type ControlState, loadControlState } from '../switch-table.ts'
@@ -39,26 +38,4 @@ export function loadStatus(store: Store, recentEvents: number): Promise<ControlS
       events: (await readEvents(reader, store.sealing)).slice(-recentEvents).reverse(),
     }
   })
-}
-
-/**
- * Raises the epoch above what any running instance has seen, and marks it as one to go on from. A host
- * that was down meanwhile and has seen more refuses when it comes back; then this is run again.
- * @returns the new epoch
- */
-export async function acceptEpoch(
-  store: Store,
-  clock: Clock,
-  { operator, reason }: { readonly operator: string; readonly reason: string },
-): Promise<number> {
-  const instances = await store.database.snapshot(listInstances)
-  const highest = Math.max(0, ...instances.map(({ highEpoch }) => highEpoch))
-  return store.change(
-    async (transaction, epoch) => {
-      const event = { at: clock.now(), epoch, kind: 'epoch-accepted', operator, detail: { reason } }
-      await appendEvent(transaction, store.sealing, event)
-      return epoch
-    },
-    { minEpoch: highest + 1, acceptsAny: true },
-  )
 }

@@ -214,7 +214,7 @@ void t.test('a store that goes back behind what was seen is refused, until accep
   t.equal(gate.stats().reason, 'EPOCH_WENT_BACK')
   await eventually(async () => (await row())?.highEpoch === epoch)
   t.throws(() => gate.check(ENCRYPT), { code: 'EPOCH_WENT_BACK' })
-  const { acceptEpoch } = await import('../../../../src/killswitch/operator/status.ts')
+  const { acceptEpoch } = await import('../../../../src/killswitch/operator/service.ts')
   t.ok((await acceptEpoch(real, clock, { operator: 'who', reason: 'why' })) > epoch)
   await eventually(() => isOpen(gate))
 })

@@ -1,0 +1,96 @@
+/** What a kill would refuse, and what it would not reach, from the recorded usage. Refuses no request, changes nothing. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import type { Store } from '../../store/store.ts'
+import { type Exposure, findExposure } from '../../usage/exposure.ts'
+import { type Judge, type Rehearsal, rehearse, toAsked } from '../../usage/rehearsal.ts'
+import { type Period, loadActivity, toPeriod } from '../../usage/usage-table.ts'
+import { ControlError } from '../errors.ts'
+import { type GateSubject, createRules } from '../gate/rules.ts'
+import { type LongKill, findLongKills } from '../instance/long-kill.ts'
+import type { Direction, Scope } from '../model.ts'
+import { loadControlState } from '../switch-table.ts'
+
+/** Wall times, milliseconds since the Unix epoch. */
+export interface UsageWindow {
+  readonly since: number
+  readonly until: number
+}
+
+export interface RehearsalOrder {
+  readonly scope: Scope
+  readonly direction: Direction
+}
+
+export type RehearsalReport = Rehearsal & { readonly period: Period }
+
+export interface ExposureReport extends UsageWindow {
+  readonly scope: Scope
+  readonly exposures: readonly Exposure[]
+  /** Switches in force that near seven days. */
+  readonly longKills: readonly LongKill[]
+}
+
+/** A running server is `activity.flushInterval` ahead of what is read here. @throws StorageError */
+export async function rehearseKill(
+  store: Store,
+  clock: Clock,
+  { scope, direction }: RehearsalOrder,
+  window: UsageWindow,
+): Promise<RehearsalReport> {
+  const { usage, period } = await loadUsage(store, clock, window)
+  return { ...rehearse(usage, createJudge(scope, direction)), period }
+}
+
+/**
+ * @param about a scope, or a switch that is in force; undefined: everything
+ * @throws StorageError, ControlError NOTHING_KILLED when the switch is not in force
+ */
+export async function reportExposure(
+  store: Store,
+  clock: Clock,
+  about: Scope | { readonly id: string } | undefined,
+  window: UsageWindow,
+): Promise<ExposureReport> {
+  const { switches } = await store.database.snapshot((reader) =>
+    loadControlState(reader, store.sealing),
+  )
+  const scope = about !== undefined && 'id' in about ? scopeOf(about.id) : about
+  const { usage } = await loadUsage(store, clock, window)
+  const judge = scope && createJudge(scope, 'both')
+  // Callers that could not be told apart are shown, rather than left out.
+  const meant = usage.filter(
+    ({ subject }) =>
+      judge === undefined || subject.isOverflow || judge(toAsked(subject)) !== undefined,
+  )
+  return {
+    scope: scope ?? { kind: 'all' },
+    ...window,
+    exposures: findExposure(meant),
+    longKills: findLongKills(switches, clock.now()),
+  }
+
+  function scopeOf(id: string): Scope {
+    const found = switches.find((one) => one.id === id)
+    if (found !== undefined) return found.scope
+    throw new ControlError('NOTHING_KILLED', `no switch ${id} is in force`, {
+      hint: 'latchkey status lists them',
+    })
+  }
+}
+
+async function loadUsage(store: Store, clock: Clock, window: UsageWindow) {
+  const period = toPeriod(window, clock.now())
+  const usage = await store.database.snapshot((reader) => loadActivity(reader, period))
+  return { usage, period }
+}
+
+/** The gate's own rules, with this one switch in them. */
+function createJudge(scope: Scope, direction: Direction): Judge {
+  const rules = createRules([
+    ...[{ scope, direction, id: '', reason: '', operator: '', createdAt: 0, epoch: 0 }],
+  ])
+  // What was recorded as an operation was one.
+  return (asked) =>
+    rules.refusal({ ...asked, operation: asked.operation as GateSubject['operation'] })
+}

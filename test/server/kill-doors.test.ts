@@ -1,0 +1,233 @@
+/** The command and the admin listener stop alike: both doors go through one table of cases. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
+import http from 'node:http'
+import { join } from 'node:path'
+import Sqlite from 'better-sqlite3'
+import t, { type Test } from 'tap'
+import { startAdminOf } from '../../src/app/admin.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { register } from '../../src/killswitch/instance/instances.ts'
+import type { KillSwitch } from '../../src/killswitch/operator/service.ts'
+import { identity } from '../contract/control-fixture.ts'
+import { type Workspace, workspace } from '../support/cli.ts'
+import { eventually } from '../support/server.ts'
+
+t.setTimeout(300_000)
+
+type Json = Record<string, unknown>
+
+interface Order {
+  readonly keyId?: string
+  readonly timeoutMs?: number
+  readonly wait?: false
+}
+
+/** What a door answers: what it prints or sends as JSON; of a refusal, message and hint. */
+interface Answer extends Json {
+  readonly error?: { readonly message: string; readonly hint?: string }
+}
+
+interface Door {
+  kill(order?: Order): Promise<Answer>
+  rehearse(): Promise<Answer>
+}
+
+interface Place {
+  readonly path: string
+  /** What the test does beside the door. */
+  readonly beside: KillSwitch
+  lock(): { release(): void }
+}
+
+const TOKEN = 'latchkey_token_of_a_test'
+
+function openCommand({ run }: Workspace): Door {
+  const call = async (...words: string[]) => {
+    const { code, stdout, stderr } = await run(...words, '--json')
+    if (code === 0) return JSON.parse(stdout) as Answer
+    // Notes come first.
+    const at =
+      stderr.lastIndexOf('{"error"') < 0 ? stderr.indexOf('{') : stderr.lastIndexOf('{"error"')
+    return JSON.parse(stderr.slice(at)) as Answer
+  }
+  const scopeOf = (keyId?: string) => [
+    ...['--key-store', 'demo'],
+    ...(keyId === undefined ? [] : ['--key', keyId]),
+  ]
+  return {
+    kill: ({ keyId, timeoutMs, wait } = {}) =>
+      call(
+        ...['kill', ...scopeOf(keyId), '--reason', 'test'],
+        ...(timeoutMs === undefined ? [] : ['--timeout', `${String(timeoutMs)}ms`]),
+        ...(wait === false ? ['--no-wait'] : []),
+      ),
+    rehearse: () => call('kill', '--rehearse', ...scopeOf()),
+  }
+}
+
+async function openListener(t: Test, { configFile }: Workspace): Promise<Door> {
+  const logger = { debug() {}, info() {}, warn() {}, error() {} }
+  const admin = await startAdminOf(await loadConfig(configFile, {}), {
+    isReady: () => true,
+    log: { logger } as unknown as Parameters<typeof startAdminOf>[1]['log'],
+  })
+  if (admin === undefined) throw new TypeError('the configuration has an admin listener')
+  t.teardown(() => admin.stop())
+  const call = (path: string, body: Json) =>
+    new Promise<Answer>((resolve, reject) => {
+      const headers = { authorization: `Bearer ${TOKEN}` }
+      const { port } = admin.address
+      const request = http.request({ port, path, method: 'POST', headers, agent: false })
+      request.once('error', reject)
+      request.once('response', (response) => {
+        let text = ''
+        response.on('data', (chunk: Buffer) => (text += chunk.toString()))
+        response.once('end', () => {
+          resolve(JSON.parse(text) as Answer)
+        })
+      })
+      request.end(JSON.stringify(body))
+    })
+  const scopeOf = (keyId?: string) =>
+    keyId === undefined
+      ? { kind: 'key-store', keyStore: 'demo' }
+      : { kind: 'key', keyStore: 'demo', keyId }
+  return {
+    kill: ({ keyId, ...rest } = {}) =>
+      call('/admin/v1/switches', { scope: scopeOf(keyId), reason: 'test', ...rest }),
+    rehearse: () => call('/admin/v1/rehearsals', { scope: scopeOf() }),
+  }
+}
+
+interface Case {
+  readonly name: string
+  run(t: Test, door: Door, place: Place): Promise<void>
+}
+
+const CASES: readonly Case[] = [
+  {
+    name: 'no instance runs: it is revoked at once, with a receipt',
+    async run(t, door) {
+      const answer = await door.kill()
+      t.match(answer, { state: 'revoked', isNew: true, instances: [], receipt: {} })
+      t.match(await door.kill(), { state: 'revoked', isNew: false }, 'and again')
+    },
+  },
+  {
+    name: 'a store that is locked for five seconds is waited for',
+    async run(t, door, { lock }) {
+      const { release } = lock()
+      setTimeout(release, 5000)
+      t.match(await door.kill(), { state: 'revoked', isNew: true })
+    },
+  },
+  {
+    name: 'a store that is locked for longer than the caller waits: an error that says how to stop a host',
+    async run(t, door, { lock }) {
+      const { release } = lock()
+      const { error } = await door.kill({ timeoutMs: 500 })
+      release()
+      t.match(error?.hint, /make its sentinel file \(touch .*\.block\)/)
+    },
+  },
+  {
+    name: 'an instance that does not acknowledge within the time: written, and not revoked',
+    async run(t, door, { beside }) {
+      await register(beside.store.database, identity('deaf', 3_600_000), 0)
+      const { error } = await door.kill({ timeoutMs: 1000 })
+      t.match(error?.message, /^the switch is written, but 1 of 1 instances have not acknowledged/)
+      t.equal((await beside.status(0)).switches.length, 1)
+    },
+  },
+  {
+    name: 'without the wait, it is written',
+    async run(t, door, { beside }) {
+      await register(beside.store.database, identity('deaf', 3_600_000), 0)
+      const answer = await door.kill({ wait: false })
+      t.match(answer, { state: 'written', isNew: true })
+      t.equal(answer['receipt'], undefined)
+    },
+  },
+  {
+    name: 'a switch that is lifted meanwhile is not called revoked',
+    async run(t, door, { beside }) {
+      await register(beside.store.database, identity('deaf', 3_600_000), 0)
+      const killing = door.kill()
+      await eventually(async () => (await beside.status(0)).switches.length === 1)
+      const target = { scope: { kind: 'key-store', keyStore: 'demo' } } as const
+      await beside.restore({ target, reason: 'test', operator: 'bob' })
+      t.match((await killing).error?.message, /^the switch was lifted while this waited/)
+    },
+  },
+  {
+    name: 'a key that is not known is killed, with a warning',
+    async run(t, door) {
+      t.match(await door.kill({ keyId: 'mispelt' }), {
+        state: 'revoked',
+        warning: /^no key mispelt is known in the key store demo/,
+      })
+    },
+  },
+  {
+    name: 'a store that others have changed: nothing is written, and servers are told to look',
+    async run(t, door, { path, beside }) {
+      await beside.kill({
+        ...{ scope: { kind: 'all' }, direction: 'decrypt', reason: 'r', operator: 'o' },
+      })
+      const before = await beside.store.database.epoch()
+      const database = new Sqlite(path)
+      database.exec("UPDATE switches SET direction = 'encrypt'")
+      database.close()
+      const answer = await door.kill()
+      t.match(answer, { state: 'revoked', isNew: false, epoch: before + 1 })
+      t.equal(answer['switch'], undefined)
+      t.equal(answer['receipt'], undefined)
+    },
+  },
+  {
+    name: 'a receipt that cannot be written does not take revoked back',
+    async run(t, door, { beside, lock }) {
+      await register(beside.store.database, identity('dead', 500), 0)
+      const killing = door.kill()
+      await eventually(async () => (await beside.status(0)).switches.length === 1)
+      const { release } = lock()
+      const answer = await killing
+      release()
+      t.match(answer, { state: 'revoked', instances: [{ id: 'dead', how: 'lease-ended' }] })
+      t.equal(answer['receipt'], undefined)
+    },
+  },
+  {
+    name: 'a rehearsal writes nothing',
+    async run(t, door, { beside }) {
+      const before = await beside.store.database.epoch()
+      t.match(await door.rehearse(), {
+        scope: { kind: 'key-store', keyStore: 'demo' },
+        ...{ direction: 'both', requests: 0, wouldBeRefused: 0 },
+      })
+      t.equal(await beside.store.database.epoch(), before)
+    },
+  },
+]
+
+for (const { name, run } of CASES) {
+  for (const doorName of ['command', 'admin listener'] as const) {
+    void t.test(`${doorName}: ${name}`, async (t) => {
+      const sha256 = createHash('sha256').update(TOKEN).digest('hex')
+      const admin = { port: 0, tokens: [{ name: 'alice', role: 'admin', sha256 }] }
+      const place = await workspace(t, { settings: { admin } })
+      const beside = await openKillSwitch(await loadConfig(place.configFile, {}))
+      t.teardown(() => beside.close())
+      const door = doorName === 'command' ? openCommand(place) : await openListener(t, place)
+      const path = join(place.folder, 'latchkey.db')
+      const lock = () => {
+        const database = new Sqlite(path)
+        database.exec('BEGIN IMMEDIATE')
+        return { release: () => database.close() }
+      }
+      await run(t, door, { path, beside, lock })
+    })
+  }
+}
