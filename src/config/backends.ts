@@ -1,55 +1,7 @@
-/** `backends` as it is written, to what the program takes; and what of it does not go together. */
+/** How `backends`, and what names one of them, go together. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Pkcs11BackendConfig, TokenConfig } from './config.ts'
-import { toMilliseconds as ms } from '../core/duration.ts'
-import type { Secrets } from './load-secrets.ts'
-import type { RawBackend, RawConfig } from './schema.ts'
-
-/** The embedded keys, which need no entry in `backends`. */
-export const SOFTWARE = 'software'
-
-export function toBackend(
-  raw: RawBackend,
-  index: number,
-  secrets: Secrets,
-  absolute: (path: string) => string,
-): Pkcs11BackendConfig {
-  const own = raw.environment.map((line) => {
-    const at = line.indexOf('=')
-    return [line.slice(0, at), line.slice(at + 1)] as const
-  })
-  return {
-    kind: raw.kind,
-    name: raw.name,
-    // A bare name is the dynamic linker's to find.
-    module: raw.module.includes('/') ? absolute(raw.module) : raw.module,
-    ...(raw.parameters === undefined ? {} : { parameters: raw.parameters }),
-    environment: { ...secrets.environment, ...Object.fromEntries(own) },
-    tokens: raw.tokens.map(({ label, serial, slot }, i): TokenConfig => {
-      const pin = secrets.pins[index]?.[i]
-      if (pin === undefined) throw new TypeError('a token without its PIN passes the checks')
-      return {
-        ...(label === undefined ? {} : { label }),
-        ...(serial === undefined ? {} : { serial }),
-        ...(slot === undefined ? {} : { slot }),
-        pin,
-      }
-    }),
-    sessions: raw.sessions,
-    maxQueued: raw.maxQueued,
-    deadlines: {
-      operationMs: ms(raw.deadlines.operation),
-      startMs: ms(raw.deadlines.start),
-      stuckMs: ms(raw.deadlines.stuck),
-    },
-    heartbeatMs: ms(raw.heartbeat),
-    iv: raw.iv,
-    keys: { by: raw.keys.by, refreshMs: ms(raw.keys.refresh) },
-    healthKey: raw.healthKey,
-    verifyEveryEncrypt: raw.verifyEveryEncrypt,
-    functionFailedIsBusy: raw.functionFailedIsBusy,
-  }
-}
+import type { RawConfig } from './schema.ts'
+import { SOFTWARE } from './sections/backends.ts'
 
 type Report = (path: string, message: string) => void
 

@@ -1,7 +1,7 @@
 /** The configuration, described for editors (JSON Schema) and for people (Markdown). */
 // SPDX-License-Identifier: Apache-2.0
 import { CONFIG_SCHEMA } from './schema.ts'
-import type { Schema } from './sections/section.ts'
+import type { Schema } from './setting.ts'
 
 /** docs/latchkey.schema.json: name it in a `# yaml-language-server: $schema=` line. */
 export function describeAsJsonSchema(): string {

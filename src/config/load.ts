@@ -4,12 +4,12 @@ import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import { parseDocument } from 'yaml'
-import type { Config } from './config.ts'
-import { toConfig } from './conversion.ts'
+import { toConfig, type Config } from './config.ts'
 import { ConfigError, toFault, type Fault } from './faults.ts'
 import { loadSecrets } from './load-secrets.ts'
-import { CONFIG_SCHEMA, type RawConfig } from './schema.ts'
+import { CONFIG, CONFIG_SCHEMA, type RawConfig } from './schema.ts'
 import { checkSemantics } from './semantics.ts'
+import type { SecretSource } from './setting.ts'
 import { findStateFolder } from './state-folder.ts'
 
 /** @throws ConfigError with every fault of the file */
@@ -19,12 +19,12 @@ export async function loadConfig(
 ): Promise<Config> {
   const path = resolve(file)
   const absolute = (relative: string) => resolve(dirname(path), relative)
-  const { raw, faults, isSound } = checkConfig(parseYaml(file, await readText(file, path)))
-  const secrets = await loadSecrets(raw, isSound, absolute, environment)
-  faults.push(...secrets.faults)
-  if (faults.length > 0 || secrets.loaded === undefined) throw new ConfigError(file, faults)
+  const { raw, faults, secrets } = checkConfig(parseYaml(file, await readText(file, path)))
+  const loaded = await loadSecrets(secrets, absolute, environment)
+  faults.push(...loaded.faults)
+  if (faults.length > 0) throw new ConfigError(file, faults)
   const stateFolder = findStateFolder(dirname(path), environment)
-  return deepFreeze(toConfig(raw, secrets.loaded, absolute, stateFolder))
+  return deepFreeze(toConfig(raw, { ...loaded, absolute }, stateFolder))
 }
 
 async function readText(file: string, path: string): Promise<string> {
@@ -85,11 +85,23 @@ function validator(): ValidateFunction {
 /** Schema and semantics; no file beside it is looked at. `raw` is whole where there is no fault. */
 function checkConfig(value: unknown) {
   const validate = validator()
-  const faults = validate(value) ? [] : toFaults(validate.errors ?? [])
+  const faults = validate(value) ? [] : [...toFaults(validate.errors ?? [])]
   const faulty = new Set(faults.map(({ path }) => path.split(/[.[]/)[0]))
   const isSound = (section: keyof RawConfig) => !faulty.has('') && !faulty.has(section)
   const raw = value as RawConfig
-  return { raw, faults: [...faults, ...checkSemantics(raw, isSound)], isSound }
+  const secrets = new Map<string, SecretSource>()
+  // A section that has the type that it claims.
+  const sound = faulty.has('')
+    ? {}
+    : Object.fromEntries(
+        Object.entries(raw).filter(([section]) => isSound(section as keyof RawConfig)),
+      )
+  faults.push(...checkSemantics(raw, isSound))
+  CONFIG.visit(sound as RawConfig, '', {
+    fault: (path, message) => faults.push({ path, message }),
+    secret: (path, source) => secrets.set(path, source),
+  })
+  return { raw, faults, secrets }
 }
 
 function toFaults(errors: readonly ErrorObject[]): readonly Fault[] {

@@ -16,39 +16,8 @@ type Report = (path: string, message: string) => void
 const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> = {
   listener: checkListener,
   keyStores: checkKeyStores,
-  backends(raw, fault) {
-    checkBackends(raw, fault)
-    raw.backends.forEach(({ deadlines, heartbeat, keys }, i) => {
-      const path = `backends[${String(i)}]`
-      checkRange(deadlines.operation, [1, 60_000], `${path}.deadlines.operation`, fault)
-      checkRange(deadlines.start, [100, 600_000], `${path}.deadlines.start`, fault)
-      checkRange(deadlines.stuck, [10, 600_000], `${path}.deadlines.stuck`, fault)
-      checkRange(heartbeat, [100, 3_600_000], `${path}.heartbeat`, fault)
-      checkRange(keys.refresh, [100, 86_400_000], `${path}.keys.refresh`, fault)
-    })
-  },
+  backends: checkBackends,
   admin: checkAdmin,
-  store(raw, fault) {
-    checkRange(raw.store.pollInterval, [10, 60_000], 'store.pollInterval', fault)
-  },
-  control(raw, fault) {
-    checkRange(raw.control.lease, [500, 3_600_000], 'control.lease', fault)
-    checkRange(raw.control.restore.delay, [0, 604_800_000], 'control.restore.delay', fault)
-  },
-  limits(raw, fault) {
-    checkRange(raw.limits.requestDeadline, [1, 60_000], 'limits.requestDeadline', fault)
-  },
-  sigv4(raw, fault) {
-    checkRange(raw.sigv4.clockSkew, [1000, 3_600_000], 'sigv4.clockSkew', fault)
-  },
-  activity(raw, fault) {
-    const { retention, flushInterval } = raw.activity
-    checkRange(retention, [7_200_000, 31_536_000_000], 'activity.retention', fault)
-    checkRange(flushInterval, [100, 600_000], 'activity.flushInterval', fault)
-  },
-  health(raw, fault) {
-    checkRange(raw.health.interval, [100, 60_000], 'health.interval', fault)
-  },
 }
 
 /** @param isSound whether a section fits the schema, so that it has the type that it claims */
@@ -177,18 +146,6 @@ function checkUnique(raw: RawConfig, field: 'name' | 'prefix', fault: Report): v
       )
     }
   })
-}
-
-function checkRange(
-  text: string,
-  [low, high]: readonly [number, number],
-  path: string,
-  fault: Report,
-): void {
-  const value = toMilliseconds(text)
-  if (value < low || value > high) {
-    fault(path, `expected from ${String(low)}ms to ${String(high)}ms, found ${text}`)
-  }
 }
 
 type ForwardedBy = NonNullable<

@@ -1,8 +1,9 @@
-/** `workers`, `limits`, `sigv4`, `health`, `logging`, `metrics` and `tracing`: small sections with good defaults. */
+/** `workers`, `limits`, `sigv4`, `health`, `logging`, `metrics`, `tracing`, `activity` and `control`. */
 // SPDX-License-Identifier: Apache-2.0
-import { type Schema, duration, integer, object, path } from './section.ts'
+import { converted, object, optional, plain } from '../setting.ts'
+import { choice, duration, integer, path, port, text } from '../settings.ts'
 
-export const workers: Schema = {
+export const workers = plain<number | 'auto'>({
   type: ['integer', 'string'],
   minimum: 1,
   maximum: 256,
@@ -12,7 +13,7 @@ export const workers: Schema = {
   description:
     'Processes that serve requests on the same port. `auto`: one for each core that may be used. With one there is no process beside the first.',
   examples: ['auto'],
-}
+})
 
 export const limits = object(
   'Ceilings. What is larger is answered with UnsupportedOperationException.',
@@ -30,116 +31,111 @@ export const limits = object(
     requestDeadline: duration(
       'From the first byte of a request; then it is answered with DependencyTimeoutException, or with ThrottlingException when it was not begun. KMS gives up after 250 ms.',
       '200ms',
+      [1, 60_000],
     ),
   },
-  { default: {} },
 )
 
-export const sigv4 = object(
-  'Signature verification.',
-  {
-    clockSkew: duration('How far the date of a request may be from our clock, either way.', '5m'),
-  },
-  { default: {} },
-)
+export const sigv4 = object('Signature verification.', {
+  clockSkew: duration(
+    'How far the date of a request may be from our clock, either way.',
+    '5m',
+    [1000, 3_600_000],
+  ),
+})
 
-export const health = object(
-  'GetHealthStatus.',
-  {
-    interval: duration('Between two deep checks of the key managers; at most 60 s.', '10s'),
-    fleetSize: integer(
+export const health = object('GetHealthStatus.', {
+  interval: duration(
+    'Between two deep checks of the key managers; at most 60 s.',
+    '10s',
+    [100, 60_000],
+  ),
+  fleetSize: optional(
+    integer(
       'Number of proxies behind the endpoint, reported as xksProxyFleetSize. Default: as many as use the store at the moment.',
       { minimum: 1, maximum: 100_000 },
     ),
-  },
-  { default: {} },
-)
+  ),
+})
 
-export const logging = object(
-  'The log, JSON lines on standard output.',
-  {
-    level: {
-      type: 'string',
-      enum: ['debug', 'info', 'warn', 'error'],
-      default: 'info',
-      description: 'Requests are logged at info.',
-    },
-  },
-  { default: {} },
-)
+export const logging = object('The log, JSON lines on standard output.', {
+  level: choice(['debug', 'info', 'warn', 'error'], 'Requests are logged at info.', 'info'),
+})
 
 export const metrics = object(
   'A plain HTTP port that answers GET /metrics for Prometheus. Leave it out for none.',
   {
-    host: {
-      type: 'string',
-      minLength: 1,
+    host: text('Address to bind. Whoever reaches it sees names of key stores and access key ids.', {
       default: '127.0.0.1',
-      description:
-        'Address to bind. Whoever reaches it sees names of key stores and access key ids.',
-    },
-    port: integer('Port to bind.', { minimum: 0, maximum: 65_535 }),
+    }),
+    port: port('Port to bind.'),
   },
-  { required: ['port'] },
 )
 
 export const tracing = object(
   'OpenTelemetry: a trace for each request, with a span for each stage. Leave it out for none.',
   {
-    endpoint: {
-      type: 'string',
+    endpoint: text('Where a collector takes OTLP over HTTP.', {
       pattern: '^https?://[^ ]+$',
       patternErrorMessage: 'a URL such as http://127.0.0.1:4318/v1/traces',
-      description: 'Where a collector takes OTLP over HTTP.',
       examples: ['http://127.0.0.1:4318/v1/traces'],
-    },
-    percent: integer('Of the requests, chosen at random.', {
+    }),
+    percent: integer('Percent of the requests to trace, chosen at random.', {
       minimum: 1,
       maximum: 100,
       default: 100,
     }),
   },
-  { required: ['endpoint'] },
 )
 
 export const activity = object(
   'Counts of who used which key, kept in the store for `kill --rehearse`, `exposure` and the last use of credentials.',
   {
-    retention: duration('How long counts by hour are kept. By minute: two hours.', '720h'),
-    flushInterval: duration('Between two writes; a crash loses what was counted since.', '5s'),
+    retention: duration(
+      'How long counts by hour are kept. By minute: two hours.',
+      '30d',
+      [7_200_000, 31_536_000_000],
+    ),
+    flushInterval: duration(
+      'Between two writes; a crash loses what was counted since.',
+      '5s',
+      [100, 600_000],
+    ),
     maxSubjects: integer(
       'Different callers, keys and ways that one process tells apart within an hour. More are counted together, and the log says so.',
       { minimum: 10, maximum: 100_000, default: 2000 },
     ),
   },
-  { default: {} },
 )
 
-export const control = object(
-  'The kill switch.',
-  {
-    lease: duration(
-      'How long a server goes on when it cannot read the store; then it refuses everything. Also the longest that a kill takes to be complete.',
-      '2s',
-    ),
-    sentinelFile: path(
+/** How many people it takes to lift a switch. */
+const people = converted(
+  integer('1, or 2: somebody else than whoever asked for it must approve.', {
+    minimum: 1,
+    maximum: 2,
+    default: 1,
+  }),
+  (count) => (count === 2 ? 2 : 1),
+)
+
+export const control = object('The kill switch.', {
+  lease: duration(
+    'How long a server goes on when it cannot read the store; then it refuses everything. Also the longest that a kill takes to be complete.',
+    '2s',
+    [500, 3_600_000],
+  ),
+  sentinelFile: optional(
+    path(
       'While this file exists, the servers of this host refuse everything. Default: the path of the store with `.block` behind it; with `store.postgres`, `latchkey.block` in the state folder.',
     ),
-    highWaterFile: path(
+  ),
+  highWaterFile: optional(
+    path(
       'Where this host keeps the highest epoch that it has seen, so that a store that was put back from a backup is refused. Default: the path of the store with `.epoch` behind it; with `store.postgres`, `latchkey.epoch` in the state folder: `$STATE_DIRECTORY`, else /var/lib/latchkey, else the folder of the configuration, whichever can be written to first. `serve` does not start when it cannot write there.',
     ),
-    restore: object(
-      'What it takes to lift a kill switch. Stopping is always at once.',
-      {
-        people: integer('1, or 2: somebody else than whoever asked for it must approve.', {
-          minimum: 1,
-          maximum: 2,
-          default: 1,
-        }),
-        delay: duration('Between asking for it and lifting.', '0s'),
-      },
-      { default: {} },
-    ),
-  },
-  { default: {} },
-)
+  ),
+  restore: object('What it takes to lift a kill switch. Stopping is always at once.', {
+    people,
+    delay: duration('Between asking for it and lifting.', '0s', [0, 604_800_000]),
+  }),
+})

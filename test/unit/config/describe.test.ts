@@ -5,7 +5,7 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { describeAsJsonSchema, describeAsMarkdown } from '../../../src/config/describe.ts'
 import { CONFIG_SCHEMA } from '../../../src/config/schema.ts'
-import type { Schema } from '../../../src/config/sections/section.ts'
+import type { Schema } from '../../../src/config/setting.ts'
 import { configFolder, SMALLEST } from '../../support/config.ts'
 import { listFiles, read, tableRows } from '../../support/repository.ts'
 

@@ -70,8 +70,8 @@ const ONE_FAULT: readonly (readonly [yaml: string, fault: string])[] = [
     'health.colour: is not a known setting; known are interval, fleetSize',
   ],
   ['health: { fleetSize: 0 }', 'health.fleetSize: expected at least 1, found 0'],
-  ...['5', '"5"', '5 s', '5sec', '-5s', '1.5s', '5S', 's', '"5s "', '5d'].map((text) => {
-    const found = /^(?:5)$/.test(text) ? 'text' : 'a time such as 200ms, 5s, 5m or 1h'
+  ...['5', '"5"', '5 s', '5sec', '-5s', '1.5s', '5S', 's', '"5s "', '5w'].map((text) => {
+    const found = /^(?:5)$/.test(text) ? 'text' : 'a time such as 200ms, 90s, 5m, 12h or 30d'
     const shown = text === '5' ? '5' : `"${text.replaceAll('"', '')}"`
     return [
       `health: { interval: ${text} }`,

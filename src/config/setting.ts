@@ -1,0 +1,194 @@
+/**
+ * A setting is written once, in its section: name, form, default, sentence for the documents, and what
+ * the program makes of it. JSON Schema, both types (as written, as used) and the documents come from it.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { Secret } from '../core/secret.ts'
+
+type SchemaType = 'object' | 'array' | 'string' | 'integer' | 'boolean'
+
+/** JSON Schema, as far as it is used here. */
+export interface Schema {
+  readonly type?: SchemaType | readonly SchemaType[]
+  readonly description?: string
+  readonly default?: unknown
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly required?: readonly string[]
+  readonly additionalProperties?: false
+  readonly items?: Schema
+  readonly minItems?: number
+  readonly maxItems?: number
+  readonly minLength?: number
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly minProperties?: number
+  readonly maxProperties?: number
+  readonly pattern?: string
+  /** What the pattern asks for, behind "expected"; editors show it too. */
+  readonly patternErrorMessage?: string
+  readonly enum?: readonly string[]
+  readonly examples?: readonly unknown[]
+}
+
+/** Where a secret is to be read from; exactly one is there. */
+export interface SecretSource {
+  readonly file?: string
+  readonly env?: string
+}
+
+/** What a walk through a configuration is told. */
+export interface Visitor {
+  fault(path: string, message: string): void
+  secret(path: string, source: SecretSource): void
+}
+
+/** What the values of a file are converted with. */
+export interface Conversion {
+  /** Of a path relative to the file. */
+  readonly absolute: (relative: string) => string
+  /** Secrets by the paths of their settings. */
+  readonly secrets: ReadonlyMap<string, Secret>
+  /** For modules: without the variables that secrets were read from. */
+  readonly environment: Readonly<Record<string, string>>
+}
+
+/**
+ * `Raw` is the value in the file, after the schema and its defaults; `Value` is what the program takes.
+ * There, the setting's name ends in `Suffix`: `interval` in the file is `intervalMs` in the program.
+ */
+export interface Setting<
+  Raw,
+  Value,
+  Suffix extends string = '',
+  IsOptional extends boolean = false,
+> {
+  readonly schema: Schema
+  readonly suffix: Suffix
+  /** Whether it may be missing, with no default in its place. */
+  readonly isOptional: IsOptional
+  readonly convert: (raw: Raw, path: string, conversion: Conversion) => Value
+  /** Reports what the schema cannot say, and names each secret. */
+  readonly visit: (raw: Raw, path: string, visitor: Visitor) => void
+}
+
+export type AnySetting = Setting<never, unknown, string, boolean>
+type Properties = Readonly<Record<string, AnySetting>>
+
+export type RawOf<S> = S extends Setting<infer Raw, unknown, string, boolean> ? Raw : never
+export type ValueOf<S> = S extends Setting<never, infer Value, string, boolean> ? Value : never
+type OptionalKeys<P extends Properties> = {
+  [K in keyof P]: P[K]['isOptional'] extends true ? K : never
+}[keyof P]
+type RequiredKeys<P extends Properties> = Exclude<keyof P, OptionalKeys<P>>
+type Used<P extends Properties, K extends keyof P> = `${K & string}${P[K]['suffix']}`
+type Simplify<T> = { [K in keyof T]: T[K] }
+
+type RawObject<P extends Properties> = Simplify<
+  { readonly [K in RequiredKeys<P>]: RawOf<P[K]> } & {
+    readonly [K in OptionalKeys<P>]?: RawOf<P[K]>
+  }
+>
+type ValueObject<P extends Properties> = Simplify<
+  { readonly [K in RequiredKeys<P> as Used<P, K>]: ValueOf<P[K]> } & {
+    readonly [K in OptionalKeys<P> as Used<P, K>]?: ValueOf<P[K]>
+  }
+>
+
+const nothing = () => undefined
+
+/** A value that the program takes as it is written. */
+export function plain<T>(schema: Schema): Setting<T, T> {
+  return { schema, suffix: '', isOptional: false, convert: (raw) => raw, visit: nothing }
+}
+
+export function optional<Raw, Value, Suffix extends string>(
+  setting: Setting<Raw, Value, Suffix, boolean>,
+): Setting<Raw, Value, Suffix, true> {
+  return { ...setting, schema: withoutDefault(setting.schema), isOptional: true }
+}
+
+function withoutDefault(schema: Schema): Schema {
+  return Object.fromEntries(Object.entries(schema).filter(([name]) => name !== 'default'))
+}
+
+/** The same setting, whose value the program takes in another form. */
+export function converted<Raw, Value, Suffix extends string, O extends boolean, Other>(
+  setting: Setting<Raw, Value, Suffix, O>,
+  convert: (value: Value, conversion: Conversion) => Other,
+): Setting<Raw, Other, Suffix, O> {
+  return {
+    ...setting,
+    convert: (raw, path, conversion) => convert(setting.convert(raw, path, conversion), conversion),
+  }
+}
+
+const join = (path: string, name: string) => (path === '' ? name : `${path}.${name}`)
+
+/**
+ * An object whose properties are all known: an unknown one is a fault, not a silent typo. Without a
+ * required property, it may be left out, and all its defaults apply.
+ */
+export function object<const P extends Properties>(
+  description: string,
+  properties: P,
+): Setting<RawObject<P>, ValueObject<P>> {
+  const entries = Object.entries<AnySetting>(properties)
+  const required = entries
+    .filter(([, { isOptional, schema }]) => !isOptional && schema.default === undefined)
+    .map(([name]) => name)
+  type Values = Readonly<Record<string, never>>
+  const present = (raw: Values) => entries.filter(([name]) => Object.hasOwn(raw, name))
+  return {
+    schema: {
+      type: 'object',
+      description,
+      additionalProperties: false,
+      properties: Object.fromEntries(entries.map(([name, { schema }]) => [name, schema])),
+      ...(required.length === 0 ? { default: {} } : { required }),
+    },
+    suffix: '',
+    isOptional: false,
+    convert: (raw, path, conversion) =>
+      Object.fromEntries(
+        present(raw as Values).map(([name, { suffix, convert }]) => [
+          name + suffix,
+          convert((raw as Values)[name] as never, join(path, name), conversion),
+        ]),
+      ) as ValueObject<P>,
+    visit(raw, path, visitor) {
+      for (const [name, setting] of present(raw as Values)) {
+        setting.visit((raw as Values)[name] as never, join(path, name), visitor)
+      }
+    },
+  }
+}
+
+/** An object of which exactly one property is there. */
+export function oneOf<const P extends Properties>(
+  description: string,
+  properties: P,
+): Setting<RawObject<P>, ValueObject<P>> {
+  const setting = object(description, properties)
+  const schema = withoutDefault(setting.schema)
+  return { ...setting, schema: { ...schema, minProperties: 1, maxProperties: 1 } }
+}
+
+export function list<Raw, Value>(
+  description: string,
+  item: Setting<Raw, Value, string, boolean>,
+  rest: Partial<Schema> = {},
+): Setting<readonly Raw[], readonly Value[]> {
+  const at = (path: string, index: number) => `${path}[${String(index)}]`
+  return {
+    schema: { type: 'array', description, items: item.schema, ...rest },
+    suffix: '',
+    isOptional: false,
+    convert: (raw, path, conversion) =>
+      raw.map((one, i) => item.convert(one, at(path, i), conversion)),
+    visit(raw, path, visitor) {
+      raw.forEach((one, i) => {
+        item.visit(one, at(path, i), visitor)
+      })
+    },
+  }
+}

@@ -1,0 +1,156 @@
+/** The kinds of settings that sections are written with. */
+// SPDX-License-Identifier: Apache-2.0
+import { DURATION_FORM, DURATION_PATTERN, toMilliseconds } from '../core/duration.ts'
+import type { Secret } from '../core/secret.ts'
+import {
+  converted,
+  list,
+  object,
+  oneOf,
+  optional,
+  plain,
+  type Schema,
+  type SecretSource,
+  type Setting,
+} from './setting.ts'
+
+export function text(description: string, rest: Partial<Schema> = {}): Setting<string, string> {
+  const length = rest.pattern === undefined ? { minLength: 1 } : {}
+  return plain({ type: 'string', ...length, description, ...rest })
+}
+
+export function choice<const T extends string>(
+  values: readonly T[],
+  description: string,
+  fallback?: T,
+): Setting<T, T> {
+  return plain({
+    type: 'string',
+    enum: values,
+    ...(fallback === undefined ? {} : { default: fallback }),
+    description,
+  })
+}
+
+export function flag(description: string, fallback: boolean): Setting<boolean, boolean> {
+  return plain({ type: 'boolean', default: fallback, description })
+}
+
+export function integer(
+  description: string,
+  range: { readonly minimum: number; readonly maximum: number; readonly default?: number },
+): Setting<number, number> {
+  return plain({ type: 'integer', description, ...range })
+}
+
+/** A port to bind; 0 takes any free one. */
+export function port(description: string, fallback?: number): Setting<number, number> {
+  const otherwise = fallback === undefined ? {} : { default: fallback }
+  return integer(description, { minimum: 0, maximum: 65_535, ...otherwise })
+}
+
+/** A whole number and its unit, such as `200ms` or `5s`. @param range in milliseconds, both ends included */
+export function duration(
+  description: string,
+  fallback: string,
+  [least, most]: readonly [number, number] = [0, Infinity],
+): Setting<string, number, 'Ms'> {
+  return {
+    schema: {
+      type: 'string',
+      pattern: DURATION_PATTERN,
+      patternErrorMessage: DURATION_FORM,
+      description,
+      default: fallback,
+    },
+    suffix: 'Ms',
+    isOptional: false,
+    convert: toMilliseconds,
+    visit(raw, path, visitor) {
+      const value = toMilliseconds(raw)
+      if (value >= least && value <= most) return
+      visitor.fault(path, `expected from ${String(least)}ms to ${String(most)}ms, found ${raw}`)
+    },
+  }
+}
+
+/** A path, made absolute. */
+export function path(description: string): Setting<string, string> {
+  const sentence = `${description} Relative to the folder of the configuration file.`
+  return converted(text(sentence), (value, { absolute }) => absolute(value))
+}
+
+/** A path of a file that the program reads: `ca` in the file is `caFile` in the program. */
+export function file(description: string): Setting<string, string, 'File'> {
+  return { ...path(description), suffix: 'File' }
+}
+
+/** The certificate that a listener shows. */
+export function serverCertificate(description: string) {
+  return object(description, {
+    certificate: file('PEM file: the certificate first, then its intermediates.'),
+    privateKey: file('PEM file of its private key.'),
+  })
+}
+
+const PRIVATE_FILE = 'File, mode 0600; a line break at its end does not count.'
+
+function secretSource(description: string, fileSentence: string) {
+  return oneOf(description, {
+    file: optional(path(fileSentence)),
+    env: optional(text('Name of an environment variable.')),
+  })
+}
+
+/** Where a secret is read from, once; the program gets the secret itself. */
+export function secret(
+  description: string,
+  fileSentence = PRIVATE_FILE,
+): Setting<SecretSource, Secret> {
+  return {
+    ...secretSource(description, fileSentence),
+    convert(_raw, at, { secrets }) {
+      const found = secrets.get(at)
+      if (found === undefined) throw new TypeError(`the secret ${at} was not loaded`)
+      return found
+    },
+    visit(raw, at, visitor) {
+      visitor.secret(at, raw)
+    },
+  }
+}
+
+/** A secret that may be rotated: where it is in a file, the program reads it again at each use. */
+export function rotatedSecret(
+  description: string,
+): Setting<SecretSource, { readonly secret: Secret } | { readonly file: string }> {
+  const source = secret(description, `${PRIVATE_FILE} It is read for each connection.`)
+  return {
+    ...source,
+    convert: (raw, at, conversion) =>
+      raw.file === undefined
+        ? { secret: source.convert(raw, at, conversion) }
+        : { file: conversion.absolute(raw.file) },
+  }
+}
+
+/** Texts, at least one. */
+export function texts(
+  description: string,
+  example: string,
+): Setting<readonly string[], readonly string[]> {
+  return list(description, plain<string>({ type: 'string', minLength: 1 }), {
+    minItems: 1,
+    examples: [[example]],
+  })
+}
+
+/** Names of AWS regions, at least one. */
+export function regionNames(description: string): Setting<readonly string[], readonly string[]> {
+  const item = plain<string>({
+    type: 'string',
+    pattern: '^[a-z0-9-]{1,64}$',
+    patternErrorMessage: 'a region such as eu-west-1',
+  })
+  return list(description, item, { minItems: 1, examples: [['eu-west-1']] })
+}
