@@ -40,70 +40,16 @@ function isAscending(names: readonly string[]): boolean {
   return names.every((name, i) => name !== '' && (i === 0 || (names[i - 1] ?? '') < name))
 }
 
-/** Everything before the signature is the same for a caller all day long. */
-const MAX_REMEMBERED = 64
-const SIGNATURE_DIGITS = 64
-const SIGNATURE_FORM = /^[0-9a-f]{64}$/
-
-/** parseAuthorization, which remembers what it made of everything before the signature. */
-export class AuthorizationParser {
-  readonly #remembered = new Map<string, Authorization>()
-  /** Of the last request: comparing costs a sixth of what looking it up does. */
-  #lastHead: string | undefined
-  #last: Authorization | undefined
-
-  parse(text: string): Authorization | undefined {
-    const split = text.length - SIGNATURE_DIGITS
-    const known = this.#find(text, split)
-    if (known !== undefined) {
-      const signature = text.slice(split)
-      if (!SIGNATURE_FORM.test(signature)) return undefined
-      const { accessKeyId, scope, signedHeaders } = known
-      return { accessKeyId, scope, signedHeaders, signature }
-    }
-    const parsed = parseAuthorization(text)
-    if (parsed !== undefined) {
-      if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear()
-      this.#remembered.set(text.slice(0, split), parsed)
-    }
-    return parsed
-  }
-
-  #find(text: string, split: number): Authorization | undefined {
-    const head = text.slice(0, split)
-    if (head === this.#lastHead) return this.#last
-    const known = this.#remembered.get(head)
-    if (known !== undefined) {
-      this.#lastHead = head
-      this.#last = known
-    }
-    return known
-  }
-}
-
-const FORM = /^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})Z$/
+/** The first digit of a year is no zero: Date.parse and the calendar differ about the first centuries. */
+const DATE_FORM = /^([1-9]\d{3})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})Z$/
 
 /** Milliseconds since the Unix epoch, or undefined unless it is yyyymmddThhmmssZ and a real time. */
 export function parseAmzDate(text: string): number | undefined {
-  const match = FORM.exec(text)
+  const match = DATE_FORM.exec(text)
   if (match === null) return undefined
-  const [, year, month, day, hour, minute, second] = match.map(Number)
-  const time = Date.UTC(year ?? 0, (month ?? 0) - 1, day, hour, minute, second)
-  // Date.UTC carries a 31st of February over into March; the way back shows it.
-  const written = new Date(time).toISOString().replaceAll(/[-:]|\.000/g, '')
-  return written === text ? time : undefined
-}
-
-/** Remembers the last date: all requests of one second have the same. */
-export class AmzDateParser {
-  #text: string | undefined
-  #time: number | undefined
-
-  parse(text: string): number | undefined {
-    if (text !== this.#text) {
-      this.#time = parseAmzDate(text)
-      this.#text = text
-    }
-    return this.#time
-  }
+  const [, year = '', month = '', day = '', hour = '', minute = '', second = ''] = match
+  const iso = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`
+  const time = Date.parse(iso)
+  // Date.parse carries a 31st of February over into March; the way back shows it.
+  return !Number.isNaN(time) && new Date(time).toISOString() === iso ? time : undefined
 }

@@ -3,7 +3,7 @@
 import type { Clock } from '../core/clock.ts'
 import type { AccessKeyId, KeyStoreName } from '../core/ids.ts'
 import { Secret } from '../core/secret.ts'
-import { AmzDateParser, type Authorization, AuthorizationParser } from './authorization-header.ts'
+import { type Authorization, parseAmzDate, parseAuthorization } from './authorization-header.ts'
 import { canonicalRequest, stringToSign } from './canonical-request.ts'
 import type { Credential, CredentialLookup } from './credential.ts'
 import { SignatureError, type SignatureErrorCode } from './errors.ts'
@@ -70,14 +70,12 @@ const NOBODY: Credential = {
 
 export function createVerifier(deps: VerifierDeps): Verifier {
   const signingKeys = new SigningKeyCache()
-  const authorizations = new AuthorizationParser()
-  const dates = new AmzDateParser()
   return {
     verify(request, scope) {
       checkTarget(request.target)
       const headers = new WireHeaders(request.rawHeaders)
-      const authorization = readAuthorization(headers, authorizations)
-      const amzDate = checkDate(headers, authorization, deps, dates)
+      const authorization = readAuthorization(headers)
+      const amzDate = checkDate(headers, authorization, deps)
       checkScope(authorization, scope.regions)
       const bodyHash = sha256Hex(request.body)
       checkBodyHash(headers, authorization, bodyHash)
@@ -92,7 +90,7 @@ export function createVerifier(deps: VerifierDeps): Verifier {
       const text = stringToSign(amzDate, authorization.scope, canonical)
       const credential = scope.lookup(authorization.accessKeyId)
       const key = signingKeys.get(credential ?? NOBODY, authorization.scope)
-      const matches = key.isDigest(authorization.signature, text)
+      const matches = key.verify(text, authorization.signature)
       if (credential === undefined) fail('CREDENTIAL_UNKNOWN', 'no such access key id')
       if (!matches) fail('SIGNATURE_MISMATCH', 'the signature is not that of this request')
       // Only after the signature: whoever cannot sign does not learn that an id has expired.
@@ -117,13 +115,13 @@ function checkTarget(target: string): void {
   }
 }
 
-function readAuthorization(headers: WireHeaders, parser: AuthorizationParser): Authorization {
+function readAuthorization(headers: WireHeaders): Authorization {
   for (const name of SINGLE) {
     if (headers.count(name) > 1) fail('HEADER_REPEATED', `${name} came more than once`)
   }
   const text = headers.single('authorization')
   if (text === undefined) fail('AUTHORIZATION_MISSING', 'there is no Authorization header')
-  const authorization = parser.parse(text)
+  const authorization = parseAuthorization(text)
   if (authorization === undefined) {
     fail('AUTHORIZATION_MALFORMED', 'the Authorization header has another form')
   }
@@ -139,14 +137,9 @@ function readAuthorization(headers: WireHeaders, parser: AuthorizationParser): A
 }
 
 /** XKS 1.0.3, Appendix A, Task 4: recent, or it may be a replay. */
-function checkDate(
-  headers: WireHeaders,
-  authorization: Authorization,
-  deps: VerifierDeps,
-  dates: AmzDateParser,
-): string {
+function checkDate(headers: WireHeaders, authorization: Authorization, deps: VerifierDeps): string {
   const amzDate = headers.single('x-amz-date') ?? ''
-  const time = dates.parse(amzDate)
+  const time = parseAmzDate(amzDate)
   if (time === undefined) fail('DATE_MALFORMED', 'x-amz-date is not yyyymmddThhmmssZ')
   if (Math.abs(time - deps.clock.now()) > deps.clockSkewMs) {
     fail('DATE_SKEWED', 'x-amz-date is too far from the time here')

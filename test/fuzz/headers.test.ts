@@ -1,11 +1,9 @@
-/** Authorization and x-amz-date, damaged: what is accepted reads back, and memory changes no verdict. */
+/** Authorization and x-amz-date, damaged: what is accepted reads back. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
 import {
-  AmzDateParser,
   type Authorization,
-  AuthorizationParser,
   parseAmzDate,
   parseAuthorization,
 } from '../../src/sigv4/authorization-header.ts'
@@ -42,23 +40,7 @@ void t.test('an Authorization that is accepted can be written back, byte for byt
   t.end()
 })
 
-void t.test('what the parser remembers changes no verdict', (t) => {
-  const remembering = new AuthorizationParser()
-  fc.assert(
-    fc.property(authorization, (text) => {
-      for (let round = 0; round < 2; round++) {
-        const [a, b] = [remembering.parse(text), parseAuthorization(text)]
-        if (JSON.stringify(a) !== JSON.stringify(b)) return false
-      }
-      return JSON.stringify(remembering.parse(GOOD)) === JSON.stringify(parseAuthorization(GOOD))
-    }),
-    runs(5_000),
-  )
-  t.end()
-})
-
-void t.test('a date that is accepted can be written back, and memory changes no verdict', (t) => {
-  const remembering = new AmzDateParser()
+void t.test('a date that is accepted can be written back', (t) => {
   const date = fc.oneof(
     fc
       .integer({ min: 0, max: Date.UTC(9999, 11, 31) / 1000 })
@@ -70,7 +52,6 @@ void t.test('a date that is accepted can be written back, and memory changes no 
   fc.assert(
     fc.property(date, (text) => {
       const time = parseAmzDate(text)
-      if (remembering.parse(text) !== time || remembering.parse(text) !== time) return false
       if (time === undefined) return true
       accepted += 1
       return amzDate(time) === text

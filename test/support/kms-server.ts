@@ -159,8 +159,8 @@ function checkSignature(request: IncomingMessage, body: Buffer): void {
     secretAccessKey: new Secret(AWS_CREDENTIAL.secretAccessKey),
   }
   const text = stringToSign(headers.single('x-amz-date') ?? '', authorization.scope, canonical)
-  const expected = deriveSigningKey(credential.secretAccessKey, authorization.scope).digest(text)
-  if (expected.toString('hex') !== authorization.signature) {
+  const expected = deriveSigningKey(credential.secretAccessKey, authorization.scope).sign(text)
+  if (expected !== authorization.signature) {
     throw new Refusal('InvalidSignatureException', 'the signature is not that of this request')
   }
 }

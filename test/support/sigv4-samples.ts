@@ -144,7 +144,7 @@ export function signByUs(item: Sample, request: SignedRequest): string {
     makeCredential({ secret: item.secret }).secretAccessKey,
     parsed.scope,
   )
-  return key.digest(text).toString('hex')
+  return key.sign(text)
 }
 
 export function judge(item: Sample, request: SignedRequest): Verdict {

@@ -103,7 +103,7 @@ void t.test('string to sign, signing key and signature are the published ones', 
     const text = stringToSign(amzDate, scope, item.canonicalRequest)
     t.equal(text, item.stringToSign, `${item.name}: string to sign`)
     const key = deriveSigningKey(new Secret(item.secretAccessKey), scope)
-    t.equal(key.digest(text).toString('hex'), item.signature, `${item.name}: signature`)
+    t.equal(key.sign(text), item.signature, `${item.name}: signature`)
     t.equal(signature, item.signature, `${item.name}: the signature that was sent`)
   }
   t.end()
