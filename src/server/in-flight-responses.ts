@@ -1,7 +1,6 @@
 /** Answers that were released and handed to Node, until they are through: some wait for their peer to read. */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Bag, type Bagged } from '../core/bag.ts'
 
 /** An answer that can be asked again whether it may go out. */
 export interface Releasable {
@@ -20,7 +19,7 @@ export interface InFlightResponses {
   cutRevoked(): Promise<void>
 }
 
-interface Waiting extends Bagged {
+interface Waiting {
   readonly answer: Releasable
   readonly request: IncomingMessage
 }
@@ -32,18 +31,19 @@ const GRACE_TURNS = 3
 export function createInFlightResponses(
   cut: (request: IncomingMessage) => void,
 ): InFlightResponses {
-  const waiting = new Bag<Waiting>()
-  const findRevoked = () => waiting.all().filter(({ answer }) => !answer.isAllowed())
+  // An array, because V8 keeps what has passed through a busy Map or Set alive: docs/performance.md.
+  const waiting: Waiting[] = []
+  const findRevoked = () => waiting.filter(({ answer }) => !answer.isAllowed())
 
   return {
     add(answer, request, response) {
       // A peer that went away before: there will be no event.
       if (response.destroyed || request.socket.destroyed) return
-      const entry = { answer, request, bagIndex: -1 }
-      waiting.add(entry)
+      const entry = { answer, request }
+      waiting.push(entry)
       response.on('close', () => {
         // Not there: it was cut, and did not leave.
-        if (waiting.remove(entry) && response.writableFinished) answer.sent()
+        if (remove(waiting, entry) && response.writableFinished) answer.sent()
       })
     },
     async cutRevoked() {
@@ -53,8 +53,17 @@ export function createInFlightResponses(
       for (const entry of findRevoked()) {
         // The connection, not only this answer: what is written is not taken back by halves.
         cut(entry.request)
-        waiting.remove(entry)
+        remove(waiting, entry)
       }
     },
   }
+}
+
+/** Fills the gap with the last entry: the order does not matter. False when the entry is not in the list. */
+function remove(list: Waiting[], entry: Waiting): boolean {
+  const index = list.indexOf(entry)
+  if (index < 0) return false
+  const last = list.pop()
+  if (last !== undefined && last !== entry) list[index] = last
+  return true
 }

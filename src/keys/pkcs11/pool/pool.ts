@@ -106,7 +106,6 @@ export class TokenPool {
         attempts: 0,
         worker: undefined,
         isOver: false,
-        bagIndex: -1,
       }
       if (this.#workers.circuit === 'open') reject(this.#refusal())
       else if (left <= 0) reject(tooLate())

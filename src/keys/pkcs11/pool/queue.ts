@@ -1,6 +1,5 @@
 /** Requests that wait or are in progress, each with its deadline. */
 // SPDX-License-Identifier: Apache-2.0
-import { Bag, type Bagged } from '../../../core/bag.ts'
 import type { Clock } from '../../../core/clock.ts'
 import type { Answer } from './worker-process.ts'
 import type { TokenWorker } from './worker.ts'
@@ -8,7 +7,8 @@ import type { TokenWorker } from './worker.ts'
 export class RequestQueue {
   readonly #clock: Clock
   readonly #onExpired: (request: QueuedRequest) => void
-  readonly #open = new Bag<QueuedRequest>()
+  /** Everything that is watched; an array, because V8 keeps alive what has passed through a busy Map or Set. */
+  readonly #open: QueuedRequest[] = []
   #waiting: QueuedRequest[] = []
   #timer: NodeJS.Timeout | undefined
   #timerAt = Infinity
@@ -31,13 +31,16 @@ export class RequestQueue {
 
   /** Watches the deadline of a request until `close`. */
   watch(request: QueuedRequest): void {
-    this.#open.add(request)
+    this.#open.push(request)
     if (request.endsAt < this.#timerAt) this.#arm(request.endsAt)
   }
 
   close(request: QueuedRequest): void {
     request.isOver = true
-    this.#open.remove(request)
+    const index = this.#open.indexOf(request)
+    const last = index < 0 ? undefined : this.#open.pop()
+    // The last one fills the gap: the order does not matter.
+    if (last !== undefined && last !== request) this.#open[index] = last
   }
 
   push(request: QueuedRequest): void {
@@ -85,7 +88,7 @@ export class RequestQueue {
   #expire(): void {
     const now = this.#clock.monotonic()
     let next = Infinity
-    for (const request of this.#open.all()) {
+    for (const request of [...this.#open]) {
       if (request.endsAt <= now) {
         this.close(request)
         this.#onExpired(request)
@@ -97,7 +100,7 @@ export class RequestQueue {
   }
 }
 
-export interface QueuedRequest extends Bagged {
+export interface QueuedRequest {
   readonly kind: number
   /** The frame without its head, which carries the remaining time. */
   readonly parts: readonly Buffer[]

@@ -44,7 +44,7 @@ const GONE: WireFailure = { code: 'UNAVAILABLE', message: 'the process of the mo
 export class WorkerProcess {
   readonly #child: ChildProcess
   readonly #pipe: Duplex
-  /** A few, in the order sent, which is mostly the order of the answers; not a Map: see core/bag.ts. */
+  /** A few, in the order sent, which is mostly the order of the answers; not a Map: see queue.ts. */
   readonly #orders: WireRequest[] = []
   readonly #reader = new FrameReader()
   #nextId = 1
