@@ -61,7 +61,7 @@ export const COMPONENTS = {
   observability: {
     rank: 5,
     holds: 'Log, request log, metrics, traces.',
-    imports: ['core', 'usage', 'xks'],
+    imports: ['core', 'usage'],
     types: ['config'],
   },
   server: {

@@ -17,7 +17,7 @@ import { createStateCollectors, type TokenState } from '../observability/metrics
 import { startTracing } from '../observability/tracing.ts'
 import type { Credential } from '../sigv4/credential.ts'
 import type { KeyStore } from '../xks/key-store.ts'
-import { STAGES, type RequestRecord } from '../xks/request-record.ts'
+import type { RequestRecord } from '../core/request.ts'
 
 export interface ServerMetrics {
   onFinish(record: RequestRecord): void
@@ -52,10 +52,9 @@ export async function createServerMetrics(
   cleanup: Cleanup,
 ): Promise<ServerMetrics> {
   const baselineMs = measureBaseline(clock)
-  const account = createRequestMetrics(STAGES, baselineMs)
+  const account = createRequestMetrics(baselineMs)
   const registry = createMetricsRegistry()
-  const tracing = await (config.tracing &&
-    startTracing({ ...config.tracing, version, stageNames: STAGES }))
+  const tracing = await (config.tracing && startTracing({ ...config.tracing, version }))
   cleanup.add(() => tracing?.stop())
   registry.add(account.values)
   /** When each access key id was last good for a signature. */

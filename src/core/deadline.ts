@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from './clock.ts'
 
+/** A value that may be there already. */
+export type Awaitable<T> = T | Promise<T>
+
 export class DeadlineExceeded extends Error {
   override readonly name = 'DeadlineExceeded'
 }
@@ -56,10 +59,13 @@ export class Deadline {
   }
 
   /**
-   * The result of `work`, or a rejection with `DeadlineExceeded` once the budget is spent. The work
+   * The result of `work`, at once where it is there, or a rejection with `DeadlineExceeded` once the budget is spent. The work
    * itself goes on; whoever can cancel it watches `signal`.
    */
-  race<T>(work: Promise<T>): Promise<T> {
+  race<T>(work: Promise<T>): Promise<T>
+  race<T>(work: Awaitable<T>): Awaitable<T>
+  race<T>(work: Awaitable<T>): Awaitable<T> {
+    if (!(work instanceof Promise)) return work
     const left = this.remainingMs
     return new Promise((resolve, reject) => {
       const timer = setTimeout(

@@ -1,15 +1,20 @@
 /** Holds any backend to its contract: a plugin's mistake becomes an error, never a bad ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Awaitable } from '../core/awaitable.ts'
+import type { Awaitable } from '../core/deadline.ts'
+import type { ExternalKeyId } from '../core/ids.ts'
 import { BackendError, toBackendError } from './errors.ts'
 import {
-  type EncryptedBytes,
+  type BackendKey,
+  type DecryptRequest,
+  type EncryptRequest,
   type KeyBackend,
   type KeyDescription,
   type ManagerHealth,
   type ManagerStatus,
   type SealedBytes,
   type VerifiedEncryption,
+  type VerifiedEncryptRequest,
+  type VerifiedSealedBytes,
   canVerify,
 } from './key-backend.ts'
 
@@ -21,65 +26,22 @@ const MAX_AAD_BYTES = 2 + 65_535 + 1 + 20
 const STATUSES: ReadonlySet<string> = new Set<ManagerStatus>(['ACTIVE', 'DEGRADED', 'UNAVAILABLE'])
 const PRINTABLE = /^[\x20-\x7e]{1,256}$/
 
-/** Checks lengths and ranges only: no copies, no timers, nothing that the hot path would feel. */
+/**
+ * Refuses to use a key against its description, and checks lengths and ranges: no copies, no timers, nothing that the
+ * path of a request would feel.
+ */
 export function enforceContract(backend: KeyBackend): KeyBackend {
-  const checked = checkBasics(backend)
-  return canVerify(backend) ? { ...checked, ...checkVerified(backend) } : checked
-}
-
-/** Whatever fails, now or later, fails as a BackendError. */
-function guard<T>(ask: () => Awaitable<T>, checkResult: (result: T) => void): Awaitable<T> {
-  try {
-    const result = ask()
-    if (result instanceof Promise) return checkLater(result, checkResult)
-    checkResult(result)
-    return result
-  } catch (error) {
-    throw toBackendError(error)
-  }
-}
-
-async function checkLater<T>(result: Promise<T>, checkResult: (result: T) => void): Promise<T> {
-  try {
-    const settled = await result
-    checkResult(settled)
-    return settled
-  } catch (error) {
-    throw toBackendError(error)
-  }
-}
-
-function checkBasics(backend: KeyBackend): KeyBackend {
   return {
     get vendor() {
       return backend.vendor
     },
-    describe: (keyId, deadline) =>
+    find: (keyId, deadline) =>
       guard(
-        () => backend.describe(keyId, deadline),
+        () => backend.find(keyId, deadline),
         (key) => {
-          checkDescription(key, keyId)
-        },
-      ),
-    encrypt: (keyId, version, plaintext, aad, deadline) =>
-      guard(
-        () => {
-          checkInput(version, aad)
-          return backend.encrypt(keyId, version, plaintext, aad, deadline)
-        },
-        (sealed) => {
-          checkSealed(sealed, plaintext)
-        },
-      ),
-    decrypt: (keyId, sealed, aad, deadline) =>
-      guard(
-        () => {
-          checkInput(sealed.version, aad)
-          check(isIv(sealed.iv) && sealed.tag.length === TAG_BYTES, 'IV or tag has another length')
-          return backend.decrypt(keyId, sealed, aad, deadline)
-        },
-        (plaintext) => {
-          checkPlaintext(plaintext, sealed)
+          check(key.keyId === keyId, 'another key was found')
+          check(isVersion(key.currentVersion), 'the current version is not from 1 to 2^32 - 1')
+          return canVerify(key) ? new CheckedVerifyingKey(key, key) : new CheckedKey(key)
         },
       ),
     async health(deadline) {
@@ -95,24 +57,99 @@ function checkBasics(backend: KeyBackend): KeyBackend {
   }
 }
 
-function checkVerified(backend: VerifiedEncryption): VerifiedEncryption {
-  return {
-    encryptVerified: (keyId, version, plaintext, aad, deadline, digestPrefix) =>
-      guard(
-        () => {
-          checkInput(version, aad)
-          return backend.encryptVerified(keyId, version, plaintext, aad, deadline, digestPrefix)
-        },
-        (sealed) => {
-          checkSealed(sealed, plaintext)
-          const hasDigest = sealed.digest?.length === DIGEST_BYTES
-          check(hasDigest || digestPrefix === undefined, 'the digest has not 32 bytes')
-        },
-      ),
+/** Its description is read once: what is judged is what was found. */
+class CheckedKey implements BackendKey {
+  readonly keyId: ExternalKeyId
+  readonly enabled: boolean
+  readonly canEncrypt: boolean
+  readonly canDecrypt: boolean
+  readonly currentVersion: number
+  readonly #key: BackendKey
+
+  constructor(key: BackendKey) {
+    this.keyId = key.keyId
+    this.enabled = key.enabled
+    this.canEncrypt = key.canEncrypt
+    this.canDecrypt = key.canDecrypt
+    this.currentVersion = key.currentVersion
+    this.#key = key
+  }
+
+  encrypt(request: EncryptRequest): Awaitable<SealedBytes> {
+    return guard(
+      () => {
+        checkUsable(this, 'canEncrypt')
+        checkInput(request)
+        return this.#key.encrypt(request)
+      },
+      (sealed) => checkSealed(sealed, request),
+    )
+  }
+
+  decrypt(request: DecryptRequest): Awaitable<Buffer> {
+    return guard(
+      () => {
+        checkUsable(this, 'canDecrypt')
+        checkInput(request)
+        const { iv, tag } = request
+        check(isIv(iv) && tag.length === TAG_BYTES, 'IV or tag has another length')
+        return this.#key.decrypt(request)
+      },
+      (plaintext) => checkPlaintext(plaintext, request),
+    )
   }
 }
 
-function checkInput(version: number, aad: Buffer): void {
+class CheckedVerifyingKey extends CheckedKey implements VerifiedEncryption {
+  readonly #verifying: VerifiedEncryption
+
+  constructor(key: BackendKey, verifying: VerifiedEncryption) {
+    super(key)
+    this.#verifying = verifying
+  }
+
+  encryptVerified(request: VerifiedEncryptRequest): Awaitable<VerifiedSealedBytes> {
+    return guard(
+      () => {
+        checkUsable(this, 'canEncrypt')
+        checkUsable(this, 'canDecrypt')
+        checkInput(request)
+        return this.#verifying.encryptVerified(request)
+      },
+      (sealed) => {
+        const hasDigest = sealed.digest?.length === DIGEST_BYTES
+        check(hasDigest || request.digestPrefix === undefined, 'the digest has not 32 bytes')
+        return checkSealed(sealed, request)
+      },
+    )
+  }
+}
+
+/** Whatever fails, now or later, fails as a BackendError. */
+function guard<T, U>(ask: () => Awaitable<T>, toChecked: (result: T) => U): Awaitable<U> {
+  try {
+    const result = ask()
+    return result instanceof Promise ? guardLater(result, toChecked) : toChecked(result)
+  } catch (error) {
+    throw toBackendError(error)
+  }
+}
+
+async function guardLater<T, U>(result: Promise<T>, toChecked: (result: T) => U): Promise<U> {
+  try {
+    return toChecked(await result)
+  } catch (error) {
+    throw toBackendError(error)
+  }
+}
+
+/** The one decision whether a key may be used. @throws BackendError KEY_DISABLED, KEY_USAGE */
+export function checkUsable(key: KeyDescription, direction: 'canEncrypt' | 'canDecrypt'): void {
+  if (!key.enabled) throw new BackendError('KEY_DISABLED', 'the key is disabled')
+  if (!key[direction]) throw new BackendError('KEY_USAGE', `the key lacks ${direction}`)
+}
+
+function checkInput({ version, aad }: EncryptRequest | DecryptRequest): void {
   check(isVersion(version), 'the version is not from 1 to 2^32 - 1')
   check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
 }
@@ -129,12 +166,10 @@ function isIv(iv: Buffer): boolean {
   return iv.length === 12 || iv.length === 16
 }
 
-function checkDescription(key: KeyDescription, keyId: string): void {
-  check(key.keyId === keyId, 'another key was described')
-  check(isVersion(key.currentVersion), 'the current version is not from 1 to 2^32 - 1')
-}
-
-function checkSealed(sealed: SealedBytes, plaintext: Buffer): void {
+function checkSealed<Sealed extends SealedBytes>(
+  sealed: Sealed,
+  { plaintext }: EncryptRequest,
+): Sealed {
   const { ciphertext, iv, tag } = sealed
   const areBuffers = Buffer.isBuffer(ciphertext) && Buffer.isBuffer(iv) && Buffer.isBuffer(tag)
   check(areBuffers, 'ciphertext, IV or tag is no Buffer')
@@ -143,6 +178,7 @@ function checkSealed(sealed: SealedBytes, plaintext: Buffer): void {
   check(tag.length === TAG_BYTES, 'the tag has not 16 bytes')
   // An HSM that was to write the IV and did not would leave the zeros it was given.
   check(!isZero(iv), 'the IV is all zeros')
+  return sealed
 }
 
 function isZero(bytes: Buffer): boolean {
@@ -150,10 +186,11 @@ function isZero(bytes: Buffer): boolean {
   return true
 }
 
-function checkPlaintext(plaintext: Buffer, sealed: EncryptedBytes): void {
+function checkPlaintext(plaintext: Buffer, { ciphertext }: DecryptRequest): Buffer {
   // Another Uint8Array would be written out as decimal numbers instead of Base64.
   check(Buffer.isBuffer(plaintext), 'the plaintext is no Buffer')
-  check(plaintext.length === sealed.ciphertext.length, 'plaintext and ciphertext differ in length')
+  check(plaintext.length === ciphertext.length, 'plaintext and ciphertext differ in length')
+  return plaintext
 }
 
 function checkHealth(managers: readonly ManagerHealth[]): void {

@@ -5,13 +5,12 @@
  * run time.
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { Awaitable } from '../core/awaitable.ts'
-import type { Deadline } from '../core/deadline.ts'
+import type { Awaitable, Deadline } from '../core/deadline.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
 
 export interface KeyDescription {
   readonly keyId: ExternalKeyId
-  /** False: `encrypt` and `decrypt` throw KEY_DISABLED. */
+  /** False: nothing is encrypted or decrypted. */
   readonly enabled: boolean
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
@@ -28,11 +27,21 @@ export interface SealedBytes {
   readonly tag: Buffer
 }
 
-export interface EncryptedBytes {
+export interface EncryptRequest {
+  /** The caller names the version, because it is part of the AAD and so must be known before. */
+  readonly version: number
+  readonly plaintext: Buffer
+  readonly aad: Buffer
+  readonly deadline: Deadline
+}
+
+export interface DecryptRequest {
   readonly version: number
   readonly iv: Buffer
   readonly ciphertext: Buffer
   readonly tag: Buffer
+  readonly aad: Buffer
+  readonly deadline: Deadline
 }
 
 /** XKS 1.0.3, GetHealthStatus: ekmFleetDetails.healthStatus. */
@@ -47,40 +56,29 @@ export interface ManagerHealth {
 }
 
 /**
- * Every method fails with `BackendError`, and with no other class: by a rejection, or by an exception where
- * it answers at once. Buffers that are handed in are not kept or changed after the answer is there;
- * buffers that come back are the caller's.
+ * One key, as it was found for one request. Every method fails with `BackendError`, and with no other class: by a
+ * rejection, or by an exception where it answers at once. Buffers that are handed in are not kept or changed after the
+ * answer is there; buffers that come back are the caller's.
+ *
+ * Whether the key may be used is decided in one place for all backends: `enforceContract` refuses what the description
+ * does not allow, before a method is called. A backend throws KEY_DISABLED and KEY_USAGE only for what it alone knows,
+ * such as the usage of a single version.
  */
+export interface BackendKey extends KeyDescription {
+  /** AES-256-GCM under one version of the key. @throws VERSION_NOT_FOUND, KEY_EXHAUSTED, KEY_USAGE */
+  encrypt(request: EncryptRequest): Awaitable<SealedBytes>
+
+  /** The plaintext, as long as the ciphertext. @throws VERSION_NOT_FOUND, INTEGRITY_FAILURE, KEY_USAGE */
+  decrypt(request: DecryptRequest): Awaitable<Buffer>
+}
+
+/** Every method fails with `BackendError`, as those of a key do. */
 export interface KeyBackend {
   /** ekmVendor of GetHealthStatus. */
   readonly vendor: string
 
-  /** @throws KEY_NOT_FOUND */
-  describe(keyId: ExternalKeyId, deadline: Deadline): Awaitable<KeyDescription>
-
-  /**
-   * AES-256-GCM under one version of the key. The caller names the version, because it is part of
-   * the AAD and so must be known before.
-   * @throws KEY_NOT_FOUND, KEY_DISABLED, KEY_USAGE, VERSION_NOT_FOUND, KEY_EXHAUSTED
-   */
-  encrypt(
-    keyId: ExternalKeyId,
-    version: number,
-    plaintext: Buffer,
-    aad: Buffer,
-    deadline: Deadline,
-  ): Awaitable<SealedBytes>
-
-  /**
-   * The plaintext, as long as the ciphertext.
-   * @throws KEY_NOT_FOUND, KEY_DISABLED, KEY_USAGE, VERSION_NOT_FOUND, INTEGRITY_FAILURE
-   */
-  decrypt(
-    keyId: ExternalKeyId,
-    sealed: EncryptedBytes,
-    aad: Buffer,
-    deadline: Deadline,
-  ): Awaitable<Buffer>
+  /** The only look-up of a request. @throws KEY_NOT_FOUND */
+  find(keyId: ExternalKeyId, deadline: Deadline): Awaitable<BackendKey>
 
   /**
    * The true state of each key manager, found by encrypting and decrypting with a test key that no
@@ -88,7 +86,7 @@ export interface KeyBackend {
    */
   health(deadline: Deadline): Promise<readonly ManagerHealth[]>
 
-  /** Ends background work and forgets keys. Calls after this reject with UNAVAILABLE. */
+  /** Ends background work and forgets keys. `find` and `health` fail with UNAVAILABLE after this. */
   close(): Promise<void>
 }
 
@@ -99,22 +97,20 @@ export interface VerifiedSealedBytes extends SealedBytes {
   readonly verifyMs: number
 }
 
+export interface VerifiedEncryptRequest extends EncryptRequest {
+  readonly digestPrefix?: Buffer | undefined
+}
+
+/** An optional power of a key: encryption that proves itself without a way back in between. */
 export interface VerifiedEncryption {
   /**
    * As `encrypt`, and then, in this order: the hash is computed from what will be returned; that same
    * is decrypted; the result is compared with the plaintext.
    * @throws BackendError as encrypt and decrypt do, and CONTRACT when other bytes came back
    */
-  encryptVerified(
-    keyId: ExternalKeyId,
-    version: number,
-    plaintext: Buffer,
-    aad: Buffer,
-    deadline: Deadline,
-    digestPrefix?: Buffer,
-  ): Awaitable<VerifiedSealedBytes>
+  encryptVerified(request: VerifiedEncryptRequest): Awaitable<VerifiedSealedBytes>
 }
 
-export function canVerify(backend: KeyBackend): backend is KeyBackend & VerifiedEncryption {
-  return 'encryptVerified' in backend && typeof backend.encryptVerified === 'function'
+export function canVerify(key: BackendKey): key is BackendKey & VerifiedEncryption {
+  return 'encryptVerified' in key && typeof key.encryptVerified === 'function'
 }

@@ -1,17 +1,10 @@
 /** Traces by OTLP over HTTP: a span for each request, and in it one for each stage. Off, it is not even loaded. */
 // SPDX-License-Identifier: Apache-2.0
 import type { TracerProviderOptions } from '@opentelemetry/sdk-trace'
-import type { RequestSample } from './metrics/request-metrics.ts'
-
-export interface TraceSample extends RequestSample {
-  /** Milliseconds since the Unix epoch of the first byte. */
-  readonly at: number
-  readonly status?: number
-  readonly metadata?: { readonly kmsRequestId: string; readonly kmsOperation: string }
-}
+import { type RequestRecord, STAGES } from '../core/request.ts'
 
 export interface Tracing {
-  request(sample: TraceSample): void
+  request(record: RequestRecord): void
   /** Sends what is left. */
   stop(): Promise<void>
 }
@@ -22,7 +15,6 @@ export interface TracingOptions {
   /** Of a hundred requests. */
   readonly percent: number
   readonly version: string
-  readonly stageNames: readonly string[]
 }
 
 type Resource = NonNullable<TracerProviderOptions['resource']>
@@ -45,17 +37,17 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
   })
   const tracer = provider.getTracer('latchkey', options.version)
   return {
-    request(sample) {
-      const { at, totalMs = 0, operation = 'unknown', status } = sample
+    request(record) {
+      const { at, totalMs = 0, operation = 'unknown', status } = record
       // Nothing from outside but the two ids of KMS that help to find the request again.
       const attributes = {
         'http.response.status_code': status,
-        keyStore: sample.keyStore,
+        keyStore: record.keyStore,
         operation,
-        kmsRequestId: sample.metadata?.kmsRequestId,
-        kmsOperation: sample.metadata?.kmsOperation,
-        errorName: sample.errorName,
-        reason: sample.reason,
+        kmsRequestId: record.metadata?.kmsRequestId,
+        kmsOperation: record.metadata?.kmsOperation,
+        errorName: record.errorName,
+        reason: record.reason,
       }
       const kind = api.SpanKind.SERVER
       const span = tracer.startSpan(
@@ -66,8 +58,8 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
       if (span.isRecording()) {
         const inside = api.trace.setSpan(api.ROOT_CONTEXT, span)
         let startTime = at
-        for (const [i, name] of options.stageNames.entries()) {
-          const ms = sample.stages[i] ?? NaN
+        for (const [i, name] of STAGES.entries()) {
+          const ms = record.stages[i] ?? NaN
           if (Number.isNaN(ms)) continue
           tracer.startSpan(name, { startTime }, inside).end(startTime + ms)
           startTime += ms

@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import { periodic, type Periodic } from '../core/periodic.ts'
 import {
-  type FinishedRequest,
+  type CountedRequest,
   type UsageKey,
   areCountedTogether,
   toKey,
@@ -100,7 +100,7 @@ function merge(a: Count, b: Count): Count {
 
 export interface Recorder {
   /** Synchronous, without I/O, and never throws. */
-  record(request: FinishedRequest): void
+  record(request: CountedRequest): void
   start(): void
   /** Writes what is there. Does not reject: what could not be written is kept for the next time. */
   flush(): Promise<void>
@@ -142,7 +142,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   let pending = new Map<string, Count>()
   let credentials = new Map<string, CredentialUse>()
   /** The request before this one, and where it was counted: the next is often its like. */
-  let last: { readonly request: FinishedRequest; readonly count: Count } | undefined
+  let last: { readonly request: CountedRequest; readonly count: Count } | undefined
   let known = new Set<string>()
   let hour = 0
   let minute = 0
@@ -187,7 +187,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     )
   }
 
-  function countSubject(request: FinishedRequest): void {
+  function countSubject(request: CountedRequest): void {
     const { metadata, keyStore, operation } = request
     if (metadata === undefined || keyStore === undefined || operation === undefined) return
     if (last !== undefined && areCountedTogether(last.request, request)) {
@@ -216,7 +216,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     return { subject, minute, requests: 1, firstAt: at, lastAt: at }
   }
 
-  function countCredential({ accessKeyId, keyStore, at }: FinishedRequest): void {
+  function countCredential({ accessKeyId, keyStore, at }: CountedRequest): void {
     if (accessKeyId === undefined || keyStore === undefined) return
     const found = credentials.get(accessKeyId)
     if (found === undefined) {

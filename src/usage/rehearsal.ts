@@ -1,24 +1,11 @@
 /** What a kill switch would have refused, told from what was counted. Refuses nobody. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Activity } from './usage-table.ts'
+import type { Operation, RequestSubject } from '../core/request.ts'
 import { SUCCESS, type UsageKey } from './usage-key.ts'
 
-/** A request as the gate would be asked about it. */
-export interface AskedSubject {
-  readonly keyStore: string
-  readonly keyId?: string
-  readonly operation: string
-  readonly metadata: {
-    readonly awsPrincipalArn?: string
-    readonly awsSourceVpc?: string
-    readonly awsSourceVpce?: string
-    readonly kmsKeyArn?: string
-    readonly kmsViaService?: string
-  }
-}
-
 /** The rules with the one switch in them; why, or undefined where they let it pass. */
-export type Judge = (subject: AskedSubject) => string | undefined
+export type Judge = (subject: RequestSubject) => string | undefined
 
 /** Who or what would have been refused, and how often. */
 export interface Refused {
@@ -47,7 +34,7 @@ export interface Rehearsal {
 }
 
 export function rehearse(activities: readonly Activity[], judge: Judge): Rehearsal {
-  const hit = activities.filter(({ subject }) => judge(toAsked(subject)) !== undefined)
+  const hit = activities.filter(({ subject }) => judge(toRequestSubject(subject)) !== undefined)
   const answered = hit.filter(({ subject }) => subject.outcome === SUCCESS)
   const unknown = activities.filter((one) => one.subject.isOverflow && !hit.includes(one))
   return {
@@ -63,10 +50,13 @@ export function rehearse(activities: readonly Activity[], judge: Judge): Rehears
   }
 }
 
-export function toAsked(subject: UsageKey): AskedSubject {
+/** The request as the gate would be asked about it. */
+export function toRequestSubject(subject: UsageKey): RequestSubject {
   const { keyStore, keyId, operation, principal, vpc, vpce, kmsKeyArn, viaService } = subject
   return {
-    ...{ keyStore, operation },
+    keyStore,
+    // What was recorded as an operation was one.
+    operation: operation as Operation,
     ...(keyId === undefined ? {} : { keyId }),
     metadata: {
       ...(principal === undefined ? {} : { awsPrincipalArn: principal }),

@@ -1,28 +1,14 @@
 /** What requests have in common that are counted together: who asked for what, by which way, and how it ended. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
+import type { RequestMetadata, RequestRecord } from '../core/request.ts'
 
-/** The part of a request's record that is counted; every record of xks/request-record.ts is one. */
-export interface FinishedRequest {
-  /** Wall time, milliseconds since the Unix epoch. */
-  readonly at: number
-  readonly keyStore?: string
-  readonly operation?: string
-  readonly keyId?: string
-  /** There once the signature was right. */
-  readonly accessKeyId?: string
-  /** There once the body was read, which is after the signature was right. */
-  readonly metadata?: {
-    readonly awsPrincipalArn?: string
-    readonly awsSourceVpc?: string
-    readonly awsSourceVpce?: string
-    readonly kmsKeyArn?: string
-    readonly kmsOperation: string
-    readonly kmsViaService?: string
-  }
-  readonly errorName?: string
-  /** Our own code for what went wrong, more precise than `errorName`. */
-  readonly reason?: string
+/** The part of a request's record that is counted. */
+export type CountedRequest = Pick<
+  RequestRecord,
+  'at' | 'keyStore' | 'operation' | 'keyId' | 'accessKeyId' | 'errorName' | 'reason'
+> & {
+  readonly metadata?: Omit<RequestMetadata, 'kmsRequestId'>
 }
 
 export interface UsageKey {
@@ -48,7 +34,7 @@ const MAX_TEXT = 2048
 const SEPARATOR = '\u0000'
 
 /** Whether two requests have the same key, without making it. */
-export function areCountedTogether(a: FinishedRequest, b: FinishedRequest): boolean {
+export function areCountedTogether(a: CountedRequest, b: CountedRequest): boolean {
   const [one, other] = [a.metadata, b.metadata]
   return (
     one !== undefined &&
@@ -69,8 +55,8 @@ export function areCountedTogether(a: FinishedRequest, b: FinishedRequest): bool
 
 /** Equal for requests that are counted together. On the path of every request: no array, no object. */
 export function toKey(
-  { keyStore, operation, keyId, reason, errorName }: FinishedRequest,
-  metadata: NonNullable<FinishedRequest['metadata']>,
+  { keyStore, operation, keyId, reason, errorName }: CountedRequest,
+  metadata: NonNullable<CountedRequest['metadata']>,
 ): string {
   return (
     `${String(keyStore)}${SEPARATOR}${String(operation)}${SEPARATOR}${keyId ?? ''}${SEPARATOR}` +
@@ -82,9 +68,10 @@ export function toKey(
 }
 
 export function toUsageKey(
-  { keyStore = '', operation = '', keyId, reason, errorName }: FinishedRequest,
-  metadata: NonNullable<FinishedRequest['metadata']>,
+  request: CountedRequest,
+  metadata: NonNullable<CountedRequest['metadata']>,
 ): UsageKey {
+  const { keyStore = '', operation = '', keyId, reason, errorName } = request
   const outcome = reason ?? errorName ?? SUCCESS
   return {
     ...{ keyStore, operation, outcome, isOverflow: false },
@@ -99,7 +86,8 @@ export function toUsageKey(
 }
 
 /** What is left of a request when there is no room for one more subject. */
-export function toOverflow({ keyStore = '', operation = '', reason, errorName }: FinishedRequest) {
+export function toOverflow(request: CountedRequest) {
+  const { keyStore = '', operation = '', reason, errorName } = request
   const outcome = reason ?? errorName ?? SUCCESS
   return { keyStore, operation, outcome, isOverflow: true } satisfies UsageKey
 }

@@ -1,10 +1,11 @@
 /** The end of a request: its answer, which the gate may still take back, and the closing of its account. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Gate, GatePass } from '../killswitch/gate/gate.ts'
+import type { RequestRecord } from '../core/request.ts'
+import type { Gate } from '../killswitch/gate/gate.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import { toXksError } from './error-map.ts'
 import type { XksError } from './errors.ts'
-import type { RequestRecord, StageTimer } from './request-record.ts'
+import type { RequestContext } from './request-context.ts'
 
 export interface RawResponse {
   readonly status: number
@@ -37,52 +38,42 @@ export interface AnswerDeps {
   readonly onSentAfterLease: (record: RequestRecord) => void
 }
 
-/** An object of a class, as there is one for each request: closures would cost more. */
 export class GatedAnswer implements Answer {
   readonly #deps: AnswerDeps
+  readonly #request: RequestContext
   readonly #response: RawResponse
-  readonly #pass: GatePass | undefined
-  readonly #record: RequestRecord
-  readonly #timer: StageTimer
 
-  /** @param pass undefined for what needs no yes of the gate: a refusal */
-  constructor(
-    deps: AnswerDeps,
-    response: RawResponse,
-    pass: GatePass | undefined,
-    record: RequestRecord,
-    timer: StageTimer,
-  ) {
+  constructor(deps: AnswerDeps, request: RequestContext, response: RawResponse) {
     this.#deps = deps
+    this.#request = request
     this.#response = response
-    this.#pass = pass
-    this.#record = record
-    this.#timer = timer
   }
 
   release(): RawResponse {
-    if (this.#pass === undefined) return this.#response
+    const { pass, record } = this.#request
+    // A refusal needs no yes of the gate.
+    if (pass === undefined) return this.#response
     try {
-      this.#deps.gate.release(this.#pass)
+      this.#deps.gate.release(pass)
       return this.#response
     } catch (thrown) {
-      const error = toXksError(thrown, this.#record.operation)
-      return renderError(this.#deps.schemas, error, this.#record)
+      return renderError(this.#deps.schemas, toXksError(thrown, record.operation), record)
     }
   }
 
   isAllowed(): boolean {
-    return this.#pass === undefined || this.#deps.gate.allows(this.#pass)
+    const { pass } = this.#request
+    return pass === undefined || this.#deps.gate.allows(pass)
   }
 
   finish(): void {
-    this.#timer.finish()
-    this.#deps.onFinish(this.#record)
+    this.#request.timer.finish()
+    this.#deps.onFinish(this.#request.record)
   }
 
   sent(): void {
-    if (this.#pass !== undefined && !this.#deps.gate.wasSentInLease())
-      this.#deps.onSentAfterLease(this.#record)
+    const { pass, record } = this.#request
+    if (pass !== undefined && !this.#deps.gate.wasSentInLease()) this.#deps.onSentAfterLease(record)
   }
 }
 

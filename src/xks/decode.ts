@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isAscii, isUtf8 } from 'node:buffer'
 import { parseBase64 } from '../core/base64.ts'
+import type { Operation, RequestMetadata } from '../core/request.ts'
 import type { ApiSchemas, RequestSchemaName } from '../openapi/schemas.ts'
 import type { components } from '../openapi/types.gen.ts'
 import { MAX_METADATA_BYTES } from './wire-bytes.ts'
-import { XksError, type Operation } from './errors.ts'
-import type { RequestMetadata } from './request-record.ts'
+import { XksError } from './errors.ts'
 
 type Schemas = components['schemas']
 type WireRequest =

@@ -1,10 +1,11 @@
 /** The one border between our errors and XKS's: every internal code and the name KMS is given for it. */
 // SPDX-License-Identifier: Apache-2.0
 import { DeadlineExceeded } from '../core/deadline.ts'
+import type { Operation } from '../core/request.ts'
 import { BackendError, type BackendErrorCode } from '../keys/errors.ts'
 import { GateError } from '../killswitch/errors.ts'
 import { SignatureError } from '../sigv4/errors.ts'
-import { isAllowed, XksError, type Operation, type XksErrorName } from './errors.ts'
+import { isAllowed, XksError, type XksErrorName } from './errors.ts'
 
 /** The compiler proves this table complete: a new code without a row does not build. */
 export const BACKEND_ERRORS = {

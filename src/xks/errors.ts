@@ -1,7 +1,7 @@
 /** The specification's table of errors: names, status codes, operations, and what we say of each. */
 // SPDX-License-Identifier: Apache-2.0
 
-export type Operation = 'GetKeyMetadata' | 'Encrypt' | 'Decrypt' | 'GetHealthStatus'
+import type { Operation } from '../core/request.ts'
 
 export interface XksErrorRow {
   readonly status: number

@@ -1,7 +1,7 @@
 /** From the raw request target to the key store, the operation and the key. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseExternalKeyId, type ExternalKeyId } from '../core/ids.ts'
-import type { Operation } from './errors.ts'
+import type { Operation } from '../core/request.ts'
 
 /** What every URI path of version 1 has between the key store's prefix and the operation. */
 export const API_ROOT = '/kms/xks/v1'
@@ -39,25 +39,6 @@ export function parseTarget(target: string): Target | undefined {
   if (keyId === undefined || !rest.endsWith('/keys')) return undefined
   const uriPath = rest.slice(0, -'/keys'.length)
   return isUriPath(uriPath) ? { uriPath, operation, keyId } : undefined
-}
-
-/** Each key has three; there is no need for more than those that are in use at a time. */
-const MAX_REMEMBERED = 1024
-
-/** parseTarget, which remembers what it made of targets that came before: looking one up is cheaper. */
-export class TargetParser {
-  readonly #remembered = new Map<string, Target>()
-
-  parse(target: string): Target | undefined {
-    const known = this.#remembered.get(target)
-    if (known !== undefined) return known
-    const parsed = parseTarget(target)
-    if (parsed !== undefined) {
-      if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear()
-      this.#remembered.set(target, parsed)
-    }
-    return parsed
-  }
 }
 
 /** XksProxyUriPath: at most 128 characters of A-Z, a-z, 0-9, slash, dash and underscore. */

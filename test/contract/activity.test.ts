@@ -11,7 +11,7 @@ import {
 } from '../../src/usage/usage-table.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { createRecorder } from '../../src/usage/recorder.ts'
-import type { FinishedRequest } from '../../src/usage/usage-key.ts'
+import type { CountedRequest } from '../../src/usage/usage-key.ts'
 import type { Database } from '../../src/store/database.ts'
 import { openPostgres } from '../../src/store/postgres/database.ts'
 import { ALICE, finished } from '../support/activity.ts'
@@ -22,7 +22,7 @@ import { storeFolder } from '../support/store.ts'
 const NOON = Date.UTC(2026, 0, 15, 12)
 const HOUR = 3_600_000
 
-async function write(database: Database, ...requests: readonly FinishedRequest[]): Promise<void> {
+async function write(database: Database, ...requests: readonly CountedRequest[]): Promise<void> {
   const recorder = createRecorder({
     writeCounts: (counts) => writeCounts(database, counts),
     writeUses: (uses) => writeUses(database, uses),

@@ -1,8 +1,8 @@
 /** The contract of a key backend, as far as bytes go: what is encrypted, bound, refused and handed out. */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import type { EncryptedBytes } from '../../src/keys/key-backend.ts'
 import { Secret } from '../../src/core/secret.ts'
+import type { EncryptedBytes } from '../support/promised-backend.ts'
 import { AAD, createKey, decrypt, encrypt, refusal, type Checks } from './key-backend-fixture.ts'
 
 const INTEGRITY = refusal('INTEGRITY_FAILURE')

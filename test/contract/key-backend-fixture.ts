@@ -2,11 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { KeyAdministration, NewKey } from '../../src/keys/administration.ts'
-import type { EncryptedBytes } from '../../src/keys/key-backend.ts'
 import { systemClock } from '../../src/core/clock.ts'
 import { Deadline } from '../../src/core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId } from '../../src/core/ids.ts'
-import type { PromisedBackend } from '../support/promised-backend.ts'
+import type { EncryptedBytes, PromisedBackend } from '../support/promised-backend.ts'
 
 /** One key store: what serves requests, and a way to change its keys. */
 export interface KeyStoreUnderTest {
@@ -76,7 +75,8 @@ export async function encrypt(
   aad = AAD,
 ): Promise<EncryptedBytes> {
   const { currentVersion: version } = await backend.describe(id, soon())
-  return { version, ...(await backend.encrypt(id, version, plaintext, aad, soon())) }
+  const request = { keyId: id, version, plaintext, aad, deadline: soon() }
+  return { version, ...(await backend.encrypt(request)) }
 }
 
 export function decrypt(
@@ -85,5 +85,5 @@ export function decrypt(
   sealed: EncryptedBytes,
   aad = AAD,
 ): Promise<Buffer> {
-  return backend.decrypt(id, sealed, aad, soon())
+  return backend.decrypt({ keyId: id, ...sealed, aad, deadline: soon() })
 }

@@ -14,6 +14,7 @@ import {
 } from './key-backend-fixture.ts'
 
 const PLAINTEXT = Buffer.from('a data key of thirty-two bytes!!')
+const INPUT = { plaintext: PLAINTEXT, aad: AAD }
 
 export const KEY_CHECKS: Checks = {
   'describe tells state, usage and current version': async (t, fixture) => {
@@ -49,8 +50,14 @@ export const KEY_CHECKS: Checks = {
       const stranger = keyId(name)
       const gone = refusal('KEY_NOT_FOUND')
       await t.rejects(backend.describe(stranger, soon()), gone, name)
-      await t.rejects(backend.encrypt(stranger, 1, PLAINTEXT, AAD, soon()), gone)
-      await t.rejects(backend.decrypt(stranger, sealed, AAD, soon()), gone)
+      await t.rejects(
+        backend.encrypt({ keyId: stranger, version: 1, ...INPUT, deadline: soon() }),
+        gone,
+      )
+      await t.rejects(
+        backend.decrypt({ keyId: stranger, ...sealed, aad: AAD, deadline: soon() }),
+        gone,
+      )
     }
   },
 
@@ -62,7 +69,10 @@ export const KEY_CHECKS: Checks = {
     await fixture.settle()
     t.match(await backend.describe(id, soon()), { enabled: false, currentVersion: 1 })
     const disabled = refusal('KEY_DISABLED')
-    await t.rejects(backend.encrypt(id, 1, PLAINTEXT, AAD, soon()), disabled)
+    await t.rejects(
+      backend.encrypt({ keyId: id, version: 1, ...INPUT, deadline: soon() }),
+      disabled,
+    )
     await t.rejects(decrypt(fixture, id, sealed), disabled)
     await administration.setKeyStatus(id, 'ENABLED')
     await fixture.settle()
@@ -77,11 +87,17 @@ export const KEY_CHECKS: Checks = {
     const sealed = await encrypt(fixture, both, PLAINTEXT)
     const encryptOnly = await createKey(fixture, 'encrypt-only', { canDecrypt: false })
     const made = await encrypt(fixture, encryptOnly, PLAINTEXT)
-    await t.rejects(backend.decrypt(encryptOnly, made, AAD, soon()), usage)
-    const decryptOnly = await createKey(fixture, 'decrypt-only', { canEncrypt: false })
-    await t.rejects(backend.encrypt(decryptOnly, 1, PLAINTEXT, AAD, soon()), usage)
     await t.rejects(
-      backend.decrypt(decryptOnly, sealed, AAD, soon()),
+      backend.decrypt({ keyId: encryptOnly, ...made, aad: AAD, deadline: soon() }),
+      usage,
+    )
+    const decryptOnly = await createKey(fixture, 'decrypt-only', { canEncrypt: false })
+    await t.rejects(
+      backend.encrypt({ keyId: decryptOnly, version: 1, ...INPUT, deadline: soon() }),
+      usage,
+    )
+    await t.rejects(
+      backend.decrypt({ keyId: decryptOnly, ...sealed, aad: AAD, deadline: soon() }),
       refusal('INTEGRITY_FAILURE'),
       'it does decrypt, if not the ciphertext of another key',
     )
@@ -110,7 +126,10 @@ export const KEY_CHECKS: Checks = {
     const sealed = await encrypt(fixture, id, PLAINTEXT)
     const gone = refusal('VERSION_NOT_FOUND')
     for (const version of [2, 0xffff_ffff]) {
-      await t.rejects(fixture.backend.encrypt(id, version, PLAINTEXT, AAD, soon()), gone)
+      await t.rejects(
+        fixture.backend.encrypt({ keyId: id, version, ...INPUT, deadline: soon() }),
+        gone,
+      )
       await t.rejects(decrypt(fixture, id, { ...sealed, version }), gone)
     }
   },
@@ -126,7 +145,7 @@ export const KEY_CHECKS: Checks = {
     await fixture.settle()
     const gone = refusal('VERSION_NOT_FOUND')
     await t.rejects(decrypt(fixture, id, first), gone)
-    await t.rejects(backend.encrypt(id, 1, PLAINTEXT, AAD, soon()), gone)
+    await t.rejects(backend.encrypt({ keyId: id, version: 1, ...INPUT, deadline: soon() }), gone)
     t.ok((await decrypt(fixture, id, second)).equals(PLAINTEXT))
     t.match(await backend.describe(id, soon()), { enabled: true, currentVersion: 2 })
   },
@@ -183,7 +202,7 @@ export const KEY_CHECKS: Checks = {
     const release = await fixture.stall()
     const brief = () => new Deadline(systemClock, 50)
     const attempts: readonly (readonly [string, Promise<unknown>])[] = [
-      ['encrypt', backend.encrypt(id, 1, PLAINTEXT, AAD, brief())],
+      ['encrypt', backend.encrypt({ keyId: id, version: 1, ...INPUT, deadline: brief() })],
       ['describe', backend.describe(id, brief())],
       ['health', backend.health(brief())],
     ]
@@ -208,7 +227,7 @@ export const KEY_CHECKS: Checks = {
     await backend.close()
     const closed = refusal('UNAVAILABLE')
     await t.rejects(backend.describe(id, soon()), closed)
-    await t.rejects(backend.encrypt(id, 1, PLAINTEXT, AAD, soon()), closed)
+    await t.rejects(backend.encrypt({ keyId: id, version: 1, ...INPUT, deadline: soon() }), closed)
     await t.rejects(decrypt(fixture, id, sealed), closed)
     await t.rejects(backend.health(soon()), closed)
     await backend.close()

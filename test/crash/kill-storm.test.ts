@@ -5,12 +5,12 @@ import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { KeySummary } from '../../src/keys/administration.ts'
-import type { KeyBackend } from '../../src/keys/key-backend.ts'
 import { systemClock as clock } from '../../src/core/clock.ts'
 import { openSoftwareKeystore } from '../../src/keys/software/software-keystore.ts'
 import { Deadline } from '../../src/core/deadline.ts'
 import { toStoreOptions } from '../../src/app/store.ts'
 import { openStore } from '../../src/store/store.ts'
+import { promised, type PromisedBackend } from '../support/promised-backend.ts'
 import { keyId, startTestServer, type TestServer } from '../support/server.ts'
 import { startStorm, STORM_AAD, type Change, type Encrypted, type Line } from '../support/storm.ts'
 import { keyStoreName } from '../support/store.ts'
@@ -102,22 +102,30 @@ function follow(world: World, lines: readonly Line[]): World {
   return lines.reduce((so, line) => ('did' in line ? apply(so, line.did) : so), world)
 }
 
-async function opens(backend: KeyBackend, made: Encrypted): Promise<boolean> {
+async function opens(backend: PromisedBackend, made: Encrypted): Promise<boolean> {
   const bytes = (text: string) => Buffer.from(text, 'base64')
   const { version, iv, ciphertext, tag } = made
   const sealed = { version, iv: bytes(iv), ciphertext: bytes(ciphertext), tag: bytes(tag) }
-  const opened = await backend.decrypt(keyId(made.keyId), sealed, STORM_AAD, soon())
+  const opened = await backend.decrypt({
+    ...sealed,
+    ...{ keyId: keyId(made.keyId), aad: STORM_AAD, deadline: soon() },
+  })
   return opened.equals(bytes(made.plaintext))
 }
 
 /** Encrypts with imported material by another implementation, for `backend` to open. */
-async function hasMaterial(backend: KeyBackend, id: string, material: string): Promise<boolean> {
+async function hasMaterial(
+  backend: PromisedBackend,
+  id: string,
+  material: string,
+): Promise<boolean> {
   const [iv, plaintext] = [randomBytes(12), randomBytes(32)]
   const cipher = createCipheriv('aes-256-gcm', Buffer.from(material, 'base64'), iv)
   cipher.setAAD(STORM_AAD)
   const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()])
   const sealed = { version: 1, iv, ciphertext, tag: cipher.getAuthTag() }
-  return (await backend.decrypt(keyId(id), sealed, STORM_AAD, soon())).equals(plaintext)
+  const request = { ...sealed, keyId: keyId(id), aad: STORM_AAD, deadline: soon() }
+  return (await backend.decrypt(request)).equals(plaintext)
 }
 
 /** Opens the store as a restarted server does, and holds it against what was acknowledged. */
@@ -135,7 +143,7 @@ async function examine(
     logger: silentLogger,
   })
   const name = keyStoreName('demo')
-  const backend = keystore.backend(name)
+  const backend = promised(keystore.backend(name))
   t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])
   const isServed = (id: string, version: number) => {
     const key = world.get(id)

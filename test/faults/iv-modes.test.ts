@@ -3,9 +3,9 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
-import type { EncryptedBytes } from '../../src/keys/key-backend.ts'
 import type { IvMode } from '../../src/config/config.ts'
 import { decrypt, encrypt, keyId, refusal } from '../contract/key-backend-fixture.ts'
+import { type EncryptedBytes, promised } from '../support/promised-backend.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import type { Vendor } from '../support/pkcs11/fault-control.ts'
 import { withFaults, type FaultyToken } from '../support/pkcs11/fault-module.ts'
@@ -34,7 +34,7 @@ async function tokenWithKey(t: Test): Promise<FaultyToken> {
 async function backendOn(t: Test, token: FaultyToken, vendor: Vendor, iv: IvMode) {
   token.control.pretend(vendor)
   const keys = await openKeysOn(t, token, { iv, sessions: { min: 1, max: 1 } })
-  return { keys, backend: enforceContract(keys.backend('', () => 'ENABLED')) }
+  return { keys, backend: promised(enforceContract(keys.backend('', () => 'ENABLED'))) }
 }
 
 void t.test(

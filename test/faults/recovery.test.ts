@@ -3,9 +3,9 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
-import type { KeyBackend } from '../../src/keys/key-backend.ts'
 import type { Pkcs11BackendConfig } from '../../src/config/config.ts'
 import { decrypt, encrypt, keyId, refusal, soon } from '../contract/key-backend-fixture.ts'
+import { type PromisedBackend, promised } from '../support/promised-backend.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import { withFaults } from '../support/pkcs11/fault-module.ts'
 import { createSoftHsm, createTokenKeys, throughServer } from '../support/pkcs11/tokens.ts'
@@ -47,11 +47,11 @@ async function opened(t: Test, more: Partial<Pkcs11BackendConfig> = {}) {
   return { token, control: token.control, keys, backend: backendOf(keys) }
 }
 
-function backendOf(keys: Awaited<ReturnType<typeof openKeysOn>>): KeyBackend {
-  return enforceContract(keys.backend('', () => 'ENABLED'))
+function backendOf(keys: Awaited<ReturnType<typeof openKeysOn>>): PromisedBackend {
+  return promised(enforceContract(keys.backend('', () => 'ENABLED')))
 }
 
-async function roundTrip(t: Test, backend: KeyBackend, message: string): Promise<void> {
+async function roundTrip(t: Test, backend: PromisedBackend, message: string): Promise<void> {
   const plaintext = randomBytes(32)
   const sealed = await encrypt({ backend } as never, KEY, plaintext)
   const back = await decrypt({ backend } as never, KEY, sealed)
@@ -173,7 +173,7 @@ void t.test('a token without AES-GCM is refused at the start, by name', async (t
   t.match(refused?.message, /xks/, 'the token is named')
 })
 
-async function isServed(backend: KeyBackend): Promise<boolean> {
+async function isServed(backend: PromisedBackend): Promise<boolean> {
   return encrypt({ backend } as never, KEY, AAD).then(
     () => true,
     () => false,

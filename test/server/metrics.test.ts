@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { METRICS } from '../../src/observability/metrics/catalogue.ts'
-import { STAGES } from '../../src/xks/request-record.ts'
+import { STAGES } from '../../src/core/request.ts'
 import { serveProgram } from '../support/program.ts'
 import { eventually, KEY_ID, startTestServer } from '../support/server.ts'
 import { openSession } from '../support/session.ts'

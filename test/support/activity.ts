@@ -1,16 +1,16 @@
 /** Requests as the recorder of activity is told of them. */
 // SPDX-License-Identifier: Apache-2.0
-import type { FinishedRequest } from '../../src/usage/usage-key.ts'
+import type { CountedRequest } from '../../src/usage/usage-key.ts'
 
-type Metadata = NonNullable<FinishedRequest['metadata']>
+type Metadata = NonNullable<CountedRequest['metadata']>
 
 export const ALICE = 'arn:aws:iam::111122223333:user/Alice'
 
 /** A Decrypt of `key-1` by Alice that succeeded, but for what is given. */
 export function finished(
   at: number,
-  more: Omit<Partial<FinishedRequest>, 'metadata'> & { readonly metadata?: Partial<Metadata> } = {},
-): FinishedRequest {
+  more: Omit<Partial<CountedRequest>, 'metadata'> & { readonly metadata?: Partial<Metadata> } = {},
+): CountedRequest {
   return {
     keyStore: 'demo',
     operation: 'Decrypt',

@@ -1,14 +1,18 @@
 /** A pipeline of its own, without a listener or a store. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyBackend } from '../../src/keys/key-backend.ts'
+import type { Deadline } from '../../src/core/deadline.ts'
+import type { ExternalKeyId } from '../../src/core/ids.ts'
+import { enforceContract } from '../../src/keys/contract.ts'
+import type { BackendKey, KeyBackend, KeyDescription } from '../../src/keys/key-backend.ts'
 import { systemClock } from '../../src/core/clock.ts'
 import { createGate, type Gate } from '../../src/killswitch/gate/gate.ts'
 import { createRules } from '../../src/killswitch/gate/rules.ts'
 import { createApiSchemas } from '../../src/openapi/schemas.ts'
 import type { Verifier } from '../../src/sigv4/verify.ts'
 import type { KeyStore } from '../../src/xks/key-store.ts'
-import { createPipeline, type RawRequest } from '../../src/xks/pipeline.ts'
-import type { RequestRecord } from '../../src/xks/request-record.ts'
+import { createPipeline } from '../../src/xks/pipeline.ts'
+import type { RawRequest } from '../../src/xks/request-context.ts'
+import type { RequestRecord } from '../../src/core/request.ts'
 import { makeCredential, storeName } from './credential.ts'
 import { keyId } from './server.ts'
 import { decryptBody, encryptBody, requestMetadata } from './wire.ts'
@@ -50,7 +54,12 @@ export const HEALTH = {
 export const never = () => new Promise<never>(() => undefined)
 
 export interface Setting {
-  readonly backend?: Partial<KeyBackend>
+  /** Methods of a backend and of its one key. */
+  readonly backend?: Partial<
+    Pick<BackendKey, 'encrypt' | 'decrypt'> & Pick<KeyBackend, 'health'>
+  > & {
+    readonly describe?: (keyId: ExternalKeyId, deadline: Deadline) => Promise<KeyDescription>
+  }
   readonly verifier?: Verifier
   readonly quota?: () => boolean
   readonly keyStore?: Partial<KeyStore>
@@ -73,13 +82,19 @@ export function pipelineOf(setting: Setting = {}) {
   const records: RequestRecord[] = []
   const late: RequestRecord[] = []
   const credential = makeCredential()
-  const backend = {
-    vendor: 'test',
+  const { describe, health, encrypt, decrypt } = {
     describe: () => Promise.resolve(KEY),
+    health: never,
     encrypt: () => Promise.resolve(SEALED),
     decrypt: () => Promise.resolve(Buffer.from('a data key of thirty-two bytes!!')),
     ...setting.backend,
-  } as unknown as KeyBackend
+  }
+  const backend = enforceContract({
+    vendor: 'test',
+    find: async (id, deadline) => ({ ...(await describe(id, deadline)), encrypt, decrypt }),
+    health,
+    close: () => Promise.resolve(),
+  })
   const keyStore: KeyStore = {
     name: storeName('demo'),
     uriPath: ROOT,

@@ -1,21 +1,51 @@
-/** A key backend whose every answer is a promise, as tests of answers and of refusals like to have it. */
+/** A key backend as tests like to call it: every answer is a promise, and each call finds its key by itself. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyBackend, KeyDescription, SealedBytes } from '../../src/keys/key-backend.ts'
+import type { Deadline } from '../../src/core/deadline.ts'
+import type { ExternalKeyId } from '../../src/core/ids.ts'
+import {
+  type BackendKey,
+  type DecryptRequest,
+  type EncryptRequest,
+  type KeyBackend,
+  type KeyDescription,
+  type SealedBytes,
+  type VerifiedEncryptRequest,
+  type VerifiedSealedBytes,
+  canVerify,
+} from '../../src/keys/key-backend.ts'
 
-export interface PromisedBackend extends KeyBackend {
-  describe(...parameters: Parameters<KeyBackend['describe']>): Promise<KeyDescription>
-  encrypt(...parameters: Parameters<KeyBackend['encrypt']>): Promise<SealedBytes>
-  decrypt(...parameters: Parameters<KeyBackend['decrypt']>): Promise<Buffer>
+export type EncryptedBytes = SealedBytes & { readonly version: number }
+
+interface OfKey {
+  readonly keyId: ExternalKeyId
+}
+
+export interface PromisedBackend extends Pick<KeyBackend, 'vendor' | 'health' | 'close'> {
+  describe(keyId: ExternalKeyId, deadline: Deadline): Promise<KeyDescription>
+  encrypt(request: EncryptRequest & OfKey): Promise<SealedBytes>
+  encryptVerified(request: VerifiedEncryptRequest & OfKey): Promise<VerifiedSealedBytes>
+  decrypt(request: DecryptRequest & OfKey): Promise<Buffer>
 }
 
 export function promised(backend: KeyBackend): PromisedBackend {
+  const find = async (keyId: ExternalKeyId, deadline: Deadline): Promise<BackendKey> =>
+    backend.find(keyId, deadline)
   return {
     get vendor() {
       return backend.vendor
     },
-    describe: async (...parameters) => backend.describe(...parameters),
-    encrypt: async (...parameters) => backend.encrypt(...parameters),
-    decrypt: async (...parameters) => backend.decrypt(...parameters),
+    describe: find,
+    async encrypt({ keyId, ...request }) {
+      return (await find(keyId, request.deadline)).encrypt(request)
+    },
+    async encryptVerified({ keyId, ...request }) {
+      const key = await find(keyId, request.deadline)
+      if (!canVerify(key)) throw new TypeError('this key does not verify')
+      return key.encryptVerified(request)
+    },
+    async decrypt({ keyId, ...request }) {
+      return (await find(keyId, request.deadline)).decrypt(request)
+    },
     health: (deadline) => backend.health(deadline),
     close: () => backend.close(),
   }

@@ -7,6 +7,7 @@ import { openSoftwareKeystore } from '../../src/keys/software/software-keystore.
 import { systemClock } from '../../src/core/clock.ts'
 import { Deadline } from '../../src/core/deadline.ts'
 import { openStore } from '../../src/store/store.ts'
+import { promised } from './promised-backend.ts'
 import { keyId } from './server.ts'
 import { keyStoreName } from './store.ts'
 
@@ -43,7 +44,8 @@ export async function rotate(work: Rotations): Promise<void> {
   for (let round = 0; round < work.rounds; round++) {
     await insist(() => keystore.administration(name).rotateKey(id))
     const deadline = new Deadline(systemClock, 20_000)
-    await insist(async () => keystore.backend(name).encrypt(id, 1, Buffer.alloc(32), AAD, deadline))
+    const request = { keyId: id, version: 1, plaintext: Buffer.alloc(32), aad: AAD, deadline }
+    await insist(() => promised(keystore.backend(name)).encrypt(request))
   }
   await keystore.close()
   await store.close()

@@ -112,10 +112,11 @@ function isBusy(error: unknown): boolean {
 async function encryptOnce(backend: KeyBackend, name: string): Promise<void> {
   const id = keyId(name)
   const deadline = new Deadline(clock, 20_000)
-  const { enabled, currentVersion: version } = await backend.describe(id, deadline)
-  if (!enabled) return
+  const key = await backend.find(id, deadline)
+  if (!key.enabled) return
+  const version = key.currentVersion
   const plaintext = randomBytes(randomInt(64))
-  const sealed = await backend.encrypt(id, version, plaintext, STORM_AAD, deadline)
+  const sealed = await key.encrypt({ version, plaintext, aad: STORM_AAD, deadline })
   const text = (bytes: Buffer) => bytes.toString('base64')
   const { iv, ciphertext, tag } = sealed
   say({

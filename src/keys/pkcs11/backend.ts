@@ -5,9 +5,13 @@ import type { ExternalKeyId } from '../../core/ids.ts'
 import type { KeyStatus } from '../administration.ts'
 import { BackendError, toBackendError } from '../errors.ts'
 import type {
+  BackendKey,
+  DecryptRequest,
+  EncryptRequest,
   KeyBackend,
   SealedBytes,
   VerifiedEncryption,
+  VerifiedEncryptRequest,
   VerifiedSealedBytes,
 } from '../key-backend.ts'
 import type { KeyDirectory, KnownKey, KnownVersion } from './key-directory.ts'
@@ -28,120 +32,20 @@ export interface Pkcs11BackendDeps {
 const TAG_BYTES = 16
 const NONE = Buffer.alloc(0)
 
-export function createPkcs11Backend(deps: Pkcs11BackendDeps): KeyBackend & VerifiedEncryption {
+export function createPkcs11Backend(deps: Pkcs11BackendDeps): KeyBackend {
   let isClosed = false
   const checkOpen = () => {
     if (isClosed) throw new BackendError('UNAVAILABLE', 'the backend is closed')
   }
-  const nameOf = (keyId: ExternalKeyId) => `${deps.keyPrefix}${keyId}`
-
-  async function find(keyId: ExternalKeyId, deadline: Deadline): Promise<KnownKey> {
-    checkOpen()
-    return deps.directory.find(nameOf(keyId), deadline)
-  }
-
-  async function findUsable(
-    keyId: ExternalKeyId,
-    direction: 'canEncrypt' | 'canDecrypt',
-    version: number,
-    deadline: Deadline,
-  ): Promise<KnownVersion> {
-    const key = await find(keyId, deadline)
-    if (deps.status(keyId) !== 'ENABLED') {
-      throw new BackendError('KEY_DISABLED', 'the key is disabled')
-    }
-    const found = key.versions.get(version)
-    if (found === undefined) throw new BackendError('VERSION_NOT_FOUND', 'no such key version')
-    if (!found[direction]) throw new BackendError('KEY_USAGE', `the key lacks ${direction}`)
-    return found
-  }
-
-  async function send(
-    keyId: ExternalKeyId,
-    [kind, flags]: readonly [number, number],
-    { version, checkValue }: KnownVersion,
-    parts: readonly Buffer[],
-    deadline: Deadline,
-  ): Promise<readonly Buffer[]> {
-    try {
-      const ref = Buffer.from(encodeRef(nameOf(keyId), version), 'latin1')
-      return (await deps.fleet.send(kind, flags, [ref, checkValue, ...parts], deadline)).parts
-    } catch (error) {
-      const failure = toBackendError(error)
-      if (failure.code === 'KEY_NOT_FOUND') deps.directory.forget(nameOf(keyId))
-      throw failure
-    }
-  }
-
-  async function encryptVerified(
-    keyId: ExternalKeyId,
-    version: number,
-    plaintext: Buffer,
-    aad: Buffer,
-    deadline: Deadline,
-    wish: { readonly verify: boolean; readonly digestPrefix?: Buffer },
-  ): Promise<VerifiedSealedBytes> {
-    const key = await findUsable(keyId, 'canEncrypt', version, deadline)
-    if (wish.verify && !key.canDecrypt) {
-      throw new BackendError('KEY_USAGE', 'the key lacks canDecrypt')
-    }
-    const { digestPrefix } = wish
-    const flags = (wish.verify ? VERIFY : 0) | (digestPrefix === undefined ? 0 : DIGEST)
-    const parts = [aad, plaintext, digestPrefix ?? NONE]
-    const [iv = NONE, sealed = NONE, digest = NONE, verifyTime] = await send(
-      keyId,
-      [ENCRYPT, flags],
-      key,
-      parts,
-      deadline,
-    )
-    const tagAt = sealed.length - TAG_BYTES
-    return {
-      iv,
-      ciphertext: sealed.subarray(0, tagAt),
-      tag: sealed.subarray(tagAt),
-      ...(digestPrefix === undefined ? {} : { digest }),
-      verifyMs: (verifyTime?.readUInt32LE(0) ?? 0) / 1000,
-    }
-  }
-
   return {
     get vendor() {
       return deps.vendor()
     },
-    async describe(keyId, deadline) {
-      const { current } = await find(keyId, deadline)
-      return {
-        keyId,
-        enabled: deps.status(keyId) === 'ENABLED',
-        canEncrypt: current.canEncrypt,
-        canDecrypt: current.canDecrypt,
-        currentVersion: current.version,
-      }
-    },
-    async encrypt(keyId, version, plaintext, aad, deadline): Promise<SealedBytes> {
-      const { iv, ciphertext, tag } = await encryptVerified(
-        keyId,
-        version,
-        plaintext,
-        aad,
-        deadline,
-        {
-          verify: false,
-        },
-      )
-      return { iv, ciphertext, tag }
-    },
-    encryptVerified: (keyId, version, plaintext, aad, deadline, digestPrefix) =>
-      encryptVerified(keyId, version, plaintext, aad, deadline, {
-        verify: true,
-        ...(digestPrefix === undefined ? {} : { digestPrefix }),
-      }),
-    async decrypt(keyId, sealed, aad, deadline) {
-      const key = await findUsable(keyId, 'canDecrypt', sealed.version, deadline)
-      const parts = [aad, sealed.iv, Buffer.concat([sealed.ciphertext, sealed.tag])]
-      const [plaintext = NONE] = await send(keyId, [DECRYPT, 0], key, parts, deadline)
-      return plaintext
+    async find(keyId, deadline) {
+      checkOpen()
+      const name = `${deps.keyPrefix}${keyId}`
+      const known = await deps.directory.find(name, deadline)
+      return new FoundKey(deps, keyId, name, known)
     },
     async health(deadline) {
       checkOpen()
@@ -152,4 +56,99 @@ export function createPkcs11Backend(deps: Pkcs11BackendDeps): KeyBackend & Verif
       return Promise.resolve()
     },
   }
+}
+
+class FoundKey implements BackendKey, VerifiedEncryption {
+  readonly keyId: ExternalKeyId
+  readonly enabled: boolean
+  readonly canEncrypt: boolean
+  readonly canDecrypt: boolean
+  readonly currentVersion: number
+  readonly #deps: Pkcs11BackendDeps
+  /** Label or id on the token. */
+  readonly #name: string
+  readonly #versions: KnownKey['versions']
+
+  constructor(
+    deps: Pkcs11BackendDeps,
+    keyId: ExternalKeyId,
+    name: string,
+    { current, versions }: KnownKey,
+  ) {
+    this.keyId = keyId
+    this.enabled = deps.status(keyId) === 'ENABLED'
+    this.canEncrypt = current.canEncrypt
+    this.canDecrypt = current.canDecrypt
+    this.currentVersion = current.version
+    this.#deps = deps
+    this.#name = name
+    this.#versions = versions
+  }
+
+  async encrypt(request: EncryptRequest): Promise<SealedBytes> {
+    const { iv, ciphertext, tag } = await this.#seal(request, 0)
+    return { iv, ciphertext, tag }
+  }
+
+  encryptVerified(request: VerifiedEncryptRequest): Promise<VerifiedSealedBytes> {
+    return this.#seal(request, VERIFY)
+  }
+
+  async decrypt({ version, deadline, ...request }: DecryptRequest): Promise<Buffer> {
+    const key = this.#find(version, 'canDecrypt')
+    const sealed = Buffer.concat([request.ciphertext, request.tag])
+    const parts = [request.aad, request.iv, sealed]
+    const [plaintext = NONE] = await this.#send(key, { kind: DECRYPT, flags: 0, parts, deadline })
+    return plaintext
+  }
+
+  async #seal(request: VerifiedEncryptRequest, verify: number): Promise<VerifiedSealedBytes> {
+    const { version, plaintext, aad, digestPrefix, deadline } = request
+    const key = this.#find(version, 'canEncrypt')
+    if (verify !== 0) this.#find(version, 'canDecrypt')
+    const flags = verify | (digestPrefix === undefined ? 0 : DIGEST)
+    const parts = [aad, plaintext, digestPrefix ?? NONE]
+    const [iv = NONE, sealed = NONE, digest = NONE, verifyTime] = await this.#send(key, {
+      kind: ENCRYPT,
+      ...{ flags, parts, deadline },
+    })
+    const tagAt = sealed.length - TAG_BYTES
+    return {
+      iv,
+      ciphertext: sealed.subarray(0, tagAt),
+      tag: sealed.subarray(tagAt),
+      ...(digestPrefix === undefined ? {} : { digest }),
+      verifyMs: (verifyTime?.readUInt32LE(0) ?? 0) / 1000,
+    }
+  }
+
+  /** Each version on a token is a key of its own, with its own usage. */
+  #find(version: number, direction: 'canEncrypt' | 'canDecrypt'): KnownVersion {
+    const found = this.#versions.get(version)
+    if (found === undefined) throw new BackendError('VERSION_NOT_FOUND', 'no such key version')
+    if (!found[direction]) throw new BackendError('KEY_USAGE', `the version lacks ${direction}`)
+    return found
+  }
+
+  async #send(
+    { version, checkValue }: KnownVersion,
+    { kind, flags, parts, deadline }: TokenRequest,
+  ): Promise<readonly Buffer[]> {
+    const { fleet, directory } = this.#deps
+    try {
+      const ref = Buffer.from(encodeRef(this.#name, version), 'latin1')
+      return (await fleet.send(kind, flags, [ref, checkValue, ...parts], deadline)).parts
+    } catch (error) {
+      const failure = toBackendError(error)
+      if (failure.code === 'KEY_NOT_FOUND') directory.forget(this.#name)
+      throw failure
+    }
+  }
+}
+
+interface TokenRequest {
+  readonly kind: number
+  readonly flags: number
+  readonly parts: readonly Buffer[]
+  readonly deadline: Deadline
 }

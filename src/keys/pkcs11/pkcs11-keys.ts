@@ -7,7 +7,7 @@ import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyAdministration, KeyStatus } from '../administration.ts'
-import type { KeyBackend, VerifiedEncryption } from '../key-backend.ts'
+import type { KeyBackend } from '../key-backend.ts'
 import { createTokenAdministration } from './administration.ts'
 import { createPkcs11Backend } from './backend.ts'
 import { KeyDirectory } from './key-directory.ts'
@@ -17,10 +17,7 @@ import { WorkerProcess, TokenError } from './pool/worker-process.ts'
 import type { ProbeReport, StartCall } from './wire/calls.ts'
 
 export interface Pkcs11Keys {
-  backend(
-    keyPrefix: string,
-    status: (keyId: ExternalKeyId) => KeyStatus,
-  ): KeyBackend & VerifiedEncryption
+  backend(keyPrefix: string, status: (keyId: ExternalKeyId) => KeyStatus): KeyBackend
   administration(keyStore: KeyStoreName, keyPrefix: string, store: Store): KeyAdministration
   /** The tokens, for requests outside key stores. */
   readonly fleet: TokenFleet

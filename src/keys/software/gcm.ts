@@ -10,7 +10,7 @@ import {
 import { Crypto } from '@peculiar/webcrypto'
 import { equalBytes } from '../../core/constant-time.ts'
 import { BackendError } from '../errors.ts'
-import type { EncryptedBytes, SealedBytes } from '../key-backend.ts'
+import type { DecryptRequest, EncryptRequest, SealedBytes } from '../key-backend.ts'
 
 const { subtle } = new Crypto()
 
@@ -44,7 +44,7 @@ export class SoftwareKey {
   }
 
   /** A fresh random IV each time: NIST SP 800-38D, 8.2.2, and 8.3 for how often. */
-  seal(plaintext: Buffer, aad: Buffer): SealedBytes {
+  seal({ plaintext, aad }: Pick<EncryptRequest, 'plaintext' | 'aad'>): SealedBytes {
     const iv = nextIv()
     const cipher = createCipheriv(CIPHER, this.#key, iv, OPTIONS)
     cipher.setAAD(aad)
@@ -55,7 +55,8 @@ export class SoftwareKey {
   }
 
   /** @throws BackendError INTEGRITY_FAILURE, the same whatever is wrong */
-  unseal({ iv, ciphertext, tag }: Omit<EncryptedBytes, 'version'>, aad: Buffer): Buffer {
+  unseal(request: Omit<DecryptRequest, 'version' | 'deadline'>): Buffer {
+    const { iv, ciphertext, tag, aad } = request
     try {
       const decipher = createDecipheriv(CIPHER, this.#key, iv, OPTIONS)
       decipher.setAAD(aad)
@@ -99,7 +100,7 @@ const AAD = Buffer.from('aad')
 
 async function compare(key: SoftwareKey, standard: CryptoKey): Promise<void> {
   const parameters = (iv: Buffer) => ({ name: 'AES-GCM', iv, additionalData: AAD, tagLength: 128 })
-  const ours = key.seal(PLAINTEXT, AAD)
+  const ours = key.seal({ plaintext: PLAINTEXT, aad: AAD })
   const opened = await subtle.decrypt(
     parameters(ours.iv),
     standard,
@@ -108,7 +109,8 @@ async function compare(key: SoftwareKey, standard: CryptoKey): Promise<void> {
   const iv = nextIv()
   const theirs = Buffer.from(await subtle.encrypt(parameters(iv), standard, PLAINTEXT))
   const ciphertext = theirs.subarray(0, -TAG_BYTES)
-  const reopened = key.unseal({ iv, ciphertext, tag: theirs.subarray(-TAG_BYTES) }, AAD)
+  const tag = theirs.subarray(-TAG_BYTES)
+  const reopened = key.unseal({ iv, ciphertext, tag, aad: AAD })
   if (!equalBytes(Buffer.from(opened), PLAINTEXT) || !equalBytes(reopened, PLAINTEXT)) {
     throw new BackendError('UNAVAILABLE', 'a key failed its self-test')
   }

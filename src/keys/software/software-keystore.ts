@@ -6,7 +6,7 @@ import type { KeyStoreName } from '../../core/ids.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyAdministration } from '../administration.ts'
 import { BackendError } from '../errors.ts'
-import type { KeyBackend, VerifiedEncryption } from '../key-backend.ts'
+import type { KeyBackend } from '../key-backend.ts'
 import { createKeyAdministration } from './administration.ts'
 import { createSoftwareBackend } from './backend.ts'
 import { ensureHealthKey } from './health-key.ts'
@@ -22,7 +22,7 @@ export interface SoftwareKeystore {
    * @throws StorageError
    */
   reload(): Promise<void>
-  backend(keyStore: KeyStoreName): KeyBackend & VerifiedEncryption
+  backend(keyStore: KeyStoreName): KeyBackend
   administration(keyStore: KeyStoreName): KeyAdministration
   /**
    * Sets uses aside for keys that were used before, so that their first encryption waits for no disk.

@@ -4,20 +4,21 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
+import type { RequestSubject } from '../../core/request.ts'
 import { GateError, type GateErrorCode } from '../errors.ts'
 import { createLease } from './lease.ts'
-import { NO_RULES, type GateSubject, type Rules } from './rules.ts'
+import { NO_RULES, type Rules } from './rules.ts'
 
 /** A request that is under way: it has passed once, and has to pass again. */
 export interface GatePass {
-  readonly subject: GateSubject
+  readonly subject: RequestSubject
   /** GetKeyMetadata of a blocked key goes on, and answers DISABLED. */
   readonly isKeyBlocked: boolean
 }
 
 export interface Gate {
   /** @throws GateError */
-  check(subject: GateSubject): GatePass
+  check(subject: RequestSubject): GatePass
   /** In the tick of the write, right before it; the pass ends, whatever comes. @throws GateError */
   release(pass: GatePass): void
   /** Ends a pass whose request did not come to an answer worth releasing. */
@@ -105,7 +106,7 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
     return epoch >= 0 && lease.isHeld() ? undefined : 'LEASE_EXPIRED'
   }
 
-  function refusal(subject: GateSubject): GateErrorCode | undefined {
+  function refusal(subject: RequestSubject): GateErrorCode | undefined {
     const code = general() ?? rules.refusal(subject)
     if (code !== undefined) return code
     const deadline = rules.accessDeadline(subject.keyStore)

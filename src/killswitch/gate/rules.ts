@@ -1,17 +1,8 @@
 /** The switches in force, made ready so that asking them costs the same however many there are. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Operation, RequestMetadata, RequestSubject } from '../../core/request.ts'
 import type { GateErrorCode } from '../errors.ts'
 import type { Criteria, Direction, Switch } from '../model.ts'
-
-export type GateOperation = 'GetKeyMetadata' | 'Encrypt' | 'Decrypt' | 'GetHealthStatus'
-
-/** What the gate is asked about. */
-export interface GateSubject {
-  readonly keyStore: string
-  readonly keyId?: string | undefined
-  readonly operation: GateOperation
-  readonly metadata?: GateMetadata | undefined
-}
 
 /** When the dead man's switch of a key store closes it: as soon as either clock gets there. */
 export interface AccessDeadline {
@@ -25,9 +16,9 @@ export interface Rules {
   /** Number of switches. */
   readonly size: number
   /** Why the subject is blocked; undefined when it is not. */
-  refusal(subject: GateSubject): GateErrorCode | undefined
+  refusal(subject: RequestSubject): GateErrorCode | undefined
   /** Blocked as a key: GetKeyMetadata goes on, and says that the key is disabled. */
-  isKeyBlocked(subject: GateSubject): boolean
+  isKeyBlocked(subject: RequestSubject): boolean
   /** Undefined for a key store that has no dead man's switch. */
   accessDeadline(keyStore: string): AccessDeadline | undefined
 }
@@ -36,7 +27,7 @@ const ENCRYPT = 1
 const DECRYPT = 2
 const LOOK = 4
 
-const BIT_OF: Readonly<Record<GateOperation, number>> = {
+const BIT_OF: Readonly<Record<Operation, number>> = {
   Encrypt: ENCRYPT,
   Decrypt: DECRYPT,
   GetKeyMetadata: LOOK,
@@ -77,13 +68,13 @@ export function createRules(
     }
   }
 
-  const isMatch = ({ bits, keyStore, matches }: Match, bit: number, subject: GateSubject) =>
+  const isMatch = ({ bits, keyStore, matches }: Match, bit: number, subject: RequestSubject) =>
     (bits & bit) !== 0 &&
     (keyStore === undefined || keyStore === subject.keyStore) &&
     subject.metadata !== undefined &&
     matches(subject.metadata)
 
-  const bitsOfKey = ({ keyStore, keyId }: GateSubject) =>
+  const bitsOfKey = ({ keyStore, keyId }: RequestSubject) =>
     keyId === undefined ? 0 : (keys.get(keyStore)?.get(keyId) ?? 0)
 
   return {
@@ -107,16 +98,7 @@ function add(bits: Map<string, number>, name: string, more: number): void {
 
 export const NO_RULES = createRules([])
 
-/** XKS 1.0.3, requestMetadata: the fields that a switch can ask for. */
-export interface GateMetadata {
-  readonly awsPrincipalArn?: string
-  readonly awsSourceVpc?: string
-  readonly awsSourceVpce?: string
-  readonly kmsKeyArn?: string
-  readonly kmsViaService?: string
-}
-
-type Matcher = (metadata: GateMetadata) => boolean
+type Matcher = (metadata: Partial<RequestMetadata>) => boolean
 
 export function createMatcher(criteria: Criteria): Matcher {
   const { account, principal, viaService, vpc } = criteria
@@ -128,11 +110,14 @@ export function createMatcher(criteria: Criteria): Matcher {
 }
 
 /** arn:partition:service:region:ACCOUNT:resource */
-function isOfAccount({ awsPrincipalArn, kmsKeyArn }: GateMetadata, account: string): boolean {
+function isOfAccount(
+  { awsPrincipalArn, kmsKeyArn }: Partial<RequestMetadata>,
+  account: string,
+): boolean {
   return [awsPrincipalArn, kmsKeyArn].some((arn) => arn?.split(':')[4] === account)
 }
 
-function isFrom({ awsSourceVpc, awsSourceVpce }: GateMetadata, vpc: string): boolean {
+function isFrom({ awsSourceVpc, awsSourceVpce }: Partial<RequestMetadata>, vpc: string): boolean {
   return matches(vpc, vpc.startsWith('vpce-') ? awsSourceVpce : awsSourceVpc)
 }
 

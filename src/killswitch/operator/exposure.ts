@@ -3,10 +3,10 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Store } from '../../store/store.ts'
 import { type Exposure, findExposure } from '../../usage/exposure.ts'
-import { type Judge, type Rehearsal, rehearse, toAsked } from '../../usage/rehearsal.ts'
+import { type Judge, type Rehearsal, rehearse, toRequestSubject } from '../../usage/rehearsal.ts'
 import { type Period, loadActivity, toPeriod } from '../../usage/usage-table.ts'
 import { ControlError } from '../errors.ts'
-import { type GateSubject, createRules } from '../gate/rules.ts'
+import { createRules } from '../gate/rules.ts'
 import { type LongKill, findLongKills } from '../instance/long-kill.ts'
 import type { Direction, Scope } from '../model.ts'
 import { loadControlState } from '../switch-table.ts'
@@ -61,7 +61,7 @@ export async function reportExposure(
   // Callers that could not be told apart are shown, rather than left out.
   const meant = usage.filter(
     ({ subject }) =>
-      judge === undefined || subject.isOverflow || judge(toAsked(subject)) !== undefined,
+      judge === undefined || subject.isOverflow || judge(toRequestSubject(subject)) !== undefined,
   )
   return {
     scope: scope ?? { kind: 'all' },
@@ -90,7 +90,5 @@ function createJudge(scope: Scope, direction: Direction): Judge {
   const rules = createRules([
     ...[{ scope, direction, id: '', reason: '', operator: '', createdAt: 0, epoch: 0 }],
   ])
-  // What was recorded as an operation was one.
-  return (asked) =>
-    rules.refusal({ ...asked, operation: asked.operation as GateSubject['operation'] })
+  return rules.refusal
 }

@@ -1,18 +1,8 @@
 /** The latency account: what finished requests and handshakes took, and what became of them. */
 // SPDX-License-Identifier: Apache-2.0
+import { type RequestRecord, STAGES } from '../../core/request.ts'
 import type { MetricName } from './catalogue.ts'
 import { Histogram, type MetricValue } from './histogram.ts'
-
-/** What is read of a request's record. */
-export interface RequestSample {
-  readonly keyStore?: string
-  readonly operation?: string
-  readonly errorName?: string
-  readonly reason?: string
-  /** Milliseconds in the order of the names that were given; NaN: not reached. */
-  readonly stages: readonly number[]
-  readonly totalMs?: number
-}
 
 export interface HandshakeSample {
   readonly ms: number
@@ -36,7 +26,12 @@ interface Series {
 }
 
 export interface RequestMetrics {
-  request(sample: RequestSample): void
+  request(
+    record: Pick<
+      RequestRecord,
+      'keyStore' | 'operation' | 'errorName' | 'reason' | 'stages' | 'totalMs'
+    >,
+  ): void
   handshake(sample: HandshakeSample): void
   refusedConnection(reason: string): void
   shed(): void
@@ -45,13 +40,9 @@ export interface RequestMetrics {
 }
 
 /**
- * @param stageNames in their order
  * @param baselineMs of the operations that encrypt or decrypt
  */
-export function createRequestMetrics(
-  stageNames: readonly string[],
-  baselineMs: Readonly<Record<string, number>>,
-): RequestMetrics {
+export function createRequestMetrics(baselineMs: Readonly<Record<string, number>>): RequestMetrics {
   const byKeyStore = new Map<string, Map<string, Series>>()
   const all: Series[] = []
   const handshakes = new Map<string, { labels: Record<string, string>; histogram: Histogram }>()
@@ -67,7 +58,7 @@ export function createRequestMetrics(
         labels: { key_store: keyStore, operation },
         total: new Histogram(),
         added: new Histogram(),
-        stages: stageNames.map(() => new Histogram()),
+        stages: STAGES.map(() => new Histogram()),
         succeeded: 0,
         failed: new Map(),
       }
@@ -78,16 +69,16 @@ export function createRequestMetrics(
   }
 
   return {
-    request(sample) {
-      const { keyStore = '', operation = '', errorName, stages, totalMs = 0 } = sample
+    request(record) {
+      const { keyStore = '', operation = '', errorName, stages, totalMs = 0 } = record
       const series = seriesOf(keyStore, operation)
       series.total.observe(totalMs)
-      for (let i = 0; i < stageNames.length; i++) {
+      for (let i = 0; i < STAGES.length; i++) {
         const ms = stages[i] ?? NaN
         if (!Number.isNaN(ms)) series.stages[i]?.observe(ms)
       }
       if (errorName !== undefined) {
-        countFailure(series, errorName, sample.reason ?? '')
+        countFailure(series, errorName, record.reason ?? '')
         return
       }
       series.succeeded += 1
@@ -115,7 +106,7 @@ export function createRequestMetrics(
         all.flatMap((one) => one.total.values('latchkey_request_duration_seconds', one.labels)),
       latchkey_stage_duration_seconds: () =>
         all.flatMap((one) =>
-          stageNames.flatMap(
+          STAGES.flatMap(
             (stage, i) =>
               one.stages[i]?.values('latchkey_stage_duration_seconds', { ...one.labels, stage }) ??
               [],

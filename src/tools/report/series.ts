@@ -89,11 +89,15 @@ export async function measureBackend(
   const aad = randomBytes(AAD_BYTES)
   const seal = async () => {
     const deadline = new Deadline(clock, TIMEOUT_MS)
-    const { currentVersion: version } = await backend.describe(keyId, deadline)
-    return { version, ...(await backend.encrypt(keyId, version, plaintext, aad, deadline)) }
+    const key = await backend.find(keyId, deadline)
+    const version = key.currentVersion
+    return { version, ...(await key.encrypt({ version, plaintext, aad, deadline })) }
   }
-  const open = (made: Awaited<ReturnType<typeof seal>>) =>
-    backend.decrypt(keyId, made, aad, new Deadline(clock, TIMEOUT_MS))
+  const open = async (made: Awaited<ReturnType<typeof seal>>) => {
+    const deadline = new Deadline(clock, TIMEOUT_MS)
+    const key = await backend.find(keyId, deadline)
+    return key.decrypt({ ...made, aad, deadline })
+  }
   const sealed = await seal()
   return {
     name: 'backend',
@@ -101,7 +105,7 @@ export async function measureBackend(
       await open(await seal())
     }),
     decrypt: await measure(count, WARM_UP, async () => {
-      await backend.describe(keyId, new Deadline(clock, TIMEOUT_MS))
+      await backend.find(keyId, new Deadline(clock, TIMEOUT_MS))
       await open(sealed)
     }),
   }

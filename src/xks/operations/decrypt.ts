@@ -1,15 +1,12 @@
 /** Decrypt, with one indistinguishable failure for whatever is wrong with the ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
-import { type Awaitable, whenThere } from '../../core/awaitable.ts'
-import type { Deadline } from '../../core/deadline.ts'
-import type { ExternalKeyId } from '../../core/ids.ts'
 import { BackendError } from '../../keys/errors.ts'
-import type { KeyBackend } from '../../keys/key-backend.ts'
+import type { BackendKey } from '../../keys/key-backend.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import type { DecryptInput } from '../decode.ts'
 import { XksError } from '../errors.ts'
 import type { KeyStore } from '../key-store.ts'
-import type { RequestRecord, StageTimer } from '../request-record.ts'
+import type { RequestContext } from '../request-context.ts'
 import {
   FIRST_VERSION,
   encodeAad,
@@ -19,50 +16,32 @@ import {
 
 type Response = components['schemas']['DecryptResponse']
 
-export interface DecryptCall {
-  readonly backend: KeyBackend
-  readonly keyId: ExternalKeyId
-  readonly input: DecryptInput
-  readonly accept: KeyStore['accept']
-  readonly deadline: Deadline
-  readonly timer: StageTimer
-  readonly record: RequestRecord
-}
-
 /** @throws BackendError, and XksError InvalidCiphertextException for metadata that is not ours */
-export function decrypt(call: DecryptCall): Awaitable<Response> {
-  const { input } = call
-  const { version, aads } = resolveLayouts(input, call.accept)
+export async function decrypt(
+  { record, timer, deadline }: RequestContext,
+  { accept }: KeyStore,
+  key: BackendKey,
+  input: DecryptInput,
+): Promise<Response> {
+  const { version, aads } = resolveLayouts(input, accept)
   if (version === undefined) {
     throw new XksError('InvalidCiphertextException', undefined, { reason: 'METADATA' })
   }
-  call.record.keyVersion = version
-  return whenThere(open(call, version, aads), (plaintext) => {
-    call.timer.end('backend')
-    return { plaintext: plaintext.toString('base64') }
-  })
-}
-
-/** Tries one AAD after the other, as long as the tag does not fit. */
-function open(
-  call: DecryptCall,
-  version: number,
-  [aad, ...others]: readonly Buffer[],
-): Awaitable<Buffer> {
-  const { iv, ciphertext, tag } = call.input
-  if (aad === undefined) throw new TypeError('nothing to try')
-  const retry = (error: unknown) => {
-    const isOther = error instanceof BackendError && error.code === 'INTEGRITY_FAILURE'
-    if (!isOther || others.length === 0) throw error
-    return open(call, version, others)
+  record.keyVersion = version
+  const { iv, ciphertext, tag } = input
+  for (const [i, aad] of aads.entries()) {
+    try {
+      const opening = key.decrypt({ version, iv, ciphertext, tag, aad, deadline })
+      const plaintext = await deadline.race(opening)
+      timer.end('backend')
+      return { plaintext: plaintext.toString('base64') }
+    } catch (error) {
+      // Where the tag does not fit, the next layout may.
+      const isOther = error instanceof BackendError && error.code === 'INTEGRITY_FAILURE'
+      if (!isOther || i === aads.length - 1) throw error
+    }
   }
-  try {
-    const sealed = { version, iv, ciphertext, tag }
-    const opened = call.backend.decrypt(call.keyId, sealed, aad, call.deadline)
-    return opened instanceof Promise ? opened.catch(retry) : opened
-  } catch (error) {
-    return retry(error)
-  }
+  throw new TypeError('a ciphertext has a layout')
 }
 
 /**
@@ -72,7 +51,7 @@ function open(
  * of its own or none, is tried where the key store accepts it; metadata of ours never is, so no
  * ciphertext has two meanings.
  */
-function resolveLayouts({ aad, metadata }: DecryptInput, accept: DecryptCall['accept']) {
+function resolveLayouts({ aad, metadata }: DecryptInput, accept: KeyStore['accept']) {
   const framed = encodeAad(aad, metadata)
   const own = parseCiphertextMetadata(metadata)
   if (own !== undefined) return { version: own, aads: [framed] }

@@ -36,9 +36,9 @@ export function toHealthStatus(
 type MetadataResponse = components['schemas']['GetKeyMetadataResponse']
 
 /** XKS 1.0.3, GetKeyMetadata. Every key that a backend describes is AES-256. */
-export function toKeyMetadata(key: KeyDescription): MetadataResponse {
+export function toKeyMetadata(key: KeyDescription, enabled: boolean): MetadataResponse {
   const keyUsage: MetadataResponse['keyUsage'] = []
   if (key.canEncrypt) keyUsage.push('ENCRYPT')
   if (key.canDecrypt) keyUsage.push('DECRYPT')
-  return { keySpec: 'AES_256', keyUsage, keyStatus: key.enabled ? 'ENABLED' : 'DISABLED' }
+  return { keySpec: 'AES_256', keyUsage, keyStatus: enabled ? 'ENABLED' : 'DISABLED' }
 }

@@ -1,87 +1,93 @@
 /** Encrypt, in the order that Appendix C prescribes: encrypt, CDIV, and only then decrypt to verify. */
 // SPDX-License-Identifier: Apache-2.0
-import { type Awaitable, whenThere } from '../../core/awaitable.ts'
 import { equalBytes } from '../../core/constant-time.ts'
-import type { Deadline } from '../../core/deadline.ts'
+import { checkUsable } from '../../keys/contract.ts'
 import {
-  type KeyBackend,
-  type KeyDescription,
+  type BackendKey,
   type SealedBytes,
-  type VerifiedEncryption,
+  type VerifiedSealedBytes,
   canVerify,
 } from '../../keys/key-backend.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import type { EncryptInput } from '../decode.ts'
 import { XksError } from '../errors.ts'
-import type { StageTimer } from '../request-record.ts'
+import type { KeyStore } from '../key-store.ts'
+import type { RequestContext } from '../request-context.ts'
 import { computeCdiv, encodeAad, encodeCiphertextMetadata } from '../wire-bytes.ts'
 
 type Response = components['schemas']['EncryptResponse']
-
-export interface EncryptCall {
-  readonly backend: KeyBackend
-  readonly key: KeyDescription
-  readonly input: EncryptInput
-  readonly verify: boolean
-  readonly deadline: Deadline
-  readonly timer: StageTimer
-}
+type Sealed = SealedBytes & Pick<VerifiedSealedBytes, 'digest'>
+type Context = Pick<RequestContext, 'record' | 'timer' | 'deadline'>
 
 /** @throws BackendError, and XksError InternalException when the result does not decrypt to the input */
-export function encrypt(call: EncryptCall): Awaitable<Response> {
-  const metadata = encodeCiphertextMetadata(call.key.currentVersion)
-  return call.verify && canVerify(call.backend)
-    ? sealInOneGo(call, call.backend, metadata)
-    : seal(call, metadata)
-}
-
-function toResponse(metadata: Buffer, sealed: SealedBytes, cdiv: Buffer | undefined): Response {
+export async function encrypt(
+  request: Context,
+  { verifyEveryEncrypt }: Pick<KeyStore, 'verifyEveryEncrypt'>,
+  key: BackendKey,
+  input: EncryptInput,
+): Promise<Response> {
+  request.record.keyVersion = key.currentVersion
+  const metadata = encodeCiphertextMetadata(key.currentVersion)
+  const verify = input.wantsCdiv || (verifyEveryEncrypt && key.canDecrypt)
+  const { ciphertext, iv, tag, digest } = verify
+    ? await sealAndVerify(request, key, input, metadata)
+    : await seal(request, key, input, metadata)
   return {
-    ciphertext: sealed.ciphertext.toString('base64'),
+    ciphertext: ciphertext.toString('base64'),
     ciphertextMetadata: metadata.toString('base64'),
-    initializationVector: sealed.iv.toString('base64'),
-    authenticationTag: sealed.tag.toString('base64'),
-    ...(cdiv === undefined ? {} : { ciphertextDataIntegrityValue: cdiv.toString('base64') }),
+    initializationVector: iv.toString('base64'),
+    authenticationTag: tag.toString('base64'),
+    ...(digest && { ciphertextDataIntegrityValue: digest.toString('base64') }),
   }
 }
 
-async function seal(call: EncryptCall, metadata: Buffer): Promise<Response> {
-  const { backend, key, input, deadline } = call
-  const version = key.currentVersion
-  const framedAad = encodeAad(input.aad, metadata)
-  const sealed = await backend.encrypt(key.keyId, version, input.plaintext, framedAad, deadline)
-  // Appendix C: before the verifying decrypt, or a bit that flips meanwhile goes unseen.
-  const cdiv = input.wantsCdiv ? computeCdiv({ aad: input.aad, metadata, ...sealed }) : undefined
-  call.timer.end('backend')
-  if (call.verify) {
-    const opened = await backend.decrypt(key.keyId, { version, ...sealed }, framedAad, deadline)
-    // That it decrypts does not prove that the right bytes were encrypted; that they are equal does.
-    if (!equalBytes(opened, input.plaintext)) {
-      throw new XksError('InternalException', undefined, { reason: 'VERIFY_MISMATCH' })
-    }
-    call.timer.end('verify')
-  }
-  return toResponse(metadata, sealed, cdiv)
-}
-
-/** The same in the same order, by a backend that can do it without a way back in between. */
-function sealInOneGo(
-  { key, input, deadline, timer }: EncryptCall,
-  backend: VerifiedEncryption,
+async function seal(
+  { timer, deadline }: Context,
+  key: BackendKey,
+  { plaintext, aad }: EncryptInput,
   metadata: Buffer,
-): Awaitable<Response> {
-  const sealing = backend.encryptVerified(
-    key.keyId,
-    key.currentVersion,
-    input.plaintext,
-    encodeAad(input.aad, metadata),
-    deadline,
+): Promise<Sealed> {
+  const version = key.currentVersion
+  const framed = encodeAad(aad, metadata)
+  const sealed = await deadline.race(key.encrypt({ version, plaintext, aad: framed, deadline }))
+  timer.end('backend')
+  return sealed
+}
+
+/** Some keys do all of it in one go; for the others it is done here, in the same order. */
+async function sealAndVerify(
+  request: Context,
+  key: BackendKey,
+  input: EncryptInput,
+  metadata: Buffer,
+): Promise<Sealed> {
+  const { timer, deadline } = request
+  const { plaintext, wantsCdiv } = input
+  const version = key.currentVersion
+  const aad = encodeAad(input.aad, metadata)
+  if (canVerify(key)) {
     // The CDIV is a hash of just that: `computeCdiv` has the order.
-    input.wantsCdiv ? Buffer.concat([input.aad, metadata]) : undefined,
-  )
-  return whenThere(sealing, (sealed) => {
+    const digestPrefix = wantsCdiv ? Buffer.concat([input.aad, metadata]) : undefined
+    const sealed = await deadline.race(
+      key.encryptVerified({ version, plaintext, aad, deadline, digestPrefix }),
+    )
     timer.end('backend')
     timer.move('backend', 'verify', sealed.verifyMs)
-    return toResponse(metadata, sealed, sealed.digest)
-  })
+    return sealed
+  }
+  // KMS takes a CDIV as the promise that decryption will work, so a key that cannot decrypt must not give one
+  // (Appendix C, step 3).
+  checkUsable(key, 'canDecrypt')
+  const sealed = await seal(request, key, input, metadata)
+  // Appendix C: before the verifying decrypt, or a bit that flips meanwhile goes unseen.
+  const digest = wantsCdiv ? computeCdiv({ aad: input.aad, metadata, ...sealed }) : undefined
+  timer.end('backend')
+  const { iv, ciphertext, tag } = sealed
+  const opened = await deadline.race(key.decrypt({ version, iv, ciphertext, tag, aad, deadline }))
+  // That it decrypts does not prove that the right bytes were encrypted; that they are equal does.
+  if (!equalBytes(opened, plaintext)) {
+    throw new XksError('InternalException', undefined, { reason: 'VERIFY_MISMATCH' })
+  }
+  timer.end('verify')
+  return { iv, ciphertext, tag, ...(digest && { digest }) }
 }

@@ -3,15 +3,14 @@
 import t from 'tap'
 import { enforceContract } from '../../../src/keys/contract.ts'
 import { BackendError } from '../../../src/keys/errors.ts'
-import type {
-  EncryptedBytes,
-  KeyBackend,
-  KeyDescription,
-  SealedBytes,
-} from '../../../src/keys/key-backend.ts'
+import type { KeyBackend, KeyDescription, SealedBytes } from '../../../src/keys/key-backend.ts'
 import { Deadline, DeadlineExceeded } from '../../../src/core/deadline.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
-import { promised, type PromisedBackend } from '../../support/promised-backend.ts'
+import {
+  type EncryptedBytes,
+  promised,
+  type PromisedBackend,
+} from '../../support/promised-backend.ts'
 import { keyId } from '../../support/server.ts'
 
 const ID = keyId('key')
@@ -34,19 +33,21 @@ const KEY: KeyDescription = {
   currentVersion: 1,
 }
 
+type Method = 'describe' | 'encrypt' | 'decrypt' | 'health' | 'close'
+
 /** `any` result, as a backend that was not written in TypeScript can give it. */
-function backendOf(answers: Partial<Record<keyof KeyBackend, () => unknown>>) {
+function backendOf(answers: Partial<Record<Method, () => unknown>>) {
   const calls: string[] = []
-  const answer = (name: keyof KeyBackend, otherwise: unknown) => async () => {
+  const answer = (name: Method, otherwise: unknown) => async () => {
     calls.push(name)
     const given = answers[name]
     return given === undefined ? otherwise : given()
   }
+  const describe = answer('describe', KEY)
+  const methods = { encrypt: answer('encrypt', SEALED), decrypt: answer('decrypt', PLAINTEXT) }
   const backend = {
     vendor: 'test',
-    describe: answer('describe', KEY),
-    encrypt: answer('encrypt', SEALED),
-    decrypt: answer('decrypt', PLAINTEXT),
+    find: async () => ({ ...((await describe()) as KeyDescription), ...methods }),
     health: answer('health', [{ id: 'm', model: 'm', status: 'ACTIVE' }]),
     close: answer('close', undefined),
   } as unknown as KeyBackend
@@ -54,19 +55,23 @@ function backendOf(answers: Partial<Record<keyof KeyBackend, () => unknown>>) {
 }
 
 const encrypt = (backend: PromisedBackend, version = 1, aad = AAD) =>
-  backend.encrypt(ID, version, PLAINTEXT, aad, DEADLINE)
+  backend.encrypt({ keyId: ID, version, plaintext: PLAINTEXT, aad, deadline: DEADLINE })
 const decrypt = (backend: PromisedBackend, sealed: EncryptedBytes = ENCRYPTED, aad = AAD) =>
-  backend.decrypt(ID, sealed, aad, DEADLINE)
+  backend.decrypt({ keyId: ID, ...sealed, aad, deadline: DEADLINE })
 
 void t.test('what keeps the contract goes through as the same objects', async (t) => {
   const { checked, calls } = backendOf({})
   t.equal(checked.vendor, 'test')
-  t.equal(await checked.describe(ID, DEADLINE), KEY)
+  t.match(await checked.describe(ID, DEADLINE), KEY)
   t.equal(await encrypt(checked), SEALED)
   t.equal(await decrypt(checked), PLAINTEXT)
   t.match(await checked.health(DEADLINE), [{ status: 'ACTIVE' }])
   await checked.close()
-  t.same(calls, ['describe', 'encrypt', 'decrypt', 'health', 'close'])
+  t.same(
+    calls,
+    ['describe', 'describe', 'encrypt', 'describe', 'decrypt', 'health', 'close'],
+    'each call finds its key',
+  )
   const long = { ...SEALED, iv: Buffer.alloc(16, 1) }
   t.equal(await encrypt(backendOf({ encrypt: () => long }).checked, 0xffff_ffff), long)
 })
@@ -125,10 +130,11 @@ void t.test('arguments that no key manager should see do not reach it', async (t
     await t.rejects(decrypt(checked, { ...ENCRYPTED, iv: Buffer.alloc(length, 1) }), BROKEN)
   for (const length of [0, 12, 15, 17])
     await t.rejects(decrypt(checked, { ...ENCRYPTED, tag: Buffer.alloc(length, 1) }), BROKEN)
-  t.same(calls, [])
+  const reached = () => calls.filter((name) => name !== 'describe')
+  t.same(reached(), [])
   await encrypt(checked, 1, long.subarray(1))
   await decrypt(checked, { ...ENCRYPTED, iv: Buffer.alloc(16, 1) }, long.subarray(1))
-  t.same(calls, ['encrypt', 'decrypt'])
+  t.same(reached(), ['encrypt', 'decrypt'])
 })
 
 void t.test(
@@ -181,9 +187,9 @@ void t.test("a backend's own errors go through, and all others become one", asyn
     const fail = () => {
       throw thrown as Error
     }
-    const { checked } = backendOf({ describe: fail, encrypt: fail, decrypt: fail, health: fail })
+    const { checked } = backendOf({ encrypt: fail, decrypt: fail, health: fail })
     for (const call of [
-      checked.describe(ID, DEADLINE),
+      backendOf({ describe: fail }).checked.describe(ID, DEADLINE),
       encrypt(checked),
       decrypt(checked),
       checked.health(DEADLINE),
@@ -200,8 +206,57 @@ void t.test('what is thrown at once, instead of rejected, is caught too', async 
   const throwing = () => {
     throw new RangeError('at once')
   }
-  const backend = { vendor: 'v', describe: throwing, encrypt: throwing } as unknown as KeyBackend
-  const checked = promised(enforceContract(backend))
-  await t.rejects(checked.describe(ID, DEADLINE), { code: 'UNAVAILABLE' })
-  await t.rejects(encrypt(checked), { code: 'UNAVAILABLE' })
+  const lost = { vendor: 'v', find: throwing } as unknown as KeyBackend
+  await t.rejects(promised(enforceContract(lost)).describe(ID, DEADLINE), { code: 'UNAVAILABLE' })
+  const key = { ...KEY, encrypt: throwing, decrypt: throwing }
+  const found = { vendor: 'v', find: () => key } as unknown as KeyBackend
+  await t.rejects(encrypt(promised(enforceContract(found))), { code: 'UNAVAILABLE' })
+  await t.rejects(decrypt(promised(enforceContract(found))), { code: 'UNAVAILABLE' })
+})
+
+void t.test(
+  'a key is not used against its description, and its backend is not asked',
+  async (t) => {
+    for (const [described, refused] of [
+      [{ enabled: false }, { encrypt: 'KEY_DISABLED', decrypt: 'KEY_DISABLED' }],
+      [
+        { enabled: false, canEncrypt: false },
+        { encrypt: 'KEY_DISABLED', decrypt: 'KEY_DISABLED' },
+      ],
+      [{ canEncrypt: false }, { encrypt: 'KEY_USAGE' }],
+      [{ canDecrypt: false }, { decrypt: 'KEY_USAGE' }],
+    ] as const) {
+      const { checked, calls } = backendOf({ describe: () => ({ ...KEY, ...described }) })
+      const codes: Readonly<Record<string, string | undefined>> = refused
+      const uses = [
+        ['encrypt', async () => encrypt(checked)],
+        ['decrypt', async () => decrypt(checked)],
+      ] as const
+      for (const [name, use] of uses) {
+        const code = codes[name]
+        if (code === undefined) await use()
+        else
+          await t.rejects(
+            use() as Promise<unknown>,
+            { name: 'BackendError', code },
+            JSON.stringify(described),
+          )
+        t.equal(calls.includes(name), code === undefined)
+      }
+    }
+  },
+)
+
+void t.test('an encryption that proves itself needs both directions', async (t) => {
+  for (const [described, code] of [
+    [{ enabled: false }, 'KEY_DISABLED'],
+    [{ canEncrypt: false }, 'KEY_USAGE'],
+    [{ canDecrypt: false }, 'KEY_USAGE'],
+  ] as const) {
+    const encryptVerified = () => t.fail('the backend was asked')
+    const found = { find: () => ({ ...KEY, ...described, encryptVerified }) }
+    const checked = promised(enforceContract(found as unknown as KeyBackend))
+    const request = { keyId: ID, version: 1, plaintext: PLAINTEXT, aad: AAD, deadline: DEADLINE }
+    await t.rejects(checked.encryptVerified(request), { name: 'BackendError', code })
+  }
 })

@@ -46,13 +46,13 @@ for (const one of CASES) {
   const { iv, ciphertext, tag, aad, plaintext } = one
   void t.test(one.label, async (t) => {
     const key = await importKey(Buffer.from(one.key))
-    const open = () => key.unseal({ iv, ciphertext, tag }, aad)
+    const open = () => key.unseal({ iv, ciphertext, tag, aad })
     if (!one.isValid) {
       t.throws(open, { name: 'BackendError', code: 'INTEGRITY_FAILURE' })
       return
     }
     t.ok(open().equals(plaintext))
-    const sealed = key.seal(plaintext, aad)
+    const sealed = key.seal({ plaintext, aad })
     const decipher = createDecipheriv('aes-256-gcm', one.key, sealed.iv)
     decipher.setAAD(aad).setAuthTag(sealed.tag)
     t.ok(Buffer.concat([decipher.update(sealed.ciphertext), decipher.final()]).equals(plaintext))

@@ -66,7 +66,7 @@ void t.test('in whatever order they come, each is counted where its key says', a
   const few = (...names: string[]) => fc.constantFrom(...names)
   const request = fc.record({
     keyStore: few('demo', 'other'),
-    operation: few('Encrypt', 'Decrypt'),
+    operation: fc.constantFrom('Encrypt' as const, 'Decrypt' as const),
     keyId: few('key-1', 'key-2'),
     errorName: fc.constantFrom(undefined, 'InvalidStateException'),
     principal: few('a', 'b'),

@@ -3,8 +3,9 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { BackendError } from '../../../src/keys/errors.ts'
-import type { EncryptedBytes, KeyBackend, SealedBytes } from '../../../src/keys/key-backend.ts'
+import type { BackendKey, DecryptRequest, SealedBytes } from '../../../src/keys/key-backend.ts'
 import { Deadline } from '../../../src/core/deadline.ts'
+import type { RequestRecord } from '../../../src/core/request.ts'
 import { toXksError } from '../../../src/xks/error-map.ts'
 import { encrypt } from '../../../src/xks/operations/encrypt.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
@@ -38,41 +39,41 @@ interface Call {
   readonly name: 'encrypt' | 'decrypt'
   readonly version: number
   readonly aad: Buffer
-  readonly sealed?: EncryptedBytes
+  readonly sealed?: SealedBytes
 }
 
 /** Records what it is asked, seals to constants, and opens to what `open` says. */
-function recording(sealed: SealedBytes, open: (asked: EncryptedBytes) => Buffer) {
+function recording(sealed: SealedBytes, open: (asked: DecryptRequest) => Buffer) {
   const calls: Call[] = []
-  const backend = {
-    encrypt: (_keyId: string, version: number, _plaintext: Buffer, aad: Buffer) => {
+  const key: BackendKey = {
+    ...KEY,
+    encrypt({ version, aad }) {
       calls.push({ name: 'encrypt', version, aad })
       return Promise.resolve(sealed)
     },
-    decrypt: async (_keyId: string, asked: EncryptedBytes, aad: Buffer) => {
-      calls.push({ name: 'decrypt', version: asked.version, aad, sealed: asked })
+    async decrypt(asked) {
+      const { version, aad, iv, ciphertext, tag } = asked
+      calls.push({ name: 'decrypt', version, aad, sealed: { iv, ciphertext, tag } })
       return Promise.resolve().then(() => open(asked))
     },
-  } as unknown as KeyBackend
-  return { backend, calls }
+  }
+  return { key, calls }
 }
 
-function run(backend: KeyBackend, options: { readonly verify: boolean; readonly cdiv: boolean }) {
+function run(key: BackendKey, options: { readonly verify: boolean; readonly cdiv: boolean }) {
   const stages: string[] = []
-  const result = (async () =>
-    encrypt({
-      backend,
-      key: KEY,
-      input: { kind: 'encrypt', plaintext: PLAINTEXT, aad: AAD, wantsCdiv: options.cdiv },
-      verify: options.verify,
-      deadline: new Deadline(new FakeClock(), 1000),
-      timer: {
-        end: (stage) => stages.push(stage),
-        move: () => undefined,
-        fail: () => undefined,
-        finish: () => undefined,
-      },
-    }))()
+  const timer = {
+    end: (stage: string) => stages.push(stage),
+    move: () => undefined,
+    fail: () => undefined,
+    finish: () => undefined,
+  }
+  const result = encrypt(
+    { record: {} as RequestRecord, timer, deadline: new Deadline(new FakeClock(), 1000) },
+    { verifyEveryEncrypt: options.verify },
+    key,
+    { kind: 'encrypt', plaintext: PLAINTEXT, aad: AAD, wantsCdiv: options.cdiv },
+  )
   return { result, stages }
 }
 
@@ -82,11 +83,11 @@ void t.test(
     const sealed = newSealed()
     const before = cdivOf(sealed)
     // A bit that flips while the verifying decrypt runs: one that is computed later would match it.
-    const { backend, calls } = recording(sealed, () => {
+    const { key, calls } = recording(sealed, () => {
       sealed.ciphertext.writeUInt8(sealed.ciphertext.readUInt8(0) ^ 1, 0)
       return Buffer.from(PLAINTEXT)
     })
-    const { result, stages } = run(backend, { verify: true, cdiv: true })
+    const { result, stages } = run(key, { verify: true, cdiv: true })
     const answer = await result
     t.same(
       calls.map(({ name }) => name),
@@ -101,8 +102,8 @@ void t.test(
 
 void t.test('[CDIV-2] encrypt and verify use one version and one framed AAD', async (t) => {
   const sealed = newSealed()
-  const { backend, calls } = recording(sealed, () => Buffer.from(PLAINTEXT))
-  const answer = await run(backend, { verify: true, cdiv: true }).result
+  const { key, calls } = recording(sealed, () => Buffer.from(PLAINTEXT))
+  const answer = await run(key, { verify: true, cdiv: true }).result
   for (const { aad, version } of calls) {
     t.same(aad, FRAMED)
     t.equal(version, 7)
@@ -112,11 +113,11 @@ void t.test('[CDIV-2] encrypt and verify use one version and one framed AAD', as
 })
 
 void t.test('[CDIV-3] a verifying decrypt that fails is an InternalException', async (t) => {
-  const { backend } = recording(newSealed(), () => {
+  const { key } = recording(newSealed(), () => {
     throw new BackendError('INTEGRITY_FAILURE', 'the tag is wrong')
   })
   for (const cdiv of [true, false]) {
-    const error: unknown = await run(backend, { verify: true, cdiv }).result.catch(
+    const error: unknown = await run(key, { verify: true, cdiv }).result.catch(
       (thrown: unknown) => thrown,
     )
     t.match(toXksError(error, 'Encrypt'), {
@@ -133,8 +134,8 @@ void t.test(
     const flipped = Buffer.from(PLAINTEXT)
     flipped.writeUInt8(flipped.readUInt8(31) ^ 0x80, 31)
     for (const opened of [flipped, PLAINTEXT.subarray(1), Buffer.alloc(0), Buffer.alloc(33)]) {
-      const { backend } = recording(newSealed(), () => opened)
-      await t.rejects(run(backend, { verify: true, cdiv: true }).result, {
+      const { key } = recording(newSealed(), () => opened)
+      await t.rejects(run(key, { verify: true, cdiv: true }).result, {
         name: 'XksError',
         errorName: 'InternalException',
         reason: 'VERIFY_MISMATCH',
@@ -144,8 +145,8 @@ void t.test(
 )
 
 void t.test('[CDIV-3] nothing is decrypted where nobody asked for it', async (t) => {
-  const { backend, calls } = recording(newSealed(), () => PLAINTEXT)
-  const { result, stages } = run(backend, { verify: false, cdiv: false })
+  const { key, calls } = recording(newSealed(), () => PLAINTEXT)
+  const { result, stages } = run(key, { verify: false, cdiv: false })
   t.equal((await result).ciphertextDataIntegrityValue, undefined)
   t.equal(calls.length, 1)
   t.same(stages, ['backend'])

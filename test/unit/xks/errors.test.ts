@@ -6,7 +6,8 @@ import { DeadlineExceeded } from '../../../src/core/deadline.ts'
 import { GateError } from '../../../src/killswitch/errors.ts'
 import { SignatureError } from '../../../src/sigv4/errors.ts'
 import { BACKEND_ERRORS, toXksError } from '../../../src/xks/error-map.ts'
-import { XKS_ERRORS, XksError, type Operation } from '../../../src/xks/errors.ts'
+import type { Operation } from '../../../src/core/request.ts'
+import { XKS_ERRORS, XksError } from '../../../src/xks/errors.ts'
 
 void t.test("[ERR-1] names and status codes are the specification's", (t) => {
   t.same(Object.fromEntries(Object.entries(XKS_ERRORS).map(([name, row]) => [name, row.status])), {

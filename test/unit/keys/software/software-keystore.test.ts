@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { silentLogger } from '../../../../src/core/logger.ts'
 import type { SoftwareKeystoreDeps } from '../../../../src/keys/software/software-keystore.ts'
+import { enforceContract } from '../../../../src/keys/contract.ts'
 import { systemClock } from '../../../../src/core/clock.ts'
 import { Deadline } from '../../../../src/core/deadline.ts'
 import { Secret } from '../../../../src/core/secret.ts'
@@ -29,10 +30,15 @@ async function open(t: Test, deps: Partial<SoftwareKeystoreDeps> = {}) {
     store,
     keystore,
     administration,
-    backend: promised(keystore.backend(name)),
+    backend: promised(enforceContract(keystore.backend(name))),
     name,
   }
 }
+
+const request = (version = 1) => ({
+  ...{ keyId: ID, version, plaintext: PLAINTEXT, aad: AAD },
+  deadline: soon(),
+})
 
 void t.test('health of a store that was changed by others is UNAVAILABLE', async (t) => {
   const { folder, backend, store, keystore } = await open(t, { version: '1.2.3' })
@@ -44,7 +50,7 @@ void t.test('health of a store that was changed by others is UNAVAILABLE', async
   await t.rejects(keystore.reload(), { code: 'STORE_TAMPERED' })
   const refused = { name: 'BackendError', code: 'UNAVAILABLE' }
   await t.rejects(backend.describe(ID, soon()), refused)
-  await t.rejects(backend.encrypt(ID, 1, PLAINTEXT, AAD, soon()), refused)
+  await t.rejects(backend.encrypt(request()), refused)
   t.same(await backend.health(soon()), [{ ...manager, status: 'UNAVAILABLE' }])
 
   folder.tamper("UPDATE external_keys SET status = 'ENABLED' WHERE key_id = 'key'")
@@ -56,13 +62,13 @@ void t.test('health of a store that was changed by others is UNAVAILABLE', async
 
 void t.test('health of a store that does not answer is DEGRADED, and keys go on', async (t) => {
   const { backend, store, keystore } = await open(t)
-  const sealed = await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  const sealed = await backend.encrypt(request())
   await store.close()
   t.match(await backend.health(soon()), [{ status: 'DEGRADED' }])
   await t.rejects(keystore.reload(), { code: 'STORE_CLOSED' })
-  const opened = await backend.decrypt(ID, { version: 1, ...sealed }, AAD, soon())
+  const opened = await backend.decrypt({ ...request(), ...sealed })
   t.ok(opened.equals(PLAINTEXT))
-  await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  await backend.encrypt(request())
 })
 
 void t.test('a closed keystore forgets its keys', async (t) => {
@@ -70,7 +76,7 @@ void t.test('a closed keystore forgets its keys', async (t) => {
   await keystore.close()
   const closed = { name: 'BackendError', code: 'UNAVAILABLE' }
   await t.rejects(backend.describe(ID, soon()), closed)
-  await t.rejects(backend.encrypt(ID, 1, PLAINTEXT, AAD, soon()), closed)
+  await t.rejects(backend.encrypt(request()), closed)
 })
 
 void t.test(
@@ -84,7 +90,7 @@ void t.test(
         warn: (message, fields) => warnings.push([message, fields ?? {}]),
       },
     })
-    const encrypt = () => backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+    const encrypt = () => backend.encrypt(request())
     const sealed = await encrypt()
     for (let use = 1; use < 8; use++) await encrypt()
     await t.rejects(encrypt(), {
@@ -99,11 +105,11 @@ void t.test(
       [message, { ...fields, encryptions: 8 }],
     ])
     t.match(await administration.listKeys(), [{ versions: [{ encryptions: 8 }] }])
-    t.ok((await backend.decrypt(ID, { version: 1, ...sealed }, AAD, soon())).equals(PLAINTEXT))
+    t.ok((await backend.decrypt({ ...request(), ...sealed })).equals(PLAINTEXT))
 
     await administration.rotateKey(ID)
     await keystore.reload()
-    await backend.encrypt(ID, 2, PLAINTEXT, AAD, soon())
+    await backend.encrypt(request(2))
     await t.rejects(encrypt(), { code: 'KEY_EXHAUSTED' }, 'a rotation does not count anew')
   },
 )
@@ -113,7 +119,7 @@ void t.test('a reload keeps what is left of a block, and a restart gives it up',
     uses: { blockUses: 10, maxUses: 1000 },
   })
   const counted = async () => (await administration.listKeys())[0]?.versions[0]?.encryptions
-  await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  await backend.encrypt(request())
   t.equal(await counted(), 10)
   for (let round = 0; round < 3; round++) {
     await administration.setKeyStatus(ID, round % 2 === 0 ? 'DISABLED' : 'ENABLED')
@@ -121,11 +127,11 @@ void t.test('a reload keeps what is left of a block, and a restart gives it up',
   }
   await administration.setKeyStatus(ID, 'ENABLED')
   await keystore.reload()
-  await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  await backend.encrypt(request())
   t.equal(await counted(), 10)
   const uses = { blockUses: 10, maxUses: 1000 }
   const again = await folder.keystore(await folder.open(), { uses })
-  await again.backend(keyStoreName('demo')).encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  await promised(again.backend(keyStoreName('demo'))).encrypt(request())
   t.equal(await counted(), 20)
 })
 
@@ -134,7 +140,7 @@ void t.test('uses do not raise the epoch: no server reloads for them', async (t)
     uses: { blockUses: 1, maxUses: 1000 },
   })
   const epoch = await store.database.epoch()
-  for (let use = 0; use < 5; use++) await backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  for (let use = 0; use < 5; use++) await backend.encrypt(request())
   t.equal(await store.database.epoch(), epoch)
   await administration.setKeyStatus(ID, 'DISABLED')
   t.equal(await store.database.epoch(), epoch + 1)
@@ -142,7 +148,7 @@ void t.test('uses do not raise the epoch: no server reloads for them', async (t)
 
 void t.test('a count of uses that was changed by others grants none', async (t) => {
   const { folder, backend } = await open(t, { uses: { blockUses: 1, maxUses: 1000 } })
-  const encrypt = () => backend.encrypt(ID, 1, PLAINTEXT, AAD, soon())
+  const encrypt = () => backend.encrypt(request())
   const before = folder.read('SELECT reserved_uses, mac FROM key_uses')
   t.same(before, [])
   await encrypt()
@@ -181,9 +187,11 @@ void t.test('first uses of many keys share statements, and warm keys wait for no
   }
   await keystore.warm(ids.map((id) => ({ keyStore: name, keyId: id })))
   t.equal(writes.length, 2, 'a hundred rows each')
-  const encrypt = keystore.backend(name)
+  const warm = keystore.backend(name)
   for (const id of ids) {
-    const sealed = encrypt.encrypt(id, 1, PLAINTEXT, AAD, soon())
+    const found = warm.find(id, soon())
+    if (found instanceof Promise) throw new TypeError('a software key is found at once')
+    const sealed = found.encrypt({ version: 1, plaintext: PLAINTEXT, aad: AAD, deadline: soon() })
     t.notOk(sealed instanceof Promise, 'it is there at once')
   }
   await new Promise((resolve) => setTimeout(resolve, 100))
@@ -241,18 +249,17 @@ void t.test('health sets no uses aside', async (t) => {
 })
 
 void t.test('a verified encryption hashes, decrypts and compares what it returns', async (t) => {
-  const { keystore, administration, name } = await open(t)
-  const backend = keystore.backend(name)
+  const { keystore, administration, backend } = await open(t)
   const prefix = Buffer.from('what is hashed before')
-  const seal = async (id = ID, digestPrefix?: Buffer) =>
-    backend.encryptVerified(id, 1, PLAINTEXT, AAD, soon(), digestPrefix)
+  const seal = (id = ID, digestPrefix?: Buffer) =>
+    backend.encryptVerified({ ...request(), keyId: id, digestPrefix })
   const { iv, ciphertext, tag, digest, verifyMs } = await seal(ID, prefix)
   const hash = createHash('sha256')
     .update(Buffer.concat([prefix, iv, ciphertext, tag]))
     .digest()
   t.ok(digest?.equals(hash))
   t.ok(verifyMs >= 0)
-  const opened = await backend.decrypt(ID, { version: 1, iv, ciphertext, tag }, AAD, soon())
+  const opened = await backend.decrypt({ ...request(), iv, ciphertext, tag })
   t.ok(opened.equals(PLAINTEXT))
   t.equal((await seal()).digest, undefined)
 

@@ -2,11 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createGate } from '../../../../src/killswitch/gate/gate.ts'
-import {
-  createRules,
-  type GateOperation,
-  type GateSubject,
-} from '../../../../src/killswitch/gate/rules.ts'
+import type { Operation, RequestSubject } from '../../../../src/core/request.ts'
+import { createRules } from '../../../../src/killswitch/gate/rules.ts'
 import type { Direction, Scope, Switch } from '../../../../src/killswitch/model.ts'
 import { FakeClock } from '../../../support/fake-clock.ts'
 
@@ -26,7 +23,7 @@ function switchFor(scope: Scope, direction: Direction = 'both'): Switch {
   return { id, scope, direction, reason: 'r', operator: 'o', createdAt: 0, epoch: 2 }
 }
 
-const subject = (operation: GateOperation, over: Partial<GateSubject> = {}): GateSubject => ({
+const subject = (operation: Operation, over: Partial<RequestSubject> = {}): RequestSubject => ({
   keyStore: 'a',
   ...(operation === 'GetHealthStatus' ? {} : { keyId: 'k' }),
   operation,
@@ -83,7 +80,7 @@ void t.test('a request that passed is refused at its release, once the lease is 
   t.end()
 })
 
-const KILLED: readonly (readonly [Scope, Direction, Partial<Record<GateOperation, string>>])[] = [
+const KILLED: readonly (readonly [Scope, Direction, Partial<Record<Operation, string>>])[] = [
   [{ kind: 'all' }, 'both', Object.fromEntries(OPERATIONS.map((one) => [one, 'KILLED_ALL']))],
   [{ kind: 'all' }, 'decrypt', { Decrypt: 'KILLED_ALL' }],
   [{ kind: 'all' }, 'encrypt', { Encrypt: 'KILLED_ALL' }],

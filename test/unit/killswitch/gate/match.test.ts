@@ -2,10 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { type GateMetadata, createMatcher, matches } from '../../../../src/killswitch/gate/rules.ts'
+import type { RequestMetadata } from '../../../../src/core/request.ts'
+import { createMatcher, matches } from '../../../../src/killswitch/gate/rules.ts'
 import type { Criteria } from '../../../../src/killswitch/model.ts'
 
-const REQUEST: GateMetadata = {
+const REQUEST: Partial<RequestMetadata> = {
   awsPrincipalArn: 'arn:aws:sts::111122223333:assumed-role/Vendor/session-1',
   kmsKeyArn: 'arn:aws:kms:eu-west-1:444455556666:key/1234abcd',
   kmsViaService: 'ebs',
@@ -13,7 +14,7 @@ const REQUEST: GateMetadata = {
   awsSourceVpce: 'vpce-2',
 }
 
-const CASES: readonly (readonly [Criteria, boolean, GateMetadata?])[] = [
+const CASES: readonly (readonly [Criteria, boolean, Partial<RequestMetadata>?])[] = [
   [{ account: '111122223333' }, true],
   [{ account: '444455556666' }, true],
   [{ account: '999999999999' }, false],
