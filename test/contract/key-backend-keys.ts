@@ -201,16 +201,21 @@ export const KEY_CHECKS: Checks = {
     const id = await createKey(fixture)
     const release = await fixture.stall()
     const brief = () => new Deadline(systemClock, 50)
-    const attempts: readonly (readonly [string, Promise<unknown>])[] = [
-      ['encrypt', backend.encrypt({ keyId: id, version: 1, ...INPUT, deadline: brief() })],
-      ['describe', backend.describe(id, brief())],
-      ['health', backend.health(brief())],
-    ]
-    for (const [name, attempt] of attempts) {
-      const outcome: unknown = await attempt.then(
+    const outcomeOf = (attempt: Promise<unknown>): Promise<unknown> =>
+      attempt.then(
         () => 'done',
         (error: unknown) => error,
       )
+    const attempts: readonly (readonly [string, Promise<unknown>])[] = [
+      [
+        'encrypt',
+        outcomeOf(backend.encrypt({ keyId: id, version: 1, ...INPUT, deadline: brief() })),
+      ],
+      ['describe', outcomeOf(backend.describe(id, brief()))],
+      ['health', outcomeOf(backend.health(brief()))],
+    ]
+    for (const [name, attempt] of attempts) {
+      const outcome = await attempt
       if (outcome !== 'done') t.match(outcome, refusal('TIMEOUT'), name)
       if (name === 'encrypt') t.equal(outcome !== 'done', traits.firstEncryptWaits, name)
     }

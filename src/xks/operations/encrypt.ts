@@ -29,9 +29,9 @@ export async function encrypt(
   request.record.keyVersion = key.currentVersion
   const metadata = encodeCiphertextMetadata(key.currentVersion)
   const verify = input.wantsCdiv || (verifyEveryEncrypt && key.canDecrypt)
-  const { ciphertext, iv, tag, digest } = verify
-    ? await sealAndVerify(request, key, input, metadata)
-    : await seal(request, key, input, metadata)
+  const { ciphertext, iv, tag, digest } = await (verify
+    ? sealAndVerify(request, key, input, metadata)
+    : seal(request, key, input, metadata))
   return {
     ciphertext: ciphertext.toString('base64'),
     ciphertextMetadata: metadata.toString('base64'),
@@ -47,9 +47,11 @@ async function seal(
   { plaintext, aad }: EncryptInput,
   metadata: Buffer,
 ): Promise<Sealed> {
-  const version = key.currentVersion
-  const framed = encodeAad(aad, metadata)
-  const sealed = await deadline.race(key.encrypt({ version, plaintext, aad: framed, deadline }))
+  const request = {
+    ...{ version: key.currentVersion, plaintext, deadline },
+    aad: encodeAad(aad, metadata),
+  }
+  const sealed = await deadline.race(key.encrypt(request))
   timer.end('backend')
   return sealed
 }
@@ -78,7 +80,7 @@ async function sealAndVerify(
   // KMS takes a CDIV as the promise that decryption will work, so a key that cannot decrypt must not give one
   // (Appendix C, step 3).
   checkUsable(key, 'canDecrypt')
-  const sealed = await seal(request, key, input, metadata)
+  const sealed = await deadline.race(key.encrypt({ version, plaintext, aad, deadline }))
   // Appendix C: before the verifying decrypt, or a bit that flips meanwhile goes unseen.
   const digest = wantsCdiv ? computeCdiv({ aad: input.aad, metadata, ...sealed }) : undefined
   timer.end('backend')

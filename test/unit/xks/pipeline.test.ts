@@ -155,12 +155,16 @@ void t.test('[HLT-3] which checks an operation gets is what the specification sa
 void t.test(
   '[ERR-1] a fault of ours is an InternalException, and its cause is for the log',
   async (t) => {
-    for (const [thrown, reason] of [
-      [new BackendError('UNAVAILABLE', 'slot 4 is gone'), 'UNAVAILABLE'],
-      [new TypeError('a bug'), 'UNEXPECTED'],
+    const gone = new BackendError('UNAVAILABLE', 'slot 4 is gone')
+    const bug = new TypeError('a bug')
+    const quota = () => {
+      throw bug
+    }
+    for (const [thrown, reason, setting] of [
+      [gone, 'UNAVAILABLE', { backend: { encrypt: () => Promise.reject(gone) } }],
+      [bug, 'UNEXPECTED', { quota }],
     ] as const) {
-      const backend = { encrypt: () => Promise.reject(thrown) }
-      const { status, json, record } = await pipelineOf({ backend }).ask(ENCRYPT)
+      const { status, json, record } = await pipelineOf(setting).ask(ENCRYPT)
       t.equal(status, 500)
       t.same(json, {
         errorName: 'InternalException',
