@@ -61,6 +61,8 @@ export interface Setting {
     readonly describe?: (keyId: ExternalKeyId, deadline: Deadline) => Promise<KeyDescription>
   }
   readonly verifier?: Verifier
+  /** Absent: longer than any machine takes for a request. */
+  readonly deadlineMs?: number
   readonly quota?: () => boolean
   readonly keyStore?: Partial<KeyStore>
   readonly gate?: Gate
@@ -118,7 +120,10 @@ export function pipelineOf(setting: Setting = {}) {
       verify: () => ({ accessKeyId: credential.accessKeyId, region: 'us-east-1' }),
     },
     keyStores: (uriPath) => (uriPath === ROOT ? keyStore : undefined),
-    limits: { maxPlaintextBytes: 4300, maxAadBytes: 8192, requestDeadlineMs: DEADLINE_MS },
+    limits: {
+      ...{ maxPlaintextBytes: 4300, maxAadBytes: 8192 },
+      requestDeadlineMs: setting.deadlineMs ?? 60_000,
+    },
     gate: setting.gate ?? openGate(),
     identity: { version: '0', fleetSize: () => 1 },
     onFinish: (record) => records.push(record),

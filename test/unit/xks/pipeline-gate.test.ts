@@ -3,6 +3,7 @@
 import t from 'tap'
 import { createRules } from '../../../src/killswitch/gate/rules.ts'
 import {
+  DEADLINE_MS,
   ENCRYPT,
   DECRYPT,
   METADATA,
@@ -68,7 +69,7 @@ void t.test('an answer that takes longer to leave than its lease lasts is told o
 
 void t.test('a request that fails for another reason leaves nothing in flight', async (t) => {
   const gate = openGate()
-  const { ask } = pipelineOf({ gate, backend: { describe: never } })
+  const { ask } = pipelineOf({ gate, backend: { describe: never }, deadlineMs: DEADLINE_MS })
   t.equal((await ask(ENCRYPT)).json['errorName'], 'DependencyTimeoutException')
   t.equal(gate.stats().inFlight, 0)
 })
