@@ -61,7 +61,7 @@ export const COMPONENTS = {
   observability: {
     rank: 5,
     holds: 'Log, request log, metrics, traces.',
-    imports: ['core', 'usage'],
+    imports: ['core'],
     types: ['config'],
   },
   server: {

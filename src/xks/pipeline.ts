@@ -100,9 +100,8 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
 /** @throws XksError for what comes too late for an answer, which is not begun */
 function checkInTime({ raw, deadline }: RequestContext): void {
   if (deadline.remainingMs > 0) return
-  const reason = raw.isGone?.() === true ? 'CALLER_GONE' : 'LATE'
-  const message = 'The request waited too long to be served.'
-  throw new XksError('ThrottlingException', message, { reason })
+  const details = raw.isGone?.() === true ? { reason: 'CALLER_GONE' } : { reason: 'LATE' }
+  throw new XksError('ThrottlingException', 'The request waited too long to be served.', details)
 }
 
 interface Route extends Target {

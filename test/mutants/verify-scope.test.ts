@@ -26,8 +26,8 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a date that is none is today',
-    from: 'const time = dates.parse(amzDate);',
-    to: 'const time = dates.parse(amzDate) ?? deps.clock.now();',
+    from: 'const time = parseAmzDate(amzDate);',
+    to: 'const time = parseAmzDate(amzDate) ?? deps.clock.now();',
   },
   {
     name: 'an old date will do',
