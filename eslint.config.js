@@ -74,7 +74,7 @@ export const COMPONENTS = {
     rank: 5,
     holds: 'The admin listener: authentication, roles, routes.',
     imports: ['core'],
-    types: ['config', 'killswitch', 'openapi', 'usage'],
+    types: ['config', 'killswitch', 'openapi'],
   },
   terminal: {
     rank: 5,

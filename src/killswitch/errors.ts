@@ -24,8 +24,10 @@ export class GateError extends LatchkeyError<GateErrorCode> {
 export type ControlErrorCode =
   | 'NOTHING_KILLED' // no switch in force has this id or scope
   | 'NOT_READY' // the delay before a restoration has not passed yet
-  | 'SAME_PERSON' // whoever asked for a restoration cannot approve it
+  | 'SAME_PERSON' // the person who asked for a restoration cannot approve it
   | 'NO_SUCH_REQUEST' // no restoration was asked for under this id
+  | 'REQUEST_EXPIRED' // the request to restore was not approved in time
+  | 'RESTORE_NEEDED' // reopening a key store, or ending its dead man's switch, needs what restoring needs
   | 'NO_SUCH_RECEIPT' // no receipt is about this switch
   | 'NOT_REVOKED' // the wait ended before every instance had acknowledged or lost its lease
   | 'RESTORED_MEANWHILE' // the switch was lifted while `kill` waited for the instances

@@ -40,6 +40,20 @@ export interface Switch {
   readonly until?: number
 }
 
+/** Who does something. */
+export interface Actor {
+  /** The name that is recorded. */
+  readonly operator: string
+  /** `token:NAME`, `certificate:NAME` or `os:USER`: what tells two people apart, whatever name they give. */
+  readonly identity: string
+}
+
+/** One person, also when it comes by different doors, or when two give the same name. */
+export function isSamePerson(a: Actor, b: Actor): boolean {
+  const subjectOf = ({ identity }: Actor) => identity.slice(identity.indexOf(':') + 1)
+  return subjectOf(a) === subjectOf(b) || a.operator === b.operator
+}
+
 /** A key store that is open only while its owner renews it: silence closes it. */
 export interface DeadManSwitch {
   readonly keyStore: string

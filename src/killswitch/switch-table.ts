@@ -8,25 +8,35 @@ import {
   insertRow,
   DEAD_MAN_SWITCHES,
   readFact,
+  RESTORATIONS,
   RESTORE_REQUESTS,
   selectRows,
   SWITCHES,
   updateRow,
 } from '../store/sealed-rows.ts'
 import type { Sealing } from '../store/sealing.ts'
-import type { Criteria, Direction, DeadManSwitch, Scope, Switch } from './model.ts'
+import type { Actor, Criteria, Direction, DeadManSwitch, Scope, Switch } from './model.ts'
 
-export interface RestoreRequest {
+/** What a restoration gives back. */
+export type RestoreTarget =
+  | { readonly kind: 'switches'; readonly switchIds: readonly string[] }
+  /** A dead man's switch that closed its key store, or that is to last longer, stays open for `ttlMs` from then. */
+  | { readonly kind: 'reopen'; readonly keyStore: string; readonly ttlMs: number }
+  | { readonly kind: 'end-deadman'; readonly keyStore: string }
+
+export interface RestoreRequest extends Actor {
   readonly id: string
-  readonly switchIds: readonly string[]
+  readonly target: RestoreTarget
   readonly reason: string
-  /** Who asked. */
-  readonly operator: string
   readonly requestedAt: number
   /** Wall time before which it is not carried out. */
   readonly readyAt: number
-  /** The second person. */
-  readonly approvedBy?: string
+  /** Wall time from which it is not carried out any more. */
+  readonly expiresAt: number
+  /** The epoch of the store when it was asked for. */
+  readonly epoch: number
+  /** The second person, and the epoch that the approval was given for. */
+  readonly approval?: Actor & { readonly epoch: number }
 }
 
 /** What the gate goes by, as of one moment. */
@@ -44,7 +54,7 @@ export async function loadControlState(reader: Reader, sealing: Sealing): Promis
     epoch: Number(await readFact(reader, 'epoch')),
     switches: (await selectRows(reader, sealing, SWITCHES)).map(parseSwitch),
     deadManSwitches: (await selectRows(reader, sealing, DEAD_MAN_SWITCHES)).map(parseDeadManSwitch),
-    requests: (await selectRows(reader, sealing, RESTORE_REQUESTS)).map(parseRequest),
+    requests: (await selectRows(reader, sealing, RESTORATIONS)).map(parseRequest),
   }
 }
 
@@ -88,19 +98,27 @@ export class SwitchTable {
   }
 
   async requests(): Promise<readonly RestoreRequest[]> {
-    return (await selectRows(this.#transaction, this.#sealing, RESTORE_REQUESTS)).map(parseRequest)
+    return (await selectRows(this.#transaction, this.#sealing, RESTORATIONS)).map(parseRequest)
   }
 
   async insertRequest(one: RestoreRequest): Promise<void> {
-    await insertRow(this.#transaction, this.#sealing, RESTORE_REQUESTS, fromRequest(one))
+    await insertRow(this.#transaction, this.#sealing, RESTORATIONS, fromRequest(one))
   }
 
   async updateRequest(one: RestoreRequest): Promise<void> {
-    await updateRow(this.#transaction, this.#sealing, RESTORE_REQUESTS, fromRequest(one))
+    await updateRow(this.#transaction, this.#sealing, RESTORATIONS, fromRequest(one))
   }
 
   async deleteRequest(id: string): Promise<void> {
-    await deleteRow(this.#transaction, RESTORE_REQUESTS, { id })
+    await deleteRow(this.#transaction, RESTORATIONS, { id })
+  }
+
+  /** Ids of requests of an earlier schema, which name no identity and no epoch. */
+  async takeOldRequests(): Promise<readonly string[]> {
+    const rows = await selectRows(this.#transaction, this.#sealing, RESTORE_REQUESTS)
+    const ids = rows.map((row) => String(column(row, 'id')))
+    for (const id of ids) await deleteRow(this.#transaction, RESTORE_REQUESTS, { id })
+    return ids
   }
 }
 
@@ -182,12 +200,17 @@ function parseDeadManSwitch(row: Row): DeadManSwitch {
 function fromRequest(one: RestoreRequest): Row {
   return {
     id: one.id,
-    switch_ids: JSON.stringify(one.switchIds),
+    target: JSON.stringify(one.target),
     reason: one.reason,
     operator: one.operator,
+    identity: one.identity,
     requested_at: one.requestedAt,
     ready_at: one.readyAt,
-    approved_by: one.approvedBy ?? null,
+    expires_at: one.expiresAt,
+    epoch: one.epoch,
+    approved_by: one.approval?.operator ?? null,
+    approved_identity: one.approval?.identity ?? null,
+    approved_epoch: one.approval?.epoch ?? null,
   }
 }
 
@@ -195,11 +218,22 @@ function parseRequest(row: Row): RestoreRequest {
   const approvedBy = column(row, 'approved_by')
   return {
     id: String(column(row, 'id')),
-    switchIds: JSON.parse(String(column(row, 'switch_ids'))) as readonly string[],
+    target: JSON.parse(String(column(row, 'target'))) as RestoreTarget,
     reason: String(column(row, 'reason')),
     operator: String(column(row, 'operator')),
+    identity: String(column(row, 'identity')),
     requestedAt: Number(column(row, 'requested_at')),
     readyAt: Number(column(row, 'ready_at')),
-    ...(approvedBy === null ? {} : { approvedBy: String(approvedBy) }),
+    expiresAt: Number(column(row, 'expires_at')),
+    epoch: Number(column(row, 'epoch')),
+    ...(approvedBy === null
+      ? {}
+      : {
+          approval: {
+            operator: String(approvedBy),
+            identity: String(column(row, 'approved_identity')),
+            epoch: Number(column(row, 'approved_epoch')),
+          },
+        }),
   }
 }

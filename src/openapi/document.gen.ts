@@ -1028,7 +1028,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       }
     }
   },
-  "AdminDeadman": {
+  "DeadManSwitch": {
     "type": "object",
     "required": [
       "keyStore",
@@ -1054,6 +1054,32 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       },
       "operator": {
         "type": "string"
+      }
+    }
+  },
+  "AdminDeadman": {
+    "description": "`requested`: reopening a key store needs what restoring needs, and `control.restore` asks for more than one\nperson's word. The request is approved as a restoration is.\n",
+    "type": "object",
+    "required": [
+      "state"
+    ],
+    "properties": {
+      "state": {
+        "type": "string",
+        "enum": [
+          "written",
+          "requested"
+        ]
+      },
+      "deadManSwitch": {
+        "$ref": "#/components/schemas/DeadManSwitch"
+      },
+      "request": {
+        "type": "object",
+        "additionalProperties": true
+      },
+      "needsApproval": {
+        "type": "boolean"
       }
     }
   },

@@ -665,13 +665,26 @@ export interface components {
             action: "renew" | "close";
             reason: components["schemas"]["Reason"];
         };
-        AdminDeadman: {
+        DeadManSwitch: {
             keyStore: string;
             ttlMs: number;
             renewedAt: components["schemas"]["Milliseconds"];
             openUntil: components["schemas"]["Milliseconds"];
             reason?: string;
             operator?: string;
+        };
+        /**
+         * @description `requested`: reopening a key store needs what restoring needs, and `control.restore` asks for more than one
+         *     person's word. The request is approved as a restoration is.
+         */
+        AdminDeadman: {
+            /** @enum {string} */
+            state: "written" | "requested";
+            deadManSwitch?: components["schemas"]["DeadManSwitch"];
+            request?: {
+                [key: string]: unknown;
+            };
+            needsApproval?: boolean;
         };
         AdminStatus: {
             storeId: string;

@@ -47,6 +47,16 @@ export const DEAD_MAN_SWITCHES: SealedTable = {
   columns: ['ttl_ms', 'renewed_at', 'open_until', 'reason', 'operator'],
 }
 
+export const RESTORATIONS: SealedTable = {
+  name: 'restorations',
+  key: ['id'],
+  columns: [
+    ...['target', 'reason', 'operator', 'identity', 'requested_at', 'ready_at', 'expires_at'],
+    ...['epoch', 'approved_by', 'approved_identity', 'approved_epoch'],
+  ],
+}
+
+/** Requests to restore of schemas before 6. Nothing is added to it. */
 export const RESTORE_REQUESTS: SealedTable = {
   name: 'restore_requests',
   key: ['id'],
@@ -55,7 +65,7 @@ export const RESTORE_REQUESTS: SealedTable = {
 
 const TABLES = [KEYS, KEY_VERSIONS, CREDENTIALS]
 /** Of later schemas: they count in the digest once they have rows, so older stores stay valid. */
-const LATER_TABLES = [SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS]
+const LATER_TABLES = [SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS, RESTORATIONS]
 /** The code of the last event (event-log.ts), which chains all before it. */
 export const EVENTS_HEAD = 'control_events'
 

@@ -24,7 +24,9 @@ export const ORDER = {
   reason: 'why',
   operator: 'alice',
 } as const
-export const AT_ONCE = { people: 1, delayMs: 0 } as const
+export const EXPIRES_MS = 86_400_000
+export const actor = (operator: string) => ({ operator, identity: `os:${operator}` })
+export const AT_ONCE = { people: 1, delayMs: 0, expiresMs: 86_400_000 } as const
 
 export const identity = (id: string, leaseMs = 2000) => ({
   ...{ id, group: 'g', host: 'h', pid: 1, worker: 0, version: '0', leaseMs },

@@ -33,6 +33,7 @@ async function checkUpgrade(t: Test, place: Omit<StoreOptions, 'masterKey' | 'cl
     ])
     t.match(status.switches, [{ id: '464489388fa4', reason: 'incident' }], `${when} start`)
     t.equal(status.events.length, 5)
+    t.same(status.requests, [], 'one that names no identity cannot be approved')
     await store.close()
   }
 }

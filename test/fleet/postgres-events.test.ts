@@ -14,7 +14,13 @@ t.setTimeout(400_000)
 
 const LEASE_MS = 2000
 const PATIENCE_MS = 60_000
-const ALL = { scope: { kind: 'all' }, direction: 'both', reason: 'test', operator: 't' } as const
+const ALL = {
+  scope: { kind: 'all' },
+  direction: 'both',
+  reason: 'test',
+  operator: 't',
+  identity: 'os:t',
+} as const
 
 interface Served {
   readonly server: TestServer
@@ -58,7 +64,7 @@ async function checkKill(t: Test, { server, encrypt, serves }: Served): Promise<
     const revocation = await control.wait(await control.kill(ALL))
     t.match(revocation, { isComplete: true, instances: [{ how: 'acknowledged' }] })
     t.equal(await encrypt(), 400)
-    await control.restore({ target: ALL, reason: 'test', operator: 't' })
+    await control.restore({ target: ALL, reason: 'test', operator: 't', identity: 'os:t' })
   } finally {
     await control.close()
   }

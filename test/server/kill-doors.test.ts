@@ -68,10 +68,11 @@ function openCommand({ run }: Workspace): Door {
 }
 
 async function openListener(t: Test, { configFile }: Workspace): Promise<Door> {
-  const logger = { debug() {}, info() {}, warn() {}, error() {} }
+  const ignore = () => undefined
+  const logger = { debug: ignore, info: ignore, warn: ignore, error: ignore }
   const admin = await startAdminOf(await loadConfig(configFile, {}), {
     isReady: () => true,
-    log: { logger } as unknown as Parameters<typeof startAdminOf>[1]['log'],
+    log: { logger },
   })
   if (admin === undefined) throw new TypeError('the configuration has an admin listener')
   t.teardown(() => admin.stop())
@@ -157,7 +158,7 @@ const CASES: readonly Case[] = [
       const killing = door.kill()
       await eventually(async () => (await beside.status(0)).switches.length === 1)
       const target = { scope: { kind: 'key-store', keyStore: 'demo' } } as const
-      await beside.restore({ target, reason: 'test', operator: 'bob' })
+      await beside.restore({ target, reason: 'test', operator: 'bob', identity: 'os:bob' })
       t.match((await killing).error?.message, /^the switch was lifted while this waited/)
     },
   },

@@ -9,7 +9,7 @@ import { encryptBody, requestMetadata } from '../support/wire.ts'
 
 t.setTimeout(180_000)
 
-const BY = { reason: 'a test', operator: 'tester' }
+const BY = { reason: 'a test', operator: 'tester', identity: 'os:tester' }
 const LOOK = { requestMetadata: requestMetadata('DescribeKey') }
 /** XKS 1.0.3, GetHealthStatus: it names nobody. */
 const HEALTH = { requestMetadata: { kmsRequestId: 'r', kmsOperation: 'KmsHealthCheck' } }
@@ -115,13 +115,13 @@ void t.test(
 
 void t.test("a dead man's switch closes by itself, and opens with the next renewal", async (t) => {
   const { control, ask } = await serve(t)
-  await control.startDeadMan({ keyStore: 'demo', ttlMs: 700, ...BY })
+  await control.startDeadMan({ keyStore: 'demo', mayRestore: true, ttlMs: 700, ...BY })
   await eventually(async () => (await ask()).every((one, i) => one === BLOCKED[i]), 10_000)
-  await control.renewDeadMan({ keyStore: 'demo', ttlMs: 3_600_000, ...BY })
+  await control.renewDeadMan({ keyStore: 'demo', mayRestore: true, ttlMs: 3_600_000, ...BY })
   await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
   await control.closeDeadMan({ keyStore: 'demo', ...BY })
   await eventually(async () => (await ask()).every((one, i) => one === BLOCKED[i]))
-  await control.endDeadMan({ keyStore: 'demo', ...BY })
+  await control.endDeadMan({ keyStore: 'demo', mayRestore: true, ...BY })
   await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
 })
 

@@ -21,7 +21,7 @@ import { encryptBody } from '../support/wire.ts'
 t.setTimeout(200_000)
 
 const PATIENCE_MS = 60_000
-const BY = { reason: 'a test', operator: 'tester' } as const
+const BY = { reason: 'a test', operator: 'tester', identity: 'os:tester' } as const
 const ALL = { scope: { kind: 'all' }, direction: 'both' } as const
 const PATH = `/keys/${KEY_ID}/encrypt`
 const CONFIG = { control: { lease: '1s' }, metrics: { host: '127.0.0.1', port: 0 } }

@@ -17,7 +17,7 @@ const STEP = [
   'ALTER TABLE instances ADD COLUMN novelty TEXT',
   "ALTER TABLE control_events ADD COLUMN novelty TEXT DEFAULT 'x'",
 ]
-const BY = { reason: 'r', operator: 'o' } as const
+const BY = { reason: 'r', operator: 'o', identity: 'os:o' } as const
 
 async function goesOn(t: Test, server: TestServer, migrate: () => Promise<void>): Promise<void> {
   const client = server.client()
@@ -32,7 +32,11 @@ async function goesOn(t: Test, server: TestServer, migrate: () => Promise<void>)
   await control.restore({ target: { scope: { kind: 'all' } }, ...BY })
   await eventually(async () => (await encrypt()) === 200)
   t.match(await control.status(2), { events: [{ kind: 'restore' }, { kind: 'kill' }] })
-  await t.rejects(openKillSwitch(server.config), { code: 'STORE_NEWER' }, 'nobody starts anew with it')
+  await t.rejects(
+    openKillSwitch(server.config),
+    { code: 'STORE_NEWER' },
+    'nobody starts anew with it',
+  )
   await server.stop()
   await t.rejects(server.start(), { code: 'STORE_NEWER' })
 }
@@ -73,7 +77,7 @@ void t.test('migrations add, and take nothing away from those who do not know of
       t.equal(statements[i + 1], view, 'the old name can be read as before')
       continue
     }
-    if (/^CREATE VIEW /.test(sql)) continue
+    if (sql.startsWith('CREATE VIEW ')) continue
     const isAdded = /^\s*CREATE (TABLE|INDEX|UNIQUE INDEX) /.test(sql)
     const isColumn = /^\s*ALTER TABLE \w+ ADD COLUMN /.test(sql)
     t.ok(isAdded || isColumn, sql.slice(0, 60))

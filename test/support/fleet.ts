@@ -19,7 +19,7 @@ import { type TestPki, testPki } from './pki.ts'
 import { type TestPostgres, startPostgres } from './postgres.ts'
 import { KEY_ID, eventually, keyId } from './server.ts'
 
-export const BY = { reason: 'a test', operator: 'tester' } as const
+export const BY = { reason: 'a test', operator: 'tester', identity: 'os:tester' } as const
 /** The long form is for a machine that has nothing else to do. */
 const IS_LONG = process.env['LATCHKEY_FLEET_ROUNDS'] !== undefined
 const LAG_STEP_MS = 10

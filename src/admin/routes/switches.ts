@@ -1,12 +1,13 @@
 /** Stopping, restoring, dead man's switches, receipts, drills. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Direction } from '../../killswitch/model.ts'
+import type { Actor, Direction } from '../../killswitch/model.ts'
 import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { StopResult } from '../../killswitch/operator/stop.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
-import { ok, type AdminRoute } from '../route.ts'
+import type { AdminPrincipal } from '../authenticate.ts'
+import { isPermitted, ok, type AdminRoute } from '../route.ts'
 import { toScope } from '../scope.ts'
 
 type Schemas = components['schemas']
@@ -95,7 +96,7 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
         const order = {
           target: toTarget(raw, keyStores),
           reason: raw.reason,
-          operator: principal.name,
+          ...toActor(principal),
         }
         return ok(await killSwitch.restore(order))
       },
@@ -105,7 +106,7 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
       path: '/admin/v1/restorations/:id/approve',
       permission: 'restore',
       handle: async ({ parameters, principal }) =>
-        ok(await killSwitch.approve({ id: parameters['id'] ?? '', operator: principal.name })),
+        ok(await killSwitch.approve({ id: parameters['id'] ?? '', ...toActor(principal) })),
     },
     {
       method: 'POST',
@@ -120,6 +121,11 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
       },
     },
   ]
+}
+
+/** The identity is that of the token or the certificate: nobody can give another. */
+function toActor({ name, by }: AdminPrincipal): Actor {
+  return { operator: name, identity: `${by}:${name}` }
 }
 
 function toTarget(
@@ -149,9 +155,15 @@ function deadmanRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] 
       body: 'AdminDeadmanRequest',
       async handle({ body, parameters, principal }) {
         const { action, reason } = body as Schemas['AdminDeadmanRequest']
-        const act = { keyStore: parameters['keyStore'] ?? '', reason, operator: principal.name }
+        const mayRestore = isPermitted(principal.role, 'restore')
+        const order = {
+          ...{ keyStore: parameters['keyStore'] ?? '', reason, mayRestore },
+          ...toActor(principal),
+        }
         return ok(
-          await (action === 'renew' ? killSwitch.renewDeadMan(act) : killSwitch.closeDeadMan(act)),
+          await (action === 'renew'
+            ? killSwitch.renewDeadMan(order)
+            : killSwitch.closeDeadMan(order)),
         )
       },
     },

@@ -1,8 +1,7 @@
 /** `latchkey deadman start | renew | close | end`: a key store that closes unless its owner renews it. */
 // SPDX-License-Identifier: Apache-2.0
 import { openKillSwitch } from '../../app/kill-switch.ts'
-import type { DeadManSwitch } from '../../killswitch/model.ts'
-import type { DeadManOrder } from '../../killswitch/operator/dead-man-switch.ts'
+import type { DeadManOrder, DeadManOutcome } from '../../killswitch/operator/dead-man-switch.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import {
   CONFIG_FLAG,
@@ -27,7 +26,7 @@ const TTL_FLAG = {
 } as const
 
 export const deadmanStart: Command = {
-  flags: { ...TTL_FLAG, ...FLAGS },
+  flags: { ...TTL_FLAG, ...YES_FLAG, ...FLAGS },
   examples: ['latchkey deadman start --key-store payroll --for 15m --reason "vendor on probation"'],
   run: (context) =>
     withSwitch(context, (control, order) => {
@@ -38,7 +37,7 @@ export const deadmanStart: Command = {
 }
 
 export const deadmanRenew: Command = {
-  flags: { ...TTL_FLAG, ...FLAGS },
+  flags: { ...TTL_FLAG, ...YES_FLAG, ...FLAGS },
   examples: ['latchkey deadman renew --key-store payroll --reason "all is well"'],
   run: (context) =>
     withSwitch(context, (control, order) => {
@@ -65,34 +64,39 @@ export const deadmanEnd: Command = {
         )
         return undefined
       }
-      await control.endDeadMan(order)
-      context.output.result(`${order.keyStore} is open without renewals`, {
-        keyStore: order.keyStore,
-        state: 'ended',
-      })
-      return undefined
+      return control.endDeadMan(order)
     }),
 }
 
 async function withSwitch(
   context: Context,
-  work: (control: KillSwitch, order: DeadManOrder) => Promise<DeadManSwitch | undefined>,
+  work: (killSwitch: KillSwitch, order: DeadManOrder) => Promise<DeadManOutcome | undefined>,
 ): Promise<void> {
   const config = await loadContextConfig(context)
-  const order = { keyStore: findKeyStore(context, config).name, ...parseReason(context) }
-  const control = await openKillSwitch(config)
+  const keyStore = findKeyStore(context, config).name
+  const mayRestore = context.flags['yes'] === true
+  const order = { keyStore, mayRestore, ...parseReason(context) }
+  const killSwitch = await openKillSwitch(config)
   try {
-    const written = await work(control, order)
-    if (written === undefined) return
-    const until = new Date(written.openUntil).toISOString()
-    const isOpen = written.openUntil > written.renewedAt
-    context.output.result(
-      isOpen ? `${written.keyStore} is open until ${until}` : `${written.keyStore} is closed`,
-      written,
-    )
+    const outcome = await work(killSwitch, order)
+    if (outcome !== undefined) context.output.result(toText(keyStore, outcome), outcome)
   } finally {
-    await control.close()
+    await killSwitch.close()
   }
+}
+
+function toText(keyStore: string, outcome: DeadManOutcome): string {
+  if (outcome.state === 'requested') {
+    const { id, readyAt } = outcome.request
+    const who = outcome.needsApproval ? ', by a second person' : ''
+    return `requested as ${id}; nothing is open yet. From ${new Date(readyAt).toISOString()}${who}:
+  latchkey restore approve ${id}`
+  }
+  const { deadManSwitch: written } = outcome
+  if (written === undefined) return `${keyStore} is open without renewals`
+  const isOpen = written.openUntil > written.renewedAt
+  const until = new Date(written.openUntil).toISOString()
+  return isOpen ? `${keyStore} is open until ${until}` : `${keyStore} is closed`
 }
 
 const UNITS: ReadonlyMap<string, number> = new Map([

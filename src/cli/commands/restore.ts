@@ -17,7 +17,7 @@ import {
   REASON_FLAGS,
   SCOPE_FLAGS,
   parseDirection,
-  parseOperator,
+  parseActor,
   parseReason,
   parseScope,
 } from '../../terminal/flags/scope.ts'
@@ -66,7 +66,7 @@ export const restoreApprove: Command = {
     const control = await openKillSwitch(await loadContextConfig(context))
     try {
       const [id = ''] = context.operands
-      report(context.output, await control.approve({ id, operator: parseOperator(context) }))
+      report(context.output, await control.approve({ id, ...parseActor(context) }))
     } finally {
       await control.close()
     }
@@ -105,10 +105,10 @@ function report(output: Output, outcome: RestoreOutcome): void {
     )
     return
   }
-  const { id, readyAt } = outcome.request
+  const { id, readyAt, expiresAt } = outcome.request
   const who = outcome.needsApproval ? ', by somebody else' : ''
   output.result(
-    `asked for as ${id}; nothing is lifted yet. From ${new Date(readyAt).toISOString()}${who}:\n  latchkey restore approve ${id}`,
+    `asked for as ${id}; nothing is lifted yet. From ${new Date(readyAt).toISOString()}${who}:\n  latchkey restore approve ${id}\nThe request expires at ${new Date(expiresAt).toISOString()}.`,
     outcome,
   )
 }

@@ -52,10 +52,10 @@ function toText(found: ControlStatus): string {
       ]),
     ),
     section(
-      ['REQUEST', 'TO LIFT', 'ASKED BY', 'APPROVED BY', 'FROM', 'REASON'],
+      ['REQUEST', 'TO RESTORE', 'ASKED BY', 'APPROVED BY', 'FROM', 'EXPIRES', 'REASON'],
       requests.map((one) => [
-        ...[one.id, one.switchIds.join(' '), one.operator, one.approvedBy ?? '-'],
-        ...[toDate(one.readyAt), one.reason],
+        ...[one.id, describeTarget(one.target), one.operator, describeApproval(one)],
+        ...[toDate(one.readyAt), toDate(one.expiresAt), one.reason],
       ]),
     ),
     section(
@@ -112,4 +112,19 @@ function toState({ state, reason, silentMs, leaseMs }: InstanceStatus): string {
 
 function toDate(time: number | undefined): string {
   return time === undefined ? '-' : new Date(time).toISOString()
+}
+
+function describeTarget(target: ControlStatus['requests'][number]['target']): string {
+  switch (target.kind) {
+    case 'switches':
+      return target.switchIds.join(' ')
+    case 'reopen':
+      return `reopen ${target.keyStore}`
+    case 'end-deadman':
+      return `end the dead man's switch of ${target.keyStore}`
+  }
+}
+
+function describeApproval({ approval }: ControlStatus['requests'][number]): string {
+  return approval === undefined ? '-' : `${approval.operator}, epoch ${String(approval.epoch)}`
 }

@@ -137,5 +137,10 @@ export const control = object('The kill switch.', {
   restore: object('What it takes to lift a kill switch. Stopping is always at once.', {
     people,
     delay: duration('Between asking for it and lifting.', '0s', [0, 604_800_000]),
+    expires: duration(
+      'How long a request to restore can be carried out, once its delay is over. Then it has to be asked for again.',
+      '24h',
+      [60_000, 2_592_000_000],
+    ),
   }),
 })

@@ -4,104 +4,159 @@ import type { Clock } from '../../core/clock.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
 import { ControlError } from '../errors.ts'
-import { SwitchTable } from '../switch-table.ts'
-import type { DeadManSwitch } from '../model.ts'
+import { SwitchTable, type RestoreRequest, type RestoreTarget } from '../switch-table.ts'
+import type { Actor, DeadManSwitch } from '../model.ts'
+import { type Change, readDatabaseNow, withdrawForClosing } from './restore-requests.ts'
+import { type RestorePolicy, askFor, isImmediate } from './restore.ts'
 
-export interface DeadManOrder {
+export interface DeadManOrder extends Actor {
   readonly keyStore: string
   readonly reason: string
-  readonly operator: string
+  /**
+   * Whether the caller may give access back: to reopen a key store, to make its switch last longer, and to end the
+   * switch need what restoring needs.
+   */
+  readonly mayRestore: boolean
 }
 
-/**
- * From now on the key store is open for `ttlMs`, and again with each renewal. Putting an open key store
- * under a lease is no restoration; taking it away again (`endDeadManSwitch`) is one.
- */
+export type DeadManOutcome =
+  /** `deadManSwitch` is absent when it was ended. */
+  | { readonly state: 'written'; readonly deadManSwitch?: DeadManSwitch }
+  | {
+      readonly state: 'requested'
+      readonly request: RestoreRequest
+      readonly needsApproval: boolean
+    }
+
+export interface DeadManDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly policy: RestorePolicy
+}
+
+/** From now on the key store is open for `ttlMs`, and for as long again from each renewal. @throws ControlError */
 export function startDeadManSwitch(
-  store: Store,
-  clock: Clock,
+  deps: DeadManDeps,
   order: DeadManOrder & { readonly ttlMs: number },
-): Promise<DeadManSwitch> {
-  return write(store, clock, order, 'deadman-started', () => Promise.resolve(order.ttlMs))
+): Promise<DeadManOutcome> {
+  return open(deps, order, { kind: 'deadman-started', ttlMs: () => order.ttlMs })
 }
 
-/** @param ttlMs another time than before @throws ControlError NOTHING_KILLED when there is no lease */
+/** @param order.ttlMs another time than before @throws ControlError NOTHING_KILLED when there is no such switch */
 export function renewDeadManSwitch(
-  store: Store,
-  clock: Clock,
+  deps: DeadManDeps,
   order: DeadManOrder & { readonly ttlMs?: number },
-): Promise<DeadManSwitch> {
-  return write(store, clock, order, 'deadman-renewed', async (table) => {
-    const before = await table.deadManSwitch(order.keyStore)
+): Promise<DeadManOutcome> {
+  const ttlMs = (before: DeadManSwitch | undefined) => {
     if (before === undefined) throw noSwitch(order.keyStore)
     return order.ttlMs ?? before.ttlMs
-  })
+  }
+  return open(deps, order, { kind: 'deadman-renewed', ttlMs })
 }
 
-/** Closes the key store now, and until it is renewed. @throws ControlError NOTHING_KILLED */
+/** Closes the key store now, and until it is reopened. @throws ControlError NOTHING_KILLED */
 export function closeDeadManSwitch(
-  store: Store,
-  clock: Clock,
-  order: DeadManOrder,
-): Promise<DeadManSwitch> {
-  return write(store, clock, order, 'deadman-closed', async (table) => {
+  { store, clock }: DeadManDeps,
+  order: Omit<DeadManOrder, 'mayRestore'>,
+): Promise<DeadManOutcome> {
+  return store.change(async (transaction, epoch) => {
+    const table = new SwitchTable(transaction, store.sealing)
     const before = await table.deadManSwitch(order.keyStore)
     if (before === undefined) throw noSwitch(order.keyStore)
-    return { keptTtlMs: before.ttlMs }
+    const now = await readDatabaseNow(store, transaction)
+    const change = { store, clock, transaction, epoch }
+    await withdrawForClosing(table, change, order)
+    const times = { ttlMs: before.ttlMs, renewedAt: now, openUntil: now }
+    return write(table, change, { order, kind: 'deadman-closed', times })
   })
 }
 
-/** The key store is open without renewals again. @throws ControlError NOTHING_KILLED */
-export async function endDeadManSwitch(
-  store: Store,
-  clock: Clock,
-  { keyStore, reason, operator }: DeadManOrder,
-): Promise<void> {
-  await store.change(async (transaction, epoch) => {
+/** The key store is open without renewals again. @throws ControlError NOTHING_KILLED, RESTORE_NEEDED */
+export function endDeadManSwitch(
+  { store, clock, policy }: DeadManDeps,
+  order: DeadManOrder,
+): Promise<DeadManOutcome> {
+  const { keyStore, reason, operator } = order
+  return store.change(async (transaction, epoch) => {
     const table = new SwitchTable(transaction, store.sealing)
     if ((await table.deadManSwitch(keyStore)) === undefined) throw noSwitch(keyStore)
+    if (!order.mayRestore) throw restoreNeeded(`ending the dead man's switch of ${keyStore}`)
+    if (!isImmediate(policy)) {
+      const target = { kind: 'end-deadman', keyStore } as const
+      return ask({ store, clock, transaction, epoch }, policy, { order, target })
+    }
     await table.deleteDeadManSwitch(keyStore)
     const detail = { keyStore, reason }
     const event = { at: clock.now(), epoch, kind: 'deadman-ended', operator, detail }
     await appendEvent(transaction, store.sealing, event)
+    return { state: 'written' }
   })
+}
+
+function open(
+  { store, clock, policy }: DeadManDeps,
+  order: DeadManOrder,
+  how: {
+    readonly kind: string
+    readonly ttlMs: (before: DeadManSwitch | undefined) => number
+  },
+): Promise<DeadManOutcome> {
+  const { keyStore } = order
+  return store.change(async (transaction, epoch) => {
+    const table = new SwitchTable(transaction, store.sealing)
+    const before = await table.deadManSwitch(keyStore)
+    const ttlMs = how.ttlMs(before)
+    const now = await readDatabaseNow(store, transaction)
+    const change = { store, clock, transaction, epoch }
+    // A key store that is open with fewer conditions than before is given back, whatever the command is called.
+    if (before !== undefined && (before.openUntil <= now || ttlMs > before.ttlMs)) {
+      const isClosed = before.openUntil <= now
+      const what = isClosed ? `reopening ${keyStore}` : `a longer time for ${keyStore}`
+      if (!order.mayRestore) throw restoreNeeded(what)
+      const target = { kind: 'reopen', keyStore, ttlMs } as const
+      if (!isImmediate(policy)) return ask(change, policy, { order, target })
+    }
+    const times = { ttlMs, renewedAt: now, openUntil: now + ttlMs }
+    return write(table, change, { order, kind: how.kind, times })
+  })
+}
+
+async function ask(
+  change: Change,
+  policy: RestorePolicy,
+  { order, target }: { readonly order: DeadManOrder; readonly target: RestoreTarget },
+): Promise<DeadManOutcome> {
+  const request = await askFor(change.transaction, { ...change, policy, order, target })
+  return { state: 'requested', request, needsApproval: policy.people === 2 }
 }
 
 async function write(
-  store: Store,
-  clock: Clock,
-  { keyStore, reason, operator }: DeadManOrder,
-  kind: string,
-  findTtl: (table: SwitchTable) => Promise<number | { readonly keptTtlMs: number }>,
-): Promise<DeadManSwitch> {
-  return store.change(async (transaction, epoch) => {
-    const table = new SwitchTable(transaction, store.sealing)
-    const ttl = await findTtl(table)
-    const [row] = await transaction.query(`SELECT ${store.database.nowSql} AS now`)
-    const now = Number(row?.['now'])
-    const isOpen = typeof ttl === 'number'
-    const leased: DeadManSwitch = {
-      keyStore,
-      ttlMs: isOpen ? ttl : ttl.keptTtlMs,
-      renewedAt: now,
-      openUntil: isOpen ? now + ttl : now,
-      reason,
-      operator,
-    }
-    await table.writeDeadManSwitch(leased)
-    const openUntil = new Date(leased.openUntil).toISOString()
-    const event = {
-      at: clock.now(),
-      epoch,
-      kind,
-      operator,
-      detail: { keyStore, reason, openUntil },
-    }
-    await appendEvent(transaction, store.sealing, event)
-    return leased
-  })
+  table: SwitchTable,
+  { store, clock, transaction, epoch }: Change,
+  what: {
+    readonly order: Omit<DeadManOrder, 'mayRestore'>
+    readonly kind: string
+    readonly times: Pick<DeadManSwitch, 'ttlMs' | 'renewedAt' | 'openUntil'>
+  },
+): Promise<DeadManOutcome> {
+  const { keyStore, reason, operator } = what.order
+  const deadManSwitch: DeadManSwitch = { keyStore, ...what.times, reason, operator }
+  await table.writeDeadManSwitch(deadManSwitch)
+  const openUntil = new Date(deadManSwitch.openUntil).toISOString()
+  const detail = { keyStore, reason, openUntil }
+  const event = { at: clock.now(), epoch, kind: what.kind, operator, detail }
+  await appendEvent(transaction, store.sealing, event)
+  return { state: 'written', deadManSwitch }
 }
 
 function noSwitch(keyStore: string): ControlError {
-  return new ControlError('NOTHING_KILLED', `the key store ${keyStore} has no dead man's switch`)
+  return new ControlError('NOTHING_KILLED', `the key store ${keyStore} has no dead man's switch`, {
+    hint: 'latchkey deadman start makes one',
+  })
+}
+
+function restoreNeeded(what: string): ControlError {
+  return new ControlError('RESTORE_NEEDED', `${what} needs what restoring needs`, {
+    hint: 'the command wants --yes; the admin listener wants the role admin',
+  })
 }

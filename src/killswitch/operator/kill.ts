@@ -9,6 +9,7 @@ import type { Store } from '../../store/store.ts'
 import { ControlError } from '../errors.ts'
 import { listInstances, removeInstance, type Instance } from '../instance/instances.ts'
 import { SwitchTable } from '../switch-table.ts'
+import { pruneRequests, withdrawForKill } from './restore-requests.ts'
 import { describeScope, isSameScope, type Direction, type Scope, type Switch } from '../model.ts'
 
 export interface KillOrder {
@@ -103,8 +104,10 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
         one.direction === order.direction &&
         one.until === order.until,
     )
+    const { scope, direction, reason, operator, until } = order
     const made: Switch = same ?? {
-      ...order,
+      ...{ scope, direction, reason, operator },
+      ...(until === undefined ? {} : { until }),
       id: randomBytes(ID_BYTES).toString('hex'),
       createdAt: clock.now(),
       epoch,
@@ -123,6 +126,9 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
         ...(order.until === undefined ? {} : { until: new Date(order.until).toISOString() }),
       },
     })
+    const change = { store, clock, transaction, epoch }
+    await pruneRequests(table, change)
+    await withdrawForKill(table, change, order)
     const registered = await listInstances(transaction)
     return { switch: made, isNew: same === undefined, epoch, registered }
   }

@@ -6,22 +6,32 @@ import type { Transaction } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
 import { ControlError } from '../errors.ts'
-import { SwitchTable, type RestoreRequest } from '../switch-table.ts'
-import { describeScope, isSameScope, type Direction, type Scope, type Switch } from '../model.ts'
+import { SwitchTable, type RestoreRequest, type RestoreTarget } from '../switch-table.ts'
+import { pruneRequests, readDatabaseNow, withdrawRequests } from './restore-requests.ts'
+import {
+  type Actor,
+  type Direction,
+  type Scope,
+  type Switch,
+  describeScope,
+  isSamePerson,
+  isSameScope,
+} from '../model.ts'
 
 export interface RestorePolicy {
   /** 2: somebody else than whoever asked must approve. */
   readonly people: 1 | 2
   /** Milliseconds between asking and lifting. */
   readonly delayMs: number
+  /** Milliseconds from when a request can be carried out to when it expires. */
+  readonly expiresMs: number
 }
 
-export interface RestoreOrder {
+export interface RestoreOrder extends Actor {
   /** A switch by its id, or all switches of a scope, of one direction or any. */
   readonly target:
     { readonly id: string } | { readonly scope: Scope; readonly direction?: Direction }
   readonly reason: string
-  readonly operator: string
 }
 
 /** Lifted at once, or asked for. */
@@ -65,98 +75,140 @@ export async function restore(
   policy: RestorePolicy,
   order: RestoreOrder,
 ): Promise<RestoreOutcome> {
-  const isImmediate = policy.people === 1 && policy.delayMs === 0
   return store.change(async (transaction, epoch) => {
     const table = new SwitchTable(transaction, store.sealing)
+    await pruneRequests(table, { store, clock, transaction, epoch })
     const switches = findSwitches(await table.switches(), order.target)
-    if (isImmediate) {
-      await lift(transaction, switches, { ...order, epoch })
+    if (isImmediate(policy)) {
+      await liftSwitches(store, clock, transaction, switches, { ...order, epoch })
       return { state: 'restored', switches, epoch }
     }
-    const now = clock.now()
-    const request: RestoreRequest = {
-      id: randomBytes(ID_BYTES).toString('hex'),
-      switchIds: switches.map(({ id }) => id),
-      reason: order.reason,
-      operator: order.operator,
-      requestedAt: now,
-      readyAt: now + policy.delayMs,
-    }
-    await table.insertRequest(request)
-    await record(transaction, epoch, 'restore-requested', order.operator, {
-      request: request.id,
-      switches: request.switchIds,
-      reason: order.reason,
-      readyAt: new Date(request.readyAt).toISOString(),
-    })
+    const target = { kind: 'switches', switchIds: switches.map(({ id }) => id) } as const
+    const request = await askFor(transaction, { store, clock, policy, order, epoch, target })
     return { state: 'requested', switches, request, needsApproval: policy.people === 2 }
   })
+}
 
-  function lift(
-    transaction: Transaction,
-    switches: readonly Switch[],
-    by: { readonly operator: string; readonly reason: string; readonly epoch: number },
-  ) {
-    return liftSwitches(store, clock, transaction, switches, by)
-  }
+/** Whether one person may give access back at once. */
+export function isImmediate({ people, delayMs }: RestorePolicy): boolean {
+  return people === 1 && delayMs === 0
+}
 
-  function record(
-    transaction: Transaction,
-    epoch: number,
-    kind: string,
-    operator: string,
-    detail: Record<string, unknown>,
-  ) {
-    return appendEvent(transaction, store.sealing, {
-      at: clock.now(),
-      epoch,
-      kind,
-      operator,
-      detail,
-    })
+/** Writes a request that somebody has to approve, or that has to wait. */
+export async function askFor(
+  transaction: Transaction,
+  about: {
+    readonly store: Store
+    readonly clock: Clock
+    readonly policy: RestorePolicy
+    readonly order: Actor & { readonly reason: string }
+    readonly epoch: number
+    readonly target: RestoreTarget
+  },
+): Promise<RestoreRequest> {
+  const { store, clock, policy, order, epoch, target } = about
+  const requestedAt = clock.now()
+  const readyAt = requestedAt + policy.delayMs
+  const request: RestoreRequest = {
+    id: randomBytes(ID_BYTES).toString('hex'),
+    target,
+    reason: order.reason,
+    operator: order.operator,
+    identity: order.identity,
+    ...{ requestedAt, readyAt, expiresAt: readyAt + policy.expiresMs, epoch },
   }
+  await new SwitchTable(transaction, store.sealing).insertRequest(request)
+  const detail = {
+    request: request.id,
+    ...target,
+    reason: order.reason,
+    identity: order.identity,
+    readyAt: new Date(readyAt).toISOString(),
+    expiresAt: new Date(request.expiresAt).toISOString(),
+  }
+  const { operator } = order
+  const event = { at: clock.now(), epoch, kind: 'restore-requested', operator, detail }
+  await appendEvent(transaction, store.sealing, event)
+  return request
 }
 
 /**
- * The second person's part, and the carrying out once the delay is over: whoever may restore calls it,
- * and it lifts the switches when everything that the policy asks for is there.
- * @throws ControlError NO_SUCH_REQUEST, SAME_PERSON, NOT_READY
+ * The second person approves, or anyone who may restore carries out a request whose delay is over: what the request
+ * names is given back when everything that the policy asks for is there.
+ * @throws ControlError NO_SUCH_REQUEST, REQUEST_EXPIRED, SAME_PERSON, NOT_READY
  */
 export async function approveRestore(
   store: Store,
   clock: Clock,
   policy: RestorePolicy,
-  { id, operator }: { readonly id: string; readonly operator: string },
+  { id, operator, identity }: Actor & { readonly id: string },
 ): Promise<RestoreOutcome> {
   return store.change(async (transaction, epoch) => {
     const table = new SwitchTable(transaction, store.sealing)
     const request = await findRequest(table, id)
-    const inForce = await table.switches()
-    const switches = inForce.filter((one) => request.switchIds.includes(one.id))
-    const approvedBy = request.approvedBy ?? (operator === request.operator ? undefined : operator)
-    if (policy.people === 2 && approvedBy === undefined) {
-      throw new ControlError(
-        'SAME_PERSON',
-        `${operator} asked for this: somebody else must approve`,
-      )
-    }
     const now = clock.now()
-    const event = { at: now, epoch, operator, detail: { request: id, reason: request.reason } }
+    if (now >= request.expiresAt) throw expired(request)
+    const inForce = await table.switches()
+    const { target } = request
+    const switches =
+      target.kind === 'switches' ? inForce.filter((one) => target.switchIds.includes(one.id)) : []
+    // What the second person sees is the store as it was before this change.
+    const mine = { operator, identity, epoch: epoch - 1 }
+    const approval = request.approval ?? (isSamePerson(mine, request) ? undefined : mine)
+    if (policy.people === 2 && approval === undefined) {
+      const message = `${request.operator} (${request.identity}) asked for this, and ${operator} (${identity}) counts as the same person`
+      throw new ControlError('SAME_PERSON', message, { hint: 'a second person must approve' })
+    }
     if (now < request.readyAt) {
-      if (approvedBy === request.approvedBy) throw notReady(request)
-      const approved = { ...request, ...(approvedBy === undefined ? {} : { approvedBy }) }
+      if (approval === request.approval) throw notReady(request)
+      const approved = { ...request, ...(approval === undefined ? {} : { approval }) }
       await table.updateRequest(approved)
-      await appendEvent(transaction, store.sealing, { ...event, kind: 'restore-approved' })
+      const detail = { request: id, reason: request.reason, identity, approvedEpoch: epoch - 1 }
+      const event = { at: clock.now(), epoch, kind: 'restore-approved', operator, detail }
+      await appendEvent(transaction, store.sealing, event)
       return { state: 'requested', switches, request: approved, needsApproval: false }
     }
     await table.deleteRequest(id)
-    const by = { operator, reason: request.reason, epoch, request, approvedBy }
-    await liftSwitches(store, clock, transaction, switches, by)
+    const by = { operator, reason: request.reason, epoch, request, approval }
+    if (target.kind === 'switches') await liftSwitches(store, clock, transaction, switches, by)
+    else await openKeyStore(transaction, { store, clock, request, by: { operator, epoch } })
     return { state: 'restored', switches, epoch }
   })
 }
 
-/** Anyone may take a request back: nothing is restored by that. @throws ControlError NO_SUCH_REQUEST */
+/** Carries out what a request says of a dead man's switch, if it is still there. */
+async function openKeyStore(
+  transaction: Transaction,
+  about: {
+    readonly store: Store
+    readonly clock: Clock
+    readonly request: RestoreRequest
+    readonly by: { readonly operator: string; readonly epoch: number }
+  },
+): Promise<void> {
+  const { store, clock, request, by } = about
+  const { target, reason } = request
+  if (target.kind === 'switches') return
+  const table = new SwitchTable(transaction, store.sealing)
+  const before = await table.deadManSwitch(target.keyStore)
+  if (before === undefined) return
+  const now = await readDatabaseNow(store, transaction)
+  if (target.kind === 'end-deadman') await table.deleteDeadManSwitch(target.keyStore)
+  else {
+    const { ttlMs } = target
+    const times = { ttlMs, renewedAt: now, openUntil: now + ttlMs }
+    await table.writeDeadManSwitch({ ...before, ...times, reason, operator: by.operator })
+  }
+  await appendEvent(transaction, store.sealing, {
+    at: clock.now(),
+    epoch: by.epoch,
+    kind: target.kind === 'end-deadman' ? 'deadman-ended' : 'deadman-reopened',
+    operator: by.operator,
+    detail: { ...target, reason, request: request.id, requestedBy: request.operator },
+  })
+}
+
+/** Anyone may withdraw a request: that gives nothing back. @throws ControlError NO_SUCH_REQUEST */
 export async function withdrawRestore(
   store: Store,
   clock: Clock,
@@ -169,10 +221,8 @@ export async function withdrawRestore(
   await store.change(async (transaction, epoch) => {
     const table = new SwitchTable(transaction, store.sealing)
     await findRequest(table, id)
-    await table.deleteRequest(id)
-    const detail = { request: id, reason }
-    const event = { at: clock.now(), epoch, kind: 'restore-withdrawn', operator, detail }
-    await appendEvent(transaction, store.sealing, event)
+    const about = { store, clock, transaction, epoch }
+    await withdrawRequests(table, about, { ids: [id], operator, reason })
   })
 }
 
@@ -184,6 +234,11 @@ async function findRequest(table: SwitchTable, id: string): Promise<RestoreReque
     })
   }
   return request
+}
+
+function expired({ id, expiresAt }: RestoreRequest): ControlError {
+  const message = `the request ${id} expired at ${new Date(expiresAt).toISOString()}`
+  return new ControlError('REQUEST_EXPIRED', message, { hint: 'ask for the restoration again' })
 }
 
 function notReady({ readyAt }: RestoreRequest): ControlError {
@@ -204,7 +259,7 @@ export async function liftSwitches(
     readonly reason: string
     readonly epoch: number
     readonly request?: RestoreRequest
-    readonly approvedBy?: string | undefined
+    readonly approval?: RestoreRequest['approval']
     readonly kind?: 'restore' | 'expired'
   },
 ): Promise<void> {
@@ -224,7 +279,9 @@ export async function liftSwitches(
         ...(by.request === undefined
           ? {}
           : { request: by.request.id, requestedBy: by.request.operator }),
-        ...(by.approvedBy === undefined ? {} : { approvedBy: by.approvedBy }),
+        ...(by.approval === undefined
+          ? {}
+          : { approvedBy: by.approval.operator, approvedEpoch: by.approval.epoch }),
       },
     })
   }

@@ -6,12 +6,13 @@ import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
 import { ControlError } from '../errors.ts'
 import { listInstances } from '../instance/instances.ts'
-import type { DeadManSwitch, Scope, Switch } from '../model.ts'
+import type { Actor, Scope, Switch } from '../model.ts'
 import { type Receipt, listReceipts } from '../receipt/receipt.ts'
 import type { Signed } from '../receipt/signature.ts'
 import { openSigner } from '../receipt/signing-key.ts'
 import {
   type DeadManOrder,
+  type DeadManOutcome,
   closeDeadManSwitch,
   endDeadManSwitch,
   renewDeadManSwitch,
@@ -73,7 +74,7 @@ export interface KillSwitch {
   /** The switches that a restoration would lift. @throws ControlError NOTHING_KILLED */
   previewRestore(target: RestoreOrder['target']): Promise<readonly Switch[]>
   restore(order: RestoreOrder): Promise<RestoreOutcome>
-  approve(by: { readonly id: string; readonly operator: string }): Promise<RestoreOutcome>
+  approve(by: Actor & { readonly id: string }): Promise<RestoreOutcome>
   withdraw(by: {
     readonly id: string
     readonly operator: string
@@ -91,10 +92,10 @@ export interface KillSwitch {
     about: Scope | { readonly id: string } | undefined,
     since?: number,
   ): Promise<ExposureReport>
-  startDeadMan(order: DeadManOrder & { readonly ttlMs: number }): Promise<DeadManSwitch>
-  renewDeadMan(order: DeadManOrder & { readonly ttlMs?: number }): Promise<DeadManSwitch>
-  closeDeadMan(order: DeadManOrder): Promise<DeadManSwitch>
-  endDeadMan(order: DeadManOrder): Promise<void>
+  startDeadMan(order: DeadManOrder & { readonly ttlMs: number }): Promise<DeadManOutcome>
+  renewDeadMan(order: DeadManOrder & { readonly ttlMs?: number }): Promise<DeadManOutcome>
+  closeDeadMan(order: Omit<DeadManOrder, 'mayRestore'>): Promise<DeadManOutcome>
+  endDeadMan(order: DeadManOrder): Promise<DeadManOutcome>
   /** @returns the epoch that all servers go on from */
   acceptEpoch(by: { readonly operator: string; readonly reason: string }): Promise<number>
   close(): Promise<void>
@@ -110,6 +111,7 @@ export function createKillSwitch(
   openReports?: () => Promise<Store>,
 ): KillSwitch {
   const { restore: policy, leaseMs, sentinelFile } = config.control
+  const deadManDeps = { store, clock, policy }
   const reports = createReports(store, openReports)
   return {
     store,
@@ -139,10 +141,10 @@ export function createKillSwitch(
       const window = { since: since ?? until - config.activity.retentionMs, until }
       return reportExposure(await reports.open(), clock, about, window)
     },
-    startDeadMan: (order) => startDeadManSwitch(store, clock, order),
-    renewDeadMan: (order) => renewDeadManSwitch(store, clock, order),
-    closeDeadMan: (order) => closeDeadManSwitch(store, clock, order),
-    endDeadMan: (order) => endDeadManSwitch(store, clock, order),
+    startDeadMan: (order) => startDeadManSwitch(deadManDeps, order),
+    renewDeadMan: (order) => renewDeadManSwitch(deadManDeps, order),
+    closeDeadMan: (order) => closeDeadManSwitch(deadManDeps, order),
+    endDeadMan: (order) => endDeadManSwitch(deadManDeps, order),
     acceptEpoch: (by) => acceptEpoch(store, clock, by),
     async close() {
       await reports.close()

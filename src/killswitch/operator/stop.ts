@@ -1,6 +1,7 @@
 /** Stopping something, from the first attempt to the receipt: the only way, for the command and the admin listener. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import { type Reader, StorageError } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'
 import { SUCCESS } from '../../usage/usage-key.ts'
@@ -111,7 +112,7 @@ export async function withPatience<T>(work: () => Promise<T>, patience: Patience
       const leftMs = endsAt - clock.monotonic()
       if (!RETRIED.has(error.code) || leftMs <= 0) throw hinted
       onRetry?.(hinted)
-      await new Promise((resolve) => setTimeout(resolve, Math.min(RETRY_PAUSE_MS, leftMs)))
+      await pause(Math.min(RETRY_PAUSE_MS, leftMs))
     }
   }
 }
@@ -123,6 +124,7 @@ async function withinDeadline<T>(work: Promise<T>, leftMs: number): Promise<T> {
     const fail = () => {
       reject(new StorageError('STORE_TIMEOUT', 'the store did not take the switch in time'))
     }
+    // A Deadline would reject with its own error: this one has a code that the caller knows.
     timer = setTimeout(fail, Math.max(1, leftMs))
   })
   return Promise.race([work, late]).finally(() => {
@@ -174,6 +176,7 @@ export async function warnIfKeyUnknown(store: Store, scope: Scope): Promise<stri
   const { keyStore, keyId } = scope
   let timer: NodeJS.Timeout | undefined
   const patience = new Promise<true>((resolve) => {
+    // The kill goes on without the warning, so this is no error.
     timer = setTimeout(resolve, WARNING_PATIENCE_MS, true)
   })
   const look = store.database

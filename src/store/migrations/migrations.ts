@@ -5,6 +5,7 @@ import { CONTROL } from './0002-control.ts'
 import { ACTIVITY } from './0003-activity.ts'
 import { KEY_USES } from './0004-key-uses.ts'
 import { DEAD_MAN_SWITCHES } from './0005-dead-man-switches.ts'
+import { RESTORATIONS } from './0006-restorations.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -12,4 +13,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   ACTIVITY,
   KEY_USES,
   DEAD_MAN_SWITCHES,
+  RESTORATIONS,
 ]

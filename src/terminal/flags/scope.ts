@@ -3,7 +3,7 @@
 import { userInfo } from 'node:os'
 import { parseExternalKeyId } from '../../core/ids.ts'
 import type { Config } from '../../config/config.ts'
-import type { Criteria, Direction, Scope } from '../../killswitch/model.ts'
+import type { Actor, Criteria, Direction, Scope } from '../../killswitch/model.ts'
 import { findKeyStore, stringFlag, UsageError, type Context, type Flag } from '../command.ts'
 
 export const SCOPE_FLAGS = {
@@ -125,15 +125,17 @@ export function parseDirection(context: Context): Direction | undefined {
 }
 
 /** @throws UsageError when there is no reason */
-export function parseReason(context: Context): {
-  readonly reason: string
-  readonly operator: string
-} {
+export function parseReason(context: Context): Actor & { readonly reason: string } {
   const reason = stringFlag(context, 'reason')
   if (reason === undefined || reason.trim() === '') {
     throw new UsageError('USAGE', '--reason is missing')
   }
-  return { reason: checkText(reason, 'reason'), operator: parseOperator(context) }
+  return { reason: checkText(reason, 'reason'), ...parseActor(context) }
+}
+
+/** The recorded name may be given; who counts as one person is the user of the operating system. */
+export function parseActor(context: Context): Actor {
+  return { operator: parseOperator(context), identity: `os:${currentUser()}` }
 }
 
 export function parseOperator(context: Context): string {

@@ -1,0 +1,88 @@
+/** Requests to restore that are over: those that expired, and those that a later kill or closing withdraws. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import type { Reader, Transaction } from '../../store/database.ts'
+import { appendEvent } from '../../store/event-log.ts'
+import type { Store } from '../../store/store.ts'
+import { type Scope, isSameScope } from '../model.ts'
+import type { SwitchTable } from '../switch-table.ts'
+
+export interface Change {
+  readonly store: Store
+  readonly clock: Clock
+  readonly transaction: Transaction
+  readonly epoch: number
+}
+
+export async function readDatabaseNow(store: Store, reader: Reader): Promise<number> {
+  const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
+  return Number(row?.['now'])
+}
+
+export async function withdrawRequests(
+  table: SwitchTable,
+  { store, clock, transaction, epoch }: Change,
+  by: {
+    readonly ids: readonly string[]
+    readonly operator: string
+    readonly reason: string
+    readonly kind?: 'restore-expired'
+  },
+): Promise<void> {
+  const { operator, reason, kind = 'restore-withdrawn' } = by
+  for (const id of by.ids) {
+    await table.deleteRequest(id)
+    const event = { at: clock.now(), epoch, kind, operator, detail: { request: id, reason } }
+    await appendEvent(transaction, store.sealing, event)
+  }
+}
+
+/** Removes requests that expired, and those of an earlier form. */
+export async function pruneRequests(table: SwitchTable, change: Change): Promise<void> {
+  const now = change.clock.now()
+  const over = (await table.requests()).filter(({ expiresAt }) => now >= expiresAt)
+  await withdrawRequests(table, change, {
+    ids: over.map(({ id }) => id),
+    operator: 'latchkey',
+    reason: 'it was not approved in time',
+    kind: 'restore-expired',
+  })
+  await withdrawRequests(table, change, {
+    ids: await table.takeOldRequests(),
+    operator: 'latchkey',
+    reason: 'an earlier release wrote it, without an identity and an epoch',
+  })
+}
+
+/**
+ * A kill says that the scope is to stay stopped, so whatever was asked for before it has to be asked for again: a
+ * second kill of one scope keeps the switch of the first, and an older approval would lift it.
+ */
+export async function withdrawForKill(
+  table: SwitchTable,
+  change: Change,
+  { scope, operator }: { readonly scope: Scope; readonly operator: string },
+): Promise<void> {
+  const same = (await table.switches()).filter((one) => isSameScope(one.scope, scope))
+  const ids = new Set(same.map(({ id }) => id))
+  const over = (await table.requests()).filter(({ target }) =>
+    target.kind === 'switches'
+      ? target.switchIds.some((id) => ids.has(id))
+      : scope.kind === 'all' || (scope.kind === 'key-store' && scope.keyStore === target.keyStore),
+  )
+  const reason = 'the same scope was killed after it was asked for'
+  await withdrawRequests(table, change, { ids: over.map(({ id }) => id), operator, reason })
+}
+
+/** The same for a key store that was closed by its dead man's switch. */
+export async function withdrawForClosing(
+  table: SwitchTable,
+  change: Change,
+  { keyStore, operator }: { readonly keyStore: string; readonly operator: string },
+): Promise<void> {
+  const over = (await table.requests()).filter(
+    ({ target }) => target.kind !== 'switches' && target.keyStore === keyStore,
+  )
+  const reason = 'the key store was closed after it was asked for'
+  await withdrawRequests(table, change, { ids: over.map(({ id }) => id), operator, reason })
+}
