@@ -43,7 +43,7 @@ void t.test('what has a default can be left out', async (t) => {
       leaseMs: 2000,
       sentinelFile: join(folder, 'latchkey.db.block'),
       highWaterFile: join(folder, 'latchkey.db.epoch'),
-      restore: { people: 1, delayMs: 0 },
+      restore: { people: 1, delayMs: 0, expiresMs: 86_400_000 },
     },
     keyStores: [{ name: 'demo', prefix: '', ...EMBEDDED }],
     backends: [],
@@ -93,7 +93,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
       leaseMs: 2000,
       sentinelFile: join(FIXTURES, 'data/latchkey.db.block'),
       highWaterFile: join(FIXTURES, 'data/latchkey.db.epoch'),
-      restore: { people: 1, delayMs: 0 },
+      restore: { people: 1, delayMs: 0, expiresMs: 86_400_000 },
     },
     keyStores: [
       {
