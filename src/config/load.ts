@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import { parseDocument } from 'yaml'
 import { toConfig, type Config } from './config.ts'
+import { pickControlSections } from './control-sections.ts'
 import { ConfigError, toFault, type Fault } from './faults.ts'
 import { loadSecrets } from './load-secrets.ts'
 import { CONFIG, CONFIG_SCHEMA, type RawConfig } from './schema.ts'
@@ -13,13 +14,26 @@ import type { SecretSource } from './setting.ts'
 import { findStateFolder } from './state-folder.ts'
 
 /** @throws ConfigError with every fault of the file */
-export async function loadConfig(
+export function loadConfig(
   file: string,
   environment: NodeJS.ProcessEnv = process.env,
 ): Promise<Config> {
+  return load(file, environment, (value) => value)
+}
+
+/** For commands on the control store alone. @throws ConfigError with the faults of what they need */
+export function loadControlConfig(file: string, environment: NodeJS.ProcessEnv): Promise<Config> {
+  return load(file, environment, pickControlSections)
+}
+
+async function load(
+  file: string,
+  environment: NodeJS.ProcessEnv,
+  pick: (value: unknown) => unknown,
+): Promise<Config> {
   const path = resolve(file)
   const absolute = (relative: string) => resolve(dirname(path), relative)
-  const { raw, faults, secrets } = checkConfig(parseYaml(file, await readText(file, path)))
+  const { raw, faults, secrets } = checkConfig(pick(parseYaml(file, await readText(file, path))))
   const loaded = await loadSecrets(secrets, absolute, environment)
   faults.push(...loaded.faults)
   if (faults.length > 0) throw new ConfigError(file, faults)

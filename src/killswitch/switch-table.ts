@@ -1,5 +1,6 @@
 /** Kill switches, dead man's switches and requests to restore, as rows of the control store. */
 // SPDX-License-Identifier: Apache-2.0
+import { toAsciiJson } from '../core/remark.ts'
 import type { Reader, Row, SqlValue, Transaction } from '../store/database.ts'
 import {
   checkDigest,
@@ -129,7 +130,7 @@ function fromSwitch(one: Switch): Row {
     scope: scope.kind,
     key_store: 'keyStore' in scope ? (scope.keyStore ?? null) : null,
     key_id: scope.kind === 'key' ? scope.keyId : null,
-    criteria: scope.kind === 'match' ? JSON.stringify(scope.criteria) : null,
+    criteria: scope.kind === 'match' ? toAsciiJson(scope.criteria) : null,
     direction: one.direction,
     reason: one.reason,
     operator: one.operator,

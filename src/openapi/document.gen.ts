@@ -449,9 +449,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
   },
   "Reason": {
     "type": "string",
+    "description": "Kept as one line of at most 500 characters; what does not fit is cut, and line breaks become spaces.",
     "minLength": 1,
-    "maxLength": 500,
-    "pattern": "^[^\\x00-\\x1f\\x7f]+$"
+    "maxLength": 10000
   },
   "Switch": {
     "type": "object",

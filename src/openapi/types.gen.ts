@@ -496,6 +496,7 @@ export interface components {
                 vpc?: string;
             };
         };
+        /** @description Kept as one line of at most 500 characters; what does not fit is cut, and line breaks become spaces. */
         Reason: string;
         Switch: {
             id: string;

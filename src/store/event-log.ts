@@ -1,5 +1,6 @@
 /** Every use of the kill switch, for ever: rows chained by their codes, so that none can go missing. */
 // SPDX-License-Identifier: Apache-2.0
+import { toAsciiJson } from '../core/remark.ts'
 import { StorageError, type Reader, type Row, type Transaction } from './database.ts'
 import { column, EVENTS_HEAD, findFact, writeFact } from './sealed-rows.ts'
 import type { Sealing } from './sealing.ts'
@@ -35,7 +36,7 @@ export async function appendEvent(
   const [last] = await transaction.query('SELECT max(seq) AS seq FROM control_events')
   const seq = Number(last?.['seq'] ?? 0) + 1
   const { at, epoch, kind, operator } = event
-  const row = { seq, at, epoch, kind, operator, detail: JSON.stringify(event.detail) }
+  const row = { seq, at, epoch, kind, operator, detail: toAsciiJson(event.detail) }
   const mac = authenticate(sealing, (await findFact(transaction, EVENTS_HEAD)) ?? START, row)
   await transaction.execute(
     'INSERT INTO control_events (seq, at, epoch, kind, operator, detail, mac) VALUES (?, ?, ?, ?, ?, ?, ?)',

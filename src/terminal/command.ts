@@ -92,6 +92,12 @@ export async function loadContextConfig(context: Context): Promise<Config> {
   return loadConfig(configPath(context), context.environment)
 }
 
+/** For commands that work on the control store alone: no other section of the file can stop them. */
+export async function loadControlConfig(context: Context): Promise<Config> {
+  const { loadControlConfig } = await import('../config/load.ts')
+  return loadControlConfig(configPath(context), context.environment)
+}
+
 export function stringFlag(context: Context, name: string): string | undefined {
   const value = context.flags[name]
   return typeof value === 'string' ? value : undefined

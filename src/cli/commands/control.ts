@@ -1,7 +1,7 @@
 /** `latchkey control accept-epoch` */
 // SPDX-License-Identifier: Apache-2.0
 import { openKillSwitch } from '../../app/kill-switch.ts'
-import { CONFIG_FLAG, type Command, YES_FLAG, loadContextConfig } from '../../terminal/command.ts'
+import { CONFIG_FLAG, type Command, YES_FLAG, loadControlConfig } from '../../terminal/command.ts'
 import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
 
 export const controlAcceptEpoch: Command = {
@@ -11,7 +11,7 @@ export const controlAcceptEpoch: Command = {
   ],
   async run(context) {
     const by = parseReason(context)
-    const config = await loadContextConfig(context)
+    const config = await loadControlConfig(context)
     if (context.flags['yes'] !== true) {
       context.output.result(
         'would let servers go on from this store, although they have seen a later one: what was killed, disabled or revoked since the backup is not any more. Compare first. Add --yes to do it.',

@@ -6,7 +6,7 @@ import {
   type Command,
   KEY_STORE_FLAG,
   findKeyStore,
-  loadContextConfig,
+  loadControlConfig,
 } from '../../terminal/command.ts'
 import { REASON_FLAGS, parseOperator } from '../../terminal/flags/scope.ts'
 import { toTable } from '../../terminal/output.ts'
@@ -15,7 +15,7 @@ export const drill: Command = {
   flags: { ...KEY_STORE_FLAG, operator: REASON_FLAGS.operator, ...CONFIG_FLAG },
   examples: ['latchkey drill', 'latchkey drill --key-store payroll --json'],
   async run(context) {
-    const config = await loadContextConfig(context)
+    const config = await loadControlConfig(context)
     const { name } = findKeyStore(context, config)
     const control = await openKillSwitch(config)
     try {

@@ -11,7 +11,7 @@ import {
   type Command,
   type Context,
   UsageError,
-  loadContextConfig,
+  loadControlConfig,
   stringFlag,
 } from '../../terminal/command.ts'
 import { durationFlag } from '../../terminal/flags/kms.ts'
@@ -25,6 +25,7 @@ import {
 } from '../../terminal/flags/scope.ts'
 import { parseFuture } from '../../terminal/flags/time.ts'
 import { toTable } from '../../terminal/output.ts'
+import { withWayToStop } from './way-to-stop.ts'
 import { REHEARSAL_FLAGS, checkNoRehearsal, rehearseKill } from './rehearse.ts'
 
 export const kill: Command = {
@@ -59,7 +60,9 @@ export const kill: Command = {
     if (wait === true && noWait === true) {
       throw new UsageError('USAGE', 'either --wait or --no-wait')
     }
-    const config = await loadContextConfig(context)
+    const config = await loadControlConfig(context).catch((error: unknown) => {
+      throw withWayToStop(error, undefined)
+    })
     if (context.flags['rehearse'] === true) {
       const scope = parseScope(context, config)
       return rehearseKill(context, { scope, direction: parseDirection(context) ?? 'both' })
@@ -75,10 +78,15 @@ export const kill: Command = {
     const patienceMs = durationFlag(context, 'timeout', defaultPatienceMs(config.control.leaseMs))
     const startedAt = systemClock.monotonic()
     const onRetry = createRetryNote(context)
-    const killSwitch = await openKillSwitch(config, { patienceMs, onRetry })
+    const { sentinelFile } = config.control
+    const killSwitch = await openKillSwitch(config, { patienceMs, onRetry }).catch(
+      (error: unknown) => {
+        throw withWayToStop(error, sentinelFile)
+      },
+    )
     try {
       const name = describeScope(order.scope)
-      const done = await killSwitch.stop(order, {
+      const stopping = killSwitch.stop(order, {
         wait: noWait !== true,
         patienceMs: Math.max(1, startedAt + patienceMs - systemClock.monotonic()),
         onRetry,
@@ -94,6 +102,9 @@ export const kill: Command = {
           const after = `revoked ${name} after ${toMs(revocation.elapsedMs)}`
           context.output.line(`${after}\n${toRows(revocation)}`)
         },
+      })
+      const done = await stopping.catch((error: unknown) => {
+        throw withWayToStop(error, sentinelFile)
       })
       context.output.result(toText(name, done), { ...toJson(order, done) })
     } finally {

@@ -11,7 +11,7 @@ import {
   type Command,
   type Context,
   UsageError,
-  loadContextConfig,
+  loadControlConfig,
   stringFlag,
 } from '../../terminal/command.ts'
 import { toTable } from '../../terminal/output.ts'
@@ -114,7 +114,7 @@ function render(receipt: Receipt): string {
 }
 
 async function withControl<T>(context: Context, work: (control: KillSwitch) => Promise<T>) {
-  const control = await openKillSwitch(await loadContextConfig(context))
+  const control = await openKillSwitch(await loadControlConfig(context))
   try {
     return await work(control)
   } finally {

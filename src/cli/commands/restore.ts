@@ -9,7 +9,7 @@ import {
   type Command,
   type Context,
   YES_FLAG,
-  loadContextConfig,
+  loadControlConfig,
   stringFlag,
 } from '../../terminal/command.ts'
 import {
@@ -39,7 +39,7 @@ export const restore: Command = {
     'latchkey restore --switch 0f3a5c7d9e1b --reason "incident 4711 is over" --yes',
   ],
   async run(context) {
-    const config = await loadContextConfig(context)
+    const config = await loadControlConfig(context)
     const order: RestoreOrder = { target: parseTarget(context, config), ...parseReason(context) }
     const control = await openKillSwitch(config)
     try {
@@ -63,7 +63,7 @@ export const restoreApprove: Command = {
   flags: { operator, ...CONFIG_FLAG },
   examples: ['latchkey restore approve 5ac0ffee --operator bob'],
   async run(context) {
-    const control = await openKillSwitch(await loadContextConfig(context))
+    const control = await openKillSwitch(await loadControlConfig(context))
     try {
       const [id = ''] = context.operands
       report(context.output, await control.approve({ id, ...parseActor(context) }))
@@ -79,7 +79,7 @@ export const restoreWithdraw: Command = {
   examples: ['latchkey restore withdraw 5ac0ffee --reason "asked for by mistake"'],
   async run(context) {
     const by = parseReason(context)
-    const control = await openKillSwitch(await loadContextConfig(context))
+    const control = await openKillSwitch(await loadControlConfig(context))
     try {
       const [id = ''] = context.operands
       await control.withdraw({ id, ...by })

@@ -24,7 +24,11 @@ import { type Target, findTarget } from '../../tools/simulate/target.ts'
 import { describeTimes, summarize } from '../../tools/simulate/times.ts'
 import { API_ROOT } from '../../xks/route.ts'
 
-const REASON = { reason: 'latchkey simulate', operator: 'latchkey simulate', identity: 'os:simulate' }
+const REASON = {
+  reason: 'latchkey simulate',
+  operator: 'latchkey simulate',
+  identity: 'os:simulate',
+}
 /** Lifetime of the vendor's cached data keys: long enough to show the delay after a kill. AWS's services keep them longer. */
 const CACHE_MS = 2000
 /** The switch lifts itself after this time, in case the process is killed between kill and restore. */

@@ -7,7 +7,7 @@ import { describeScope } from '../../killswitch/model.ts'
 import type { ControlStatus, InstanceStatus } from '../../killswitch/operator/status.ts'
 import { REVOKED, type Receipt } from '../../killswitch/receipt/receipt.ts'
 import type { Signed } from '../../killswitch/receipt/signature.ts'
-import { CONFIG_FLAG, type Command, loadContextConfig } from '../../terminal/command.ts'
+import { CONFIG_FLAG, type Command, loadControlConfig } from '../../terminal/command.ts'
 import { toTable } from '../../terminal/output.ts'
 import { describeLongKill } from './exposure.ts'
 
@@ -20,7 +20,7 @@ export const status: Command = {
   },
   examples: ['latchkey status', 'latchkey status --json'],
   async run(context) {
-    const control = await openKillSwitch(await loadContextConfig(context))
+    const control = await openKillSwitch(await loadControlConfig(context))
     try {
       const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
       const found = await control.status(events)

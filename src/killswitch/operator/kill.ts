@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { toAscii } from '../../core/remark.ts'
 import { pause } from '../../core/deadline.ts'
 import { StorageError, type Transaction } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
@@ -89,6 +90,12 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
     const done = await store.change((transaction, epoch) => write(transaction, epoch))
     return { ...done, committedAt: clock.monotonic(), startedAt }
   } catch (error) {
+    const { reason, operator } = order
+    const ascii = { reason: toAscii(reason), operator: toAscii(operator) }
+    const isAscii = ascii.reason === reason && ascii.operator === operator
+    if (error instanceof StorageError && error.code === 'TEXT_REFUSED' && !isAscii) {
+      return kill(store, clock, { ...order, ...ascii })
+    }
     if (!(error instanceof StorageError && error.code === 'STORE_TAMPERED')) throw error
     // Nothing can be added to such a store; but everybody can be made to look at it, and refuse.
     const epoch = await store.bumpEpoch()

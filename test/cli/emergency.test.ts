@@ -1,0 +1,170 @@
+/** `kill` on a bad night: without a name, a home, a writable folder, certificates, or a whole configuration. */
+// SPDX-License-Identifier: Apache-2.0
+import { spawn } from 'node:child_process'
+import { chmod, chown, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { parse, stringify } from 'yaml'
+import { MAIN, type Workspace, workspace } from '../support/cli.ts'
+
+t.setTimeout(300_000)
+
+/** In no passwd file. */
+const UID = 543_210
+const KILL = [MAIN, 'kill', '--all', '--reason', 'a test']
+
+interface Privation {
+  readonly name: string
+  /** What makes it so, before the command is run. */
+  readonly prepare?: (place: Workspace) => Promise<unknown>
+  readonly environment?: Record<string, string>
+  readonly cwd?: string
+  /** Put before `node`. */
+  readonly by?: (place: Workspace) => readonly string[]
+}
+
+const asNobody = () => [
+  ...['setpriv', `--reuid=${String(UID)}`, `--regid=${String(UID)}`, '--clear-groups'],
+]
+
+/** All that the command must read and write belongs to that user. */
+async function giveAway({ folder }: Workspace): Promise<void> {
+  for (const name of ['.', ...(await readdir(folder))]) await chown(join(folder, name), UID, UID)
+}
+
+async function edit(place: Workspace, change: Record<string, unknown>): Promise<void> {
+  const config = parse(await readFile(place.configFile, 'utf8')) as Record<string, unknown>
+  await writeFile(place.configFile, stringify({ ...config, ...change }))
+}
+
+const TOKEN = {
+  ...{ name: 'hsm', kind: 'pkcs11', module: '/nowhere/module.so' },
+  tokens: [{ label: 'a', pin: { env: 'PIN_THAT_IS_NOT_SET' } }],
+}
+
+const PRIVATIONS: readonly Privation[] = [
+  { name: 'an empty environment: no HOME, no USER' },
+  { name: 'a uid without a passwd entry', prepare: giveAway, by: asNobody },
+  {
+    name: 'no /etc/passwd at all',
+    // What is mounted there belongs to this process alone.
+    by: () => [
+      'unshare',
+      '--mount',
+      'sh',
+      '-c',
+      'mount --bind /dev/null /etc/passwd; exec "$@"',
+      '-',
+    ],
+  },
+  { name: 'a working directory that cannot be written to', cwd: '/proc' },
+  {
+    name: 'no DNS and no network',
+    by: () => [
+      ...['unshare', '--net', '--mount', 'sh', '-c'],
+      ...['mount --bind /dev/null /etc/resolv.conf; exec "$@"', '-'],
+    ],
+  },
+  {
+    name: 'a temporary folder that cannot be written to',
+    environment: { TMPDIR: '/nowhere' },
+  },
+  {
+    name: 'clocks that count from another start',
+    by: () => ['unshare', '--time', '--boottime', '1000000', '--monotonic', '1000000', '--'],
+  },
+  {
+    name: 'no certificate and no key of a listener',
+    prepare: (place) =>
+      edit(place, {
+        listener: { port: 0, tls: { certificate: 'gone.crt', privateKey: 'gone.key' } },
+        admin: { port: 0, clientCertificates: { ca: 'gone.crt', subjects: [] } },
+      }),
+  },
+  {
+    name: 'a PIN that is not in the environment of this shell',
+    prepare: (place) =>
+      edit(place, {
+        backends: [TOKEN],
+        keyStores: [{ name: 'demo', prefix: '/demo', backend: 'hsm' }],
+      }),
+  },
+  {
+    name: 'faults in every other section',
+    prepare: (place) =>
+      edit(place, {
+        ...{ listener: 'later', workers: -1, limits: { maxAadBytes: 'many' }, nonsense: true },
+        ...{ activity: [], backends: {}, keyStores: [{ name: 'demo', prefix: 'no slash' }] },
+      }),
+  },
+  {
+    name: 'a folder for state that cannot be written to',
+    environment: { STATE_DIRECTORY: '/proc' },
+  },
+]
+
+function runKill(
+  { folder, configFile }: Workspace,
+  { environment = {}, cwd, by }: Privation,
+  place: Workspace,
+) {
+  const [command = '', ...words] = [
+    ...(by?.(place) ?? []),
+    ...[process.execPath, ...KILL, '--config', configFile],
+  ]
+  const child = spawn(command, words, {
+    cwd: cwd ?? folder,
+    env: { PATH: process.env['PATH'] ?? '', ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text))
+  return new Promise<{ code: number | null; output: string }>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code) => {
+      resolve({ code, output })
+    })
+  })
+}
+
+async function checkWritten(t: Test, privation: Privation): Promise<void> {
+  const place = await workspace(t)
+  // The program itself must be readable to others; the folder of the test is.
+  await chmod(place.folder, 0o755)
+  await privation.prepare?.(place)
+  const { code, output } = await runKill(place, privation, place)
+  t.equal(code, 0, output)
+  t.match(output, /^revoked all/m)
+}
+
+for (const privation of PRIVATIONS) {
+  void t.test(`kill is written: ${privation.name}`, (t) => checkWritten(t, privation))
+}
+
+void t.test('no remark keeps a kill from being written', async (t) => {
+  const place = await workspace(t)
+  const remarks = ['a\nb\tc', 'x'.repeat(20_000), '\ud800 alone', '✓ 🔑', ' \u007f ']
+  for (const reason of remarks) {
+    const { code, stderr } = await place.run('kill', '--all', '--reason', reason, '--no-wait')
+    t.equal(code, 0, stderr)
+  }
+  const named = await place.run('kill', '--all', '--reason', 'r', '--operator', '\n', '--no-wait')
+  t.equal(named.code, 0, named.stderr)
+})
+
+void t.test('when nothing can be written, the first line says what stops a host', async (t) => {
+  const place = await workspace(t)
+  const words = ['kill', '--all', '--reason', 'a test']
+  const firstLine = async (...more: readonly string[]) =>
+    (await place.run(...words, ...more)).stderr.split('\n')[0] ?? ''
+  await rm(join(place.folder, 'latchkey.db'))
+  await mkdir(join(place.folder, 'latchkey.db'))
+  const line = await firstLine()
+  t.match(
+    line,
+    /^latchkey: error: no kill is confirmed; to stop a host now, touch \S+latchkey\.db\.block/,
+  )
+  await writeFile(place.configFile, 'store: [')
+  t.match(await firstLine(), /to stop a host now, send its latchkey SIGUSR2/)
+})
