@@ -20,8 +20,14 @@ export interface AdminCall {
 
 export type Authenticate = (call: AdminCall) => AdminPrincipal | undefined
 
-/** A token has 256 random bits, so its hash needs no salt and no slowness. */
-export function createAuthenticate(config: AdminConfig): Authenticate {
+/**
+ * A token has 256 random bits, so its hash needs no salt and no slowness.
+ * @param isVerified whether a connection was made under the authority that is in use now
+ */
+export function createAuthenticate(
+  config: AdminConfig,
+  isVerified: (socket: Socket) => boolean,
+): Authenticate {
   const tokens = config.tokens.map((token) => ({
     ...token,
     hash: Buffer.from(token.sha256, 'hex'),
@@ -31,7 +37,7 @@ export function createAuthenticate(config: AdminConfig): Authenticate {
   )
   return ({ socket, authorization }) => {
     if (authorization !== undefined) return byToken(tokens, authorization)
-    return byCertificate(subjects, socket)
+    return isVerified(socket) ? byCertificate(subjects, socket) : undefined
   }
 }
 

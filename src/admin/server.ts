@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import https from 'node:https'
+import type { Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { AdminConfig } from '../config/config.ts'
@@ -40,8 +41,16 @@ const HEADERS_TIMEOUT_MS = 5000
 const KEEP_ALIVE_MS = 60_000
 const MAX_CONNECTIONS = 256
 
-/** Ready to listen on `.server`. */
-export async function createAdminServer(deps: AdminServerDeps): Promise<FastifyInstance> {
+export interface AdminServer {
+  /** Ready to listen on `.server`. */
+  readonly app: FastifyInstance
+  /** Takes up renewed files: connections from before no longer prove who calls. */
+  setTls(tls: SecureContextOptions): void
+}
+
+export async function createAdminServer(deps: AdminServerDeps): Promise<AdminServer> {
+  /** Connections whose certificate was verified against the authority in use. */
+  let verified = new WeakSet<Socket>()
   const app = fastify({
     logger: false,
     bodyLimit: MAX_BODY_BYTES,
@@ -54,7 +63,10 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<FastifyI
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
     done(null, body)
   })
-  const authenticate = createAuthenticate(deps.config)
+  app.server.on('secureConnection', (socket: Socket) => {
+    verified.add(socket)
+  })
+  const authenticate = createAuthenticate(deps.config, (socket) => verified.has(socket))
   for (const route of deps.routes) {
     app.route({
       method: route.method,
@@ -75,7 +87,15 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<FastifyI
     })
   })
   await app.ready()
-  return app
+  return {
+    app,
+    setTls(tls) {
+      if (!(app.server instanceof https.Server)) return
+      app.server.setSecureContext(tls)
+      verified = new WeakSet()
+      app.server.closeIdleConnections()
+    },
+  }
 }
 
 function createBareServer(deps: AdminServerDeps, handler: http.RequestListener): http.Server {

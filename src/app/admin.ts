@@ -7,12 +7,14 @@ import { switchRoutes } from '../admin/routes/switches.ts'
 import { type AdminEvent, createAdminServer } from '../admin/server.ts'
 import type { AdminConfig, Config } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
 import { ControlError, type ControlErrorCode } from '../killswitch/errors.ts'
 import { createKillSwitch } from '../killswitch/operator/service.ts'
 import type { Log } from '../observability/log.ts'
 import { createApiSchemas } from '../openapi/schemas.ts'
 import { type Address, listen } from '../server/listen.ts'
-import { loadTlsMaterial } from '../server/tls/material.ts'
+import { type TlsFiles, type TlsMaterial, loadTlsMaterial } from '../server/tls/material.ts'
+import { createCertificateReload } from '../server/tls/reload.ts'
 import { StorageError } from '../store/database.ts'
 import { openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
@@ -27,6 +29,8 @@ export interface AdminDeps {
 
 export interface RunningAdmin {
   readonly address: Address
+  /** Reads the certificate files now. @throws TlsError; the old ones stay in use */
+  reloadCertificates(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -37,7 +41,8 @@ export async function startAdminOf(
 ): Promise<RunningAdmin | undefined> {
   const { admin } = config
   if (admin === undefined) return undefined
-  const tls = await loadTls(admin)
+  const files = toTlsFiles(admin)
+  const tls = files && (await loadTlsMaterial(files, clock.now())).context
   // A handle of its own: what operators ask for does not wait behind what requests need. Its connection is
   // open all the time, so that a kill is written also when the server has no connection left.
   const open = async (connections: 'kept' | 'one') =>
@@ -45,7 +50,7 @@ export async function startAdminOf(
   const killSwitch = createKillSwitch(await open('kept'), config, () => open('one'))
   const keyStores = config.keyStores.map(({ name }) => name)
   try {
-    const app = await createAdminServer({
+    const { app, setTls } = await createAdminServer({
       config: admin,
       ...(tls === undefined ? {} : { tls }),
       schemas: createApiSchemas(),
@@ -62,11 +67,23 @@ export async function startAdminOf(
         logEvent(deps, event)
       },
     })
+    const certificates =
+      files &&
+      createCertificateReload({
+        ...{ config: files, now: clock.now },
+        apply: ({ context }) => {
+          setTls(context)
+        },
+        ...logReloads(deps.log.logger, 'admin'),
+      })
+    await certificates?.start()
     const address = await listen(app.server, admin)
     deps.log.logger.info('admin listener', { ...address, tls: tls !== undefined })
     return {
       address,
+      reloadCertificates: certificates?.reload ?? (() => Promise.resolve()),
       async stop() {
+        await certificates?.stop()
         // Fastify closes only what it has opened itself.
         await new Promise((resolve) => {
           app.server.close(resolve)
@@ -82,13 +99,26 @@ export async function startAdminOf(
   }
 }
 
-async function loadTls({ tls, clientCertificates }: AdminConfig) {
+/** The certificate files of the admin listener; undefined for plain HTTP. */
+export function toTlsFiles({ tls, clientCertificates }: AdminConfig): TlsFiles | undefined {
   if (tls === undefined) return undefined
-  const files = {
-    tls,
-    ...(clientCertificates === undefined ? {} : { clientCertificate: clientCertificates }),
+  return { tls, ...(clientCertificates && { clientCertificate: clientCertificates }) }
+}
+
+/** What becomes of renewed files, in the log. */
+export function logReloads(logger: Logger, listener: 'xks' | 'admin') {
+  return {
+    onReloaded: (material: TlsMaterial) => {
+      logger.info('certificate reloaded', { listener, ...describeCertificate(material) })
+    },
+    onFailed: (err: unknown) => {
+      logger.error('certificate not reloaded: the one in use stays', { listener, err })
+    },
   }
-  return (await loadTlsMaterial(files, clock.now())).context
+}
+
+export function describeCertificate({ certificate: { subject, validTo } }: TlsMaterial) {
+  return { certificate: { subject, validTo: new Date(validTo).toISOString() } }
 }
 
 const CONTROL_ERRORS: Readonly<Record<ControlErrorCode, AdminErrorCode>> = {

@@ -99,7 +99,7 @@ async function startWorkers(
     ...(facts.ping === undefined ? {} : { ping: facts.ping }),
     ...(admin === undefined ? {} : { admin: admin.address }),
     async reloadCertificates() {
-      await supervisor.callAll('reload')
+      await Promise.all([supervisor.callAll('reload'), admin?.reloadCertificates()])
     },
     metrics,
     stop: () => cleanup.run(),

@@ -24,8 +24,8 @@ export interface ServerMetrics {
   onHandshake(handshake: Handshake): void
   onRefused(reason: string): void
   onShed(): void
-  /** The certificates that are in use now. */
-  setMaterial(material: TlsMaterial): void
+  /** The certificates that are in use now. @param prefix of their names in the metric */
+  setMaterial(material: TlsMaterial, prefix?: 'admin_'): void
   /** Once, when all parts are there. */
   watch(parts: WatchedParts): void
   snapshot(): Promise<MetricsSnapshot>
@@ -70,8 +70,12 @@ export async function createServerMetrics(
     onHandshake: account.handshake,
     onRefused: account.refusedConnection,
     onShed: account.shed,
-    setMaterial(material) {
-      certificates = toEnds(material)
+    setMaterial(material, prefix) {
+      const ends = Object.entries(toEnds(material))
+      certificates = {
+        ...certificates,
+        ...Object.fromEntries(ends.map(([name, end]) => [`${prefix ?? ''}${name}`, end])),
+      }
     },
     watch(parts) {
       registry.add(
@@ -118,13 +122,22 @@ export async function serveMetrics(
   return { metrics: server.address }
 }
 
-/** The server's own certificate, and of the authorities for clients the one that ends first. */
-function toEnds({ certificate, context }: TlsMaterial): Readonly<Record<string, number>> {
-  const server = Date.parse(certificate.validTo)
-  if (!Buffer.isBuffer(context.ca)) return { server }
-  const PEM = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g
-  const ends = (context.ca.toString('latin1').match(PEM) ?? []).map((pem) =>
+/** The server's own certificate, and of the authorities for clients and for terminators the one that ends first. */
+function toEnds(material: TlsMaterial): Readonly<Record<string, number>> {
+  const { certificate, context, terminatorContext } = material
+  return {
+    server: Date.parse(certificate.validTo),
+    ...toFirstEnd('client_ca', context.ca),
+    ...toFirstEnd('terminator_ca', terminatorContext?.ca),
+  }
+}
+
+const PEM = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g
+
+function toFirstEnd(name: string, ca: unknown): Readonly<Record<string, number>> {
+  if (!Buffer.isBuffer(ca)) return {}
+  const ends = (ca.toString('latin1').match(PEM) ?? []).map((pem) =>
     Date.parse(new X509Certificate(pem).validTo),
   )
-  return { server, client_ca: Math.min(...ends) }
+  return { [name]: Math.min(...ends) }
 }

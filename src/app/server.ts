@@ -16,10 +16,10 @@ import { type TlsMaterial, loadTlsMaterial } from '../server/tls/material.ts'
 import { createCertificateReload } from '../server/tls/reload.ts'
 import { createVerifier } from '../sigv4/verify.ts'
 import { createPipeline } from '../xks/pipeline.ts'
-import { startAdminOf } from './admin.ts'
+import { describeCertificate, logReloads, startAdminOf, toTlsFiles } from './admin.ts'
 import { createControlledGate } from './gate.ts'
 import { createKeyStore } from './key-store.ts'
-import { createServerMetrics, serveMetrics } from './observability.ts'
+import { type ServerMetrics, createServerMetrics, serveMetrics } from './observability.ts'
 import { openResources, reloadResources } from './resources.ts'
 import { startStoredRecorder } from '../usage/stored-recorder.ts'
 
@@ -175,20 +175,20 @@ async function start(
     credentials: resources.credentials.all,
     droppedLogBlocks: log.droppedBlocks,
   })
+  const reloadLog = logReloads(logger, 'xks')
   const certificates = createCertificateReload({
     config: config.listener,
     now: clock.now,
     apply: listener.tls.setMaterial,
     onReloaded: (fresh) => {
-      logger.info('certificate reloaded', describeCertificate(fresh))
+      reloadLog.onReloaded(fresh)
       metrics.setMaterial(fresh)
     },
-    onFailed: (error) => {
-      logger.error('certificate not reloaded: the one in use stays', { err: error })
-    },
+    onFailed: reloadLog.onFailed,
   })
   await certificates.start()
   cleanup.add(certificates.stop)
+  await watchAdminCertificate(config, metrics, cleanup)
 
   // Workers have one together, in their primary.
   const admin =
@@ -222,22 +222,35 @@ async function start(
     metricsSnapshot: metrics.snapshot,
     gateStats: () => control.gate.stats(),
     block: control.block,
-    reloadCertificates: certificates.reload,
+    async reloadCertificates() {
+      await Promise.all([certificates.reload(), admin?.reloadCertificates()])
+    },
     stop: () => cleanup.run(),
   }
+}
+
+/** For the metric only, which each process has: the admin listener itself is in one of them. */
+async function watchAdminCertificate(
+  config: Config,
+  metrics: ServerMetrics,
+  cleanup: Cleanup,
+): Promise<void> {
+  const files = config.admin && toTlsFiles(config.admin)
+  if (files === undefined) return
+  const setMaterial = (material: TlsMaterial) => {
+    metrics.setMaterial(material, 'admin_')
+  }
+  setMaterial(await loadTlsMaterial(files, clock.now()))
+  const watch = createCertificateReload({
+    ...{ config: files, now: clock.now, apply: setMaterial },
+    ...{ onReloaded: () => undefined, onFailed: () => undefined }, // the listener's own watch logs it
+  })
+  await watch.start()
+  cleanup.add(watch.stop)
 }
 
 /** Base64 takes four characters for three bytes. */
 function toBodyLimit(limits: Config['limits']): number {
   const base64 = (bytes: number) => Math.ceil(bytes / 3) * 4
   return base64(limits.maxPlaintextBytes) + base64(limits.maxAadBytes) + BODY_ROOM_BYTES
-}
-
-function describeCertificate({ certificate }: TlsMaterial) {
-  return {
-    certificate: {
-      subject: certificate.subject,
-      validTo: new Date(certificate.validTo).toISOString(),
-    },
-  }
 }

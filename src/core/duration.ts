@@ -1,4 +1,4 @@
-/** Durations as people write them: the same units in the configuration and in flags. */
+/** Durations and moments as people write them: the same forms in the configuration and in flags. */
 // SPDX-License-Identifier: Apache-2.0
 
 const UNITS: ReadonlyMap<string, number> = new Map([
@@ -26,4 +26,26 @@ export function parseDuration(text: string): number | undefined {
 /** The same for a text whose form a schema has checked. */
 export function toMilliseconds(text: string): number {
   return parseDuration(text) ?? NaN
+}
+
+const DATE = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::(\d{2})(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2})?)?$/
+
+/** Stands behind "expected" and in front of what was found. */
+export const DATE_FORM =
+  'a date such as 2027-03-01 or 2027-03-01T12:30:00Z, in UTC unless it names another offset'
+
+/**
+ * Milliseconds since the Unix epoch. A date without a time is its first moment, and without an offset
+ * both are in UTC, whatever the time zone of the machine. Undefined for any other text, and for a day
+ * or a time that does not exist, such as 2027-02-30.
+ */
+export function parseDate(text: string): number | undefined {
+  const [, day, time = '00:00', seconds = '00', fraction = '', offset = 'Z'] = DATE.exec(text) ?? []
+  if (day === undefined) return undefined
+  const local = `${day}T${time}:${seconds}`
+  const asUtc = Date.parse(`${local}Z`)
+  // The parser takes 2027-02-30 for the second of March.
+  const exists = !Number.isNaN(asUtc) && new Date(asUtc).toISOString().startsWith(local)
+  const moment = Date.parse(`${local}${fraction}${offset}`)
+  return exists && !Number.isNaN(moment) ? moment : undefined
 }

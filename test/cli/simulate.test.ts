@@ -10,7 +10,7 @@ import { latchkey, startLatchkey, temporaryFolder, workspace } from '../support/
 const PATIENT = 'limits: { requestDeadline: 20s }\n'
 
 /** KMS waits for 250 ms; here other tests may have the processor for that long. */
-const PATIENTLY = ['--timeout', '10000']
+const PATIENTLY = ['--timeout', '10s']
 
 interface Result {
   readonly passed: number

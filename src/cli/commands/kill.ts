@@ -14,7 +14,6 @@ import {
   loadControlConfig,
   stringFlag,
 } from '../../terminal/command.ts'
-import { durationFlag } from '../../terminal/flags/kms.ts'
 import {
   DIRECTION_FLAG,
   REASON_FLAGS,
@@ -23,7 +22,7 @@ import {
   parseReason,
   parseScope,
 } from '../../terminal/flags/scope.ts'
-import { parseFuture } from '../../terminal/flags/time.ts'
+import { durationFlag, parseFuture } from '../../terminal/flags/time.ts'
 import { toTable } from '../../terminal/output.ts'
 import { withWayToStop } from './way-to-stop.ts'
 import { REHEARSAL_FLAGS, checkNoRehearsal, rehearseKill } from './rehearse.ts'

@@ -11,14 +11,8 @@ import {
   type Context,
 } from '../../terminal/command.ts'
 import { connectStore } from '../../tools/register/connect.ts'
-import {
-  durationFlag,
-  hostFlag,
-  KMS_FLAGS,
-  regionOf,
-  storeName,
-  uriPathOf,
-} from '../../terminal/flags/kms.ts'
+import { hostFlag, KMS_FLAGS, regionOf, storeName, uriPathOf } from '../../terminal/flags/kms.ts'
+import { durationFlag } from '../../terminal/flags/time.ts'
 import { openKms } from '../../tools/register/kms-api.ts'
 import {
   renderPlan,

@@ -5,13 +5,8 @@ import { systemClock } from '../../core/clock.ts'
 import { type Scope, describeScope } from '../../killswitch/model.ts'
 import { type KmsStandIn, createKmsStandIn } from '../../kms/emulator/emulator.ts'
 import { type CallReport, KMS_TIMEOUT_MS } from '../../kms/emulator/proxy-connection.ts'
-import {
-  CONFIG_FLAG,
-  type Command,
-  KEY_STORE_FLAG,
-  UsageError,
-  stringFlag,
-} from '../../terminal/command.ts'
+import { CONFIG_FLAG, type Command, KEY_STORE_FLAG } from '../../terminal/command.ts'
+import { durationFlag } from '../../terminal/flags/time.ts'
 import { STEPS, runScenario } from '../../tools/simulate/scenario.ts'
 import {
   SimulationError,
@@ -65,8 +60,8 @@ export const simulate: Command = {
     },
     timeout: {
       type: 'string',
-      value: 'MS',
-      description: 'How long the emulated KMS waits for a response (default: 250, as KMS does).',
+      value: 'TIME',
+      description: 'How long the emulated KMS waits for a response (default: 250ms, as KMS does).',
     },
     ...KEY_STORE_FLAG,
     ...CONFIG_FLAG,
@@ -77,7 +72,7 @@ export const simulate: Command = {
     'latchkey simulate --config /etc/latchkey/latchkey.yaml --key-id simulation',
   ],
   async run(context) {
-    const timeoutMs = parseTimeout(stringFlag(context, 'timeout'))
+    const timeoutMs = durationFlag(context, 'timeout', KMS_TIMEOUT_MS)
     const target = await findTarget(context)
     const reports: CallReport[] = []
     const kms = createKmsStandIn({
@@ -222,12 +217,4 @@ function toVerdict(steps: readonly StepReport[], isWhole: boolean): string {
   const missing = STEPS - steps.length
   const rest = missing === 0 ? '' : `, ${String(missing)} were not reached`
   return `${String(bad)} of ${String(STEPS)} steps did not go as they should${rest}.`
-}
-
-function parseTimeout(text: string | undefined): number {
-  if (text === undefined) return KMS_TIMEOUT_MS
-  if (!/^[1-9]\d{0,5}$/.test(text)) {
-    throw new UsageError('USAGE', '--timeout: expected a number of milliseconds')
-  }
-  return Number(text)
 }

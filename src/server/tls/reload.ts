@@ -1,9 +1,8 @@
 /** Takes up renewed certificates without a restart, and keeps the old ones when the new are bad. */
 // SPDX-License-Identifier: Apache-2.0
 import { stat } from 'node:fs/promises'
-import type { ListenerConfig } from '../../config/config.ts'
-import { periodic, type Periodic } from '../../core/periodic.ts'
-import { loadTlsMaterial, type TlsMaterial } from './material.ts'
+import { periodic, type Periodic, type Schedule } from '../../core/periodic.ts'
+import { loadTlsMaterial, type TlsFiles, type TlsMaterial } from './material.ts'
 
 /**
  * Files are looked at, not watched: change events get lost on network file systems and with the
@@ -19,11 +18,14 @@ export interface CertificateReload {
 }
 
 export interface CertificateReloadDeps {
-  readonly config: ListenerConfig
+  readonly config: TlsFiles
   readonly now: () => number
   readonly apply: (material: TlsMaterial) => void
   readonly onReloaded: (material: TlsMaterial) => void
+  /** Called once for each refusal, and again when the files or the reason change. */
   readonly onFailed: (error: unknown) => void
+  /** For tests. */
+  readonly schedule?: Schedule
 }
 
 export function createCertificateReload(deps: CertificateReloadDeps): CertificateReload {
@@ -33,26 +35,38 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
   for (const authority of authorities) if (authority !== undefined) files.push(authority.caFile)
   let looking: Periodic | undefined
   let seen = ''
+  /** Why the files as they are were refused. */
+  let refusal: string | undefined
 
   async function reload(): Promise<void> {
     const material = await loadTlsMaterial(deps.config, deps.now())
+    refusal = undefined
     deps.apply(material)
     deps.onReloaded(material)
   }
 
   async function look(): Promise<void> {
     const current = await fingerprint(files)
-    if (current !== seen) {
-      // Remembered before the attempt: a bad file is reported once, and again when it changes.
-      seen = current
-      await reload().catch(deps.onFailed)
+    const isChanged = current !== seen
+    // Refused files are tried at every look: a certificate becomes valid, a key arrives, a disk recovers.
+    if (!isChanged && refusal === undefined) return
+    seen = current
+    try {
+      await reload()
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      if (isChanged || reason !== refusal) deps.onFailed(error)
+      refusal = reason
     }
   }
 
   return {
     async start() {
       seen = await fingerprint(files)
-      looking = periodic({ intervalMs: LOOK_EVERY_MS, work: look, onError: deps.onFailed })
+      looking = periodic({
+        ...{ intervalMs: LOOK_EVERY_MS, work: look, onError: deps.onFailed },
+        ...(deps.schedule && { schedule: deps.schedule }),
+      })
     },
     async stop() {
       await looking?.stop()

@@ -37,18 +37,6 @@ export function regionOf(context: Context): string | undefined {
   )
 }
 
-/** `10m`, `90s`, `2h`. @throws UsageError */
-export function durationFlag(context: Context, name: string, otherwiseMs: number): number {
-  const text = stringFlag(context, name)
-  if (text === undefined) return otherwiseMs
-  const [, count, unit = ''] = /^(\d{1,6})(ms|s|m|h)$/.exec(text) ?? []
-  const factor = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit]
-  if (count === undefined || factor === undefined) {
-    throw new UsageError('USAGE', `--${name} is a number and a unit: 90s, 10m, 2h`)
-  }
-  return Number(count) * factor
-}
-
 /** @throws UsageError */
 export function hostFlag(
   context: Context,

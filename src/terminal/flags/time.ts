@@ -1,24 +1,25 @@
-/** Moments as they are given on the command line. */
+/** Moments, durations and counts as they are given on the command line. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
+import { DATE_FORM, DURATION_FORM, parseDate, parseDuration } from '../../core/duration.ts'
 import { type Context, UsageError, stringFlag } from '../command.ts'
 
-const UNITS: ReadonlyMap<string, number> = new Map([
-  ['m', 60_000],
-  ['h', 3_600_000],
-  ['d', 86_400_000],
-])
-
-/** Milliseconds since the Unix epoch of `now`, `90d` from now, or an ISO date. @throws UsageError */
+/** Milliseconds since the Unix epoch of `now`, `90d` from now, or a date. @throws UsageError */
 export function parseWhen(text: string): number {
-  if (text === 'now') return systemClock.now()
-  const [, count, unit] = /^(\d{1,6})([mhd])$/.exec(text) ?? []
-  if (count !== undefined) return systemClock.now() + Number(count) * (UNITS.get(unit ?? '') ?? 0)
-  const time = /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : NaN
-  if (Number.isNaN(time)) {
-    throw new UsageError('INPUT_INVALID', `${text} is neither now, nor like 90d or 12h, nor a date`)
-  }
-  return time
+  return toMoment(text, 1)
+}
+
+/** @param direction 1: a duration counts from now on; -1: it counts back */
+function toMoment(text: string, direction: 1 | -1): number {
+  const now = systemClock.now()
+  if (text === 'now') return now
+  const span = parseDuration(text)
+  const moment = span === undefined ? parseDate(text) : now + direction * span
+  // ECMAScript has no dates beyond.
+  if (moment !== undefined && Math.abs(moment) <= 8.64e15) return moment
+  throw new UsageError('INPUT_INVALID', `invalid time ${JSON.stringify(text)}`, {
+    hint: `use now, ${DURATION_FORM}, or ${DATE_FORM}`,
+  })
 }
 
 /** Like `parseWhen`, for what would make no sense in the past. @throws UsageError */
@@ -30,12 +31,22 @@ export function parseFuture(text: string): number {
 
 /** Milliseconds since the Unix epoch of `now`, `2h` or `30d` ago, or a date that is over. @throws UsageError */
 export function parsePast(text: string): number {
-  const [, count, unit] = /^(\d{1,6})([mhd])$/.exec(text) ?? []
-  const agoMs = Number(count) * (UNITS.get(unit ?? '') ?? 0)
-  const time = count === undefined ? parseWhen(text) : systemClock.now() - agoMs
+  const time = toMoment(text, -1)
   // Read again: the `now` of above is over.
   if (time > systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is not over yet`)
   return time
+}
+
+/** Milliseconds of a flag such as `90s`, `10m` or `30d`. @throws UsageError */
+export function durationFlag(context: Context, name: string, otherwiseMs: number): number {
+  const text = stringFlag(context, name)
+  if (text === undefined) return otherwiseMs
+  const span = parseDuration(text)
+  if (span !== undefined) return span
+  throw new UsageError(
+    'USAGE',
+    `--${name}: expected ${DURATION_FORM}, found ${JSON.stringify(text)}`,
+  )
 }
 
 /** @throws UsageError */
