@@ -1,0 +1,199 @@
+/** Stopping, restoring, dead man's switches, receipts, drills. */
+// SPDX-License-Identifier: Apache-2.0
+import { toRemark } from '../../core/remark.ts'
+import type { Actor, Direction } from '../../killswitch/model.ts'
+import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
+import type { KillSwitch } from '../../killswitch/operator/service.ts'
+import type { StopResult } from '../../killswitch/operator/stop.ts'
+import type { components } from '../../openapi/types.gen.ts'
+import { AdminError } from '../errors.ts'
+import type { AdminPrincipal } from '../authenticate.ts'
+import { isPermitted, ok, type AdminRoute } from '../route.ts'
+import { toScope } from '../scope.ts'
+
+type Schemas = components['schemas']
+
+export interface SwitchRoutesDeps {
+  readonly killSwitch: KillSwitch
+  /** Of the configuration. */
+  readonly keyStores: readonly string[]
+  /** Wall time. */
+  readonly now: () => number
+}
+
+const RECENT_EVENTS = 100
+const RECENT_RECEIPTS = 100
+
+export function switchRoutes(deps: SwitchRoutesDeps): readonly AdminRoute[] {
+  return [...stopRoutes(deps), ...restoreRoutes(deps), ...deadmanRoutes(deps), ...readRoutes(deps)]
+}
+
+function stopRoutes({ killSwitch, keyStores, now }: SwitchRoutesDeps): readonly AdminRoute[] {
+  return [
+    {
+      method: 'POST',
+      path: '/admin/v1/switches',
+      permission: 'stop',
+      body: 'AdminStopRequest',
+      async handle({ body, principal }) {
+        const { scope, direction, reason, until, wait, timeoutMs } =
+          body as Schemas['AdminStopRequest']
+        if (until !== undefined && until <= now()) {
+          throw new AdminError('INPUT_INVALID', 'until is over already')
+        }
+        const order = {
+          scope: toScope(scope, keyStores),
+          direction: direction ?? ('both' satisfies Direction),
+          reason: toRemark(reason),
+          operator: principal.name,
+          ...(until === undefined ? {} : { until }),
+        }
+        const options = {
+          wait: wait !== false,
+          ...(timeoutMs === undefined ? {} : { patienceMs: timeoutMs }),
+        }
+        return ok(toStopResponse(await killSwitch.stop(order, options)))
+      },
+    },
+    {
+      method: 'POST',
+      path: '/admin/v1/drills',
+      permission: 'drill',
+      handle: async ({ principal }) => ok(await killSwitch.drill({ operator: principal.name })),
+    },
+  ]
+}
+
+function toStopResponse({
+  kill,
+  revocation,
+  receipt,
+  warning,
+}: StopResult): Schemas['AdminStopResponse'] {
+  return {
+    state: revocation?.isComplete === true ? 'revoked' : 'written',
+    isNew: kill.isNew,
+    epoch: kill.epoch,
+    ...(warning === undefined ? {} : { warning }),
+    ...(kill.switch === undefined ? {} : { switch: kill.switch }),
+    ...(revocation === undefined
+      ? {}
+      : { elapsedMs: revocation.elapsedMs, instances: [...revocation.instances] }),
+    ...(receipt === undefined
+      ? {}
+      : { receipt: { ...receipt, statement: { ...receipt.statement } } }),
+  }
+}
+
+function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly AdminRoute[] {
+  return [
+    {
+      method: 'POST',
+      path: '/admin/v1/restorations',
+      permission: 'restore',
+      body: 'AdminRestoreRequest',
+      async handle({ body, principal }) {
+        const raw = body as Schemas['AdminRestoreRequest']
+        const order = {
+          target: toTarget(raw, keyStores),
+          reason: toRemark(raw.reason),
+          ...toActor(principal),
+        }
+        return ok(await killSwitch.restore(order))
+      },
+    },
+    {
+      method: 'POST',
+      path: '/admin/v1/restorations/:id/approve',
+      permission: 'restore',
+      handle: async ({ parameters, principal }) =>
+        ok(await killSwitch.approve({ id: parameters['id'] ?? '', ...toActor(principal) })),
+    },
+    {
+      method: 'POST',
+      path: '/admin/v1/restorations/:id/withdraw',
+      // Whoever may stop may also stop a restoration.
+      permission: 'stop',
+      body: 'AdminReason',
+      async handle({ body, parameters, principal }) {
+        const { reason } = body as Schemas['AdminReason']
+        await killSwitch.withdraw({
+          id: parameters['id'] ?? '',
+          operator: principal.name,
+          reason: toRemark(reason),
+        })
+        return ok({ done: true })
+      },
+    },
+  ]
+}
+
+/** The identity is that of the token or the certificate: nobody can give another. */
+function toActor({ name, by }: AdminPrincipal): Actor {
+  return { operator: name, identity: `${by}:${name}` }
+}
+
+function toTarget(
+  raw: Schemas['AdminRestoreRequest'],
+  keyStores: readonly string[],
+): RestoreOrder['target'] {
+  const { switch: id, scope, direction } = raw
+  if (id !== undefined && scope === undefined && direction === undefined) return { id }
+  if (id === undefined && scope !== undefined) {
+    return {
+      scope: toScope(scope, keyStores),
+      ...(direction === undefined ? {} : { direction }),
+    }
+  }
+  throw new AdminError(
+    'INPUT_INVALID',
+    'expected either switch, or scope with or without direction',
+  )
+}
+
+function deadmanRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
+  return [
+    {
+      method: 'POST',
+      path: '/admin/v1/deadman/:keyStore',
+      permission: 'deadman',
+      body: 'AdminDeadmanRequest',
+      async handle({ body, parameters, principal }) {
+        const { action, reason } = body as Schemas['AdminDeadmanRequest']
+        const mayRestore = isPermitted(principal.role, 'restore')
+        const order = {
+          ...{ keyStore: parameters['keyStore'] ?? '', reason: toRemark(reason), mayRestore },
+          ...toActor(principal),
+        }
+        return ok(
+          await (action === 'renew'
+            ? killSwitch.renewDeadMan(order)
+            : killSwitch.closeDeadMan(order)),
+        )
+      },
+    },
+  ]
+}
+
+function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
+  return [
+    {
+      method: 'GET',
+      path: '/admin/v1/status',
+      permission: 'read',
+      handle: async () => ok(await killSwitch.status(RECENT_EVENTS)),
+    },
+    {
+      method: 'GET',
+      path: '/admin/v1/receipts',
+      permission: 'read',
+      handle: async () => ok({ receipts: (await killSwitch.receipts()).slice(0, RECENT_RECEIPTS) }),
+    },
+    {
+      method: 'GET',
+      path: '/admin/v1/receipts/:id',
+      permission: 'read',
+      handle: async ({ parameters }) => ok(await killSwitch.findReceipt(parameters['id'] ?? '')),
+    },
+  ]
+}

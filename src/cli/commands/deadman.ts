@@ -1,0 +1,116 @@
+/** `latchkey deadman start | renew | close | end`: a key store that closes unless its owner renews it. */
+// SPDX-License-Identifier: Apache-2.0
+import { openKillSwitch } from '../../app/kill-switch.ts'
+import type { DeadManOrder, DeadManOutcome } from '../../killswitch/operator/dead-man-switch.ts'
+import type { KillSwitch } from '../../killswitch/operator/service.ts'
+import {
+  CONFIG_FLAG,
+  type Command,
+  type Context,
+  KEY_STORE_FLAG,
+  UsageError,
+  YES_FLAG,
+  findKeyStore,
+  loadControlConfig,
+  stringFlag,
+} from '../../terminal/command.ts'
+import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
+
+const FLAGS = { ...KEY_STORE_FLAG, ...REASON_FLAGS, ...CONFIG_FLAG }
+const TTL_FLAG = {
+  for: {
+    type: 'string',
+    value: 'TIME',
+    description: 'How long until it closes without a renewal: 90s, 15m, 8h or 7d.',
+  },
+} as const
+
+export const deadmanStart: Command = {
+  flags: { ...TTL_FLAG, ...YES_FLAG, ...FLAGS },
+  examples: ['latchkey deadman start --key-store payroll --for 15m --reason "vendor on probation"'],
+  run: (context) =>
+    withSwitch(context, (control, order) => {
+      const ttlMs = parseTtl(context)
+      if (ttlMs === undefined) throw new UsageError('USAGE', 'say for how long, with --for')
+      return control.startDeadMan({ ...order, ttlMs })
+    }),
+}
+
+export const deadmanRenew: Command = {
+  flags: { ...TTL_FLAG, ...YES_FLAG, ...FLAGS },
+  examples: ['latchkey deadman renew --key-store payroll --reason "all is well"'],
+  run: (context) =>
+    withSwitch(context, (control, order) => {
+      const ttlMs = parseTtl(context)
+      return control.renewDeadMan({ ...order, ...(ttlMs === undefined ? {} : { ttlMs }) })
+    }),
+}
+
+export const deadmanClose: Command = {
+  flags: FLAGS,
+  examples: ['latchkey deadman close --key-store payroll --reason "nobody at the desk"'],
+  run: (context) => withSwitch(context, (control, order) => control.closeDeadMan(order)),
+}
+
+export const deadmanEnd: Command = {
+  flags: { ...YES_FLAG, ...FLAGS },
+  examples: ['latchkey deadman end --key-store payroll --reason "probation is over" --yes'],
+  run: (context) =>
+    withSwitch(context, async (control, order) => {
+      if (context.flags['yes'] !== true) {
+        context.output.result(
+          `would leave ${order.keyStore} open without renewals. Add --yes to do it.`,
+          { wouldEnd: order.keyStore, done: false },
+        )
+        return undefined
+      }
+      return control.endDeadMan(order)
+    }),
+}
+
+async function withSwitch(
+  context: Context,
+  work: (killSwitch: KillSwitch, order: DeadManOrder) => Promise<DeadManOutcome | undefined>,
+): Promise<void> {
+  const config = await loadControlConfig(context)
+  const keyStore = findKeyStore(context, config).name
+  const mayRestore = context.flags['yes'] === true
+  const order = { keyStore, mayRestore, ...parseReason(context) }
+  const killSwitch = await openKillSwitch(config)
+  try {
+    const outcome = await work(killSwitch, order)
+    if (outcome !== undefined) context.output.result(toText(keyStore, outcome), outcome)
+  } finally {
+    await killSwitch.close()
+  }
+}
+
+function toText(keyStore: string, outcome: DeadManOutcome): string {
+  if (outcome.state === 'requested') {
+    const { id, readyAt } = outcome.request
+    const who = outcome.needsApproval ? ', by a second person' : ''
+    return `requested as ${id}; nothing is open yet. From ${new Date(readyAt).toISOString()}${who}:
+  latchkey restore approve ${id}`
+  }
+  const { deadManSwitch: written } = outcome
+  if (written === undefined) return `${keyStore} is open without renewals`
+  const isOpen = written.openUntil > written.renewedAt
+  const until = new Date(written.openUntil).toISOString()
+  return isOpen ? `${keyStore} is open until ${until}` : `${keyStore} is closed`
+}
+
+const UNITS: ReadonlyMap<string, number> = new Map([
+  ['s', 1000],
+  ['m', 60_000],
+  ['h', 3_600_000],
+  ['d', 86_400_000],
+])
+
+function parseTtl(context: Context): number | undefined {
+  const text = stringFlag(context, 'for')
+  if (text === undefined) return undefined
+  const [, count, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
+  const ttlMs = Number(count) * (UNITS.get(unit) ?? NaN)
+  if (!(ttlMs > 0)) throw new UsageError('INPUT_INVALID', `${text} is no time such as 15m or 8h`)
+  return ttlMs
+}
