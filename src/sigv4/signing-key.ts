@@ -36,28 +36,35 @@ export class SigningKey {
 /** A credential has few scopes alive at a time: two days around midnight, a handful of regions. */
 const MAX_SCOPES = 64
 
+interface ScopedKey {
+  readonly scope: CredentialScope
+  readonly key: SigningKey
+}
+
 /**
  * Keys hang on the Credential object itself, so they go when it does: a revoked credential leaves
- * nothing behind, and no secret is ever part of a cache key.
+ * nothing behind, and no secret is ever part of a cache key. Comparing the few scopes of a credential
+ * is cheaper than hashing a name that each request would have to put together.
  */
 export class SigningKeyCache {
-  readonly #byCredential = new WeakMap<Credential, Map<string, SigningKey>>()
+  readonly #byCredential = new WeakMap<Credential, ScopedKey[]>()
 
   get(credential: Credential, scope: CredentialScope): SigningKey {
     let keys = this.#byCredential.get(credential)
     if (keys === undefined) {
-      keys = new Map<string, SigningKey>()
+      keys = []
       this.#byCredential.set(credential, keys)
     }
-    const name = `${scope.date}/${scope.region}/${scope.service}`
-    let key = keys.get(name)
-    if (key === undefined) {
-      key = deriveSigningKey(credential.secretAccessKey, scope)
-      if (keys.size >= MAX_SCOPES) keys.clear()
-      keys.set(name, key)
-    }
+    for (const one of keys) if (isSame(one.scope, scope)) return one.key
+    const key = deriveSigningKey(credential.secretAccessKey, scope)
+    if (keys.length >= MAX_SCOPES) keys.length = 0
+    keys.push({ scope, key })
     return key
   }
+}
+
+function isSame(a: CredentialScope, b: CredentialScope): boolean {
+  return a.date === b.date && a.region === b.region && a.service === b.service
 }
 
 export function sha256Hex(data: Buffer | string): string {
