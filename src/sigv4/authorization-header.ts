@@ -22,6 +22,9 @@ export interface Authorization {
 const HEADER =
   /^AWS4-HMAC-SHA256 +Credential=([A-Za-z0-9]{1,128})\/(\d{8})\/([a-z0-9-]{1,64})\/([a-z0-9-]{1,64})\/aws4_request, ?SignedHeaders=([a-z0-9:;_-]{1,1024}), ?Signature=([0-9a-f]{64})$/
 
+/** Each of them is looked up among all headers. KMS signs five. */
+const MAX_SIGNED_HEADERS = 32
+
 /**
  * Undefined for everything else: other algorithms (AWS4-ECDSA, SigV2), other orders, repeated or
  * unsorted header names, upper-case digits.
@@ -32,7 +35,7 @@ export function parseAuthorization(text: string): Authorization | undefined {
   const [, accessKeyId = '', date = '', region = '', service = '', names = '', signature = ''] =
     match
   const signedHeaders = names.split(';')
-  if (!isAscending(signedHeaders)) return undefined
+  if (signedHeaders.length > MAX_SIGNED_HEADERS || !isAscending(signedHeaders)) return undefined
   return { accessKeyId, scope: { date, region, service }, signedHeaders, signature }
 }
 

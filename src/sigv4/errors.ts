@@ -5,6 +5,7 @@ import { LatchkeyError } from '../core/errors.ts'
 export type SignatureErrorCode =
   | 'AUTHORIZATION_MISSING' // no Authorization header
   | 'AUTHORIZATION_MALFORMED' // not `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`
+  | 'HEADERS_TOO_MANY' // more than 100 headers
   | 'HEADER_REPEATED' // a header that may come once came twice
   | 'HEADER_UNSIGNED' // host, x-amz-date or x-amz-content-sha256 is not among the signed
   | 'HEADER_MISSING' // a header is named as signed and is not there

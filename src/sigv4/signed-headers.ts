@@ -45,7 +45,10 @@ export class WireHeaders {
   }
 }
 
+/** RFC 9110, 5.6.3, and RFC 9112, 5.2: white space is SP, HTAB and a folded line. Anything else is part of the value. */
 function fold(value: string): string {
-  const trimmed = value.trim()
-  return /\s\s|[^\S ]/.test(trimmed) ? trimmed.replaceAll(/\s+/g, ' ') : trimmed
+  const folded = /[ \t]{2}|[\t\n]/.test(value)
+    ? value.replaceAll(/(?:\r?\n(?=[ \t])|[ \t])+/g, ' ')
+    : value
+  return folded.slice(folded.startsWith(' ') ? 1 : 0, folded.endsWith(' ') ? -1 : undefined)
 }

@@ -57,6 +57,9 @@ const SINGLE = [
   'content-type',
 ]
 
+/** KMS sends about ten, and each terminator on the way a few more. */
+const MAX_HEADERS = 100
+
 /** XKS paths need no other characters, so no two targets have the same canonical form. */
 const TARGET = /^(?:\/[A-Za-z0-9._-]+)+$/
 const DOT_SEGMENT = /\/\.{1,2}(?:\/|$)/
@@ -73,6 +76,8 @@ export function createVerifier(deps: VerifierDeps): Verifier {
   return {
     verify(request, scope) {
       checkTarget(request.target)
+      if (request.rawHeaders.length > 2 * MAX_HEADERS)
+        fail('HEADERS_TOO_MANY', 'the request has more than 100 headers')
       const headers = new WireHeaders(request.rawHeaders)
       const authorization = readAuthorization(headers)
       const amzDate = checkDate(headers, authorization, deps)

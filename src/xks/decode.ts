@@ -136,11 +136,33 @@ function checkContentType(contentType: string | undefined): void {
   }
 }
 
+/** Of each of `{`, `[` and `,` in a body. A request of KMS has two, none and about ten. */
+const MAX_PARTS = 1000
+
+/** Bounds depth and count before the parser, and all that walks through its result, has them to work on. */
+function checkParts(text: string): void {
+  for (const mark of ['{', '[', ',']) {
+    let at = -1
+    for (let left = MAX_PARTS; left >= 0; left--) {
+      at = text.indexOf(mark, at + 1)
+      if (at < 0) break
+    }
+    if (at >= 0) {
+      throw new XksError(
+        'ValidationException',
+        'The request body has too many fields, elements or objects.',
+      )
+    }
+  }
+}
+
 function parseJson(body: Buffer): unknown {
   // Buffer's own decoder would quietly replace bad bytes, and two bodies would mean the same.
   if (!isUtf8(body)) throw new XksError('ValidationException', 'The request body is not UTF-8.')
+  const text = body.toString(isAscii(body) ? 'latin1' : 'utf8')
+  checkParts(text)
   try {
-    return JSON.parse(body.toString(isAscii(body) ? 'latin1' : 'utf8'))
+    return JSON.parse(text)
   } catch {
     // The parser's message quotes the body, which may hold plaintext.
     throw new XksError('ValidationException', 'The request body is not valid JSON.')

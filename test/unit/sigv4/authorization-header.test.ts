@@ -25,6 +25,15 @@ void t.test("the specification's example", (t) => {
   t.end()
 })
 
+void t.test('at most 32 headers are signed', (t) => {
+  const names = (count: number) =>
+    Array.from({ length: count }, (_, i) => `x-${String(i).padStart(3, '0')}`).join(';')
+  t.equal(parseAuthorization(header({ names: names(32) }))?.signedHeaders.length, 32)
+  for (const count of [33, 100, 170])
+    t.equal(parseAuthorization(header({ names: names(count) })), undefined, String(count))
+  t.end()
+})
+
 void t.test('what else is accepted', (t) => {
   t.ok(parseAuthorization(EXAMPLE.replaceAll(', ', ',')), 'no space after the commas')
   t.ok(parseAuthorization(EXAMPLE.replace('SHA256 ', 'SHA256   ')), 'spaces after the algorithm')

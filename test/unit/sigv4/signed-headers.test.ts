@@ -58,6 +58,7 @@ void t.test('white space is folded in the canonical value, and in no other', (t)
     ['a\t b', 'a b'],
     ['value1\n  value2\n     value3', 'value1 value2 value3'],
     ['value1\r\n value2', 'value1 value2'],
+    ['\t', ''],
     ['   ', ''],
     ['a,  b', 'a, b'],
     ['a,b', 'a,b'],
@@ -66,6 +67,17 @@ void t.test('white space is folded in the canonical value, and in no other', (t)
     const headers = new WireHeaders(['x', value])
     t.equal(headers.canonical('x'), canonical, JSON.stringify(value))
     t.equal(headers.single('x'), value, JSON.stringify(value))
+  }
+  t.end()
+})
+
+void t.test('nothing but SP and HTAB is white space', (t) => {
+  const OTHERS = '\u00a0\r\v\f\u0085\ufeff\u1680\u2003\u2028\u3000'
+  for (const other of OTHERS) {
+    for (const value of [`${other}a`, `a${other}`, `a${other}${other}b`, `a ${other} b`, other]) {
+      const headers = new WireHeaders(['x', value])
+      t.ok(headers.canonical('x') === value, `U+${other.charCodeAt(0).toString(16)}`)
+    }
   }
   t.end()
 })

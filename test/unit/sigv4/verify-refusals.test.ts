@@ -36,6 +36,7 @@ function faulty(codes: readonly string[]): { request: SignedRequest; asking: Ask
       ['Content-Type', 'application/json'],
       ...(has('HEADER_REPEATED') ? [['Content-Type', 'application/json'] as const] : []),
       ...(has('TOKEN_REFUSED') ? [['X-Amz-Security-Token', 'token'] as const] : []),
+      ...(has('HEADERS_TOO_MANY') ? Array.from({ length: 97 }, () => ['x', ''] as const) : []),
       ['X-Amz-Content-Sha256', hash],
       ['X-Amz-Date', amzDate],
     ],
