@@ -53,7 +53,7 @@ export interface ServerOptions {
   readonly worker?: { readonly number: number; readonly group: string }
 }
 
-/** How much of its deadline a request may have waited before it is begun. */
+/** How much of its deadline a request may have waited before it is begun, while a queue lasts. */
 const WAIT_SHARE = 0.4
 /** Room in a body for requestMetadata and names, beside the two Base64 fields at their ceilings. */
 const BODY_ROOM_BYTES = 32 * 1024
@@ -153,10 +153,14 @@ async function start(
     ping,
     clock,
     maxBodyBytes: toBodyLimit(config.limits),
-    maxWaitMs: config.limits.requestDeadlineMs * WAIT_SHARE,
+    isUriPath: (uriPath) => byPath.has(uriPath),
+    maxWaitMs: {
+      queued: config.limits.requestDeadlineMs * WAIT_SHARE,
+      alone: config.limits.requestDeadlineMs,
+    },
     onHandshake: metrics.onHandshake,
-    onShed: () => {
-      logOverload()
+    onShed: (request) => {
+      logOverload(request)
       metrics.onShed()
     },
     onRefused: (refusal, remoteAddress) => {

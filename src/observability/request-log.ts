@@ -196,18 +196,35 @@ export function createLateLog(logger: Logger): (record: RequestRecord) => void {
   }
 }
 
-const EVERY_MS = 1000
+/** A request that was rejected unread. */
+export interface RejectedRequest {
+  readonly remoteAddress: string
+  readonly http: string
+  readonly method: string
+  readonly target: string
+}
 
-/** What is returned is called once for each refused request. */
-export function createOverloadLog(logger: Logger): () => void {
+const EVERY_MS = 1000
+/** Of one second; the others are counted. */
+const MAX_LINES = 10
+
+/** Returns what to call for each request that admission control rejected: the first of a second have a line each. */
+export function createOverloadLog(logger: Logger): (request: RejectedRequest) => void {
   let refused = 0
   const report = () => {
-    logger.warn('requests were refused: more came than could be answered in time', { refused })
+    if (refused > MAX_LINES) {
+      logger.warn('requests were refused: more came than could be answered in time', {
+        refused: refused - MAX_LINES,
+      })
+    }
     refused = 0
   }
-  return () => {
+  return ({ remoteAddress, http, method, target }) => {
     refused += 1
     // A timer only while requests are refused, unlike periodic().
     if (refused === 1) setTimeout(report, EVERY_MS).unref()
+    if (refused > MAX_LINES) return
+    const fields = { remoteAddress, http, method, target: clip(target) }
+    logger.warn('request refused: it could not be answered in time', fields)
   }
 }

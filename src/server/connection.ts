@@ -1,63 +1,186 @@
-/** What the listener remembers of a connection between its requests. */
+/** What the listener remembers of a connection, and when it ends one. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Http2Stream } from 'node:http2'
-import type { FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
+import { type Http2Session, type Http2Stream, constants } from 'node:http2'
+import type { TLSSocket } from 'node:tls'
+import type { Clock } from '../core/clock.ts'
+import { periodic } from '../core/periodic.ts'
+import { type Conduct, newConduct } from './overload/admission.ts'
 
 /** Limits differ by up to a quarter, so that connections opened together do not end together. */
 const SPREAD = 0.25
+const SWEEP_MS = 1000
+/** A connection past its age that is idle for this long is closed; one in use ends with an answer. */
+const IDLE_MS = 5000
+
+/** What is known of a connection after its handshake. */
+export interface Handshaken {
+  /** Milliseconds that the handshake took. */
+  readonly tlsMs: number | undefined
+  /** The connection comes from a terminator that speaks for the client. */
+  readonly isFromTerminator: boolean
+  /** Wall time at which the first certificate of the client's chain expires; absent: it showed none. */
+  readonly trustedUntil?: number | undefined
+}
 
 export interface Connection {
+  readonly isFromTerminator: boolean
+  readonly conduct: Conduct
+  /** Milliseconds of its handshake, until its first request has told. */
+  tlsMs: number | undefined
   /** Requests that are not answered yet; several with pipelining and with HTTP/2. */
   open: number
   /** Requests that it may still bring. */
   left: number
-  /** Milliseconds of its handshake, for its first request to tell. */
-  tlsMs: number | undefined
-  /** Whether it is of a terminator that speaks for the client. */
-  readonly isFromTerminator: boolean
+  /** Monotonic time from which on it ends with an answer. */
+  readonly endsAt: number
+  /** Wall time from which on nothing is answered; Infinity without a certificate. */
+  trustedUntil: number
+  /** Monotonic time of its last request or answer. */
+  usedAt: number
+  /** Nothing that arrives from now on is answered. */
+  isCut: boolean
+  /** Closes it after the answers that are under way. */
+  close: () => void
+  /** Cuts it at once. */
+  destroy: () => void
 }
 
-/** By the TLS socket for HTTP/1.1, by the session for HTTP/2. */
 export interface Connections {
+  /** Registers a connection after its handshake. */
+  open(socket: TLSSocket, facts: Handshaken): void
+  /** Registers the HTTP/2 session on a connection. */
+  openSession(session: Http2Session, socket: TLSSocket): void
+  of(request: IncomingMessage): Connection
   /** Counts a request in. */
-  begin(request: FastifyRequest): Connection
+  begin(connection: Connection): void
+  /**
+   * Counts an answer out. True when the connection has to end with it: it had its number of requests or
+   * its age, and nothing else is asked on it. The next one reaches whichever worker or host has least to do.
+   */
+  end(connection: Connection): boolean
+  /** Whether a request that arrives now may be answered. Cuts a connection whose certificate is over. */
+  mayAsk(connection: Connection): boolean
+  /** The authority that vouched for these was removed: each ends after the answers under way. */
+  distrust(isFromTerminator: boolean): void
+  /** Looks for connections to end; a timer does it once a second. */
+  sweep(): void
+  stop(): void
 }
 
-/**
- * @param maxRequests on one connection, about; 0: any number
- * @param look what is known of a TLS socket or a session: how long its handshake took, and of whom it is
- */
-export function createConnections(
-  maxRequests: number,
-  look: (carrier: object) => Pick<Connection, 'tlsMs' | 'isFromTerminator'>,
-): Connections {
+export interface ConnectionsDeps {
+  readonly clock: Clock
+  /** Requests on one connection, about; 0: any number. */
+  readonly maxRequests: number
+  /** Milliseconds that one lives, about; 0: any time. */
+  readonly maxAgeMs: number
+  /** A connection was cut because the certificate that opened it is not good any more. */
+  readonly onUntrusted: (remoteAddress: string | undefined) => void
+}
+
+export function createConnections(deps: ConnectionsDeps): Connections {
+  const { clock, maxRequests, maxAgeMs } = deps
   const known = new WeakMap<object, Connection>()
-  const newLimit = () =>
-    maxRequests === 0
-      ? Infinity
-      : Math.ceil(maxRequests * (1 - SPREAD + 2 * SPREAD * Math.random()))
+  const open = new Set<Connection>()
+  const addresses = new WeakMap<Connection, string | undefined>()
+
+  function create(facts: Handshaken, socket?: TLSSocket): Connection {
+    const now = clock.monotonic()
+    return {
+      isFromTerminator: facts.isFromTerminator,
+      conduct: newConduct(),
+      tlsMs: facts.tlsMs,
+      open: 0,
+      left: Math.ceil(spread(maxRequests)),
+      endsAt: now + spread(maxAgeMs),
+      trustedUntil: facts.trustedUntil ?? Infinity,
+      usedAt: now,
+      isCut: false,
+      close: () => socket?.destroySoon(),
+      destroy: () => socket?.destroy(),
+    }
+  }
+
+  function cut(connection: Connection): void {
+    connection.isCut = true
+    deps.onUntrusted(addresses.get(connection))
+    connection.destroy()
+  }
+
+  function sweep(): void {
+    const now = clock.monotonic()
+    const wall = clock.now()
+    for (const connection of open) {
+      // It had until now to take its last answer.
+      if (connection.isCut) connection.destroy()
+      if (connection.open > 0 || connection.isCut) continue
+      if (wall >= connection.trustedUntil) cut(connection)
+      else if (now >= connection.endsAt && now - connection.usedAt >= IDLE_MS) connection.close()
+    }
+  }
+
+  const sweeping = periodic({
+    intervalMs: SWEEP_MS,
+    work: sweep,
+    onError: () => undefined,
+  })
+
   return {
-    begin(request) {
-      const carrier = toCarrier(request)
-      let connection = known.get(carrier)
-      if (connection === undefined) {
-        connection = { open: 0, left: newLimit(), ...look(carrier) }
-        known.set(carrier, connection)
+    open(socket, facts) {
+      const connection = create(facts, socket)
+      known.set(socket, connection)
+      addresses.set(connection, socket.remoteAddress)
+      open.add(connection)
+      socket.once('close', () => open.delete(connection))
+    },
+    openSession(session, socket) {
+      const connection = known.get(socket)
+      if (connection === undefined) return
+      known.set(session, connection)
+      connection.close = () => {
+        session.close()
       }
+    },
+    of(request) {
+      const carrier = streamOf(request)?.session ?? request.socket
+      // A connection that broke meanwhile has lost its session.
+      return known.get(carrier) ?? create({ tlsMs: undefined, isFromTerminator: false })
+    },
+    begin(connection) {
       connection.open += 1
       connection.left -= 1
-      return connection
     },
+    end(connection) {
+      connection.open -= 1
+      connection.usedAt = clock.monotonic()
+      if (connection.open > 0) return false
+      return (
+        connection.left <= 0 ||
+        connection.usedAt >= connection.endsAt ||
+        (connection.trustedUntil < Infinity && clock.now() >= connection.trustedUntil)
+      )
+    },
+    mayAsk(connection) {
+      if (connection.isCut) return false
+      if (connection.trustedUntil === Infinity || clock.now() < connection.trustedUntil) return true
+      cut(connection)
+      return false
+    },
+    distrust(isFromTerminator) {
+      for (const connection of open) {
+        const showed = connection.trustedUntil < Infinity
+        if (showed && connection.isFromTerminator === isFromTerminator) connection.trustedUntil = 0
+      }
+      sweep()
+    },
+    sweep,
+    stop: () => void sweeping.stop(),
   }
 }
 
-/**
- * Counts an answer out. True when the connection is to end with it: it had its share of requests, and
- * nothing else is asked on it. The next one reaches whichever worker or host has least to do.
- */
-export function endRequest(connection: Connection): boolean {
-  connection.open -= 1
-  return connection.left <= 0 && connection.open === 0
+/** Infinity for 0. */
+function spread(limit: number): number {
+  return limit === 0 ? Infinity : limit * (1 - SPREAD + 2 * SPREAD * Math.random())
 }
 
 /** Its handshake's time, once. */
@@ -67,24 +190,20 @@ export function takeTlsMs(connection: Connection): number | undefined {
   return tlsMs
 }
 
-/** Whether nobody waits for the answer any more: KMS closes a connection when its 250 ms are over. */
-export function isGone(request: FastifyRequest): boolean {
+/** Whether no one waits for the answer any more: KMS closes a connection when its 250 ms are over. */
+export function isGone(request: IncomingMessage): boolean {
   const stream = streamOf(request)
   if (stream !== undefined) return stream.destroyed || stream.aborted
-  const { socket } = request.raw
+  const { socket } = request
   return socket.destroyed || socket.readableEnded
 }
 
-/** HTTP/2 announces the end by GOAWAY: streams that came meanwhile are still answered. */
-export function closeSession(request: FastifyRequest): void {
-  streamOf(request)?.session?.close()
+/** Drops a request that is not answered. HTTP/2 tells its client that it may ask again elsewhere. */
+export function dismiss(request: IncomingMessage): void {
+  streamOf(request)?.close(constants.NGHTTP2_REFUSED_STREAM)
 }
 
-function toCarrier(request: FastifyRequest): object {
-  return streamOf(request)?.session ?? request.raw.socket
-}
-
-/** Fastify types requests as those of HTTP/1.1. */
-function streamOf(request: FastifyRequest): Http2Stream | undefined {
-  return (request.raw as unknown as { readonly stream?: Http2Stream }).stream
+/** Node types the requests of HTTP/2 as those of HTTP/1.1. */
+function streamOf(request: IncomingMessage): Http2Stream | undefined {
+  return (request as { readonly stream?: Http2Stream }).stream
 }

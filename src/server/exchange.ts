@@ -4,13 +4,20 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Answer, RawResponse } from '../xks/answer.ts'
 import type { XksError } from '../xks/errors.ts'
 import type { Pipeline } from '../xks/pipeline.ts'
-import { closeSession, endRequest, isGone, takeTlsMs, type Connection } from './connection.ts'
+import { type Connection, type Connections, isGone, takeTlsMs } from './connection.ts'
 import type { InFlightResponses } from './in-flight-responses.ts'
+import type { Admission } from './overload/admission.ts'
 import { parsePing, type Ping } from './ping.ts'
 
-export interface ServeDeps {
+export interface ExchangeDeps {
   readonly pipeline: Pipeline
   readonly ping: Ping
+  readonly connections: Connections
+  readonly admission: Pick<Admission<Exchange>, 'note'>
+  readonly inFlight: InFlightResponses
+  readonly isDraining: () => boolean
+  /** A connection was closed because nothing but unsigned requests came. */
+  readonly onClosed: (remoteAddress: string | undefined) => void
 }
 
 const NO_BODY = Buffer.alloc(0)
@@ -21,25 +28,23 @@ export interface Exchange {
   readonly reply: FastifyReply
   readonly fault: XksError | undefined
   readonly connection: Connection
+  /** Monotonic milliseconds of the first byte. */
+  readonly startedAt: number
 }
 
-/** The answer, when it is there at once; what is waited for is sent by itself. */
-export function serve(
-  deps: ServeDeps,
-  exchange: Exchange,
-  sendAnswer: (exchange: Exchange, answer: Answer) => void,
-): Answer | undefined {
+/** The answer, when it is there at once; what is waited for is sent by itself. Never throws. */
+export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | undefined {
   const { request } = exchange
   try {
     const target = request.raw.url ?? ''
     const ping = request.method === 'GET' ? parsePing(target) : undefined
     // Sent in its turn: an answer may be waiting for its own before it, on the same connection.
-    if (ping !== undefined) return toAnswer(deps.ping.answer(ping.deep))
+    if (ping !== undefined) return toPingAnswer(deps.ping.answer(ping.deep))
     const answer = deps.pipeline(toRawRequest(exchange, target))
     if (!(answer instanceof Promise)) return answer
     answer
       .then((later) => {
-        sendAnswer(exchange, later)
+        sendAnswer(deps, exchange, later)
       })
       .catch(() => {
         giveUp(exchange)
@@ -59,17 +64,13 @@ function giveUp({ reply }: Exchange): void {
 }
 
 /** From the gate's second check to the socket, in one go: nothing may be awaited in here. Never throws. */
-export function send(
-  exchange: Exchange,
-  answer: Answer,
-  inFlight: InFlightResponses,
-  draining: boolean,
-): void {
+export function sendAnswer(deps: ExchangeDeps, exchange: Exchange, answer: Answer): void {
   try {
     try {
       const response = answer.release()
-      write(exchange, response, draining)
-      if (response.status === 200) inFlight.add(answer, exchange.request.raw, exchange.reply.raw)
+      write(deps, exchange, response, answer.isSigned)
+      if (response.status === 200)
+        deps.inFlight.add(answer, exchange.request.raw, exchange.reply.raw)
     } finally {
       answer.finish()
     }
@@ -78,13 +79,19 @@ export function send(
   }
 }
 
-/** For what no gate stands before, and nobody records. */
-function toAnswer(response: RawResponse): Answer {
+/** No gate stands before a ping, no record is made of it, and it has no signature. */
+function toPingAnswer(response: RawResponse): Answer {
   const nothing = () => undefined
-  return { release: () => response, isAllowed: () => true, finish: nothing, sent: nothing }
+  return {
+    release: () => response,
+    isAllowed: () => true,
+    isSigned: undefined,
+    finish: nothing,
+    sent: nothing,
+  }
 }
 
-function toRawRequest({ request, fault, connection }: Exchange, target: string) {
+function toRawRequest({ request, fault, connection, startedAt }: Exchange, target: string) {
   const { raw } = request
   return {
     method: request.method,
@@ -94,29 +101,37 @@ function toRawRequest({ request, fault, connection }: Exchange, target: string) 
     body: Buffer.isBuffer(request.body) ? request.body : NO_BODY,
     httpVersion: raw.httpVersion,
     remoteAddress: raw.socket.remoteAddress ?? '',
-    startedAt: request.startedAt,
+    startedAt,
     tlsMs: takeTlsMs(connection),
-    isGone: () => isGone(request),
+    isGone: () => isGone(raw),
     fault,
   }
 }
 
-function write(exchange: Exchange, response: RawResponse, draining: boolean): void {
-  const { request, reply } = exchange
-  const { httpVersionMajor } = request.raw
-  const isLast = endRequest(exchange.connection)
+function write(
+  deps: ExchangeDeps,
+  { request, reply, connection }: Exchange,
+  response: RawResponse,
+  isSigned: boolean | undefined,
+): void {
+  const isHttp1 = request.raw.httpVersionMajor === 1
+  if (deps.admission.note(connection.conduct, isSigned)) {
+    connection.isCut = true
+    deps.onClosed(request.raw.socket.remoteAddress)
+  }
+  const isLast = deps.connections.end(connection) || connection.isCut
   // Bodies are printable ASCII throughout, so characters are bytes.
   const length = String(response.body.length)
   const headers = ['content-type', 'application/json', 'content-length', length]
   // HTTP/2 knows no such header; its sessions are closed by GOAWAY.
-  let closes = (draining || isLast) && httpVersionMajor === 1
+  let closes = (deps.isDraining() || isLast) && isHttp1
   for (const name in response.headers) {
-    if (name === 'connection') closes ||= httpVersionMajor === 1
+    if (name === 'connection') closes ||= isHttp1
     else headers.push(name, response.headers[name] ?? '')
   }
   if (closes) headers.push('connection', 'close')
   reply.raw.writeHead(response.status, headers)
   if (request.method === 'HEAD') reply.raw.end()
   else reply.raw.end(response.body, 'latin1')
-  if (isLast && httpVersionMajor !== 1) closeSession(request)
+  if (isLast && !isHttp1) connection.close()
 }

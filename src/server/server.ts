@@ -4,19 +4,19 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { loopIdleMs, type Clock } from '../core/clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
-import type { XksError } from '../xks/errors.ts'
 import type { Answer } from '../xks/answer.ts'
+import type { XksError } from '../xks/errors.ts'
 import type { Pipeline } from '../xks/pipeline.ts'
 import { createAdmission } from './overload/admission.ts'
-import { createBatch } from './overload/batch.ts'
-import { createConnections, endRequest } from './connection.ts'
+import { createConnections } from './connection.ts'
 import { createTlsServer, type TlsServer, type Handshake } from './tls/server.ts'
-import { send, serve, type Exchange } from './exchange.ts'
+import { type Exchange, type ExchangeDeps, makeAnswer, sendAnswer } from './exchange.ts'
 import { createCheckForwarded } from './trusted-proxy/forwarded-certificate.ts'
 import { firstByteAt, isUnused } from './tls/first-byte.ts'
+import { announceBody, findHttpFault } from './http-faults.ts'
 import { createInFlightResponses } from './in-flight-responses.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
-import { createShedding } from './overload/shedding.ts'
+import { createShedding, type ShedRequest } from './overload/shedding.ts'
 import type { Ping } from './ping.ts'
 import type { Refusal } from './tls/client-certificate.ts'
 import type { TlsMaterial } from './tls/material.ts'
@@ -32,10 +32,12 @@ export interface ListenerDeps {
   readonly maxBodyBytes: number
   readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
   readonly onHandshake: (handshake: Handshake) => void
-  /** A request older than this at its turn is refused unseen. */
-  readonly maxWaitMs: number
-  /** Once for each request that was refused so. */
-  readonly onShed: () => void
+  /** Whether this is XksProxyUriPath of a key store. */
+  readonly isUriPath: (uriPath: string) => boolean
+  /** How long a request may wait, in milliseconds: while a queue lasts, and otherwise. */
+  readonly maxWaitMs: { readonly queued: number; readonly alone: number }
+  /** A request was rejected unread. */
+  readonly onShed: (request: ShedRequest) => void
 }
 
 export interface Listener {
@@ -53,34 +55,55 @@ const MAX_PARAM_LENGTH = 20_000
 export async function createListener(deps: ListenerDeps): Promise<Listener> {
   let tls: TlsServer | undefined
   let draining = false
-  const connections = createConnections(deps.config.maxRequestsPerConnection, (carrier) => ({
-    tlsMs: tls?.tlsMsOf(carrier),
-    isFromTerminator: tls?.isFromTerminator(carrier) ?? false,
-  }))
-  const { clientCertificate } = deps.config
+  const { config, clock, maxWaitMs } = deps
+  const connections = createConnections({
+    clock,
+    maxRequests: config.maxRequestsPerConnection,
+    maxAgeMs: config.maxConnectionAgeMs,
+    onUntrusted: (remoteAddress) => {
+      deps.onRefused({ reason: 'CERTIFICATE_OVER' }, remoteAddress)
+    },
+  })
+  const { clientCertificate } = config
   const checkForwarded =
     clientCertificate?.forwardedBy &&
     createCheckForwarded(clientCertificate.forwardedBy, clientCertificate.subjects)
   const inFlight = createInFlightResponses((request) => tls?.destroyConnectionOf(request))
-  const admission = createAdmission({ ...deps, idleMs: loopIdleMs, limitMs: deps.maxWaitMs })
-  const shedding = createShedding(deps.schemas, admission, deps.onShed)
-  const sendAnswer = (exchange: Exchange, answer: Answer) => {
-    send(exchange, answer, inFlight, draining)
+  const onClosed = (remoteAddress: string | undefined) => {
+    deps.onRefused({ reason: 'UNSIGNED_REQUESTS' }, remoteAddress)
   }
-  const batch = createBatch(admission, {
-    make: (exchange: Exchange) => serve(deps, exchange, sendAnswer),
-    send: sendAnswer,
-    refuse(exchange) {
-      endRequest(exchange.connection)
-      shedding.refuse(exchange.reply.raw)
+  const admission = createAdmission(
+    { clock, idleMs: loopIdleMs, limitMs: maxWaitMs.queued, deadlineMs: maxWaitMs.alone },
+    {
+      make: (exchange: Exchange) => makeAnswer(exchanges, exchange),
+      send(exchange, answer: Answer) {
+        sendAnswer(exchanges, exchange, answer)
+      },
+      refuse(exchange) {
+        const { request, reply, connection } = exchange
+        if (shedding.refuse(request.raw, reply.raw)) connections.end(connection)
+        else {
+          const answer = makeAnswer(exchanges, exchange)
+          if (answer !== undefined) sendAnswer(exchanges, exchange, answer)
+        }
+      },
     },
-  })
+  )
+  const shedding = createShedding({ ...deps, connections, admission, onClosed })
+  const exchanges: ExchangeDeps = {
+    ...{ ...deps, connections, admission, inFlight, onClosed },
+    isDraining: () => draining,
+  }
   const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
     // From here on the answer is ours, down to the tick in which it reaches the socket.
     reply.hijack()
-    const connection = connections.begin(request)
+    const connection = connections.of(request.raw)
+    connections.begin(connection)
     const refusal = checkForwarded?.(request.raw.rawHeaders, connection.isFromTerminator)
-    batch.add({ request, reply, fault: fault ?? refusal, connection })
+    const wrong = findHttpFault(request.raw) ?? fault ?? refusal
+    // No hook has run where Fastify knows neither the target nor the method.
+    const startedAt = request.startedAt ?? firstByteAt(request.raw, clock)
+    admission.serve({ request, reply, fault: wrong, connection, startedAt })
   }
 
   const app = fastify({
@@ -91,7 +114,8 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     trustProxy: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     serverFactory: (handler) => {
-      tls = createTlsServer({ ...deps, handler: shedding.before(handler, batch.flush) })
+      tls = createTlsServer({ ...deps, connections, handler: shedding.before(handler) })
+      tls.server.once('close', connections.stop)
       return tls.server
     },
     clientErrorHandler: (error, socket) => {
@@ -104,14 +128,13 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
       deps.onRefused({ reason }, socket.remoteAddress)
     },
     frameworkErrors: (error, request, reply) => {
-      // No hook has run for such a request.
-      request.startedAt = firstByteAt(request.raw, deps.clock)
       handle(toFault(error))(request, reply)
     },
   })
-  app.decorateRequest('startedAt', 0)
+  app.decorateRequest('startedAt', undefined)
   app.addHook('onRequest', (request, _reply, done) => {
-    request.startedAt = firstByteAt(request.raw, deps.clock)
+    request.startedAt = firstByteAt(request.raw, clock)
+    announceBody(request.raw)
     done()
   })
   // One parser for every media type: the signature covers raw bytes, and validation is the
@@ -143,6 +166,6 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
 declare module 'fastify' {
   interface FastifyRequest {
     /** Monotonic milliseconds at which the first byte of the request was there. */
-    startedAt: number
+    startedAt: number | undefined
   }
 }

@@ -16,6 +16,8 @@ export interface RawResponse {
 
 /** What is to be sent; whether it may be sent is decided in the tick in which it is. */
 export interface Answer {
+  /** Whether the request had a good signature; undefined where none is asked for. */
+  readonly isSigned: boolean | undefined
   /**
    * The gate's second check, called right before the answer is written, with nothing awaited in
    * between. What it returns is sent: the answer, or the refusal that it has become.
@@ -47,6 +49,10 @@ export class GatedAnswer implements Answer {
     this.#deps = deps
     this.#request = request
     this.#response = response
+  }
+
+  get isSigned(): boolean {
+    return this.#record.accessKeyId !== undefined
   }
 
   release(): RawResponse {

@@ -26,6 +26,19 @@ export async function openHttp2(
   return session
 }
 
+/** Of a signed POST: HTTP/2 has `:authority` where HTTP/1.1 has Host. */
+export function toHttp2Headers(
+  server: TestServer,
+  path: string,
+  body: string,
+): Record<string, string> {
+  const headers: Record<string, string> = { ':method': 'POST', ':path': `${server.uriPath}${path}` }
+  for (const [name, value] of Object.entries(signedHeaders(server, { path, body }))) {
+    headers[name.toLowerCase() === 'host' ? ':authority' : name.toLowerCase()] = value
+  }
+  return headers
+}
+
 /** The status of the answer. */
 export async function askHttp2(
   session: http2.ClientHttp2Session,
@@ -35,11 +48,7 @@ export async function askHttp2(
   /** Not signed; names in small letters. */
   more: Readonly<Record<string, string>> = {},
 ): Promise<number> {
-  const headers: Record<string, string> = { ':method': 'POST', ':path': `${server.uriPath}${path}` }
-  for (const [name, value] of Object.entries(signedHeaders(server, { path, body }))) {
-    headers[name.toLowerCase() === 'host' ? ':authority' : name.toLowerCase()] = value
-  }
-  const stream = session.request({ ...headers, ...more })
+  const stream = session.request({ ...toHttp2Headers(server, path, body), ...more })
   stream.end(body)
   const [answer] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
   stream.resume()

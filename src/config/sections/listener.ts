@@ -126,6 +126,10 @@ export const listener = object('The HTTPS port that KMS connects to.', {
     'After about so many requests a connection is closed with an answer that says so, and the next one goes to whichever worker or host has room. 0: never.',
     { minimum: 0, maximum: 1_000_000_000, default: 10_000 },
   ),
+  maxConnectionAge: duration(
+    'After about this time a connection ends with an answer that says so, or when it is idle. A client then connects again, and its certificate is checked by the authorities of that day. 0s: never.',
+    '1h',
+  ),
   drain: object('What happens after SIGTERM.', {
     delay: duration(
       '/ping answers 503 for this long while requests are still served, so that load balancers turn away. Behind one, take twice its check interval.',

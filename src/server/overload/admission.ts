@@ -1,116 +1,213 @@
-/** Under more load than this process can take: who is served in time, and who is told to come again. */
+/** Admission control: under overload, serve what can be answered in time and reject the rest before it is parsed. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
+import { createBatch, type Steps } from './batch.ts'
+
+/** What admission control remembers of a connection. */
+export interface Conduct {
+  /** The connection has carried a request with a good signature. */
+  hasSigned: boolean
+  /** Requests without a good signature since the last one that had it, and requests shed for that. */
+  strikes: number
+  /** The last round in which it sent something, and how many requests it sent in it. */
+  round: number
+  inRound: number
+}
+
+export const newConduct = (): Conduct => ({ hasSigned: false, strikes: 0, round: 0, inRound: 0 })
+
+/** `close`: shed, and the connection ends with this answer. */
+export type Verdict = 'serve' | 'shed' | 'close'
 
 /**
- * Requests wait where nobody sees them: in the buffers of the kernel, until the event loop reads its
- * sockets again. What was read in this round may have come right after the round before, so that is
- * how old it is taken to be, unless the loop was idle in between: then it came when it was read. Load
- * above the limit so ends in an equilibrium: a round takes about `limitMs`, some requests are served
- * and all others refused at a third of the price, and nobody waits for more than two rounds. When the
- * load falls, the first idle moment ends it.
+ * Requests wait unseen in the buffers of the kernel until the event loop reads its sockets again. A round is what
+ * is read in one turn of the loop: it begins with the first request of the turn and ends with the turn. A request
+ * may have arrived right after the previous round began, unless the loop was idle in between. Under overload this
+ * reaches an equilibrium: rounds grow until the wait reaches the limit, and what exceeds it is rejected at a third
+ * of the price of an answer.
  *
- * A burst may wait for long, as it comes to an end. An overload that lasts does not, and long rounds then
- * serve nobody more: they only fill the callers' connections, of which there are so many and no more, and
- * with many under way each answer costs twice as much. So once the event loop has hardly been idle for a
- * while, a round that follows a crowded one serves the fewer, the more had come, until it is idle again.
+ * Shedding is for a queue. The first few requests of a round are always served, and after a round that was not
+ * crowded the whole deadline may have passed, so a pause of the process does not turn its callers away.
  */
-export interface Admission {
-  /** For a request whose head was just read: may it still be served in time? */
-  admits(): boolean
-  /** The same when its turn has come. */
-  isLate(): boolean
-  /** Counts a request into the queue. */
-  enqueue(): void
-  /** The sockets have been read: what comes from now on is of the next round. */
-  endReading(): void
-  /** Empties the queue. */
-  startServing(): void
-  /** After all of it that needs no waiting. @param served how many were not refused */
-  endServing(served: number): void
+export interface Admission<Item> {
+  /** Call for a request whose head was just read. @param isExempt GetHealthStatus and /ping are never shed */
+  judge(conduct: Conduct, isExempt: boolean): Verdict
+  /** Serves a request that was read whole, when the turn of the event loop ends. */
+  serve(item: Item): void
+  /**
+   * Call with each answer. True when the connection has to end with it.
+   * @param isSigned the signature was good; undefined for /ping, which counts only as part of a flood
+   */
+  note(conduct: Conduct, isSigned: boolean | undefined): boolean
 }
 
 export interface AdmissionDeps {
   readonly clock: Clock
-  /** Milliseconds that the event loop has been idle, all in all. */
+  /** Milliseconds that the event loop has been idle in total. */
   readonly idleMs: () => number
-  /** A request is refused when it would be older than this at its turn. */
+  /** How long a request may have waited after a crowded round. */
   readonly limitMs: number
+  /** How long it may have waited otherwise. */
+  readonly deadlineMs: number
 }
 
-/** Asking the kernel for events counts as idle time too, for some microseconds. */
-const IDLE_MS = 1
 /** What a request takes, before anything is known of this machine. */
 const FIRST_GUESS_MS = 0.1
-/** After so long without this share of it idle, an overload lasts. */
+/** Weight of the newest round in the mean time of a request. A pause counts as no more than twice the mean. */
+const NEWEST = 0.2
+const MAX_SAMPLE = 2
+/** Asking the kernel for events counts as idle time too, for some microseconds. */
+const IDLE_MS = 1
+/** The first requests of a round are served whatever the round before was like. */
+const FIRST = 8
+/** Callers who each wait for an answer before they ask again are no crowd up to this number, and all served. */
+const CROWD = 64
+/** An overload lasts when the loop was idle for less than this share of this time. */
 const WATCHED_MS = 40
 const IDLE_SHARE = 0.02
-/** So many in a round are no crowd: callers who each wait for their answer before they ask again are all served. */
-const CROWD = 64
-/** Of twice as many, an eighth is served of what is of a crowd: what is left is enough to refuse all others at once. */
+/** While it lasts, a round that follows one twice as crowded as CROWD serves an eighth of CROWD. */
 const STEEPNESS = 3
-/** Weight of the newest round in the mean time of a request. */
-const NEWEST = 0.2
+/** Requests of one round from a connection that has not shown a good signature: as many as HTTP/2 has streams. */
+const SHARE = 128
+/** The same while there is no idle time, or once the connection is suspect. */
+const SMALL_SHARE = 8
+/** Strikes after which a connection is suspect, and after which it is closed. */
+const SUSPECT = 8
+const MAX_STRIKES = 100
 
-export function createAdmission({ clock, idleMs, limitMs }: AdmissionDeps): Admission {
-  let roundStartedAt: number | undefined
-  let idleAtRound = 0
-  /** Since when the requests of the next round may have waited. */
+/** Connections with a good signature and strangers are counted apart: a crowd of one does not shed the other. */
+interface Group {
+  heads: number
+  /** Of the round before. */
+  headsBefore: number
+  /** How many may be served in this round. */
+  allowance: number
+}
+
+const newGroup = (): Group => ({ heads: 0, headsBefore: 0, allowance: Infinity })
+
+export function createAdmission<Item, Answer>(
+  deps: AdmissionDeps,
+  steps: Steps<Item, Answer>,
+): Admission<Item> {
+  const { clock, idleMs } = deps
+  const signers = newGroup()
+  const strangers = newGroup()
+  let round = 0
+  let isInRound = false
+  let heads = 0
+  let startedAt = -Infinity
+  /** Since when the requests of this round may have waited. */
   let waitingSince = 0
-  let isNewRound = true
-  let servingSince = 0
-  let queued = 0
-  let meanMs = FIRST_GUESS_MS
+  let wasIdle = true
+  let idleAtEnd = -Infinity
   let watchedFrom = clock.monotonic()
   let idleAtWatch = idleMs()
   let lasts = false
-  /** That were judged in this round. */
-  let heads = 0
-  let allowance = Infinity
+  let queued = 0
+  let servingSince = 0
+  let meanMs = FIRST_GUESS_MS
 
-  /** At the first sign of the next round. */
-  function beginReading(now: number): void {
-    if (!isNewRound) return
-    isNewRound = false
-    allowance = lasts && heads > CROWD ? CROWD * (CROWD / heads) ** STEEPNESS : Infinity
+  function beginRound(now: number): void {
+    isInRound = true
+    round += 1
     heads = 0
-    const wasIdle = roundStartedAt === undefined || idleMs() - idleAtRound > IDLE_MS
-    waitingSince = wasIdle ? now : (roundStartedAt ?? now)
+    wasIdle = idleMs() - idleAtEnd > IDLE_MS
+    waitingSince = wasIdle ? now : startedAt
+    startedAt = now
+    for (const group of [signers, strangers]) {
+      group.headsBefore = group.heads
+      group.heads = 0
+      const isCrowded = lasts && group.headsBefore > CROWD
+      group.allowance = isCrowded ? CROWD * (CROWD / group.headsBefore) ** STEEPNESS : Infinity
+    }
+    setImmediate(endRound)
   }
 
-  function watch(now: number, idle: number): void {
+  function endRound(): void {
+    isInRound = false
+    const now = clock.monotonic()
+    idleAtEnd = idleMs()
     const watchedMs = now - watchedFrom
     if (watchedMs < WATCHED_MS) return
-    lasts = idle - idleAtWatch < watchedMs * IDLE_SHARE
+    lasts = idleAtEnd - idleAtWatch < watchedMs * IDLE_SHARE
     watchedFrom = now
-    idleAtWatch = idle
+    idleAtWatch = idleAtEnd
+  }
+
+  function strike(conduct: Conduct): boolean {
+    conduct.strikes += 1
+    return conduct.strikes >= MAX_STRIKES
+  }
+
+  const limitOf = (group: Group) => (group.headsBefore > CROWD ? deps.limitMs : deps.deadlineMs)
+
+  /** Whether one more request of this group can be answered in time. */
+  function hasRoom(group: Group, now: number): boolean {
+    heads += 1
+    group.heads += 1
+    if (heads <= FIRST) return true
+    const ageMs = now - waitingSince + queued * meanMs
+    return group.heads <= group.allowance && ageMs <= limitOf(group)
+  }
+
+  const batch = createBatch(
+    {
+      first: FIRST,
+      isLate: () => clock.monotonic() - waitingSince > limitOf(signers),
+      onServing() {
+        servingSince = clock.monotonic()
+        queued = 0
+      },
+      onServed(count) {
+        if (count === 0) return
+        const sample = (clock.monotonic() - servingSince) / count
+        meanMs += NEWEST * (Math.min(sample, MAX_SAMPLE * meanMs) - meanMs)
+      },
+    },
+    steps,
+  )
+
+  const isSigner = ({ hasSigned, strikes }: Conduct) => hasSigned && strikes < SUSPECT
+
+  function decide(conduct: Conduct, now: number): Verdict {
+    const share = wasIdle && conduct.strikes < SUSPECT ? SHARE : SMALL_SHARE
+    const isOverShare = !isSigner(conduct) && conduct.inRound > share
+    // What it sent before and still waits may have a good signature.
+    if (isOverShare) batch.flush()
+    if (isSigner(conduct)) return hasRoom(signers, now) ? 'serve' : 'shed'
+    if (!isOverShare && hasRoom(strangers, now)) return 'serve'
+    // What a new connection sent first may be good, and is not known yet.
+    return conduct.strikes > 0 && strike(conduct) ? 'close' : 'shed'
   }
 
   return {
-    admits() {
+    judge(conduct, isExempt) {
       const now = clock.monotonic()
-      beginReading(now)
-      heads += 1
-      return heads <= allowance && now - waitingSince + queued * meanMs <= limitMs
+      if (!isInRound) beginRound(now)
+      if (conduct.round !== round) {
+        conduct.round = round
+        conduct.inRound = 0
+      }
+      conduct.inRound += 1
+      // A flood of these is counted by note().
+      if (isExempt) return 'serve'
+      const verdict = decide(conduct, now)
+      // Reading and rejecting many more must not make those late who were admitted.
+      if (verdict !== 'serve') batch.flush()
+      return verdict
     },
-    isLate: () => clock.monotonic() - waitingSince > limitMs,
-    enqueue() {
-      if (queued === 0) beginReading(clock.monotonic())
+    serve(item) {
+      if (!isInRound) beginRound(clock.monotonic())
       queued += 1
+      batch.add(item)
     },
-    endReading() {
-      roundStartedAt = clock.monotonic()
-      idleAtRound = idleMs()
-      watch(roundStartedAt, idleAtRound)
-      isNewRound = true
-    },
-    startServing() {
-      servingSince = clock.monotonic()
-      queued = 0
-    },
-    endServing(served) {
-      if (served === 0) return
-      meanMs += NEWEST * ((clock.monotonic() - servingSince) / served - meanMs)
+    note(conduct, isSigned) {
+      if (isSigned === undefined) return conduct.inRound > SMALL_SHARE && strike(conduct)
+      if (!isSigned) return strike(conduct)
+      conduct.hasSigned = true
+      conduct.strikes = 0
+      return false
     },
   }
 }

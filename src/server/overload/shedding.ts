@@ -1,47 +1,88 @@
-/** The cheapest answer that says so: ThrottlingException, before anything is looked at. */
+/** Stands before Fastify: rejects what would be answered too late, with ThrottlingException and unread. */
 // SPDX-License-Identifier: Apache-2.0
-import type { RequestListener, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { ApiSchemas } from '../../openapi/schemas.ts'
 import { XksError } from '../../xks/errors.ts'
+import { type Connections, dismiss } from '../connection.ts'
+import { parsePing } from '../ping.ts'
 import type { Admission } from './admission.ts'
 
-export interface Shedding {
-  /**
-   * Stands before Fastify: who would be served too late is answered here. `flush` is called before, so
-   * that reading and refusing many more does not make those late who were admitted.
-   */
-  before(handler: RequestListener, flush: () => void): RequestListener
-  refuse(response: ServerResponse): void
+/** A request that was rejected unread; for the log. */
+export interface ShedRequest {
+  readonly remoteAddress: string
+  readonly http: string
+  readonly method: string
+  /** As sent, of any length. */
+  readonly target: string
 }
 
-export function createShedding(
-  schemas: ApiSchemas,
-  admission: Admission,
-  onShed: () => void,
-): Shedding {
+export interface SheddingDeps {
+  readonly schemas: ApiSchemas
+  readonly connections: Connections
+  readonly admission: Pick<Admission<never>, 'judge'>
+  /** Whether this is XksProxyUriPath of a key store. */
+  readonly isUriPath: (uriPath: string) => boolean
+  readonly onShed: (request: ShedRequest) => void
+  /** A connection was closed because nothing but unsigned requests came. */
+  readonly onClosed: (remoteAddress: string | undefined) => void
+}
+
+export interface Shedding {
+  /** Puts admission control in front of a handler. */
+  before(handler: RequestListener): RequestListener
+  /** Rejects a request whose turn came too late. False: it is one that is never shed. */
+  refuse(request: IncomingMessage, response: ServerResponse): boolean
+}
+
+export function createShedding(deps: SheddingDeps): Shedding {
+  const { connections, admission } = deps
   const { errorName, message: errorMessage, status } = new XksError('ThrottlingException')
-  const body = schemas.encode('ErrorResponse', { errorName, errorMessage })
+  const body = deps.schemas.encode('ErrorResponse', { errorName, errorMessage })
   const headers = ['content-type', 'application/json', 'content-length', String(body.length)]
 
-  function refuse(response: ServerResponse): void {
-    onShed()
-    response.writeHead(status, headers)
+  function answer(request: IncomingMessage, response: ServerResponse, closes: boolean): void {
+    const remoteAddress = request.socket.remoteAddress ?? ''
+    const { method = '', url: target = '', httpVersion: http } = request
+    deps.onShed({ remoteAddress, http, method, target })
+    response.writeHead(status, closes ? [...headers, 'connection', 'close'] : headers)
     response.end(body, 'latin1')
   }
 
   return {
-    refuse,
-    before: (handler, flush) => (request, response) => {
-      if (admission.admits() || isExempt(request.method, request.url)) handler(request, response)
-      else {
-        flush()
-        refuse(response)
+    before: (handler) => (request, response) => {
+      const connection = connections.of(request)
+      if (!connections.mayAsk(connection)) {
+        dismiss(request)
+        return
       }
+      const verdict = admission.judge(connection.conduct, isExempt(deps.isUriPath, request))
+      if (verdict === 'serve') {
+        handler(request, response)
+        return
+      }
+      const isHttp1 = request.httpVersionMajor === 1
+      answer(request, response, verdict === 'close' && isHttp1)
+      if (verdict !== 'close') return
+      connection.isCut = true
+      deps.onClosed(request.socket.remoteAddress)
+      if (!isHttp1) connection.close()
+    },
+    refuse(request, response) {
+      if (isExempt(deps.isUriPath, request)) return false
+      answer(request, response, false)
+      return true
     },
   }
 }
 
-/** Load balancers and KMS's own health polling learn the state of the proxy, not of its load. */
-function isExempt(method: string | undefined, target: string | undefined): boolean {
-  return method === 'GET' || target?.endsWith('/health') === true
+/** Load balancers, and the health polling of KMS, ask for the state of the proxy and not for its load. */
+function isExempt(
+  isUriPath: SheddingDeps['isUriPath'],
+  { method, url: target = '' }: IncomingMessage,
+): boolean {
+  if (method === 'POST')
+    return target.endsWith(HEALTH) && isUriPath(target.slice(0, -HEALTH.length))
+  return (method === 'GET' || method === 'HEAD') && parsePing(target) !== undefined
 }
+
+const HEALTH = '/health'

@@ -1,6 +1,6 @@
 /** mTLS: whether a connection may carry HTTP at all. */
 // SPDX-License-Identifier: Apache-2.0
-import type { TLSSocket } from 'node:tls'
+import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
 
 /** Why a connection was closed; for the log. */
 export interface Refusal {
@@ -30,6 +30,21 @@ export function checkClientCertificate(
     return { reason: 'WRONG_SUBJECT', ...names }
   }
   return undefined
+}
+
+/** Wall time at which the first certificate of the verified chain expires, in milliseconds since the Unix epoch. */
+export function chainEndsAt(socket: TLSSocket): number {
+  let endsAt = Infinity
+  const seen = new Set<string>()
+  let certificate: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true)
+  // The chain ends with a root, which names itself as its issuer.
+  while (certificate !== undefined && !seen.has(certificate.fingerprint256)) {
+    seen.add(certificate.fingerprint256)
+    endsAt = Math.min(endsAt, Date.parse(certificate.valid_to))
+    certificate = certificate.issuerCertificate
+  }
+  // A date that cannot be read must not trust for longer.
+  return Number.isNaN(endsAt) ? 0 : endsAt
 }
 
 /** Node types it as Error; at run time it is OpenSSL's name of the failure. */

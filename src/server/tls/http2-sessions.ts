@@ -3,6 +3,8 @@
 import http2 from 'node:http2'
 import type { RequestListener } from 'node:http'
 import type { TLSSocket } from 'node:tls'
+import type { Clock } from '../../core/clock.ts'
+import { periodic } from '../../core/periodic.ts'
 import type { ListenerConfig } from '../../config/config.ts'
 
 export interface Http2Sessions {
@@ -11,16 +13,39 @@ export interface Http2Sessions {
   destroy(session: http2.Http2Session): void
   /** Sessions end after the streams they have, and new ones at once. */
   close(): void
+  stop(): void
 }
 
-/** @param onSession for each, with what it stands on, before its first request */
-export function createHttp2Sessions(
-  config: ListenerConfig,
-  maxHeaderBytes: number,
-  handler: RequestListener,
-  onSession: (socket: TLSSocket, session: http2.ServerHttp2Session) => void,
-): Http2Sessions {
-  const open = new Set<http2.ServerHttp2Session>()
+export interface Http2SessionsOptions {
+  readonly config: ListenerConfig
+  readonly maxHeaderBytes: number
+  readonly handler: RequestListener
+  readonly clock: Clock
+  /** Called for each session before its first request. */
+  readonly onSession: (session: http2.ServerHttp2Session, socket: TLSSocket) => void
+  /** A session was closed because the headers of a request did not arrive in time. */
+  readonly onTimeout: (remoteAddress: string | undefined) => void
+}
+
+/** How often sessions are looked at; Node does the same for HTTP/1.1. */
+const SWEEP_MS = 1000
+
+/** What headersMs is measured by. */
+interface Progress {
+  readonly socket: TLSSocket
+  /** Id of the last stream whose headers are complete; 0: none yet. */
+  completeId: number
+  /** Id of the last stream whose headers have begun; 0 until the first one. */
+  begunId: number
+  /** Since when the session has to complete headers; undefined: it has nothing to complete. */
+  since: number | undefined
+  isTimedOut: boolean
+}
+
+export function createHttp2Sessions(options: Http2SessionsOptions): Http2Sessions {
+  const { maxHeaderBytes, handler, clock } = options
+  const { timeouts } = options.config
+  const open = new Map<http2.ServerHttp2Session, Progress>()
   let isClosing = false
   const server = http2.createServer(
     {
@@ -32,17 +57,16 @@ export function createHttp2Sessions(
     handler as unknown as (req: http2.Http2ServerRequest, res: http2.Http2ServerResponse) => void,
   )
   server.on('checkExpectation', handler)
-  /** Destroying a session would first send what it has; destroying its socket does not. */
-  const sockets = new WeakMap<http2.Http2Session, TLSSocket>()
   let accepted: TLSSocket | undefined
   server.on('session', (session) => {
-    if (accepted !== undefined) {
-      sockets.set(session, accepted)
-      onSession(accepted, session)
-    }
-    open.add(session)
+    if (accepted === undefined) return
+    options.onSession(session, accepted)
+    open.set(session, {
+      ...{ socket: accepted, completeId: 0, begunId: 0, isTimedOut: false },
+      since: clock.monotonic(),
+    })
     session.once('close', () => open.delete(session))
-    session.setTimeout(config.timeouts.keepAliveMs, () => {
+    session.setTimeout(timeouts.keepAliveMs, () => {
       session.close()
     })
     if (isClosing) session.close()
@@ -51,13 +75,42 @@ export function createHttp2Sessions(
     // Node destroys the session by itself; without a listener it would throw.
   })
   server.on('stream', (stream) => {
-    // What requestTimeout does on HTTP/1.1: a body that trickles in does not live for ever.
+    const progress = stream.session && open.get(stream.session as http2.ServerHttp2Session)
+    if (progress !== undefined) progress.completeId = Math.max(progress.completeId, stream.id ?? 0)
+    // What requestTimeout does on HTTP/1.1: a body that trickles in does not last.
     const timer = setTimeout(() => {
       stream.close(http2.constants.NGHTTP2_CANCEL)
-    }, config.timeouts.requestMs)
+    }, timeouts.requestMs)
     stream.once('close', () => {
       clearTimeout(timer)
     })
+  })
+
+  /** Node says nothing of headers that are not complete; the id of their stream shows that they have begun. */
+  function look(session: http2.ServerHttp2Session, progress: Progress, now: number): void {
+    if (session.destroyed) return
+    const begunId = session.state.lastProcStreamID ?? 0
+    const isFirst = progress.completeId === 0 && begunId === 0
+    if (begunId <= progress.completeId && !isFirst) progress.since = undefined
+    else if (begunId !== progress.begunId) progress.since ??= now
+    progress.begunId = begunId
+    if (progress.since === undefined || now - progress.since < timeouts.headersMs) return
+    if (progress.isTimedOut) progress.socket.destroy()
+    else {
+      progress.isTimedOut = true
+      // A connection on which nothing is said is closed without a word, as with HTTP/1.1.
+      if (!isFirst) options.onTimeout(progress.socket.remoteAddress)
+      session.close()
+    }
+  }
+
+  const sweeping = periodic({
+    intervalMs: SWEEP_MS,
+    work() {
+      const now = clock.monotonic()
+      for (const [session, progress] of open) look(session, progress, now)
+    },
+    onError: () => undefined,
   })
   return {
     accept(socket) {
@@ -67,11 +120,13 @@ export function createHttp2Sessions(
       accepted = undefined
     },
     destroy(session) {
-      sockets.get(session)?.destroy()
+      // Destroying a session would first send what it has; destroying its socket does not.
+      open.get(session as http2.ServerHttp2Session)?.socket.destroy()
     },
     close: () => {
       isClosing = true
-      for (const session of open) session.close()
+      for (const session of open.keys()) session.close()
     },
+    stop: () => void sweeping.stop(),
   }
 }

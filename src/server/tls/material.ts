@@ -72,6 +72,24 @@ export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<Tl
   }
 }
 
+const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
+
+/** Whether a certificate that clients may have been verified with is not in the new bundle. */
+export function losesAuthority(
+  before: SecureContextOptions | undefined,
+  after: SecureContextOptions | undefined,
+): boolean {
+  const kept = new Set(fingerprintsOf(after))
+  return fingerprintsOf(before).some((one) => !kept.has(one))
+}
+
+function fingerprintsOf(context: SecureContextOptions | undefined): readonly string[] {
+  const { ca } = context ?? {}
+  if (!Buffer.isBuffer(ca)) return []
+  const blocks = ca.toString('latin1').match(PEM) ?? []
+  return blocks.map((pem) => new X509Certificate(pem).fingerprint256)
+}
+
 function toContext(pair: { cert: Buffer; key: Buffer }, ca?: Buffer): SecureContextOptions {
   const mutual = ca !== undefined
   return {

@@ -7,13 +7,19 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../../core/clock.ts'
 import type { ListenerConfig } from '../../config/config.ts'
-import { checkClientCertificate, toReason, type Refusal } from './client-certificate.ts'
+import type { Connections } from '../connection.ts'
+import {
+  chainEndsAt,
+  checkClientCertificate,
+  toReason,
+  type Refusal,
+} from './client-certificate.ts'
 import { watchFirstBytes } from './first-byte.ts'
 import { createHttp2Sessions } from './http2-sessions.ts'
 import { createIsPeer } from '../trusted-proxy/peers.ts'
 import { createProxied } from '../trusted-proxy/connection.ts'
 import { createTerminators } from '../trusted-proxy/tls.ts'
-import type { TlsMaterial } from './material.ts'
+import { losesAuthority, type TlsMaterial } from './material.ts'
 
 const MAX_HEADER_BYTES = 16_384
 /** How often Node looks for requests that overran headersMs or requestMs; its default is 30 s. */
@@ -33,14 +39,10 @@ export interface Handshake {
 
 export interface TlsServer {
   readonly server: https.Server
-  /** New connections use it; those that are open keep what they have. */
+  /** New connections use it. Open ones go on, except where an authority that they may stand on is gone. */
   setMaterial(material: TlsMaterial): void
   /** HTTP/2 sessions end after the streams they have, and new ones at once. */
   closeSessions(): void
-  /** Milliseconds that the handshake of a TLS socket, or of what a session stands on, took. */
-  tlsMsOf(carrier: object): number | undefined
-  /** Whether a TLS socket, or what a session stands on, is of a terminator of `forwardedBy`. */
-  isFromTerminator(carrier: object): boolean
   /** Open connections, those in the middle of a handshake too. */
   countConnections(): number
   /** Cuts every connection, those in the middle of a handshake too. */
@@ -52,15 +54,24 @@ export interface TlsServer {
 export interface DualServerOptions {
   readonly config: ListenerConfig
   readonly material: TlsMaterial
+  readonly connections: Connections
   readonly handler: RequestListener
   readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
   readonly onHandshake: (handshake: Handshake) => void
   readonly clock: Clock
 }
 
+/** Whom a connection comes from, before its certificate is judged. */
+interface Peer {
+  /** Common names that its certificate may have; absent: it shows none. */
+  readonly subjects: readonly string[] | undefined
+  readonly isFromTerminator: boolean
+}
+
 export function createTlsServer(options: DualServerOptions): TlsServer {
   const { config, handler } = options
   const mutual = config.clientCertificate
+  let inUse = options.material
   const common = {
     ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
     handshakeTimeout: config.timeouts.tlsHandshakeMs,
@@ -84,21 +95,29 @@ export function createTlsServer(options: DualServerOptions): TlsServer {
   // An Expect header that Node does not know: it would answer 417 without a body.
   server.on('checkExpectation', handler)
   server.maxConnections = config.maxConnections
-  const handshakes = new WeakMap<object, number>()
-  const ofTerminators = new WeakSet<object>()
-  const sessions = createHttp2Sessions(config, MAX_HEADER_BYTES, handler, (socket, session) => {
-    const tlsMs = handshakes.get(socket)
-    if (tlsMs !== undefined) handshakes.set(session, tlsMs)
-    if (ofTerminators.has(socket)) ofTerminators.add(session)
+  const sessions = createHttp2Sessions({
+    config,
+    maxHeaderBytes: MAX_HEADER_BYTES,
+    handler,
+    clock: options.clock,
+    onSession: options.connections.openSession,
+    onTimeout: (remoteAddress) => {
+      options.onRefused({ reason: 'ERR_HTTP_REQUEST_TIMEOUT' }, remoteAddress)
+    },
   })
+  server.once('close', sessions.stop)
   const open = new Set<Socket>()
   /** A connection has no address any more when it is logged that it was refused. */
   const addresses = new WeakMap<object, string | undefined>()
   const openedAt = new WeakMap<object, number>()
-  const noteHandshake = (socket: TLSSocket) => {
+  const noteHandshake = (socket: TLSSocket, peer: Peer) => {
     const now = options.clock.monotonic()
     const ms = now - (openedAt.get(tcpBelow(socket)) ?? now)
-    handshakes.set(socket, ms)
+    options.connections.open(socket, {
+      tlsMs: ms,
+      isFromTerminator: peer.isFromTerminator,
+      trustedUntil: peer.subjects && chainEndsAt(socket),
+    })
     options.onHandshake({
       ms,
       isResumed: socket.isSessionReused(),
@@ -110,18 +129,18 @@ export function createTlsServer(options: DualServerOptions): TlsServer {
   // Node's own listeners start HTTP/1.1. They run only for connections that pass.
   const startHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
   server.removeAllListeners('secureConnection')
-  const startHttp = (socket: TLSSocket, subjects: readonly string[] | undefined) => {
+  const startHttp = (socket: TLSSocket, peer: Peer) => {
     const address = addresses.get(tcpBelow(socket))
     // From here on the address is that of the caller, wherever it is read.
     if (address !== socket.remoteAddress)
       Object.defineProperty(socket, 'remoteAddress', { value: address })
-    const refusal = subjects && checkClientCertificate(socket, subjects)
+    const refusal = peer.subjects && checkClientCertificate(socket, peer.subjects)
     if (refusal !== undefined) {
       options.onRefused(refusal, socket.remoteAddress)
       socket.destroy()
       return
     }
-    noteHandshake(socket)
+    noteHandshake(socket, peer)
     if (socket.alpnProtocol === 'h2') sessions.accept(socket)
     else {
       for (const listener of startHttp1) listener.call(server, socket)
@@ -129,7 +148,7 @@ export function createTlsServer(options: DualServerOptions): TlsServer {
     }
   }
   server.on('secureConnection', (socket) => {
-    startHttp(socket, mutual?.subjects)
+    startHttp(socket, { subjects: mutual?.subjects, isFromTerminator: false })
   })
   const onFailed = (error: Error, socket: TLSSocket) => {
     // A chain that Node refused ends here, with nothing but ECONNRESET in `error`.
@@ -144,8 +163,7 @@ export function createTlsServer(options: DualServerOptions): TlsServer {
     createTerminators({
       ...{ config: forwardedBy, material: options.material, common, onFailed },
       onSecure(socket) {
-        ofTerminators.add(socket)
-        startHttp(socket, forwardedBy.certificate?.subjects)
+        startHttp(socket, { subjects: forwardedBy.certificate?.subjects, isFromTerminator: true })
       },
     })
   // And Node's own that start TLS: for connections whose PROXY header has been read.
@@ -179,10 +197,12 @@ export function createTlsServer(options: DualServerOptions): TlsServer {
     setMaterial(material) {
       server.setSecureContext(material.context)
       terminators?.setMaterial(material)
+      if (losesAuthority(inUse.context, material.context)) options.connections.distrust(false)
+      if (losesAuthority(inUse.terminatorContext, material.terminatorContext))
+        options.connections.distrust(true)
+      inUse = material
     },
     closeSessions: sessions.close,
-    tlsMsOf: (carrier) => handshakes.get(carrier),
-    isFromTerminator: (carrier) => ofTerminators.has(carrier),
     countConnections: () => open.size,
     destroyConnections() {
       for (const socket of open) socket.destroy()

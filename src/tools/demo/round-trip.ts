@@ -1,6 +1,7 @@
 /** Makes one signed call of each operation and checks the responses. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { LatchkeyError } from '../../core/errors.ts'
 import { Secret } from '../../core/secret.ts'
 import { type KmsSideClient, type KmsSideResponse, createKmsSideClient } from '../../kms/client/client.ts'
@@ -37,19 +38,44 @@ export async function roundTrip(demo: Demo, port: number): Promise<readonly Step
   }
 }
 
+/** What KMS counts as retryable of what a proxy that is up can answer. */
+const RETRYABLE: readonly unknown[] = [
+  'ThrottlingException',
+  'DependencyTimeoutException',
+  'InternalException',
+]
+const TRIES = 6
+const FIRST_PAUSE_MS = 50
+
+/** Asks again after an error that KMS retries, with pauses that double. Returns the last answer. */
+async function askAsKms(ask: () => Promise<KmsSideResponse>): Promise<KmsSideResponse> {
+  let response = await ask()
+  for (let i = 0; i < TRIES - 1 && isRetryable(response); i++) {
+    await sleep(FIRST_PAUSE_MS * 2 ** i)
+    response = await ask()
+  }
+  return response
+}
+
+function isRetryable({ status, body }: KmsSideResponse): boolean {
+  const { errorName } = (body ?? {}) as Record<string, unknown>
+  return status !== 200 && RETRYABLE.includes(errorName)
+}
+
 async function callAll(client: KmsSideClient, keyId: string): Promise<readonly Step[]> {
   const steps: Step[] = []
   const take = (name: string, response: KmsSideResponse, remark: string) => {
     if (response.status !== 200) fail(`${name} was answered with ${JSON.stringify(response.body)}`)
     steps.push({ name, status: response.status, totalMs: response.totalMs, remark })
   }
-  const health = await client.getHealthStatus()
+  const health = await askAsKms(() => client.getHealthStatus())
   take('GetHealthStatus', health, 'connects, too: TCP, TLS and the first request')
-  take('GetKeyMetadata', await client.getKeyMetadata(keyId), 'on the same connection, as all below')
+  const metadata = await askAsKms(() => client.getKeyMetadata(keyId))
+  take('GetKeyMetadata', metadata, 'on the same connection, as all below')
 
   const plaintext = randomBytes(32)
   const aad = Buffer.from('quickstart')
-  const encrypted = await client.encrypt(keyId, { plaintext, aad, cdiv: true })
+  const encrypted = await askAsKms(() => client.encrypt(keyId, { plaintext, aad, cdiv: true }))
   take('Encrypt', encrypted, '32 bytes, with a data integrity value that is right')
   const sealed = encrypted.body as Schemas['EncryptResponse']
   const input = {
@@ -69,7 +95,7 @@ async function callAll(client: KmsSideClient, keyId: string): Promise<readonly S
   if (expected.toString('base64') !== sealed.ciphertextDataIntegrityValue) {
     fail('the ciphertext data integrity value is wrong')
   }
-  const decrypted = await client.decrypt(keyId, input)
+  const decrypted = await askAsKms(() => client.decrypt(keyId, input))
   take('Decrypt', decrypted, 'the same 32 bytes')
   if (!bytes((decrypted.body as Schemas['DecryptResponse']).plaintext).equals(plaintext)) {
     fail('the decrypted bytes are not those that were encrypted')

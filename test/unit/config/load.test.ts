@@ -32,6 +32,7 @@ void t.test('what has a default can be left out', async (t) => {
       },
       maxConnections: 10_000,
       maxRequestsPerConnection: 10_000,
+      maxConnectionAgeMs: 3_600_000,
       drain: { delayMs: 0, timeoutMs: 10_000 },
     },
     store: {
@@ -82,6 +83,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
       timeouts: { headersMs: 4000, requestMs: 8000, keepAliveMs: 420_000, tlsHandshakeMs: 3000 },
       maxConnections: 500,
       maxRequestsPerConnection: 2000,
+      maxConnectionAgeMs: 3_600_000,
       drain: { delayMs: 20_000, timeoutMs: 60_000 },
     },
     store: {

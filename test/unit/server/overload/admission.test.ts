@@ -1,206 +1,236 @@
-/** Who is served in time, and who is told to come again, on a clock turned by hand. */
+/** Admission control on a clock that the test turns: who is served, who is shed, who is closed. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { createAdmission } from '../../../../src/server/overload/admission.ts'
-import { createBatch } from '../../../../src/server/overload/batch.ts'
+import {
+  type Conduct,
+  createAdmission,
+  newConduct,
+} from '../../../../src/server/overload/admission.ts'
 import { FakeClock } from '../../../support/fake-clock.ts'
 
 const LIMIT_MS = 80
+const DEADLINE_MS = 200
+/** As many as are served in any round. */
+const FIRST = 8
+
+/** The rest of this turn of the event loop, and what it scheduled for its end. */
+const endOfTurn = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
 
 function create() {
   const clock = new FakeClock()
   let idleMs = 0
-  const admission = createAdmission({ clock, idleMs: () => idleMs, limitMs: LIMIT_MS })
-  return {
-    clock,
-    admission,
-    /** The event loop has nothing to do for a while. */
-    idle(ms: number) {
-      clock.advance(ms)
-      idleMs += ms
+  let eachMs = 0
+  const served: number[] = []
+  const refused: number[] = []
+  const admission = createAdmission<number, string>(
+    { clock, idleMs: () => idleMs, limitMs: LIMIT_MS, deadlineMs: DEADLINE_MS },
+    {
+      make(item) {
+        clock.advance(eachMs)
+        return String(item)
+      },
+      send: (item) => served.push(item),
+      refuse: (item) => refused.push(item),
     },
-    /** A round that serves so many, each for so long. */
-    round(count: number, eachMs: number) {
-      admission.endReading()
-      admission.startServing()
-      clock.advance(count * eachMs)
-      admission.endServing(count)
-    },
+  )
+  const all = { clock, admission, served, refused, idle, ask, round }
+  return all
+
+  /** The event loop has nothing to do for a while. */
+  function idle(ms: number) {
+    clock.advance(ms)
+    idleMs += ms
+  }
+  /** How many of so many requests, each on a connection of its own, are admitted. */
+  function ask(count: number, make: () => Conduct = signer): number {
+    let admitted = 0
+    for (let i = 0; i < count; i++) {
+      if (admission.judge(make(), false) !== 'serve') continue
+      admitted += 1
+      admission.serve(i)
+    }
+    return admitted
+  }
+  /** A whole round of requests that take `ms` each. @returns how many are admitted */
+  async function round(count: number, ms: number): Promise<number> {
+    eachMs = ms
+    const admitted = ask(count)
+    await endOfTurn()
+    return admitted
   }
 }
 
-void t.test('after an idle moment everybody is admitted, however long it was', (t) => {
-  const { admission, idle, round } = create()
-  t.ok(admission.admits(), 'the first of all')
-  round(1, 1)
+const signer = (): Conduct => ({ ...newConduct(), hasSigned: true })
+
+void t.test('a lone request is served whatever went before', async (t) => {
+  const { admission, clock, idle, round } = create()
+  t.equal(await round(1, 1), 1, 'the first of all')
   idle(3_600_000)
-  t.ok(admission.admits())
-  t.notOk(admission.isLate())
-  t.end()
+  t.equal(await round(1, 1), 1, 'after idle time')
+  clock.advance(150)
+  t.equal(await round(FIRST, 1), FIRST, 'after a pause')
+  await round(300, 0.5)
+  clock.advance(10_000)
+  t.equal(await round(FIRST, 1), FIRST, 'after a crowded round and a pause')
+  // A head without its body begins a round, and the round ends with its turn.
+  admission.judge(newConduct(), false)
+  await endOfTurn()
+  clock.advance(10_000)
+  t.equal(await round(FIRST, 1), FIRST, 'after half a request')
 })
 
-void t.test('what was read after a long round may be as old as that round', (t) => {
-  const { admission, clock, round } = create()
-  round(100, 0.7)
-  t.ok(admission.admits(), '70 ms')
+void t.test('after a round that was not crowded a pause may take the whole deadline', async (t) => {
+  const { clock, round } = create()
+  await round(60, 0.01)
+  clock.advance(150)
+  t.equal(await round(60, 0.01), 60)
+  clock.advance(DEADLINE_MS + 1)
+  t.equal(await round(60, 0.01), FIRST, 'too late for more than the first')
+})
+
+void t.test('what is read after a crowded round may be as old as that round', async (t) => {
+  const { clock, round } = create()
+  await round(100, 0.7)
+  t.equal(await round(20, 0), 20, '70 ms')
+  await round(100, 0.7)
   clock.advance(11)
-  t.notOk(admission.admits(), '81 ms: reading takes time too')
-  t.end()
+  t.equal(await round(20, 0), FIRST, '81 ms: reading takes time too')
 })
 
-void t.test('while an overload lasts, the fewer are served, the more have come', (t) => {
-  const { admission, idle, round } = create()
-  /** @returns how many of a round are admitted */
-  const admitted = (count: number) => {
-    let sum = 0
-    for (let i = 0; i < count; i++) sum += admission.admits() ? 1 : 0
-    round(count, 0.05)
-    return sum
-  }
+void t.test('while an overload lasts, the fewer are served, the more have come', async (t) => {
+  const { idle, round } = create()
   /** Half a second without an idle moment. */
-  for (let i = 0; i < 100; i++) t.equal(admitted(100), i < 9 ? 100 : 16, `round ${String(i)}`)
-
-  t.equal(admitted(64), 16, 'the round before was crowded')
-  t.equal(admitted(64), 64, 'this one was not')
-  t.equal(admitted(128), 128)
-  t.equal(admitted(128), 8)
-  t.equal(admitted(1000), 8)
-  t.equal(admitted(300), 0, 'all are refused while it is so many')
-
+  for (let i = 0; i < 100; i++)
+    t.equal(await round(100, 0.05), i < 10 ? 100 : 16, `round ${String(i)}`)
+  t.equal(await round(64, 0.05), 16, 'the round before was crowded')
+  t.equal(await round(64, 0.05), 64, 'this one was not')
+  t.equal(await round(128, 0.05), 128)
+  t.equal(await round(128, 0.05), 8)
+  t.equal(await round(1000, 0.05), 8)
+  t.equal(await round(300, 0.05), FIRST, 'hardly any are served while it is so many')
   idle(20)
-  admitted(1000)
   for (let i = 0; i < 12; i++) {
+    await round(100, 0.05)
     idle(5)
-    admitted(100)
   }
-  t.equal(admitted(300), 300)
-  t.equal(admitted(300), 300, 'there was idle time again')
-  t.end()
+  t.equal(await round(300, 0.05), 300)
+  t.equal(await round(300, 0.05), 300, 'there was idle time again')
 })
 
-void t.test('a burst after idle time has the whole limit', (t) => {
-  const { admission, idle, round } = create()
-  idle(1000)
-  round(1, 1)
-  admission.admits()
-  round(60, 1)
-  for (let i = 0; i < 100; i++) t.ok(admission.admits(), '60 ms')
-  t.end()
-})
-
-void t.test('who comes behind a long queue is refused before waiting', (t) => {
-  const { admission, idle, round } = create()
+void t.test('a request behind a long queue is refused before it waits', async (t) => {
+  const { idle, round } = create()
   for (let i = 0; i < 30; i++) {
     idle(5)
-    round(10, 1)
+    await round(10, 1)
   }
   idle(5)
-  let admitted = 0
-  while (admission.admits() && admitted < 1000) {
-    admission.enqueue()
-    admitted += 1
-  }
-  t.ok(admitted > 70 && admitted <= 82, `${String(admitted)} of 1 ms each`)
-  t.end()
+  const admitted = await round(1000, 1)
+  t.ok(admitted > 190 && admitted <= DEADLINE_MS + 2, `${String(admitted)} of 1 ms each`)
 })
 
-void t.test('a body that comes in a later round is as old as that one', (t) => {
-  const { admission, clock, idle } = create()
-  t.ok(admission.admits())
-  admission.endReading()
-  clock.advance(10)
-  idle(10_000)
-  admission.enqueue()
-  t.notOk(admission.isLate(), 'its head is not what is waited for')
-  t.end()
+void t.test('a pause in the middle of a round does not make the next ones look long', async (t) => {
+  const { idle, round } = create()
+  await round(1, 150)
+  idle(5)
+  t.equal(await round(100, 0.1), 100)
 })
 
-void t.test('a batch refuses what its turn comes too late for', async (t) => {
-  const { admission, clock } = create()
-  const served: number[] = []
-  const refused: number[] = []
-  const batch = createBatch<number, string>(admission, {
-    make(item) {
-      clock.advance(1)
-      return String(item)
-    },
-    send: (item, answer) => {
-      t.equal(answer, String(item))
-      served.push(item)
-    },
-    refuse: (item) => refused.push(item),
-  })
+void t.test('what waited past the limit in the queue is refused, each once', async (t) => {
+  const { admission, served, refused, round } = create()
+  await round(100, 0.1)
+  served.length = 0
+  await round(0, 1)
   const items = Array.from({ length: 200 }, (_, i) => i)
-  for (const item of items) batch.add(item)
-  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
-  t.equal(served.length, 96, 'of 1 ms each: 80 are in time, and 16 are begun together')
-  t.same([...served, ...refused], items, 'each once, in their order')
+  for (const item of items) admission.serve(item)
+  await endOfTurn()
+  t.equal(served.length, 80, 'of 1 ms each, 16 begun together')
+  t.same([...served, ...refused], items, 'in their order')
+})
+
+void t.test('a request that is shed does not make those late who were admitted', (t) => {
+  const { admission, served } = create()
+  t.equal(admission.judge(signer(), false), 'serve')
+  admission.serve(1)
+  const flooder: Conduct = { ...newConduct(), strikes: 50 }
+  for (let i = 0; i < FIRST; i++) admission.judge(flooder, false)
+  t.same(served, [])
+  t.equal(admission.judge(flooder, false), 'shed')
+  t.same(served, [1])
   t.end()
 })
 
-void t.test(
-  'answers are made side by side, and sent in the order in which their requests came',
-  (t) => {
-    const { admission } = create()
-    const steps: string[] = []
-    const batch = createBatch<number, number>(admission, {
+void t.test('a connection without a good signature has a share of a round', async (t) => {
+  const { admission, clock, idle } = create()
+  const verdicts = (conduct: Conduct, count: number) => {
+    const counts = { serve: 0, shed: 0, close: 0 }
+    for (let i = 0; i < count; i++) counts[admission.judge(conduct, false)] += 1
+    return counts
+  }
+  idle(5)
+  t.same(verdicts(newConduct(), 128), { serve: 128, shed: 0, close: 0 }, 'HTTP/2 has 128 streams')
+  await endOfTurn()
+  clock.advance(1)
+  const flooders = Array.from({ length: 8 }, newConduct)
+  for (const flooder of flooders)
+    t.same(verdicts(flooder, 100), { serve: 8, shed: 92, close: 0 }, 'without idle time')
+  t.same(verdicts(signer(), 50), { serve: 50, shed: 0, close: 0 }, 'their crowd is not its own')
+  await endOfTurn()
+  idle(5)
+  const [first = newConduct()] = flooders
+  t.same(verdicts(first, 200), { serve: 128, shed: 72, close: 0 }, 'nothing bad is known of it')
+  for (let i = 0; i < 8; i++) admission.note(first, false)
+  await endOfTurn()
+  idle(5)
+  t.same(verdicts(first, 120), { serve: 8, shed: 91, close: 21 }, 'it is known')
+})
+
+void t.test('answers without a good signature count until there is one', (t) => {
+  const { admission } = create()
+  const conduct = newConduct()
+  for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, false))
+  t.notOk(admission.note(conduct, true))
+  for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, false))
+  t.ok(admission.note(conduct, false), 'the hundredth in a row')
+  t.end()
+})
+
+void t.test('health and ping are never shed, and a flood of them is closed', async (t) => {
+  const { admission, clock, round } = create()
+  for (let i = 0; i < 20; i++) await round(1000, 0.05)
+  clock.advance(10_000)
+  t.equal(await round(100, 0.05), FIRST)
+  for (let i = 0; i < 1000; i++) t.equal(admission.judge(newConduct(), true), 'serve')
+  t.equal(admission.judge(signer(), true), 'serve')
+  const flooder = newConduct()
+  let closed = 0
+  for (let i = 1; closed === 0; i++) {
+    t.equal(admission.judge(flooder, true), 'serve')
+    if (admission.note(flooder, undefined)) closed = i
+  }
+  t.equal(closed, 108)
+  const prober = newConduct()
+  for (let i = 0; i < 300; i++) {
+    clock.advance(1000)
+    t.equal(admission.judge(prober, true), 'serve')
+    t.notOk(admission.note(prober, undefined))
+    await endOfTurn()
+  }
+})
+
+void t.test('answers are made side by side, and sent in the order of their requests', async (t) => {
+  const steps: string[] = []
+  const admission = createAdmission<number, number>(
+    { clock: new FakeClock(), idleMs: () => 0, limitMs: LIMIT_MS, deadlineMs: DEADLINE_MS },
+    {
       make(item) {
         steps.push(`make ${String(item)}`)
         return item === 1 ? undefined : item
       },
       send: (item) => steps.push(`send ${String(item)}`),
       refuse: () => t.fail('none is late'),
-    })
-    for (let item = 0; item < 3; item++) batch.add(item)
-    batch.flush()
-    t.same(
-      steps,
-      ['make 0', 'make 1', 'make 2', 'send 0', 'send 2'],
-      'what comes later is not sent here',
-    )
-    t.end()
-  },
-)
-
-void t.test('a flush serves what waits, and leaves the time of the round as it is', (t) => {
-  const { admission, clock, round } = create()
-  round(10, 1)
-  const served: number[] = []
-  const batch = createBatch<number, true>(admission, {
-    make() {
-      clock.advance(5)
-      return true
     },
-    send: (item) => served.push(item),
-    refuse: () => t.fail('none is late'),
-  })
-  for (let i = 0; i < 4; i++) {
-    t.ok(admission.admits())
-    batch.add(i)
-  }
-  batch.flush()
-  t.same(served, [0, 1, 2, 3])
-  clock.advance(49)
-  t.ok(admission.admits(), '79 ms')
-  clock.advance(2)
-  t.notOk(admission.admits(), '81 ms since the sockets were read last')
-  t.end()
+  )
+  for (let item = 0; item < 3; item++) admission.serve(item)
+  await endOfTurn()
+  t.same(steps, ['make 0', 'make 1', 'make 2', 'send 0', 'send 2'], 'what comes later is not sent')
 })
-
-void t.test(
-  'a round in which all were refused ends too, and the next one is judged anew',
-  async (t) => {
-    const { admission, clock, round } = create()
-    round(100, 1)
-    const batch = createBatch<number, true>(admission, {
-      make: () => t.fail('nobody is served') as true,
-      send: () => t.fail('nobody is served'),
-      refuse: () => t.fail('nor was anybody queued'),
-    })
-    t.notOk(admission.admits())
-    batch.flush()
-    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
-    clock.advance(20)
-    t.ok(admission.admits(), 'the last round took 20 ms')
-  },
-)

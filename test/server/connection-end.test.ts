@@ -1,0 +1,108 @@
+/** What was trusted in the handshake is not trusted for longer: certificates, authorities and the age of a connection. */
+// SPDX-License-Identifier: Apache-2.0
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { createAuthority } from '../../certs/dev-pki.ts'
+import { EAST, type Files, issueClient, show, startMtls } from '../support/client-certificate.ts'
+import { askHttp2, openHttp2 } from '../support/http2.ts'
+import { testPki } from '../support/pki.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+import { openWire, requestMetadata, signedRequest, type Wire } from '../support/wire.ts'
+
+/** A busy machine may take its time. */
+const LATEST_MS = 60_000
+const body = JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') })
+
+const pki = await testPki()
+const other = await createAuthority('Another CA')
+
+async function ask(server: TestServer, wire: Wire) {
+  wire.write(signedRequest(server, '/health', body))
+  return wire.answer(LATEST_MS)
+}
+
+/** A kept connection of each HTTP version, both used once. */
+async function openKept(t: Test, server: TestServer, files: Files) {
+  const wire = await openWire(server, show(files))
+  t.teardown(() => {
+    wire.destroy()
+  })
+  const session = await openHttp2(t, server, show(files))
+  session.on('error', () => undefined)
+  t.equal((await ask(server, wire))?.status, 200)
+  t.equal(await askHttp2(session, server, '/health', body), 200)
+  const closed = Promise.all([
+    once(wire.socket, 'close', { signal: AbortSignal.timeout(LATEST_MS) }),
+    once(session, 'close', { signal: AbortSignal.timeout(LATEST_MS) }),
+  ])
+  return { wire, session, closed }
+}
+
+void t.test('[AUTH-3] kept connections end with the authority that vouched for them', async (t) => {
+  const caFile = join(t.testdir(), 'ca.pem')
+  const [ours, theirs] = [pki.authority.certificatePem, other.certificatePem]
+  await writeFile(caFile, ours + theirs)
+  const server = await startMtls(t, [EAST], caFile)
+  const first = await openKept(t, server, await issueClient('client-kept-other', {}, other))
+  await writeFile(caFile, ours)
+  await server.running.reloadCertificates()
+  await first.closed
+
+  const good = await issueClient('client-kept')
+  const second = await openKept(t, server, good)
+  await writeFile(caFile, theirs + ours)
+  await server.running.reloadCertificates()
+  t.equal((await ask(server, second.wire))?.status, 200, 'one more authority ends nothing')
+  t.equal(await askHttp2(second.session, server, '/health', body), 200)
+  const lines = await server.stopAndReadLog()
+  t.match(
+    lines.filter(({ msg }) => msg === 'connection refused'),
+    [{ reason: 'CERTIFICATE_OVER' }, { reason: 'CERTIFICATE_OVER' }],
+  )
+})
+
+void t.test('[AUTH-3] kept connections end with the certificate of their client', async (t) => {
+  const server = await startMtls(t)
+  const notAfter = new Date(Date.now() + 15_000)
+  const { wire, closed } = await openKept(
+    t,
+    server,
+    await issueClient('client-brief', { notAfter }),
+  )
+  // In use or idle: nothing is answered after the end.
+  let answeredAt = 0
+  while ((await ask(server, wire)) !== undefined) answeredAt = Date.now()
+  await closed
+  t.ok(Date.now() >= notAfter.getTime() - 1000, 'not before its time')
+  t.ok(answeredAt <= notAfter.getTime() + 1000)
+})
+
+void t.test('a connection past its age ends with an answer that says so', async (t) => {
+  const server = await startTestServer(t, { config: { listener: { maxConnectionAge: '1s' } } })
+  const wire = await openWire(server)
+  const since = performance.now()
+  for (;;) {
+    const answer = await ask(server, wire)
+    t.equal(answer?.status, 200)
+    if (answer?.headers.get('connection') === 'close') break
+  }
+  t.ok(performance.now() - since >= 740, 'three quarters of its age at least')
+  await wire.closed(LATEST_MS)
+
+  const session = await openHttp2(t, server)
+  const goaway = once(session, 'goaway')
+  while (!session.closed && !session.destroyed)
+    t.equal(await askHttp2(session, server, '/health', body), 200)
+  await goaway
+})
+
+void t.test('a connection past its age that is idle is closed', async (t) => {
+  const server = await startTestServer(t, { config: { listener: { maxConnectionAge: '100ms' } } })
+  const wire = await openWire(server)
+  const session = await openHttp2(t, server)
+  const closed = once(session, 'close', { signal: AbortSignal.timeout(LATEST_MS) })
+  await wire.closed(LATEST_MS)
+  await closed
+})

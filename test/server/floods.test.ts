@@ -1,0 +1,123 @@
+/** Junk at full speed: the right caller is served beside it, and who sends it is closed. */
+// SPDX-License-Identifier: Apache-2.0
+import { once } from 'node:events'
+import t, { type Test } from 'tap'
+import { openHttp2 } from '../support/http2.ts'
+import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { encryptBody, openWire, signedRequest } from '../support/wire.ts'
+
+const FLOODERS = 8
+const ASKED = 40
+const ENCRYPT = `/keys/${KEY_ID}/encrypt`
+
+/** Requests without a good signature, as many as fill the buffers. */
+function junkOf(server: TestServer): Readonly<Record<string, Buffer>> {
+  const repeat = (bytes: Buffer | string) =>
+    Buffer.concat(Array.from({ length: 200 }, () => Buffer.from(bytes)))
+  const wrong = { secretAccessKey: 'x'.repeat(44) }
+  return {
+    'no signature': repeat(`POST ${server.uriPath}/health HTTP/1.1\r\nHost: localhost\r\n\r\n`),
+    'wrong signature': repeat(signedRequest(server, ENCRYPT, encryptBody(), wrong)),
+    'unknown path': repeat('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n'),
+  }
+}
+
+/** Sends junk, and connects again whenever it is closed, until it is stopped. @returns the number of connections */
+function flood(t: Test, server: TestServer, junk: Buffer): () => number {
+  let connections = 0
+  let isOver = false
+  t.teardown(() => {
+    isOver = true
+  })
+  const run = async () => {
+    while (!isOver) {
+      const wire = await openWire(server)
+      connections += 1
+      const closed = once(wire.socket, 'close')
+      wire.write(junk)
+      await closed
+    }
+  }
+  run().catch(() => undefined)
+  return () => connections
+}
+
+for (const name of ['no signature', 'wrong signature', 'unknown path']) {
+  void t.test(`eight connections with ${name}: every right request is served`, async (t) => {
+    const server = await startTestServer(t)
+    const wire = await openWire(server)
+    t.teardown(() => {
+      wire.destroy()
+    })
+    const ask = async () => {
+      wire.write(signedRequest(server, ENCRYPT, encryptBody()))
+      return (await wire.answer(60_000))?.status
+    }
+    t.equal(await ask(), 200)
+    const junk = junkOf(server)[name] ?? Buffer.alloc(0)
+    const counts = Array.from({ length: FLOODERS }, () => flood(t, server, junk))
+    const statuses = new Map<number | undefined, number>()
+    let asked = 0
+    while (asked < ASKED || counts.some((count) => count() < 2)) {
+      const status = await ask()
+      asked += 1
+      statuses.set(status, (statuses.get(status) ?? 0) + 1)
+    }
+    t.same([...statuses], [[200, asked]])
+    const lines = (await server.stopAndReadLog()).filter(({ msg }) => msg === 'connection refused')
+    t.ok(lines.some(({ reason }) => reason === 'UNSIGNED_REQUESTS'))
+  })
+}
+
+void t.test(
+  'a connection is closed after a hundred requests without a good signature',
+  async (t) => {
+    const server = await startTestServer(t)
+    const wire = await openWire(server)
+    const request = `POST ${server.uriPath}/health HTTP/1.1\r\nHost: localhost\r\n\r\n`
+    for (let i = 1; i <= 100; i++) {
+      wire.write(request)
+      const answer = await wire.answer()
+      t.equal(answer?.status, 401)
+      t.equal(answer?.headers.get('connection'), i < 100 ? 'keep-alive' : 'close')
+    }
+    await wire.closed()
+  },
+)
+
+void t.test(
+  'on HTTP/2 the session is closed, and each stream is answered or refused',
+  async (t) => {
+    const server = await startTestServer(t)
+    const session = await openHttp2(t, server)
+    const goaway = once(session, 'goaway')
+    const closed = once(session, 'close')
+    const statuses = new Set<unknown>()
+    for (let i = 0; i < 150 && !session.closed && !session.destroyed; i++) {
+      const stream = session.request({ ':method': 'POST', ':path': `${server.uriPath}/health` })
+      stream.on('error', () => undefined)
+      stream.on('response', (headers) => statuses.add(headers[':status']))
+      stream.resume()
+      stream.end()
+      await once(stream, 'close')
+    }
+    await goaway
+    await closed
+    t.same([...statuses], [401])
+  },
+)
+
+void t.test('a right signature begins the count again', async (t) => {
+  const server = await startTestServer(t)
+  const wire = await openWire(server)
+  const wrong = signedRequest(server, ENCRYPT, encryptBody(), { secretAccessKey: 'x'.repeat(44) })
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 60; i++) {
+      wire.write(wrong)
+      t.equal((await wire.answer())?.status, 401)
+    }
+    wire.write(signedRequest(server, ENCRYPT, encryptBody()))
+    t.equal((await wire.answer())?.status, 200)
+  }
+  wire.destroy()
+})
