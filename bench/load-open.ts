@@ -25,6 +25,8 @@ export interface PhaseResult extends Phase {
   readonly due: number
   /** Number of responses by HTTP status. */
   readonly statuses: Readonly<Record<string, number>>
+  /** Answers with status 200 within the 250 ms that KMS waits, from when they were due. */
+  readonly inTime: number
   /** Number of requests that were never sent, because no connection was free, or not answered. */
   readonly unanswered: number
   /** Latencies of all responses in milliseconds, from when the requests were due. */
@@ -33,6 +35,7 @@ export interface PhaseResult extends Phase {
   readonly refusedLater: number
 }
 
+const KMS_PATIENCE_MS = 250
 const HEADER_END = Buffer.from('\r\n\r\n')
 const SETTLE_MS = 3000
 const CALM_MS = 1000
@@ -51,6 +54,7 @@ class Tally {
   readonly latencies: number[] = []
   readonly statuses: Record<string, number> = {}
   refusedLater = 0
+  inTime = 0
 }
 
 function open(plan: OpenPlan, ca: Buffer): Promise<TLSSocket> {
@@ -113,6 +117,7 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
       tally?.latencies.push(now - connection.dueAt)
       if (tally !== undefined) {
         tally.statuses[status] = (tally.statuses[status] ?? 0) + 1
+        if (status === '200' && now - connection.dueAt <= KMS_PATIENCE_MS) tally.inTime += 1
         if (status !== '200' && now - (startedAt[connection.phase] ?? now) > 1000)
           tally.refusedLater += 1
       }
@@ -160,6 +165,7 @@ function toResult(phase: Phase, tally: Tally): PhaseResult {
     ...phase,
     due: tally.due,
     statuses: tally.statuses,
+    inTime: tally.inTime,
     unanswered: tally.due - sorted.length,
     ms: { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) },
     refusedLater: tally.refusedLater,

@@ -18,7 +18,7 @@ import { createInFlightResponses } from './in-flight-responses.ts'
 import { refuseUnparsable, toFault } from './framework-errors.ts'
 import { createShedding, type ShedRequest } from './overload/shedding.ts'
 import type { Ping } from './ping.ts'
-import type { Refusal } from './tls/client-certificate.ts'
+import { CLOSED, type Refusal } from './tls/client-certificate.ts'
 import type { TlsMaterial } from './tls/material.ts'
 
 export interface ListenerDeps {
@@ -61,7 +61,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     maxRequests: config.maxRequestsPerConnection,
     maxAgeMs: config.maxConnectionAgeMs,
     onUntrusted: (remoteAddress) => {
-      deps.onRefused({ reason: 'CERTIFICATE_OVER' }, remoteAddress)
+      deps.onRefused(CLOSED.untrusted, remoteAddress)
     },
   })
   const { clientCertificate } = config
@@ -70,7 +70,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     createCheckForwarded(clientCertificate.forwardedBy, clientCertificate.subjects)
   const inFlight = createInFlightResponses((request) => tls?.destroyConnectionOf(request))
   const onClosed = (remoteAddress: string | undefined) => {
-    deps.onRefused({ reason: 'UNSIGNED_REQUESTS' }, remoteAddress)
+    deps.onRefused(CLOSED.unsigned, remoteAddress)
   }
   const admission = createAdmission(
     { clock, idleMs: loopIdleMs, limitMs: maxWaitMs.queued, deadlineMs: maxWaitMs.alone },

@@ -9,6 +9,16 @@ export interface Refusal {
   readonly issuer?: string
 }
 
+/** Why an open connection was closed. */
+export const CLOSED = {
+  /** The certificate that opened it has expired, or its authority may be gone. */
+  untrusted: { reason: 'CERTIFICATE_OVER' },
+  /** Too many requests in a row had no good signature. */
+  unsigned: { reason: 'UNSIGNED_REQUESTS' },
+  /** HTTP/2: the headers of a request did not arrive in time. Node's own code for HTTP/1.1. */
+  slow: { reason: 'ERR_HTTP_REQUEST_TIMEOUT' },
+} as const satisfies Readonly<Record<string, Refusal>>
+
 /**
  * XKS 1.0.3, Authentication: the certificate must chain to the configured authority and carry one of
  * the configured subject common names, compared whole.

@@ -9,6 +9,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { ListenerConfig } from '../../config/config.ts'
 import type { Connections } from '../connection.ts'
 import {
+  CLOSED,
   chainEndsAt,
   checkClientCertificate,
   toReason,
@@ -102,7 +103,7 @@ export function createTlsServer(options: DualServerOptions): TlsServer {
     clock: options.clock,
     onSession: options.connections.openSession,
     onTimeout: (remoteAddress) => {
-      options.onRefused({ reason: 'ERR_HTTP_REQUEST_TIMEOUT' }, remoteAddress)
+      options.onRefused(CLOSED.slow, remoteAddress)
     },
   })
   server.once('close', sessions.stop)

@@ -32,7 +32,10 @@ function create(t: Test, maxAgeMs = 0) {
     const socket = new Socket()
     const tlsSocket = socket as unknown as TLSSocket
     connections.open(tlsSocket, { tlsMs: 1, isFromTerminator, trustedUntil })
-    return { socket, connection: connections.of({ socket: tlsSocket } as IncomingMessage) }
+    return {
+      socket,
+      connection: connections.of({ socket: tlsSocket } as unknown as IncomingMessage),
+    }
   }
   return { clock, untrusted, connections, open }
 }
