@@ -52,7 +52,7 @@ export class GatedAnswer implements Answer {
   }
 
   get isSigned(): boolean {
-    return this.#record.accessKeyId !== undefined
+    return this.#request.record.accessKeyId !== undefined
   }
 
   release(): RawResponse {

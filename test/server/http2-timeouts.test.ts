@@ -1,0 +1,83 @@
+/** HTTP/2 frame by frame: headers that are not completed, and sessions that never ask, are closed in time. */
+// SPDX-License-Identifier: Apache-2.0
+import { once } from 'node:events'
+import t, { type Test } from 'tap'
+import { openHttp2 } from '../support/http2.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+import { openWire, type Wire } from '../support/wire.ts'
+
+/** Long beside what is under test, so that nothing else ends the connection first. */
+const LONG = { request: '2m', keepAlive: '400s', tlsHandshake: '1m' }
+const SHORT_MS = 500
+/** The server looks once a second; a busy machine may take its time. */
+const LATEST_MS = 60_000
+const STEP_MS = 100
+
+function start(t: Test): Promise<TestServer> {
+  return startTestServer(t, { config: { listener: { timeouts: { ...LONG, headers: '500ms' } } } })
+}
+
+/** The connection preface and an empty SETTINGS frame. */
+const PREFACE = Buffer.concat([
+  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+  Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]),
+])
+/** A frame of type HEADERS without END_HEADERS: `:method: POST` on stream `id`, and no more. */
+const startHeaders = (id: number) => Buffer.from([0, 0, 1, 1, 0, 0, 0, 0, id, 0x83])
+/** CONTINUATION without END_HEADERS, with `:scheme: https`. */
+const continueHeaders = (id: number) => Buffer.from([0, 0, 1, 9, 0, 0, 0, 0, id, 0x87])
+/** HEADERS with END_HEADERS and END_STREAM: GET https, `:path: /ping` written out. */
+const ping = (id: number) => {
+  const path = Buffer.from([0x04, 5, ...Buffer.from('/ping')])
+  const block = Buffer.concat([Buffer.from([0x82, 0x87]), path])
+  return Buffer.concat([Buffer.from([0, 0, block.length, 1, 5, 0, 0, 0, id]), block])
+}
+
+async function openRawHttp2(t: Test, server: TestServer): Promise<Wire> {
+  const wire = await openWire(server, { ALPNProtocols: ['h2'] })
+  t.teardown(() => {
+    wire.destroy()
+  })
+  wire.write(PREFACE)
+  return wire
+}
+
+void t.test('on HTTP/2 headers that are not completed are cut off', async (t) => {
+  const server = await start(t)
+  const first = await openRawHttp2(t, server)
+  const since = performance.now()
+  first.write(startHeaders(1))
+  // Progress is no excuse.
+  const trickle = setInterval(() => {
+    first.write(continueHeaders(1))
+  }, STEP_MS)
+  t.teardown(() => {
+    clearInterval(trickle)
+  })
+  const second = await openRawHttp2(t, server)
+  second.write(ping(1))
+  second.write(startHeaders(3))
+  const silent = await openWire(server, { ALPNProtocols: ['h2'] })
+  const idle = await openRawHttp2(t, server)
+  for (const wire of [first, second, silent, idle]) await wire.closed(LATEST_MS)
+  t.ok(performance.now() - since >= SHORT_MS - 10, 'not before its time')
+  t.equal((await server.client().getHealthStatus()).status, 200)
+  const lines = await server.stopAndReadLog()
+  const refused = lines.filter(({ msg }) => msg === 'connection refused')
+  t.match(refused, [
+    { reason: 'ERR_HTTP_REQUEST_TIMEOUT', remoteAddress: '127.0.0.1' },
+    { reason: 'ERR_HTTP_REQUEST_TIMEOUT', remoteAddress: '127.0.0.1' },
+  ])
+  t.equal(refused.length, 2, 'where nothing was asked, nothing is said')
+})
+
+void t.test('on HTTP/2 a session that has asked is kept until keepAlive', async (t) => {
+  const server = await start(t)
+  const asked = await openHttp2(t, server)
+  const stream = asked.request({ ':path': '/ping' })
+  await once(stream, 'response')
+  stream.resume()
+  const silent = await openHttp2(t, server)
+  await once(silent, 'close', { signal: AbortSignal.timeout(LATEST_MS) })
+  t.equal(asked.closed, false, 'it is older than the one that was closed')
+})
