@@ -51,6 +51,7 @@ listener:
     tlsHandshake: 10s
   maxConnections: 10000
   maxRequestsPerConnection: 10000
+  maxConnectionAge: 1h
   drain:
     delay: 20s
     timeout: 10s

@@ -63,20 +63,37 @@ void t.test('[AUTH-3] kept connections end with the authority that vouched for t
   )
 })
 
+/** Kept connections whose certificate ends soon: the later, the longer this machine takes to open them. */
+async function openBrief(t: Test, server: TestServer) {
+  for (let seconds = 5; ; seconds *= 2) {
+    const notAfter = new Date(Date.now() + seconds * 1000)
+    const files = await issueClient(`client-brief-${String(seconds)}`, { notAfter })
+    const wire = await openWire(server, show(files)).catch(() => undefined)
+    if (wire === undefined || (await ask(server, wire))?.status !== 200) continue
+    t.teardown(() => {
+      wire.destroy()
+    })
+    const session = await openHttp2(t, server, show(files)).catch(() => undefined)
+    if (session === undefined) continue
+    session.on('error', () => undefined)
+    const closed = session.destroyed ? Promise.resolve() : once(session, 'close')
+    return { wire, closed, endsAt: notAfter.getTime() }
+  }
+}
+
 void t.test('[AUTH-3] kept connections end with the certificate of their client', async (t) => {
   const server = await startMtls(t)
-  const notAfter = new Date(Date.now() + 15_000)
-  const { wire, closed } = await openKept(
-    t,
-    server,
-    await issueClient('client-brief', { notAfter }),
-  )
-  // In use or idle: nothing is answered after the end.
-  let answeredAt = 0
-  while ((await ask(server, wire)) !== undefined) answeredAt = Date.now()
+  const { wire, closed, endsAt } = await openBrief(t, server)
+  // In use or idle: nothing that is asked after the end is answered.
+  let askedAt = 0
+  for (;;) {
+    const now = Date.now()
+    if ((await ask(server, wire)) === undefined) break
+    askedAt = now
+  }
   await closed
-  t.ok(Date.now() >= notAfter.getTime() - 1000, 'not before its time')
-  t.ok(answeredAt <= notAfter.getTime() + 1000)
+  t.ok(Date.now() >= endsAt - 1000, 'not before its time')
+  t.ok(askedAt < endsAt)
 })
 
 void t.test('a connection past its age ends with an answer that says so', async (t) => {

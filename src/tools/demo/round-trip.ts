@@ -1,6 +1,7 @@
 /** Makes one signed call of each operation and checks the responses. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
+// The pause before a request is sent again.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LatchkeyError } from '../../core/errors.ts'
 import { Secret } from '../../core/secret.ts'
