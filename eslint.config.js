@@ -94,7 +94,7 @@ export const COMPONENTS = {
     rank: 7,
     holds: 'doctor, bench, report, simulate, register, demo: what the commands of these names do.',
     imports: ['app', 'certs', 'config', 'core', 'kms', 'terminal', 'xks'],
-    types: ['keys', 'killswitch', 'openapi', 'sigv4'],
+    types: ['keys', 'openapi', 'sigv4'],
   },
   cli: {
     rank: 8,

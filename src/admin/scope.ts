@@ -1,6 +1,6 @@
 /** The scope of a switch, from the form that openapi.yaml gives it to the one that control/ has. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Criteria, Scope } from '../killswitch/model.ts'
+import type { Criteria, Scope } from '../core/scope.ts'
 import type { components } from '../openapi/types.gen.ts'
 import { AdminError } from './errors.ts'
 

@@ -16,7 +16,8 @@ import {
   updateRow,
 } from '../store/sealed-rows.ts'
 import type { Sealing } from '../store/sealing.ts'
-import type { Actor, Criteria, Direction, DeadManSwitch, Scope, Switch } from './model.ts'
+import type { Criteria, Direction, Scope } from '../core/scope.ts'
+import type { Actor, DeadManSwitch, Switch } from './model.ts'
 
 /** What a restoration gives back. */
 export type RestoreTarget =

@@ -3,7 +3,7 @@
 import { access, unlink, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
-import type { Scope } from '../../src/killswitch/model.ts'
+import type { Scope } from '../../src/core/scope.ts'
 import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 import { encryptBody, requestMetadata } from '../support/wire.ts'
 

@@ -1,7 +1,7 @@
 /** What a kill would refuse, and what it would not reach. Refuses nobody, changes nothing. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseExternalKeyId } from '../../core/ids.ts'
-import type { Scope } from '../../killswitch/model.ts'
+import type { Scope } from '../../core/scope.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'

@@ -1,7 +1,8 @@
 /** Stopping, restoring, dead man's switches, receipts, drills. */
 // SPDX-License-Identifier: Apache-2.0
 import { toRemark } from '../../core/remark.ts'
-import type { Actor, Direction } from '../../killswitch/model.ts'
+import type { Direction } from '../../core/scope.ts'
+import type { Actor } from '../../killswitch/model.ts'
 import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { StopResult } from '../../killswitch/operator/stop.ts'

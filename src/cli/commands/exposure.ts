@@ -5,7 +5,7 @@ import { parseExternalKeyId } from '../../core/ids.ts'
 import { openKillSwitch } from '../../app/kill-switch.ts'
 import type { Config } from '../../config/config.ts'
 import type { LongKill } from '../../killswitch/instance/long-kill.ts'
-import { describeScope, type Scope } from '../../killswitch/model.ts'
+import { describeScope, type Scope } from '../../core/scope.ts'
 import type { ExposureReport } from '../../killswitch/operator/exposure.ts'
 import {
   CONFIG_FLAG,

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { openKillSwitch } from '../../app/kill-switch.ts'
 import { systemClock } from '../../core/clock.ts'
-import { describeScope } from '../../killswitch/model.ts'
+import { describeScope } from '../../core/scope.ts'
 import type { Kill, KillOrder, Revocation } from '../../killswitch/operator/kill.ts'
 import { type StopResult, defaultPatienceMs } from '../../killswitch/operator/stop.ts'
 import type { StorageError } from '../../store/database.ts'

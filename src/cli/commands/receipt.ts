@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { openKillSwitch } from '../../app/kill-switch.ts'
-import { describeScope } from '../../killswitch/model.ts'
+import { describeScope } from '../../core/scope.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { Receipt } from '../../killswitch/receipt/receipt.ts'
 import { type Signed, verifySigned } from '../../killswitch/receipt/signature.ts'

@@ -4,7 +4,7 @@ import type { Refused, Rehearsal } from '../../usage/rehearsal.ts'
 import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import { openKillSwitch } from '../../app/kill-switch.ts'
-import { describeScope } from '../../killswitch/model.ts'
+import { describeScope } from '../../core/scope.ts'
 import type { RehearsalOrder, RehearsalReport } from '../../killswitch/operator/exposure.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { openKillSwitch } from '../../app/kill-switch.ts'
 import type { Config } from '../../config/config.ts'
-import { type Switch, describeScope } from '../../killswitch/model.ts'
+import { describeScope } from '../../core/scope.ts'
+import { type Switch } from '../../killswitch/model.ts'
 import type { RestoreOrder, RestoreOutcome } from '../../killswitch/operator/restore.ts'
 import {
   CONFIG_FLAG,

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { openKillSwitch } from '../../app/kill-switch.ts'
 import { systemClock } from '../../core/clock.ts'
-import { type Scope, describeScope } from '../../killswitch/model.ts'
+import { type Scope, describeScope } from '../../core/scope.ts'
 import { type KmsStandIn, createKmsStandIn } from '../../kms/emulator/emulator.ts'
 import { type CallReport, KMS_TIMEOUT_MS } from '../../kms/emulator/proxy-connection.ts'
 import { CONFIG_FLAG, type Command, KEY_STORE_FLAG } from '../../terminal/command.ts'

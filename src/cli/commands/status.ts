@@ -3,7 +3,7 @@
 import { openKillSwitch } from '../../app/kill-switch.ts'
 import { systemClock } from '../../core/clock.ts'
 import { findLongKills } from '../../killswitch/instance/long-kill.ts'
-import { describeScope } from '../../killswitch/model.ts'
+import { describeScope } from '../../core/scope.ts'
 import type { ControlStatus, InstanceStatus } from '../../killswitch/operator/status.ts'
 import { REVOKED, type Receipt } from '../../killswitch/receipt/receipt.ts'
 import type { Signed } from '../../killswitch/receipt/signature.ts'

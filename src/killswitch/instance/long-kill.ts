@@ -1,7 +1,8 @@
 /** Kills that last so long that AWS services do something for good about keys that are out of reach. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
-import { describeScope, type Switch } from '../model.ts'
+import { describeScope } from '../../core/scope.ts'
+import { type Switch } from '../model.ts'
 
 /** After this long out of reach, DynamoDB archives tables, and Aurora clusters need a backup. */
 const LASTING_HARM_MS = 7 * 86_400_000

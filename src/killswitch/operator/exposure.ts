@@ -8,7 +8,7 @@ import { type Period, loadActivity, toPeriod } from '../../usage/usage-table.ts'
 import { ControlError } from '../errors.ts'
 import { createRules } from '../gate/rules.ts'
 import { type LongKill, findLongKills } from '../instance/long-kill.ts'
-import type { Direction, Scope } from '../model.ts'
+import type { Direction, Scope } from '../../core/scope.ts'
 import { loadControlState } from '../switch-table.ts'
 
 /** Wall times, milliseconds since the Unix epoch. */

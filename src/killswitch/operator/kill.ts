@@ -11,7 +11,8 @@ import { ControlError } from '../errors.ts'
 import { listInstances, removeInstance, type Instance } from '../instance/instances.ts'
 import { SwitchTable } from '../switch-table.ts'
 import { pruneRequests, withdrawForKill } from './restore-requests.ts'
-import { describeScope, isSameScope, type Direction, type Scope, type Switch } from '../model.ts'
+import { describeScope, isSameScope, type Direction, type Scope } from '../../core/scope.ts'
+import { type Switch } from '../model.ts'
 
 export interface KillOrder {
   readonly scope: Scope

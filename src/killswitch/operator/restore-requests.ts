@@ -4,7 +4,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { Reader, Transaction } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
-import { type Scope, isSameScope } from '../model.ts'
+import { type Scope, isSameScope } from '../../core/scope.ts'
 import type { SwitchTable } from '../switch-table.ts'
 
 export interface Change {

@@ -8,15 +8,8 @@ import type { Store } from '../../store/store.ts'
 import { ControlError } from '../errors.ts'
 import { SwitchTable, type RestoreRequest, type RestoreTarget } from '../switch-table.ts'
 import { pruneRequests, readDatabaseNow, withdrawRequests } from './restore-requests.ts'
-import {
-  type Actor,
-  type Direction,
-  type Scope,
-  type Switch,
-  describeScope,
-  isSamePerson,
-  isSameScope,
-} from '../model.ts'
+import { type Direction, type Scope, describeScope, isSameScope } from '../../core/scope.ts'
+import { type Actor, type Switch, isSamePerson } from '../model.ts'
 
 export interface RestorePolicy {
   /** 2: somebody else than whoever asked must approve. */

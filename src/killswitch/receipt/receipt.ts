@@ -3,7 +3,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { appendEvent, readEvents } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
-import type { Direction, Scope } from '../model.ts'
+import type { Direction, Scope } from '../../core/scope.ts'
 import type { InstanceOutcome, Kill, KillOrder, Revocation } from '../operator/kill.ts'
 import type { Signed } from './signature.ts'
 

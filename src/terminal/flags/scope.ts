@@ -4,7 +4,8 @@ import { userInfo } from 'node:os'
 import { parseExternalKeyId } from '../../core/ids.ts'
 import { toRemark } from '../../core/remark.ts'
 import type { Config } from '../../config/config.ts'
-import type { Actor, Criteria, Direction, Scope } from '../../killswitch/model.ts'
+import type { Criteria, Direction, Scope } from '../../core/scope.ts'
+import type { Actor } from '../../killswitch/model.ts'
 import { findKeyStore, stringFlag, UsageError, type Context, type Flag } from '../command.ts'
 
 export const SCOPE_FLAGS = {

@@ -8,7 +8,7 @@ import type { Secret } from '../../core/secret.ts'
 import { openAdministration } from '../../app/administration.ts'
 import type { Config, KeyStoreConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
-import type { Scope } from '../../killswitch/model.ts'
+import type { Scope } from '../../core/scope.ts'
 import { createKmsSideClient } from '../../kms/client/client.ts'
 import { API_ROOT } from '../../xks/route.ts'
 import {

@@ -4,7 +4,8 @@ import t from 'tap'
 import { createGate } from '../../../../src/killswitch/gate/gate.ts'
 import type { Operation, RequestSubject } from '../../../../src/core/request.ts'
 import { createRules } from '../../../../src/killswitch/gate/rules.ts'
-import type { Direction, Scope, Switch } from '../../../../src/killswitch/model.ts'
+import type { Direction, Scope } from '../../../../src/core/scope.ts'
+import type { Switch } from '../../../../src/killswitch/model.ts'
 import { FakeClock } from '../../../support/fake-clock.ts'
 
 const LEASE_MS = 2000

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { RequestMetadata } from '../../../../src/core/request.ts'
 import { createMatcher, matches } from '../../../../src/killswitch/gate/rules.ts'
-import type { Criteria } from '../../../../src/killswitch/model.ts'
+import type { Criteria } from '../../../../src/core/scope.ts'
 
 const REQUEST: Partial<RequestMetadata> = {
   awsPrincipalArn: 'arn:aws:sts::111122223333:assumed-role/Vendor/session-1',
