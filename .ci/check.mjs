@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { prepareNode24 } from './node-24.mjs'
 import { createPool } from './pool.mjs'
-import { installPrograms, must, ROOT } from './process.mjs'
+import { cpuOfChildren, installPrograms, must, ROOT } from './process.mjs'
 import { setUp } from './setup.mjs'
 import { findTests, runTests, WIDTH } from './tests.mjs'
 
@@ -93,5 +93,6 @@ async function main() {
 }
 
 await main()
+process.stdout.write(`processor time: ${cpuOfChildren().toFixed(0)} s\n`)
 process.stdout.write(`${passed} passed, ${failed} failed\n`)
 process.exitCode = failed === 0 ? 0 : 1

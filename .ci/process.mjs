@@ -1,15 +1,41 @@
 // Runs commands for the scripts beside this file.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url))
+
+/** Linux counts processor time in hundredths of a second. */
+const TICKS_PER_SECOND = 100
+
+/** Seconds of processor time of the children that have ended, and of theirs; 0 where there is no /proc. */
+export function cpuOfChildren() {
+  try {
+    const text = readFileSync('/proc/self/stat', 'utf8')
+    // cutime and cstime are fields 16 and 17. Field 2, the name in parentheses, may hold blanks.
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    return (Number(fields[13]) + Number(fields[14])) / TICKS_PER_SECOND
+  } catch {
+    return 0
+  }
+}
+
+let cpuCounted = 0
+
+/** The processor time of the child that has just ended. */
+function takeCpu() {
+  const before = cpuCounted
+  cpuCounted = cpuOfChildren()
+  return cpuCounted - before
+}
 
 /**
  * @param {string} command
  * @param {readonly string[]} operands
  * @param {{ env?: Record<string, string>, cwd?: string, show?: boolean, timeoutMs?: number }} options
- * @returns {Promise<{ code: number, output: string, stdout: string }>} `output`: both of its streams, mixed as they came
+ * @returns {Promise<{ code: number, output: string, stdout: string, cpuSeconds: number }>} `output`: both of its
+ * streams, mixed as they came; `cpuSeconds`: processor time of the process and of its children
  */
 export function run(command, operands, { env = {}, cwd = ROOT, show = false, timeoutMs } = {}) {
   return new Promise((resolve) => {
@@ -22,6 +48,7 @@ export function run(command, operands, { env = {}, cwd = ROOT, show = false, tim
     })
     let output = ''
     let stdout = ''
+    let cpuSeconds = 0
     const take = (chunk) => {
       output += chunk
       if (show) process.stdout.write(chunk)
@@ -30,11 +57,12 @@ export function run(command, operands, { env = {}, cwd = ROOT, show = false, tim
     child.stdout.on('data', (chunk) => (stdout += chunk))
     child.stderr.setEncoding('utf8').on('data', take)
     child.once('error', (error) =>
-      resolve({ code: 127, output: `${output}${error.message}\n`, stdout }),
+      resolve({ code: 127, output: `${output}${error.message}\n`, stdout, cpuSeconds }),
     )
+    child.once('exit', () => (cpuSeconds = takeCpu()))
     child.once('close', (code, signal) => {
       if (signal !== null) output += `\nended by ${signal}\n`
-      resolve({ code: code ?? 1, output, stdout })
+      resolve({ code: code ?? 1, output, stdout, cpuSeconds })
     })
   })
 }

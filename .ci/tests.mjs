@@ -15,7 +15,7 @@ const FOLDER = '.test-build/test'
 const FIRST = ['fleet/', 'mutants/', 'crash/', 'contract/', 'faults/', 'kms/', 'model/', 'cli/']
 /** tap's own default, 30 s for a file, is for fast machines. */
 const TIMEOUT_S = 240
-const SLOWEST_SHOWN = 5
+const TOP_SHOWN = 5
 
 /** Many tests wait for something as a rule, so there are more of them at a time than cores. */
 export const WIDTH = availableParallelism() + 1
@@ -43,12 +43,12 @@ export async function runTests({ files, pool, node = process.execPath, cwd = ROO
   const times = []
   const runFile = async (file) => {
     const startedAt = performance.now()
-    const { code, output, stdout } = await run(node, [join(FOLDER, file)], {
+    const { code, output, stdout, cpuSeconds } = await run(node, [join(FOLDER, file)], {
       cwd,
       env: { TAP_TIMEOUT: String(TIMEOUT_S), ...env },
       timeoutMs: (TIMEOUT_S + 10) * 1000,
     })
-    times.push({ file, seconds: (performance.now() - startedAt) / 1000 })
+    times.push({ file, cpuSeconds, seconds: (performance.now() - startedAt) / 1000 })
     const { passed, failed, skipped, isWhole } = countResults(stdout)
     const refused = process.env.CI === undefined ? 0 : skipped
     const isGood = code === 0 && isWhole && failed + refused === 0
@@ -59,10 +59,17 @@ export async function runTests({ files, pool, node = process.execPath, cwd = ROO
     if (refused > 0) process.stdout.write('in CI no test may be skipped\n')
   }
   await Promise.all(files.map((file) => pool(() => runFile(file))))
-  const slowest = times.sort((a, b) => b.seconds - a.seconds).slice(0, SLOWEST_SHOWN)
-  const texts = slowest.map(({ file, seconds }) => `${file} ${seconds.toFixed(0)} s`)
-  process.stdout.write(`the slowest: ${texts.join(', ')}\n`)
+  showTop('the slowest', times, ({ seconds }) => seconds)
+  showTop('the most processor time', times, ({ cpuSeconds }) => cpuSeconds)
+  const cpuSeconds = times.reduce((sum, one) => sum + one.cpuSeconds, 0)
+  process.stdout.write(`processor time of all ${times.length} files: ${cpuSeconds.toFixed(0)} s\n`)
   return counts
+}
+
+function showTop(title, times, valueOf) {
+  const top = [...times].sort((a, b) => valueOf(b) - valueOf(a)).slice(0, TOP_SHOWN)
+  const texts = top.map((one) => `${one.file} ${valueOf(one).toFixed(0)} s`)
+  process.stdout.write(`${title}: ${texts.join(', ')}\n`)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
