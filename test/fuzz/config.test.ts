@@ -1,6 +1,7 @@
 /** latchkey.yaml, damaged: a configuration or a list of faults, and never a crash. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
+import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
 import { stringify, parse } from 'yaml'
@@ -38,26 +39,86 @@ const replaced = fc
 
 const text = fc.oneof(damaged(WHOLE), replaced, fc.string())
 
+/** The paths of all mappings, and that of the file as a whole. */
+const MAPPINGS = pathsOf(parse(WHOLE)).filter((path) => {
+  const value = at(parse(WHOLE), path)
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+})
+
+function at(value: unknown, path: readonly string[]): unknown {
+  return path.reduce((node, key) => (node as Node)[key], value)
+}
+
+/** The same settings, with those of one mapping in another order. */
+const reordered = fc
+  .constantFrom(...MAPPINGS)
+  .chain((path) => {
+    const keys = Object.keys(at(parse(WHOLE), path) as Node)
+    return fc.tuple(
+      fc.constant(path),
+      fc.shuffledSubarray(keys, { minLength: keys.length, maxLength: keys.length }),
+    )
+  })
+  .map(([path, keys]) => {
+    const whole = parse(WHOLE) as Node
+    const mapping = at(whole, path) as Node
+    const entries = keys.map((key) => [key, mapping[key]] as const)
+    for (const key of keys) Reflect.deleteProperty(mapping, key)
+    for (const [key, value] of entries) mapping[key] = value
+    return stringify(whole)
+  })
+
+/** A setting that there is not, in any mapping. */
+const unknownSetting = fc
+  .tuple(fc.constantFrom(...MAPPINGS), fc.stringMatching(/^x[a-z]{3,12}$/))
+  .map(([path, name]) => {
+    const whole = parse(WHOLE) as Node
+    const mapping = at(whole, path) as Node
+    mapping[name] = true
+    return { name, yaml: stringify(whole) }
+  })
+
 void t.test(
   'a damaged file is a configuration, or an error with its faults in words',
   async (t) => {
     const { file } = await configFolder(t)
-    const seen = { accepted: 0, refused: 0 }
-    await fc.assert(
+    const checked = fc.assert(
       fc.asyncProperty(text, async (yaml) => {
         await writeFile(file, yaml)
         try {
           await loadConfig(file, {})
-          seen.accepted += 1
           return true
         } catch (error) {
           if (!(error instanceof ConfigError)) throw error
-          seen.refused += 1
           return error.faults.length > 0 && error.faults.every(({ message }) => message !== '')
         }
       }),
       runs(250),
     )
-    t.ok(seen.accepted > 10 && seen.refused > 100, JSON.stringify(seen))
+    await t.resolves(checked)
+  },
+)
+
+void t.test('the order of settings changes nothing', async (t) => {
+  const { load } = await configFolder(t)
+  const expected = await load(WHOLE)
+  const checked = fc.assert(
+    fc.asyncProperty(reordered, async (yaml) => isDeepStrictEqual(await load(yaml), expected)),
+    runs(30),
+  )
+  await t.resolves(checked)
+})
+
+void t.test(
+  'a setting that there is not is a fault that names it, wherever it stands',
+  async (t) => {
+    const { faults } = await configFolder(t)
+    const checked = fc.assert(
+      fc.asyncProperty(unknownSetting, async ({ name, yaml }) =>
+        (await faults(yaml)).some((fault) => fault.includes(name)),
+      ),
+      runs(120),
+    )
+    await t.resolves(checked)
   },
 )
