@@ -1,101 +1,133 @@
-/** Mistakes that somebody could make in sigv4/verify.ts, where a wrong line is a breach. */
+/** Mistakes that can be made in sigv4/verify.ts, where a wrong line is a breach. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { killAll, type Mutant } from '../support/mutation.ts'
+import ts from 'typescript'
+import { killAll, type Mistake } from '../support/mutation/mutation.ts'
+import { functionOf } from '../support/mutation/operators.ts'
 
-const COMPARISON = 'equalBytes(Buffer.from(this.sign(text)), Buffer.from(signature))'
+/** The value of a property with this name, in a function. */
+const valueOf =
+  (property: string, where: string): Mistake['find'] =>
+  (node) =>
+    ts.isPropertyAssignment(node.parent) &&
+    node === node.parent.initializer &&
+    node.parent.name.getText() === property &&
+    functionOf(node) === where
 
-const DIGEST_MUTANTS: readonly Mutant[] = [
-  {
-    name: 'the first half of a signature is enough',
-    from: COMPARISON,
-    to: 'equalBytes(Buffer.from(this.sign(text).slice(0, 32)), Buffer.from(signature.slice(0, 32)))',
-  },
-  {
-    name: 'a signature that is cut off is enough',
-    from: COMPARISON,
-    to: 'this.sign(text).startsWith(signature)',
-  },
-  {
-    name: 'a signature may go on',
-    from: COMPARISON,
-    to: 'signature.startsWith(this.sign(text))',
-  },
-]
+const isCallOf = (name: string, node: ts.Node): node is ts.CallExpression =>
+  ts.isCallExpression(node) && node.expression.getText().split('.').at(-1) === name
 
-const MUTANTS: readonly Mutant[] = [
-  { name: 'any signature will do', from: 'if (!matches)', to: 'if (false)' },
-  {
-    name: 'an unknown access key id is somebody',
-    from: 'if (credential === undefined)\n',
-    to: 'if (false)\n',
-  },
-  {
-    name: 'an expired credential serves on',
-    from: 'credential.expiresAt !== undefined && ',
-    to: 'false && ',
-  },
-  {
-    name: 'a credential serves in the instant of its expiry',
-    from: 'deps.clock.now() >= credential.expiresAt',
-    to: 'deps.clock.now() > credential.expiresAt',
-  },
-  {
-    name: 'whoever cannot sign learns of an expiry',
-    from: 'const matches =',
-    to: "if (credential?.expiresAt !== undefined && deps.clock.now() >= credential.expiresAt) fail('CREDENTIAL_EXPIRED', ''); const matches =",
-  },
-  { name: 'any target will do', from: '            checkTarget(request.target);', to: '' },
-  {
-    name: 'dot segments will do',
-    from: '!TARGET.test(target) || DOT_SEGMENT.test(target)',
-    to: '!TARGET.test(target)',
-  },
-  {
-    name: 'a target may have other characters',
-    from: '!TARGET.test(target) || ',
-    to: "!target.startsWith('/') || ",
-  },
+/** What no operator makes: a mistake that takes a thought. */
+const MISTAKES: readonly Mistake[] = [
   {
     name: 'the target is not signed',
-    from: 'canonicalUri: request.target',
-    to: "canonicalUri: '/'",
+    find: valueOf('canonicalUri', 'verify'),
+    to: "'/'",
   },
-  { name: 'the method is not signed', from: 'method: request.method', to: "method: 'POST'" },
+  { name: 'the method is not signed', find: valueOf('method', 'verify'), to: "'POST'" },
   {
-    name: 'the body is not signed',
-    from: 'sha256Hex(request.body)',
-    to: "(headers.single('x-amz-content-sha256') ?? sha256Hex(request.body))",
+    name: 'the hash that the caller claims is believed',
+    find: (node) => isCallOf('sha256Hex', node),
+    to: (node, tree) => `(headers.single('x-amz-content-sha256') ?? ${node.getText(tree)})`,
   },
   {
-    name: 'headers may come twice',
-    from: 'if (headers.count(name) > 1)',
-    to: 'if (headers.count(name) > 2)',
+    name: 'a caller who cannot sign learns that a credential has expired',
+    find: (node) => ts.isVariableStatement(node) && node.getText().startsWith('const matches'),
+    to: (node, tree) =>
+      `if (credential?.expiresAt !== undefined && deps.clock.now() >= credential.expiresAt) fail('CREDENTIAL_EXPIRED', ''); ${node.getText(tree)}`,
   },
-  ...['authorization', 'host', ':authority', 'x-amz-date', 'content-length', 'content-type'].map(
-    (name) => ({
-      name: `${name} may come twice`,
-      from: `\n    '${name}',\n`,
-      to: "\n    'x-nobody',\n",
-    }),
-  ),
+  {
+    name: 'an invalid date counts as now',
+    find: (node) => isCallOf('parseAmzDate', node),
+    to: (node, tree) => `(${node.getText(tree)} ?? deps.clock.now())`,
+  },
+  {
+    name: 'a future date will do',
+    find: (node) => isCallOf('abs', node),
+    to: (node, tree) =>
+      `-(${ts.isCallExpression(node) ? (node.arguments[0]?.getText(tree) ?? '') : ''})`,
+  },
+  {
+    name: 'an empty list of regions means any',
+    find: (node) =>
+      ts.isBinaryExpression(node) &&
+      ts.isIdentifier(node.left) &&
+      node.left.text === 'regions' &&
+      functionOf(node) === 'checkScope',
+    to: 'regions?.length',
+  },
+  {
+    name: 'a signed header that is missing is empty',
+    find: (node) => ts.isReturnStatement(node) && functionOf(node) === 'readSigned',
+    to: "return value ?? ''",
+  },
 ]
 
-// A process for each mistake: more than the usual half minute where there is much else to do.
-t.setTimeout(110_000)
+const NOBODY =
+  'no one can sign with the secret of an unknown credential, and nothing else of it is read'
+
+t.setTimeout(200_000)
 
 void t.test('no mistake in sigv4/verify.ts goes unseen', async (t) => {
   await killAll(t, {
-    module: 'sigv4/verify.js',
-    tests: ['unit/sigv4/verify-refusals.test.js', 'unit/sigv4/verify.test.js'],
-    mutants: MUTANTS,
+    module: 'src/sigv4/verify.ts',
+    tests: ['unit/sigv4/verify-refusals.test.ts', 'unit/sigv4/verify.test.ts'],
+    mistakes: MISTAKES,
+    atLeast: 140,
+    exceptions: [
+      ...["accessKeyId: '' as AccessKeyId", "keyStore: '' as KeyStoreName"].map((node) => ({
+        where: 'the module',
+        name: 'a property is left out',
+        node,
+        reason: NOBODY,
+      })),
+      ...["'' as AccessKeyId", "'' as KeyStoreName", "new Secret('')"].map((node) => ({
+        where: 'the module',
+        name: 'a text is another',
+        node,
+        reason: NOBODY,
+      })),
+      {
+        where: 'verify',
+        name: 'an operand is left out: (deps',
+        node: 'credential.expiresAt !== undefined && deps.clock.now() >= credential.expiresAt',
+        reason: 'no time is later than undefined',
+      },
+      {
+        where: 'checkDate',
+        name: 'an operand is left out: (headers',
+        node: "headers.single('x-amz-date') ?? ''",
+        reason: 'undefined is no date either',
+      },
+      {
+        where: 'checkDate',
+        name: 'a text is another',
+        node: "headers.single('x-amz-date') ?? ''",
+        reason: 'another text is no date either',
+      },
+    ],
   })
 })
 
-void t.test('nor does any in how a signature is compared', async (t) => {
+void t.test('no mistake in the comparison of a signature goes unseen', async (t) => {
+  const find: Mistake['find'] = (node) => isCallOf('equalBytes', node)
   await killAll(t, {
-    module: 'sigv4/signing-key.js',
-    tests: ['unit/sigv4/digest.test.js'],
-    mutants: DIGEST_MUTANTS,
+    module: 'src/sigv4/signing-key.ts',
+    tests: ['unit/sigv4/digest.test.ts'],
+    appliesTo: (name) => name === 'verify',
+    mistakes: [
+      {
+        name: 'the first half of a signature is enough',
+        find,
+        to: 'equalBytes(Buffer.from(this.sign(text).slice(0, 32)), Buffer.from(signature.slice(0, 32)))',
+      },
+      {
+        name: 'a signature that is cut off is enough',
+        find,
+        to: 'this.sign(text).startsWith(signature)',
+      },
+      { name: 'a signature may go on', find, to: 'signature.startsWith(this.sign(text))' },
+    ],
+    atLeast: 3,
   })
 })

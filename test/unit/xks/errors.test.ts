@@ -6,7 +6,6 @@ import { DeadlineExceeded } from '../../../src/core/deadline.ts'
 import { GateError } from '../../../src/killswitch/errors.ts'
 import { SignatureError } from '../../../src/sigv4/errors.ts'
 import { BACKEND_ERRORS, toXksError } from '../../../src/xks/error-map.ts'
-import type { Operation } from '../../../src/core/request.ts'
 import { XKS_ERRORS, XksError } from '../../../src/xks/errors.ts'
 
 void t.test("[ERR-1] names and status codes are the specification's", (t) => {
@@ -64,19 +63,24 @@ void t.test('[ERR-1] each code of a key manager has its name, and is kept for th
 })
 
 void t.test('[ERR-1] each other error becomes the name that fits', (t) => {
-  const name = (error: unknown, operation?: Operation) => toXksError(error, operation).errorName
-  t.equal(name(new DeadlineExceeded('x'), 'Decrypt'), 'DependencyTimeoutException')
-  t.equal(
-    name(new SignatureError('SIGNATURE_MISMATCH', 'x'), 'Decrypt'),
-    'AuthenticationFailedException',
-  )
+  t.match(toXksError(new DeadlineExceeded('x'), 'Decrypt'), {
+    errorName: 'DependencyTimeoutException',
+    reason: 'TIMEOUT',
+  })
+  t.match(toXksError(new SignatureError('SIGNATURE_MISMATCH', 'x'), 'Decrypt'), {
+    errorName: 'AuthenticationFailedException',
+    reason: 'SIGNATURE_MISMATCH',
+  })
   for (const operation of OPERATIONS) {
     const refused = toXksError(new GateError('KILLED_ALL', 'x'), operation)
     t.match(refused, { errorName: 'InvalidStateException', reason: 'KILLED_ALL' })
   }
   for (const thrown of [new Error('boom'), 'text', undefined, null, { code: 'KEY_NOT_FOUND' }]) {
-    for (const operation of [...OPERATIONS, undefined])
-      t.equal(name(thrown, operation), 'InternalException', 'anything else is a fault of ours')
+    for (const operation of [...OPERATIONS, undefined]) {
+      const error = toXksError(thrown, operation)
+      t.match(error, { errorName: 'InternalException', reason: 'UNEXPECTED' }, 'a fault of ours')
+      t.equal(error.cause, thrown)
+    }
   }
   t.end()
 })
@@ -86,10 +90,14 @@ void t.test('[ERR-1] a name that an operation may not use becomes InternalExcept
   const error = toXksError(failed, 'Encrypt')
   t.match(error, { errorName: 'InternalException', status: 500, reason: 'INTEGRITY_FAILURE' })
   t.equal(error.cause, failed)
-  t.equal(
-    toXksError(new XksError('InvalidKeyUsageException'), 'GetKeyMetadata').errorName,
-    'InternalException',
-  )
+
+  const usage = new XksError('InvalidKeyUsageException')
+  t.equal(toXksError(usage, 'Decrypt'), usage, 'an error that the operation may use is kept')
+  const wrapped = toXksError(usage, 'GetKeyMetadata')
+  t.match(wrapped, { errorName: 'InternalException', reason: 'InvalidKeyUsageException' })
+  t.equal(wrapped.cause, usage)
+  const reasoned = new XksError('InvalidKeyUsageException', undefined, { reason: 'KEY_USAGE' })
+  t.equal(toXksError(reasoned, 'GetKeyMetadata').reason, 'KEY_USAGE', 'the inner reason is kept')
   t.end()
 })
 

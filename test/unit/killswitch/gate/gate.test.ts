@@ -148,6 +148,21 @@ void t.test('two switches on one thing add up', (t) => {
   t.end()
 })
 
+void t.test('switches for everything add up, and one for a key says nothing of no key', (t) => {
+  const { gate } = openGate()
+  gate.apply(
+    createRules([switchFor({ kind: 'all' }, 'decrypt'), switchFor({ kind: 'all' }, 'encrypt')]),
+    2,
+  )
+  t.throws(() => gate.check(subject('Encrypt')), { code: 'KILLED_ALL' })
+  t.throws(() => gate.check(subject('Decrypt')), { code: 'KILLED_ALL' })
+  gate.apply(createRules([switchFor({ kind: 'key', keyStore: 'a', keyId: 'k' })]), 3)
+  for (const operation of OPERATIONS) {
+    t.notOk(gate.check({ keyStore: 'a', operation }).isKeyBlocked, operation)
+  }
+  t.end()
+})
+
 void t.test('what requests say: stops those that say it, in its key store', (t) => {
   const { gate } = openGate()
   const criteria = { account: '111122223333' }
@@ -156,6 +171,7 @@ void t.test('what requests say: stops those that say it, in its key store', (t) 
   t.throws(() => gate.check(subject('Decrypt', { metadata })), { code: 'KILLED_MATCH' })
   gate.check(subject('Encrypt', { metadata }))
   gate.check(subject('Decrypt'))
+  gate.check(subject('Decrypt', { metadata: {} }))
   gate.check(subject('Decrypt', { metadata, keyStore: 'b' }))
   gate.apply(createRules([switchFor({ kind: 'match', criteria })]), 3)
   for (const operation of OPERATIONS) {
@@ -208,51 +224,15 @@ void t.test('standing reasons refuse all, until the last is taken away', (t) => 
   t.end()
 })
 
-void t.test('counts what is between the checks, and remembers the last success', (t) => {
-  const { clock, gate } = openGate()
-  const [first, second, third] = [gate.check(ENCRYPT), gate.check(ENCRYPT), gate.check(ENCRYPT)]
-  t.equal(gate.stats().inFlight, 3)
-  gate.abandon(first)
-  gate.release(second)
-  t.equal(gate.stats().lastSuccessAt, clock.now())
-  const last = clock.now()
-  clock.advance(5)
-  gate.release(gate.check(subject('GetHealthStatus')))
-  t.equal(gate.stats().lastSuccessAt, last, 'no data in that one')
-  gate.apply(createRules([switchFor({ kind: 'all' })]), 7)
-  t.throws(() => {
-    gate.release(third)
-  })
-  const { inFlight, refusals, epoch, switches, state, reason } = gate.stats()
-  t.same(
-    { inFlight, refusals, epoch, switches, state, reason },
-    {
-      ...{ inFlight: 0, refusals: { KILLED_ALL: 1 }, epoch: 7, switches: 1 },
-      ...{ state: 'refusing', reason: 'KILLED_ALL' },
+void t.test('a key that is blocked meanwhile is not called ENABLED', (t) => {
+  const { gate } = openGate()
+  const pass = gate.check(subject('GetKeyMetadata'))
+  gate.apply(createRules([switchFor({ kind: 'key', keyStore: 'a', keyId: 'k' })]), 2)
+  t.throws(
+    () => {
+      gate.release(pass)
     },
+    { code: 'KILLED_KEY' },
   )
-  t.end()
-})
-
-void t.test('an answer that is with the kernel after the lease has ended is counted', (t) => {
-  const { clock, gate } = openGate()
-  gate.release(gate.check(ENCRYPT))
-  clock.advance(LEASE_MS - 1)
-  t.ok(gate.wasSentInLease())
-  clock.advance(1)
-  t.notOk(gate.wasSentInLease())
-  t.equal(gate.stats().lateAnswers, 1)
-  t.end()
-})
-
-void t.test('but not where its end is guarded: then it left before, or does not leave', (t) => {
-  const clock = new FakeClock()
-  const gate = createGate(clock, LEASE_MS, true)
-  gate.apply(createRules([]), 1)
-  gate.renew(clock.monotonic())
-  gate.release(gate.check(ENCRYPT))
-  clock.advance(LEASE_MS)
-  t.ok(gate.wasSentInLease())
-  t.equal(gate.stats().lateAnswers, 0)
   t.end()
 })

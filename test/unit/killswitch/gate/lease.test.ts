@@ -9,6 +9,22 @@ function lease() {
   return { clock, lease: createLease(clock, 2000) }
 }
 
+/** A renewed lease, and how often it reads the time since boot from then on. */
+function renewed(delays: readonly number[] = []) {
+  const { clock, lease: one } = lease()
+  one.renew(clock.monotonic())
+  const left = [...delays]
+  const reads = { count: 0 }
+  const read = clock.sinceBoot.bind(clock)
+  clock.sinceBoot = () => {
+    reads.count += 1
+    const value = read()
+    clock.advance(left.shift() ?? 0)
+    return value
+  }
+  return { clock, lease: one, reads }
+}
+
 void t.test('is not held before the first renewal, and exactly for its time after it', (t) => {
   const { clock, lease: one } = lease()
   t.notOk(one.isHeld())
@@ -71,21 +87,46 @@ void t.test(
   },
 )
 
+void t.test('a sleep of 100 ms ends it; a shorter one may be the difference of two clocks', (t) => {
+  const { clock, lease: one } = renewed()
+  clock.suspend(99)
+  t.ok(one.isHeld())
+  const { clock: second, lease: other } = renewed()
+  second.suspend(100)
+  t.notOk(other.isHeld())
+  t.end()
+})
+
+void t.test('the time since boot is read only after a jump of wall time, once for each', (t) => {
+  const { clock, lease: one, reads } = renewed()
+  clock.advance(500)
+  clock.jumpWallTime(99)
+  t.ok(one.isHeld())
+  t.equal(reads.count, 0)
+  for (const jump of [1, -5000, 5000, 100]) {
+    reads.count = 0
+    clock.jumpWallTime(jump)
+    t.ok(one.isHeld())
+    t.equal(reads.count, 1, `${String(jump)} ms`)
+    t.ok(one.isHeld())
+    t.equal(reads.count, 1, 'the new difference of the clocks is remembered')
+  }
+  t.end()
+})
+
 void t.test(
   'a process that is held up between two clocks is not taken for a machine that slept',
   (t) => {
-    const { clock, lease: one } = lease()
-    one.renew(clock.monotonic())
-    let delay = 150
-    const read = clock.sinceBoot.bind(clock)
-    clock.sinceBoot = () => {
-      const value = read()
-      clock.advance(delay)
-      delay = 0
-      return value
+    for (const delay of [25, 150]) {
+      const { clock, lease: one, reads } = renewed([delay])
+      clock.jumpWallTime(5000)
+      t.ok(one.isHeld())
+      t.equal(reads.count, 2, `held up for ${String(delay)} ms, it reads again`)
     }
+    const { clock, lease: one, reads } = renewed(Array<number>(100).fill(150))
     clock.jumpWallTime(5000)
     t.ok(one.isHeld())
+    t.equal(reads.count, 5, 'held up each time, it gives up after five')
     t.end()
   },
 )

@@ -1,0 +1,134 @@
+/** Runs test files against a module with one mistake in it, and requires that they notice each mistake. */
+// SPDX-License-Identifier: Apache-2.0
+import { fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import ts from 'typescript'
+import { read } from '../repository.ts'
+import { mutantsOf, toMutant, valuesOf, type Edit, type Mutant } from './operators.ts'
+import type { Verdict, Work } from './runner.ts'
+
+/** A mistake that no operator makes: the node, and what stands there instead. */
+export interface Mistake {
+  /** What goes wrong, as a sentence. */
+  readonly name: string
+  /** Must find one node exactly. */
+  readonly find: (node: ts.Node, tree: ts.SourceFile) => boolean
+  readonly to: string | ((node: ts.Node, tree: ts.SourceFile) => string)
+}
+
+/** Mutants that no test can notice, and why. */
+export interface Exception {
+  readonly where: string
+  readonly name: string
+  readonly node: string
+  readonly reason: string
+}
+
+export interface Mutation {
+  /** From the root: `src/sigv4/verify.ts`. */
+  readonly module: string
+  /** Below test/, of which one at least must fail: `unit/sigv4/verify.test.ts`. */
+  readonly tests: readonly string[]
+  /** Whether the operators apply to the function of this name; they apply to all by default. */
+  readonly appliesTo?: (name: string) => boolean
+  readonly mistakes?: readonly Mistake[]
+  readonly exceptions?: readonly Exception[]
+  /** How many mistakes there are at least, so that a change of the operators does not empty the test. */
+  readonly atLeast: number
+}
+
+const BUILD = new URL('../../../', import.meta.url).href
+const RUNNER = fileURLToPath(new URL('./runner.js', import.meta.url))
+/** A mutant whose tests wait for longer is taken for one that never ends, and that is noticed. */
+const PATIENCE_MS = 20_000
+
+const OPTIONS: ts.CompilerOptions = {
+  target: ts.ScriptTarget.ES2023,
+  module: ts.ModuleKind.ESNext,
+  verbatimModuleSyntax: true,
+  rewriteRelativeImportExtensions: true,
+}
+
+const compile = (source: string) =>
+  ts.transpileModule(source, { compilerOptions: OPTIONS, fileName: 'mutant.ts' }).outputText
+
+const built = (path: string) => new URL(path.replace(/\.ts$/, '.js'), BUILD).href
+
+/** A mutant that does not come to an end is noticed by that. */
+type Outcome = 'noticed' | 'survives' | 'endless'
+
+/** Runs the mutants from one on, until all are done or one takes too long. @returns the next to run */
+function runFrom(work: Work, outcomes: Outcome[]): Promise<number> {
+  const child = fork(RUNNER, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], execArgv: [] })
+  child.send(work)
+  let next = work.from
+  const giveUp = () => {
+    child.kill('SIGKILL')
+  }
+  let timer = setTimeout(giveUp, PATIENCE_MS)
+  child.on('message', (message) => {
+    const { mutant, isNoticed } = message as Verdict
+    outcomes[mutant] = isNoticed ? 'noticed' : 'survives'
+    next = mutant + 1
+    clearTimeout(timer)
+    timer = setTimeout(giveUp, PATIENCE_MS)
+  })
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', () => {
+      clearTimeout(timer)
+      if (next < work.texts.length) outcomes[next++] = 'endless'
+      resolve(next)
+    })
+  })
+}
+
+/** The mistakes that a test describes by itself, each in its one place. */
+function findMistakes(t: Test, tree: ts.SourceFile, mistakes: readonly Mistake[]): Mutant[] {
+  return mistakes.flatMap(({ name, find, to }) => {
+    const nodes = valuesOf(tree).filter((node) => node !== tree && find(node, tree))
+    t.equal(nodes.length, 1, `there is one place for: ${name}`)
+    return nodes.map((node) => {
+      const edit: Edit = { node, text: typeof to === 'string' ? to : to(node, tree) }
+      return { ...toMutant(name, edit, tree), name }
+    })
+  })
+}
+
+/** Every mutant must be noticed, or be excepted; the module as it is must pass. */
+export async function killAll(t: Test, mutation: Mutation): Promise<void> {
+  const { module, appliesTo = () => true, mistakes = [], exceptions = [], atLeast } = mutation
+  const source = read(module)
+  const tree = ts.createSourceFile(module, source, ts.ScriptTarget.ES2023, true)
+  const made = mutantsOf(tree).filter(({ where }) => appliesTo(where))
+  const mutants = [...made, ...findMistakes(t, tree, mistakes)]
+  t.ok(mutants.length >= atLeast, `${String(mutants.length)} mutants`)
+  const work = {
+    build: BUILD,
+    module: built(module),
+    tests: mutation.tests.map((test) => built(`test/${test}`)),
+    texts: [source, ...mutants.map((mutant) => mutant.source)].map(compile),
+  }
+  const outcomes: Outcome[] = []
+  for (let from = 0; from < work.texts.length;) from = await runFrom({ ...work, from }, outcomes)
+  t.equal(outcomes[0], 'survives', 'unchanged, it passes')
+
+  const used = new Set<Exception>()
+  const survivors = mutants.filter((mutant, at) => {
+    const outcome = outcomes[at + 1]
+    if (outcome === 'noticed') return false
+    const exception = exceptions.find(
+      ({ where, name, node }) =>
+        where === mutant.where && mutant.name.startsWith(name) && node === mutant.node,
+    )
+    if (exception !== undefined) used.add(exception)
+    return outcome === 'survives' && exception === undefined
+  })
+  for (const { name, where, node } of survivors) t.fail(`${where}: ${name}, in: ${node}`)
+  t.same(
+    exceptions.filter((exception) => !used.has(exception)),
+    [],
+    'each exception is of a mutant that survives',
+  )
+}

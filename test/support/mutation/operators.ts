@@ -1,0 +1,220 @@
+/** The mistakes that can be made anywhere: operators on the syntax tree, each with the nodes that it applies to. */
+// SPDX-License-Identifier: Apache-2.0
+import ts from 'typescript'
+
+/** One mistake in one place of a source. */
+export interface Mutant {
+  /** The name of the operator, or of the mistake that a test describes by itself. */
+  readonly name: string
+  /** The innermost function with a name, or the top of the module. */
+  readonly where: string
+  /** The node as the compiler prints it, on one line: the same however it is formatted. */
+  readonly node: string
+  /** The whole source with the mistake in it. */
+  readonly source: string
+}
+
+export interface Edit {
+  readonly node: ts.Node
+  readonly text: string
+}
+
+const { SyntaxKind: Kind } = ts
+
+/** The mistakes that people make in a comparison: one off, or the other way round. */
+const COMPARISONS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
+  [Kind.LessThanToken, '<='],
+  [Kind.LessThanEqualsToken, '<'],
+  [Kind.GreaterThanToken, '>='],
+  [Kind.GreaterThanEqualsToken, '>'],
+  [Kind.EqualsEqualsEqualsToken, '!=='],
+  [Kind.ExclamationEqualsEqualsToken, '==='],
+])
+
+const CALCULATIONS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
+  [Kind.PlusToken, '-'],
+  [Kind.MinusToken, '+'],
+  [Kind.AsteriskToken, '+'],
+  [Kind.SlashToken, '*'],
+  [Kind.AmpersandToken, '|'],
+  [Kind.BarToken, '&'],
+  [Kind.CaretToken, '|'],
+  [Kind.BarEqualsToken, '='],
+  [Kind.PlusEqualsToken, '-='],
+  [Kind.MinusEqualsToken, '+='],
+])
+
+const LOGICAL = new Set([
+  Kind.AmpersandAmpersandToken,
+  Kind.BarBarToken,
+  Kind.QuestionQuestionToken,
+])
+const QUANTIFIERS: ReadonlyMap<string, string> = new Map([
+  ['some', 'every'],
+  ['every', 'some'],
+])
+
+type Operator = (node: ts.Node, tree: ts.SourceFile) => readonly Edit[]
+
+/** Replaces the token of a binary expression. */
+const withToken =
+  (tokens: ReadonlyMap<ts.SyntaxKind, string>): Operator =>
+  (node) => {
+    if (!ts.isBinaryExpression(node)) return []
+    const text = tokens.get(node.operatorToken.kind)
+    return text === undefined ? [] : [{ node: node.operatorToken, text }]
+  }
+
+/** A loop that may never end is not made endless. */
+const condition: Operator = (node) => {
+  if (ts.isIfStatement(node)) return both(node.expression)
+  if (ts.isConditionalExpression(node)) return both(node.condition)
+  if (ts.isWhileStatement(node)) return [{ node: node.expression, text: 'false' }]
+  return []
+}
+
+const both = (node: ts.Node): readonly Edit[] => [
+  { node, text: 'true' },
+  { node, text: 'false' },
+]
+
+const operand: Operator = (node, tree) =>
+  ts.isBinaryExpression(node) && LOGICAL.has(node.operatorToken.kind)
+    ? [node.left, node.right].map((kept) => ({ node, text: `(${kept.getText(tree)})` }))
+    : []
+
+const negation: Operator = (node, tree) =>
+  ts.isPrefixUnaryExpression(node) && node.operator === Kind.ExclamationToken
+    ? [{ node, text: `(${node.operand.getText(tree)})` }]
+    : []
+
+/** Not the call of a method that a class calls first, without which nothing runs. */
+const statement: Operator = (node) => (ts.isExpressionStatement(node) ? [{ node, text: ';' }] : [])
+
+const isText = (node: ts.Node): node is ts.StringLiteral =>
+  ts.isStringLiteral(node) &&
+  !node.text.includes(' ') &&
+  !ts.isImportDeclaration(node.parent) &&
+  !(ts.isPropertyAssignment(node.parent) && node.parent.name === node)
+
+/** A name, code or header becomes the next other one of the module; sentences are left alone. */
+const text: Operator = (node, tree) => {
+  if (!isText(node)) return []
+  const all = [
+    ...new Set(
+      valuesOf(tree)
+        .filter(isText)
+        .map((one) => one.text),
+    ),
+  ]
+  const other = all[(all.indexOf(node.text) + 1) % all.length]
+  return [{ node, text: JSON.stringify(other === node.text ? `${node.text}-` : other) }]
+}
+
+const number: Operator = (node) =>
+  ts.isNumericLiteral(node) ? [{ node, text: Number(node.text) === 0 ? '1' : '0' }] : []
+
+/** With the comma behind it. */
+const element: Operator = (node) =>
+  ts.isArrayLiteralExpression(node) ? node.elements.map((one) => ({ node: one, text: '' })) : []
+
+/** What is not a function: a missing method is never overlooked. */
+const property: Operator = (node) =>
+  ts.isObjectLiteralExpression(node)
+    ? node.properties
+        .filter(
+          (one) =>
+            ts.isShorthandPropertyAssignment(one) ||
+            ts.isSpreadAssignment(one) ||
+            (ts.isPropertyAssignment(one) && !ts.isArrowFunction(one.initializer)),
+        )
+        .map((one) => ({ node: one, text: '' }))
+    : []
+
+const call: Operator = (node, tree) => {
+  if (!ts.isCallExpression(node) || !ts.isPropertyAccessExpression(node.expression)) return []
+  const { expression, name } = node.expression
+  const other = QUANTIFIERS.get(name.text)
+  if (other !== undefined) return [{ node: name, text: other }]
+  const [first] = node.arguments
+  return expression.getText(tree) === 'Math' && first !== undefined
+    ? [{ node, text: `(${first.getText(tree)})` }]
+    : []
+}
+
+const OPERATORS: Readonly<Record<string, Operator>> = {
+  'a condition is fixed': condition,
+  'an operand is left out': operand,
+  'a comparison is another': withToken(COMPARISONS),
+  'a calculation is another': withToken(CALCULATIONS),
+  'a negation is left out': negation,
+  'a statement is left out': statement,
+  'a text is another': text,
+  'a number is another': number,
+  'an element is left out': element,
+  'a property is left out': property,
+  'a call is another': call,
+}
+
+/** Every node that is there at run time. */
+export function valuesOf(node: ts.Node): readonly ts.Node[] {
+  const all: ts.Node[] = []
+  const visit = (one: ts.Node) => {
+    if (ts.isTypeNode(one) || ts.isInterfaceDeclaration(one) || ts.isTypeAliasDeclaration(one))
+      return
+    all.push(one)
+    ts.forEachChild(one, visit)
+  }
+  visit(node)
+  return all
+}
+
+/** The comma that ends an element goes with it. */
+function endOf({ node, text }: Edit, source: string): number {
+  const end = node.getEnd()
+  return text === '' && source[end] === ',' ? end + 1 : end
+}
+
+const printer = ts.createPrinter({ removeComments: true })
+
+export function print(node: ts.Node, tree: ts.SourceFile): string {
+  return printer.printNode(ts.EmitHint.Unspecified, node, tree).replace(/\s+/g, ' ')
+}
+
+/** The innermost function with a name around a node. */
+export function functionOf(node: ts.Node): string {
+  for (let at = node.parent as ts.Node | undefined; at !== undefined; at = at.parent) {
+    const named = ts.isArrowFunction(at) ? at.parent : at
+    const isNamed =
+      ts.isFunctionDeclaration(named) ||
+      ts.isMethodDeclaration(named) ||
+      ts.isConstructorDeclaration(named) ||
+      ((ts.isVariableDeclaration(named) || ts.isPropertyAssignment(named)) &&
+        ts.isArrowFunction(at))
+    if (isNamed) return named.name?.getText() ?? 'constructor'
+  }
+  return 'the module'
+}
+
+export function toMutant(name: string, edit: Edit, tree: ts.SourceFile): Mutant {
+  const { node, text: changed } = edit
+  const isToken = node.kind >= Kind.FirstPunctuation && node.kind <= Kind.LastPunctuation
+  // A bare literal or token says too little.
+  const shown = isToken || ts.isLiteralExpression(node) ? node.parent : node
+  return {
+    name: changed === '' ? name : `${name}: ${changed}`,
+    where: functionOf(node),
+    node: print(shown, tree),
+    source:
+      tree.text.slice(0, node.getStart(tree)) + changed + tree.text.slice(endOf(edit, tree.text)),
+  }
+}
+
+/** Every mutant that the operators make of a source. */
+export function mutantsOf(tree: ts.SourceFile): readonly Mutant[] {
+  return valuesOf(tree).flatMap((node) =>
+    Object.entries(OPERATORS).flatMap(([name, operator]) =>
+      operator(node, tree).map((edit) => toMutant(name, edit, tree)),
+    ),
+  )
+}

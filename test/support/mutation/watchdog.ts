@@ -1,0 +1,27 @@
+/** A thread of the runner that ends the process when a mutant computes without end. */
+// SPDX-License-Identifier: Apache-2.0
+import { workerData } from 'node:worker_threads'
+
+/** The mutant that runs now. */
+const turn = new Int32Array(workerData as SharedArrayBuffer)
+/** Processor time, so that other work on the machine does not count; most mutants take a tenth of a second. */
+const LIMIT_MS = 1500
+/** The first run also loads the modules that all share. */
+const FIRST_LIMIT_MS = 10_000
+const STEP_MS = 100
+
+let mutant = -1
+let limit = FIRST_LIMIT_MS
+let since = 0
+
+setInterval(() => {
+  const { user, system } = process.cpuUsage()
+  const used = (user + system) / 1000
+  if (turn[0] !== mutant) {
+    limit = mutant === -1 ? FIRST_LIMIT_MS : LIMIT_MS
+    mutant = turn[0] ?? 0
+    since = used
+  } else if (used - since > limit) {
+    process.kill(process.pid, 'SIGKILL')
+  }
+}, STEP_MS)

@@ -1,0 +1,163 @@
+/** What the gate says of itself: why it refuses, and its figures. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import type { Operation, RequestSubject } from '../../../../src/core/request.ts'
+import type { GateErrorCode } from '../../../../src/killswitch/errors.ts'
+import { createGate, type GateControl } from '../../../../src/killswitch/gate/gate.ts'
+import { createRules } from '../../../../src/killswitch/gate/rules.ts'
+import type { Scope, Switch } from '../../../../src/killswitch/model.ts'
+import { FakeClock } from '../../../support/fake-clock.ts'
+
+const LEASE_MS = 2000
+
+function openGate() {
+  const clock = new FakeClock()
+  const gate = createGate(clock, LEASE_MS)
+  gate.apply(createRules([]), 1)
+  gate.renew(clock.monotonic())
+  return { clock, gate }
+}
+
+function switchFor(scope: Scope): Switch {
+  const row = { reason: 'r', operator: 'o', createdAt: 0, epoch: 2 }
+  return { id: 'one', scope, direction: 'both', ...row }
+}
+
+const subject = (operation: Operation, over: Partial<RequestSubject> = {}): RequestSubject => ({
+  keyStore: 'a',
+  ...(operation === 'GetHealthStatus' ? {} : { keyId: 'k' }),
+  operation,
+  ...over,
+})
+
+const ENCRYPT = subject('Encrypt')
+
+/** For each code, what makes the gate refuse an Encrypt with it. */
+const CAUSES: Readonly<Record<GateErrorCode, (gate: GateControl, clock: FakeClock) => unknown>> = {
+  KILLED_ALL: (gate) => {
+    gate.apply(createRules([switchFor({ kind: 'all' })]), 2)
+  },
+  KILLED_STORE: (gate) => {
+    gate.apply(createRules([switchFor({ kind: 'key-store', keyStore: 'a' })]), 2)
+  },
+  KILLED_KEY: (gate) => {
+    gate.apply(createRules([switchFor({ kind: 'key', keyStore: 'a', keyId: 'k' })]), 2)
+  },
+  KILLED_MATCH: (gate) => {
+    gate.apply(createRules([switchFor({ kind: 'match', criteria: { viaService: 's3' } })]), 2)
+  },
+  ACCESS_DEADLINE: (gate) => {
+    gate.apply(createRules([], new Map([['a', { monotonicAt: 0, wallAt: 0 }]])), 2)
+  },
+  LEASE_EXPIRED: (_, clock) => {
+    clock.advance(LEASE_MS)
+  },
+  EPOCH_WENT_BACK: (gate) => {
+    gate.refuse('EPOCH_WENT_BACK')
+  },
+  STORE_LOST: (gate) => {
+    gate.refuse('STORE_LOST')
+  },
+  HIGH_WATER_UNWRITABLE: (gate) => {
+    gate.refuse('HIGH_WATER_UNWRITABLE')
+  },
+  SENTINEL: (gate) => {
+    gate.refuse('SENTINEL')
+  },
+  SIGNAL: (gate) => {
+    gate.refuse('SIGNAL')
+  },
+  STOPPED: (gate) => {
+    gate.refuse('STOPPED')
+  },
+}
+
+for (const [code, cause] of Object.entries(CAUSES)) {
+  void t.test(`${code} is refused, counted, and explained in words`, (t) => {
+    const { clock, gate } = openGate()
+    cause(gate, clock)
+    const asked = subject('Encrypt', { metadata: { kmsViaService: 's3' } })
+    for (const count of [1, 2]) {
+      t.throws(() => gate.check(asked), { code, message: /^[a-zA-Z0-9,' -]{20,}$/ })
+      t.same(gate.stats().refusals, { [code]: count })
+    }
+    t.end()
+  })
+}
+
+void t.test('says what it is, open and shut', (t) => {
+  const { clock, gate } = openGate()
+  clock.advance(300)
+  const open = {
+    state: 'open',
+    epoch: 1,
+    switches: 0,
+    leaseAgeMs: 300,
+    leaseLeftMs: LEASE_MS - 300,
+    inFlight: 0,
+    lateAnswers: 0,
+    refusals: {},
+  }
+  t.strictSame(gate.stats(), open)
+  t.ok(gate.canServe())
+  gate.release(gate.check(subject('Decrypt')))
+  t.strictSame(gate.stats(), { ...open, lastSuccessAt: clock.now() })
+  gate.refuse('SIGNAL')
+  t.strictSame(gate.stats(), {
+    ...open,
+    state: 'refusing',
+    reason: 'SIGNAL',
+    lastSuccessAt: clock.now(),
+  })
+  t.notOk(gate.canServe())
+  t.end()
+})
+
+void t.test('counts what is between the checks, and remembers the last success', (t) => {
+  const { clock, gate } = openGate()
+  const [first, second, third] = [gate.check(ENCRYPT), gate.check(ENCRYPT), gate.check(ENCRYPT)]
+  t.equal(gate.stats().inFlight, 3)
+  gate.abandon(first)
+  gate.release(second)
+  t.equal(gate.stats().lastSuccessAt, clock.now())
+  const last = clock.now()
+  clock.advance(5)
+  gate.release(gate.check(subject('GetHealthStatus')))
+  t.equal(gate.stats().lastSuccessAt, last, 'no data in that one')
+  gate.apply(createRules([switchFor({ kind: 'all' })]), 7)
+  t.throws(() => {
+    gate.release(third)
+  })
+  const { inFlight, refusals, epoch, switches, state, reason } = gate.stats()
+  t.same(
+    { inFlight, refusals, epoch, switches, state, reason },
+    {
+      ...{ inFlight: 0, refusals: { KILLED_ALL: 1 }, epoch: 7, switches: 1 },
+      ...{ state: 'refusing', reason: 'KILLED_ALL' },
+    },
+  )
+  t.end()
+})
+
+void t.test('an answer that is with the kernel after the lease has ended is counted', (t) => {
+  const { clock, gate } = openGate()
+  gate.release(gate.check(ENCRYPT))
+  clock.advance(LEASE_MS - 1)
+  t.ok(gate.wasSentInLease())
+  clock.advance(1)
+  t.notOk(gate.wasSentInLease())
+  t.equal(gate.stats().lateAnswers, 1)
+  t.end()
+})
+
+void t.test('but not where its end is guarded: then it left before, or does not leave', (t) => {
+  const clock = new FakeClock()
+  const gate = createGate(clock, LEASE_MS, true)
+  gate.apply(createRules([]), 1)
+  gate.renew(clock.monotonic())
+  gate.release(gate.check(ENCRYPT))
+  clock.advance(LEASE_MS)
+  t.ok(gate.wasSentInLease())
+  t.equal(gate.stats().lateAnswers, 0)
+  t.end()
+})
