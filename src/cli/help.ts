@@ -3,41 +3,137 @@
 import { COMMON_FLAGS, type Flag, type NamedCommand } from '../terminal/command.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 
-export function overview(commands: readonly Pick<NamedCommand, 'name' | 'summary'>[]): string {
-  const width = Math.max(...commands.map((command) => command.name.length))
+type Summary = Pick<NamedCommand, 'name' | 'summary'>
+
+/** Headings of the overview, each with the first words of its commands. */
+export const GROUPS: Readonly<Record<string, readonly string[]>> = {
+  Run: ['quickstart', 'init', 'serve', 'config'],
+  'Stop and restore': ['kill', 'restore', 'deadman', 'drill', 'receipt', 'control'],
+  'Keys and credentials': ['keys', 'credentials', 'pkcs11', 'admin'],
+  KMS: ['register', 'rotate-credentials', 'unregister', 'simulate'],
+  Measure: ['bench', 'report'],
+  Inspect: ['status', 'exposure', 'doctor', 'version'],
+}
+
+/** What `latchkey` alone shows. */
+const ESSENTIAL: readonly string[] = [
+  ...['quickstart', 'init', 'serve', 'kill', 'restore', 'status'],
+  ...['keys create', 'credentials create', 'register', 'doctor'],
+]
+
+const HEAD = [
+  'Latchkey: an AWS KMS External Key Store (XKS) proxy',
+  '',
+  'usage: latchkey COMMAND [FLAGS]',
+  '',
+]
+
+/** The commands that a newcomer needs. @param columns width of the terminal */
+export function shortOverview(commands: readonly Summary[], columns: number): string {
+  const shown = ESSENTIAL.flatMap((name) => commands.filter((command) => command.name === name))
   return [
-    'Latchkey: an AWS KMS External Key Store (XKS) proxy',
+    ...HEAD,
+    ...toRows(shown, columns),
     '',
-    'usage: latchkey COMMAND [FLAGS]',
+    ...wrap('latchkey --help lists every command and the exit codes.', columns),
+    ...wrap('latchkey COMMAND --help has flags and examples.', columns),
+  ].join('\n')
+}
+
+/** The commands that share a first word. */
+export function groupOverview(commands: readonly Summary[], columns: number): string {
+  const more = wrap('latchkey COMMAND --help has flags and examples.', columns)
+  return [...HEAD, ...toRows(commands, columns), '', ...more].join('\n')
+}
+
+/** Every command, under headings, and the exit codes. */
+export function overview(commands: readonly Summary[], columns: number): string {
+  const nameWidth = Math.max(...commands.map(({ name }) => name.length))
+  const groups = Object.entries(GROUPS).flatMap(([heading, words]) => [
+    `${heading}:`,
+    ...toRows(
+      words.flatMap((word) => commands.filter(({ name }) => name.split(' ')[0] === word)),
+      columns,
+      nameWidth,
+    ),
     '',
-    ...commands.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
+  ])
+  return [
+    ...HEAD,
+    ...groups,
+    ...wrap('latchkey COMMAND --help has flags and examples.', columns),
     '',
-    'latchkey COMMAND --help has flags and examples.',
-    '',
-    'exit codes:',
-    ...Object.values(EXIT_CODES).map(
-      ({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`,
+    'Exit codes:',
+    ...toColumns(
+      Object.values(EXIT_CODES).map(({ code, meaning }) => [String(code).padStart(3), meaning]),
+      columns,
     ),
   ].join('\n')
 }
 
-export function commandHelp(command: NamedCommand): string {
+export function commandHelp(command: NamedCommand, columns: number): string {
   const flags = { ...command.flags, ...COMMON_FLAGS }
-  const left = Object.entries(flags).map(([name, flag]) => flagName(name, flag))
-  const width = Math.max(...left.map((text) => text.length))
   return [
-    command.summary,
+    ...wrap(command.summary, columns),
     '',
     `usage: ${usageOf(command)}`,
     '',
     'flags:',
-    ...Object.values(flags).map(
-      (flag, i) => `  ${(left[i] ?? '').padEnd(width)}  ${flag.description}`,
+    ...toColumns(
+      Object.entries(flags).map(([name, flag]) => [flagName(name, flag), flag.description]),
+      columns,
     ),
     '',
     'examples:',
     ...command.examples.map((example) => `  ${example}`),
   ].join('\n')
+}
+
+function toRows(commands: readonly Summary[], columns: number, nameWidth = 0): readonly string[] {
+  return toColumns(
+    commands.map(({ name, summary }) => [name, summary]),
+    columns,
+    nameWidth,
+  )
+}
+
+/** With less room than this, or than its longest word, a text stands under its name instead of beside it. */
+const LEAST_TEXT = 24
+
+/** Two columns; the text of the second is wrapped within it. */
+function toColumns(
+  rows: readonly (readonly [string, string])[],
+  columns: number,
+  leastWidth = 0,
+): readonly string[] {
+  const width = Math.max(leastWidth, ...rows.map(([name]) => name.length))
+  const room = columns - width - 4
+  const longest = Math.max(
+    LEAST_TEXT,
+    ...rows.flatMap(([, text]) => text.split(' ').map((word) => word.length)),
+  )
+  return rows.flatMap(([name, text]) => {
+    if (room < longest) {
+      return [`  ${name}`, ...wrap(text, columns - 8).map((line) => `        ${line}`)]
+    }
+    const indent = ' '.repeat(width + 4)
+    return wrap(text, room).map((line, i) =>
+      i === 0 ? `  ${name.padEnd(width)}  ${line}` : indent + line,
+    )
+  })
+}
+
+/** Lines of at most `columns` characters; a longer word has a line of its own. */
+function wrap(text: string, columns: number): readonly string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > columns) {
+      lines.push(line)
+      line = word
+    } else line = line === '' ? word : `${line} ${word}`
+  }
+  return [...lines, line]
 }
 
 export function usageOf(command: NamedCommand): string {

@@ -5,7 +5,7 @@ import { suggest } from '../core/suggest.ts'
 import { COMMON_FLAGS, UsageError, type NamedCommand } from '../terminal/command.ts'
 import { COMMANDS, loadCommand } from './commands.ts'
 import { EXIT_CODES, toExitCode } from './exit-codes.ts'
-import { commandHelp, overview, usageOf } from './help.ts'
+import { commandHelp, groupOverview, overview, shortOverview, usageOf } from './help.ts'
 import { createOutput, type Streams } from '../terminal/output.ts'
 
 /** @returns the exit code */
@@ -22,7 +22,7 @@ export async function run(
     const command = await loadCommand(name)
     const { flags, operands } = parseFlags(command, rest)
     if (flags['help'] === true) {
-      streams.stdout(`${commandHelp(command)}\n`)
+      streams.stdout(`${commandHelp(command, streams.columns ?? Infinity)}\n`)
       return EXIT_CODES.ok.code
     }
     checkOperands(command, operands)
@@ -52,21 +52,29 @@ function findCommand(argv: readonly string[]): Found | undefined {
   return undefined
 }
 
+/** For arguments that name no command: an overview where one is asked for, else an error. */
 function showOverview(argv: readonly string[], streams: Streams): number {
-  const [word, ...more] = argv
-  const group = [...COMMANDS.keys()].filter((name) => name.startsWith(`${word ?? ''} `))
-  if (word === undefined || word === 'help' || argv.includes('--help') || argv.includes('-h')) {
-    const all = [...COMMANDS].map(([name, { summary }]) => ({ name, summary }))
-    const shown = group.length > 0 ? all.filter(({ name }) => group.includes(name)) : all
-    streams.stdout(`${overview(shown)}\n`)
-    return word === undefined ? EXIT_CODES.usage.code : EXIT_CODES.ok.code
+  const columns = streams.columns ?? Infinity
+  const all = [...COMMANDS].map(([name, { summary }]) => ({ name, summary }))
+  // `latchkey help keys` is `latchkey keys --help`.
+  const words = argv[0] === 'help' ? argv.slice(1) : argv
+  const [word = '', ...more] = words
+  const group = all.filter(({ name }) => name.startsWith(`${word} `))
+  const wantsHelp = argv[0] === 'help' || argv.includes('--help') || argv.includes('-h')
+  const show = (text: string) => {
+    streams.stdout(`${text}\n`)
+    return argv.length === 0 ? EXIT_CODES.usage.code : EXIT_CODES.ok.code
   }
+  if (argv.length === 0) return show(shortOverview(all, columns))
+  if (wantsHelp && words.every((one) => one.startsWith('-'))) return show(overview(all, columns))
+  const names = group.map(({ name }) => name)
   if (group.length > 0 && more.every((one) => one.startsWith('-'))) {
-    throw new UsageError('USAGE', `${word} needs one of: ${group.map(lastWord).join(', ')}`, {
+    if (wantsHelp) return show(groupOverview(group, columns))
+    throw new UsageError('USAGE', `${word} needs one of: ${names.map(lastWord).join(', ')}`, {
       hint: `latchkey ${word} --help says what they do`,
     })
   }
-  throw unknownCommand(argv, group)
+  throw unknownCommand(words, names)
 }
 
 /** @param group the commands that share its first word */

@@ -23,6 +23,8 @@ export interface Streams {
   readonly stderr: (text: string) => void
   /** Whether standard output is a terminal and NO_COLOR is unset (https://no-color.org). */
   readonly isTerminal?: boolean
+  /** Width to wrap help to; absent: lines are as long as they are. */
+  readonly columns?: number
 }
 
 export function createOutput(streams: Streams, json: boolean): Output {

@@ -4,6 +4,8 @@ import t from 'tap'
 import { COMMON_FLAGS } from '../../src/terminal/command.ts'
 import { COMMANDS, loadCommand } from '../../src/cli/commands.ts'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
+import { GROUPS } from '../../src/cli/help.ts'
+import { run } from '../../src/cli/run.ts'
 import { latchkey, latchkeyHere, startLatchkey } from '../support/cli.ts'
 import { read, section } from '../support/repository.ts'
 
@@ -39,6 +41,55 @@ void t.test('help lists every command and every exit code', async (t) => {
   t.equal((await latchkey(t, ['-h'])).stdout, stdout)
 })
 
+void t.test('help is in groups, and every command is in one', async (t) => {
+  const { stdout } = await latchkey(t, ['--help'])
+  const headings = [...stdout.matchAll(/^([A-Z][A-Za-z ]+):$/gm)].map(([, heading]) => heading)
+  t.strictSame(headings, [...Object.keys(GROUPS), 'Exit codes'])
+  const words = Object.values(GROUPS).flat()
+  for (const { name } of ALL) t.ok(words.includes(name.split(' ')[0] ?? ''), name)
+  for (const word of words)
+    t.ok(
+      ALL.some(({ name }) => name.split(' ')[0] === word),
+      word,
+    )
+})
+
+void t.test('help fits the terminal', async (t) => {
+  for (const columns of [80, 60]) {
+    for (const { name } of [{ name: '' }, ...ALL]) {
+      let text = ''
+      const words = name === '' ? [] : name.split(' ')
+      const stdout = (part: string) => {
+        text += part
+      }
+      await run([...words, '--help'], {}, { stdout, stderr: stdout, columns })
+      const [prose = ''] = text.split('\nexamples:\n')
+      const long = prose.split('\n').filter((line) => line.length > columns)
+      t.strictSame(
+        long.filter((line) => !line.startsWith('usage: ')),
+        [],
+        `${name} at ${String(columns)}`,
+      )
+    }
+  }
+})
+
+void t.test('an unknown command is an error, with --help too', async (t) => {
+  for (const words of [
+    ['sevre', '--help'],
+    ['help', 'sevre'],
+    ['keys', 'crate', '--help'],
+  ]) {
+    const { code, stdout, stderr } = await latchkey(t, words)
+    t.equal(code, 64)
+    t.equal(stdout, '')
+    t.match(
+      stderr,
+      /error: there is no command .*\n.*hint: did you mean latchkey (serve|keys create)\?/,
+    )
+  }
+})
+
 void t.test('a command has help with its flags and an example that calls it', async (t) => {
   for (const { name, summary, flags, operands = [] } of ALL) {
     const { code, stdout, stderr } = await latchkeyHere([...name.split(' '), '--help'])
@@ -65,6 +116,7 @@ void t.test('without a command the help is shown, and that is a fault of usage',
   const { code, stdout } = await latchkey(t, [])
   t.equal(code, 64)
   t.match(stdout, 'usage: latchkey COMMAND')
+  t.equal(stdout.match(/^ {2}[a-z]/gm)?.length, 10, 'the ten that matter')
 })
 
 void t.test('examples use flags that there are', (t) => {
