@@ -4,8 +4,11 @@ import type { Config } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { type KillSwitch, createKillSwitch } from '../killswitch/operator/service.ts'
 import { withPatience } from '../killswitch/operator/stop.ts'
+import { readHighWater } from '../killswitch/instance/high-water.ts'
 import type { StorageError } from '../store/database.ts'
-import { openStore } from '../store/store.ts'
+import { continues } from '../store/epochs.ts'
+import { readFact } from '../store/sealed-rows.ts'
+import { type Store, openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface OpenOptions {
@@ -15,12 +18,14 @@ export interface OpenOptions {
    */
   readonly patienceMs?: number
   readonly onRetry?: (error: StorageError) => void
+  /** Called before anything is done when the store is older than what this host has seen. */
+  readonly onOldStore?: (warning: string) => void
 }
 
 /** @throws StorageError */
 export async function openKillSwitch(
   config: Config,
-  { patienceMs = 0, onRetry }: OpenOptions = {},
+  { patienceMs = 0, onRetry, onOldStore }: OpenOptions = {},
 ): Promise<KillSwitch> {
   const isPatient = patienceMs > 0
   const open = async () =>
@@ -28,8 +33,31 @@ export async function openKillSwitch(
       ...(await toStoreOptions(config, { connections: 'one' })),
       allowsTampered: isPatient,
     })
-  if (!isPatient) return createKillSwitch(await open(), config)
   const { sentinelFile } = config.control
   const patience = { clock, endsAt: clock.monotonic() + patienceMs, sentinelFile, onRetry }
-  return createKillSwitch(await withPatience(open, patience), config)
+  const store = isPatient ? await withPatience(open, patience) : await open()
+  if (onOldStore !== undefined) await warnOfOldStore(store, config, onOldStore)
+  return createKillSwitch(store, config)
+}
+
+/** Never rejects: a warning is no reason not to do what was asked for. */
+async function warnOfOldStore(
+  store: Store,
+  { control }: Config,
+  warn: (warning: string) => void,
+): Promise<void> {
+  try {
+    const seen = await readHighWater(control.highWaterFile, store.id)
+    if (seen === undefined) return
+    const { epoch, goesOn } = await store.database.snapshot(async (reader) => {
+      const epoch = Number(await readFact(reader, 'epoch'))
+      return { epoch, goesOn: await continues(reader, store.sealing, epoch, seen) }
+    })
+    if (goesOn) return
+    warn(
+      `warning: the store is at epoch ${String(epoch)} and does not continue what this host has seen up to ${String(seen.epoch)}: kills and revocations since may be missing from it`,
+    )
+  } catch {
+    // No mark that can be read, or no answer: the command itself says what is wrong with the store.
+  }
 }

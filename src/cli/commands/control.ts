@@ -19,7 +19,7 @@ export const controlAcceptEpoch: Command = {
       )
       return
     }
-    const control = await openKillSwitch(config)
+    const control = await openKillSwitch(config, { onOldStore: context.output.note })
     try {
       const epoch = await control.acceptEpoch(by)
       context.output.result(`servers go on from epoch ${String(epoch)}`, { epoch })

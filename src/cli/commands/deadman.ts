@@ -76,7 +76,7 @@ async function withSwitch(
   const keyStore = findKeyStore(context, config).name
   const mayRestore = context.flags['yes'] === true
   const order = { keyStore, mayRestore, ...parseReason(context) }
-  const killSwitch = await openKillSwitch(config)
+  const killSwitch = await openKillSwitch(config, { onOldStore: context.output.note })
   try {
     const outcome = await work(killSwitch, order)
     if (outcome !== undefined) context.output.result(toText(keyStore, outcome), outcome)

@@ -17,7 +17,7 @@ export const drill: Command = {
   async run(context) {
     const config = await loadControlConfig(context)
     const { name } = findKeyStore(context, config)
-    const control = await openKillSwitch(config)
+    const control = await openKillSwitch(config, { onOldStore: context.output.note })
     try {
       const done = await control.drill({ keyStore: name, operator: parseOperator(context) })
       const rows = done.instances.map(({ id, host, pid, worker, how, afterMs }) => [

@@ -78,11 +78,13 @@ export const kill: Command = {
     const startedAt = systemClock.monotonic()
     const onRetry = createRetryNote(context)
     const { sentinelFile } = config.control
-    const killSwitch = await openKillSwitch(config, { patienceMs, onRetry }).catch(
-      (error: unknown) => {
-        throw withWayToStop(error, sentinelFile)
-      },
-    )
+    const killSwitch = await openKillSwitch(config, {
+      patienceMs,
+      onRetry,
+      onOldStore: context.output.note,
+    }).catch((error: unknown) => {
+      throw withWayToStop(error, sentinelFile)
+    })
     try {
       const name = describeScope(order.scope)
       const stopping = killSwitch.stop(order, {

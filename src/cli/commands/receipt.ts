@@ -114,7 +114,9 @@ function render(receipt: Receipt): string {
 }
 
 async function withControl<T>(context: Context, work: (control: KillSwitch) => Promise<T>) {
-  const control = await openKillSwitch(await loadControlConfig(context))
+  const control = await openKillSwitch(await loadControlConfig(context), {
+    onOldStore: context.output.note,
+  })
   try {
     return await work(control)
   } finally {

@@ -42,7 +42,7 @@ export const restore: Command = {
   async run(context) {
     const config = await loadControlConfig(context)
     const order: RestoreOrder = { target: parseTarget(context, config), ...parseReason(context) }
-    const control = await openKillSwitch(config)
+    const control = await openKillSwitch(config, { onOldStore: context.output.note })
     try {
       if (context.flags['yes'] !== true) {
         const found = await control.previewRestore(order.target)
@@ -64,7 +64,9 @@ export const restoreApprove: Command = {
   flags: { operator, ...CONFIG_FLAG },
   examples: ['latchkey restore approve 5ac0ffee --operator bob'],
   async run(context) {
-    const control = await openKillSwitch(await loadControlConfig(context))
+    const control = await openKillSwitch(await loadControlConfig(context), {
+      onOldStore: context.output.note,
+    })
     try {
       const [id = ''] = context.operands
       report(context.output, await control.approve({ id, ...parseActor(context) }))
@@ -80,7 +82,9 @@ export const restoreWithdraw: Command = {
   examples: ['latchkey restore withdraw 5ac0ffee --reason "asked for by mistake"'],
   async run(context) {
     const by = parseReason(context)
-    const control = await openKillSwitch(await loadControlConfig(context))
+    const control = await openKillSwitch(await loadControlConfig(context), {
+      onOldStore: context.output.note,
+    })
     try {
       const [id = ''] = context.operands
       await control.withdraw({ id, ...by })

@@ -20,7 +20,9 @@ export const status: Command = {
   },
   examples: ['latchkey status', 'latchkey status --json'],
   async run(context) {
-    const control = await openKillSwitch(await loadControlConfig(context))
+    const control = await openKillSwitch(await loadControlConfig(context), {
+      onOldStore: context.output.note,
+    })
     try {
       const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
       const found = await control.status(events)

@@ -25,7 +25,7 @@ export interface HighWater {
  * @throws StorageError when the file holds something else; GateError HIGH_WATER_UNWRITABLE
  */
 export async function openHighWater(path: string | undefined, storeId: string): Promise<HighWater> {
-  let mark = path === undefined ? undefined : await load(path, storeId)
+  let mark = path === undefined ? undefined : await readHighWater(path, storeId)
   if (path !== undefined) await withDraft(path, '', () => Promise.resolve())
   return {
     get mark() {
@@ -39,7 +39,8 @@ export async function openHighWater(path: string | undefined, storeId: string): 
   }
 }
 
-async function load(path: string, storeId: string): Promise<EpochMark | undefined> {
+/** What this host has seen of a store, without writing anything. @throws StorageError or a system error */
+export async function readHighWater(path: string, storeId: string): Promise<EpochMark | undefined> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
@@ -68,7 +69,7 @@ function parse(text: string): { storeId: string; mark: EpochMark } | undefined {
 
 /** Workers of one host share the file, and nobody lowers it. */
 async function save(path: string, storeId: string, mark: EpochMark): Promise<void> {
-  const before = await load(path, storeId)
+  const before = await readHighWater(path, storeId)
   if (before !== undefined && before.epoch >= mark.epoch) return
   await withDraft(path, `${JSON.stringify({ storeId, ...mark })}\n`, (draft) => rename(draft, path))
 }

@@ -98,6 +98,15 @@ export async function listInstances(reader: Reader): Promise<readonly Instance[]
 }
 
 /**
+ * The highest epoch that any registered instance has seen: what an instance without a mark of its own asks. No code
+ * covers it, so it can make an instance refuse, and never serve.
+ */
+export async function highestSeen(reader: Reader): Promise<number> {
+  const [row] = await reader.query('SELECT max(high_epoch) AS high FROM instances')
+  return Number(row?.['high'] ?? -1)
+}
+
+/**
  * For the instance itself, when it has stopped serving; and for whoever has watched its row without a
  * new beat for longer than its lease. @returns false when it has beaten since, or is gone
  */

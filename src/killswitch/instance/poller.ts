@@ -15,7 +15,13 @@ import type { GateControl } from '../gate/gate.ts'
 import type { HighWater } from './high-water.ts'
 import { createLeaseEnd } from '../gate/lease-timer.ts'
 import type { LeaseGuard } from '../gate/guard/lease-guard.ts'
-import { register, removeInstance, sendHeartbeat, type InstanceIdentity } from './instances.ts'
+import {
+  highestSeen,
+  register,
+  removeInstance,
+  sendHeartbeat,
+  type InstanceIdentity,
+} from './instances.ts'
 import { createRules } from '../gate/rules.ts'
 import { loadControlState } from '../switch-table.ts'
 
@@ -93,17 +99,20 @@ export function createPoller(deps: PollerDeps): Poller {
       const state = await loadControlState(reader, store.sealing)
       const mark = await readMark(reader, store.sealing, state.epoch)
       const seen = highWater.mark
+      const highest = seen === undefined ? await highestSeen(reader) : seen.epoch
       const goesOn =
-        seen === undefined || (await continues(reader, store.sealing, state.epoch, seen))
+        seen === undefined
+          ? highest <= state.epoch
+          : await continues(reader, store.sealing, state.epoch, seen)
       const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)
-      return { state, mark, goesOn, now: Number(row?.['now']) }
+      return { state, mark, goesOn, highest, now: Number(row?.['now']) }
     })
     const { state, mark } = found
     if (!found.goesOn) {
       gate.refuse('EPOCH_WENT_BACK')
       throw new StorageError(
         'STORE_REPLACED',
-        `the store is at epoch ${String(state.epoch)} and does not continue what was seen up to ${String(highWater.mark?.epoch)}`,
+        `the store is at epoch ${String(state.epoch)} and does not continue what was seen up to ${String(found.highest)}`,
         { hint: 'kill again what was killed since, then run latchkey control accept-epoch' },
       )
     }
