@@ -2,10 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { Operation, RequestSubject } from '../../../../src/core/request.ts'
+import type { Scope } from '../../../../src/core/scope.ts'
 import type { GateErrorCode } from '../../../../src/killswitch/errors.ts'
 import { createGate, type GateControl } from '../../../../src/killswitch/gate/gate.ts'
 import { createRules } from '../../../../src/killswitch/gate/rules.ts'
-import type { Scope, Switch } from '../../../../src/killswitch/model.ts'
+import type { Switch } from '../../../../src/killswitch/model.ts'
 import { FakeClock } from '../../../support/fake-clock.ts'
 
 const LEASE_MS = 2000
