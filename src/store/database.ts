@@ -16,6 +16,7 @@ export type StorageErrorCode =
   | 'STORE_UNREACHABLE' // no connection to the database server
   | 'STORE_UNSUITABLE' // a database that cannot keep what Latchkey writes: not in UTF-8
   | 'TEXT_REFUSED' // the database cannot keep a character of a text
+  | 'STORE_ENGINE_MISSING' // better-sqlite3 is not installed, or was built for another Node.js
   | 'STORE_FAILED' // any other failure of the engine
   | 'STORE_CLOSED' // used after close()
   | 'STORE_REPLACED' // its file was removed or replaced while it was open, or another store answers

@@ -29,7 +29,7 @@ void t.test('what does not go together ends the start with one clear error, code
     [/two tokens have label "twice"/, { tokens: [{ label: 'twice', pin }] }],
     [/PIN_INCORRECT/, { tokens: [{ label: 'xks', pin: { file: wrongPin } }] }],
     [
-      /pkcs11js, which calls PKCS#11 modules, is not built/,
+      /pkcs11js, which calls PKCS#11 modules, cannot be loaded/,
       {
         environment: [...backendYaml(token).environment, `NODE_OPTIONS=--require=${notBuilt}`],
       },

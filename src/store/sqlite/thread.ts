@@ -1,6 +1,7 @@
 /** A worker thread that owns SQLite connections, and the messages to it: each has an answer or a deadline. */
 // SPDX-License-Identifier: Apache-2.0
 import { Worker } from 'node:worker_threads'
+import { describeAddOnFault } from '../../core/native-add-on.ts'
 import { StorageError } from '../database.ts'
 import type { Command, ReplyMessage, SqliteWorkerData } from './protocol.ts'
 
@@ -26,7 +27,16 @@ export class SqliteThread {
       this.#settle(reply)
     })
     this.#worker.on('error', (cause) => {
-      this.#fail(new StorageError('STORE_FAILED', 'the thread of the store failed', { cause }))
+      const engine = describeAddOnFault(cause)
+      this.#fail(
+        engine === undefined
+          ? new StorageError('STORE_FAILED', 'the thread of the store failed', { cause })
+          : new StorageError(
+              'STORE_ENGINE_MISSING',
+              `the engine of the store, better-sqlite3, ${engine}`,
+              { hint: 'npm ci, in the folder of Latchkey' },
+            ),
+      )
     })
     this.#worker.on('exit', () => {
       this.#fail(new StorageError('STORE_CLOSED', 'the store is closed'))

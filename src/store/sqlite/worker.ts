@@ -4,6 +4,7 @@ import { statSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import Sqlite from 'better-sqlite3'
 import { StorageError, type Row, type SqlValue, type StorageErrorCode } from '../database.ts'
+import { describeAddOnFault, rebuildHint } from '../../core/native-add-on.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
 import type {
   Command,
@@ -163,6 +164,11 @@ function toReplyError(error: unknown): NonNullable<ReplyMessage['error']> {
   if (error instanceof StorageError) {
     const { code, message, hint } = error
     return { code, message, hint }
+  }
+  const engine = describeAddOnFault(error)
+  if (engine !== undefined) {
+    const message = `the engine of the store, better-sqlite3, ${engine}`
+    return { code: 'STORE_ENGINE_MISSING', message, hint: rebuildHint('better-sqlite3') }
   }
   const sqlite = toSqliteCode(error)
   const code = CODES.find(([prefix]) => sqlite.startsWith(prefix))?.[1] ?? 'STORE_FAILED'

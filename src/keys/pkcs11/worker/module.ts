@@ -1,6 +1,7 @@
 /** Loads the PKCS#11 module in its own process. Only this file calls C_Initialize. */
 // SPDX-License-Identifier: Apache-2.0
 import type pkcs11js from 'pkcs11js'
+import { describeAddOnFault, rebuildHint } from '../../../core/native-add-on.ts'
 import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
 
 export type Cryptoki = pkcs11js.PKCS11
@@ -37,13 +38,11 @@ export async function loadModule(
 async function loadBinding(): Promise<Constants> {
   try {
     return (await import('pkcs11js')).default
-  } catch {
+  } catch (error) {
     throw new WorkerFailure(
       'MISCONFIGURED',
-      'pkcs11js, which calls PKCS#11 modules, is not built',
-      {
-        hint: 'install python3, make and a C++ compiler, then: npm rebuild pkcs11js --ignore-scripts=false',
-      },
+      `pkcs11js, which calls PKCS#11 modules, ${describeAddOnFault(error) ?? 'cannot be loaded'}`,
+      { hint: rebuildHint('pkcs11js') },
     )
   }
 }

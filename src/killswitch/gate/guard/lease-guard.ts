@@ -5,6 +5,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createRequire } from 'node:module'
+import { describeAddOnFault } from '../../../core/native-add-on.ts'
 
 /**
  * From the end of the lease: as long as an event loop may be busy then without losing its connections, and shorter
@@ -98,5 +99,7 @@ function toReason(error: Error): string {
   if (process.platform !== 'linux') return 'it is for Linux'
   const { code } = error as NodeJS.ErrnoException
   // Node names everything that it tried, on lines of their own.
-  return code === 'MODULE_NOT_FOUND' ? 'the add-on is not built' : error.message
+  if (code === 'MODULE_NOT_FOUND') return 'the add-on is not built'
+  const fault = describeAddOnFault(error)
+  return fault === undefined ? error.message : `the add-on ${fault}`
 }

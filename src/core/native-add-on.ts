@@ -1,0 +1,25 @@
+/** Why a native add-on cannot be loaded, in words that name the installation as the culprit. */
+// SPDX-License-Identifier: Apache-2.0
+
+/** Ends a sentence that begins with the add-on's name; undefined where the error is about something else. */
+export function describeAddOnFault(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  const code: unknown = 'code' in error ? error.code : undefined
+  const here = `this is Node.js ${process.version} for ${process.platform} ${process.arch}`
+  if (code === 'ERR_DLOPEN_FAILED') {
+    const built = /NODE_MODULE_VERSION (\d+)/.exec(error.message)?.[1]
+    const { modules } = process.versions
+    return built === undefined || built === modules
+      ? `cannot be loaded here: ${here}`
+      : `was built for another Node.js (module version ${built}); ${here}, which needs ${modules}`
+  }
+  if (error.message.startsWith('Could not locate the bindings file')) return `is not built; ${here}`
+  return code === 'MODULE_NOT_FOUND' || code === 'ERR_MODULE_NOT_FOUND'
+    ? `is not installed; ${here}`
+    : undefined
+}
+
+/** The command that builds an add-on for the Node.js that runs, typed in the folder of Latchkey. */
+export function rebuildHint(name: string): string {
+  return `npm rebuild ${name} --ignore-scripts=false, in the folder of Latchkey; it needs python3, make and a C++ compiler where no binary can be downloaded`
+}
