@@ -69,6 +69,11 @@ export interface Database {
    * to what it RETURNs. Waits for transactions of this process, and holds no lock between messages.
    */
   write(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
+  /**
+   * What an operator should know of the server behind it: a kill that a fail-over can lose, connections that run out.
+   * @param processes how many serve
+   */
+  warnings(processes: number): Promise<readonly string[]>
   /** SQL for the database's own wall clock, in whole milliseconds since the Unix epoch. */
   readonly nowSql: string
   /**

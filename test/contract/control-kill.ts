@@ -129,6 +129,7 @@ export function killContract({ name, open }: ControlContract): void {
           epoch: () => store.database.epoch(),
           write: () => Promise.reject(new StorageError('STORE_TIMEOUT', 'silent')),
           erase: () => store.database.erase(),
+          warnings: (processes) => store.database.warnings(processes),
           close: () => store.database.close(),
         },
       }

@@ -26,10 +26,17 @@ export const status: Command = {
     try {
       const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
       const found = await control.status(events)
+      // A role that may not look is no reason not to show the rest.
+      const storeWarnings = await control.storeWarnings(found.instances.length).catch(() => [])
+      for (const warning of storeWarnings) context.output.note(`warning: ${warning}`)
       const now = systemClock.now()
       const longKills = findLongKills(found.switches, now)
       const warnings = longKills.map((one) => describeLongKill(one, now))
-      context.output.result([toText(found), ...warnings].join('\n\n'), { ...found, longKills })
+      context.output.result([toText(found), ...warnings].join('\n\n'), {
+        ...found,
+        longKills,
+        storeWarnings,
+      })
     } finally {
       await control.close()
     }

@@ -83,6 +83,8 @@ export interface KillSwitch {
   }): Promise<void>
   /** @param recentEvents how many of the newest to give */
   status(recentEvents: number): Promise<ControlStatus>
+  /** What is wrong with the server that holds the store. @param processes how many serve */
+  storeWarnings(processes: number): Promise<readonly string[]>
   /** What a kill would have refused within the window. Refuses no request. */
   rehearse(order: RehearsalOrder, window: UsageWindow): Promise<RehearsalReport>
   /**
@@ -136,6 +138,7 @@ export function createKillSwitch(
     approve: (by) => approveRestore(store, clock, policy, by),
     withdraw: (by) => withdrawRestore(store, clock, by),
     status: (recentEvents) => loadStatus(store, recentEvents),
+    storeWarnings: (processes) => store.database.warnings(processes),
     rehearse: async (order, window) => rehearseKill(await reports.open(), clock, order, window),
     async exposure(about, since) {
       const until = clock.now()

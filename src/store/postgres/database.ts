@@ -13,6 +13,7 @@ import { MIGRATIONS } from '../migrations/migrations.ts'
 import { Mutex } from '../mutex.ts'
 import type { PostgresTarget } from './address.ts'
 import { PostgresSession } from './session.ts'
+import { findWarnings } from './warnings.ts'
 
 export interface PostgresOptions {
   /** Called for each connection, so that what has changed since is used. */
@@ -32,6 +33,8 @@ export interface PostgresOptions {
 const WRITER_LOCK = 0x4c6b6579
 /** A poll that takes longer than this is given up and asked again on a new connection. */
 const BEAT_DEADLINE_MS = 1000
+/** For reading, for writing, for heartbeats. The admin listener has two more at most, once a host. */
+const CONNECTIONS_OF_A_PROCESS = 3
 /** A connection that is kept for emergencies is used this often, so that a lost one is noticed. */
 const KEEP_EVERY_MS = 5000
 
@@ -108,6 +111,10 @@ class PostgresDatabase implements Database {
 
   write(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
     return this.#writer.single(sql, parameters)
+  }
+
+  warnings(processes: number): Promise<readonly string[]> {
+    return this.snapshot((reader) => findWarnings(reader, processes * CONNECTIONS_OF_A_PROCESS))
   }
 
   /** Nothing that a client can ask for removes old row versions from pages, WAL and replicas. */

@@ -82,6 +82,10 @@ class SqliteDatabase implements Database {
     return reply.rows ?? []
   }
 
+  warnings(): Promise<readonly string[]> {
+    return Promise.resolve([])
+  }
+
   async erase(): Promise<void> {
     // A snapshot of our own would keep the log in use.
     await this.#locks.writer.run(() => this.#locks.reader.run(() => this.#send({ kind: 'erase' })))

@@ -28,6 +28,7 @@ function withFaults(store: Store) {
     epoch: () => store.database.epoch(),
     write: (sql, parameters) => store.database.write(sql, parameters),
     erase: () => store.database.erase(),
+    warnings: (processes) => store.database.warnings(processes),
     close: () => store.database.close(),
     async heartbeat(sql, parameters) {
       await faults.beat?.()
