@@ -120,13 +120,17 @@ async function runOpen(plan: OpenPlan): Promise<PhaseResult> {
   return result
 }
 
-function render(name: string, { due, inTime, statuses, ms }: PhaseResult, junk?: FloodResult) {
+function render(name: string, result: PhaseResult, junk?: FloodResult): string {
+  const { due, inTime, statuses, unanswered, ms } = result
   const share = ((100 * inTime) / due).toFixed(1)
+  // Without an answer there are no times.
+  const times =
+    unanswered === due ? 'none' : `p50 ${ms.p50.toFixed(1)} ms, p99 ${ms.p99.toFixed(1)} ms`
   const junked =
     junk === undefined
       ? ''
       : `; junk: ${String(junk.connections)} connections, ${junk.megabytes} MB`
-  return `${name}: ${share} % of ${String(due)} served within 250 ms, p50 ${ms.p50.toFixed(1)} ms, p99 ${ms.p99.toFixed(1)} ms, ${JSON.stringify(statuses)}${junked}`
+  return `${name}: ${share} % of ${String(due)} served within 250 ms, ${times}, ${String(unanswered)} unanswered, ${JSON.stringify(statuses)}${junked}`
 }
 
 if (values.port === undefined) await withOwnServer(measure)

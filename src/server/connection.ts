@@ -198,9 +198,14 @@ export function isGone(request: IncomingMessage): boolean {
   return socket.destroyed || socket.readableEnded
 }
 
-/** Drops a request that is not answered. HTTP/2 tells its client that it may ask again elsewhere. */
+/**
+ * Drops a request that is not answered. HTTP/2 tells its client that it may ask again elsewhere. On HTTP/1.1 nothing
+ * more is read, as a peer that goes on sending would otherwise cost as much as before until its connection is closed.
+ */
 export function dismiss(request: IncomingMessage): void {
-  streamOf(request)?.close(constants.NGHTTP2_REFUSED_STREAM)
+  const stream = streamOf(request)
+  if (stream === undefined) request.socket.pause()
+  else stream.close(constants.NGHTTP2_REFUSED_STREAM)
 }
 
 /** Node types the requests of HTTP/2 as those of HTTP/1.1. */

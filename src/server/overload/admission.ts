@@ -30,7 +30,7 @@ export type Verdict = 'serve' | 'shed' | 'close'
  * crowded the whole deadline may have passed, so a pause of the process does not turn its callers away.
  */
 export interface Admission<Item> {
-  /** Call for a request whose head was just read. @param isExempt GetHealthStatus and /ping are never shed */
+  /** Call for a request whose head was just read. @param isExempt GetHealthStatus or /ping: shed only as part of a flood */
   judge(conduct: Conduct, isExempt: boolean): Verdict
   /** Serves a request that was read whole, when the turn of the event loop ends. */
   serve(item: Item): void
@@ -170,14 +170,16 @@ export function createAdmission<Item, Answer>(
 
   const isSigner = ({ hasSigned, strikes }: Conduct) => hasSigned && strikes < SUSPECT
 
-  function decide(conduct: Conduct, now: number): Verdict {
+  function decide(conduct: Conduct, isExempt: boolean, now: number): Verdict {
     const share = wasIdle && conduct.strikes < SUSPECT ? SHARE : SMALL_SHARE
     const isOverShare = !isSigner(conduct) && conduct.inRound > share
     // What it sent before and still waits may have a good signature.
     if (isOverShare) batch.flush()
-    if (isSigner(conduct)) return hasRoom(signers, now) ? 'serve' : 'shed'
-    if (!isOverShare && hasRoom(strangers, now)) return 'serve'
+    if (isSigner(conduct)) return isExempt || hasRoom(signers, now) ? 'serve' : 'shed'
     // What a new connection sent first may be good, and is not known yet.
+    const isKnownBad = isOverShare && conduct.strikes > 0
+    if (isExempt && !isKnownBad) return 'serve'
+    if (!isOverShare && hasRoom(strangers, now)) return 'serve'
     return conduct.strikes > 0 && strike(conduct) ? 'close' : 'shed'
   }
 
@@ -190,9 +192,7 @@ export function createAdmission<Item, Answer>(
         conduct.inRound = 0
       }
       conduct.inRound += 1
-      // A flood of these is counted by note().
-      if (isExempt) return 'serve'
-      const verdict = decide(conduct, now)
+      const verdict = decide(conduct, isExempt, now)
       // Reading and rejecting many more must not make those late who were admitted.
       if (verdict !== 'serve') batch.flush()
       return verdict
