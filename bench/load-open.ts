@@ -93,7 +93,7 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
     for (const socket of await Promise.all(Array.from({ length: some }, () => open(plan, ca))))
       free.push({ socket, pending: Buffer.alloc(0), dueAt: 0, phase: 0 })
   }
-  const tallies = plan.phases.map(() => new Tally())
+  const counters = plan.phases.map(() => new Tally())
   const waiting: { dueAt: number; phase: number }[] = []
   let waitingFrom = 0
   let sent = 0
@@ -113,13 +113,13 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
       const status = takeStatus(connection)
       if (status === undefined) return
       const now = performance.now()
-      const tally = tallies[connection.phase]
-      tally?.latencies.push(now - connection.dueAt)
-      if (tally !== undefined) {
-        tally.statuses[status] = (tally.statuses[status] ?? 0) + 1
-        if (status === '200' && now - connection.dueAt <= KMS_PATIENCE_MS) tally.inTime += 1
+      const counter = counters[connection.phase]
+      counter?.latencies.push(now - connection.dueAt)
+      if (counter !== undefined) {
+        counter.statuses[status] = (counter.statuses[status] ?? 0) + 1
+        if (status === '200' && now - connection.dueAt <= KMS_PATIENCE_MS) counter.inTime += 1
         if (status !== '200' && now - (startedAt[connection.phase] ?? now) > 1000)
-          tally.refusedLater += 1
+          counter.refusedLater += 1
       }
       const next = waiting[waitingFrom]
       if (next === undefined) free.push(connection)
@@ -136,13 +136,13 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
   for (const [phase, { rate, seconds }] of plan.phases.entries()) {
     const from = performance.now()
     startedAt.push(from)
-    const tally = tallies[phase]
-    if (tally === undefined) continue
+    const counter = counters[phase]
+    if (counter === undefined) continue
     const total = Math.round(rate * seconds)
-    while (tally.due < total) {
+    while (counter.due < total) {
       const reached = Math.min(total, Math.floor(((performance.now() - from) / 1000) * rate))
-      for (; tally.due < reached; tally.due++) {
-        const dueAt = from + (tally.due / rate) * 1000
+      for (; counter.due < reached; counter.due++) {
+        const dueAt = from + (counter.due / rate) * 1000
         const connection = free.pop()
         if (connection === undefined) waiting.push({ dueAt, phase })
         else send(connection, dueAt, phase)
@@ -154,21 +154,21 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
   while (free.length < plan.connections && performance.now() < until)
     await new Promise((resolve) => setTimeout(resolve, 10))
   for (const { socket } of free) socket.destroy()
-  return plan.phases.map((phase, i) => toResult(phase, tallies[i] ?? new Tally()))
+  return plan.phases.map((phase, i) => toResult(phase, counters[i] ?? new Tally()))
 }
 
-function toResult(phase: Phase, tally: Tally): PhaseResult {
-  const sorted = Float64Array.from(tally.latencies).sort()
+function toResult(phase: Phase, counter: Tally): PhaseResult {
+  const sorted = Float64Array.from(counter.latencies).sort()
   const at = (share: number) =>
     sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN
   return {
     ...phase,
-    due: tally.due,
-    statuses: tally.statuses,
-    inTime: tally.inTime,
-    unanswered: tally.due - sorted.length,
+    due: counter.due,
+    statuses: counter.statuses,
+    inTime: counter.inTime,
+    unanswered: counter.due - sorted.length,
     ms: { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) },
-    refusedLater: tally.refusedLater,
+    refusedLater: counter.refusedLater,
   }
 }
 

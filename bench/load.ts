@@ -16,7 +16,7 @@ export interface LoadPlan {
    * Opens this many times the connections, one after another, and uses only one in as many, because a server
    * assigns them to its workers in turns.
    */
-  readonly lane?: { readonly of: number; readonly take: number }
+  readonly connection?: { readonly of: number; readonly take: number }
   /** Whether to yield the core while waiting, for runs in which the server shares it. */
   readonly sleeps?: boolean
 }
@@ -54,11 +54,12 @@ function open(plan: LoadPlan): Promise<TLSSocket> {
 }
 
 async function openAll(plan: LoadPlan): Promise<readonly TLSSocket[]> {
-  const { lane, connections } = plan
-  if (lane === undefined) return Promise.all(Array.from({ length: connections }, () => open(plan)))
+  const { connection, connections } = plan
+  if (connection === undefined)
+    return Promise.all(Array.from({ length: connections }, () => open(plan)))
   const sockets: TLSSocket[] = []
-  for (let i = 0; i < connections * lane.of; i++) sockets.push(await open(plan))
-  const isUsed = (_socket: TLSSocket, i: number) => i % lane.of === lane.take
+  for (let i = 0; i < connections * connection.of; i++) sockets.push(await open(plan))
+  const isUsed = (_socket: TLSSocket, i: number) => i % connection.of === connection.take
   for (const [i, socket] of sockets.entries()) if (!isUsed(socket, i)) socket.destroy()
   return sockets.filter(isUsed)
 }

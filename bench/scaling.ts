@@ -43,7 +43,7 @@ interface Load {
   /** Whether the client yields its core while it waits. */
   readonly sleeps: boolean
   /** Uses one in so many connections, and which one, since workers get connections in turns. */
-  readonly lane?: { readonly of: number; readonly take: number }
+  readonly connection?: { readonly of: number; readonly take: number }
 }
 
 interface Server {
@@ -174,7 +174,7 @@ try {
 
   const away = (round: number): Load => ({
     ...{ core: CLIENT_CORE, sleeps: false },
-    lane: { of: 2, take: round % 2 },
+    connection: { of: 2, take: round % 2 },
   })
   const [alone, workers] = [await begin(1, SERVER_CORE), await begin(2, SERVER_CORE)]
   await compare('one worker at a time on one core, the client on the other:', 2 * WARM_UPS, [

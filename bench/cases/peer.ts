@@ -1,8 +1,7 @@
 /** Another XKS proxy that is already running, named by a flag. It is neither pinned nor stopped. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
-import { parseConsoleFile } from '../../src/terminal/console-file.ts'
-import { readPrivateFile } from '../../src/terminal/private-files.ts'
+import { parseConsoleFile, readPrivateFile } from '../../src/terminal/files.ts'
 import { casesOf } from '../matrix.ts'
 import type { BenchServer } from './server.ts'
 

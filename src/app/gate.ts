@@ -76,7 +76,7 @@ export async function createControlledGate(
   const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, logger })
   // A primary passes it on to its workers.
   const onSignal = () => void block.block()
-  const rollCall = createFleetSize(store.database, clock)
+  const fleetSize = createFleetSize(store.database, clock)
   const expiry = createExpiry(store, clock, `instance ${id}`)
   const longKills = createLongKillWatch({
     ...{ now: () => clock.now(), logger },
@@ -88,7 +88,7 @@ export async function createControlledGate(
   return {
     gate,
     guard,
-    fleet: () => rollCall.fleet,
+    fleet: () => fleetSize.fleet,
     async start() {
       await block.start()
       cleanup.add(block.stop)
@@ -96,7 +96,7 @@ export async function createControlledGate(
       cleanup.add(() => void process.off('SIGUSR2', onSignal))
       await poller.start()
       cleanup.add(() => poller.stop())
-      cleanup.add(repeat(HOUSEKEEPING_MS, () => rollCall.take()))
+      cleanup.add(repeat(HOUSEKEEPING_MS, () => fleetSize.take()))
       cleanup.add(
         repeat(HOUSEKEEPING_MS, () =>
           expiry.run().catch((error: unknown) => {

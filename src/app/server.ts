@@ -15,13 +15,12 @@ import { createListener } from '../server/server.ts'
 import { type TlsMaterial, loadTlsMaterial } from '../server/tls/material.ts'
 import { createCertificateReload } from '../server/tls/reload.ts'
 import { createVerifier } from '../sigv4/verify.ts'
+import { startStoredRecorder } from '../usage/stored-recorder.ts'
 import { createPipeline } from '../xks/pipeline.ts'
 import { describeCertificate, logReloads, startAdminOf, toTlsFiles } from './admin.ts'
 import { createControlledGate } from './gate.ts'
-import { createKeyStore } from './key-store.ts'
 import { type ServerMetrics, createServerMetrics, serveMetrics } from './observability.ts'
-import { openResources, reloadResources } from './resources.ts'
-import { startStoredRecorder } from '../usage/stored-recorder.ts'
+import { createKeyStore, openResources, reloadResources } from './resources.ts'
 
 export interface RunningServer {
   readonly xks: Address

@@ -1,5 +1,7 @@
 /** The headers of a request as they came off the wire, looked up without losing repetitions. */
 // SPDX-License-Identifier: Apache-2.0
+import type { CredentialScope } from './authorization-header.ts'
+import { sha256Hex } from './signing-key.ts'
 
 /**
  * Node's `headers` object hides what matters here: of two Authorization or Host headers it keeps the
@@ -51,4 +53,38 @@ function fold(value: string): string {
     ? value.replaceAll(/(?:\r?\n(?=[ \t])|[ \t])+/g, ' ')
     : value
   return folded.slice(folded.startsWith(' ') ? 1 : 0, folded.endsWith(' ') ? -1 : undefined)
+}
+
+const ALGORITHM = 'AWS4-HMAC-SHA256'
+
+interface CanonicalRequestInput {
+  readonly method: string
+  /** The path, byte for byte as received. */
+  readonly canonicalUri: string
+  /** Empty for every XKS request. */
+  readonly canonicalQuery: string
+  /** Name and canonical value of each signed header, ascending by name. */
+  readonly headers: readonly (readonly [name: string, value: string])[]
+  /** Hex SHA-256 of the body. */
+  readonly bodyHash: string
+}
+
+/** XKS 1.0.3, Appendix A, Task 1. */
+export function canonicalRequest(input: CanonicalRequestInput): string {
+  let lines = ''
+  let names = ''
+  for (const [name, value] of input.headers) {
+    lines += `${name}:${value}\n`
+    names += names === '' ? name : `;${name}`
+  }
+  return `${input.method}\n${input.canonicalUri}\n${input.canonicalQuery}\n${lines}\n${names}\n${input.bodyHash}`
+}
+
+/**
+ * XKS 1.0.3, Appendix A, Task 2.
+ * @param amzDate yyyymmddThhmmssZ
+ */
+export function stringToSign(amzDate: string, scope: CredentialScope, canonical: string): string {
+  const { date, region, service } = scope
+  return `${ALGORITHM}\n${amzDate}\n${date}/${region}/${service}/aws4_request\n${sha256Hex(canonical)}`
 }

@@ -4,10 +4,9 @@ import type { Clock } from '../core/clock.ts'
 import type { AccessKeyId, KeyStoreName } from '../core/ids.ts'
 import { Secret } from '../core/secret.ts'
 import { type Authorization, parseAmzDate, parseAuthorization } from './authorization-header.ts'
-import { canonicalRequest, stringToSign } from './canonical-request.ts'
 import type { Credential, CredentialLookup } from './credential.ts'
 import { SignatureError, type SignatureErrorCode } from './errors.ts'
-import { WireHeaders } from './signed-headers.ts'
+import { WireHeaders, canonicalRequest, stringToSign } from './signed-headers.ts'
 import { SigningKeyCache, sha256Hex } from './signing-key.ts'
 
 /** XKS 1.0.3, Authentication: the service name in every credential scope. */

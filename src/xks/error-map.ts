@@ -3,9 +3,9 @@
 import { DeadlineExceeded } from '../core/deadline.ts'
 import type { Operation } from '../core/request.ts'
 import { BackendError, type BackendErrorCode } from '../keys/errors.ts'
-import { GateError } from '../killswitch/errors.ts'
+import { GateError } from '../killswitch/model.ts'
 import { SignatureError } from '../sigv4/errors.ts'
-import { isAllowed, XksError, type XksErrorName } from './errors.ts'
+import { XksError, type XksErrorName, isAllowed } from './errors.ts'
 
 /** The compiler proves this table complete: a new code without a row does not build. */
 export const BACKEND_ERRORS = {

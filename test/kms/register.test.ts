@@ -141,7 +141,12 @@ void t.test('before anything is made', async (t) => {
         /common name is "xks\.example\.com", not other\.example\.com/,
       ],
       ['no endpoint', [], 64, /--endpoint is missing/],
-      ['a timeout of no form', ['--endpoint', ENDPOINT, '--timeout', '5'], 64, /--timeout: expected a time such as/],
+      [
+        'a timeout of no form',
+        ['--endpoint', ENDPOINT, '--timeout', '5'],
+        64,
+        /--timeout: expected a time such as/,
+      ],
     ]
     for (const [what, flags, code, message] of rows) {
       const found = await r.latchkey('register', ...flags, ...(code === 64 ? r.checkFlags : []))

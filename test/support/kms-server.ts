@@ -15,10 +15,9 @@ import {
   type KmsStandInOptions,
   createKmsStandIn,
 } from '../../src/kms/emulator/emulator.ts'
-import { KmsException } from '../../src/kms/emulator/kms-exception.ts'
+import { KmsException } from '../../src/kms/emulator/proxy-failure.ts'
 import { parseAuthorization } from '../../src/sigv4/authorization-header.ts'
-import { canonicalRequest, stringToSign } from '../../src/sigv4/canonical-request.ts'
-import { WireHeaders } from '../../src/sigv4/signed-headers.ts'
+import { WireHeaders, canonicalRequest, stringToSign } from '../../src/sigv4/signed-headers.ts'
 import { deriveSigningKey, sha256Hex } from '../../src/sigv4/signing-key.ts'
 import { HANDLERS, type Json } from './kms-wire.ts'
 

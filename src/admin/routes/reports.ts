@@ -5,8 +5,7 @@ import type { Scope } from '../../core/scope.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
-import { ok, type AdminRoute } from '../route.ts'
-import { toScope } from '../scope.ts'
+import { type AdminRoute, ok, toScope } from '../route.ts'
 
 type Schemas = components['schemas']
 

@@ -7,10 +7,9 @@ import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { StopResult } from '../../killswitch/operator/stop.ts'
 import type { components } from '../../openapi/types.gen.ts'
-import { AdminError } from '../errors.ts'
 import type { AdminPrincipal } from '../authenticate.ts'
-import { isPermitted, ok, type AdminRoute } from '../route.ts'
-import { toScope } from '../scope.ts'
+import { AdminError } from '../errors.ts'
+import { type AdminRoute, isPermitted, ok, toScope } from '../route.ts'
 
 type Schemas = components['schemas']
 

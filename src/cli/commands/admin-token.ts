@@ -1,8 +1,8 @@
 /** `latchkey admin token` */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomBytes } from 'node:crypto'
-import { stringFlag, UsageError, type Command } from '../../terminal/command.ts'
-import { writePrivateFile } from '../../terminal/private-files.ts'
+import { type Command, UsageError, stringFlag } from '../../terminal/command.ts'
+import { writePrivateFile } from '../../terminal/files.ts'
 
 const TOKEN_BYTES = 32
 /** A fixed prefix lets secret scanners find a leaked token. */

@@ -15,8 +15,12 @@ import {
   createRequestSource,
   parseMix,
 } from '../../tools/bench/mix.ts'
-import { type LoadResult, runOpenLoop } from '../../tools/bench/open-loop.ts'
-import { type Search, findHighestRate } from '../../tools/bench/search.ts'
+import {
+  type LoadResult,
+  type Search,
+  findHighestRate,
+  runOpenLoop,
+} from '../../tools/bench/open-loop.ts'
 
 /** Default quota of KMS for a custom key store, in requests per second. */
 const KMS_QUOTA = 1800

@@ -8,9 +8,13 @@ import {
   findKeyStore,
   stringFlag,
 } from '../../terminal/command.ts'
-import { parseConsoleFile, toConsoleFile } from '../../terminal/console-file.ts'
+import {
+  parseConsoleFile,
+  readPrivateFile,
+  toConsoleFile,
+  writePrivateFile,
+} from '../../terminal/files.ts'
 import { parseFuture } from '../../terminal/flags/time.ts'
-import { readPrivateFile, writePrivateFile } from '../../terminal/private-files.ts'
 import { withAdministration } from '../with-administration.ts'
 
 export const credentialsCreate: Command = {

@@ -12,7 +12,7 @@ import {
   keyIdOperand,
   stringFlag,
 } from '../../terminal/command.ts'
-import { readPrivateFile } from '../../terminal/private-files.ts'
+import { readPrivateFile } from '../../terminal/files.ts'
 import { withAdministration } from '../with-administration.ts'
 import { describeKey } from './keys.ts'
 

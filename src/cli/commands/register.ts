@@ -1,29 +1,34 @@
 /** `latchkey register` */
 // SPDX-License-Identifier: Apache-2.0
-import { openAdministration, type Administration } from '../../app/administration.ts'
+import { type Administration, openAdministration } from '../../app/administration.ts'
 import type { KeyStoreConfig } from '../../config/config.ts'
 import {
+  type Command,
+  type Context,
+  UsageError,
   findKeyStore,
   loadContextConfig,
   stringFlag,
-  UsageError,
-  type Command,
-  type Context,
 } from '../../terminal/command.ts'
-import { connectStore } from '../../tools/register/connect.ts'
-import { hostFlag, KMS_FLAGS, regionOf, storeName, uriPathOf } from '../../terminal/flags/kms.ts'
+import { KMS_FLAGS, hostFlag, regionOf, storeName, uriPathOf } from '../../terminal/flags/kms.ts'
 import { durationFlag } from '../../terminal/flags/time.ts'
+import { connectStore } from '../../tools/register/connect.ts'
 import { openKms } from '../../tools/register/kms-api.ts'
 import {
+  type Plan,
   renderPlan,
   toCalls,
   toConsoleExample,
   toShell,
-  type Plan,
 } from '../../tools/register/plan.ts'
 import { checkSettings, reportFindings } from '../../tools/register/preflight.ts'
-import { done, findOrCreateKey, findOrCreateStore } from '../../tools/register/registration.ts'
-import { roundTripByKms, type RoundTrip } from '../../tools/register/round-trip.ts'
+import {
+  type RoundTrip,
+  done,
+  findOrCreateKey,
+  findOrCreateStore,
+  roundTripByKms,
+} from '../../tools/register/registration.ts'
 
 /** AWS's documentation says that connecting takes about five minutes. */
 const CONNECT_TIMEOUT_MS = 20 * 60_000

@@ -1,11 +1,11 @@
 /** `latchkey rotate-credentials` */
 // SPDX-License-Identifier: Apache-2.0
-import { systemClock } from '../../core/clock.ts'
 import { openAdministration } from '../../app/administration.ts'
-import { findKeyStore, loadContextConfig, YES_FLAG, type Command } from '../../terminal/command.ts'
-import { RegistrationError } from '../../tools/register/errors.ts'
+import { systemClock } from '../../core/clock.ts'
+import { type Command, YES_FLAG, findKeyStore, loadContextConfig } from '../../terminal/command.ts'
 import { KMS_FLAGS, regionOf, storeName } from '../../terminal/flags/kms.ts'
 import { durationFlag } from '../../terminal/flags/time.ts'
+import { RegistrationError } from '../../tools/register/explanations.ts'
 import { openKms } from '../../tools/register/kms-api.ts'
 import { rotateCredential } from '../../tools/register/rotation.ts'
 

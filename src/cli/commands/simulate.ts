@@ -7,16 +7,17 @@ import { type KmsStandIn, createKmsStandIn } from '../../kms/emulator/emulator.t
 import { type CallReport, KMS_TIMEOUT_MS } from '../../kms/emulator/proxy-connection.ts'
 import { CONFIG_FLAG, type Command, KEY_STORE_FLAG } from '../../terminal/command.ts'
 import { durationFlag } from '../../terminal/flags/time.ts'
-import { STEPS, runScenario } from '../../tools/simulate/scenario.ts'
 import {
+  ScenarioEnded,
   SimulationError,
   type StepReport,
-  ScenarioEnded,
   createPaint,
   createScenarioRunner,
+  describeTimes,
+  summarize,
 } from '../../tools/simulate/runner.ts'
+import { STEPS, runScenario } from '../../tools/simulate/scenario.ts'
 import { type Target, findTarget } from '../../tools/simulate/target.ts'
-import { describeTimes, summarize } from '../../tools/simulate/times.ts'
 import { API_ROOT } from '../../xks/route.ts'
 
 const REASON = {

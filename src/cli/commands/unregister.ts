@@ -3,15 +3,15 @@
 import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import {
-  loadContextConfig,
-  stringFlag,
+  type Command,
   UsageError,
   YES_FLAG,
-  type Command,
+  loadContextConfig,
+  stringFlag,
 } from '../../terminal/command.ts'
-import { RegistrationError } from '../../tools/register/errors.ts'
 import { KMS_FLAGS, regionOf, storeName } from '../../terminal/flags/kms.ts'
-import { openKms, type KmsApi, type KmsKeySummary } from '../../tools/register/kms-api.ts'
+import { RegistrationError } from '../../tools/register/explanations.ts'
+import { type KmsApi, type KmsKeySummary, openKms } from '../../tools/register/kms-api.ts'
 
 export const unregister: Command = {
   flags: {

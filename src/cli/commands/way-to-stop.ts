@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { ConfigError } from '../../config/faults.ts'
 import { LatchkeyError } from '../../core/errors.ts'
-import { ControlError } from '../../killswitch/errors.ts'
+import { ControlError } from '../../killswitch/model.ts'
 import { StorageError } from '../../store/database.ts'
 import { UsageError } from '../../terminal/command.ts'
 

@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { RequestSubject } from '../../core/request.ts'
-import { GateError, type GateErrorCode } from '../errors.ts'
+import { GateError, type GateErrorCode } from '../model.ts'
 import { createLease } from './lease.ts'
 import { NO_RULES, type Rules } from './rules.ts'
 

@@ -1,9 +1,8 @@
 /** The switches in force, made ready so that asking them costs the same however many there are. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Operation, RequestMetadata, RequestSubject } from '../../core/request.ts'
-import type { GateErrorCode } from '../errors.ts'
 import type { Criteria, Direction } from '../../core/scope.ts'
-import type { Switch } from '../model.ts'
+import type { GateErrorCode, Switch } from '../model.ts'
 
 /** When the dead man's switch of a key store closes it: as soon as either clock gets there. */
 export interface AccessDeadline {

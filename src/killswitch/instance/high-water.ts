@@ -5,8 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { StorageError } from '../../store/database.ts'
-import { GateError } from '../errors.ts'
 import type { EpochMark } from '../../store/epochs.ts'
+import { GateError } from '../model.ts'
 
 export interface HighWater {
   /** As far as this process knows; undefined when this store was never seen here. */

@@ -5,25 +5,25 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
-import { periodic, type Periodic } from '../../core/periodic.ts'
+import { type Periodic, periodic } from '../../core/periodic.ts'
 import { StorageError } from '../../store/database.ts'
-import { continues, readMark, type EpochMark } from '../../store/epochs.ts'
+import { type EpochMark, continues, readMark } from '../../store/epochs.ts'
 import type { Store } from '../../store/store.ts'
-import { GateError } from '../errors.ts'
 import { createAccessDeadlines } from '../gate/access-deadlines.ts'
 import type { GateControl } from '../gate/gate.ts'
-import type { HighWater } from './high-water.ts'
-import { createLeaseEnd } from '../gate/lease-timer.ts'
 import type { LeaseGuard } from '../gate/guard/lease-guard.ts'
+import { createLeaseEnd } from '../gate/lease-timer.ts'
+import { createRules } from '../gate/rules.ts'
+import { GateError } from '../model.ts'
+import { loadControlState } from '../switch-table.ts'
+import type { HighWater } from './high-water.ts'
 import {
   highestSeen,
+  type InstanceIdentity,
   register,
   removeInstance,
   sendHeartbeat,
-  type InstanceIdentity,
 } from './instances.ts'
-import { createRules } from '../gate/rules.ts'
-import { loadControlState } from '../switch-table.ts'
 
 export interface Poller {
   /** One poll at once, then one each interval. Does not reject: without an answer the gate stays shut. */
@@ -93,7 +93,7 @@ export function createPoller(deps: PollerDeps): Poller {
     return answer
   }
 
-  async function takeUp(): Promise<void> {
+  async function applyChanges(): Promise<void> {
     const askedAt = clock.monotonic()
     const found = await database.snapshot(async (reader) => {
       const state = await loadControlState(reader, store.sealing)
@@ -140,7 +140,7 @@ export function createPoller(deps: PollerDeps): Poller {
         return
       }
       try {
-        await takeUp()
+        await applyChanges()
       } catch (error) {
         if (isLoss(error)) {
           // Everything is refused: whatever this epoch blocks, too.

@@ -3,9 +3,8 @@
 import type { Clock } from '../../core/clock.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
-import { ControlError } from '../errors.ts'
-import { SwitchTable, type RestoreRequest, type RestoreTarget } from '../switch-table.ts'
-import type { Actor, DeadManSwitch } from '../model.ts'
+import { type Actor, ControlError, type DeadManSwitch } from '../model.ts'
+import { type RestoreRequest, type RestoreTarget, SwitchTable } from '../switch-table.ts'
 import { type Change, readDatabaseNow, withdrawForClosing } from './restore-requests.ts'
 import { type RestorePolicy, askFor, isImmediate } from './restore.ts'
 

@@ -1,14 +1,14 @@
 /** What a kill would refuse, and what it would not reach, from the recorded usage. Refuses no request, changes nothing. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
+import type { Direction, Scope } from '../../core/scope.ts'
 import type { Store } from '../../store/store.ts'
 import { type Exposure, findExposure } from '../../usage/exposure.ts'
 import { type Judge, type Rehearsal, rehearse, toRequestSubject } from '../../usage/rehearsal.ts'
 import { type Period, loadActivity, toPeriod } from '../../usage/usage-table.ts'
-import { ControlError } from '../errors.ts'
 import { createRules } from '../gate/rules.ts'
 import { type LongKill, findLongKills } from '../instance/long-kill.ts'
-import type { Direction, Scope } from '../../core/scope.ts'
+import { ControlError } from '../model.ts'
 import { loadControlState } from '../switch-table.ts'
 
 /** Wall times, milliseconds since the Unix epoch. */

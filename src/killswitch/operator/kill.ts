@@ -2,17 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
-import { toAscii } from '../../core/remark.ts'
 import { pause } from '../../core/deadline.ts'
+import { toAscii } from '../../core/remark.ts'
+import { type Direction, type Scope, describeScope, isSameScope } from '../../core/scope.ts'
 import { StorageError, type Transaction } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
-import { ControlError } from '../errors.ts'
-import { listInstances, removeInstance, type Instance } from '../instance/instances.ts'
+import { type Instance, listInstances, removeInstance } from '../instance/instances.ts'
+import { ControlError, type Switch } from '../model.ts'
 import { SwitchTable } from '../switch-table.ts'
 import { pruneRequests, withdrawForKill } from './restore-requests.ts'
-import { describeScope, isSameScope, type Direction, type Scope } from '../../core/scope.ts'
-import { type Switch } from '../model.ts'
 
 export interface KillOrder {
   readonly scope: Scope

@@ -2,14 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { type Direction, type Scope, describeScope, isSameScope } from '../../core/scope.ts'
 import type { Transaction } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
-import { ControlError } from '../errors.ts'
-import { SwitchTable, type RestoreRequest, type RestoreTarget } from '../switch-table.ts'
+import { type Actor, ControlError, type Switch, isSamePerson } from '../model.ts'
+import { type RestoreRequest, type RestoreTarget, SwitchTable } from '../switch-table.ts'
 import { pruneRequests, readDatabaseNow, withdrawRequests } from './restore-requests.ts'
-import { type Direction, type Scope, describeScope, isSameScope } from '../../core/scope.ts'
-import { type Actor, type Switch, isSamePerson } from '../model.ts'
 
 export interface RestorePolicy {
   /** 2: somebody else than whoever asked must approve. */

@@ -2,12 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../../config/config.ts'
 import { type Clock, systemClock as clock } from '../../core/clock.ts'
+import type { Scope } from '../../core/scope.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
-import { ControlError } from '../errors.ts'
 import { listInstances } from '../instance/instances.ts'
-import type { Scope } from '../../core/scope.ts'
-import type { Actor, Switch } from '../model.ts'
+import { type Actor, ControlError, type Switch } from '../model.ts'
 import { type Receipt, listReceipts } from '../receipt/receipt.ts'
 import type { Signed } from '../receipt/signature.ts'
 import { openSigner } from '../receipt/signing-key.ts'
@@ -31,8 +30,8 @@ import {
 import {
   type Kill,
   type KillOrder,
-  type Revocation,
   type PendingKill,
+  type Revocation,
   kill,
   waitForRevocation,
 } from './kill.ts'

@@ -1,8 +1,7 @@
 /** One custom key store: its state in KMS, and the checks that KMS makes before it calls the proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Secret } from '../../core/secret.ts'
-import { KmsException, type KmsExceptionName } from './kms-exception.ts'
-import type { ConnectionErrorCode } from './proxy-failure.ts'
+import { type ConnectionErrorCode, KmsException, type KmsExceptionName } from './proxy-failure.ts'
 import { findParameterFaults } from './xks-parameters.ts'
 
 export type Connectivity = 'PUBLIC_ENDPOINT' | 'VPC_ENDPOINT_SERVICE'

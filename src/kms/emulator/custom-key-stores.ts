@@ -12,9 +12,13 @@ import {
   checkUnique,
   findVpcFault,
 } from './custom-key-store.ts'
-import { KmsException } from './kms-exception.ts'
 import type { ProxyConnection } from './proxy-connection.ts'
-import { ProxyFailure, toConnectionErrorCode, toKmsException } from './proxy-failure.ts'
+import {
+  KmsException,
+  ProxyFailure,
+  toConnectionErrorCode,
+  toKmsException,
+} from './proxy-failure.ts'
 
 export interface CustomKeyStoresDeps {
   readonly clock: Clock

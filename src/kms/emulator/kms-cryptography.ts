@@ -4,10 +4,9 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { decryptBody, encryptBody } from '../client/requests.ts'
 import { type SealedByProxy, encodeBlob, encodeHeader, parseBlob } from './ciphertext-blob.ts'
 import { decryptInside, encryptInside, parseOpened, parseSealed } from './double-encryption.ts'
-import { KmsException } from './kms-exception.ts'
 import type { KmsKey, KmsKeys } from './kms-keys.ts'
 import type { ProxyConnection } from './proxy-connection.ts'
-import { toKmsException } from './proxy-failure.ts'
+import { KmsException, toKmsException } from './proxy-failure.ts'
 import { type KmsCall, type KmsCaller, cryptographicMetadata } from './request-metadata.ts'
 
 export interface WithContext {

@@ -1,8 +1,8 @@
 /** KMS keys in external key stores: their state in KMS, and the external key of each. */
 // SPDX-License-Identifier: Apache-2.0
-import { createSecretKey, randomBytes, randomUUID, type KeyObject } from 'node:crypto'
+import { type KeyObject, createSecretKey, randomBytes, randomUUID } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
-import { KmsException } from './kms-exception.ts'
+import { KmsException } from './proxy-failure.ts'
 
 export interface KmsKey {
   /** A UUID. */

@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
   AggregatorRegistry,
-  collectDefaultMetrics,
-  Registry,
   type Metric,
   type MetricObjectWithValues,
   type MetricValue as PromValue,
+  Registry,
+  collectDefaultMetrics,
 } from 'prom-client'
 import { METRICS, type MetricName } from './catalogue.ts'
-import type { MetricValue } from './histogram.ts'
+import type { MetricValue } from './request-metrics.ts'
 
 /** What a worker hands to its primary: plain data. */
 export type MetricsSnapshot = readonly unknown[]

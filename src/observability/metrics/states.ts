@@ -1,7 +1,7 @@
 /** Metrics that are looked up when somebody asks: the states of the parts. */
 // SPDX-License-Identifier: Apache-2.0
-import type { MetricValue } from './histogram.ts'
 import type { Collectors } from './registry.ts'
+import type { MetricValue } from './request-metrics.ts'
 
 export interface GateState {
   readonly state: 'open' | 'refusing'

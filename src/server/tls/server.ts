@@ -52,7 +52,7 @@ export interface TlsServer {
   destroyConnectionOf(request: IncomingMessage): void
 }
 
-export interface DualServerOptions {
+export interface TlsServerOptions {
   readonly config: ListenerConfig
   readonly material: TlsMaterial
   readonly connections: Connections
@@ -69,7 +69,7 @@ interface Peer {
   readonly isFromTerminator: boolean
 }
 
-export function createTlsServer(options: DualServerOptions): TlsServer {
+export function createTlsServer(options: TlsServerOptions): TlsServer {
   const { config, handler } = options
   const mutual = config.clientCertificate
   let inUse = options.material

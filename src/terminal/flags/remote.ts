@@ -5,9 +5,8 @@ import { parseExternalKeyId } from '../../core/ids.ts'
 import { Secret } from '../../core/secret.ts'
 import type { Endpoint } from '../../kms/client/dial.ts'
 import type { SigningCredential } from '../../kms/client/signing.ts'
-import { stringFlag, UsageError, type Context, type Flag } from '../command.ts'
-import { parseConsoleFile } from '../console-file.ts'
-import { readPrivateFile } from '../private-files.ts'
+import { type Context, type Flag, UsageError, stringFlag } from '../command.ts'
+import { parseConsoleFile, readPrivateFile } from '../files.ts'
 
 export interface Remote {
   readonly endpoint: Endpoint

@@ -3,14 +3,13 @@
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAuthority, issueCertificate } from '../../../certs/dev-pki.ts'
-import { parseExternalKeyId } from '../../core/ids.ts'
 import { initializeStore, openAdministration, storeExists } from '../../app/administration.ts'
 import type { Config } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
+import { parseExternalKeyId } from '../../core/ids.ts'
 import { UsageError } from '../../terminal/command.ts'
-import { toConsoleFile } from '../../terminal/console-file.ts'
+import { toConsoleFile, writePrivateFile } from '../../terminal/files.ts'
 import { renderFirstConfig } from './config-template.ts'
-import { writePrivateFile } from '../../terminal/private-files.ts'
 
 export interface Demo {
   readonly configFile: string

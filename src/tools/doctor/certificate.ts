@@ -102,16 +102,16 @@ function checkCommonName(leaf: X509Certificate, host: string): Finding {
   if (name?.toLowerCase() === host.toLowerCase()) {
     return ok('tls-common-name', `the subject's common name is ${host}`)
   }
-  const mend = 'get a certificate whose subject has the common name of the endpoint'
+  const hint = 'get a certificate whose subject has the common name of the endpoint'
   if (name?.startsWith('*.') === true && name.slice(1) === host.slice(host.indexOf('.'))) {
-    return warn('tls-common-name', `the subject's common name is the wildcard ${name}`, mend)
+    return warn('tls-common-name', `the subject's common name is the wildcard ${name}`, hint)
   }
   return fail(
     'tls-common-name',
     name === undefined
       ? 'the subject has no common name, and KMS looks at it'
       : `the subject's common name is ${quoted(name)}, not ${host}`,
-    mend,
+    hint,
   )
 }
 

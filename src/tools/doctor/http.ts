@@ -30,20 +30,20 @@ async function checkProtocol(
   what: string,
   alpn: readonly string[],
 ): Promise<Finding> {
-  const mend = 'KMS may call by HTTP/1.1: allow it'
+  const hint = 'KMS may call by HTTP/1.1: allow it'
   try {
     const connection = await session.connect(alpn)
     const answer = await session.askOn(connection, health())
     return answer.status === 200
       ? ok(check, what)
-      : fail(check, `${what}: ${describe(answer)}`, mend)
+      : fail(check, `${what}: ${describe(answer)}`, hint)
   } catch (error) {
-    return fail(check, `${what}: ${messageOf(error)}`, mend)
+    return fail(check, `${what}: ${messageOf(error)}`, hint)
   }
 }
 
 async function checkHttp2(session: Session): Promise<Finding> {
-  const mend = 'sign over :authority as the host, or do not offer h2: KMS takes HTTP/1.1, too'
+  const hint = 'sign over :authority as the host, or do not offer h2: KMS takes HTTP/1.1, too'
   try {
     const connection = await session.connect(['h2', 'http/1.1'])
     const answer = await session.askOn(connection, health())
@@ -51,14 +51,14 @@ async function checkHttp2(session: Session): Promise<Finding> {
       return fail(
         'http-2',
         `${connection.protocol}, when both are offered: ${describe(answer)}`,
-        mend,
+        hint,
       )
     }
     return connection.protocol === 'h2'
       ? ok('http-2', 'HTTP/2')
       : ok('http-2', 'HTTP/2 is not offered; it falls back to HTTP/1.1')
   } catch (error) {
-    return fail('http-2', `when HTTP/2 is offered: ${messageOf(error)}`, mend)
+    return fail('http-2', `when HTTP/2 is offered: ${messageOf(error)}`, hint)
   }
 }
 
@@ -87,9 +87,9 @@ function checkClock(answer: WireAnswer): Finding {
   const skewSeconds = Math.round((date + 500 - systemClock.now()) / 1000)
   const side = skewSeconds < 0 ? 'behind' : 'ahead of'
   const what = `its clock is ${String(Math.abs(skewSeconds))} s ${side} the one here`
-  const mend = 'KMS and proxy may differ by five minutes: synchronise both clocks by NTP'
-  if (Math.abs(skewSeconds) >= 300) return fail('clock', what, mend)
-  if (Math.abs(skewSeconds) >= 30) return warn('clock', what, mend)
+  const hint = 'KMS and proxy may differ by five minutes: synchronise both clocks by NTP'
+  if (Math.abs(skewSeconds) >= 300) return fail('clock', what, hint)
+  if (Math.abs(skewSeconds) >= 30) return warn('clock', what, hint)
   return ok('clock', Math.abs(skewSeconds) <= 2 ? 'its clock agrees with the one here' : what)
 }
 

@@ -25,11 +25,11 @@ export async function checkHealth(session: Session): Promise<readonly Finding[]>
   const answer = await session.ask({ path: '/health', body: getHealthStatusBody() })
   const faults = faultsOfSuccess(answer)
   if (faults.length > 0) {
-    const mend =
+    const hint =
       answer.status === 401
         ? 'is this the credential of this key store, and do the clocks agree?'
         : 'KMS creates and connects a key store only after this call succeeds'
-    return [fail('health', faults.join('; '), mend)]
+    return [fail('health', faults.join('; '), hint)]
   }
   const health = bodyOf(answer)
   const managers = Array.isArray(health['ekmFleetDetails'])

@@ -38,9 +38,9 @@ export function renderExamination({ findings, timings }: Examination): string {
 }
 
 /** Shows the name of each check, which --ignore accepts. */
-function renderFinding({ verdict, check, detail, hint: mend }: Finding): string {
+function renderFinding({ verdict, check, detail, hint }: Finding): string {
   const line = `  ${verdict.padEnd(4)}  ${detail}`
-  return mend === undefined ? line : `${line}\n        -> ${mend}  [${check}]`
+  return hint === undefined ? line : `${line}\n        -> ${hint}  [${check}]`
 }
 
 function renderTimings(

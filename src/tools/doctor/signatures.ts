@@ -53,12 +53,12 @@ export async function checkSignatures(session: Session): Promise<readonly Findin
 async function expectRefusal(session: Session, what: string, ask: Ask): Promise<Finding> {
   const answer = await session.ask(ask)
   const faults = faultsOfError(answer, { AuthenticationFailedException: 401 })
-  const mend = answer.status === 200 ? MEND_ACCEPTED : 'answer 401 AuthenticationFailedException'
+  const hint = answer.status === 200 ? MEND_ACCEPTED : 'answer 401 AuthenticationFailedException'
   return judge(
     `refuses-${slug(what)}`,
     `refused: ${what}`,
     faults.map((fault) => `${what}: ${fault}`),
-    mend,
+    hint,
   )
 }
 

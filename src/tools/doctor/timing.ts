@@ -155,8 +155,8 @@ function judgeFirstByte(kept: Latencies | undefined, fresh: Latencies): Finding 
 function judgeTime(check: string, what: string, latencies: Latencies): Finding {
   const p99 = latencies.at(99)
   const detail = `${what}: p99 ${p99.toFixed(1)} ms, ${((p99 / KMS_TIMEOUT_MS) * 100).toFixed(0)} % of the 250 ms that KMS waits`
-  const mend =
+  const hint =
     'look at the key manager and the load; KMS gives up after 250 ms, and tries once more'
-  if (p99 >= KMS_TIMEOUT_MS) return fail(check, detail, mend)
-  return p99 >= WARN_MS ? warn(check, detail, mend) : ok(check, detail)
+  if (p99 >= KMS_TIMEOUT_MS) return fail(check, detail, hint)
+  return p99 >= WARN_MS ? warn(check, detail, hint) : ok(check, detail)
 }

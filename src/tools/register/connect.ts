@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
-import { RegistrationError } from './errors.ts'
-import { explainConnectionError } from './explanations.ts'
+import { RegistrationError, explainConnectionError } from './explanations.ts'
 import type { KmsApi } from './kms-api.ts'
 
 export interface ConnectOptions {

@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type * as Sdk from '@aws-sdk/client-kms'
 import type { Secret } from '../../core/secret.ts'
-import { RegistrationError } from './errors.ts'
-import { hintOf } from './explanations.ts'
+import { RegistrationError, hintOf } from './explanations.ts'
 
 /** An exception from KMS, or a failure to reach it. `exception` is the name that the SDK reports. */
 export class KmsError extends RegistrationError {

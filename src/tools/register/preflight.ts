@@ -1,22 +1,22 @@
 /** Checks what KMS will check, beforehand, because KMS reports many causes with one code. */
 // SPDX-License-Identifier: Apache-2.0
+import type { KeyStoreConfig } from '../../config/config.ts'
 import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import type { KeySummary } from '../../keys/administration.ts'
-import type { KeyStoreConfig } from '../../config/config.ts'
 import { EndpointError } from '../../kms/client/dial.ts'
-import { KMS_TIMEOUT_MS } from '../../kms/emulator/proxy-connection.ts'
 import { getHealthStatusBody } from '../../kms/client/requests.ts'
-import { findParameterFaults, type XksParameters } from '../../kms/emulator/xks-parameters.ts'
-import { RegistrationError } from './errors.ts'
-import { checkAddress } from '../doctor/address.ts'
-import type { AuthorityList } from '../doctor/authorities.ts'
-import { createReporter, type Finding } from '../doctor/finding.ts'
-import { checkHealth, checkKey } from '../doctor/operations.ts'
-import { createSession, type Session } from '../doctor/session.ts'
-import { checkTls } from '../doctor/tls.ts'
+import { KMS_TIMEOUT_MS } from '../../kms/emulator/proxy-connection.ts'
+import { type XksParameters, findParameterFaults } from '../../kms/emulator/xks-parameters.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
 import type { Output } from '../../terminal/output.ts'
+import { checkAddress } from '../doctor/address.ts'
+import type { AuthorityList } from '../doctor/authorities.ts'
+import { type Finding, createReporter } from '../doctor/finding.ts'
+import { checkHealth, checkKey } from '../doctor/operations.ts'
+import { type Session, createSession } from '../doctor/session.ts'
+import { checkTls } from '../doctor/tls.ts'
+import { RegistrationError } from './explanations.ts'
 
 const { ok, warn, fail, skip } = createReporter('api')
 
@@ -111,8 +111,8 @@ export async function checkEndpoint(target: EndpointToCheck): Promise<readonly F
     return findings
   } catch (error) {
     if (!(error instanceof EndpointError)) throw error
-    const mend = 'latchkey doctor looks closer; --skip-endpoint-checks, if only AWS can get there'
-    return [...findings, fail('endpoint', `${error.code}: ${error.message}`, mend)]
+    const hint = 'latchkey doctor looks closer; --skip-endpoint-checks, if only AWS can get there'
+    return [...findings, fail('endpoint', `${error.code}: ${error.message}`, hint)]
   } finally {
     session.close()
   }
@@ -140,9 +140,9 @@ async function checkTime(session: Session): Promise<Finding> {
 /** @throws RegistrationError PREFLIGHT_FAILED */
 export function reportFindings(output: Output, findings: readonly Finding[]): void {
   const MARKS = { ok: '✓', warn: '!', fail: '✗', skip: '-' } as const
-  for (const { verdict, detail, hint: mend, check } of findings) {
+  for (const { verdict, detail, hint, check } of findings) {
     output.line(`  ${MARKS[verdict]} ${detail}`)
-    if (mend !== undefined && verdict !== 'ok') output.line(`      ${mend}  [${check}]`)
+    if (hint !== undefined && verdict !== 'ok') output.line(`      ${hint}  [${check}]`)
   }
   const failed = findings.filter(({ verdict }) => verdict === 'fail')
   if (failed.length === 0) return

@@ -6,11 +6,11 @@
 import type { Clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import type { KeyStoreName } from '../../core/ids.ts'
-import type { RotationRecord, RotationRecords } from '../../sigv4/rotation-record.ts'
-import type { Credential } from '../../sigv4/credential.ts'
 import type { CredentialTable } from '../../sigv4/credential-table.ts'
-import { RegistrationError } from './errors.ts'
-import { isException, type KmsApi } from './kms-api.ts'
+import type { Credential } from '../../sigv4/credential.ts'
+import type { RotationRecord, RotationRecords } from '../../sigv4/rotation-record.ts'
+import { RegistrationError } from './explanations.ts'
+import { type KmsApi, isException } from './kms-api.ts'
 
 /** Uses of one credential across the whole fleet. */
 export interface CredentialUse {

@@ -11,8 +11,7 @@ import { UsageError } from '../../terminal/command.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
 import { openConnections } from '../bench/connections.ts'
 import { KMS_MIX, createRequestSource } from '../bench/mix.ts'
-import { type LoadResult, runOpenLoop } from '../bench/open-loop.ts'
-import { findHighestRate } from '../bench/search.ts'
+import { type LoadResult, findHighestRate, runOpenLoop } from '../bench/open-loop.ts'
 import { bodyOf } from '../doctor/answers.ts'
 import {
   type LinkEstimate,

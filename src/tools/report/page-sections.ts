@@ -2,13 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { KMS_TIMEOUT_MS } from '../doctor/timing.ts'
 import {
-  findRung,
   type ReportData,
   type Rung,
   type RungName,
   type StageAccount,
+  findRung,
 } from './findings.ts'
-import { bar, escapeHtml, formatCount, formatMs, table } from './html.ts'
 
 /** The default quota of KMS for a custom key store. */
 export const KMS_QUOTA = 1800
@@ -146,4 +145,35 @@ export function linksOf(data: ReportData): string {
     row(`${String(link.roundTripMs)} ms link, new`, 'new', link.new.p99),
   ])
   return `<div class="bars">${bars.join('')}</div>`
+}
+
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (one) => `&#${String(one.charCodeAt(0))};`)
+}
+
+/** Encodes JSON so that it cannot close a script element. */
+export function toScriptJson(value: unknown): string {
+  return JSON.stringify(value).replaceAll('<', '\\u003c')
+}
+
+/** Formats milliseconds with a sensible number of digits. */
+export function formatMs(ms: number): string {
+  if (ms >= 100) return `${ms.toFixed(0)} ms`
+  if (ms >= 10) return `${ms.toFixed(1)} ms`
+  return `${ms >= 0.1 ? ms.toFixed(2) : ms.toFixed(3)} ms`
+}
+
+const formatCount = (count: number): string => Math.round(count).toLocaleString('en')
+
+/** @param width in percent of the track */
+function bar(className: string, percent: number): string {
+  return `<div class="fill ${className}" style="width:${Math.min(100, percent).toFixed(2)}%"></div>`
+}
+
+function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const cells = (tag: string, row: readonly string[]) =>
+    row.map((cell) => `<${tag}>${cell}</${tag}>`).join('')
+  return `<div class="scroll"><table><thead><tr>${cells('th', headings)}</tr></thead><tbody>${rows
+    .map((row) => `<tr>${cells('td', row)}</tr>`)
+    .join('')}</tbody></table></div>`
 }

@@ -5,16 +5,18 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { KMS_TIMEOUT_MS } from '../doctor/timing.ts'
 import type { ReportData } from './findings.ts'
-import { escapeHtml, formatMs, toScriptJson } from './html.ts'
 import { drawCharts } from './page-script.ts'
 import {
   KMS_QUOTA,
   RUNG_TITLES,
   cardsOf,
+  escapeHtml,
+  formatMs,
   ladderOf,
   leadOf,
   linksOf,
   ratesOf,
+  toScriptJson,
   waterfallOf,
 } from './page-sections.ts'
 

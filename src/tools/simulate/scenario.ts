@@ -4,10 +4,10 @@ import { systemClock as clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import { Secret } from '../../core/secret.ts'
 import type { ProxyConfiguration } from '../../kms/emulator/custom-key-store.ts'
-import { KmsException, type KmsExceptionName } from '../../kms/emulator/kms-exception.ts'
 import type { KmsStandIn } from '../../kms/emulator/emulator.ts'
-import { NotAsExpected, seen, type ScenarioRunner } from './runner.ts'
-import { createVendor, type ReadOutcome, type Vendor } from './vendor.ts'
+import { KmsException, type KmsExceptionName } from '../../kms/emulator/proxy-failure.ts'
+import { NotAsExpected, type ScenarioRunner, seen } from './runner.ts'
+import { type ReadOutcome, type Vendor, createVendor } from './vendor.ts'
 
 export interface ScenarioOptions {
   readonly kms: KmsStandIn

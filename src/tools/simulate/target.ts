@@ -2,24 +2,23 @@
 // SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { systemClock } from '../../core/clock.ts'
-import { pause } from '../../core/deadline.ts'
-import type { Secret } from '../../core/secret.ts'
 import { openAdministration } from '../../app/administration.ts'
 import type { Config, KeyStoreConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
+import { systemClock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import type { Scope } from '../../core/scope.ts'
+import type { Secret } from '../../core/secret.ts'
 import { createKmsSideClient } from '../../kms/client/client.ts'
-import { API_ROOT } from '../../xks/route.ts'
 import {
+  type Context,
+  UsageError,
   configPath,
   findKeyStore,
   stringFlag,
-  UsageError,
-  type Context,
 } from '../../terminal/command.ts'
-import { parseConsoleFile } from '../../terminal/console-file.ts'
-import { readPrivateFile } from '../../terminal/private-files.ts'
+import { parseConsoleFile, readPrivateFile } from '../../terminal/files.ts'
+import { API_ROOT } from '../../xks/route.ts'
 
 export interface Target {
   readonly config: Config

@@ -7,8 +7,8 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
-import { KmsException } from '../../kms/emulator/kms-exception.ts'
 import type { KmsStandIn } from '../../kms/emulator/emulator.ts'
+import { KmsException } from '../../kms/emulator/proxy-failure.ts'
 
 export interface VendorOptions {
   readonly kms: KmsStandIn

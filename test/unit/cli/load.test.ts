@@ -1,13 +1,17 @@
 /** Open-loop load: when a latency starts to count, what is given up, and how a rate is found. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { createLatencies } from '../../../src/tools/bench/histogram.ts'
-import type { LoadConnection } from '../../../src/tools/bench/connections.ts'
-import { KMS_MIX, parseMix, spread, type RequestSource } from '../../../src/tools/bench/mix.ts'
-import { runOpenLoop, type LoadResult } from '../../../src/tools/bench/open-loop.ts'
-import { findHighestRate, holds } from '../../../src/tools/bench/search.ts'
-import { EndpointError } from '../../../src/kms/client/dial.ts'
 import type { WireAnswer } from '../../../src/kms/client/connection.ts'
+import { EndpointError } from '../../../src/kms/client/dial.ts'
+import type { LoadConnection } from '../../../src/tools/bench/connections.ts'
+import { createLatencies } from '../../../src/tools/bench/histogram.ts'
+import { KMS_MIX, type RequestSource, parseMix, spread } from '../../../src/tools/bench/mix.ts'
+import {
+  type LoadResult,
+  findHighestRate,
+  holds,
+  runOpenLoop,
+} from '../../../src/tools/bench/open-loop.ts'
 
 const source: RequestSource = {
   next: () => ({ operation: 'health', request: { target: '/', headers: {}, body: '' } }),

@@ -1,8 +1,8 @@
 /** What a report works out from what was measured. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { escapeHtml, formatMs, toScriptJson } from '../../../src/tools/report/html.ts'
 import { estimateLinks, tlsRoundTrips } from '../../../src/tools/report/measure.ts'
+import { escapeHtml, formatMs, toScriptJson } from '../../../src/tools/report/page-sections.ts'
 import { measureInProcess } from '../../../src/tools/report/series.ts'
 import { StageReader } from '../../../src/tools/report/stages.ts'
 import { sampleReport } from '../../support/report-data.ts'

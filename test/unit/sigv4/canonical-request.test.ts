@@ -1,7 +1,7 @@
 /** Canonical request and string to sign, as the specification's Appendix A puts them together. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { canonicalRequest, stringToSign } from '../../../src/sigv4/canonical-request.ts'
+import { canonicalRequest, stringToSign } from '../../../src/sigv4/signed-headers.ts'
 import { sha256 } from '../../support/sigv4-signer.ts'
 
 void t.test('the canonical request of an Encrypt', (t) => {

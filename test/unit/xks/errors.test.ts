@@ -1,9 +1,9 @@
 /** The table of errors, and the one function that leads to it. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { BackendError } from '../../../src/keys/errors.ts'
 import { DeadlineExceeded } from '../../../src/core/deadline.ts'
-import { GateError } from '../../../src/killswitch/errors.ts'
+import { BackendError } from '../../../src/keys/errors.ts'
+import { GateError } from '../../../src/killswitch/model.ts'
 import { SignatureError } from '../../../src/sigv4/errors.ts'
 import { BACKEND_ERRORS, toXksError } from '../../../src/xks/error-map.ts'
 import { XKS_ERRORS, XksError } from '../../../src/xks/errors.ts'

@@ -3,7 +3,7 @@
 import t from 'tap'
 import type { Operation, RequestSubject } from '../../../../src/core/request.ts'
 import type { Scope } from '../../../../src/core/scope.ts'
-import type { GateErrorCode } from '../../../../src/killswitch/errors.ts'
+import type { GateErrorCode } from '../../../../src/killswitch/model.ts'
 import { createGate, type GateControl } from '../../../../src/killswitch/gate/gate.ts'
 import { createRules } from '../../../../src/killswitch/gate/rules.ts'
 import type { Switch } from '../../../../src/killswitch/model.ts'

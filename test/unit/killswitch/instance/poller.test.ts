@@ -3,17 +3,17 @@
 import { rename, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { silentLogger } from '../../../../src/core/logger.ts'
-import { createGate, type GateControl } from '../../../../src/killswitch/gate/gate.ts'
-import { GateError } from '../../../../src/killswitch/errors.ts'
-import { openHighWater } from '../../../../src/killswitch/instance/high-water.ts'
+import { type GateControl, createGate } from '../../../../src/killswitch/gate/gate.ts'
 import { noLeaseGuard } from '../../../../src/killswitch/gate/guard/lease-guard.ts'
+import { openHighWater } from '../../../../src/killswitch/instance/high-water.ts'
 import { listInstances } from '../../../../src/killswitch/instance/instances.ts'
-import { createPoller, type PollerDeps } from '../../../../src/killswitch/instance/poller.ts'
+import { type PollerDeps, createPoller } from '../../../../src/killswitch/instance/poller.ts'
+import { GateError } from '../../../../src/killswitch/model.ts'
 import { kill } from '../../../../src/killswitch/operator/kill.ts'
-import { StorageError, type Database } from '../../../../src/store/database.ts'
+import { type Database, StorageError } from '../../../../src/store/database.ts'
 import type { Store } from '../../../../src/store/store.ts'
 import { eventually } from '../../../support/server.ts'
-import { storeFolder, type StoreFolder } from '../../../support/store.ts'
+import { type StoreFolder, storeFolder } from '../../../support/store.ts'
 
 const LEASE_MS = 2000
 const ENCRYPT = { keyStore: 'demo', keyId: 'a', operation: 'Encrypt' } as const

@@ -3,8 +3,11 @@
 import fc from 'fast-check'
 import { Histogram as PromHistogram, Registry } from 'prom-client'
 import t from 'tap'
-import { BUCKETS_SECONDS, Histogram } from '../../../../src/observability/metrics/histogram.ts'
 import { createMetricsRegistry } from '../../../../src/observability/metrics/registry.ts'
+import {
+  BUCKETS_SECONDS,
+  Histogram,
+} from '../../../../src/observability/metrics/request-metrics.ts'
 
 const NAME = 'latchkey_request_duration_seconds'
 const LABELS = { key_store: 'demo', operation: 'Encrypt' }

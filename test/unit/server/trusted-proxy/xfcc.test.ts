@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import { parseCommonName } from '../../../../src/server/trusted-proxy/forwarded-certificate.ts'
-import { parseXfccSubject } from '../../../../src/server/trusted-proxy/xfcc.ts'
+import {
+  parseCommonName,
+  parseXfccSubject,
+} from '../../../../src/server/trusted-proxy/forwarded-certificate.ts'
 import { writeElement, writeName } from '../../../support/forwarded.ts'
 import { damaged, runs } from '../../../support/fuzz.ts'
 

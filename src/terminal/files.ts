@@ -1,12 +1,43 @@
-/** The JSON file for the AWS KMS console: path and credential of a key store. */
+/** Files that commands read and write: secrets with mode 0600, and the JSON file for the AWS KMS console. */
 // SPDX-License-Identifier: Apache-2.0
-import { Secret } from '../core/secret.ts'
+import { open, readFile, stat } from 'node:fs/promises'
 import type { KeyStoreConfig } from '../config/config.ts'
+import { Secret } from '../core/secret.ts'
 import type { Credential } from '../sigv4/credential.ts'
 import { API_ROOT } from '../xks/route.ts'
 import { UsageError } from './command.ts'
 
-export interface ConsoleFile {
+/** Writes a new file with mode 0600, never over an existing one, and syncs it to disk. */
+export async function writePrivateFile(path: string, text: string): Promise<void> {
+  const file = await open(path, 'wx', 0o600).catch((cause: unknown) => {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
+    throw new UsageError('INPUT_INVALID', `${path} is there already`, { cause })
+  })
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** @param path `-` is standard input */
+export async function readPrivateFile(path: string): Promise<Buffer> {
+  if (path === '-') return readStandardInput()
+  const { mode } = await stat(path)
+  if ((mode & 0o077) !== 0) {
+    throw new UsageError('FILE_EXPOSED', `others can read ${path}`, { hint: `chmod 600 ${path}` })
+  }
+  return readFile(path)
+}
+
+async function readStandardInput(): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks)
+}
+
+interface ConsoleFile {
   readonly XksProxyUriPath: string
   readonly XksProxyAuthenticationCredential: {
     readonly AccessKeyId: string
