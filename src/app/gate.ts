@@ -111,8 +111,8 @@ export async function createControlledGate(
           logger.warn('the kernel does not guard the end of the lease', { reason: guard.missing })
         }
         await longKills.look().catch(() => undefined)
-        await rollCall.take().catch(() => undefined)
-        const warnings = await store.database.warnings(rollCall.fleet.instances).catch(() => [])
+        await fleetSize.take().catch(() => undefined)
+        const warnings = await store.database.warnings(fleetSize.fleet.instances).catch(() => [])
         for (const warning of warnings) logger.warn('the server of the control store', { warning })
         cleanup.add(repeat(LONG_KILL_MS, () => longKills.look()))
       }
