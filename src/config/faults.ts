@@ -96,6 +96,16 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
       if (Array.isArray(parameters['type'])) {
         return { path, message: `expected ${form ?? type}, ${found}` }
       }
+      // YAML has dropped leading zeros by now, so that the number is not what was written.
+      if (type === 'string' && typeof error.data === 'number') {
+        return {
+          path,
+          message:
+            form === undefined
+              ? 'expected text, found a number: put it in quotes'
+              : `expected ${form}, ${found}`,
+        }
+      }
       const isSection = type === 'object' || type === 'array'
       return {
         path,

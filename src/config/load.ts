@@ -62,9 +62,12 @@ function parseYaml(file: string, text: string): unknown {
   // A warning is a tag that nobody knows: what it stands for would be taken as plain text.
   const problems = [...document.errors, ...document.warnings]
   if (problems.length > 0) {
-    const faults = problems.map(({ message }) => ({
+    const faults = problems.map(({ code, message }) => ({
       path: '',
-      message: (message.split('\n')[0] ?? '').replace(/:$/, ''),
+      message:
+        code === 'MULTIPLE_DOCS'
+          ? 'has several documents, parted by a line "---": expected one'
+          : (message.split('\n')[0] ?? '').replace(/:$/, ''),
     }))
     throw new ConfigError(file, faults)
   }

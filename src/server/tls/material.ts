@@ -132,6 +132,17 @@ function checkPair(certificate: X509Certificate, key: Buffer, config: TlsFiles):
   try {
     matches = certificate.checkPrivateKey(createPrivateKey(key))
   } catch {
+    if (
+      /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m.test(key.toString('latin1'))
+    ) {
+      throw new TlsError(
+        'CERTIFICATE_UNREADABLE',
+        `${privateKeyFile}: the private key has a passphrase; expected one without`,
+        {
+          hint: 'openssl pkey -in FILE -out NEW_FILE takes it off; keep the new file at mode 0600',
+        },
+      )
+    }
     // The parser's message may quote the file.
     throw new TlsError('CERTIFICATE_UNREADABLE', `${privateKeyFile}: not a PEM private key`)
   }

@@ -31,7 +31,7 @@ colour: blue
       'listener.tls.privateKey: is missing',
       'sigv4.clockSkew: expected from 1000ms to 3600000ms, found 1ms',
       'store.masterKey: expected exactly one of file, passphrase, pkcs11',
-      'store.path: expected text, found 7',
+      'store.path: expected text, found a number: put it in quotes',
     ].sort(),
   )
 })
@@ -71,7 +71,7 @@ const ONE_FAULT: readonly (readonly [yaml: string, fault: string])[] = [
   ],
   ['health: { fleetSize: 0 }', 'health.fleetSize: expected at least 1, found 0'],
   ...['5', '"5"', '5 s', '5sec', '-5s', '1.5s', '5S', 's', '"5s "', '5w'].map((text) => {
-    const found = /^(?:5)$/.test(text) ? 'text' : 'a time such as 200ms, 90s, 5m, 12h or 30d'
+    const found = 'a time such as 200ms, 90s, 5m, 12h or 30d'
     const shown = text === '5' ? '5' : `"${text.replaceAll('"', '')}"`
     return [
       `health: { interval: ${text} }`,
@@ -180,3 +180,18 @@ void t.test('the error as a whole has the file and every fault in one line', asy
     message: `${file}: helth: is not a known setting; did you mean health?; limits.maxAadBytes: expected at least 8192, found 1`,
   })
 })
+
+void t.test(
+  'several documents in one file, and a serial that YAML reads as a number',
+  async (t) => {
+    const { faults } = await configFolder(t)
+    t.strictSame(await faults(`${SMALLEST}\n---\n${SMALLEST}`), [
+      ': has several documents, parted by a line "---": expected one',
+    ])
+    const backend =
+      '{ name: a, kind: pkcs11, module: m.so, tokens: [{ serial: 0123, pin: { env: P } }] }'
+    t.strictSame(await faults(`${SMALLEST}\nbackends: [${backend}]`, { P: '1' }), [
+      'backends[0].tokens[0].serial: expected text, found a number: put it in quotes',
+    ])
+  },
+)
