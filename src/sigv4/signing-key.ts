@@ -24,7 +24,7 @@ export class SigningKey {
 
   /** Signs a text: 64 lower-case hexadecimal digits. */
   sign(text: string): string {
-    return hmacSha256(this.#key, text).toString('hex')
+    return crypto.createHmac('sha256', this.#key).update(text, 'utf8').digest('hex')
   }
 
   /** Whether `signature` is that of `text`. The time it takes does not depend on where the two differ. */
