@@ -11,7 +11,7 @@ export function configurationDocument(tables) {
 # Configuration
 
 One file, \`latchkey.yaml\`, named by \`--config\`, else by \`LATCHKEY_CONFIG\`, else looked for in the
-current folder. It is read once, at the start. An unknown setting is a fault; \`latchkey config check\`
+current folder, else in /etc/latchkey. It is read once, at the start. An unknown setting is a fault; \`latchkey config check\`
 reports every fault at once, each with its path, and ends with exit code 78.
 
 - **Paths** are relative to the folder of the file.

@@ -70,7 +70,7 @@ export async function buildGuard() {
 }
 
 /** Node's own prefix has the headers as a rule; the registry's binary package always does. */
-async function findHeaders(node, version) {
+export async function findHeaders(node, version) {
   const prefix = dirname(dirname(node))
   if (headersVersion(prefix) === version) return prefix
   const folder = await fetchNode(version)

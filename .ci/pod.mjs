@@ -106,6 +106,7 @@ exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
     address,
     output: () => serving?.output ?? '',
     restarts: () => restarts,
+    isStopping: () => stopped,
     /** The init containers and the one container, to its end. @throws when one fails */
     async runToEnd() {
       for (const one of [...(spec.initContainers ?? []), ...spec.containers]) {

@@ -89,6 +89,12 @@ export async function installPrograms(programs) {
     if (!(await has(program))) missing.push(debianPackage)
   }
   if (missing.length === 0) return
+  if (process.env.LATCHKEY_ASK !== undefined) {
+    const install = `apt-get install ${missing.join(' ')}`
+    throw new Error(
+      `missing: ${missing.join(', ')}. Install them (Debian: ${install}), or let this command do so: LATCHKEY_INSTALL=1`,
+    )
+  }
   if (process.getuid?.() !== 0 || !(await has('apt-get'))) {
     throw new Error(`please install: ${missing.join(' ')}`)
   }

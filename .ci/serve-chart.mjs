@@ -11,7 +11,7 @@ import { ROOT, run } from './process.mjs'
 const KEY_ID = 'my-key'
 const PLAINTEXT = Buffer.alloc(32, 7)
 /** What an SDK does with ThrottlingException, on a host that has much else to do. */
-const TRIES = 4
+const TRIES = 9
 
 /** @param {{ helm: string, folder: string, check: Function }} options */
 export async function serveChart({ helm, folder, check }) {
@@ -254,12 +254,14 @@ function startTraffic(client, pods) {
   const send = async () => {
     for (let i = 0; isOn; i++) {
       const pod = pods[i % pods.length]
-      if (!(await pod.isReady())) continue
+      // A cluster takes a pod out of its services when it tells it to stop.
+      if (!(await pod.isReady()) || pod.isStopping()) continue
       let answer
       for (let tries = 0; tries < TRIES; tries++) {
         answer = await encrypt(client(pod)).catch((error) => ({ status: error.message }))
         if (answer.status !== 429) break
         outcome.retried += 1
+        await sleep(100 * 2 ** tries)
       }
       if (answer.status === 200) outcome.served += 1
       else outcome.failures.push(`${pod.name}: ${answer.status}`)

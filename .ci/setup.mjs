@@ -44,11 +44,14 @@ export async function setUp(say) {
 async function build() {
   rmSync(join(ROOT, 'dist'), { recursive: true, force: true })
   await must('npx', ['tsc', '-p', '.'])
-  // `npx latchkey` runs the file itself.
+  // `latchkey` in node_modules/.bin is a link to the file.
   chmodSync(join(ROOT, 'dist/src/main.js'), 0o755)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  // Who tries the project out is asked before anything is added to the system.
+  const { CI, LATCHKEY_INSTALL } = process.env
+  if (CI === undefined && LATCHKEY_INSTALL === undefined) process.env.LATCHKEY_ASK = '1'
   try {
     await setUp((text) => process.stdout.write(text))
   } catch (error) {

@@ -20,7 +20,7 @@ const outer = mkdtempSync(join(tmpdir(), 'latchkey-sbom-'))
 // npm names what it describes after its folder.
 const folder = join(outer, manifest.name)
 try {
-  mkdirSync(folder)
+  mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest))
   writeFileSync(join(folder, 'package-lock.json'), JSON.stringify(lock))
   const args = ['sbom', '--package-lock-only', '--sbom-format=cyclonedx']

@@ -1,5 +1,6 @@
 /** The interface of a subcommand, and the context that it gets. */
 // SPDX-License-Identifier: Apache-2.0
+import { existsSync } from 'node:fs'
 import { LatchkeyError } from '../core/errors.ts'
 import { parseExternalKeyId, type ExternalKeyId } from '../core/ids.ts'
 import type { Config } from '../config/config.ts'
@@ -51,7 +52,8 @@ export const CONFIG_FLAG = {
     type: 'string',
     short: 'c',
     value: 'FILE',
-    description: 'Configuration file (default: $LATCHKEY_CONFIG, else ./latchkey.yaml).',
+    description:
+      'Configuration file (default: $LATCHKEY_CONFIG, else ./latchkey.yaml, else /etc/latchkey/latchkey.yaml).',
   },
 } as const satisfies Record<string, Flag>
 
@@ -81,9 +83,16 @@ export const YES_FLAG = {
   },
 } as const satisfies Record<string, Flag>
 
+const LOCAL_CONFIG = 'latchkey.yaml'
+/** Where packages, images and `latchkey init --system` have it. */
+export const SYSTEM_CONFIG = '/etc/latchkey/latchkey.yaml'
+
 export function configPath(context: Context): string {
   const flag = stringFlag(context, 'config')
-  return flag ?? context.environment['LATCHKEY_CONFIG'] ?? 'latchkey.yaml'
+  const named = flag ?? context.environment['LATCHKEY_CONFIG']
+  if (named !== undefined) return named
+  const isInstalled = !existsSync(LOCAL_CONFIG) && existsSync(SYSTEM_CONFIG)
+  return isInstalled ? SYSTEM_CONFIG : LOCAL_CONFIG
 }
 
 /** Loads the configuration. The loader is imported here, so that other commands start faster. */

@@ -1,11 +1,12 @@
 /** `latchkey init` */
 // SPDX-License-Identifier: Apache-2.0
 import { access, mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { ensureStore, initializeStore } from '../../app/administration.ts'
 import type { MasterKeyConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
-import { stringFlag, type Command } from '../../terminal/command.ts'
+import { stringFlag, SYSTEM_CONFIG, UsageError, type Command } from '../../terminal/command.ts'
+import { giveState, prepareSystem } from '../../tools/install/system.ts'
 import { renderFirstConfig } from '../../tools/demo/config-template.ts'
 
 export const init: Command = {
@@ -13,7 +14,12 @@ export const init: Command = {
     dir: {
       type: 'string',
       value: 'DIR',
-      description: 'Folder to put them in; else the current one.',
+      description: 'Folder to put them in (default: the current one).',
+    },
+    system: {
+      type: 'boolean',
+      description:
+        'Set up this host: the user latchkey, /etc/latchkey, /var/lib/latchkey and the unit of systemd. Needs root.',
     },
     'if-absent': {
       type: 'boolean',
@@ -22,20 +28,27 @@ export const init: Command = {
   },
   examples: [
     'latchkey init --dir /etc/latchkey',
+    'sudo latchkey init --system',
     'latchkey init --if-absent --dir /etc/latchkey   # for a job that runs at each deployment',
     'latchkey init && latchkey keys create my-key',
   ],
   async run({ output, ...context }) {
-    const folder = stringFlag({ output, ...context }, 'dir') ?? '.'
-    const file = join(folder, 'latchkey.yaml')
-    if (!(await exists(file))) {
-      await mkdir(folder, { recursive: true, mode: 0o700 })
+    const dir = stringFlag({ output, ...context }, 'dir')
+    const system = context.flags['system'] === true
+    if (system && dir !== undefined) {
+      throw new UsageError('USAGE', '--system has its own folders: leave out --dir')
+    }
+    const file = system ? SYSTEM_CONFIG : join(dir ?? '.', 'latchkey.yaml')
+    if (system) await prepareSystem()
+    else if (!(await exists(file))) {
+      await mkdir(dirname(file), { recursive: true, mode: 0o700 })
       await writeFile(file, renderFirstConfig(), { flag: 'wx', mode: 0o644 })
     }
     const config = await loadConfig(file, context.environment)
     let isNew = true
     if (context.flags['if-absent'] === true) isNew = await ensureStore(config)
     else await initializeStore(config)
+    if (system) await giveState()
     const { masterKey, postgres } = config.store
     const path = config.store.path ?? `${postgres?.host ?? ''}/${postgres?.database ?? ''}`
     const master = describeMasterKey(masterKey)
@@ -58,7 +71,7 @@ export const init: Command = {
         '  put the server certificate where the configuration says',
         `  latchkey keys create KEY_ID --config ${file}`,
         `  latchkey credentials create --output kms-console.json --config ${file}`,
-        `  latchkey serve --config ${file}`,
+        system ? '  systemctl enable --now latchkey' : `  latchkey serve --config ${file}`,
       ].join('\n'),
       result,
     )

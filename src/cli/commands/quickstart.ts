@@ -1,6 +1,7 @@
 /** `latchkey quickstart` */
 // SPDX-License-Identifier: Apache-2.0
 import { dirname, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { startService } from '../../app/cluster.ts'
 import { loadConfig } from '../../config/load.ts'
 import { stringFlag, UsageError, type Command } from '../../terminal/command.ts'
@@ -84,10 +85,16 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
     '',
     'The whole story, with KMS, a vendor, a kill and a restore:',
     '',
-    `npx latchkey simulate --demo ${quote(dirname(demo.configFile))} --endpoint ${endpoint}`,
+    `${ownCommand()} simulate --demo ${quote(dirname(demo.configFile))} --endpoint ${endpoint}`,
     '',
     'Ctrl-C stops it. A second run reuses everything.',
   ].join('\n')
+}
+
+/** This program for a shell in any folder, also where no latchkey is on the path. */
+function ownCommand(): string {
+  const main = fileURLToPath(new URL('../../main.js', import.meta.url))
+  return `${quote(process.execPath)} ${quote(main)}`
 }
 
 /** Quotes text for a POSIX shell. */

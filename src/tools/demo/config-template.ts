@@ -8,6 +8,8 @@ export interface FirstConfigOptions {
   readonly privateKey?: string
   readonly keyStore?: string
   readonly prefix?: string
+  readonly store?: string
+  readonly masterKey?: string
 }
 
 export function renderFirstConfig(options: FirstConfigOptions = {}): string {
@@ -33,8 +35,8 @@ keyStores:
     prefix: ${options.prefix ?? `/${name}`}
 
 store:
-  path: latchkey.db
+  path: ${options.store ?? 'latchkey.db'}
   masterKey:
-    file: master.key
+    file: ${options.masterKey ?? 'master.key'}
 `
 }

@@ -1,0 +1,159 @@
+// `npm pack`, installed in an empty folder without the sources, and used: quickstart, a kill, a look at an HSM module.
+// Apart from `npm run check`: it compiles native add-ons. Last line: `N passed, N failed`.
+// SPDX-License-Identifier: Apache-2.0
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { findHeaders } from './native.mjs'
+import { installPrograms, must, ROOT, run } from './process.mjs'
+
+const NAME = '@latchkey/latchkey'
+/** What the package holds beside dist/src and dist/certs. */
+const OTHERS = [
+  ...['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md'],
+  ...['npm-shrinkwrap.json', 'openapi.yaml', 'package.json'],
+  'docker/systemd/latchkey.service',
+  ...['binding.gyp', 'build/Release/lease_guard.node', 'lease-guard.c'].map(
+    (name) => `src/killswitch/gate/guard/${name}`,
+  ),
+]
+let passed = 0
+let failed = 0
+
+async function check(name, work) {
+  try {
+    const remark = await work()
+    passed += 1
+    process.stdout.write(`${name.padEnd(64)} ${remark ?? 'ok'}\n`)
+  } catch (error) {
+    failed += 1
+    process.stdout.write(`${error.message}\n${name.padEnd(64)} FAILED\n`)
+  }
+}
+
+async function pack(folder) {
+  const { stdout, code, output } = await run('npm', [
+    'pack',
+    '--json',
+    '--pack-destination',
+    folder,
+  ])
+  if (code !== 0) throw new Error(output)
+  const [packed] = Object.values(JSON.parse(stdout))
+  return packed
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'latchkey-package-'))
+const prefix = join(folder, 'prefix')
+const latchkey = join(prefix, 'node_modules/.bin/latchkey')
+const here = { cwd: folder, timeoutMs: 120_000 }
+const demo = join(folder, 'demo')
+const config = join(demo, 'latchkey.yaml')
+
+/** A server in the background, for as long as `work` takes. */
+async function whileServing(work) {
+  const child = spawn(latchkey, ['serve', '--config', config], { cwd: folder })
+  let output = ''
+  const listens = new Promise((resolve, reject) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => {
+        output += chunk
+        if (output.includes('"listening"')) resolve()
+      })
+    }
+    child.once('close', () => reject(new Error(output)))
+  })
+  const ended = new Promise((resolve) => child.once('close', resolve))
+  try {
+    await listens
+    await work(() => output)
+  } finally {
+    child.kill('SIGTERM')
+    await ended
+  }
+}
+
+try {
+  await installPrograms({
+    'softhsm2-util': 'softhsm2',
+    python3: 'python3',
+    make: 'make',
+    'g++': 'g++',
+  })
+  let tarball
+  await check('npm pack holds what runs, and no more', async () => {
+    const packed = await pack(folder)
+    tarball = join(folder, packed.filename)
+    const names = packed.files.map(({ path }) => path)
+    const others = names.filter((path) => !/^dist\/(src|certs)\/.*\.(js|json)$/.test(path)).sort()
+    if (others.join() !== [...OTHERS].sort().join()) throw new Error(others.join('\n'))
+    if (existsSync(join(ROOT, 'npm-shrinkwrap.json'))) throw new Error('the shrinkwrap is left')
+    return `${names.length} files, ${Math.round(packed.size / 1024)} KiB`
+  })
+  await check('it installs in an empty folder, without a warning', async () => {
+    const env = { npm_config_nodedir: await findHeaders(process.execPath, process.versions.node) }
+    const output = await must('npm', ['install', '--prefix', prefix, tarball], {
+      ...here,
+      env,
+      timeoutMs: 550_000,
+    })
+    if (/EBADENGINE|deprecated/.test(output)) throw new Error(output)
+  })
+  await check('its packages are those of the lock file', async () => {
+    const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')).packages
+    const { packages } = JSON.parse(readFileSync(join(prefix, 'package-lock.json'), 'utf8'))
+    let count = 0
+    for (const [path, { version }] of Object.entries(packages)) {
+      const name = path.replace(new RegExp(`^node_modules/${NAME}/`), '')
+      if (name === '' || name === `node_modules/${NAME}`) continue
+      count += 1
+      if (lock[name]?.version !== version) throw new Error(`${path}: ${version}`)
+    }
+    if (count < 50) throw new Error(`only ${count} packages`)
+    return `${count} packages`
+  })
+  await check('quickstart, and the command that it prints exists', async () => {
+    const output = await must(
+      latchkey,
+      ['quickstart', '--dir', demo, '--port', '0', '--once'],
+      here,
+    )
+    const [, program = ''] = /^\S+ (\S+) simulate /m.exec(output) ?? []
+    if (!program.startsWith(prefix) || !existsSync(program)) throw new Error(output)
+  })
+  await check('serve with the guard of the lease, kill, restore', async () => {
+    writeFileSync(config, readFileSync(config, 'utf8').replace(/port: 8443/, 'port: 0'))
+    await whileServing(async (output) => {
+      if (!output().includes('"leaseGuard":"on"')) throw new Error(output())
+      const words = ['--all', '--reason', 'package check', '--config', config]
+      const killed = await must(latchkey, ['kill', ...words], here)
+      if (!/revoked/.test(killed)) throw new Error(killed)
+      await must(latchkey, ['restore', ...words, '--yes'], here)
+    })
+  })
+  await check('pkcs11 probe finds a token of SoftHSM', async () => {
+    const env = { SOFTHSM2_CONF: join(folder, 'softhsm2.conf'), PIN: '1234' }
+    writeFileSync(env.SOFTHSM2_CONF, `directories.tokendir = ${folder}\n`)
+    const init = ['--init-token', '--free', '--label', 'token', '--so-pin', '1234', '--pin', '1234']
+    await must('softhsm2-util', init, { ...here, env })
+    const backend = {
+      name: 'hsm',
+      kind: 'pkcs11',
+      module: '/usr/lib/softhsm/libsofthsm2.so',
+      tokens: [{ label: 'token', pin: { env: 'PIN' } }],
+    }
+    const file = join(dirname(config), 'hsm.yaml')
+    writeFileSync(file, `${readFileSync(config, 'utf8')}\nbackends: [${JSON.stringify(backend)}]\n`)
+    const output = await must(latchkey, ['pkcs11', 'probe', '--config', file], { ...here, env })
+    if (!/CKM_AES_GCM|"token"/.test(output)) throw new Error(output)
+  })
+} catch (error) {
+  failed += 1
+  process.stdout.write(`${error.stack}\n`)
+} finally {
+  if (process.env.KEEP === undefined) rmSync(folder, { recursive: true, force: true })
+  else process.stdout.write(`${folder}\n`)
+}
+process.stdout.write(`${passed} passed, ${failed} failed\n`)
+process.exitCode = failed === 0 ? 0 : 1

@@ -1,0 +1,100 @@
+/** What a host needs beside the program: user, folders by the Filesystem Hierarchy Standard, and the unit of systemd. */
+// SPDX-License-Identifier: Apache-2.0
+import { execFile } from 'node:child_process'
+import { chmod, chown, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { SYSTEM_CONFIG, UsageError } from '../../terminal/command.ts'
+import { renderFirstConfig } from '../demo/config-template.ts'
+
+const ETC = '/etc/latchkey'
+const STATE = '/var/lib/latchkey'
+const UNIT = '/etc/systemd/system/latchkey.service'
+const USER = 'latchkey'
+const COMMAND_TIMEOUT_MS = 30_000
+/** Relative to the project root, so it resolves from dist/ and from .test-build/. */
+const TEMPLATE = new URL('../../../../docker/systemd/latchkey.service', import.meta.url)
+/** The unit has ProtectHome, so the service sees nothing of these. */
+const HIDDEN = ['/home/', '/root/', '/run/user/']
+
+const run = promisify(execFile)
+
+/**
+ * Makes what is missing and leaves what is there. The store comes afterwards, and then `giveState`.
+ * @throws UsageError unless root, or where the service could not reach the program
+ */
+export async function prepareSystem(): Promise<void> {
+  const uid = process.getuid?.()
+  if (uid !== 0) {
+    throw new UsageError('USAGE', `--system: expected root, found uid ${String(uid)}`, {
+      hint: 'sudo latchkey init --system',
+    })
+  }
+  const program = fileURLToPath(new URL('../../main.js', import.meta.url))
+  const hidden = [process.execPath, program].find((path) =>
+    HIDDEN.some((folder) => path.startsWith(folder)),
+  )
+  if (hidden !== undefined) {
+    throw new UsageError('USAGE', `--system: the service cannot see ${hidden}`, {
+      hint: 'install Node.js and Latchkey outside of home folders, such as /opt/latchkey',
+    })
+  }
+  const { gid } = await ensureUser()
+  await ensureFolder(ETC, 0o755, { uid: 0, gid: 0 })
+  await ensureFolder(join(ETC, 'tls'), 0o750, { uid: 0, gid })
+  await ensureFolder(STATE, 0o700, { uid: 0, gid: 0 })
+  await writeNew(
+    SYSTEM_CONFIG,
+    renderFirstConfig({ store: join(STATE, 'latchkey.db'), masterKey: join(STATE, 'master.key') }),
+  )
+  const template = await readFile(TEMPLATE, 'utf8')
+  await writeNew(
+    UNIT,
+    template
+      .replace('/usr/bin/node', process.execPath)
+      .replace('/opt/latchkey/dist/src/main.js', program),
+  )
+}
+
+/** Gives the folder of the state, and what root has made in it, to the service's user. */
+export async function giveState(): Promise<void> {
+  const { uid, gid } = await ensureUser()
+  for (const name of await readdir(STATE)) await chown(join(STATE, name), uid, gid)
+  await chown(STATE, uid, gid)
+}
+
+async function ensureUser(): Promise<{ readonly uid: number; readonly gid: number }> {
+  const id = async (flag: string) => {
+    const { stdout } = await run('id', [flag, USER], { timeout: COMMAND_TIMEOUT_MS })
+    return Number(stdout)
+  }
+  try {
+    return { uid: await id('-u'), gid: await id('-g') }
+  } catch {
+    const flags = ['--system', '--user-group', '--no-create-home', '--home-dir', STATE]
+    await run('useradd', [...flags, '--shell', '/usr/sbin/nologin', USER], {
+      timeout: COMMAND_TIMEOUT_MS,
+    })
+    return { uid: await id('-u'), gid: await id('-g') }
+  }
+}
+
+async function ensureFolder(
+  path: string,
+  mode: number,
+  owner: { readonly uid: number; readonly gid: number },
+): Promise<void> {
+  const made = await mkdir(path, { recursive: true, mode })
+  if (made === undefined) return
+  await chmod(path, mode)
+  await chown(path, owner.uid, owner.gid)
+}
+
+async function writeNew(path: string, text: string): Promise<void> {
+  try {
+    await writeFile(path, text, { flag: 'wx', mode: 0o644 })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+}
