@@ -8,8 +8,8 @@ import { silentLogger } from '../core/logger.ts'
 import type { KeyAdministration } from '../keys/administration.ts'
 import { type Pkcs11Keys, probeModule } from '../keys/pkcs11/pkcs11-keys.ts'
 import type { ProbeReport } from '../keys/pkcs11/wire/calls.ts'
-import { openSoftwareKeystore } from '../keys/software/software-keystore.ts'
-import { VERSION as version } from '../openapi/document.gen.ts'
+import { createKeyAdministration } from '../keys/software/administration.ts'
+import { ensureHealthKey } from '../keys/software/health-key.ts'
 import { type CredentialTable, createCredentialTable } from '../sigv4/credential-table.ts'
 import { type RotationRecords, createRotationRecords } from '../sigv4/rotation-record.ts'
 import { StorageError } from '../store/database.ts'
@@ -34,16 +34,15 @@ export interface Administration {
 export async function openAdministration(config: Config): Promise<Administration> {
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
   try {
-    const keystore = await openKeystore(store)
+    await ensureHealthKey(store, clock)
     const tokens = createTokenAdministrations(config, store)
     return {
-      keys: (keyStore) => tokens.of(keyStore) ?? keystore.administration(keyStore),
+      keys: (keyStore) => tokens.of(keyStore) ?? createKeyAdministration(store, keyStore, clock),
       credentials: createCredentialTable(store, clock),
       credentialUses: () => store.database.snapshot(loadCredentialUses),
       rotations: createRotationRecords(store),
       async close() {
         await tokens.close()
-        await keystore.close()
         await store.close()
       },
     }
@@ -69,7 +68,7 @@ export async function initializeStore(config: Config): Promise<void> {
   }
   const store = await createStore(await toStoreOptions(config))
   try {
-    await (await openKeystore(store)).close()
+    await ensureHealthKey(store, clock)
   } finally {
     await store.close()
   }
@@ -96,10 +95,6 @@ export async function ensureStore(config: Config): Promise<boolean> {
 /** @throws StorageError when a server has to be asked and does not answer */
 export function storeExists(config: Config): Promise<boolean> {
   return createEngine(config.store).exists()
-}
-
-function openKeystore(store: Store) {
-  return openSoftwareKeystore({ store, clock, version, logger: silentLogger })
 }
 
 function exists(path: string): Promise<boolean> {

@@ -100,11 +100,13 @@ export async function createControlledGate(
       cleanup.add(
         repeat(HOUSEKEEPING_MS, () =>
           expiry.run().catch((error: unknown) => {
-            // It has read all that is sealed: a damage that no epoch tells of.
+            // It has read all switches: a damage that no epoch tells of.
             if (isLoss(error)) poller.lookAgain()
           }),
         ),
       )
+      // Whatever it finds is the store's fault from then on, and the next poll refuses everything.
+      cleanup.add(repeatWithin(AUDIT_SHARE, HOUSEKEEPING_MS, clock, () => store.audit()))
       // One process of a host is enough to say it.
       if ((deps.worker?.number ?? 0) <= 1) {
         if (guard.missing !== undefined) {
@@ -119,6 +121,27 @@ export async function createControlledGate(
     },
     block: block.block,
   }
+}
+
+/** The part of its time that a process audits, however large the store is. */
+const AUDIT_SHARE = 0.1
+
+/** Every `leastMs`, and less often where one run takes more than `share` of that. */
+function repeatWithin(
+  share: number,
+  leastMs: number,
+  clock: Clock,
+  work: () => Promise<void>,
+): () => Promise<void> {
+  let notBefore = 0
+  return repeat(leastMs, async () => {
+    const startedAt = clock.monotonic()
+    if (startedAt < notBefore) return
+    await work().finally(() => {
+      const endedAt = clock.monotonic()
+      notBefore = endedAt + (endedAt - startedAt) * (1 / share - 1) - leastMs
+    })
+  })
 }
 
 /** What fails is tried again the next time: the poller says when the store cannot be reached. */

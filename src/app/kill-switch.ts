@@ -7,7 +7,7 @@ import { withPatience } from '../killswitch/operator/stop.ts'
 import { readHighWater } from '../killswitch/instance/high-water.ts'
 import type { StorageError } from '../store/database.ts'
 import { continues } from '../store/epochs.ts'
-import { readFact } from '../store/sealed-rows.ts'
+import { readFact } from '../store/facts.ts'
 import { type Store, openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 

@@ -1,20 +1,24 @@
 /** Kill switches, dead man's switches and requests to restore, as rows of the control store. */
 // SPDX-License-Identifier: Apache-2.0
 import { toAsciiJson } from '../core/remark.ts'
-import type { Reader, Row, SqlValue, Transaction } from '../store/database.ts'
+import type { Reader, Row, SqlValue } from '../store/database.ts'
+import type { EpochMark } from '../store/epochs.ts'
 import {
-  checkDigest,
   column,
-  deleteRow,
-  insertRow,
   DEAD_MAN_SWITCHES,
-  readFact,
+  loadTable,
   RESTORATIONS,
   RESTORE_REQUESTS,
-  selectRows,
+  type SealedTable,
   SWITCHES,
-  updateRow,
 } from '../store/sealed-rows.ts'
+import { readState } from '../store/sealed-state.ts'
+import {
+  deleteRow,
+  insertRow,
+  type SealedTransaction,
+  updateRow,
+} from '../store/sealed-transaction.ts'
 import type { Sealing } from '../store/sealing.ts'
 import type { Criteria, Direction, Scope } from '../core/scope.ts'
 import type { Actor, DeadManSwitch, Switch } from './model.ts'
@@ -44,6 +48,7 @@ export interface RestoreRequest extends Actor {
 /** What the gate goes by, as of one moment. */
 export interface ControlState {
   readonly epoch: number
+  readonly mark: EpochMark
   readonly switches: readonly Switch[]
   readonly deadManSwitches: readonly DeadManSwitch[]
   readonly requests: readonly RestoreRequest[]
@@ -51,27 +56,30 @@ export interface ControlState {
 
 /** @throws StorageError STORE_TAMPERED */
 export async function loadControlState(reader: Reader, sealing: Sealing): Promise<ControlState> {
-  await checkDigest(reader, sealing)
+  const state = await readState(reader, sealing)
+  const { epoch, tag } = state
+  const deadManSwitches = await loadTable(reader, sealing, DEAD_MAN_SWITCHES, state)
   return {
-    epoch: Number(await readFact(reader, 'epoch')),
-    switches: (await selectRows(reader, sealing, SWITCHES)).map(parseSwitch),
-    deadManSwitches: (await selectRows(reader, sealing, DEAD_MAN_SWITCHES)).map(parseDeadManSwitch),
-    requests: (await selectRows(reader, sealing, RESTORATIONS)).map(parseRequest),
+    epoch,
+    mark: { epoch, tag },
+    switches: (await loadTable(reader, sealing, SWITCHES, state)).map(parseSwitch),
+    deadManSwitches: deadManSwitches.map(parseDeadManSwitch),
+    requests: (await loadTable(reader, sealing, RESTORATIONS, state)).map(parseRequest),
   }
 }
 
 /** The tables inside one transaction. */
 export class SwitchTable {
-  readonly #transaction: Transaction
+  readonly #transaction: SealedTransaction
   readonly #sealing: Sealing
 
-  constructor(transaction: Transaction, sealing: Sealing) {
+  constructor(transaction: SealedTransaction, sealing: Sealing) {
     this.#transaction = transaction
     this.#sealing = sealing
   }
 
   async switches(): Promise<readonly Switch[]> {
-    return (await selectRows(this.#transaction, this.#sealing, SWITCHES)).map(parseSwitch)
+    return (await this.#load(SWITCHES)).map(parseSwitch)
   }
 
   async insertSwitch(one: Switch): Promise<void> {
@@ -79,28 +87,27 @@ export class SwitchTable {
   }
 
   async deleteSwitch(id: string): Promise<void> {
-    await deleteRow(this.#transaction, SWITCHES, { id })
+    await deleteRow(this.#transaction, this.#sealing, SWITCHES, { id })
   }
 
   async deadManSwitch(keyStore: string): Promise<DeadManSwitch | undefined> {
-    const where = { key_store: keyStore }
-    const [row] = await selectRows(this.#transaction, this.#sealing, DEAD_MAN_SWITCHES, where)
-    return row === undefined ? undefined : parseDeadManSwitch(row)
+    const rows = (await this.#load(DEAD_MAN_SWITCHES)).map(parseDeadManSwitch)
+    return rows.find((one) => one.keyStore === keyStore)
   }
 
   /** Inserts it, or writes over what was there. */
   async writeDeadManSwitch(one: DeadManSwitch): Promise<void> {
-    const exists = (await this.deadManSwitch(one.keyStore)) !== undefined
-    const write = exists ? updateRow : insertRow
-    await write(this.#transaction, this.#sealing, DEAD_MAN_SWITCHES, fromDeadManSwitch(one))
+    const row = fromDeadManSwitch(one)
+    if (await updateRow(this.#transaction, this.#sealing, DEAD_MAN_SWITCHES, row)) return
+    await insertRow(this.#transaction, this.#sealing, DEAD_MAN_SWITCHES, row)
   }
 
   async deleteDeadManSwitch(keyStore: string): Promise<void> {
-    await deleteRow(this.#transaction, DEAD_MAN_SWITCHES, { key_store: keyStore })
+    await deleteRow(this.#transaction, this.#sealing, DEAD_MAN_SWITCHES, { key_store: keyStore })
   }
 
   async requests(): Promise<readonly RestoreRequest[]> {
-    return (await selectRows(this.#transaction, this.#sealing, RESTORATIONS)).map(parseRequest)
+    return (await this.#load(RESTORATIONS)).map(parseRequest)
   }
 
   async insertRequest(one: RestoreRequest): Promise<void> {
@@ -112,15 +119,21 @@ export class SwitchTable {
   }
 
   async deleteRequest(id: string): Promise<void> {
-    await deleteRow(this.#transaction, RESTORATIONS, { id })
+    await deleteRow(this.#transaction, this.#sealing, RESTORATIONS, { id })
   }
 
   /** Ids of requests of an earlier schema, which name no identity and no epoch. */
   async takeOldRequests(): Promise<readonly string[]> {
-    const rows = await selectRows(this.#transaction, this.#sealing, RESTORE_REQUESTS)
+    const rows = await this.#load(RESTORE_REQUESTS)
     const ids = rows.map((row) => String(column(row, 'id')))
-    for (const id of ids) await deleteRow(this.#transaction, RESTORE_REQUESTS, { id })
+    for (const id of ids)
+      await deleteRow(this.#transaction, this.#sealing, RESTORE_REQUESTS, { id })
     return ids
+  }
+
+  /** All rows of a table, proven to be what the store has now. @throws StorageError STORE_TAMPERED */
+  #load(table: SealedTable): Promise<readonly Row[]> {
+    return loadTable(this.#transaction, this.#sealing, table, this.#transaction.ledger)
   }
 }
 

@@ -5,8 +5,9 @@ import type { Clock } from '../core/clock.ts'
 import { LatchkeyError } from '../core/errors.ts'
 import { parseAccessKeyId, type AccessKeyId, type KeyStoreName } from '../core/ids.ts'
 import { Secret } from '../core/secret.ts'
-import { StorageError, type Row, type Transaction } from '../store/database.ts'
-import { column, CREDENTIALS, insertRow, selectRows, updateRow } from '../store/sealed-rows.ts'
+import { StorageError, type Row } from '../store/database.ts'
+import { column, CREDENTIALS, selectRows } from '../store/sealed-rows.ts'
+import { insertRow, type SealedTransaction, updateRow } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
 import type { Credential } from './credential.ts'
 
@@ -70,7 +71,7 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
       return toSummary(edited, clock)
     }, options)
 
-  async function findRow(transaction: Transaction, accessKeyId: string): Promise<Row> {
+  async function findRow(transaction: SealedTransaction, accessKeyId: string): Promise<Row> {
     const where = { access_key_id: accessKeyId }
     const [row] = await selectRows(transaction, sealing, CREDENTIALS, where)
     if (row === undefined) {
@@ -96,7 +97,7 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
       return credential
     },
     async list(keyStore) {
-      const { credentials } = await store.contents()
+      const [credentials = []] = await store.tables(CREDENTIALS)
       return credentials
         .map((row) => toSummary(row, clock))
         .filter((summary) => keyStore === undefined || summary.keyStore === keyStore)
@@ -119,12 +120,12 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
         { erases: true },
       ),
     async loadActive() {
-      const { credentials } = await store.contents()
+      const [credentials = []] = await store.tables(CREDENTIALS)
       return credentials.flatMap((row) => toCredential(row, store) ?? [])
     },
   }
 
-  async function insertNew(transaction: Transaction, row: Row): Promise<void> {
+  async function insertNew(transaction: SealedTransaction, row: Row): Promise<void> {
     try {
       await insertRow(transaction, sealing, CREDENTIALS, row)
     } catch (error) {

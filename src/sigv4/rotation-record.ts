@@ -1,5 +1,7 @@
 /** How far the rotation of a key store's credential has come: a fact of the store, so any host goes on. */
 // SPDX-License-Identifier: Apache-2.0
+import { FACTS, findSealedFact } from '../store/sealed-rows.ts'
+import { deleteRow, insertRow, updateRow } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
 
 export interface RotationRecord {
@@ -27,27 +29,24 @@ type Name = Pick<RotationRecord, 'region' | 'customKeyStoreId'>
 
 const nameOf = ({ region, customKeyStoreId }: Name) => `rotation ${region} ${customKeyStoreId}`
 
-/** Names and times only: whoever could change them could change the credentials' rows just as well, and cannot. */
-export function createRotationRecords({ database }: Store): RotationRecords {
+/** Sealed facts: names and times only, and nobody else's to change. */
+export function createRotationRecords(store: Store): RotationRecords {
+  const { database, sealing } = store
   return {
-    find: (region, customKeyStoreId) =>
-      database.snapshot(async (reader) => {
-        const rows = await reader.query('SELECT value FROM facts WHERE name = ?', [
-          nameOf({ region, customKeyStoreId }),
-        ])
-        const value = rows[0]?.['value']
-        return typeof value === 'string' ? (JSON.parse(value) as RotationRecord) : undefined
-      }),
+    async find(region, customKeyStoreId) {
+      const name = nameOf({ region, customKeyStoreId })
+      const value = await database.snapshot((reader) => findSealedFact(reader, sealing, name))
+      return value === undefined ? undefined : (JSON.parse(value) as RotationRecord)
+    },
     save: (record) =>
-      database.transaction(async (transaction) => {
-        await transaction.execute(
-          'INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
-          [nameOf(record), JSON.stringify(record)],
-        )
+      store.change(async (transaction) => {
+        const fact = { name: nameOf(record), value: JSON.stringify(record) }
+        if (await updateRow(transaction, sealing, FACTS, fact)) return
+        await insertRow(transaction, sealing, FACTS, fact)
       }),
     remove: (record) =>
-      database.transaction(async (transaction) => {
-        await transaction.execute('DELETE FROM facts WHERE name = ?', [nameOf(record)])
-      }),
+      store.change((transaction) =>
+        deleteRow(transaction, sealing, FACTS, { name: nameOf(record) }),
+      ),
   }
 }

@@ -74,6 +74,8 @@ export interface Database {
    * @param processes how many serve
    */
   warnings(processes: number): Promise<readonly string[]>
+  /** @throws StorageError STORE_TAMPERED where anything is in the schema that the migrations did not make */
+  checkSchema(reader: Reader): Promise<void>
   /** SQL for the database's own wall clock, in whole milliseconds since the Unix epoch. */
   readonly nowSql: string
   /**

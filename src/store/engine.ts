@@ -30,6 +30,8 @@ export interface Engine {
   settle(): Promise<void>
   /** @throws StorageError STORE_MISSING, STORE_NEWER, STORE_CORRUPT */
   open(): Promise<Database>
+  /** A further opening of the same store, for reading; absent where a connection is dear. */
+  openAuditor?(): Promise<Database>
 }
 
 const DEFAULT_DEADLINE_MS = 5000
@@ -60,6 +62,7 @@ function createSqliteEngine(path: string, deadlineMs: number): Engine {
       await unlink(path).catch(() => undefined)
     },
     settle: () => syncFolder(path),
+    openAuditor: () => openSqlite({ path, deadlineMs }),
     async open() {
       // Never made here: an empty store where a full one was expected would look like lost keys.
       const found = await stat(path).catch(() => undefined)

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { StorageError, type Reader, type Transaction } from './database.ts'
-import { column, writeFact } from './sealed-rows.ts'
+import { column } from './sealed-rows.ts'
+import { notWritten } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
 
 /** One change of the store. Two stores that were once the same differ in the tag of what came after. */
@@ -18,20 +19,25 @@ function authenticate(sealing: Sealing, epoch: number, tag: string, acceptsAny: 
   return sealing.authenticate(['epochs', epoch, tag, acceptsAny])
 }
 
-/** @param acceptsAny whether a server that saw another history is to go on from here */
+/**
+ * @param acceptsAny whether a server that saw another history is to go on from here
+ * @returns the tag of the new epoch
+ */
 export async function writeEpoch(
   transaction: Transaction,
   sealing: Sealing,
   epoch: number,
   acceptsAny: boolean,
-): Promise<void> {
+): Promise<string> {
   const tag = randomBytes(TAG_BYTES).toString('base64url')
   const flag = acceptsAny ? 1 : 0
-  await writeFact(transaction, 'epoch', String(epoch))
   await transaction.execute(
     'INSERT INTO epochs (epoch, tag, accepts_any, mac) VALUES (?, ?, ?, ?)',
     [epoch, tag, flag, authenticate(sealing, epoch, tag, flag)],
   )
+  const written = await readMark(transaction, sealing, epoch)
+  if (written.tag !== tag) throw notWritten(`epochs ${String(epoch)}`)
+  return tag
 }
 
 /** The mark of an epoch; its tag is empty when the store has none. @throws StorageError STORE_TAMPERED */

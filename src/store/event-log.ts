@@ -1,8 +1,10 @@
 /** Every use of the kill switch, for ever: rows chained by their codes, so that none can go missing. */
 // SPDX-License-Identifier: Apache-2.0
 import { toAsciiJson } from '../core/remark.ts'
-import { StorageError, type Reader, type Row, type Transaction } from './database.ts'
-import { column, EVENTS_HEAD, findFact, writeFact } from './sealed-rows.ts'
+import { StorageError, type Reader, type Row } from './database.ts'
+import { column } from './sealed-rows.ts'
+import { notWritten, readState } from './sealed-state.ts'
+import type { SealedTransaction } from './sealed-transaction.ts'
 import type { Sealing } from './sealing.ts'
 
 export interface ControlEvent {
@@ -18,7 +20,8 @@ export interface ControlEvent {
   readonly detail: Readonly<Record<string, unknown>>
 }
 
-const START = 'start'
+/** Comes before the first. */
+export const EVENTS_START = 'start'
 
 function authenticate(sealing: Sealing, before: string, row: Row): string {
   const fields = ['seq', 'at', 'epoch', 'kind', 'operator', 'detail'].map((name) =>
@@ -29,20 +32,24 @@ function authenticate(sealing: Sealing, before: string, row: Row): string {
 
 /** To be called inside `Store.change`, which seals the end of the chain with everything else. */
 export async function appendEvent(
-  transaction: Transaction,
+  transaction: SealedTransaction,
   sealing: Sealing,
   event: Omit<ControlEvent, 'seq'>,
 ): Promise<ControlEvent> {
-  const [last] = await transaction.query('SELECT max(seq) AS seq FROM control_events')
-  const seq = Number(last?.['seq'] ?? 0) + 1
+  const { ledger } = transaction
+  const seq = ledger.events.seq + 1
   const { at, epoch, kind, operator } = event
   const row = { seq, at, epoch, kind, operator, detail: toAsciiJson(event.detail) }
-  const mac = authenticate(sealing, (await findFact(transaction, EVENTS_HEAD)) ?? START, row)
+  const mac = authenticate(sealing, ledger.events.head, row)
   await transaction.execute(
     'INSERT INTO control_events (seq, at, epoch, kind, operator, detail, mac) VALUES (?, ?, ?, ?, ?, ?, ?)',
     [seq, at, epoch, kind, operator, row.detail, mac],
   )
-  await writeFact(transaction, EVENTS_HEAD, mac)
+  const [written] = await transaction.query('SELECT * FROM control_events WHERE seq = ?', [seq])
+  if (written === undefined || authenticate(sealing, ledger.events.head, written) !== mac) {
+    throw notWritten(`control_events ${String(seq)}`)
+  }
+  ledger.events = { seq, head: mac }
   return { ...event, seq }
 }
 
@@ -51,10 +58,11 @@ export async function readEvents(
   reader: Reader,
   sealing: Sealing,
 ): Promise<readonly ControlEvent[]> {
+  const { events: end } = await readState(reader, sealing)
   const rows = await reader.query(
     'SELECT seq, at, epoch, kind, operator, detail, mac FROM control_events ORDER BY seq',
   )
-  let before = START
+  let before = EVENTS_START
   const events = rows.map((row, i) => {
     const mac = authenticate(sealing, before, row)
     if (column(row, 'mac') !== mac || column(row, 'seq') !== i + 1) throw broken()
@@ -68,7 +76,7 @@ export async function readEvents(
       detail: JSON.parse(String(column(row, 'detail'))) as Record<string, unknown>,
     }
   })
-  if (((await findFact(reader, EVENTS_HEAD)) ?? START) !== before) throw broken()
+  if (end.head !== before || end.seq !== rows.length) throw broken()
   return events
 }
 

@@ -1,16 +1,25 @@
-/** Rows that carry an authentication code, and the digest that notices when one of them is gone. */
+/** Rows that carry a code: read and verified one by one, and as whole tables against the sealed state. */
 // SPDX-License-Identifier: Apache-2.0
-import { StorageError, type Reader, type Row, type SqlValue, type Transaction } from './database.ts'
-import type { Sealing } from './sealing.ts'
+import { StorageError, type Reader, type Row, type SqlValue } from './database.ts'
+import { addElement, NO_ROWS, readState, type SealedState, type TableSum } from './sealed-state.ts'
+import type { RowCode, Sealing } from './sealing.ts'
 
 export interface SealedTable {
   readonly name: string
-  /** The name that the codes of its rows cover, where the table was renamed since. */
-  readonly sealedAs?: string
   /** Columns of the primary key. */
   readonly key: readonly string[]
-  /** All other columns but `mac`. */
+  /** All other columns but `changed_epoch` and `mac`. */
   readonly columns: readonly string[]
+  /** Rows of the same table that are sealed otherwise. */
+  readonly except?: string
+}
+
+/** All facts but those that seal the others. */
+export const FACTS: SealedTable = {
+  name: 'facts',
+  key: ['name'],
+  columns: ['value'],
+  except: "name NOT IN ('epoch', 'state')",
 }
 
 export const KEYS: SealedTable = {
@@ -42,7 +51,6 @@ export const SWITCHES: SealedTable = {
 
 export const DEAD_MAN_SWITCHES: SealedTable = {
   name: 'dead_man_switches',
-  sealedAs: 'leased_access',
   key: ['key_store'],
   columns: ['ttl_ms', 'renewed_at', 'open_until', 'reason', 'operator'],
 }
@@ -63,13 +71,19 @@ export const RESTORE_REQUESTS: SealedTable = {
   columns: ['switch_ids', 'reason', 'operator', 'requested_at', 'ready_at', 'approved_by'],
 }
 
-const TABLES = [KEYS, KEY_VERSIONS, CREDENTIALS]
-/** Of later schemas: they count in the digest once they have rows, so older stores stay valid. */
-const LATER_TABLES = [SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS, RESTORATIONS]
-/** The code of the last event (event-log.ts), which chains all before it. */
-export const EVENTS_HEAD = 'control_events'
+/** A row that was deleted, by its table and the JSON of its primary key: so that servers hear of it. */
+export const REMOVED_ROWS: SealedTable = {
+  name: 'removed_rows',
+  key: ['table_name', 'row_key'],
+  columns: [],
+}
 
-/** Everything in the store that is authenticated, as of one moment. */
+export const SEALED_TABLES: readonly SealedTable[] = [
+  ...[FACTS, KEYS, KEY_VERSIONS, CREDENTIALS, SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS],
+  ...[RESTORATIONS, REMOVED_ROWS],
+]
+
+/** Keys and credentials, verified as of one moment. */
 export interface StoreContents {
   readonly epoch: number
   readonly keys: readonly Row[]
@@ -84,157 +98,160 @@ export function column(row: Row, name: string): SqlValue {
   return value
 }
 
-function allColumns(table: SealedTable): readonly string[] {
-  return [...table.key, ...table.columns]
+/** In the order of the code; `mac` comes after them. */
+export function sealedColumns(table: SealedTable): readonly string[] {
+  return [...table.key, ...table.columns, 'changed_epoch']
 }
 
-function authenticate(sealing: Sealing, table: SealedTable, row: Row): string {
-  return sealing.authenticate([
-    table.sealedAs ?? table.name,
-    ...allColumns(table).map((name) => column(row, name)),
-  ])
+export function codeOf(sealing: Sealing, table: SealedTable, row: Row): RowCode {
+  const fields = [table.name, ...sealedColumns(table).map((name) => column(row, name))]
+  return sealing.code(fields)
 }
 
-function describe(table: SealedTable, row: Row): string {
+export function describeRow(table: SealedTable, row: Row): string {
   return `${table.name} ${table.key.map((name) => String(column(row, name))).join(' ')}`
 }
 
-/** @throws StorageError CONFLICT when the primary key is taken */
-export async function insertRow(
-  transaction: Transaction,
-  sealing: Sealing,
-  table: SealedTable,
-  row: Row,
-): Promise<void> {
-  const names = [...allColumns(table), 'mac']
-  const sealed = { ...row, mac: authenticate(sealing, table, row) }
-  await transaction.execute(
-    `INSERT INTO ${table.name} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`,
-    names.map((name) => column(sealed, name)),
-  )
+/** @throws StorageError STORE_TAMPERED */
+export function verifyRow(sealing: Sealing, table: SealedTable, row: Row): RowCode {
+  const code = codeOf(sealing, table, row)
+  if (column(row, 'mac') !== code.mac) {
+    throw new StorageError(
+      'STORE_TAMPERED',
+      `changed outside of Latchkey: ${describeRow(table, row)}`,
+    )
+  }
+  return code
 }
 
-/** Writes all columns of the row that has this primary key. */
-export async function updateRow(
-  transaction: Transaction,
-  sealing: Sealing,
-  table: SealedTable,
-  row: Row,
-): Promise<void> {
-  const names = [...table.columns, 'mac']
-  const sealed = { ...row, mac: authenticate(sealing, table, row) }
-  await transaction.execute(
-    `UPDATE ${table.name} SET ${names.map((name) => `${name} = ?`).join(', ')}
-     WHERE ${table.key.map((name) => `${name} = ?`).join(' AND ')}`,
-    [...names, ...table.key].map((name) => column(sealed, name)),
-  )
-}
-
-/** Removes the row that has this primary key. */
-export async function deleteRow(
-  transaction: Transaction,
-  table: SealedTable,
-  key: Row,
-): Promise<void> {
-  await transaction.execute(
-    `DELETE FROM ${table.name} WHERE ${table.key.map((name) => `${name} = ?`).join(' AND ')}`,
-    table.key.map((name) => column(key, name)),
-  )
-}
-
-/** Rows in the order of their primary key, each verified. @throws StorageError STORE_TAMPERED */
+/** Each verified by itself: a row that is missing, or an older one, is not noticed here. @throws StorageError STORE_TAMPERED */
 export async function selectRows(
   reader: Reader,
   sealing: Sealing,
   table: SealedTable,
   where: Row = {},
 ): Promise<readonly Row[]> {
-  const conditions = Object.keys(where).map((name) => `${name} = ?`)
-  const rows = await reader.query(
-    `SELECT ${[...allColumns(table), 'mac'].join(', ')} FROM ${table.name}
+  const rows = await queryRows(reader, table, where)
+  for (const row of rows) verifyRow(sealing, table, row)
+  return rows
+}
+
+async function queryRows(reader: Reader, table: SealedTable, where: Row): Promise<readonly Row[]> {
+  const conditions = [
+    ...(table.except === undefined ? [] : [table.except]),
+    ...Object.keys(where).map((name) => `${name} = ?`),
+  ]
+  return reader.query(
+    `SELECT ${[...sealedColumns(table), 'mac'].join(', ')} FROM ${table.name}
      ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
      ORDER BY ${table.key.join(', ')}`,
     Object.values(where),
   )
-  for (const row of rows) {
-    if (column(row, 'mac') !== authenticate(sealing, table, row)) {
-      throw new StorageError(
-        'STORE_TAMPERED',
-        `changed outside of Latchkey: ${describe(table, row)}`,
-      )
+}
+
+/** Rows that are read and verified in one turn of the event loop: well below two milliseconds. */
+const PAGE = 200
+
+/**
+ * All rows of a table, proven to be what the state says: none changed, missing, added, or put back. Page by page.
+ * @throws StorageError STORE_TAMPERED
+ */
+export async function loadTable(
+  reader: Reader,
+  sealing: Sealing,
+  table: SealedTable,
+  state: Pick<SealedState, 'tables'>,
+): Promise<readonly Row[]> {
+  const rows: Row[] = []
+  let found: TableSum = NO_ROWS
+  let page: readonly Row[]
+  do {
+    page = await queryPage(reader, table, rows.at(-1))
+    for (const row of page) {
+      found = addElement(found, verifyRow(sealing, table, row).element)
+      rows.push(row)
     }
-  }
-  return rows
-}
-
-/** Over the epoch and every row's code: a row that was removed or put back is noticed. */
-async function computeDigest(reader: Reader, sealing: Sealing): Promise<string> {
-  const fields: SqlValue[] = ['digest', await readFact(reader, 'epoch')]
-  for (const table of TABLES) {
-    const rows = await reader.query(
-      `SELECT mac FROM ${table.name} ORDER BY ${table.key.join(', ')}`,
-    )
-    fields.push(table.sealedAs ?? table.name, rows.length, ...rows.map((row) => column(row, 'mac')))
-  }
-  for (const table of LATER_TABLES) {
-    const rows = await reader.query(
-      `SELECT mac FROM ${table.name} ORDER BY ${table.key.join(', ')}`,
-    )
-    if (rows.length > 0)
-      fields.push(
-        table.sealedAs ?? table.name,
-        rows.length,
-        ...rows.map((row) => column(row, 'mac')),
-      )
-  }
-  const head = await findFact(reader, EVENTS_HEAD)
-  if (head !== undefined) fields.push(EVENTS_HEAD, head)
-  return sealing.authenticate(fields)
-}
-
-/** To be called at the end of every transaction that changed a sealed row. */
-export async function refreshDigest(transaction: Transaction, sealing: Sealing): Promise<void> {
-  await writeFact(transaction, 'digest', await computeDigest(transaction, sealing))
-}
-
-/** @throws StorageError STORE_TAMPERED when any row was changed, added or removed by others */
-export async function loadContents(reader: Reader, sealing: Sealing): Promise<StoreContents> {
-  const keys = await selectRows(reader, sealing, KEYS)
-  const versions = await selectRows(reader, sealing, KEY_VERSIONS)
-  const credentials = await selectRows(reader, sealing, CREDENTIALS)
-  await checkDigest(reader, sealing)
-  return { epoch: Number(await readFact(reader, 'epoch')), keys, versions, credentials }
-}
-
-/** @throws StorageError STORE_TAMPERED when the rows and the epoch are not those of one state */
-export async function checkDigest(reader: Reader, sealing: Sealing): Promise<void> {
-  if ((await readFact(reader, 'digest')) !== (await computeDigest(reader, sealing))) {
-    throw new StorageError('STORE_TAMPERED', 'rows were added or removed outside of Latchkey')
-  }
-}
-
-/** @throws StorageError STORE_CORRUPT when there is none */
-export async function readFact(reader: Reader, name: string): Promise<string> {
-  const value = await findFact(reader, name)
-  if (value === undefined) {
-    throw new StorageError('STORE_CORRUPT', `the store lacks its fact "${name}"`)
-  }
-  return value
-}
-
-export async function findFact(reader: Reader, name: string): Promise<string | undefined> {
-  const rows = await reader.query('SELECT value FROM facts WHERE name = ?', [name])
-  const value = rows[0]?.['value']
-  return typeof value === 'string' ? value : undefined
-}
-
-export async function writeFact(
-  transaction: Transaction,
-  name: string,
-  value: string,
-): Promise<void> {
-  await transaction.execute(
-    'INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
-    [name, value],
+  } while (page.length === PAGE)
+  const expected = state.tables.get(table.name) ?? NO_ROWS
+  if (found.rows === expected.rows && found.sum === expected.sum) return rows
+  throw new StorageError(
+    'STORE_TAMPERED',
+    `rows were added, removed or put back outside of Latchkey: ${table.name}`,
   )
+}
+
+/** The rows that come after `last` in the order of the primary key. */
+function queryPage(
+  reader: Reader,
+  table: SealedTable,
+  last: Row | undefined,
+): Promise<readonly Row[]> {
+  const key = table.key.join(', ')
+  const conditions = [
+    ...(table.except === undefined ? [] : [table.except]),
+    ...(last === undefined ? [] : [`(${key}) > (${table.key.map(() => '?').join(', ')})`]),
+  ]
+  return reader.query(
+    `SELECT ${[...sealedColumns(table), 'mac'].join(', ')} FROM ${table.name}
+     ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
+     ORDER BY ${key} LIMIT ${String(PAGE)}`,
+    last === undefined ? [] : table.key.map((name) => column(last, name)),
+  )
+}
+
+/** Whole tables as of one moment. @throws StorageError STORE_TAMPERED */
+export async function loadTables(
+  reader: Reader,
+  sealing: Sealing,
+  tables: readonly SealedTable[],
+): Promise<readonly (readonly Row[])[]> {
+  const state = await readState(reader, sealing)
+  const loaded: (readonly Row[])[] = []
+  for (const table of tables) loaded.push(await loadTable(reader, sealing, table, state))
+  return loaded
+}
+
+/** @throws StorageError STORE_TAMPERED when any key or credential was changed, added or removed by others */
+export async function loadContents(reader: Reader, sealing: Sealing): Promise<StoreContents> {
+  const state = await readState(reader, sealing)
+  return {
+    epoch: state.epoch,
+    keys: await loadTable(reader, sealing, KEYS, state),
+    versions: await loadTable(reader, sealing, KEY_VERSIONS, state),
+    credentials: await loadTable(reader, sealing, CREDENTIALS, state),
+  }
+}
+
+/** The value of a sealed fact, proven to be the one that the store has now. @throws StorageError STORE_TAMPERED */
+export async function findSealedFact(
+  reader: Reader,
+  sealing: Sealing,
+  name: string,
+): Promise<string | undefined> {
+  const rows = await loadTable(reader, sealing, FACTS, await readState(reader, sealing))
+  const found = rows.find((row) => row['name'] === name)
+  return found === undefined ? undefined : String(column(found, 'value'))
+}
+
+/** Everything that is sealed. @throws StorageError STORE_TAMPERED */
+export async function verifyAll(reader: Reader, sealing: Sealing): Promise<void> {
+  const state = await readState(reader, sealing)
+  for (const table of SEALED_TABLES) await loadTable(reader, sealing, table, state)
+}
+
+/** As many are verified by each command, too; more by what reads them, and by servers. */
+const FEW_ROWS = 2000
+
+/**
+ * Everything where that is little; else the facts only.
+ * @returns whether it was everything
+ * @throws StorageError STORE_TAMPERED
+ */
+export async function verifyFew(reader: Reader, sealing: Sealing): Promise<boolean> {
+  const state = await readState(reader, sealing)
+  const rows = [...state.tables.values()].reduce((sum, table) => sum + table.rows, 0)
+  const isFew = rows <= FEW_ROWS
+  const tables = isFew ? SEALED_TABLES : [FACTS]
+  for (const table of tables) await loadTable(reader, sealing, table, state)
+  return isFew
 }

@@ -24,12 +24,28 @@ export interface Sealing {
   unwrap(context: readonly SqlValue[], wrapped: string): Buffer
   /** HMAC-SHA-256 over an encoding in which no two lists of fields look alike; Base64. */
   authenticate(fields: readonly SqlValue[]): string
+  /**
+   * HMAC-SHA-512 over the same encoding, in halves: the one stands beside the row, for all to see; the other never
+   * leaves this process, and is what the row adds to the sum over its table (sealed-state.ts).
+   */
+  code(fields: readonly SqlValue[]): RowCode
+  /** 32 bytes that only this store's key gives, and for each purpose others. */
+  derive(purpose: string): Buffer
 }
 
-/** @param storeKey 32 bytes; two independent keys are derived from it, and it is not kept */
+export interface RowCode {
+  /** Base64. */
+  readonly mac: string
+  /** Below 2^256. */
+  readonly element: bigint
+}
+
+/** @param storeKey 32 bytes; independent keys are derived from it, and it is not kept */
 export function createSealing(storeKey: Buffer): Sealing {
   const wrappingKey = deriveKey(storeKey, 'latchkey store v1: wrapping')
   const rowKey = deriveKey(storeKey, 'latchkey store v1: rows')
+  const codeKey = deriveKey(storeKey, 'latchkey store v2: rows')
+  const purposeKey = deriveKey(storeKey, 'latchkey store v2: purposes')
   return {
     wrap: (context, secret) => seal(wrappingKey, encodeFields(context), secret),
     unwrap: (context, wrapped) => {
@@ -41,6 +57,14 @@ export function createSealing(storeKey: Buffer): Sealing {
     },
     authenticate: (fields) =>
       createHmac('sha256', rowKey).update(encodeFields(fields)).digest('base64'),
+    code(fields) {
+      const bytes = createHmac('sha512', codeKey).update(encodeFields(fields)).digest()
+      return {
+        mac: bytes.toString('base64', 0, 32),
+        element: BigInt(`0x${bytes.toString('hex', 32)}`),
+      }
+    },
+    derive: (purpose) => createHmac('sha256', purposeKey).update(purpose).digest(),
   }
 }
 
@@ -76,14 +100,27 @@ export function unseal(key: KeyObject, aad: Buffer, sealed: string): Buffer | un
 
 /** Type, length and bytes of each field: `['a', 'b']` and `['ab', '']` differ, as do 1 and '1'. */
 export function encodeFields(fields: readonly SqlValue[]): Buffer {
-  const parts = fields.map((field) => {
-    const type =
-      field === null ? 'n' : typeof field === 'number' ? 'i' : typeof field === 'string' ? 's' : 'b'
-    const bytes = field instanceof Uint8Array ? field : Buffer.from(String(field ?? ''), 'utf8')
-    const head = Buffer.alloc(5)
-    head.write(type, 0, 'latin1')
-    head.writeUInt32BE(bytes.length, 1)
-    return Buffer.concat([head, bytes])
-  })
-  return Buffer.concat(parts)
+  const values = fields.map((field) =>
+    field instanceof Uint8Array ? field : field === null ? '' : String(field),
+  )
+  const lengths = values.map((value) =>
+    typeof value === 'string' ? Buffer.byteLength(value) : value.length,
+  )
+  const bytes = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + 5 + length, 0))
+  let at = 0
+  for (const [i, value] of values.entries()) {
+    const length = lengths[i] ?? 0
+    at = bytes.writeUInt8(typeOf(fields[i] ?? null), at)
+    at = bytes.writeUInt32BE(length, at)
+    if (typeof value === 'string') bytes.write(value, at, 'utf8')
+    else bytes.set(value, at)
+    at += length
+  }
+  return bytes
+}
+
+function typeOf(field: SqlValue): number {
+  const type =
+    field === null ? 'n' : typeof field === 'number' ? 'i' : typeof field === 'string' ? 's' : 'b'
+  return type.charCodeAt(0)
 }

@@ -1,47 +1,63 @@
 /** A store, opened: the database and the keys to what is sealed in it. */
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
-import { StorageError, type Database, type Transaction } from './database.ts'
-import { createEngine, type StorePlace } from './engine.ts'
+import { StorageError, type Database, type Reader, type Row, type Transaction } from './database.ts'
+import { createEngine, type Engine, type StorePlace } from './engine.ts'
 import { createMasterKey, type MasterKeySource } from './master-key.ts'
+import { writeEpoch } from './epochs.ts'
+import { EVENTS_START } from './event-log.ts'
+import { findFact, readFact, writeFact } from './facts.ts'
 import {
+  FACTS,
   loadContents,
-  readFact,
-  refreshDigest,
-  writeFact,
+  loadTables,
+  SEALED_TABLES,
+  verifyAll,
+  verifyFew,
+  type SealedTable,
   type StoreContents,
 } from './sealed-rows.ts'
+import { notWritten, readState, writeState } from './sealed-state.ts'
+import { insertRow, Ledger, type SealedTransaction } from './sealed-transaction.ts'
 import { createSealing, type Sealing } from './sealing.ts'
-import { writeEpoch } from './epochs.ts'
+import { upgradeSeals } from './upgrade.ts'
 
 export interface Store {
   readonly database: Database
   readonly sealing: Sealing
-  /** Random, for ever the same. */
+  /** Never another one. New stores derive it from their key. */
   readonly id: string
   /**
-   * One durable change of sealed rows. Running servers see it, unless it is `quiet`: a change that
-   * only this process needs to know of. One that `erases` leaves nothing in the files of what it
-   * removed.
+   * One durable change of sealed rows, which running servers take up. It costs the same however many rows there
+   * are, and cannot make foreign rows look genuine: what the rows must add up to is changed by differences. One that
+   * `erases` leaves nothing in the files of what it removed.
    * @param work is told the epoch that the store has afterwards
    */
   change<T>(
-    work: (transaction: Transaction, epoch: number) => Promise<T>,
+    work: (transaction: SealedTransaction, epoch: number) => Promise<T>,
     options?: ChangeOptions,
   ): Promise<T>
   /**
    * Raises the epoch and nothing else, whatever the rows are like: servers that find a store which was
-   * changed by others refuse everything.
+   * changed by others refuse everything. @throws StorageError STORE_TAMPERED where not even that is kept
    */
   bumpEpoch(): Promise<number>
-  /** All that is sealed, verified. @throws StorageError STORE_TAMPERED */
+  /** Keys and credentials, verified. @throws StorageError STORE_TAMPERED */
   contents(): Promise<StoreContents>
+  /** Whole tables as of one moment, verified. @throws StorageError STORE_TAMPERED */
+  tables(...tables: readonly SealedTable[]): Promise<readonly (readonly Row[])[]>
+  /**
+   * Verifies the schema and everything that is sealed, on connections of its own and in slices.
+   * @throws StorageError STORE_TAMPERED
+   */
+  audit(): Promise<void>
+  /** Why the last audit failed; undefined once one has passed again. */
+  readonly fault: StorageError | undefined
   close(): Promise<void>
 }
 
 export interface ChangeOptions {
-  readonly quiet?: boolean
   readonly erases?: boolean
   /** Only after `control accept-epoch`: servers go on from here, whatever they saw before. */
   readonly acceptsAny?: boolean
@@ -68,21 +84,30 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   const database = await engine.create()
   try {
     const sealing = createSealing(storeKey)
-    const id = randomUUID()
+    const id = toUuid(sealing.derive('store id'))
     await database.transaction(async (transaction) => {
       // Another init may have been quicker since engine.create() looked: its facts must not be written over.
       const [row] = await transaction.query('SELECT count(*) AS facts FROM facts')
       if (Number(row?.['facts']) > 0) {
         throw new StorageError('STORE_EXISTS', 'another init has made the store meanwhile')
       }
-      await writeFact(transaction, 'store_id', id)
-      await writeFact(transaction, 'created_at', String(options.clock.now()))
-      await writeFact(transaction, 'master_key', record)
-      await writeFact(transaction, 'epoch', '0')
-      await refreshDigest(transaction, sealing)
+      const ledger = new Ledger(
+        { epoch: 0, tag: '', tables: new Map(), events: { seq: 0, head: EVENTS_START } },
+        0,
+      )
+      const facts = { store_id: id, created_at: String(options.clock.now()), master_key: record }
+      for (const [name, value] of Object.entries(facts)) {
+        await insertRow(withLedger(transaction, ledger), sealing, FACTS, { name, value })
+      }
+      await writeState(transaction, sealing, {
+        ...{ epoch: 0, tag: '' },
+        ...{ tables: ledger.tables, events: ledger.events },
+      })
+      await ledger.readBack(transaction, sealing)
+      await database.checkSchema(transaction)
     })
     await engine.settle()
-    return assemble(database, sealing, id)
+    return assemble(engine, database, sealing, id)
   } catch (error) {
     await engine.discard(database)
     throw error
@@ -96,7 +121,8 @@ export async function createStore(options: StoreOptions): Promise<Store> {
  * MASTER_KEY_UNREADABLE; the store is unchanged then
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const database = await createEngine(options).open()
+  const engine = createEngine(options)
+  const database = await engine.open()
   try {
     const { record, id } = await database.snapshot(async (reader) => ({
       record: await readFact(reader, 'master_key'),
@@ -105,42 +131,132 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     const storeKey = await createMasterKey(options.masterKey).unwrap(record)
     const sealing = createSealing(storeKey)
     storeKey.fill(0)
-    const store = assemble(database, sealing, id)
-    if (options.allowsTampered !== true) await store.contents()
-    return store
+    try {
+      await bringUp(database, sealing)
+    } catch (error) {
+      const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
+      if (!isTampered || options.allowsTampered !== true) throw error
+    }
+    return assemble(engine, database, sealing, id)
   } catch (error) {
     await database.close()
     throw error
   }
 }
 
-function assemble(database: Database, sealing: Sealing, id: string): Store {
+/** Seals what an earlier release wrote, and verifies what there is. */
+async function bringUp(database: Database, sealing: Sealing): Promise<void> {
+  if (!(await database.snapshot(hasState))) {
+    await database.transaction(async (transaction) => {
+      await database.checkSchema(transaction)
+      await upgradeSeals(transaction, sealing)
+      await verifyAll(transaction, sealing)
+    })
+  }
+  await database.snapshot(async (reader) => {
+    await database.checkSchema(reader)
+    await verifyFew(reader, sealing)
+  })
+}
+
+async function hasState(reader: Reader): Promise<boolean> {
+  return (await findFact(reader, 'state')) !== undefined
+}
+
+/** RFC 9562, version 8: the bits are those of the bytes, but for version and variant. */
+function toUuid(bytes: Buffer): string {
+  const id = Buffer.from(bytes.subarray(0, 16))
+  id.writeUInt8((id.readUInt8(6) & 0x0f) | 0x80, 6)
+  id.writeUInt8((id.readUInt8(8) & 0x3f) | 0x80, 8)
+  return id.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+}
+
+function withLedger(transaction: Transaction, ledger: Ledger): SealedTransaction {
+  return {
+    query: (sql, parameters) => transaction.query(sql, parameters),
+    execute: (sql, parameters) => transaction.execute(sql, parameters),
+    ledger,
+  }
+}
+
+function assemble(engine: Engine, database: Database, sealing: Sealing, id: string): Store {
+  let fault: StorageError | undefined
+  let auditor: Promise<Database> | undefined
+
+  /** Remembers why nothing that the store says can be believed, until an audit passes. */
+  async function judged<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      if (error instanceof StorageError && error.code === 'STORE_TAMPERED') fault = error
+      throw error
+    }
+  }
+
+  async function audit(): Promise<void> {
+    // Where a connection costs little, one of its own: a long read must keep nothing waiting.
+    auditor ??= engine.openAuditor?.() ?? Promise.resolve(database)
+    try {
+      const own = await auditor
+      const isSmall = await own.snapshot(async (reader) => {
+        await own.checkSchema(reader)
+        return verifyFew(reader, sealing)
+      })
+      // A snapshot each: on a shared connection, others come in between.
+      for (const table of isSmall ? [] : SEALED_TABLES) {
+        await own.snapshot((reader) => loadTables(reader, sealing, [table]))
+      }
+      fault = undefined
+    } catch (error) {
+      await judged(Promise.reject(error as Error)).catch(() => undefined)
+      throw error
+    }
+  }
+
   return {
     database,
     sealing,
     id,
+    audit,
+    get fault() {
+      return fault
+    },
     async change(work, options) {
       const result = await database.transaction(async (transaction) => {
-        // A change on top of tampered rows would make them look genuine.
-        const before = await loadContents(transaction, sealing)
-        const quiet = options?.quiet === true
-        const epoch = Math.max(before.epoch + (quiet ? 0 : 1), options?.minEpoch ?? 0)
-        const done = await work(transaction, epoch)
-        if (!quiet) await writeEpoch(transaction, sealing, epoch, options?.acceptsAny ?? false)
-        await refreshDigest(transaction, sealing)
+        const before = await readState(transaction, sealing)
+        const epoch = Math.max(before.epoch + 1, options?.minEpoch ?? 0)
+        const ledger = new Ledger(before, epoch)
+        const done = await work(withLedger(transaction, ledger), epoch)
+        const tag = await writeEpoch(transaction, sealing, epoch, options?.acceptsAny ?? false)
+        const { tables, events } = ledger
+        await writeState(transaction, sealing, { epoch, tag, tables, events })
+        await ledger.readBack(transaction, sealing)
+        // At the end: the tables that were written are locked, so what was planted is here to be seen.
+        await database.checkSchema(transaction)
         return done
       })
       // It is committed: whatever cannot be overwritten now goes with the next erasure.
       if (options?.erases === true) await database.erase().catch(() => undefined)
       return result
     },
-    bumpEpoch: () =>
-      database.transaction(async (transaction) => {
-        const epoch = Number(await readFact(transaction, 'epoch')) + 1
-        await writeEpoch(transaction, sealing, epoch, false)
-        return epoch
-      }),
-    contents: () => database.snapshot((reader) => loadContents(reader, sealing)),
-    close: () => database.close(),
+    async bumpEpoch() {
+      const epoch = await database.transaction(async (transaction) => {
+        const next = Number(await readFact(transaction, 'epoch')) + 1
+        await writeEpoch(transaction, sealing, next, false)
+        await writeFact(transaction, 'epoch', String(next))
+        return next
+      })
+      // After the commit: something that was planted may have taken it back with that.
+      if ((await database.epoch()) < epoch) throw notWritten('facts epoch')
+      return epoch
+    },
+    contents: () => judged(database.snapshot((reader) => loadContents(reader, sealing))),
+    tables: (...tables) =>
+      judged(database.snapshot((reader) => loadTables(reader, sealing, tables))),
+    async close() {
+      const own = await auditor?.catch(() => undefined)
+      if (own !== database) await own?.close()
+      await database.close()
+    },
   }
 }

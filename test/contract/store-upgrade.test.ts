@@ -46,13 +46,6 @@ void t.test('SQLite', async (t) => {
   database.pragma('application_id = 0x4c6b6579')
   database.close()
   await checkUpgrade(t, { path })
-  const after = new Sqlite(path, { readonly: true })
-  t.equal(
-    after.prepare('SELECT * FROM leased_access').all().length,
-    2,
-    'as the previous release reads',
-  )
-  after.close()
 })
 
 void t.test('PostgreSQL', async (t) => {
@@ -64,7 +57,5 @@ void t.test('PostgreSQL', async (t) => {
     INSERT INTO latchkey_schema (version) VALUES (${String(SCHEMA)})`
   await client.query(`${OLD_SCHEMA};\n${ROWS};\n${version}`)
   await checkUpgrade(t, { postgres: { host, port, database, user } })
-  const { rows } = await client.query('SELECT * FROM leased_access')
-  t.equal(rows.length, 2, 'as the previous release reads')
   await client.end()
 })

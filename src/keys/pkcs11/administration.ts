@@ -3,6 +3,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../../core/ids.ts'
+import { KEYS } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyAdministration, KeyStatus, KeySummary } from '../administration.ts'
@@ -30,7 +31,7 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdm
     (await call({ call: 'describe', name: nameOf(keyId) })) as readonly TokenKey[]
 
   async function statuses(): Promise<ReadonlyMap<string, KeyStatus>> {
-    const { keys } = parseContents(await store.contents())
+    const { keys } = parseContents({ keys: (await store.tables(KEYS))[0] ?? [], versions: [] })
     const own = keys.filter((key) => key.keyStore === keyStore)
     return new Map(own.map(({ keyId, status }) => [keyId, status]))
   }

@@ -1,6 +1,7 @@
 /** The control store's records of keys on tokens: which of them are disabled. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
+import { KEYS } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyStatus } from '../administration.ts'
@@ -22,7 +23,7 @@ export async function openTokenKeyRecords(store: Store): Promise<TokenKeyRecords
 
   async function reload(): Promise<void> {
     try {
-      const { keys } = parseContents(await store.contents())
+      const { keys } = parseContents({ keys: (await store.tables(KEYS))[0] ?? [], versions: [] })
       const found = keys.filter(({ status }) => status === 'DISABLED')
       disabled = new Set(found.map(({ keyStore, keyId }) => `${keyStore}/${keyId}`))
       isTampered = false

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { KEY_VERSIONS, KEYS } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyAdministration } from '../administration.ts'
@@ -73,7 +74,8 @@ export function createKeyAdministration(
         await addVersion(table, key, bytes)
       }),
     async listKeys() {
-      const { keys, versions } = parseContents(await store.contents())
+      const [keyRows = [], versionRows = []] = await store.tables(KEYS, KEY_VERSIONS)
+      const { keys, versions } = parseContents({ keys: keyRows, versions: versionRows })
       const uses = await store.database.snapshot((reader) =>
         loadUses(reader, store.sealing, keyStore),
       )

@@ -78,19 +78,19 @@ class FoundKey implements BackendKey, VerifiedEncryption {
   }
 
   encrypt(request: EncryptRequest): Awaitable<SealedBytes> {
-    const { key, uses } = this.#find(request.version)
-    const seal = () => key.seal(request)
+    const { withKey, uses } = this.#find(request.version)
+    const seal = () => withKey((key) => key.seal(request))
     return uses.tryTake() ? seal() : takeUse(uses, request.deadline).then(seal)
   }
 
   encryptVerified(request: VerifiedEncryptRequest): Awaitable<VerifiedSealedBytes> {
-    const { key, uses } = this.#find(request.version)
-    const seal = () => sealVerified(key, this.#clock, request)
+    const { withKey, uses } = this.#find(request.version)
+    const seal = () => withKey((key) => sealVerified(key, this.#clock, request))
     return uses.tryTake() ? seal() : takeUse(uses, request.deadline).then(seal)
   }
 
-  decrypt(request: DecryptRequest): Buffer {
-    return this.#find(request.version).key.unseal(request)
+  decrypt(request: DecryptRequest): Awaitable<Buffer> {
+    return this.#find(request.version).withKey((key) => key.unseal(request))
   }
 
   #find(version: number): LoadedVersion {

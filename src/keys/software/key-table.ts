@@ -1,16 +1,15 @@
 /** Keys and versions at rest: material wrapped, rows authenticated. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId } from '../../core/ids.ts'
-import type { Row, SqlValue, Transaction } from '../../store/database.ts'
+import type { Row, SqlValue } from '../../store/database.ts'
 import {
   column,
   KEY_VERSIONS,
   KEYS,
-  insertRow,
   selectRows,
-  updateRow,
   type StoreContents,
 } from '../../store/sealed-rows.ts'
+import { insertRow, type SealedTransaction, updateRow } from '../../store/sealed-transaction.ts'
 import type { Sealing } from '../../store/sealing.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyStatus, KeySummary, KeyVersionSummary } from '../administration.ts'
@@ -92,7 +91,7 @@ export interface KeyRows {
   readonly versions: readonly VersionRow[]
 }
 
-export function parseContents(contents: StoreContents): KeyRows {
+export function parseContents(contents: Pick<StoreContents, 'keys' | 'versions'>): KeyRows {
   return { keys: contents.keys.map(parseKey), versions: contents.versions.map(parseVersion) }
 }
 
@@ -105,10 +104,10 @@ export function materialContext(
 
 /** The tables inside one transaction. */
 export class KeyTable {
-  readonly #transaction: Transaction
+  readonly #transaction: SealedTransaction
   readonly #sealing: Sealing
 
-  constructor(transaction: Transaction, sealing: Sealing) {
+  constructor(transaction: SealedTransaction, sealing: Sealing) {
     this.#transaction = transaction
     this.#sealing = sealing
   }

@@ -1,6 +1,8 @@
 /** The keys of all key stores, ready for use in memory; replaced as a whole when the store changes. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Awaitable } from '../../core/deadline.ts'
 import type { Sealing } from '../../store/sealing.ts'
+import { toBackendError } from '../errors.ts'
 import { importKey, type SoftwareKey } from './gcm.ts'
 import { materialContext, type KeyRow, type KeyRows, type VersionRow } from './key-table.ts'
 import type { UseCounter } from './use-counter.ts'
@@ -9,7 +11,8 @@ export interface LoadedVersion {
   readonly version: number
   /** As wrapped in the store: tells whether the material is still the same. */
   readonly wrapped: string
-  readonly key: SoftwareKey
+  /** Unwrapped and tested when it is first asked for. @throws StorageError, BackendError */
+  readonly withKey: <T>(work: (key: SoftwareKey) => T) => Awaitable<T>
   readonly uses: UseCounter
 }
 
@@ -26,6 +29,9 @@ export interface SnapshotDeps {
   readonly createUses: (row: VersionRow) => UseCounter
 }
 
+/** Keys that are taken up in one turn of the event loop. */
+const SLICE = 200
+
 /** Versions whose material is unchanged keep their imported key and what is left of their uses. */
 export async function loadSnapshot(
   rows: KeyRows,
@@ -34,7 +40,8 @@ export async function loadSnapshot(
 ): Promise<Snapshot> {
   const versionsOf = groupVersions(rows)
   const snapshot = new Map<string, Map<string, LoadedKey>>()
-  for (const row of rows.keys) {
+  for (const [i, row] of rows.keys.entries()) {
+    if (i % SLICE === SLICE - 1) await new Promise((resolve) => setImmediate(resolve))
     const known = before.get(row.keyStore)?.get(row.keyId)?.versions
     const versions = new Map<number, LoadedVersion>()
     for (const version of versionsOf.get(row.keyStore)?.get(row.keyId) ?? []) {
@@ -42,9 +49,7 @@ export async function loadSnapshot(
       const same = known?.get(version.version)
       versions.set(
         version.version,
-        same?.wrapped === version.material
-          ? same
-          : await loadVersion(version, version.material, deps),
+        same?.wrapped === version.material ? same : loadVersion(version, version.material, deps),
       )
     }
     let ofStore = snapshot.get(row.keyStore)
@@ -54,13 +59,24 @@ export async function loadSnapshot(
   return snapshot
 }
 
-async function loadVersion(
-  row: VersionRow,
-  wrapped: string,
-  deps: SnapshotDeps,
-): Promise<LoadedVersion> {
-  const key = await importKey(deps.sealing.unwrap(materialContext(row), wrapped))
-  return { version: row.version, wrapped, key, uses: deps.createUses(row) }
+function loadVersion(row: VersionRow, wrapped: string, deps: SnapshotDeps): LoadedVersion {
+  let key: SoftwareKey | undefined
+  let loading: Promise<SoftwareKey> | undefined
+  const load = async () => {
+    try {
+      return (key = await importKey(deps.sealing.unwrap(materialContext(row), wrapped)))
+    } catch (error) {
+      throw toBackendError(error)
+    } finally {
+      loading = undefined
+    }
+  }
+  return {
+    version: row.version,
+    wrapped,
+    withKey: (work) => (key === undefined ? (loading ??= load()).then(work) : work(key)),
+    uses: deps.createUses(row),
+  }
 }
 
 function groupVersions(rows: KeyRows): Map<string, Map<string, VersionRow[]>> {

@@ -3,6 +3,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { KeyStoreName } from '../../core/ids.ts'
+import { KEY_VERSIONS, KEYS } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyAdministration } from '../administration.ts'
 import { BackendError } from '../errors.ts'
@@ -73,7 +74,8 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
 
   async function reload(): Promise<void> {
     try {
-      const rows = parseContents(await store.contents())
+      const [keys = [], versions = []] = await store.tables(KEYS, KEY_VERSIONS)
+      const rows = parseContents({ keys, versions })
       snapshot = await loadSnapshot(rows, snapshot, { sealing: store.sealing, createUses })
       refusal = undefined
     } catch (error) {
@@ -102,12 +104,16 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       }),
     async warm(latest) {
       const everUsed = await store.database.snapshot((reader) => loadUsedKeys(reader, MAX_WARM))
-      const counters = [...latest, ...everUsed].flatMap(({ keyStore, keyId }) => {
+      const versions = [...latest, ...everUsed].flatMap(({ keyStore, keyId }) => {
         const key = snapshot.get(keyStore)?.get(keyId)
-        return key?.versions.get(key.row.currentVersion)?.uses ?? []
+        return key?.versions.get(key.row.currentVersion) ?? []
       })
-      const wanted = [...new Set(counters)].slice(0, MAX_WARM)
-      await Promise.all(wanted.map((uses) => uses.warm()))
+      const wanted = [...new Set(versions)].slice(0, MAX_WARM)
+      const warming = Promise.all(wanted.map(({ uses }) => uses.warm()))
+      warming.catch(() => undefined)
+      // One by one: each is tested, which takes a part of a millisecond.
+      for (const { withKey } of wanted) await withKey(() => undefined)
+      await warming
     },
     administration: (keyStore) => createKeyAdministration(store, keyStore, clock),
     close() {

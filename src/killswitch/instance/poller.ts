@@ -6,7 +6,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import { type Periodic, periodic } from '../../core/periodic.ts'
-import { StorageError } from '../../store/database.ts'
+import { StorageError, type Reader } from '../../store/database.ts'
 import { type EpochMark, continues, readMark } from '../../store/epochs.ts'
 import type { Store } from '../../store/store.ts'
 import { createAccessDeadlines } from '../gate/access-deadlines.ts'
@@ -97,7 +97,6 @@ export function createPoller(deps: PollerDeps): Poller {
     const askedAt = clock.monotonic()
     const found = await database.snapshot(async (reader) => {
       const state = await loadControlState(reader, store.sealing)
-      const mark = await readMark(reader, store.sealing, state.epoch)
       const seen = highWater.mark
       const highest = seen === undefined ? await highestSeen(reader) : seen.epoch
       const goesOn =
@@ -105,9 +104,10 @@ export function createPoller(deps: PollerDeps): Poller {
           ? highest <= state.epoch
           : await continues(reader, store.sealing, state.epoch, seen)
       const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)
-      return { state, mark, goesOn, highest, now: Number(row?.['now']) }
+      return { state, goesOn, highest, now: Number(row?.['now']) }
     })
-    const { state, mark } = found
+    const { state } = found
+    const { mark } = state
     if (!found.goesOn) {
       gate.refuse('EPOCH_WENT_BACK')
       throw new StorageError(
@@ -128,18 +128,29 @@ export function createPoller(deps: PollerDeps): Poller {
     gate.accept('EPOCH_WENT_BACK')
   }
 
+  /**
+   * A kill that cannot be written raises the epoch all the same. A store that is put back to before that must not be
+   * served from, so its mark counts as seen: only a holder of the store's key can have made it.
+   */
+  async function rememberEpoch(epoch: number): Promise<void> {
+    const read = (reader: Reader) => readMark(reader, store.sealing, epoch)
+    const mark = await database.snapshot(read).catch(() => undefined)
+    if (mark !== undefined && mark.tag !== '') await highWater.raise(mark)
+  }
+
   async function poll(): Promise<void> {
     for (;;) {
       const mark = leaseEnd.mark()
       const askedAt = clock.monotonic()
       const { epoch, tag } = await ask()
-      if (epoch === applied?.epoch && tag === applied.tag) {
+      if (store.fault === undefined && epoch === applied?.epoch && tag === applied.tag) {
         gate.accept('STORE_LOST')
         gate.renew(askedAt)
         leaseEnd.watch(mark)
         return
       }
       try {
+        if (store.fault !== undefined) throw store.fault
         await applyChanges()
       } catch (error) {
         if (isLoss(error)) {
@@ -147,6 +158,7 @@ export function createPoller(deps: PollerDeps): Poller {
           applied = undefined
           gate.refuse('STORE_LOST')
           await deps.cutRevoked()
+          await rememberEpoch(epoch)
           if (ackedEpoch < epoch) {
             ackedEpoch = epoch
             await ask()

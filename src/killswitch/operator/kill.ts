@@ -5,8 +5,9 @@ import type { Clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import { toAscii } from '../../core/remark.ts'
 import { type Direction, type Scope, describeScope, isSameScope } from '../../core/scope.ts'
-import { StorageError, type Transaction } from '../../store/database.ts'
+import { StorageError } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
+import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
 import { type Instance, listInstances, removeInstance } from '../instance/instances.ts'
 import { ControlError, type Switch } from '../model.ts'
@@ -103,7 +104,7 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
     return { switch: undefined, isNew: false, epoch, committedAt, startedAt }
   }
 
-  async function write(transaction: Transaction, epoch: number) {
+  async function write(transaction: SealedTransaction, epoch: number) {
     const table = new SwitchTable(transaction, store.sealing)
     const same = (await table.switches()).find(
       (one) =>

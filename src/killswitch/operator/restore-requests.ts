@@ -1,7 +1,8 @@
 /** Requests to restore that are over: those that expired, and those that a later kill or closing withdraws. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
-import type { Reader, Transaction } from '../../store/database.ts'
+import type { Reader } from '../../store/database.ts'
+import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
 import { type Scope, isSameScope } from '../../core/scope.ts'
@@ -10,7 +11,7 @@ import type { SwitchTable } from '../switch-table.ts'
 export interface Change {
   readonly store: Store
   readonly clock: Clock
-  readonly transaction: Transaction
+  readonly transaction: SealedTransaction
   readonly epoch: number
 }
 

@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
 import { type Direction, type Scope, describeScope, isSameScope } from '../../core/scope.ts'
-import type { Transaction } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
+import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
 import { type Actor, ControlError, type Switch, isSamePerson } from '../model.ts'
 import { type RestoreRequest, type RestoreTarget, SwitchTable } from '../switch-table.ts'
@@ -88,7 +88,7 @@ export function isImmediate({ people, delayMs }: RestorePolicy): boolean {
 
 /** Writes a request that somebody has to approve, or that has to wait. */
 export async function askFor(
-  transaction: Transaction,
+  transaction: SealedTransaction,
   about: {
     readonly store: Store
     readonly clock: Clock
@@ -170,7 +170,7 @@ export async function approveRestore(
 
 /** Carries out what a request says of a dead man's switch, if it is still there. */
 async function openKeyStore(
-  transaction: Transaction,
+  transaction: SealedTransaction,
   about: {
     readonly store: Store
     readonly clock: Clock
@@ -244,7 +244,7 @@ function notReady({ readyAt }: RestoreRequest): ControlError {
 export async function liftSwitches(
   store: Store,
   clock: Clock,
-  transaction: Transaction,
+  transaction: SealedTransaction,
   switches: readonly Switch[],
   by: {
     readonly operator: string

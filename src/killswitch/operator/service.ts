@@ -180,6 +180,9 @@ function createReports(store: Store, openReports: (() => Promise<Store>) | undef
   }
 }
 
+/** Epochs by which a host can be ahead of a store that was put back. */
+const MAX_JUMP = 1_000_000_000
+
 /**
  * Raises the epoch above what any running instance has seen, and marks it as one to go on from. A host
  * that was down meanwhile and has seen more refuses when it comes back; then this is run again.
@@ -191,7 +194,12 @@ export async function acceptEpoch(
   { operator, reason }: { readonly operator: string; readonly reason: string },
 ): Promise<number> {
   const instances = await store.database.snapshot(listInstances)
-  const highest = Math.max(0, ...instances.map(({ highEpoch }) => highEpoch))
+  const current = await store.database.epoch()
+  // What instances say carries no code: a number beyond any that they can have seen would use up all epochs.
+  const highest = Math.max(
+    0,
+    ...instances.map(({ highEpoch }) => highEpoch).filter((one) => one - current <= MAX_JUMP),
+  )
   return store.change(
     async (transaction, epoch) => {
       const event = { at: clock.now(), epoch, kind: 'epoch-accepted', operator, detail: { reason } }

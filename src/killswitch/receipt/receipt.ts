@@ -3,7 +3,9 @@
 import type { Clock } from '../../core/clock.ts'
 import { appendEvent, readEvents } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
+import { ControlError } from '../model.ts'
 import type { Direction, Scope } from '../../core/scope.ts'
+import { SwitchTable } from '../switch-table.ts'
 import type { InstanceOutcome, Kill, KillOrder, Revocation } from '../operator/kill.ts'
 import type { Signed } from './signature.ts'
 
@@ -64,24 +66,35 @@ export function toReceipt(
 /** The kind of the event that holds one. */
 export const REVOKED = 'revoked'
 
-/** Quiet: servers need not look at it. @throws StorageError */
+/**
+ * Kept only while its switch is in force: asked in the same transaction.
+ * @throws StorageError, ControlError RESTORED_MEANWHILE
+ */
 export async function recordReceipt(
   store: Store,
   clock: Clock,
   signed: Signed<Receipt>,
 ): Promise<void> {
-  const { operator } = signed.statement
-  await store.change(
-    (transaction, epoch) =>
-      appendEvent(transaction, store.sealing, {
-        at: clock.now(),
-        epoch,
-        kind: REVOKED,
-        operator,
-        detail: { ...signed },
-      }),
-    { quiet: true },
-  )
+  const { operator, id } = signed.statement
+  await store.change(async (transaction, epoch) => {
+    const table = new SwitchTable(transaction, store.sealing)
+    if (!(await table.switches()).some((one) => one.id === id)) {
+      throw new ControlError(
+        'RESTORED_MEANWHILE',
+        'the switch was lifted before its receipt was kept',
+        {
+          hint: 'latchkey status shows by whom; kill again if that was not meant',
+        },
+      )
+    }
+    await appendEvent(transaction, store.sealing, {
+      at: clock.now(),
+      epoch,
+      kind: REVOKED,
+      operator,
+      detail: { ...signed },
+    })
+  })
 }
 
 /** Newest first. @throws StorageError */

@@ -1,25 +1,20 @@
-/** The key that signs receipts: made once for a store, sealed in it, shared by its fleet. */
+/** The key that signs receipts: derived from the store's key, so nobody can take it away or make another. */
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes } from 'node:crypto'
-import { findFact, writeFact } from '../../store/sealed-rows.ts'
+import { findSealedFact } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import { createSigner, type Signer } from './signature.ts'
 
+/** Stores that earlier releases made may have a random key, as a fact. */
 const FACT = 'receipt_key'
-const SEED_BYTES = 32
 
-/** Makes the key where there is none yet. @throws StorageError */
+/** @throws StorageError STORE_TAMPERED also where the fact was removed */
 export async function openSigner(store: Store): Promise<Signer> {
-  const wrapped = await store.database.transaction(async (transaction) => {
-    const there = await findFact(transaction, FACT)
-    if (there !== undefined) return there
-    const seed = randomBytes(SEED_BYTES)
-    const fresh = store.sealing.wrap([FACT, store.id], seed)
-    seed.fill(0)
-    await writeFact(transaction, FACT, fresh)
-    return fresh
-  })
-  const seed = store.sealing.unwrap([FACT, store.id], wrapped)
+  const { database, sealing } = store
+  const wrapped = await database.snapshot((reader) => findSealedFact(reader, sealing, FACT))
+  const seed =
+    wrapped === undefined
+      ? sealing.derive('receipt key')
+      : sealing.unwrap([FACT, store.id], wrapped)
   const signer = createSigner(seed)
   seed.fill(0)
   return signer

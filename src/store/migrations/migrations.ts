@@ -6,6 +6,7 @@ import { ACTIVITY } from './0003-activity.ts'
 import { KEY_USES } from './0004-key-uses.ts'
 import { DEAD_MAN_SWITCHES } from './0005-dead-man-switches.ts'
 import { RESTORATIONS } from './0006-restorations.ts'
+import { CHANGE_FEED } from './0007-change-feed.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -14,4 +15,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   KEY_USES,
   DEAD_MAN_SWITCHES,
   RESTORATIONS,
+  CHANGE_FEED,
 ]

@@ -14,6 +14,7 @@ import { Mutex } from '../mutex.ts'
 import type { PostgresTarget } from './address.ts'
 import { PostgresSession } from './session.ts'
 import { findWarnings } from './warnings.ts'
+import { checkPostgresSchema } from './schema.ts'
 
 export interface PostgresOptions {
   /** Called for each connection, so that what has changed since is used. */
@@ -115,6 +116,10 @@ class PostgresDatabase implements Database {
 
   warnings(processes: number): Promise<readonly string[]> {
     return this.snapshot((reader) => findWarnings(reader, processes * CONNECTIONS_OF_A_PROCESS))
+  }
+
+  checkSchema(reader: Reader): Promise<void> {
+    return checkPostgresSchema(reader)
   }
 
   /** Nothing that a client can ask for removes old row versions from pages, WAL and replicas. */

@@ -4,6 +4,7 @@ import { StorageError } from '../database.ts'
 import type { Database, Reader, Row, SqlValue, Transaction } from '../database.ts'
 import { Mutex } from '../mutex.ts'
 import type { Command, Connection, ReplyMessage } from './protocol.ts'
+import { checkSqliteSchema } from './schema.ts'
 import { SqliteThread } from './thread.ts'
 
 export interface SqliteOptions {
@@ -39,6 +40,7 @@ class SqliteDatabase implements Database {
     writer: new Mutex(),
   }
   #identity: string | undefined
+  #schema: readonly Row[] = []
   #isClosed = false
 
   constructor(options: SqliteOptions) {
@@ -47,7 +49,9 @@ class SqliteDatabase implements Database {
   }
 
   async open(): Promise<void> {
-    this.#identity = (await this.#send({ kind: 'open', as: 'owner' })).identity
+    const { identity, schema } = await this.#send({ kind: 'open', as: 'owner' })
+    this.#identity = identity
+    this.#schema = schema ?? []
   }
 
   #send(command: Command): Promise<ReplyMessage> {
@@ -84,6 +88,10 @@ class SqliteDatabase implements Database {
 
   warnings(): Promise<readonly string[]> {
     return Promise.resolve([])
+  }
+
+  checkSchema(reader: Reader): Promise<void> {
+    return checkSqliteSchema(reader, this.#schema)
   }
 
   async erase(): Promise<void> {

@@ -40,6 +40,8 @@ export interface ReplyMessage {
   readonly rows?: readonly Row[]
   readonly changes?: number
   readonly identity?: string | undefined
+  /** What the migrations make, to compare with what is in the file. */
+  readonly schema?: readonly Row[]
   readonly error?: {
     readonly code: StorageErrorCode
     readonly message: string

@@ -6,6 +6,7 @@ import Sqlite from 'better-sqlite3'
 import { StorageError, type Row, type SqlValue, type StorageErrorCode } from '../database.ts'
 import { describeAddOnFault, rebuildHint } from '../../core/native-add-on.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
+import { makeSchema } from './schema.ts'
 import type {
   Command,
   CommandMessage,
@@ -117,7 +118,7 @@ function perform(command: Command): Omit<ReplyMessage, 'id'> {
   switch (command.kind) {
     case 'open':
       open(command.as, command.identity)
-      return { identity }
+      return command.as === 'owner' ? { identity, schema: makeSchema() } : {}
     case 'query': {
       const rows = connection(command.on)
         .prepare(command.sql)

@@ -45,6 +45,7 @@ void t.test('health of a store that was changed by others is UNAVAILABLE', async
   const manager = { id: store.id, model: 'Latchkey software keystore 1.2.3' }
   t.same(await backend.health(soon()), [{ ...manager, status: 'ACTIVE' }])
   folder.tamper("UPDATE external_keys SET status = 'DISABLED' WHERE key_id = 'key'")
+  await t.rejects(store.audit(), { code: 'STORE_TAMPERED' })
   t.same(await backend.health(soon()), [{ ...manager, status: 'UNAVAILABLE' }])
 
   await t.rejects(keystore.reload(), { code: 'STORE_TAMPERED' })
@@ -55,6 +56,7 @@ void t.test('health of a store that was changed by others is UNAVAILABLE', async
 
   folder.tamper("UPDATE external_keys SET status = 'ENABLED' WHERE key_id = 'key'")
   t.match(await backend.health(soon()), [{ status: 'UNAVAILABLE' }], 'it is not served from yet')
+  await store.audit()
   await keystore.reload()
   t.match(await backend.describe(ID, soon()), { enabled: true })
   t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])

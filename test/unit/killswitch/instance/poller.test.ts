@@ -27,6 +27,7 @@ function withFaults(store: Store) {
     transaction: (work) => store.database.transaction(work),
     epoch: () => store.database.epoch(),
     write: (sql, parameters) => store.database.write(sql, parameters),
+    checkSchema: (reader) => store.database.checkSchema(reader),
     erase: () => store.database.erase(),
     warnings: (processes) => store.database.warnings(processes),
     close: () => store.database.close(),
@@ -196,18 +197,19 @@ void t.test('a store that goes back behind what was seen is refused, until accep
   const folder = await storeFolder(t)
   const { real, gate, poller, clock, row } = await pollerOn(t, folder)
   await poller.start()
+  const [earlier] = folder.read("SELECT value FROM facts WHERE name = 'state'")
   const { epoch } = await kill(real, clock, ORDER)
   await eventually(async () => (await row())?.ackedEpoch === epoch)
   // As a restored backup has it: consistent in itself, and without what came after.
-  await real.database.transaction(async (transaction) => {
-    await transaction.execute('DELETE FROM switches')
-    await transaction.execute('DELETE FROM control_events')
-    await transaction.execute('DELETE FROM epochs WHERE epoch = ?', [epoch])
-    await transaction.execute("DELETE FROM facts WHERE name = 'control_events'")
-    const { refreshDigest, writeFact } = await import('../../../../src/store/sealed-rows.ts')
-    await writeFact(transaction, 'epoch', String(epoch - 1))
-    await refreshDigest(transaction, real.sealing)
-  })
+  folder.tamper(
+    `BEGIN;
+     DELETE FROM switches;
+     DELETE FROM control_events;
+     DELETE FROM epochs WHERE epoch = ${String(epoch)};
+     UPDATE facts SET value = '${String(epoch - 1)}' WHERE name = 'epoch';
+     UPDATE facts SET value = '${String(earlier?.['value'])}' WHERE name = 'state';
+     COMMIT`,
+  )
   await eventually(() => gate.stats().reason === 'EPOCH_WENT_BACK')
   // The same number again, by another way: not the same history.
   await real.change(() => Promise.resolve())
@@ -224,7 +226,7 @@ void t.test('rows that others changed: all is refused, and that is acknowledged'
   const folder = await storeFolder(t)
   const { real, gate, poller, clock, row } = await pollerOn(t, folder)
   await poller.start()
-  folder.tamper("UPDATE facts SET value = 'x' WHERE name = 'digest'")
+  folder.tamper("UPDATE facts SET value = 'x' WHERE name = 'state'")
   t.ok(isOpen(gate), 'nobody looks until the epoch changes')
   const written = await kill(real, clock, ORDER)
   t.equal(written.switch, undefined, 'no row can be added to such a store')

@@ -1,0 +1,29 @@
+/** Facts about the store, by name: the raw rows. Which of them are sealed: sealed-rows.ts. */
+// SPDX-License-Identifier: Apache-2.0
+import { StorageError, type Reader, type Transaction } from './database.ts'
+
+/** @throws StorageError STORE_CORRUPT when there is none */
+export async function readFact(reader: Reader, name: string): Promise<string> {
+  const value = await findFact(reader, name)
+  if (value === undefined) {
+    throw new StorageError('STORE_CORRUPT', `the store lacks its fact "${name}"`)
+  }
+  return value
+}
+
+export async function findFact(reader: Reader, name: string): Promise<string | undefined> {
+  const rows = await reader.query('SELECT value FROM facts WHERE name = ?', [name])
+  const value = rows[0]?.['value']
+  return typeof value === 'string' ? value : undefined
+}
+
+export async function writeFact(
+  transaction: Transaction,
+  name: string,
+  value: string,
+): Promise<void> {
+  await transaction.execute(
+    'INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
+    [name, value],
+  )
+}

@@ -1,0 +1,105 @@
+/**
+ * What the sealed rows must add up to, as of one epoch: for each table the number of its rows, and the sum of their
+ * elements. One sealed fact, so a change costs the same however many rows there are. What it proves, and what only the
+ * full audit does: docs/store.md.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { StorageError, type Reader, type Transaction } from './database.ts'
+import { writeFact } from './facts.ts'
+import type { Sealing } from './sealing.ts'
+
+export interface TableSum {
+  readonly rows: number
+  /** Below 2^256. */
+  readonly sum: bigint
+}
+
+export interface SealedState {
+  readonly epoch: number
+  /** Random for each epoch: two histories of one store differ in it. */
+  readonly tag: string
+  readonly tables: ReadonlyMap<string, TableSum>
+  /** The last of the chained events (event-log.ts). */
+  readonly events: { readonly seq: number; readonly head: string }
+}
+
+export const NO_ROWS: TableSum = { rows: 0, sum: 0n }
+const MODULUS = 2n ** 256n
+/** An epoch is a number of JavaScript and of SQL, and has room for all changes to come. */
+export const MAX_EPOCH = 2 ** 52
+
+export function addElement({ rows, sum }: TableSum, element: bigint): TableSum {
+  return { rows: rows + 1, sum: (sum + element) % MODULUS }
+}
+
+export function subtractElement({ rows, sum }: TableSum, element: bigint): TableSum {
+  return { rows: rows - 1, sum: (sum - element + MODULUS) % MODULUS }
+}
+
+/** @throws StorageError STORE_TAMPERED when epoch and state are not those of one moment */
+export async function readState(reader: Reader, sealing: Sealing): Promise<SealedState> {
+  const { epoch: text, state: wrapped } = await readPair(reader)
+  const epoch = Number(text)
+  const { tag, tables, events } = JSON.parse(
+    sealing.unwrap(contextOf(epoch), wrapped).toString('utf8'),
+  ) as StateRecord
+  return {
+    epoch,
+    tag,
+    tables: new Map(
+      Object.entries(tables).map(([name, [rows, sum]]) => [name, { rows, sum: BigInt(sum) }]),
+    ),
+    events,
+  }
+}
+
+/** Its form within the seal. The cast is safe: only `writeState` can have sealed it. */
+interface StateRecord {
+  readonly tag: string
+  readonly tables: Readonly<Record<string, readonly [rows: number, sum: string]>>
+  readonly events: SealedState['events']
+}
+
+export async function writeState(
+  transaction: Transaction,
+  sealing: Sealing,
+  state: SealedState,
+): Promise<void> {
+  const { epoch, tag, events } = state
+  const tables = Object.fromEntries(
+    [...state.tables].map(
+      ([name, { rows, sum }]) => [name, [rows, `0x${sum.toString(16)}`]] as const,
+    ),
+  )
+  const record: StateRecord = { tag, tables, events }
+  // Wrapped, not only authenticated: who sees sums change would learn the elements of rows.
+  const wrapped = sealing.wrap(contextOf(epoch), Buffer.from(JSON.stringify(record), 'utf8'))
+  await writeFact(transaction, 'epoch', String(epoch))
+  await writeFact(transaction, 'state', wrapped)
+  const written = await readPair(transaction)
+  if (written.state !== wrapped || written.epoch !== String(epoch)) throw notWritten('facts state')
+}
+
+/** @throws StorageError STORE_CORRUPT */
+async function readPair(reader: Reader): Promise<{ epoch: string; state: string }> {
+  const rows = await reader.query(
+    "SELECT name, value FROM facts WHERE name IN ('epoch', 'state') ORDER BY name",
+  )
+  const [epoch, state] = rows.map((row) => row['value'])
+  if (rows.length === 2 && typeof epoch === 'string' && typeof state === 'string') {
+    return { epoch, state }
+  }
+  throw new StorageError('STORE_CORRUPT', 'the store lacks its fact "epoch" or "state"')
+}
+
+/** What was written is not what is there: something in the database changes what Latchkey writes. */
+export function notWritten(what: string): StorageError {
+  return new StorageError('STORE_TAMPERED', `the database did not keep what was written: ${what}`)
+}
+
+function contextOf(epoch: number) {
+  if (!Number.isSafeInteger(epoch) || epoch < 0 || epoch > MAX_EPOCH) {
+    throw new StorageError('STORE_TAMPERED', `${String(epoch)} is no epoch of a store`)
+  }
+  return ['state', epoch]
+}

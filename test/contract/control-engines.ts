@@ -1,0 +1,38 @@
+/** Both engines for the contracts of the kill switch: each store is new, and others can write to it. */
+// SPDX-License-Identifier: Apache-2.0
+import { join } from 'node:path'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { createMasterKeyFile } from '../../src/store/master-key.ts'
+import { createStore } from '../../src/store/store.ts'
+import { FakeClock } from '../support/fake-clock.ts'
+import { startPostgres } from '../support/postgres.ts'
+import { storeFolder } from '../support/store.ts'
+import type { ControlFixture } from './control-fixture.ts'
+
+const server = await startPostgres(t)
+
+export async function openSqlite(t: Test): Promise<ControlFixture> {
+  const folder = await storeFolder(t)
+  const { clock, tamper } = folder
+  return { store: await folder.open(), clock, tamper }
+}
+
+export async function openPostgres(t: Test): Promise<ControlFixture> {
+  const path = join(t.testdir(), 'master.key')
+  await createMasterKeyFile(path)
+  const clock = new FakeClock()
+  const { host, port, database, user } = await server.createDatabase()
+  const postgres = { host, port, database, user }
+  const store = await createStore({ postgres, masterKey: { kind: 'file', path }, clock })
+  t.teardown(() => store.close())
+  return {
+    ...{ store, clock },
+    async tamper(sql: string) {
+      const client = new pg.Client(postgres)
+      await client.connect()
+      await client.query(sql)
+      await client.end()
+    },
+  }
+}
