@@ -19,7 +19,6 @@ export interface Config extends Omit<Written, 'control'> {
 }
 
 export type ListenerConfig = Config['listener']
-export type TlsConfig = ListenerConfig['tls']
 /** mTLS: who may open a connection at all (XKS 1.0.3, Authentication). */
 export type ClientCertificateConfig = NonNullable<ListenerConfig['clientCertificate']>
 export type ForwardedByConfig = NonNullable<ClientCertificateConfig['forwardedBy']>
@@ -31,10 +30,8 @@ export type TokenConfig = Pkcs11BackendConfig['tokens'][number]
 export type TokenSelector = Omit<TokenConfig, 'pin'>
 /** How the initialization vector of an encryption comes about. */
 export type IvMode = Pkcs11BackendConfig['iv']
-export type ControlConfig = Config['control']
 export type AdminConfig = NonNullable<Config['admin']>
 export type AdminRole = AdminConfig['tokens'][number]['role']
-export type PostgresConfig = NonNullable<Config['store']['postgres']>
 export type { MasterKeyConfig } from './sections/store.ts'
 
 /**

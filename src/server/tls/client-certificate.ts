@@ -46,11 +46,11 @@ export function checkClientCertificate(
 export function chainEndsAt(socket: TLSSocket): number {
   let endsAt = Infinity
   const seen = new Set<string>()
-  let certificate: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true)
-  // The chain ends with a root, which names itself as its issuer.
-  while (certificate !== undefined && !seen.has(certificate.fingerprint256)) {
+  // The chain ends with a root, which names itself as its issuer. Node's types promise an issuer that may be missing.
+  let certificate: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true)
+  while (certificate?.fingerprint256 !== undefined && !seen.has(certificate.fingerprint256)) {
     seen.add(certificate.fingerprint256)
-    endsAt = Math.min(endsAt, Date.parse(certificate.valid_to))
+    endsAt = Math.min(endsAt, Date.parse(certificate.valid_to ?? ''))
     certificate = certificate.issuerCertificate
   }
   // A date that cannot be read must not trust for longer.

@@ -133,7 +133,8 @@ function checkPair(certificate: X509Certificate, key: Buffer, config: TlsFiles):
     matches = certificate.checkPrivateKey(createPrivateKey(key))
   } catch {
     if (
-      /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m.test(key.toString('latin1'))
+      // The header of PKCS #8, or the second line of the older form.
+      /^-----BEGIN ENCRYPTED |^Proc-Type: 4,ENCRYPTED/m.test(key.toString('latin1'))
     ) {
       throw new TlsError(
         'CERTIFICATE_UNREADABLE',

@@ -235,12 +235,7 @@ void t.test(
       for (const [name, use] of uses) {
         const code = codes[name]
         if (code === undefined) await use()
-        else
-          await t.rejects(
-            use() as Promise<unknown>,
-            { name: 'BackendError', code },
-            JSON.stringify(described),
-          )
+        else await t.rejects(use(), { name: 'BackendError', code }, JSON.stringify(described))
         t.equal(calls.includes(name), code === undefined)
       }
     }

@@ -17,9 +17,7 @@ function probeOf(health: () => Promise<readonly ManagerHealth[]>, timeoutMs = 10
     timeoutMs,
     onChange: (_before, after) => changes.push(after.map((m) => m.status).join()),
   })
-  t.teardown(() => {
-    probe.stop()
-  })
+  t.teardown(() => probe.stop())
   return { clock, probe, changes }
 }
 
