@@ -235,7 +235,12 @@ void t.test(
       for (const [name, use] of uses) {
         const code = codes[name]
         if (code === undefined) await use()
-        else await t.rejects(use(), { name: 'BackendError', code }, JSON.stringify(described))
+        else
+          await t.rejects(
+            Promise.resolve<unknown>(use()),
+            { name: 'BackendError', code },
+            JSON.stringify(described),
+          )
         t.equal(calls.includes(name), code === undefined)
       }
     }
