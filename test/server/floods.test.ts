@@ -8,6 +8,7 @@ import { encryptBody, openWire, signedRequest } from '../support/wire.ts'
 
 const FLOODERS = 8
 const ASKED = 40
+const AGAIN_MS = 20
 const ENCRYPT = `/keys/${KEY_ID}/encrypt`
 
 /** Requests without a good signature, as many as fill the buffers. */
@@ -33,9 +34,14 @@ function flood(t: Test, server: TestServer, junk: Buffer): () => number {
     while (!isOver) {
       const wire = await openWire(server)
       connections += 1
-      const closed = once(wire.socket, 'close')
+      // Not once(): a connection that is reset has an error before it closes.
+      const closed = new Promise((resolve) => wire.socket.once('close', resolve))
       wire.write(junk)
+      const again = setInterval(() => {
+        wire.write(junk)
+      }, AGAIN_MS)
       await closed
+      clearInterval(again)
     }
   }
   run().catch(() => undefined)
