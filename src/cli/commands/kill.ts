@@ -87,6 +87,8 @@ export const kill: Command = {
     })
     try {
       const name = describeScope(order.scope)
+      let written: Kill | undefined
+      const where = () => (written === undefined ? name : `${name} (${describe(written)})`)
       const stopping = killSwitch.stop(order, {
         wait: noWait !== true,
         patienceMs: Math.max(1, startedAt + patienceMs - systemClock.monotonic()),
@@ -94,13 +96,14 @@ export const kill: Command = {
         onWarning: (warning) => {
           context.output.note(`warning: ${warning}`)
         },
-        onWritten: (written) => {
+        onWritten: (kill) => {
+          written = kill
           if (noWait === true) return
-          context.output.note(`written: ${name} (${describe(written)}); waiting for the instances`)
+          context.output.note(`written: ${where()}; waiting for the instances`)
         },
         // Before anything else is asked of the store, which may not answer any more.
         onRevoked: (revocation) => {
-          const after = `revoked ${name} after ${toMs(revocation.elapsedMs)}`
+          const after = `revoked ${where()} after ${toMs(revocation.elapsedMs)}`
           context.output.line(`${after}\n${toRows(revocation)}`)
         },
       })
