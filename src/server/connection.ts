@@ -199,13 +199,14 @@ export function isGone(request: IncomingMessage): boolean {
 }
 
 /**
- * Drops a request that is not answered. HTTP/2 tells its client that it may ask again elsewhere. On HTTP/1.1 nothing
- * more is read, as a peer that goes on sending would otherwise cost as much as before until its connection is closed.
+ * Drops a request that is not answered. HTTP/2 tells its client that it may ask again elsewhere. On HTTP/1.1 the
+ * connection is cut when this turn has written its answers, as a peer that goes on sending would otherwise cost as much
+ * as before until it has read them all.
  */
 export function dismiss(request: IncomingMessage): void {
   const stream = streamOf(request)
-  if (stream === undefined) request.socket.pause()
-  else stream.close(constants.NGHTTP2_REFUSED_STREAM)
+  if (stream !== undefined) stream.close(constants.NGHTTP2_REFUSED_STREAM)
+  else if (!request.socket.destroyed) setImmediate(() => request.socket.destroy())
 }
 
 /** Node types the requests of HTTP/2 as those of HTTP/1.1. */

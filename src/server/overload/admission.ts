@@ -171,15 +171,15 @@ export function createAdmission<Item, Answer>(
   const isSigner = ({ hasSigned, strikes }: Conduct) => hasSigned && strikes < SUSPECT
 
   function decide(conduct: Conduct, isExempt: boolean, now: number): Verdict {
+    if (isExempt && conduct.strikes === 0) return 'serve'
     const share = wasIdle && conduct.strikes < SUSPECT ? SHARE : SMALL_SHARE
     const isOverShare = !isSigner(conduct) && conduct.inRound > share
     // What it sent before and still waits may have a good signature.
     if (isOverShare) batch.flush()
     if (isSigner(conduct)) return isExempt || hasRoom(signers, now) ? 'serve' : 'shed'
-    // What a new connection sent first may be good, and is not known yet.
-    const isKnownBad = isOverShare && conduct.strikes > 0
-    if (isExempt && !isKnownBad) return 'serve'
+    if (!isOverShare && isExempt) return 'serve'
     if (!isOverShare && hasRoom(strangers, now)) return 'serve'
+    // What a new connection sent first may be good, and is not known yet.
     return conduct.strikes > 0 && strike(conduct) ? 'close' : 'shed'
   }
 
