@@ -102,6 +102,7 @@ void t.test('latchkey serve, killed while it encrypts', async (t) => {
   const [key] = await after.keys(keyStoreName('demo')).listKeys()
   const counted = key?.versions[0]?.encryptions ?? 0
   t.ok(counted >= made.length)
-  t.equal(counted % 65_536, 0, 'whole blocks were set aside')
+  // A start sets aside small blocks for the keys that were used last.
+  t.equal(counted % 1024, 0, 'whole blocks were set aside')
   await after.close()
 })

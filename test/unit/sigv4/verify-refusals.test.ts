@@ -225,3 +225,15 @@ void t.test('a presigned query is no Authorization', (t) => {
   t.equal(verdictOn({ ...bare, rawHeaders: [] }).code, 'AUTHORIZATION_MISSING')
   t.end()
 })
+
+void t.test('a request with a hundred headers is accepted, and one more is refused', (t) => {
+  const withHeaders = (count: number) => {
+    // The signer adds the Authorization header.
+    const fillers = Array.from({ length: count - 3 }, () => ['x', ''] as const)
+    return signed({ headers: [HOST, DATE, ...fillers] })
+  }
+  t.equal(withHeaders(100).rawHeaders.length, 200)
+  t.ok(verdictOn(withHeaders(100)).caller)
+  t.equal(verdictOn(withHeaders(101)).code, 'HEADERS_TOO_MANY')
+  t.end()
+})
