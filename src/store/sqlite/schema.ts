@@ -1,6 +1,7 @@
 /** What is in the SQLite file that no migration made: a trigger there runs inside our own transactions. */
 // SPDX-License-Identifier: Apache-2.0
-import Sqlite from 'better-sqlite3'
+import { createRequire } from 'node:module'
+import type Sqlite from 'better-sqlite3'
 import { StorageError, type Reader, type Row } from '../database.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
 
@@ -8,9 +9,13 @@ const SCHEMA = 'SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY typ
 /** What ANALYZE leaves: read by the planner, and by nothing else. */
 const STATISTICS = /^CREATE TABLE sqlite_stat[14]\([a-z,]+\)$/
 
+const require = createRequire(import.meta.url)
+
 /** The schema that the migrations make. It blocks for some milliseconds. */
 export function makeSchema(): readonly Row[] {
-  const database = new Sqlite(':memory:')
+  // Loaded here and not with this file, so that a missing add-on is reported by the thread that needs it first.
+  const Engine = require('better-sqlite3') as typeof Sqlite
+  const database = new Engine(':memory:')
   try {
     for (const sql of MIGRATIONS.flat()) database.exec(sql)
     return database.prepare(SCHEMA).all() as Row[]
