@@ -19,6 +19,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['USAGE', 'usage'],
   ['INPUT_INVALID', 'data'],
   ['CREDENTIAL_INVALID', 'data'],
+  ['NO_SUCH_RECEIPT', 'data'],
   ['STORE_MISSING', 'noInput'],
   ['CERTIFICATE_UNREADABLE', 'noInput'],
   ['STORE_BUSY', 'unavailable'],

@@ -62,7 +62,7 @@ void t.test('against quickstart', async (t) => {
     t.equal(code, 1)
     t.match(stdout, /✗ CreateCustomKeyStore +XksProxyUriUnreachableException/)
     t.match(stderr, 'latchkey: error: 2 of 18 steps did not go as they should, 16 were not reached')
-    t.match(stderr, 'latchkey: hint: does the server run')
+    t.match(stderr, 'latchkey: hint: check that the server runs')
   })
 })
 
