@@ -33,7 +33,10 @@ void t.test('a kill beside a running server leaves a receipt that anybody can ch
   const wrong = Buffer.alloc(32, 1).toString('base64')
   t.match(await verify('--public-key', wrong), { code: 65, stderr: /does not match this receipt/ })
   await writeFile(file, stdout.replace('"alice"', '"mallory"'))
-  t.match(await verify('--public-key', publicKey), { code: 65, stderr: /does not match this receipt/ })
+  t.match(await verify('--public-key', publicKey), {
+    code: 65,
+    stderr: /does not match this receipt/,
+  })
   await writeFile(file, '[]')
   t.match(await verify('--public-key', publicKey), { code: 65, stderr: /not a receipt/ })
   t.match(await space.run('receipt', 'show', 'abc'), { code: 65 })
