@@ -69,7 +69,7 @@ const IDLE_SHARE = 0.02
 const STEEPNESS = 3
 /** Requests of one round from a connection that has not shown a good signature: as many as HTTP/2 has streams. */
 const SHARE = 128
-/** The same while there is no idle time, or once the connection is suspect. */
+/** The same once the connection has sent bad requests, while there is no idle time or once it is suspect. */
 const SMALL_SHARE = 8
 /** Strikes after which a connection is suspect, and after which it is closed. */
 const SUSPECT = 8
@@ -172,7 +172,8 @@ export function createAdmission<Item, Answer>(
 
   function decide(conduct: Conduct, isExempt: boolean, now: number): Verdict {
     if (isExempt && conduct.strikes === 0) return 'serve'
-    const share = wasIdle && conduct.strikes < SUSPECT ? SHARE : SMALL_SHARE
+    const isTrusted = conduct.strikes === 0 || (wasIdle && conduct.strikes < SUSPECT)
+    const share = isTrusted ? SHARE : SMALL_SHARE
     const isOverShare = !isSigner(conduct) && conduct.inRound > share
     // What it sent before and still waits may have a good signature.
     if (isOverShare) batch.flush()

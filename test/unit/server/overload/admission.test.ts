@@ -170,13 +170,18 @@ void t.test('a connection without a good signature has a share of a round', asyn
   t.same(verdicts(newConduct(), 128), { serve: 128, shed: 0, close: 0 }, 'HTTP/2 has 128 streams')
   await endOfTurn()
   clock.advance(1)
-  const flooders = Array.from({ length: 8 }, newConduct)
+  t.same(
+    verdicts(newConduct(), 100),
+    { serve: 100, shed: 0, close: 0 },
+    'a new caller may be a good one',
+  )
+  const flooders = Array.from({ length: 8 }, () => ({ ...newConduct(), strikes: 1 }))
   for (const flooder of flooders)
     t.same(verdicts(flooder, 100), { serve: 8, shed: 92, close: 0 }, 'without idle time')
   t.same(verdicts(signer(), 50), { serve: 50, shed: 0, close: 0 }, 'their crowd is not its own')
   await endOfTurn()
   idle(5)
-  const [first = newConduct()] = flooders
+  const first = newConduct()
   t.same(verdicts(first, 200), { serve: 128, shed: 72, close: 0 }, 'nothing bad is known of it')
   for (let i = 0; i < 8; i++) admission.note(first, false)
   await endOfTurn()
