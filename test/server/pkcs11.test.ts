@@ -167,7 +167,7 @@ void t.test('the PIN is in no log line, argument, environment or answer', async 
   const { call } = await openSession(t, server)
   const answer = await call(`/keys/${KEY_ID}/encrypt`, encryptBody())
   const children = readChildren()
-  t.match(children, /backend\/pkcs11\/host\.js/, 'the process of the module is among them')
+  t.match(children, /keys\/pkcs11\/worker\/main\.js/, 'the process of the module is among them')
   const log = JSON.stringify(await server.stopAndReadLog())
   t.same(findLeaks(`${children}\n${log}\n${answer.body}`, [planted('the PIN', token.pin)]), [])
 })
