@@ -238,7 +238,6 @@ export default tseslint.config(
     files: [
       'src/core/clock.ts',
       'src/main.ts',
-      'src/config/load-secrets.ts',
       'src/config/load.ts',
       'src/cli/**',
       'src/tools/register/kms-api.ts',

@@ -1,13 +1,12 @@
 /** From a file to a whole, frozen Config, or to the list of everything that is wrong with it. */
 // SPDX-License-Identifier: Apache-2.0
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import { parseDocument } from 'yaml'
-import { toConfig, type Config } from './config.ts'
-import { pickControlSections } from './control-sections.ts'
-import { ConfigError, toFault, type Fault } from './faults.ts'
-import { loadSecrets } from './load-secrets.ts'
+import { Secret } from '../core/secret.ts'
+import { type Config, toConfig } from './config.ts'
+import { ConfigError, type Fault, toFault } from './faults.ts'
 import { CONFIG, CONFIG_SCHEMA, type RawConfig } from './schema.ts'
 import { checkSemantics } from './semantics.ts'
 import type { SecretSource } from './setting.ts'
@@ -134,4 +133,91 @@ function deepFreeze<T>(value: T): T {
     Object.freeze(value)
   }
   return value
+}
+
+type Settings = Readonly<Record<string, unknown>>
+
+/**
+ * A configuration that has the sections `store` and `control` of the given one, the names of its key stores, and,
+ * where a token holds the master key, the backend of that token. Everything else is left out or stands for nothing: no
+ * listener is opened by it, and no PIN is read that the store does not need.
+ */
+function pickControlSections(value: unknown): unknown {
+  if (!isSettings(value)) return value
+  const { store, control, keyStores, backends } = value
+  const token = at(at(store, 'masterKey'), 'pkcs11')
+  const needed = (Array.isArray(backends) ? (backends as unknown[]) : []).filter(
+    (one) => token !== undefined && at(one, 'name') === at(token, 'backend'),
+  )
+  return {
+    // The schema wants one; the commands that use this have none.
+    listener: { tls: { certificate: 'none', privateKey: 'none' } },
+    store,
+    ...(control === undefined ? {} : { control }),
+    keyStores: pickNames(keyStores),
+    ...(token === undefined ? {} : { backends: needed }),
+  }
+}
+
+function pickNames(keyStores: unknown): unknown {
+  if (!Array.isArray(keyStores)) return keyStores
+  return (keyStores as unknown[]).map((one, i) =>
+    isSettings(one) ? { name: one['name'], prefix: `/${String(i)}` } : one,
+  )
+}
+
+function at(value: unknown, name: string): unknown {
+  return isSettings(value) ? value[name] : undefined
+}
+
+function isSettings(value: unknown): value is Settings {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+interface LoadedSecrets {
+  readonly faults: readonly Fault[]
+  /** By the paths of their settings. */
+  readonly secrets: ReadonlyMap<string, Secret>
+  /** For modules: without the variables that secrets were read from. */
+  readonly environment: Readonly<Record<string, string>>
+}
+
+/** @param sources by the paths of their settings */
+async function loadSecrets(
+  sources: ReadonlyMap<string, SecretSource>,
+  absolute: (path: string) => string,
+  environment: NodeJS.ProcessEnv,
+): Promise<LoadedSecrets> {
+  const faults: Fault[] = []
+  const secrets = new Map<string, Secret>()
+  for (const [path, { file, env = '' }] of sources) {
+    const result =
+      file === undefined ? fromEnvironment(env, environment) : await fromFile(absolute(file))
+    if ('secret' in result) secrets.set(path, result.secret)
+    else faults.push({ path, message: result.problem })
+  }
+  const used = new Set([...sources.values()].map(({ env }) => env))
+  const others = Object.entries(environment).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && !used.has(entry[0]),
+  )
+  return { faults, secrets, environment: Object.fromEntries(others) }
+}
+
+/** The secret, or a sentence on why there is none. */
+type SecretResult = { readonly secret: Secret } | { readonly problem: string }
+
+function fromEnvironment(name: string, environment: NodeJS.ProcessEnv): SecretResult {
+  const value = environment[name]
+  if (value === undefined || value === '') return { problem: `the environment has no ${name}` }
+  return { secret: new Secret(value) }
+}
+
+async function fromFile(path: string): Promise<SecretResult> {
+  const found = await stat(path).catch(() => undefined)
+  if (found === undefined) return { problem: `there is no file ${path}` }
+  if ((found.mode & 0o077) !== 0) {
+    return { problem: `others can read ${path}; chmod 600 makes it private` }
+  }
+  const text = (await readFile(path, 'utf8')).replace(/\r?\n$/, '')
+  return text === '' ? { problem: `${path} is empty` } : { secret: new Secret(text) }
 }

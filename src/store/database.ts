@@ -3,7 +3,7 @@
  * leaves the event loop and has a deadline.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
+import { type ErrorOptionsWithHint, LatchkeyError } from '../core/errors.ts'
 
 export type StorageErrorCode =
   | 'STORE_MISSING' // no store at this place: `latchkey init` makes one
@@ -84,4 +84,15 @@ export interface Database {
    */
   erase(): Promise<void>
   close(): Promise<void>
+}
+
+export class Mutex {
+  #last: Promise<unknown> = Promise.resolve()
+
+  /** Runs `work` when everything that was asked for before has settled. */
+  run<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work, work)
+    this.#last = result.catch(() => undefined)
+    return result
+  }
 }

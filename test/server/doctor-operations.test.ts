@@ -1,7 +1,7 @@
 /** What doctor says of a proxy whose successful answers have something wrong with them. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { checkLimits } from '../../src/tools/doctor/limits.ts'
+import { checkLimits } from '../../src/tools/doctor/examine.ts'
 import { checkHealth, checkKey } from '../../src/tools/doctor/operations.ts'
 import type { Session } from '../../src/tools/doctor/session.ts'
 import { startBrokenProxy } from '../support/broken-proxy.ts'

@@ -1,31 +1,33 @@
 /** `latchkey kill` */
 // SPDX-License-Identifier: Apache-2.0
 import { openKillSwitch } from '../../app/kill-switch.ts'
+import { ConfigError } from '../../config/faults.ts'
 import { systemClock } from '../../core/clock.ts'
+import { LatchkeyError } from '../../core/errors.ts'
 import { describeScope } from '../../core/scope.ts'
+import { ControlError } from '../../killswitch/model.ts'
 import type { Kill, KillOrder, Revocation } from '../../killswitch/operator/kill.ts'
-import { type StopResult, defaultPatienceMs } from '../../killswitch/operator/stop.ts'
-import type { StorageError } from '../../store/database.ts'
+import { defaultPatienceMs, type StopResult } from '../../killswitch/operator/stop.ts'
+import { StorageError } from '../../store/database.ts'
 import {
-  CONFIG_FLAG,
   type Command,
+  CONFIG_FLAG,
   type Context,
-  UsageError,
   loadControlConfig,
   stringFlag,
+  UsageError,
 } from '../../terminal/command.ts'
 import {
   DIRECTION_FLAG,
-  REASON_FLAGS,
-  SCOPE_FLAGS,
   parseDirection,
   parseReason,
   parseScope,
+  REASON_FLAGS,
+  SCOPE_FLAGS,
 } from '../../terminal/flags/scope.ts'
 import { durationFlag, parseFuture } from '../../terminal/flags/time.ts'
 import { toTable } from '../../terminal/output.ts'
-import { withWayToStop } from './way-to-stop.ts'
-import { REHEARSAL_FLAGS, checkNoRehearsal, rehearseKill } from './rehearse.ts'
+import { checkNoRehearsal, REHEARSAL_FLAGS, rehearseKill } from './rehearse.ts'
 
 export const kill: Command = {
   flags: {
@@ -168,4 +170,20 @@ function toRows({ instances }: Revocation): string {
 
 function toMs(ms: number): string {
   return `${ms.toFixed(0)} ms`
+}
+
+/** @param sentinelFile undefined where the configuration does not say */
+function withWayToStop(error: unknown, sentinelFile: string | undefined): unknown {
+  if (!(error instanceof Error) || error instanceof UsageError) return error
+  // The switch is written, and its error says what holds it up.
+  if (error instanceof ControlError) return error
+  if (error instanceof TypeError || error instanceof RangeError) return error
+  const touch = sentinelFile === undefined ? '' : `touch ${sentinelFile} there, or `
+  const message = `no kill is confirmed; to stop a host now, ${touch}send its latchkey SIGUSR2 (${error.message})`
+  const { code } = error as { readonly code?: unknown }
+  const hint = error instanceof LatchkeyError ? error.hint : undefined
+  const options = { cause: error, hint: hint ?? 'then run the same command again' }
+  if (error instanceof StorageError) return new StorageError(error.code, message, options)
+  if (error instanceof ConfigError) return new LatchkeyError(error.code, message, options)
+  return typeof code === 'string' ? new LatchkeyError(code, message, options) : error
 }

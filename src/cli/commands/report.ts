@@ -16,11 +16,10 @@ import {
 import { REMOTE_FLAGS, type Remote, loadRemote, requireKeyId } from '../../terminal/flags/remote.ts'
 import { countFlag } from '../../terminal/flags/time.ts'
 import { startDemoServer } from '../../tools/report/demo-server.ts'
-import type { ReportData } from '../../tools/report/findings.ts'
+import { type ReportData, StageReader } from '../../tools/report/findings.ts'
 import { measureAll } from '../../tools/report/measure.ts'
 import { leadOf } from '../../tools/report/page-sections.ts'
 import { renderPage } from '../../tools/report/page.ts'
-import { StageReader } from '../../tools/report/stages.ts'
 
 export const report: Command = {
   flags: {

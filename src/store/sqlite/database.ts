@@ -1,8 +1,14 @@
 /** The control store on one host: SQLite in WAL mode with synchronous=FULL, on threads of its own. */
 // SPDX-License-Identifier: Apache-2.0
-import { StorageError } from '../database.ts'
-import type { Database, Reader, Row, SqlValue, Transaction } from '../database.ts'
-import { Mutex } from '../mutex.ts'
+import {
+  type Database,
+  Mutex,
+  type Reader,
+  type Row,
+  type SqlValue,
+  StorageError,
+  type Transaction,
+} from '../database.ts'
 import type { Command, Connection, ReplyMessage } from './protocol.ts'
 import { checkSqliteSchema } from './schema.ts'
 import { SqliteThread } from './thread.ts'

@@ -4,7 +4,7 @@ import t from 'tap'
 import { estimateLinks, tlsRoundTrips } from '../../../src/tools/report/measure.ts'
 import { escapeHtml, formatMs, toScriptJson } from '../../../src/tools/report/page-sections.ts'
 import { measureInProcess } from '../../../src/tools/report/series.ts'
-import { StageReader } from '../../../src/tools/report/stages.ts'
+import { StageReader } from '../../../src/tools/report/findings.ts'
 import { sampleReport } from '../../support/report-data.ts'
 
 void t.test('a link costs one round trip on a kept connection, three or four on a new one', (t) => {

@@ -1,7 +1,7 @@
 /** Leased access ends by whichever clock comes first, and no clock that is set back moves that. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { createAccessDeadlines } from '../../../../src/killswitch/gate/access-deadlines.ts'
+import { createAccessDeadlines } from '../../../../src/killswitch/gate/rules.ts'
 
 const RENEWED_AT = 1_000_000
 const TTL_MS = 60_000
