@@ -88,7 +88,7 @@ async function useChart(cluster) {
     await Promise.all(pods.map((pod) => pod.stop()))
     await cluster.postgres.restore(backup)
     await startAll(cluster, objects)
-    const blame = 'does not continue what was seen'
+    const blame = 'does not continue the history'
     await until(() => pods.every((pod) => pod.output().includes(blame)), 'the logs say why')
     for (const pod of pods) {
       if (await pod.isReady()) throw new Error(`${pod.name} is ready`)

@@ -55,7 +55,7 @@ async function warnOfOldStore(
     })
     if (goesOn) return
     warn(
-      `warning: the store is at epoch ${String(epoch)} and does not continue what this host has seen up to ${String(seen.epoch)}: kills and revocations since may be missing from it`,
+      `warning: the store is at epoch ${String(epoch)}, which does not continue the history that this host has seen up to epoch ${String(seen.epoch)}: later kills and revocations may be missing from it`,
     )
   } catch {
     // No mark that can be read, or no answer: the command itself says what is wrong with the store.

@@ -1,4 +1,4 @@
-/** Kill switches, dead man's switches and requests to restore, as rows of the control store. */
+/** Kill switches, dead man's switches and restore requests, as rows of the control store. */
 // SPDX-License-Identifier: Apache-2.0
 import { toAsciiJson } from '../core/remark.ts'
 import type { Reader, Row, SqlValue } from '../store/database.ts'
@@ -23,10 +23,13 @@ import type { Sealing } from '../store/sealing.ts'
 import type { Criteria, Direction, Scope } from '../core/scope.ts'
 import type { Actor, DeadManSwitch, Switch } from './model.ts'
 
-/** What a restoration gives back. */
+/** What a restore request gives back. */
 export type RestoreTarget =
   | { readonly kind: 'switches'; readonly switchIds: readonly string[] }
-  /** A dead man's switch that closed its key store, or that is to last longer, stays open for `ttlMs` from then. */
+  /**
+   * A dead man's switch that closed its key store, or that is to last longer, stays open for
+   * `ttlMs` from the restore.
+   */
   | { readonly kind: 'reopen'; readonly keyStore: string; readonly ttlMs: number }
   | { readonly kind: 'end-deadman'; readonly keyStore: string }
 
@@ -35,17 +38,17 @@ export interface RestoreRequest extends Actor {
   readonly target: RestoreTarget
   readonly reason: string
   readonly requestedAt: number
-  /** Wall time before which it is not carried out. */
+  /** Wall time before which the request is not carried out. */
   readonly readyAt: number
-  /** Wall time from which it is not carried out any more. */
+  /** Wall time from which the request can no longer be carried out. */
   readonly expiresAt: number
-  /** The epoch of the store when it was asked for. */
+  /** Epoch of the store when the request was made. */
   readonly epoch: number
-  /** The second person, and the epoch that the approval was given for. */
+  /** The second person, and the epoch for which the approval was given. */
   readonly approval?: Actor & { readonly epoch: number }
 }
 
-/** What the gate goes by, as of one moment. */
+/** What the gate enforces, as of one moment. */
 export interface ControlState {
   readonly epoch: number
   readonly mark: EpochMark
@@ -68,7 +71,7 @@ export async function loadControlState(reader: Reader, sealing: Sealing): Promis
   }
 }
 
-/** The tables inside one transaction. */
+/** Access to the tables inside one transaction. */
 export class SwitchTable {
   readonly #transaction: SealedTransaction
   readonly #sealing: Sealing
@@ -95,7 +98,7 @@ export class SwitchTable {
     return rows.find((one) => one.keyStore === keyStore)
   }
 
-  /** Inserts it, or writes over what was there. */
+  /** Inserts the switch, or overwrites the existing one. */
   async writeDeadManSwitch(one: DeadManSwitch): Promise<void> {
     const row = fromDeadManSwitch(one)
     if (await updateRow(this.#transaction, this.#sealing, DEAD_MAN_SWITCHES, row)) return
@@ -122,7 +125,9 @@ export class SwitchTable {
     await deleteRow(this.#transaction, this.#sealing, RESTORATIONS, { id })
   }
 
-  /** Ids of requests of an earlier schema, which name no identity and no epoch. */
+  /**
+   * Removes requests of an earlier schema, which name no identity and no epoch. @returns their ids
+   */
   async takeOldRequests(): Promise<readonly string[]> {
     const rows = await this.#load(RESTORE_REQUESTS)
     const ids = rows.map((row) => String(column(row, 'id')))
@@ -131,7 +136,10 @@ export class SwitchTable {
     return ids
   }
 
-  /** All rows of a table, proven to be what the store has now. @throws StorageError STORE_TAMPERED */
+  /**
+   * Returns all rows of a table, verified to be what the store holds now. @throws StorageError
+   * STORE_TAMPERED
+   */
   #load(table: SealedTable): Promise<readonly Row[]> {
     return loadTable(this.#transaction, this.#sealing, table, this.#transaction.ledger)
   }
@@ -154,7 +162,7 @@ function fromSwitch(one: Switch): Row {
   }
 }
 
-/** The casts are safe: the row's code proves that it was written by `insertSwitch`. */
+/** The casts are safe: the row's code proves that `insertSwitch` wrote it. */
 function parseSwitch(row: Row): Switch {
   const until = column(row, 'until_at')
   return {

@@ -213,7 +213,7 @@ void t.test('a kill of six days is warned of by status, by exposure and in the l
   }
   await server.start()
   const lines = await server.stopAndReadLog()
-  const warnings = lines.filter(({ msg }) => String(msg).startsWith('a kill nears seven days'))
+  const warnings = lines.filter(({ msg }) => String(msg).startsWith('a kill approaches seven days'))
   t.match(warnings, [{ level: 40, scope: 'key demo/test-key' }])
   t.equal(warnings.length, 1)
 })
@@ -225,7 +225,7 @@ void t.test('a kill of a key that nobody knows is done, and warns', async (t) =>
   const { code, stdout, stderr } = await kill('tset-key')
   t.equal(code, 0)
   t.match(stdout, /^revoked key demo\/tset-key/)
-  t.match(stderr, /latchkey: warning: no key tset-key is known in the key store demo/)
+  t.match(stderr, /latchkey: warning: the key store demo has no known key tset-key/)
   t.match(await json(server, 'kill', '--key', 'tset-key', '--reason', 'r', '--no-wait'), {
     state: 'written',
     warning: /tset-key/,

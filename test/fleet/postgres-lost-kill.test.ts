@@ -54,7 +54,7 @@ void t.test('a standby that lacks the kill is promoted', async (t) => {
   t.equal(await encrypt(), 400)
   const { code, stderr } = await latchkeyHere(['status', '--config', server.configFile])
   t.equal(code, 0, stderr)
-  t.match(stderr, /^latchkey: warning: the store is at epoch \d+ and does not continue/)
+  t.match(stderr, /^latchkey: warning: the store is at epoch \d+, which does not continue/)
 
   // A pod that comes up elsewhere: the same store, and no mark.
   const { highWaterFile } = server.config.control

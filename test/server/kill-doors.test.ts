@@ -130,7 +130,7 @@ const CASES: readonly Case[] = [
       const { release } = lock()
       const { error } = await door.kill({ timeoutMs: 500 })
       release()
-      t.match(error?.hint, /make its sentinel file \(touch .*\.block\)/)
+      t.match(error?.hint, /create its sentinel file \(touch .*\.block\)/)
     },
   },
   {
@@ -159,7 +159,7 @@ const CASES: readonly Case[] = [
       await eventually(async () => (await beside.status(0)).switches.length === 1)
       const target = { scope: { kind: 'key-store', keyStore: 'demo' } } as const
       await beside.restore({ target, reason: 'test', operator: 'bob', identity: 'os:bob' })
-      t.match((await killing).error?.message, /^the switch was lifted while this waited/)
+      t.match((await killing).error?.message, /^the switch was lifted during the wait/)
     },
   },
   {
@@ -167,7 +167,7 @@ const CASES: readonly Case[] = [
     async run(t, door) {
       t.match(await door.kill({ keyId: 'mispelt' }), {
         state: 'revoked',
-        warning: /^no key mispelt is known in the key store demo/,
+        warning: /^the key store demo has no known key mispelt/,
       })
     },
   },

@@ -1,6 +1,7 @@
 /**
- * THE GATE: asked before an operation, and once more in the tick in which its answer is handed to the
- * socket. No promise, no I/O. What it promises, and why that holds: docs/revocation.md.
+ * THE GATE is asked before an operation, and again in the tick in which its answer is handed to the
+ * socket. It uses no promise and no I/O. docs/revocation.md says what the gate guarantees and why
+ * that holds.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -9,66 +10,70 @@ import { GateError, type GateErrorCode } from '../model.ts'
 import { createLease } from './lease.ts'
 import { NO_RULES, type Rules } from './rules.ts'
 
-/** A request that is under way: it has passed once, and has to pass again. */
+/** A request in progress: it has passed the first check and must pass the second. */
 export interface GatePass {
   readonly subject: RequestSubject
-  /** GetKeyMetadata of a blocked key goes on, and answers DISABLED. */
+  /** GetKeyMetadata of a blocked key still succeeds, and answers DISABLED. */
   readonly isKeyBlocked: boolean
 }
 
 export interface Gate {
   /** @throws GateError */
   check(subject: RequestSubject): GatePass
-  /** In the tick of the write, right before it; the pass ends, whatever comes. @throws GateError */
+  /** Call right before the write, in the same tick. Ends the pass in any case. @throws GateError */
   release(pass: GatePass): void
-  /** Ends a pass whose request did not come to an answer worth releasing. */
+  /** Ends the pass of a request that has no answer to release. */
   abandon(pass: GatePass): void
-  /** Whether a released answer would be released now too. */
+  /** Reports whether a released answer would still be released now. */
   allows(pass: GatePass): boolean
   /**
-   * When all of a released answer is with the kernel. @returns false when the lease had ended by then, and nothing
-   * guards its end: this process was stopped between the two, and the answer may have left when it went on
+   * Call once the kernel has the whole answer. @returns false when the lease had ended by then and
+   * no guard is present: the process was suspended between release and write, so the answer may
+   * have left after it resumed
    */
   wasSentInLease(): boolean
-  /** Whether the lease is held and nothing stops this instance as a whole. Switches do not count: they are answers. */
+  /**
+   * Reports whether the lease is held and nothing blocks this instance as a whole. Switches do not
+   * count: a refusal is an answer too.
+   */
   canServe(): boolean
   stats(): GateStats
 }
 
 export interface GateStats {
   readonly state: 'open' | 'refusing'
-  /** Why it refuses everything; a switch for everything counts too. */
+  /** The reason for refusing everything. A switch for everything counts too. */
   readonly reason?: GateErrorCode
-  /** Of the rules that it goes by. */
+  /** Epoch of the rules in force. */
   readonly epoch: number
   readonly switches: number
-  /** Since the question of the last renewal; Infinity before the first. */
+  /** Milliseconds since the heartbeat of the last renewal was sent; Infinity before the first. */
   readonly leaseAgeMs: number
   readonly leaseLeftMs: number
   /** Requests between the two checks. */
   readonly inFlight: number
   /** Wall time of the last answer with data in it, milliseconds since the Unix epoch. */
   readonly lastSuccessAt?: number
-  /** Answers that may have left after the lease under which they were released. */
+  /** Answers that may have left after the lease under which they were released had ended. */
   readonly lateAnswers: number
-  /** By code, since the start. */
+  /** Refusals since the start, by code. */
   readonly refusals: Readonly<Partial<Record<GateErrorCode, number>>>
 }
 
-/** Reasons that stand until somebody takes them away. */
+/** Reasons that stay until they are removed explicitly. */
 export type StandingReason = Extract<
   GateErrorCode,
   'EPOCH_WENT_BACK' | 'STORE_LOST' | 'HIGH_WATER_UNWRITABLE' | 'SENTINEL' | 'SIGNAL' | 'STOPPED'
 >
 
-/** The gate as those see it who work it: the poller, the sentinel, the signal. */
+/** The gate as the poller, the sentinel check and the signal handler see it. */
 export interface GateControl extends Gate {
-  /** From the next statement on, everything is judged by these rules. */
+  /** Takes effect immediately: every later check uses these rules. */
   apply(rules: Rules, epoch: number): void
   /** @param askedAt see Lease.renew */
   renew(askedAt: number): void
   refuse(reason: StandingReason): void
-  /** Takes away one reason to refuse; others stay. */
+  /** Removes one reason to refuse; the others stay. */
   accept(reason: StandingReason): void
 }
 
@@ -88,8 +93,9 @@ const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
 }
 
 /**
- * Closed until the first rules are applied and the lease is renewed.
- * @param isGuarded lease-guard.ts is there: what is seen to have left after the lease left before `kill` says so
+ * The gate is closed until the first rules are applied and the lease is renewed. @param isGuarded
+ * whether lease-guard.ts is active: an answer that seems to have left after the lease then left
+ * before `kill` reports the revocation
  */
 export function createGate(clock: Clock, leaseMs: number, isGuarded = false): GateControl {
   const lease = createLease(clock, leaseMs)
@@ -118,7 +124,7 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
   function checkAgain({ subject, isKeyBlocked }: GatePass): GateErrorCode | undefined {
     const code = refusal(subject)
     if (code !== undefined) return code
-    // "ENABLED" must not leave for a key that was blocked meanwhile.
+    // "ENABLED" must not leave for a key that was blocked in the meantime.
     return rules.isKeyBlocked(subject) && !isKeyBlocked ? 'KILLED_KEY' : undefined
   }
 

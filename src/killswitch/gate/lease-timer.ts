@@ -1,15 +1,21 @@
-/** The end of a lease that nobody renewed: what was released before, and has not left by then, does not leave. */
+/**
+ * Handles the end of a lease that was not renewed: an answer that was released under it and has not
+ * left by then does not leave.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
 import type { Gate } from './gate.ts'
 import type { LeaseGuard } from './guard/lease-guard.ts'
 
 export interface LeaseEnd {
-  /** Before the question of a renewal goes out. */
+  /** Call before the heartbeat that renews the lease is sent. */
   mark(): number
-  /** After each renewal, with the mark of its question. */
+  /**
+   * Call after every successful renewal, with the value mark() returned before its heartbeat was
+   * sent.
+   */
   watch(mark: number): void
-  /** When nothing is served any more, and nothing that was released waits. */
+  /** Call when nothing is served any more and no released answer waits. */
   stop(): void
 }
 
@@ -21,10 +27,11 @@ export interface LeaseEndDeps {
 }
 
 /**
- * `kill` takes an instance that does not answer for closed when its lease must be over. The gate's checks
- * see to that by themselves; but an answer that had passed both may still wait here, for a peer that does
- * not read or behind another one. It is cut by a timer of this event loop, so that refusals still leave; and where
- * that comes too late, since the process was stopped, by the guard.
+ * `kill` counts a silent instance as closed once its lease must have ended. The gate's checks
+ * ensure this for new answers, but an answer that has passed both checks may still wait here, for a
+ * peer that does not read or behind another answer. A timer of this event loop cuts such an answer,
+ * so that refusals still leave. When the process was suspended and this timer comes too late, the
+ * guard cuts it.
  */
 export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
   const { gate, guard } = deps
@@ -36,7 +43,7 @@ export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
     const { leaseLeftMs } = gate.stats()
     if (leaseLeftMs <= 0) void end()
     else {
-      // Set for the end of the lease, which moves with each renewal.
+      // The timer is set for the end of the lease, which moves with each renewal.
       timer = setTimeout(look, Math.ceil(leaseLeftMs))
       timer.unref()
     }
@@ -44,7 +51,7 @@ export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
 
   async function end(): Promise<void> {
     await deps.cutRevoked()
-    // Not if it was renewed meanwhile: then the guard is that of the new lease.
+    // If the lease was renewed in the meantime, the guard already belongs to the new lease.
     if (gate.stats().leaseLeftMs <= 0) guard.disarm()
     report()
   }
@@ -67,9 +74,9 @@ export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
     mark: guard.mark,
     watch(mark) {
       report()
-      // A renewal that came too late is none.
+      // A renewal that came too late does not count.
       if (gate.stats().leaseLeftMs > 0) guard.arm(mark)
-      // One timer for as long as there are renewals: it looks at the clock when it is due.
+      // One timer is enough for any number of renewals: it reads the clock when it fires.
       if (timer === undefined) look()
     },
     stop() {

@@ -1,24 +1,30 @@
-/** How long what an instance knows may be relied upon: counted on the monotonic clock, and on nothing else. */
+/** How long an instance may rely on what it knows, counted on the monotonic clock only. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 
 /**
- * Until `renew` is called, and once its time is over, the lease is not held. Wall time may jump as it
- * likes. It is looked at for one thing only: CLOCK_MONOTONIC stands still while a machine sleeps, and
- * a jump of wall time is the cheap sign that it may have; the time since boot then says which it was.
+ * The lease is not held until `renew` is called, nor once its time is over. Wall time may jump
+ * freely. It serves one purpose: CLOCK_MONOTONIC stands still while a machine sleeps, and a jump of
+ * wall time is a cheap sign of a possible sleep. The time since boot then settles the question.
  */
 export interface Lease {
-  /** Two reads of a clock, and no I/O but after a jump of wall time. */
+  /** Reads two clocks; does I/O only after a jump of wall time. */
   isHeld(): boolean
-  /** @param askedAt monotonic milliseconds, taken before the question went out whose answer renews it */
+  /**
+   * @param askedAt monotonic milliseconds, taken before the heartbeat that renews the lease was
+   * sent
+   */
   renew(askedAt: number): void
-  /** Milliseconds since the question of the last renewal; Infinity before the first. */
+  /** Milliseconds since the heartbeat of the last renewal was sent; Infinity before the first. */
   ageMs(): number
-  /** Zero or less when it is not held. */
+  /** Zero or less when the lease is not held. */
   leftMs(): number
 }
 
-/** Clocks are slewed by up to 0.05 % and read one after the other; a sleep shorter than this is no matter. */
+/**
+ * Clocks are slewed by up to 0.05 % and are read one after the other. A sleep shorter than this is
+ * harmless.
+ */
 const SLACK_MS = 100
 const TRIES = 5
 
@@ -28,20 +34,21 @@ export function createLease(clock: Clock, durationMs: number): Lease {
   let wallOffset = NaN
   let boot = { least: NaN, most: NaN }
 
-  /** Between which two values the time since boot is ahead of the monotonic clock. */
+  /** Bounds on how far the time since boot is ahead of the monotonic clock. */
   function readBoot(): { least: number; most: number } {
     for (let tries = 1; ; tries++) {
       const before = clock.monotonic()
       const sinceBoot = clock.sinceBoot()
       const after = clock.monotonic()
-      // Whoever was interrupted between two clocks compares nothing.
+      // If this thread was interrupted between two reads, the values are not comparable: read
+      // again.
       if (after - before < SLACK_MS / 4 || tries === TRIES) {
         return { least: sinceBoot - after, most: sinceBoot - before }
       }
     }
   }
 
-  /** Whether the machine slept since this was last asked. */
+  /** Reports whether the machine slept since the last call. */
   function hasSlept(): boolean {
     const { most } = boot
     boot = readBoot()
@@ -59,7 +66,7 @@ export function createLease(clock: Clock, durationMs: number): Lease {
       return false
     },
     renew(askedAt) {
-      // What was asked before the machine slept says nothing about afterwards.
+      // An answer to a question from before the sleep says nothing about the time after it.
       if (hasSlept()) endsAt = -Infinity
       else {
         renewedAt = askedAt

@@ -1,10 +1,12 @@
-/** The switches in force, made ready so that asking them costs the same however many there are. */
+/** The switches in force, indexed so that a check costs the same however many there are. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Operation, RequestMetadata, RequestSubject } from '../../core/request.ts'
 import type { Criteria, Direction } from '../../core/scope.ts'
 import type { DeadManSwitch, GateErrorCode, Switch } from '../model.ts'
 
-/** When the dead man's switch of a key store closes it: as soon as either clock gets there. */
+/**
+ * When the dead man's switch of a key store closes it: as soon as either clock reaches its value.
+ */
 export interface AccessDeadline {
   /** Monotonic milliseconds. */
   readonly monotonicAt: number
@@ -15,11 +17,14 @@ export interface AccessDeadline {
 export interface Rules {
   /** Number of switches. */
   readonly size: number
-  /** Why the subject is blocked; undefined when it is not. */
+  /** Returns why the subject is blocked; undefined when it is not. */
   refusal(subject: RequestSubject): GateErrorCode | undefined
-  /** Blocked as a key: GetKeyMetadata goes on, and says that the key is disabled. */
+  /**
+   * Reports whether the key is blocked. GetKeyMetadata still succeeds, and says that the key is
+   * disabled.
+   */
   isKeyBlocked(subject: RequestSubject): boolean
-  /** Undefined for a key store that has no dead man's switch. */
+  /** Returns undefined for a key store that has no dead man's switch. */
   accessDeadline(keyStore: string): AccessDeadline | undefined
 }
 
@@ -109,7 +114,7 @@ export function createMatcher(criteria: Criteria): Matcher {
     (vpc === undefined || isFrom(metadata, vpc))
 }
 
-/** arn:partition:service:region:ACCOUNT:resource */
+/** An ARN is arn:partition:service:region:ACCOUNT:resource. */
 function isOfAccount(
   { awsPrincipalArn, kmsKeyArn }: Partial<RequestMetadata>,
   account: string,
@@ -122,8 +127,9 @@ function isFrom({ awsSourceVpc, awsSourceVpce }: Partial<RequestMetadata>, vpc: 
 }
 
 /**
- * `*` stands for any characters, `?` for one, as in IAM's ArnLike without its colons. Goes back to the
- * last star only, so the time is at most the product of the lengths.
+ * `*` matches any characters and `?` one character, as in IAM's ArnLike but without its treatment
+ * of colons. The function backtracks to the last star only, so its time is at most the product of
+ * the two lengths.
  */
 export function matches(pattern: string, text: string | undefined): boolean {
   if (text === undefined) return false

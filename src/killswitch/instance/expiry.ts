@@ -1,4 +1,4 @@
-/** Lifts timed switches when their time is over: late rather than early, and for all instances at once. */
+/** Lifts timed switches when they expire: late rather than early, and for all instances at once. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { Store } from '../../store/store.ts'
@@ -7,17 +7,20 @@ import { loadControlState, SwitchTable } from '../switch-table.ts'
 import type { Switch } from '../model.ts'
 
 export interface Expiry {
-  /** Looks, and lifts what is over. Instances go by the store, so none of them decides alone. */
+  /**
+   * Lifts the switches that have expired. Instances follow the store, so none of them decides
+   * alone.
+   */
   run(): Promise<void>
 }
 
 /**
- * To be over, a switch must be so by the wall clock of the database and by our own, and as much time
- * must have gone by on the monotonic clock as was left when we first saw it: a wall clock that jumps
- * ahead opens nothing while we watch.
+ * A switch expires when both the database's wall clock and our own have passed its time, and as
+ * much time has passed on the monotonic clock as was left when we first saw it. So a wall clock
+ * that jumps ahead opens nothing while we watch.
  */
 export function createExpiry(store: Store, clock: Clock, operator: string): Expiry {
-  /** Monotonic milliseconds before which a switch is not over, by id. */
+  /** Monotonic milliseconds before which a switch is not expired, by id. */
   let notBefore = new Map<string, number>()
 
   function watch(timed: readonly Switch[]): void {
@@ -44,9 +47,9 @@ export function createExpiry(store: Store, clock: Clock, operator: string): Expi
       const ids = new Set(over.map(({ id }) => id))
       await store.change(async (transaction, epoch) => {
         const table = new SwitchTable(transaction, store.sealing)
-        // Another instance may have been quicker.
+        // Another instance may have lifted it first.
         const still = (await table.switches()).filter(({ id }) => ids.has(id))
-        const by = { operator, reason: 'its time is over', epoch, kind: 'expired' as const }
+        const by = { operator, reason: 'the switch expired', epoch, kind: 'expired' as const }
         await liftSwitches(store, clock, transaction, still, by)
       })
     },

@@ -1,4 +1,7 @@
-/** Who of the registered is alive, judged by whether their beat changes while we watch, by our own clock. */
+/**
+ * Determines which registered instances are alive: those whose beat changes while we watch, by our
+ * own clock.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { Database } from '../../store/database.ts'
@@ -6,27 +9,32 @@ import { listInstances, removeInstance, type Instance } from './instances.ts'
 import { leaseEndMs } from '../operator/kill.ts'
 
 export interface Fleet {
-  /** Proxies: each `latchkey serve`, with all its workers, is one. */
+  /** Number of proxies: each `latchkey serve` counts once, with all its workers. */
   readonly groups: number
-  /** Processes that serve. */
+  /** Number of serving processes. */
   readonly instances: number
 }
 
 export interface FleetSize {
-  /** As of the last look; one of each before the first. */
+  /** Result of the last call to take(); one of each before the first. */
   readonly fleet: Fleet
-  /** Looks, and strikes off those that were silent for longer than any lease of theirs can last. */
+  /**
+   * Reads the instances, and removes those that were silent for longer than their lease can last.
+   */
   take(): Promise<void>
 }
 
-/** Nobody is struck off sooner, however short the lease: a busy machine is not a dead one. */
+/**
+ * An instance is never removed sooner than this, however short its lease: a busy machine is not a
+ * dead one.
+ */
 const LEAST_SILENCE_MS = 10_000
 
 export function createFleetSize(database: Database, clock: Clock): FleetSize {
   let watched = new Map<string, { readonly beat: number; readonly since: number }>()
   let fleet: Fleet = { groups: 1, instances: 1 }
 
-  /** Milliseconds since the beat last changed, as far as we have watched. */
+  /** Milliseconds since the beat last changed while we watched. */
   function silenceMs({ id, beat }: Instance, seenAt: number): number {
     const before = watched.get(id)
     return before?.beat === beat ? seenAt - before.since : 0

@@ -1,6 +1,6 @@
 /**
- * The highest epoch that this host has seen, in a small file of its own: a control store that is put
- * back from a backup is noticed, also after a restart.
+ * Keeps the highest epoch that this host has seen in a small file, so that a control store restored
+ * from a backup is noticed even after a restart.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { open, readFile, rename, unlink } from 'node:fs/promises'
@@ -9,20 +9,19 @@ import type { EpochMark } from '../../store/epochs.ts'
 import { GateError } from '../model.ts'
 
 export interface HighWater {
-  /** As far as this process knows; undefined when this store was never seen here. */
+  /** Highest mark known to this process; undefined when this store was never seen on this host. */
   readonly mark: EpochMark | undefined
   /**
-   * Durable before it resolves. A mark that is not higher changes nothing.
-   * @throws GateError HIGH_WATER_UNWRITABLE
+   * The mark is durable before this resolves. A mark that is not higher changes nothing. @throws
+   * GateError HIGH_WATER_UNWRITABLE
    */
   raise(mark: EpochMark): Promise<void>
 }
 
 /**
- * Opens the mark, and writes beside it once, so that a folder that cannot be written to is found at the start and not
- * with the first change.
- * @param path undefined: in memory only
- * @throws StorageError when the file holds something else; GateError HIGH_WATER_UNWRITABLE
+ * Opens the mark, and writes a file next to it once, so that an unwritable folder is found at the
+ * start and not at the first change. @param path undefined: keep the mark in memory only @throws
+ * StorageError when the file holds something else; GateError HIGH_WATER_UNWRITABLE
  */
 export async function openHighWater(path: string | undefined, storeId: string): Promise<HighWater> {
   let mark = path === undefined ? undefined : await readHighWater(path, storeId)
@@ -39,7 +38,10 @@ export async function openHighWater(path: string | undefined, storeId: string): 
   }
 }
 
-/** What this host has seen of a store, without writing anything. @throws StorageError or a system error */
+/**
+ * Reads what this host has seen of a store, without writing anything. @throws StorageError or a
+ * system error
+ */
 export async function readHighWater(path: string, storeId: string): Promise<EpochMark | undefined> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
@@ -48,8 +50,8 @@ export async function readHighWater(path: string, storeId: string): Promise<Epoc
   if (text === undefined) return undefined
   const found = parse(text)
   if (found === undefined) {
-    throw new StorageError('STORE_CORRUPT', `${path} does not hold the mark of an epoch`, {
-      hint: 'it says how far the control store had come; remove it only if you know that the store is not an old copy',
+    throw new StorageError('STORE_CORRUPT', `${path} is not a valid high-water file`, {
+      hint: 'the file records the highest epoch seen on this host; remove it only if you are sure that the store is not an old copy',
     })
   }
   return found.storeId === storeId ? found.mark : undefined
@@ -67,14 +69,14 @@ function parse(text: string): { storeId: string; mark: EpochMark } | undefined {
   }
 }
 
-/** Workers of one host share the file, and nobody lowers it. */
+/** The workers of one host share the file, and none of them lowers it. */
 async function save(path: string, storeId: string, mark: EpochMark): Promise<void> {
   const before = await readHighWater(path, storeId)
   if (before !== undefined && before.epoch >= mark.epoch) return
   await withDraft(path, `${JSON.stringify({ storeId, ...mark })}\n`, (draft) => rename(draft, path))
 }
 
-/** Writes a file beside `path`, hands it over, and leaves none behind. */
+/** Writes a temporary file next to `path`, passes it to `use`, and removes it afterwards. */
 async function withDraft(
   path: string,
   text: string,

@@ -1,54 +1,57 @@
-/** Who is running: each serving process keeps a row of its own, and says in it what it has taken up. */
+/**
+ * The registry of running instances: each serving process keeps one row, which says what it has
+ * applied.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Reader, Row } from '../../store/database.ts'
 import { column } from '../../store/sealed-rows.ts'
 
-/** What a process says of itself once. */
+/** The fixed part of an instance's row. */
 export interface InstanceIdentity {
   /** Random, new for each process. */
   readonly id: string
-  /** Of the `latchkey serve` that it belongs to; several workers share one. */
+  /** Id of the `latchkey serve` that the process belongs to; its workers share one. */
   readonly group: string
   readonly host: string
   readonly pid: number
-  /** From 1; 0 where there are no workers. */
+  /** Worker number, from 1; 0 where there are no workers. */
   readonly worker: number
-  /** Of Latchkey. */
+  /** Latchkey's version. */
   readonly version: string
   readonly leaseMs: number
 }
 
-/** What it says with each poll. */
+/** The part of the row that each poll updates. */
 export interface Heartbeat {
-  /** Another number each time, which this process never used before. */
+  /** A different number each time, never used before by this process. */
   readonly beat: number
   /** Everything that this epoch blocks is refused from now on. */
   readonly ackedEpoch: number
-  /** The highest epoch that was ever seen on this host. */
+  /** The highest epoch ever seen on this host. */
   readonly highEpoch: number
   readonly state: 'open' | 'refusing'
   readonly reason: string | null
-  /** Wall time. */
+  /** Wall time, milliseconds since the Unix epoch. */
   readonly lastSuccessAt: number | null
   readonly inFlight: number
 }
 
-/** Times are the database's wall clock, in milliseconds since the Unix epoch. */
+/** Times are milliseconds since the Unix epoch, by the database's wall clock. */
 export interface Instance extends InstanceIdentity, Heartbeat {
   readonly startedAt: number
   readonly seenAt: number
   readonly ackedAt: number
 }
 
-/** What a poll found; undefined when there is no such row any more. */
+/** Result of a heartbeat; undefined when the row is gone. */
 export interface PollAnswer {
   readonly epoch: number
-  /** Of the last entry in the history of the epoch; empty when there is none. */
+  /** Tag of the last entry in the epoch history; empty when there is none. */
   readonly tag: string
   readonly storeId: string
 }
 
-/** Durable before it resolves: whoever kills after this waits for this instance. */
+/** The row is durable before this resolves, so every later kill waits for this instance. */
 export async function register(
   database: Database,
   me: InstanceIdentity,
@@ -65,7 +68,10 @@ export async function register(
   )
 }
 
-/** One statement: says what is acknowledged, and reads the epoch as of no earlier than the call. */
+/**
+ * Acknowledges and reads the epoch in one statement, so the epoch is at least as recent as the
+ * call.
+ */
 export async function sendHeartbeat(
   database: Database,
   id: string,
@@ -98,8 +104,9 @@ export async function listInstances(reader: Reader): Promise<readonly Instance[]
 }
 
 /**
- * The highest epoch that any registered instance has seen: what an instance without a mark of its own asks. No code
- * covers it, so it can make an instance refuse, and never serve.
+ * Returns the highest epoch that any registered instance has seen, for an instance that has no mark
+ * of its own. No code covers the value, so a forged one can make an instance refuse, but never
+ * serve.
  */
 export async function highestSeen(reader: Reader): Promise<number> {
   const [row] = await reader.query('SELECT max(high_epoch) AS high FROM instances')
@@ -107,8 +114,9 @@ export async function highestSeen(reader: Reader): Promise<number> {
 }
 
 /**
- * For the instance itself, when it has stopped serving; and for whoever has watched its row without a
- * new beat for longer than its lease. @returns false when it has beaten since, or is gone
+ * Called by the instance itself when it has stopped serving, and by others that saw no new beat in
+ * its row for longer than its lease. @returns false when there was a new beat since, or the row is
+ * gone
  */
 export async function removeInstance(
   database: Database,

@@ -1,6 +1,6 @@
 /**
- * Blocks this host at once, with no database and no admin listener: a sentinel file whose presence is
- * the block, and a signal that makes it.
+ * Blocks this host immediately, without the database or the admin listener. The presence of a
+ * sentinel file is the block; a signal creates the file.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
@@ -11,10 +11,13 @@ import { basename, dirname } from 'node:path'
 import type { GateControl } from '../gate/gate.ts'
 
 export interface LocalBlock {
-  /** Looks once before it resolves. */
+  /** Checks for the file once before it resolves. */
   start(): Promise<void>
   stop(): Promise<void>
-  /** What SIGUSR2 does: refuses from now on, and makes the sentinel file, so that a restart refuses too. */
+  /**
+   * Handles SIGUSR2: refuses from now on, and creates the sentinel file, so that the block survives
+   * a restart.
+   */
   block(): Promise<void>
 }
 
@@ -37,7 +40,7 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       () => 'PRESENT',
       (error: unknown) => (error as NodeJS.ErrnoException).code ?? 'UNKNOWN',
     )
-    // A path that cannot be looked at may hide the file: that counts as a block.
+    // A path that cannot be read may hide the file, so it counts as a block.
     const present = problem !== 'ENOENT' && problem !== 'ENOTDIR'
     if (present) gate.refuse('SENTINEL')
     else gate.accept('SENTINEL')
@@ -47,9 +50,9 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       deps.logger.warn('the sentinel file blocks this instance', { path, problem })
       await deps.cutRevoked()
     } else {
-      // Whoever removes the file takes back the signal that made it.
+      // Removing the file also takes back the signal that created it.
       gate.accept('SIGNAL')
-      deps.logger.warn('the sentinel file is gone: this instance is not blocked by it any more', {
+      deps.logger.warn('the sentinel file was removed; it no longer blocks this instance', {
         path,
       })
     }
@@ -62,14 +65,15 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       })
       watcher.on('error', () => watcher?.close())
     } catch {
-      // No folder yet, or no more watches to be had: looking at every interval is what counts.
+      // The folder does not exist yet, or no watch is available. The check at every interval still
+      // works.
     }
   }
 
   return {
     async start() {
       watchFolder()
-      // Looks never overlap: what an earlier one saw must not come after what a later one did.
+      // Checks never overlap, so an older result cannot overwrite a newer one.
       looking = periodic({
         intervalMs: deps.intervalMs,
         work: lookOnce,
@@ -89,7 +93,7 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       try {
         await (await open(path, 'a', 0o600)).close()
       } catch (error) {
-        deps.logger.warn('the sentinel file cannot be made: the block ends with this process', {
+        deps.logger.warn('cannot create the sentinel file; the block ends when this process does', {
           path,
           err: error,
         })

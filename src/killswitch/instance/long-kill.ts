@@ -1,25 +1,31 @@
-/** Kills that last so long that AWS services do something for good about keys that are out of reach. */
+/** Finds kills that last so long that AWS services act irreversibly on unreachable keys. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
 import { describeScope } from '../../core/scope.ts'
 import { type Switch } from '../model.ts'
 
-/** After this long out of reach, DynamoDB archives tables, and Aurora clusters need a backup. */
+/**
+ * When a key is out of reach for this long, DynamoDB archives tables, and Aurora clusters can only
+ * be restored from a backup.
+ */
 const LASTING_HARM_MS = 7 * 86_400_000
-/** From here on it is said. */
+/** Age of a switch at which the warnings begin. */
 const WARN_FROM_MS = 5 * 86_400_000
-/** Between two warnings of one switch. */
+/** Time between two warnings about one switch. */
 const REPEAT_MS = 86_400_000
 
 export interface LongKill {
   readonly id: string
   readonly scope: string
   readonly createdAt: number
-  /** Wall time, milliseconds since the Unix epoch; may be over. */
+  /** Wall time, milliseconds since the Unix epoch; may lie in the past. */
   readonly harmAt: number
 }
 
-/** Switches that stop Decrypt, are older than five days, and are not lifted by themselves before the seventh ends. */
+/**
+ * Returns the switches that stop Decrypt, are older than five days, and do not expire before the
+ * seventh day ends.
+ */
 export function findLongKills(switches: readonly Switch[], now: number): readonly LongKill[] {
   return switches
     .filter(({ direction }) => direction !== 'encrypt')
@@ -31,7 +37,7 @@ export function findLongKills(switches: readonly Switch[], now: number): readonl
     .map(({ id, scope, createdAt, harmAt }) => ({ id, scope, createdAt, harmAt }))
 }
 
-/** Says it in the log, once a day for each switch. */
+/** Logs a warning once a day for each switch. */
 export function createLongKillWatch(deps: {
   readonly switches: () => Promise<readonly Switch[]>
   readonly now: () => number
@@ -45,7 +51,7 @@ export function createLongKillWatch(deps: {
         if (now - (saidAt.get(id) ?? -Infinity) < REPEAT_MS) continue
         saidAt.set(id, now)
         deps.logger.warn(
-          'a kill nears seven days: then DynamoDB archives tables, and Aurora clusters need a backup',
+          'a kill approaches seven days; after that, DynamoDB archives tables and Aurora clusters can only be restored from a backup',
           {
             switch: id,
             scope,

@@ -1,6 +1,6 @@
 /**
- * The instance's side of the kill switch: reads the epoch, takes up what changed, acknowledges it, and
- * renews the lease. In this order; docs/revocation.md says why.
+ * The instance's side of the kill switch: reads the epoch, applies what changed, acknowledges it,
+ * and renews the lease, in this order. docs/revocation.md says why.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -25,14 +25,17 @@ import {
 } from './instances.ts'
 
 export interface Poller {
-  /** One poll at once, then one each interval. Does not reject: without an answer the gate stays shut. */
+  /**
+   * Polls immediately, then once per interval. Does not reject: without an answer the gate stays
+   * closed.
+   */
   start(): Promise<void>
   /**
-   * Somebody has met a store that cannot be believed: the next poll reads all that is sealed again, as after a
-   * change, and refuses everything if it meets the same.
+   * Call when the store turned out not to be trustworthy. The next poll reads all sealed rows
+   * again, as after a change, and refuses everything if it finds the same.
    */
   lookAgain(): void
-  /** The gate is shut for good, and the instance takes its leave. */
+  /** Closes the gate permanently and deregisters the instance. */
   stop(): Promise<void>
 }
 
@@ -40,17 +43,17 @@ export interface PollerDeps {
   readonly store: Store
   readonly clock: Clock
   readonly gate: GateControl
-  /** Closed with the poller. */
+  /** The poller closes the guard when it stops. */
   readonly guard: LeaseGuard
   readonly me: InstanceIdentity
   readonly highWater: HighWater
   readonly intervalMs: number
   /**
-   * Ends the answers that were released before the gate closed and are not with the kernel yet.
-   * Resolves when none is left.
+   * Ends the answers that were released before the gate closed and that the kernel does not have
+   * yet. Resolves when none is left.
    */
   readonly cutRevoked: () => Promise<void>
-  /** Takes up keys and credentials. A rejection is logged, and it is called again at the next poll. */
+  /** Reloads keys and credentials. A rejection is logged, and the next poll calls it again. */
   readonly onChange: (epoch: number) => Promise<void>
   readonly logger: Logger
 }
@@ -64,7 +67,7 @@ export function createPoller(deps: PollerDeps): Poller {
   let ackedEpoch = -1
   let beat = 0
   let isRegistered = false
-  /** Keys and credentials are those of an earlier epoch. */
+  /** True while keys and credentials are still those of an earlier epoch. */
   let isBehind = true
   let failing: 'store' | 'mark' | undefined
   let polling: Periodic | undefined
@@ -81,13 +84,14 @@ export function createPoller(deps: PollerDeps): Poller {
       ...{ state, reason, lastSuccessAt, inFlight },
     })
     if (answer === undefined) {
-      // Somebody saw no beat of ours for longer than the lease, or the store is an older copy. Until
-      // the row is back, nobody would wait for us, so this poll must not renew the lease.
+      // Another process saw no beat of ours for longer than the lease, or the store is an older
+      // copy. Until the row is back no kill would wait for us, so this poll must not renew the
+      // lease.
       isRegistered = false
-      throw new StorageError('STORE_FAILED', 'this instance is not registered any more')
+      throw new StorageError('STORE_FAILED', 'this instance is no longer registered')
     }
     if (answer.storeId !== store.id) {
-      throw new StorageError('STORE_REPLACED', 'another store answers in the place of this one')
+      throw new StorageError('STORE_REPLACED', 'the database now holds a different store')
     }
     return answer
   }
@@ -111,13 +115,14 @@ export function createPoller(deps: PollerDeps): Poller {
       gate.refuse('EPOCH_WENT_BACK')
       throw new StorageError(
         'STORE_REPLACED',
-        `the store is at epoch ${String(state.epoch)} and does not continue what was seen up to ${String(found.highest)}`,
-        { hint: 'kill again what was killed since, then run latchkey control accept-epoch' },
+        `the store is at epoch ${String(state.epoch)}, which does not continue the history seen up to epoch ${String(found.highest)}`,
+        { hint: 'repeat the kills made since then, then run latchkey control accept-epoch' },
       )
     }
     const ends = accessDeadlines.update(state.deadManSwitches, { askedAt, now: found.now })
     gate.apply(createRules(state.switches, ends), state.epoch)
-    // From here on both checks go by the new rules, so what is left is what had passed them already.
+    // Both checks use the new rules from here on, so only answers that had already passed them are
+    // left.
     await deps.cutRevoked()
     await highWater.raise(mark)
     gate.accept('HIGH_WATER_UNWRITABLE')
@@ -128,8 +133,9 @@ export function createPoller(deps: PollerDeps): Poller {
   }
 
   /**
-   * A kill that cannot be written raises the epoch all the same. A store that is put back to before that must not be
-   * served from, so its mark counts as seen: only a holder of the store's key can have made it.
+   * A kill that cannot be written still raises the epoch. We must not serve from a store that is
+   * restored to an earlier state, so the mark counts as seen: only a holder of the store's key can
+   * have created it.
    */
   async function rememberEpoch(epoch: number): Promise<void> {
     const read = (reader: Reader) => readMark(reader, store.sealing, epoch)
@@ -153,7 +159,7 @@ export function createPoller(deps: PollerDeps): Poller {
         await applyChanges()
       } catch (error) {
         if (isLoss(error)) {
-          // Everything is refused: whatever this epoch blocks, too.
+          // Everything is refused now, including whatever this epoch blocks.
           applied = undefined
           gate.refuse('STORE_LOST')
           await deps.cutRevoked()
@@ -186,9 +192,10 @@ export function createPoller(deps: PollerDeps): Poller {
         applied = undefined
       }
       const kind = error instanceof GateError ? 'mark' : 'store'
-      // The epoch stays unacknowledged: a restart without its mark could believe an older store.
+      // The epoch stays unacknowledged: after a restart without its mark, this host could trust an
+      // older store.
       if (kind === 'mark') gate.refuse('HIGH_WATER_UNWRITABLE')
-      // Once per outage: at four polls a second, one line each would drown the log.
+      // Logged once per outage: at four polls a second, one line each would flood the log.
       if (failing !== kind) warnOf(kind, error)
       failing = kind
     }
@@ -204,7 +211,7 @@ export function createPoller(deps: PollerDeps): Poller {
       polling = periodic({
         intervalMs: deps.intervalMs,
         work: pollSafely,
-        onError: () => undefined, // pollSafely does not reject
+        onError: () => undefined, // pollSafely never rejects
       })
       await polling.runNow()
     },
@@ -221,7 +228,10 @@ export function createPoller(deps: PollerDeps): Poller {
   }
 }
 
-/** Not an outage, which may end by itself, but a store that cannot be believed any more. */
+/**
+ * Reports whether the store cannot be trusted any more, as opposed to an outage, which may end by
+ * itself.
+ */
 export function isLoss(error: unknown): boolean {
   if (!(error instanceof StorageError)) return false
   return ['STORE_REPLACED', 'STORE_TAMPERED', 'STORE_CORRUPT', 'STORE_MISSING'].includes(error.code)

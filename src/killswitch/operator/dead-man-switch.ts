@@ -1,4 +1,4 @@
-/** A dead man's switch: a key store that is open only while its owner keeps renewing it. */
+/** A dead man's switch keeps a key store open only while its owner keeps renewing it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { appendEvent } from '../../store/event-log.ts'
@@ -12,14 +12,14 @@ export interface DeadManOrder extends Actor {
   readonly keyStore: string
   readonly reason: string
   /**
-   * Whether the caller may give access back: to reopen a key store, to make its switch last longer, and to end the
-   * switch need what restoring needs.
+   * Whether the caller may give access back. Reopening a key store, extending its switch and ending
+   * the switch need the same permission as a restore.
    */
   readonly mayRestore: boolean
 }
 
 export type DeadManOutcome =
-  /** `deadManSwitch` is absent when it was ended. */
+  /** `deadManSwitch` is absent when the switch was ended. */
   | { readonly state: 'written'; readonly deadManSwitch?: DeadManSwitch }
   | {
       readonly state: 'requested'
@@ -33,7 +33,10 @@ export interface DeadManDeps {
   readonly policy: RestorePolicy
 }
 
-/** From now on the key store is open for `ttlMs`, and for as long again from each renewal. @throws ControlError */
+/**
+ * Opens the key store for `ttlMs` from now, and for as long again from each renewal. @throws
+ * ControlError
+ */
 export function startDeadManSwitch(
   deps: DeadManDeps,
   order: DeadManOrder & { readonly ttlMs: number },
@@ -41,7 +44,10 @@ export function startDeadManSwitch(
   return open(deps, order, { kind: 'deadman-started', ttlMs: () => order.ttlMs })
 }
 
-/** @param order.ttlMs another time than before @throws ControlError NOTHING_KILLED when there is no such switch */
+/**
+ * @param order.ttlMs replaces the previous duration @throws ControlError NOTHING_KILLED when there
+ * is no such switch
+ */
 export function renewDeadManSwitch(
   deps: DeadManDeps,
   order: DeadManOrder & { readonly ttlMs?: number },
@@ -53,7 +59,7 @@ export function renewDeadManSwitch(
   return open(deps, order, { kind: 'deadman-renewed', ttlMs })
 }
 
-/** Closes the key store now, and until it is reopened. @throws ControlError NOTHING_KILLED */
+/** Closes the key store now, until it is reopened. @throws ControlError NOTHING_KILLED */
 export function closeDeadManSwitch(
   { store, clock }: DeadManDeps,
   order: Omit<DeadManOrder, 'mayRestore'>,
@@ -70,7 +76,10 @@ export function closeDeadManSwitch(
   })
 }
 
-/** The key store is open without renewals again. @throws ControlError NOTHING_KILLED, RESTORE_NEEDED */
+/**
+ * Ends the switch: the key store no longer needs renewals. @throws ControlError NOTHING_KILLED,
+ * RESTORE_NEEDED
+ */
 export function endDeadManSwitch(
   { store, clock, policy }: DeadManDeps,
   order: DeadManOrder,
@@ -107,10 +116,11 @@ function open(
     const ttlMs = how.ttlMs(before)
     const now = await readDatabaseNow(store, transaction)
     const change = { store, clock, transaction, epoch }
-    // A key store that is open with fewer conditions than before is given back, whatever the command is called.
+    // Opening a key store under fewer conditions than before is a restore, whatever the command is
+    // called.
     if (before !== undefined && (before.openUntil <= now || ttlMs > before.ttlMs)) {
       const isClosed = before.openUntil <= now
-      const what = isClosed ? `reopening ${keyStore}` : `a longer time for ${keyStore}`
+      const what = isClosed ? `reopening ${keyStore}` : `a longer renewal period for ${keyStore}`
       if (!order.mayRestore) throw restoreNeeded(what)
       const target = { kind: 'reopen', keyStore, ttlMs } as const
       if (!isImmediate(policy)) return ask(change, policy, { order, target })
@@ -150,12 +160,12 @@ async function write(
 
 function noSwitch(keyStore: string): ControlError {
   return new ControlError('NOTHING_KILLED', `the key store ${keyStore} has no dead man's switch`, {
-    hint: 'latchkey deadman start makes one',
+    hint: 'latchkey deadman start creates one',
   })
 }
 
 function restoreNeeded(what: string): ControlError {
-  return new ControlError('RESTORE_NEEDED', `${what} needs what restoring needs`, {
-    hint: 'the command wants --yes; the admin listener wants the role admin',
+  return new ControlError('RESTORE_NEEDED', `${what} needs the same permission as a restore`, {
+    hint: 'the command requires --yes; the admin listener requires the role admin',
   })
 }

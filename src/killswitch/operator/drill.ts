@@ -1,4 +1,4 @@
-/** A rehearsal of the kill switch on the live fleet, with a key that nothing depends on. */
+/** Rehearses the kill switch on the live fleet, with a key that nothing depends on. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { appendEvent } from '../../store/event-log.ts'
@@ -6,15 +6,18 @@ import type { Store } from '../../store/store.ts'
 import { liftSwitches } from './restore.ts'
 import { kill, waitForRevocation, type InstanceOutcome } from './kill.ts'
 
-/** Only this key: a drill lifts what it killed at once, whatever control.restore asks for otherwise. */
+/**
+ * Only this key is used: a drill lifts its own kill at once, whatever control.restore demands
+ * otherwise.
+ */
 export const DRILL_KEY = 'latchkey-drill'
 
 export interface Drill {
   readonly keyStore: string
   readonly keyId: string
-  /** From the call until no instance would have served the key. */
+  /** Milliseconds from the call until no instance would have served the key. */
   readonly revokedAfterMs: number
-  /** From the call that lifts it until every instance has taken that up. */
+  /** Milliseconds from the call that lifts the switch until every instance has applied it. */
   readonly restoredAfterMs: number
   readonly instances: readonly InstanceOutcome[]
 }
@@ -22,11 +25,13 @@ export interface Drill {
 export interface DrillOrder {
   readonly keyStore: string
   readonly operator: string
-  /** Called when the key is revoked: a caller can convince itself before it is given back. */
+  /** Called while the key is revoked, so that a caller can verify the refusal. */
   readonly whileRevoked?: () => Promise<void>
 }
 
-/** @throws ControlError, StorageError; the key is given back all the same, when that can be written */
+/**
+ * @throws ControlError, StorageError; the key is restored even then, if the store can be written
+ */
 export async function drill(store: Store, clock: Clock, order: DrillOrder): Promise<Drill> {
   const { keyStore, operator } = order
   const done = await kill(store, clock, {

@@ -1,4 +1,7 @@
-/** What a kill would refuse, and what it would not reach, from the recorded usage. Refuses no request, changes nothing. */
+/**
+ * Reports from the recorded usage what a kill would refuse, and what it would not reach. It refuses
+ * no request and changes nothing.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { Direction, Scope } from '../../core/scope.ts'
@@ -27,11 +30,13 @@ export type RehearsalReport = Rehearsal & { readonly period: Period }
 export interface ExposureReport extends UsageWindow {
   readonly scope: Scope
   readonly exposures: readonly Exposure[]
-  /** Switches in force that near seven days. */
+  /** Switches in force that approach seven days. */
   readonly longKills: readonly LongKill[]
 }
 
-/** A running server is `activity.flushInterval` ahead of what is read here. @throws StorageError */
+/**
+ * The result lags behind a running server by up to `activity.flushInterval`. @throws StorageError
+ */
 export async function rehearseKill(
   store: Store,
   clock: Clock,
@@ -43,8 +48,8 @@ export async function rehearseKill(
 }
 
 /**
- * @param about a scope, or a switch that is in force; undefined: everything
- * @throws StorageError, ControlError NOTHING_KILLED when the switch is not in force
+ * @param about a scope, or a switch in force; undefined: everything @throws StorageError,
+ * ControlError NOTHING_KILLED when the switch is not in force
  */
 export async function reportExposure(
   store: Store,
@@ -58,7 +63,7 @@ export async function reportExposure(
   const scope = about !== undefined && 'id' in about ? scopeOf(about.id) : about
   const { usage } = await loadUsage(store, clock, window)
   const judge = scope && createJudge(scope, 'both')
-  // Callers that could not be told apart are shown, rather than left out.
+  // Callers that could not be distinguished are included rather than left out.
   const meant = usage.filter(
     ({ subject }) =>
       judge === undefined || subject.isOverflow || judge(toRequestSubject(subject)) !== undefined,
@@ -85,7 +90,7 @@ async function loadUsage(store: Store, clock: Clock, window: UsageWindow) {
   return { usage, period }
 }
 
-/** The gate's own rules, with this one switch in them. */
+/** Uses the gate's own rules, with this one switch in them. */
 function createJudge(scope: Scope, direction: Direction): Judge {
   const rules = createRules([
     ...[{ scope, direction, id: '', reason: '', operator: '', createdAt: 0, epoch: 0 }],

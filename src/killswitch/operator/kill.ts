@@ -1,4 +1,7 @@
-/** The operator's side of the kill switch: writes the switch, then waits until it holds everywhere. */
+/**
+ * The operator's side of the kill switch: writes the switch, then waits until it is effective on
+ * every instance.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -19,21 +22,24 @@ export interface KillOrder {
   readonly direction: Direction
   readonly reason: string
   readonly operator: string
-  /** Wall time. */
+  /** Wall time, milliseconds since the Unix epoch. */
   readonly until?: number
 }
 
-/** What was written, and what is left to wait for. */
+/** A written kill, with what a caller needs to wait for it. */
 export interface Kill {
-  /** Undefined when the store was changed by others: then everything is refused. */
+  /** Undefined when the store was changed from outside; everything is refused then. */
   readonly switch: Switch | undefined
-  /** False: there was such a switch already, and it stays as it was. */
+  /** False when such a switch already existed; it stays unchanged. */
   readonly isNew: boolean
-  /** Whoever has acknowledged it refuses what the switch blocks. */
+  /** An instance that has acknowledged this epoch refuses what the switch blocks. */
   readonly epoch: number
-  /** Who was registered when it was written; whoever comes later sees it before serving. */
+  /**
+   * The instances that were registered when the switch was written. One that registers later reads
+   * the switch before it serves.
+   */
   readonly registered?: readonly Instance[]
-  /** Monotonic milliseconds, taken when the commit was known. */
+  /** Monotonic milliseconds, taken when the commit was confirmed. */
   readonly committedAt: number
   /** Monotonic milliseconds, taken before anything was written. */
   readonly startedAt: number
@@ -45,13 +51,13 @@ export interface InstanceOutcome {
   readonly host: string
   readonly pid: number
   readonly worker: number
-  /** `waiting` only where nobody waited, or the wait ended early. */
+  /** `waiting` occurs only when the caller did not wait, or the wait ended early. */
   readonly how: 'acknowledged' | 'lease-ended' | 'left' | 'waiting'
-  /** From the start of the kill to when that was known. */
+  /** Milliseconds from the start of the kill until this was known. */
   readonly afterMs: number
-  /** Wall time of its last answer with data in it, as it last said. */
+  /** Wall time of the instance's last answer with data in it, as last reported. */
   readonly lastSuccessAt: number | null
-  /** Requests between the two checks, as it last said. */
+  /** Requests between the two checks, as last reported. */
   readonly inFlight: number
 }
 
@@ -59,32 +65,39 @@ export interface Revocation {
   readonly isComplete: boolean
   readonly epoch: number
   readonly instances: readonly InstanceOutcome[]
-  /** From the start of the kill. */
+  /** Milliseconds from the start of the kill. */
   readonly elapsedMs: number
 }
 
 const ID_BYTES = 6
 const LOOK_EVERY_MS = 20
-/** A store that takes longer to say who has acknowledged must not hold up the end of the leases. */
+/**
+ * A store that takes longer to list the acknowledgements must not hold up the end of the leases.
+ */
 const LOOK_PATIENCE_MS = 100
-/** Clocks of two machines differ in rate by far less than this. */
+/** The clocks of two machines differ in rate by far less than this. */
 const RATE_MARGIN = 0.01
 /**
- * Longer than the grace of lease-guard.ts, which ends what a stopped process had released under its lease. And what KMS
- * waits for an answer (XKS 1.0.3, Encrypt, Decrypt): without that guard, what leaves when the process goes on after this
- * comes to a call that has failed.
+ * Longer than the grace of lease-guard.ts, which cuts what a suspended process had released under
+ * its lease. It is also the time KMS waits for an answer (XKS 1.0.3, Encrypt, Decrypt): without the
+ * guard, an answer that leaves when the process resumes after this reaches a call that has already
+ * failed.
  */
 const MARGIN_MS = 250
 
 /**
- * Milliseconds after a commit at which an instance that has not seen it refuses everything: its lease,
- * counted from before it asked, which was before the commit; and what clocks may differ by.
+ * Returns the milliseconds after a commit at which an instance that has not seen it refuses
+ * everything: its lease, which counts from before it asked and so from before the commit, plus a
+ * margin for clock differences.
  */
 export function leaseEndMs(leaseMs: number): number {
   return leaseMs * (1 + RATE_MARGIN) + MARGIN_MS
 }
 
-/** One durable transaction. @throws StorageError; whether it was written is then not known */
+/**
+ * Writes one durable transaction. @throws StorageError; it is then unknown whether the switch was
+ * written
+ */
 export async function kill(store: Store, clock: Clock, order: KillOrder): Promise<Kill> {
   const startedAt = clock.monotonic()
   try {
@@ -98,7 +111,8 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
       return kill(store, clock, { ...order, ...ascii })
     }
     if (!(error instanceof StorageError && error.code === 'STORE_TAMPERED')) throw error
-    // Nothing can be added to such a store; but everybody can be made to look at it, and refuse.
+    // Nothing can be added to such a store, but a raised epoch makes every instance read it and
+    // refuse.
     const epoch = await store.bumpEpoch()
     const committedAt = clock.monotonic()
     return { switch: undefined, isNew: false, epoch, committedAt, startedAt }
@@ -142,18 +156,18 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
   }
 }
 
-/** How long to look for a store that wrote the switch and then fell silent. */
+/** How long to wait for a store that wrote the switch and then stopped answering. */
 const UNKNOWN_LEASES_MS = 60_000
 
-/** What a wait needs to know of a kill. */
+/** The part of a kill that a wait needs. */
 export type PendingKill = Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'> &
   Partial<Pick<Kill, 'switch' | 'registered'>>
 
 /**
- * Resolves when no instance anywhere answers what the kill blocks: each has acknowledged its epoch, or
- * cannot hold a lease any more. When the store does not answer meanwhile, the leases still end.
- * @param endsAt monotonic milliseconds at which the caller gives up
- * @throws ControlError NOT_REVOKED when the caller gives up, or the store never says who is registered; RESTORED_MEANWHILE
+ * Resolves when no instance answers what the kill blocks: each has acknowledged its epoch, or
+ * cannot hold a lease any more. Leases end even when the store does not answer in the meantime.
+ * @param endsAt monotonic milliseconds at which the caller gives up @throws ControlError
+ * NOT_REVOKED when the caller gives up, or the store never lists the instances; RESTORED_MEANWHILE
  */
 export async function waitForRevocation(
   store: Store,
@@ -169,16 +183,17 @@ export async function waitForRevocation(
   let looking: ReturnType<typeof look> | undefined
   let answered = false
   for (;;) {
-    // Whoever registers after the commit sees its epoch before it serves.
+    // An instance that registers after the commit sees its epoch before it serves.
     looking ??= look(store, kill)
     const seen = await withinPatience(looking)
     if (seen !== 'PENDING') looking = undefined
     answered = seen !== 'PENDING' && seen !== undefined
     const instances = seen === 'PENDING' ? undefined : seen?.instances
     if (seen !== 'PENDING' && seen?.isLifted === true) {
-      // Acknowledgements of before say nothing about now, even if somebody threw a switch like it again.
-      throw new ControlError('RESTORED_MEANWHILE', 'the switch was lifted while this waited', {
-        hint: 'latchkey status shows by whom; kill again if that was not meant',
+      // Earlier acknowledgements say nothing about the present, even if an identical switch was
+      // made again.
+      throw new ControlError('RESTORED_MEANWHILE', 'the switch was lifted during the wait', {
+        hint: 'latchkey status shows who lifted it; kill again if that was a mistake',
       })
     }
     const now = clock.monotonic()
@@ -200,7 +215,8 @@ export async function waitForRevocation(
     if (instances !== undefined) longest ??= 0
     const present = new Set(instances?.map(({ id }) => id))
     for (const one of [...outcomes.values()].filter(isWaiting)) {
-      // Stopped, or struck off by somebody who had watched it through a whole lease.
+      // The instance stopped, or another process removed it after watching it through a whole
+      // lease.
       if (instances !== undefined && !present.has(one.id)) {
         note(outcomes, one, 'left', now - kill.startedAt)
       } else if (hasEnded(longest ?? Infinity)) {
@@ -209,18 +225,18 @@ export async function waitForRevocation(
     }
     if (longest !== undefined && ![...outcomes.values()].some(isWaiting)) break
     if (longest === undefined && now - kill.committedAt > UNKNOWN_LEASES_MS) {
-      throw new ControlError('NOT_REVOKED', 'the store does not say which instances there are', {
-        hint: 'the switch is written; run the same command again, or block each host by its sentinel file',
+      throw new ControlError('NOT_REVOKED', 'the store did not list the instances', {
+        hint: 'the switch is written; run the same command again, or block each host with its sentinel file',
       })
     }
     if (now >= endsAt) {
       const waiting = [...outcomes.values()].filter(isWaiting).length
       const found =
         longest === undefined
-          ? 'the store does not say which instances there are'
+          ? 'the store did not list the instances'
           : `${String(waiting)} of ${String(outcomes.size)} instances have not acknowledged it`
       throw new ControlError('NOT_REVOKED', `the switch is written, but ${found} in time`, {
-        hint: 'run the same command again to go on waiting, or block each host by its sentinel file',
+        hint: 'run the same command again to go on waiting, or block each host with its sentinel file',
       })
     }
     await pause(LOOK_EVERY_MS)
@@ -241,7 +257,7 @@ function withinPatience<T>(work: Promise<T>): Promise<T | 'PENDING'> {
   })
 }
 
-/** One moment of the store; undefined when it does not answer. */
+/** Reads one snapshot of the store; undefined when it does not answer. */
 function look(store: Store, { switch: made }: PendingKill) {
   return store.database
     .snapshot(async (reader) => {
@@ -274,7 +290,7 @@ function note(
   outcomes.set(id, { id, group, host, pid, worker, how, afterMs, lastSuccessAt, inFlight })
 }
 
-/** The next kill need not wait for those that were silent for longer than their lease. */
+/** The next kill need not wait for instances that were silent for longer than their lease. */
 async function removeDeadInstances(
   store: Store,
   clock: Clock,

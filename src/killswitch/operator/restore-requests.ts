@@ -1,4 +1,6 @@
-/** Requests to restore that are over: those that expired, and those that a later kill or closing withdraws. */
+/**
+ * Closes restore requests: those that expired, and those that a later kill or closing withdraws.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { Reader } from '../../store/database.ts'
@@ -38,7 +40,7 @@ export async function withdrawRequests(
   }
 }
 
-/** Removes requests that expired, and those of an earlier form. */
+/** Removes expired requests and those in an earlier format. */
 export async function pruneRequests(table: SwitchTable, change: Change): Promise<void> {
   const now = change.clock.now()
   const over = (await table.requests()).filter(({ expiresAt }) => now >= expiresAt)
@@ -56,7 +58,7 @@ export async function pruneRequests(table: SwitchTable, change: Change): Promise
 }
 
 /**
- * A kill says that the scope is to stay stopped, so whatever was asked for before it has to be asked for again: a
+ * A kill means that the scope is to stay stopped, so every earlier request must be made again: a
  * second kill of one scope keeps the switch of the first, and an older approval would lift it.
  */
 export async function withdrawForKill(
@@ -71,11 +73,11 @@ export async function withdrawForKill(
       ? target.switchIds.some((id) => ids.has(id))
       : scope.kind === 'all' || (scope.kind === 'key-store' && scope.keyStore === target.keyStore),
   )
-  const reason = 'the same scope was killed after it was asked for'
+  const reason = 'the same scope was killed after the request was made'
   await withdrawRequests(table, change, { ids: over.map(({ id }) => id), operator, reason })
 }
 
-/** The same for a key store that was closed by its dead man's switch. */
+/** Does the same for a key store that was closed by its dead man's switch. */
 export async function withdrawForClosing(
   table: SwitchTable,
   change: Change,
@@ -84,6 +86,6 @@ export async function withdrawForClosing(
   const over = (await table.requests()).filter(
     ({ target }) => target.kind !== 'switches' && target.keyStore === keyStore,
   )
-  const reason = 'the key store was closed after it was asked for'
+  const reason = 'the key store was closed after the request was made'
   await withdrawRequests(table, change, { ids: over.map(({ id }) => id), operator, reason })
 }

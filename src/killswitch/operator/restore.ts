@@ -1,4 +1,7 @@
-/** The careful direction: lifts switches, if the house asks for it only after a delay and with a second person. */
+/**
+ * The careful direction: lifts switches, if the policy demands it only after a delay and with a
+ * second person.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -11,22 +14,22 @@ import { type RestoreRequest, type RestoreTarget, SwitchTable } from '../switch-
 import { pruneRequests, readDatabaseNow, withdrawRequests } from './restore-requests.ts'
 
 export interface RestorePolicy {
-  /** 2: somebody else than whoever asked must approve. */
+  /** 2: a person other than the one who asked must approve. */
   readonly people: 1 | 2
-  /** Milliseconds between asking and lifting. */
+  /** Milliseconds between the request and the restore. */
   readonly delayMs: number
-  /** Milliseconds from when a request can be carried out to when it expires. */
+  /** Milliseconds between the time from which a request can be carried out and its expiry. */
   readonly expiresMs: number
 }
 
 export interface RestoreOrder extends Actor {
-  /** A switch by its id, or all switches of a scope, of one direction or any. */
+  /** One switch by its id, or all switches of a scope, in one direction or in any. */
   readonly target:
     { readonly id: string } | { readonly scope: Scope; readonly direction?: Direction }
   readonly reason: string
 }
 
-/** Lifted at once, or asked for. */
+/** The switches were lifted at once, or a request was written. */
 export type RestoreOutcome =
   | {
       readonly state: 'restored'
@@ -42,7 +45,7 @@ export type RestoreOutcome =
 
 const ID_BYTES = 4
 
-/** Switches that an order means. @throws ControlError NOTHING_KILLED */
+/** Returns the switches that an order refers to. @throws ControlError NOTHING_KILLED */
 export function findSwitches(
   switches: readonly Switch[],
   target: RestoreOrder['target'],
@@ -60,7 +63,10 @@ export function findSwitches(
   })
 }
 
-/** Lifts what the order means, or writes a request where the policy wants more. @throws ControlError */
+/**
+ * Lifts the switches that the order refers to, or writes a request where the policy demands more.
+ * @throws ControlError
+ */
 export async function restore(
   store: Store,
   clock: Clock,
@@ -81,12 +87,12 @@ export async function restore(
   })
 }
 
-/** Whether one person may give access back at once. */
+/** Reports whether one person may give access back at once. */
 export function isImmediate({ people, delayMs }: RestorePolicy): boolean {
   return people === 1 && delayMs === 0
 }
 
-/** Writes a request that somebody has to approve, or that has to wait. */
+/** Writes a request that needs an approval or a delay. */
 export async function askFor(
   transaction: SealedTransaction,
   about: {
@@ -125,9 +131,9 @@ export async function askFor(
 }
 
 /**
- * The second person approves, or anyone who may restore carries out a request whose delay is over: what the request
- * names is given back when everything that the policy asks for is there.
- * @throws ControlError NO_SUCH_REQUEST, REQUEST_EXPIRED, SAME_PERSON, NOT_READY
+ * Records the approval of a second person, and carries out the request once everything that the
+ * policy demands is there. Once the delay is over, anyone who may restore can carry out an approved
+ * request. @throws ControlError NO_SUCH_REQUEST, REQUEST_EXPIRED, SAME_PERSON, NOT_READY
  */
 export async function approveRestore(
   store: Store,
@@ -144,7 +150,7 @@ export async function approveRestore(
     const { target } = request
     const switches =
       target.kind === 'switches' ? inForce.filter((one) => target.switchIds.includes(one.id)) : []
-    // What the second person sees is the store as it was before this change.
+    // The second person saw the store as it was before this change.
     const mine = { operator, identity, epoch: epoch - 1 }
     const approval = request.approval ?? (isSamePerson(mine, request) ? undefined : mine)
     if (policy.people === 2 && approval === undefined) {
@@ -168,7 +174,7 @@ export async function approveRestore(
   })
 }
 
-/** Carries out what a request says of a dead man's switch, if it is still there. */
+/** Carries out a request about a dead man's switch, if the switch still exists. */
 async function openKeyStore(
   transaction: SealedTransaction,
   about: {
@@ -200,7 +206,10 @@ async function openKeyStore(
   })
 }
 
-/** Anyone may withdraw a request: that gives nothing back. @throws ControlError NO_SUCH_REQUEST */
+/**
+ * Anyone may withdraw a request, because that gives nothing back. @throws ControlError
+ * NO_SUCH_REQUEST
+ */
 export async function withdrawRestore(
   store: Store,
   clock: Clock,
@@ -221,8 +230,8 @@ export async function withdrawRestore(
 async function findRequest(table: SwitchTable, id: string): Promise<RestoreRequest> {
   const request = (await table.requests()).find((one) => one.id === id)
   if (request === undefined) {
-    throw new ControlError('NO_SUCH_REQUEST', `no restoration was asked for under ${id}`, {
-      hint: 'latchkey status lists those that wait',
+    throw new ControlError('NO_SUCH_REQUEST', `there is no restore request ${id}`, {
+      hint: 'latchkey status lists the pending requests',
     })
   }
   return request
@@ -230,7 +239,7 @@ async function findRequest(table: SwitchTable, id: string): Promise<RestoreReque
 
 function expired({ id, expiresAt }: RestoreRequest): ControlError {
   const message = `the request ${id} expired at ${new Date(expiresAt).toISOString()}`
-  return new ControlError('REQUEST_EXPIRED', message, { hint: 'ask for the restoration again' })
+  return new ControlError('REQUEST_EXPIRED', message, { hint: 'request the restore again' })
 }
 
 function notReady({ readyAt }: RestoreRequest): ControlError {
@@ -240,7 +249,7 @@ function notReady({ readyAt }: RestoreRequest): ControlError {
   )
 }
 
-/** Removes the rows; what they were is in the events, for ever. */
+/** Removes the rows; the events keep their contents permanently. */
 export async function liftSwitches(
   store: Store,
   clock: Clock,

@@ -1,4 +1,7 @@
-/** The kill switch as operators work it: the command and the admin listener parse, call this, and render. */
+/**
+ * The operators' interface to the kill switch: the command and the admin listener parse, call this,
+ * and render.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../../config/config.ts'
 import { type Clock, systemClock as clock } from '../../core/clock.ts'
@@ -49,15 +52,18 @@ import { type StopOptions, type StopResult, stop, writeReceipt } from './stop.ts
 export interface KillSwitch {
   readonly store: Store
   /**
-   * Stops what the order names: tries until the store has taken the switch, waits until it holds everywhere, and
-   * writes the receipt.
+   * Stops what the order names: retries until the store has accepted the switch, waits until it is
+   * effective on every instance, and writes the receipt.
    */
   stop(order: KillOrder, options: StopOptions): Promise<StopResult>
-  /** One attempt to write the switch, without the wait. `stop` is for people. */
+  /** Makes one attempt to write the switch, and does not wait. People use `stop`. */
   kill(order: KillOrder): Promise<Kill>
-  /** Resolves when the kill holds everywhere. */
+  /** Resolves when the kill is effective on every instance. */
   wait(kill: PendingKill): Promise<Revocation>
-  /** The receipt of a complete revocation; undefined where the store was changed by others. */
+  /**
+   * Returns the receipt of a complete revocation; undefined when the store was changed from
+   * outside.
+   */
   receipt(
     order: KillOrder,
     kill: Kill,
@@ -65,13 +71,13 @@ export interface KillSwitch {
   ): Promise<Signed<Receipt> | undefined>
   /** Newest first. */
   receipts(): Promise<readonly Signed<Receipt>[]>
-  /** The newest receipt of a switch. @throws ControlError NO_SUCH_RECEIPT */
+  /** Returns the newest receipt of a switch. @throws ControlError NO_SUCH_RECEIPT */
   findReceipt(switchId: string): Promise<Signed<Receipt>>
-  /** The key that verifies receipts: 32 bytes in Base64. */
+  /** Returns the key that verifies receipts: 32 bytes in Base64. */
   publicKey(): Promise<string>
-  /** In the first key store of the configuration, unless the order names one. */
+  /** Runs in the first key store of the configuration, unless the order names one. */
   drill(order: Omit<DrillOrder, 'keyStore'> & { readonly keyStore?: string }): Promise<Drill>
-  /** The switches that a restoration would lift. @throws ControlError NOTHING_KILLED */
+  /** Returns the switches that a restore would lift. @throws ControlError NOTHING_KILLED */
   previewRestore(target: RestoreOrder['target']): Promise<readonly Switch[]>
   restore(order: RestoreOrder): Promise<RestoreOutcome>
   approve(by: Actor & { readonly id: string }): Promise<RestoreOutcome>
@@ -80,15 +86,18 @@ export interface KillSwitch {
     readonly operator: string
     readonly reason: string
   }): Promise<void>
-  /** @param recentEvents how many of the newest to give */
+  /** @param recentEvents how many of the newest events to return */
   status(recentEvents: number): Promise<ControlStatus>
-  /** What is wrong with the server that holds the store. @param processes how many serve */
+  /**
+   * Returns problems of the server that holds the store. @param processes number of serving
+   * processes
+   */
   storeWarnings(processes: number): Promise<readonly string[]>
-  /** What a kill would have refused within the window. Refuses no request. */
+  /** Reports what a kill would have refused within the window. Refuses no request. */
   rehearse(order: RehearsalOrder, window: UsageWindow): Promise<RehearsalReport>
   /**
-   * Who fetched data keys of a scope, of a switch in force or, by default, of everything; by default for as long as
-   * usage is kept.
+   * Reports who fetched data keys of a scope or of a switch in force. Default: everything, for as
+   * long as usage is kept.
    */
   exposure(
     about: Scope | { readonly id: string } | undefined,
@@ -98,14 +107,14 @@ export interface KillSwitch {
   renewDeadMan(order: DeadManOrder & { readonly ttlMs?: number }): Promise<DeadManOutcome>
   closeDeadMan(order: Omit<DeadManOrder, 'mayRestore'>): Promise<DeadManOutcome>
   endDeadMan(order: DeadManOrder): Promise<DeadManOutcome>
-  /** @returns the epoch that all servers go on from */
+  /** @returns the epoch from which all servers continue */
   acceptEpoch(by: { readonly operator: string; readonly reason: string }): Promise<number>
   close(): Promise<void>
 }
 
 /**
- * On a store that is open already; `close` closes it.
- * @param openReports opens another handle for the reports, so that no kill waits behind one. Default: the same store
+ * Works on a store that is already open; `close` closes it. @param openReports opens a separate
+ * handle for the reports, so that no kill waits behind one. Default: the same store
  */
 export function createKillSwitch(
   store: Store,
@@ -126,8 +135,8 @@ export function createKillSwitch(
     async findReceipt(switchId) {
       const found = (await listReceipts(store)).find(({ statement }) => statement.id === switchId)
       if (found !== undefined) return found
-      throw new ControlError('NO_SUCH_RECEIPT', `no receipt is about ${switchId}`, {
-        hint: 'latchkey receipt list shows those that there are',
+      throw new ControlError('NO_SUCH_RECEIPT', `there is no receipt for ${switchId}`, {
+        hint: 'latchkey receipt list shows the existing receipts',
       })
     },
     publicKey: async () => (await openSigner(store)).publicKey,
@@ -156,13 +165,13 @@ export function createKillSwitch(
   }
 }
 
-/** A drill kills a key that no caller has, so any key store shows how fast the fleet is. */
+/** A drill kills a key that has no callers, so any key store shows how fast the fleet is. */
 function firstKeyStore({ keyStores: [first] }: Config): string {
-  if (first === undefined) throw new TypeError('a configuration has a key store')
+  if (first === undefined) throw new TypeError('the configuration has no key store')
   return first.name
 }
 
-/** The handle is opened for the first report, and kept. */
+/** Opens the handle for the first report, and keeps it. */
 function createReports(store: Store, openReports: (() => Promise<Store>) | undefined) {
   let opening: Promise<Store> | undefined
   return {
@@ -180,13 +189,13 @@ function createReports(store: Store, openReports: (() => Promise<Store>) | undef
   }
 }
 
-/** Epochs by which a host can be ahead of a store that was put back. */
+/** The most epochs by which a host can be ahead of a restored store. */
 const MAX_JUMP = 1_000_000_000
 
 /**
- * Raises the epoch above what any running instance has seen, and marks it as one to go on from. A host
- * that was down meanwhile and has seen more refuses when it comes back; then this is run again.
- * @returns the new epoch
+ * Raises the epoch above everything that a running instance has seen, and marks it as accepted. A
+ * host that was down in the meantime and has seen a higher epoch refuses when it comes back; run
+ * this again then. @returns the new epoch
  */
 export async function acceptEpoch(
   store: Store,
@@ -195,7 +204,8 @@ export async function acceptEpoch(
 ): Promise<number> {
   const instances = await store.database.snapshot(listInstances)
   const current = await store.database.epoch()
-  // What instances say carries no code: a number beyond any that they can have seen would use up all epochs.
+  // No code covers what instances report: a number beyond any that they can have seen would use up
+  // all epochs.
   const highest = Math.max(
     0,
     ...instances.map(({ highEpoch }) => highEpoch).filter((one) => one - current <= MAX_JUMP),

@@ -1,4 +1,4 @@
-/** Everything about the kill switch that a person wants to see at once. */
+/** Everything that a person wants to know about the kill switch at a glance. */
 // SPDX-License-Identifier: Apache-2.0
 import { type ControlEvent, readEvents } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
@@ -6,9 +6,9 @@ import { type Instance, listInstances } from '../instance/instances.ts'
 import { type ControlState, loadControlState } from '../switch-table.ts'
 
 export interface InstanceStatus extends Instance {
-  /** It refuses what every switch in force blocks. */
+  /** The instance refuses what every switch in force blocks. */
   readonly hasAcknowledged: boolean
-  /** Milliseconds since its last poll, by the clock of the database. */
+  /** Milliseconds since the instance's last poll, by the database's clock. */
   readonly silentMs: number
 }
 

@@ -1,4 +1,7 @@
-/** Stopping something, from the first attempt to the receipt: the only way, for the command and the admin listener. */
+/**
+ * Stops something, from the first attempt to the receipt. The command and the admin listener both
+ * use this path.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
@@ -21,19 +24,19 @@ import {
 export interface StopOptions {
   /** False: return once the switch is committed, without waiting for the instances. */
   readonly wait: boolean
-  /** From the call to the result. Default: see `defaultPatienceMs`. */
+  /** Milliseconds from the call to the result. Default: see `defaultPatienceMs`. */
   readonly patienceMs?: number
-  /** Called after each attempt that failed and is repeated. */
+  /** Called after each failed attempt that will be repeated. */
   readonly onRetry?: (error: StorageError) => void
   readonly onWritten?: (kill: Kill) => void
-  /** Called as soon as the warning is known, while the kill waits. */
+  /** Called as soon as the warning is known, while the kill still waits. */
   readonly onWarning?: (warning: string) => void
   readonly onRevoked?: (revocation: Revocation) => void
 }
 
 export interface StopResult {
   readonly kill: Kill
-  /** What speaks against the scope. The switch is in force all the same. */
+  /** A doubt about the scope. The switch is in force regardless. */
   readonly warning?: string
   /** Absent when the caller did not wait. */
   readonly revocation?: Revocation
@@ -42,13 +45,14 @@ export interface StopResult {
 }
 
 /**
- * A store is given this long to take the switch. A process that hangs with the lock of SQLite, or the fail-over of a
- * database, is over by then; an operator who has waited longer than this needs another way to stop the hosts.
+ * Time for the store to accept the switch. A process that hangs while it holds SQLite's lock, or a
+ * database failover, is over by then; after a longer wait, an operator needs another way to stop
+ * the hosts.
  */
 const STORE_PATIENCE_MS = 30_000
 const RETRY_PAUSE_MS = 200
 
-/** The patience for the store, and the longest time that the instances can take. */
+/** The time for the store, plus the longest time that the instances can take. */
 export function defaultPatienceMs(leaseMs: number): number {
   return STORE_PATIENCE_MS + leaseEndMs(leaseMs)
 }
@@ -60,7 +64,10 @@ export interface StopDeps {
   readonly sentinelFile: string
 }
 
-/** @throws StorageError with a hint how to stop a host without the store, ControlError NOT_REVOKED, RESTORED_MEANWHILE */
+/**
+ * @throws StorageError with a hint on how to stop a host without the store, ControlError
+ * NOT_REVOKED, RESTORED_MEANWHILE
+ */
 export async function stop(
   { store, clock, leaseMs, sentinelFile }: StopDeps,
   order: KillOrder,
@@ -68,7 +75,8 @@ export async function stop(
 ): Promise<StopResult> {
   const startedAt = clock.monotonic()
   const endsAt = startedAt + (options.patienceMs ?? defaultPatienceMs(leaseMs))
-  // A second switch like it is not made, whether or not an attempt that failed has written the first.
+  // A repeated attempt does not create a second switch, whether or not the failed one wrote the
+  // first.
   const attempt = () => kill(store, clock, order)
   const patience = { clock, endsAt, sentinelFile, onRetry: options.onRetry }
   const done = { ...(await withPatience(attempt, patience)), startedAt }
@@ -79,7 +87,7 @@ export async function stop(
   })
   const revocation = options.wait ? await waitForRevocation(store, clock, done, endsAt) : undefined
   if (revocation !== undefined) options.onRevoked?.(revocation)
-  // It is revoked, whether or not the receipt can be written.
+  // The revocation is complete whether or not the receipt can be written.
   const receipt =
     revocation &&
     (await writeReceipt(store, clock, { order, kill: done, revocation }).catch(() => undefined))
@@ -100,7 +108,10 @@ export interface Patience {
   readonly onRetry?: ((error: StorageError) => void) | undefined
 }
 
-/** Repeats what failed because the store did not answer, until the patience is over. @throws what the last attempt threw */
+/**
+ * Repeats work that failed because the store did not answer, until the time is over. @throws what
+ * the last attempt threw
+ */
 export async function withPatience<T>(work: () => Promise<T>, patience: Patience): Promise<T> {
   const { clock, endsAt, sentinelFile, onRetry } = patience
   for (;;) {
@@ -117,14 +128,14 @@ export async function withPatience<T>(work: () => Promise<T>, patience: Patience
   }
 }
 
-/** The attempt goes on by itself: whether it writes the switch is not known. */
+/** The attempt continues in the background, so it is unknown whether it writes the switch. */
 async function withinDeadline<T>(work: Promise<T>, leftMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
     const fail = () => {
-      reject(new StorageError('STORE_TIMEOUT', 'the store did not take the switch in time'))
+      reject(new StorageError('STORE_TIMEOUT', 'the store did not accept the switch in time'))
     }
-    // A Deadline would reject with its own error: this one has a code that the caller knows.
+    // A Deadline would reject with its own error; this one has a code that the caller knows.
     timer = setTimeout(fail, Math.max(1, leftMs))
   })
   return Promise.race([work, late]).finally(() => {
@@ -132,21 +143,24 @@ async function withinDeadline<T>(work: Promise<T>, leftMs: number): Promise<T> {
   })
 }
 
-/** What can end by itself. */
+/** Errors that can go away by themselves. */
 const RETRIED: ReadonlySet<string> = new Set([
   ...['STORE_UNREACHABLE', 'STORE_TIMEOUT', 'STORE_BUSY', 'STORE_FAILED', 'CONFLICT'],
 ])
 
-/** For the night on which the store is what is out of reach. */
+/** Tells the operator how to stop a host when the store itself is out of reach. */
 function withHint(error: StorageError, sentinelFile: string): StorageError {
   if (!RETRIED.has(error.code) && error.code !== 'STORE_CORRUPT') return error
   return new StorageError(error.code, error.message, {
     cause: error,
-    hint: `run it again; to stop a host without the store, make its sentinel file (touch ${sentinelFile}) or send its latchkey SIGUSR2`,
+    hint: `run the command again; to stop a host without the store, create its sentinel file (touch ${sentinelFile}) or send SIGUSR2 to its latchkey process`,
   })
 }
 
-/** Undefined where the store was changed by others, so that nothing can be written to it. @throws StorageError */
+/**
+ * Resolves to undefined when the store was changed from outside, so that nothing can be written to
+ * it. @throws StorageError
+ */
 export async function writeReceipt(
   store: Store,
   clock: Clock,
@@ -164,19 +178,20 @@ export async function writeReceipt(
   return signed
 }
 
-/** No kill waits longer than this for a warning. */
+/** No kill waits longer than this for the warning. */
 const WARNING_PATIENCE_MS = 1000
 
 /**
- * Warns of a key that was never made here and that no request has used lately: it may be misspelt, or be made later.
- * Undefined for a known key, and where the store does not say in time. Never rejects.
+ * Warns about a key that was not created here and that no request has used recently: it may be
+ * misspelt, or may not exist yet. Undefined for a known key, and when the store does not answer in
+ * time. Never rejects.
  */
 export async function warnIfKeyUnknown(store: Store, scope: Scope): Promise<string | undefined> {
   if (scope.kind !== 'key') return undefined
   const { keyStore, keyId } = scope
   let timer: NodeJS.Timeout | undefined
   const patience = new Promise<true>((resolve) => {
-    // The kill goes on without the warning, so this is no error.
+    // The kill proceeds without the warning, so a timeout is no error.
     timer = setTimeout(resolve, WARNING_PATIENCE_MS, true)
   })
   const look = store.database
@@ -185,10 +200,13 @@ export async function warnIfKeyUnknown(store: Store, scope: Scope): Promise<stri
   const known = await Promise.race([look, patience])
   clearTimeout(timer)
   if (known) return undefined
-  return `no key ${keyId} is known in the key store ${keyStore}: neither was it made here, nor did anybody use it lately; the switch is in force all the same. Is it misspelt?`
+  return `the key store ${keyStore} has no known key ${keyId}: it was not created here and was not used recently. Check the spelling; the switch is in force regardless`
 }
 
-/** Made as a software key, or served lately: keys in HSMs are known by their use. */
+/**
+ * A key is known when it was created as a software key or served recently: keys in HSMs are known
+ * only by their use.
+ */
 async function isKnown(reader: Reader, keyStore: string, keyId: string): Promise<boolean> {
   const made = await reader.query(
     'SELECT key_id FROM external_keys WHERE key_store = ? AND key_id = ?',

@@ -1,4 +1,4 @@
-/** The receipt of a revocation: what was stopped, by whom, and what each instance said or could not say. */
+/** The receipt of a revocation: what was stopped, by whom, and what each instance reported. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { appendEvent, readEvents } from '../../store/event-log.ts'
@@ -12,29 +12,34 @@ import type { Signed } from './signature.ts'
 /** Times are wall clock, in milliseconds since the Unix epoch; durations come from a monotonic clock. */
 export interface Receipt {
   readonly kind: 'revocation'
-  /** Of the switch. */
+  /** Id of the switch. */
   readonly id: string
   readonly storeId: string
   readonly scope: Scope
   readonly direction: Direction
   readonly reason: string
   readonly operator: string
-  /** Everybody who acknowledged this epoch or a later one refuses what the switch blocks. */
+  /** Every instance that acknowledged this epoch or a later one refuses what the switch blocks. */
   readonly epoch: number
-  /** When the switch was first written; it stays when the same is killed again. */
+  /** When the switch was first written. Killing the same scope again does not change it. */
   readonly killedAt: number
   /** When this revocation was known to be complete. */
   readonly revokedAt: number
-  /** From the call to that moment. */
+  /** Milliseconds from the call to that moment. */
   readonly timeToRevokeMs: number
   readonly instances: readonly InstanceOutcome[]
-  /** Last answer with data in it of any instance, as far as they could say; null: none. */
+  /** Last answer with data in it from any instance, as far as they could report; null: none. */
   readonly lastSuccessAt: number | null
-  /** Requests that were between the two checks when their instance acknowledged. None was granted after that. */
+  /**
+   * Requests between the two checks when their instance acknowledged. None was granted after that.
+   */
   readonly inFlight: number
 }
 
-/** @param now wall clock. Undefined when nothing could be written, or not everybody has answered */
+/**
+ * Returns undefined when nothing could be written, or an instance has not answered. @param now wall
+ * clock
+ */
 export function toReceipt(
   storeId: string,
   order: KillOrder,
@@ -63,11 +68,11 @@ export function toReceipt(
   }
 }
 
-/** The kind of the event that holds one. */
+/** Kind of the event that holds a receipt. */
 export const REVOKED = 'revoked'
 
 /**
- * Kept only while its switch is in force: asked in the same transaction.
+ * Stores the receipt only if its switch is still in force, which the same transaction checks.
  * @throws StorageError, ControlError RESTORED_MEANWHILE
  */
 export async function recordReceipt(
@@ -81,9 +86,9 @@ export async function recordReceipt(
     if (!(await table.switches()).some((one) => one.id === id)) {
       throw new ControlError(
         'RESTORED_MEANWHILE',
-        'the switch was lifted before its receipt was kept',
+        'the switch was lifted before its receipt was stored',
         {
-          hint: 'latchkey status shows by whom; kill again if that was not meant',
+          hint: 'latchkey status shows who lifted it; kill again if that was a mistake',
         },
       )
     }

@@ -1,4 +1,4 @@
-/** Ed25519 over a statement in its canonical form: what makes a receipt evidence. */
+/** Ed25519 signatures over the canonical form of a statement, which make a receipt evidence. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   type KeyObject,
@@ -8,16 +8,18 @@ import {
   verify as verifyBytes,
 } from 'node:crypto'
 
-/** Bound into every signature, so that nothing else that this key signs can pass for a receipt. */
+/** Bound into every signature, so that nothing else signed with this key can pass as a receipt. */
 const DOMAIN = 'latchkey receipt v1\n'
-/** RFC 8410: what comes before the 32 bytes of a private or public key in DER. */
+/** RFC 8410: the DER prefix of the 32 bytes of a private or public key. */
 const PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex')
 const SPKI_HEAD = Buffer.from('302a300506032b6570032100', 'hex')
 
 /** A signed statement as it is stored, printed and given to auditors. */
 export interface Signed<Statement> {
   readonly statement: Statement
-  /** Raw Ed25519 public key, 32 bytes in Base64: names the signer, proves nothing by itself. */
+  /**
+   * Raw Ed25519 public key, 32 bytes in Base64. It names the signer and proves nothing by itself.
+   */
   readonly publicKey: string
   /** 64 bytes in Base64. */
   readonly signature: string
@@ -29,7 +31,7 @@ export interface Signer {
   sign<Statement>(statement: Statement): Signed<Statement>
 }
 
-/** @param seed 32 bytes, RFC 8032's private key */
+/** @param seed 32 bytes, the private key of RFC 8032 */
 export function createSigner(seed: Buffer): Signer {
   const privateKey = createPrivateKey({
     key: Buffer.concat([PKCS8_HEAD, seed]),
@@ -47,7 +49,7 @@ export function createSigner(seed: Buffer): Signer {
   }
 }
 
-/** @param publicKey that of the signer who is trusted, 32 bytes in Base64; not the one in `signed` */
+/** @param publicKey the trusted signer's key, 32 bytes in Base64; not the one in `signed` */
 export function verifySigned(signed: Signed<unknown>, publicKey: string): boolean {
   const key = parsePublicKey(publicKey)
   const signature = Buffer.from(signed.signature, 'base64')
@@ -61,7 +63,7 @@ function parsePublicKey(publicKey: string): KeyObject | undefined {
   return createPublicKey({ key: Buffer.concat([SPKI_HEAD, bytes]), format: 'der', type: 'spki' })
 }
 
-/** What JSON cannot carry (undefined, Dates) is what it looks like after a round trip. */
+/** Values that JSON cannot carry (undefined, Dates) are signed as they look after a round trip. */
 function toBytes(statement: unknown): Buffer {
   const json = JSON.parse(JSON.stringify(statement)) as Json
   return Buffer.from(DOMAIN + toCanonicalJson(json), 'utf8')
@@ -71,9 +73,9 @@ export type Json =
   string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json | undefined }
 
 /**
- * RFC 8785: no white space, members sorted by the UTF-16 units of their names, numbers and strings as
- * JSON.stringify writes them. Members that are undefined are left out.
- * @throws TypeError for a number that JSON does not have
+ * RFC 8785: no white space, members sorted by the UTF-16 units of their names, numbers and strings
+ * as JSON.stringify writes them. Members that are undefined are left out. @throws TypeError for a
+ * number that JSON cannot express
  */
 export function toCanonicalJson(value: Json): string {
   if (typeof value === 'number' && !Number.isFinite(value)) throw new TypeError('not a JSON number')

@@ -1,13 +1,16 @@
-/** The key that signs receipts: derived from the store's key, so nobody can take it away or make another. */
+/**
+ * The key that signs receipts is derived from the store's key, so it can be neither removed nor
+ * replaced.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { findSealedFact } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import { createSigner, type Signer } from './signature.ts'
 
-/** Stores that earlier releases made may have a random key, as a fact. */
+/** Stores created by earlier releases may hold a random key as a fact. */
 const FACT = 'receipt_key'
 
-/** @throws StorageError STORE_TAMPERED also where the fact was removed */
+/** @throws StorageError STORE_TAMPERED, also when the fact was removed */
 export async function openSigner(store: Store): Promise<Signer> {
   const { database, sealing } = store
   const wrapped = await database.snapshot((reader) => findSealedFact(reader, sealing, FACT))

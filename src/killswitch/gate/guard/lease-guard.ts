@@ -1,22 +1,24 @@
 /**
- * The kernel's part in the lease: a timer that ends the connections of this process soon after a lease that was
- * neither renewed nor looked after. It fires also while the process is stopped, and is the first thing that happens
- * when it goes on. docs/revocation.md says what that closes.
+ * The kernel's part in the lease: a timer that cuts the connections of this process soon after a
+ * lease that was neither renewed nor handled. The timer also fires while the process is suspended,
+ * and its handler is the first thing to run when the process resumes. docs/revocation.md says which
+ * gap that closes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createRequire } from 'node:module'
 import { describeAddOnFault } from '../../../core/native-add-on.ts'
 
 /**
- * From the end of the lease: as long as an event loop may be busy then without losing its connections, and shorter
- * than the margin of `kill` by far more than a timer of the kernel is ever late.
+ * Time after the end of the lease. An event loop may be busy for this long at that moment without
+ * losing its connections. It is shorter than the margin of `kill` by far more than a kernel timer
+ * is ever late.
  */
 export const GUARD_GRACE_MS = 150
 
-/** From the root of the project, for whichever build. */
+/** Relative to the project root, so it resolves from dist/ and from .test-build/. */
 const FILE = '../../../../../src/killswitch/gate/guard/build/Release/lease_guard.node'
 
-/** guard/lease-guard.c says what each does. */
+/** guard/lease-guard.c documents each function. */
 interface AddOn {
   open(): number
   protect(guard: number, port: number): void
@@ -31,26 +33,32 @@ interface AddOn {
 export interface LeaseGuardStats {
   readonly isOn: boolean
   readonly firings: number
-  /** Connections that it has cut. */
+  /** Connections that the guard has cut. */
   readonly cut: number
 }
 
 export interface LeaseGuard {
-  /** Why there is none here; the rest then does nothing. */
+  /** Why the guard is not available; every other method then does nothing. */
   readonly missing: string | undefined
-  /** Connections to this port are those that it cuts. */
+  /** The guard cuts connections to this port. */
   protect(port: number): void
-  /** To be taken before the question of a renewal goes out. */
+  /** Call before the heartbeat that renews the lease is sent. */
   mark(): number
-  /** The lease was renewed by the question at `mark`. */
+  /**
+   * Call after every successful renewal, with the value mark() returned before its heartbeat was
+   * sent.
+   */
   arm(mark: number): void
-  /** Nothing that was released under the lease is left in this process. */
+  /** Call when nothing that was released under the lease is left in this process. */
   disarm(): void
   stats(): LeaseGuardStats
   close(): void
 }
 
-/** On the thread that writes to the sockets. Does not throw: without it, everything but the guard works. */
+/**
+ * Call on the thread that writes to the sockets. Does not throw: without the add-on, only the guard
+ * is missing.
+ */
 export function openLeaseGuard(leaseMs: number): LeaseGuard {
   let addOn: AddOn
   let guard: number
@@ -96,9 +104,9 @@ export function noLeaseGuard(missing: string): LeaseGuard {
 }
 
 function toReason(error: Error): string {
-  if (process.platform !== 'linux') return 'it is for Linux'
+  if (process.platform !== 'linux') return 'the guard needs Linux'
   const { code } = error as NodeJS.ErrnoException
-  // Node names everything that it tried, on lines of their own.
+  // Node's message lists every path that it tried, on separate lines.
   if (code === 'MODULE_NOT_FOUND') return 'the add-on is not built'
   const fault = describeAddOnFault(error)
   return fault === undefined ? error.message : `the add-on ${fault}`

@@ -91,5 +91,5 @@ void t.test('a signal holds without a file, where none can be made', async (t) =
   await block.block()
   await new Promise((resolve) => setTimeout(resolve, 50))
   t.equal(reason(), 'SIGNAL')
-  t.ok(said.some((one) => one.startsWith('the sentinel file cannot be made')))
+  t.ok(said.some((one) => one.startsWith('cannot create the sentinel file')))
 })
