@@ -1,4 +1,7 @@
-/** Who calls: a client certificate that chains to the configured authority, or a bearer token. */
+/**
+ * Identifies the caller by a client certificate that chains to the configured authority, or by a
+ * bearer token.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { TLSSocket } from 'node:tls'
@@ -7,7 +10,7 @@ import { equalBytes } from '../core/constant-time.ts'
 import type { AdminConfig, AdminRole } from '../config/config.ts'
 
 export interface AdminPrincipal {
-  /** Recorded as the operator of what it does. */
+  /** Recorded as the operator of every change. */
   readonly name: string
   readonly role: AdminRole
   readonly by: 'certificate' | 'token'
@@ -21,8 +24,8 @@ export interface AdminCall {
 export type Authenticate = (call: AdminCall) => AdminPrincipal | undefined
 
 /**
- * A token has 256 random bits, so its hash needs no salt and no slowness.
- * @param isVerified whether a connection was made under the authority that is in use now
+ * A token has 256 random bits, so its hash needs neither a salt nor a slow function. @param
+ * isVerified reports whether a connection was made under the authority in use now
  */
 export function createAuthenticate(
   config: AdminConfig,
@@ -47,7 +50,7 @@ interface HashedToken {
   readonly hash: Buffer
 }
 
-/** RFC 6750, 2.1. Every hash is compared, so that time does not tell which token comes first. */
+/** RFC 6750, 2.1. Every hash is compared, so that timing does not reveal which token matches. */
 function byToken(tokens: readonly HashedToken[], header: string): AdminPrincipal | undefined {
   const token = /^bearer ([A-Za-z0-9._~+/-]{1,256}=*)$/i.exec(header)?.[1]
   if (token === undefined) return undefined
@@ -59,7 +62,8 @@ function byToken(tokens: readonly HashedToken[], header: string): AdminPrincipal
 
 /**
  * `authorized` alone proves nothing: Node sets it on a resumed TLS 1.3 session without any
- * certificate. So there must be one, then the chain, then a single common name that is configured.
+ * certificate. So a certificate must be present, must chain, and must carry a single configured
+ * common name.
  */
 function byCertificate(
   subjects: ReadonlyMap<string, AdminRole>,

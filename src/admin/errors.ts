@@ -1,4 +1,4 @@
-/** What a caller of the admin API is told when it is refused: a code, a sentence, a status. */
+/** What the admin API answers when it refuses a call: a code, a sentence, a status. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 
@@ -6,10 +6,10 @@ export type AdminErrorCode =
   | 'UNAUTHENTICATED' // neither a known certificate nor a known token
   | 'FORBIDDEN' // the role does not allow it
   | 'INPUT_INVALID' // the body does not fit openapi.yaml
-  | 'NOT_FOUND' // no such path, switch or receipt
-  | 'CONFLICT' // it was done already, or needs somebody else first
+  | 'NOT_FOUND' // there is no such path, switch or receipt
+  | 'CONFLICT' // it was already done, or needs another person first
   | 'UNAVAILABLE' // the control store does not answer
-  | 'INTERNAL' // a fault of ours; the log has it
+  | 'INTERNAL' // an internal fault; see the log
 
 export const ADMIN_STATUS: Readonly<Record<AdminErrorCode, number>> = {
   UNAUTHENTICATED: 401,

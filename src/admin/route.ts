@@ -1,4 +1,4 @@
-/** What a route of the admin API is: data, so that a test can walk all of them. */
+/** Routes of the admin API are data, so that a test can check all of them. */
 // SPDX-License-Identifier: Apache-2.0
 import type { AdminRole } from '../config/config.ts'
 import type { Criteria, Scope } from '../core/scope.ts'
@@ -9,27 +9,27 @@ import { AdminError } from './errors.ts'
 
 export interface AdminCallInput {
   readonly principal: AdminPrincipal
-  /** Of the path, as in `/admin/v1/switches/:id`. */
+  /** Parameters of the path, as in `/admin/v1/switches/:id`. */
   readonly parameters: Readonly<Record<string, string>>
   readonly query: URLSearchParams
-  /** Fits `body` of the route. */
+  /** Valid against the route's `body` schema. */
   readonly body: unknown
 }
 
 export interface AdminAnswer {
   readonly status: number
-  /** A string goes out as it is; anything else as JSON. */
+  /** A string is sent as it is; anything else as JSON. */
   readonly body: unknown
   readonly contentType?: string
 }
 
 interface Common {
   readonly method: 'GET' | 'POST'
-  /** In the form of Fastify: `:name` is a parameter. */
+  /** In Fastify's syntax: `:name` is a parameter. */
   readonly path: string
 }
 
-/** For load balancers and orchestrators: tells nothing but up or down. */
+/** A route for load balancers and orchestrators, which reveals nothing but up or down. */
 export interface OpenRoute extends Common {
   readonly permission: 'none'
   handle(): Promise<AdminAnswer>
@@ -37,7 +37,7 @@ export interface OpenRoute extends Common {
 
 export interface GuardedRoute extends Common {
   readonly permission: Permission
-  /** Schema of openapi.yaml that the body must fit; absent: a body is not looked at. */
+  /** Schema in openapi.yaml that the body must match; absent: the body is ignored. */
   readonly body?: AdminRequestSchemaName
   /** @throws AdminError, ControlError, StorageError */
   handle(call: AdminCallInput): Promise<AdminAnswer>
@@ -50,13 +50,13 @@ export function ok(body: unknown): AdminAnswer {
 }
 
 type Permission =
-  | 'read' // status, switches, receipts, metrics
-  | 'stop' // the kill switch: stopping is for anyone who is more than a viewer, at once
-  | 'deadman' // renewing or closing a dead man's switch
-  | 'drill' // killing and restoring a test key
-  | 'restore' // giving access back, or approving that somebody else does
+  | 'read' // read status, switches, receipts and metrics
+  | 'stop' // use the kill switch: everyone above a viewer may stop things at once
+  | 'deadman' // renew or close a dead man's switch
+  | 'drill' // kill and restore a test key
+  | 'restore' // give access back, or approve a restore
 
-/** Each role may do what stands in its row; a test reads this table against docs/admin.md. */
+/** Permissions of each role. A test compares this table with docs/admin.md. */
 export const PERMISSIONS: Readonly<Record<AdminRole, readonly Permission[]>> = {
   viewer: ['read'],
   operator: ['read', 'stop', 'deadman', 'drill'],
@@ -69,7 +69,10 @@ export function isPermitted(role: AdminRole, permission: Permission): boolean {
 
 type RawScope = components['schemas']['SwitchScope']
 
-/** @param knownKeyStores a kill of a key store that does not exist would be a dangerous typo @throws AdminError */
+/**
+ * @param knownKeyStores a key store that does not exist is refused: it would be a dangerous typo in
+ * a kill @throws AdminError
+ */
 export function toScope(raw: RawScope, knownKeyStores: readonly string[]): Scope {
   const { kind, keyStore, keyId, criteria } = raw
   if (keyStore !== undefined && !knownKeyStores.includes(keyStore)) {
@@ -106,7 +109,7 @@ const ALLOWS: Readonly<Record<RawScope['kind'], readonly string[]>> = {
   match: ['criteria', 'keyStore'],
 }
 
-/** A field that the kind has no use for says that something else was meant. */
+/** Refuses a field that the kind does not use: the caller probably meant another kind. */
 function checkFields(raw: RawScope): void {
   const extra = (['keyStore', 'keyId', 'criteria'] as const).find(
     (name) => raw[name] !== undefined && !ALLOWS[raw.kind].includes(name),

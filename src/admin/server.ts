@@ -11,7 +11,7 @@ import { type AdminPrincipal, type Authenticate, createAuthenticate } from './au
 import { AdminError } from './errors.ts'
 import { type AdminAnswer, type AdminRoute, type GuardedRoute, isPermitted } from './route.ts'
 
-/** For the log: who did what, and what came of it. Never a token, never a body. */
+/** A log event: who did what, and with which result. Never holds a token or a body. */
 export interface AdminEvent {
   readonly name?: string
   readonly role?: string
@@ -20,7 +20,7 @@ export interface AdminEvent {
   readonly status: number
   readonly code?: string
   readonly remoteAddress: string
-  /** What was thrown, when that is a fault of ours. */
+  /** The thrown value, when the fault is ours. */
   readonly fault?: unknown
 }
 
@@ -30,7 +30,7 @@ export interface AdminServerDeps {
   readonly tls?: SecureContextOptions
   readonly schemas: ApiSchemas
   readonly routes: readonly AdminRoute[]
-  /** Any thrown value as an error that the caller may see. */
+  /** Converts any thrown value to an error that the caller may see. */
   readonly toAdminError: (error: unknown) => AdminError
   readonly onEvent: (event: AdminEvent) => void
 }
@@ -44,7 +44,7 @@ const MAX_CONNECTIONS = 256
 export interface AdminServer {
   /** Ready to listen on `.server`. */
   readonly app: FastifyInstance
-  /** Takes up renewed files: connections from before no longer prove who calls. */
+  /** Applies renewed files. Existing connections no longer prove who calls. */
   setTls(tls: SecureContextOptions): void
 }
 
@@ -58,7 +58,7 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
     trustProxy: false,
     serverFactory: (handler) => createBareServer(deps, handler),
   })
-  // The body is JSON whatever the content type says; a form that a browser posts is not.
+  // The body is parsed as JSON whatever its content type, so a form posted by a browser fails.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
     done(null, body)
@@ -112,8 +112,8 @@ function createBareServer(deps: AdminServerDeps, handler: http.RequestListener):
           {
             ...timeouts,
             ...deps.tls,
-            // A bearer token is as good, so that nobody is cut off in the handshake; who shows
-            // a certificate that does not chain is nobody (authenticate.ts).
+            // The handshake accepts clients without a valid certificate, because a bearer token is
+            // just as good. A certificate that does not chain identifies no one (authenticate.ts).
             requestCert: deps.config.clientCertificates !== undefined,
             rejectUnauthorized: false,
           },
@@ -157,7 +157,7 @@ async function callGuarded(
   request: FastifyRequest,
 ): Promise<AdminAnswer> {
   if (principal === undefined) {
-    throw new AdminError('UNAUTHENTICATED', 'a known client certificate or token is needed')
+    throw new AdminError('UNAUTHENTICATED', 'a known client certificate or token is required')
   }
   if (!isPermitted(principal.role, route.permission)) {
     throw new AdminError('FORBIDDEN', `the role ${principal.role} does not allow this`)
@@ -225,7 +225,7 @@ function nameOf(principal: AdminPrincipal | undefined) {
   return principal === undefined ? {} : { name: principal.name, role: principal.role }
 }
 
-/** What Fastify found wrong before a route ran. */
+/** Converts errors that Fastify raised before a route ran. */
 function toHttpError(error: unknown): unknown {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
   return typeof code === 'string' && code.startsWith('FST_ERR_CTP_')

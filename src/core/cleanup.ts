@@ -1,7 +1,10 @@
-/** What was started, to be undone in reverse. */
+/** Runs clean-up steps in reverse order of registration. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Undoes what was started, in reverse; the first error is thrown after all has been tried. */
+/**
+ * A stack of steps that undo what was started. Every step runs; the first error is thrown
+ * afterwards.
+ */
 export class Cleanup {
   readonly #steps: (() => Promise<void> | void)[] = []
 

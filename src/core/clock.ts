@@ -1,20 +1,30 @@
-/** The only place that reads a clock. Everything else is handed a `Clock`, so tests can turn it. */
+/**
+ * The only module that reads a clock. All other code receives a `Clock`, so that tests can set the
+ * time.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { uptime } from 'node:os'
 
 export interface Clock {
-  /** Wall time in milliseconds since the Unix epoch: for SigV4 dates, expiry and records only. */
+  /**
+   * Wall time in milliseconds since the Unix epoch. Use it for SigV4 dates, expiry and records
+   * only.
+   */
   now(): number
-  /** Milliseconds, fractional, from an arbitrary start; never jumps: for deadlines, leases, stages. */
+  /**
+   * Fractional milliseconds from an arbitrary start; never jumps. Use it for deadlines, leases and
+   * stages.
+   */
   monotonic(): number
   /**
-   * Milliseconds, to the hundredth of a second, since the machine started, the time that it slept
-   * included: `monotonic` stands still meanwhile. Reads /proc on Linux, so not for every request.
+   * Milliseconds since the machine started, to the hundredth of a second. Counts time asleep,
+   * during which `monotonic` stands still. Reads /proc on Linux, so it is too slow for every
+   * request.
    */
   sinceBoot(): number
 }
 
-/** Milliseconds that this event loop has spent waiting for something to do. */
+/** Returns the milliseconds that this event loop has been idle. */
 export function loopIdleMs(): number {
   return performance.eventLoopUtilization().idle
 }

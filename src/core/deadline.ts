@@ -1,8 +1,8 @@
-/** A time budget that every call on behalf of a request shares. */
+/** A time budget shared by every call on behalf of one request. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from './clock.ts'
 
-/** A value that may be there already. */
+/** A value that may already be available. */
 export type Awaitable<T> = T | Promise<T>
 
 export class DeadlineExceeded extends Error {
@@ -12,15 +12,15 @@ export class DeadlineExceeded extends Error {
 export interface DeadlineOptions {
   /** Monotonic milliseconds from which the budget counts. */
   readonly startedAt?: number
-  /** Whether the caller has gone away. */
+  /** Reports whether the caller has gone away. */
   readonly isGone?: () => boolean
 }
 
 const isHere = () => false
 
 /**
- * Counts on the monotonic clock. `signal` is made only when somebody asks for it: most calls end
- * well within the budget and need neither the AbortController nor its timer.
+ * Counts on the monotonic clock. `signal` is created on first use: most calls end well within the
+ * budget and need neither the AbortController nor its timer.
  */
 export class Deadline {
   readonly #clock: Clock
@@ -28,7 +28,7 @@ export class Deadline {
   readonly #isGone: () => boolean
   #controller: AbortController | undefined
 
-  /** @param budgetMs milliseconds from now, or from the start that is given */
+  /** @param budgetMs milliseconds from now, or from the given start */
   constructor(clock: Clock, budgetMs: number, options: DeadlineOptions = {}) {
     this.#clock = clock
     this.#endsAt = (options.startedAt ?? clock.monotonic()) + budgetMs
@@ -36,8 +36,8 @@ export class Deadline {
   }
 
   /**
-   * Milliseconds left; zero or less when the budget is spent, or when nobody waits for the result any
-   * more. Whoever takes work from a queue looks at it first.
+   * Milliseconds left; zero or less when the budget is spent or the caller has gone away. Check it
+   * before taking work from a queue.
    */
   get remainingMs(): number {
     return this.#isGone() ? 0 : this.#endsAt - this.#clock.monotonic()
@@ -59,8 +59,9 @@ export class Deadline {
   }
 
   /**
-   * The result of `work`, at once where it is there, or a rejection with `DeadlineExceeded` once the budget is spent. The work
-   * itself goes on; whoever can cancel it watches `signal`.
+   * Returns the result of `work`, synchronously if it is available, or rejects with
+   * `DeadlineExceeded` once the budget is spent. The work itself continues; code that can cancel it
+   * watches `signal`.
    */
   race<T>(work: Promise<T>): Promise<T>
   race<T>(work: Awaitable<T>): Awaitable<T>

@@ -1,4 +1,6 @@
-/** Durations and moments as people write them: the same forms in the configuration and in flags. */
+/**
+ * Durations and dates as people write them, in the same forms in the configuration and in flags.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 const UNITS: ReadonlyMap<string, number> = new Map([
@@ -9,42 +11,44 @@ const UNITS: ReadonlyMap<string, number> = new Map([
   ['d', 86_400_000],
 ])
 
-/** A regular expression for JSON Schema, which knows no other way to say it. */
+/** The pattern is text because JSON Schema can express the form only as a regular expression. */
 export const DURATION_PATTERN = '^[0-9]{1,9}(ms|s|m|h|d)$'
 const DURATION = new RegExp(DURATION_PATTERN)
 
-/** Stands behind "expected" and in front of what was found. */
+/** Follows "expected" and precedes what was found. */
 export const DURATION_FORM = 'a time such as 200ms, 90s, 5m, 12h or 30d'
 
-/** Milliseconds of `200ms`, `90s`, `5m`, `12h` or `30d`; undefined for any other text. */
+/**
+ * Returns the milliseconds of `200ms`, `90s`, `5m`, `12h` or `30d`; undefined for any other text.
+ */
 export function parseDuration(text: string): number | undefined {
   const unit = DURATION.exec(text)?.[1]
   const factor = unit === undefined ? undefined : UNITS.get(unit)
   return factor === undefined ? undefined : Number.parseInt(text, 10) * factor
 }
 
-/** The same for a text whose form a schema has checked. */
+/** Converts a text whose form a schema has already checked. */
 export function toMilliseconds(text: string): number {
   return parseDuration(text) ?? NaN
 }
 
 const DATE = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::(\d{2})(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2})?)?$/
 
-/** Stands behind "expected" and in front of what was found. */
+/** Follows "expected" and precedes what was found. */
 export const DATE_FORM =
   'a date such as 2027-03-01 or 2027-03-01T12:30:00Z, in UTC unless it names another offset'
 
 /**
- * Milliseconds since the Unix epoch. A date without a time is its first moment, and without an offset
- * both are in UTC, whatever the time zone of the machine. Undefined for any other text, and for a day
- * or a time that does not exist, such as 2027-02-30.
+ * Returns milliseconds since the Unix epoch. A date without a time means its first moment; without
+ * an offset both are in UTC, whatever the machine's time zone. Undefined for any other text, and
+ * for a day or time that does not exist, such as 2027-02-30.
  */
 export function parseDate(text: string): number | undefined {
   const [, day, time = '00:00', seconds = '00', fraction = '', offset = 'Z'] = DATE.exec(text) ?? []
   if (day === undefined) return undefined
   const local = `${day}T${time}:${seconds}`
   const asUtc = Date.parse(`${local}Z`)
-  // The parser takes 2027-02-30 for the second of March.
+  // Date.parse reads 2027-02-30 as the second of March.
   const exists = !Number.isNaN(asUtc) && new Date(asUtc).toISOString().startsWith(local)
   const moment = Date.parse(`${local}${fraction}${offset}`)
   return exists && !Number.isNaN(moment) ? moment : undefined

@@ -1,16 +1,16 @@
-/** The error every part of Latchkey throws: a closed code, a sentence, and optionally what to do next. */
+/** The base error of Latchkey: a code from a closed union, a sentence, and optionally a hint. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface ErrorOptionsWithHint {
-  /** What the operator can do about it; shown by the CLI on a line of its own. */
+  /** What the operator can do about it. The CLI prints it on a separate line. */
   readonly hint?: string
   readonly cause?: unknown
 }
 
 /**
- * `code` comes from the closed union of the part that throws (see `keys/errors.ts` and others).
- * `message` may reach a log or a terminal, so it never holds a secret, a plaintext or a PIN. What
- * KMS is told is decided in one place only, `xks/error-map.ts`.
+ * `code` comes from the closed union of the component that throws (see `keys/errors.ts` and
+ * others). `message` may reach a log or a terminal, so it never holds a secret, a plaintext or a
+ * PIN. Only `xks/error-map.ts` decides what KMS is told.
  */
 export class LatchkeyError<Code extends string = string> extends Error {
   override readonly name: string = 'LatchkeyError'

@@ -1,4 +1,4 @@
-/** Branded identifiers. A value of these types has passed its parser; nothing else makes one. */
+/** Branded identifiers: only the parsers below create values of these types. */
 // SPDX-License-Identifier: Apache-2.0
 
 declare const brand: unique symbol
@@ -10,14 +10,15 @@ export type AccessKeyId = Branded<'AccessKeyId'>
 
 /**
  * XKS 1.0.3, API operations: 1 to 128 characters of A-Z, a-z, 0-9, hyphen, period and underscore.
- * `.` and `..` alone are refused too: as path segments, clients and intermediaries resolve them.
+ * `.` and `..` alone are refused too, because clients and intermediaries resolve them as path
+ * segments.
  */
 export function parseExternalKeyId(text: string): ExternalKeyId | undefined {
   if (!/^[A-Za-z0-9._-]{1,128}$/.test(text) || text === '.' || text === '..') return undefined
   return text as ExternalKeyId
 }
 
-/** Our own name of a key store, in configuration, logs and metrics: 1 to 64 characters. */
+/** The operator's name for a key store in configuration, logs and metrics: 1 to 64 characters. */
 export function parseKeyStoreName(text: string): KeyStoreName | undefined {
   return /^[a-z0-9][a-z0-9-]{0,63}$/.test(text) ? (text as KeyStoreName) : undefined
 }

@@ -1,18 +1,21 @@
-/** The log as every component sees it. Which library writes the lines is observability's business. */
+/**
+ * The log interface that every component uses. The observability component chooses the library
+ * behind it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
-/** An event: a short message in lower case, and the values in fields. */
+/** Logs an event: a short message in lower case, with the values in fields. */
 type LogEvent = (message: string, fields?: object) => void
 
 export interface Logger {
   readonly info: LogEvent
-  /** For what an operator must look at, with what to do. */
+  /** For events that need an operator's attention; the message says what to do. */
   readonly warn: LogEvent
-  /** For a fault of the program or of what it stands on. An Error goes into the field `err`. */
+  /** For a fault of the program or of its environment. An Error goes into the field `err`. */
   readonly error: LogEvent
 }
 
 const ignore: LogEvent = () => undefined
 
-/** For commands, which say on the terminal what happened. */
+/** For commands, which report on the terminal instead. */
 export const silentLogger: Logger = { info: ignore, warn: ignore, error: ignore }

@@ -1,7 +1,10 @@
-/** Why a native add-on cannot be loaded, in words that name the installation as the culprit. */
+/** Explains why a native add-on cannot be loaded, in words that blame the installation. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Ends a sentence that begins with the add-on's name; undefined where the error is about something else. */
+/**
+ * Completes a sentence that begins with the add-on's name; undefined when the error is about
+ * something else.
+ */
 export function describeAddOnFault(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined
   const code: unknown = 'code' in error ? error.code : undefined
@@ -19,7 +22,10 @@ export function describeAddOnFault(error: unknown): string | undefined {
     : undefined
 }
 
-/** The command that builds an add-on for the Node.js that runs, typed in the folder of Latchkey. */
+/**
+ * Returns the command that builds an add-on for the running Node.js, to be typed in Latchkey's
+ * folder.
+ */
 export function rebuildHint(name: string): string {
   return `npm rebuild ${name} --ignore-scripts=false, in the folder of Latchkey; it needs python3, make and a C++ compiler where no binary can be downloaded`
 }

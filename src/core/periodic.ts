@@ -1,21 +1,21 @@
-/** Work that repeats in the background for as long as a process runs. */
+/** Background work that repeats for the lifetime of a process. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Calls `run` after `delayMs`, unless the function that it returns was called before. */
+/** Calls `run` after `delayMs`, unless the returned function was called before. */
 export type Schedule = (run: () => void, delayMs: number) => () => void
 
 export interface PeriodicOptions {
-  /** Between the end of a run and the start of the next one: runs never overlap. */
+  /** Milliseconds between the end of one run and the start of the next, so runs never overlap. */
   readonly intervalMs: number
   readonly work: () => void | Promise<void>
-  /** Called when a run fails; the next one takes place all the same. Must not throw. */
+  /** Called when a run fails; the next run still takes place. Must not throw. */
   readonly onError: (error: unknown) => void
   /** For tests; absent: a timer that does not keep the process alive. */
   readonly schedule?: Schedule
 }
 
 export interface Periodic {
-  /** Runs the work once more, after the run in progress if there is one. Never rejects. */
+  /** Runs the work once more, after any run in progress. Never rejects. */
   readonly runNow: () => Promise<void>
   /** Resolves when the run in progress has ended. No run starts after the call. */
   readonly stop: () => Promise<void>
@@ -29,7 +29,7 @@ const scheduleTimer: Schedule = (run, delayMs) => {
   }
 }
 
-/** The first run takes place after `intervalMs`. To start with one at once, call `runNow`. */
+/** Starts the first run after `intervalMs`. Call `runNow` to start with one immediately. */
 export function periodic(options: PeriodicOptions): Periodic {
   const { work, onError, schedule = scheduleTimer } = options
   let isStopped = false

@@ -1,18 +1,24 @@
-/** Reasons and names that people type: made to fit, since no remark may be why a kill is not written. */
+/**
+ * Normalizes reasons and names that people type. They are adjusted rather than refused, because no
+ * remark may prevent a kill from being written.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 const MAX_LENGTH = 500
 
-/** One line of at most 500 characters that has a form in UTF-8. */
+/** Returns one line of at most 500 characters that UTF-8 can encode. */
 export function toRemark(text: string): string {
-  // A lone surrogate has none: it becomes U+FFFD.
+  // UTF-8 cannot encode a lone surrogate: it becomes U+FFFD.
   const whole = Buffer.from(text, 'utf8').toString('utf8')
   const line = whole.replace(/[\u0000-\u001f\u007f]+/g, ' ').trim()
   if (line.length <= MAX_LENGTH) return line
   return `${line.slice(0, MAX_LENGTH - 1).replace(/[\ud800-\udbff]$/, '')}…`
 }
 
-/** For a database in another encoding than UTF-8: `\u{2713}` in the place of what is not ASCII. */
+/**
+ * Replaces non-ASCII characters with `\u{2713}` escapes, for a database in an encoding other than
+ * UTF-8.
+ */
 export function toAscii(text: string): string {
   return text.replace(
     /[^\u0020-\u007e]/gu,
@@ -20,7 +26,7 @@ export function toAscii(text: string): string {
   )
 }
 
-/** JSON of ASCII alone, which every encoding of a database can keep. */
+/** Returns JSON in pure ASCII, which a database in any encoding can store. */
 export function toAsciiJson(value: unknown): string {
   return JSON.stringify(value).replace(
     /[^\u0000-\u007e]/g,

@@ -1,10 +1,10 @@
-/** The vocabulary of a request that several components share: its operation, metadata and record. */
+/** The parts of a request that several components share: its operation, metadata and record. */
 // SPDX-License-Identifier: Apache-2.0
 
 /** XKS 1.0.3, API operations. */
 export type Operation = 'GetKeyMetadata' | 'Encrypt' | 'Decrypt' | 'GetHealthStatus'
 
-/** XKS 1.0.3, requestMetadata: known fields, and unknown ones apart. */
+/** XKS 1.0.3, requestMetadata: the known fields, with unknown ones kept apart. */
 export interface RequestMetadata {
   readonly awsPrincipalArn?: string
   readonly awsSourceVpc?: string
@@ -17,7 +17,9 @@ export interface RequestMetadata {
   readonly other?: Readonly<Record<string, unknown>>
 }
 
-/** What kill switches are judged by: the gate asks about a request, a rehearsal about a counted one. */
+/**
+ * What kill switches are checked against: a request at the gate, or a counted one in a rehearsal.
+ */
 export interface RequestSubject {
   readonly keyStore: string
   readonly operation: Operation
@@ -25,7 +27,10 @@ export interface RequestSubject {
   readonly metadata?: Partial<RequestMetadata> | undefined
 }
 
-/** The stages in the order in which a request meets them. Handshakes belong to connections and are counted apart. */
+/**
+ * Stages in the order in which a request passes them. Handshakes belong to connections and are
+ * counted separately.
+ */
 export const STAGES = [
   'read',
   'auth',
@@ -43,8 +48,9 @@ export type Stage = (typeof STAGES)[number]
 export type StageTimes = readonly number[]
 
 /**
- * The record of one request, from which log line, metrics, traces and usage are made. It is filled field by field from
- * typed values as the request goes along: an allow-list, so plaintext, ciphertext and secrets have no place in it.
+ * The record of one request, the source of its log line, metrics, trace and usage. The pipeline
+ * fills it field by field from typed values. It works as an allow-list: plaintext, ciphertext and
+ * secrets have no field here.
  */
 export interface RequestRecord {
   /** Wall time of the first byte, milliseconds since the Unix epoch. */
@@ -57,26 +63,26 @@ export interface RequestRecord {
   keyStore?: string
   operation?: Operation
   keyId?: string
-  /** Set once the signature was verified. */
+  /** Set once the signature has been verified. */
   accessKeyId?: string
   region?: string
-  /** Set once the body was decoded, which happens after the signature was verified. */
+  /** Set once the body has been decoded, which happens after the signature was verified. */
   metadata?: RequestMetadata
   keyVersion?: number
   status?: number
-  /** The name that KMS was told; xks/errors.ts has the table. */
+  /** The error name that KMS was told; xks/errors.ts has the table. */
   errorName?: string
-  /** Our own code for what went wrong, more precise than `errorName`. */
+  /** Our own error code, more precise than `errorName`. */
   reason?: string
-  /** After a failed signature, to find the request again: hex SHA-256 of the body. */
+  /** Hex SHA-256 of the body, set after a failed signature to help find the request again. */
   bodySha256?: string
-  /** After a failed signature: what the body claims, which nothing vouches for. */
+  /** What the body claims after a failed signature; nothing vouches for it. */
   unverifiedKmsRequestId?: string
-  /** The value that was thrown, when the fault is ours. */
+  /** The thrown value, when the fault is ours. */
   fault?: unknown
   readonly stages: StageTimes
-  /** From the first byte to the moment in which the answer was handed to the socket. */
+  /** Milliseconds from the first byte until the answer was handed to the socket. */
   totalMs?: number
-  /** The handshake, on the first request of a connection. */
+  /** Milliseconds of the TLS handshake, on the first request of a connection. */
   readonly tlsMs?: number | undefined
 }

@@ -1,21 +1,25 @@
 /** What a kill switch stops: which requests, in which direction. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Which of Encrypt and Decrypt a switch stops; `both` stops the two operations that only look as well. */
+/**
+ * Which of Encrypt and Decrypt a switch stops. `both` also stops the two operations that only
+ * describe.
+ */
 export type Direction = 'both' | 'decrypt' | 'encrypt'
 
 /**
- * What requestMetadata must say, all of it. A field may have `*` and `?`, case counts, and a request
- * that lacks the field does not match (XKS 1.0.3: only awsPrincipalArn and kmsKeyArn are always there).
+ * Conditions on requestMetadata, which must all match. Values may contain `*` and `?`, and case
+ * matters. A request that lacks a field does not match (XKS 1.0.3: only awsPrincipalArn and
+ * kmsKeyArn are always present).
  */
 export interface Criteria {
-  /** Twelve digits: the account of the principal, or the one that owns the KMS key. */
+  /** Twelve digits: the account of the principal, or the account that owns the KMS key. */
   readonly account?: string
-  /** awsPrincipalArn */
+  /** Matches awsPrincipalArn. */
   readonly principal?: string
-  /** kmsViaService, such as `ebs` */
+  /** Matches kmsViaService, such as `ebs`. */
   readonly viaService?: string
-  /** awsSourceVpc, or awsSourceVpce where it starts with `vpce-` */
+  /** Matches awsSourceVpc, or awsSourceVpce if it starts with `vpce-`. */
   readonly vpc?: string
 }
 
@@ -23,14 +27,17 @@ export type Scope =
   | { readonly kind: 'all' }
   | { readonly kind: 'key-store'; readonly keyStore: string }
   | { readonly kind: 'key'; readonly keyStore: string; readonly keyId: string }
-  /** Of one key store, or of every one. */
+  /** Applies to one key store, or without `keyStore` to all. */
   | { readonly kind: 'match'; readonly keyStore?: string; readonly criteria: Criteria }
 
 export function isSameScope(a: Scope, b: Scope): boolean {
   return describeScope(a) === describeScope(b)
 }
 
-/** One line, for people; two scopes have the same only when they are the same. */
+/**
+ * Describes a scope in one line for people. Two scopes have the same description only if they are
+ * equal.
+ */
 export function describeScope(scope: Scope): string {
   switch (scope.kind) {
     case 'all':

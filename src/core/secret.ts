@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { inspect } from 'node:util'
 
-/** Third net after allow-listed records and pino's redaction: a leak needs an explicit `reveal()`. */
+/**
+ * Third safeguard after allow-listed records and pino's redaction: a leak needs an explicit
+ * `reveal()`.
+ */
 export class Secret<T extends string | Buffer = string> {
   readonly #value: T
 
@@ -10,7 +13,10 @@ export class Secret<T extends string | Buffer = string> {
     this.#value = value
   }
 
-  /** The value itself. Callers keep it as short as they can and never store it in a plain field. */
+  /**
+   * Returns the value itself. Callers keep it for as short a time as possible and never store it in
+   * a plain field.
+   */
   reveal(): T {
     return this.#value
   }

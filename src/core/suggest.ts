@@ -1,9 +1,12 @@
-/** Which known name somebody may have meant. */
+/** Suggestions for mistyped names ("did you mean …?"). */
 // SPDX-License-Identifier: Apache-2.0
 
 const MAX_EDITS = 3
 
-/** The known name that fewest edits turn `name` into: at most three, and not most of the name. */
+/**
+ * Returns the known name with the smallest edit distance to `name`: at most three edits, and at
+ * most half of the name.
+ */
 export function suggest(name: string, known: readonly string[]): string | undefined {
   const ranked = known
     .map((candidate) => ({
@@ -16,7 +19,7 @@ export function suggest(name: string, known: readonly string[]): string | undefi
   return best !== undefined && best.edits <= most ? best.candidate : undefined
 }
 
-/** Levenshtein's distance. */
+/** Computes the Levenshtein distance. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (let i = 1; i <= a.length; i++) {

@@ -1,36 +1,44 @@
-/** The operational log: JSON lines on a file descriptor, written off the event loop. */
+/** The operational log: JSON lines written to a file descriptor off the event loop. */
 // SPDX-License-Identifier: Apache-2.0
 import pino from 'pino'
 import type { Config } from '../config/config.ts'
 import type { Logger } from '../core/logger.ts'
 import { periodic } from '../core/periodic.ts'
 
-/** Lines wait at most this long, or until this many bytes are there. */
+/** Buffered lines are written after this time, or once they reach this many bytes. */
 const FLUSH_MS = 250
 const BLOCK_BYTES = 65_536
 const WRITE_BYTES = 262_144
-/** A reader that does not read is not waited for any longer at the end. */
+/** On close, the log waits at most this long for a reader that does not read. */
 const CLOSE_WITHIN_MS = 5000
-/** Behind a reader that does not read, lines are dropped and counted rather than kept for ever. */
+/**
+ * When the reader does not read, lines beyond this are dropped and counted instead of kept in
+ * memory.
+ */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024
 
 export interface Log {
   readonly logger: Logger
-  /** Whether lines of the level `info` are written. */
+  /** Whether `info` lines are written. */
   readonly logsInfo: boolean
-  /** A whole line of ASCII that is rendered already, with its line break, into the same stream. */
+  /** Writes one rendered line of ASCII, including its line break, to the same stream. */
   writeAscii(line: string): void
-  /** A block of whole lines, of another process, into the same stream; it is kept. */
+  /**
+   * Writes a block of whole lines from another process to the same stream. The log keeps the
+   * buffer.
+   */
   writeBlock(block: Buffer): void
-  /** Blocks that a slow reader did not take, since the start. */
+  /** Number of blocks dropped since the start because the reader was too slow. */
   droppedBlocks(): number
-  /** The number of the worker process that logs here, if it is one. */
+  /** The number of this worker process; undefined outside workers. */
   readonly worker: number | undefined
-  /** Writes what is buffered, and ends; for the end of the process. */
+  /** Writes the buffered lines and closes the log, at the end of the process. */
   close(): Promise<void>
 }
 
-/** Second net behind typed records: were such a field ever logged, it would be struck out. */
+/**
+ * A second safeguard behind typed records: if such a field were ever logged, it would be redacted.
+ */
 export const REDACTED_PATHS = [
   'plaintext',
   'ciphertext',
@@ -40,8 +48,8 @@ export const REDACTED_PATHS = [
 ]
 
 /**
- * @param dest a file's path, made 0600 and appended to, or 1 for standard output
- * @param worker number of this process among its siblings, for its lines to carry
+ * @param dest path of a file, created with mode 0600 and appended to, or 1 for standard output
+ * @param worker number of this worker process, added to its lines
  */
 export function createLog(config: Config['logging'], dest: string | 1 | 2, worker?: number): Log {
   const destination = pino.destination({
@@ -52,7 +60,8 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     maxWrite: WRITE_BYTES,
     maxLength: MAX_BUFFER_BYTES,
   })
-  // The destination measures its whole buffer anew for each string that it is given.
+  // Lines are collected into blocks because the destination measures its whole buffer again for
+  // each string.
   const lines = new LineBuffer(
     destination as unknown as { write(block: Buffer): void },
     BLOCK_BYTES,
@@ -92,10 +101,10 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
   })
   destination.on('drain', () => {
     if (dropped > 0)
-      logger.warn('log lines were dropped: the reader is too slow', { blocks: dropped })
+      logger.warn('log lines dropped: the reader is too slow', { blocks: dropped })
     dropped = 0
   })
-  // A reader that went away (EPIPE) must not take the server with it.
+  // A reader that went away (EPIPE) must not stop the server.
   destination.on('error', () => undefined)
   return {
     logger,
@@ -111,7 +120,7 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     async close() {
       await flushing.stop()
       lines.handOver()
-      // Not flushSync: it would write beside a block that is on its way, into the middle of a line.
+      // flushSync would write concurrently with a block in progress, into the middle of a line.
       await new Promise<void>((resolve) => {
         // Cleared as soon as the stream is closed.
         const impatience = setTimeout(resolve, CLOSE_WITHIN_MS)
@@ -128,7 +137,7 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
 /** UTF-8 takes at most three bytes for each UTF-16 unit of a string. */
 const MAX_BYTES_PER_UNIT = 3
 
-/** Takes blocks of whole lines; it may keep them. */
+/** Receives blocks of whole lines, and may keep them. */
 interface BlockSink {
   write(block: Buffer): unknown
 }
@@ -153,20 +162,20 @@ export class LineBuffer {
     else this.#used += this.#block.write(line, this.#used, 'utf8')
   }
 
-  /** The same for a line of ASCII only, which is copied as it is. */
+  /** Writes a line of pure ASCII, which needs no encoding. */
   writeAscii(line: string): void {
     if (this.#used + line.length > this.#blockBytes) this.handOver()
     if (line.length > this.#blockBytes) this.#sink.write(Buffer.from(line, 'latin1'))
     else this.#used += this.#block.write(line, this.#used, 'latin1')
   }
 
-  /** A block of whole lines, behind those that are waiting; it is handed on without a copy. */
+  /** Passes on a block of whole lines without a copy, after the lines that are waiting. */
   writeBlock(block: Buffer): void {
     this.handOver()
     this.#sink.write(block)
   }
 
-  /** Gives the sink what there is. */
+  /** Passes the buffered lines to the sink. */
   handOver(): void {
     if (this.#used === 0) return
     const full = this.#block.subarray(0, this.#used)

@@ -11,21 +11,21 @@ import {
 } from '../core/request.ts'
 import type { Log } from './log.ts'
 
-/** XKS 1.0.3: ARNs have up to 2,048 characters. Nothing from outside makes a field longer than this. */
+/** XKS 1.0.3: ARNs have up to 2,048 characters. No outside value makes a field longer than this. */
 const MAX_TEXT = 2048
 const MAX_OTHER_FIELDS = 16
-/** The number that a line of the level `info` carries. */
+/** The `level` of an `info` line. */
 const INFO_LEVEL = 30
 
 const NO_METADATA: Partial<RequestMetadata> = {}
 
 const text = { type: 'string' } as const
-/** From a closed alphabet that JSON need not escape: names, ids and codes that have passed their parser. */
+/** Names, ids and codes that have passed their parser: their alphabet needs no JSON escapes. */
 const token = { type: 'string', format: 'unsafe' } as const
 const count = { type: 'integer' } as const
 const milliseconds = { type: 'number' } as const
 
-/** The fields of a line, in their order; docs/logging.md says what each means. */
+/** The fields of a line, in order. docs/logging.md describes each. */
 export const LINE_SCHEMA = {
   type: 'object',
   properties: {
@@ -69,15 +69,15 @@ export const LINE_SCHEMA = {
 const serialize = fastJson(LINE_SCHEMA as unknown as Schema)
 
 /**
- * `info` for what was answered, refusals included; `error` for a fault of ours, with the stack. What has no place
- * among the fields above cannot be logged.
+ * Answered requests, refusals included, are logged at `info`; our own faults at `error`, with the
+ * stack. Only the fields above can be logged.
  */
 export function createRequestLog(log: Log): (record: RequestRecord) => void {
   const { logger } = log
   return (record) => {
     const line = toLine(record, INFO_LEVEL, log.worker)
     if (record.fault !== undefined) {
-      // The logger has its own level, time and worker.
+      // The logger adds its own level, time and worker.
       const fields = {
         ...line,
         level: undefined,
@@ -90,7 +90,9 @@ export function createRequestLog(log: Log): (record: RequestRecord) => void {
   }
 }
 
-/** JSON knows two ways to write a character beyond ASCII: this one no terminal and no editor interprets. */
+/**
+ * JSON can write a non-ASCII character in two ways; no terminal and no editor interprets this one.
+ */
 function toAscii(json: string): string {
   return json.replace(
     /[\u007f-\uffff]/g,
@@ -98,10 +100,10 @@ function toAscii(json: string): string {
   )
 }
 
-/** The fields of a line with their values. */
+/** Returns the fields of a line with their values. */
 function toLine(record: RequestRecord, level: number, worker: number | undefined) {
   const metadata: Partial<RequestMetadata> = record.metadata ?? NO_METADATA
-  // Only where the two say more than key store, operation and key id.
+  // Method and target are logged only when no operation was recognized: otherwise they add nothing.
   const isUnknown = record.operation === undefined
   return {
     level,
@@ -144,7 +146,7 @@ function clip(value: string | undefined): string | undefined {
   return value === undefined || value.length <= MAX_TEXT ? value : `${value.slice(0, MAX_TEXT)}...`
 }
 
-/** Fields that KMS may add one day (Appendix B) are kept within bounds. */
+/** Limits the fields that KMS may add one day (Appendix B). */
 function clipAll(fields: Readonly<Record<string, unknown>>): Record<string, string> {
   const entries = Object.entries(fields).slice(0, MAX_OTHER_FIELDS)
   return Object.fromEntries(
@@ -157,7 +159,7 @@ function toText(value: unknown): string {
   try {
     return JSON.stringify(value)
   } catch {
-    // What the parser can nest, the serialiser may not have the stack for.
+    // The serializer can run out of stack on nesting that the parser accepts.
     return '[too deep]'
   }
 }
@@ -166,7 +168,7 @@ function round(ms: number): number {
   return Math.round(ms * 1000) / 1000
 }
 
-/** The order of STAGES, which a test compares. */
+/** The keys are in the order of STAGES, which a test checks. */
 function roundAll(stages: StageTimes): Record<Stage, number | undefined> {
   return {
     read: roundReached(stages[0]),
@@ -190,13 +192,13 @@ export function createLateLog(logger: Logger): (record: RequestRecord) => void {
     const { kmsRequestId, awsPrincipalArn } = metadata ?? {}
     const who = { kmsRequestId, awsPrincipalArn }
     logger.warn(
-      'an answer may have left after the lease: this process was stopped in the middle of it',
+      'an answer may have left after the lease: this process was suspended while sending it',
       { keyStore, operation, keyId, status, ...who },
     )
   }
 }
 
-/** A request that was rejected unread. */
+/** A request that was rejected before it was parsed. */
 export interface RejectedRequest {
   readonly remoteAddress: string
   readonly http: string
@@ -205,15 +207,18 @@ export interface RejectedRequest {
 }
 
 const EVERY_MS = 1000
-/** Of one second; the others are counted. */
+/** Lines per second; further requests are only counted. */
 const MAX_LINES = 10
 
-/** Returns what to call for each request that admission control rejected: the first of a second have a line each. */
+/**
+ * Returns the function to call for each request that admission control rejected. The first ones in
+ * a second are logged individually.
+ */
 export function createOverloadLog(logger: Logger): (request: RejectedRequest) => void {
   let refused = 0
   const report = () => {
     if (refused > MAX_LINES) {
-      logger.warn('requests were refused: more came than could be answered in time', {
+      logger.warn('overload: further requests refused', {
         refused: refused - MAX_LINES,
       })
     }
@@ -221,10 +226,10 @@ export function createOverloadLog(logger: Logger): (request: RejectedRequest) =>
   }
   return ({ remoteAddress, http, method, target }) => {
     refused += 1
-    // A timer only while requests are refused, unlike periodic().
+    // The timer runs only while requests are refused, unlike periodic().
     if (refused === 1) setTimeout(report, EVERY_MS).unref()
     if (refused > MAX_LINES) return
     const fields = { remoteAddress, http, method, target: clip(target) }
-    logger.warn('request refused: it could not be answered in time', fields)
+    logger.warn('request refused: too late to answer in time', fields)
   }
 }

@@ -1,18 +1,21 @@
-/** Traces by OTLP over HTTP: a span for each request, and in it one for each stage. Off, it is not even loaded. */
+/**
+ * Traces over OTLP/HTTP: a span per request, with one child span per stage. When tracing is off,
+ * its packages are not even loaded.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { TracerProviderOptions } from '@opentelemetry/sdk-trace'
 import { type RequestRecord, STAGES } from '../core/request.ts'
 
 export interface Tracing {
   request(record: RequestRecord): void
-  /** Sends what is left. */
+  /** Sends the remaining spans. */
   stop(): Promise<void>
 }
 
 export interface TracingOptions {
-  /** Of a collector, as `http://127.0.0.1:4318/v1/traces`. */
+  /** URL of a collector, such as `http://127.0.0.1:4318/v1/traces`. */
   readonly endpoint: string
-  /** Of a hundred requests. */
+  /** Sampling rate in percent. */
   readonly percent: number
   readonly version: string
 }
@@ -39,7 +42,7 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
   return {
     request(record) {
       const { at, totalMs = 0, operation = 'unknown', status } = record
-      // Nothing from outside but the two ids of KMS that help to find the request again.
+      // Two KMS ids that help to find the request again are the only outside values in a span.
       const attributes = {
         'http.response.status_code': status,
         keyStore: record.keyStore,
@@ -72,7 +75,10 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
   }
 }
 
-/** The package that would make one is not ours to import; three attributes need no detection. */
+/**
+ * Built here because the package that would do it is not a direct dependency, and three attributes
+ * need no detection.
+ */
 function describe(version: string): Resource {
   const attributes = { 'service.name': 'latchkey', 'service.version': version }
   const resource: Resource = {

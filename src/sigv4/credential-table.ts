@@ -1,4 +1,4 @@
-/** Credentials at rest: their secrets wrapped, their rows authenticated. */
+/** Stored credentials: their secrets are wrapped, their rows authenticated. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
@@ -12,10 +12,10 @@ import type { Store } from '../store/store.ts'
 import type { Credential } from './credential.ts'
 
 export type CredentialErrorCode =
-  | 'CREDENTIAL_INVALID' // not of the specification's alphabet or length
-  | 'CREDENTIAL_EXISTS' // the access key id is taken
-  | 'CREDENTIAL_NOT_FOUND' // no such access key id
-  | 'CREDENTIAL_REVOKED' // it was revoked, which is for good
+  | 'CREDENTIAL_INVALID' // the id or secret does not have the specification's alphabet or length
+  | 'CREDENTIAL_EXISTS' // the access key id is already in use
+  | 'CREDENTIAL_NOT_FOUND' // there is no such access key id
+  | 'CREDENTIAL_REVOKED' // the credential was revoked, which is permanent
 
 export class CredentialError extends LatchkeyError<CredentialErrorCode> {
   override readonly name = 'CredentialError'
@@ -25,7 +25,7 @@ export interface CredentialSummary {
   readonly accessKeyId: AccessKeyId
   readonly keyStore: KeyStoreName
   readonly status: 'ACTIVE' | 'EXPIRED' | 'REVOKED'
-  /** Milliseconds since the Unix epoch, as the two below. */
+  /** Milliseconds since the Unix epoch, like the two below. */
   readonly createdAt: number
   readonly expiresAt?: number
   readonly revokedAt?: number
@@ -34,7 +34,7 @@ export interface CredentialSummary {
 export interface NewCredential {
   /** Milliseconds since the Unix epoch. */
   readonly expiresAt?: number
-  /** An existing pair to take over; absent: a random one is made. */
+  /** An existing pair to import; absent: generate a random one. */
   readonly pair?: { readonly accessKeyId: string; readonly secretAccessKey: Secret }
 }
 
@@ -44,13 +44,16 @@ export interface CredentialTable {
   list(keyStore?: KeyStoreName): Promise<readonly CredentialSummary[]>
   /** @throws CredentialError CREDENTIAL_NOT_FOUND, CREDENTIAL_REVOKED */
   expire(accessKeyId: string, at: number): Promise<CredentialSummary>
-  /** For good: the secret is erased. @throws CredentialError CREDENTIAL_NOT_FOUND */
+  /** Revokes permanently and erases the secret. @throws CredentialError CREDENTIAL_NOT_FOUND */
   revoke(accessKeyId: string): Promise<CredentialSummary>
-  /** All that are not revoked, with their secrets; expiry is for the verifier to judge. */
+  /**
+   * Returns all credentials that are not revoked, with their secrets. The verifier checks the
+   * expiry.
+   */
   loadActive(): Promise<readonly Credential[]>
 }
 
-/** 26 characters of Base32 are 130 bits: nobody meets the same id twice. */
+/** 26 characters of Base32 are 130 bits, so ids do not collide. */
 const ID_LENGTH = 26
 const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 /** XKS 1.0.3, Appendix A: at least 256 bits; 32 bytes are 44 characters of Base64. */
@@ -75,7 +78,7 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
     const where = { access_key_id: accessKeyId }
     const [row] = await selectRows(transaction, sealing, CREDENTIALS, where)
     if (row === undefined) {
-      throw new CredentialError('CREDENTIAL_NOT_FOUND', `no credential has the id ${accessKeyId}`)
+      throw new CredentialError('CREDENTIAL_NOT_FOUND', `there is no credential with the id ${accessKeyId}`)
     }
     return row
   }
@@ -130,7 +133,7 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
       await insertRow(transaction, sealing, CREDENTIALS, row)
     } catch (error) {
       if (!(error instanceof StorageError && error.code === 'CONFLICT')) throw error
-      throw new CredentialError('CREDENTIAL_EXISTS', 'this access key id is taken')
+      throw new CredentialError('CREDENTIAL_EXISTS', 'this access key id is already in use')
     }
   }
 }
@@ -183,7 +186,7 @@ function toCredential(row: Row, store: Store): Credential | undefined {
   return { accessKeyId, keyStore, secretAccessKey, createdAt, ...expiry }
 }
 
-/** The brands are safe: the row's code proves that it was written by `create`, after the parsers. */
+/** The brands are safe: the row's code proves that `create` wrote it, after the parsers. */
 function toIdentity(row: Row) {
   return {
     accessKeyId: column(row, 'access_key_id') as AccessKeyId,

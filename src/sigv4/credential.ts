@@ -1,4 +1,7 @@
-/** The credentials that KMS signs with. A key store has one or more active at a time (rotation). */
+/**
+ * The credentials that KMS signs with. During a rotation, a key store has more than one active
+ * credential.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { AccessKeyId, KeyStoreName } from '../core/ids.ts'
 import type { Secret } from '../core/secret.ts'
@@ -8,23 +11,23 @@ export interface Credential {
   readonly keyStore: KeyStoreName
   /** The raw secret access key: 43 to 64 characters of A-Z, a-z, 0-9, slash, plus and equals. */
   readonly secretAccessKey: Secret
-  /** Milliseconds since the Unix epoch; from that instant on it is refused. */
+  /** Milliseconds since the Unix epoch; the credential is refused from that instant on. */
   readonly expiresAt?: number
-  /** Milliseconds since the Unix epoch; known of those that come from the store. */
+  /** Milliseconds since the Unix epoch; set for credentials from the store. */
   readonly createdAt?: number
 }
 
-/** Finds the credential of one key store in memory. Revoked credentials are not found. */
+/** Finds a credential of one key store in memory. Revoked credentials are not found. */
 export type CredentialLookup = (accessKeyId: string) => Credential | undefined
 
 export interface CredentialSnapshot {
-  /** Finds the credentials of one key store; those of others do not exist for it. */
+  /** Returns the lookup for one key store, which does not see the credentials of others. */
   lookup(keyStore: KeyStoreName): CredentialLookup
-  /** Of all key stores. */
+  /** Credentials of all key stores. */
   all(): readonly Credential[]
   /**
-   * Takes up what `load` returns. When that fails the old credentials stay, and the error is thrown
-   * on; `forget` is for the case where they must not.
+   * Replaces the credentials with what `load` returns. On failure the old credentials stay and the
+   * error is rethrown; call `forget` where they must not stay.
    */
   reload(): Promise<void>
   forget(): void
@@ -48,7 +51,7 @@ export function createCredentialSnapshot(
   }
 }
 
-/** Unchanged credentials keep their object, and with it the signing keys that are cached for it. */
+/** Unchanged credentials keep their object, and with it their cached signing keys. */
 function merge(before: ByKeyStore, loaded: readonly Credential[]): ByKeyStore {
   const after = new Map<KeyStoreName, Map<string, Credential>>()
   for (const credential of loaded) {

@@ -1,4 +1,6 @@
-/** How far the rotation of a key store's credential has come: a fact of the store, so any host goes on. */
+/**
+ * Progress of a credential rotation, kept as a fact of the store so that any host can continue it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { FACTS, findSealedFact } from '../store/sealed-rows.ts'
 import { deleteRow, insertRow, updateRow } from '../store/sealed-transaction.ts'
@@ -8,20 +10,20 @@ export interface RotationRecord {
   readonly region: string
   readonly customKeyStoreId: string
   readonly keyStore: string
-  /** The one that KMS had when the rotation began. */
+  /** The credential that KMS had when the rotation began. */
   readonly oldAccessKeyId: string
-  /** Wall time, milliseconds since the Unix epoch, as below. */
+  /** Wall time, milliseconds since the Unix epoch, like `givenAt`. */
   readonly startedAt: number
-  /** There once the new credential is made. */
+  /** Set once the new credential is created. */
   readonly newAccessKeyId?: string
-  /** There once KMS has it. */
+  /** Set once KMS has the new credential. */
   readonly givenAt?: number
 }
 
 export interface RotationRecords {
   find(region: string, customKeyStoreId: string): Promise<RotationRecord | undefined>
   save(record: RotationRecord): Promise<void>
-  /** The rotation is over. */
+  /** Ends the rotation. */
   remove(record: RotationRecord): Promise<void>
 }
 
@@ -29,7 +31,10 @@ type Name = Pick<RotationRecord, 'region' | 'customKeyStoreId'>
 
 const nameOf = ({ region, customKeyStoreId }: Name) => `rotation ${region} ${customKeyStoreId}`
 
-/** Sealed facts: names and times only, and nobody else's to change. */
+/**
+ * Stores sealed facts: they hold only names and times, and nobody without the store's key can
+ * change them.
+ */
 export function createRotationRecords(store: Store): RotationRecords {
   const { database, sealing } = store
   return {

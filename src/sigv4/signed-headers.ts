@@ -1,18 +1,18 @@
-/** The headers of a request as they came off the wire, looked up without losing repetitions. */
+/** The headers of a request as received, searchable without losing repetitions. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CredentialScope } from './authorization-header.ts'
 import { sha256Hex } from './signing-key.ts'
 
 /**
- * Node's `headers` object hides what matters here: of two Authorization or Host headers it keeps the
- * first without a word, and joins others. So everything is read from `rawHeaders`.
+ * Node's `headers` object hides what matters here: of two Authorization or Host headers it silently
+ * keeps the first, and it joins others. So everything is read from `rawHeaders`.
  */
 export class WireHeaders {
-  /** In the order received. A request has some ten headers: looking through them beats a table of them. */
+  /** In the order received. A request has about ten headers, so a linear search beats a map. */
   readonly #names: string[] = []
   readonly #values: string[] = []
 
-  /** @param rawHeaders name, value, name, value, as received */
+  /** @param rawHeaders alternating names and values, as received */
   constructor(rawHeaders: readonly string[]) {
     for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
       this.#names.push((rawHeaders[i] ?? '').toLowerCase())
@@ -26,7 +26,7 @@ export class WireHeaders {
     return count
   }
 
-  /** The one value of a header that came exactly once. */
+  /** Returns the value of a header that appears exactly once. */
   single(name: string): string | undefined {
     const first = this.#names.indexOf(name)
     if (first < 0 || this.#names.includes(name, first + 1)) return undefined
@@ -34,8 +34,8 @@ export class WireHeaders {
   }
 
   /**
-   * The canonical value: each occurrence trimmed, runs of spaces folded into one, occurrences joined
-   * by commas in the order received (AWS, "Create a canonical request").
+   * Returns the canonical value: each occurrence trimmed, runs of spaces collapsed into one,
+   * occurrences joined by commas in the order received (AWS, "Create a canonical request").
    */
   canonical(name: string): string | undefined {
     let joined: string | undefined
@@ -47,7 +47,10 @@ export class WireHeaders {
   }
 }
 
-/** RFC 9110, 5.6.3, and RFC 9112, 5.2: white space is SP, HTAB and a folded line. Anything else is part of the value. */
+/**
+ * RFC 9110, 5.6.3, and RFC 9112, 5.2: white space is SP, HTAB and a folded line. Any other
+ * character is part of the value.
+ */
 function fold(value: string): string {
   const folded = /[ \t]{2}|[\t\n]/.test(value)
     ? value.replaceAll(/(?:\r?\n(?=[ \t])|[ \t])+/g, ' ')
@@ -63,7 +66,7 @@ interface CanonicalRequestInput {
   readonly canonicalUri: string
   /** Empty for every XKS request. */
   readonly canonicalQuery: string
-  /** Name and canonical value of each signed header, ascending by name. */
+  /** Name and canonical value of each signed header, in ascending order of names. */
   readonly headers: readonly (readonly [name: string, value: string])[]
   /** Hex SHA-256 of the body. */
   readonly bodyHash: string

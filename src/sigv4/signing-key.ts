@@ -1,4 +1,4 @@
-/** Signing keys: derived once per credential, day, region and service, then kept. */
+/** Signing keys, derived once per credential, day, region and service, and then cached. */
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
 import { equalBytes } from '../core/constant-time.ts'
@@ -17,23 +17,23 @@ export function deriveSigningKey(secretAccessKey: Secret, scope: CredentialScope
 export class SigningKey {
   readonly #key: crypto.KeyObject
 
-  /** @param key of any length; a copy is kept */
+  /** @param key any length; a copy is kept */
   constructor(key: Buffer) {
     this.#key = crypto.createSecretKey(key)
   }
 
-  /** Signs a text: 64 lower-case hexadecimal digits. */
+  /** Returns the signature of a text as 64 lower-case hexadecimal digits. */
   sign(text: string): string {
     return crypto.createHmac('sha256', this.#key).update(text, 'utf8').digest('hex')
   }
 
-  /** Whether `signature` is that of `text`. The time it takes does not depend on where the two differ. */
+  /** Reports whether `signature` matches `text`, in constant time. */
   verify(text: string, signature: string): boolean {
     return equalBytes(Buffer.from(this.sign(text)), Buffer.from(signature))
   }
 }
 
-/** A credential has few scopes alive at a time: two days around midnight, a handful of regions. */
+/** A credential has few scopes in use at a time: two days around midnight, a handful of regions. */
 const MAX_SCOPES = 64
 
 interface ScopedKey {
@@ -42,9 +42,9 @@ interface ScopedKey {
 }
 
 /**
- * Keys hang on the Credential object itself, so they go when it does: a revoked credential leaves
- * nothing behind, and no secret is ever part of a cache key. Comparing the few scopes of a credential
- * is cheaper than hashing a name that each request would have to put together.
+ * Keys hang on the Credential object itself and go when it does: a revoked credential leaves
+ * nothing behind, and no secret is ever part of a cache key. Comparing the few scopes of a
+ * credential is cheaper than building and hashing a name for each request.
  */
 export class SigningKeyCache {
   readonly #byCredential = new WeakMap<Credential, ScopedKey[]>()

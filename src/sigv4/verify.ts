@@ -1,4 +1,4 @@
-/** The only way to be authenticated. One form is accepted; everything else is refused. */
+/** The only way to authenticate a request. One form is accepted; everything else is refused. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
 import type { AccessKeyId, KeyStoreName } from '../core/ids.ts'
@@ -16,14 +16,14 @@ export interface SignedRequest {
   readonly method: string
   /** The request target, byte for byte as received. */
   readonly target: string
-  /** Name, value, name, value, as received; on HTTP/2 with its pseudo-headers. */
+  /** Alternating names and values, as received; on HTTP/2 including its pseudo-headers. */
   readonly rawHeaders: readonly string[]
   readonly body: Buffer
 }
 
 export interface VerifyScope {
   readonly lookup: CredentialLookup
-  /** AWS regions whose KMS may call; undefined: any. */
+  /** AWS regions from which KMS may call; undefined: any. */
   readonly regions: readonly string[] | undefined
 }
 
@@ -42,11 +42,14 @@ export interface Verifier {
 
 export interface VerifierDeps {
   readonly clock: Clock
-  /** How far x-amz-date may be from our clock, either way, in milliseconds. */
+  /** Maximum difference between x-amz-date and our clock in either direction, in milliseconds. */
   readonly clockSkewMs: number
 }
 
-/** May come at most once, or Node and an intermediary could each believe another one. */
+/**
+ * These headers may appear at most once, or Node and an intermediary could each use a different
+ * one.
+ */
 const SINGLE = [
   'authorization',
   'host',
@@ -56,14 +59,17 @@ const SINGLE = [
   'content-type',
 ]
 
-/** KMS sends about ten, and each terminator on the way a few more. */
+/** KMS sends about ten headers, and each proxy on the way adds a few. */
 const MAX_HEADERS = 100
 
 /** XKS paths need no other characters, so no two targets have the same canonical form. */
 const TARGET = /^(?:\/[A-Za-z0-9._-]+)+$/
 const DOT_SEGMENT = /\/\.{1,2}(?:\/|$)/
 
-/** Stands in for an unknown access key id, so that the same work is done. Nobody can sign with it. */
+/**
+ * Stands in for an unknown access key id, so that the same work is done. No caller can sign with
+ * it.
+ */
 const NOBODY: Credential = {
   accessKeyId: '' as AccessKeyId,
   keyStore: '' as KeyStoreName,
@@ -96,8 +102,9 @@ export function createVerifier(deps: VerifierDeps): Verifier {
       const key = signingKeys.get(credential ?? NOBODY, authorization.scope)
       const matches = key.verify(text, authorization.signature)
       if (credential === undefined) fail('CREDENTIAL_UNKNOWN', 'no such access key id')
-      if (!matches) fail('SIGNATURE_MISMATCH', 'the signature is not that of this request')
-      // Only after the signature: whoever cannot sign does not learn that an id has expired.
+      if (!matches) fail('SIGNATURE_MISMATCH', 'the signature does not match the request')
+      // Checked after the signature, so that a caller who cannot sign does not learn that an id has
+      // expired.
       if (credential.expiresAt !== undefined && deps.clock.now() >= credential.expiresAt) {
         fail('CREDENTIAL_EXPIRED', 'the credential has expired')
       }
@@ -114,20 +121,20 @@ function checkTarget(target: string): void {
   if (!TARGET.test(target) || DOT_SEGMENT.test(target)) {
     fail(
       'TARGET_REFUSED',
-      'the request target has a query, or characters or segments of no XKS path',
+      'the request target has a query, or characters or segments that no XKS path has',
     )
   }
 }
 
 function readAuthorization(headers: WireHeaders): Authorization {
   for (const name of SINGLE) {
-    if (headers.count(name) > 1) fail('HEADER_REPEATED', `${name} came more than once`)
+    if (headers.count(name) > 1) fail('HEADER_REPEATED', `${name} appears more than once`)
   }
   const text = headers.single('authorization')
   if (text === undefined) fail('AUTHORIZATION_MISSING', 'there is no Authorization header')
   const authorization = parseAuthorization(text)
   if (authorization === undefined) {
-    fail('AUTHORIZATION_MALFORMED', 'the Authorization header has another form')
+    fail('AUTHORIZATION_MALFORMED', 'the Authorization header is malformed')
   }
   const signed = authorization.signedHeaders
   const bindsHost = signed.includes('host') || signed.includes(':authority')
@@ -135,47 +142,53 @@ function readAuthorization(headers: WireHeaders): Authorization {
     fail('HEADER_UNSIGNED', 'host and x-amz-date must be signed')
   }
   if (headers.count('x-amz-security-token') > 0) {
-    fail('TOKEN_REFUSED', 'there are no session tokens here')
+    fail('TOKEN_REFUSED', 'session tokens are not supported')
   }
   return authorization
 }
 
-/** XKS 1.0.3, Appendix A, Task 4: recent, or it may be a replay. */
+/** XKS 1.0.3, Appendix A, Task 4: an old request may be a replay. */
 function checkDate(headers: WireHeaders, authorization: Authorization, deps: VerifierDeps): string {
   const amzDate = headers.single('x-amz-date') ?? ''
   const time = parseAmzDate(amzDate)
   if (time === undefined) fail('DATE_MALFORMED', 'x-amz-date is not yyyymmddThhmmssZ')
   if (Math.abs(time - deps.clock.now()) > deps.clockSkewMs) {
-    fail('DATE_SKEWED', 'x-amz-date is too far from the time here')
+    fail('DATE_SKEWED', 'x-amz-date is too far from the local time')
   }
   if (!amzDate.startsWith(authorization.scope.date)) {
-    fail('SCOPE_MISMATCH', 'the credential scope is of another day than x-amz-date')
+    fail('SCOPE_MISMATCH', 'the credential scope and x-amz-date have different dates')
   }
   return amzDate
 }
 
 function checkScope({ scope }: Authorization, regions: readonly string[] | undefined): void {
   if (scope.service !== SERVICE)
-    fail('SCOPE_MISMATCH', 'the credential scope is of another service')
+    fail('SCOPE_MISMATCH', 'the credential scope names another service')
   if (regions !== undefined && !regions.includes(scope.region)) {
-    fail('SCOPE_MISMATCH', 'the credential scope is of a region that may not call')
+    fail('SCOPE_MISMATCH', 'the credential scope names a region that may not call')
   }
 }
 
-/** Also what refuses UNSIGNED-PAYLOAD and the STREAMING- forms: they are no hash of this body. */
+/**
+ * This check also refuses UNSIGNED-PAYLOAD and the STREAMING- forms, which are not hashes of the
+ * body.
+ */
 function checkBodyHash(headers: WireHeaders, authorization: Authorization, bodyHash: string): void {
   if (headers.count('x-amz-content-sha256') === 0) return
   if (!authorization.signedHeaders.includes('x-amz-content-sha256')) {
-    fail('HEADER_UNSIGNED', 'x-amz-content-sha256 is there and not signed')
+    fail('HEADER_UNSIGNED', 'x-amz-content-sha256 is present but not signed')
   }
   if (headers.single('x-amz-content-sha256') !== bodyHash) {
     fail('BODY_HASH_MISMATCH', 'x-amz-content-sha256 is not the hash of the body')
   }
 }
 
-/** HTTP/2 has `:authority` for `host`, and signers write the latter (XKS 1.0.3, Appendix A, Task 1). */
+/**
+ * HTTP/2 has `:authority` instead of `host`, but signers write `host` (XKS 1.0.3, Appendix A, Task
+ * 1).
+ */
 function readSigned(headers: WireHeaders, name: string): string {
   const value =
     headers.canonical(name) ?? (name === 'host' ? headers.canonical(':authority') : undefined)
-  return value ?? fail('HEADER_MISSING', `${name} is named as signed and is not there`)
+  return value ?? fail('HEADER_MISSING', `${name} is listed as signed but is missing`)
 }

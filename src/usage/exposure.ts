@@ -1,4 +1,6 @@
-/** What a kill cannot call back: who holds data keys that were fetched before it, and until when. */
+/**
+ * What a kill cannot undo: which callers hold data keys that they fetched earlier, and until when.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Activity } from './usage-table.ts'
 import { accountOf } from './rehearsal.ts'
@@ -9,13 +11,15 @@ export interface Fetcher {
   readonly principal: string
   readonly account: string
   readonly kmsOperation: string
-  /** The proxy's operation: Decrypt opens an old data key, Encrypt came with a new one. */
+  /**
+   * The proxy's operation: Decrypt returned an existing data key, Encrypt belonged to a new one.
+   */
   readonly operation: string
   readonly requests: number
   readonly lastAt: number
 }
 
-/** One key, by one service. */
+/** One key as used by one service. */
 export interface Exposure {
   readonly keyStore: string
   readonly keyId: string
@@ -24,19 +28,19 @@ export interface Exposure {
   /** Wall time of the first and last fetch in the period, milliseconds since the Unix epoch. */
   readonly firstAt: number
   readonly lastAt: number
-  /** Wall time by which it has ended for certain; absent where nobody says. */
+  /** Wall time by which the exposure has certainly ended; absent when it is unknown. */
   readonly endsAt?: number
   /** Most requests first. */
   readonly by: readonly Fetcher[]
 }
 
 /**
- * KMS operations after which the caller holds a plaintext data key. GenerateDataKeyWithoutPlaintext
- * gives none, ReEncrypt neither, and who calls Encrypt has had the plaintext before.
+ * KMS operations that leave the caller with a plaintext data key. GenerateDataKeyWithoutPlaintext
+ * and ReEncrypt return none, and a caller of Encrypt already had the plaintext.
  */
 const GIVES_DATA_KEY = new Set(['Decrypt', 'GenerateDataKey'])
 
-/** The last fetch first. */
+/** Returns the exposures with the latest fetch first. */
 export function findExposure(activities: readonly Activity[]): readonly Exposure[] {
   const groups = new Map<string, Activity[]>()
   for (const one of activities) {
@@ -53,7 +57,7 @@ export function findExposure(activities: readonly Activity[]): readonly Exposure
 
 function isFetch({ outcome, operation, kmsOperation, isOverflow }: UsageKey): boolean {
   if (outcome !== SUCCESS) return false
-  // Who it was is not known, and what for neither: it counts, rather than be left out.
+  // Neither the caller nor the purpose is known, so the request is included rather than left out.
   if (isOverflow) return operation === 'Decrypt' || operation === 'Encrypt'
   return kmsOperation !== undefined && GIVES_DATA_KEY.has(kmsOperation)
 }
@@ -61,7 +65,7 @@ function isFetch({ outcome, operation, kmsOperation, isOverflow }: UsageKey): bo
 function toExposure(group: readonly Activity[]): Exposure {
   const [first] = group
   if (first === undefined) throw new TypeError('a group has a member')
-  const { keyStore, keyId = '(not told apart)', viaService, principal } = first.subject
+  const { keyStore, keyId = '(unnamed)', viaService, principal } = first.subject
   const service = findCachingFact(viaService, principal)
   const lastAt = Math.max(...group.map((one) => one.lastAt))
   return {
@@ -79,7 +83,7 @@ function toExposure(group: readonly Activity[]): Exposure {
 function toFetcher({ subject, requests, lastAt }: Activity): Fetcher {
   const { principal, kmsKeyArn, kmsOperation = '-', operation, isOverflow } = subject
   return {
-    principal: isOverflow ? '(not told apart)' : (principal ?? '-'),
+    principal: isOverflow ? '(unnamed)' : (principal ?? '-'),
     account: accountOf(principal, kmsKeyArn) ?? '-',
     ...{ kmsOperation, operation, requests, lastAt },
   }

@@ -1,6 +1,6 @@
 /**
- * Who used which key: counted in memory on the path of each request, and written in the background.
- * What a crash loses is what was counted since the last flush.
+ * Counts who used which key, in memory on the request path, and writes the counts in the
+ * background. A crash loses what was counted since the last flush.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
@@ -23,7 +23,7 @@ export interface Count {
   /** Start of the minute, milliseconds since the Unix epoch. */
   readonly minute: number
   requests: number
-  /** Wall time of the first and the last, milliseconds since the Unix epoch. */
+  /** Wall time of the first and last request, milliseconds since the Unix epoch. */
   firstAt: number
   lastAt: number
 }
@@ -31,7 +31,7 @@ export interface Count {
 export interface CredentialUse {
   readonly accessKeyId: string
   readonly keyStore: string
-  /** Requests whose signature was right, whatever came of them. */
+  /** Requests with a valid signature, whatever their outcome. */
   uses: number
   firstAt: number
   lastAt: number
@@ -55,7 +55,7 @@ function addUses(uses: Map<string, CredentialUse>, more: Map<string, CredentialU
   return uses
 }
 
-/** One more request of a subject. */
+/** Counts one more request of a subject. */
 function addRequest(count: Count, at: number): void {
   count.requests += 1
   if (at > count.lastAt) count.lastAt = at
@@ -63,8 +63,8 @@ function addRequest(count: Count, at: number): void {
 }
 
 /**
- * While the store cannot be written, minutes pile up. Beyond `limit` counts, those of a subject are put
- * together at its newest minute; and if that is not enough, the oldest lose their names.
+ * Minutes pile up while the store cannot be written. Beyond `limit` counts, all counts of a subject
+ * are merged into its newest minute; if that is not enough, the oldest lose their names.
  */
 function compact(pending: Map<string, Count>, limit: number): Map<string, Count> {
   if (pending.size <= limit) return pending
@@ -99,49 +99,52 @@ function merge(a: Count, b: Count): Count {
 }
 
 export interface Recorder {
-  /** Synchronous, without I/O, and never throws. */
+  /** Synchronous, without I/O; never throws. */
   record(request: CountedRequest): void
   start(): void
-  /** Writes what is there. Does not reject: what could not be written is kept for the next time. */
+  /**
+   * Writes the pending counts. Never rejects: counts that could not be written are kept for the
+   * next time.
+   */
   flush(): Promise<void>
-  /** Writes all that is left. Resolves whether or not it could. */
+  /** Writes all remaining counts. Resolves whether or not that succeeds. */
   stop(): Promise<void>
   stats(): RecorderStats
 }
 
 export interface RecorderStats {
-  /** Subjects that are not written yet. */
+  /** Number of subjects not yet written. */
   readonly pending: number
-  /** Requests that are counted without saying who, since the start: `maxSubjects` was reached. */
+  /** Requests counted without a name since the start, because `maxSubjects` was reached. */
   readonly overflowed: number
   readonly failedFlushes: number
 }
 
 export interface RecorderDeps {
-  /** All or nothing, as the next. */
+  /** Writes all or nothing, like the next. */
   readonly writeCounts: (counts: readonly Count[]) => Promise<void>
   readonly writeUses: (uses: readonly CredentialUse[]) => Promise<void>
-  /** Called now and then; what is too old goes. */
+  /** Called occasionally to delete old rows. */
   readonly purge: () => Promise<void>
   readonly clock: Clock
   readonly flushIntervalMs: number
-  /** Different subjects that are told apart within one hour. */
+  /** Maximum number of different subjects counted individually within one hour. */
   readonly maxSubjects: number
   readonly logger: Logger
 }
 
-/** Between two looks for what is too old. */
+/** Interval between two purges of old rows. */
 const PURGE_EVERY_MS = 10 * MINUTE_MS
 const LAST_TRIES = 3
-/** Counts that are written at a time: a statement that takes long would keep the lease from being renewed. */
+/** Number of counts written at a time. A slow statement would delay the renewal of the lease. */
 const SLICE = 100
 
 export function createRecorder(deps: RecorderDeps): Recorder {
   const { clock, maxSubjects } = deps
-  /** By minute, then by key. */
+  /** Counts by minute, then by key. */
   let pending = new Map<string, Count>()
   let credentials = new Map<string, CredentialUse>()
-  /** The request before this one, and where it was counted: the next is often its like. */
+  /** The previous request and its count: the next request is often similar. */
   let last: { readonly request: CountedRequest; readonly count: Count } | undefined
   let known = new Set<string>()
   let hour = 0
@@ -154,7 +157,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   let flushing: Periodic | undefined
   let running: Promise<void> = Promise.resolve()
 
-  /** Requests that end a little after others may have begun before them; wall time may go back. */
+  /** A request that ends slightly later may have begun earlier, and wall time may jump back. */
   function turnTo(at: number): void {
     const now = Math.floor(at / MINUTE_MS) * MINUTE_MS
     if (now > minute || minute - now > MINUTE_MS) {
@@ -180,7 +183,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     if (saidOverflow) return
     saidOverflow = true
     deps.logger.warn(
-      'more callers than activity.maxSubjects: for the rest of the hour, new ones are not named',
+      'more callers than activity.maxSubjects; new ones are counted without names for the rest of the hour',
       {
         maxSubjects,
       },
@@ -240,16 +243,16 @@ export function createRecorder(deps: RecorderDeps): Recorder {
         taken.splice(0, SLICE)
       }
       await deps.writeUses([...uses.values()])
-      if (failing) deps.logger.warn('activity is written again')
+      if (failing) deps.logger.warn('activity is being written again')
       failing = false
       return true
     } catch (error) {
-      // What was written before it failed is not written a second time.
+      // Counts that were written before the failure are not written a second time.
       pending = compact(addCounts(new Map(taken), pending), 10 * maxSubjects)
       credentials = addUses(uses, credentials)
       failedFlushes += 1
       if (!failing)
-        deps.logger.warn('activity could not be written, and is kept in memory', { err: error })
+        deps.logger.warn('activity could not be written; keeping it in memory', { err: error })
       failing = true
       return false
     }
@@ -258,7 +261,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   async function purge(): Promise<void> {
     if (clock.monotonic() - purgedAt < PURGE_EVERY_MS) return
     purgedAt = clock.monotonic()
-    // Nothing depends on it: the next time will do.
+    // A failed purge does no harm: the next one will do.
     await deps.purge().catch(() => undefined)
   }
 
@@ -279,7 +282,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
       flushing = periodic({
         intervalMs: deps.flushIntervalMs,
         work: flush,
-        onError: () => undefined, // flush does not reject
+        onError: () => undefined, // flush never rejects
       })
     },
     flush,
@@ -288,7 +291,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
       await running
       for (let tries = 1; tries <= LAST_TRIES; tries++) if (await write()) return
       const requests = [...pending.values()].reduce((sum, one) => sum + one.requests, 0)
-      deps.logger.warn('activity is lost: the store did not take it before the stop', { requests })
+      deps.logger.warn('activity lost: the store did not accept it before shutdown', { requests })
     },
     stats: () => ({ pending: pending.size, overflowed, failedFlushes }),
   }

@@ -1,34 +1,37 @@
-/** What a kill switch would have refused, told from what was counted. Refuses nobody. */
+/** Computes from recorded usage what a kill switch would have refused. It refuses no request. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Activity } from './usage-table.ts'
 import type { Operation, RequestSubject } from '../core/request.ts'
 import { SUCCESS, type UsageKey } from './usage-key.ts'
 
-/** The rules with the one switch in them; why, or undefined where they let it pass. */
+/** The gate's rules with only one switch: returns why a request would be refused, or undefined. */
 export type Judge = (subject: RequestSubject) => string | undefined
 
-/** Who or what would have been refused, and how often. */
+/** A caller, service or key that would have been refused, and how often. */
 export interface Refused {
-  /** `-` where KMS said nothing. */
+  /** `-` when KMS sent no value. */
   readonly name: string
   readonly requests: number
-  /** Wall time of the last, milliseconds since the Unix epoch. */
+  /** Wall time of the last request, milliseconds since the Unix epoch. */
   readonly lastAt: number
 }
 
 export interface Rehearsal {
-  /** All that were recorded. */
+  /** All recorded requests. */
   readonly requests: number
-  /** Those that were answered, and would have been refused. */
+  /** Requests that were answered and would have been refused. */
   readonly wouldBeRefused: number
-  /** Those that the switch is for, and that were refused for another reason. */
+  /** Requests in the switch's scope that were refused for another reason. */
   readonly refusedAnyway: number
-  /** Too many callers at a time: whether the switch is for these is not known. */
+  /**
+   * Requests of unnamed callers, because there were too many: whether the switch covers them is
+   * unknown.
+   */
   readonly notToldApart: number
   readonly principals: readonly Refused[]
   readonly services: readonly Refused[]
   readonly accounts: readonly Refused[]
-  /** As KEY_STORE/KEY_ID. */
+  /** Names are KEY_STORE/KEY_ID. */
   readonly keys: readonly Refused[]
   readonly kmsOperations: readonly Refused[]
 }
@@ -50,12 +53,12 @@ export function rehearse(activities: readonly Activity[], judge: Judge): Rehears
   }
 }
 
-/** The request as the gate would be asked about it. */
+/** Returns the request in the form in which the gate checks it. */
 export function toRequestSubject(subject: UsageKey): RequestSubject {
   const { keyStore, keyId, operation, principal, vpc, vpce, kmsKeyArn, viaService } = subject
   return {
     keyStore,
-    // What was recorded as an operation was one.
+    // Only valid operations are recorded.
     operation: operation as Operation,
     ...(keyId === undefined ? {} : { keyId }),
     metadata: {
@@ -68,7 +71,10 @@ export function toRequestSubject(subject: UsageKey): RequestSubject {
   }
 }
 
-/** The caller's account; a service that calls for itself has none, and then the key's owner counts. */
+/**
+ * Returns the caller's account. A service acting for itself has none, so the key owner's account
+ * counts.
+ */
 export function accountOf(...arns: readonly (string | undefined)[]): string | undefined {
   for (const arn of arns) {
     const account = arn?.split(':')[4]
@@ -87,7 +93,7 @@ function groupBy(
 ): readonly Refused[] {
   const groups = new Map<string, { name: string; requests: number; lastAt: number }>()
   for (const { subject, requests, lastAt } of activities) {
-    const name = subject.isOverflow ? '(not told apart)' : (nameOf(subject) ?? '-')
+    const name = subject.isOverflow ? '(unnamed)' : (nameOf(subject) ?? '-')
     const group = groups.get(name) ?? { name, requests: 0, lastAt: 0 }
     group.requests += requests
     group.lastAt = Math.max(group.lastAt, lastAt)

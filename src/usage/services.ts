@@ -1,28 +1,28 @@
 /**
- * What AWS services do with the data keys that they have fetched: what goes on without KMS, for how
- * long, and what ends it. As far as it is published; what is not is said to be unknown.
+ * What AWS services do with data keys that they have fetched: what works without KMS, for how long,
+ * and what ends it. The table holds what is published; the rest is marked as unknown.
  */
 // SPDX-License-Identifier: Apache-2.0
 
 export type Certainty =
-  | 'documented' // AWS says so, on a current page or in its API's model
-  | 'archived' // AWS said so in a copy of 2023 or earlier
-  | 'inferred' // follows from what AWS says of another case
-  | 'unknown' // AWS does not say
+  | 'documented' // stated by AWS on a current page or in its API model
+  | 'archived' // stated by AWS in a copy of 2023 or earlier
+  | 'inferred' // follows from what AWS states about another case
+  | 'unknown' // not stated by AWS
 
 export interface CachingFact {
   readonly name: string
   /** Values of kmsViaService, up to the first period. */
   readonly viaServices: readonly string[]
-  /** What works on without the proxy. */
+  /** What still works without the proxy. */
   readonly goesOn: string
   readonly howLong: string
-  /** At the most, in milliseconds after the last fetch; absent: not known or not bounded. */
+  /** Upper limit in milliseconds after the last fetch; absent: unknown or unbounded. */
   readonly atMostMs?: number
   readonly endedBy: string
   readonly certainty: Certainty
   readonly source: string
-  /** Lasting harm when keys stay out of reach for this long. */
+  /** Lasting harm when keys are out of reach for this long. */
   readonly afterSevenDays?: string
 }
 
@@ -44,7 +44,7 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     goesOn:
       'requests to buckets with S3 Bucket Keys; without Bucket Keys every object request calls KMS',
     howLong: 'a limited time that AWS does not publish',
-    endedBy: 'the expiry of the bucket-level key; nothing that the owner can do is published',
+    endedBy: 'the expiry of the bucket-level key; AWS publishes nothing that the owner can do',
     certainty: 'unknown',
     source: 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html',
   },
@@ -74,7 +74,7 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     viaServices: ['rds'],
     goesOn: 'a running database, until the service next needs the key',
     howLong: 'not published; then the cluster is stopped',
-    endedBy: 'the service noticing: inaccessible-encryption-credentials-recoverable',
+    endedBy: 'the service, once it notices: inaccessible-encryption-credentials-recoverable',
     certainty: 'inferred',
     source:
       'https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html, which speaks of a disabled KMS key',
@@ -83,11 +83,11 @@ export const CACHING_FACTS: readonly CachingFact[] = [
   },
 ]
 
-/** Called without a service: an application, or a client such as the AWS Encryption SDK. */
+/** A call without a service: an application, or a client such as the AWS Encryption SDK. */
 const DIRECT: CachingFact = {
-  name: 'direct calls of KMS',
+  name: 'direct calls to KMS',
   viaServices: [],
-  goesOn: 'whatever the application does with data keys that it keeps',
+  goesOn: 'whatever the application does with the data keys that it keeps',
   howLong:
     'the application decides: with the AWS Encryption SDK, the limits of its caching materials manager; without a cache, no longer than the operation',
   endedBy: 'the expiry of its cache, or the end of the process',
@@ -95,22 +95,22 @@ const DIRECT: CachingFact = {
   source: 'https://docs.aws.amazon.com/kms/latest/developerguide/keystore-external.html',
 }
 
-/** A service that the table does not have. */
+/** Describes a service that is not in the table. */
 function unknownService(name: string): CachingFact {
   return {
     name,
     viaServices: [name],
-    goesOn: 'whatever the service does with the data keys that it holds',
-    howLong: 'unknown to us: see "Data protection" in its documentation',
-    endedBy: 'unknown to us; AWS: an effect "is delayed until the KMS key is used again"',
+    goesOn: 'whatever the service does with its data keys',
+    howLong: 'unknown; see "Data protection" in the service\'s documentation',
+    endedBy: 'unknown; according to AWS, an effect "is delayed until the KMS key is used again"',
     certainty: 'unknown',
     source: UNUSABLE,
   }
 }
 
 /**
- * @param viaService kmsViaService: `ebs`, or as in kms:ViaService `ebs.eu-west-1.amazonaws.com`
- * @param principal a service that calls for itself is named there: `ec2.amazonaws.com`
+ * @param viaService kmsViaService, as `ebs` or, like kms:ViaService, `ebs.eu-west-1.amazonaws.com`
+ * @param principal names a service that acts for itself: `ec2.amazonaws.com`
  */
 export function findCachingFact(viaService?: string, principal?: string): CachingFact {
   const service = viaService ?? (principal?.endsWith('.amazonaws.com') ? principal : undefined)

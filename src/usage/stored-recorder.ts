@@ -1,4 +1,4 @@
-/** The recorder of a serving process, which writes what it counts to the control store. */
+/** The recorder of a serving process, which writes its counts to the control store. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
@@ -6,7 +6,7 @@ import type { Store } from '../store/store.ts'
 import { type Recorder, createRecorder } from './recorder.ts'
 import { purgeActivity, writeCounts, writeUses } from './usage-table.ts'
 
-/** It writes until it is stopped. */
+/** The recorder writes until it is stopped. */
 export function startStoredRecorder(deps: {
   readonly config: {
     readonly retentionMs: number
@@ -22,7 +22,8 @@ export function startStoredRecorder(deps: {
     writeCounts: (counts) => writeCounts(store.database, counts),
     writeUses: (uses) => writeUses(store.database, uses),
     purge: async () => {
-      // By the clock of the database: one host whose clock is wrong must not delete for all.
+      // Uses the database's clock, so that a host with a wrong clock does not delete rows of
+      // others.
       const ask = `SELECT ${store.database.nowSql} AS now`
       const [row] = await store.database.snapshot((reader) => reader.query(ask))
       const now = Number(row?.['now'])

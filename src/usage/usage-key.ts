@@ -1,4 +1,7 @@
-/** What requests have in common that are counted together: who asked for what, by which way, and how it ended. */
+/**
+ * The properties that requests counted together share: who asked for what, how it came, and how it
+ * ended.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import type { RequestMetadata, RequestRecord } from '../core/request.ts'
@@ -14,7 +17,7 @@ export type CountedRequest = Pick<
 export interface UsageKey {
   readonly keyStore: string
   readonly operation: string
-  /** Undefined for GetHealthStatus, as are the others where KMS said nothing. */
+  /** Undefined for GetHealthStatus; the fields below are undefined where KMS sent no value. */
   readonly keyId?: string
   readonly kmsOperation?: string
   readonly principal?: string
@@ -22,9 +25,9 @@ export interface UsageKey {
   readonly viaService?: string
   readonly vpc?: string
   readonly vpce?: string
-  /** `ok`, or why it was refused. */
+  /** `ok`, or the reason for the refusal. */
   readonly outcome: string
-  /** Too many different ones at a time: of these, only key store, operation and outcome were kept. */
+  /** There were too many different subjects: only key store, operation and outcome were kept. */
   readonly isOverflow: boolean
 }
 
@@ -33,7 +36,7 @@ export const SUCCESS = 'ok'
 const MAX_TEXT = 2048
 const SEPARATOR = '\u0000'
 
-/** Whether two requests have the same key, without making it. */
+/** Reports whether two requests have the same key, without building it. */
 export function areCountedTogether(a: CountedRequest, b: CountedRequest): boolean {
   const [one, other] = [a.metadata, b.metadata]
   return (
@@ -53,7 +56,10 @@ export function areCountedTogether(a: CountedRequest, b: CountedRequest): boolea
   )
 }
 
-/** Equal for requests that are counted together. On the path of every request: no array, no object. */
+/**
+ * Returns equal keys for requests that are counted together. It is on the path of every request, so
+ * it allocates no array and no object.
+ */
 export function toKey(
   { keyStore, operation, keyId, reason, errorName }: CountedRequest,
   metadata: NonNullable<CountedRequest['metadata']>,
@@ -85,20 +91,20 @@ export function toUsageKey(
   }
 }
 
-/** What is left of a request when there is no room for one more subject. */
+/** Returns the reduced subject of a request when there is no room for another subject. */
 export function toOverflow(request: CountedRequest) {
   const { keyStore = '', operation = '', reason, errorName } = request
   const outcome = reason ?? errorName ?? SUCCESS
   return { keyStore, operation, outcome, isOverflow: true } satisfies UsageKey
 }
 
-/** Databases refuse NUL, and terminals obey control characters. */
+/** Databases refuse NUL, and terminals interpret control characters. */
 function text(name: keyof UsageKey, value: string | undefined): Partial<UsageKey> {
   if (value === undefined) return {}
   return { [name]: value.slice(0, MAX_TEXT).replace(/\p{Cc}/gu, '?') }
 }
 
-/** Half a SHA-256 in Base64url, 22 characters: the same in every process. */
+/** Returns half a SHA-256 in Base64url, 22 characters, identical in every process. */
 export function toUsageKeyId(subject: UsageKey): string {
   const { keyStore, operation, keyId, kmsOperation, principal, kmsKeyArn } = subject
   const { viaService, vpc, vpce, outcome, isOverflow } = subject

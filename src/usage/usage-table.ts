@@ -1,4 +1,4 @@
-/** Activity at rest: counts by minute for the last hours, by hour for the time of retention. */
+/** Stored activity: counts by minute for the last hours, by hour for the retention period. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Reader, Row, SqlValue } from '../store/database.ts'
 import { type Count, type CredentialUse, HOUR_MS, MINUTE_MS } from './recorder.ts'
@@ -12,21 +12,22 @@ export interface Activity {
   readonly lastAt: number
 }
 
-/** What was asked for, made whole minutes or hours. */
+/** The requested period, extended to whole minutes or hours. */
 export interface Period {
   readonly since: number
   readonly until: number
   readonly spanMs: number
 }
 
-/** Minutes are kept for this long; of what is older, only hours are known. */
+/** How long counts by minute are kept; older activity is known only by hour. */
 export const MINUTES_KEPT_MS = 2 * HOUR_MS
-/** Rows that one transaction deletes: it keeps nobody waiting who kills. */
+/** Rows deleted per transaction, few enough not to delay a kill. */
 const PURGE_ROWS = 500
 
 /**
- * All or nothing, but for subjects, which may be written twice. Each statement stands alone: nobody who
- * is stopped here keeps a kill waiting for a lock. @param counts few: it is one statement
+ * Writes all or nothing, except for subjects, which may be written twice. Each statement stands
+ * alone, so a process suspended here does not make a kill wait for a lock. @param counts a small
+ * number: they become one statement
  */
 export async function writeCounts(database: Database, counts: readonly Count[]): Promise<void> {
   const subjects = new Map<string, Row>()
@@ -49,7 +50,8 @@ export async function writeUses(database: Database, uses: readonly CredentialUse
 
 function addRow(rows: Map<string, Row>, count: Count, subject: string, spanMs: number): void {
   const startsAt = Math.floor(count.minute / spanMs) * spanMs
-  // One row once in a statement: two keys can be one subject when they differ in what was cleaned.
+  // An upsert may not touch a row twice, and two in-memory keys can map to the same stored row
+  // after sanitizing, so merge them first.
   const id = `${String(spanMs)} ${String(startsAt)} ${subject}`
   const before = rows.get(id)
   rows.set(id, {
@@ -75,7 +77,9 @@ const ADDED_USES: Readonly<Record<string, Rule>> = {
   last_at: 'most',
 }
 
-/** In the order of the primary key, so that writers of a fleet never wait for each other in a circle. */
+/**
+ * Rows are written in the order of the primary key, so that the writers of a fleet cannot deadlock.
+ */
 async function upsert(
   database: Database,
   table: string,
@@ -105,7 +109,7 @@ function merged(table: string, name: string, rule: Rule): string {
   return `CASE WHEN ${takes} THEN ${after} ELSE ${before} END`
 }
 
-/** Deletes what is older than its time. @param now wall time of the database's host */
+/** Deletes rows past their retention. @param now wall time of the database's host */
 export async function purgeActivity(
   database: Database,
   { now, retentionMs }: { readonly now: number; readonly retentionMs: number },
@@ -141,7 +145,7 @@ async function purgeRows(
   }
 }
 
-/** Whole minutes where they are kept, else whole hours: never less than what was asked for. */
+/** Rounds outwards to whole minutes where they are kept, otherwise to whole hours. */
 export function toPeriod(asked: { since: number; until: number }, now: number): Period {
   const spanMs = now - asked.since < MINUTES_KEPT_MS - MINUTE_MS ? MINUTE_MS : HOUR_MS
   return {
@@ -151,7 +155,7 @@ export function toPeriod(asked: { since: number; until: number }, now: number): 
   }
 }
 
-/** Summed by subject, most requests first. */
+/** Returns activity summed by subject, most requests first. */
 export async function loadActivity(
   reader: Reader,
   { since, until, spanMs }: Period,
@@ -174,7 +178,10 @@ export async function loadActivity(
   }))
 }
 
-/** Keys that encrypted lately, the most recent first. A hint: whoever can write to the store can change it. */
+/**
+ * Returns keys that encrypted recently, the most recent first. This is only a hint: anyone who can
+ * write to the store can change it.
+ */
 export async function loadLatestKeys(
   reader: Reader,
   limit: number,
@@ -191,7 +198,7 @@ export async function loadLatestKeys(
   }))
 }
 
-/** By access key id, over the whole fleet; one that was never used is not there. */
+/** Returns uses by access key id over the whole fleet; unused credentials are absent. */
 export async function loadCredentialUses(
   reader: Reader,
 ): Promise<ReadonlyMap<string, CredentialUse>> {

@@ -1,4 +1,7 @@
-/** The end of a request: its answer, which the gate may still take back, and the closing of its account. */
+/**
+ * The end of a request: the gate may still withdraw its answer, and the request is timed and
+ * recorded.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { RequestRecord } from '../core/request.ts'
 import type { Gate } from '../killswitch/gate/gate.ts'
@@ -14,29 +17,34 @@ export interface RawResponse {
   readonly body: string
 }
 
-/** What is to be sent; whether it may be sent is decided in the tick in which it is. */
+/** An answer ready to be sent. The gate decides in the tick of the write whether it may leave. */
 export interface Answer {
-  /** Whether the request had a good signature; undefined where none is asked for. */
+  /** Whether the request had a valid signature; undefined where none is required. */
   readonly isSigned: boolean | undefined
   /**
-   * The gate's second check, called right before the answer is written, with nothing awaited in
-   * between. What it returns is sent: the answer, or the refusal that it has become.
+   * The gate's second check. Call it right before the answer is written, with nothing awaited in
+   * between, and send what it returns: the answer, or the refusal that replaces it.
    */
   release(): RawResponse
-  /** Whether an answer that was released would be released now as well. */
+  /** Reports whether a released answer would still be released now. */
   isAllowed(): boolean
-  /** Once, after it was written or given up: ends the account and records the request. */
+  /**
+   * Call once after the answer was written or abandoned: stops the timer and records the request.
+   */
   finish(): void
-  /** Once, when all of a released answer is with the kernel. */
+  /** Call once, when the kernel has the whole released answer. */
   sent(): void
 }
 
 export interface AnswerDeps {
   readonly schemas: ApiSchemas
   readonly gate: Gate
-  /** Renders the record: log line, and later metrics and audit. Must not throw. */
+  /** Receives the finished record, for the log line and the metrics. Must not throw. */
   readonly onFinish: (record: RequestRecord) => void
-  /** An answer may have left after the lease under which it was released. Must not throw. */
+  /**
+   * Called when an answer may have left after the lease under which it was released. Must not
+   * throw.
+   */
   readonly onSentAfterLease: (record: RequestRecord) => void
 }
 
@@ -57,7 +65,7 @@ export class GatedAnswer implements Answer {
 
   release(): RawResponse {
     const { pass, record } = this.#request
-    // A refusal needs no yes of the gate.
+    // A refusal needs no release from the gate.
     if (pass === undefined) return this.#response
     try {
       this.#deps.gate.release(pass)
@@ -83,7 +91,7 @@ export class GatedAnswer implements Answer {
   }
 }
 
-/** The answer that says what went wrong; the record then says so, too. */
+/** Renders the answer for an error, and notes the error in the record. */
 export function renderError(
   schemas: ApiSchemas,
   error: XksError,

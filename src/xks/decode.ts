@@ -1,4 +1,4 @@
-/** From the signed bytes of a body to a typed request. After this, nobody looks at JSON again. */
+/** Decodes the signed bytes of a body into a typed request. No later code handles JSON. */
 // SPDX-License-Identifier: Apache-2.0
 import { isAscii, isUtf8 } from 'node:buffer'
 import { parseBase64 } from '../core/base64.ts'
@@ -23,7 +23,7 @@ export interface Limits {
 export interface EncryptInput {
   readonly kind: 'encrypt'
   readonly plaintext: Buffer
-  /** Empty when the request has none: the two are the same to AES-GCM and to the framing. */
+  /** Empty when the request has none: AES-GCM and the framing treat the two alike. */
   readonly aad: Buffer
   readonly wantsCdiv: boolean
 }
@@ -38,7 +38,7 @@ export interface DecryptInput {
   readonly aad: Buffer
 }
 
-/** What an operation works on besides the key; `none` for the two that only look. */
+/** Input of an operation besides the key; `none` for the two that only describe. */
 export type Input = EncryptInput | DecryptInput | { readonly kind: 'none' }
 
 const SCHEMA_OF: Readonly<Record<Operation, RequestSchemaName>> = {
@@ -69,8 +69,8 @@ export function decodeBody(
   const value = parseJson(body)
   const fault = schemas.check(SCHEMA_OF[operation], value)
   if (fault !== undefined) {
-    // Pointer and sentence come from our own schema; a pointer through the caller's own field
-    // names does not occur, as no schema constrains those.
+    // Pointer and message come from our own schema. A pointer cannot contain the caller's field
+    // names, because no schema constrains unknown fields.
     throw new XksError(
       'ValidationException',
       `Invalid request body: ${fault.pointer} ${fault.message}.`,
@@ -80,7 +80,10 @@ export function decodeBody(
   return { wire, metadata: toMetadata(wire.requestMetadata) }
 }
 
-/** @throws XksError, see the specification's Encrypt and Decrypt sections for each limit */
+/**
+ * @throws XksError when a limit is exceeded; the specification's Encrypt and Decrypt sections list
+ * the limits
+ */
 export function decodeInput(operation: Operation, body: DecodedBody, limits: Limits): Input {
   if (operation === 'Encrypt') return decodeEncrypt(body.wire, limits)
   if (operation === 'Decrypt') return decodeDecrypt(body.wire, limits)
@@ -94,7 +97,7 @@ function decodeEncrypt(wire: WireRequest, limits: Limits): EncryptInput {
   if (cdiv !== undefined && cdiv !== 'SHA_256') {
     throw new XksError(
       'UnsupportedOperationException',
-      'The only ciphertextDataIntegrityValueAlgorithm is SHA_256.',
+      'The only supported ciphertextDataIntegrityValueAlgorithm is SHA_256.',
     )
   }
   return {
@@ -136,10 +139,10 @@ function checkContentType(contentType: string | undefined): void {
   }
 }
 
-/** Of each of `{`, `[` and `,` in a body. A request of KMS has two, none and about ten. */
+/** Limit for each of `{`, `[` and `,` in a body. A KMS request has two, none and about ten. */
 const MAX_PARTS = 1000
 
-/** Bounds depth and count before the parser, and all that walks through its result, has them to work on. */
+/** Bounds depth and count before the parser, and all code that walks its result, sees the text. */
 function checkParts(text: string): void {
   for (const mark of ['{', '[', ',']) {
     let at = -1
@@ -157,7 +160,7 @@ function checkParts(text: string): void {
 }
 
 function parseJson(body: Buffer): unknown {
-  // Buffer's own decoder would quietly replace bad bytes, and two bodies would mean the same.
+  // Buffer's own decoder would silently replace invalid bytes, so two bodies would mean the same.
   if (!isUtf8(body)) throw new XksError('ValidationException', 'The request body is not UTF-8.')
   const text = body.toString(isAscii(body) ? 'latin1' : 'utf8')
   checkParts(text)
@@ -171,7 +174,7 @@ function parseJson(body: Buffer): unknown {
 
 function checkAlgorithm(algorithm: string): void {
   if (algorithm !== 'AES_GCM') {
-    throw new XksError('UnsupportedOperationException', 'The only encryptionAlgorithm is AES_GCM.')
+    throw new XksError('UnsupportedOperationException', 'The only supported encryptionAlgorithm is AES_GCM.')
   }
 }
 

@@ -1,4 +1,4 @@
-/** The one border between our errors and XKS's: every internal code and the name KMS is given for it. */
+/** The only place where our error codes become the names that KMS is given. */
 // SPDX-License-Identifier: Apache-2.0
 import { DeadlineExceeded } from '../core/deadline.ts'
 import type { Operation } from '../core/request.ts'
@@ -7,15 +7,15 @@ import { GateError } from '../killswitch/model.ts'
 import { SignatureError } from '../sigv4/errors.ts'
 import { XksError, type XksErrorName, isAllowed } from './errors.ts'
 
-/** The compiler proves this table complete: a new code without a row does not build. */
+/** The compiler checks that this table is complete: a new code without a row does not build. */
 export const BACKEND_ERRORS = {
   KEY_NOT_FOUND: 'KeyNotFoundException',
   KEY_DISABLED: 'InvalidStateException',
   KEY_USAGE: 'InvalidKeyUsageException',
-  // "Deactivated" for encryption until it is rotated; decryption goes on.
+  // "Deactivated" for encryption until the key is rotated; decryption still works.
   KEY_EXHAUSTED: 'InvalidStateException',
   KEY_EXISTS: 'InternalException',
-  // Indistinguishable from a wrong tag: the caller learns nothing about which versions exist.
+  // Indistinguishable from a wrong tag, so the caller does not learn which versions exist.
   VERSION_NOT_FOUND: 'InvalidCiphertextException',
   INTEGRITY_FAILURE: 'InvalidCiphertextException',
   LIMIT_EXCEEDED: 'UnsupportedOperationException',
@@ -30,7 +30,7 @@ function toName(error: unknown): { errorName: XksErrorName; reason: string } {
   if (error instanceof BackendError) {
     return { errorName: BACKEND_ERRORS[error.code], reason: error.code }
   }
-  // "Blocked": KMS does not try again, and its caller sees that somebody said no.
+  // "Blocked": KMS does not retry, and its caller sees a deliberate refusal.
   if (error instanceof GateError) return { errorName: 'InvalidStateException', reason: error.code }
   if (error instanceof SignatureError) {
     return { errorName: 'AuthenticationFailedException', reason: error.code }
@@ -42,8 +42,8 @@ function toName(error: unknown): { errorName: XksErrorName; reason: string } {
 }
 
 /**
- * Any thrown value as the error that KMS gets. A name that the specification does not list for the
- * operation (a failed verifying decrypt inside Encrypt, say) becomes InternalException.
+ * Converts any thrown value to the error that KMS gets. A name that the specification does not list
+ * for the operation (such as a failed verifying decrypt inside Encrypt) becomes InternalException.
  */
 export function toXksError(error: unknown, operation: Operation | undefined): XksError {
   if (error instanceof XksError) {

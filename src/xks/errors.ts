@@ -1,11 +1,11 @@
-/** The specification's table of errors: names, status codes, operations, and what we say of each. */
+/** The specification's table of errors: names, status codes, operations, and our messages. */
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Operation } from '../core/request.ts'
 
 export interface XksErrorRow {
   readonly status: number
-  /** Operations that may answer with it. */
+  /** Operations that may answer with this error. */
   readonly operations: readonly Operation[]
   /** Default errorMessage: printable ASCII, under 512 characters (XKS 1.0.3, Error codes). */
   readonly message: string
@@ -14,12 +14,12 @@ export interface XksErrorRow {
 const ALL = ['GetKeyMetadata', 'Encrypt', 'Decrypt', 'GetHealthStatus'] as const
 const ON_KEYS = ['GetKeyMetadata', 'Encrypt', 'Decrypt'] as const
 
-/** XKS 1.0.3, Error codes. Two rows go beyond it and say why. */
+/** XKS 1.0.3, Error codes. Two rows go beyond the specification and say why. */
 export const XKS_ERRORS = {
   ValidationException: {
     status: 400,
-    // The table leaves out GetHealthStatus, yet its own required fields must be answered somehow,
-    // and AWS's test client expects this name.
+    // The specification's table leaves out GetHealthStatus, but a missing required field needs some
+    // answer, and AWS's test client expects this name.
     operations: ALL,
     message: 'One or more input parameters are invalid.',
   },
@@ -57,7 +57,7 @@ export const XKS_ERRORS = {
   InvalidUriPathException: {
     status: 404,
     operations: ALL,
-    message: 'The URI path is not that of an operation of a key store here.',
+    message: 'The URI path does not match an operation of a key store of this proxy.',
   },
   ThrottlingException: {
     status: 429,
@@ -84,15 +84,18 @@ export const XKS_ERRORS = {
 export type XksErrorName = keyof typeof XKS_ERRORS
 
 export interface XksErrorDetails {
-  /** Instead of the table's: only for answers of HTTP itself, such as 405. */
+  /** Overrides the table's status; only for answers of HTTP itself, such as 405. */
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>
-  /** Goes into our log as `reason`, never to the caller. */
+  /** Logged as `reason`, and never sent to the caller. */
   readonly reason?: string
   readonly cause?: unknown
 }
 
-/** The one class that KMS sees. Its message is a constant of this program, never text from outside. */
+/**
+ * The only error class that KMS sees. Its message is a constant of this program, never outside
+ * text.
+ */
 export class XksError extends Error {
   override readonly name = 'XksError'
   readonly errorName: XksErrorName
@@ -112,7 +115,7 @@ export class XksError extends Error {
   }
 }
 
-/** Whether the specification lets `operation` answer with `errorName`. */
+/** Reports whether the specification lets `operation` answer with `errorName`. */
 export function isAllowed(errorName: XksErrorName, operation: Operation | undefined): boolean {
   const operations: readonly Operation[] = XKS_ERRORS[errorName].operations
   return operation === undefined || operations.includes(operation)

@@ -1,4 +1,6 @@
-/** Deep health in the background, so that GetHealthStatus answers at once and still tells the truth. */
+/**
+ * Checks health in the background, so that GetHealthStatus answers at once with a recent result.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyBackend, ManagerHealth } from '../keys/key-backend.ts'
 import type { Clock } from '../core/clock.ts'
@@ -9,17 +11,17 @@ import { periodic, type Periodic } from '../core/periodic.ts'
 export const MAX_AGE_MS = 60_000
 
 export interface HealthProbe {
-  /** First check, then one each interval until `stop`. */
+  /** Runs the first check, then one per interval until `stop`. */
   start(): Promise<void>
   stop(): Promise<void>
-  /** The last check; every manager UNAVAILABLE when that is over a minute old. */
+  /** Result of the last check; every manager is UNAVAILABLE if that is over a minute old. */
   current(): readonly ManagerHealth[]
 }
 
 export interface HealthProbeOptions {
   readonly backend: KeyBackend
   readonly clock: Clock
-  /** Between the end of one check and the start of the next. */
+  /** Milliseconds between the end of one check and the start of the next. */
   readonly intervalMs: number
   /** A check that takes longer counts as failed. */
   readonly timeoutMs: number
@@ -27,7 +29,7 @@ export interface HealthProbeOptions {
   readonly onChange?: (before: readonly ManagerHealth[], after: readonly ManagerHealth[]) => void
 }
 
-/** Named when a backend has never managed to say which managers it has. */
+/** Reported until a backend has listed its managers for the first time. */
 const UNKNOWN: readonly ManagerHealth[] = [
   { id: 'unknown', model: 'unknown', status: 'UNAVAILABLE' },
 ]
@@ -57,7 +59,7 @@ export function createHealthProbe(options: HealthProbeOptions): HealthProbe {
     }
     if (statusesDiffer(managers, found)) options.onChange?.(managers, found)
     managers = found
-    // Age counts from the start of the check: what it saw may have changed while it ran.
+    // Age counts from the start of the check, because its findings may have changed while it ran.
     checkedAt = startedAt
   }
 
@@ -66,7 +68,7 @@ export function createHealthProbe(options: HealthProbeOptions): HealthProbe {
       checking = periodic({
         intervalMs: options.intervalMs,
         work: check,
-        onError: () => undefined, // check does not reject
+        onError: () => undefined, // check never rejects
       })
       return checking.runNow()
     },

@@ -1,4 +1,4 @@
-/** One external key store, as KMS sees it: a URI path with keys, credentials and a quota of its own. */
+/** An external key store as KMS sees it: a URI path with its own keys, credentials and quota. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyBackend } from '../keys/key-backend.ts'
 import type { KeyStoreName } from '../core/ids.ts'
@@ -8,17 +8,20 @@ import type { Quota } from './quota.ts'
 
 export interface KeyStore {
   readonly name: KeyStoreName
-  /** XksProxyUriPath: prefix and /kms/xks/v1. */
+  /** XksProxyUriPath: the prefix followed by /kms/xks/v1. */
   readonly uriPath: string
-  /** AWS regions whose KMS may call; undefined: any. */
+  /** AWS regions from which KMS may call; undefined: any. */
   readonly regions: readonly string[] | undefined
   readonly credentials: CredentialLookup
   readonly quota: Quota
   readonly backend: KeyBackend
   readonly health: HealthProbe
-  /** Decrypt and compare what every Encrypt made, even when KMS did not ask for a CDIV. */
+  /** Whether every Encrypt result is decrypted and compared, even without a requested CDIV. */
   readonly verifyEveryEncrypt: boolean
-  /** Whose ciphertexts Decrypt opens beside ours and those of proxies that follow the specification. */
+  /**
+   * Formats that Decrypt accepts besides our own and that of other proxies that follow the
+   * specification.
+   */
   readonly accept: readonly 'aws-sample'[]
 }
 

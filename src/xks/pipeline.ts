@@ -1,4 +1,4 @@
-/** THE REQUEST: every stage in its order. Read this first. */
+/** THE REQUEST: every stage, in order. Read this first. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
@@ -26,7 +26,9 @@ export interface PipelineDeps extends AnswerDeps {
 /** Never throws or rejects. */
 export type Pipeline = (raw: RawRequest) => Promise<Answer>
 
-/** KMS's health polling does not count against the quota: its own load must not starve it. */
+/**
+ * KMS's health polling does not count against the quota, so a key store under load stays healthy.
+ */
 const TAKES_QUOTA: Readonly<Record<Operation, boolean>> = {
   GetKeyMetadata: true,
   Encrypt: true,
@@ -34,7 +36,7 @@ const TAKES_QUOTA: Readonly<Record<Operation, boolean>> = {
   GetHealthStatus: false,
 }
 
-/** Runs one XKS request from its bytes to an answer that waits for the gate's second check. */
+/** Runs one XKS request from its bytes to an answer that awaits the gate's second check. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
   return async (raw) => {
     const request = createRequestContext(raw, deps.clock, deps.limits.requestDeadlineMs)
@@ -54,7 +56,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   }
 }
 
-/** Every stage in its order, which matters: an unauthenticated caller learns nothing about keys. */
+/** The order of the stages matters: an unauthenticated caller learns nothing about keys. */
 async function serve(deps: PipelineDeps, request: RequestContext): Promise<string> {
   const { schemas } = deps
   const { raw, record, timer, deadline } = request
@@ -97,7 +99,7 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   }
 }
 
-/** @throws XksError for what comes too late for an answer, which is not begun */
+/** @throws XksError when the request is too late for an answer; it is not started then */
 function checkInTime({ raw, deadline }: RequestContext): void {
   if (deadline.remainingMs > 0) return
   const details = raw.isGone?.() === true ? { reason: 'CALLER_GONE' } : { reason: 'LATE' }
@@ -117,8 +119,8 @@ function resolveRoute(keyStores: KeyStoreLookup, { raw, record }: RequestContext
   record.operation = target.operation
   if (target.keyId !== undefined) record.keyId = target.keyId
   if (raw.method !== 'POST') {
-    // XKS 1.0.3, API operations: 405. The table has no name of its own for it.
-    throw new XksError('ValidationException', 'The only method is POST.', {
+    // XKS 1.0.3, API operations: 405. The error table has no name for it.
+    throw new XksError('ValidationException', 'The only allowed method is POST.', {
       status: 405,
       headers: { allow: 'POST' },
     })
@@ -126,10 +128,10 @@ function resolveRoute(keyStores: KeyStoreLookup, { raw, record }: RequestContext
   return { ...target, keyStore }
 }
 
-/** How much of an unverified body is searched for a kmsRequestId. */
+/** Bytes of an unverified body that are searched for a kmsRequestId. */
 const SEARCHED_BYTES = 4096
 
-/** @throws SignatureError; the record then says how to find the request again in the caller's logs */
+/** @throws SignatureError; the record then helps to find the request in the caller's logs */
 function authenticate(
   verifier: Verifier,
   keyStore: KeyStore,

@@ -3,19 +3,19 @@
 import type { Clock } from '../core/clock.ts'
 
 export interface Quota {
-  /** Takes one token; false when there is none, and the request is to be refused. */
+  /** Takes one token; returns false when there is none, and the request must be refused. */
   take(): boolean
 }
 
 export interface QuotaLimits {
   readonly requestsPerSecond: number
-  /** How many may come at once: the size of the bucket. */
+  /** Size of the bucket: how many requests may arrive at once. */
   readonly burst: number
 }
 
 /**
- * @param shares how many processes serve the key store: each takes an equal part of the quota, and of
- * the bucket at least one token
+ * @param shares number of processes that serve the key store: each takes an equal share of the
+ * rate, and of the bucket at least one token
  */
 export function createQuota(
   limits: QuotaLimits,
@@ -41,5 +41,5 @@ export function createQuota(
   }
 }
 
-/** For a key store without a quota. */
+/** The quota of a key store that has none configured. */
 export const unlimited: Quota = { take: () => true }

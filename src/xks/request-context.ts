@@ -1,4 +1,4 @@
-/** What one request carries through the pipeline: what came in, its record, its times, its deadline. */
+/** The state of one request in the pipeline: its input, record, times and deadline. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
 import { Deadline } from '../core/deadline.ts'
@@ -6,11 +6,11 @@ import { type RequestRecord, type Stage, STAGES } from '../core/request.ts'
 import type { GatePass } from '../killswitch/gate/gate.ts'
 import type { XksError } from './errors.ts'
 
-/** A request as it came off the wire, whole. */
+/** A complete request as received from the wire. */
 export interface RawRequest {
   readonly method: string
   readonly target: string
-  /** Name, value, name, value: duplicates and order as received. */
+  /** Alternating names and values; duplicates and order as received. */
   readonly rawHeaders: readonly string[]
   readonly contentType: string | undefined
   readonly body: Buffer
@@ -20,9 +20,9 @@ export interface RawRequest {
   readonly startedAt: number
   /** Milliseconds of the handshake, on the first request of a connection. */
   readonly tlsMs?: number | undefined
-  /** Whether the caller has gone away. */
+  /** Reports whether the caller has gone away. */
   readonly isGone?: () => boolean
-  /** A fault that the listener found before there was a whole request. */
+  /** A fault that the listener found before the request was complete. */
   readonly fault?: XksError | undefined
 }
 
@@ -30,31 +30,31 @@ export interface RequestContext {
   readonly raw: RawRequest
   readonly record: RequestRecord
   readonly timer: StageTimer
-  /** Counts from the first byte on, as KMS does. */
+  /** Counts from the first byte, as KMS does. */
   readonly deadline: Deadline
-  /** The gate's first yes, from `gate.check` on; a request that fails has none. */
+  /** The pass from the gate's first check; undefined before it and after a failure. */
   pass: GatePass | undefined
 }
 
-/** Where the time goes that an error left over: to the stage behind the last one that was passed. */
+/** After an error, the remaining time counts for the stage after the last one that ended. */
 const NEXT: readonly number[] = STAGES.map((stage) => {
-  // No policy is asked yet, so what fails after `key` failed in the backend.
+  // There is no policy stage yet, so what fails after `key` failed in the backend.
   const next = stage === 'key' ? 'backend' : STAGES[STAGES.indexOf(stage) + 1]
   return STAGES.indexOf(next ?? 'encode')
 })
 
-/** Attributes the time since the last mark to a stage. */
+/** Attributes the time since the last call to a stage. */
 export interface StageTimer {
   end(stage: Stage): void
-  /** Attributes some milliseconds of a stage that was marked to another one. */
+  /** Moves milliseconds that were attributed to one stage to another. */
   move(from: Stage, to: Stage, ms: number): void
-  /** An error ended the stage that was under way. */
+  /** Attributes the time since the last call to the stage in progress when an error ended it. */
   fail(): void
-  /** Ends the account: what is left is the answer's. */
+  /** Stops the timer; the remaining time counts for the answer. */
   finish(): void
 }
 
-/** An object of a class, as there is one for each request: closures would cost more. */
+/** A class rather than closures, which would cost more: one is created for each request. */
 class Timer implements StageTimer {
   readonly #record: RequestRecord
   readonly #times: number[]
@@ -94,7 +94,7 @@ class Timer implements StageTimer {
   }
 
   #markIndex(index: number): void {
-    // Work that a deadline gave up goes on, and its times are nobody's.
+    // Work that a deadline abandoned still runs, but its time no longer counts.
     if (this.#isEnded) return
     const now = this.#clock.monotonic()
     this.#add(index, now - this.#last)
@@ -111,12 +111,12 @@ function orZero(ms: number | undefined): number {
   return ms === undefined || Number.isNaN(ms) ? 0 : ms
 }
 
-/** Numbers of one kind from the start: V8 keeps them unboxed. */
+/** All elements are numbers from the start, so that V8 keeps them unboxed. */
 function noStages(): number[] {
   return [NaN, NaN, NaN, NaN, NaN, NaN, NaN, NaN, NaN]
 }
 
-/** The context of a request that has just been read. */
+/** Creates the context of a request that has just been read. */
 export function createRequestContext(
   raw: RawRequest,
   clock: Clock,

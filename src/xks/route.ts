@@ -1,13 +1,13 @@
-/** From the raw request target to the key store, the operation and the key. */
+/** Parses the raw request target into the key store, the operation and the key. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseExternalKeyId, type ExternalKeyId } from '../core/ids.ts'
 import type { Operation } from '../core/request.ts'
 
-/** What every URI path of version 1 has between the key store's prefix and the operation. */
+/** The fixed part of every version 1 URI path, between the key store's prefix and the operation. */
 export const API_ROOT = '/kms/xks/v1'
 
 export interface Target {
-  /** Prefix and API root: XksProxyUriPath of the key store, if there is one with this path. */
+  /** Prefix and API root: the XksProxyUriPath of a key store, if one has this path. */
   readonly uriPath: string
   readonly operation: Operation
   /** Absent for GetHealthStatus. */
@@ -21,8 +21,9 @@ const KEY_OPERATIONS: ReadonlyMap<string, Operation> = new Map([
 ])
 
 /**
- * XKS 1.0.3, API operations. Undefined for anything else: a query, a `%`, an absolute form, an empty
- * or dotted segment never reach the comparison, so no two targets mean the same resource.
+ * XKS 1.0.3, API operations. Returns undefined for anything else: a query, a `%`, an absolute form,
+ * or an empty or dotted segment never reaches the comparison, so no two targets mean the same
+ * resource.
  */
 export function parseTarget(target: string): Target | undefined {
   const end = target.lastIndexOf('/')

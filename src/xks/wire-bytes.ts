@@ -1,17 +1,16 @@
-/** The AAD that the key sees: lengths, then what the caller and the proxy each bind. */
+/** The bytes on which ciphertexts depend: AAD framing, CDIV and ciphertext metadata. */
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
 
-/** What two bytes of length can count (XKS 1.0.3, Encrypt). */
+/** The maximum of a two-byte length (XKS 1.0.3, Encrypt). */
 export const MAX_AAD_BYTES = 65_535
 export const MAX_METADATA_BYTES = 20
 
 /**
  * XKS 1.0.3, Encrypt, ciphertextMetadata: `len16(AAD) || AAD || len8(metadata) || metadata`,
- * big-endian. Without the lengths, metadata passed back as AAD would decrypt too.
- * @param aad 0 to 65,535 bytes
- * @param metadata 0 to 20 bytes
- * @throws RangeError for longer ones, which `decode.ts` has refused before
+ * big-endian. Without the lengths, metadata passed back as AAD would decrypt too. @param aad 0 to
+ * 65,535 bytes @param metadata 0 to 20 bytes @throws RangeError for longer ones, which `decode.ts`
+ * has already refused
  */
 export function encodeAad(aad: Buffer, metadata: Buffer): Buffer {
   if (aad.length > MAX_AAD_BYTES) throw new RangeError('AAD is longer than 65,535 bytes')
@@ -25,7 +24,7 @@ export function encodeAad(aad: Buffer, metadata: Buffer): Buffer {
 }
 
 interface CdivInput {
-  /** As in the request: without the framing that the key sees. */
+  /** As in the request, without the framing. */
   readonly aad: Buffer
   readonly metadata: Buffer
   readonly iv: Buffer
@@ -42,17 +41,17 @@ export function computeCdiv(input: CdivInput): Buffer {
   return crypto.hash('sha256', Buffer.concat([aad, metadata, iv, ciphertext, tag]), 'buffer')
 }
 
-/** Names the layout of the metadata and of the AAD; a later layout gets the next number. */
+/** Identifies the layout of the metadata and the AAD. A later layout gets the next number. */
 const FORMAT = 0x01
 const SIZE_BYTES = 5
 const MAX_VERSION = 0xffff_ffff
 
-/** Ciphertext that came without metadata is taken for the first version's (see `decrypt.ts`). */
+/** Ciphertext without metadata counts as the first version's (see `decrypt.ts`). */
 export const FIRST_VERSION = 1
 
 /**
- * 5 bytes: format, then the key version, big-endian.
- * @throws RangeError when `version` is not an integer from 1 to 2^32 - 1
+ * Returns 5 bytes: the format, then the key version, big-endian. @throws RangeError when `version`
+ * is not an integer from 1 to 2^32 - 1
  */
 export function encodeCiphertextMetadata(version: number): Buffer {
   if (!Number.isInteger(version) || version < 1 || version > MAX_VERSION) {
@@ -64,7 +63,7 @@ export function encodeCiphertextMetadata(version: number): Buffer {
   return bytes
 }
 
-/** The key version, or undefined when the bytes are not ours. */
+/** Returns the key version, or undefined when the bytes are not ours. */
 export function parseCiphertextMetadata(bytes: Buffer): number | undefined {
   if (bytes.length !== SIZE_BYTES || bytes[0] !== FORMAT) return undefined
   const version = bytes.readUInt32BE(1)
@@ -74,8 +73,9 @@ export function parseCiphertextMetadata(bytes: Buffer): number | undefined {
 const LENGTH_BYTES = 2
 
 /**
- * `len16(AAD) || SHA-256(AAD) || len8(metadata) || metadata`; the hash is there when the request had
- * an AAD. One that is empty may have been there or not, and nothing tells: both are returned then.
+ * Returns `len16(AAD) || SHA-256(AAD) || len8(metadata) || metadata`, the framing of AWS's sample
+ * proxy. It includes the hash only if the request had an AAD. An empty AAD may have been present or
+ * absent, which cannot be told apart, so both forms are returned.
  */
 export function encodeSampleAads(aad: Buffer, metadata: Buffer): readonly Buffer[] {
   const plain = encodeAad(aad, metadata)

@@ -101,7 +101,7 @@ void t.test('a pair can be taken over from another proxy, and only once', async 
   t.strictSame(again, {
     code: 1,
     stdout: '',
-    stderr: 'latchkey: error: this access key id is taken\n',
+    stderr: 'latchkey: error: this access key id is already in use\n',
   })
   const other = { ...pair, AccessKeyId: 'C'.repeat(20) }
   const piped = await space.runProcess(

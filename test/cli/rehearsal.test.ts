@@ -181,7 +181,7 @@ void t.test('after a kill, exposure says who holds data keys, and until when', a
     [
       ['Amazon EBS, EC2', 'documented', 2],
       ['Amazon SQS', 'documented', 1],
-      ['direct calls of KMS', 'inferred', 1],
+      ['direct calls to KMS', 'inferred', 1],
     ],
     'refusals after the kill fetched nothing',
   )

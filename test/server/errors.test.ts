@@ -100,7 +100,7 @@ void t.test('[API-3] another method on an operation is a 405 that names POST', a
       const answer = await call(server, path, body, { method })
       checkError(t, answer, 'ValidationException', {
         status: 405,
-        message: 'The only method is POST.',
+        message: 'The only allowed method is POST.',
       })
       t.equal(answer.headers.get('allow'), 'POST', `${method} ${path}`)
     }
@@ -197,14 +197,14 @@ void t.test(
       for (const operation of CRYPTO) {
         const body = { ...bodyOf(operation), encryptionAlgorithm }
         checkError(t, await call(pathOf(operation), body), 'UnsupportedOperationException', {
-          message: 'The only encryptionAlgorithm is AES_GCM.',
+          message: 'The only supported encryptionAlgorithm is AES_GCM.',
         })
       }
     }
     for (const name of ['', 'SHA256', 'sha_256', 'SHA_512', 'MD5']) {
       const body = encryptBody({ ciphertextDataIntegrityValueAlgorithm: name })
       checkError(t, await call(pathOf('encrypt'), body), 'UnsupportedOperationException', {
-        message: 'The only ciphertextDataIntegrityValueAlgorithm is SHA_256.',
+        message: 'The only supported ciphertextDataIntegrityValueAlgorithm is SHA_256.',
       })
     }
   },

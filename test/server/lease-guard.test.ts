@@ -26,7 +26,7 @@ const ALL = { scope: { kind: 'all' }, direction: 'both' } as const
 const PATH = `/keys/${KEY_ID}/encrypt`
 const CONFIG = { control: { lease: '1s' }, metrics: { host: '127.0.0.1', port: 0 } }
 const FIRED = 'this process was stopped for longer than its lease: its connections were cut'
-const LATE = 'an answer may have left after the lease: this process was stopped in the middle of it'
+const LATE = 'an answer may have left after the lease: this process was suspended while sending it'
 const PRELOAD = new URL('../support/stop-in-write.js', import.meta.url)
 
 /** Asks on a connection of its own, again and again: the status, or undefined where the connection ended. */

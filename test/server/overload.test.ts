@@ -53,8 +53,8 @@ void t.test(
     }, 10_000)
     wire?.write(signedRequest(server, '/health', health))
     t.equal((await wire?.answer())?.status, 200)
-    const MESSAGE = 'requests were refused: more came than could be answered in time'
-    const ALONE = 'request refused: it could not be answered in time'
+    const MESSAGE = 'overload: further requests refused'
+    const ALONE = 'request refused: too late to answer in time'
     const told = () =>
       program.linesOf(ALONE).length +
       program.linesOf(MESSAGE).reduce((sum, line) => sum + Number(line['refused']), 0)

@@ -160,6 +160,6 @@ function checkSignature(request: IncomingMessage, body: Buffer): void {
   const text = stringToSign(headers.single('x-amz-date') ?? '', authorization.scope, canonical)
   const expected = deriveSigningKey(credential.secretAccessKey, authorization.scope).sign(text)
   if (expected !== authorization.signature) {
-    throw new Refusal('InvalidSignatureException', 'the signature is not that of this request')
+    throw new Refusal('InvalidSignatureException', 'the signature does not match the request')
   }
 }

@@ -1,4 +1,7 @@
-/** What a kill would refuse, and what it would not reach. Refuses nobody, changes nothing. */
+/**
+ * Reports what a kill would refuse, and what it would not reach. Both routes refuse no request and
+ * change nothing.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { parseExternalKeyId } from '../../core/ids.ts'
 import type { Scope } from '../../core/scope.ts'
@@ -11,9 +14,9 @@ type Schemas = components['schemas']
 
 export interface ReportRoutesDeps {
   readonly killSwitch: Pick<KillSwitch, 'exposure' | 'rehearse'>
-  /** Of the configuration. */
+  /** Names of the configured key stores. */
   readonly keyStores: readonly string[]
-  /** Wall time. */
+  /** Returns the wall time in milliseconds since the Unix epoch. */
   readonly now: () => number
 }
 
@@ -32,7 +35,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         const raw = body as Schemas['AdminRehearsalRequest']
         const until = raw.until ?? now()
         const since = raw.since ?? until - HOUR_MS
-        if (since >= until) throw new AdminError('INPUT_INVALID', 'since is not before until')
+        if (since >= until) throw new AdminError('INPUT_INVALID', 'since must be before until')
         const order = {
           scope: toScope(raw.scope, keyStores),
           direction: raw.direction ?? ('both' as const),
@@ -46,7 +49,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
       permission: 'read',
       async handle({ query }) {
         for (const name of query.keys()) {
-          // A misspelt one would show more than was asked for.
+          // Ignoring a misspelt parameter would show more than was asked for.
           if (!EXPOSURE_PARAMETERS.includes(name)) {
             throw new AdminError('INPUT_INVALID', `there is no parameter ${toName(name)}`)
           }
@@ -54,7 +57,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         const id = query.get('switch') ?? undefined
         const scope = toExposureScope(query, keyStores)
         if (id !== undefined && scope !== undefined) {
-          throw new AdminError('INPUT_INVALID', 'switch stands alone')
+          throw new AdminError('INPUT_INVALID', 'switch cannot be combined with other parameters')
         }
         const about = id === undefined ? scope : { id }
         return ok(await killSwitch.exposure(about, toSince(query.get('since'))))
@@ -68,7 +71,7 @@ function toExposureScope(query: URLSearchParams, keyStores: readonly string[]): 
   const keyStore = query.get('keyStore') ?? undefined
   if (keyId !== undefined) {
     if (parseExternalKeyId(keyId) === undefined) {
-      throw new AdminError('INPUT_INVALID', 'keyId is no key id')
+      throw new AdminError('INPUT_INVALID', 'keyId is not a valid key id')
     }
     return toScope(
       { kind: 'key', keyId, ...(keyStore === undefined ? {} : { keyStore }) },
@@ -82,12 +85,12 @@ function toExposureScope(query: URLSearchParams, keyStores: readonly string[]): 
 function toSince(text: string | null): number | undefined {
   if (text === null) return undefined
   if (!/^\d{1,15}$/.test(text)) {
-    throw new AdminError('INPUT_INVALID', 'since is in milliseconds since the Unix epoch')
+    throw new AdminError('INPUT_INVALID', 'since must be milliseconds since the Unix epoch')
   }
   return Number(text)
 }
 
-/** Of the caller's own text no more than tells which it was. */
+/** Repeats just enough of the caller's text to identify it. */
 function toName(text: string): string {
   return text.replaceAll(/[^A-Za-z0-9_-]/g, '?').slice(0, 40)
 }

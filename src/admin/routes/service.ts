@@ -3,13 +3,13 @@
 import type { AdminRoute } from '../route.ts'
 
 export interface ServiceDeps {
-  /** Whether this process, with its workers, can serve at all. */
+  /** Reports whether this process, with its workers, can serve at all. */
   readonly isReady: () => Promise<boolean>
-  /** Prometheus's text form; absent: there are no metrics. */
+  /** Returns Prometheus's text format; absent: there are no metrics. */
   readonly metrics?: () => Promise<string>
 }
 
-/** Version 0.0.4 of Prometheus's text exposition format. */
+/** Version 0.0.4 of Prometheus's text format. */
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 export function serviceRoutes({ isReady, metrics }: ServiceDeps): readonly AdminRoute[] {

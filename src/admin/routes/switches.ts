@@ -1,4 +1,4 @@
-/** Stopping, restoring, dead man's switches, receipts, drills. */
+/** Routes for kills, restores, dead man's switches, receipts and drills. */
 // SPDX-License-Identifier: Apache-2.0
 import { toRemark } from '../../core/remark.ts'
 import type { Direction } from '../../core/scope.ts'
@@ -15,9 +15,9 @@ type Schemas = components['schemas']
 
 export interface SwitchRoutesDeps {
   readonly killSwitch: KillSwitch
-  /** Of the configuration. */
+  /** Names of the configured key stores. */
   readonly keyStores: readonly string[]
-  /** Wall time. */
+  /** Returns the wall time in milliseconds since the Unix epoch. */
   readonly now: () => number
 }
 
@@ -39,7 +39,7 @@ function stopRoutes({ killSwitch, keyStores, now }: SwitchRoutesDeps): readonly 
         const { scope, direction, reason, until, wait, timeoutMs } =
           body as Schemas['AdminStopRequest']
         if (until !== undefined && until <= now()) {
-          throw new AdminError('INPUT_INVALID', 'until is over already')
+          throw new AdminError('INPUT_INVALID', 'until is in the past')
         }
         const order = {
           scope: toScope(scope, keyStores),
@@ -112,7 +112,7 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
     {
       method: 'POST',
       path: '/admin/v1/restorations/:id/withdraw',
-      // Whoever may stop may also stop a restoration.
+      // A caller who may stop things may also stop a restore.
       permission: 'stop',
       body: 'AdminReason',
       async handle({ body, parameters, principal }) {
@@ -128,7 +128,7 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
   ]
 }
 
-/** The identity is that of the token or the certificate: nobody can give another. */
+/** The identity comes from the token or the certificate, so a caller cannot choose another. */
 function toActor({ name, by }: AdminPrincipal): Actor {
   return { operator: name, identity: `${by}:${name}` }
 }

@@ -56,7 +56,7 @@ function parseAbout(context: Context, config: Config): Scope | { readonly id: st
   const named = stringFlag(context, 'key-store')
   if (id !== undefined) {
     if (key !== undefined || named !== undefined) {
-      throw new UsageError('USAGE', '--switch stands alone')
+      throw new UsageError('USAGE', '--switch cannot be combined with other scopes')
     }
     return { id }
   }

@@ -56,7 +56,7 @@ export async function rehearseKill(context: Context, order: RehearsalOrder): Pro
       since: since === undefined ? now - HOUR_MS : parsePast(since),
       until: until === undefined ? now : parsePast(until),
     }
-    if (window.since >= window.until) throw new UsageError('USAGE', '--since is not before --until')
+    if (window.since >= window.until) throw new UsageError('USAGE', '--since must be before --until')
     const found = await killSwitch.rehearse(order, window)
     context.output.result(toText(order, found), { ...toJson(order), ...found })
   } finally {
@@ -133,7 +133,7 @@ function toText({ scope, direction }: RehearsalOrder, found: RehearsalReport): s
     refusedAnyway === 0 ? '' : `${String(refusedAnyway)} of them were refused anyway`,
     notToldApart === 0
       ? ''
-      : `${String(notToldApart)} more were not told apart (activity.maxSubjects): some of them may be meant, too`,
+      : `${String(notToldApart)} more came from callers that were not recorded by name (activity.maxSubjects); the kill may cover some of them`,
     section('PRINCIPAL', found.principals),
     section('SERVICE', found.services),
     section('ACCOUNT', found.accounts),

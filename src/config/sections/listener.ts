@@ -115,7 +115,7 @@ export const listener = object('The HTTPS port that KMS connects to.', {
       "Idle time of a connection. Longer than the load balancer's own, which is 350 s for a Network Load Balancer: whoever closes first breaks the other's next request.",
       '400s',
     ),
-    tlsHandshake: duration('From the TCP connection to the end of the TLS handshake.', '10s'),
+    tlsHandshake: duration('Time from the TCP connection to the end of the TLS handshake.', '10s'),
   }),
   maxConnections: integer('More connections than this are closed at once.', {
     minimum: 1,

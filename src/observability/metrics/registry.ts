@@ -1,4 +1,4 @@
-/** Metrics as text for Prometheus, of one process or of several together. */
+/** Metrics in Prometheus's text format, for one process or for several combined. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   AggregatorRegistry,
@@ -11,13 +11,13 @@ import {
 import { METRICS, type MetricName } from './catalogue.ts'
 import type { MetricValue } from './request-metrics.ts'
 
-/** What a worker hands to its primary: plain data. */
+/** Plain data that a worker sends to its primary. */
 export type MetricsSnapshot = readonly unknown[]
 
 export type Collectors = Readonly<Partial<Record<MetricName, () => readonly MetricValue[]>>>
 
 export interface MetricsRegistry {
-  /** Adds the source of some metrics; each has one. */
+  /** Adds the source of some metrics. Each metric has one source. */
   add(collectors: Collectors): void
   snapshot(): Promise<MetricsSnapshot>
   text(): Promise<string>
@@ -30,7 +30,7 @@ export function createMetricsRegistry(): MetricsRegistry {
     add(collectors) {
       for (const [name, values] of Object.entries(collectors)) {
         const description = METRICS[name as MetricName]
-        // What the registry asks of its own metrics: who they are, and their values.
+        // The registry asks a metric only for its description and its values.
         const metric = {
           ...{ name, ...description },
           get: () => Promise.resolve({ name, ...description, values: values() }),
@@ -43,7 +43,7 @@ export function createMetricsRegistry(): MetricsRegistry {
   }
 }
 
-/** @param snapshots of all processes; the aggregator of each metric says how they become one */
+/** @param snapshots one per process; each metric's aggregator says how to combine them */
 export function toText(snapshots: readonly MetricsSnapshot[]): Promise<string> {
   const typed = snapshots as MetricObjectWithValues<PromValue<string>>[][]
   return AggregatorRegistry.aggregate(typed).metrics()

@@ -1,4 +1,4 @@
-/** The latency account: what finished requests and handshakes took, and what became of them. */
+/** Latency metrics: how long finished requests and handshakes took, and how they ended. */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -12,17 +12,17 @@ export interface HandshakeSample {
   readonly isResumed: boolean
 }
 
-/** Reasons come from a few tables, OpenSSL's among them; this many are kept apart. */
+/** Reasons come from a few tables, one of them OpenSSL's. At most this many get their own label. */
 const MAX_REASONS = 64
 
-/** One key store and operation. */
+/** The series of one key store and operation. */
 interface Series {
   readonly labels: { readonly key_store: string; readonly operation: string }
   readonly total: Histogram
   readonly added: Histogram
   readonly stages: readonly Histogram[]
   succeeded: number
-  /** By error name and reason. */
+  /** Counts by error name and reason. */
   readonly failed: Map<string, Map<string, number>>
 }
 
@@ -36,13 +36,11 @@ export interface RequestMetrics {
   handshake(sample: HandshakeSample): void
   refusedConnection(reason: string): void
   shed(): void
-  /** By name of the metric. */
+  /** Values by metric name. */
   readonly values: Readonly<Partial<Record<MetricName, () => readonly MetricValue[]>>>
 }
 
-/**
- * @param baselineMs of the operations that encrypt or decrypt
- */
+/** @param baselineMs milliseconds by operation, for those that encrypt or decrypt */
 export function createRequestMetrics(baselineMs: Readonly<Record<string, number>>): RequestMetrics {
   const byKeyStore = new Map<string, Map<string, Series>>()
   const all: Series[] = []
@@ -140,7 +138,7 @@ function toOutcomes({ labels, succeeded, failed }: Series): readonly MetricValue
   return [{ labels: { ...labels, error_name: '', reason: '' }, value: succeeded }, ...failures]
 }
 
-/** Seconds; 10 microseconds for a stage, 250 ms for what KMS waits. */
+/** Upper bounds in seconds: 10 microseconds suits a stage, 250 ms is how long KMS waits. */
 export const BUCKETS_SECONDS = [
   0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
   0.05, 0.1, 0.15, 0.2, 0.25,
@@ -151,7 +149,7 @@ const SIZE = BOUNDS_MS.length
 
 type Labels = Readonly<Record<string, string>>
 
-/** A value in the form that prom-client's registry prints. */
+/** A value in the form that prom-client's registry expects. */
 export interface MetricValue {
   readonly labels: Record<string, string | number>
   readonly value: number
@@ -162,7 +160,7 @@ export class Histogram {
   readonly #counts = new Float64Array(SIZE + 1)
   #sumMs = 0
 
-  /** @param ms below zero counts as zero */
+  /** @param ms negative values count as zero */
   observe(ms: number): void {
     let bucket = 0
     while (bucket < SIZE && ms > (BOUNDS_MS[bucket] ?? Infinity)) bucket += 1
@@ -170,7 +168,7 @@ export class Histogram {
     if (ms > 0) this.#sumMs += ms
   }
 
-  /** Cumulative, as Prometheus wants them; nothing while nothing was observed. */
+  /** Returns cumulative counts, as Prometheus expects; empty until something was observed. */
   values(name: string, labels: Labels): readonly MetricValue[] {
     const values: MetricValue[] = []
     let count = 0

@@ -1,4 +1,4 @@
-/** Metrics that are looked up when somebody asks: the states of the parts. */
+/** Metrics that are read at scrape time: the states of the components. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Collectors } from './registry.ts'
 import type { MetricValue } from './request-metrics.ts'
@@ -32,7 +32,7 @@ export interface TokenState {
 export interface CredentialState {
   readonly keyStore: string
   readonly accessKeyId: string
-  /** Milliseconds since the Unix epoch, as `lastUsedAt`. */
+  /** Milliseconds since the Unix epoch, like `lastUsedAt`. */
   readonly createdAt?: number | undefined
   readonly lastUsedAt?: number
 }
@@ -52,7 +52,7 @@ export interface StateSources {
     readonly status: string
   }[]
   readonly tokens: () => readonly TokenState[]
-  /** When each certificate ends, milliseconds since the Unix epoch. */
+  /** Expiry of each certificate, milliseconds since the Unix epoch. */
   readonly certificates: () => Readonly<Record<string, number>>
   readonly credentials: () => readonly CredentialState[]
   readonly droppedLogBlocks: () => number

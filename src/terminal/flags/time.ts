@@ -25,7 +25,7 @@ function toMoment(text: string, direction: 1 | -1): number {
 /** Like `parseWhen`, for what would make no sense in the past. @throws UsageError */
 export function parseFuture(text: string): number {
   const time = parseWhen(text)
-  if (time <= systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is over already`)
+  if (time <= systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is in the past`)
   return time
 }
 

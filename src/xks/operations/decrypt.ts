@@ -1,4 +1,4 @@
-/** Decrypt, with one indistinguishable failure for whatever is wrong with the ciphertext. */
+/** Decrypt answers with one indistinguishable failure whatever is wrong with the ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
 import { BackendError } from '../../keys/errors.ts'
 import type { BackendKey } from '../../keys/key-backend.ts'
@@ -16,7 +16,7 @@ import {
 
 type Response = components['schemas']['DecryptResponse']
 
-/** @throws BackendError, and XksError InvalidCiphertextException for metadata that is not ours */
+/** @throws BackendError; XksError InvalidCiphertextException for metadata that is not ours */
 export async function decrypt(
   { record, timer, deadline }: RequestContext,
   { accept }: KeyStore,
@@ -36,7 +36,7 @@ export async function decrypt(
       timer.end('backend')
       return { plaintext: plaintext.toString('base64') }
     } catch (error) {
-      // Where the tag does not fit, the next layout may.
+      // If the tag does not match, the next layout may.
       const isOther = error instanceof BackendError && error.code === 'INTEGRITY_FAILURE'
       if (!isOther || i === aads.length - 1) throw error
     }
@@ -45,11 +45,11 @@ export async function decrypt(
 }
 
 /**
- * Ours always carries metadata. Without it, the ciphertext may come from another proxy that follows
- * the specification and held the same key, imported here as the first version; the tag covers the
- * metadata's length, so leaving ours out never decrypts. What AWS's sample proxy made, with metadata
- * of its own or none, is tried where the key store accepts it; metadata of ours never is, so no
- * ciphertext has two meanings.
+ * Our ciphertexts always carry metadata. A ciphertext without it may come from another proxy that
+ * follows the specification and held the same key, imported here as the first version. The tag
+ * covers the length of the metadata, so omitting ours never decrypts. Ciphertexts of AWS's sample
+ * proxy, with their own metadata or none, are tried where the key store accepts them; ciphertexts
+ * with our metadata never are, so no ciphertext has two meanings.
  */
 function resolveLayouts({ aad, metadata }: DecryptInput, accept: KeyStore['accept']) {
   const framed = encodeAad(aad, metadata)

@@ -1,4 +1,4 @@
-/** GetHealthStatus and GetKeyMetadata: the two operations that describe and touch no key. */
+/** GetHealthStatus and GetKeyMetadata, the two operations that describe and use no key material. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyDescription, ManagerHealth } from '../../keys/key-backend.ts'
 import type { components } from '../../openapi/types.gen.ts'
@@ -11,7 +11,7 @@ const VENDOR = 'Latchkey'
 
 export interface ProxyIdentity {
   readonly version: string
-  /** Proxies behind the endpoint, at this moment. */
+  /** Number of proxies behind the endpoint right now. */
   readonly fleetSize: () => number
 }
 
@@ -35,7 +35,7 @@ export function toHealthStatus(
 
 type MetadataResponse = components['schemas']['GetKeyMetadataResponse']
 
-/** XKS 1.0.3, GetKeyMetadata. Every key that a backend describes is AES-256. */
+/** XKS 1.0.3, GetKeyMetadata. Every key of every backend is AES-256. */
 export function toKeyMetadata(key: KeyDescription, enabled: boolean): MetadataResponse {
   const keyUsage: MetadataResponse['keyUsage'] = []
   if (key.canEncrypt) keyUsage.push('ENCRYPT')

@@ -1,4 +1,7 @@
-/** Encrypt, in the order that Appendix C prescribes: encrypt, CDIV, and only then decrypt to verify. */
+/**
+ * Encrypt, in the order that Appendix C prescribes: encrypt, compute the CDIV, and only then
+ * decrypt to verify.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { equalBytes } from '../../core/constant-time.ts'
 import { checkUsable } from '../../keys/contract.ts'
@@ -19,7 +22,9 @@ type Response = components['schemas']['EncryptResponse']
 type Sealed = SealedBytes & Pick<VerifiedSealedBytes, 'digest'>
 type Context = Pick<RequestContext, 'record' | 'timer' | 'deadline'>
 
-/** @throws BackendError, and XksError InternalException when the result does not decrypt to the input */
+/**
+ * @throws BackendError; XksError InternalException when the result does not decrypt to the input
+ */
 export async function encrypt(
   request: Context,
   { verifyEveryEncrypt }: Pick<KeyStore, 'verifyEveryEncrypt'>,
@@ -56,7 +61,10 @@ async function seal(
   return sealed
 }
 
-/** Some keys do all of it in one go; for the others it is done here, in the same order. */
+/**
+ * Some keys encrypt and verify in one call. For the others this function does both, in the same
+ * order.
+ */
 async function sealAndVerify(
   request: Context,
   key: BackendKey,
@@ -68,7 +76,7 @@ async function sealAndVerify(
   const version = key.currentVersion
   const aad = encodeAad(input.aad, metadata)
   if (canVerify(key)) {
-    // The CDIV is a hash of just that: `computeCdiv` has the order.
+    // The CDIV is a hash over exactly these parts; `computeCdiv` has the order.
     const digestPrefix = wantsCdiv ? Buffer.concat([input.aad, metadata]) : undefined
     const sealed = await deadline.race(
       key.encryptVerified({ version, plaintext, aad, deadline, digestPrefix }),
@@ -77,16 +85,17 @@ async function sealAndVerify(
     timer.move('backend', 'verify', sealed.verifyMs)
     return sealed
   }
-  // KMS takes a CDIV as the promise that decryption will work, so a key that cannot decrypt must not give one
-  // (Appendix C, step 3).
+  // KMS takes a CDIV as a promise that decryption will work, so a key that cannot decrypt must not
+  // give one (Appendix C, step 3).
   checkUsable(key, 'canDecrypt')
   const sealed = await deadline.race(key.encrypt({ version, plaintext, aad, deadline }))
-  // Appendix C: before the verifying decrypt, or a bit that flips meanwhile goes unseen.
+  // Appendix C: the CDIV comes before the verifying decrypt, or a bit that flips in between goes
+  // unnoticed.
   const digest = wantsCdiv ? computeCdiv({ aad: input.aad, metadata, ...sealed }) : undefined
   timer.end('backend')
   const { iv, ciphertext, tag } = sealed
   const opened = await deadline.race(key.decrypt({ version, iv, ciphertext, tag, aad, deadline }))
-  // That it decrypts does not prove that the right bytes were encrypted; that they are equal does.
+  // Successful decryption does not prove that the right bytes were encrypted; comparing them does.
   if (!equalBytes(opened, plaintext)) {
     throw new XksError('InternalException', undefined, { reason: 'VERIFY_MISMATCH' })
   }

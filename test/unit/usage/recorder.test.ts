@@ -164,8 +164,8 @@ void t.test('a failed flush loses nothing, and is said once', async (t) => {
   )
   t.match(uses, [{ uses: 3, firstAt: NOON, lastAt: NOON + 60_000 }])
   t.same(warnings, [
-    'activity could not be written, and is kept in memory',
-    'activity is written again',
+    'activity could not be written; keeping it in memory',
+    'activity is being written again',
   ])
 })
 
@@ -187,7 +187,7 @@ void t.test(
     const second = start({ writeCounts: () => Promise.reject(new Error('gone')) })
     second.recorder.record(finished(NOON))
     await second.recorder.stop()
-    t.match(second.warnings.at(-1), /activity is lost/)
+    t.match(second.warnings.at(-1), /activity lost/)
   },
 )
 

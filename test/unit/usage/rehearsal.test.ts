@@ -59,7 +59,7 @@ void t.test('requests that were not told apart are said to be so', (t) => {
   t.match(byKey, { wouldBeRefused: 0, notToldApart: 7 })
   const byStore = rehearse([overflow], () => 'KILLED_STORE')
   t.match(byStore, { wouldBeRefused: 7, notToldApart: 0 })
-  t.equal(byStore.principals[0]?.name, '(not told apart)')
+  t.equal(byStore.principals[0]?.name, '(unnamed)')
   t.end()
 })
 
@@ -118,7 +118,7 @@ void t.test(
       found.map(({ service, endsAt }) => [service.name, service.certainty, endsAt]),
       [
         ['quantum', 'unknown', undefined],
-        ['direct calls of KMS', 'inferred', undefined],
+        ['direct calls to KMS', 'inferred', undefined],
         ['Amazon EBS, EC2', 'documented', undefined],
       ],
     )
@@ -134,7 +134,7 @@ void t.test(
     }
     t.equal(findCachingFact(undefined, 'ec2.amazonaws.com').name, 'Amazon EBS, EC2')
     t.equal(findCachingFact('s3', 'ec2.amazonaws.com').name, 'Amazon S3')
-    t.equal(findCachingFact(undefined, ALICE).name, 'direct calls of KMS')
+    t.equal(findCachingFact(undefined, ALICE).name, 'direct calls to KMS')
     for (const { source, howLong, endedBy } of CACHING_FACTS) {
       t.ok(source.length > 10 && howLong.length > 10 && endedBy.length > 10)
     }
