@@ -100,8 +100,7 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     droppedInAll += 1
   })
   destination.on('drain', () => {
-    if (dropped > 0)
-      logger.warn('log lines dropped: the reader is too slow', { blocks: dropped })
+    if (dropped > 0) logger.warn('log lines dropped: the reader is too slow', { blocks: dropped })
     dropped = 0
   })
   // A reader that went away (EPIPE) must not stop the server.

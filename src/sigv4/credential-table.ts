@@ -78,7 +78,10 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
     const where = { access_key_id: accessKeyId }
     const [row] = await selectRows(transaction, sealing, CREDENTIALS, where)
     if (row === undefined) {
-      throw new CredentialError('CREDENTIAL_NOT_FOUND', `there is no credential with the id ${accessKeyId}`)
+      throw new CredentialError(
+        'CREDENTIAL_NOT_FOUND',
+        `there is no credential with the id ${accessKeyId}`,
+      )
     }
     return row
   }

@@ -174,7 +174,10 @@ function parseJson(body: Buffer): unknown {
 
 function checkAlgorithm(algorithm: string): void {
   if (algorithm !== 'AES_GCM') {
-    throw new XksError('UnsupportedOperationException', 'The only supported encryptionAlgorithm is AES_GCM.')
+    throw new XksError(
+      'UnsupportedOperationException',
+      'The only supported encryptionAlgorithm is AES_GCM.',
+    )
   }
 }
 

@@ -106,7 +106,8 @@ export const credentialsRevoke: Command = {
 
 async function findOne(credentials: CredentialTable, id: string): Promise<CredentialSummary> {
   const found = (await credentials.list()).find(({ accessKeyId }) => accessKeyId === id)
-  if (found === undefined) throw new UsageError('INPUT_INVALID', `there is no credential with the id ${id}`)
+  if (found === undefined)
+    throw new UsageError('INPUT_INVALID', `there is no credential with the id ${id}`)
   return found
 }
 

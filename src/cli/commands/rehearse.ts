@@ -56,7 +56,8 @@ export async function rehearseKill(context: Context, order: RehearsalOrder): Pro
       since: since === undefined ? now - HOUR_MS : parsePast(since),
       until: until === undefined ? now : parsePast(until),
     }
-    if (window.since >= window.until) throw new UsageError('USAGE', '--since must be before --until')
+    if (window.since >= window.until)
+      throw new UsageError('USAGE', '--since must be before --until')
     const found = await killSwitch.rehearse(order, window)
     context.output.result(toText(order, found), { ...toJson(order), ...found })
   } finally {

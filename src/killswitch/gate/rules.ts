@@ -154,7 +154,8 @@ export function matches(pattern: string, text: string | undefined): boolean {
 
 interface AccessDeadlines {
   /**
-   * @param at `askedAt`: monotonic milliseconds before the database was asked; `now`: its wall clock
+   * @param at `askedAt`: monotonic milliseconds before the database was asked; `now`: the
+   * database's wall clock
    */
   update(
     deadManSwitches: readonly DeadManSwitch[],
@@ -163,8 +164,8 @@ interface AccessDeadlines {
 }
 
 /**
- * A deadline that was computed for a renewal never moves to a later time: a wall clock that is set back, even the
- * database's, does not keep a key store open.
+ * Returns deadlines that never move to a later time within one renewal, so setting a wall clock
+ * back, even the database's, does not keep a key store open.
  */
 export function createAccessDeadlines(): AccessDeadlines {
   let known = new Map<string, { renewal: string; deadline: AccessDeadline }>()

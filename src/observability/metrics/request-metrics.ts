@@ -188,7 +188,10 @@ const DATA_KEY_BYTES = 32
 const AAD_BYTES = 128
 const ROUNDS = 300
 
-/** Milliseconds by operation: the median of some hundred, after as many to get warm. */
+/**
+ * Returns milliseconds by operation: the median of several hundred rounds, after as many to warm
+ * up.
+ */
 export function measureBaseline(clock: Clock): Readonly<Record<'Encrypt' | 'Decrypt', number>> {
   const key = randomBytes(32)
   const iv = randomBytes(12)
