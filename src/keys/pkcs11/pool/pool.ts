@@ -116,8 +116,7 @@ export class TokenPool {
   /** @throws BackendError */
   async call(call: Call, deadline: Deadline): Promise<unknown> {
     const body = [Buffer.from(JSON.stringify(call))]
-    const { parts } = await this.send(CALL, 0, body, deadline)
-    return JSON.parse(String(parts[0])) as unknown
+    return (await this.send(CALL, 0, body, deadline)).value
   }
 
   async health(deadline: Deadline): Promise<ManagerHealth['status']> {

@@ -4,9 +4,19 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { BackendError } from '../../errors.ts'
-import type { Call, StartCall, TokenFacts } from '../wire/calls.ts'
-import { toBackendError, type WireFailure } from '../wire/errors.ts'
-import { CALL, decodeParts, DONE, encodeFrame, FrameReader, type Frame } from '../wire/protocol.ts'
+import { isAnswerTo, type Call, type StartCall, type TokenFacts } from '../wire/calls.ts'
+import { parseFailure, toBackendError, type WireFailure } from '../wire/errors.ts'
+import {
+  CALL,
+  checkResult,
+  decodeParts,
+  DONE,
+  encodeFrame,
+  FAILED,
+  FrameReader,
+  ProtocolError,
+  type Frame,
+} from '../wire/protocol.ts'
 
 /** An error of the token, with the recovery that the worker attempted. */
 export class TokenError extends Error {
@@ -28,10 +38,15 @@ export interface Answer {
   readonly parts: readonly Buffer[]
   /** Milliseconds spent in the module and in the worker around it. */
   readonly serviceMs: number
+  /** Of a CALL: what it returned, in the form that its type promises. */
+  readonly value?: unknown
 }
 
 interface WireRequest {
   readonly id: number
+  readonly kind: number
+  /** Parts of the body. */
+  readonly parts: readonly Buffer[]
   readonly resolve: (answer: Answer) => void
   readonly reject: (error: unknown) => void
 }
@@ -40,6 +55,10 @@ interface WireRequest {
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
 const PROGRAM = fileURLToPath(new URL(`../worker/main.${extension}`, import.meta.url))
 const GONE: WireFailure = { code: 'UNAVAILABLE', message: 'the process of the module ended' }
+const GARBLED: WireFailure = {
+  code: 'UNAVAILABLE',
+  message: 'the process of the module sent something that is no answer',
+}
 
 export class WorkerProcess {
   readonly #child: ChildProcess
@@ -50,8 +69,8 @@ export class WorkerProcess {
   #nextId = 1
   #outbox: Buffer[] = []
   #hasEnded = false
-  /** Called once, when the process has ended. */
-  onEnd: () => void = () => undefined
+  /** Called once, when the process has ended, or was ended for what it sent. */
+  onEnd: (why: WireFailure) => void = () => undefined
 
   /** @param environment the whole environment of the process. No argument and no variable holds a secret. */
   constructor(environment: Readonly<Record<string, string>>) {
@@ -61,10 +80,15 @@ export class WorkerProcess {
     })
     this.#pipe = this.#child.stdio[3] as Duplex
     this.#pipe.on('data', (chunk: Buffer) => {
-      for (const frame of this.#reader.take(chunk)) this.#take(frame)
+      try {
+        for (const frame of this.#reader.take(chunk)) this.#take(frame)
+      } catch {
+        // ProtocolError, or SyntaxError of JSON. Which answers can still be believed is unknown, so none is.
+        this.#end(GARBLED)
+      }
     })
     const end = () => {
-      this.#end()
+      this.#end(GONE)
     }
     // A dying process breaks its pipes first. The first event ends it.
     this.#pipe.on('error', end).on('close', end)
@@ -88,8 +112,7 @@ export class WorkerProcess {
 
   /** @throws TokenError */
   async call(call: Call): Promise<unknown> {
-    const { parts } = await this.send(CALL, [Buffer.from(JSON.stringify(call))])
-    return JSON.parse((parts[0] ?? Buffer.alloc(0)).toString('utf8')) as unknown
+    return (await this.send(CALL, [Buffer.from(JSON.stringify(call))])).value
   }
 
   /** Sends a request. Requests of one event loop turn go out in one write. @throws TokenError */
@@ -100,20 +123,21 @@ export class WorkerProcess {
         return
       }
       const id = this.#nextId
+      const frame = encodeFrame(kind, id, parts)
       this.#nextId = id === 0xffff_ffff ? 1 : id + 1
-      this.#orders.push({ id, resolve, reject })
+      this.#orders.push({ id, kind, parts, resolve, reject })
       if (this.#outbox.length === 0)
         process.nextTick(() => {
           this.#flush()
         })
-      this.#outbox.push(encodeFrame(kind, id, parts))
+      this.#outbox.push(frame)
     })
   }
 
   /** Kills the process at once, even while the module blocks. */
   kill(): void {
     this.#child.kill('SIGKILL')
-    this.#end()
+    this.#end(GONE)
   }
 
   #flush(): void {
@@ -124,24 +148,47 @@ export class WorkerProcess {
     this.#outbox = []
   }
 
+  /** @throws ProtocolError or SyntaxError; the request then has no answer yet */
   #take({ kind, id, body }: Frame): void {
+    if (this.#hasEnded) return
     const at = this.#orders.findIndex((order) => order.id === id)
-    const [order] = at < 0 ? [] : this.#orders.splice(at, 1)
-    if (order === undefined) return
+    const order = this.#orders[at]
+    if (order === undefined) throw new ProtocolError('an answer to no request')
     const [time, ...parts] = decodeParts(body)
-    if (kind === DONE) {
-      order.resolve({ parts, serviceMs: (time?.readUInt32LE(0) ?? 0) / 1000 })
-    } else {
-      order.reject(new TokenError(JSON.parse(String(parts[0])) as WireFailure))
-    }
+    if (time?.length !== 4) throw new ProtocolError('an answer without its time')
+    const serviceMs = time.readUInt32LE(0) / 1000
+    if (kind === FAILED) {
+      const failure = parseFailure(String(parts[0]))
+      this.#orders.splice(at, 1)
+      order.reject(new TokenError(failure))
+    } else if (kind === DONE) {
+      const answer = { parts, serviceMs, ...checkAnswer(order, parts) }
+      this.#orders.splice(at, 1)
+      order.resolve(answer)
+    } else throw new ProtocolError('an answer of an unknown kind')
   }
 
-  #end(): void {
+  #end(why: WireFailure): void {
     if (this.#hasEnded) return
     this.#hasEnded = true
     this.#child.kill('SIGKILL')
     for (const stream of this.#child.stdio) stream?.destroy()
-    for (const { reject } of this.#orders.splice(0)) reject(new TokenError(GONE))
-    this.onEnd()
+    for (const { reject } of this.#orders.splice(0)) reject(new TokenError(why))
+    this.onEnd(why)
   }
+}
+
+/** @throws ProtocolError or SyntaxError unless the parts are an answer to the request */
+function checkAnswer(
+  { kind, parts }: WireRequest,
+  answer: readonly Buffer[],
+): Pick<Answer, 'value'> {
+  if (kind !== CALL) {
+    checkResult(kind, parts, answer)
+    return {}
+  }
+  const { call } = JSON.parse(String(parts[0])) as Call
+  const value: unknown = JSON.parse(String(answer[0]))
+  if (!isAnswerTo(call, value)) throw new ProtocolError(`no answer to ${call}`)
+  return { value }
 }

@@ -106,7 +106,6 @@ export class WorkerSupervisor {
 
   /** @throws BackendError MISCONFIGURED */
   async start(): Promise<void> {
-    this.#hasStarted = false
     const failure = await this.#startWorker()
     if (
       failure !== undefined &&
@@ -229,8 +228,8 @@ export class WorkerSupervisor {
     const worker = new TokenWorker(this.#options.config.environment, this.#options.clock)
     this.#started += 1
     this.#workers.push(worker)
-    worker.process.onEnd = () => {
-      this.#ended(worker)
+    worker.process.onEnd = (why) => {
+      this.#ended(worker, why)
     }
     try {
       await worker.start(this.#call)
@@ -254,7 +253,7 @@ export class WorkerSupervisor {
     return failure
   }
 
-  #ended(worker: TokenWorker): void {
+  #ended(worker: TokenWorker, why: WireFailure): void {
     const wasReady = worker.state === 'ready'
     worker.state = 'ended'
     this.#workers = this.#workers.filter((one) => one !== worker)
@@ -263,9 +262,11 @@ export class WorkerSupervisor {
     this.#backoff = Math.min(this.#backoff + 1, 10)
     this.#nextStartAt = this.#now() + Math.min(wait, MAX_BACKOFF_MS) * (0.75 + Math.random() / 2)
     if (!wasReady) return
-    this.#circuit.blame({ code: 'UNAVAILABLE', message: 'the process of the module ended' })
-    const { logger } = this.#options
-    logger.warn('a PKCS#11 process ended: another is started', nameToken(this.#options))
+    this.#circuit.blame(why)
+    this.#options.logger.warn('a PKCS#11 process ended: another is started', {
+      ...nameToken(this.#options),
+      detail: why.message,
+    })
     this.#fill(this.#now())
   }
 

@@ -105,6 +105,62 @@ export type Call =
   | ({ readonly call: 'create' } & NewTokenKey)
   | { readonly call: 'destroy'; readonly name: string; readonly version: number }
 
+/** The form of a value; the name of a property that may be missing ends in `?`. */
+type Form =
+  'text' | 'number' | 'flag' | 'nothing' | readonly [Form] | { readonly [name: string]: Form }
+
+const TOKEN_FACTS: Form = {
+  ...{ label: 'text', serial: 'text', manufacturer: 'text', model: 'text', firmware: 'text' },
+  ...{ slot: 'number', 'maxSessions?': 'number' },
+}
+const TOKEN_KEY: Form = {
+  ...{ version: 'number', label: 'text', id: 'text', check: 'text' },
+  ...{ canEncrypt: 'flag', canDecrypt: 'flag', isSensitive: 'flag', isExtractable: 'flag' },
+}
+const PROBE_REPORT: Form = {
+  library: { manufacturer: 'text', description: 'text', version: 'text', cryptoki: 'text' },
+  slots: [
+    {
+      ...{ slot: 'number', description: 'text', 'token?': TOKEN_FACTS },
+      ...{ 'mechanisms?': ['text'], 'problem?': 'text' },
+    },
+  ],
+  tokens: [
+    {
+      ...{ 'facts?': TOKEN_FACTS, 'modes?': [{ iv: 'text', outcome: 'text' }] },
+      ...{ 'iv?': 'text', 'keys?': [TOKEN_KEY], 'problem?': 'text' },
+    },
+  ],
+}
+const ANSWERS: Readonly<Record<Call['call'], Form>> = {
+  ...{ start: TOKEN_FACTS, probe: PROBE_REPORT, health: 'nothing', destroy: 'nothing' },
+  ...{ describe: [TOKEN_KEY], list: [TOKEN_KEY], create: TOKEN_KEY },
+}
+
+/** Whether a worker's answer has the form that the types above promise for this call. */
+export function isAnswerTo(call: Call['call'], value: unknown): boolean {
+  return hasForm(ANSWERS[call], value)
+}
+
+function hasForm(form: Form, value: unknown): boolean {
+  if (form === 'nothing') return value === null
+  if (form === 'text') return typeof value === 'string'
+  if (form === 'number') return Number.isFinite(value)
+  if (form === 'flag') return typeof value === 'boolean'
+  if (isListForm(form)) return Array.isArray(value) && value.every((one) => hasForm(form[0], one))
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const found = value as Readonly<Record<string, unknown>>
+  return Object.entries(form).every(([name, part]) => {
+    const key = name.replace('?', '')
+    if (Object.hasOwn(found, key)) return hasForm(part, found[key])
+    return key !== name
+  })
+}
+
+function isListForm(form: Form): form is readonly [Form] {
+  return Array.isArray(form)
+}
+
 /** Encodes the name of a key version in frames. `name` is a label or an id in hex. */
 export function encodeRef(name: string, version: number): string {
   return version === 1 ? name : `${name}@${String(version)}`

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { BackendError, type BackendErrorCode } from '../../errors.ts'
 import { CKR_GROUPS, type CkrAction, type CkrTreatment } from './ckr.ts'
+import { ProtocolError } from './protocol.ts'
 
 export type Direction = 'encrypt' | 'decrypt'
 
@@ -12,6 +13,32 @@ export interface WireFailure {
   readonly hint?: string
   /** The recovery that was attempted; absent if no call of the module failed. */
   readonly recovery?: CkrAction
+}
+
+const CODES: Readonly<Record<BackendErrorCode, true>> = {
+  ...{ KEY_NOT_FOUND: true, KEY_DISABLED: true, KEY_USAGE: true, KEY_EXHAUSTED: true },
+  ...{ KEY_EXISTS: true, VERSION_NOT_FOUND: true, INTEGRITY_FAILURE: true, LIMIT_EXCEEDED: true },
+  ...{ BUSY: true, TIMEOUT: true, UNAVAILABLE: true, MISCONFIGURED: true, CONTRACT: true },
+}
+const ACTIONS: Readonly<Record<CkrAction, true>> = {
+  ...{ drop: true, probe: true, refind: true, relogin: true, reinitialize: true, stop: true },
+}
+const MAX_SENTENCE = 4000
+
+/** @throws ProtocolError unless the text is a WireFailure */
+export function parseFailure(text: string): WireFailure {
+  const value: unknown = JSON.parse(text)
+  const { code, message, hint, recovery } = (value ?? {}) as Readonly<Record<string, unknown>>
+  const isSentence = (one: unknown) => typeof one === 'string' && one.length <= MAX_SENTENCE
+  const isOneOf = (table: object, one: unknown) =>
+    typeof one === 'string' && Object.hasOwn(table, one)
+  const fits =
+    isOneOf(CODES, code) &&
+    isSentence(message) &&
+    (hint === undefined || isSentence(hint)) &&
+    (recovery === undefined || isOneOf(ACTIONS, recovery))
+  if (!fits) throw new ProtocolError('a failure of an unknown form')
+  return value as WireFailure
 }
 
 /** A final error: one that the worker found itself, or the outcome of a failed call. */
@@ -50,6 +77,7 @@ export function toWire(error: unknown, direction: Direction): WireFailure {
     const { row, message } = error
     return { code: row[direction], message, recovery: row.recovery }
   }
+  if (error instanceof ProtocolError) return { code: 'LIMIT_EXCEEDED', message: error.message }
   // Another error, such as a TypeError of the binding, is a bug here. Its text may contain arguments.
   return { code: 'CONTRACT', message: 'the process of the module has a fault of its own' }
 }

@@ -15,11 +15,13 @@ import {
   CALL,
   decodeParts,
   DIGEST,
+  DECRYPT,
   DONE,
   ENCRYPT,
   encodeFrame,
   FAILED,
   FrameReader,
+  ProtocolError,
   VERIFY,
   type Frame,
 } from '../wire/protocol.ts'
@@ -85,6 +87,7 @@ function carryOut({ kind, body }: Frame): readonly Buffer[] {
     verifyTime.writeUInt32LE(toMicroseconds(made.verifyMs))
     return [made.iv, made.sealed, made.digest ?? NONE, verifyTime]
   }
+  if (kind !== DECRYPT) throw new ProtocolError('a request of an unknown kind')
   return [started().decrypt({ ref: name, check, aad, iv: first, sealed: second }, endsAt)]
 }
 
@@ -96,19 +99,18 @@ function toMicroseconds(ms: number): number {
 
 function answer(frame: Frame): Buffer {
   const startedAt = clock.monotonic()
-  let kind = DONE
-  let parts: readonly Buffer[]
+  const encode = (kind: number, parts: readonly Buffer[]) => {
+    const time = Buffer.allocUnsafe(4)
+    time.writeUInt32LE(toMicroseconds(clock.monotonic() - startedAt))
+    return encodeFrame(kind, frame.id, [time, ...parts])
+  }
   try {
-    parts = carryOut(frame)
+    return encode(DONE, carryOut(frame))
   } catch (error) {
     const direction: Direction =
       frame.kind === ENCRYPT || frame.kind === CALL ? 'encrypt' : 'decrypt'
-    kind = FAILED
-    parts = [json(toWire(error, direction))]
+    return encode(FAILED, [json(toWire(error, direction))])
   }
-  const time = Buffer.allocUnsafe(4)
-  time.writeUInt32LE(toMicroseconds(clock.monotonic() - startedAt))
-  return encodeFrame(kind, frame.id, [time, ...parts])
 }
 
 /** Reads frames until the pipe closes: the parent ended, or wants this process to end. */
@@ -154,5 +156,8 @@ async function answerStart(frame: Frame): Promise<Buffer> {
   }
 }
 
-await serve()
+await serve().catch((error: unknown) => {
+  // What comes from the parent cannot be read: this process ends, and the parent starts another.
+  if (!(error instanceof ProtocolError)) throw error
+})
 process.exit(0)
