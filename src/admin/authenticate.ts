@@ -1,13 +1,16 @@
 /**
  * Identifies the caller by a client certificate that chains to the configured authority, or by a
- * bearer token.
+ * bearer token. Also refuses requests that a page of another site sends through an
+ * operator's browser, which presents the certificate whatever page the request comes from.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { createHash } from 'node:crypto'
-import { TLSSocket } from 'node:tls'
-import type { Socket } from 'node:net'
+import { X509Certificate, createHash } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import { TLSSocket, type SecureContextOptions } from 'node:tls'
+import { isIP, type Socket } from 'node:net'
 import { equalBytes } from '../core/constant-time.ts'
 import type { AdminConfig, AdminRole } from '../config/config.ts'
+import { AdminError } from './errors.ts'
 
 export interface AdminPrincipal {
   /** Recorded as the operator of every change. */
@@ -75,4 +78,66 @@ function byCertificate(
   if (typeof commonName !== 'string') return undefined
   const role = subjects.get(commonName)
   return role && { name: commonName, role, by: 'certificate' }
+}
+
+/** The parts of a request that tell which page sent it. */
+export interface CallSource {
+  readonly method: string
+  readonly headers: IncomingHttpHeaders
+  /** Whether the listener speaks TLS. */
+  readonly isTls: boolean
+}
+
+/**
+ * Refuses requests that a page of another site can make a browser send. Browsers name the page in Origin and
+ * Sec-Fetch-Site. A browser that sends neither still cannot post JSON across origins without a preflight, and this listener
+ * answers none. The check of Host defeats DNS rebinding.
+ * @param isOwnName whether the listener has this name
+ * @throws AdminError CROSS_SITE, WRONG_HOST or CONTENT_TYPE
+ */
+export function checkSource(
+  { method, headers, isTls }: CallSource,
+  isOwnName: (name: string) => boolean,
+): void {
+  const host = parseHost(headers.host)
+  if (host === undefined || !isOwnName(host.hostname.replace(/^\[|\]$/g, ''))) {
+    throw new AdminError('WRONG_HOST', 'the Host header does not name this listener', {
+      hint: 'admin.names has further names that it is called by',
+    })
+  }
+  const site = headers['sec-fetch-site']
+  const isForeignSite = site !== undefined && site !== 'same-origin' && site !== 'none'
+  if (isForeignSite || !isOwnOrigin(headers.origin, host, isTls)) {
+    throw new AdminError('CROSS_SITE', 'a page of another site may not call this listener')
+  }
+  if (method === 'POST' && !/^application\/json[ \t]*(;|$)/i.test(headers['content-type'] ?? '')) {
+    throw new AdminError('CONTENT_TYPE', 'expected the content type application/json')
+  }
+}
+
+function parseHost(header: string | undefined): URL | undefined {
+  // A name or an address and a port, without a path or a user.
+  if (header === undefined || !/^[A-Za-z0-9._:[\]-]{1,255}$/.test(header)) return undefined
+  return URL.canParse(`https://${header}`) ? new URL(`https://${header}`) : undefined
+}
+
+function isOwnOrigin(origin: string | undefined, host: URL, isTls: boolean): boolean {
+  if (origin === undefined) return true
+  if (!URL.canParse(origin)) return false
+  const { protocol, hostname, port } = new URL(origin)
+  if (protocol !== 'https:' && (isTls || protocol !== 'http:')) return false
+  // Either may omit the default port of the scheme.
+  const ports = protocol === 'https:' ? ['', '443'] : ['', '80']
+  const isSamePort = port === host.port || (ports.includes(port) && ports.includes(host.port))
+  return hostname === host.hostname && isSamePort
+}
+
+/** Accepts addresses, localhost, the names of the listener's certificate, and those in the configuration. */
+export function createIsOwnName(
+  { host, names = [] }: Pick<AdminConfig, 'host' | 'names'>,
+  tls: SecureContextOptions | undefined,
+): (name: string) => boolean {
+  const own = new Set(['localhost', host, ...names].map((name) => name.toLowerCase()))
+  const certificate = Buffer.isBuffer(tls?.cert) ? new X509Certificate(tls.cert) : undefined
+  return (name) => isIP(name) !== 0 || own.has(name) || certificate?.checkHost(name) !== undefined
 }

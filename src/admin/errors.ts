@@ -5,6 +5,9 @@ import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 export type AdminErrorCode =
   | 'UNAUTHENTICATED' // neither a known certificate nor a known token
   | 'FORBIDDEN' // the role does not allow it
+  | 'CROSS_SITE' // a page of another site made a browser send it
+  | 'WRONG_HOST' // the Host header has a name that is not this listener's
+  | 'CONTENT_TYPE' // a POST without application/json
   | 'INPUT_INVALID' // the body does not fit openapi.yaml
   | 'NOT_FOUND' // there is no such path, switch or receipt
   | 'CONFLICT' // it was already done, or needs another person first
@@ -14,6 +17,9 @@ export type AdminErrorCode =
 export const ADMIN_STATUS: Readonly<Record<AdminErrorCode, number>> = {
   UNAUTHENTICATED: 401,
   FORBIDDEN: 403,
+  CROSS_SITE: 403,
+  WRONG_HOST: 421,
+  CONTENT_TYPE: 415,
   INPUT_INVALID: 400,
   NOT_FOUND: 404,
   CONFLICT: 409,

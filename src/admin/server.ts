@@ -7,7 +7,14 @@ import type { SecureContextOptions } from 'node:tls'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { AdminConfig } from '../config/config.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
-import { type AdminPrincipal, type Authenticate, createAuthenticate } from './authenticate.ts'
+import {
+  type AdminPrincipal,
+  type Authenticate,
+  type CallSource,
+  checkSource,
+  createAuthenticate,
+  createIsOwnName,
+} from './authenticate.ts'
 import { AdminError } from './errors.ts'
 import { type AdminAnswer, type AdminRoute, type GuardedRoute, isPermitted } from './route.ts'
 
@@ -39,6 +46,7 @@ const MAX_BODY_BYTES = 16_384
 const REQUEST_TIMEOUT_MS = 10_000
 const HEADERS_TIMEOUT_MS = 5000
 const KEEP_ALIVE_MS = 60_000
+const HANDSHAKE_TIMEOUT_MS = 10_000
 const MAX_CONNECTIONS = 256
 
 export interface AdminServer {
@@ -58,7 +66,7 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
     trustProxy: false,
     serverFactory: (handler) => createBareServer(deps, handler),
   })
-  // The body is parsed as JSON whatever its content type, so a form posted by a browser fails.
+  // The body is read whatever its content type, so that checkSource decides on the refusal.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
     done(null, body)
@@ -66,12 +74,19 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
   app.server.on('secureConnection', (socket: Socket) => {
     verified.add(socket)
   })
-  const authenticate = createAuthenticate(deps.config, (socket) => verified.has(socket))
+  let isOwnName = createIsOwnName(deps.config, deps.tls)
+  const guarded: GuardedDeps = {
+    ...deps,
+    authenticate: createAuthenticate(deps.config, (socket) => verified.has(socket)),
+    checkSource: (source) => {
+      checkSource(source, isOwnName)
+    },
+  }
   for (const route of deps.routes) {
     app.route({
       method: route.method,
       url: route.path,
-      handler: (request, reply) => serve(deps, authenticate, route, request, reply),
+      handler: (request, reply) => serve(guarded, route, request, reply),
     })
   }
   app.setNotFoundHandler((request, reply) => {
@@ -93,6 +108,7 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
       if (!(app.server instanceof https.Server)) return
       app.server.setSecureContext(tls)
       verified = new WeakSet()
+      isOwnName = createIsOwnName(deps.config, tls)
       app.server.closeIdleConnections()
     },
   }
@@ -112,6 +128,7 @@ function createBareServer(deps: AdminServerDeps, handler: http.RequestListener):
           {
             ...timeouts,
             ...deps.tls,
+            handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
             // The handshake accepts clients without a valid certificate, because a bearer token is
             // just as good. A certificate that does not chain identifies no one (authenticate.ts).
             requestCert: deps.config.clientCertificates !== undefined,
@@ -123,9 +140,14 @@ function createBareServer(deps: AdminServerDeps, handler: http.RequestListener):
   return server
 }
 
+interface GuardedDeps extends AdminServerDeps {
+  readonly authenticate: Authenticate
+  /** @throws AdminError */
+  readonly checkSource: (source: CallSource) => void
+}
+
 async function serve(
-  deps: AdminServerDeps,
-  authenticate: Authenticate,
+  deps: GuardedDeps,
   route: AdminRoute,
   request: FastifyRequest,
   reply: FastifyReply,
@@ -137,9 +159,12 @@ async function serve(
       send(reply, await route.handle())
       return
     }
-    principal = authenticate({
+    const { method, headers } = request
+    // First, so that a page of another site learns nothing.
+    deps.checkSource({ method, headers, isTls: deps.tls !== undefined })
+    principal = deps.authenticate({
       socket: request.raw.socket,
-      authorization: request.headers.authorization,
+      authorization: headers.authorization,
     })
     const answer = await callGuarded(deps, route, principal, request)
     send(reply, answer)
@@ -228,6 +253,9 @@ function nameOf(principal: AdminPrincipal | undefined) {
 /** Converts errors that Fastify raised before a route ran. */
 function toHttpError(error: unknown): unknown {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') {
+    return new AdminError('CONTENT_TYPE', 'expected the content type application/json')
+  }
   return typeof code === 'string' && code.startsWith('FST_ERR_CTP_')
     ? new AdminError('INPUT_INVALID', 'the body cannot be read, or is too large')
     : error

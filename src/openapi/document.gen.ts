@@ -363,6 +363,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             "enum": [
               "UNAUTHENTICATED",
               "FORBIDDEN",
+              "CROSS_SITE",
+              "WRONG_HOST",
+              "CONTENT_TYPE",
               "INPUT_INVALID",
               "NOT_FOUND",
               "CONFLICT",

@@ -467,7 +467,7 @@ export interface components {
         AdminErrorResponse: {
             error: {
                 /** @enum {string} */
-                code: "UNAUTHENTICATED" | "FORBIDDEN" | "INPUT_INVALID" | "NOT_FOUND" | "CONFLICT" | "UNAVAILABLE" | "INTERNAL";
+                code: "UNAUTHENTICATED" | "FORBIDDEN" | "CROSS_SITE" | "WRONG_HOST" | "CONTENT_TYPE" | "INPUT_INVALID" | "NOT_FOUND" | "CONFLICT" | "UNAVAILABLE" | "INTERNAL";
                 message: string;
                 hint?: string;
             };
@@ -742,6 +742,15 @@ export interface components {
                 "application/json": components["schemas"]["ErrorResponse"];
             };
         };
+        /** @description AccessDeniedException */
+        AccessDenied: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["ErrorResponse"];
+            };
+        };
         /** @description KeyNotFoundException or InvalidUriPathException */
         NotFound: {
             headers: {
@@ -845,6 +854,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["AuthenticationFailed"];
+            403: components["responses"]["AccessDenied"];
             404: components["responses"]["NotFound"];
             405: components["responses"]["MethodNotAllowed"];
             429: components["responses"]["Throttling"];
@@ -880,6 +890,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["AuthenticationFailed"];
+            403: components["responses"]["AccessDenied"];
             404: components["responses"]["NotFound"];
             405: components["responses"]["MethodNotAllowed"];
             429: components["responses"]["Throttling"];
@@ -915,6 +926,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["AuthenticationFailed"];
+            403: components["responses"]["AccessDenied"];
             404: components["responses"]["NotFound"];
             405: components["responses"]["MethodNotAllowed"];
             429: components["responses"]["Throttling"];
@@ -1024,6 +1036,7 @@ export interface operations {
             };
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1047,6 +1060,7 @@ export interface operations {
             };
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1077,6 +1091,8 @@ export interface operations {
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1107,6 +1123,8 @@ export interface operations {
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1136,6 +1154,8 @@ export interface operations {
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1169,6 +1189,8 @@ export interface operations {
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1202,6 +1224,8 @@ export interface operations {
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1230,6 +1254,8 @@ export interface operations {
             400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1264,6 +1290,7 @@ export interface operations {
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1287,6 +1314,7 @@ export interface operations {
             };
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1314,6 +1342,7 @@ export interface operations {
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };
@@ -1338,6 +1367,8 @@ export interface operations {
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
     };

@@ -19,6 +19,10 @@ export interface Call {
   readonly token?: string
   readonly certificate?: { readonly certificateFile: string; readonly privateKeyFile: string }
   readonly body?: unknown
+  /** In the place of the content type that a POST has, or beside it. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** As it goes out, instead of `body`. */
+  readonly text?: string
 }
 
 export interface Reply {
@@ -28,7 +32,11 @@ export interface Reply {
 }
 
 /** With three tokens, and certificates for alice and bob. */
-export async function startWithAdmin(t: Test, config: Json = {}): Promise<TestServer> {
+export async function startWithAdmin(
+  t: Test,
+  config: Json = {},
+  admin: Json = {},
+): Promise<TestServer> {
   return startTestServer(t, {
     config: {
       ...config,
@@ -43,6 +51,7 @@ export async function startWithAdmin(t: Test, config: Json = {}): Promise<TestSe
           ],
         },
         tokens: ROLES.map((role) => ({ name: `${role}-token`, role, sha256: sha256(token(role)) })),
+        ...admin,
       },
     },
   })
@@ -66,7 +75,11 @@ export function call(
           cert: readFileSync(shown.certificateFile),
           key: readFileSync(shown.privateKeyFile),
         }),
-        headers: options.token === undefined ? {} : { authorization: `Bearer ${options.token}` },
+        headers: {
+          ...(method === 'POST' && { 'content-type': 'application/json' }),
+          ...(options.token !== undefined && { authorization: `Bearer ${options.token}` }),
+          ...options.headers,
+        },
       },
       (response) => {
         let text = ''
@@ -79,7 +92,8 @@ export function call(
       },
     )
     request.on('error', reject)
-    request.end(options.body === undefined ? undefined : JSON.stringify(options.body))
+    const json = options.body === undefined ? undefined : JSON.stringify(options.body)
+    request.end(options.text ?? json)
   })
 }
 

@@ -1,7 +1,7 @@
 /** `admin`: the listener of operators: kill switch, status, metrics. */
 // SPDX-License-Identifier: Apache-2.0
 import { converted, list, object, optional } from '../setting.ts'
-import { choice, file, port, serverCertificate, text } from '../settings.ts'
+import { choice, file, port, serverCertificate, text, texts } from '../settings.ts'
 
 const role = choice(
   ['viewer', 'operator', 'admin'],
@@ -48,6 +48,12 @@ export const admin = converted(
       tls: optional(
         serverCertificate(
           'The certificate of the admin listener. It may be left out on loopback only.',
+        ),
+      ),
+      names: optional(
+        texts(
+          'Further host names that it is called by, as behind a proxy. Addresses, localhost and the names of its certificate need no entry; a request for any other name is refused.',
+          'latchkey.example.com',
         ),
       ),
       clientCertificates: optional(

@@ -78,6 +78,7 @@ void t.test(
         'store.masterKey.pkcs11',
         'store.masterKey.pkcs11.backend',
         'store.masterKey.pkcs11.label',
+        'admin.names',
       ],
     )
   },
