@@ -7,6 +7,7 @@ import { parse } from 'yaml'
 import { COMPONENTS } from '../eslint.config.js'
 import { cliDocument, configurationDocument } from './documents.mjs'
 import { must, ROOT } from './process.mjs'
+import { fillErrors, fillLogging, fillMetrics } from './reference.mjs'
 import { componentsTable, replaceSection } from './sections.mjs'
 const isCheck = process.argv.includes('--check')
 let differing = 0
@@ -64,7 +65,13 @@ const { EXIT_CODES: exitCodes } = await built('cli/exit-codes.js')
 const { usageOf } = await built('cli/help.js')
 put('docs/cli.md', cliDocument({ commands, commonFlags, exitCodes, usageOf }))
 
-const architecture = readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8')
-put('docs/architecture.md', replaceSection(architecture, 'components', componentsTable(COMPONENTS)))
+const page = (path) => readFileSync(join(ROOT, path), 'utf8')
+put(
+  'docs/architecture.md',
+  replaceSection(page('docs/architecture.md'), 'components', componentsTable(COMPONENTS)),
+)
+put('docs/errors.md', await fillErrors(page('docs/errors.md')))
+put('docs/logging.md', await fillLogging(page('docs/logging.md')))
+put('docs/metrics.md', await fillMetrics(page('docs/metrics.md')))
 
 process.exitCode = isCheck && differing > 0 ? 1 : 0

@@ -6,10 +6,19 @@
  * @throws where the two marks are missing
  */
 export function replaceSection(document, name, text) {
-  const pattern = new RegExp(`(<!-- ${name}:begin[^>]*-->\\n)[\\s\\S]*?(<!-- ${name}:end -->)`)
-  if (!pattern.test(document)) throw new Error(`there is no section ${name}`)
-  return document.replace(pattern, (_, begin, end) => `${begin}\n${text}\n${end}`)
+  sectionOf(document, name)
+  return document.replace(patternOf(name), (_, begin, _text, end) => `${begin}\n${text}\n${end}`)
 }
+
+/** @returns what stands between the two marks. @throws where the marks are missing */
+export function sectionOf(document, name) {
+  const [, , text] = patternOf(name).exec(document) ?? []
+  if (text === undefined) throw new Error(`The document has no section ${name}.`)
+  return text
+}
+
+const patternOf = (name) =>
+  new RegExp(`(<!-- ${name}:begin[^>]*-->\\n)([\\s\\S]*?)(<!-- ${name}:end -->)`)
 
 /** @param components COMPONENTS of eslint.config.js */
 export function componentsTable(components) {

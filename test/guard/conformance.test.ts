@@ -1,9 +1,9 @@
 /** docs/conformance.md: each requirement has its place in the code and its test, and no test has another. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
+import ts from 'typescript'
 import { exists, read, tableRows } from '../support/repository.ts'
-import { loadSources } from '../support/source.ts'
-import { findRequirementIds } from '../support/spoken.ts'
+import { loadSources, nodesOf, type Source } from '../support/source.ts'
 
 interface Requirement {
   readonly id: string
@@ -66,3 +66,12 @@ void t.test('each place in the code that the table names is there', (t) => {
   t.same(missing, [])
   t.end()
 })
+
+/** Ids such as `ENC-7` of texts that start with `[ENC-7]`, or with several of them. */
+function findRequirementIds(source: Source): ReadonlySet<string> {
+  const texts = nodesOf(source.tree).flatMap((node) =>
+    ts.isStringLiteralLike(node) || ts.isTemplateHead(node) ? [node.text] : [],
+  )
+  const starts = texts.map((text) => /^(?:\[[A-Z0-9]+-\d+\] ?)+/.exec(text)?.[0] ?? '')
+  return new Set(starts.flatMap((start) => start.match(/[A-Z0-9]+-\d+/g) ?? []))
+}
