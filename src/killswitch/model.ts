@@ -63,7 +63,7 @@ export type GateErrorCode =
   | 'SIGNAL' // the process received SIGUSR2
   | 'STOPPED' // this instance is shutting down
 
-/** Every code becomes InvalidStateException: blocked, do not retry (XKS 1.0.3, Error codes). */
+/** A refusal that KMS does not retry; xks/error-map.ts has the name that KMS gets for each code. */
 export class GateError extends LatchkeyError<GateErrorCode> {
   override readonly name = 'GateError'
 }

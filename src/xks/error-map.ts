@@ -3,7 +3,7 @@
 import { DeadlineExceeded } from '../core/deadline.ts'
 import type { Operation } from '../core/request.ts'
 import { BackendError, type BackendErrorCode } from '../keys/errors.ts'
-import { GateError } from '../killswitch/model.ts'
+import { GateError, type GateErrorCode } from '../killswitch/model.ts'
 import { SignatureError } from '../sigv4/errors.ts'
 import { XksError, type XksErrorName, isAllowed } from './errors.ts'
 
@@ -26,12 +26,32 @@ export const BACKEND_ERRORS = {
   CONTRACT: 'InternalException',
 } as const satisfies Record<BackendErrorCode, XksErrorName>
 
+/**
+ * KMS retries neither name. AccessDenied is the specification's name for a decision on request metadata, and KMS then tells its
+ * caller that the proxy denied access; for InvalidState it says that the key is not enabled.
+ */
+export const GATE_ERRORS = {
+  KILLED_ALL: 'InvalidStateException',
+  KILLED_STORE: 'InvalidStateException',
+  KILLED_KEY: 'InvalidStateException',
+  KILLED_MATCH: 'AccessDeniedException',
+  ACCESS_DEADLINE: 'InvalidStateException',
+  LEASE_EXPIRED: 'InvalidStateException',
+  EPOCH_WENT_BACK: 'InvalidStateException',
+  STORE_LOST: 'InvalidStateException',
+  HIGH_WATER_UNWRITABLE: 'InvalidStateException',
+  SENTINEL: 'InvalidStateException',
+  SIGNAL: 'InvalidStateException',
+  STOPPED: 'InvalidStateException',
+} as const satisfies Record<GateErrorCode, XksErrorName>
+
 function toName(error: unknown): { errorName: XksErrorName; reason: string } {
   if (error instanceof BackendError) {
     return { errorName: BACKEND_ERRORS[error.code], reason: error.code }
   }
-  // "Blocked": KMS does not retry, and its caller sees a deliberate refusal.
-  if (error instanceof GateError) return { errorName: 'InvalidStateException', reason: error.code }
+  if (error instanceof GateError) {
+    return { errorName: GATE_ERRORS[error.code], reason: error.code }
+  }
   if (error instanceof SignatureError) {
     return { errorName: 'AuthenticationFailedException', reason: error.code }
   }

@@ -153,7 +153,7 @@ async function checkAdmin(t: Test, { hsm, adminPort }: HsmServer): Promise<void>
     const startedAt = performance.now()
     const response = await fetch(`http://127.0.0.1:${String(adminPort)}${path}`, {
       ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
-      headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' },
     })
     t.equal(response.status, 200, path)
     const answer = (await response.json()) as Record<string, unknown>

@@ -78,7 +78,10 @@ async function openListener(t: Test, { configFile }: Workspace): Promise<Door> {
   t.teardown(() => admin.stop())
   const call = (path: string, body: Json) =>
     new Promise<Answer>((resolve, reject) => {
-      const headers = { authorization: `Bearer ${TOKEN}` }
+      const headers = {
+        authorization: `Bearer ${TOKEN}`,
+        'content-type': 'application/json',
+      }
       const { port } = admin.address
       const request = http.request({ port, path, method: 'POST', headers, agent: false })
       request.once('error', reject)

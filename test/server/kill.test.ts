@@ -11,8 +11,13 @@ t.setTimeout(180_000)
 
 const BY = { reason: 'a test', operator: 'tester', identity: 'os:tester' }
 const LOOK = { requestMetadata: requestMetadata('DescribeKey') }
-/** XKS 1.0.3, GetHealthStatus: it names nobody. */
-const HEALTH = { requestMetadata: { kmsRequestId: 'r', kmsOperation: 'KmsHealthCheck' } }
+/** XKS 1.0.3, GetHealthStatus, names no principal; one that does must not be refused for it either. */
+const HEALTH = {
+  requestMetadata: {
+    ...requestMetadata('KmsHealthCheck'),
+    kmsViaService: 'ebs',
+  },
+}
 
 async function serve(t: Test, config = {}) {
   const server = await startTestServer(t, {
@@ -49,7 +54,7 @@ const OPEN = ['200 ENABLED', '200', '200']
 const BLOCKED = Array.from({ length: 3 }, () => '400 InvalidStateException')
 
 void t.test(
-  'after `revoked`, blocked requests are InvalidStateException; restore lifts it',
+  '[ERR-3] [HLT-3] after `revoked`, blocked requests are refused by name; restore lifts it',
   async (t) => {
     const { control, ask } = await serve(t)
     const cases: readonly (readonly [Scope, readonly string[]])[] = [
@@ -62,7 +67,12 @@ void t.test(
       ],
       [
         { kind: 'match', criteria: { principal: 'arn:aws:iam::*:user/Alice' } },
-        ['400 InvalidStateException', '400 InvalidStateException', '200'],
+        ['403 AccessDeniedException', '403 AccessDeniedException', '200'],
+      ],
+      [{ kind: 'match', criteria: { account: '111122223333' } }, OPEN],
+      [
+        { kind: 'match', keyStore: 'demo', criteria: { principal: '*' } },
+        ['403 AccessDeniedException', '403 AccessDeniedException', '200'],
       ],
     ]
     for (const [scope, expected] of cases) {

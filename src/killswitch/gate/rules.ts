@@ -31,16 +31,17 @@ export interface Rules {
 const ENCRYPT = 1
 const DECRYPT = 2
 const LOOK = 4
+const HEALTH = 8
 
 const BIT_OF: Readonly<Record<Operation, number>> = {
   Encrypt: ENCRYPT,
   Decrypt: DECRYPT,
   GetKeyMetadata: LOOK,
-  GetHealthStatus: LOOK,
+  GetHealthStatus: HEALTH,
 }
 
 const BITS_OF: Readonly<Record<Direction, number>> = {
-  both: ENCRYPT | DECRYPT | LOOK,
+  both: ENCRYPT | DECRYPT | LOOK | HEALTH,
   decrypt: DECRYPT,
   encrypt: ENCRYPT,
 }
@@ -90,6 +91,8 @@ export function createRules(
       if ((all & bit) !== 0) return 'KILLED_ALL'
       if (((stores.get(subject.keyStore) ?? 0) & bit) !== 0) return 'KILLED_STORE'
       if (bit !== LOOK && (bitsOfKey(subject) & bit) !== 0) return 'KILLED_KEY'
+      // XKS 1.0.3, Error codes: AccessDeniedException, which KILLED_MATCH becomes, is not for health checks.
+      if (bit === HEALTH) return undefined
       return matchers.some((one) => isMatch(one, bit, subject)) ? 'KILLED_MATCH' : undefined
     },
     isKeyBlocked: (subject) => switches.length > 0 && (bitsOfKey(subject) & LOOK) !== 0,

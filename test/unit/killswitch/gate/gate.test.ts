@@ -174,11 +174,13 @@ void t.test('what requests say: stops those that say it, in its key store', (t) 
   gate.check(subject('Decrypt', { metadata: {} }))
   gate.check(subject('Decrypt', { metadata, keyStore: 'b' }))
   gate.apply(createRules([switchFor({ kind: 'match', criteria })]), 3)
-  for (const operation of OPERATIONS) {
+  for (const operation of ['Encrypt', 'Decrypt', 'GetKeyMetadata'] as const) {
     t.throws(() => gate.check(subject(operation, { metadata, keyStore: 'b' })), {
       code: 'KILLED_MATCH',
     })
   }
+  // Whatever metadata it brings.
+  gate.check(subject('GetHealthStatus', { metadata, keyStore: 'b' }))
   t.end()
 })
 
