@@ -27,8 +27,8 @@ export interface AdminCall {
 export type Authenticate = (call: AdminCall) => AdminPrincipal | undefined
 
 /**
- * A token has 256 random bits, so its hash needs neither a salt nor a slow function. @param
- * isVerified reports whether a connection was made under the authority in use now
+ * A token has 256 random bits, so its hash needs neither a salt nor a slow function.
+ * @param isVerified reports whether a connection was made under the authority in use now
  */
 export function createAuthenticate(
   config: AdminConfig,

@@ -71,7 +71,8 @@ type RawScope = components['schemas']['SwitchScope']
 
 /**
  * @param knownKeyStores a key store that does not exist is refused: it would be a dangerous typo in
- * a kill @throws AdminError
+ * a kill
+ * @throws AdminError
  */
 export function toScope(raw: RawScope, knownKeyStores: readonly string[]): Scope {
   const { kind, keyStore, keyId, criteria } = raw

@@ -54,7 +54,8 @@ export async function openAdministration(config: Config): Promise<Administration
 
 /**
  * Makes the master key file where one is configured and absent, and a new store with nothing but
- * its test key. @throws StorageError STORE_EXISTS
+ * its test key.
+ * @throws StorageError STORE_EXISTS
  */
 export async function initializeStore(config: Config): Promise<void> {
   const { masterKey } = config.store
@@ -75,9 +76,10 @@ export async function initializeStore(config: Config): Promise<void> {
 }
 
 /**
- * initializeStore where there is no store; else only sees whether the master key opens the one that is there. Several may
- * do so at a time: one of them makes the store.
- * @returns whether this call made it. @throws StorageError
+ * initializeStore where there is no store; else only sees whether the master key opens the one that
+ * is there. Several may do so at a time: one of them makes the store.
+ * @returns whether this call made it.
+ * @throws StorageError
  */
 export async function ensureStore(config: Config): Promise<boolean> {
   if (!(await storeExists(config))) {

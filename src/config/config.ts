@@ -1,6 +1,6 @@
 /**
- * What a whole, valid configuration is. Paths are absolute, times in milliseconds, sizes in bytes; the
- * sections say what each setting means.
+ * The type of a complete, valid configuration. Paths are absolute, times in milliseconds, sizes in
+ * bytes; the sections describe each setting.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ import { STATE_NAME } from './state-folder.ts'
 
 type Written = ValueOf<typeof CONFIG>
 
-/** The two files of this host have a default, which depends on where the store is. */
+/** The two files of this host have defaults that depend on where the store is. */
 export interface Config extends Omit<Written, 'control'> {
   readonly control: Written['control'] & {
     readonly sentinelFile: string
@@ -19,24 +19,24 @@ export interface Config extends Omit<Written, 'control'> {
 }
 
 export type ListenerConfig = Config['listener']
-/** mTLS: who may open a connection at all (XKS 1.0.3, Authentication). */
+/** mTLS: which clients may open a connection at all (XKS 1.0.3, Authentication). */
 export type ClientCertificateConfig = NonNullable<ListenerConfig['clientCertificate']>
 export type ForwardedByConfig = NonNullable<ClientCertificateConfig['forwardedBy']>
 export type KeyStoreConfig = Config['keyStores'][number]
 /** Keys on PKCS#11 tokens. */
 export type Pkcs11BackendConfig = Config['backends'][number]
 export type TokenConfig = Pkcs11BackendConfig['tokens'][number]
-/** A token by one of its names; exactly one is there. */
+/** Selects a token by exactly one of its names. */
 export type TokenSelector = Omit<TokenConfig, 'pin'>
-/** How the initialization vector of an encryption comes about. */
+/** Where the initialization vector of an encryption comes from. */
 export type IvMode = Pkcs11BackendConfig['iv']
 export type AdminConfig = NonNullable<Config['admin']>
 export type AdminRole = AdminConfig['tokens'][number]['role']
 export type { MasterKeyConfig } from './sections/store.ts'
 
 /**
- * @param raw without a fault
- * @param stateFolder where the two files of this instance are when a server holds the store
+ * @param raw free of faults
+ * @param stateFolder folder of this instance's two files when a server holds the store
  */
 export function toConfig(raw: RawConfig, conversion: Conversion, stateFolder: string): Config {
   const written = CONFIG.convert(raw, '', conversion)

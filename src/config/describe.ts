@@ -1,9 +1,12 @@
-/** The configuration, described for editors (JSON Schema) and for people (Markdown). */
+/** Describes the configuration for editors (JSON Schema) and for people (Markdown). */
 // SPDX-License-Identifier: Apache-2.0
 import { CONFIG_SCHEMA } from './schema.ts'
 import type { Schema } from './setting.ts'
 
-/** docs/latchkey.schema.json: name it in a `# yaml-language-server: $schema=` line. */
+/**
+ * Writes docs/latchkey.schema.json, which editors read from a `# yaml-language-server: $schema=`
+ * line.
+ */
 export function describeAsJsonSchema(): string {
   const head = {
     $schema: 'http://json-schema.org/draft-07/schema#',

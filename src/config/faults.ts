@@ -1,11 +1,11 @@
-/** Everything that is wrong with a configuration, said at once and in the words of its file. */
+/** Reports everything that is wrong with a configuration at once, in the terms of its file. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ErrorObject } from 'ajv'
 import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 import { suggest } from '../core/suggest.ts'
 
 export interface Fault {
-  /** As one would write it: `keyStores[2].prefix`; empty for the file as a whole. */
+  /** Path as written in the file, such as `keyStores[2].prefix`; empty for the file as a whole. */
   readonly path: string
   /** What was expected, and what was found. */
   readonly message: string
@@ -13,7 +13,7 @@ export interface Fault {
 
 export class ConfigError extends LatchkeyError<'CONFIG_INVALID'> {
   override readonly name = 'ConfigError'
-  /** As it was named to us. */
+  /** The path as the user gave it. */
   readonly file: string
   readonly faults: readonly Fault[]
 
@@ -25,7 +25,7 @@ export class ConfigError extends LatchkeyError<'CONFIG_INVALID'> {
   }
 }
 
-/** `/keyStores/2/prefix` becomes `keyStores[2].prefix`. */
+/** Converts `/keyStores/2/prefix` to `keyStores[2].prefix`. */
 function toPath(pointer: string): string {
   return pointer
     .split('/')
@@ -35,9 +35,9 @@ function toPath(pointer: string): string {
     .replace(/^\./, '')
 }
 
-/** JSON Schema's types, in the words of a YAML file. */
+/** Names of JSON Schema's types for the readers of a YAML file. */
 const TYPES: ReadonlyMap<string, string> = new Map([
-  ['object', 'settings, each on a line of its own'],
+  ['object', 'settings, one per line'],
   ['array', 'a list'],
   ['string', 'text'],
   ['integer', 'a whole number'],
@@ -48,21 +48,23 @@ function join(path: string, name: string): string {
   return path === '' ? name : `${path}.${name}`
 }
 
-/** Lists and settings are named, not quoted: one of them may have a secret in it. */
+/** Lists and settings are described, not quoted, because they may contain a secret. */
 function show(value: unknown): string {
   if (value === undefined || typeof value === 'object') return showType(value)
   const text = JSON.stringify(value)
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
 }
 
-/** Whoever writes a passphrase where its place is asked for must not find it in a log. */
+/**
+ * Shows only the type: a passphrase that was written in the wrong place must not end up in a log.
+ */
 function showType(value: unknown): string {
   if (value === null || value === undefined) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   return typeof value === 'object' ? 'settings' : `a ${typeof value}`
 }
 
-/** @param knownNames the property names that the schema has at the place of the error */
+/** @param knownNames property names that the schema allows where the error occurred */
 export function toFault(error: ErrorObject, knownNames: readonly string[]): Fault {
   const path = toPath(error.instancePath)
   const parameters = error.params as Record<string, unknown>
@@ -92,17 +94,17 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
     case 'type': {
       const type = String(parameters['type'])
       const { patternErrorMessage: form } = error.parentSchema as { patternErrorMessage?: string }
-      // Of several types; the form says what the value may be.
+      // The schema allows several types; the form says what the value may be.
       if (Array.isArray(parameters['type'])) {
         return { path, message: `expected ${form ?? type}, ${found}` }
       }
-      // YAML has dropped leading zeros by now, so that the number is not what was written.
+      // YAML has already dropped leading zeros, so the number is not what was written.
       if (type === 'string' && typeof error.data === 'number') {
         return {
           path,
           message:
             form === undefined
-              ? 'expected text, found a number: put it in quotes'
+              ? 'expected text, found a number; put it in quotes'
               : `expected ${form}, ${found}`,
         }
       }

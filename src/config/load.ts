@@ -1,4 +1,4 @@
-/** From a file to a whole, frozen Config, or to the list of everything that is wrong with it. */
+/** Loads a file into a complete, frozen Config, or lists everything that is wrong with it. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
@@ -20,7 +20,10 @@ export function loadConfig(
   return load(file, environment, (value) => value)
 }
 
-/** For commands on the control store alone. @throws ConfigError with the faults of what they need */
+/**
+ * Loads only what commands on the control store need.
+ * @throws ConfigError with the faults of those parts
+ */
 export function loadControlConfig(file: string, environment: NodeJS.ProcessEnv): Promise<Config> {
   return load(file, environment, pickControlSections)
 }
@@ -55,17 +58,17 @@ async function readText(file: string, path: string): Promise<string> {
   }
 }
 
-/** @throws ConfigError with every fault of syntax, each with its line */
+/** @throws ConfigError with every syntax error, each with its line */
 function parseYaml(file: string, text: string): unknown {
   const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
-  // A warning is a tag that nobody knows: what it stands for would be taken as plain text.
+  // A warning means an unknown tag; its value would silently become plain text.
   const problems = [...document.errors, ...document.warnings]
   if (problems.length > 0) {
     const faults = problems.map(({ code, message }) => ({
       path: '',
       message:
         code === 'MULTIPLE_DOCS'
-          ? 'has several documents, parted by a line "---": expected one'
+          ? 'has several documents, separated by "---"; expected one'
           : (message.split('\n')[0] ?? '').replace(/:$/, ''),
     }))
     throw new ConfigError(file, faults)
@@ -79,7 +82,7 @@ function parseYaml(file: string, text: string): unknown {
 
 let compiled: ValidateFunction | undefined
 
-/** Compiled once in a process, and not before a configuration is read. */
+/** Compiled once per process, and only when a configuration is read. */
 function validator(): ValidateFunction {
   if (compiled !== undefined) return compiled
   const ajv = new Ajv({
@@ -88,7 +91,8 @@ function validator(): ValidateFunction {
     verbose: true,
     strict: true,
     allowUnionTypes: true,
-    // Most of the time that a command takes to start: a test checks the schema, and one file needs no fast code.
+    // These steps would take most of a command's start time: a test checks the schema, and a single
+    // file needs no optimized code.
     meta: false,
     validateSchema: false,
     code: { optimize: false },
@@ -98,7 +102,10 @@ function validator(): ValidateFunction {
   return compiled
 }
 
-/** Schema and semantics; no file beside it is looked at. `raw` is whole where there is no fault. */
+/**
+ * Checks the schema and the semantics without reading other files. `raw` is complete if there are
+ * no faults.
+ */
 function checkConfig(value: unknown) {
   const validate = validator()
   const faults = validate(value) ? [] : [...toFaults(validate.errors ?? [])]
@@ -106,7 +113,7 @@ function checkConfig(value: unknown) {
   const isSound = (section: keyof RawConfig) => !faulty.has('') && !faulty.has(section)
   const raw = value as RawConfig
   const secrets = new Map<string, SecretSource>()
-  // A section that has the type that it claims.
+  // Only sections that match the schema, so that their types are right.
   const sound = faulty.has('')
     ? {}
     : Object.fromEntries(
@@ -138,9 +145,10 @@ function deepFreeze<T>(value: T): T {
 type Settings = Readonly<Record<string, unknown>>
 
 /**
- * A configuration that has the sections `store` and `control` of the given one, the names of its key stores, and,
- * where a token holds the master key, the backend of that token. Everything else is left out or stands for nothing: no
- * listener is opened by it, and no PIN is read that the store does not need.
+ * Returns a configuration with the given sections `store` and `control`, the names of the key
+ * stores, and, if a token holds the master key, the backend of that token. Everything else is left
+ * out or replaced by placeholders: no listener is opened with it, and no PIN is read that the store
+ * does not need.
  */
 function pickControlSections(value: unknown): unknown {
   if (!isSettings(value)) return value
@@ -150,7 +158,7 @@ function pickControlSections(value: unknown): unknown {
     (one) => token !== undefined && at(one, 'name') === at(token, 'backend'),
   )
   return {
-    // The schema wants one; the commands that use this have none.
+    // The schema requires a listener; the commands that use this configuration do not open one.
     listener: { tls: { certificate: 'none', privateKey: 'none' } },
     store,
     ...(control === undefined ? {} : { control }),
@@ -176,13 +184,13 @@ function isSettings(value: unknown): value is Settings {
 
 interface LoadedSecrets {
   readonly faults: readonly Fault[]
-  /** By the paths of their settings. */
+  /** Secrets by the path of their setting. */
   readonly secrets: ReadonlyMap<string, Secret>
-  /** For modules: without the variables that secrets were read from. */
+  /** The environment for modules, without the variables that held secrets. */
   readonly environment: Readonly<Record<string, string>>
 }
 
-/** @param sources by the paths of their settings */
+/** @param sources by the path of their setting */
 async function loadSecrets(
   sources: ReadonlyMap<string, SecretSource>,
   absolute: (path: string) => string,
@@ -203,12 +211,13 @@ async function loadSecrets(
   return { faults, secrets, environment: Object.fromEntries(others) }
 }
 
-/** The secret, or a sentence on why there is none. */
+/** The secret, or a sentence that says why there is none. */
 type SecretResult = { readonly secret: Secret } | { readonly problem: string }
 
 function fromEnvironment(name: string, environment: NodeJS.ProcessEnv): SecretResult {
   const value = environment[name]
-  if (value === undefined || value === '') return { problem: `the environment has no ${name}` }
+  if (value === undefined || value === '')
+    return { problem: `the environment variable ${name} is not set` }
   return { secret: new Secret(value) }
 }
 

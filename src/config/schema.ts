@@ -1,4 +1,4 @@
-/** latchkey.yaml as a whole, composed from its sections. */
+/** The complete latchkey.yaml, composed of its sections. */
 // SPDX-License-Identifier: Apache-2.0
 import { admin } from './sections/admin.ts'
 import { backends } from './sections/backends.ts'
@@ -35,8 +35,8 @@ export const CONFIG = object('Configuration of Latchkey.', {
   tracing: optional(tracing),
 })
 
-/** The JSON Schema. */
+/** JSON Schema of the configuration file. */
 export const CONFIG_SCHEMA = CONFIG.schema
 
-/** The file as it is written, after the schema and its defaults. */
+/** The file as written, after schema validation and with defaults filled in. */
 export type RawConfig = RawOf<typeof CONFIG>

@@ -1,4 +1,4 @@
-/** What a schema cannot say: how settings go together. */
+/** Checks what a schema cannot express: how settings depend on each other. */
 // SPDX-License-Identifier: Apache-2.0
 import { isIPv4, isIPv6 } from 'node:net'
 import { toMilliseconds } from '../core/duration.ts'
@@ -6,7 +6,10 @@ import type { Fault } from './faults.ts'
 import type { RawConfig } from './schema.ts'
 import { SOFTWARE } from './sections/backends.ts'
 
-/** XKS 1.0.3, API operations: the length of XksProxyUriPath, and what each prefix is put before. */
+/**
+ * XKS 1.0.3, API operations: the maximum length of XksProxyUriPath, and the part that follows each
+ * prefix.
+ */
 const MAX_URI_PATH = 128
 const API_ROOT = '/kms/xks/v1'
 
@@ -20,7 +23,7 @@ const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> 
   admin: checkAdmin,
 }
 
-/** @param isSound whether a section fits the schema, so that it has the type that it claims */
+/** @param isSound reports whether a section matches the schema, so that its type is right */
 export function checkSemantics(
   raw: RawConfig,
   isSound: (section: Section) => boolean,
@@ -46,7 +49,7 @@ export function checkSemantics(
   return faults
 }
 
-/** A single poll that is late must not cost the lease. */
+/** A single late poll must not cost the lease. */
 function checkLease({ control, store }: RawConfig, fault: Report): void {
   if (toMilliseconds(store.pollInterval) * 2 > toMilliseconds(control.lease)) {
     fault(
@@ -56,7 +59,7 @@ function checkLease({ control, store }: RawConfig, fault: Report): void {
   }
 }
 
-/** Also where the section has other faults: all of them are told together. */
+/** Runs even if the section has other faults, so that all are reported together. */
 function checkPlace(store: unknown, fault: Report): void {
   if (typeof store !== 'object' || store === null) return
   if ('path' in store === 'postgres' in store) {
@@ -82,7 +85,7 @@ function checkListener(raw: RawConfig, fault: Report): void {
   const { listener } = raw
   const { headers, request } = listener.timeouts
   if (toMilliseconds(headers) >= toMilliseconds(request)) {
-    // Node would swap the two without a word.
+    // Node would silently swap the two.
     fault(
       'listener.timeouts.headers',
       `expected less than listener.timeouts.request (${request}), found ${headers}`,
@@ -114,7 +117,7 @@ function checkAdmin({ admin, listener }: RawConfig, fault: Report): void {
     fault('admin.clientCertificates', 'needs admin.tls')
   }
   if (clientCertificates === undefined && tokens.length === 0) {
-    fault('admin', 'expected clientCertificates, tokens or both: nobody could call it')
+    fault('admin', 'expected clientCertificates, tokens or both; otherwise no one could call it')
   }
   if (port !== 0 && port === listener.port) {
     fault('admin.port', `expected another port than listener.port, found ${String(port)}`)
@@ -127,9 +130,9 @@ function checkAdmin({ admin, listener }: RawConfig, fault: Report): void {
     ...tokens.map(({ name }, i) => ({ name, path: `admin.tokens[${String(i)}].name` })),
   ]
   names.forEach(({ name, path }, i) => {
-    // A name stands for one person in the records, and for one role.
+    // In the records a name stands for one person and one role.
     if (names.findIndex((other) => other.name === name) < i) {
-      fault(path, `is there already: ${JSON.stringify(name)}`)
+      fault(path, `is already used: ${JSON.stringify(name)}`)
     }
   })
 }
@@ -142,7 +145,7 @@ function checkUnique(raw: RawConfig, field: 'name' | 'prefix', fault: Report): v
     else {
       fault(
         `keyStores[${String(i)}].${field}`,
-        `is that of keyStores[${String(first)}] too: ${JSON.stringify(keyStore[field])}`,
+        `is already used by keyStores[${String(first)}]: ${JSON.stringify(keyStore[field])}`,
       )
     }
   })
@@ -168,14 +171,14 @@ function checkForwardedBy(forwardedBy: ForwardedBy, fault: Report): void {
   checkRanges(peers, `${path}.peers`, fault)
   const remote = peers.find((peer) => !LOOPBACK_V4.test(peer) && !LOOPBACK_V6.test(peer))
   if (certificate === undefined && remote !== undefined) {
-    // An address alone proves nothing on a network.
+    // On a network, an address alone proves nothing.
     fault(`${path}.certificate`, `is required when a peer is not loopback (${remote})`)
   }
   if (format === 'subject-dn' && verifyHeader === undefined) {
     fault(`${path}.verifyHeader`, 'is required with the format subject-dn')
   }
   if (format === 'xfcc' && verifyHeader !== undefined) {
-    fault(`${path}.verifyHeader`, 'is for the format subject-dn: Envoy has no such header')
+    fault(`${path}.verifyHeader`, 'applies to the format subject-dn only: Envoy has no such header')
   }
   if (verifyHeader === header) {
     fault(`${path}.verifyHeader`, `expected another header than ${header}`)
@@ -203,7 +206,7 @@ function checkBackends({ backends }: RawConfig, fault: Report): void {
     const first = names.indexOf(backend.name)
     if (first <= i) {
       const whose = first === 0 ? 'the embedded keys' : `backends[${String(first - 1)}]`
-      fault(`${path}.name`, `is that of ${whose} too: ${JSON.stringify(backend.name)}`)
+      fault(`${path}.name`, `is already used by ${whose}: ${JSON.stringify(backend.name)}`)
     }
     const { min, max } = backend.sessions
     if (min > max) {
@@ -230,7 +233,10 @@ function checkKeyStoreBackends(raw: RawConfig, fault: Report): void {
     const backend = raw.backends.find(({ name }) => name === keyStore.backend)
     if (backend === undefined && keyStore.backend !== SOFTWARE) {
       const known = [SOFTWARE, ...raw.backends.map(({ name }) => name)].join(', ')
-      fault(`${path}.backend`, `is none of ${known}: ${JSON.stringify(keyStore.backend)}`)
+      fault(
+        `${path}.backend`,
+        `expected one of ${known}, found ${JSON.stringify(keyStore.backend)}`,
+      )
       return
     }
     if (keyStore.accept.length > 0 && backend === undefined) {
@@ -245,5 +251,8 @@ function checkKeyStoreBackends(raw: RawConfig, fault: Report): void {
 function checkMasterKeyBackend({ store, backends }: RawConfig, fault: Report): void {
   const { pkcs11 } = store.masterKey
   if (pkcs11 === undefined || backends.some(({ name }) => name === pkcs11.backend)) return
-  fault('store.masterKey.pkcs11.backend', `is none of backends: ${JSON.stringify(pkcs11.backend)}`)
+  fault(
+    'store.masterKey.pkcs11.backend',
+    `expected the name of one of the backends, found ${JSON.stringify(pkcs11.backend)}`,
+  )
 }

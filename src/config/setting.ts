@@ -1,13 +1,14 @@
 /**
- * A setting is written once, in its section: name, form, default, sentence for the documents, and what
- * the program makes of it. JSON Schema, both types (as written, as used) and the documents come from it.
+ * Each setting is defined once, in its section: name, form, default, description, and the value
+ * that the program uses. The JSON Schema, both types (as written and as used) and the documents are
+ * derived from it.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Secret } from '../core/secret.ts'
 
 type SchemaType = 'object' | 'array' | 'string' | 'integer' | 'boolean'
 
-/** JSON Schema, as far as it is used here. */
+/** The subset of JSON Schema used here. */
 export interface Schema {
   readonly type?: SchemaType | readonly SchemaType[]
   readonly description?: string
@@ -24,37 +25,38 @@ export interface Schema {
   readonly minProperties?: number
   readonly maxProperties?: number
   readonly pattern?: string
-  /** What the pattern asks for, behind "expected"; editors show it too. */
+  /** Describes the pattern in words. It follows "expected" in a fault, and editors show it too. */
   readonly patternErrorMessage?: string
   readonly enum?: readonly string[]
   readonly examples?: readonly unknown[]
 }
 
-/** Where a secret is to be read from; exactly one is there. */
+/** Where to read a secret from; exactly one is set. */
 export interface SecretSource {
   readonly file?: string
   readonly env?: string
 }
 
-/** What a walk through a configuration is told. */
+/** Receives what a walk through a configuration finds. */
 export interface Visitor {
   fault(path: string, message: string): void
   secret(path: string, source: SecretSource): void
 }
 
-/** What the values of a file are converted with. */
+/** What the conversion of a file's values needs. */
 export interface Conversion {
-  /** Of a path relative to the file. */
+  /** Resolves a path relative to the file. */
   readonly absolute: (relative: string) => string
-  /** Secrets by the paths of their settings. */
+  /** Secrets by the path of their setting. */
   readonly secrets: ReadonlyMap<string, Secret>
-  /** For modules: without the variables that secrets were read from. */
+  /** The environment for modules, without the variables that held secrets. */
   readonly environment: Readonly<Record<string, string>>
 }
 
 /**
- * `Raw` is the value in the file, after the schema and its defaults; `Value` is what the program takes.
- * There, the setting's name ends in `Suffix`: `interval` in the file is `intervalMs` in the program.
+ * `Raw` is the value in the file, after the schema and its defaults; `Value` is the value that the
+ * program uses. The program's name ends in `Suffix`: `interval` in the file is `intervalMs` in the
+ * program.
  */
 export interface Setting<
   Raw,
@@ -64,10 +66,10 @@ export interface Setting<
 > {
   readonly schema: Schema
   readonly suffix: Suffix
-  /** Whether it may be missing, with no default in its place. */
+  /** Whether the setting may be missing without a default. */
   readonly isOptional: IsOptional
   readonly convert: (raw: Raw, path: string, conversion: Conversion) => Value
-  /** Reports what the schema cannot say, and names each secret. */
+  /** Reports faults that the schema cannot express, and every secret. */
   readonly visit: (raw: Raw, path: string, visitor: Visitor) => void
 }
 
@@ -96,7 +98,7 @@ type ValueObject<P extends Properties> = Simplify<
 
 const nothing = () => undefined
 
-/** A value that the program takes as it is written. */
+/** A value that the program uses as written. */
 export function plain<T>(schema: Schema): Setting<T, T> {
   return { schema, suffix: '', isOptional: false, convert: (raw) => raw, visit: nothing }
 }
@@ -111,7 +113,7 @@ function withoutDefault(schema: Schema): Schema {
   return Object.fromEntries(Object.entries(schema).filter(([name]) => name !== 'default'))
 }
 
-/** The same setting, whose value the program takes in another form. */
+/** Returns the same setting with its value converted to another form. */
 export function converted<Raw, Value, Suffix extends string, O extends boolean, Other>(
   setting: Setting<Raw, Value, Suffix, O>,
   convert: (value: Value, conversion: Conversion) => Other,
@@ -125,8 +127,8 @@ export function converted<Raw, Value, Suffix extends string, O extends boolean, 
 const join = (path: string, name: string) => (path === '' ? name : `${path}.${name}`)
 
 /**
- * An object whose properties are all known: an unknown one is a fault, not a silent typo. Without a
- * required property, it may be left out, and all its defaults apply.
+ * An object whose properties are all known: an unknown one is a fault, not a silent typo. An object
+ * without required properties may be left out, and all its defaults then apply.
  */
 export function object<const P extends Properties>(
   description: string,
@@ -163,7 +165,7 @@ export function object<const P extends Properties>(
   }
 }
 
-/** An object of which exactly one property is there. */
+/** An object with exactly one of its properties set. */
 export function oneOf<const P extends Properties>(
   description: string,
   properties: P,

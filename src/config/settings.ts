@@ -1,4 +1,4 @@
-/** The kinds of settings that sections are written with. */
+/** The kinds of settings of which the sections consist. */
 // SPDX-License-Identifier: Apache-2.0
 import { DURATION_FORM, DURATION_PATTERN, toMilliseconds } from '../core/duration.ts'
 import type { Secret } from '../core/secret.ts'
@@ -49,7 +49,7 @@ export function port(description: string, fallback?: number): Setting<number, nu
   return integer(description, { minimum: 0, maximum: 65_535, ...otherwise })
 }
 
-/** A whole number and its unit, such as `200ms` or `5s`. @param range in milliseconds, both ends included */
+/** A whole number with a unit, such as `200ms` or `5s`. @param range in milliseconds, inclusive */
 export function duration(
   description: string,
   fallback: string,
@@ -74,18 +74,18 @@ export function duration(
   }
 }
 
-/** A path, made absolute. */
+/** A path, converted to an absolute one. */
 export function path(description: string): Setting<string, string> {
   const sentence = `${description} Relative to the folder of the configuration file.`
   return converted(text(sentence), (value, { absolute }) => absolute(value))
 }
 
-/** A path of a file that the program reads: `ca` in the file is `caFile` in the program. */
+/** The path of a file that the program reads: `ca` in the file is `caFile` in the program. */
 export function file(description: string): Setting<string, string, 'File'> {
   return { ...path(description), suffix: 'File' }
 }
 
-/** The certificate that a listener shows. */
+/** The certificate of a listener. */
 export function serverCertificate(description: string) {
   return object(description, {
     certificate: file('PEM file: the certificate first, then its intermediates.'),
@@ -93,7 +93,7 @@ export function serverCertificate(description: string) {
   })
 }
 
-const PRIVATE_FILE = 'File, mode 0600; a line break at its end does not count.'
+const PRIVATE_FILE = 'File with mode 0600. A line break at its end is ignored.'
 
 function secretSource(description: string, fileSentence: string) {
   return oneOf(description, {
@@ -102,7 +102,7 @@ function secretSource(description: string, fileSentence: string) {
   })
 }
 
-/** Where a secret is read from, once; the program gets the secret itself. */
+/** A secret that is read once; the program gets its value. */
 export function secret(
   description: string,
   fileSentence = PRIVATE_FILE,
@@ -120,11 +120,11 @@ export function secret(
   }
 }
 
-/** A secret that may be rotated: where it is in a file, the program reads it again at each use. */
+/** A secret that may be rotated: if it is in a file, the program reads it again for each use. */
 export function rotatedSecret(
   description: string,
 ): Setting<SecretSource, { readonly secret: Secret } | { readonly file: string }> {
-  const source = secret(description, `${PRIVATE_FILE} It is read for each connection.`)
+  const source = secret(description, `${PRIVATE_FILE} The file is read for each connection.`)
   return {
     ...source,
     convert: (raw, at, conversion) =>
@@ -134,7 +134,7 @@ export function rotatedSecret(
   }
 }
 
-/** Texts, at least one. */
+/** A list of at least one text. */
 export function texts(
   description: string,
   example: string,
@@ -145,7 +145,7 @@ export function texts(
   })
 }
 
-/** Names of AWS regions, at least one. */
+/** A list of at least one AWS region. */
 export function regionNames(description: string): Setting<readonly string[], readonly string[]> {
   const item = plain<string>({
     type: 'string',

@@ -1,25 +1,29 @@
-/** Where an instance keeps its two small files, the high-water mark and the sentinel, when a server holds the store. */
+/**
+ * Finds the folder of an instance's two small files, the high-water mark and the sentinel, when a
+ * server holds the store.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
 
-/** The folder that the unit, the packages and the images give to the service. */
+/** The folder that the systemd unit, the packages and the images give the service. */
 const SYSTEM_FOLDER = '/var/lib/latchkey'
-/** Both files have this name, with an ending of their own. */
+/** Base name of both files; each has its own extension. */
 export const STATE_NAME = 'latchkey'
 
 /**
- * The first of $STATE_DIRECTORY (set by systemd), /var/lib/latchkey and the folder of the configuration that holds a
- * high-water mark already; else the first that can be written to. A mark is never left behind for a folder that happens
- * to be writable: an instance without its mark would believe an old store. Where nothing can be written, the first
- * stands, and `serve` refuses to start with its path.
+ * Returns the first of $STATE_DIRECTORY (set by systemd), /var/lib/latchkey and the configuration's
+ * folder that already holds a high-water mark; otherwise the first that is writable. A mark is
+ * never abandoned for another folder that happens to be writable, because an instance without its
+ * mark would trust an old store. If no folder is writable, the result is the first, and `serve`
+ * refuses to start and names its path.
  */
 export function findStateFolder(
   configurationFolder: string,
   environment: NodeJS.ProcessEnv,
   systemFolder = SYSTEM_FOLDER,
 ): string {
-  // systemd separates several folders by colons.
+  // systemd separates several folders with colons.
   const [given = ''] = (environment['STATE_DIRECTORY'] ?? '').split(':')
   const first = given === '' ? systemFolder : given
   const folders = [...new Set([first, systemFolder, configurationFolder])]

@@ -1,21 +1,27 @@
-/** A configuration on its way to a worker process, over a line that only the two of them hold. */
+/**
+ * Packs a configuration for a worker process. It travels over a channel that only the two processes
+ * hold.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { Secret } from '../core/secret.ts'
 import type { Config } from './config.ts'
 
-/** Stands for a Secret, which no serialisation would let through. */
+/** Stands in for a Secret, which refuses to be serialized. */
 interface PackedSecret {
   readonly $secret: string | Buffer
 }
 
-/** What structured cloning keeps whole. The result holds secrets in the clear: hand it on, and forget it. */
+/**
+ * Returns a value that structured cloning preserves. It holds secrets in plain text: pass it on and
+ * drop it.
+ */
 export function packConfig(config: Config): unknown {
   return map(config, (value) =>
     value instanceof Secret ? { $secret: (value as Secret<string | Buffer>).reveal() } : undefined,
   )
 }
 
-/** @param packed of `packConfig`, cloned or not */
+/** @param packed the result of `packConfig`, cloned or not */
 export function unpackConfig(packed: unknown): Config {
   return map(packed, (value) =>
     typeof value === 'object' && value !== null && '$secret' in value
@@ -28,7 +34,7 @@ function toSecret(value: string | Uint8Array): string | Buffer {
   return typeof value === 'string' ? value : Buffer.from(value)
 }
 
-/** A deep, frozen copy in which `replace` may put something else for any value. */
+/** Returns a deep, frozen copy, in which `replace` may substitute any value. */
 function map(value: unknown, replace: (value: unknown) => unknown): unknown {
   const replaced = replace(value)
   if (replaced !== undefined) return replaced

@@ -1,4 +1,7 @@
-/** What `latchkey keys` does to keys: an optional power of a backend, apart from serving requests. */
+/**
+ * What `latchkey keys` does to keys: an optional capability of a backend, separate from serving
+ * requests.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Secret } from '../core/secret.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
@@ -9,11 +12,11 @@ export interface KeyVersionSummary {
   readonly version: number
   /** CURRENT encrypts and decrypts; PREVIOUS decrypts; DESTROYED is a record without material. */
   readonly state: 'CURRENT' | 'PREVIOUS' | 'DESTROYED'
-  /** Milliseconds since the Unix epoch; undefined where the key manager does not know. */
+  /** Milliseconds since the Unix epoch; undefined if the key manager does not know. */
   readonly createdAt: number | undefined
-  /** Encryptions that are done or set aside, an upper bound of those done; undefined: not counted. */
+  /** Encryptions reserved so far, an upper bound of those done; undefined: not counted. */
   readonly encryptions: number | undefined
-  /** Of a key on a token: CKA_LABEL, CKA_ID in hexadecimal, CKA_EXTRACTABLE. */
+  /** Only for keys on a token: CKA_LABEL, CKA_ID in hexadecimal, CKA_EXTRACTABLE. */
   readonly token?: { readonly label: string; readonly id: string; readonly isExtractable: boolean }
 }
 
@@ -23,7 +26,7 @@ export interface KeySummary {
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
   readonly createdAt: number | undefined
-  /** Ascending by version. */
+  /** In ascending order of versions. */
   readonly versions: readonly KeyVersionSummary[]
 }
 
@@ -31,22 +34,22 @@ export interface NewKey {
   readonly keyId: ExternalKeyId
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
-  /** 32 bytes to import; absent: random material is made. */
+  /** 32 bytes to import; absent: generate random material. */
   readonly material?: Secret<Buffer>
 }
 
-/** All changes are durable when the promise resolves, and raise the store's epoch. */
+/** Every change is durable when its promise resolves, and raises the store's epoch. */
 export interface KeyAdministration {
   /** @throws BackendError KEY_EXISTS */
   createKey(key: NewKey): Promise<KeySummary>
-  /** Ascending by key id. */
+  /** Returns keys in ascending order of key ids. */
   listKeys(): Promise<readonly KeySummary[]>
-  /** A new current version; older ones go on decrypting. @throws BackendError KEY_NOT_FOUND */
+  /** Creates a new current version; older ones still decrypt. @throws BackendError KEY_NOT_FOUND */
   rotateKey(keyId: ExternalKeyId): Promise<KeySummary>
   /** @throws BackendError KEY_NOT_FOUND */
   setKeyStatus(keyId: ExternalKeyId, status: KeyStatus): Promise<KeySummary>
   /**
-   * Shreds the material of one version, for good. The current version is refused: rotate first.
+   * Shreds the material of one version permanently. Refuses the current version: rotate first.
    * @throws BackendError KEY_NOT_FOUND, VERSION_NOT_FOUND, KEY_USAGE (the version is current)
    */
   destroyVersion(keyId: ExternalKeyId, version: number): Promise<KeySummary>

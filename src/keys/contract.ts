@@ -1,4 +1,7 @@
-/** Holds any backend to its contract: a plugin's mistake becomes an error, never a bad ciphertext. */
+/**
+ * Enforces the contract on any backend: a plugin's mistake becomes an error, never a bad
+ * ciphertext.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Awaitable } from '../core/deadline.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
@@ -27,8 +30,8 @@ const STATUSES: ReadonlySet<string> = new Set<ManagerStatus>(['ACTIVE', 'DEGRADE
 const PRINTABLE = /^[\x20-\x7e]{1,256}$/
 
 /**
- * Refuses to use a key against its description, and checks lengths and ranges: no copies, no timers, nothing that the
- * path of a request would feel.
+ * Refuses to use a key against its description, and checks lengths and ranges. It makes no copies
+ * and sets no timers, so the request path does not feel it.
  */
 export function enforceContract(backend: KeyBackend): KeyBackend {
   return {
@@ -39,7 +42,7 @@ export function enforceContract(backend: KeyBackend): KeyBackend {
       guard(
         () => backend.find(keyId, deadline),
         (key) => {
-          check(key.keyId === keyId, 'another key was found')
+          check(key.keyId === keyId, 'the backend returned another key')
           check(isVersion(key.currentVersion), 'the current version is not from 1 to 2^32 - 1')
           return canVerify(key) ? new CheckedVerifyingKey(key, key) : new CheckedKey(key)
         },
@@ -57,7 +60,7 @@ export function enforceContract(backend: KeyBackend): KeyBackend {
   }
 }
 
-/** Its description is read once: what is judged is what was found. */
+/** Reads the description of the key once, so that every check sees the same values. */
 class CheckedKey implements BackendKey {
   readonly keyId: ExternalKeyId
   readonly enabled: boolean
@@ -92,7 +95,7 @@ class CheckedKey implements BackendKey {
         checkUsable(this, 'canDecrypt')
         checkInput(request)
         const { iv, tag } = request
-        check(isIv(iv) && tag.length === TAG_BYTES, 'IV or tag has another length')
+        check(isIv(iv) && tag.length === TAG_BYTES, 'IV or tag has the wrong length')
         return this.#key.decrypt(request)
       },
       (plaintext) => checkPlaintext(plaintext, request),
@@ -118,14 +121,14 @@ class CheckedVerifyingKey extends CheckedKey implements VerifiedEncryption {
       },
       (sealed) => {
         const hasDigest = sealed.digest?.length === DIGEST_BYTES
-        check(hasDigest || request.digestPrefix === undefined, 'the digest has not 32 bytes')
+        check(hasDigest || request.digestPrefix === undefined, 'the digest does not have 32 bytes')
         return checkSealed(sealed, request)
       },
     )
   }
 }
 
-/** Whatever fails, now or later, fails as a BackendError. */
+/** Converts every failure, synchronous or not, to a BackendError. */
 function guard<T, U>(ask: () => Awaitable<T>, toChecked: (result: T) => U): Awaitable<U> {
   try {
     const result = ask()
@@ -143,7 +146,10 @@ async function guardLater<T, U>(result: Promise<T>, toChecked: (result: T) => U)
   }
 }
 
-/** The one decision whether a key may be used. @throws BackendError KEY_DISABLED, KEY_USAGE */
+/**
+ * The only place that decides whether a key may be used.
+ * @throws BackendError KEY_DISABLED, KEY_USAGE
+ */
 export function checkUsable(key: KeyDescription, direction: 'canEncrypt' | 'canDecrypt'): void {
   if (!key.enabled) throw new BackendError('KEY_DISABLED', 'the key is disabled')
   if (!key[direction]) throw new BackendError('KEY_USAGE', `the key lacks ${direction}`)
@@ -172,11 +178,11 @@ function checkSealed<Sealed extends SealedBytes>(
 ): Sealed {
   const { ciphertext, iv, tag } = sealed
   const areBuffers = Buffer.isBuffer(ciphertext) && Buffer.isBuffer(iv) && Buffer.isBuffer(tag)
-  check(areBuffers, 'ciphertext, IV or tag is no Buffer')
+  check(areBuffers, 'ciphertext, IV or tag is not a Buffer')
   check(ciphertext.length === plaintext.length, 'ciphertext and plaintext differ in length')
   check(isIv(iv), 'the IV has neither 12 nor 16 bytes')
-  check(tag.length === TAG_BYTES, 'the tag has not 16 bytes')
-  // An HSM that was to write the IV and did not would leave the zeros it was given.
+  check(tag.length === TAG_BYTES, 'the tag does not have 16 bytes')
+  // An HSM that was supposed to write the IV and did not would leave the zeros it was given.
   check(!isZero(iv), 'the IV is all zeros')
   return sealed
 }
@@ -187,16 +193,16 @@ function isZero(bytes: Buffer): boolean {
 }
 
 function checkPlaintext(plaintext: Buffer, { ciphertext }: DecryptRequest): Buffer {
-  // Another Uint8Array would be written out as decimal numbers instead of Base64.
-  check(Buffer.isBuffer(plaintext), 'the plaintext is no Buffer')
+  // Another Uint8Array would be serialized as decimal numbers instead of Base64.
+  check(Buffer.isBuffer(plaintext), 'the plaintext is not a Buffer')
   check(plaintext.length === ciphertext.length, 'plaintext and ciphertext differ in length')
   return plaintext
 }
 
 function checkHealth(managers: readonly ManagerHealth[]): void {
-  check(managers.length >= 1 && managers.length <= 10, 'health has no entry, or more than ten')
+  check(managers.length >= 1 && managers.length <= 10, 'health has no entries, or more than ten')
   for (const { id, model, status } of managers) {
-    check(STATUSES.has(status), 'a status is none of the three')
+    check(STATUSES.has(status), 'a status is not one of the three')
     check(PRINTABLE.test(id) && PRINTABLE.test(model), 'id or model is not printable ASCII')
   }
 }

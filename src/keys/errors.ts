@@ -1,22 +1,22 @@
-/** What can go wrong with a key, in the words of key managers. `xks/error-map.ts` turns it into XKS. */
+/** Errors of keys, in the terms of key managers. `xks/error-map.ts` converts them to XKS errors. */
 // SPDX-License-Identifier: Apache-2.0
 import { DeadlineExceeded } from '../core/deadline.ts'
 import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 
 export type BackendErrorCode =
-  | 'KEY_NOT_FOUND' // no key with this id in this key store
-  | 'KEY_DISABLED' // the key exists, and somebody disabled it
+  | 'KEY_NOT_FOUND' // there is no key with this id in this key store
+  | 'KEY_DISABLED' // the key exists but was disabled
   | 'KEY_USAGE' // the key may not be used in this direction, or is not an AES-256 key
-  | 'KEY_EXHAUSTED' // the version has done its 2^32 encryptions: rotate (NIST SP 800-38D, 8.3)
-  | 'KEY_EXISTS' // a key with this id is there already
-  | 'VERSION_NOT_FOUND' // no such version of the key, or it was destroyed
-  | 'INTEGRITY_FAILURE' // the tag does not fit ciphertext, IV and AAD
-  | 'LIMIT_EXCEEDED' // larger than this key manager takes
-  | 'BUSY' // no room now; the caller may try again
+  | 'KEY_EXHAUSTED' // the version has reached its 2^32 encryptions; rotate the key (NIST SP 800-38D, 8.3)
+  | 'KEY_EXISTS' // a key with this id already exists
+  | 'VERSION_NOT_FOUND' // the version does not exist or was destroyed
+  | 'INTEGRITY_FAILURE' // the tag does not match ciphertext, IV and AAD
+  | 'LIMIT_EXCEEDED' // the input is larger than this key manager accepts
+  | 'BUSY' // the key manager has no capacity now; the caller may retry
   | 'TIMEOUT' // the deadline passed before the key manager answered
   | 'UNAVAILABLE' // the key manager cannot be used now
-  | 'MISCONFIGURED' // the configuration and the key manager do not go together
-  | 'CONTRACT' // the backend broke its own contract: never send its result on
+  | 'MISCONFIGURED' // the configuration does not match the key manager
+  | 'CONTRACT' // the backend violated its contract; its result must not be used
 
 export class BackendError extends LatchkeyError<BackendErrorCode> {
   override readonly name = 'BackendError'
@@ -26,7 +26,7 @@ export class BackendError extends LatchkeyError<BackendErrorCode> {
   }
 }
 
-/** Whatever else is thrown is a fault of the key manager, with the original as cause. */
+/** Any other thrown value is a fault of the key manager, and becomes the cause. */
 export function toBackendError(error: unknown): BackendError {
   if (error instanceof BackendError) return error
   return error instanceof DeadlineExceeded

@@ -126,7 +126,8 @@ export class SwitchTable {
   }
 
   /**
-   * Removes requests of an earlier schema, which name no identity and no epoch. @returns their ids
+   * Removes requests of an earlier schema, which name no identity and no epoch.
+   * @returns their ids
    */
   async takeOldRequests(): Promise<readonly string[]> {
     const rows = await this.#load(RESTORE_REQUESTS)
@@ -137,8 +138,8 @@ export class SwitchTable {
   }
 
   /**
-   * Returns all rows of a table, verified to be what the store holds now. @throws StorageError
-   * STORE_TAMPERED
+   * Returns all rows of a table, verified to be what the store holds now.
+   * @throws StorageError STORE_TAMPERED
    */
   #load(table: SealedTable): Promise<readonly Row[]> {
     return loadTable(this.#transaction, this.#sealing, table, this.#transaction.ledger)

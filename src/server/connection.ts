@@ -1,4 +1,4 @@
-/** What the listener remembers of a connection, and when it ends one. */
+/** Tracks the state of each connection, and decides when to end it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage } from 'node:http'
 import { type Http2Session, type Http2Stream, constants } from 'node:http2'
@@ -7,42 +7,48 @@ import type { Clock } from '../core/clock.ts'
 import { periodic } from '../core/periodic.ts'
 import { type Conduct, newConduct } from './overload/admission.ts'
 
-/** Limits differ by up to a quarter, so that connections opened together do not end together. */
+/** Limits vary by up to a quarter, so that connections opened together do not end together. */
 const SPREAD = 0.25
 const SWEEP_MS = 1000
-/** A connection past its age that is idle for this long is closed; one in use ends with an answer. */
+/**
+ * A connection past its maximum age is closed once it has been idle for this long; one in use ends
+ * with an answer.
+ */
 const IDLE_MS = 5000
 
-/** What is known of a connection after its handshake. */
+/** What is known about a connection after its handshake. */
 export interface Handshaken {
-  /** Milliseconds that the handshake took. */
+  /** Duration of the handshake in milliseconds. */
   readonly tlsMs: number | undefined
-  /** The connection comes from a terminator that speaks for the client. */
+  /** Whether the connection comes from a terminator that speaks for the client. */
   readonly isFromTerminator: boolean
-  /** Wall time at which the first certificate of the client's chain expires; absent: it showed none. */
+  /**
+   * Wall time at which the first certificate of the client's chain expires; absent if the client
+   * has none.
+   */
   readonly trustedUntil?: number | undefined
 }
 
 export interface Connection {
   readonly isFromTerminator: boolean
   readonly conduct: Conduct
-  /** Milliseconds of its handshake, until its first request has told. */
+  /** Duration of the handshake in milliseconds, until the first request has reported it. */
   tlsMs: number | undefined
-  /** Requests that are not answered yet; several with pipelining and with HTTP/2. */
+  /** Number of unanswered requests; may exceed one with pipelining and with HTTP/2. */
   open: number
-  /** Requests that it may still bring. */
+  /** Number of requests that the connection may still send. */
   left: number
-  /** Monotonic time from which on it ends with an answer. */
+  /** Monotonic time after which the next answer ends the connection. */
   readonly endsAt: number
-  /** Wall time from which on nothing is answered; Infinity without a certificate. */
+  /** Wall time after which nothing is answered; Infinity without a certificate. */
   trustedUntil: number
-  /** Monotonic time of its last request or answer. */
+  /** Monotonic time of the last request or answer. */
   usedAt: number
-  /** Nothing that arrives from now on is answered. */
+  /** Whether everything that arrives from now on stays unanswered. */
   isCut: boolean
-  /** Closes it after the answers that are under way. */
+  /** Closes the connection after the answers in progress. */
   close: () => void
-  /** Cuts it at once. */
+  /** Cuts the connection immediately. */
   destroy: () => void
 }
 
@@ -52,29 +58,36 @@ export interface Connections {
   /** Registers the HTTP/2 session on a connection. */
   openSession(session: Http2Session, socket: TLSSocket): void
   of(request: IncomingMessage): Connection
-  /** Counts a request in. */
+  /** Counts a new request. */
   begin(connection: Connection): void
   /**
-   * Counts an answer out. True when the connection has to end with it: it had its number of requests or
-   * its age, and nothing else is asked on it. The next one reaches whichever worker or host has least to do.
+   * Counts an answer. Returns true when the connection must end with it: it has reached its number
+   * of requests or its age, and has no other request open. The client's next connection reaches the
+   * worker or host that has the least to do.
    */
   end(connection: Connection): boolean
-  /** Whether a request that arrives now may be answered. Cuts a connection whose certificate is over. */
+  /**
+   * Reports whether a request that arrives now may be answered. Cuts a connection whose certificate
+   * has expired.
+   */
   mayAsk(connection: Connection): boolean
-  /** The authority that vouched for these was removed: each ends after the answers under way. */
+  /**
+   * Call when the authority that vouched for these connections was removed. Each ends after its
+   * answers in progress.
+   */
   distrust(isFromTerminator: boolean): void
-  /** Looks for connections to end; a timer does it once a second. */
+  /** Looks for connections to end. A timer calls it once a second. */
   sweep(): void
   stop(): void
 }
 
 export interface ConnectionsDeps {
   readonly clock: Clock
-  /** Requests on one connection, about; 0: any number. */
+  /** Approximate number of requests per connection; 0: unlimited. */
   readonly maxRequests: number
-  /** Milliseconds that one lives, about; 0: any time. */
+  /** Approximate lifetime of a connection in milliseconds; 0: unlimited. */
   readonly maxAgeMs: number
-  /** A connection was cut because the certificate that opened it is not good any more. */
+  /** Called when a connection was cut because its client certificate is no longer valid. */
   readonly onUntrusted: (remoteAddress: string | undefined) => void
 }
 
@@ -111,7 +124,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
     const now = clock.monotonic()
     const wall = clock.now()
     for (const connection of open) {
-      // It had until now to take its last answer.
+      // The connection had until now to transmit its last answer.
       if (connection.isCut) connection.destroy()
       if (connection.open > 0 || connection.isCut) continue
       if (wall >= connection.trustedUntil) cut(connection)
@@ -143,7 +156,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
     },
     of(request) {
       const carrier = streamOf(request)?.session ?? request.socket
-      // A connection that broke meanwhile has lost its session.
+      // A connection that has broken in the meantime has lost its session.
       return known.get(carrier) ?? create({ tlsMs: undefined, isFromTerminator: false })
     },
     begin(connection) {
@@ -178,19 +191,21 @@ export function createConnections(deps: ConnectionsDeps): Connections {
   }
 }
 
-/** Infinity for 0. */
+/** Returns Infinity for 0. */
 function spread(limit: number): number {
   return limit === 0 ? Infinity : limit * (1 - SPREAD + 2 * SPREAD * Math.random())
 }
 
-/** Its handshake's time, once. */
+/** Returns the duration of the handshake, once. */
 export function takeTlsMs(connection: Connection): number | undefined {
   const { tlsMs } = connection
   if (tlsMs !== undefined) connection.tlsMs = undefined
   return tlsMs
 }
 
-/** Whether no one waits for the answer any more: KMS closes a connection when its 250 ms are over. */
+/**
+ * Reports whether the caller no longer waits for the answer: KMS closes a connection after 250 ms.
+ */
 export function isGone(request: IncomingMessage): boolean {
   const stream = streamOf(request)
   if (stream !== undefined) return stream.destroyed || stream.aborted
@@ -199,9 +214,9 @@ export function isGone(request: IncomingMessage): boolean {
 }
 
 /**
- * Drops a request that is not answered. HTTP/2 tells its client that it may ask again elsewhere. On HTTP/1.1 the
- * connection is cut when this turn has written its answers, as a peer that goes on sending would otherwise cost as much
- * as before until it has read them all.
+ * Drops a request without an answer. HTTP/2 tells the client that it may retry elsewhere. On
+ * HTTP/1.1 the connection is cut once this turn has written its answers; otherwise a peer that
+ * keeps sending would cost as much as before until it has read them all.
  */
 export function dismiss(request: IncomingMessage): void {
   const stream = streamOf(request)
@@ -209,7 +224,7 @@ export function dismiss(request: IncomingMessage): void {
   else if (!request.socket.destroyed) setImmediate(() => request.socket.destroy())
 }
 
-/** Node types the requests of HTTP/2 as those of HTTP/1.1. */
+/** Node types HTTP/2 requests like those of HTTP/1.1. */
 function streamOf(request: IncomingMessage): Http2Stream | undefined {
   return (request as { readonly stream?: Http2Stream }).stream
 }

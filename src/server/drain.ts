@@ -1,4 +1,4 @@
-/** Going away without dropping a request. */
+/** Shuts down without dropping a request. */
 // SPDX-License-Identifier: Apache-2.0
 import { pause } from '../core/deadline.ts'
 import { periodic } from '../core/periodic.ts'
@@ -9,8 +9,9 @@ import type { Ping } from './ping.ts'
 const SWEEP_MS = 100
 
 /**
- * First /ping says 503 while the listener still serves, so that load balancers turn away; then
- * nothing new is accepted, requests in flight end, and what is left after the deadline is cut.
+ * First, /ping answers 503 while the listener still serves, so that load balancers stop sending
+ * traffic. Then no new connection is accepted, requests in flight end, and what is left after the
+ * deadline is cut.
  */
 export async function drain(
   listener: Listener,
@@ -27,16 +28,16 @@ export async function drain(
     })
   })
   server.closeIdleConnections()
-  // Those that were in the middle of a handshake become idle only now.
+  // Connections that were in the middle of a handshake become idle only later.
   const sweeping = periodic({
     intervalMs: SWEEP_MS,
     work: () => {
       server.closeIdleConnections()
     },
-    onError: () => undefined, // closing a connection does not throw
+    onError: () => undefined, // closing a connection never throws
   })
   listener.tls.closeSessions()
-  // Taken away when the last connection closes in time.
+  // Cleared if the last connection closes in time.
   const cut = setTimeout(() => {
     listener.tls.destroyConnections()
   }, config.timeoutMs)

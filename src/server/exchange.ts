@@ -1,4 +1,4 @@
-/** One exchange: from what Fastify has read to the pipeline, and from its answer to the socket. */
+/** One exchange: passes what Fastify has read to the pipeline, and the answer to the socket. */
 // SPDX-License-Identifier: Apache-2.0
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Answer, RawResponse } from '../xks/answer.ts'
@@ -16,13 +16,13 @@ export interface ExchangeDeps {
   readonly admission: Pick<Admission<Exchange>, 'note'>
   readonly inFlight: InFlightResponses
   readonly isDraining: () => boolean
-  /** A connection was closed because nothing but unsigned requests came. */
+  /** Called when a connection was closed because it sent nothing but unsigned requests. */
   readonly onClosed: (remoteAddress: string | undefined) => void
 }
 
 const NO_BODY = Buffer.alloc(0)
 
-/** A request that Fastify has read, and the way back. */
+/** A request that Fastify has read, with its reply. */
 export interface Exchange {
   readonly request: FastifyRequest
   readonly reply: FastifyReply
@@ -32,13 +32,16 @@ export interface Exchange {
   readonly startedAt: number
 }
 
-/** The answer, when it is there at once; what is waited for is sent by itself. Never throws. */
+/**
+ * Returns the answer if it is available synchronously; otherwise it is sent later. Never throws.
+ */
 export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | undefined {
   const { request } = exchange
   try {
     const target = request.raw.url ?? ''
     const ping = request.method === 'GET' ? parsePing(target) : undefined
-    // Sent in its turn: an answer may be waiting for its own before it, on the same connection.
+    // Returned rather than sent here, because an earlier answer on the same connection may still be
+    // waiting.
     if (ping !== undefined) return toPingAnswer(deps.ping.answer(ping.deep))
     const answer = deps.pipeline(toRawRequest(exchange, target))
     if (!(answer instanceof Promise)) return answer
@@ -56,14 +59,18 @@ export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | und
 }
 
 /**
- * Only a peer that is gone, or a bug after the pipeline's own border, ends here. Not the request: destroying one that
- * was read to its end leaves the connection open.
+ * Reached only when the peer is gone, or through a bug outside the pipeline's own error handling.
+ * The reply is destroyed, not the request: destroying a request that was read to its end leaves the
+ * connection open.
  */
 function giveUp({ reply }: Exchange): void {
   reply.raw.destroy()
 }
 
-/** From the gate's second check to the socket, in one go: nothing may be awaited in here. Never throws. */
+/**
+ * Goes from the gate's second check to the socket in one tick: nothing may be awaited in here.
+ * Never throws.
+ */
 export function sendAnswer(deps: ExchangeDeps, exchange: Exchange, answer: Answer): void {
   try {
     try {
@@ -79,7 +86,7 @@ export function sendAnswer(deps: ExchangeDeps, exchange: Exchange, answer: Answe
   }
 }
 
-/** No gate stands before a ping, no record is made of it, and it has no signature. */
+/** A ping passes no gate, is not recorded, and has no signature. */
 function toPingAnswer(response: RawResponse): Answer {
   const nothing = () => undefined
   return {
@@ -120,10 +127,10 @@ function write(
     deps.onClosed(request.raw.socket.remoteAddress)
   }
   const isLast = deps.connections.end(connection) || connection.isCut
-  // Bodies are printable ASCII throughout, so characters are bytes.
+  // Bodies are printable ASCII, so their length in characters is their length in bytes.
   const length = String(response.body.length)
   const headers = ['content-type', 'application/json', 'content-length', length]
-  // HTTP/2 knows no such header; its sessions are closed by GOAWAY.
+  // HTTP/2 has no such header; its sessions are closed by GOAWAY.
   let closes = (deps.isDraining() || isLast) && isHttp1
   for (const name in response.headers) {
     if (name === 'connection') closes ||= isHttp1

@@ -1,15 +1,18 @@
-/** The request line and framing that HTTP demands, and the errors of Node and Fastify, as the answers of XKS. */
+/**
+ * Checks the request line and framing that HTTP demands, and turns the errors of Node and Fastify
+ * into XKS answers.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import { XksError } from '../xks/errors.ts'
 
-/** What Fastify found wrong with a request before its handler ran. */
+/** Converts an error that Fastify found before its handler ran. */
 export function toFault(error: unknown): XksError {
   switch ((error as { code?: unknown }).code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      // Not 413: the table has a name for a parameter that is larger than supported.
+      // Not 413: the specification has an error for a parameter that is larger than supported.
       return new XksError(
         'UnsupportedOperationException',
         'The request body is larger than this proxy supports.',
@@ -24,7 +27,7 @@ export function toFault(error: unknown): XksError {
         },
       )
     case 'ECONNRESET':
-      // The caller went away in the middle of the body; nobody hears this, but for the log.
+      // The caller went away in the middle of the body, so only the log sees this.
       return new XksError('ValidationException', undefined, { reason: 'BODY_CUT_OFF' })
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
     case 'FST_ERR_CTP_EMPTY_TYPE':
@@ -37,7 +40,7 @@ export function toFault(error: unknown): XksError {
   }
 }
 
-/** What Node says of bytes that never became a request: status line and sentence. */
+/** Status line and message for bytes that never became a request, by Node's error code. */
 const UNPARSABLE: ReadonlyMap<string, readonly [string, string]> = new Map([
   [
     'HPE_HEADER_OVERFLOW',
@@ -47,7 +50,7 @@ const UNPARSABLE: ReadonlyMap<string, readonly [string, string]> = new Map([
 ])
 const NOT_HTTP = ['400 Bad Request', 'The request is not valid HTTP.'] as const
 
-/** Answers on the bare socket and closes it. Returns Node's code, for the log. */
+/** Answers on the bare socket and closes it. Returns Node's code for the log. */
 export function refuseUnparsable(
   schemas: ApiSchemas,
   error: NodeJS.ErrnoException,
@@ -74,11 +77,12 @@ interface Http2Request extends IncomingMessage {
   readonly stream?: { readonly endAfterHeaders: boolean }
 }
 
-/** The fault of a request that was read; undefined for one that HTTP allows. */
+/** Returns the fault of a request that was read; undefined if HTTP allows the request. */
 export function findHttpFault(request: IncomingMessage): XksError | undefined {
   const { headers, httpVersionMajor } = request
   if (httpVersionMajor === 2) {
-    // RFC 9113, 8.3.1: a server must treat a request as malformed whose Host differs from :authority.
+    // RFC 9113, 8.3.1: a server must treat a request as malformed if its Host differs from
+    // :authority.
     const { host } = headers
     const authority = headers[':authority']
     if (host === undefined || authority === undefined || host === authority) return undefined
@@ -87,17 +91,22 @@ export function findHttpFault(request: IncomingMessage): XksError | undefined {
     })
   }
   const codings = headers['transfer-encoding']
-  // RFC 9112, 6.1: 501 for a transfer coding that the server does not understand.
+  // RFC 9112, 6.1: 501 for a transfer coding that the server does not support.
   if (codings === undefined || codings.toLowerCase() === 'chunked') return undefined
-  return new XksError('UnsupportedOperationException', 'The only transfer coding is chunked.', {
-    headers: { connection: 'close' },
-    reason: 'TRANSFER_CODING',
-  })
+  return new XksError(
+    'UnsupportedOperationException',
+    'The only supported transfer coding is chunked.',
+    {
+      headers: { connection: 'close' },
+      reason: 'TRANSFER_CODING',
+    },
+  )
 }
 
 /**
- * HTTP/2 frames a body by itself, and a request needs neither a content length nor a content type to have one.
- * Fastify reads a body only when a header announces it, so this gives it the header that HTTP/1.1 would have.
+ * HTTP/2 frames a body itself, so a request with a body needs neither a content length nor a
+ * content type. Fastify reads a body only when a header announces it, so this adds the header that
+ * HTTP/1.1 would have.
  */
 export function announceBody(request: IncomingMessage): void {
   const { headers, stream } = request as Http2Request

@@ -1,20 +1,23 @@
-/** Answers that were released and handed to Node, until they are through: some wait for their peer to read. */
+/**
+ * Tracks released answers until Node has passed them to the kernel: some wait for their peer to
+ * read.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage, ServerResponse } from 'node:http'
 
-/** An answer that can be asked again whether it may go out. */
+/** An answer that can be checked again until it has left. */
 export interface Releasable {
   isAllowed(): boolean
-  /** All of it is with the kernel. */
+  /** Called once the kernel has the whole answer. */
   sent(): void
 }
 
 export interface InFlightResponses {
   add(answer: Releasable, request: IncomingMessage, response: ServerResponse): void
   /**
-   * Gives answers that are no longer allowed a moment to get to the kernel, which counts as sent, and
-   * then cuts the connections of those that are still here. Resolves when none is left: an answer that
-   * waits behind another one, or for a peer that does not read, would otherwise leave afterwards.
+   * Gives answers that are no longer allowed a moment to reach the kernel, which counts as sent,
+   * and then cuts the connections of the rest. Resolves when none is left. Otherwise an answer
+   * waiting behind another one, or for a peer that does not read, would leave later.
    */
   cutRevoked(): Promise<void>
 }
@@ -24,25 +27,26 @@ interface Waiting {
   readonly request: IncomingMessage
 }
 
-/** HTTP/2 writes what it has at the end of a turn of the event loop, and Node tells us one turn later. */
+/** HTTP/2 writes at the end of a turn of the event loop, and Node reports it one turn later. */
 const GRACE_TURNS = 3
 
 /** @param cut destroys the connection of a request */
 export function createInFlightResponses(
   cut: (request: IncomingMessage) => void,
 ): InFlightResponses {
-  // An array, because V8 keeps what has passed through a busy Map or Set alive: docs/performance.md.
+  // An array, because V8 keeps alive what has passed through a busy Map or Set:
+  // docs/performance.md.
   const waiting: Waiting[] = []
   const findRevoked = () => waiting.filter(({ answer }) => !answer.isAllowed())
 
   return {
     add(answer, request, response) {
-      // A peer that went away before: there will be no event.
+      // The peer went away earlier, so there will be no event.
       if (response.destroyed || request.socket.destroyed) return
       const entry = { answer, request }
       waiting.push(entry)
       response.on('close', () => {
-        // Not there: it was cut, and did not leave.
+        // An entry that is missing here was cut, so its answer did not leave.
         if (remove(waiting, entry) && response.writableFinished) answer.sent()
       })
     },
@@ -51,7 +55,8 @@ export function createInFlightResponses(
         await new Promise((resolve) => setImmediate(resolve))
       }
       for (const entry of findRevoked()) {
-        // The connection, not only this answer: what is written is not taken back by halves.
+        // Cuts the whole connection, because an answer cannot be withdrawn once part of it is
+        // written.
         cut(entry.request)
         remove(waiting, entry)
       }
@@ -59,7 +64,10 @@ export function createInFlightResponses(
   }
 }
 
-/** Fills the gap with the last entry: the order does not matter. False when the entry is not in the list. */
+/**
+ * Fills the gap with the last entry, because the order does not matter. Returns false when the
+ * entry is not in the list.
+ */
 function remove(list: Waiting[], entry: Waiting): boolean {
   const index = list.indexOf(entry)
   if (index < 0) return false

@@ -1,4 +1,4 @@
-/** Binding servers to addresses. */
+/** Binds servers to addresses. */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import type { Server } from 'node:net'
@@ -14,7 +14,7 @@ export interface BoundServer {
   close(): Promise<void>
 }
 
-/** Resolves to where `server` listens; port 0 has become the one that was free. */
+/** Resolves to the address on which `server` listens, with port 0 replaced by the selected port. */
 export function listen(server: Server, at: Address): Promise<Address> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
@@ -27,7 +27,10 @@ export function listen(server: Server, at: Address): Promise<Address> {
   })
 }
 
-/** The plain port for load balancers. It outlives the draining of the TLS port, to say 503 there. */
+/**
+ * Starts the plain port for load balancers. It stays open while the TLS port drains, so that it can
+ * answer 503.
+ */
 export async function startPingServer(ping: Ping, at: Address): Promise<BoundServer> {
   const server = createPingServer(ping)
   const address = await listen(server, at)
@@ -43,11 +46,11 @@ export async function startPingServer(ping: Ping, at: Address): Promise<BoundSer
   }
 }
 
-/** Prometheus's text format 0.0.4. */
+/** Version 0.0.4 of Prometheus's text format. */
 const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 const MAX_CONNECTIONS = 20
 
-/** @param text never rejects for long: a scrape that fails is answered with 503 */
+/** @param text settles within a bounded time; if it rejects, the scrape is answered with 503 */
 export async function startMetricsServer(
   text: () => Promise<string>,
   at: Address,

@@ -1,15 +1,24 @@
-/** What load balancers ask: does this instance want traffic? On the TLS port, and on a plain one. */
+/**
+ * Answers the load balancers' question whether this instance wants traffic, on the TLS port and on
+ * a plain one.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import type { ManagerHealth } from '../keys/key-backend.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 
 export interface Ping {
-  /** @param deep also look at the cached health of the key managers; never a fresh check */
+  /** @param deep also evaluate the cached health of the key managers; never runs a new check */
   answer(deep: boolean): { readonly status: 200 | 503; readonly body: string }
-  /** Until this is called the answer is 503; afterwards while the instance cannot serve. */
+  /**
+   * Until this is called the answer is 503. Afterwards it is 503 only while the instance cannot
+   * serve.
+   */
   startServing(): void
-  /** From now on 503, so that load balancers turn away before the listener closes. */
+  /**
+   * Answers 503 from now on, so that load balancers stop sending traffic before the listener
+   * closes.
+   */
   startDraining(): void
 }
 
@@ -17,7 +26,7 @@ export interface PingDeps {
   readonly schemas: ApiSchemas
   /** Cached health of every key store's managers. */
   readonly health: () => readonly (readonly ManagerHealth[])[]
-  /** Whether this instance holds a lease, and nothing stops it as a whole. */
+  /** Reports whether this instance holds a lease and nothing blocks it as a whole. */
   readonly canServe: () => boolean
 }
 
@@ -26,7 +35,7 @@ export function createPing(deps: PingDeps): Ping {
   const encode = (status: 'ok' | 'draining' | 'unavailable') =>
     deps.schemas.encode('PingResponse', { status })
 
-  /** One key store without a single usable manager makes the instance a bad choice. */
+  /** A single key store without a usable manager makes the instance unavailable. */
   function isServing(): boolean {
     return deps.health().every((managers) => managers.some((m) => m.status !== 'UNAVAILABLE'))
   }
@@ -47,14 +56,17 @@ export function createPing(deps: PingDeps): Ping {
   }
 }
 
-/** `/ping` and `/ping?deep`, in any form of query that mentions deep; undefined for other targets. */
+/**
+ * Accepts `/ping`, and `/ping` with any query that mentions deep; returns undefined for other
+ * targets.
+ */
 export function parsePing(target: string): { readonly deep: boolean } | undefined {
   const [path, query] = target.split('?', 2)
   if (path !== '/ping') return undefined
   return { deep: new URLSearchParams(query ?? '').has('deep') }
 }
 
-/** A server that answers GET and HEAD of /ping and nothing else. */
+/** Creates a server that answers only GET and HEAD of /ping. */
 export function createPingServer(ping: Ping): http.Server {
   const server = http.createServer(
     { requestTimeout: 5000, headersTimeout: 5000, connectionsCheckingInterval: 1000 },

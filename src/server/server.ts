@@ -1,4 +1,6 @@
-/** The HTTPS listener: a Fastify instance that reads requests whole and hands them to the pipeline. */
+/**
+ * The HTTPS listener: a Fastify instance that reads whole requests and passes them to the pipeline.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { loopIdleMs, type Clock } from '../core/clock.ts'
@@ -27,28 +29,31 @@ export interface ListenerDeps {
   readonly pipeline: Pipeline
   readonly ping: Ping
   readonly clock: Clock
-  /** Largest body in bytes; larger ones are refused before they are read to the end. */
+  /** Maximum body size in bytes; larger bodies are refused before they are read completely. */
   readonly maxBodyBytes: number
   readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
   readonly onHandshake: (handshake: Handshake) => void
-  /** Whether this is XksProxyUriPath of a key store. */
+  /** Reports whether this is the XksProxyUriPath of a key store. */
   readonly isUriPath: (uriPath: string) => boolean
-  /** How long a request may wait, in milliseconds: while a queue lasts, and otherwise. */
+  /** Milliseconds that a request may wait, during a queue and otherwise. */
   readonly maxWaitMs: { readonly queued: number; readonly alone: number }
-  /** A request was rejected unread. */
+  /** Called when a request was rejected before it was parsed. */
   readonly onShed: (request: ShedRequest) => void
 }
 
 export interface Listener {
   readonly app: FastifyInstance
   readonly tls: TlsServer
-  /** Answers from now on close their HTTP/1.1 connection. */
+  /** From now on, answers close their HTTP/1.1 connection. */
   startDraining(): void
-  /** Ends released answers that would not be released now and are still here. */
+  /** Ends answers that were released, are still in this process, and would not be released now. */
   cutRevoked(): Promise<void>
 }
 
-/** Longer than any target that fits in the headers: length is the pipeline's business, not Fastify's. */
+/**
+ * Longer than any target that fits in the headers, so that the pipeline rather than Fastify judges
+ * the length.
+ */
 const MAX_PARAM_LENGTH = 20_000
 
 export async function createListener(deps: ListenerDeps): Promise<Listener> {
@@ -94,13 +99,13 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     isDraining: () => draining,
   }
   const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
-    // From here on the answer is ours, down to the tick in which it reaches the socket.
+    // From here on the answer is ours, until the tick in which it reaches the socket.
     reply.hijack()
     const connection = connections.of(request.raw)
     connections.begin(connection)
     const refusal = checkForwarded?.(request.raw.rawHeaders, connection.isFromTerminator)
     const wrong = findHttpFault(request.raw) ?? fault ?? refusal
-    // No hook has run where Fastify knows neither the target nor the method.
+    // Fastify runs no hook when it does not know the target or the method.
     const startedAt = request.startedAt ?? firstByteAt(request.raw, clock)
     admission.serve({ request, reply, fault: wrong, connection, startedAt })
   }
@@ -118,7 +123,8 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
       return tls.server
     },
     clientErrorHandler: (error, socket) => {
-      // Nobody waits for an answer; and one that was sent would be taken for that to the next request.
+      // No caller waits for an answer, and a client would take one for the answer to its next
+      // request.
       if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isUnused(socket)) {
         socket.destroy()
         return
@@ -136,10 +142,11 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     announceBody(request.raw)
     done()
   })
-  // One parser for every media type: the signature covers raw bytes, and validation is the
-  // pipeline's, so no content type leads round it.
+  // One parser for every media type: the signature covers the raw bytes, and the pipeline
+  // validates, so no content type bypasses it.
   app.removeAllContentTypeParsers()
-  // The usual type by its name as well: Fastify looks that up without parsing it again.
+  // The usual type is also registered by name, because Fastify finds that without parsing the
+  // header.
   for (const type of ['application/json', '*']) {
     app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => {
       done(null, body)
@@ -164,7 +171,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Monotonic milliseconds at which the first byte of the request was there. */
+    /** Monotonic milliseconds at which the first byte of the request arrived. */
     startedAt: number | undefined
   }
 }

@@ -87,7 +87,7 @@ function parseRecord(text: string): KeyRecord {
     record = undefined
   }
   if (isKeyRecord(record)) return record
-  throw new StorageError('STORE_TAMPERED', 'the record of the master key is not readable')
+  throw new StorageError('STORE_TAMPERED', 'the record of the master key cannot be parsed')
 }
 
 /** Its shape; what the numbers are worth, scrypt and the tag say. */

@@ -39,8 +39,9 @@ export interface Store {
     options?: ChangeOptions,
   ): Promise<T>
   /**
-   * Raises the epoch and nothing else, whatever the rows are like: servers that find a store which was
-   * changed by others refuse everything. @throws StorageError STORE_TAMPERED where not even that is kept
+   * Raises the epoch and nothing else, whatever the rows are like: servers that find a store which
+   * was changed by others refuse everything.
+   * @throws StorageError STORE_TAMPERED where not even that is kept
    */
   bumpEpoch(): Promise<number>
   /** Keys and credentials, verified. @throws StorageError STORE_TAMPERED */

@@ -26,8 +26,8 @@ const PURGE_ROWS = 500
 
 /**
  * Writes all or nothing, except for subjects, which may be written twice. Each statement stands
- * alone, so a process suspended here does not make a kill wait for a lock. @param counts a small
- * number: they become one statement
+ * alone, so a process suspended here does not make a kill wait for a lock.
+ * @param counts a small number: they become one statement
  */
 export async function writeCounts(database: Database, counts: readonly Count[]): Promise<void> {
   const subjects = new Map<string, Row>()

@@ -8,9 +8,10 @@ export const MAX_METADATA_BYTES = 20
 
 /**
  * XKS 1.0.3, Encrypt, ciphertextMetadata: `len16(AAD) || AAD || len8(metadata) || metadata`,
- * big-endian. Without the lengths, metadata passed back as AAD would decrypt too. @param aad 0 to
- * 65,535 bytes @param metadata 0 to 20 bytes @throws RangeError for longer ones, which `decode.ts`
- * has already refused
+ * big-endian. Without the lengths, metadata passed back as AAD would decrypt too.
+ * @param aad 0 to 65,535 bytes
+ * @param metadata 0 to 20 bytes
+ * @throws RangeError for longer ones, which `decode.ts` has already refused
  */
 export function encodeAad(aad: Buffer, metadata: Buffer): Buffer {
   if (aad.length > MAX_AAD_BYTES) throw new RangeError('AAD is longer than 65,535 bytes')
@@ -50,8 +51,8 @@ const MAX_VERSION = 0xffff_ffff
 export const FIRST_VERSION = 1
 
 /**
- * Returns 5 bytes: the format, then the key version, big-endian. @throws RangeError when `version`
- * is not an integer from 1 to 2^32 - 1
+ * Returns 5 bytes: the format, then the key version, big-endian.
+ * @throws RangeError when `version` is not an integer from 1 to 2^32 - 1
  */
 export function encodeCiphertextMetadata(version: number): Buffer {
   if (!Number.isInteger(version) || version < 1 || version > MAX_VERSION) {

@@ -60,7 +60,7 @@ for (const [name, bytes] of Object.entries(GARBAGE)) {
     const ended = new Promise((resolve) => (child.onEnd = resolve))
     const failure: unknown = await child.start(START).catch((error: unknown) => error)
     t.match(failure, { name: 'TokenError', wire: { code: 'UNAVAILABLE' } })
-    t.match(await ended, { message: /something that is no answer/ })
+    t.match(await ended, { message: /sent an invalid answer/ })
     t.equal(child.size, 0, 'nobody waits for it')
   })
 }

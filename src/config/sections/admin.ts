@@ -1,4 +1,4 @@
-/** `admin`: the listener of operators: kill switch, status, metrics. */
+/** `admin`: the listener for operators, with kill switch, status and metrics. */
 // SPDX-License-Identifier: Apache-2.0
 import { converted, list, object, optional } from '../setting.ts'
 import { choice, file, port, serverCertificate, text, texts } from '../settings.ts'
@@ -9,7 +9,7 @@ const role = choice(
 )
 
 const subjects = list(
-  'Subject common names, compared whole, and the role of each.',
+  'Subject common names, compared in full, and their roles.',
   object('One person or machine.', {
     commonName: text('Subject common name of the certificate.', {
       pattern: '^[\\x21-\\x7e]([\\x20-\\x7e]{0,126}[\\x21-\\x7e])?$',
@@ -21,9 +21,9 @@ const subjects = list(
 )
 
 const tokens = list(
-  'Who may call with a bearer token, and as what. Only hashes stand here; `latchkey admin token` makes a token and its hash.',
+  'Bearer tokens that may call, and their roles. The file holds only hashes; `latchkey admin token` creates a token and its hash.',
   object('One token.', {
-    name: text('Who holds it; the name that is recorded with what it does.', {
+    name: text('Name of the holder, recorded with every action.', {
       pattern: '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$',
       patternErrorMessage:
         '1 to 64 letters, digits, periods, underscores, dashes and @, a letter or digit first',
@@ -39,16 +39,14 @@ const tokens = list(
 
 export const admin = converted(
   object(
-    'The admin listener: kill switch, status and metrics for operators. Leave it out for none; the command line works without it.',
+    'The admin listener: kill switch, status and metrics for operators. Omit it to disable it; the command line works without it.',
     {
-      host: text('Address to bind. Any other than loopback needs admin.tls.', {
+      host: text('Address to bind. An address other than loopback requires admin.tls.', {
         default: '127.0.0.1',
       }),
-      port: port('Port to bind; 0 takes any free one.'),
+      port: port('Port to bind; 0 selects a free port.'),
       tls: optional(
-        serverCertificate(
-          'The certificate of the admin listener. It may be left out on loopback only.',
-        ),
+        serverCertificate('Certificate of the admin listener. Optional on loopback only.'),
       ),
       names: optional(
         texts(
@@ -57,8 +55,8 @@ export const admin = converted(
         ),
       ),
       clientCertificates: optional(
-        object('Who may call with a client certificate (mTLS), and as what. Needs admin.tls.', {
-          ca: file('PEM bundle of the authorities that such a certificate must chain to.'),
+        object('Client certificates (mTLS) that may call, and their roles. Requires admin.tls.', {
+          ca: file('PEM bundle of the authorities that the certificate must chain to.'),
           subjects,
         }),
       ),

@@ -5,7 +5,7 @@ import { converted, list, object, optional, plain } from '../setting.ts'
 import { integer, regionNames, text } from '../settings.ts'
 
 const name = converted(
-  text('Our own name for it: up to 64 lower-case letters, digits and dashes.', {
+  text("Latchkey's name for the key store: up to 64 lower-case letters, digits and dashes.", {
     pattern: '^[a-z0-9][a-z0-9-]{0,63}$',
     patternErrorMessage: '1 to 64 lower-case letters, digits and dashes, no dash first',
   }),
@@ -18,14 +18,14 @@ const name = converted(
 
 const quota = converted(
   object(
-    'Requests beyond it are answered with ThrottlingException; health checks are not counted. Leave it out for none.',
+    'Request quota. Requests beyond it are answered with ThrottlingException; health checks do not count. Omit it for no limit.',
     {
-      requestsPerSecond: integer('In the long run. The default of KMS is 1,800.', {
+      requestsPerSecond: integer('Sustained rate. The default of KMS is 1,800.', {
         minimum: 1,
         maximum: 1_000_000,
       }),
       burst: optional(
-        integer('At once. The same as requestsPerSecond when it is left out.', {
+        integer('Number of requests that may arrive at once. Default: requestsPerSecond.', {
           minimum: 1,
           maximum: 1_000_000,
         }),
@@ -36,11 +36,11 @@ const quota = converted(
 )
 
 export const keyStores = list(
-  'External key stores. Each has keys, credentials and a quota of its own.',
+  'External key stores. Each has its own keys, credentials and quota.',
   object('One external key store.', {
     name,
     prefix: text(
-      'Path before /kms/xks/v1, with its leading slash. With it, XksProxyUriPath has at most 128 characters.',
+      'Path before /kms/xks/v1, with a leading slash. XksProxyUriPath, including this prefix, has at most 128 characters.',
       {
         pattern: '^(/[A-Za-z0-9_-]+)*$',
         patternErrorMessage:
@@ -49,11 +49,14 @@ export const keyStores = list(
         examples: ['/demo'],
       },
     ),
-    backend: text('Where its keys are: `software`, or the name of one of `backends`.', {
-      default: 'software',
-    }),
+    backend: text(
+      'Key manager that holds the keys: `software`, or the name of one of the `backends`.',
+      {
+        default: 'software',
+      },
+    ),
     keyPrefix: text(
-      'Put before a key id to make the label of its key on a token, so that key stores can share one and have keys of their own.',
+      'Prefix of the key id in the label of its key on a token. With different prefixes, several key stores can share a token.',
       {
         pattern: '^[A-Za-z0-9._:/-]{0,64}$',
         patternErrorMessage: 'up to 64 letters, digits and . _ : / -',
@@ -62,11 +65,11 @@ export const keyStores = list(
       },
     ),
     accept: list(
-      "Also decrypt what another proxy encrypted with the same keys. `aws-sample` is AWS's sample proxy, and needs a backend of kind pkcs11.",
+      "Also decrypt ciphertexts that another proxy created with the same keys. `aws-sample` is AWS's sample proxy, and requires a backend of kind pkcs11.",
       plain<'aws-sample'>({ type: 'string', enum: ['aws-sample'] }),
       { default: [], examples: [['aws-sample']] },
     ),
-    regions: optional(regionNames('AWS regions whose KMS may call. Leave it out for any.')),
+    regions: optional(regionNames('AWS regions from which KMS may call. Default: all regions.')),
     quota: optional(quota),
   }),
   { minItems: 1 },

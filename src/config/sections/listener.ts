@@ -1,4 +1,4 @@
-/** `listener`: where KMS connects. */
+/** `listener`: the port that KMS connects to. */
 // SPDX-License-Identifier: Apache-2.0
 import { converted, object, optional } from '../setting.ts'
 import {
@@ -16,61 +16,63 @@ import {
 
 const HEADER_NAME = {
   pattern: '^x-[a-z0-9-]{1,62}$',
-  patternErrorMessage: 'a name in small letters that begins with x-',
+  patternErrorMessage: 'a lower-case name that begins with x-',
 }
 
 const forwardedBy = object(
-  'Terminators (Envoy, nginx, HAProxy) that end mTLS before Latchkey and pass its outcome on in a header. Nobody else is believed. Leave it out for none.',
+  'TLS terminators (Envoy, nginx, HAProxy) that end mTLS in front of Latchkey and pass on its result in a header. The header is accepted from these only. Omit it if there are none.',
   {
     peers: texts(
-      "Addresses and networks of the terminators: where their TCP connections come from, never what a PROXY header says. Each of their requests must have the header; anybody else's that has it is refused.",
+      'Addresses and networks of the terminators: the source of their TCP connections, not an address from a PROXY header. Each of their requests must have the header. A request from another address that has the header is refused.',
       '10.0.1.7',
     ),
     certificate: optional(
       object(
-        "The terminators' own client certificate, without which their connections are refused. It can be left out where all peers are loopback addresses: then every process of the host is believed.",
+        'Client certificate of the terminators, without which their connections are refused. Optional if all peers are loopback addresses; every process on the host is then trusted.',
         {
           ca: file(
-            'PEM bundle of the authorities that it must chain to: your own, and no public one.',
+            'PEM bundle of the authorities that it must chain to. Use your own authority, not a public one.',
           ),
-          subjects: texts('Its common names, compared whole.', 'terminator.example.com'),
+          subjects: texts('Accepted common names, compared in full.', 'terminator.example.com'),
         },
       ),
     ),
-    header: text('The header with the certificate.', {
+    header: text('Name of the header with the certificate.', {
       ...HEADER_NAME,
       default: 'x-forwarded-client-cert',
     }),
     format: choice(
       ['xfcc', 'subject-dn'],
-      "What is in it: xfcc is Envoy's, with Subject; subject-dn is the subject alone in the form of RFC 2253, as nginx and HAProxy can send it.",
+      "Format of the header. xfcc is Envoy's format, with Subject; subject-dn is only the subject in the form of RFC 2253, which nginx and HAProxy can send.",
       'xfcc',
     ),
     verifyHeader: optional(
       text(
-        'For subject-dn: the header with the outcome of the verification, SUCCESS as nginx has it or 0 as HAProxy does.',
+        'For subject-dn: name of the header with the result of the verification, which is SUCCESS from nginx or 0 from HAProxy.',
         HEADER_NAME,
       ),
     ),
   },
 )
 
-/** XKS 1.0.3, Authentication: the common name of the certificate that KMS shows. */
+/** XKS 1.0.3, Authentication: the common name of KMS's client certificate. */
 const toKmsName = (region: string) => `cks.kms.${region}.amazonaws.com`
 
 const clientCertificate = converted(
   object(
-    'mTLS: only clients that show such a certificate get as far as HTTP. Leave it out to switch it off.',
+    'mTLS: clients without such a certificate are disconnected before HTTP. Omit it to disable mTLS.',
     {
-      ca: file('PEM bundle of the authorities that it must chain to: Amazon Trust Services.'),
+      ca: file(
+        'PEM bundle of the authorities that the certificate must chain to: Amazon Trust Services.',
+      ),
       regions: optional(
         regionNames(
-          'AWS regions whose KMS may connect: it shows cks.kms.<region>.amazonaws.com as its common name.',
+          'AWS regions from which KMS may connect. Its common name is cks.kms.<region>.amazonaws.com.',
         ),
       ),
       subjects: optional(
         texts(
-          'Further subject common names, compared whole; regions or subjects, one is needed.',
+          'Further accepted subject common names, compared in full. Either regions or subjects is required.',
           'cks.kms.eu-west-1.amazonaws.com',
         ),
       ),
@@ -85,56 +87,56 @@ const clientCertificate = converted(
 
 export const listener = object('The HTTPS port that KMS connects to.', {
   host: text('Address to bind.', { default: '0.0.0.0' }),
-  port: port('Port to bind; 0 takes any free one. KMS itself always calls port 443.', 8443),
+  port: port('Port to bind; 0 selects a free port. KMS itself always calls port 443.', 8443),
   tls: serverCertificate(
-    'The server certificate. A renewed one is taken up within seconds, without a restart.',
+    'The server certificate. A renewed certificate is loaded within seconds, without a restart.',
   ),
   clientCertificate: optional(clientCertificate),
   proxyProtocol: optional(
     object(
-      "For a load balancer that passes TCP on, with the PROXY protocol, version 2: the log then has the caller's address. Leave it out for none.",
+      "PROXY protocol version 2, for a load balancer that forwards TCP: the log then has the caller's address. Omit it if there is none.",
       {
         peers: texts(
-          'Addresses and networks of the load balancer. Each of its connections must begin with the header, and nobody else is believed.',
+          'Addresses and networks of the load balancer. Each of its connections must begin with the header; the header is accepted from these only.',
           '10.0.0.0/16',
         ),
       },
     ),
   ),
-  http2: flag('Offer HTTP/2 by ALPN beside HTTP/1.1.', true),
+  http2: flag('Offer HTTP/2 by ALPN, in addition to HTTP/1.1.', true),
   ping: optional(
-    object('A plain HTTP port that answers GET /ping for load balancers. Leave it out for none.', {
+    object('A plain HTTP port that answers GET /ping for load balancers. Omit it to disable it.', {
       host: text('Address to bind.', { default: '0.0.0.0' }),
       port: port('Port to bind.'),
     }),
   ),
-  timeouts: object('What a connection may take.', {
-    headers: duration('From the start of a request to the end of its headers.', '5s'),
-    request: duration('From the start of a request to the end of its body.', '10s'),
+  timeouts: object('Time limits of a connection.', {
+    headers: duration('Limit from the start of a request to the end of its headers.', '5s'),
+    request: duration('Limit from the start of a request to the end of its body.', '10s'),
     keepAlive: duration(
-      "Idle time of a connection. Longer than the load balancer's own, which is 350 s for a Network Load Balancer: whoever closes first breaks the other's next request.",
+      "Idle time after which a connection is closed. It must be longer than the load balancer's, which is 350 s for a Network Load Balancer; otherwise a request can meet a connection that is being closed.",
       '400s',
     ),
-    tlsHandshake: duration('Time from the TCP connection to the end of the TLS handshake.', '10s'),
+    tlsHandshake: duration('Limit from the TCP connection to the end of the TLS handshake.', '10s'),
   }),
-  maxConnections: integer('More connections than this are closed at once.', {
+  maxConnections: integer('Maximum number of open connections. Further ones are closed at once.', {
     minimum: 1,
     maximum: 1_000_000,
     default: 10_000,
   }),
   maxRequestsPerConnection: integer(
-    'After about so many requests a connection is closed with an answer that says so, and the next one goes to whichever worker or host has room. 0: never.',
+    'Approximate number of requests after which an answer closes its connection, so that the next connection can reach another worker or host. 0: unlimited.',
     { minimum: 0, maximum: 1_000_000_000, default: 10_000 },
   ),
   maxConnectionAge: duration(
-    'After about this time a connection ends with an answer that says so, or when it is idle. A client then connects again, and its certificate is checked by the authorities of that day. 0s: never.',
+    'Approximate age at which a connection is closed, with an answer or when idle. The client then connects again, and its certificate is checked against the current authorities. 0s: unlimited.',
     '1h',
   ),
-  drain: object('What happens after SIGTERM.', {
+  drain: object('Shutdown after SIGTERM.', {
     delay: duration(
-      '/ping answers 503 for this long while requests are still served, so that load balancers turn away. Behind one, take twice its check interval.',
+      'How long /ping answers 503 while requests are still served, so that load balancers stop sending new ones. Behind a load balancer, use twice its check interval.',
       '0s',
     ),
-    timeout: duration('Then requests in flight have this long to end.', '10s'),
+    timeout: duration('How long requests in flight may then take to end.', '10s'),
   }),
 })

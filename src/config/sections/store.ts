@@ -1,28 +1,24 @@
-/** `store`: where software keys and credentials are kept. */
+/** `store`: where software keys, credentials and kill switches are stored. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Secret } from '../../core/secret.ts'
 import { converted, object, oneOf, optional } from '../setting.ts'
 import { choice, duration, file, integer, path, rotatedSecret, secret, text } from '../settings.ts'
 
 const postgres = converted(
-  object('A PostgreSQL server, instead of `path`; `latchkey init` makes the tables.', {
+  object('A PostgreSQL server, instead of `path`. `latchkey init` creates the tables.', {
     host: text(
-      'Name or address; several with commas between, each with its port where it has another: `db1,db2:5433`. The first that accepts writes is used.',
+      'Name or address, or several separated by commas, each with its port if it differs: `db1,db2:5433`. The first that accepts writes is used.',
     ),
-    port: integer('Their port.', { minimum: 1, maximum: 65_535, default: 5432 }),
+    port: integer('Port of the servers.', { minimum: 1, maximum: 65_535, default: 5432 }),
     database: text('Name of the database, which must exist.'),
     user: text('Role that owns the tables.'),
     password: optional(rotatedSecret('Where to read the password from.')),
-    tls: object('The certificate of the server is always verified.', {
-      mode: choice(
-        ['verify', 'off'],
-        'off: in the clear, for a server on the same host.',
-        'verify',
-      ),
-      ca: optional(file('PEM bundle; else the authorities that Node.js comes with.')),
-      certificate: optional(file('Client certificate, PEM.')),
-      privateKey: optional(file('Its private key, PEM.')),
-      serverName: optional(text('The name in its certificate; else `host`.')),
+    tls: object('TLS to the server, whose certificate is always verified.', {
+      mode: choice(['verify', 'off'], 'off: unencrypted, for a server on the same host.', 'verify'),
+      ca: optional(file('PEM bundle of authorities. Default: those that Node.js ships with.')),
+      certificate: optional(file('PEM file of the client certificate.')),
+      privateKey: optional(file('PEM file of its private key.')),
+      serverName: optional(text("Name in the server's certificate. Default: `host`.")),
     }),
   }),
   ({ password, tls: { mode, ...tls }, ...place }) => {
@@ -37,28 +33,31 @@ const postgres = converted(
   },
 )
 
-/** What opens the store. */
+/** The secret that opens the store. */
 export type MasterKeyConfig =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'passphrase'; readonly passphrase: Secret }
-  /** A key on a token of one of `backends`. */
+  /** A key on a token of one of the `backends`. */
   | { readonly kind: 'pkcs11'; readonly backend: string; readonly label: string }
 
 const masterKey = converted(
   oneOf(
-    'What opens the store: a file of 32 random bytes, a passphrase, or a key on a token. Back it up apart from the store.',
+    'The key that opens the store: a file of 32 random bytes, a passphrase, or a key on a token. Back it up separately from the store.',
     {
       file: optional(path('Key file, mode 0600.')),
       passphrase: optional(secret('Where to read the passphrase from.')),
       pkcs11: optional(
-        object('A key on a token, which `latchkey init` makes. It must be there for every start.', {
-          backend: text('Name of one of `backends`.'),
-          label: text('Label of the key.', {
-            pattern: '^latchkey .{1,64}$',
-            patternErrorMessage: 'a label that starts with "latchkey ", as no key id can',
-            default: 'latchkey master key',
-          }),
-        }),
+        object(
+          'A key on a token, created by `latchkey init`. The token must be available at every start.',
+          {
+            backend: text('Name of one of the `backends`.'),
+            label: text('Label of the key.', {
+              pattern: '^latchkey .{1,64}$',
+              patternErrorMessage: 'a label that starts with "latchkey ", which no key id can',
+              default: 'latchkey master key',
+            }),
+          },
+        ),
       ),
     },
   ),
@@ -73,11 +72,11 @@ const masterKey = converted(
 export const store = object(
   'The control store: keys, credentials, kill switches. A file for one host, or PostgreSQL for a fleet.',
   {
-    path: optional(path('SQLite database file, made by `latchkey init`.')),
+    path: optional(path('SQLite database file, created by `latchkey init`.')),
     postgres: optional(postgres),
     masterKey,
     pollInterval: duration(
-      'How often a server looks for changes made by the CLI.',
+      'Interval at which a server looks for changes made by commands.',
       '250ms',
       [10, 60_000],
     ),

@@ -46,9 +46,13 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdm
   /** Refuses on several tokens, since each would create a different key under the same name. */
   function checkSingle(): void {
     if (fleet.single !== undefined) return
-    throw new BackendError('MISCONFIGURED', 'with several tokens, keys are made by their vendor', {
-      hint: "make the key with the vendor's tools, so that every token has the same",
-    })
+    throw new BackendError(
+      'MISCONFIGURED',
+      "with several tokens, keys must be created with the vendor's tools",
+      {
+        hint: "create the key with the vendor's tools, so that every token has the same key",
+      },
+    )
   }
 
   return {

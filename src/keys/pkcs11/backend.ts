@@ -22,9 +22,9 @@ import { DECRYPT, DIGEST, ENCRYPT, VERIFY } from './wire/protocol.ts'
 export interface Pkcs11BackendDeps {
   readonly fleet: TokenFleet
   readonly directory: KeyDirectory
-  /** Put before a key id to make a label. */
+  /** Prefix that turns a key id into a label. */
   readonly keyPrefix: string
-  /** Of the key stores own record; ENABLED where there is none. @throws BackendError */
+  /** Reads the key store's own record; ENABLED if there is none. @throws BackendError */
   readonly status: (keyId: ExternalKeyId) => KeyStatus
   readonly vendor: () => string
 }

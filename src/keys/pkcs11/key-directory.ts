@@ -103,8 +103,8 @@ export class KeyDirectory {
     const first = this.#checks.get(id) ?? check
     this.#checks.set(id, first)
     if (first === check) return
-    throw new BackendError('UNAVAILABLE', `another key stands where ${JSON.stringify(id)} was`, {
-      hint: 'bring the old key back; what the new one encrypts could not be decrypted later',
+    throw new BackendError('UNAVAILABLE', `${JSON.stringify(id)} was replaced by another key`, {
+      hint: 'restore the old key; what the new one encrypts could not be decrypted later',
     })
   }
 }

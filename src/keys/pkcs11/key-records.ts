@@ -10,7 +10,8 @@ import { parseContents } from '../software/key-table.ts'
 export interface TokenKeyRecords {
   /**
    * Applies changes in the store. After STORE_TAMPERED, `status` throws until a later reload
-   * succeeds. @throws StorageError
+   * succeeds.
+   * @throws StorageError
    */
   reload(): Promise<void>
   /** Returns ENABLED if there is no record. @throws BackendError UNAVAILABLE */

@@ -94,7 +94,7 @@ async function ensureKey(
     if (!(error instanceof BackendError && error.code === 'KEY_NOT_FOUND')) throw error
     if (fleet.single === undefined) {
       throw new BackendError('MISCONFIGURED', `no token has the key ${JSON.stringify(label)}`, {
-        hint: "make it with the vendor's tools, so that every token has the same",
+        hint: "create it with the vendor's tools, so that every token has the same key",
       })
     }
     const usage = { canEncrypt: true, canDecrypt: true }
@@ -115,17 +115,17 @@ function parseRecord(text: string): TokenRecord {
     record = null
   }
   if (typeof record?.kind !== 'string') {
-    throw new StorageError('STORE_TAMPERED', 'the record of the master key is not readable')
+    throw new StorageError('STORE_TAMPERED', 'the record of the master key cannot be parsed')
   }
   const { kind, label, iv, wrapped } = record
   if (kind !== KIND) {
     throw new StorageError(
       'MASTER_KEY_WRONG',
-      `the store has a master key of kind ${kind}, the configuration one of kind ${KIND}`,
+      `the store has a master key of kind ${kind}, but the configuration names one of kind ${KIND}`,
     )
   }
   if (typeof label !== 'string' || typeof iv !== 'string' || typeof wrapped !== 'string') {
-    throw new StorageError('STORE_TAMPERED', 'the record of the master key is not readable')
+    throw new StorageError('STORE_TAMPERED', 'the record of the master key cannot be parsed')
   }
   return { kind, label, iv, wrapped }
 }
@@ -134,7 +134,7 @@ function toStorageError(error: unknown, label: string): unknown {
   if (!(error instanceof BackendError)) return error
   if (error.code === 'INTEGRITY_FAILURE') {
     return new StorageError('MASTER_KEY_WRONG', 'the master key does not open this store', {
-      hint: 'store and token belong together: this one has another key of that label',
+      hint: 'the token has a different key with that label; use the token that the store was created with',
       cause: error,
     })
   }

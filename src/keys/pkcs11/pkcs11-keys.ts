@@ -41,7 +41,8 @@ export interface Pkcs11KeysDeps {
 
 /**
  * Resolves when every token is logged in or is unavailable for now. Unavailable tokens are retried
- * indefinitely. @throws BackendError MISCONFIGURED, with nothing left running
+ * indefinitely.
+ * @throws BackendError MISCONFIGURED, with nothing left running
  */
 export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> {
   const { config, clock } = deps

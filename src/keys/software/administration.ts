@@ -11,7 +11,7 @@ import { loadUses } from './use-reservations.ts'
 
 const KEY_BYTES = 32
 
-/** @param keyStore the name under which its keys are kept */
+/** @param keyStore name under which the keys are stored */
 export function createKeyAdministration(
   store: Store,
   keyStore: string,
@@ -55,7 +55,7 @@ export function createKeyAdministration(
     createKey: ({ keyId, canEncrypt, canDecrypt, material }) =>
       change(keyId, async (table) => {
         if ((await table.findKey(keyStore, keyId)) !== undefined) {
-          throw new BackendError('KEY_EXISTS', `there is a key ${keyId} already`)
+          throw new BackendError('KEY_EXISTS', `the key ${keyId} already exists`)
         }
         const bytes = material?.reveal()
         if (bytes !== undefined && bytes.length !== KEY_BYTES) {

@@ -1,4 +1,4 @@
-/** KeyBackend on software keys. The hot path waits for nothing. */
+/** KeyBackend on software keys. The request path awaits nothing. */
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -29,7 +29,7 @@ export interface SoftwareBackendDeps {
   readonly keyStore: string
   /** Product and version, for health. */
   readonly model: string
-  /** The keys of this key store as of now; undefined when it has none. @throws BackendError */
+  /** Returns the current keys of this key store; undefined if it has none. @throws BackendError */
   readonly keys: () => ReadonlyMap<string, LoadedKey> | undefined
 }
 
@@ -107,12 +107,12 @@ function sealVerified(
 ): VerifiedSealedBytes {
   const { plaintext, aad, digestPrefix } = request
   const { iv, ciphertext, tag } = key.seal(request)
-  // Before it is decrypted: a bit that flips meanwhile must not go unseen.
+  // Hashed before the decryption, or a bit that flips in between goes unnoticed.
   const digest = digestPrefix && hash(digestPrefix, iv, ciphertext, tag)
   const sealedAt = clock.monotonic()
-  // That it decrypts does not prove that the right bytes were encrypted; that they are equal does.
+  // Successful decryption does not prove that the right bytes were encrypted; comparing them does.
   if (!equalBytes(key.unseal({ iv, ciphertext, tag, aad }), plaintext)) {
-    throw new BackendError('CONTRACT', 'what was encrypted decrypts to other bytes')
+    throw new BackendError('CONTRACT', 'the ciphertext did not decrypt to the same bytes')
   }
   const verifyMs = clock.monotonic() - sealedAt
   return digest ? { iv, ciphertext, tag, digest, verifyMs } : { iv, ciphertext, tag, verifyMs }
@@ -122,7 +122,7 @@ function hash(...parts: readonly Buffer[]): Buffer {
   return crypto.hash('sha256', Buffer.concat(parts), 'buffer')
 }
 
-/** Waits for the disk, as the first encryption of a process does. */
+/** Waits for the disk, as the first encryption in a process must. */
 async function takeUse(uses: UseCounter, deadline: Deadline): Promise<void> {
   try {
     await deadline.race(uses.take())
@@ -131,7 +131,7 @@ async function takeUse(uses: UseCounter, deadline: Deadline): Promise<void> {
   }
 }
 
-/** A store that is whole again is not served from before it has been reloaded. */
+/** A store that is intact again serves only after it has been reloaded. */
 function isRefusing(keys: SoftwareBackendDeps['keys']): boolean {
   try {
     keys()

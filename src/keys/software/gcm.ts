@@ -1,4 +1,4 @@
-/** AES-256-GCM with keys that cannot be taken out again. */
+/** AES-256-GCM with keys that cannot be extracted. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   createCipheriv,
@@ -19,13 +19,16 @@ const KEY_BYTES = 32
 const IV_BYTES = 12
 const TAG_BYTES = 16
 const OPTIONS = { authTagLength: TAG_BYTES }
-/** Random bytes are drawn for this many IVs at a time. */
+/** Number of IVs for which random bytes are drawn at once. */
 const IVS_PER_DRAW = 256
 
 let drawn = Buffer.alloc(0)
 let drawnUsed = 0
 
-/** 12 random bytes. Every IV has bytes of its own: a drawn block is used up, never reused. */
+/**
+ * Returns 12 random bytes. A drawn block is used up and never reused, so every IV has its own
+ * bytes.
+ */
 function nextIv(): Buffer {
   if (drawnUsed === drawn.length) {
     drawn = randomFillSync(Buffer.allocUnsafeSlow(IV_BYTES * IVS_PER_DRAW))
@@ -34,27 +37,27 @@ function nextIv(): Buffer {
   return drawn.subarray(drawnUsed, (drawnUsed += IV_BYTES))
 }
 
-/** Seals and unseals on the calling thread; nothing outside of this class reaches the key itself. */
+/** Seals and unseals on the calling thread. Only this class has access to the key itself. */
 export class SoftwareKey {
   readonly #key: KeyObject
 
-  /** @param key of 32 bytes */
+  /** @param key 32 bytes */
   constructor(key: KeyObject) {
     this.#key = key
   }
 
-  /** A fresh random IV each time: NIST SP 800-38D, 8.2.2, and 8.3 for how often. */
+  /** Uses a fresh random IV each time: NIST SP 800-38D, 8.2.2, and 8.3 for the limit. */
   seal({ plaintext, aad }: Pick<EncryptRequest, 'plaintext' | 'aad'>): SealedBytes {
     const iv = nextIv()
     const cipher = createCipheriv(CIPHER, this.#key, iv, OPTIONS)
     cipher.setAAD(aad)
-    // GCM is a stream: all bytes come from `update`, and `final` only makes the tag.
+    // GCM is a stream cipher: `update` returns all bytes, and `final` only computes the tag.
     const ciphertext = cipher.update(plaintext)
     cipher.final()
     return { iv, ciphertext, tag: cipher.getAuthTag() }
   }
 
-  /** @throws BackendError INTEGRITY_FAILURE, the same whatever is wrong */
+  /** @throws BackendError INTEGRITY_FAILURE, identical for every cause */
   unseal(request: Omit<DecryptRequest, 'version' | 'deadline'>): Buffer {
     const { iv, ciphertext, tag, aad } = request
     try {
@@ -65,21 +68,21 @@ export class SoftwareKey {
       decipher.final()
       return plaintext
     } catch {
-      // OpenSSL's text says nothing that the caller may know.
+      // OpenSSL's message says nothing that the caller may know.
       throw new BackendError('INTEGRITY_FAILURE', 'the ciphertext does not verify')
     }
   }
 }
 
 /**
- * A key that has proven itself against another implementation of the cipher's interface: WebCrypto
- * opens what it seals, and it opens what WebCrypto sealed.
+ * Imports a key after testing it against another implementation: WebCrypto opens what it seals, and
+ * it opens what WebCrypto seals.
  * @param material 32 bytes; wiped before the promise settles
- * @throws BackendError UNAVAILABLE for a key that does not work
+ * @throws BackendError UNAVAILABLE for a key that fails the test
  */
 export async function importKey(material: Buffer): Promise<SoftwareKey> {
   try {
-    if (material.length !== KEY_BYTES) throw new TypeError('the key has not 32 bytes')
+    if (material.length !== KEY_BYTES) throw new TypeError('the key does not have 32 bytes')
     const standard = await subtle.importKey('raw', material, 'AES-GCM', false, [
       'encrypt',
       'decrypt',
@@ -89,7 +92,7 @@ export async function importKey(material: Buffer): Promise<SoftwareKey> {
     return key
   } catch (cause) {
     if (cause instanceof BackendError) throw cause
-    throw new BackendError('UNAVAILABLE', 'a key does not work', { cause })
+    throw new BackendError('UNAVAILABLE', 'a key cannot be used', { cause })
   } finally {
     material.fill(0)
   }

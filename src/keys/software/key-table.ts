@@ -1,4 +1,4 @@
-/** Keys and versions at rest: material wrapped, rows authenticated. */
+/** Stored keys and versions: their material is wrapped, their rows authenticated. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId } from '../../core/ids.ts'
 import type { Row, SqlValue } from '../../store/database.ts'
@@ -31,13 +31,15 @@ export interface VersionRow {
   readonly version: number
   readonly createdAt: number
   readonly destroyedAt: number | null
-  /** Encryptions set aside by releases that counted here; the count goes on in `key_uses`. */
+  /**
+   * Encryptions reserved by earlier releases, which counted here; `key_uses` continues the count.
+   */
   readonly reservedUses: number
-  /** Wrapped; null when the version was destroyed. */
+  /** Wrapped material; null if the version was destroyed. */
   readonly material: string | null
 }
 
-/** The casts are safe: the row's code proves that it was written by `writeKey` and `writeVersion`. */
+/** The casts are safe: the row's code proves that `writeKey` or `writeVersion` wrote it. */
 function parseKey(row: Row): KeyRow {
   return {
     keyStore: String(column(row, 'key_store')),
@@ -95,14 +97,14 @@ export function parseContents(contents: Pick<StoreContents, 'keys' | 'versions'>
   return { keys: contents.keys.map(parseKey), versions: contents.versions.map(parseVersion) }
 }
 
-/** Binds wrapped material to its place: it opens in no other row. */
+/** Binds wrapped material to its row, so that it cannot be unwrapped in another. */
 export function materialContext(
   row: Pick<VersionRow, 'keyStore' | 'keyId' | 'version'>,
 ): SqlValue[] {
   return ['key material', row.keyStore, row.keyId, row.version]
 }
 
-/** The tables inside one transaction. */
+/** Access to the tables inside one transaction. */
 export class KeyTable {
   readonly #transaction: SealedTransaction
   readonly #sealing: Sealing
@@ -125,7 +127,7 @@ export class KeyTable {
     return found
   }
 
-  /** Ascending. */
+  /** Returns versions in ascending order. */
   async versions(keyStore: string, keyId: string): Promise<readonly VersionRow[]> {
     const where = { key_store: keyStore, key_id: keyId }
     const rows = await selectRows(this.#transaction, this.#sealing, KEY_VERSIONS, where)
@@ -140,7 +142,7 @@ export class KeyTable {
     await updateRow(this.#transaction, this.#sealing, KEYS, fromKey(key))
   }
 
-  /** Wraps `material` (32 bytes) into a new version, which has done no encryptions. */
+  /** Wraps `material` (32 bytes) into a new version with no encryptions yet. */
   async insertVersion(
     at: Pick<VersionRow, 'keyStore' | 'keyId' | 'version' | 'createdAt'>,
     material: Buffer,
@@ -159,7 +161,7 @@ export class KeyTable {
   }
 }
 
-/** @param uses of `loadUses` */
+/** @param uses the result of `loadUses` */
 export function toSummary(
   key: KeyRow,
   versions: readonly VersionRow[],

@@ -1,4 +1,6 @@
-/** The keys of all key stores, ready for use in memory; replaced as a whole when the store changes. */
+/**
+ * The keys of all key stores in memory, ready for use; replaced as a whole when the store changes.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Awaitable } from '../../core/deadline.ts'
 import type { Sealing } from '../../store/sealing.ts'
@@ -9,9 +11,9 @@ import type { UseCounter } from './use-counter.ts'
 
 export interface LoadedVersion {
   readonly version: number
-  /** As wrapped in the store: tells whether the material is still the same. */
+  /** Material as wrapped in the store, to detect whether it is still the same. */
   readonly wrapped: string
-  /** Unwrapped and tested when it is first asked for. @throws StorageError, BackendError */
+  /** Unwraps and tests the key on first use. @throws StorageError, BackendError */
   readonly withKey: <T>(work: (key: SoftwareKey) => T) => Awaitable<T>
   readonly uses: UseCounter
 }
@@ -21,7 +23,7 @@ export interface LoadedKey {
   readonly versions: ReadonlyMap<number, LoadedVersion>
 }
 
-/** By key store, then by key id. */
+/** Keys by key store, then by key id. */
 export type Snapshot = ReadonlyMap<string, ReadonlyMap<string, LoadedKey>>
 
 export interface SnapshotDeps {
@@ -29,10 +31,10 @@ export interface SnapshotDeps {
   readonly createUses: (row: VersionRow) => UseCounter
 }
 
-/** Keys that are taken up in one turn of the event loop. */
+/** Number of keys loaded in one turn of the event loop. */
 const SLICE = 200
 
-/** Versions whose material is unchanged keep their imported key and what is left of their uses. */
+/** Versions with unchanged material keep their imported key and their remaining uses. */
 export async function loadSnapshot(
   rows: KeyRows,
   before: Snapshot,

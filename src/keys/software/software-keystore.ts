@@ -1,4 +1,4 @@
-/** Software keys of all key stores: kept sealed in the control store, used from memory. */
+/** Software keys of all key stores: stored sealed in the control store, used from memory. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
@@ -18,16 +18,17 @@ import { createUseReservations, loadUsedKeys } from './use-reservations.ts'
 
 export interface SoftwareKeystore {
   /**
-   * Takes up what changed in the store. When that fails with STORE_TAMPERED, every backend refuses
-   * until a later reload succeeds: nothing that such a store says can be trusted.
+   * Applies changes in the store. After STORE_TAMPERED every backend refuses until a later reload
+   * succeeds, because such a store cannot be trusted.
    * @throws StorageError
    */
   reload(): Promise<void>
   backend(keyStore: KeyStoreName): KeyBackend
   administration(keyStore: KeyStoreName): KeyAdministration
   /**
-   * Sets uses aside for keys that were used before, so that their first encryption waits for no disk.
-   * @param latest those that come first, the most recently used before all others
+   * Reserves uses for keys that were used before, so that their first encryption does not wait for
+   * the disk.
+   * @param latest keys to prepare first, the most recently used at the front
    */
   warm(latest: readonly { readonly keyStore: string; readonly keyId: string }[]): Promise<void>
   close(): Promise<void>
@@ -43,7 +44,10 @@ export interface SoftwareKeystoreDeps {
   readonly uses?: { readonly blockUses: number; readonly maxUses: number }
 }
 
-/** Keys that are made ready at the start; of more, the first encryption waits for the disk. */
+/**
+ * Maximum number of keys to prepare at the start. For further ones, the first encryption waits for
+ * the disk.
+ */
 const MAX_WARM = 20_000
 
 export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<SoftwareKeystore> {
@@ -51,7 +55,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
   const limits = deps.uses ?? { blockUses: BLOCK_USES, maxUses: MAX_USES }
   const reservations = createUseReservations(store, limits.maxUses)
   let snapshot: Snapshot = new Map()
-  /** Set: nothing is served. */
+  /** While this is set, nothing is served. */
   let refusal: string | undefined
 
   function createUses(row: VersionRow): UseCounter {
@@ -61,7 +65,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       ...limits,
       reserve: (count, isUrgent) => reservations.reserve(at, count, isUrgent),
       onNearLimit: (encryptions) => {
-        deps.logger.warn('a key version nears its last encryption: rotate the key', {
+        deps.logger.warn('a key version approaches its encryption limit; rotate the key', {
           keyStore,
           keyId: key,
           keyVersion: version,
@@ -79,7 +83,8 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       snapshot = await loadSnapshot(rows, snapshot, { sealing: store.sealing, createUses })
       refusal = undefined
     } catch (error) {
-      // A store that does not answer is no reason to forget what it said; one that was changed is.
+      // When the store does not answer, its last contents stay valid; when it was changed from
+      // outside, they do not.
       if ((error as { code?: unknown }).code === 'STORE_TAMPERED') {
         refusal = 'the store was changed outside of Latchkey'
       }
@@ -111,7 +116,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       const wanted = [...new Set(versions)].slice(0, MAX_WARM)
       const warming = Promise.all(wanted.map(({ uses }) => uses.warm()))
       warming.catch(() => undefined)
-      // One by one: each is tested, which takes a part of a millisecond.
+      // One at a time, because each test takes a fraction of a millisecond.
       for (const { withKey } of wanted) await withKey(() => undefined)
       await warming
     },

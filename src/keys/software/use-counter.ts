@@ -1,17 +1,20 @@
-/** How often one key version has encrypted: counted ahead on the disk, so that a crash never undercounts. */
+/**
+ * Counts the encryptions of one key version. Uses are reserved on disk in advance, so that a crash
+ * never undercounts.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { BackendError } from '../errors.ts'
 
 /** NIST SP 800-38D, 8.3: with random 96-bit IVs, at most 2^32 encryptions under one key. */
 export const MAX_USES = 2 ** 32
-/** Set aside at a time; what is left of it when the process ends is given up. */
+/** Uses reserved at a time. The remainder is lost when the process ends. */
 export const BLOCK_USES = 65_536
-/** Set aside at the start for a version that may not be asked for at all: a small part of a block. */
+/** Uses reserved at the start for a version that may never be used: a small part of a block. */
 const WARM_USES = 1024
 
 /**
- * Durably sets up to `count` uses aside; resolves to how many were granted and the total so far.
- * `isUrgent` says whether a request waits for them by now.
+ * Durably reserves up to `count` uses; resolves to the number granted and the total so far.
+ * `isUrgent` reports whether a request is waiting for them by then.
  */
 export type Reserve = (
   count: number,
@@ -40,7 +43,10 @@ export class UseCounter {
     this.#options = options
   }
 
-  /** True when a use was there at once, as it is but for the first of a process. */
+  /**
+   * Returns true if a use was available without waiting, which fails only for the first use in a
+   * process.
+   */
   tryTake(): boolean {
     if (this.#left <= this.#options.blockUses / 2) void this.#startRefill().catch(() => undefined)
     if (this.#left === 0) return false
@@ -54,9 +60,13 @@ export class UseCounter {
     try {
       while (!this.tryTake()) {
         if (this.#exhausted) {
-          throw new BackendError('KEY_EXHAUSTED', 'this key version has done all its encryptions', {
-            hint: 'rotate the key',
-          })
+          throw new BackendError(
+            'KEY_EXHAUSTED',
+            'this key version has reached its encryption limit',
+            {
+              hint: 'rotate the key',
+            },
+          )
         }
         await this.#startRefill()
       }
@@ -65,7 +75,7 @@ export class UseCounter {
     }
   }
 
-  /** Sets a few uses aside before the first is asked for; does nothing once the version is in use. */
+  /** Reserves a few uses in advance; does nothing once the version is in use. */
   async warm(): Promise<void> {
     if (this.#left === 0) await this.#startRefill(Math.min(WARM_USES, this.#options.blockUses))
   }

@@ -1,6 +1,6 @@
 /**
- * How often key versions have encrypted, on the disk: uses are set aside for many versions at once, and those that
- * wait share one statement. A row touches no other row, and does not count in the digest.
+ * Stored use counts of key versions. Uses are reserved for many versions at once, and waiting
+ * reservations share one statement. A row depends on no other row, and is not part of the digest.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Database, type Reader, type Row } from '../../store/database.ts'
@@ -11,20 +11,21 @@ export interface VersionUses {
   readonly keyStore: string
   readonly keyId: string
   readonly version: number
-  /** What the row of the version says: never fewer are reserved. */
+  /** The count in the version's own row: the reserved total is never lower. */
   readonly floor: number
 }
 
 export interface Reservation {
   readonly granted: number
-  /** Reserved so far, these included. */
+  /** Total reserved so far, including these. */
   readonly total: number
 }
 
 export interface UseReservations {
   /**
-   * Durably sets up to `count` uses aside.
-   * @param isUrgent asked when the next statement is put together: a request waits for these
+   * Durably reserves up to `count` uses.
+   * @param isUrgent called when the next statement is assembled: reports whether a request waits
+   * for these
    * @throws StorageError
    */
   reserve(at: VersionUses, count: number, isUrgent: () => boolean): Promise<Reservation>
@@ -40,9 +41,12 @@ interface Wish {
   tries: number
 }
 
-/** Rows of one statement: a commit costs a disk's sync, and these share it. */
+/** Rows per statement. A commit costs one disk sync, which these share. */
 const BATCH = 100
-/** Another process may take a block of the same version at the same moment; it cannot go on doing so. */
+/**
+ * Another process may reserve a block of the same version at the same moment, but cannot keep doing
+ * so.
+ */
 const MAX_TRIES = 50
 
 export function createUseReservations(
@@ -51,10 +55,15 @@ export function createUseReservations(
 ): UseReservations {
   let wishes: Wish[] = []
   let isRunning = false
-  /** The highest total that this process has seen: a row that says less was put back. */
+  /**
+   * Highest total that this process has seen. A row with a lower one was restored from an older
+   * copy.
+   */
   const seen = new Map<string, number>()
 
-  /** Urgent ones first, and each version once: one statement cannot write a row twice. */
+  /**
+   * Takes urgent wishes first, and each version only once: a statement cannot write a row twice.
+   */
   function takeBatch(): readonly Wish[] {
     const batch = new Map<string, Wish>()
     for (const urgent of [true, false]) {
@@ -119,7 +128,8 @@ export function createUseReservations(
         seen.set(wish.id, total)
         wish.resolve({ granted, total })
       } else if (++wish.tries < MAX_TRIES) wishes.push(wish)
-      else wish.reject(new StorageError('STORE_BUSY', 'uses of a key version were not set aside'))
+      else
+        wish.reject(new StorageError('STORE_BUSY', 'uses of a key version could not be reserved'))
     }
   }
 
@@ -127,7 +137,7 @@ export function createUseReservations(
     reserve: (at, count, isUrgent) =>
       new Promise((resolve, reject) => {
         wishes.push({ id: toId(at), at, count, isUrgent, resolve, reject, tries: 0 })
-        // In the next tick: those that are asked for in this one share a statement.
+        // Runs in the next tick, so that all wishes of this one share a statement.
         if (!isRunning) {
           isRunning = true
           setImmediate(() => void run())
@@ -139,7 +149,10 @@ export function createUseReservations(
 const KEY = ['key_store', 'key_id', 'version'] as const
 const NAMES = [...KEY, 'reserved_uses', 'mac'] as const
 
-/** Reserved uses by `toId` of the version; one that never encrypted is not there. @throws StorageError STORE_TAMPERED */
+/**
+ * Returns reserved uses by `toId` of the version; versions that never encrypted are absent.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function loadUses(
   reader: Reader,
   sealing: Sealing,
@@ -153,7 +166,10 @@ export async function loadUses(
   return new Map(rows.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
 }
 
-/** Keys that have set uses aside, in no order. Nothing is decided by it, so codes are not looked at. */
+/**
+ * Returns keys with reserved uses, in no particular order. Nothing depends on the result, so codes
+ * are not checked.
+ */
 export async function loadUsedKeys(
   reader: Reader,
   limit: number,
@@ -180,7 +196,7 @@ async function readUses(
   return new Map(rows.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
 }
 
-/** No key store and no key id has a blank in it. */
+/** A blank is a safe separator: neither key store names nor key ids contain one. */
 export function toId(at: Pick<VersionUses, 'keyStore' | 'keyId' | 'version'>): string {
   return `${at.keyStore} ${at.keyId} ${String(at.version)}`
 }

@@ -27,9 +27,9 @@ export interface Gate {
   /** Reports whether a released answer would still be released now. */
   allows(pass: GatePass): boolean
   /**
-   * Call once the kernel has the whole answer. @returns false when the lease had ended by then and
-   * no guard is present: the process was suspended between release and write, so the answer may
-   * have left after it resumed
+   * Call once the kernel has the whole answer.
+   * @returns false when the lease had ended by then and no guard is present: the process was
+   * suspended between release and write, so the answer may have left after it resumed
    */
   wasSentInLease(): boolean
   /**
@@ -93,9 +93,9 @@ const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
 }
 
 /**
- * The gate is closed until the first rules are applied and the lease is renewed. @param isGuarded
- * whether lease-guard.ts is active: an answer that seems to have left after the lease then left
- * before `kill` reports the revocation
+ * The gate is closed until the first rules are applied and the lease is renewed.
+ * @param isGuarded whether lease-guard.ts is active: an answer that seems to have left after the
+ * lease then left before `kill` reports the revocation
  */
 export function createGate(clock: Clock, leaseMs: number, isGuarded = false): GateControl {
   const lease = createLease(clock, leaseMs)

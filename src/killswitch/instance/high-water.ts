@@ -12,16 +12,17 @@ export interface HighWater {
   /** Highest mark known to this process; undefined when this store was never seen on this host. */
   readonly mark: EpochMark | undefined
   /**
-   * The mark is durable before this resolves. A mark that is not higher changes nothing. @throws
-   * GateError HIGH_WATER_UNWRITABLE
+   * The mark is durable before this resolves. A mark that is not higher changes nothing.
+   * @throws GateError HIGH_WATER_UNWRITABLE
    */
   raise(mark: EpochMark): Promise<void>
 }
 
 /**
  * Opens the mark, and writes a file next to it once, so that an unwritable folder is found at the
- * start and not at the first change. @param path undefined: keep the mark in memory only @throws
- * StorageError when the file holds something else; GateError HIGH_WATER_UNWRITABLE
+ * start and not at the first change.
+ * @param path undefined: keep the mark in memory only
+ * @throws StorageError when the file holds something else; GateError HIGH_WATER_UNWRITABLE
  */
 export async function openHighWater(path: string | undefined, storeId: string): Promise<HighWater> {
   let mark = path === undefined ? undefined : await readHighWater(path, storeId)
@@ -39,8 +40,8 @@ export async function openHighWater(path: string | undefined, storeId: string): 
 }
 
 /**
- * Reads what this host has seen of a store, without writing anything. @throws StorageError or a
- * system error
+ * Reads what this host has seen of a store, without writing anything.
+ * @throws StorageError or a system error
  */
 export async function readHighWater(path: string, storeId: string): Promise<EpochMark | undefined> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {

@@ -115,8 +115,8 @@ export async function highestSeen(reader: Reader): Promise<number> {
 
 /**
  * Called by the instance itself when it has stopped serving, and by others that saw no new beat in
- * its row for longer than its lease. @returns false when there was a new beat since, or the row is
- * gone
+ * its row for longer than its lease.
+ * @returns false when there was a new beat since, or the row is gone
  */
 export async function removeInstance(
   database: Database,

@@ -34,8 +34,8 @@ export interface DeadManDeps {
 }
 
 /**
- * Opens the key store for `ttlMs` from now, and for as long again from each renewal. @throws
- * ControlError
+ * Opens the key store for `ttlMs` from now, and for as long again from each renewal.
+ * @throws ControlError
  */
 export function startDeadManSwitch(
   deps: DeadManDeps,
@@ -45,8 +45,8 @@ export function startDeadManSwitch(
 }
 
 /**
- * @param order.ttlMs replaces the previous duration @throws ControlError NOTHING_KILLED when there
- * is no such switch
+ * @param order.ttlMs replaces the previous duration
+ * @throws ControlError NOTHING_KILLED when there is no such switch
  */
 export function renewDeadManSwitch(
   deps: DeadManDeps,
@@ -77,8 +77,8 @@ export function closeDeadManSwitch(
 }
 
 /**
- * Ends the switch: the key store no longer needs renewals. @throws ControlError NOTHING_KILLED,
- * RESTORE_NEEDED
+ * Ends the switch: the key store no longer needs renewals.
+ * @throws ControlError NOTHING_KILLED, RESTORE_NEEDED
  */
 export function endDeadManSwitch(
   { store, clock, policy }: DeadManDeps,

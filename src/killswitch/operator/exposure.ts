@@ -35,7 +35,8 @@ export interface ExposureReport extends UsageWindow {
 }
 
 /**
- * The result lags behind a running server by up to `activity.flushInterval`. @throws StorageError
+ * The result lags behind a running server by up to `activity.flushInterval`.
+ * @throws StorageError
  */
 export async function rehearseKill(
   store: Store,
@@ -48,8 +49,8 @@ export async function rehearseKill(
 }
 
 /**
- * @param about a scope, or a switch in force; undefined: everything @throws StorageError,
- * ControlError NOTHING_KILLED when the switch is not in force
+ * @param about a scope, or a switch in force; undefined: everything
+ * @throws StorageError, ControlError NOTHING_KILLED when the switch is not in force
  */
 export async function reportExposure(
   store: Store,

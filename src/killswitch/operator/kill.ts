@@ -1,7 +1,4 @@
-/**
- * The operator's side of the kill switch: writes the switch, then waits until it is effective on
- * every instance.
- */
+/** The operator's side of the kill switch: writes it, then waits until every instance refuses. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -34,10 +31,7 @@ export interface Kill {
   readonly isNew: boolean
   /** An instance that has acknowledged this epoch refuses what the switch blocks. */
   readonly epoch: number
-  /**
-   * The instances that were registered when the switch was written. One that registers later reads
-   * the switch before it serves.
-   */
+  /** Instances registered at the write. One that registers later reads the switch first. */
   readonly registered?: readonly Instance[]
   /** Monotonic milliseconds, taken when the commit was confirmed. */
   readonly committedAt: number
@@ -71,9 +65,7 @@ export interface Revocation {
 
 const ID_BYTES = 6
 const LOOK_EVERY_MS = 20
-/**
- * A store that takes longer to list the acknowledgements must not hold up the end of the leases.
- */
+/** A store that takes longer to list the instances must not hold up the end of the leases. */
 const LOOK_PATIENCE_MS = 100
 /** The clocks of two machines differ in rate by far less than this. */
 const RATE_MARGIN = 0.01
@@ -95,8 +87,8 @@ export function leaseEndMs(leaseMs: number): number {
 }
 
 /**
- * Writes one durable transaction. @throws StorageError; it is then unknown whether the switch was
- * written
+ * Writes one durable transaction.
+ * @throws StorageError; it is then unknown whether the switch was written
  */
 export async function kill(store: Store, clock: Clock, order: KillOrder): Promise<Kill> {
   const startedAt = clock.monotonic()
@@ -166,8 +158,9 @@ export type PendingKill = Pick<Kill, 'epoch' | 'committedAt' | 'startedAt'> &
 /**
  * Resolves when no instance answers what the kill blocks: each has acknowledged its epoch, or
  * cannot hold a lease any more. Leases end even when the store does not answer in the meantime.
- * @param endsAt monotonic milliseconds at which the caller gives up @throws ControlError
- * NOT_REVOKED when the caller gives up, or the store never lists the instances; RESTORED_MEANWHILE
+ * @param endsAt monotonic milliseconds at which the caller gives up
+ * @throws ControlError NOT_REVOKED when the caller gives up, or the store never lists the
+ * instances; RESTORED_MEANWHILE
  */
 export async function waitForRevocation(
   store: Store,

@@ -133,7 +133,8 @@ export async function askFor(
 /**
  * Records the approval of a second person, and carries out the request once everything that the
  * policy demands is there. Once the delay is over, anyone who may restore can carry out an approved
- * request. @throws ControlError NO_SUCH_REQUEST, REQUEST_EXPIRED, SAME_PERSON, NOT_READY
+ * request.
+ * @throws ControlError NO_SUCH_REQUEST, REQUEST_EXPIRED, SAME_PERSON, NOT_READY
  */
 export async function approveRestore(
   store: Store,
@@ -207,8 +208,8 @@ async function openKeyStore(
 }
 
 /**
- * Anyone may withdraw a request, because that gives nothing back. @throws ControlError
- * NO_SUCH_REQUEST
+ * Anyone may withdraw a request, because that gives nothing back.
+ * @throws ControlError NO_SUCH_REQUEST
  */
 export async function withdrawRestore(
   store: Store,

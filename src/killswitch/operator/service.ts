@@ -89,8 +89,8 @@ export interface KillSwitch {
   /** @param recentEvents how many of the newest events to return */
   status(recentEvents: number): Promise<ControlStatus>
   /**
-   * Returns problems of the server that holds the store. @param processes number of serving
-   * processes
+   * Returns problems of the server that holds the store.
+   * @param processes number of serving processes
    */
   storeWarnings(processes: number): Promise<readonly string[]>
   /** Reports what a kill would have refused within the window. Refuses no request. */
@@ -113,8 +113,9 @@ export interface KillSwitch {
 }
 
 /**
- * Works on a store that is already open; `close` closes it. @param openReports opens a separate
- * handle for the reports, so that no kill waits behind one. Default: the same store
+ * Works on a store that is already open; `close` closes it.
+ * @param openReports opens a separate handle for the reports, so that no kill waits behind one.
+ * Default: the same store
  */
 export function createKillSwitch(
   store: Store,
@@ -195,7 +196,8 @@ const MAX_JUMP = 1_000_000_000
 /**
  * Raises the epoch above everything that a running instance has seen, and marks it as accepted. A
  * host that was down in the meantime and has seen a higher epoch refuses when it comes back; run
- * this again then. @returns the new epoch
+ * this again then.
+ * @returns the new epoch
  */
 export async function acceptEpoch(
   store: Store,

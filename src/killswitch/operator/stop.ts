@@ -109,8 +109,8 @@ export interface Patience {
 }
 
 /**
- * Repeats work that failed because the store did not answer, until the time is over. @throws what
- * the last attempt threw
+ * Repeats work that failed because the store did not answer, until the time is over.
+ * @throws what the last attempt threw
  */
 export async function withPatience<T>(work: () => Promise<T>, patience: Patience): Promise<T> {
   const { clock, endsAt, sentinelFile, onRetry } = patience
@@ -159,7 +159,8 @@ function withHint(error: StorageError, sentinelFile: string): StorageError {
 
 /**
  * Resolves to undefined when the store was changed from outside, so that nothing can be written to
- * it. @throws StorageError
+ * it.
+ * @throws StorageError
  */
 export async function writeReceipt(
   store: Store,

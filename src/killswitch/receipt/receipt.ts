@@ -37,8 +37,8 @@ export interface Receipt {
 }
 
 /**
- * Returns undefined when nothing could be written, or an instance has not answered. @param now wall
- * clock
+ * Returns undefined when nothing could be written, or an instance has not answered.
+ * @param now wall clock
  */
 export function toReceipt(
   storeId: string,

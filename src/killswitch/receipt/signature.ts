@@ -74,8 +74,8 @@ export type Json =
 
 /**
  * RFC 8785: no white space, members sorted by the UTF-16 units of their names, numbers and strings
- * as JSON.stringify writes them. Members that are undefined are left out. @throws TypeError for a
- * number that JSON cannot express
+ * as JSON.stringify writes them. Members that are undefined are left out.
+ * @throws TypeError for a number that JSON cannot express
  */
 export function toCanonicalJson(value: Json): string {
   if (typeof value === 'number' && !Number.isFinite(value)) throw new TypeError('not a JSON number')

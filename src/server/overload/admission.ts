@@ -1,86 +1,117 @@
-/** Admission control: under overload, serve what can be answered in time and reject the rest before it is parsed. */
+/**
+ * Admission control: under overload, serve what can be answered in time and reject the rest before
+ * it is parsed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { createBatch, type Steps } from './batch.ts'
 
-/** What admission control remembers of a connection. */
+/** What admission control remembers about a connection. */
 export interface Conduct {
-  /** The connection has carried a request with a good signature. */
+  /** Whether the connection has carried a request with a valid signature. */
   hasSigned: boolean
-  /** Requests without a good signature since the last one that had it, and requests shed for that. */
+  /**
+   * Requests without a valid signature since the last valid one, including requests shed for that
+   * reason.
+   */
   strikes: number
-  /** The last round in which it sent something, and how many requests it sent in it. */
+  /**
+   * The last round in which the connection sent something, and how many requests it sent in that
+   * round.
+   */
   round: number
   inRound: number
 }
 
 export const newConduct = (): Conduct => ({ hasSigned: false, strikes: 0, round: 0, inRound: 0 })
 
-/** `close`: shed, and the connection ends with this answer. */
+/** `close`: the request is shed, and the connection ends with this answer. */
 export type Verdict = 'serve' | 'shed' | 'close'
 
 /**
- * Requests wait unseen in the buffers of the kernel until the event loop reads its sockets again. A round is what
- * is read in one turn of the loop: it begins with the first request of the turn and ends with the turn. A request
- * may have arrived right after the previous round began, unless the loop was idle in between. Under overload this
- * reaches an equilibrium: rounds grow until the wait reaches the limit, and what exceeds it is rejected at a third
- * of the price of an answer.
+ * Requests wait invisibly in the kernel's buffers until the event loop reads its sockets again. A
+ * round is what is read in one turn of the loop: it begins with the first request of the turn and
+ * ends with the turn. A request may have arrived right after the previous round began, unless the
+ * loop was idle in between. Under overload this reaches an equilibrium: rounds grow until the wait
+ * reaches the limit, and the excess is rejected at a third of the price of an answer.
  *
- * Shedding is for a queue. The first few requests of a round are always served, and after a round that was not
- * crowded the whole deadline may have passed, so a pause of the process does not turn its callers away.
+ * Shedding targets queues. The first few requests of a round are always served, and after a round
+ * that was not crowded a request may have waited for the whole deadline, so a pause of the process
+ * does not reject its callers.
  */
 export interface Admission<Item> {
-  /** Call for a request whose head was just read. @param isExempt GetHealthStatus or /ping: shed only as part of a flood */
+  /**
+   * Call for a request whose head was just read.
+   * @param isExempt GetHealthStatus or /ping: shed only as part of a flood
+   */
   judge(conduct: Conduct, isExempt: boolean): Verdict
-  /** Serves a request that was read whole, when the turn of the event loop ends. */
+  /** Serves a completely read request when the turn of the event loop ends. */
   serve(item: Item): void
   /**
-   * Call with each answer. True when the connection has to end with it.
-   * @param isSigned the signature was good; undefined for /ping, which counts only as part of a flood
+   * Call with each answer. Returns true when the connection must end with it.
+   * @param isSigned whether the signature was valid; undefined for /ping, which counts only as part
+   * of a flood
    */
   note(conduct: Conduct, isSigned: boolean | undefined): boolean
 }
 
 export interface AdmissionDeps {
   readonly clock: Clock
-  /** Milliseconds that the event loop has been idle in total. */
+  /** Total idle time of the event loop in milliseconds. */
   readonly idleMs: () => number
-  /** How long a request may have waited after a crowded round. */
+  /** Milliseconds that a request may have waited after a crowded round. */
   readonly limitMs: number
-  /** How long it may have waited otherwise. */
+  /** Milliseconds that it may have waited otherwise. */
   readonly deadlineMs: number
 }
 
-/** What a request takes, before anything is known of this machine. */
+/** Assumed time per request until this machine has been measured. */
 const FIRST_GUESS_MS = 0.1
-/** Weight of the newest round in the mean time of a request. A pause counts as no more than twice the mean. */
+/**
+ * Weight of the newest round in the mean time per request. A pause counts as at most twice the
+ * mean.
+ */
 const NEWEST = 0.2
 const MAX_SAMPLE = 2
-/** Asking the kernel for events counts as idle time too, for some microseconds. */
+/** Polling the kernel for events also counts as idle time, for some microseconds. */
 const IDLE_MS = 1
-/** The first requests of a round are served whatever the round before was like. */
+/** This many first requests of a round are served regardless of the previous round. */
 const FIRST = 8
-/** Callers who each wait for an answer before they ask again are no crowd up to this number, and all served. */
+/**
+ * Up to this number, callers that each wait for an answer before their next request are not a
+ * crowd, and all are served.
+ */
 const CROWD = 64
-/** An overload lasts when the loop was idle for less than this share of this time. */
+/** An overload is in progress when the loop was idle for less than this share of this time. */
 const WATCHED_MS = 40
 const IDLE_SHARE = 0.02
-/** While it lasts, a round that follows one twice as crowded as CROWD serves an eighth of CROWD. */
+/**
+ * During an overload, a round that follows one twice as crowded as CROWD serves an eighth of CROWD.
+ */
 const STEEPNESS = 3
-/** Requests of one round from a connection that has not shown a good signature: as many as HTTP/2 has streams. */
+/**
+ * Requests per round from a connection that has not shown a valid signature: as many as HTTP/2 has
+ * streams.
+ */
 const SHARE = 128
-/** The same once the connection has sent bad requests, while there is no idle time or once it is suspect. */
+/**
+ * The same limit once the connection has sent bad requests, while the loop has no idle time or the
+ * connection is suspect.
+ */
 const SMALL_SHARE = 8
-/** Strikes after which a connection is suspect, and after which it is closed. */
+/** Number of strikes after which a connection is suspect, and after which it is closed. */
 const SUSPECT = 8
 const MAX_STRIKES = 100
 
-/** Connections with a good signature and strangers are counted apart: a crowd of one does not shed the other. */
+/**
+ * Connections with a valid signature and strangers are counted separately, so that a crowd of one
+ * kind does not shed the other.
+ */
 interface Group {
   heads: number
-  /** Of the round before. */
+  /** Requests in the previous round. */
   headsBefore: number
-  /** How many may be served in this round. */
+  /** Number of requests that may be served in this round. */
   allowance: number
 }
 
@@ -97,7 +128,7 @@ export function createAdmission<Item, Answer>(
   let isInRound = false
   let heads = 0
   let startedAt = -Infinity
-  /** Since when the requests of this round may have waited. */
+  /** The earliest time at which the requests of this round may have arrived. */
   let waitingSince = 0
   let wasIdle = true
   let idleAtEnd = -Infinity
@@ -142,7 +173,7 @@ export function createAdmission<Item, Answer>(
 
   const limitOf = (group: Group) => (group.headsBefore > CROWD ? deps.limitMs : deps.deadlineMs)
 
-  /** Whether one more request of this group can be answered in time. */
+  /** Reports whether one more request of this group can be answered in time. */
   function hasRoom(group: Group, now: number): boolean {
     heads += 1
     group.heads += 1
@@ -175,12 +206,12 @@ export function createAdmission<Item, Answer>(
     const isTrusted = conduct.strikes === 0 || (wasIdle && conduct.strikes < SUSPECT)
     const share = isTrusted ? SHARE : SMALL_SHARE
     const isOverShare = !isSigner(conduct) && conduct.inRound > share
-    // What it sent before and still waits may have a good signature.
+    // An earlier request of the connection that still waits may have a valid signature.
     if (isOverShare) batch.flush()
     if (isSigner(conduct)) return isExempt || hasRoom(signers, now) ? 'serve' : 'shed'
     if (!isOverShare && isExempt) return 'serve'
     if (!isOverShare && hasRoom(strangers, now)) return 'serve'
-    // What a new connection sent first may be good, and is not known yet.
+    // The first requests of a new connection may be valid; that is not known yet.
     return conduct.strikes > 0 && strike(conduct) ? 'close' : 'shed'
   }
 
@@ -194,7 +225,7 @@ export function createAdmission<Item, Answer>(
       }
       conduct.inRound += 1
       const verdict = decide(conduct, isExempt, now)
-      // Reading and rejecting many more must not make those late who were admitted.
+      // Requests that were admitted must not become late while many more are read and rejected.
       if (verdict !== 'serve') batch.flush()
       return verdict
     },

@@ -1,14 +1,17 @@
-/** Requests of one turn of the event loop, served side by side. */
+/** Serves the requests of one turn of the event loop together. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface Batch<Item> {
   add(item: Item): void
-  /** Serves what is waiting now. Otherwise that happens when the turn ends. */
+  /** Serves the waiting requests now instead of at the end of the turn. */
   flush(): void
 }
 
 export interface Steps<Item, Answer> {
-  /** The answer, if it is there at once; undefined if it comes later or was sent already. Must not throw. */
+  /**
+   * Returns the answer if it is available synchronously; undefined if it comes later or was already
+   * sent. Must not throw.
+   */
   make(item: Item): Answer | undefined
   /** Must not throw. */
   send(item: Item, answer: Answer): void
@@ -17,23 +20,23 @@ export interface Steps<Item, Answer> {
 }
 
 export interface BatchRules {
-  /** So many are served even when they are late. */
+  /** This many requests are served even when they are late. */
   readonly first: number
-  /** Whether what is still waiting has waited past the limit. */
+  /** Reports whether the waiting requests have exceeded the limit. */
   readonly isLate: () => boolean
   readonly onServing: () => void
-  /** Called after everything that needed no waiting. @param count how many were served */
+  /** Called after all synchronous work. @param count number of requests served */
   readonly onServed: (count: number) => void
 }
 
-/** Answers that are made before the first of them is sent. */
+/** Number of answers computed before the first of them is sent. */
 const SIDE_BY_SIDE = 16
 
 /**
- * Collects what arrives while the event loop reads its sockets, and serves it in one go right after. Each step
- * then runs for every request of the batch while its code and tables are in the processor's caches: reading, then
- * making answers, then sending them. Without batches the proxy answers 8 % fewer requests for each second of
- * processor time (docs/performance.md).
+ * Collects what arrives while the event loop reads its sockets, and serves it in one go right
+ * after. Each step then runs for every request of the batch while its code and tables are in the
+ * processor's caches: first reading, then computing answers, then sending them. Without batches the
+ * proxy answers 8 % fewer requests per second of processor time (docs/performance.md).
  */
 export function createBatch<Item, Answer>(
   rules: BatchRules,
@@ -65,7 +68,7 @@ export function createBatch<Item, Answer>(
       served += some.length
     }
     rules.onServed(served)
-    // What was begun is finished first.
+    // Requests already in progress are finished first.
     if (served < items.length) setImmediate(refuseAll, items.slice(served))
   }
 

@@ -1,4 +1,7 @@
-/** Stands before Fastify: rejects what would be answered too late, with ThrottlingException and unread. */
+/**
+ * Runs before Fastify, and rejects requests that would be answered too late, with
+ * ThrottlingException and without parsing them.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { ApiSchemas } from '../../openapi/schemas.ts'
@@ -7,12 +10,12 @@ import { type Connections, dismiss } from '../connection.ts'
 import { parsePing } from '../ping.ts'
 import type { Admission } from './admission.ts'
 
-/** A request that was rejected unread; for the log. */
+/** A request that was rejected before it was parsed, for the log. */
 export interface ShedRequest {
   readonly remoteAddress: string
   readonly http: string
   readonly method: string
-  /** As sent, of any length. */
+  /** As sent, of unbounded length. */
   readonly target: string
 }
 
@@ -20,17 +23,17 @@ export interface SheddingDeps {
   readonly schemas: ApiSchemas
   readonly connections: Connections
   readonly admission: Pick<Admission<never>, 'judge'>
-  /** Whether this is XksProxyUriPath of a key store. */
+  /** Reports whether this is the XksProxyUriPath of a key store. */
   readonly isUriPath: (uriPath: string) => boolean
   readonly onShed: (request: ShedRequest) => void
-  /** A connection was closed because nothing but unsigned requests came. */
+  /** Called when a connection was closed because it sent nothing but unsigned requests. */
   readonly onClosed: (remoteAddress: string | undefined) => void
 }
 
 export interface Shedding {
-  /** Puts admission control in front of a handler. */
+  /** Wraps a handler with admission control. */
   before(handler: RequestListener): RequestListener
-  /** Rejects a request whose turn came too late. False: it is one that is never shed. */
+  /** Rejects a request that waited too long. Returns false for a request that is never shed. */
   refuse(request: IncomingMessage, response: ServerResponse): boolean
 }
 
@@ -75,7 +78,7 @@ export function createShedding(deps: SheddingDeps): Shedding {
   }
 }
 
-/** Load balancers, and the health polling of KMS, ask for the state of the proxy and not for its load. */
+/** Load balancers and KMS's health polling ask for the state of the proxy, not for its load. */
 function isExempt(
   isUriPath: SheddingDeps['isUriPath'],
   { method, url: target = '' }: IncomingMessage,

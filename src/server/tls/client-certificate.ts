@@ -1,8 +1,8 @@
-/** mTLS: whether a connection may carry HTTP at all. */
+/** mTLS: decides whether a connection may carry HTTP at all. */
 // SPDX-License-Identifier: Apache-2.0
 import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
 
-/** Why a connection was closed; for the log. */
+/** Why a connection was closed, for the log. */
 export interface Refusal {
   readonly reason: string
   readonly subject?: string
@@ -11,20 +11,23 @@ export interface Refusal {
 
 /** Why an open connection was closed. */
 export const CLOSED = {
-  /** The certificate that opened it has expired, or its authority may be gone. */
+  /** The client's certificate has expired, or its authority was removed. */
   untrusted: { reason: 'CERTIFICATE_OVER' },
-  /** Too many requests in a row had no good signature. */
+  /** Too many consecutive requests had no valid signature. */
   unsigned: { reason: 'UNSIGNED_REQUESTS' },
-  /** HTTP/2: the headers of a request did not arrive in time. Node's own code for HTTP/1.1. */
+  /**
+   * On HTTP/2, the headers of a request did not arrive in time. The code is Node's own for
+   * HTTP/1.1.
+   */
   slow: { reason: 'ERR_HTTP_REQUEST_TIMEOUT' },
 } as const satisfies Readonly<Record<string, Refusal>>
 
 /**
- * XKS 1.0.3, Authentication: the certificate must chain to the configured authority and carry one of
- * the configured subject common names, compared whole.
+ * XKS 1.0.3, Authentication: the certificate must chain to the configured authority and have one of
+ * the configured subject common names, compared in full.
  *
  * `authorized` alone proves nothing: Node sets it on a resumed TLS 1.3 session without any
- * certificate. So a certificate must be there, then the chain, then the name.
+ * certificate. So the certificate must be present; then the chain is checked, then the name.
  */
 export function checkClientCertificate(
   socket: TLSSocket,
@@ -35,29 +38,33 @@ export function checkClientCertificate(
   const names = { subject: certificate.subject, issuer: certificate.issuer }
   if (!socket.authorized) return { reason: toReason(socket.authorizationError), ...names }
   const commonName: unknown = socket.getPeerCertificate().subject.CN
-  // Several common names arrive as an array; which of them counts is nobody's guess to make.
+  // Several common names arrive as an array. We do not guess which of them counts.
   if (typeof commonName !== 'string' || !subjects.includes(commonName)) {
     return { reason: 'WRONG_SUBJECT', ...names }
   }
   return undefined
 }
 
-/** Wall time at which the first certificate of the verified chain expires, in milliseconds since the Unix epoch. */
+/**
+ * Returns the wall time at which the first certificate of the verified chain expires, in
+ * milliseconds since the Unix epoch.
+ */
 export function chainEndsAt(socket: TLSSocket): number {
   let endsAt = Infinity
   const seen = new Set<string>()
-  // The chain ends with a root, which names itself as its issuer. Node's types promise an issuer that may be missing.
+  // The chain ends with a root, which is its own issuer. According to Node's types the issuer may
+  // be missing.
   let certificate: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true)
   while (certificate?.fingerprint256 !== undefined && !seen.has(certificate.fingerprint256)) {
     seen.add(certificate.fingerprint256)
     endsAt = Math.min(endsAt, Date.parse(certificate.valid_to ?? ''))
     certificate = certificate.issuerCertificate
   }
-  // A date that cannot be read must not trust for longer.
+  // A date that cannot be parsed must not extend trust.
   return Number.isNaN(endsAt) ? 0 : endsAt
 }
 
-/** Node types it as Error; at run time it is OpenSSL's name of the failure. */
+/** Node types it as Error, but at run time it is OpenSSL's name of the failure. */
 export function toReason(authorizationError: unknown): string {
   if (typeof authorizationError === 'string') return authorizationError
   return authorizationError instanceof Error ? authorizationError.message : 'NOT_AUTHORIZED'

@@ -1,10 +1,13 @@
-/** When the first byte of a request was there, which is when KMS's patience begins to run out. */
+/** Records when the first byte of a request arrived, because KMS's timeout counts from then. */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../../core/clock.ts'
 
-/** Place of the callback in Node's HTTP parser that is called at the start of a message; unused by Node itself. */
+/**
+ * Index of the callback that Node's HTTP parser calls at the start of a message; Node itself does
+ * not use it.
+ */
 const ON_MESSAGE_BEGIN = 0
 
 interface Parser {
@@ -14,25 +17,25 @@ interface Parser {
 
 const parserOf = (socket: unknown) => (socket as { readonly parser?: Parser | null }).parser
 
-/** Once for each connection that speaks HTTP/1.1, when its parser is there. */
+/** Call once per HTTP/1.1 connection, when its parser exists. */
 export function watchFirstBytes(socket: Socket, clock: Clock): void {
   const parser = parserOf(socket)
   if (parser === undefined || parser === null) return
-  // Node uses parsers again for other connections.
+  // Node reuses parsers for other connections.
   parser.latchkeyBegunAt = undefined
   parser[ON_MESSAGE_BEGIN] = function () {
     this.latchkeyBegunAt = clock.monotonic()
   }
 }
 
-/** Whether no byte of a request ever came on a connection that speaks HTTP/1.1. */
+/** Reports whether no byte of a request ever arrived on an HTTP/1.1 connection. */
 export function isUnused(socket: Socket): boolean {
   return parserOf(socket)?.latchkeyBegunAt === undefined
 }
 
 /**
- * Monotonic milliseconds, for a request whose head was just read. HTTP/2 does not say it: there a head
- * is read in no time.
+ * Returns monotonic milliseconds for a request whose head was just read. HTTP/2 does not provide
+ * the time, but reads a head in no time.
  */
 export function firstByteAt(message: IncomingMessage, clock: Clock): number {
   return parserOf(message.socket)?.latchkeyBegunAt ?? clock.monotonic()

@@ -1,4 +1,7 @@
-/** HTTP/2 on TLS sockets that ALPN gave to it, with the limits that HTTP/1.1 has from Node. */
+/**
+ * HTTP/2 on TLS sockets for which ALPN selected it, with the limits that Node enforces for
+ * HTTP/1.1.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import http2 from 'node:http2'
 import type { RequestListener } from 'node:http'
@@ -9,9 +12,9 @@ import type { ListenerConfig } from '../../config/config.ts'
 
 export interface Http2Sessions {
   accept(socket: TLSSocket): void
-  /** Cuts its connection: nothing that waits in it leaves any more. */
+  /** Cuts the session's connection: nothing that waits in it leaves any more. */
   destroy(session: http2.Http2Session): void
-  /** Sessions end after the streams they have, and new ones at once. */
+  /** Sessions end after their current streams; new sessions end immediately. */
   close(): void
   stop(): void
 }
@@ -23,21 +26,24 @@ export interface Http2SessionsOptions {
   readonly clock: Clock
   /** Called for each session before its first request. */
   readonly onSession: (session: http2.ServerHttp2Session, socket: TLSSocket) => void
-  /** A session was closed because the headers of a request did not arrive in time. */
+  /** Called when a session was closed because the headers of a request did not arrive in time. */
   readonly onTimeout: (remoteAddress: string | undefined) => void
 }
 
-/** How often sessions are looked at; Node does the same for HTTP/1.1. */
+/** How often sessions are checked; Node does the same for HTTP/1.1. */
 const SWEEP_MS = 1000
 
-/** What headersMs is measured by. */
+/** The progress to which headersMs applies. */
 interface Progress {
   readonly socket: TLSSocket
-  /** Id of the last stream whose headers are complete; 0: none yet. */
+  /** Id of the last stream with complete headers; 0: none yet. */
   completeId: number
-  /** Id of the last stream whose headers have begun; 0 until the first one. */
+  /** Id of the last stream whose headers have started; 0: none yet. */
   begunId: number
-  /** Since when the session has to complete headers; undefined: it has nothing to complete. */
+  /**
+   * Start of the time in which the session must complete headers; undefined: there are none to
+   * complete.
+   */
   since: number | undefined
   isTimedOut: boolean
 }
@@ -53,7 +59,8 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 50,
     },
-    // The compatibility API is close enough to HTTP/1.1 for Fastify, which types only the latter.
+    // The compatibility API is close enough to HTTP/1.1 for Fastify, which has types only for
+    // HTTP/1.1.
     handler as unknown as (req: http2.Http2ServerRequest, res: http2.Http2ServerResponse) => void,
   )
   server.on('checkExpectation', handler)
@@ -72,12 +79,12 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
     if (isClosing) session.close()
   })
   server.on('sessionError', () => {
-    // Node destroys the session by itself; without a listener it would throw.
+    // Node destroys the session itself, but would throw without a listener.
   })
   server.on('stream', (stream) => {
     const progress = stream.session && open.get(stream.session as http2.ServerHttp2Session)
     if (progress !== undefined) progress.completeId = Math.max(progress.completeId, stream.id ?? 0)
-    // What requestTimeout does on HTTP/1.1: a body that trickles in does not last.
+    // Does what requestTimeout does on HTTP/1.1: ends a body that trickles in.
     const timer = setTimeout(() => {
       stream.close(http2.constants.NGHTTP2_CANCEL)
     }, timeouts.requestMs)
@@ -86,7 +93,10 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
     })
   })
 
-  /** Node says nothing of headers that are not complete; the id of their stream shows that they have begun. */
+  /**
+   * Node does not report incomplete headers, but the id of their stream shows that they have
+   * started.
+   */
   function look(session: http2.ServerHttp2Session, progress: Progress, now: number): void {
     if (session.destroyed) return
     const begunId = session.state.lastProcStreamID ?? 0
@@ -98,7 +108,7 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
     if (progress.isTimedOut) progress.socket.destroy()
     else {
       progress.isTimedOut = true
-      // A connection on which nothing is said is closed without a word, as with HTTP/1.1.
+      // A connection on which nothing was sent is closed silently, as with HTTP/1.1.
       if (!isFirst) options.onTimeout(progress.socket.remoteAddress)
       session.close()
     }
@@ -115,12 +125,12 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
   return {
     accept(socket) {
       accepted = socket
-      // Node makes the session before this returns.
+      // Node creates the session before this returns.
       server.emit('connection', socket)
       accepted = undefined
     },
     destroy(session) {
-      // Destroying a session would first send what it has; destroying its socket does not.
+      // Destroying a session would first flush its data; destroying its socket does not.
       open.get(session as http2.ServerHttp2Session)?.socket.destroy()
     },
     close: () => {

@@ -1,4 +1,4 @@
-/** TLS as the specification asks for it: versions, suites, and the files that it is made of. */
+/** TLS as the specification demands it: versions, cipher suites, and the files they need. */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate, createPrivateKey, constants } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -7,8 +7,8 @@ import { LatchkeyError } from '../../core/errors.ts'
 import type { ListenerConfig } from '../../config/config.ts'
 
 /**
- * XKS 1.0.3, API content type: exactly its four suites, and no weaker one. Node's default list for
- * TLS 1.2 still has CBC and static RSA.
+ * XKS 1.0.3, API content type: exactly its four cipher suites, and none weaker. Node's default list
+ * for TLS 1.2 still includes CBC and static RSA.
  */
 export const CIPHER_SUITES = [
   'TLS_AES_256_GCM_SHA384',
@@ -18,9 +18,9 @@ export const CIPHER_SUITES = [
 ].join(':')
 
 export type TlsErrorCode =
-  | 'CERTIFICATE_UNREADABLE' // a file is missing, or is not PEM
+  | 'CERTIFICATE_UNREADABLE' // a file is missing or is not PEM
   | 'CERTIFICATE_MISMATCH' // the private key belongs to another certificate
-  | 'CERTIFICATE_EXPIRED' // not valid now
+  | 'CERTIFICATE_EXPIRED' // the certificate is expired or not yet valid
 
 export class TlsError extends LatchkeyError<TlsErrorCode> {
   override readonly name = 'TlsError'
@@ -28,13 +28,13 @@ export class TlsError extends LatchkeyError<TlsErrorCode> {
 
 export interface TlsMaterial {
   readonly context: SecureContextOptions
-  /** For connections of terminators. */
+  /** The context for connections of terminators. */
   readonly terminatorContext?: SecureContextOptions
   /** The server's own certificate. */
   readonly certificate: X509Certificate
 }
 
-/** Which files; the admin listener has some too. */
+/** The files to load; the admin listener has its own. */
 export interface TlsFiles {
   readonly tls: ListenerConfig['tls']
   readonly clientCertificate?: {
@@ -44,14 +44,14 @@ export interface TlsFiles {
 }
 
 /**
- * Reads the files and checks that they belong together, before any connection depends on them.
+ * Reads the files and checks that they match, before any connection depends on them.
  * @throws TlsError
  */
 export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<TlsMaterial> {
   const { certificateFile, privateKeyFile } = config.tls
   const { clientCertificate } = config
   const forwardedBy = clientCertificate?.forwardedBy
-  // One after the other: of several faults, the same one is always told.
+  // One after the other, so that of several faults always the same one is reported.
   const cert = await loadFile(certificateFile)
   const key = await loadFile(privateKeyFile)
   const ca = await loadAuthorities(clientCertificate?.caFile)
@@ -61,7 +61,7 @@ export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<Tl
   if (now > Date.parse(certificate.validTo) || now < Date.parse(certificate.validFrom)) {
     throw new TlsError(
       'CERTIFICATE_EXPIRED',
-      `${certificateFile}: the certificate is not valid now`,
+      `${certificateFile}: the certificate is expired or not yet valid`,
     )
   }
   const pair = { cert, key }
@@ -74,7 +74,10 @@ export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<Tl
 
 const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
-/** Whether a certificate that clients may have been verified with is not in the new bundle. */
+/**
+ * Reports whether an authority that clients may have been verified with is missing from the new
+ * bundle.
+ */
 export function losesAuthority(
   before: SecureContextOptions | undefined,
   after: SecureContextOptions | undefined,
@@ -98,7 +101,8 @@ function toContext(pair: { cert: Buffer; key: Buffer }, ca?: Buffer): SecureCont
     minVersion: 'TLSv1.2',
     ciphers: CIPHER_SUITES,
     honorCipherOrder: true,
-    // With mTLS there are no tickets: a resumed session without a certificate reads as authorized.
+    // With mTLS there are no tickets, because a resumed session without a certificate counts as
+    // authorized.
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION | (mutual ? constants.SSL_OP_NO_TICKET : 0),
   }
 }
@@ -133,14 +137,14 @@ function checkPair(certificate: X509Certificate, key: Buffer, config: TlsFiles):
     matches = certificate.checkPrivateKey(createPrivateKey(key))
   } catch {
     if (
-      // The header of PKCS #8, or the second line of the older form.
+      // The header of PKCS #8, or the second line of the older format.
       /^-----BEGIN ENCRYPTED |^Proc-Type: 4,ENCRYPTED/m.test(key.toString('latin1'))
     ) {
       throw new TlsError(
         'CERTIFICATE_UNREADABLE',
-        `${privateKeyFile}: the private key has a passphrase; expected one without`,
+        `${privateKeyFile}: the private key has a passphrase; expected an unencrypted key`,
         {
-          hint: 'openssl pkey -in FILE -out NEW_FILE takes it off; keep the new file at mode 0600',
+          hint: 'openssl pkey -in FILE -out NEW_FILE removes it; keep the new file at mode 0600',
         },
       )
     }

@@ -1,11 +1,14 @@
-/** Takes up renewed certificates without a restart, and keeps the old ones when the new are bad. */
+/**
+ * Loads renewed certificates without a restart, and keeps the old ones when the new ones are
+ * invalid.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { stat } from 'node:fs/promises'
 import { periodic, type Periodic, type Schedule } from '../../core/periodic.ts'
 import { loadTlsMaterial, type TlsFiles, type TlsMaterial } from './material.ts'
 
 /**
- * Files are looked at, not watched: change events get lost on network file systems and with the
+ * Files are polled, not watched: change events get lost on network file systems and with the
  * symbolic links of mounted secrets, and five seconds are soon enough.
  */
 const LOOK_EVERY_MS = 5000
@@ -13,7 +16,10 @@ const LOOK_EVERY_MS = 5000
 export interface CertificateReload {
   start(): Promise<void>
   stop(): Promise<void>
-  /** Reads the files now, changed or not. @throws TlsError; the old material stays in use */
+  /**
+   * Reads the files now, whether or not they changed.
+   * @throws TlsError; the old material stays in use
+   */
   reload(): Promise<void>
 }
 
@@ -35,7 +41,7 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
   for (const authority of authorities) if (authority !== undefined) files.push(authority.caFile)
   let looking: Periodic | undefined
   let seen = ''
-  /** Why the files as they are were refused. */
+  /** Why the current files were refused. */
   let refusal: string | undefined
 
   async function reload(): Promise<void> {
@@ -48,7 +54,8 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
   async function look(): Promise<void> {
     const current = await fingerprint(files)
     const isChanged = current !== seen
-    // Refused files are tried at every look: a certificate becomes valid, a key arrives, a disk recovers.
+    // Refused files are tried again at every check: a certificate may become valid, a key arrive, a
+    // disk recover.
     if (!isChanged && refusal === undefined) return
     seen = current
     try {

@@ -1,4 +1,7 @@
-/** One TLS port for HTTP/1.1 and, by ALPN, HTTP/2; certificates are judged before either sees a byte. */
+/**
+ * One TLS port for HTTP/1.1 and, by ALPN, HTTP/2. Certificates are checked before either protocol
+ * sees a byte.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type http2 from 'node:http2'
 import type { IncomingMessage, RequestListener } from 'node:http'
@@ -23,14 +26,14 @@ import { createTerminators } from '../trusted-proxy/tls.ts'
 import { losesAuthority, type TlsMaterial } from './material.ts'
 
 const MAX_HEADER_BYTES = 16_384
-/** How often Node looks for requests that overran headersMs or requestMs; its default is 30 s. */
+/** How often Node looks for requests that exceeded headersMs or requestMs; its default is 30 s. */
 const TIMEOUT_CHECK_MS = 1000
-/** A peer that vanished is noticed; otherwise dead connections pile up until none are left. */
+/** Detects peers that vanished; otherwise dead connections accumulate up to the limit. */
 const TCP_KEEPALIVE_MS = 60_000
 
-/** What a TLS handshake came to. */
+/** The result of a TLS handshake. */
 export interface Handshake {
-  /** From the TCP connection to the end of the handshake. */
+  /** Milliseconds from the TCP connection to the end of the handshake. */
   readonly ms: number
   readonly isResumed: boolean
   /** `TLSv1.2` or `TLSv1.3`. */
@@ -40,13 +43,16 @@ export interface Handshake {
 
 export interface TlsServer {
   readonly server: https.Server
-  /** New connections use it. Open ones go on, except where an authority that they may stand on is gone. */
+  /**
+   * New connections use the material. Open ones continue, unless an authority that they may depend
+   * on was removed.
+   */
   setMaterial(material: TlsMaterial): void
-  /** HTTP/2 sessions end after the streams they have, and new ones at once. */
+  /** HTTP/2 sessions end after their current streams; new sessions end immediately. */
   closeSessions(): void
-  /** Open connections, those in the middle of a handshake too. */
+  /** Counts open connections, including those in a handshake. */
   countConnections(): number
-  /** Cuts every connection, those in the middle of a handshake too. */
+  /** Cuts every connection, including those in a handshake. */
   destroyConnections(): void
   /** Cuts the connection of a request: nothing that waits in it leaves any more. */
   destroyConnectionOf(request: IncomingMessage): void
@@ -62,9 +68,9 @@ export interface TlsServerOptions {
   readonly clock: Clock
 }
 
-/** Whom a connection comes from, before its certificate is judged. */
+/** Where a connection comes from, before its certificate is checked. */
 interface Peer {
-  /** Common names that its certificate may have; absent: it shows none. */
+  /** Common names that its certificate may have; absent: no certificate is required. */
   readonly subjects: readonly string[] | undefined
   readonly isFromTerminator: boolean
 }
@@ -88,12 +94,13 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
       keepAliveTimeout: config.timeouts.keepAliveMs,
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
       maxHeaderSize: MAX_HEADER_BYTES,
-      // Node would answer without a body; the signature covers the host, so it is refused anyway.
+      // Node would answer without a body. The request is refused anyway, because the signature
+      // covers the host.
       requireHostHeader: false,
     },
     handler,
   )
-  // An Expect header that Node does not know: it would answer 417 without a body.
+  // Node would answer 417 without a body to an Expect header that it does not know.
   server.on('checkExpectation', handler)
   server.maxConnections = config.maxConnections
   const sessions = createHttp2Sessions({
@@ -108,7 +115,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
   })
   server.once('close', sessions.stop)
   const open = new Set<Socket>()
-  /** A connection has no address any more when it is logged that it was refused. */
+  /** A refused connection no longer has an address when it is logged. */
   const addresses = new WeakMap<object, string | undefined>()
   const openedAt = new WeakMap<object, number>()
   const noteHandshake = (socket: TLSSocket, peer: Peer) => {
@@ -127,12 +134,12 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     })
   }
 
-  // Node's own listeners start HTTP/1.1. They run only for connections that pass.
+  // Node's own listeners start HTTP/1.1. They run only for accepted connections.
   const startHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
   server.removeAllListeners('secureConnection')
   const startHttp = (socket: TLSSocket, peer: Peer) => {
     const address = addresses.get(tcpBelow(socket))
-    // From here on the address is that of the caller, wherever it is read.
+    // From here on, every reader of the address gets the caller's.
     if (address !== socket.remoteAddress)
       Object.defineProperty(socket, 'remoteAddress', { value: address })
     const refusal = peer.subjects && checkClientCertificate(socket, peer.subjects)
@@ -152,7 +159,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     startHttp(socket, { subjects: mutual?.subjects, isFromTerminator: false })
   })
   const onFailed = (error: Error, socket: TLSSocket) => {
-    // A chain that Node refused ends here, with nothing but ECONNRESET in `error`.
+    // A chain that Node refused ends here, and `error` says nothing but ECONNRESET.
     const chain: unknown = socket.authorizationError
     const reason = chain ? toReason(chain) : ((error as NodeJS.ErrnoException).code ?? 'TLS')
     options.onRefused({ reason }, socket.remoteAddress ?? addresses.get(tcpBelow(socket)))
@@ -167,7 +174,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
         startHttp(socket, { subjects: forwardedBy.certificate?.subjects, isFromTerminator: true })
       },
     })
-  // And Node's own that start TLS: for connections whose PROXY header has been read.
+  // Node's own listeners start TLS. They run once the PROXY header has been read.
   const startTls = server.listeners('connection') as ((socket: Socket) => void)[]
   server.removeAllListeners('connection')
   const proxied = createProxied({
@@ -189,7 +196,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
       else for (const listener of startTls) listener.call(server, socket)
     })
   })
-  // Node's own listener would report a failed handshake a second time, as a failed HTTP request.
+  // Node's own listener would report a failed handshake again, as a failed HTTP request.
   server.removeAllListeners('tlsClientError')
   server.on('tlsClientError', onFailed)
 
@@ -216,7 +223,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
   }
 }
 
-/** Node has no public name for the TCP socket that a TLS socket stands on. */
+/** Node has no public property for the TCP socket below a TLS socket. */
 function tcpBelow(socket: TLSSocket): object {
   return (socket as unknown as { readonly _parent?: Socket })._parent ?? socket
 }

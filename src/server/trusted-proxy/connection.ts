@@ -1,19 +1,20 @@
-/** Connections from a load balancer that says, before TLS begins, whose they are. */
+/** Connections from a load balancer that names their source before TLS begins. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Socket } from 'node:net'
 import type { IsPeer } from './peers.ts'
 
 export interface TrustedProxyOptions {
-  /** Who has to send the header. Everybody else's connections begin with TLS. */
+  /** Peers that must send the header. All other connections begin with TLS. */
   readonly isPeer: IsPeer
-  /** Milliseconds until the header must be there. */
+  /** Milliseconds within which the header must arrive. */
   readonly timeoutMs: number
   readonly onRefused: (reason: string, remoteAddress: string | undefined) => void
 }
 
 /**
- * Calls `start` with the connection when TLS can begin. Only named peers are believed: from anybody else a
- * header is no TLS, and fails as such; and a named peer without a header is a balancer that is set up wrongly.
+ * Calls `start` with the connection when TLS can begin. The header is accepted from named peers
+ * only: from others it is not TLS, and fails as such. A named peer without a header is a
+ * misconfigured load balancer.
  */
 export function createProxied(
   options: TrustedProxyOptions,
@@ -47,11 +48,11 @@ export function createProxied(
         return
       }
       end()
-      // A TLS socket first takes what is buffered here.
+      // A TLS socket reads this buffered data first.
       if (data.length > header.length) socket.unshift(data.subarray(header.length))
       start(header.source)
     }
-    // A timer of the connection: cleared as soon as the header is there.
+    // A timer per connection, cleared as soon as the header has arrived.
     const timer = setTimeout(refuse, options.timeoutMs)
     socket.on('readable', onReadable)
     socket.on('error', refuse)
@@ -63,20 +64,22 @@ function read(socket: Socket): Buffer | null {
   return socket.read() as Buffer | null
 }
 
-/** What a load balancer says of the connection that it passes on. */
+/** What a load balancer reports about a connection that it forwards. */
 interface ProxyHeader {
-  /** Bytes of the header; TLS begins behind them. */
+  /** Length of the header in bytes; TLS begins after it. */
   readonly length: number
-  /** Absent for its own health checks (LOCAL), and for families that are not TCP. */
+  /** Absent for the load balancer's own health checks (LOCAL), and for families other than TCP. */
   readonly source?: { readonly address: string; readonly port: number }
 }
 
 type ProxyHeaderResult = ProxyHeader | 'incomplete' | 'invalid'
 
-/** proxy-protocol.txt, 2.2: carriage returns and a NUL, so that no other protocol starts like this. */
+/**
+ * proxy-protocol.txt, 2.2: carriage returns and a NUL, so that no other protocol starts like this.
+ */
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 const FIXED_BYTES = 16
-/** Addresses and a few extensions; real ones have under 300 bytes. */
+/** Addresses and a few extensions; real headers have under 300 bytes. */
 const MAX_BYTES = 2048
 
 const VERSION_2 = 0x20
@@ -84,7 +87,7 @@ const COMMAND = { local: 0x0, proxy: 0x1 }
 const TCP4 = { code: 0x11, bytes: 12 }
 const TCP6 = { code: 0x21, bytes: 36 }
 
-/** Pure. @param data what has arrived so far, from the first byte of the connection */
+/** Pure function. @param data the bytes received so far, from the first byte of the connection */
 export function parseProxyHeader(data: Buffer): ProxyHeaderResult {
   const known = Math.min(data.length, SIGNATURE.length)
   if (!data.subarray(0, known).equals(SIGNATURE.subarray(0, known))) return 'invalid'
@@ -111,7 +114,7 @@ function withAddresses(
   if (rest.length < addressBytes) return 'invalid'
   const width = (addressBytes - 4) / 2
   const source = { address: format(rest.subarray(0, width)), port: rest.readUInt16BE(2 * width) }
-  // What follows are extensions, none of which is needed.
+  // The rest are extensions, none of which is needed.
   return { length, source }
 }
 
@@ -119,7 +122,7 @@ function formatIpv4(bytes: Buffer): string {
   return [...bytes].join('.')
 }
 
-/** In full, without the short form: it is for a log. */
+/** Formats all eight groups without abbreviation, because it is for a log. */
 function formatIpv6(bytes: Buffer): string {
   return Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16)).join(':')
 }

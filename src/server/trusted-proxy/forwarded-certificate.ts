@@ -1,28 +1,35 @@
-/** mTLS that ended before us: what a named terminator says of its client's certificate, in a header. */
+/**
+ * mTLS that ended in front of Latchkey: a named terminator reports its client's certificate in a
+ * header.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { ForwardedByConfig } from '../../config/config.ts'
 import { XksError } from '../../xks/errors.ts'
 
-/** $ssl_client_verify of nginx, and ssl_c_verify of HAProxy: the chain is good, as is all else. */
+/**
+ * $ssl_client_verify of nginx and ssl_c_verify of HAProxy: the chain is valid, and so is everything
+ * else.
+ */
 const VERIFIED: readonly string[] = ['SUCCESS', '0']
 
-/** Why a request was refused; for the log. */
+/** Why a request was refused, for the log. */
 type ForwardedErrorCode =
-  | 'FORWARDED_BY_STRANGER' // the header, on a connection that is not from a named terminator
-  | 'FORWARDED_MISSING' // a named terminator's request without it
-  | 'FORWARDED_UNREADABLE' // it is there twice, or is not in its form
-  | 'FORWARDED_UNVERIFIED' // the terminator does not say that it verified the certificate
-  | 'FORWARDED_SUBJECT' // the common name is none of those that may call
+  | 'FORWARDED_BY_STRANGER' // the header is present, but the connection is not from a named terminator
+  | 'FORWARDED_MISSING' // a named terminator sent a request without the header
+  | 'FORWARDED_UNREADABLE' // the header is present twice, or is malformed
+  | 'FORWARDED_UNVERIFIED' // the terminator does not confirm that it verified the certificate
+  | 'FORWARDED_SUBJECT' // the common name is not among those that may call
 
-/** @returns the refusal; undefined where the request may go on to its signature */
+/** @returns the refusal; undefined if the request may proceed to the signature check */
 export type CheckForwarded = (
   rawHeaders: readonly string[],
   isFromTerminator: boolean,
 ) => XksError | undefined
 
 /**
- * The same rule as for a certificate that is shown to us (XKS 1.0.3, Authentication): one common name, compared
- * whole. Everybody else's certificate was judged in their handshake, so from them the header can only be a lie.
+ * Applies the same rule as to a client certificate in our own handshake (XKS 1.0.3,
+ * Authentication): one common name, compared in full. Other clients were checked in their
+ * handshake, so from them the header can only be a lie.
  * @param subjects common names that may call
  */
 export function createCheckForwarded(
@@ -34,7 +41,7 @@ export function createCheckForwarded(
     if (reason === undefined) return undefined
     return new XksError(
       'AuthenticationFailedException',
-      'The request does not come with the client certificate that is asked for.',
+      'The request was not made with an accepted client certificate.',
       { reason },
     )
   }
@@ -61,7 +68,7 @@ function findFault(
   return subjects.includes(commonName) ? undefined : 'FORWARDED_SUBJECT'
 }
 
-/** @param name in small letters */
+/** @param name in lower case */
 function valuesOf(rawHeaders: readonly string[], name: string): string[] {
   const values: string[] = []
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
@@ -71,7 +78,10 @@ function valuesOf(rawHeaders: readonly string[], name: string): string[] {
 }
 
 const TYPE = /(?:[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)=/y
-/** Escapes first; then what RFC 2253, 3 lets stand bare. `=` is written bare by OpenSSL, too. */
+/**
+ * Escapes first, then the characters that RFC 2253, 3 allows unescaped. OpenSSL does not escape `=`
+ * either.
+ */
 const VALUE = /(?:\\[0-9A-Fa-f]{2}|\\[,+"\\<>;=# ]|[^\\,+"<>;])*/y
 const ESCAPE = /\\([0-9A-Fa-f]{2}|[,+"\\<>;=# ])/g
 const COMMON_NAMES = new Set(['cn=', '2.5.4.3='])
@@ -79,9 +89,10 @@ const PRINTABLE = /^[\x20-\x7e]+$/
 const SEPARATORS = [',', '+']
 
 /**
- * Pure. The common name, if there is exactly one; with several, which of them counts is nobody's guess to
- * make. @param name at most a header's length of characters
- * @returns undefined for anything that is not a name in this form, throughout
+ * Pure function. Returns the common name if there is exactly one; we do not guess which of several
+ * counts.
+ * @param name at most as long as a header
+ * @returns undefined for anything that is not entirely a name in this form
  */
 export function parseCommonName(name: string): string | undefined {
   if (!PRINTABLE.test(name)) return undefined
@@ -104,7 +115,7 @@ function match(pattern: RegExp, text: string, at: number): string | undefined {
   return pattern.exec(text)?.[0]
 }
 
-/** Bytes that are not printable, and those of UTF-8, come as two hexadecimal digits each. */
+/** Non-printable bytes, and those of UTF-8, come as two hexadecimal digits each. */
 function unescape(value: string): string | undefined {
   const bytes = value.replace(ESCAPE, (_, escaped: string) =>
     escaped.length === 2 ? String.fromCharCode(Number.parseInt(escaped, 16)) : escaped,
@@ -119,23 +130,27 @@ function unescape(value: string): string | undefined {
 }
 
 /**
- * By, Hash, Cert and Chain are percent-encoded, hexadecimal or Envoy's own; Subject is quoted. URI and DNS
- * are alternative names of the client's certificate, and Envoy writes them bare: whoever got a certificate
- * with a comma in such a name could add elements. So a header with one of them is not read at all.
+ * By, Hash, Cert and Chain are percent-encoded, hexadecimal or Envoy's own; Subject is quoted. URI
+ * and DNS are alternative names of the client's certificate, and Envoy writes them unquoted: a
+ * client with a comma in such a name could add elements. So a header with one of them is refused.
  */
 const KEYS = new Set(['by', 'hash', 'cert', 'chain', 'subject'])
 
-/** One pair, and what ends it. In quotes, a backslash belongs to the character behind it. */
+/**
+ * One pair and the character that ends it. In quotes, a backslash belongs to the following
+ * character.
+ */
 const PAIR = /([A-Za-z]{1,16})=(?:"((?:[^"\\]|\\.)*)"|([^",;=\\]*))([,;]|$)/y
 
 /**
- * Pure. The Subject of the last element, in the form of RFC 2253, as it stands between the quotes: Envoy
- * copies it there with the escapes that this form has of its own.
+ * Pure function. Returns the Subject of the last element in the form of RFC 2253, as it stands
+ * between the quotes: Envoy copies it there with the escapes of that form.
  *
- * Every hop appends an element, so the last one is the word of the hop that connected to us, and those before
- * it are hearsay. But the whole header has to be well-formed: with a quote that somebody left open in front,
- * the last element would be another one than was written last.
- * @returns undefined unless every element is well-formed and the last one has exactly one, quoted, Subject
+ * Every hop appends an element, so the last one comes from the hop that connected to us, and the
+ * earlier ones are hearsay. But the whole header must be well-formed: with an unclosed quote in an
+ * earlier element, the last element would not be the one that was appended last.
+ * @returns undefined unless every element is well-formed and the last one has exactly one quoted
+ * Subject
  */
 export function parseXfccSubject(header: string): string | undefined {
   if (!PRINTABLE.test(header)) return undefined

@@ -1,14 +1,16 @@
-/** Named peers: the addresses from which a load balancer or a terminator may speak for its callers. */
+/**
+ * Named peers: the addresses from which a load balancer or a terminator may speak for its callers.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
-/** Whether an address, as Node has it, is one of the named peers. */
+/** Reports whether an address, as Node formats it, is a named peer. */
 export type IsPeer = (address: string | undefined) => boolean
 
-/** What IPv4 looks like on a socket that listens on both. */
+/** The form of an IPv4 address on a dual-stack socket. */
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
 
-/** @param ranges addresses, or networks such as `10.0.0.0/16`, each valid (see isRange) */
+/** @param ranges valid addresses, or networks such as `10.0.0.0/16` */
 export function createIsPeer(ranges: readonly string[]): IsPeer {
   const list = new BlockList()
   for (const range of ranges) {

@@ -1,4 +1,7 @@
-/** TLS for connections of named terminators: the same certificate of ours, another authority for theirs. */
+/**
+ * TLS for connections of named terminators: our usual certificate, but a different authority for
+ * theirs.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Socket } from 'node:net'
 import tls, { type TLSSocket, type TlsOptions } from 'node:tls'
@@ -7,7 +10,7 @@ import { createIsPeer } from './peers.ts'
 import type { TlsMaterial } from '../tls/material.ts'
 
 export interface TrustedProxyTls {
-  /** By the address of the TCP connection, whatever a PROXY header says. */
+  /** Decides by the address of the TCP connection, regardless of a PROXY header. */
   isOne(socket: Socket): boolean
   /** Starts TLS. */
   accept(socket: Socket): void
@@ -17,15 +20,15 @@ export interface TrustedProxyTls {
 export interface TrustedProxyTlsOptions {
   readonly config: ForwardedByConfig
   readonly material: TlsMaterial
-  /** What all connections have in common. */
+  /** Options that all connections share. */
   readonly common: Pick<TlsOptions, 'ALPNProtocols' | 'handshakeTimeout'>
   readonly onSecure: (socket: TLSSocket) => void
   readonly onFailed: (error: Error, socket: TLSSocket) => void
 }
 
 /**
- * A server of its own, which never listens: with both authorities in one list, a terminator's authority could
- * vouch for a name of KMS, and the public one of KMS for a name of the terminator.
+ * Uses a separate server, which never listens. With both authorities in one list, the terminators'
+ * authority could vouch for a KMS name, and KMS's public authority for a terminator's name.
  */
 export function createTerminators(options: TrustedProxyTlsOptions): TrustedProxyTls {
   const { config, material, common } = options

@@ -92,7 +92,8 @@ export class PostgresSession {
 
   /**
    * After a timeout or a lost connection the next statement gets a new one, unless it belongs to a
-   * transaction of an earlier one. @throws StorageError
+   * transaction of an earlier one.
+   * @throws StorageError
    */
   async run(
     sql: string,
@@ -126,7 +127,8 @@ export class PostgresSession {
 
   /**
    * Another connection to the same place was lost: this one may lead to a server that is no primary
-   * any more. @param patienceMs how long a statement in flight may have been without an answer
+   * any more.
+   * @param patienceMs how long a statement in flight may have been without an answer
    */
   distrust(patienceMs: number): void {
     const busyMs =

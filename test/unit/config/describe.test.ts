@@ -126,7 +126,7 @@ void t.test('a row has the type and the default', (t) => {
   t.match(row('listener.port'), [/./, 'number, 0 to 65,535', '`8443`', /^Port to bind/])
   t.match(row('listener.tls.certificate'), [/./, 'text', '**required**', /^PEM file/])
   t.match(row('listener.http2'), [/./, 'boolean', '`true`', /ALPN/])
-  t.match(row('health.interval'), [/./, 'time', '`10s`', /^Between/])
+  t.match(row('health.interval'), [/./, 'time', '`10s`', /^Interval/])
   t.match(row('keyStores[].prefix'), [/./, 'text', 'empty', /Such as `\/demo`\.$/])
   t.match(row('keyStores[].regions'), [/./, 'list of texts', '', /Such as `\[eu-west-1\]`\.$/])
   t.match(row('logging.level'), [/./, '`debug`, `info`, `warn`, `error`', '`info`', /./])

@@ -31,7 +31,7 @@ colour: blue
       'listener.tls.privateKey: is missing',
       'sigv4.clockSkew: expected from 1000ms to 3600000ms, found 1ms',
       'store.masterKey: expected exactly one of file, passphrase, pkcs11',
-      'store.path: expected text, found a number: put it in quotes',
+      'store.path: expected text, found a number; put it in quotes',
     ].sort(),
   )
 })
@@ -56,9 +56,9 @@ const ONE_FAULT: readonly (readonly [yaml: string, fault: string])[] = [
   ['workers: 2.5', 'workers: expected a whole number or auto, found 2.5'],
   ['workers: true', 'workers: expected a whole number or auto, found true'],
   ['workers: [2]', 'workers: expected a whole number or auto, found a list'],
-  ['limits: 5', 'limits: expected settings, each on a line of its own, found a number'],
-  ['limits:', 'limits: expected settings, each on a line of its own, found nothing'],
-  ['limits: [1]', 'limits: expected settings, each on a line of its own, found a list'],
+  ['limits: 5', 'limits: expected settings, one per line, found a number'],
+  ['limits:', 'limits: expected settings, one per line, found nothing'],
+  ['limits: [1]', 'limits: expected settings, one per line, found a list'],
   [
     'logging: { level: trace }',
     'logging.level: expected one of debug, info, warn, error, found "trace"',
@@ -100,9 +100,7 @@ void t.test('every section that is needed and missing is named', async (t) => {
   const expected = ['listener: is missing', 'keyStores: is missing', 'store: is missing']
   t.strictSame(await faults('{}'), expected)
   for (const nothing of ['', '# only a comment\n', 'null'])
-    t.strictSame(await faults(nothing), [
-      ': expected settings, each on a line of its own, found nothing',
-    ])
+    t.strictSame(await faults(nothing), [': expected settings, one per line, found nothing'])
   t.strictSame(await faults('keyStores: []\n'), [
     'listener: is missing',
     'store: is missing',
@@ -186,12 +184,12 @@ void t.test(
   async (t) => {
     const { faults } = await configFolder(t)
     t.strictSame(await faults(`${SMALLEST}\n---\n${SMALLEST}`), [
-      ': has several documents, parted by a line "---": expected one',
+      ': has several documents, separated by "---"; expected one',
     ])
     const backend =
       '{ name: a, kind: pkcs11, module: m.so, tokens: [{ serial: 0123, pin: { env: P } }] }'
     t.strictSame(await faults(`${SMALLEST}\nbackends: [${backend}]`, { P: '1' }), [
-      'backends[0].tokens[0].serial: expected text, found a number: put it in quotes',
+      'backends[0].tokens[0].serial: expected text, found a number; put it in quotes',
     ])
   },
 )

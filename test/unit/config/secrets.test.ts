@@ -38,7 +38,7 @@ void t.test('a passphrase comes from the environment', async (t) => {
 
 void t.test('a variable that is absent or empty is a fault', async (t) => {
   const { faults } = await configFolder(t)
-  const expected = [`${PLACE}: the environment has no LATCHKEY_PASSPHRASE`]
+  const expected = [`${PLACE}: the environment variable LATCHKEY_PASSPHRASE is not set`]
   t.strictSame(await faults(BY_ENV, {}), expected)
   t.strictSame(await faults(BY_ENV, { LATCHKEY_PASSPHRASE: '' }), expected)
 })
@@ -82,7 +82,7 @@ void t.test('a secret that is missing is reported with all the rest', async (t) 
   t.strictSame(await faults(`${BY_ENV}\nlogging: { level: loud }\nhealth: { interval: 2m }`), [
     'logging.level: expected one of debug, info, warn, error, found "loud"',
     'health.interval: expected from 100ms to 60000ms, found 2m',
-    `${PLACE}: the environment has no LATCHKEY_PASSPHRASE`,
+    `${PLACE}: the environment variable LATCHKEY_PASSPHRASE is not set`,
   ])
 })
 
@@ -101,7 +101,7 @@ void t.test('exactly one source is named', async (t) => {
 void t.test('a passphrase that stands in the file is refused, and not repeated', async (t) => {
   const { faults } = await configFolder(t)
   t.strictSame(await faults(withPassphrase(PASSPHRASE)), [
-    `${PLACE}: expected settings, each on a line of its own, found a string`,
+    `${PLACE}: expected settings, one per line, found a string`,
   ])
   for (const source of [`[${PASSPHRASE}]`, `{ value: ${PASSPHRASE} }`, `{ env: [${PASSPHRASE}] }`])
     t.notMatch((await faults(withPassphrase(source))).join('\n'), PASSPHRASE, source)

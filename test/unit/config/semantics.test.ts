@@ -14,12 +14,12 @@ void t.test('two key stores have two names and two prefixes', async (t) => {
       withKeyStores('[{ name: a, prefix: /x }, { name: b, prefix: /y }, { name: a, prefix: /x }]'),
     ),
     [
-      'keyStores[2].name: is that of keyStores[0] too: "a"',
-      'keyStores[2].prefix: is that of keyStores[0] too: "/x"',
+      'keyStores[2].name: is already used by keyStores[0]: "a"',
+      'keyStores[2].prefix: is already used by keyStores[0]: "/x"',
     ],
   )
   t.strictSame(await faults(withKeyStores('[{ name: a }, { name: b }]')), [
-    'keyStores[1].prefix: is that of keyStores[0] too: ""',
+    'keyStores[1].prefix: is already used by keyStores[0]: ""',
   ])
 })
 
@@ -104,8 +104,8 @@ void t.test('a section with a wrong type keeps no other section from being check
   const { faults } = await configFolder(t)
   const text = withKeyStores('[{ name: a }, { name: b }]')
   t.strictSame(await faults(`${text}\nlimits: 5\nsigv4: { clockSkew: 2h }`), [
-    'limits: expected settings, each on a line of its own, found a number',
-    'keyStores[1].prefix: is that of keyStores[0] too: ""',
+    'limits: expected settings, one per line, found a number',
+    'keyStores[1].prefix: is already used by keyStores[0]: ""',
     'sigv4.clockSkew: expected from 1000ms to 3600000ms, found 2h',
   ])
 })
@@ -150,14 +150,14 @@ void t.test(
       `${at}.verifyHeader: is required with the format subject-dn`,
     ])
     t.strictSame(await faults(subject('verifyHeader: x-verify')), [
-      `${at}.verifyHeader: is for the format subject-dn: Envoy has no such header`,
+      `${at}.verifyHeader: applies to the format subject-dn only: Envoy has no such header`,
     ])
     t.strictSame(await faults(subject('format: subject-dn, header: x-a, verifyHeader: x-a')), [
       `${at}.verifyHeader: expected another header than x-a`,
     ])
     for (const name of ['authorization', 'X-Subject', 'x-a b']) {
       t.strictSame(await faults(subject(`header: "${name}"`)), [
-        `${at}.header: expected a name in small letters that begins with x-, found ${JSON.stringify(name)}`,
+        `${at}.header: expected a lower-case name that begins with x-, found ${JSON.stringify(name)}`,
       ])
     }
   },

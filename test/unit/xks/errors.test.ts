@@ -105,7 +105,7 @@ void t.test('[ERR-1] each other error becomes the name that fits', (t) => {
   for (const thrown of [new Error('boom'), 'text', undefined, null, { code: 'KEY_NOT_FOUND' }]) {
     for (const operation of [...OPERATIONS, undefined]) {
       const error = toXksError(thrown, operation)
-      t.match(error, { errorName: 'InternalException', reason: 'UNEXPECTED' }, 'a fault of ours')
+      t.match(error, { errorName: 'InternalException', reason: 'UNEXPECTED' }, 'an internal fault')
       t.equal(error.cause, thrown)
     }
   }

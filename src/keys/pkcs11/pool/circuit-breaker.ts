@@ -49,8 +49,8 @@ export class Circuit {
     this.#unusableSince ??= now
     if (now - this.#unusableSince < this.#options.config.deadlines.operationMs) return
     this.#isOpen = true
-    this.#refusal ??= { code: 'UNAVAILABLE', message: 'the token cannot be used now' }
-    this.#options.logger.warn('a token cannot be used: requests are refused', {
+    this.#refusal ??= { code: 'UNAVAILABLE', message: 'the token is unusable now' }
+    this.#options.logger.warn('a token is unusable; requests are refused', {
       ...nameToken(this.#options),
       detail: this.#refusal.message,
     })
@@ -61,8 +61,7 @@ export class Circuit {
   close(): void {
     if (this.#isLocked) return
     this.#unusableSince = undefined
-    if (this.#isOpen)
-      this.#options.logger.info('a token can be used again', nameToken(this.#options))
+    if (this.#isOpen) this.#options.logger.info('a token is usable again', nameToken(this.#options))
     this.#isOpen = false
   }
 
@@ -70,7 +69,7 @@ export class Circuit {
     if (this.#isLocked) return
     this.#isLocked = true
     this.#refusal = { code: 'UNAVAILABLE', message: `${failure.message}; it is not tried again` }
-    this.#options.logger.warn('a token refused its PIN: it is not tried again until a restart', {
+    this.#options.logger.warn('a token refused its PIN; it is not tried again until a restart', {
       ...nameToken(this.#options),
       detail: failure.message,
     })
@@ -78,7 +77,7 @@ export class Circuit {
   }
 }
 
-/** Describes the state for the log. */
+/** Identifies the token in log fields. */
 export function nameToken({ config, token: { label, serial, slot } }: PoolOptions) {
   return { backend: config.name, token: label ?? serial ?? `slot ${String(slot)}` }
 }

@@ -146,7 +146,7 @@ export class TokenPool {
   #admit(request: QueuedRequest): void {
     const worker = this.#queue.waiting === 0 ? this.#workers.choose() : undefined
     if (worker === undefined && this.#queue.waiting >= this.#options.config.maxQueued) {
-      request.reject(new BackendError('BUSY', 'too many operations wait for the token'))
+      request.reject(new BackendError('BUSY', 'too many operations are waiting for the token'))
       return
     }
     this.#queue.watch(request)
@@ -183,7 +183,10 @@ export class TokenPool {
       (error: unknown) => {
         if (error instanceof TokenError) this.#refused(request, worker, error)
         else
-          this.#fail(request, new BackendError('UNAVAILABLE', 'a fault of ours', { cause: error }))
+          this.#fail(
+            request,
+            new BackendError('UNAVAILABLE', 'an internal fault', { cause: error }),
+          )
         this.#pump()
       },
     )

@@ -54,10 +54,10 @@ interface WireRequest {
 // The program has the same extension as this file: .js in the build, .ts in the sources.
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
 const PROGRAM = fileURLToPath(new URL(`../worker/main.${extension}`, import.meta.url))
-const GONE: WireFailure = { code: 'UNAVAILABLE', message: 'the process of the module ended' }
+const GONE: WireFailure = { code: 'UNAVAILABLE', message: 'the PKCS#11 worker exited' }
 const GARBLED: WireFailure = {
   code: 'UNAVAILABLE',
-  message: 'the process of the module sent something that is no answer',
+  message: 'the PKCS#11 worker sent an invalid answer',
 }
 
 export class WorkerProcess {

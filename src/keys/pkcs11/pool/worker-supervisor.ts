@@ -112,7 +112,7 @@ export class WorkerSupervisor {
       (failure.code === 'MISCONFIGURED' || failure.recovery === 'stop')
     ) {
       this.stop()
-      const hint = 'the PIN is where backends[].tokens[].pin says; it was tried once'
+      const hint = 'check the PIN at backends[].tokens[].pin; it was tried once'
       throw toBackendError({ hint, ...failure, code: 'MISCONFIGURED' })
     }
     this.#hasStarted = true
@@ -189,7 +189,7 @@ export class WorkerSupervisor {
     for (const worker of [...this.#workers]) {
       if (worker.overdueSince !== undefined && now - worker.overdueSince >= deadlines.stuckMs) {
         const { logger } = this.#options
-        logger.warn('a PKCS#11 process does not answer: it is replaced', nameToken(this.#options))
+        logger.warn('PKCS#11 worker does not answer; replacing it', nameToken(this.#options))
         worker.kill()
       } else if (worker.state === 'starting' && now - worker.startedAt >= deadlines.startMs)
         worker.kill()
@@ -263,7 +263,7 @@ export class WorkerSupervisor {
     this.#nextStartAt = this.#now() + Math.min(wait, MAX_BACKOFF_MS) * (0.75 + Math.random() / 2)
     if (!wasReady) return
     this.#circuit.blame(why)
-    this.#options.logger.warn('a PKCS#11 process ended: another is started', {
+    this.#options.logger.warn('PKCS#11 worker exited; restarting', {
       ...nameToken(this.#options),
       detail: why.message,
     })

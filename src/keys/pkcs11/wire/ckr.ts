@@ -27,7 +27,7 @@ interface CkrGroup extends CkrTreatment {
 
 export const CKR_GROUPS: readonly CkrGroup[] = [
   {
-    why: 'the tag does not fit',
+    why: 'the tag does not match',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'drop',
@@ -37,7 +37,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'NSS says it of a ciphertext that is too short',
+    why: 'NSS returns it for a ciphertext that is too short',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'drop',
@@ -47,7 +47,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'SoftHSM before 2.7 says it of a wrong tag, and of a token that is gone',
+    why: 'SoftHSM before 2.7 returns it for a wrong tag, and for a missing token',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'probe',
@@ -56,7 +56,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'nShield says it of a wrong tag, CloudHSM when it is busy',
+    why: 'nShield returns it for a wrong tag, CloudHSM when it is busy',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'probe',
@@ -65,7 +65,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'this and every code that is not in the table',
+    why: 'this and every code outside the table',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'probe',
@@ -83,7 +83,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the key is no AES key',
+    why: 'the key is not an AES key',
     encrypt: 'KEY_USAGE',
     decrypt: 'KEY_USAGE',
     recovery: 'drop',
@@ -93,7 +93,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the handle is of before a reset, or the key was deleted',
+    why: 'the handle is from before a reset, or the key was deleted',
     encrypt: 'KEY_NOT_FOUND',
     decrypt: 'KEY_NOT_FOUND',
     recovery: 'refind',
@@ -117,7 +117,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the session is in another state than ours',
+    why: 'the session is in an unexpected state',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'relogin',
@@ -130,7 +130,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the token or the module is gone; some modules see it again only after a new start',
+    why: 'the token or the module is gone; some modules need a restart to see it again',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'reinitialize',
@@ -148,7 +148,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the token has no more sessions',
+    why: 'the token has no free session',
     encrypt: 'BUSY',
     decrypt: 'BUSY',
     recovery: 'drop',
@@ -175,7 +175,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'no AES-GCM, or not in this form: another IV mode',
+    why: 'no AES-GCM, or not in this form; try another IV mode',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',
@@ -186,7 +186,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the module or the token refuses the call as such',
+    why: 'the module or the token does not allow the call',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',
@@ -211,7 +211,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'taken for success at login',
+    why: 'treated as success at login',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',
@@ -221,7 +221,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the token does not make or show such a key',
+    why: 'the token cannot create or show such a key',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',
@@ -240,7 +240,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'a session cannot be as it was asked for',
+    why: 'the session cannot be opened as requested',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'relogin',
@@ -253,7 +253,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the token has no random numbers',
+    why: 'the token has no random number generator',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',
@@ -263,7 +263,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'belongs to calls that Latchkey does not make',
+    why: 'returned only by calls that Latchkey does not make',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',

@@ -79,7 +79,7 @@ export function toWire(error: unknown, direction: Direction): WireFailure {
   }
   if (error instanceof ProtocolError) return { code: 'LIMIT_EXCEEDED', message: error.message }
   // Another error, such as a TypeError of the binding, is a bug here. Its text may contain arguments.
-  return { code: 'CONTRACT', message: 'the process of the module has a fault of its own' }
+  return { code: 'CONTRACT', message: 'the PKCS#11 worker has an internal fault' }
 }
 
 export function toBackendError({ code, message, hint }: WireFailure): BackendError {

@@ -79,7 +79,7 @@ const MODES: Readonly<Record<IvMode, Mode>> = {
     split(sealed, iv) {
       if (iv.every((byte) => byte === 0)) {
         throw new WorkerFailure('CONTRACT', 'the token did not write an initialization vector', {
-          hint: 'another iv mode: latchkey pkcs11 probe finds the right one',
+          hint: 'set another iv mode: latchkey pkcs11 probe finds the right one',
         })
       }
       return { iv, sealed }
@@ -150,8 +150,8 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
     const room = sealedRoom.subarray(0, size + ROOM_BYTES)
     const output = invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(plaintext), room))
     if (output.length !== size) {
-      throw new WorkerFailure('CONTRACT', 'the token wrote a ciphertext of another length', {
-        hint: 'another iv mode: latchkey pkcs11 probe finds the right one',
+      throw new WorkerFailure('CONTRACT', 'the token wrote a ciphertext of the wrong length', {
+        hint: 'set another iv mode: latchkey pkcs11 probe finds the right one',
       })
     }
     return output
@@ -177,7 +177,7 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
       const room = openedRoom.subarray(0, size)
       const output = invoke('C_Decrypt', () => cryptoki.C_Decrypt(session, input, room))
       if (output.length !== sealed.length - TAG_BYTES) {
-        throw new WorkerFailure('CONTRACT', 'the token wrote a plaintext of another length')
+        throw new WorkerFailure('CONTRACT', 'the token wrote a plaintext of the wrong length')
       }
       return output
     },

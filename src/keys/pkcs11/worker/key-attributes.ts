@@ -40,7 +40,7 @@ export function readAttributes(
   const type = toNumber(read(c.CKA_KEY_TYPE))
   const bytes = toNumber(read(c.CKA_VALUE_LEN))
   if (type !== c.CKK_AES || (bytes !== undefined && bytes !== KEY_BYTES)) {
-    throw new WorkerFailure('KEY_USAGE', `the key ${JSON.stringify(label)} is no AES-256 key`)
+    throw new WorkerFailure('KEY_USAGE', `the key ${JSON.stringify(label)} is not an AES-256 key`)
   }
   return {
     label,

@@ -140,13 +140,13 @@ export class KeyHandles {
       try {
         return readAttributes(module, session, handle).id || '(none)'
       } catch {
-        return '(no AES-256 key)'
+        return '(not an AES-256 key)'
       }
     })
     return new WorkerFailure(
       'MISCONFIGURED',
       `${String(handles.length)} keys of the token are named ${JSON.stringify(ref)}, with the ids ${ids.join(', ')}`,
-      { hint: 'delete or rename all but one, so that there is no choice' },
+      { hint: 'delete or rename all but one' },
     )
   }
 }

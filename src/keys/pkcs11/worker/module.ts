@@ -28,7 +28,7 @@ export async function loadModule(
     cryptoki.load(path)
   } catch {
     throw new WorkerFailure('MISCONFIGURED', `${path} cannot be loaded as a PKCS#11 module`, {
-      hint: 'is the path right, and is it built for this processor and C library (ldd names what it lacks)?',
+      hint: 'check the path, and that the module is built for this processor and C library (ldd lists missing libraries)',
     })
   }
   return { cryptoki, constants, parameters }

@@ -129,7 +129,7 @@ export class TokenSession {
     if (this.#session !== undefined) return this.#session
     if (this.#refused !== undefined) {
       const { code, message } = this.#refused
-      throw new WorkerFailure(code, `${message}; there are no further attempts to log in`)
+      throw new WorkerFailure(code, `${message}; no further login is attempted`)
     }
     if (!this.#isInitialized) {
       initialize(this.#module)
@@ -174,9 +174,9 @@ export class TokenSession {
     if ((flags & (CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED)) !== 0) {
       throw new WorkerFailure(
         'MISCONFIGURED',
-        'one wrong PIN more would lock the token, or it is locked',
+        'the token is locked, or would be after one more wrong PIN',
         {
-          hint: "log in once with the right PIN by the vendor's tools, which resets the counter",
+          hint: "log in once with the right PIN using the vendor's tools, which resets the counter",
         },
       )
     }

@@ -27,7 +27,7 @@ export function findToken(module: Pkcs11Module, selector: TokenSelector): FoundT
   }
   if (second !== undefined) {
     throw new WorkerFailure('MISCONFIGURED', `two tokens have ${describe(selector)}`, {
-      hint: 'name one by its serial number: latchkey pkcs11 probe lists them',
+      hint: 'select one by its serial number: latchkey pkcs11 probe lists them',
     })
   }
   return found

@@ -104,7 +104,7 @@ export class TokenWorkerProgram {
       throw new WorkerFailure(
         'MISCONFIGURED',
         `the token does not encrypt with iv: ${this.#start.iv} (${message})`,
-        { hint: 'docs/hsm/ says which mode is for which HSM' },
+        { hint: 'docs/hsm/ says which HSM needs which mode' },
       )
     }
   }
@@ -141,7 +141,10 @@ export class TokenWorkerProgram {
       const startedAt = this.#clock.monotonic()
       const opened = this.#gcm.decrypt(session, handle, made.iv, made.sealed, aad)
       if (!equalBytes(opened, plaintext)) {
-        throw new WorkerFailure('CONTRACT', 'what the token encrypted decrypts to other bytes')
+        throw new WorkerFailure(
+          'CONTRACT',
+          'the token did not decrypt its own ciphertext to the same bytes',
+        )
       }
       return { ...made, digest, verifyMs: this.#clock.monotonic() - startedAt }
     })
@@ -165,13 +168,9 @@ export class TokenWorkerProgram {
     const key = this.#keys.find(session, ref)
     if (key === undefined) throw this.#toMissing(session)
     if (check.length > 0 && key.check !== undefined && !equalBytes(key.check, check)) {
-      throw new WorkerFailure(
-        'UNAVAILABLE',
-        `another key stands where ${JSON.stringify(ref)} was`,
-        {
-          hint: 'bring the old key back; what the new one encrypts could not be decrypted later',
-        },
-      )
+      throw new WorkerFailure('UNAVAILABLE', `${JSON.stringify(ref)} was replaced by another key`, {
+        hint: 'restore the old key; what the new one encrypts could not be decrypted later',
+      })
     }
     return key
   }
@@ -185,12 +184,15 @@ export class TokenWorkerProgram {
   #roundTrip(session: Handle, plaintext: Buffer, aad: Buffer): void {
     const key = this.#healthKeys.findAny(session, this.#start.healthKey)
     if (key === undefined) {
-      throw new WorkerFailure('UNAVAILABLE', 'the key for health checks is not on the token')
+      throw new WorkerFailure('UNAVAILABLE', 'the token has no key for health checks')
     }
     const { iv, sealed } = this.#gcm.encrypt(session, key, plaintext, aad)
     const opened = this.#gcm.decrypt(session, key, iv, sealed, aad)
     if (!equalBytes(opened, plaintext)) {
-      throw new WorkerFailure('UNAVAILABLE', 'what the token encrypted decrypts to other bytes')
+      throw new WorkerFailure(
+        'UNAVAILABLE',
+        'the token did not decrypt its own ciphertext to the same bytes',
+      )
     }
   }
 
@@ -217,7 +219,7 @@ export class TokenWorkerProgram {
       throw new WorkerFailure(
         'MISCONFIGURED',
         `there is no key ${JSON.stringify(label)} for health checks, and ${error.message}`,
-        { hint: 'make an AES-256 key with this label, or name another one: backends[].healthKey' },
+        { hint: 'create an AES-256 key with this label, or name another in backends[].healthKey' },
       )
     }
   }
@@ -240,7 +242,7 @@ export class TokenWorkerProgram {
     const isById = this.#start.keysBy === 'id'
     // On NSS, a second key with the same id silently replaces the first.
     if (this.#keys.find(session, ref) !== undefined) {
-      throw new WorkerFailure('KEY_EXISTS', `there is a key ${ref} on the token already`)
+      throw new WorkerFailure('KEY_EXISTS', `the key ${ref} already exists on the token`)
     }
     createKey(this.#module, session, {
       label: ref,
@@ -250,8 +252,7 @@ export class TokenWorkerProgram {
       ...(key.material === undefined ? {} : { material: Buffer.from(key.material, 'base64') }),
     })
     const created = this.#keys.find(session, ref)
-    if (created === undefined)
-      throw new WorkerFailure('UNAVAILABLE', 'the new key is not to be found')
+    if (created === undefined) throw new WorkerFailure('UNAVAILABLE', 'the new key cannot be found')
     return toTokenKey(created)
   }
 

@@ -100,7 +100,7 @@ void t.test(
       code: 'KEY_EXHAUSTED',
       hint: 'rotate the key',
     })
-    const message = 'a key version nears its last encryption: rotate the key'
+    const message = 'a key version approaches its encryption limit; rotate the key'
     const fields = { keyStore: 'demo', keyId: 'key', keyVersion: 1, limit: 8 }
     t.same(warnings, [
       [message, { ...fields, encryptions: 6 }],
