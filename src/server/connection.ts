@@ -5,7 +5,7 @@ import { type Http2Session, type Http2Stream, constants } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../core/clock.ts'
 import { periodic } from '../core/periodic.ts'
-import { type Conduct, newConduct } from './overload/admission.ts'
+import { type Conduct, HTTP2_SHARE, newConduct } from './overload/admission.ts'
 
 /** Limits vary by up to a quarter, so that connections opened together do not end together. */
 const SPREAD = 0.25
@@ -150,6 +150,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
       const connection = known.get(socket)
       if (connection === undefined) return
       known.set(session, connection)
+      connection.conduct.share = HTTP2_SHARE
       connection.close = () => {
         session.close()
       }

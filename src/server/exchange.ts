@@ -1,7 +1,7 @@
 /** One exchange: passes what Fastify has read to the pipeline, and the answer to the socket. */
 // SPDX-License-Identifier: Apache-2.0
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Answer, RawResponse } from '../xks/answer.ts'
+import type { Answer, RawResponse, SignatureState } from '../xks/answer.ts'
 import type { XksError } from '../xks/errors.ts'
 import type { Pipeline } from '../xks/pipeline.ts'
 import { type Connection, type Connections, isGone, takeTlsMs } from './connection.ts'
@@ -75,7 +75,7 @@ export function sendAnswer(deps: ExchangeDeps, exchange: Exchange, answer: Answe
   try {
     try {
       const response = answer.release()
-      write(deps, exchange, response, answer.isSigned)
+      write(deps, exchange, response, answer.signature)
       if (response.status === 200)
         deps.inFlight.add(answer, exchange.request.raw, exchange.reply.raw)
     } finally {
@@ -92,7 +92,7 @@ function toPingAnswer(response: RawResponse): Answer {
   return {
     release: () => response,
     isAllowed: () => true,
-    isSigned: undefined,
+    signature: 'not required',
     finish: nothing,
     sent: nothing,
   }
@@ -119,10 +119,10 @@ function write(
   deps: ExchangeDeps,
   { request, reply, connection }: Exchange,
   response: RawResponse,
-  isSigned: boolean | undefined,
+  signature: SignatureState,
 ): void {
   const isHttp1 = request.raw.httpVersionMajor === 1
-  if (deps.admission.note(connection.conduct, isSigned)) {
+  if (deps.admission.note(connection.conduct, signature)) {
     connection.isCut = true
     deps.onClosed(request.raw.socket.remoteAddress)
   }

@@ -17,10 +17,12 @@ export interface RawResponse {
   readonly body: string
 }
 
+/** What a request has shown of its signature. `unchecked`: it was refused for want of time, before anybody looked. */
+export type SignatureState = 'good' | 'bad' | 'unchecked' | 'not required'
+
 /** An answer ready to be sent. The gate decides in the tick of the write whether it may leave. */
 export interface Answer {
-  /** Whether the request had a valid signature; undefined where none is required. */
-  readonly isSigned: boolean | undefined
+  readonly signature: SignatureState
   /**
    * The gate's second check. Call it right before the answer is written, with nothing awaited in
    * between, and send what it returns: the answer, or the refusal that replaces it.
@@ -59,8 +61,10 @@ export class GatedAnswer implements Answer {
     this.#response = response
   }
 
-  get isSigned(): boolean {
-    return this.#request.record.accessKeyId !== undefined
+  get signature(): SignatureState {
+    const { accessKeyId, errorName } = this.#request.record
+    if (accessKeyId !== undefined) return 'good'
+    return errorName === 'ThrottlingException' ? 'unchecked' : 'bad'
   }
 
   release(): RawResponse {

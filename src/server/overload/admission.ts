@@ -4,6 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
+import type { SignatureState } from '../../xks/answer.ts'
 import { createBatch, type Steps } from './batch.ts'
 
 /** What admission control remembers about a connection. */
@@ -21,9 +22,19 @@ export interface Conduct {
    */
   round: number
   inRound: number
+  /** How many requests of one round are served before the first valid signature. */
+  share: number
 }
 
-export const newConduct = (): Conduct => ({ hasSigned: false, strikes: 0, round: 0, inRound: 0 })
+/** More than any caller that signs would pipeline on a new HTTP/1.1 connection. */
+const HTTP1_SHARE = 32
+/** The largest number of streams of an HTTP/2 session. */
+export const HTTP2_SHARE = 128
+
+export const newConduct = (share = HTTP1_SHARE): Conduct => ({
+  ...{ hasSigned: false, strikes: 0, round: 0, inRound: 0 },
+  share,
+})
 
 /** `close`: the request is shed, and the connection ends with this answer. */
 export type Verdict = 'serve' | 'shed' | 'close'
@@ -48,11 +59,9 @@ export interface Admission<Item> {
   /** Serves a completely read request when the turn of the event loop ends. */
   serve(item: Item): void
   /**
-   * Call with each answer. Returns true when the connection must end with it.
-   * @param isSigned whether the signature was valid; undefined for /ping, which counts only as part
-   * of a flood
+   * Call with each answer. Returns true when the connection must end with it. A ping, which needs no signature, counts only as part of a flood.
    */
-  note(conduct: Conduct, isSigned: boolean | undefined): boolean
+  note(conduct: Conduct, signature: SignatureState): boolean
 }
 
 export interface AdmissionDeps {
@@ -90,15 +99,12 @@ const IDLE_SHARE = 0.02
  */
 const STEEPNESS = 3
 /**
- * Requests per round from a connection that has not shown a valid signature: as many as HTTP/2 has
- * streams.
- */
-const SHARE = 128
-/**
- * The same limit once the connection has sent bad requests, while the loop has no idle time or the
+ * The share of a connection that has sent bad requests, while the loop has no idle time or the
  * connection is suspect.
  */
 const SMALL_SHARE = 8
+/** An unproven connection that sends this many times its share in one round is closed. */
+const FLOOD = 2
 /** Number of strikes after which a connection is suspect, and after which it is closed. */
 const SUSPECT = 8
 const MAX_STRIKES = 100
@@ -202,17 +208,14 @@ export function createAdmission<Item, Answer>(
   const isSigner = ({ hasSigned, strikes }: Conduct) => hasSigned && strikes < SUSPECT
 
   function decide(conduct: Conduct, isExempt: boolean, now: number): Verdict {
-    if (isExempt && conduct.strikes === 0) return 'serve'
-    const isTrusted = conduct.strikes === 0 || (wasIdle && conduct.strikes < SUSPECT)
-    const share = isTrusted ? SHARE : SMALL_SHARE
-    const isOverShare = !isSigner(conduct) && conduct.inRound > share
-    // An earlier request of the connection that still waits may have a valid signature.
-    if (isOverShare) batch.flush()
     if (isSigner(conduct)) return isExempt || hasRoom(signers, now) ? 'serve' : 'shed'
-    if (!isOverShare && isExempt) return 'serve'
-    if (!isOverShare && hasRoom(strangers, now)) return 'serve'
+    const { inRound, strikes } = conduct
+    const isTrusted = strikes === 0 || (wasIdle && strikes < SUSPECT)
+    const share = isTrusted ? conduct.share : SMALL_SHARE
+    if (inRound <= share && (isExempt || hasRoom(strangers, now))) return 'serve'
+    if (inRound > FLOOD * share) return 'close'
     // The first requests of a new connection may be valid; that is not known yet.
-    return conduct.strikes > 0 && strike(conduct) ? 'close' : 'shed'
+    return strikes > 0 && strike(conduct) ? 'close' : 'shed'
   }
 
   return {
@@ -234,9 +237,10 @@ export function createAdmission<Item, Answer>(
       queued += 1
       batch.add(item)
     },
-    note(conduct, isSigned) {
-      if (isSigned === undefined) return conduct.inRound > SMALL_SHARE && strike(conduct)
-      if (!isSigned) return strike(conduct)
+    note(conduct, signature) {
+      if (signature === 'unchecked') return false
+      if (signature === 'not required') return conduct.inRound > SMALL_SHARE && strike(conduct)
+      if (signature === 'bad') return strike(conduct)
       conduct.hasSigned = true
       conduct.strikes = 0
       return false

@@ -4,6 +4,7 @@ import t from 'tap'
 import {
   type Conduct,
   createAdmission,
+  HTTP2_SHARE,
   newConduct,
 } from '../../../../src/server/overload/admission.ts'
 import { FakeClock } from '../../../support/fake-clock.ts'
@@ -167,35 +168,38 @@ void t.test('a connection without a good signature has a share of a round', asyn
     return counts
   }
   idle(5)
-  t.same(verdicts(newConduct(), 128), { serve: 128, shed: 0, close: 0 }, 'HTTP/2 has 128 streams')
+  const session = newConduct(HTTP2_SHARE)
+  t.same(verdicts(session, 128), { serve: 128, shed: 0, close: 0 }, 'HTTP/2 has 128 streams')
   await endOfTurn()
   clock.advance(1)
   t.same(
-    verdicts(newConduct(), 100),
-    { serve: 100, shed: 0, close: 0 },
+    verdicts(newConduct(), 32),
+    { serve: 32, shed: 0, close: 0 },
     'a new caller may be a good one',
   )
   const flooders = Array.from({ length: 8 }, () => ({ ...newConduct(), strikes: 1 }))
   for (const flooder of flooders)
-    t.same(verdicts(flooder, 100), { serve: 8, shed: 92, close: 0 }, 'without idle time')
+    t.same(verdicts(flooder, 20), { serve: 8, shed: 8, close: 4 }, 'without idle time')
   t.same(verdicts(signer(), 50), { serve: 50, shed: 0, close: 0 }, 'their crowd is not its own')
   await endOfTurn()
   idle(5)
   const first = newConduct()
-  t.same(verdicts(first, 200), { serve: 128, shed: 72, close: 0 }, 'nothing bad is known of it')
-  for (let i = 0; i < 8; i++) admission.note(first, false)
+  t.same(verdicts(first, 64), { serve: 32, shed: 32, close: 0 }, 'nothing bad is known of it')
+  t.equal(admission.judge(first, true), 'close', 'health included')
+  for (let i = 0; i < 8; i++) admission.note(first, 'bad')
   await endOfTurn()
   idle(5)
-  t.same(verdicts(first, 120), { serve: 8, shed: 91, close: 21 }, 'it is known')
+  t.same(verdicts(first, 20), { serve: 8, shed: 8, close: 4 }, 'it is known')
 })
 
 void t.test('answers without a good signature count until there is one', (t) => {
   const { admission } = create()
   const conduct = newConduct()
-  for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, false))
-  t.notOk(admission.note(conduct, true))
-  for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, false))
-  t.ok(admission.note(conduct, false), 'the hundredth in a row')
+  for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, 'bad'))
+  t.notOk(admission.note(conduct, 'good'))
+  for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, 'bad'))
+  for (let i = 0; i < 200; i++) t.notOk(admission.note(conduct, 'unchecked'), 'not its fault')
+  t.ok(admission.note(conduct, 'bad'), 'the hundredth in a row')
   t.end()
 })
 
@@ -209,7 +213,7 @@ void t.test('health and ping are never shed, and a flood of them is closed', asy
   const flooder = newConduct()
   const served = (): boolean => {
     const isServed = admission.judge(flooder, true) === 'serve'
-    if (isServed) admission.note(flooder, undefined)
+    if (isServed) admission.note(flooder, 'not required')
     return isServed
   }
   for (let i = 0; i < 9; i++) t.ok(served())
@@ -221,7 +225,7 @@ void t.test('health and ping are never shed, and a flood of them is closed', asy
   for (let i = 0; i < 300; i++) {
     clock.advance(1000)
     t.equal(admission.judge(prober, true), 'serve')
-    t.notOk(admission.note(prober, undefined))
+    t.notOk(admission.note(prober, 'not required'))
     await endOfTurn()
   }
 })
