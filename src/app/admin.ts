@@ -1,4 +1,4 @@
-/** The admin listener, joined to the kill switch and the metrics: once for each `latchkey serve`. */
+/** Connects the admin listener to the kill switch and the metrics: once per `latchkey serve`. */
 // SPDX-License-Identifier: Apache-2.0
 import { AdminError, type AdminErrorCode } from '../admin/errors.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
@@ -20,9 +20,9 @@ import { openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface AdminDeps {
-  /** Whether this process, with its workers, serves KMS. */
+  /** Reports whether this process, with its workers, serves KMS. */
   readonly isReady: () => boolean | Promise<boolean>
-  /** Prometheus's text form; absent: there is no /metrics. */
+  /** Returns Prometheus's text format; absent: there is no /metrics. */
   readonly metrics?: () => Promise<string>
   readonly log: Pick<Log, 'logger'>
 }
@@ -34,7 +34,10 @@ export interface RunningAdmin {
   stop(): Promise<void>
 }
 
-/** The listener that the configuration asks for. Undefined where it has none. @throws StorageError, TlsError or a system error */
+/**
+ * Starts the configured admin listener. Undefined if there is none.
+ * @throws StorageError, TlsError or a system error
+ */
 export async function startAdminOf(
   config: Config,
   deps: AdminDeps,
@@ -43,8 +46,8 @@ export async function startAdminOf(
   if (admin === undefined) return undefined
   const files = toTlsFiles(admin)
   const tls = files && (await loadTlsMaterial(files, clock.now())).context
-  // A handle of its own: what operators ask for does not wait behind what requests need. Its connection is
-  // open all the time, so that a kill is written also when the server has no connection left.
+  // Uses its own handle, so that operators do not wait behind requests. Its connection is always
+  // open, so that a kill can be written even when the server has no free connection.
   const open = async (connections: 'kept' | 'one') =>
     openStore(await toStoreOptions(config, { connections }))
   const killSwitch = createKillSwitch(await open('kept'), config, () => open('one'))
@@ -84,7 +87,7 @@ export async function startAdminOf(
       reloadCertificates: certificates?.reload ?? (() => Promise.resolve()),
       async stop() {
         await certificates?.stop()
-        // Fastify closes only what it has opened itself.
+        // Fastify closes only the servers that it opened itself.
         await new Promise((resolve) => {
           app.server.close(resolve)
           app.server.closeAllConnections()
@@ -99,20 +102,20 @@ export async function startAdminOf(
   }
 }
 
-/** The certificate files of the admin listener; undefined for plain HTTP. */
+/** Returns the certificate files of the admin listener; undefined for plain HTTP. */
 export function toTlsFiles({ tls, clientCertificates }: AdminConfig): TlsFiles | undefined {
   if (tls === undefined) return undefined
   return { tls, ...(clientCertificates && { clientCertificate: clientCertificates }) }
 }
 
-/** What becomes of renewed files, in the log. */
+/** Logs the outcome of certificate reloads. */
 export function logReloads(logger: Logger, listener: 'xks' | 'admin') {
   return {
     onReloaded: (material: TlsMaterial) => {
       logger.info('certificate reloaded', { listener, ...describeCertificate(material) })
     },
     onFailed: (err: unknown) => {
-      logger.error('certificate not reloaded: the one in use stays', { listener, err })
+      logger.error('certificate not reloaded; keeping the current one', { listener, err })
     },
   }
 }
@@ -133,7 +136,7 @@ const CONTROL_ERRORS: Readonly<Record<ControlErrorCode, AdminErrorCode>> = {
   RESTORED_MEANWHILE: 'CONFLICT',
 }
 
-/** Sentences of ours go out; of anything else, only that there is a fault. */
+/** Our own messages are sent to the caller; any other error is reported only as internal. */
 function toAdminError(error: unknown): AdminError {
   if (error instanceof ControlError) {
     const { code, message, hint } = error
@@ -149,7 +152,7 @@ function toAdminError(error: unknown): AdminError {
       ...(error.hint === undefined ? {} : { hint: error.hint }),
     })
   }
-  return new AdminError('INTERNAL', 'a fault of Latchkey; the log has it', { cause: error })
+  return new AdminError('INTERNAL', 'an internal fault; see the log', { cause: error })
 }
 
 function logEvent(deps: AdminDeps, { fault, ...event }: AdminEvent): void {

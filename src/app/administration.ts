@@ -1,4 +1,4 @@
-/** The parts that the CLI works with: the same store as the server's, and no listener. */
+/** The resources that commands use: the server's store, without a listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises'
 import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
@@ -24,13 +24,13 @@ import { toStoreOptions } from './store.ts'
 export interface Administration {
   keys(keyStore: KeyStoreName): KeyAdministration
   readonly credentials: CredentialTable
-  /** By access key id, over the whole fleet; one that was never used is not there. */
+  /** Returns uses by access key id over the whole fleet; unused credentials are absent. */
   credentialUses(): Promise<ReadonlyMap<string, CredentialUse>>
   readonly rotations: RotationRecords
   close(): Promise<void>
 }
 
-/** Changes that are made here reach running servers by the store's epoch. @throws StorageError */
+/** Changes made here reach running servers through the store's epoch. @throws StorageError */
 export async function openAdministration(config: Config): Promise<Administration> {
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
   try {
@@ -53,16 +53,16 @@ export async function openAdministration(config: Config): Promise<Administration
 }
 
 /**
- * Makes the master key file where one is configured and absent, and a new store with nothing but
+ * Creates the master key file if one is configured and missing, and a new store with nothing but
  * its test key.
  * @throws StorageError STORE_EXISTS
  */
 export async function initializeStore(config: Config): Promise<void> {
   const { masterKey } = config.store
-  // Before the master key: a new one beside an old store would only confuse.
+  // Checked before the master key is created: a new key next to an old store would only confuse.
   if (await storeExists(config)) {
     const where = config.store.path ?? config.store.postgres?.host ?? ''
-    throw new StorageError('STORE_EXISTS', `${where}: there is a store already`)
+    throw new StorageError('STORE_EXISTS', `${where}: a store already exists`)
   }
   if (masterKey.kind === 'file' && !(await exists(masterKey.path))) {
     await createMasterKeyFile(masterKey.path)
@@ -76,9 +76,9 @@ export async function initializeStore(config: Config): Promise<void> {
 }
 
 /**
- * initializeStore where there is no store; else only sees whether the master key opens the one that
- * is there. Several may do so at a time: one of them makes the store.
- * @returns whether this call made it.
+ * Initializes the store if there is none; otherwise only checks that the master key opens it.
+ * Several processes may do so at once: one of them creates the store.
+ * @returns whether this call created it
  * @throws StorageError
  */
 export async function ensureStore(config: Config): Promise<boolean> {
@@ -94,7 +94,7 @@ export async function ensureStore(config: Config): Promise<boolean> {
   return false
 }
 
-/** @throws StorageError when a server has to be asked and does not answer */
+/** @throws StorageError when the server that holds the store does not answer */
 export function storeExists(config: Config): Promise<boolean> {
   return createEngine(config.store).exists()
 }
@@ -107,7 +107,7 @@ function exists(path: string): Promise<boolean> {
 }
 
 interface TokenAdministrations {
-  /** Undefined for a key store whose keys are not on tokens. */
+  /** Returns undefined for a key store whose keys are not on tokens. */
   of(keyStore: KeyStoreName): KeyAdministration | undefined
   close(): Promise<void>
 }
@@ -119,7 +119,7 @@ function createTokenAdministrations(config: Config, store: Store): TokenAdminist
     const known = opened.get(backend.name)
     if (known !== undefined) return known
     const keys = openBackend({
-      // One process is enough to make a key.
+      // One worker is enough to create a key.
       config: { ...backend, sessions: { min: 1, max: 1 } },
       clock,
       logger: silentLogger,

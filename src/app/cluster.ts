@@ -22,11 +22,11 @@ export type RunningService = Pick<
   'xks' | 'ping' | 'admin' | 'metrics' | 'reloadCertificates' | 'stop'
 >
 
-/** Beyond the drain: closing the store, the last lines of the log. */
+/** Time after the drain for closing the store and writing the last log lines. */
 const STOP_GRACE_MS = 5000
 const CGROUP_LIMIT = '/sys/fs/cgroup/cpu.max'
 
-/** @throws as startServer: an error of a worker has its code, its message and its fields */
+/** @throws like startServer: an error from a worker has its code, its message and its fields */
 export function startService(config: Config, options: ServerOptions = {}): Promise<RunningService> {
   const count = config.workers === 'auto' ? countCores() : config.workers
   return count === 1 ? startServer(config, options) : startWorkers(config, count, options)
@@ -38,8 +38,9 @@ async function startWorkers(
   options: ServerOptions,
 ): Promise<RunningService> {
   const { drain, maxConnections } = config.listener
-  // Lines of all workers go through this process. Written by each to a shared pipe, a line of more
-  // than PIPE_BUF = 4,096 bytes could have another in its middle, and three ARNs make one.
+  // The log lines of all workers go through this process. If each wrote to a shared pipe, a line of
+  // more than PIPE_BUF = 4,096 bytes could be interrupted by another, and three ARNs make such a
+  // line.
   const log = createLog(config.logging, options.logFile ?? 1)
   const { logger } = log
   const group = randomUUID()
@@ -73,7 +74,7 @@ async function startWorkers(
     return log.close()
   }
   const metrics = async () => toText((await supervisor.askAll('metrics')) as MetricsSnapshot[])
-  // A worker that does not answer in time is left out, as it is of the metrics.
+  // A worker that does not answer in time is left out, as in the metrics.
   const isReady = async () => {
     const answers = await supervisor.askAll('ready')
     return answers.length > 0 && answers.every((one) => one === true)
@@ -81,7 +82,7 @@ async function startWorkers(
   const cleanup = new Cleanup()
   cleanup.add(end)
   let admin: RunningAdmin | undefined
-  // Nearly to the last: a drain is a time to look.
+  // Stopped almost last, so that operators can watch the drain.
   cleanup.add(() => admin?.stop())
   cleanup.add(supervisor.stop)
   let facts: WorkerFacts
@@ -106,14 +107,17 @@ async function startWorkers(
   }
 }
 
-/** Cores that this process may use: by its affinity, and by the limit of its container (cgroup 2). */
+/**
+ * Returns the number of cores that this process may use, by its affinity and by the limit of its
+ * container (cgroup 2).
+ */
 function countCores(): number {
   const cores = availableParallelism()
   let limit: string
   try {
     limit = readFileSync(CGROUP_LIMIT, 'utf8')
   } catch {
-    return cores // no cgroup 2 here
+    return cores // there is no cgroup 2
   }
   const [quota, period] = limit.split(' ').map(Number)
   const granted = Math.ceil((quota ?? NaN) / (period ?? NaN))

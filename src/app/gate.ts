@@ -1,4 +1,7 @@
-/** The kill switch of a serving process: gate, lease, poller, sentinel file, and who else is running. */
+/**
+ * The kill switch of a serving process: gate, lease, poller, sentinel file, and the other running
+ * instances.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
@@ -21,12 +24,12 @@ import type { Store } from '../store/store.ts'
 
 export interface ControlledGate {
   readonly gate: Gate
-  /** Its port is to be named before the listener has its first connection. */
+  /** Call `protect` with the port before the listener accepts its first connection. */
   readonly guard: Pick<LeaseGuard, 'missing' | 'protect' | 'stats'>
   readonly fleet: () => Fleet
-  /** First poll, sentinel, and from then on in the background. */
+  /** Runs the first poll and the sentinel check, and then continues in the background. */
   start(): Promise<void>
-  /** What SIGUSR2 does. */
+  /** Handles SIGUSR2. */
   block(): Promise<void>
 }
 
@@ -35,17 +38,17 @@ export interface GateDeps {
   readonly store: Store
   readonly clock: Clock
   readonly version: string
-  /** Absent where this process is the whole of `latchkey serve`. */
+  /** Absent if this process is the whole of `latchkey serve`. */
   readonly worker: { readonly number: number; readonly group: string } | undefined
   readonly logger: Logger
   readonly onChange: () => Promise<void>
-  /** Of the listener, once there is one. */
+  /** Forwards to the listener, once there is one. */
   readonly cutRevoked: () => Promise<void>
 }
 
-/** How often instances are counted and timed switches looked at, in milliseconds. */
+/** Interval in milliseconds for counting instances and checking timed switches. */
 const HOUSEKEEPING_MS = 1000
-/** How often switches are looked at that have been in force for days, in milliseconds. */
+/** Interval in milliseconds for checking switches that have been in force for days. */
 const LONG_KILL_MS = 60_000
 
 /** @throws StorageError or a system error when the high-water file cannot be read */
@@ -74,7 +77,7 @@ export async function createControlledGate(
     },
   })
   const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, logger })
-  // A primary passes it on to its workers.
+  // A primary passes the signal on to its workers.
   const onSignal = () => void block.block()
   const fleetSize = createFleetSize(store.database, clock)
   const expiry = createExpiry(store, clock, `instance ${id}`)
@@ -100,17 +103,17 @@ export async function createControlledGate(
       cleanup.add(
         repeat(HOUSEKEEPING_MS, () =>
           expiry.run().catch((error: unknown) => {
-            // It has read all switches: a damage that no epoch tells of.
+            // Expiry reads all switches, so it can find damage that raised no epoch.
             if (isLoss(error)) poller.lookAgain()
           }),
         ),
       )
-      // Whatever it finds is the store's fault from then on, and the next poll refuses everything.
+      // A failed audit becomes the store's fault, and the next poll refuses everything.
       cleanup.add(repeatWithin(AUDIT_SHARE, HOUSEKEEPING_MS, clock, () => store.audit()))
-      // One process of a host is enough to say it.
+      // Only one process per host logs these warnings.
       if ((deps.worker?.number ?? 0) <= 1) {
         if (guard.missing !== undefined) {
-          logger.warn('the kernel does not guard the end of the lease', { reason: guard.missing })
+          logger.warn('lease guard is not available', { reason: guard.missing })
         }
         await longKills.look().catch(() => undefined)
         await fleetSize.take().catch(() => undefined)
@@ -123,10 +126,10 @@ export async function createControlledGate(
   }
 }
 
-/** The part of its time that a process audits, however large the store is. */
+/** Share of its time that a process spends on audits, however large the store is. */
 const AUDIT_SHARE = 0.1
 
-/** Every `leastMs`, and less often where one run takes more than `share` of that. */
+/** Repeats every `leastMs`, or less often if one run would take more than `share` of the time. */
 function repeatWithin(
   share: number,
   leastMs: number,
@@ -144,6 +147,6 @@ function repeatWithin(
   })
 }
 
-/** What fails is tried again the next time: the poller says when the store cannot be reached. */
+/** Failures are retried at the next interval; the poller reports a store that cannot be reached. */
 const repeat = (intervalMs: number, work: () => Promise<void>) =>
   periodic({ intervalMs, work, onError: () => undefined }).stop

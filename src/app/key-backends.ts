@@ -1,4 +1,4 @@
-/** The key managers that a configuration names, opened, and what each key store gets of them. */
+/** Opens the configured key managers, and gives each key store its backend. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config, KeyStoreConfig } from '../config/config.ts'
 import { Cleanup } from '../core/cleanup.ts'
@@ -19,17 +19,17 @@ export interface Backends {
     readonly backend: KeyBackend
     readonly verifyEveryEncrypt: boolean
   }
-  /** By the name of the backend. */
+  /** Statistics by backend name. */
   stats(): ReadonlyMap<string, ReturnType<Pkcs11Keys['stats']>>
-  /** Takes up what changed in the store. @throws StorageError */
+  /** Applies changes in the store. @throws StorageError */
   reload(): Promise<void>
   close(): void
 }
 
-/** Around plaintext and AAD as KMS sends them: lengths and our metadata. */
+/** Bytes added to KMS's AAD: lengths and our metadata. */
 const AAD_FRAME_BYTES = 2 + 1 + 5
 
-/** Only those that a key store uses are opened. @throws BackendError MISCONFIGURED */
+/** Opens only the backends that a key store uses. @throws BackendError MISCONFIGURED */
 export async function openBackends(
   config: Config,
   parts: { readonly store: Store; readonly keystore: SoftwareKeystore; readonly log: Log },
@@ -85,7 +85,7 @@ function toStatus(records: TokenKeyRecords, { name }: KeyStoreConfig) {
   return (keyId: Parameters<TokenKeyRecords['status']>[1]) => records.status(name, keyId)
 }
 
-/** @throws BackendError MISCONFIGURED, also where pkcs11js is not built */
+/** @throws BackendError MISCONFIGURED, also if pkcs11js is not built */
 export async function openBackend(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> {
   const { openPkcs11Keys } = await import('../keys/pkcs11/pkcs11-keys.ts')
   return openPkcs11Keys(deps)

@@ -1,4 +1,4 @@
-/** The kill switch on the control store that a configuration names, for the command line. */
+/** Opens the kill switch on the configured control store, for commands. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
@@ -13,12 +13,12 @@ import { toStoreOptions } from './store.ts'
 
 export interface OpenOptions {
   /**
-   * For a kill: how long a store that does not answer is tried, in milliseconds, and also one that others have changed
-   * is opened. Default: once, and it is not.
+   * For a kill: milliseconds for which to retry a store that does not answer. A store that was
+   * changed from outside is opened too. Default: one attempt, and such a store is refused.
    */
   readonly patienceMs?: number
   readonly onRetry?: (error: StorageError) => void
-  /** Called before anything is done when the store is older than what this host has seen. */
+  /** Called before any work when the store is older than what this host has seen. */
   readonly onOldStore?: (warning: string) => void
 }
 
@@ -40,7 +40,7 @@ export async function openKillSwitch(
   return createKillSwitch(store, config)
 }
 
-/** Never rejects: a warning is no reason not to do what was asked for. */
+/** Never rejects, because a failed warning must not stop the command. */
 async function warnOfOldStore(
   store: Store,
   { control }: Config,
@@ -58,6 +58,7 @@ async function warnOfOldStore(
       `warning: the store is at epoch ${String(epoch)}, which does not continue the history that this host has seen up to epoch ${String(seen.epoch)}: later kills and revocations may be missing from it`,
     )
   } catch {
-    // No mark that can be read, or no answer: the command itself says what is wrong with the store.
+    // There is no readable mark, or no answer. The command itself reports what is wrong with the
+    // store.
   }
 }

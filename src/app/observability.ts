@@ -1,4 +1,4 @@
-/** The metrics of one process: the account of its requests, and the states of its parts. */
+/** The metrics of one process: those of its requests, and the states of its components. */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from 'node:crypto'
 import type { Cleanup } from '../core/cleanup.ts'
@@ -22,9 +22,9 @@ export interface ServerMetrics {
   onHandshake(handshake: Handshake): void
   onRefused(reason: string): void
   onShed(): void
-  /** The certificates that are in use now. @param prefix of their names in the metric */
+  /** Sets the certificates now in use. @param prefix of their names in the metric */
   setMaterial(material: TlsMaterial, prefix?: 'admin_'): void
-  /** Once, when all parts are there. */
+  /** Call once, when all components exist. */
   watch(parts: WatchedParts): void
   snapshot(): Promise<MetricsSnapshot>
   text(): Promise<string>
@@ -55,14 +55,14 @@ export async function createServerMetrics(
   const tracing = await (config.tracing && startTracing({ ...config.tracing, version }))
   cleanup.add(() => tracing?.stop())
   registry.add(account.values)
-  /** When each access key id was last good for a signature. */
+  /** Time of the last valid signature, by access key id. */
   const lastUsedAt = new Map<string, number>()
   let certificates: Readonly<Record<string, number>> = {}
   return {
     onFinish(record) {
       account.request(record)
       tracing?.request(record)
-      // Set by a signature that was verified, and by nothing else: there are few of them.
+      // Only a verified signature sets accessKeyId, so the map stays small.
       if (record.accessKeyId !== undefined) lastUsedAt.set(record.accessKeyId, record.at)
     },
     onHandshake: account.handshake,
@@ -108,7 +108,7 @@ export async function createServerMetrics(
   }
 }
 
-/** The port of its own for them, where one is configured; closed with the rest. */
+/** Starts the separate metrics port if one is configured; `cleanup` closes it. */
 export async function serveMetrics(
   { metrics }: Config,
   text: () => Promise<string>,
@@ -120,7 +120,10 @@ export async function serveMetrics(
   return { metrics: server.address }
 }
 
-/** The server's own certificate, and of the authorities for clients and for terminators the one that ends first. */
+/**
+ * Returns the expiry of the server's certificate, and the earliest expiry among the authorities for
+ * clients and for terminators.
+ */
 function toEnds(material: TlsMaterial): Readonly<Record<string, number>> {
   const { certificate, context, terminatorContext } = material
   return {

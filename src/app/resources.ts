@@ -1,4 +1,7 @@
-/** What requests are answered from: store, keys, key managers, credentials; and taking up what changed in them. */
+/**
+ * What requests are served from: store, keys, key managers and credentials, and the reloading of
+ * changes.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config, KeyStoreConfig } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
@@ -20,10 +23,12 @@ import { API_ROOT } from '../xks/route.ts'
 import { type Backends, openBackends } from './key-backends.ts'
 import { toStoreOptions } from './store.ts'
 
-/** Keys that are made ready in the order of their last use, before all others that were ever used. */
+/**
+ * Number of keys prepared in the order of their last use, before all others that were ever used.
+ */
 const LATEST_KEYS = 10_000
 
-/** What a server stands on. */
+/** The resources that a server depends on. */
 export interface Resources {
   readonly store: Store
   readonly keystore: SoftwareKeystore
@@ -31,7 +36,7 @@ export interface Resources {
   readonly credentials: CredentialSnapshot
 }
 
-/** Closed by `cleanup`. @throws StorageError or a system error */
+/** `cleanup` closes the resources. @throws StorageError or a system error */
 export async function openResources(
   config: Config,
   schemas: ApiSchemas,
@@ -52,19 +57,19 @@ export async function openResources(
   const table = createCredentialTable(store, clock)
   const credentials = createCredentialSnapshot(() => table.loadActive())
   await credentials.reload()
-  // In the background: a request whose key is not ready yet goes first.
+  // Runs in the background: a request whose key is not ready yet takes precedence.
   void store.database
     .snapshot((reader) => loadLatestKeys(reader, LATEST_KEYS))
     .then((latest) => keystore.warm(latest))
     .catch((error: unknown) => {
-      log.logger.warn('uses of keys could not be set aside ahead of their first', { err: error })
+      log.logger.warn('uses of keys could not be reserved in advance', { err: error })
     })
   return { store, keystore, backends, credentials }
 }
 
 /**
- * Rows that do not carry their authentication code end all trust in what they said before. Keys are
- * loaded even when credentials could not be: health must say that neither is served any more.
+ * A row without its authentication code ends all trust in the store's earlier contents. Keys are
+ * reloaded even if credentials could not be, so that health reports that neither is served.
  */
 export async function reloadResources({
   keystore,
@@ -84,7 +89,7 @@ export async function reloadResources({
   }
 }
 
-/** A health check slower than this counts as failed; longer than a statement of the store may take. */
+/** A slower health check counts as failed. It is longer than a statement of the store may take. */
 const HEALTH_TIMEOUT_MS = 6000
 export function createKeyStore(
   config: Config,

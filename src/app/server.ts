@@ -1,4 +1,7 @@
-/** From a configuration to a running Latchkey: the only place where parts are made and joined. */
+/**
+ * From a configuration to a running Latchkey: the only place where components are created and
+ * connected.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../config/config.ts'
 import { Cleanup } from '../core/cleanup.ts'
@@ -26,18 +29,18 @@ export interface RunningServer {
   readonly xks: Address
   readonly ping?: Address
   readonly admin?: Address
-  /** What the line `listening` says. */
+  /** Fields of the log line `listening`. */
   readonly facts: Readonly<Record<string, unknown>>
-  /** Of this process, as text for Prometheus. */
+  /** Metrics of this process in Prometheus's text format. */
   metrics(): Promise<string>
-  /** The same as data, for a primary process to put together. */
+  /** The same metrics as data, for a primary process to combine. */
   metricsSnapshot(): Promise<MetricsSnapshot>
-  /** From now on /ping answers 200. A worker waits with it until all its siblings listen. */
+  /** From now on /ping answers 200. A worker calls this only once all its siblings listen. */
   startServing(): void
-  /** Whether /ping answers 200 now. */
+  /** Reports whether /ping answers 200 now. */
   isReady(): boolean
   gateStats(): GateStats
-  /** Refuses everything from now on, on the whole host: what SIGUSR2 does. */
+  /** Handles SIGUSR2: refuses everything from now on, on the whole host. */
   block(): Promise<void>
   /** @throws TlsError; the old certificate stays in use */
   reloadCertificates(): Promise<void>
@@ -46,18 +49,21 @@ export interface RunningServer {
 }
 
 export interface ServerOptions {
-  /** Where the log goes, appended; absent: standard output. */
+  /** File that the log is appended to; absent: standard output. */
   readonly logFile?: string
-  /** Set in a worker process: its number from 1 on, and the id of the `serve` that it belongs to. */
+  /** Set in a worker process: its number, from 1, and the id of its `serve`. */
   readonly worker?: { readonly number: number; readonly group: string }
 }
 
-/** How much of its deadline a request may have waited before it is begun, while a queue lasts. */
+/** Share of its deadline that a request may have waited before it starts, during a queue. */
 const WAIT_SHARE = 0.4
-/** Room in a body for requestMetadata and names, beside the two Base64 fields at their ceilings. */
+/**
+ * Room in a body for requestMetadata and names, in addition to the two Base64 fields at their
+ * limits.
+ */
 const BODY_ROOM_BYTES = 32 * 1024
 
-/** @throws ConfigError, StorageError, TlsError or a system error; nothing is left running then */
+/** @throws ConfigError, StorageError, TlsError or a system error; nothing is then left running */
 export async function startServer(
   config: Config,
   options: ServerOptions = {},
@@ -193,7 +199,7 @@ async function start(
   cleanup.add(certificates.stop)
   await watchAdminCertificate(config, metrics, cleanup)
 
-  // Workers have one together, in their primary.
+  // Workers share one admin listener, in their primary.
   const admin =
     options.worker === undefined
       ? await startAdminOf(config, {
@@ -232,7 +238,9 @@ async function start(
   }
 }
 
-/** For the metric only, which each process has: the admin listener itself is in one of them. */
+/**
+ * Only feeds the metric, which each process has, while the admin listener itself is in one of them.
+ */
 async function watchAdminCertificate(
   config: Config,
   metrics: ServerMetrics,
@@ -246,13 +254,13 @@ async function watchAdminCertificate(
   setMaterial(await loadTlsMaterial(files, clock.now()))
   const watch = createCertificateReload({
     ...{ config: files, now: clock.now, apply: setMaterial },
-    ...{ onReloaded: () => undefined, onFailed: () => undefined }, // the listener's own watch logs it
+    ...{ onReloaded: () => undefined, onFailed: () => undefined }, // the listener's own reload logs it
   })
   await watch.start()
   cleanup.add(watch.stop)
 }
 
-/** Base64 takes four characters for three bytes. */
+/** Computes the body limit: Base64 takes four characters for three bytes. */
 function toBodyLimit(limits: Config['limits']): number {
   const base64 = (bytes: number) => Math.ceil(bytes / 3) * 4
   return base64(limits.maxPlaintextBytes) + base64(limits.maxAadBytes) + BODY_ROOM_BYTES

@@ -1,11 +1,11 @@
-/** What opens the store, from what the configuration says of it. */
+/** Converts the configuration of the store to the options that open it. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../core/clock.ts'
 import type { Config } from '../config/config.ts'
 import type { MasterKeySource } from '../store/master-key.ts'
 import type { StoreOptions } from '../store/store.ts'
 
-/** @param how which connections it gets, where a server holds the store */
+/** @param how connections to use if a server holds the store */
 export async function toStoreOptions(
   config: Config,
   how: Pick<StoreOptions, 'connections' | 'requiresUtf8'> = {},
@@ -13,7 +13,7 @@ export async function toStoreOptions(
   return { ...config.store, ...how, masterKey: await toMasterKeySource(config), clock }
 }
 
-/** The module of a token is loaded only where the master key is on one. */
+/** A token's module is loaded only if the master key is on a token. */
 async function toMasterKeySource(config: Config): Promise<MasterKeySource> {
   const { masterKey } = config.store
   if (masterKey.kind !== 'pkcs11') return masterKey

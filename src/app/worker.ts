@@ -1,4 +1,4 @@
-/** One worker process: the server of app/server.ts, told when to start and to stop by its primary. */
+/** One worker process: runs the server of app/server.ts, started and stopped by its primary. */
 // SPDX-License-Identifier: Apache-2.0
 import cluster from 'node:cluster'
 import { unpackConfig } from '../config/transfer.ts'
@@ -7,11 +7,11 @@ import { type CallName, type FromWorker, packError, type ToWorker } from './work
 
 type CallHandlers = Readonly<Record<CallName, (input: unknown) => unknown>>
 
-/** Answers the primary's calls. Signals that it passes on reach the handlers of `process`. */
+/** Answers the primary's calls. Forwarded signals reach the handlers of `process`. */
 function answerCalls(handlers: CallHandlers): void {
   process.on('message', (message) => {
     const said = message as ToWorker
-    // Emitted rather than sent by kill: a signal without a handler would end the process.
+    // Emitted rather than sent with kill, because a signal without a handler would end the process.
     if (said.kind === 'signal') process.emit(said.signal, said.signal)
     else void answer(said, handlers[said.name])
   })
@@ -39,8 +39,8 @@ function say(message: FromWorker, done: () => void = () => undefined): void {
 }
 
 /**
- * Calls `end` when the primary process is gone, however it went: the kernel closes the line. Node by
- * itself would end the process at once, in the middle of its answers.
+ * Calls `end` when the primary is gone for any reason: the kernel then closes the channel. Node
+ * itself would end the process immediately, in the middle of its answers.
  */
 function onPrimaryGone(end: () => void): void {
   const { worker } = cluster
@@ -50,23 +50,23 @@ function onPrimaryGone(end: () => void): void {
   })
 }
 
-/** What the primary sends along with `start`. */
+/** Input of the call `start`. */
 export interface WorkerStart {
   readonly config: unknown
   readonly number: number
   readonly group: string
 }
 
-/** What it gets back. */
+/** The worker's answer to `start`. */
 export type WorkerFacts = Pick<RunningServer, 'xks' | 'ping' | 'facts'>
 
-/** What is being answered when the primary dies has this long to end. */
+/** When the primary dies, answers in progress have this long to end. */
 const ORPHAN_GRACE_MS = 1000
 
 let server: Promise<RunningServer> | undefined
 let stopped: Promise<void> | undefined
 
-/** However often it is asked for. */
+/** Stops the server once, however often it is called. */
 function stop(): Promise<void> {
   stopped ??= (async () => {
     await (await server)?.stop()
@@ -74,7 +74,7 @@ function stop(): Promise<void> {
   return stopped
 }
 
-/** After a signal that was meant for this process alone, or for all of the group. */
+/** Runs after a signal to this process alone, or to its whole group. */
 function stopAndExit(): void {
   stop().then(
     () => process.exit(0),
@@ -85,10 +85,10 @@ function stopAndExit(): void {
 process.on('SIGTERM', stopAndExit)
 process.on('SIGINT', stopAndExit)
 process.on('SIGHUP', () => {
-  // The primary gets the same signal, and has it looked after in all workers.
+  // The primary gets the same signal, and reloads all workers.
 })
 onPrimaryGone(() => {
-  // The last resort of this process, which nothing may take away.
+  // The last resort of this process, which nothing may cancel.
   setTimeout(() => process.exit(1), ORPHAN_GRACE_MS)
   stopAndExit()
 })

@@ -1,4 +1,4 @@
-/** Where a store is kept: the two engines, each with what making and opening a store means there. */
+/** The two engines, each with its way to create and open a store. */
 // SPDX-License-Identifier: Apache-2.0
 import { open, stat, unlink } from 'node:fs/promises'
 import { StorageError, type Database } from './database.ts'
@@ -8,29 +8,29 @@ import type { PostgresOptions } from './postgres/database.ts'
 import { openSqlite } from './sqlite/database.ts'
 
 export interface StorePlace {
-  /** The SQLite database file. Either this or `postgres`. */
+  /** The SQLite database file. Either this or `postgres` is set. */
   readonly path?: string
   readonly postgres?: PostgresAddress
-  /** Of each statement, in milliseconds. */
+  /** Deadline of each statement, in milliseconds. */
   readonly deadlineMs?: number
-  /** How many connections to a server. */
+  /** Number of connections to a server. */
   readonly connections?: PostgresOptions['connections']
-  /** Refuse a database whose encoding cannot keep every text. */
+  /** Whether to refuse a database whose encoding cannot store every text. */
   readonly requiresUtf8?: boolean
 }
 
 export interface Engine {
-  /** Whether there is a store, whatever state it is in. @throws StorageError */
+  /** Reports whether a store exists, in whatever state. @throws StorageError */
   exists(): Promise<boolean>
-  /** An empty database with our tables. @throws StorageError STORE_EXISTS */
+  /** Creates an empty database with Latchkey's tables. @throws StorageError STORE_EXISTS */
   create(): Promise<Database>
-  /** Takes back what `create` made. */
+  /** Removes what `create` created. */
   discard(database: Database): Promise<void>
-  /** Makes durable what the folder or the server has to know of a new store. */
+  /** Makes a new store durable in its folder or on its server. */
   settle(): Promise<void>
   /** @throws StorageError STORE_MISSING, STORE_NEWER, STORE_CORRUPT */
   open(): Promise<Database>
-  /** A further opening of the same store, for reading; absent where a connection is dear. */
+  /** Opens the same store a second time for reading; absent where connections are expensive. */
   openAuditor?(): Promise<Database>
 }
 
@@ -64,11 +64,11 @@ function createSqliteEngine(path: string, deadlineMs: number): Engine {
     settle: () => syncFolder(path),
     openAuditor: () => openSqlite({ path, deadlineMs }),
     async open() {
-      // Never made here: an empty store where a full one was expected would look like lost keys.
+      // An empty store is never created here: in place of a full one, it would look like lost keys.
       const found = await stat(path).catch(() => undefined)
       if (found === undefined) {
         throw new StorageError('STORE_MISSING', `${path}: there is no store`, {
-          hint: 'latchkey init makes one; if there was one, look for the volume that held it',
+          hint: 'latchkey init creates one; if there was one, look for the volume that held it',
         })
       }
       if (found.size === 0) throw new StorageError('STORE_CORRUPT', `${path} is empty`)
@@ -83,14 +83,14 @@ async function createEmptyFile(path: string): Promise<void> {
     await file.close()
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
-    throw new StorageError('STORE_EXISTS', `${path}: there is a store already`, { cause })
+    throw new StorageError('STORE_EXISTS', `${path}: a store already exists`, { cause })
   }
 }
 
 function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engine {
   const name = `${address.host}/${address.database}`
   const connect = async (options: Pick<PostgresOptions, 'connections' | 'requiresUtf8'>) => {
-    // A store that is a file needs none of it.
+    // Loaded on demand, because a store in a file does not need it.
     const { openPostgres } = await import('./postgres/database.ts')
     const loading = () => loadTarget(address)
     const deadlineMs = place.deadlineMs ?? DEFAULT_DEADLINE_MS
@@ -115,9 +115,9 @@ function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engi
       const database = await connect({ connections: 'one', requiresUtf8: true })
       if (!(await isFilled(database))) return database
       await database.close()
-      throw new StorageError('STORE_EXISTS', `${name}: there is a store already`)
+      throw new StorageError('STORE_EXISTS', `${name}: a store already exists`)
     },
-    // The facts come in one transaction, so what is left is empty tables.
+    // The facts are written in one transaction, so only empty tables remain.
     discard: (database) => database.close(),
     settle: () => Promise.resolve(),
     async open() {
@@ -126,7 +126,7 @@ function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engi
       if (await isFilled(database)) return database
       await database.close()
       throw new StorageError('STORE_MISSING', `${name}: there is no store`, {
-        hint: 'latchkey init makes one; if there was one, look for the server that holds it',
+        hint: 'latchkey init creates one; if there was one, look for the server that holds it',
       })
     },
   }

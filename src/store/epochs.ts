@@ -1,4 +1,7 @@
-/** The history of the epoch: tells a store that went on from one that was put back and went another way. */
+/**
+ * The history of the epoch, which distinguishes a store that continued from one that was restored
+ * and took another course.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { StorageError, type Reader, type Transaction } from './database.ts'
@@ -6,7 +9,7 @@ import { column } from './sealed-rows.ts'
 import { notWritten } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
 
-/** One change of the store. Two stores that were once the same differ in the tag of what came after. */
+/** One change of the store. Two copies of a store differ in the tags of later changes. */
 export interface EpochMark {
   readonly epoch: number
   /** Random; empty for epochs of the first schema, which kept no history. */
@@ -20,7 +23,7 @@ function authenticate(sealing: Sealing, epoch: number, tag: string, acceptsAny: 
 }
 
 /**
- * @param acceptsAny whether a server that saw another history is to go on from here
+ * @param acceptsAny whether a server that saw another history may continue from here
  * @returns the tag of the new epoch
  */
 export async function writeEpoch(
@@ -40,7 +43,10 @@ export async function writeEpoch(
   return tag
 }
 
-/** The mark of an epoch; its tag is empty when the store has none. @throws StorageError STORE_TAMPERED */
+/**
+ * Returns the mark of an epoch; its tag is empty if the store has none.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function readMark(
   reader: Reader,
   sealing: Sealing,
@@ -60,9 +66,9 @@ export async function readMark(
 }
 
 /**
- * Whether the store is a continuation of what was seen before: it has not gone back behind `seen`,
- * and it had that very mark then. Otherwise it was put back from a copy, or is another replica's,
- * unless an operator has accepted that since.
+ * Reports whether the store continues the history seen before: it is not older than `seen`, and had
+ * exactly that mark then. Otherwise it was restored from a copy, or is another replica's, unless an
+ * operator has accepted it since.
  */
 export async function continues(
   reader: Reader,

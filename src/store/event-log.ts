@@ -1,4 +1,7 @@
-/** Every use of the kill switch, for ever: rows chained by their codes, so that none can go missing. */
+/**
+ * The permanent log of every use of the kill switch. Codes chain its rows, so that none can be
+ * removed unnoticed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { toAsciiJson } from '../core/remark.ts'
 import { StorageError, type Reader, type Row } from './database.ts'
@@ -11,16 +14,16 @@ export interface ControlEvent {
   readonly seq: number
   /** Wall time, milliseconds since the Unix epoch. */
   readonly at: number
-  /** Of the store after the change. */
+  /** Epoch of the store after the change. */
   readonly epoch: number
   /** `kill`, `restore`, `deadman-renewed`, … */
   readonly kind: string
-  /** Who says to have done it. */
+  /** The operator as named by the caller. */
   readonly operator: string
   readonly detail: Readonly<Record<string, unknown>>
 }
 
-/** Comes before the first. */
+/** Head of the chain before the first event. */
 export const EVENTS_START = 'start'
 
 function authenticate(sealing: Sealing, before: string, row: Row): string {
@@ -30,7 +33,7 @@ function authenticate(sealing: Sealing, before: string, row: Row): string {
   return sealing.authenticate(['control_events', before, ...fields])
 }
 
-/** To be called inside `Store.change`, which seals the end of the chain with everything else. */
+/** Call inside `Store.change`, which seals the end of the chain with everything else. */
 export async function appendEvent(
   transaction: SealedTransaction,
   sealing: Sealing,
@@ -53,7 +56,10 @@ export async function appendEvent(
   return { ...event, seq }
 }
 
-/** All of them, oldest first. @throws StorageError STORE_TAMPERED when one was changed or is missing */
+/**
+ * Returns all events, oldest first.
+ * @throws StorageError STORE_TAMPERED when one was changed or is missing
+ */
 export async function readEvents(
   reader: Reader,
   sealing: Sealing,

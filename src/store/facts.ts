@@ -1,8 +1,11 @@
-/** Facts about the store, by name: the raw rows. Which of them are sealed: sealed-rows.ts. */
+/**
+ * Reads and writes the raw rows of facts about the store, by name. sealed-rows.ts says which of
+ * them are sealed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Transaction } from './database.ts'
 
-/** @throws StorageError STORE_CORRUPT when there is none */
+/** @throws StorageError STORE_CORRUPT if the fact does not exist */
 export async function readFact(reader: Reader, name: string): Promise<string> {
   const value = await findFact(reader, name)
   if (value === undefined) {

@@ -1,4 +1,4 @@
-/** The master key: opens the store key, and with it everything in the store. */
+/** The master key opens the store key, and with it everything in the store. */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecretKey, randomBytes, scrypt, type KeyObject } from 'node:crypto'
 import { open, readFile, stat } from 'node:fs/promises'
@@ -11,19 +11,22 @@ import { encodeFields, seal, unseal } from './sealing.ts'
 export type MasterKeySource =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'passphrase'; readonly passphrase: Secret }
-  /** Whoever holds it wraps and unwraps: a token. */
+  /** The holder of the key, a token, wraps and unwraps. */
   | { readonly kind: 'pkcs11'; readonly key: MasterKey }
 
 /** Wraps the store key. */
 export interface MasterKey {
-  /** Text for the store: the wrapped store key and all that is needed to unwrap it but the secret. */
+  /**
+   * Returns a text for the store: the wrapped store key, and everything needed to unwrap it except
+   * the secret.
+   */
   wrap(storeKey: Buffer): Promise<string>
   /** @throws StorageError MASTER_KEY_WRONG */
   unwrap(record: string): Promise<Buffer>
 }
 
 const KEY_BYTES = 32
-/** About 0.3 s and 128 MiB, once at start (OWASP's first recommendation for scrypt). */
+/** Takes about 0.3 s and 128 MiB, once at the start (OWASP's first recommendation for scrypt). */
 const SCRYPT = { N: 131_072, r: 8, p: 1 }
 const SCRYPT_MAX_MEMORY = 256 * 1024 * 1024
 
@@ -60,13 +63,13 @@ export function createMasterKey(source: MasterKeySource): MasterKey {
       if (head.kind !== source.kind) {
         throw new StorageError(
           'MASTER_KEY_WRONG',
-          `the store has a master key of kind ${head.kind}, the configuration one of kind ${source.kind}`,
+          `the store has a master key of kind ${head.kind}, but the configuration names one of kind ${source.kind}`,
         )
       }
       const storeKey = unseal(await derive(head.scrypt), toAad(head), wrapped)
       if (storeKey === undefined) {
         throw new StorageError('MASTER_KEY_WRONG', 'the master key does not open this store', {
-          hint: 'store and master key belong together: put back both from the same backup',
+          hint: 'store and master key belong together: restore both from the same backup',
         })
       }
       return storeKey
@@ -74,7 +77,9 @@ export function createMasterKey(source: MasterKeySource): MasterKey {
   }
 }
 
-/** What is stored beside the wrapped key is bound by its tag: cheaper parameters do not open it. */
+/**
+ * The tag binds what is stored next to the wrapped key, so that weaker parameters do not open it.
+ */
 function toAad(head: Omit<KeyRecord, 'wrapped'>): Buffer {
   return encodeFields(['latchkey master key v1', JSON.stringify(head)])
 }
@@ -90,7 +95,7 @@ function parseRecord(text: string): KeyRecord {
   throw new StorageError('STORE_TAMPERED', 'the record of the master key cannot be parsed')
 }
 
-/** Its shape; what the numbers are worth, scrypt and the tag say. */
+/** Checks only the shape; scrypt and the tag check the values. */
 function isKeyRecord(record: unknown): record is KeyRecord {
   if (typeof record !== 'object' || record === null) return false
   const { kind, wrapped, scrypt: parameters } = record as Record<string, unknown>
@@ -112,11 +117,14 @@ async function deriveFromPassphrase(
     const cost = { N, r, p, maxmem: SCRYPT_MAX_MEMORY }
     return createSecretKey(await derive(words, Buffer.from(salt, 'base64'), KEY_BYTES, cost))
   } catch (cause) {
-    throw new StorageError('STORE_TAMPERED', 'scrypt refuses its parameters', { cause })
+    throw new StorageError('STORE_TAMPERED', 'the scrypt parameters are invalid', { cause })
   }
 }
 
-/** @throws StorageError MASTER_KEY_UNREADABLE unless it is 32 bytes that only its owner can read */
+/**
+ * @throws StorageError MASTER_KEY_UNREADABLE unless the file has 32 bytes that only its owner can
+ * read
+ */
 async function loadKeyFile(path: string): Promise<KeyObject> {
   const unreadable = (why: string, hint?: string) =>
     new StorageError('MASTER_KEY_UNREADABLE', `${path}: ${why}`, hint === undefined ? {} : { hint })
@@ -126,13 +134,16 @@ async function loadKeyFile(path: string): Promise<KeyObject> {
     throw unreadable('others can read the master key', `chmod 600 ${path}`)
   }
   const bytes = await readFile(path).catch(() => undefined)
-  if (bytes?.length !== KEY_BYTES) throw unreadable('a master key file has exactly 32 bytes')
+  if (bytes?.length !== KEY_BYTES) throw unreadable('a master key file must have exactly 32 bytes')
   const key = createSecretKey(bytes)
   bytes.fill(0)
   return key
 }
 
-/** 32 random bytes, mode 0600, on the disk when it resolves. Never overwrites. */
+/**
+ * Creates a file of 32 random bytes with mode 0600, durable when this resolves. Never overwrites a
+ * file.
+ */
 export async function createMasterKeyFile(path: string): Promise<void> {
   const bytes = randomBytes(KEY_BYTES)
   const file = await open(path, 'wx', 0o600)
@@ -146,7 +157,7 @@ export async function createMasterKeyFile(path: string): Promise<void> {
   await syncFolder(path)
 }
 
-/** A new name is durable only when its folder is. */
+/** A new name is durable only once its folder is synced. */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(dirname(path), 'r')
   try {

@@ -1,4 +1,7 @@
-/** Rows that carry a code: read and verified one by one, and as whole tables against the sealed state. */
+/**
+ * Reads and verifies rows that carry a code, one at a time or as complete tables against the sealed
+ * state.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Row, type SqlValue } from './database.ts'
 import { addElement, NO_ROWS, readState, type SealedState, type TableSum } from './sealed-state.ts'
@@ -8,13 +11,13 @@ export interface SealedTable {
   readonly name: string
   /** Columns of the primary key. */
   readonly key: readonly string[]
-  /** All other columns but `changed_epoch` and `mac`. */
+  /** All other columns except `changed_epoch` and `mac`. */
   readonly columns: readonly string[]
-  /** Rows of the same table that are sealed otherwise. */
+  /** Excludes rows of the same table that are sealed differently. */
   readonly except?: string
 }
 
-/** All facts but those that seal the others. */
+/** All facts except those that seal the others. */
 export const FACTS: SealedTable = {
   name: 'facts',
   key: ['name'],
@@ -64,14 +67,17 @@ export const RESTORATIONS: SealedTable = {
   ],
 }
 
-/** Requests to restore of schemas before 6. Nothing is added to it. */
+/** Restore requests of schema versions before 6. No rows are added. */
 export const RESTORE_REQUESTS: SealedTable = {
   name: 'restore_requests',
   key: ['id'],
   columns: ['switch_ids', 'reason', 'operator', 'requested_at', 'ready_at', 'approved_by'],
 }
 
-/** A row that was deleted, by its table and the JSON of its primary key: so that servers hear of it. */
+/**
+ * Records a deleted row by its table and the JSON of its primary key, so that servers notice the
+ * deletion.
+ */
 export const REMOVED_ROWS: SealedTable = {
   name: 'removed_rows',
   key: ['table_name', 'row_key'],
@@ -91,14 +97,14 @@ export interface StoreContents {
   readonly credentials: readonly Row[]
 }
 
-/** The value of a column; absent means that the schema is another than this release's. */
+/** Returns the value of a column; if it is absent, the schema is not that of this release. */
 export function column(row: Row, name: string): SqlValue {
   const value = row[name]
   if (value === undefined) throw new StorageError('STORE_CORRUPT', `a row lacks its column ${name}`)
   return value
 }
 
-/** In the order of the code; `mac` comes after them. */
+/** The columns in the order in which the code covers them; `mac` comes after them. */
 export function sealedColumns(table: SealedTable): readonly string[] {
   return [...table.key, ...table.columns, 'changed_epoch']
 }
@@ -124,7 +130,10 @@ export function verifyRow(sealing: Sealing, table: SealedTable, row: Row): RowCo
   return code
 }
 
-/** Each verified by itself: a row that is missing, or an older one, is not noticed here. @throws StorageError STORE_TAMPERED */
+/**
+ * Verifies each row separately, so a missing or older row goes unnoticed here.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function selectRows(
   reader: Reader,
   sealing: Sealing,
@@ -149,11 +158,14 @@ async function queryRows(reader: Reader, table: SealedTable, where: Row): Promis
   )
 }
 
-/** Rows that are read and verified in one turn of the event loop: well below two milliseconds. */
+/**
+ * Rows that are read and verified in one turn of the event loop, in well under two milliseconds.
+ */
 const PAGE = 200
 
 /**
- * All rows of a table, proven to be what the state says: none changed, missing, added, or put back. Page by page.
+ * Returns all rows of a table, verified against the state: none was changed, removed, added or
+ * restored. Reads page by page.
  * @throws StorageError STORE_TAMPERED
  */
 export async function loadTable(
@@ -176,11 +188,11 @@ export async function loadTable(
   if (found.rows === expected.rows && found.sum === expected.sum) return rows
   throw new StorageError(
     'STORE_TAMPERED',
-    `rows were added, removed or put back outside of Latchkey: ${table.name}`,
+    `rows were added, removed or restored outside of Latchkey: ${table.name}`,
   )
 }
 
-/** The rows that come after `last` in the order of the primary key. */
+/** Returns the rows after `last` in the order of the primary key. */
 function queryPage(
   reader: Reader,
   table: SealedTable,
@@ -199,7 +211,7 @@ function queryPage(
   )
 }
 
-/** Whole tables as of one moment. @throws StorageError STORE_TAMPERED */
+/** Returns complete tables as of one moment. @throws StorageError STORE_TAMPERED */
 export async function loadTables(
   reader: Reader,
   sealing: Sealing,
@@ -211,7 +223,10 @@ export async function loadTables(
   return loaded
 }
 
-/** @throws StorageError STORE_TAMPERED when any key or credential was changed, added or removed by others */
+/**
+ * @throws StorageError STORE_TAMPERED when any key or credential was changed, added or removed from
+ * outside
+ */
 export async function loadContents(reader: Reader, sealing: Sealing): Promise<StoreContents> {
   const state = await readState(reader, sealing)
   return {
@@ -222,7 +237,10 @@ export async function loadContents(reader: Reader, sealing: Sealing): Promise<St
   }
 }
 
-/** The value of a sealed fact, proven to be the one that the store has now. @throws StorageError STORE_TAMPERED */
+/**
+ * Returns the value of a sealed fact, verified to be the current one.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function findSealedFact(
   reader: Reader,
   sealing: Sealing,
@@ -233,18 +251,21 @@ export async function findSealedFact(
   return found === undefined ? undefined : String(column(found, 'value'))
 }
 
-/** Everything that is sealed. @throws StorageError STORE_TAMPERED */
+/** Verifies everything that is sealed. @throws StorageError STORE_TAMPERED */
 export async function verifyAll(reader: Reader, sealing: Sealing): Promise<void> {
   const state = await readState(reader, sealing)
   for (const table of SEALED_TABLES) await loadTable(reader, sealing, table, state)
 }
 
-/** As many are verified by each command, too; more by what reads them, and by servers. */
+/**
+ * Each command also verifies up to this many rows. Larger tables are verified by their readers, and
+ * by servers.
+ */
 const FEW_ROWS = 2000
 
 /**
- * Everything where that is little; else the facts only.
- * @returns whether it was everything
+ * Verifies everything if that is little; otherwise only the facts.
+ * @returns whether it verified everything
  * @throws StorageError STORE_TAMPERED
  */
 export async function verifyFew(reader: Reader, sealing: Sealing): Promise<boolean> {

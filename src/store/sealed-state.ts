@@ -1,7 +1,7 @@
 /**
- * What the sealed rows must add up to, as of one epoch: for each table the number of its rows, and the sum of their
- * elements. One sealed fact, so a change costs the same however many rows there are. What it proves, and what only the
- * full audit does: docs/store.md.
+ * What the sealed rows must add up to, as of one epoch: for each table the number of rows and the
+ * sum of their elements. It is one sealed fact, so a change costs the same however many rows there
+ * are. docs/store.md says what it proves, and what only the full audit does.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Transaction } from './database.ts'
@@ -16,7 +16,7 @@ export interface TableSum {
 
 export interface SealedState {
   readonly epoch: number
-  /** Random for each epoch: two histories of one store differ in it. */
+  /** Random for each epoch, so that two histories of one store differ in it. */
   readonly tag: string
   readonly tables: ReadonlyMap<string, TableSum>
   /** The last of the chained events (event-log.ts). */
@@ -25,7 +25,9 @@ export interface SealedState {
 
 export const NO_ROWS: TableSum = { rows: 0, sum: 0n }
 const MODULUS = 2n ** 256n
-/** An epoch is a number of JavaScript and of SQL, and has room for all changes to come. */
+/**
+ * An epoch must fit both a JavaScript number and an SQL integer, with room for all future changes.
+ */
 export const MAX_EPOCH = 2 ** 52
 
 export function addElement({ rows, sum }: TableSum, element: bigint): TableSum {
@@ -36,7 +38,7 @@ export function subtractElement({ rows, sum }: TableSum, element: bigint): Table
   return { rows: rows - 1, sum: (sum - element + MODULUS) % MODULUS }
 }
 
-/** @throws StorageError STORE_TAMPERED when epoch and state are not those of one moment */
+/** @throws StorageError STORE_TAMPERED if epoch and state are not from the same moment */
 export async function readState(reader: Reader, sealing: Sealing): Promise<SealedState> {
   const { epoch: text, state: wrapped } = await readPair(reader)
   const epoch = Number(text)
@@ -53,7 +55,7 @@ export async function readState(reader: Reader, sealing: Sealing): Promise<Seale
   }
 }
 
-/** Its form within the seal. The cast is safe: only `writeState` can have sealed it. */
+/** The format inside the seal. The cast is safe: only `writeState` can have sealed it. */
 interface StateRecord {
   readonly tag: string
   readonly tables: Readonly<Record<string, readonly [rows: number, sum: string]>>
@@ -72,7 +74,8 @@ export async function writeState(
     ),
   )
   const record: StateRecord = { tag, tables, events }
-  // Wrapped, not only authenticated: who sees sums change would learn the elements of rows.
+  // Encrypted as well as authenticated: an observer of changing sums could compute the elements of
+  // rows.
   const wrapped = sealing.wrap(contextOf(epoch), Buffer.from(JSON.stringify(record), 'utf8'))
   await writeFact(transaction, 'epoch', String(epoch))
   await writeFact(transaction, 'state', wrapped)
@@ -92,14 +95,17 @@ async function readPair(reader: Reader): Promise<{ epoch: string; state: string 
   throw new StorageError('STORE_CORRUPT', 'the store lacks its fact "epoch" or "state"')
 }
 
-/** What was written is not what is there: something in the database changes what Latchkey writes. */
+/**
+ * The stored value differs from the written one: something in the database changes what Latchkey
+ * writes.
+ */
 export function notWritten(what: string): StorageError {
   return new StorageError('STORE_TAMPERED', `the database did not keep what was written: ${what}`)
 }
 
 function contextOf(epoch: number) {
   if (!Number.isSafeInteger(epoch) || epoch < 0 || epoch > MAX_EPOCH) {
-    throw new StorageError('STORE_TAMPERED', `${String(epoch)} is no epoch of a store`)
+    throw new StorageError('STORE_TAMPERED', `${String(epoch)} is not a valid epoch`)
   }
   return ['state', epoch]
 }

@@ -1,4 +1,4 @@
-/** One change of sealed rows: keeps account of what the rows add up to, and reads back what it has written. */
+/** One change of sealed rows: tracks their sums, and reads back what it has written. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue, Transaction } from './database.ts'
 import {
@@ -20,16 +20,16 @@ import {
 } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
 
-/** The transaction of a change; what it has done to sealed rows is in its ledger. */
+/** The transaction of a change. Its ledger tracks the changes of sealed rows. */
 export interface SealedTransaction extends Transaction {
   readonly ledger: Ledger
 }
 
 export class Ledger {
-  /** Of the store after the change. */
+  /** Epoch of the store after the change. */
   readonly epoch: number
   readonly #tables: Map<string, { rows: number; sum: bigint }>
-  /** By table and primary key: the code that must be there at the end; undefined: no row. */
+  /** The code that must be there at the end, by table and primary key; undefined: no row. */
   readonly #written = new Map<string, { table: SealedTable; key: Row; mac: string | undefined }>()
   events: SealedState['events']
 
@@ -73,7 +73,7 @@ function keyOf(table: SealedTable, row: Row): Row {
   return Object.fromEntries(table.key.map((name) => [name, column(row, name)]))
 }
 
-/** @throws StorageError CONFLICT when the primary key is taken */
+/** @throws StorageError CONFLICT when the primary key is already in use */
 export async function insertRow(
   transaction: SealedTransaction,
   sealing: Sealing,
@@ -90,7 +90,7 @@ export async function insertRow(
   transaction.ledger.add(table, row, code)
 }
 
-/** Writes all columns of the row that has this primary key. @returns false when there is none */
+/** Writes all columns of the row with this primary key. @returns false if there is none */
 export async function updateRow(
   transaction: SealedTransaction,
   sealing: Sealing,
@@ -112,7 +112,9 @@ export async function updateRow(
   return true
 }
 
-/** Removes the row that has this primary key, if there is one, and leaves a record of it for servers. */
+/**
+ * Removes the row with this primary key, if there is one, and leaves a record of it for servers.
+ */
 export async function deleteRow(
   transaction: SealedTransaction,
   sealing: Sealing,

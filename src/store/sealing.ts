@@ -16,20 +16,21 @@ const TAG_BYTES = 16
 
 export interface Sealing {
   /**
-   * AES-256-GCM, Base64 of IV, ciphertext and tag. `context` says whose secret it is and is bound by
-   * the tag, so a wrapped secret cannot be moved to another row.
+   * Encrypts with AES-256-GCM; returns Base64 of IV, ciphertext and tag. The tag binds `context`,
+   * which says whose secret it is, so a wrapped secret cannot be moved to another row.
    */
   wrap(context: readonly SqlValue[], secret: Buffer): string
   /** @throws StorageError STORE_TAMPERED */
   unwrap(context: readonly SqlValue[], wrapped: string): Buffer
-  /** HMAC-SHA-256 over an encoding in which no two lists of fields look alike; Base64. */
+  /** Returns HMAC-SHA-256 in Base64 over an encoding that is unique for each list of fields. */
   authenticate(fields: readonly SqlValue[]): string
   /**
-   * HMAC-SHA-512 over the same encoding, in halves: the one stands beside the row, for all to see; the other never
-   * leaves this process, and is what the row adds to the sum over its table (sealed-state.ts).
+   * Computes HMAC-SHA-512 over the same encoding and splits it. One half is stored visibly next to
+   * the row. The other half never leaves this process; it is what the row adds to the sum over its
+   * table (sealed-state.ts).
    */
   code(fields: readonly SqlValue[]): RowCode
-  /** 32 bytes that only this store's key gives, and for each purpose others. */
+  /** Returns 32 bytes that depend on this store's key and on the purpose. */
   derive(purpose: string): Buffer
 }
 
@@ -51,7 +52,10 @@ export function createSealing(storeKey: Buffer): Sealing {
     unwrap: (context, wrapped) => {
       const secret = unseal(wrappingKey, encodeFields(context), wrapped)
       if (secret === undefined) {
-        throw new StorageError('STORE_TAMPERED', 'a wrapped secret of the store does not open')
+        throw new StorageError(
+          'STORE_TAMPERED',
+          'a wrapped secret of the store cannot be unwrapped',
+        )
       }
       return secret
     },
@@ -72,7 +76,7 @@ function deriveKey(storeKey: Buffer, info: string): KeyObject {
   return createSecretKey(Buffer.from(hkdfSync('sha256', storeKey, '', info, 32)))
 }
 
-/** Base64 of 12 bytes of IV, the ciphertext, and 16 bytes of tag. */
+/** Returns Base64 of the IV (12 bytes), the ciphertext, and the tag (16 bytes). */
 export function seal(key: KeyObject, aad: Buffer, plaintext: Buffer): string {
   const iv = randomBytes(IV_BYTES)
   const cipher = createCipheriv('aes-256-gcm', key, iv, { authTagLength: TAG_BYTES })
@@ -81,7 +85,7 @@ export function seal(key: KeyObject, aad: Buffer, plaintext: Buffer): string {
   return Buffer.concat([iv, ciphertext, cipher.getAuthTag()]).toString('base64')
 }
 
-/** Undefined when it was sealed under another key or with another AAD, or was changed. */
+/** Returns undefined if the text was sealed under another key or AAD, or was changed. */
 export function unseal(key: KeyObject, aad: Buffer, sealed: string): Buffer | undefined {
   const bytes = Buffer.from(sealed, 'base64')
   if (bytes.length < IV_BYTES + TAG_BYTES) return undefined
@@ -98,7 +102,10 @@ export function unseal(key: KeyObject, aad: Buffer, sealed: string): Buffer | un
   }
 }
 
-/** Type, length and bytes of each field: `['a', 'b']` and `['ab', '']` differ, as do 1 and '1'. */
+/**
+ * Encodes type, length and bytes of each field, so that `['a', 'b']` and `['ab', '']` differ, as do
+ * 1 and '1'.
+ */
 export function encodeFields(fields: readonly SqlValue[]): Buffer {
   const values = fields.map((field) =>
     field instanceof Uint8Array ? field : field === null ? '' : String(field),

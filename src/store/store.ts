@@ -1,4 +1,4 @@
-/** A store, opened: the database and the keys to what is sealed in it. */
+/** An open store: its database, and the keys to what is sealed in it. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
@@ -26,30 +26,31 @@ import { upgradeSeals } from './upgrade.ts'
 export interface Store {
   readonly database: Database
   readonly sealing: Sealing
-  /** Never another one. New stores derive it from their key. */
+  /** Never changes. New stores derive it from their key. */
   readonly id: string
   /**
-   * One durable change of sealed rows, which running servers take up. It costs the same however many rows there
-   * are, and cannot make foreign rows look genuine: what the rows must add up to is changed by differences. One that
-   * `erases` leaves nothing in the files of what it removed.
-   * @param work is told the epoch that the store has afterwards
+   * Runs one durable change of sealed rows, which running servers then apply. Its cost does not
+   * depend on the number of rows. It cannot make foreign rows look genuine, because the expected
+   * sums change only by differences. A change that `erases` leaves nothing of what it removed in
+   * the files.
+   * @param work receives the epoch that the store has afterwards
    */
   change<T>(
     work: (transaction: SealedTransaction, epoch: number) => Promise<T>,
     options?: ChangeOptions,
   ): Promise<T>
   /**
-   * Raises the epoch and nothing else, whatever the rows are like: servers that find a store which
-   * was changed by others refuse everything.
-   * @throws StorageError STORE_TAMPERED where not even that is kept
+   * Raises the epoch and nothing else, whatever the state of the rows: servers that find a store
+   * that was changed from outside refuse everything.
+   * @throws StorageError STORE_TAMPERED if not even that is kept
    */
   bumpEpoch(): Promise<number>
-  /** Keys and credentials, verified. @throws StorageError STORE_TAMPERED */
+  /** Returns keys and credentials, verified. @throws StorageError STORE_TAMPERED */
   contents(): Promise<StoreContents>
-  /** Whole tables as of one moment, verified. @throws StorageError STORE_TAMPERED */
+  /** Returns complete tables as of one moment, verified. @throws StorageError STORE_TAMPERED */
   tables(...tables: readonly SealedTable[]): Promise<readonly (readonly Row[])[]>
   /**
-   * Verifies the schema and everything that is sealed, on connections of its own and in slices.
+   * Verifies the schema and everything that is sealed, on separate connections and in slices.
    * @throws StorageError STORE_TAMPERED
    */
   audit(): Promise<void>
@@ -60,26 +61,30 @@ export interface Store {
 
 export interface ChangeOptions {
   readonly erases?: boolean
-  /** Only after `control accept-epoch`: servers go on from here, whatever they saw before. */
+  /** Set only by `control accept-epoch`: servers continue from here, whatever they saw before. */
   readonly acceptsAny?: boolean
-  /** The epoch becomes at least this. */
+  /** Minimum for the new epoch. */
   readonly minEpoch?: number
 }
 
 export interface StoreOptions extends StorePlace {
   readonly masterKey: MasterKeySource
   readonly clock: Clock
-  /** Open a store that others have changed, to raise its epoch: servers look at it then, and refuse everything. */
+  /**
+   * Whether to open a store that was changed from outside, to raise its epoch so that servers read
+   * it and refuse everything.
+   */
   readonly allowsTampered?: boolean
 }
 
 const STORE_KEY_BYTES = 32
 
-/** Makes an empty store, mode 0600. @throws StorageError STORE_EXISTS */
+/** Creates an empty store with mode 0600. @throws StorageError STORE_EXISTS */
 export async function createStore(options: StoreOptions): Promise<Store> {
   const masterKey = createMasterKey(options.masterKey)
   const storeKey = randomBytes(STORE_KEY_BYTES)
-  // Before the file: a wrong master key must not leave a store behind that nobody can open.
+  // Wrapped before the file is created: a wrong master key must not leave a store that nobody can
+  // open.
   const record = await masterKey.wrap(storeKey)
   const engine = createEngine(options)
   const database = await engine.create()
@@ -87,10 +92,11 @@ export async function createStore(options: StoreOptions): Promise<Store> {
     const sealing = createSealing(storeKey)
     const id = toUuid(sealing.derive('store id'))
     await database.transaction(async (transaction) => {
-      // Another init may have been quicker since engine.create() looked: its facts must not be written over.
+      // Another init may have created the store since engine.create() looked. Its facts must not be
+      // overwritten.
       const [row] = await transaction.query('SELECT count(*) AS facts FROM facts')
       if (Number(row?.['facts']) > 0) {
-        throw new StorageError('STORE_EXISTS', 'another init has made the store meanwhile')
+        throw new StorageError('STORE_EXISTS', 'another init created the store in the meantime')
       }
       const ledger = new Ledger(
         { epoch: 0, tag: '', tables: new Map(), events: { seq: 0, head: EVENTS_START } },
@@ -119,7 +125,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
 
 /**
  * @throws StorageError STORE_MISSING, STORE_NEWER, STORE_CORRUPT, STORE_TAMPERED, MASTER_KEY_WRONG,
- * MASTER_KEY_UNREADABLE; the store is unchanged then
+ * MASTER_KEY_UNREADABLE; the store is then unchanged
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const engine = createEngine(options)
@@ -145,7 +151,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   }
 }
 
-/** Seals what an earlier release wrote, and verifies what there is. */
+/** Seals what an earlier release wrote, and verifies the contents. */
 async function bringUp(database: Database, sealing: Sealing): Promise<void> {
   if (!(await database.snapshot(hasState))) {
     await database.transaction(async (transaction) => {
@@ -164,7 +170,7 @@ async function hasState(reader: Reader): Promise<boolean> {
   return (await findFact(reader, 'state')) !== undefined
 }
 
-/** RFC 9562, version 8: the bits are those of the bytes, but for version and variant. */
+/** RFC 9562, version 8: the bits are those of the bytes, except for version and variant. */
 function toUuid(bytes: Buffer): string {
   const id = Buffer.from(bytes.subarray(0, 16))
   id.writeUInt8((id.readUInt8(6) & 0x0f) | 0x80, 6)
@@ -184,7 +190,7 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
   let fault: StorageError | undefined
   let auditor: Promise<Database> | undefined
 
-  /** Remembers why nothing that the store says can be believed, until an audit passes. */
+  /** Remembers why the store cannot be trusted, until an audit passes. */
   async function judged<T>(work: Promise<T>): Promise<T> {
     try {
       return await work
@@ -195,7 +201,7 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
   }
 
   async function audit(): Promise<void> {
-    // Where a connection costs little, one of its own: a long read must keep nothing waiting.
+    // Uses its own connection where that is cheap, so that a long read keeps nothing waiting.
     auditor ??= engine.openAuditor?.() ?? Promise.resolve(database)
     try {
       const own = await auditor
@@ -203,7 +209,7 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
         await own.checkSchema(reader)
         return verifyFew(reader, sealing)
       })
-      // A snapshot each: on a shared connection, others come in between.
+      // One snapshot per table, so that other work can use a shared connection in between.
       for (const table of isSmall ? [] : SEALED_TABLES) {
         await own.snapshot((reader) => loadTables(reader, sealing, [table]))
       }
@@ -232,11 +238,12 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
         const { tables, events } = ledger
         await writeState(transaction, sealing, { epoch, tag, tables, events })
         await ledger.readBack(transaction, sealing)
-        // At the end: the tables that were written are locked, so what was planted is here to be seen.
+        // Checked at the end, when the written tables are locked, so that a planted object is
+        // visible.
         await database.checkSchema(transaction)
         return done
       })
-      // It is committed: whatever cannot be overwritten now goes with the next erasure.
+      // The change is committed. What cannot be overwritten now goes with the next erasure.
       if (options?.erases === true) await database.erase().catch(() => undefined)
       return result
     },
@@ -247,7 +254,7 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
         await writeFact(transaction, 'epoch', String(next))
         return next
       })
-      // After the commit: something that was planted may have taken it back with that.
+      // Checked after the commit, because a planted object may have reverted the change with it.
       if ((await database.epoch()) < epoch) throw notWritten('facts epoch')
       return epoch
     },

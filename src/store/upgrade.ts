@@ -1,6 +1,6 @@
 /**
- * Brings a store of schema versions 1 to 6 to the form of version 7: verified as those releases verified it, and
- * sealed as this one does, in one transaction.
+ * Upgrades a store of schema versions 1 to 6 to the format of version 7 in one transaction:
+ * verifies it as those releases did, and seals it as this one does.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Row, type SqlValue, type Transaction } from './database.ts'
@@ -23,15 +23,15 @@ import {
 import { addElement, NO_ROWS, type TableSum, writeState } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
 
-/** The digest had these, in this order. */
+/** The tables that the digest covered, in this order. */
 const FIRST_TABLES = [KEYS, KEY_VERSIONS, CREDENTIALS]
-/** And these once they had rows. */
+/** Tables that it covered once they had rows. */
 const LATER_TABLES = [SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS, RESTORATIONS]
-/** Facts of the old form that the sealed state takes the place of. */
+/** Facts of the old format, which the sealed state replaces. */
 const DIGEST = 'digest'
 const EVENTS_HEAD = 'control_events'
 
-/** Does nothing where the store has the form of today. @throws StorageError STORE_TAMPERED */
+/** Does nothing if the store already has the current format. @throws StorageError STORE_TAMPERED */
 export async function upgradeSeals(transaction: Transaction, sealing: Sealing): Promise<void> {
   if ((await findFact(transaction, 'state')) !== undefined) return
   const epoch = Number(await readFact(transaction, 'epoch'))
@@ -49,7 +49,7 @@ export async function upgradeSeals(transaction: Transaction, sealing: Sealing): 
   await writeState(transaction, sealing, { epoch, tag, tables: sums, events })
 }
 
-/** Codes of before cover the name that the table had when they were made. */
+/** Earlier codes cover the name that the table had when they were computed. */
 function oldNameOf({ name }: SealedTable): string {
   return name === DEAD_MAN_SWITCHES.name ? 'leased_access' : name
 }

@@ -64,7 +64,7 @@ void t.test('a second init changes nothing and says why', async (t) => {
   const again = await latchkeyHere(['init', '--dir', folder])
   t.equal(again.code, 1)
   t.equal(again.stdout, '')
-  t.match(again.stderr, 'there is a store already')
+  t.match(again.stderr, 'a store already exists')
   const after = await Promise.all(files.map((file) => readFile(file)))
   for (const [i, bytes] of before.entries()) t.ok(after[i]?.equals(bytes), String(files[i]))
 })

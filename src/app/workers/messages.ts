@@ -1,7 +1,9 @@
-/** What the primary process and its workers say to each other, and how an error crosses between them. */
+/**
+ * Messages between the primary process and its workers, and the transfer of errors between them.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
-/** What a worker does for the primary; each is answered once. */
+/** What a worker does for the primary. Each call is answered once. */
 export type CallName = 'start' | 'serve' | 'ready' | 'reload' | 'metrics' | 'stop'
 
 export type ToWorker =
@@ -9,15 +11,15 @@ export type ToWorker =
   | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
 
 export type FromWorker =
-  | { readonly kind: 'hello' } // its handlers are in place
+  | { readonly kind: 'hello' } // the worker's handlers are in place
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'failure'; readonly id: number; readonly error: PackedError }
 
-/** Structured cloning would keep of an error only its message. */
+/** Needed because structured cloning keeps only the message of an error. */
 export interface PackedError {
   readonly message: string
   readonly stack: string | undefined
-  /** `code`, `hint`, `faults`, and what else makes the message and the exit code. */
+  /** `code`, `hint`, `faults`, and other fields that determine the message and the exit code. */
   readonly fields: Readonly<Record<string, unknown>>
 }
 
@@ -34,7 +36,7 @@ export function unpackError({ message, stack, fields }: PackedError): Error {
   return Object.assign(new Error(message), stack === undefined ? {} : { stack }, fields)
 }
 
-/** Made of what any serialisation keeps. */
+/** Reports whether every serialization preserves the value. */
 function isPlain(value: unknown): boolean {
   if (typeof value === 'object' && value !== null) {
     const prototype: unknown = Object.getPrototypeOf(value)

@@ -1,24 +1,27 @@
-/** As many worker processes as were asked for, as long as the primary lives: what dies is started anew. */
+/**
+ * Keeps the configured number of worker processes running while the primary lives: a worker that
+ * exits is restarted.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import type { CallName } from './messages.ts'
 import { forkWorker, type WorkerEnd, type WorkerProcess } from './worker-process.ts'
 
-/** The pause before a worker is started anew, doubled with each failure in a row. */
+/** Pause before a worker is restarted; it doubles with each consecutive failure. */
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 10_000
-/** A worker whose event loop is blocked is left out of the metrics. */
+/** A worker with a blocked event loop is left out of the metrics. */
 const ASK_WITHIN_MS = 2000
-/** A worker that lived this long was no failure to start. */
+/** A worker that lived this long did not fail to start. */
 const STEADY_MS = 30_000
 
 export interface SupervisorDeps {
   readonly count: number
   readonly clock: Clock
-  /** What worker number 1, 2, … is started with. */
+  /** Returns the input with which worker number 1, 2, … is started. */
   readonly toStart: (number: number) => unknown
-  /** Blocks of whole lines that a worker logged. */
+  /** Receives blocks of whole lines that a worker logged. */
   readonly onLines: (block: Buffer) => void
   readonly onStarted: (worker: { readonly number: number; readonly pid: number }) => void
   readonly onEnded: (worker: {
@@ -27,24 +30,28 @@ export interface SupervisorDeps {
     readonly pauseMs: number
   }) => void
   readonly onFailedStart: (number: number, error: unknown) => void
-  /** After this long a worker that was told to stop is killed. */
+  /** A worker that was told to stop is killed after this many milliseconds. */
   readonly stopWithinMs: number
 }
 
 export interface Supervisor {
   /**
-   * What the first worker answered, once all have started; none answers /ping with 200 before.
-   * @throws the error of the worker that failed; none is left running then
+   * Resolves to the first worker's answer once all have started; until then none answers /ping with
+   * 200.
+   * @throws the error of the worker that failed; none is then left running
    */
   start(): Promise<unknown>
-  /** The answers of all workers that run. @throws the first error, after all have answered */
+  /**
+   * Returns the answers of all running workers.
+   * @throws the first error, after all have answered
+   */
   callAll(name: CallName): Promise<readonly unknown[]>
-  /** The answers of those that answer soon; for what can do without one of them. */
+  /** Returns the answers of workers that respond soon, for callers that can do without the rest. */
   askAll(name: CallName): Promise<readonly unknown[]>
   passOn(signal: NodeJS.Signals): void
-  /** Resolves when all have ended. */
+  /** Resolves when all workers have ended. */
   stop(): Promise<void>
-  /** At once, for the end of this process. */
+  /** Kills all workers immediately, at the end of this process. */
   kill(): void
 }
 
@@ -52,7 +59,7 @@ interface Slot {
   readonly number: number
   process: WorkerProcess | undefined
   failures: number
-  /** How the last process of this number ended. */
+  /** How the last process with this number ended. */
   end: WorkerEnd
   timer: NodeJS.Timeout | undefined
 }
@@ -84,7 +91,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
     const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** slot.failures)
     slot.failures += 1
     deps.onEnded({ number: slot.number, end: slot.end, pauseMs })
-    // The pause differs from restart to restart, and a stop takes it away.
+    // The pause differs between restarts, and a stop cancels it.
     slot.timer = setTimeout(() => {
       void relaunch(slot)
     }, pauseMs)
@@ -97,7 +104,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       const pid = slot.process?.pid
       if (pid !== undefined) deps.onStarted({ number: slot.number, pid })
     } catch (error) {
-      // The process ends by itself, and is started anew after a longer pause.
+      // The process exits by itself, and is restarted after a longer pause.
       if (state === 'running') deps.onFailedStart(slot.number, error)
     }
   }
@@ -140,7 +147,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       const [first, ...others] = slots
       if (first === undefined) throw new RangeError('there is no worker to start')
       try {
-        // One alone before all others: it finds what is wrong, and brings the store up to date.
+        // The first worker starts alone: it finds faults, and migrates the store.
         const facts = await launch(first)
         await Promise.all(others.map(launch))
         await callAll('serve')

@@ -1,4 +1,4 @@
-/** One worker process as its primary sees it: calls, whole lines of its log, and its end. */
+/** One worker process as its primary sees it: its calls, its log lines, and its end. */
 // SPDX-License-Identifier: Apache-2.0
 import cluster from 'node:cluster'
 import type { Readable } from 'node:stream'
@@ -7,29 +7,32 @@ import { LatchkeyError } from '../../core/errors.ts'
 import { type CallName, type FromWorker, type ToWorker, unpackError } from './messages.ts'
 
 export interface WorkerEnd {
-  /** Exit code, when no signal ended it. */
+  /** The exit code, if no signal ended the process. */
   readonly code?: number
   readonly signal?: string
 }
 
 export interface WorkerProcess {
   readonly pid: number | undefined
-  /** What the worker answers. @throws its error, or WORKER_ENDED when it ends before it answers */
+  /**
+   * Returns the worker's answer.
+   * @throws its error, or WORKER_ENDED if it ends before it answers
+   */
   call(name: CallName, input?: unknown): Promise<unknown>
   passOn(signal: NodeJS.Signals): void
   kill(): void
-  /** When the process is gone and its output was handed on. Never rejects. */
+  /** Resolves when the process is gone and its output was passed on. Never rejects. */
   readonly ended: Promise<WorkerEnd>
 }
 
-/** How long the output of a dead worker may stay open: its own children may hold it. */
+/** How long the output of a dead worker may stay open, because its own children may hold it. */
 const OUTPUT_GRACE_MS = 1000
 const LINE_FEED = 0x0a
 
 /**
- * Before the first fork. Connections are accepted here and handed out in turns: workers that accept
- * from one shared queue take up to three times as many connections one as another, and KMS keeps its
- * connections for long.
+ * Call before the first fork. The primary accepts connections and hands them out in turn: when
+ * workers accept from one shared queue, some take up to three times as many as others, and KMS
+ * keeps its connections for long.
  */
 export function setUpWorkers(entry: URL): void {
   cluster.schedulingPolicy = cluster.SCHED_RR
@@ -42,7 +45,7 @@ export function setUpWorkers(entry: URL): void {
   })
 }
 
-/** @param onLines gets blocks of whole lines */
+/** @param onLines receives blocks of whole lines */
 export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
   const worker = cluster.fork()
   const child = worker.process
@@ -63,7 +66,7 @@ export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
     if (said.kind === 'answer') caller?.resolve(said.value)
     else caller?.reject(unpackError(said.error))
   })
-  // A write to a worker that is going away; its end is noticed by itself.
+  // Ignores writes to a worker that is going away; its exit is handled separately.
   worker.on('error', () => undefined)
   const output = child.stdout === null ? Promise.resolve() : forwardLines(child.stdout, onLines)
   const ended = new Promise<WorkerEnd>((resolve) => {
@@ -111,12 +114,12 @@ export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
 }
 
 function workerEnded(): Error {
-  return new LatchkeyError('WORKER_ENDED', 'a worker process ended before it answered')
+  return new LatchkeyError('WORKER_ENDED', 'a worker process exited before it answered')
 }
 
 /**
- * Resolves at the end of the stream. A line that its writer did not live to finish is left out: half
- * a line would spoil the next one.
+ * Resolves at the end of the stream. An unfinished last line is dropped, because half a line would
+ * corrupt the next one.
  */
 function forwardLines(stream: Readable, onLines: (block: Buffer) => void): Promise<void> {
   let rest: Buffer = Buffer.alloc(0)
@@ -139,9 +142,9 @@ function forwardLines(stream: Readable, onLines: (block: Buffer) => void): Promi
 }
 
 /**
- * One thread collects garbage, as each worker has one core: the helpers that V8 starts otherwise cost a
- * core that is busy a tenth of its work (docs/performance.md). Young objects get room for longer, since
- * nearly all of a request is garbage when its answer is out.
+ * Garbage collection uses one thread, because each worker has one core: V8's helper threads cost a
+ * busy core a tenth of its work (docs/performance.md). Young objects get more room, because nearly
+ * all of a request is garbage once it is answered.
  */
 export const SERVING_FLAGS = [
   '--single-threaded-gc',

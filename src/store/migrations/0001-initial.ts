@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * `mac` authenticates all other columns of its row (see sealed-rows.ts). Columns are added by later
- * migrations with defaults, so that the previous release can go on beside them.
+ * `mac` authenticates all other columns of its row (see sealed-rows.ts). Later migrations add
+ * columns with defaults, so that the previous release can keep running next to them.
  */
 export const INITIAL = [
   `CREATE TABLE facts (

@@ -1,10 +1,13 @@
-/** Schema version 2: the kill switch, its history, who is running, and the history of the epoch. */
+/**
+ * Schema version 2: the kill switch and its history, the running instances, and the history of the
+ * epoch.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Tables with a `mac` are sealed, or chained (`control_events`, `epochs`). `instances` is neither: each
- * process writes its own row four times a second, and what it says is believed in one direction
- * only (docs/store.md).
+ * Tables with a `mac` are sealed, or chained (`control_events`, `epochs`). `instances` is neither:
+ * each process writes its own row four times a second, and its contents are trusted in one
+ * direction only (docs/store.md).
  */
 export const CONTROL = [
   `CREATE TABLE switches (

@@ -1,9 +1,9 @@
-/** Schema version 4: how often each key version has encrypted, in rows of their own. */
+/** Schema version 4: the number of encryptions of each key version, in separate rows. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * `reserved_uses` only grows. A version without a row has reserved what its row in `key_versions` says, and nothing
- * more (keys/software/use-reservations.ts).
+ * `reserved_uses` only grows. A version without a row has reserved only what its row in
+ * `key_versions` says (keys/software/use-reservations.ts).
  */
 export const KEY_USES = [
   `CREATE TABLE key_uses (

@@ -1,7 +1,12 @@
-/** Schema version 6: requests to restore name who asked and approved, the epoch, and when they expire. */
+/**
+ * Schema version 6: restore requests record who asked and who approved, the epoch, and the expiry.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Requests of the form before this one, in `restore_requests`, say none of that: they are withdrawn, and asked for again. */
+/**
+ * Requests in the earlier format, in `restore_requests`, record none of that. They are withdrawn,
+ * and must be made again.
+ */
 export const RESTORATIONS = [
   `CREATE TABLE restorations (
      id TEXT PRIMARY KEY,

@@ -1,4 +1,7 @@
-/** Schema version 7: each sealed row says at which epoch it was last written, and rows that are gone leave a record. */
+/**
+ * Schema version 7: each sealed row records the epoch of its last change, and deleted rows leave a
+ * record.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 const SEALED = [
@@ -6,7 +9,7 @@ const SEALED = [
   ...['switches', 'dead_man_switches', 'restore_requests', 'restorations'],
 ]
 
-/** Rows of before get their codes from store/upgrade.ts: only the store key can make them. */
+/** store/upgrade.ts computes the codes of existing rows, because only the store key can. */
 export const CHANGE_FEED: readonly string[] = [
   "ALTER TABLE facts ADD COLUMN mac TEXT NOT NULL DEFAULT ''",
   ...SEALED.flatMap((table) => [

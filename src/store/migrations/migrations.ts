@@ -1,4 +1,4 @@
-/** Every schema change in order. The number of steps taken is the store's schema version. */
+/** All schema changes in order. The number of steps taken is the store's schema version. */
 // SPDX-License-Identifier: Apache-2.0
 import { INITIAL } from './0001-initial.ts'
 import { CONTROL } from './0002-control.ts'

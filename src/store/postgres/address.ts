@@ -1,4 +1,6 @@
-/** Where a PostgreSQL server is, and how to log in: secrets and certificates are read for each connection. */
+/**
+ * Address and login of a PostgreSQL server. Secrets and certificates are read for each connection.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import type { ConnectionOptions } from 'node:tls'
@@ -6,35 +8,35 @@ import { Secret } from '../../core/secret.ts'
 import { StorageError } from '../database.ts'
 
 export interface PostgresAddress {
-  /** As libpq takes it: one host, or several with commas between; each may have `:port` behind it. */
+  /** In libpq's format: one host, or several separated by commas, each with an optional `:port`. */
   readonly host: string
-  /** Port of the hosts that name none. */
+  /** Port of hosts without their own. */
   readonly port: number
   readonly database: string
   readonly user: string
   readonly password?: Secret
-  /** Read for each connection, so that a rotated password needs no restart. Instead of `password`. */
+  /** Read for each connection, so that a rotated password needs no restart. Replaces `password`. */
   readonly passwordFile?: string
-  /** Absent: in the clear. */
+  /** Absent: no encryption. */
   readonly tls?: {
-    /** PEM; absent: the authorities that Node.js comes with. */
+    /** PEM file; absent: the authorities that Node.js ships with. */
     readonly caFile?: string
-    /** A client certificate, PEM, and its key. */
+    /** PEM files of a client certificate and its key. */
     readonly certificateFile?: string
     readonly privateKeyFile?: string
-    /** The name that its certificate must have; absent: the host that was dialled. */
+    /** The name that the server's certificate must have; absent: the host of the connection. */
     readonly serverName?: string
   }
 }
 
-/** An address with everything that its files hold at this moment. */
+/** An address with the current contents of its files. */
 export interface PostgresTarget {
   readonly host: string
   readonly port: number
   readonly database: string
   readonly user: string
   readonly password?: Secret
-  /** Absent: in the clear, which is for loopback only. */
+  /** Absent: no encryption, which is for loopback only. */
   readonly tls?: Pick<ConnectionOptions, 'ca' | 'cert' | 'key'> & { readonly serverName?: string }
 }
 
@@ -43,7 +45,7 @@ export interface PostgresHost {
   readonly port: number
 }
 
-/** The hosts of a list such as `db1,db2:5433,[fd00::1]:5434`, in its order. */
+/** Returns the hosts of a list such as `db1,db2:5433,[fd00::1]:5434`, in order. */
 export function parseHosts(list: string, port: number): readonly PostgresHost[] {
   return list
     .split(',')
@@ -51,13 +53,13 @@ export function parseHosts(list: string, port: number): readonly PostgresHost[] 
     .filter((text) => text !== '')
     .map((text) => {
       const [, bracketed, plain, own] = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(text) ?? []
-      // An IPv6 address without brackets has colons and no port of its own.
+      // An IPv6 address without brackets contains colons and has no port.
       const host = bracketed ?? plain ?? text
       return { host, port: own === undefined ? port : Number(own) }
     })
 }
 
-/** @throws StorageError STORE_UNREACHABLE when a file cannot be read */
+/** @throws StorageError STORE_UNREACHABLE if a file cannot be read */
 export async function loadTarget(address: PostgresAddress): Promise<PostgresTarget> {
   const { host, port, database, user, passwordFile, tls } = address
   const password =

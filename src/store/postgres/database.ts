@@ -16,26 +16,32 @@ import { checkPostgresSchema } from './schema.ts'
 import { PostgresSession } from './session.ts'
 
 export interface PostgresOptions {
-  /** Called for each connection, so that what has changed since is used. */
+  /** Called for each connection, so that changes take effect. */
   readonly loadTarget: () => Promise<PostgresTarget>
-  /** Of each statement, in milliseconds. */
+  /** Deadline of each statement, in milliseconds. */
   readonly deadlineMs: number
   /**
-   * `three` (the default): for reading, for writing and for heartbeats, so that none waits for the
-   * others. `one`: for a command. `kept`: one that is open before it is needed, for emergencies.
+   * `three` (the default): separate connections for reads, writes and heartbeats, so that none
+   * waits for the others. `one`: for a command. `kept`: one that is open before it is needed, for
+   * emergencies.
    */
   readonly connections?: 'three' | 'one' | 'kept'
-  /** Refuse a database whose encoding cannot keep every text. */
+  /** Whether to refuse a database whose encoding cannot store every text. */
   readonly requiresUtf8?: boolean
 }
 
-/** "Lkey": all of our writers take this lock, so their transactions run one after the other. */
+/**
+ * "Lkey": all writers of Latchkey take this lock, so their transactions run one after the other.
+ */
 const WRITER_LOCK = 0x4c6b6579
-/** A poll that takes longer than this is given up and asked again on a new connection. */
+/** A heartbeat that takes longer than this is abandoned and repeated on a new connection. */
 const BEAT_DEADLINE_MS = 1000
-/** For reading, for writing, for heartbeats. The admin listener has two more at most, once a host. */
+/**
+ * One each for reads, writes and heartbeats. The admin listener has at most two more, once per
+ * host.
+ */
 const CONNECTIONS_OF_A_PROCESS = 3
-/** A connection that is kept for emergencies is used this often, so that a lost one is noticed. */
+/** A connection that is kept for emergencies is used this often, so that its loss is noticed. */
 const KEEP_EVERY_MS = 5000
 
 /** @throws StorageError STORE_UNREACHABLE, STORE_MISSING, STORE_NEWER, STORE_UNSUITABLE */
@@ -71,7 +77,7 @@ class PostgresDatabase implements Database {
     const writer = new PostgresSession(loadTarget, deadlineMs)
     const beatDeadlineMs = Math.min(deadlineMs, BEAT_DEADLINE_MS)
     const beats = new PostgresSession(loadTarget, beatDeadlineMs, () => {
-      // After a fail-over all of them must lead to the new primary.
+      // After a failover, all connections must lead to the new primary.
       for (const other of [reader, writer]) other.distrust(beatDeadlineMs)
     })
     this.#writer = new Connection(writer)
@@ -84,7 +90,7 @@ class PostgresDatabase implements Database {
       work: async () => {
         await this.#reader.single('SELECT 1', [])
       },
-      // The next statement dials again, and says why it cannot.
+      // The next statement connects again, and reports why it cannot.
       onError: () => undefined,
     })
   }
@@ -94,8 +100,8 @@ class PostgresDatabase implements Database {
   }
 
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
-    // The lock makes them serial, so nothing ever has to be run a second time; each statement after
-    // it sees everything that was committed before it.
+    // The lock makes transactions serial, so none ever has to be repeated. Each statement after it
+    // sees everything that was committed before.
     const lock = `SELECT pg_advisory_xact_lock(${String(WRITER_LOCK)})`
     return this.#writer.transaction(['BEGIN ISOLATION LEVEL READ COMMITTED', lock], work)
   }
@@ -121,7 +127,7 @@ class PostgresDatabase implements Database {
     return checkPostgresSchema(reader)
   }
 
-  /** Nothing that a client can ask for removes old row versions from pages, WAL and replicas. */
+  /** No client can make the server remove old row versions from pages, WAL and replicas. */
   erase(): Promise<void> {
     return this.#closed
       ? Promise.reject(new StorageError('STORE_CLOSED', 'the store is closed'))
@@ -146,12 +152,12 @@ class PostgresDatabase implements Database {
       'STORE_UNSUITABLE',
       `the database ${String(row?.['name'])} has the encoding ${encoding}; expected UTF8`,
       {
-        hint: "make one: CREATE DATABASE latchkey ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+        hint: "create one: CREATE DATABASE latchkey ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
       },
     )
   }
 
-  /** All steps that are missing, in one transaction, by whoever comes first. */
+  /** Runs all missing steps in one transaction, in whichever process comes first. */
   migrate(): Promise<void> {
     return this.transaction(async (transaction) => {
       await transaction.execute(
@@ -162,7 +168,7 @@ class PostgresDatabase implements Database {
       if (version > MIGRATIONS.length) {
         throw new StorageError(
           'STORE_NEWER',
-          `the store has schema version ${String(version)}; this release knows up to ${String(MIGRATIONS.length)}`,
+          `the store has schema version ${String(version)}; this release supports up to ${String(MIGRATIONS.length)}`,
           { hint: 'use the release that wrote it, or a later one' },
         )
       }
@@ -185,7 +191,7 @@ function retryOnNew(session: PostgresSession, sql: string, error: unknown) {
   return session.run(sql)
 }
 
-/** A session for one kind of work; one piece of work at a time. */
+/** A session for one kind of work, which runs one piece of work at a time. */
 class Connection {
   readonly #session: PostgresSession
   readonly #lock = new Mutex()
@@ -205,7 +211,8 @@ class Connection {
     const session = this.#session
     return this.#lock.run(async () => {
       const [first = '', ...others] = begin
-      // The server may have ended a connection that was idle. Nothing has been asked of it yet.
+      // The server may have closed an idle connection, and has not received anything of this
+      // transaction yet.
       if (session.isReady) {
         await session.run(first).catch((error: unknown) => retryOnNew(session, first, error))
       } else await session.run(first)
@@ -222,7 +229,7 @@ class Connection {
         await run('COMMIT')
         return result
       } catch (error) {
-        // A connection that is gone took its transaction with it.
+        // A lost connection has lost its transaction too.
         if (session.isReady) {
           await session.run('ROLLBACK').catch(() => {
             session.reset()
@@ -238,10 +245,12 @@ class Connection {
   }
 }
 
-/** From this share of the connections on, an application that opens a few more leaves none for a kill. */
+/**
+ * Above this share of all connections, an application that opens a few more leaves none for a kill.
+ */
 const NEAR = 0.8
 
-/** @param needed connections that all serving processes have together */
+/** @param needed number of connections of all serving processes together */
 async function findWarnings(reader: Reader, needed: number): Promise<readonly string[]> {
   const [row = {}] = await reader.query(
     `SELECT current_setting('synchronous_standby_names') AS synchronous,
@@ -254,14 +263,14 @@ async function findWarnings(reader: Reader, needed: number): Promise<readonly st
   const warnings: string[] = []
   if (Number(row['standbys']) > 0 && row['synchronous'] === '') {
     warnings.push(
-      'a standby exists and none is synchronous: a fail-over can lose a kill; set synchronous_standby_names',
+      'there are standbys but none is synchronous, so a failover can lose a kill; set synchronous_standby_names',
     )
   }
   const ofRole = Number(row['of_role'])
   const most = ofRole < 0 ? Number(row['most']) : Math.min(Number(row['most']), ofRole)
   if (needed > most * NEAR) {
     warnings.push(
-      `the serving processes need ${String(needed)} of the ${String(most)} connections that the server has: raise max_connections, or use a pooler`,
+      `the serving processes need ${String(needed)} of the server's ${String(most)} connections; raise max_connections, or use a pooler`,
     )
   }
   return warnings

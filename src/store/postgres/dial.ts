@@ -1,4 +1,6 @@
-/** Opens a connection to whichever of the hosts accepts writes: names are resolved and files are read each time. */
+/**
+ * Connects to the first host that accepts writes. Names are resolved and files are read each time.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
@@ -10,31 +12,36 @@ import { sqlState, toStorageError } from './errors.ts'
 
 export interface DialOptions {
   readonly loadTarget: () => Promise<PostgresTarget>
-  /** For opening a connection, whatever number of hosts there is. */
+  /** Deadline in milliseconds for opening a connection, regardless of the number of hosts. */
   readonly deadlineMs: number
-  /** What the session sets at its start. A pooler of transactions refuses it, and then goes without. */
+  /**
+   * Settings of the session at its start. A transaction pooler refuses them, and the session then
+   * goes without.
+   */
   readonly settings: Readonly<Record<string, string>>
 }
 
 export interface Dialled {
   readonly client: pg.Client
-  /** The session is shared with others, and has none of the settings. */
+  /** Whether the session is shared with others and has none of the settings. */
   readonly isPooled: boolean
 }
 
 export interface Dial {
   readonly ready: Promise<Dialled>
-  /** Ends whatever is under way, also after `ready` has resolved. */
+  /** Ends all attempts, even after `ready` has resolved. */
   abort(): void
 }
 
-/** Of two hosts that both answer slowly, the second is tried before the first has failed. */
+/** When a host answers slowly, the next one is tried before the first has failed. */
 const STAGGER_MS = 250
 const KEEPALIVE_MS = 5000
-/** PostgreSQL, Appendix A, protocol_violation: what a pooler of transactions says to settings of a session. */
+/**
+ * PostgreSQL, Appendix A, protocol_violation: a transaction pooler's answer to session settings.
+ */
 const REFUSED_SETTINGS = '08P01'
 
-/** int8: everything that we keep is below 2^53. */
+/** int8 becomes a number: all stored values are below 2^53. */
 const types: pg.CustomTypesConfig = {
   getTypeParser: (id, format) =>
     id === pg.types.builtins.INT8
@@ -42,7 +49,10 @@ const types: pg.CustomTypesConfig = {
       : (pg.types.getTypeParser(id, format) as (text: string) => unknown),
 }
 
-/** As libpq with `target_session_attrs=read-write`: the first host in the list that accepts writes. */
+/**
+ * Works like libpq with `target_session_attrs=read-write`: selects the first host in the list that
+ * accepts writes.
+ */
 export function dial(options: DialOptions): Dial {
   const clients = new Set<pg.Client>()
   let isOver = false
@@ -63,7 +73,7 @@ export function dial(options: DialOptions): Dial {
     )
   }
 
-  /** Every address of the name: a name can stand for all servers of a cluster. */
+  /** Tries every address of the name, because a name can stand for all servers of a cluster. */
   async function dialHost(target: PostgresTarget, { host, port }: PostgresHost): Promise<Dialled> {
     // A path is the folder of a Unix socket.
     const isName = isIP(host) === 0 && !host.startsWith('/')
@@ -98,7 +108,7 @@ export function dial(options: DialOptions): Dial {
     address: string,
     settings: DialOptions['settings'],
   ): Promise<pg.Client> {
-    if (isOver) throw new StorageError('STORE_UNREACHABLE', 'the connection was given up')
+    if (isOver) throw new StorageError('STORE_UNREACHABLE', 'the connection attempt was abandoned')
     const client = new pg.Client({
       ...{ host: address, port, database, user, types, keepAlive: true },
       ...(password === undefined ? {} : { password: password.reveal() }),
@@ -111,7 +121,8 @@ export function dial(options: DialOptions): Dial {
         .join(' '),
     })
     clients.add(client)
-    // A client that fails says so by this event, too, and an event without a listener ends the process.
+    // A failing client also emits this event, and without a listener the event would end the
+    // process.
     client.on('error', () => undefined)
     try {
       await client.connect()
@@ -151,7 +162,7 @@ function toTlsOptions(
   return {
     ...files,
     rejectUnauthorized: true,
-    // pg dials an address, for which Node would check the address.
+    // pg connects to an address, so Node would check the certificate against the address.
     checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
     ...(isIP(name) === 0 ? { servername: name } : {}),
   }
@@ -163,7 +174,8 @@ interface Attempt<T> {
 }
 
 /**
- * The first success. An attempt begins when the one before has failed, or has been silent for a while.
+ * Resolves to the first success. An attempt begins when the previous one has failed, or has been
+ * silent for a while.
  * @param discard called with a success that comes too late
  */
 function firstOf<T>(attempts: readonly Attempt<T>[], discard: (late: T) => void): Promise<T> {
@@ -180,7 +192,8 @@ function firstOf<T>(attempts: readonly Attempt<T>[], discard: (late: T) => void)
       const one = attempts[next]
       if (one === undefined || isSettled) return
       next += 1
-      // The next attempt need not wait for this one; the statement that needs a connection has the deadline.
+      // The next attempt need not wait for this one; the deadline belongs to the statement that
+      // needs a connection.
       timer = setTimeout(begin, STAGGER_MS)
       one.attempt().then(
         (value) => {
@@ -203,23 +216,28 @@ function firstOf<T>(attempts: readonly Attempt<T>[], discard: (late: T) => void)
     }
     begin()
     if (attempts.length === 0) {
-      reject(new StorageError('STORE_UNREACHABLE', 'no connection to the store: no host is named'))
+      reject(
+        new StorageError('STORE_UNREACHABLE', 'no connection to the store: no host is configured'),
+      )
     }
   })
 }
 
-/** What the server said tells more than that there was none. */
+/** Prefers an error from a server over a failed connection. */
 function summarize(failures: readonly { readonly name: string; readonly error: StorageError }[]) {
   const said = failures.find(({ error }) => sqlState(error.cause) !== undefined) ?? failures[0]
   const { code, hint } = said?.error ?? { code: 'STORE_UNREACHABLE', hint: undefined }
   return new StorageError(
     code,
-    `no server of the store can be used: ${failures.map(({ name, error }) => `${name}: ${error.message}`).join('; ')}`,
+    `no usable server for the store: ${failures.map(({ name, error }) => `${name}: ${error.message}`).join('; ')}`,
     { cause: said?.error.cause, ...(hint === undefined ? {} : { hint }) },
   )
 }
 
-/** Not `end`: that waits for a server that does not answer. pg types only the stream's public half. */
+/**
+ * `end` would wait for a server that does not answer. pg has types only for the stream's public
+ * half.
+ */
 export function destroySocket(client: pg.Client): void {
   const { connection } = client as unknown as {
     readonly connection?: { readonly stream?: { destroy(): void } }

@@ -1,23 +1,23 @@
-/** What PostgreSQL's errors mean here: which code they have, and whether another connection helps. */
+/** Maps PostgreSQL's errors to codes, and decides whether another connection helps. */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type StorageErrorCode } from '../database.ts'
 
 interface Meaning {
-  /** PostgreSQL, Appendix A: the whole code, or its class of two characters. */
+  /** PostgreSQL, Appendix A: the complete code, or its class of two characters. */
   readonly state: string
   readonly code: StorageErrorCode
-  /** What the code says, for a person who does not know it. */
+  /** Explains the code to a person who does not know it. */
   readonly text?: string
   readonly hint?: string
 }
 
-/** The first that fits counts. */
+/** The first matching row counts. */
 const MEANINGS: readonly Meaning[] = [
   {
     state: '53300',
     code: 'STORE_BUSY',
     text: 'too many connections',
-    hint: 'end connections that are not needed, raise max_connections, or use the admin listener, which keeps one open for this',
+    hint: 'close unneeded connections, raise max_connections, or use the admin listener, which keeps a connection open for this',
   },
   { state: '53100', code: 'STORE_BUSY', text: 'the disk of the server is full' },
   { state: '53200', code: 'STORE_BUSY', text: 'the server is out of memory' },
@@ -31,25 +31,25 @@ const MEANINGS: readonly Meaning[] = [
     state: '28',
     code: 'STORE_FAILED',
     text: 'the login was refused',
-    hint: 'look at pg_hba.conf of the server, and at the certificate and user in store.postgres',
+    hint: 'check pg_hba.conf on the server, and the certificate and user in store.postgres',
   },
   {
     state: '3D000',
     code: 'STORE_MISSING',
     text: 'there is no such database',
-    hint: "make it: CREATE DATABASE name OWNER role ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+    hint: "create it: CREATE DATABASE name OWNER role ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
   },
   {
     state: '25006',
     code: 'STORE_UNREACHABLE',
     text: 'the server is read-only: a standby, or a former primary',
-    hint: 'let store.postgres.host lead to the primary, or list every server there',
+    hint: 'point store.postgres.host to the primary, or list every server there',
   },
   {
     state: '42501',
     code: 'STORE_FAILED',
-    text: 'the role lacks a right on the tables',
-    hint: 'let the role in store.postgres.user own the database and the tables',
+    text: 'the role lacks a privilege on the tables',
+    hint: 'make the role in store.postgres.user the owner of the database and the tables',
   },
   {
     state: '22P05',
@@ -59,14 +59,14 @@ const MEANINGS: readonly Meaning[] = [
   {
     state: '22021',
     code: 'TEXT_REFUSED',
-    text: 'the database cannot keep a character of this text',
+    text: 'the database cannot store a character of this text',
   },
   { state: '23', code: 'CONFLICT' },
   { state: '55P03', code: 'STORE_BUSY', text: 'another writer holds the lock' },
-  { state: '40', code: 'STORE_BUSY', text: 'another transaction was in the way' },
+  { state: '40', code: 'STORE_BUSY', text: 'a concurrent transaction interfered' },
   { state: '53', code: 'STORE_BUSY', text: 'the server lacks a resource' },
   { state: '57014', code: 'STORE_TIMEOUT', text: 'the statement was cancelled' },
-  { state: '25P03', code: 'STORE_TIMEOUT', text: 'the transaction stood still for too long' },
+  { state: '25P03', code: 'STORE_TIMEOUT', text: 'the transaction was idle for too long' },
   { state: 'XX001', code: 'STORE_CORRUPT', text: 'data corrupted' },
   { state: 'XX002', code: 'STORE_CORRUPT', text: 'index corrupted' },
   { state: '57P03', code: 'STORE_UNREACHABLE', text: 'the server is starting or stopping' },
@@ -75,8 +75,9 @@ const MEANINGS: readonly Meaning[] = [
 ]
 
 /**
- * Errors of the statement itself: the connection is as good as before. After every other error the
- * connection is dropped: it may lead to the wrong server, or be in a state that no statement mends.
+ * Errors of the statement itself, after which the connection is still good. After any other error
+ * the connection is dropped: it may lead to the wrong server, or be in a state that no statement
+ * can repair.
  */
 const OF_STATEMENT = /^(2[0123]|40|42|44|54|55P03$|57014$)/
 
@@ -92,7 +93,7 @@ export function toStorageError(error: unknown): StorageError {
       { cause: error, ...(meaning?.hint === undefined ? {} : { hint: meaning.hint }) },
     )
   }
-  // A system error such as ECONNREFUSED, a failure of TLS, or a connection that ended.
+  // A system error such as ECONNREFUSED, a TLS failure, or a closed connection.
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
   return new StorageError(
     'STORE_UNREACHABLE',
@@ -101,13 +102,16 @@ export function toStorageError(error: unknown): StorageError {
   )
 }
 
-/** Whether only a new connection can do better. */
+/** Reports whether only a new connection can help. */
 export function belongsToConnection(error: StorageError): boolean {
   const state = sqlState(error.cause)
   return state === undefined ? error.code === 'STORE_UNREACHABLE' : !OF_STATEMENT.test(state)
 }
 
-/** Undefined for what the server did not say. System errors such as EPIPE look alike, but for their E. */
+/**
+ * Returns undefined for an error that did not come from the server. System errors such as EPIPE
+ * look alike, except for their E.
+ */
 export function sqlState(error: unknown): string | undefined {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
   return typeof code === 'string' && /^[0-9A-DF-Z][0-9A-Z]{4}$/.test(code) ? code : undefined

@@ -1,9 +1,12 @@
-/** What is in our schema of PostgreSQL that no migration made: a trigger there runs inside our own transactions. */
+/**
+ * Finds objects in Latchkey's PostgreSQL schema that no migration created: a trigger there would
+ * run inside Latchkey's own transactions.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader } from '../database.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
 
-/** Tables by the names that they have after all migrations. */
+/** Names of the tables after all migrations. */
 function findTables(): readonly string[] {
   const tables = new Set(['latchkey_schema'])
   for (const sql of MIGRATIONS.flat()) {
@@ -17,18 +20,18 @@ function findTables(): readonly string[] {
   return [...tables]
 }
 
-/** Views let instances of an earlier release go on reading; nothing of this one does. */
+/** The views let instances of an earlier release keep reading; this release does not read them. */
 const VIEWS = MIGRATIONS.flat().flatMap((sql) => /^CREATE VIEW (\w+)/.exec(sql)?.[1] ?? [])
 const toList = (names: readonly string[]) => names.map((name) => `'${name}'`).join(', ')
 const OURS = toList(findTables())
 const OUR_VIEWS = toList(VIEWS)
 
-/** Objects of extensions, such as pg_stat_statements, came with CREATE EXTENSION. */
+/** CREATE EXTENSION created the objects of extensions, such as pg_stat_statements. */
 const notOfExtension = (id: string, catalog: string) =>
   `NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid = ${id}
      AND d.classid = 'pg_catalog.${catalog}'::pg_catalog.regclass AND d.deptype = 'e')`
 
-/** One row for each object that must not be there, in one statement. */
+/** Returns one row for each object that must not exist, in one statement. */
 const FOREIGN_OBJECTS = `
   WITH home AS (SELECT relnamespace AS id, relowner AS owner FROM pg_catalog.pg_class
                 WHERE oid = 'facts'::pg_catalog.regclass),
@@ -74,13 +77,14 @@ const PASSIVE: ReadonlySet<unknown> = new Set(['relation', 'column', 'constraint
 export async function checkPostgresSchema(reader: Reader): Promise<void> {
   const objects = await reader.query(FOREIGN_OBJECTS)
   const [row] = await reader.query('SELECT max(version) AS version FROM latchkey_schema')
-  // A later release may have added to it while this process runs, but nothing that acts.
+  // A later release may have changed the schema while this process runs, but must not have added
+  // active objects.
   const isNewer = Number(row?.['version']) > MIGRATIONS.length
   const found = objects.find(({ kind }) => !isNewer || !PASSIVE.has(kind))
   if (found === undefined) return
   throw new StorageError(
     'STORE_TAMPERED',
-    `the database has a ${String(found['kind'])} that Latchkey did not make: ${String(found['name'])}`,
-    { hint: 'drop it if you know what it is for; Latchkey shares its schema with nothing' },
+    `the database has a ${String(found['kind'])} that Latchkey did not create: ${String(found['name'])}`,
+    { hint: 'drop it if you know its purpose; Latchkey does not share its schema' },
   )
 }

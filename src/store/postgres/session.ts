@@ -1,4 +1,7 @@
-/** One connection to PostgreSQL that comes back by itself: statements with a deadline, one after the other. */
+/**
+ * A self-healing connection to PostgreSQL: runs statements one after the other, each with a
+ * deadline.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { type Row, type SqlValue, StorageError } from '../database.ts'
@@ -7,12 +10,13 @@ import { destroySocket, type Dial, dial } from './dial.ts'
 import { belongsToConnection, toStorageError } from './errors.ts'
 
 const cache = new Map<string, string>()
-/** Statements are constants of this program, in a few forms each. */
+/** Statements are constants of this program, in a few variants each. */
 const MAX_CACHED = 1000
 
 /**
- * `?` becomes `$1::bigint` and so on: PostgreSQL has to know the type of a parameter that stands alone.
- * Null goes without a type, since it fits any column. None of our statements has a `?` in quotes.
+ * Turns `?` into `$1::bigint` and so on, because PostgreSQL needs the type of a parameter that
+ * stands alone. Null gets no type, since it fits any column. None of our statements has a `?` in
+ * quotes.
  */
 function toPostgresSql(sql: string, parameters: readonly SqlValue[]): string {
   const casts = parameters.map(toCast)
@@ -43,13 +47,16 @@ export interface PostgresResult {
   readonly changes: number
 }
 
-/** Milliseconds. A process that stands still inside a transaction must not keep a kill switch from being written. */
+/**
+ * Milliseconds. A process that is suspended inside a transaction must not block the writing of a
+ * kill switch.
+ */
 const LIMITS = { idle_in_transaction_session_timeout: 2500, lock_timeout: 1000 } as const
 
 export class PostgresSession {
   readonly #loadTarget: () => Promise<PostgresTarget>
   readonly #deadlineMs: number
-  /** Called when a connection takes the place of one that was lost. */
+  /** Called when a new connection has replaced a lost one. */
   readonly #onRedialled: () => void
   #connection: Dial | undefined
   #abort: ((error: StorageError) => void) | undefined
@@ -58,7 +65,9 @@ export class PostgresSession {
   #wasLost = false
   #isReady = false
   #isPooled = false
-  /** Monotonic milliseconds at which the statement in flight was sent; undefined while there is none. */
+  /**
+   * Monotonic milliseconds at which the current statement was sent; undefined while there is none.
+   */
   #busySince: number | undefined
 
   constructor(
@@ -81,7 +90,7 @@ export class PostgresSession {
     return this.#isReady
   }
 
-  /** Sets the limits for one transaction; undefined where the session has them. */
+  /** Sets the limits for one transaction; undefined if the session has them. */
   get transactionLimits(): string | undefined {
     if (!this.#isPooled) return undefined
     const calls = Object.entries(this.#settings()).map(
@@ -91,8 +100,8 @@ export class PostgresSession {
   }
 
   /**
-   * After a timeout or a lost connection the next statement gets a new one, unless it belongs to a
-   * transaction of an earlier one.
+   * After a timeout or a lost connection, the next statement gets a new connection, unless it
+   * belongs to a transaction on an earlier one.
    * @throws StorageError
    */
   async run(
@@ -108,7 +117,8 @@ export class PostgresSession {
     const work = this.#query(sql, parameters)
     work.catch(() => undefined)
     return await new Promise<PostgresResult>((resolve, reject) => {
-      // Cleared as soon as the answer is there; a late one costs the connection, not only the call.
+      // Cleared as soon as the answer arrives. A late answer costs the connection, not only the
+      // call.
       const timer = setTimeout(() => {
         this.#drop(new StorageError('STORE_TIMEOUT', 'the store did not answer in time'))
       }, this.#deadlineMs)
@@ -120,15 +130,15 @@ export class PostgresSession {
     })
   }
 
-  /** Forgets the connection, and whatever it was in the middle of. */
+  /** Drops the connection together with the work in progress on it. */
   reset(): void {
-    this.#drop(new StorageError('STORE_TIMEOUT', 'the connection to the store was given up'))
+    this.#drop(new StorageError('STORE_TIMEOUT', 'the connection to the store was closed'))
   }
 
   /**
-   * Another connection to the same place was lost: this one may lead to a server that is no primary
-   * any more.
-   * @param patienceMs how long a statement in flight may have been without an answer
+   * Call when another connection to the same place was lost: this one may lead to a server that is
+   * no longer the primary.
+   * @param patienceMs how long a current statement may have been without an answer
    */
   distrust(patienceMs: number): void {
     const busyMs =
@@ -152,19 +162,21 @@ export class PostgresSession {
         ),
       })
       if (sql === 'COMMIT' && command !== 'COMMIT') {
-        throw new StorageError('STORE_FAILED', 'the transaction had failed, and was rolled back')
+        throw new StorageError('STORE_FAILED', 'the transaction failed and was rolled back')
       }
       return { rows, changes: rowCount ?? 0 }
     } catch (error) {
       const known = toStorageError(error)
-      // A connection that was refused has to be asked for again, whatever the reason was.
+      // A refused connection must be opened again, whatever the reason was.
       const isOpen = this.#isReady && connection === this.#connection
       if (!isOpen || belongsToConnection(known)) this.#drop(known, connection)
       throw known
     }
   }
 
-  /** The default of a role or a database can be `off`: a crash would then lose a switch that was confirmed. */
+  /**
+   * The default of a role or a database can be `off`; a crash could then lose a confirmed switch.
+   */
   #settings(): Readonly<Record<string, string>> {
     const limits = { ...LIMITS, statement_timeout: Math.ceil(this.#deadlineMs) }
     const texts = Object.entries(limits).map(([name, ms]) => [name, String(ms)] as const)
@@ -198,7 +210,7 @@ export class PostgresSession {
     return connection
   }
 
-  /** @param connection unless another one has taken its place */
+  /** @param connection does nothing if another connection has replaced it */
   #drop(error: StorageError, connection = this.#connection): void {
     if (connection !== this.#connection) return
     this.#connection = undefined

@@ -1,4 +1,4 @@
-/** The control store on one host: SQLite in WAL mode with synchronous=FULL, on threads of its own. */
+/** The control store on one host: SQLite in WAL mode with synchronous=FULL, on separate threads. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   type Database,
@@ -16,14 +16,14 @@ import { SqliteThread } from './thread.ts'
 export interface SqliteOptions {
   /** An existing file; an empty one becomes a new store. */
   readonly path: string
-  /** Of each statement, in milliseconds. */
+  /** Deadline of each statement, in milliseconds. */
   readonly deadlineMs: number
 }
 
-/** Other processes hold the write lock for single short transactions. */
+/** Other processes hold the write lock only for single short transactions. */
 const BUSY_TIMEOUT_MS = 2000
 
-/** @throws StorageError STORE_NEWER, STORE_CORRUPT, STORE_MISSING; the file is unchanged then */
+/** @throws StorageError STORE_NEWER, STORE_CORRUPT, STORE_MISSING; the file is then unchanged */
 export async function openSqlite(options: SqliteOptions): Promise<Database> {
   const database = new SqliteDatabase(options)
   try {
@@ -39,7 +39,9 @@ class SqliteDatabase implements Database {
   readonly nowSql = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
   readonly #options: SqliteOptions
   readonly #main: SqliteThread
-  /** Made with the first heartbeat, which must not queue behind a transaction's messages. */
+  /**
+   * Created with the first heartbeat, which must not queue behind the messages of a transaction.
+   */
   #heart: Promise<SqliteThread> | undefined
   readonly #locks: Readonly<Record<Connection, Mutex>> = {
     reader: new Mutex(),
@@ -73,7 +75,7 @@ class SqliteDatabase implements Database {
   }
 
   async epoch(): Promise<number> {
-    // Not within a snapshot that has begun: that would show the epoch of its beginning.
+    // Waits for a running snapshot, which would show the epoch at its own start.
     const rows = await this.#locks.reader.run(() =>
       this.#query('reader', "SELECT value FROM facts WHERE name = 'epoch'", []),
     )
@@ -87,7 +89,8 @@ class SqliteDatabase implements Database {
   }
 
   async write(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
-    // Not within a transaction of our own that has begun: this would become a part of it.
+    // Waits for a running transaction of this process, which would otherwise include this
+    // statement.
     const reply = await this.#locks.writer.run(() => this.#send({ kind: 'write', sql, parameters }))
     return reply.rows ?? []
   }
@@ -101,7 +104,7 @@ class SqliteDatabase implements Database {
   }
 
   async erase(): Promise<void> {
-    // A snapshot of our own would keep the log in use.
+    // A snapshot of this process would keep the WAL in use.
     await this.#locks.writer.run(() => this.#locks.reader.run(() => this.#send({ kind: 'erase' })))
   }
 
@@ -152,7 +155,7 @@ class SqliteDatabase implements Database {
         await this.#send({ kind: 'commit', on })
         return result
       } catch (error) {
-        // Also after a timeout: the worker comes to it when it comes back.
+        // Sent after a timeout too: the worker processes it once it resumes.
         await this.#send({ kind: 'rollback', on }).catch(() => undefined)
         throw error
       }

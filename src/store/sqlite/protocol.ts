@@ -1,22 +1,22 @@
-/** What the event loop and the SQLite worker say to each other. */
+/** The messages between the event loop and the SQLite worker. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue, StorageErrorCode } from '../database.ts'
 
-/** Handed to the worker when it starts. */
+/** Passed to the worker at its start. */
 export interface SqliteWorkerData {
   readonly path: string
   readonly busyTimeoutMs: number
 }
 
-/** `reader` sees committed states only; `writer` holds the one transaction of this process. */
+/** `reader` sees committed states only; `writer` holds the single transaction of this process. */
 export type Connection = 'reader' | 'writer'
 
 export type Command =
-  /** The owner brings the file up to date; a heart has one connection, for single statements. */
+  /** The owner migrates the file; a heart has one connection, for single statements. */
   | {
       readonly kind: 'open'
       readonly as: 'owner' | 'heart'
-      /** Which files the owner has open: a heart refuses others. */
+      /** Identifies the files that the owner has open. A heart refuses any others. */
       readonly identity?: string | undefined
     }
   | {
@@ -40,7 +40,7 @@ export interface ReplyMessage {
   readonly rows?: readonly Row[]
   readonly changes?: number
   readonly identity?: string | undefined
-  /** What the migrations make, to compare with what is in the file. */
+  /** The schema that the migrations create, to compare with that of the file. */
   readonly schema?: readonly Row[]
   readonly error?: {
     readonly code: StorageErrorCode

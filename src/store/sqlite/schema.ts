@@ -1,4 +1,7 @@
-/** What is in the SQLite file that no migration made: a trigger there runs inside our own transactions. */
+/**
+ * Finds objects in the SQLite file that no migration created: a trigger there would run inside
+ * Latchkey's own transactions.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createRequire } from 'node:module'
 import type Sqlite from 'better-sqlite3'
@@ -6,14 +9,15 @@ import { StorageError, type Reader, type Row } from '../database.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
 
 const SCHEMA = 'SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name'
-/** What ANALYZE leaves: read by the planner, and by nothing else. */
+/** Tables that ANALYZE leaves behind; only the query planner reads them. */
 const STATISTICS = /^CREATE TABLE sqlite_stat[14]\([a-z,]+\)$/
 
 const require = createRequire(import.meta.url)
 
-/** The schema that the migrations make. It blocks for some milliseconds. */
+/** Returns the schema that the migrations create. Blocks for some milliseconds. */
 export function makeSchema(): readonly Row[] {
-  // Loaded here and not with this file, so that a missing add-on is reported by the thread that needs it first.
+  // Loaded here rather than with this file, so that the thread that needs it first reports a
+  // missing add-on.
   const Engine = require('better-sqlite3') as typeof Sqlite
   const database = new Engine(':memory:')
   try {
@@ -29,7 +33,8 @@ export async function checkSqliteSchema(reader: Reader, expected: readonly Row[]
   const rows = await reader.query(SCHEMA)
   const [pragma] = await reader.query('PRAGMA user_version')
   if (Number(pragma?.['user_version']) > MIGRATIONS.length) {
-    // A later release has added to it while this process runs: nothing that acts may be among it.
+    // A later release has changed the schema while this process runs, but must not have added
+    // active objects.
     const active = rows.find(({ type }) => type === 'trigger')
     if (active === undefined) return
     throw new StorageError('STORE_TAMPERED', `the file has a trigger: ${String(active['name'])}`)
@@ -43,9 +48,9 @@ export async function checkSqliteSchema(reader: Reader, expected: readonly Row[]
   throw new StorageError(
     'STORE_TAMPERED',
     foreign === undefined
-      ? 'the file lacks a table or an index that Latchkey made'
-      : `the file has a ${String(foreign['type'])} that Latchkey did not make: ${String(foreign['name'])}`,
-    { hint: 'drop it if you know what it is for; Latchkey shares its file with nothing' },
+      ? 'the file lacks a table or an index that Latchkey created'
+      : `the file has a ${String(foreign['type'])} that Latchkey did not create: ${String(foreign['name'])}`,
+    { hint: 'drop it if you know its purpose; Latchkey does not share its file' },
   )
 }
 

@@ -1,4 +1,4 @@
-/** A worker thread that owns SQLite connections, and the messages to it: each has an answer or a deadline. */
+/** A worker thread that owns SQLite connections. Each message to it gets an answer or a timeout. */
 // SPDX-License-Identifier: Apache-2.0
 import { Worker } from 'node:worker_threads'
 import { describeAddOnFault } from '../../core/native-add-on.ts'
@@ -20,7 +20,7 @@ export class SqliteThread {
 
   constructor(workerData: SqliteWorkerData, deadlineMs: number) {
     this.#deadlineMs = deadlineMs
-    // The build writes .js beside .js; from the sources it is .ts beside .ts.
+    // The worker has the same extension as this file: .js in the build, .ts in the sources.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
     this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), { workerData })
     this.#worker.on('message', (reply: ReplyMessage) => {
@@ -49,7 +49,7 @@ export class SqliteThread {
     if (this.#dead !== undefined) return Promise.reject(this.#dead)
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
-      // Cleared as soon as the answer is there.
+      // Cleared as soon as the answer arrives.
       const timer = setTimeout(() => {
         this.#pending.delete(id)
         reject(new StorageError('STORE_TIMEOUT', 'the store did not answer in time'))

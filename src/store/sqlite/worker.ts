@@ -1,4 +1,7 @@
-/** A thread that owns SQLite connections: better-sqlite3 waits for the disk, so the event loop must not. */
+/**
+ * A thread that owns SQLite connections, because better-sqlite3 waits for the disk and the event
+ * loop must not.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { statSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -15,7 +18,7 @@ import type {
   SqliteWorkerData,
 } from './protocol.ts'
 
-/** "Lkey": marks the file as ours among all SQLite databases. */
+/** "Lkey": marks the file as a Latchkey store. */
 const APPLICATION_ID = 0x4c6b6579
 
 const { path, busyTimeoutMs } = workerData as SqliteWorkerData
@@ -30,13 +33,13 @@ function connection(name: Connection): Sqlite.Database {
 function open(as: 'owner' | 'heart', expected: string | undefined): void {
   const writer = new Sqlite(path, { fileMustExist: true, timeout: busyTimeoutMs })
   connections.writer = writer
-  // Everything up to here only reads: a store that is refused is left as it was.
+  // Everything up to here only reads, so a refused store stays unchanged.
   const version = checkFile(writer, as)
   writer.pragma('journal_mode = WAL')
-  // A beat need not be on the disk when it is answered; everything else must.
+  // A heartbeat need not be on the disk when it is answered; everything else must be.
   writer.pragma(`synchronous = ${as === 'heart' ? 'NORMAL' : 'FULL'}`)
   writer.pragma('foreign_keys = ON')
-  // Wrapped secrets are overwritten when they are removed, instead of left in free space.
+  // Removed secrets are overwritten instead of left in free space.
   writer.pragma('secure_delete = ON')
   if (as === 'owner') {
     if (version < MIGRATIONS.length) migrate(writer)
@@ -46,11 +49,11 @@ function open(as: 'owner' | 'heart', expected: string | undefined): void {
   checkIdentity()
 }
 
-/** Which files the connections have open; a file of the same name may be another one by now. */
+/** Identifies the open files, because a file of the same name may since be another one. */
 let identity: string | undefined
 
 function identify(): string {
-  // The log is made by the first write and stays while any process has the store open.
+  // The first write creates the WAL, which stays as long as any process has the store open.
   return [path, `${path}-wal`]
     .map((file) => {
       const found = statSync(file, { throwIfNoEntry: false })
@@ -60,19 +63,19 @@ function identify(): string {
 }
 
 /**
- * SQLite goes on with files that were removed or replaced, alone, while every other process uses the
- * new ones: a kill switch written there would never be seen here.
+ * SQLite keeps using files that were removed or replaced, while every other process uses the new
+ * ones. A kill switch written there would never be seen here.
  */
 function checkIdentity(): void {
   const now = identify()
   if (identity?.endsWith(' none') === true && now.startsWith(identity.slice(0, -4))) identity = now
   if (now === identity) return
   throw new StorageError('STORE_REPLACED', `${path} was removed or replaced while it was open`, {
-    hint: 'put the file back if you moved it, or restart to use the one that is there',
+    hint: 'move the file back if you moved it, or restart to use the current one',
   })
 }
 
-/** A single statement, in a transaction of its own. */
+/** Runs a single statement in its own transaction. */
 function write(sql: string, parameters: readonly SqlValue[]): readonly Row[] {
   checkIdentity()
   return connection('writer')
@@ -80,11 +83,12 @@ function write(sql: string, parameters: readonly SqlValue[]): readonly Row[] {
     .all(...parameters) as Row[]
 }
 
-/** The schema version. A file of no bytes is a store in the making. */
+/** Returns the schema version. An empty file is a store that is being created. */
 function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
   const version = Number(database.pragma('user_version', { simple: true }))
   const owner = Number(database.pragma('application_id', { simple: true }))
-  // Not by pages: to SQLite, a file of less than a header is an empty one, and it would write over it.
+  // Checks the size rather than the pages: SQLite treats a file shorter than a header as empty, and
+  // would overwrite it.
   const isEmpty = statSync(path).size === 0
   if (!isEmpty && owner !== APPLICATION_ID) {
     throw new StorageError('STORE_CORRUPT', `${path} is not a Latchkey store`)
@@ -92,11 +96,11 @@ function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
   if (version > MIGRATIONS.length) {
     throw new StorageError(
       'STORE_NEWER',
-      `${path} has schema version ${String(version)}; this release knows up to ${String(MIGRATIONS.length)}`,
+      `${path} has schema version ${String(version)}; this release supports up to ${String(MIGRATIONS.length)}`,
       { hint: 'use the release that wrote it, or a later one' },
     )
   }
-  // The owner has just done this, and it takes as long as the file is large.
+  // The owner has just run this check, which takes longer the larger the file is.
   if (as === 'owner' && database.pragma('quick_check(1)', { simple: true }) !== 'ok') {
     throw new StorageError('STORE_CORRUPT', `${path} fails its integrity check`)
   }
@@ -105,7 +109,7 @@ function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
 
 function migrate(database: Sqlite.Database): void {
   const steps = database.transaction(() => {
-    // Read again under the lock: another process may have been quicker.
+    // Read again under the lock, because another process may have migrated first.
     const from = Number(database.pragma('user_version', { simple: true }))
     for (const step of MIGRATIONS.slice(from)) for (const sql of step) database.exec(sql)
     database.pragma(`user_version = ${String(MIGRATIONS.length)}`)
@@ -173,7 +177,7 @@ function toReplyError(error: unknown): NonNullable<ReplyMessage['error']> {
   }
   const sqlite = toSqliteCode(error)
   const code = CODES.find(([prefix]) => sqlite.startsWith(prefix))?.[1] ?? 'STORE_FAILED'
-  // SQLite's own text can quote values; its code says enough.
+  // SQLite's own message can quote values; its code is enough.
   return { code, message: `the store at ${path} failed: ${sqlite}` }
 }
 

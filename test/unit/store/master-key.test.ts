@@ -77,7 +77,10 @@ void t.test('a key file of another length, a folder and none at all are refused'
   const path = join(folder, 'master.key')
   for (const length of [0, 31, 33, 64]) {
     writeFileSync(path, randomBytes(length), { mode: 0o600 })
-    const refused = { ...UNREADABLE, message: `${path}: a master key file has exactly 32 bytes` }
+    const refused = {
+      ...UNREADABLE,
+      message: `${path}: a master key file must have exactly 32 bytes`,
+    }
     await t.rejects(createMasterKey(inFile(path)).wrap(STORE_KEY), refused)
   }
   const missing = join(folder, 'missing.key')
@@ -117,7 +120,8 @@ void t.test('a store of the other kind of master key is refused by name', async 
   const byFile = await createMasterKey(inFile(path)).wrap(STORE_KEY)
   await t.rejects(createMasterKey(inWords('words')).unwrap(byFile), {
     ...WRONG,
-    message: 'the store has a master key of kind file, the configuration one of kind passphrase',
+    message:
+      'the store has a master key of kind file, but the configuration names one of kind passphrase',
   })
   const byWords = await createMasterKey(inWords('words')).wrap(STORE_KEY)
   await t.rejects(createMasterKey(inFile(path)).unwrap(byWords), WRONG)

@@ -46,7 +46,7 @@ void t.test('a wrong master key file', async (t) => {
   await refusesUnchanged(t, wrong, {
     code: 'MASTER_KEY_WRONG',
     message: 'the master key does not open this store',
-    hint: 'store and master key belong together: put back both from the same backup',
+    hint: 'store and master key belong together: restore both from the same backup',
   })
   t.ok(readFileSync(masterKeyFile).equals(right))
   t.same((await (await open()).contents()).epoch, 0, 'the right one opens it as before')
@@ -111,7 +111,7 @@ void t.test('a store of a later schema', async (t) => {
   )
   await refusesUnchanged(t, options, {
     code: 'STORE_NEWER',
-    message: `${options.path} has schema version ${String(later)}; this release knows up to ${String(MIGRATIONS.length)}`,
+    message: `${options.path} has schema version ${String(later)}; this release supports up to ${String(MIGRATIONS.length)}`,
     hint: 'use the release that wrote it, or a later one',
   })
 })
