@@ -1,6 +1,6 @@
 /** Files that commands read and write: secrets with mode 0600, and the JSON file for the AWS KMS console. */
 // SPDX-License-Identifier: Apache-2.0
-import { open, readFile, stat } from 'node:fs/promises'
+import { constants, open, readFile, stat, type FileHandle } from 'node:fs/promises'
 import type { KeyStoreConfig } from '../config/config.ts'
 import { Secret } from '../core/secret.ts'
 import type { Credential } from '../sigv4/credential.ts'
@@ -8,14 +8,33 @@ import { API_ROOT } from '../xks/route.ts'
 import { UsageError } from './command.ts'
 
 /** Writes a new file with mode 0600, never over an existing one, and syncs it to disk. */
-export async function writePrivateFile(path: string, text: string): Promise<void> {
-  const file = await open(path, 'wx', 0o600).catch((cause: unknown) => {
+export function writePrivateFile(path: string, text: string): Promise<void> {
+  return writeNewFile(path, text, 0o600)
+}
+
+/** Like `writePrivateFile`, with a mode. Never writes through a link. @throws UsageError if the path exists */
+export async function writeNewFile(path: string, text: string, mode: number): Promise<void> {
+  const file = await open(path, 'wx', mode).catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
     throw new UsageError('INPUT_INVALID', `${path} is there already`, { cause })
   })
+  await writeAll(file, text)
+}
+
+/** Writes a file that may exist, such as a report that is made again. Never writes through a link. */
+export async function writeOutputFile(path: string, text: string): Promise<void> {
+  const { O_WRONLY, O_TRUNC, O_NOFOLLOW } = constants
+  const file = await open(path, 'wx', 0o644).catch(async (cause: unknown) => {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
+    return open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW)
+  })
+  await writeAll(file, text)
+}
+
+async function writeAll(file: FileHandle, text: string): Promise<void> {
   try {
     await file.writeFile(text)
-    await file.sync()
+    if ((await file.stat()).isFile()) await file.sync()
   } finally {
     await file.close()
   }

@@ -262,3 +262,32 @@ void t.test('files and folders are named for what they hold', (t) => {
   )
   t.end()
 })
+
+/** The flags of every call of `open` from node:fs/promises, and calls that create files without any. */
+function findCreations({ tree, path }: Source): readonly string[] {
+  const found: string[] = []
+  const visit = (node: ts.Node): void => {
+    if (ts.isCallExpression(node) && ts.isIdentifier(node.expression)) {
+      const name = node.expression.text
+      const flags = node.arguments[1]
+      const isOpen = name === 'open' && flags !== undefined && ts.isStringLiteral(flags)
+      if (isOpen && !['r', 'wx'].includes(flags.text)) found.push(`${path}: open ${flags.text}`)
+      if (/^(writeFile|appendFile|copyFile|createWriteStream|openSync|symlink)/.test(name))
+        found.push(`${path}: ${name}`)
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(tree)
+  return found
+}
+
+void t.test('files are created exclusively, so that no link is followed', (t) => {
+  const creations = program
+    .filter(({ path }) => path.startsWith('src/'))
+    .flatMap((source) => findCreations(source))
+  t.same(creations, [])
+  const planted = "await open(path, 'w'); await writeFile(path, text)"
+  const tree = ts.createSourceFile('x.ts', planted, ts.ScriptTarget.ES2023, true)
+  t.equal(findCreations({ tree, path: 'x.ts', text: planted, imports: [] }).length, 2)
+  t.end()
+})

@@ -1,11 +1,12 @@
 /** `latchkey init` */
 // SPDX-License-Identifier: Apache-2.0
-import { access, mkdir, writeFile } from 'node:fs/promises'
+import { access, mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { ensureStore, initializeStore } from '../../app/administration.ts'
 import type { MasterKeyConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import { stringFlag, SYSTEM_CONFIG, UsageError, type Command } from '../../terminal/command.ts'
+import { writeNewFile } from '../../terminal/files.ts'
 import { giveState, prepareSystem } from '../../tools/install/system.ts'
 import { renderFirstConfig } from '../../tools/demo/config-template.ts'
 
@@ -42,7 +43,7 @@ export const init: Command = {
     if (system) await prepareSystem()
     else if (!(await exists(file))) {
       await mkdir(dirname(file), { recursive: true, mode: 0o700 })
-      await writeFile(file, renderFirstConfig(), { flag: 'wx', mode: 0o644 })
+      await writeNewFile(file, renderFirstConfig(), 0o644)
     }
     const config = await loadConfig(file, context.environment)
     let isNew = true

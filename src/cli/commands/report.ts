@@ -1,6 +1,6 @@
 /** `latchkey report` */
 // SPDX-License-Identifier: Apache-2.0
-import { open, stat, writeFile } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { openKeyBackend } from '../../app/key-backends.ts'
 import { loadConfig } from '../../config/load.ts'
 import { VERSION } from '../../openapi/document.gen.ts'
@@ -13,6 +13,7 @@ import {
   findKeyStore,
   stringFlag,
 } from '../../terminal/command.ts'
+import { writeOutputFile } from '../../terminal/files.ts'
 import { REMOTE_FLAGS, type Remote, loadRemote, requireKeyId } from '../../terminal/flags/remote.ts'
 import { countFlag } from '../../terminal/flags/time.ts'
 import { startDemoServer } from '../../tools/report/demo-server.ts'
@@ -74,9 +75,9 @@ export const report: Command = {
     const data = await (stringFlag(context, 'endpoint') === undefined
       ? measureDemo(context)
       : measureRemote(context))
-    await writeFile(out, await renderPage(data))
+    await writeOutputFile(out, await renderPage(data))
     const jsonFile = `${out.replace(/\.html?$/, '')}.json`
-    await writeFile(jsonFile, `${JSON.stringify(data, undefined, 2)}\n`)
+    await writeOutputFile(jsonFile, `${JSON.stringify(data, undefined, 2)}\n`)
     context.output.result(`${leadOf(data)}\n\n${out}\n${jsonFile}`, { page: out, ...data })
   },
 }

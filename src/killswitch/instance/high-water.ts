@@ -3,9 +3,11 @@
  * from a backup is noticed even after a restart.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { randomUUID } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { StorageError } from '../../store/database.ts'
 import type { EpochMark } from '../../store/epochs.ts'
+import { syncFolder } from '../../store/master-key.ts'
 import { GateError } from '../model.ts'
 
 export interface HighWater {
@@ -74,7 +76,10 @@ function parse(text: string): { storeId: string; mark: EpochMark } | undefined {
 async function save(path: string, storeId: string, mark: EpochMark): Promise<void> {
   const before = await readHighWater(path, storeId)
   if (before !== undefined && before.epoch >= mark.epoch) return
-  await withDraft(path, `${JSON.stringify({ storeId, ...mark })}\n`, (draft) => rename(draft, path))
+  await withDraft(path, `${JSON.stringify({ storeId, ...mark })}\n`, async (draft) => {
+    await rename(draft, path)
+    await syncFolder(path)
+  })
 }
 
 /** Writes a temporary file next to `path`, passes it to `use`, and removes it afterwards. */
@@ -83,9 +88,10 @@ async function withDraft(
   text: string,
   use: (draft: string) => Promise<void>,
 ): Promise<void> {
-  const draft = `${path}.${String(process.pid)}`
+  // The name cannot be guessed, and an exclusive open follows no link that somebody placed there.
+  const draft = `${path}.${randomUUID()}`
   try {
-    const file = await open(draft, 'w', 0o600)
+    const file = await open(draft, 'wx', 0o600)
     try {
       await file.writeFile(text)
       await file.sync()

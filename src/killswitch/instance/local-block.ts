@@ -91,12 +91,18 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       gate.refuse('SIGNAL')
       deps.logger.warn('blocked by a signal', { path })
       try {
-        await (await open(path, 'a', 0o600)).close()
+        await (await open(path, 'wx', 0o600)).close()
       } catch (error) {
-        deps.logger.warn('cannot create the sentinel file; the block ends when this process does', {
-          path,
-          err: error,
-        })
+        // A file that is there blocks already, whatever it is: lookOnce does not follow links either.
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+          deps.logger.warn(
+            'cannot create the sentinel file; the block ends when this process does',
+            {
+              path,
+              err: error,
+            },
+          )
+        }
       }
       await deps.cutRevoked()
     },

@@ -1,6 +1,6 @@
 /** The folder of `quickstart`: certificates, configuration, control store, a key and a credential. */
 // SPDX-License-Identifier: Apache-2.0
-import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { access, mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAuthority, issueCertificate } from '../../../certs/dev-pki.ts'
 import { initializeStore, openAdministration, storeExists } from '../../app/administration.ts'
@@ -8,7 +8,7 @@ import type { Config } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import { parseExternalKeyId } from '../../core/ids.ts'
 import { UsageError } from '../../terminal/command.ts'
-import { toConsoleFile, writePrivateFile } from '../../terminal/files.ts'
+import { toConsoleFile, writeNewFile, writePrivateFile } from '../../terminal/files.ts'
 import { renderFirstConfig } from './config-template.ts'
 
 export interface Demo {
@@ -39,7 +39,7 @@ export async function prepareDemo(folder: string, port: number): Promise<Demo> {
   await mkdir(at('pki'), { recursive: true, mode: 0o700 })
   // The last file of each step marks the step as done.
   if (!(await exists(at('pki/server.key')))) await makePki(demo, at)
-  if (!(await exists(demo.configFile))) await writeFile(demo.configFile, renderConfig(port))
+  if (!(await exists(demo.configFile))) await writeNewFile(demo.configFile, renderConfig(port), 0o644)
   const config = await loadConfig(demo.configFile)
   if (!(await storeExists(config))) await initializeStore(config)
   await prepareStore(config, demo)
@@ -64,8 +64,10 @@ async function makePki(demo: Demo, at: (name: string) => string): Promise<void> 
     names: ['localhost', '127.0.0.1', '::1'],
     usage: 'server',
   })
-  await writeFile(demo.caFile, authority.certificatePem)
-  await writeFile(at('pki/server.crt'), server.certificate)
+  // An interrupted run may have left the first two.
+  for (const path of [demo.caFile, at('pki/server.crt')]) await rm(path, { force: true })
+  await writeNewFile(demo.caFile, authority.certificatePem, 0o644)
+  await writeNewFile(at('pki/server.crt'), server.certificate, 0o644)
   await writePrivateFile(at('pki/server.key'), server.privateKey)
 }
 

@@ -1,11 +1,12 @@
 /** What a host needs beside the program: user, folders by the Filesystem Hierarchy Standard, and the unit of systemd. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
-import { chmod, chown, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, chown, constants, mkdir, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { SYSTEM_CONFIG, UsageError } from '../../terminal/command.ts'
+import { writeNewFile } from '../../terminal/files.ts'
 import { renderFirstConfig } from '../demo/config-template.ts'
 
 const ETC = '/etc/latchkey'
@@ -60,8 +61,27 @@ export async function prepareSystem(): Promise<void> {
 /** Gives the folder of the state, and what root has made in it, to the service's user. */
 export async function giveState(): Promise<void> {
   const { uid, gid } = await ensureUser()
-  for (const name of await readdir(STATE)) await chown(join(STATE, name), uid, gid)
+  for (const name of await readdir(STATE)) await giveFile(join(STATE, name), uid, gid)
   await chown(STATE, uid, gid)
+}
+
+/**
+ * Changes the owner by descriptor, and only of a plain file that root owns: the service's user could have placed a link in
+ * its folder to have another file given to it.
+ */
+export async function giveFile(path: string, uid: number, gid: number): Promise<void> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
+  const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ELOOP') return undefined
+    throw error
+  })
+  if (file === undefined) return
+  try {
+    const found = await file.stat()
+    if (found.isFile() && found.nlink === 1 && found.uid === 0) await file.chown(uid, gid)
+  } finally {
+    await file.close()
+  }
 }
 
 async function ensureUser(): Promise<{ readonly uid: number; readonly gid: number }> {
@@ -93,8 +113,9 @@ async function ensureFolder(
 
 async function writeNew(path: string, text: string): Promise<void> {
   try {
-    await writeFile(path, text, { flag: 'wx', mode: 0o644 })
+    await writeNewFile(path, text, 0o644)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    // What is there stays.
+    if (!(error instanceof UsageError)) throw error
   }
 }

@@ -1,6 +1,6 @@
 /** The mark of a host: only upwards, durable, and of one store. */
 // SPDX-License-Identifier: Apache-2.0
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { openHighWater } from '../../../../src/killswitch/instance/high-water.ts'
@@ -42,6 +42,15 @@ void t.test('a file that holds something else is refused, and left as it is', as
     t.equal(await readFile(path, 'utf8'), text)
   }
   await t.rejects(openHighWater(t.testdir(), 'store'), { code: 'EISDIR' })
+})
+
+void t.test('a link in the folder is not written through', async (t) => {
+  const folder = t.testdir({ victim: 'precious' })
+  const path = join(folder, 'high-water')
+  await symlink(join(folder, 'victim'), `${path}.${String(process.pid)}`)
+  await (await openHighWater(path, 'store')).raise(at(5))
+  t.equal(await readFile(join(folder, 'victim'), 'utf8'), 'precious')
+  t.same((await openHighWater(path, 'store')).mark, at(5))
 })
 
 void t.test('a folder that cannot be written to is found at the start, by its path', async (t) => {

@@ -1,6 +1,6 @@
 /** The sentinel file and the signal: they stop this host without store or network, and only removal lifts it. */
 // SPDX-License-Identifier: Apache-2.0
-import { access, mkdir, rm, stat, writeFile } from 'node:fs/promises'
+import { access, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { silentLogger } from '../../../../src/core/logger.ts'
@@ -63,6 +63,21 @@ void t.test(
     await eventually(() => missing.reason() === 'SENTINEL')
   },
 )
+
+void t.test('the signal makes no file through a link, and a link blocks as it is', async (t) => {
+  const folder = t.testdir()
+  const path = join(folder, 'sentinel')
+  await symlink(join(folder, 'elsewhere'), path)
+  const { block, reason, said } = setUp(t, path)
+  await block.block()
+  t.same(await readdir(folder), ['sentinel'])
+  t.notOk(
+    said.some((message) => message.includes('cannot create')),
+    said.join(),
+  )
+  await block.start()
+  t.ok(['SENTINEL', 'SIGNAL'].includes(String(reason())))
+})
 
 void t.test(
   'the signal blocks in the same tick and makes the file; removing it lifts both',
