@@ -1,14 +1,14 @@
 #!/usr/bin/env node
-/** The executable: process into cli/run.ts, exit code out. */
+/** The executable: runs cli/run.ts on this process, and sets the exit code. */
 // SPDX-License-Identifier: Apache-2.0
 import { run } from './cli/run.ts'
 
-/** Of the terminal, or as COLUMNS says where there is none. */
+/** Width of the terminal, or the value of COLUMNS if there is none. */
 const columns = process.stdout.isTTY
   ? process.stdout.columns
   : Number.parseInt(process.env['COLUMNS'] ?? '', 10)
 
-// `latchkey keys list | head -1`: nobody reads on, which is no fault.
+// A reader that stops early, as in `latchkey keys list | head -1`, is no fault.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
 })

@@ -1,4 +1,4 @@
-/** Every command there is, in the order of the overview. The rest of one is loaded when it is called. */
+/** All commands in the order of the overview. A command's module is loaded when it is called. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Command, NamedCommand } from '../terminal/command.ts'
 
@@ -7,7 +7,7 @@ interface Entry {
   load(): Promise<Command>
 }
 
-/** By name: a word, or a group and a word. */
+/** Commands by name: a word, or a group and a word. */
 export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
   Object.entries<Entry>({
     quickstart: {
@@ -27,29 +27,28 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/serve.ts')).serve,
     },
     kill: {
-      summary: 'Stop decryption and encryption, at once, and wait until it holds on every instance',
+      summary: 'Stop decryption and encryption immediately, and wait until every instance refuses',
       load: async () => (await import('./commands/kill.ts')).kill,
     },
     restore: {
-      summary: 'Lift kill switches; where control.restore says so, ask for it',
+      summary: 'Lift kill switches, or request it if control.restore demands that',
       load: async () => (await import('./commands/restore.ts')).restore,
     },
     'restore approve': {
-      summary:
-        'Approve a restoration that somebody asked for, or carry it out once its delay is over',
+      summary: 'Approve a restore request, or carry it out once its delay is over',
       load: async () => (await import('./commands/restore.ts')).restoreApprove,
     },
     'restore withdraw': {
-      summary: 'Take back a restoration that somebody asked for',
+      summary: 'Withdraw a restore request',
       load: async () => (await import('./commands/restore.ts')).restoreWithdraw,
     },
     status: {
-      summary: 'Show what is stopped, and what each instance has taken up',
+      summary: 'Show what is stopped, and what each instance has applied',
       load: async () => (await import('./commands/status.ts')).status,
     },
     exposure: {
       summary:
-        'Show who fetched data keys lately, what works on with them after a kill, and until when',
+        'Show who fetched data keys recently, what they still work for after a kill, and until when',
       load: async () => (await import('./commands/exposure.ts')).exposure,
     },
     'receipt list': {
@@ -57,7 +56,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/receipt.ts')).receiptList,
     },
     'receipt show': {
-      summary: 'Print the newest receipt of a switch, as it was signed',
+      summary: 'Print the newest signed receipt of a switch',
       load: async () => (await import('./commands/receipt.ts')).receiptShow,
     },
     'receipt verify': {
@@ -65,33 +64,31 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/receipt.ts')).receiptVerify,
     },
     'receipt key': {
-      summary:
-        'Print the public key that receipts are verified with: give it to auditors beforehand',
+      summary: 'Print the public key that verifies receipts, for auditors',
       load: async () => (await import('./commands/receipt.ts')).receiptKey,
     },
     drill: {
-      summary:
-        'Kill and restore the test key latchkey-drill on the live fleet, and say how long each took',
+      summary: 'Kill and restore the test key latchkey-drill on the live fleet, and time both',
       load: async () => (await import('./commands/drill.ts')).drill,
     },
     'deadman start': {
-      summary: "Start a dead man's switch: the key store closes unless somebody renews it in time",
+      summary: "Start a dead man's switch: the key store closes unless it is renewed in time",
       load: async () => (await import('./commands/deadman.ts')).deadmanStart,
     },
     'deadman renew': {
-      summary: "Renew a dead man's switch: the key store stays open for as long again, from now",
+      summary: "Renew a dead man's switch for another period from now",
       load: async () => (await import('./commands/deadman.ts')).deadmanRenew,
     },
     'deadman close': {
-      summary: "Close a key store that has a dead man's switch, now and until it is reopened",
+      summary: "Close a key store with a dead man's switch now, until it is reopened",
       load: async () => (await import('./commands/deadman.ts')).deadmanClose,
     },
     'deadman end': {
-      summary: "End a dead man's switch: the key store is open without renewals again",
+      summary: "End a dead man's switch: the key store no longer needs renewals",
       load: async () => (await import('./commands/deadman.ts')).deadmanEnd,
     },
     'control accept-epoch': {
-      summary: 'Go on from a control store that was put back from a backup',
+      summary: 'Accept a control store that was restored from a backup',
       load: async () => (await import('./commands/control.ts')).controlAcceptEpoch,
     },
     'config check': {
@@ -103,11 +100,11 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/config.ts')).configSchema,
     },
     'keys create': {
-      summary: 'Make a new AES-256 key, where the key store has its keys',
+      summary: 'Create an AES-256 key in the key store',
       load: async () => (await import('./commands/keys-create.ts')).keysCreate,
     },
     'keys import': {
-      summary: 'Take over existing AES-256 key material',
+      summary: 'Import existing AES-256 key material',
       load: async () => (await import('./commands/keys-create.ts')).keysImport,
     },
     'keys list': {
@@ -115,7 +112,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/keys.ts')).keysList,
     },
     'keys rotate': {
-      summary: 'Make a new version; older ones go on decrypting',
+      summary: 'Create a new key version; older ones still decrypt',
       load: async () => (await import('./commands/keys.ts')).keysRotate,
     },
     'keys disable': {
@@ -123,21 +120,21 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/keys.ts')).keysDisable,
     },
     'keys enable': {
-      summary: 'Let a disabled key be used again',
+      summary: 'Enable a disabled key',
       load: async () => (await import('./commands/keys.ts')).keysEnable,
     },
     'keys destroy-version': {
-      summary: 'Shred the material of an old version, for good',
+      summary: 'Shred the material of an old version permanently',
       load: async () => (await import('./commands/keys.ts')).keysDestroyVersion,
     },
     'pkcs11 probe': {
       summary:
-        'Show what a PKCS#11 module says of slots, tokens, mechanisms and keys, and which iv works',
+        'Show the slots, tokens, mechanisms and keys of a PKCS#11 module, and which iv modes work',
       load: async () => (await import('./commands/pkcs11-probe.ts')).pkcs11Probe,
     },
     'credentials create': {
       summary:
-        "Make a credential for KMS and print the KMS console's JSON file; its secret is shown once",
+        "Create a credential for KMS and print the KMS console's JSON file; its secret is shown once",
       load: async () => (await import('./commands/credentials-create.ts')).credentialsCreate,
     },
     'credentials list': {
@@ -145,40 +142,42 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/credentials.ts')).credentialsList,
     },
     'credentials expire': {
-      summary: 'Set the moment from which a credential is refused',
+      summary: 'Set the time from which a credential is refused',
       load: async () => (await import('./commands/credentials.ts')).credentialsExpire,
     },
     'credentials revoke': {
-      summary: 'Refuse a credential from now on, and erase its secret, for good',
+      summary: 'Refuse a credential from now on, and erase its secret permanently',
       load: async () => (await import('./commands/credentials.ts')).credentialsRevoke,
     },
     'admin token': {
-      summary: 'Make a bearer token for the admin listener, and the lines that allow it',
+      summary: 'Create a bearer token for the admin listener, and print its configuration lines',
       load: async () => (await import('./commands/admin-token.ts')).adminToken,
     },
     doctor: {
-      summary: 'Look at an XKS proxy, of any vendor, from outside, as KMS would',
+      summary: 'Check an XKS proxy of any vendor from outside, as KMS sees it',
       load: async () => (await import('./commands/doctor.ts')).doctor,
     },
     bench: {
-      summary: 'Load an XKS proxy at constant rates, and find the highest that it holds',
+      summary: 'Load an XKS proxy at constant rates, and find the highest rate that it sustains',
       load: async () => (await import('./commands/bench.ts')).bench,
     },
     register: {
-      summary: 'Register a key store with AWS KMS: check, create, connect, make a KMS key, try it',
+      summary:
+        'Register a key store with AWS KMS: check, create, connect, create a KMS key, test it',
       load: async () => (await import('./commands/register.ts')).register,
     },
     'rotate-credentials': {
-      summary: 'Give KMS a new credential, wait until the old one falls silent, and revoke it',
+      summary:
+        'Rotate the credential that KMS signs with: create a new one, wait until the old one is unused, revoke it',
       load: async () => (await import('./commands/rotate-credentials.ts')).rotateCredentials,
     },
     unregister: {
       summary:
-        'Disconnect a custom key store of KMS and delete it; refuses while KMS keys are in it',
+        'Disconnect a custom key store from KMS and delete it; refused while it has KMS keys',
       load: async () => (await import('./commands/unregister.ts')).unregister,
     },
     report: {
-      summary: 'Measure what an external key adds, and write it as one HTML page and JSON',
+      summary: 'Measure what an external key adds, and write the result as one HTML page and JSON',
       load: async () => (await import('./commands/report.ts')).report,
     },
     version: {
@@ -188,7 +187,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
   }),
 )
 
-/** @throws TypeError where there is no such command */
+/** @throws TypeError if there is no such command */
 export async function loadCommand(name: string): Promise<NamedCommand> {
   const entry = COMMANDS.get(name)
   if (entry === undefined) throw new TypeError(`there is no command ${name}`)

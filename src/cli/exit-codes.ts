@@ -5,11 +5,11 @@ export const EXIT_CODES = {
   ok: { code: 0, meaning: 'done' },
   failed: { code: 1, meaning: 'refused or failed; the message says why' },
   usage: { code: 64, meaning: 'unknown command or flag, or a flag is missing' },
-  data: { code: 65, meaning: 'the data that was given is not valid' },
+  data: { code: 65, meaning: 'the input is not valid' },
   noInput: { code: 66, meaning: 'a file or a store does not exist, or cannot be read' },
   unavailable: { code: 69, meaning: 'the store or an address is busy or does not answer' },
-  internal: { code: 70, meaning: 'a fault of Latchkey itself' },
-  permission: { code: 77, meaning: 'a secret file is open to others, or not to us' },
+  internal: { code: 70, meaning: 'an internal fault of Latchkey' },
+  permission: { code: 77, meaning: 'a secret file has unsafe permissions or cannot be read' },
   config: { code: 78, meaning: 'the configuration is not valid' },
 } as const
 
@@ -43,7 +43,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
 /** Returns the exit code for an error that a command threw. */
 export function toExitCode(error: unknown): number {
   const code = (error as { code?: unknown } | undefined)?.code
-  // Node's own have codes too; whatever they complain of, we called it wrongly.
+  // Node's own TypeError and RangeError have codes too, but always mean a bug in the caller.
   if (error instanceof TypeError || error instanceof RangeError) return EXIT_CODES.internal.code
   if (typeof code !== 'string') return EXIT_CODES.internal.code
   return EXIT_CODES[BY_ERROR_CODE.get(code) ?? 'failed'].code

@@ -1,4 +1,4 @@
-/** Help texts, made from the commands themselves. */
+/** Builds help texts from the commands themselves. */
 // SPDX-License-Identifier: Apache-2.0
 import { COMMON_FLAGS, type Flag, type NamedCommand } from '../terminal/command.ts'
 import { EXIT_CODES } from './exit-codes.ts'
@@ -15,7 +15,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   Inspect: ['status', 'exposure', 'doctor', 'version'],
 }
 
-/** What `latchkey` alone shows. */
+/** Commands that `latchkey` alone shows. */
 const ESSENTIAL: readonly string[] = [
   ...['quickstart', 'init', 'serve', 'kill', 'restore', 'status'],
   ...['keys create', 'credentials create', 'register', 'doctor'],
@@ -28,7 +28,7 @@ const HEAD = [
   '',
 ]
 
-/** The commands that a newcomer needs. @param columns width of the terminal */
+/** Lists the commands that a newcomer needs. @param columns width of the terminal */
 export function shortOverview(commands: readonly Summary[], columns: number): string {
   const shown = ESSENTIAL.flatMap((name) => commands.filter((command) => command.name === name))
   return [
@@ -40,13 +40,13 @@ export function shortOverview(commands: readonly Summary[], columns: number): st
   ].join('\n')
 }
 
-/** The commands that share a first word. */
+/** Lists the commands that share a first word. */
 export function groupOverview(commands: readonly Summary[], columns: number): string {
   const more = wrap('latchkey COMMAND --help has flags and examples.', columns)
   return [...HEAD, ...toRows(commands, columns), '', ...more].join('\n')
 }
 
-/** Every command, under headings, and the exit codes. */
+/** Lists every command under headings, and the exit codes. */
 export function overview(commands: readonly Summary[], columns: number): string {
   const nameWidth = Math.max(...commands.map(({ name }) => name.length))
   const groups = Object.entries(GROUPS).flatMap(([heading, words]) => [
@@ -97,10 +97,13 @@ function toRows(commands: readonly Summary[], columns: number, nameWidth = 0): r
   )
 }
 
-/** With less room than this, or than its longest word, a text stands under its name instead of beside it. */
+/**
+ * If less room than this is left, or less than the longest word needs, a text goes below its name
+ * instead of next to it.
+ */
 const LEAST_TEXT = 24
 
-/** Two columns; the text of the second is wrapped within it. */
+/** Formats two columns and wraps the text of the second. */
 function toColumns(
   rows: readonly (readonly [string, string])[],
   columns: number,
@@ -123,7 +126,7 @@ function toColumns(
   })
 }
 
-/** Lines of at most `columns` characters; a longer word has a line of its own. */
+/** Wraps text to lines of at most `columns` characters; a longer word gets its own line. */
 function wrap(text: string, columns: number): readonly string[] {
   const lines: string[] = []
   let line = ''

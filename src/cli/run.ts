@@ -52,7 +52,10 @@ function findCommand(argv: readonly string[]): Found | undefined {
   return undefined
 }
 
-/** For arguments that name no command: an overview where one is asked for, else an error. */
+/**
+ * Handles arguments that name no command: prints an overview if one was requested, otherwise an
+ * error.
+ */
 function showOverview(argv: readonly string[], streams: Streams): number {
   const columns = streams.columns ?? Infinity
   const all = [...COMMANDS].map(([name, { summary }]) => ({ name, summary }))
@@ -71,7 +74,7 @@ function showOverview(argv: readonly string[], streams: Streams): number {
   if (group.length > 0 && more.every((one) => one.startsWith('-'))) {
     if (wantsHelp) return show(groupOverview(group, columns))
     throw new UsageError('USAGE', `${word} needs one of: ${names.map(lastWord).join(', ')}`, {
-      hint: `latchkey ${word} --help says what they do`,
+      hint: `latchkey ${word} --help describes them`,
     })
   }
   throw unknownCommand(words, names)
@@ -85,7 +88,7 @@ function unknownCommand(argv: readonly string[], group: readonly string[]): Usag
   const renamed = RENAMED.get(words[0] ?? '')
   if (renamed !== undefined) {
     return new UsageError('USAGE', `there is no command ${asked}`, {
-      hint: `it is called latchkey ${[renamed, ...words.slice(1, 2)].join(' ')}`,
+      hint: `the command is now latchkey ${[renamed, ...words.slice(1, 2)].join(' ')}`,
     })
   }
   const near = suggest(asked, names) ?? suggest(words[0] ?? '', names)

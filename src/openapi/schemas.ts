@@ -1,4 +1,7 @@
-/** Validators of requests and serialisers of responses, compiled from openapi.yaml when the server starts. */
+/**
+ * Compiles validators of requests and serializers of responses from openapi.yaml when the server
+ * starts.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js'
 import fastJson, { type Schema } from 'fast-json-stringify'
@@ -26,21 +29,24 @@ export type ResponseSchemaName =
   | 'PingResponse'
 
 export interface SchemaFault {
-  /** Where, as a JSON pointer into the body; empty for the body as a whole. */
+  /** Location as a JSON pointer into the body; empty for the body as a whole. */
   readonly pointer: string
   readonly message: string
 }
 
 export interface ApiSchemas {
-  /** Version of the product, which is that of the document. */
+  /** Version of the product, which is also that of the document. */
   readonly version: string
-  /** The first fault of `value`, or undefined when it is valid. Never changes `value`. */
+  /** Returns the first fault of `value`, or undefined when it is valid. Never changes `value`. */
   check(name: RequestSchemaName | AdminRequestSchemaName, value: unknown): SchemaFault | undefined
-  /** Compact JSON on a single line; only the fields that the schema names are written. */
+  /** Returns compact JSON on a single line, with only the fields that the schema names. */
   encode<Name extends ResponseSchemaName>(name: Name, value: Schemas[Name]): string
 }
 
-/** Compiled at once, so that the first request does not wait for it. Those of operators are when one comes. */
+/**
+ * Compiled at the start, so that the first request does not wait for it. Schemas of operators'
+ * requests are compiled on first use.
+ */
 const REQUESTS: readonly RequestSchemaName[] = [
   'GetKeyMetadataRequest',
   'EncryptRequest',
@@ -56,7 +62,7 @@ const RESPONSES: readonly ResponseSchemaName[] = [
   'PingResponse',
 ]
 
-/** `#/components/schemas/X` becomes `#/$defs/X`, so that each schema stands alone. */
+/** Turns `#/components/schemas/X` into `#/$defs/X`, so that each schema is self-contained. */
 function toStandalone(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(toStandalone)
   if (typeof node !== 'object' || node === null) return node
@@ -70,7 +76,7 @@ function toStandalone(node: unknown): unknown {
   )
 }
 
-/** Base64 has no character that JSON escapes, so the serialiser need not look for one. */
+/** Base64 has no characters that JSON escapes, so the serializer need not look for any. */
 function toUnescaped(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(toUnescaped)
   if (typeof node !== 'object' || node === null) return node
@@ -84,7 +90,7 @@ function toFault(error: ErrorObject | undefined): SchemaFault {
 
 let compiled: ApiSchemas | undefined
 
-/** Compiled once in a process: that takes a while, and what comes of it has no state. */
+/** Compiled once per process, because it takes a while and the result has no state. */
 export function createApiSchemas(): ApiSchemas {
   compiled ??= compileSchemas()
   return compiled
@@ -94,9 +100,10 @@ function compileSchemas(): ApiSchemas {
   const definitions = toStandalone(SCHEMAS) as typeof SCHEMAS
   const schemaOf = (name: string): object => ({ $defs: definitions, ...definitions[name] })
 
-  // No coercion, no defaults: what was signed is what is judged, unchanged. strictRequired is off
-  // because allOf names a required field beside the schema that describes it. That openapi.yaml is
-  // valid is seen when it changes, by `npm run check`, and not at each start, where it takes as long as all else.
+  // There is no coercion and there are no defaults: what was signed is checked unchanged.
+  // strictRequired is off because allOf names a required field next to the schema that describes
+  // it. `npm run check` validates openapi.yaml; validating it at each start would double the start
+  // time.
   const ajv = new Ajv2020({
     strict: true,
     strictRequired: false,

@@ -84,7 +84,7 @@ export const YES_FLAG = {
 } as const satisfies Record<string, Flag>
 
 const LOCAL_CONFIG = 'latchkey.yaml'
-/** Where packages, images and `latchkey init --system` have it. */
+/** Path in packages, in images and after `latchkey init --system`. */
 export const SYSTEM_CONFIG = '/etc/latchkey/latchkey.yaml'
 
 export function configPath(context: Context): string {
@@ -101,7 +101,10 @@ export async function loadContextConfig(context: Context): Promise<Config> {
   return loadConfig(configPath(context), context.environment)
 }
 
-/** For commands that work on the control store alone: no other section of the file can stop them. */
+/**
+ * Loads only what commands on the control store need, so that faults in other sections do not stop
+ * them.
+ */
 export async function loadControlConfig(context: Context): Promise<Config> {
   const { loadControlConfig } = await import('../config/load.ts')
   return loadControlConfig(configPath(context), context.environment)
@@ -165,7 +168,7 @@ export function keyIdOperand(context: Context): ExternalKeyId {
   if (keyId === undefined) {
     throw new UsageError(
       'INPUT_INVALID',
-      'a key id has 1 to 128 letters, digits, hyphens, periods and underscores',
+      'expected a key id of 1 to 128 letters, digits, hyphens, periods and underscores',
     )
   }
   return keyId

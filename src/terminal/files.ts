@@ -16,7 +16,7 @@ export function writePrivateFile(path: string, text: string): Promise<void> {
 export async function writeNewFile(path: string, text: string, mode: number): Promise<void> {
   const file = await open(path, 'wx', mode).catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
-    throw new UsageError('INPUT_INVALID', `${path} is there already`, { cause })
+    throw new UsageError('INPUT_INVALID', `${path} already exists`, { cause })
   })
   await writeAll(file, text)
 }

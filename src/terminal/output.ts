@@ -107,10 +107,10 @@ interface Sentence {
 
 const FILES: ReadonlyMap<string, string> = new Map([
   ['ENOENT', 'there is no such file'],
-  ['EACCES', 'may not be opened by this user'],
-  ['EPERM', 'may not be changed by this user'],
+  ['EACCES', 'cannot be opened by this user'],
+  ['EPERM', 'cannot be changed by this user'],
   ['EISDIR', 'is a folder'],
-  ['ENOTDIR', 'has a file where a folder should be'],
+  ['ENOTDIR', 'is below a file instead of a folder'],
   ['EROFS', 'is on a read-only file system'],
   ['ENOSPC', 'the disk is full'],
 ])
@@ -119,12 +119,12 @@ const ADDRESSES: ReadonlyMap<string, Sentence> = new Map([
   [
     'EADDRINUSE',
     {
-      message: 'another process listens there',
+      message: 'another process is listening there',
       hint: 'end it, or choose another port',
     },
   ],
-  ['EADDRNOTAVAIL', { message: 'is no address of this host' }],
-  ['EACCES', { message: 'may not be bound by this user', hint: 'ports below 1024 are for root' }],
+  ['EADDRNOTAVAIL', { message: 'is not an address of this host' }],
+  ['EACCES', { message: 'cannot be bound by this user', hint: 'ports below 1024 require root' }],
 ])
 
 /** Describes a system error; returns undefined for other errors and for system errors without a better sentence. */

@@ -77,7 +77,7 @@ void t.test('[CON-1] --output writes the file for its owner, and never over anot
   t.strictSame(await space.run('credentials', 'create', '--output', target), {
     code: 65,
     stdout: '',
-    stderr: `latchkey: error: ${target} is there already\n`,
+    stderr: `latchkey: error: ${target} already exists\n`,
   })
   t.equal(await readFile(target, 'utf8'), text)
   const nowhere = join(space.folder, 'no-such-folder/kms-console.json')

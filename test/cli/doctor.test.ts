@@ -78,7 +78,7 @@ void t.test('without a key, from the environment, and strict', async (t) => {
   const all = [name, flag, `${endpoint}${server.uriPath}`, ...more]
   const { code, stdout } = await latchkey(t, all, { environment })
   t.equal(code, 0)
-  t.match(stdout, /skip +GetKeyMetadata, Encrypt, Decrypt and sizes: name a key with --key-id/)
+  t.match(stdout, /skip +GetKeyMetadata, Encrypt, Decrypt and sizes: pass a key with --key-id/)
   const strict = await latchkey(t, [...all, '--strict'], { environment })
   t.equal(strict.code, 1)
   // Two, and on a machine with much else to do the time that something took.
@@ -92,7 +92,10 @@ void t.test('another secret: health says so, and the secret is not printed', asy
   const all = [...words.slice(0, 4), file, ...words.slice(5), ...QUICK]
   const { code, stdout, stderr } = await latchkey(t, all)
   t.equal(code, 1)
-  t.match(stdout, /fail +answered 401 "AuthenticationFailedException"\n +-> is this the credential/)
+  t.match(
+    stdout,
+    /fail +answered 401 "AuthenticationFailedException"\n +-> check that the credential/,
+  )
   t.notMatch(stdout + stderr, secret)
 })
 
@@ -105,7 +108,7 @@ void t.test('mTLS: refused without a certificate, served with one', async (t) =>
   const files = await server.pki.issue('doctor-cli', { commonName: subject, usage: 'client' })
   const without = await latchkey(t, [...all, ...QUICK])
   t.equal(without.code, 1)
-  t.match(without.stdout, /warn +a client certificate is asked for, and none was shown/)
+  t.match(without.stdout, /warn +a client certificate is requested, but none was sent/)
   t.match(without.stdout, /fail .*\n +-> .*--client-certificate {2}\[api-unanswered\]/)
   const shown = [
     '--client-certificate',
@@ -135,7 +138,7 @@ void t.test('nothing there, and what cannot be asked', async (t) => {
   const usage = [
     [['doctor'], /--credential is missing/],
     [[...words, '--key-id', 'a/b'], /not an external key id/],
-    [[...words, '--requests', '0'], /--requests is a number from 1/],
+    [[...words, '--requests', '0'], /--requests: expected a number from 1/],
     [[...words, '--client-key', 'x'], /must be given together/],
     [['doctor', '-e', 'http://localhost', ...words.slice(3)], /expected https:/],
   ] as const

@@ -166,5 +166,5 @@ void t.test('when nothing can be written, the first line says what stops a host'
     /^latchkey: error: no kill is confirmed; to stop a host now, touch \S+latchkey\.db\.block/,
   )
   await writeFile(place.configFile, 'store: [')
-  t.match(await firstLine(), /to stop a host now, send its latchkey SIGUSR2/)
+  t.match(await firstLine(), /to stop a host now, send SIGUSR2 to its latchkey process/)
 })

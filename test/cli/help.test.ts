@@ -172,7 +172,7 @@ const MISTAKES: readonly {
   {
     words: ['credentials'],
     error: 'credentials needs one of: create, list, expire, revoke',
-    hint: 'latchkey credentials --help says what they do',
+    hint: 'latchkey credentials --help describes them',
   },
   {
     words: ['keys', 'list', '--colour', 'blue'],

@@ -18,7 +18,7 @@ void t.test(
     t.equal(code, 0)
     t.equal(stderr, '')
     t.match(stdout, `configuration  ${at('latchkey.yaml')}\nstore          ${at('latchkey.db')}\n`)
-    t.match(stdout, `master key     ${at('master.key')}  (back it up, apart from the store)`)
+    t.match(stdout, `master key     ${at('master.key')}  (back it up separately from the store)`)
     t.match(stdout, `latchkey serve --config ${at('latchkey.yaml')}`)
     t.equal(await modeOf(folder), 0o700)
     t.equal(await modeOf(at('master.key')), 0o600)
@@ -113,7 +113,7 @@ void t.test('init --if-absent succeeds again, and not with another master key', 
   t.match(await latchkeyHere(words), { code: 0, stdout: /\nnext:\n/ })
   t.match(await latchkeyHere(words), {
     code: 0,
-    stdout: /it was there, and the master key opens it/,
+    stdout: /already existed; the master key opens it/,
   })
   await writeFile(join(folder, 'master.key'), Buffer.alloc(32, 7))
   t.match(await latchkeyHere(words), { code: 1, stdout: '', stderr: /master key/ })

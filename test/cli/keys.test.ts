@@ -104,7 +104,7 @@ void t.test(
       stderr: `latchkey: error: others can read ${exposed}\nlatchkey: hint: chmod 600 ${exposed}\n`,
     })
     const sentence =
-      'key material is 32 bytes, or 64 hexadecimal digits, or 44 characters of Base64'
+      'expected key material of 32 bytes, or 64 hexadecimal digits, or 44 characters of Base64'
     for (const content of [
       '',
       randomBytes(31),
@@ -121,10 +121,7 @@ void t.test(
       await space.run('keys', 'import', 'bad', '--from-file', missing),
       failure(66, `${missing}: there is no such file`),
     )
-    t.strictSame(
-      await space.run('keys', 'import', 'bad'),
-      failure(64, 'name the file with --from-file'),
-    )
+    t.strictSame(await space.run('keys', 'import', 'bad'), failure(64, '--from-file is missing'))
     t.same(
       (await list(space)).map(({ keyId }) => keyId),
       ['base64', 'hex', 'piped', 'raw'],
@@ -136,7 +133,7 @@ void t.test('what cannot be is refused with its code, and changes nothing', asyn
   const space = await workspace(t)
   await key(space, 'create', 'payroll')
   const before = await list(space)
-  const form = 'a key id has 1 to 128 letters, digits, hyphens, periods and underscores'
+  const form = 'expected a key id of 1 to 128 letters, digits, hyphens, periods and underscores'
   for (const [words, code, message] of [
     [['create', 'payroll'], 1, /taken|exists|there/],
     [['create', 'pay roll'], 65, form],
@@ -148,8 +145,12 @@ void t.test('what cannot be is refused with its code, and changes nothing', asyn
     [['rotate', 'nobody'], 1, /nobody|no key/],
     [['disable', 'nobody'], 1, /nobody|no key/],
     [['enable', 'nobody'], 1, /nobody|no key/],
-    [['destroy-version', 'payroll', 'one', '--yes'], 65, 'a version is a whole number from 1'],
-    [['destroy-version', 'payroll', '0', '--yes'], 65, 'a version is a whole number from 1'],
+    [
+      ['destroy-version', 'payroll', 'one', '--yes'],
+      65,
+      'expected a version: a whole number from 1',
+    ],
+    [['destroy-version', 'payroll', '0', '--yes'], 65, 'expected a version: a whole number from 1'],
     [['destroy-version', 'payroll', '2', '--yes'], 1, /version/],
     [['destroy-version', 'payroll', '1', '--yes'], 1, /current/],
     [['destroy-version', 'nobody', '1', '--yes'], 1, /nobody|no key/],

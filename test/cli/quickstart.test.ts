@@ -156,7 +156,7 @@ void t.test('a port that is taken is said so, and nothing is left running', asyn
   t.strictSame(await startLatchkey(t, other).ended(), {
     code: 69,
     stdout: '',
-    stderr: `latchkey: error: 127.0.0.1:${String(port)}: another process listens there\nlatchkey: hint: end it, or choose another port\n`,
+    stderr: `latchkey: error: 127.0.0.1:${String(port)}: another process is listening there\nlatchkey: hint: end it, or choose another port\n`,
   })
   for (const bad of ['65536', '-1', 'https', ''])
     t.equal((await startLatchkey(t, ['quickstart', `--port=${bad}`]).ended()).code, 64, bad)

@@ -56,7 +56,7 @@ void t.test('a drill says how long each step took', async (t) => {
   await space.serve()
   t.match(await space.run('drill'), {
     code: 0,
-    stdout: /^revoked after \d+ ms, given back after \d+ ms\n(.|\n)*acknowledged/,
+    stdout: /^revoked after \d+ ms, restored after \d+ ms\n(.|\n)*acknowledged/,
   })
 })
 

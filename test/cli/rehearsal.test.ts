@@ -89,7 +89,7 @@ void t.test('what a rehearsal says is what a kill then refuses, whatever the sco
     const found = await json<Found>(server, 'kill', '--rehearse', ...order)
     t.equal(found.wouldBeRefused, meant, scope.join(' '))
   }
-  t.equal(await askAll(), 0, 'nobody was refused')
+  t.equal(await askAll(), 0, 'no request was refused')
   t.match(await json(server, 'status'), { switches: [] })
   for (const [scope, meant] of SCOPES.filter((_, i) => DONE.includes(i))) {
     const order = [...scope, '--direction', 'decrypt']
@@ -117,7 +117,7 @@ void t.test(
     })
     t.match(await json(server, 'credentials', 'list'), [{ uses: 5, lastUsedAt: Number }])
     const { stdout } = await run(server, 'kill', '--rehearse', '--key-store', 'demo')
-    t.match(stdout, 'rehearsed key store demo, both: nobody was refused')
+    t.match(stdout, 'dry run for key store demo, both: no request was refused')
     t.match(stdout, 'of 5 requests, 5 would have been refused')
     for (const text of ['PRINCIPAL', BOB, 'SERVICE', 'ebs', 'ACCOUNT', '444455556666', 'Encrypt']) {
       t.match(stdout, text)
@@ -139,7 +139,7 @@ void t.test('with --watch it says what is asked from now on', async (t) => {
   const { server, askAll } = await startRecorded(t)
   const words = ['kill', '--rehearse', '--watch', '--account', '444455556666', '--json']
   const watching = startLatchkey(t, [...words, '--config', server.configFile])
-  await eventually(() => watching.stderr().includes('nobody is refused'))
+  await eventually(() => watching.stderr().includes('no request is refused'))
   t.equal(await askAll(), 0)
   const [line] = await watching.shows(/^\{.*\}$/m)
   t.match(JSON.parse(line), { state: 'rehearsed', principals: [{ name: BOB }] })
@@ -153,7 +153,7 @@ void t.test('flags of a rehearsal without --rehearse kill nobody', async (t) => 
   for (const flag of [['--watch'], ['--since', '1h']]) {
     const { code, stderr } = await run(server, 'kill', '--all', '--reason', 'x', ...flag)
     t.equal(code, 64)
-    t.match(stderr, '--since and --watch go with --rehearse')
+    t.match(stderr, '--since and --watch require --rehearse')
   }
   t.match(await json(server, 'status'), { switches: [] })
 })

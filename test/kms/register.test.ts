@@ -57,7 +57,7 @@ void t.test('a key store is registered, found again, and unregistered', async (t
 
   const plan = await r.latchkey('unregister')
   t.equal(plan.code, 0)
-  t.match(plan.stdout, 'It would refuse: name --schedule-key-deletion DAYS')
+  t.match(plan.stdout, 'The command would refuse; pass --schedule-key-deletion DAYS')
   const refused = await r.latchkey('unregister', '--yes')
   t.equal(refused.code, 1)
   t.match(refused.stderr, /demo has KMS keys: arn:aws:kms:.*\(payroll\)/)
@@ -98,7 +98,7 @@ void t.test('before anything is made', async (t) => {
     t.match(stdout, '--xks-proxy-uri-path /demo/kms/xks/v1')
     t.match(stdout, 'aws kms create-key \\\n')
     t.match(stdout, '"XksProxyUriPath": "/demo/kms/xks/v1"')
-    t.match(stdout, 'Nothing was done.')
+    t.match(stdout, 'Nothing was changed.')
     t.same(r.kms.calls, [])
     t.same(await r.workspace.json('credentials', 'list'), [])
     const { calls, shell } = (await r.json(...words)) as {
@@ -217,7 +217,7 @@ void t.test(
     await r.workspace.json('credentials', 'revoke', accessKeyId, '--yes')
     const stale = await r.latchkey(...REGISTER, ...r.checkFlags)
     t.equal(stale.code, 1)
-    t.match(stale.stderr, 'which is no active credential of key store demo')
+    t.match(stale.stderr, 'which is not an active credential of key store demo')
     t.match(stale.stderr, 'hint: latchkey rotate-credentials')
   },
 )

@@ -108,14 +108,14 @@ void t.test('a rotation that was cut off is gone on with', async (t) => {
     t.match(stderr, 'AccessDeniedException')
     t.equal(signer(), old)
     t.equal((await list(r)).length, 2)
-    t.match((await r.latchkey('rotate-credentials')).stdout, 'A rotation was begun')
+    t.match((await r.latchkey('rotate-credentials')).stdout, 'A rotation is in progress')
   })
 
   await t.test('while it waited for silence', async (t) => {
     const { code, stderr } = await r.latchkey(...ROTATE, '--quiet', '1h', '--timeout', '1ms')
     t.equal(code, 1)
     t.match(stderr, /is still in use|has not been used yet/)
-    t.match(stderr, 'hint: nothing is lost: the same command later goes on from here')
+    t.match(stderr, 'hint: nothing is lost: run the same command later to continue')
     t.not(signer(), old)
     const all = await list(r)
     t.equal(all.length, 2, 'the credential of the first run')

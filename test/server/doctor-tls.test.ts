@@ -143,7 +143,7 @@ void t.test('mTLS: asked for, and shown or not', async (t) => {
     const findings = await checkTls(with_, builtInAuthorities())
     const found = findings.find(({ check }) => check === 'tls-client-certificate')
     t.equal(found?.verdict, verdict)
-    t.match(found?.detail, /a client certificate is asked for/)
+    t.match(found?.detail, /a client certificate is requested/)
   }
 })
 

@@ -7,14 +7,14 @@ import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
 export const controlAcceptEpoch: Command = {
   flags: { ...REASON_FLAGS, ...YES_FLAG, ...CONFIG_FLAG },
   examples: [
-    'latchkey control accept-epoch --reason "put back after the disk failed, switches compared" --yes',
+    'latchkey control accept-epoch --reason "restored after a disk failure, switches compared" --yes',
   ],
   async run(context) {
     const by = parseReason(context)
     const config = await loadControlConfig(context)
     if (context.flags['yes'] !== true) {
       context.output.result(
-        'would let servers go on from this store, although they have seen a later one: what was killed, disabled or revoked since the backup is not any more. Compare first. Add --yes to do it.',
+        'would let servers continue from this store although they have seen a later one: kills, disabled keys and revocations made since the backup no longer apply. Compare first. Add --yes to do it.',
         { wouldAccept: true, done: false },
       )
       return
@@ -22,7 +22,7 @@ export const controlAcceptEpoch: Command = {
     const control = await openKillSwitch(config, { onOldStore: context.output.note })
     try {
       const epoch = await control.acceptEpoch(by)
-      context.output.result(`servers go on from epoch ${String(epoch)}`, { epoch })
+      context.output.result(`servers continue from epoch ${String(epoch)}`, { epoch })
     } finally {
       await control.close()
     }

@@ -22,7 +22,7 @@ export const credentialsCreate: Command = {
     expires: {
       type: 'string',
       value: 'WHEN',
-      description: 'When it expires: 90d, 12h, or a date such as 2027-01-31.',
+      description: 'Expiry: 90d, 12h, or a date such as 2027-01-31 (default: none).',
     },
     output: {
       type: 'string',
@@ -34,7 +34,7 @@ export const credentialsCreate: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'Take over the pair of an existing console file, mode 0600; - for standard input.',
+        'Import the pair from an existing console file with mode 0600; - for standard input.',
     },
     ...KEY_STORE_FLAG,
     ...CONFIG_FLAG,

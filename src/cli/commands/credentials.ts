@@ -21,7 +21,7 @@ export const credentialsList: Command = {
       type: 'string',
       short: 's',
       value: 'NAME',
-      description: 'Only those of this key store.',
+      description: 'List only credentials of this key store.',
     },
     ...CONFIG_FLAG,
   },
@@ -69,7 +69,8 @@ export const credentialsExpire: Command = {
     at: {
       type: 'string',
       value: 'WHEN',
-      description: 'now (the default), 90d, 12h, or a date such as 2027-01-31.',
+      description:
+        'Time from which it is refused: 90d, 12h, or a date such as 2027-01-31 (default: now).',
     },
     ...CONFIG_FLAG,
   },

@@ -21,7 +21,7 @@ const TTL_FLAG = {
   for: {
     type: 'string',
     value: 'TIME',
-    description: 'How long until it closes without a renewal: 90s, 15m, 8h or 7d.',
+    description: 'Time until it closes without a renewal: 90s, 15m, 8h or 7d.',
   },
 } as const
 
@@ -31,7 +31,7 @@ export const deadmanStart: Command = {
   run: (context) =>
     withSwitch(context, (control, order) => {
       const ttlMs = parseTtl(context)
-      if (ttlMs === undefined) throw new UsageError('USAGE', 'say for how long, with --for')
+      if (ttlMs === undefined) throw new UsageError('USAGE', '--for is missing')
       return control.startDeadMan({ ...order, ttlMs })
     }),
 }
@@ -48,7 +48,7 @@ export const deadmanRenew: Command = {
 
 export const deadmanClose: Command = {
   flags: FLAGS,
-  examples: ['latchkey deadman close --key-store payroll --reason "nobody at the desk"'],
+  examples: ['latchkey deadman close --key-store payroll --reason "office closed"'],
   run: (context) => withSwitch(context, (control, order) => control.closeDeadMan(order)),
 }
 
@@ -89,7 +89,7 @@ function toText(keyStore: string, outcome: DeadManOutcome): string {
   if (outcome.state === 'requested') {
     const { id, readyAt } = outcome.request
     const who = outcome.needsApproval ? ', by a second person' : ''
-    return `requested as ${id}; nothing is open yet. From ${new Date(readyAt).toISOString()}${who}:
+    return `requested as ${id}; nothing is open yet. At ${new Date(readyAt).toISOString()}${who}:
   latchkey restore approve ${id}`
   }
   const { deadManSwitch: written } = outcome
@@ -111,6 +111,10 @@ function parseTtl(context: Context): number | undefined {
   if (text === undefined) return undefined
   const [, count, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
   const ttlMs = Number(count) * (UNITS.get(unit) ?? NaN)
-  if (!(ttlMs > 0)) throw new UsageError('INPUT_INVALID', `${text} is no time such as 15m or 8h`)
+  if (!(ttlMs > 0))
+    throw new UsageError(
+      'INPUT_INVALID',
+      `invalid time ${text}: expected a duration such as 15m or 8h`,
+    )
   return ttlMs
 }

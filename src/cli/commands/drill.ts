@@ -25,9 +25,9 @@ export const drill: Command = {
       ])
       context.output.result(
         [
-          `revoked after ${String(done.revokedAfterMs)} ms, given back after ${String(done.restoredAfterMs)} ms`,
+          `revoked after ${String(done.revokedAfterMs)} ms, restored after ${String(done.restoredAfterMs)} ms`,
           rows.length === 0
-            ? 'no instance is running: this measured nothing but the store'
+            ? 'no instance is running, so this measured only the store'
             : toTable(['INSTANCE', 'HOST', 'PID', 'WORKER', 'HOW', 'AFTER'], rows),
         ].join('\n'),
         done,

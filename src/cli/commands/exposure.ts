@@ -21,13 +21,23 @@ import { parsePast } from '../../terminal/flags/time.ts'
 
 export const exposure: Command = {
   flags: {
-    'key-store': { type: 'string', short: 's', value: 'NAME', description: 'Only of this one.' },
-    key: { type: 'string', short: 'k', value: 'KEY_ID', description: 'Only of this key.' },
-    switch: { type: 'string', value: 'ID', description: 'Only of what this kill switch stops.' },
+    'key-store': {
+      type: 'string',
+      short: 's',
+      value: 'NAME',
+      description: 'Report only this key store.',
+    },
+    key: { type: 'string', short: 'k', value: 'KEY_ID', description: 'Report only this key.' },
+    switch: {
+      type: 'string',
+      value: 'ID',
+      description: 'Report only what this kill switch stops.',
+    },
     since: {
       type: 'string',
       value: 'WHEN',
-      description: '2h or 30d ago, or a date; else all that is kept (activity.retention).',
+      description:
+        'Start of the period: 2h or 30d ago, or a date (default: everything kept, see activity.retention).',
     },
     ...CONFIG_FLAG,
   },
@@ -71,8 +81,8 @@ function parseAbout(context: Context, config: Config): Scope | { readonly id: st
 
 function toText({ scope, since, until: now, exposures: found, longKills }: ExposureReport): string {
   const what = scope.kind === 'all' ? 'every key' : describeScope(scope)
-  const head = `data keys of ${what} that were fetched since ${toDate(since)}`
-  const none = 'nobody has fetched any, as far as it is recorded'
+  const head = `data keys of ${what} fetched since ${toDate(since)}`
+  const none = 'no fetches are recorded'
   const services = new Map(found.map(({ service }) => [service.name, service]))
   const table = toTable(
     ['KEY', 'SERVICE', 'FETCHES', 'LAST', 'WORKS ON'],
@@ -93,9 +103,9 @@ function toText({ scope, since, until: now, exposures: found, longKills }: Expos
   const facts = [...services.values()].map((fact) =>
     [
       `${fact.name} (${fact.certainty})`,
-      `  goes on:   ${fact.goesOn}`,
-      `  how long:  ${fact.howLong}`,
-      `  ended by:  ${fact.endedBy}`,
+      `  still works: ${fact.goesOn}`,
+      `  how long:    ${fact.howLong}`,
+      `  ended by:    ${fact.endedBy}`,
       ...(fact.afterSevenDays === undefined ? [] : [`  7 days:    ${fact.afterSevenDays}`]),
       `  source:    ${fact.source}`,
     ].join('\n'),
@@ -105,17 +115,17 @@ function toText({ scope, since, until: now, exposures: found, longKills }: Expos
 }
 
 function worksOn({ endsAt, service }: Exposure, now: number): string {
-  if (endsAt === undefined) return `no date: ${service.endedBy}`
-  return endsAt <= now ? `over since ${toDate(endsAt)}` : `until ${toDate(endsAt)} at the most`
+  if (endsAt === undefined) return `unknown: until ${service.endedBy}`
+  return endsAt <= now ? `over since ${toDate(endsAt)}` : `until ${toDate(endsAt)} at the latest`
 }
 
-/** One line, for people. */
+/** Describes a long kill in one line, for people. */
 export function describeLongKill({ id, scope, createdAt, harmAt }: LongKill, now: number): string {
   const days = Math.floor((now - createdAt) / 86_400_000)
   const when = harmAt > now ? `from ${toDate(harmAt)}` : `since ${toDate(harmAt)}`
   return (
     `warning: switch ${id} (${scope}) has been in force for ${String(days)} days; ${when}, DynamoDB ` +
-    'archives tables of these keys, and Aurora clusters can be had back from a backup only'
+    'archives tables of these keys, and Aurora clusters can only be restored from a backup'
   )
 }
 

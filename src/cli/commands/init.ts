@@ -15,16 +15,16 @@ export const init: Command = {
     dir: {
       type: 'string',
       value: 'DIR',
-      description: 'Folder to put them in (default: the current one).',
+      description: 'Folder for the files (default: the current one).',
     },
     system: {
       type: 'boolean',
       description:
-        'Set up this host: the user latchkey, /etc/latchkey, /var/lib/latchkey and the unit of systemd. Needs root.',
+        'Set up this host: the user latchkey, /etc/latchkey, /var/lib/latchkey and the systemd unit. Requires root.',
     },
     'if-absent': {
       type: 'boolean',
-      description: 'Succeed where there is a store already, if the master key opens it.',
+      description: 'Succeed if a store already exists and the master key opens it.',
     },
   },
   examples: [
@@ -37,7 +37,10 @@ export const init: Command = {
     const dir = stringFlag({ output, ...context }, 'dir')
     const system = context.flags['system'] === true
     if (system && dir !== undefined) {
-      throw new UsageError('USAGE', '--system has its own folders: leave out --dir')
+      throw new UsageError(
+        'USAGE',
+        '--dir cannot be combined with --system, which has its own folders',
+      )
     }
     const file = system ? SYSTEM_CONFIG : join(dir ?? '.', 'latchkey.yaml')
     if (system) await prepareSystem()
@@ -59,17 +62,17 @@ export const init: Command = {
       masterKey: masterKey.kind === 'file' ? masterKey.path : null,
     }
     if (!isNew) {
-      output.result(`store          ${path}  (it was there, and the master key opens it)`, result)
+      output.result(`store          ${path}  (already existed; the master key opens it)`, result)
       return
     }
     output.result(
       [
         `configuration  ${file}`,
         `store          ${path}`,
-        `master key     ${master}  (back it up, apart from the store)`,
+        `master key     ${master}  (back it up separately from the store)`,
         '',
         'next:',
-        '  put the server certificate where the configuration says',
+        '  put the server certificate at the configured path',
         `  latchkey keys create KEY_ID --config ${file}`,
         `  latchkey credentials create --output kms-console.json --config ${file}`,
         system ? '  systemctl enable --now latchkey' : `  latchkey serve --config ${file}`,

@@ -20,7 +20,8 @@ const USAGE_FLAG = {
   usage: {
     type: 'string',
     value: 'USAGE',
-    description: 'encrypt,decrypt (the default), encrypt, decrypt or none. KMS wants both.',
+    description:
+      'Allowed operations: encrypt,decrypt or encrypt or decrypt or none (default: encrypt,decrypt, which KMS requires).',
   },
 } as const
 
@@ -42,7 +43,7 @@ export const keysImport: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        '32 bytes, or their hexadecimal or Base64 text; mode 0600; - for standard input.',
+        'File with mode 0600 that holds 32 bytes, or their hexadecimal or Base64 text; - for standard input.',
     },
     ...KEY_STORE_FLAG,
     ...BACKEND_FLAG,
@@ -55,7 +56,7 @@ export const keysImport: Command = {
   ],
   async run(context) {
     const path = stringFlag(context, 'from-file')
-    if (path === undefined) throw new UsageError('USAGE', 'name the file with --from-file')
+    if (path === undefined) throw new UsageError('USAGE', '--from-file is missing')
     await create(context, parseMaterial(await readPrivateFile(path)))
   },
 }
@@ -73,7 +74,7 @@ async function create(context: Context, material: Secret<Buffer> | undefined): P
 function parseUsage(text: string): Pick<NewKey, 'canEncrypt' | 'canDecrypt'> {
   const parts = text === 'none' ? [] : text.split(',')
   if (!parts.every((part) => part === 'encrypt' || part === 'decrypt')) {
-    throw new UsageError('USAGE', '--usage is encrypt,decrypt or encrypt or decrypt or none')
+    throw new UsageError('USAGE', '--usage: expected encrypt,decrypt or encrypt or decrypt or none')
   }
   return { canEncrypt: parts.includes('encrypt'), canDecrypt: parts.includes('decrypt') }
 }
@@ -87,6 +88,6 @@ function parseMaterial(bytes: Buffer): Secret<Buffer> {
   if (/^[A-Za-z0-9+/]{43}=$/.test(text)) return new Secret(Buffer.from(text, 'base64'))
   throw new UsageError(
     'INPUT_INVALID',
-    'key material is 32 bytes, or 64 hexadecimal digits, or 44 characters of Base64',
+    'expected key material of 32 bytes, or 64 hexadecimal digits, or 44 characters of Base64',
   )
 }

@@ -66,11 +66,11 @@ export const keysDestroyVersion: Command = {
     const keyId = keyIdOperand(context)
     const version = Number(context.operands[1])
     if (!Number.isInteger(version) || version < 1) {
-      throw new UsageError('INPUT_INVALID', 'a version is a whole number from 1')
+      throw new UsageError('INPUT_INVALID', 'expected a version: a whole number from 1')
     }
     if (context.flags['yes'] !== true) {
       context.output.result(
-        `would destroy version ${String(version)} of ${keyId}: whatever it encrypted could never be decrypted again. Add --yes to do it.`,
+        `would destroy version ${String(version)} of ${keyId}: what it encrypted could never be decrypted again. Add --yes to do it.`,
         { wouldDestroy: { keyId, version }, done: false },
       )
       return

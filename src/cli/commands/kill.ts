@@ -37,15 +37,19 @@ export const kill: Command = {
     until: {
       type: 'string',
       value: 'WHEN',
-      description: 'Lift it by itself then: 12h, 90d, or a date such as 2027-01-31.',
+      description:
+        'Lift the switch automatically after 12h or 90d, or at a date such as 2027-01-31.',
     },
-    wait: { type: 'boolean', description: 'Wait until it holds everywhere; the default.' },
-    'no-wait': { type: 'boolean', description: 'Return when it is written.' },
+    wait: { type: 'boolean', description: 'Wait until every instance refuses (the default).' },
+    'no-wait': {
+      type: 'boolean',
+      description: 'Return once the switch is committed, without waiting for the instances.',
+    },
     timeout: {
       type: 'string',
       value: 'TIME',
       description:
-        'How long to try to write it and to wait for the instances (default: 30s and the lease).',
+        'How long to retry the write and to wait for the instances (default: 30s plus the lease).',
     },
     ...REHEARSAL_FLAGS,
     ...CONFIG_FLAG,
@@ -59,7 +63,7 @@ export const kill: Command = {
   async run(context) {
     const { wait, 'no-wait': noWait } = context.flags
     if (wait === true && noWait === true) {
-      throw new UsageError('USAGE', 'either --wait or --no-wait')
+      throw new UsageError('USAGE', '--wait and --no-wait cannot be combined')
     }
     const config = await loadControlConfig(context).catch((error: unknown) => {
       throw withWayToStop(error, undefined)
@@ -103,7 +107,7 @@ export const kill: Command = {
           if (noWait === true) return
           context.output.note(`written: ${where()}; waiting for the instances`)
         },
-        // Before anything else is asked of the store, which may not answer any more.
+        // Reported before any further query to the store, which may no longer answer.
         onRevoked: (revocation) => {
           const after = `revoked ${where()} after ${toMs(revocation.elapsedMs)}`
           context.output.line(`${after}\n${toRows(revocation)}`)
@@ -119,7 +123,7 @@ export const kill: Command = {
   },
 }
 
-/** Said once: the operator needs it at once, and not with each attempt. */
+/** Prints the note once: the operator needs it immediately, but not for each attempt. */
 function createRetryNote({ output }: Context): (error: StorageError) => void {
   let isSaid = false
   return ({ code, hint = '' }) => {
@@ -131,10 +135,10 @@ function createRetryNote({ output }: Context): (error: StorageError) => void {
 
 function toText(name: string, { kill: written, revocation, receipt }: StopResult): string {
   if (revocation === undefined) {
-    return `written: ${name} (${describe(written)}); not waited for the instances`
+    return `written: ${name} (${describe(written)}); did not wait for the instances`
   }
   return receipt === undefined
-    ? 'no receipt could be written: run the same command again for one'
+    ? 'no receipt could be written; run the same command again to get one'
     : `receipt: latchkey receipt show ${receipt.statement.id}`
 }
 
@@ -172,14 +176,14 @@ function toMs(ms: number): string {
   return `${ms.toFixed(0)} ms`
 }
 
-/** @param sentinelFile undefined where the configuration does not say */
+/** @param sentinelFile undefined if it is not configured */
 function withWayToStop(error: unknown, sentinelFile: string | undefined): unknown {
   if (!(error instanceof Error) || error instanceof UsageError) return error
-  // The switch is written, and its error says what holds it up.
+  // The switch is written, and its own error says what delays it.
   if (error instanceof ControlError) return error
   if (error instanceof TypeError || error instanceof RangeError) return error
-  const touch = sentinelFile === undefined ? '' : `touch ${sentinelFile} there, or `
-  const message = `no kill is confirmed; to stop a host now, ${touch}send its latchkey SIGUSR2 (${error.message})`
+  const touch = sentinelFile === undefined ? '' : `touch ${sentinelFile} there or `
+  const message = `no kill is confirmed; to stop a host now, ${touch}send SIGUSR2 to its latchkey process (${error.message})`
   const { code } = error as { readonly code?: unknown }
   const hint = error instanceof LatchkeyError ? error.hint : undefined
   const options = { cause: error, hint: hint ?? 'then run the same command again' }

@@ -32,8 +32,8 @@ function render(module: string, { library, slots, tokens }: ProbeReport): string
       : [
           `  token       ${JSON.stringify(token.label)}, serial ${token.serial}`,
           `  product     ${token.manufacturer}, ${token.model}, firmware ${token.firmware}`,
-          `  sessions    ${token.maxSessions === undefined ? 'no limit that it tells' : `at most ${String(token.maxSessions)}`}`,
-          `  mechanisms  ${(mechanisms ?? []).join(', ') || 'none of those that are needed'}`,
+          `  sessions    ${token.maxSessions === undefined ? 'no reported limit' : `at most ${String(token.maxSessions)}`}`,
+          `  mechanisms  ${(mechanisms ?? []).join(', ') || 'none of the required ones'}`,
         ]),
   ])
   return [...head, ...rows, ...tokens.flatMap(renderToken)].join('\n')

@@ -20,7 +20,7 @@ export const quickstart: Command = {
       type: 'string',
       value: 'PORT',
       description:
-        'Port to listen on, 0 for any free one (default: the port of the demo, 8443 when new).',
+        'Port to listen on; 0 selects a free port (default: the port of the demo, 8443 if new).',
     },
     once: { type: 'boolean', description: 'Stop after the round trip.' },
   },
@@ -64,7 +64,7 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
   return [
     `Latchkey serves ${endpoint}${demo.uriPath}`,
     '',
-    'A signed round trip, as KMS would send it:',
+    'A signed round trip, as KMS sends it:',
     ...steps.map(
       ({ name, status, totalMs, remark }) =>
         `  ${name.padEnd(16)} ${String(status)}  ${totalMs.toFixed(2).padStart(7)} ms  ${remark}`,
@@ -83,7 +83,7 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
     `  --data '${CURL_BODY}' \\`,
     `  ${endpoint}${demo.uriPath}/keys/${demo.keyId}/encrypt`,
     '',
-    'The whole story, with KMS, a vendor, a kill and a restore:',
+    'The whole scenario, with KMS, a vendor, a kill and a restore:',
     '',
     `${ownCommand()} simulate --demo ${quote(dirname(demo.configFile))} --endpoint ${endpoint}`,
     '',
@@ -91,7 +91,10 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
   ].join('\n')
 }
 
-/** This program for a shell in any folder, also where no latchkey is on the path. */
+/**
+ * Returns a command line for this program that works in any folder, even without latchkey on the
+ * path.
+ */
 function ownCommand(): string {
   const main = fileURLToPath(new URL('../../main.js', import.meta.url))
   return `${quote(process.execPath)} ${quote(main)}`

@@ -108,7 +108,7 @@ function render(receipt: Receipt): string {
     `reason     ${receipt.reason} (${receipt.operator})`,
     `killed     ${toDate(receipt.killedAt)}`,
     `revoked    ${toDate(receipt.revokedAt)}, after ${String(receipt.timeToRevokeMs)} ms`,
-    `last data  ${receipt.lastSuccessAt === null ? 'none that an instance could tell of' : toDate(receipt.lastSuccessAt)}`,
+    `last data  ${receipt.lastSuccessAt === null ? 'none reported by an instance' : toDate(receipt.lastSuccessAt)}`,
     `instances  ${String(receipt.instances.length)}, in flight ${String(receipt.inFlight)}`,
   ].join('\n')
 }

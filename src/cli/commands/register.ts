@@ -110,7 +110,7 @@ export const register: Command = {
     const config = await loadContextConfig(context)
     const keyStore = findKeyStore(context, config)
     const plan = toPlan(context, keyStore, storeName(context, config))
-    // Checks all flags before anything is made.
+    // Checks all flags before anything is created.
     durationFlag(context, 'timeout', CONNECT_TIMEOUT_MS)
     hostFlag(context, 'connect-to')
     const administration = await openAdministration(config)

@@ -1,4 +1,4 @@
-/** `latchkey kill --rehearse`: what a kill would have refused, from what was counted. */
+/** `latchkey kill --rehearse`: reports from recorded usage what a kill would have refused. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Refused, Rehearsal } from '../../usage/rehearsal.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -20,17 +20,18 @@ import { parsePast, parseWhen } from '../../terminal/flags/time.ts'
 export const REHEARSAL_FLAGS = {
   rehearse: {
     type: 'boolean',
-    description: 'Refuse nobody: say what would have been refused in the last hour.',
+    description: 'Refuse no request; report what would have been refused in the last hour.',
   },
   since: {
     type: 'string',
     value: 'WHEN',
     description:
-      'With --rehearse: 2h or 30d ago, or a date. --until is then the end of the window.',
+      'With --rehearse: start of the window, 2h or 30d ago, or a date. --until is then its end.',
   },
   watch: {
     type: 'boolean',
-    description: 'With --rehearse: from now on, until --until or Ctrl-C, as it is recorded.',
+    description:
+      'With --rehearse: report new requests as they are recorded, until --until or Ctrl-C.',
   },
 } as const satisfies Record<string, Flag>
 
@@ -44,7 +45,8 @@ export async function rehearseKill(context: Context, order: RehearsalOrder): Pro
   const killSwitch = await openKillSwitch(config)
   try {
     if (context.flags['watch'] === true) {
-      if (since !== undefined) throw new UsageError('USAGE', 'either --since or --watch')
+      if (since !== undefined)
+        throw new UsageError('USAGE', '--since and --watch cannot be combined')
       await watch(context, order, killSwitch, {
         stepMs: Math.max(1000, config.activity.flushIntervalMs),
         endsAt: until === undefined ? Infinity : parseWhen(until),
@@ -65,13 +67,16 @@ export async function rehearseKill(context: Context, order: RehearsalOrder): Pro
   }
 }
 
-/** A kill that was meant as a rehearsal must not be done. @throws UsageError */
+/**
+ * Refuses flags of a rehearsal without --rehearse, so that a mistyped rehearsal does not kill.
+ * @throws UsageError
+ */
 export function checkNoRehearsal(context: Context): void {
   if (stringFlag(context, 'since') === undefined && context.flags['watch'] !== true) return
-  throw new UsageError('USAGE', '--since and --watch go with --rehearse')
+  throw new UsageError('USAGE', '--since and --watch require --rehearse')
 }
 
-/** Counts grow; what grew since the last look is what was asked for meanwhile. */
+/** Prints how much the counts have grown since the last look. */
 async function watch(
   context: Context,
   order: RehearsalOrder,
@@ -82,7 +87,9 @@ async function watch(
   const look = () =>
     killSwitch.rehearse(order, { since: startedAt, until: systemClock.now() + HOUR_MS })
   let before = await look()
-  context.output.note(`rehearsing ${describeScope(order.scope)}: nobody is refused; Ctrl-C ends it`)
+  context.output.note(
+    `dry run for ${describeScope(order.scope)}: no request is refused; press Ctrl-C to end`,
+  )
   for (;;) {
     const left = endsAt - systemClock.now()
     if (left <= 0) return
@@ -128,10 +135,10 @@ function toText({ scope, direction }: RehearsalOrder, found: RehearsalReport): s
   const { period, requests, wouldBeRefused, refusedAnyway, notToldApart } = found
   const whole = period.spanMs === HOUR_MS ? 'hours' : 'minutes'
   return [
-    `rehearsed ${describeScope(scope)}, ${direction}: nobody was refused`,
+    `dry run for ${describeScope(scope)}, ${direction}: no request was refused`,
     `from ${toDate(period.since)} to ${toDate(period.until)}, in whole ${whole}: ` +
       `of ${String(requests)} requests, ${String(wouldBeRefused)} would have been refused`,
-    refusedAnyway === 0 ? '' : `${String(refusedAnyway)} of them were refused anyway`,
+    refusedAnyway === 0 ? '' : `${String(refusedAnyway)} more were refused for other reasons`,
     notToldApart === 0
       ? ''
       : `${String(notToldApart)} more came from callers that were not recorded by name (activity.maxSubjects); the kill may cover some of them`,

@@ -28,7 +28,7 @@ const { operator } = REASON_FLAGS
 
 export const restore: Command = {
   flags: {
-    switch: { type: 'string', value: 'ID', description: 'The switch of this id.' },
+    switch: { type: 'string', value: 'ID', description: 'Id of the switch to lift.' },
     ...SCOPE_FLAGS,
     ...DIRECTION_FLAG,
     ...REASON_FLAGS,
@@ -79,7 +79,7 @@ export const restoreApprove: Command = {
 export const restoreWithdraw: Command = {
   operands: ['REQUEST'],
   flags: { ...REASON_FLAGS, ...CONFIG_FLAG },
-  examples: ['latchkey restore withdraw 5ac0ffee --reason "asked for by mistake"'],
+  examples: ['latchkey restore withdraw 5ac0ffee --reason "requested by mistake"'],
   async run(context) {
     const by = parseReason(context)
     const control = await openKillSwitch(await loadControlConfig(context), {
@@ -111,9 +111,9 @@ function report(output: Output, outcome: RestoreOutcome): void {
     return
   }
   const { id, readyAt, expiresAt } = outcome.request
-  const who = outcome.needsApproval ? ', by somebody else' : ''
+  const who = outcome.needsApproval ? ', by a second person' : ''
   output.result(
-    `asked for as ${id}; nothing is lifted yet. From ${new Date(readyAt).toISOString()}${who}:\n  latchkey restore approve ${id}\nThe request expires at ${new Date(expiresAt).toISOString()}.`,
+    `requested as ${id}; nothing is lifted yet. At ${new Date(readyAt).toISOString()}${who}:\n  latchkey restore approve ${id}\nThe request expires at ${new Date(expiresAt).toISOString()}.`,
     outcome,
   )
 }

@@ -20,16 +20,16 @@ export const rotateCredentials: Command = {
     quiet: {
       type: 'string',
       value: 'TIME',
-      description: 'How long no instance must have seen the old one; else 15m.',
+      description: 'How long the old credential must be unused on every instance (default: 15m).',
     },
     timeout: {
       type: 'string',
       value: 'TIME',
-      description: 'How long to wait for that; else 2h. Later, the same command goes on.',
+      description: 'How long to wait for that (default: 2h). The same command continues later.',
     },
     restart: {
       type: 'boolean',
-      description: 'Forget a rotation that was begun; its credentials stay as they are.',
+      description: 'Forget a rotation in progress; its credentials stay unchanged.',
     },
     ...YES_FLAG,
     ...KMS_FLAGS,
@@ -51,7 +51,7 @@ export const rotateCredentials: Command = {
       const store = await kms.findStore(name)
       if (store === undefined) {
         throw new RegistrationError('STORE_UNKNOWN', `KMS of ${kms.region} has no ${name}`, {
-          hint: 'latchkey register makes one; --name and --region say which',
+          hint: 'latchkey register creates one; --name and --region select it',
         })
       }
       const customKeyStoreId = store.CustomKeyStoreId ?? ''
@@ -104,11 +104,11 @@ function describePlan(name: string, current: string, isBegun: boolean): string {
   return [
     `KMS signs for ${name} with ${current}.`,
     isBegun
-      ? 'A rotation was begun, and would be gone on with:'
-      : 'It would, one after the other and each only when the one before is certain:',
-    '  1. make a new credential here, beside the old one',
+      ? 'A rotation is in progress, and would be continued with:'
+      : 'The rotation would take these steps, each only after the previous one is confirmed:',
+    '  1. create a new credential next to the old one',
     '  2. give it to KMS: UpdateCustomKeyStore, while it stays connected',
-    '  3. wait until no instance has seen the old one for a while, and the new one is in use',
+    '  3. wait until the old one has been unused for a while and the new one is in use',
     '  4. revoke the old one',
     'Add --yes to do it.',
   ].join('\n')

@@ -9,7 +9,7 @@ export const serve: Command = {
   flags: CONFIG_FLAG,
   examples: [
     'latchkey serve --config /etc/latchkey/latchkey.yaml',
-    'kill -HUP $(pgrep -of "latchkey serve")   # look for renewed certificates now',
+    'kill -HUP $(pgrep -of "latchkey serve")   # reload certificates now',
     'kill -USR2 $(pgrep -of "latchkey serve")  # refuse everything on this host, now',
   ],
   async run(context) {

@@ -114,7 +114,7 @@ export const simulate: Command = {
     })
     if (failed > 0 || !isWhole) {
       throw new SimulationError('SIMULATION_FAILED', verdict, {
-        hint: 'check that the server runs, with this configuration and at this endpoint',
+        hint: 'check that the server runs with this configuration and at this endpoint',
       })
     }
   },
@@ -134,7 +134,7 @@ async function tell(
     if (outcome.state !== 'restored') {
       throw new SimulationError(
         'RESTORE_WAITS',
-        `restoring ${switchId} waits for somebody to approve`,
+        `the restore of ${switchId} waits for an approval`,
         {
           hint: `latchkey restore approve ${outcome.request.id}`,
         },
@@ -186,7 +186,7 @@ function watchInterrupts() {
       reject(new ScenarioEnded('interrupted'))
     }
   })
-  // Not awaited when the scenario ends by itself.
+  // Unused when the scenario ends without an interrupt.
   promise.catch(() => undefined)
   const signals = ['SIGINT', 'SIGTERM'] as const
   for (const signal of signals) process.once(signal, interrupt)
@@ -214,8 +214,8 @@ function toCommand(scope: Scope): string {
 
 function toVerdict(steps: readonly StepReport[], isWhole: boolean): string {
   const bad = steps.filter(({ ok }) => !ok).length
-  if (bad === 0 && isWhole) return `All ${String(STEPS)} steps went as they should.`
+  if (bad === 0 && isWhole) return `All ${String(STEPS)} steps passed.`
   const missing = STEPS - steps.length
   const rest = missing === 0 ? '' : `, ${String(missing)} were not reached`
-  return `${String(bad)} of ${String(STEPS)} steps did not go as they should${rest}.`
+  return `${String(bad)} of ${String(STEPS)} steps failed${rest}.`
 }

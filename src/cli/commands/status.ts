@@ -15,7 +15,7 @@ const RECENT_EVENTS = 10
 
 export const status: Command = {
   flags: {
-    events: { type: 'boolean', description: 'All events, not only the last ten.' },
+    events: { type: 'boolean', description: 'Show all events, not only the last ten.' },
     ...CONFIG_FLAG,
   },
   examples: ['latchkey status', 'latchkey status --json'],
@@ -26,7 +26,7 @@ export const status: Command = {
     try {
       const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
       const found = await control.status(events)
-      // A role that may not look is no reason not to show the rest.
+      // A role without the privilege to see warnings still gets the rest of the status.
       const storeWarnings = await control.storeWarnings(found.instances.length).catch(() => [])
       for (const warning of storeWarnings) context.output.note(`warning: ${warning}`)
       const now = systemClock.now()
@@ -87,7 +87,7 @@ function toText(found: ControlStatus): string {
     .join('\n\n')
 }
 
-/** What a person asks first: does a switch stop anything, and do the instances serve? */
+/** Answers a person's first questions: does a switch stop anything, and do the instances serve? */
 function describeService({ switches, instances }: ControlStatus): string {
   const stopped =
     switches.length === 0 ? 'no switch is in force' : `${String(switches.length)} in force`
@@ -102,7 +102,7 @@ function count(number: number, noun: string): string {
   return `${String(number)} ${noun}${number === 1 ? '' : 's'}`
 }
 
-/** A receipt is a page of its own, and signed: here only where it is. */
+/** A receipt is long and signed, so only its location is shown here. */
 function toDetail({ kind, detail }: ControlStatus['events'][number]): string {
   if (kind !== REVOKED) return JSON.stringify(detail)
   const { id, timeToRevokeMs, instances } = (detail as unknown as Signed<Receipt>).statement
@@ -113,7 +113,10 @@ function section(headings: readonly string[], rows: readonly (readonly string[])
   return rows.length === 0 ? '' : toTable(headings, rows)
 }
 
-/** One whose row is older than its lease refuses, whatever it last said. */
+/**
+ * An instance whose row is older than its lease refuses everything, whatever state it reported
+ * last.
+ */
 function toState({ state, reason, silentMs, leaseMs }: InstanceStatus): string {
   if (silentMs > leaseMs) return 'silent'
   return reason === null ? state : `${state}: ${reason}`

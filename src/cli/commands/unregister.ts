@@ -19,7 +19,7 @@ export const unregister: Command = {
       type: 'string',
       value: 'DAYS',
       description:
-        'Schedule the deletion of its KMS keys in 7 to 30 days. What they encrypted is then lost.',
+        'Schedule the deletion of its KMS keys in 7 to 30 days. Data that they encrypted is then lost.',
     },
     ...YES_FLAG,
     ...KMS_FLAGS,
@@ -53,7 +53,7 @@ export const unregister: Command = {
       if (inUse.length > 0 && days === undefined) throw hasKeys(name, inUse)
       for (const { keyId, arn } of inUse) {
         const date = await kms.scheduleKeyDeletion(keyId, days ?? 30)
-        output.line(`scheduled ${arn} for deletion on ${date?.toISOString() ?? 'a day to come'}`)
+        output.line(`scheduled ${arn} for deletion on ${date?.toISOString() ?? 'an unknown date'}`)
       }
       if (keys.length > 0) {
         const left = (await kms.listKeys(id)).keys
@@ -68,7 +68,7 @@ export const unregister: Command = {
       await disconnect(kms, id)
       await kms.deleteStore(id)
       output.result(
-        `deleted ${name} (${id}) from KMS; credentials here are as they were: latchkey credentials list`,
+        `deleted ${name} (${id}) from KMS; its credentials in Latchkey are unchanged: latchkey credentials list`,
         { name, customKeyStoreId: id, deleted: true },
       )
     } finally {
@@ -106,7 +106,7 @@ function parseDays(text: string | undefined): number | undefined {
 function hasKeys(name: string, keys: readonly KmsKeySummary[]): RegistrationError {
   const list = keys.map(({ arn, xksKeyId }) => `${arn} (${xksKeyId})`).join(', ')
   return new RegistrationError('STORE_HAS_KEYS', `${name} has KMS keys: ${list}`, {
-    hint: 'without them, what they encrypted is lost for good; --schedule-key-deletion DAYS, if that is what you want',
+    hint: 'data that they encrypted would be lost permanently; pass --schedule-key-deletion DAYS if you want that',
   })
 }
 
@@ -114,7 +114,7 @@ function hasKeys(name: string, keys: readonly KmsKeySummary[]): RegistrationErro
 function unknownKeys(name: string, count: number): RegistrationError {
   return new RegistrationError(
     'STORE_HAS_KEYS',
-    `${String(count)} KMS keys may not be looked at, and could be of ${name}`,
+    `${String(count)} KMS keys cannot be read, and could belong to ${name}`,
     { hint: 'run it as a principal with kms:DescribeKey on all keys' },
   )
 }
@@ -132,15 +132,15 @@ function describePlan(
   )
   return [
     ...(keys.length === 0 ? [`${name} has no KMS keys.`] : [`${name} has KMS keys:`, ...lines]),
-    ...(unreadable === 0 ? [] : [`${String(unreadable)} keys may not be looked at.`]),
+    ...(unreadable === 0 ? [] : [`${String(unreadable)} keys cannot be read.`]),
     ...(inUse.length === 0
       ? []
       : [
           days === undefined
-            ? 'It would refuse: name --schedule-key-deletion DAYS, if they shall go.'
-            : `It would schedule their deletion in ${String(days)} days. What they encrypted is lost then.`,
+            ? 'The command would refuse; pass --schedule-key-deletion DAYS to delete them too.'
+            : `The command would schedule their deletion in ${String(days)} days. Data that they encrypted is then lost.`,
         ]),
-    ...(keys.length === 0 ? ['It would disconnect and delete the key store.'] : []),
+    ...(keys.length === 0 ? ['The command would disconnect and delete the key store.'] : []),
     'Add --yes to do it.',
   ].join('\n')
 }

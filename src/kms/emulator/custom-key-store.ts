@@ -53,7 +53,7 @@ export function checkParameters(name: string, proxy: ProxyConfiguration): void {
   if (isVpc !== (proxy.vpcEndpointServiceName !== undefined)) {
     throw new KmsException(
       'ValidationException',
-      'xksProxyVpcEndpointServiceName goes with VPC_ENDPOINT_SERVICE, and only with it',
+      'xksProxyVpcEndpointServiceName must be set for VPC_ENDPOINT_SERVICE, and only for it',
     )
   }
 }

@@ -103,7 +103,7 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
     async create({ name, proxy }) {
       checkParameters(name, proxy)
       if (entries.size >= MAX_STORES) {
-        throw new KmsException('LimitExceededException', `there are ${String(MAX_STORES)} already`)
+        throw new KmsException('LimitExceededException', `there are already ${String(MAX_STORES)}`)
       }
       checkUnique({ name, proxy }, stores())
       const connection =
@@ -138,7 +138,7 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
     disconnect(id) {
       const entry = find(id)
       if (entry.store.state === 'DISCONNECTED' || entry.store.state === 'DISCONNECTING') {
-        throw wrongState(`it is ${entry.store.state} already`)
+        throw wrongState(`it is already ${entry.store.state}`)
       }
       set(entry, { state: 'DISCONNECTED' })
     },

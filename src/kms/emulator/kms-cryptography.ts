@@ -105,7 +105,7 @@ export function createKmsCryptography(deps: {
       // XKS 1.0.3, KMS Considerations: "Proxy returns an invalid ciphertext".
       throw new KmsException(
         'KMSInvalidStateException',
-        'what the external key store proxy decrypted is not what KMS had encrypted',
+        'the bytes that the external key store proxy decrypted differ from those that KMS encrypted',
       )
     }
     return { plaintext, keyId: key.arn }
@@ -199,9 +199,9 @@ function checkLength(length: number, most: number): void {
 type EncryptionContext = Readonly<Record<string, string>>
 
 /**
- * Pairs in the order of their names, each name and value after its length in two bytes, so that the
- * order in which a caller wrote them does not matter and no two contexts have the same bytes. Empty:
- * no bytes.
+ * Encodes pairs in the order of their names, each name and value after its length in two bytes. So
+ * the order in which a caller wrote them does not matter, and no two contexts have the same bytes.
+ * An empty context has no bytes.
  */
 export function encodeEncryptionContext(context: EncryptionContext): Buffer {
   const pairs = Object.entries(context)

@@ -73,7 +73,7 @@ function readFailure({ status, body }: KmsSideResponse): ProxyFailure | undefine
   if (status === 200 || known === undefined) {
     return new ProxyFailure(
       'MALFORMED',
-      `an answer with status ${String(status)}, of no known form`,
+      `an answer with status ${String(status)} in an unknown format`,
     )
   }
   return new ProxyFailure(known, typeof errorMessage === 'string' ? errorMessage : known)

@@ -8,10 +8,10 @@ type XksErrorName = components['schemas']['ErrorResponse']['errorName']
 export type ProxyFailureKind =
   | XksErrorName
   | 'MALFORMED' // an answer that KMS cannot interpret
-  | 'TCP' // no connection
-  | 'TLS' // a connection, and no TLS on it
-  | 'TIMEOUT' // nothing within 250 ms, twice
-  | 'ALL_UNAVAILABLE' // healthy by status, and no key manager that can serve
+  | 'TCP' // KMS could not open a TCP connection
+  | 'TLS' // the connection was made, but TLS failed
+  | 'TIMEOUT' // no answer came within 250 ms, twice
+  | 'ALL_UNAVAILABLE' // the answer's status is healthy, but no key manager can serve
 
 /** Values of `ConnectionErrorCode` in DescribeCustomKeyStores that apply to external key stores. */
 export type ConnectionErrorCode =
@@ -158,23 +158,23 @@ const KNOWN: ReadonlySet<string> = new Set(
 /** Names of the KMS API (version 2014-11-01). The emulator throws no others. */
 export type KmsExceptionName =
   | 'ValidationException' // a parameter breaks its pattern or length
-  | 'NotFoundException' // no such KMS key
+  | 'NotFoundException' // there is no such KMS key
   | 'DisabledException' // the KMS key is disabled in KMS
   | 'IncorrectKeyException' // the ciphertext is of another KMS key than the one named
-  | 'InvalidCiphertextException' // the blob is not one, or of another backing key
-  | 'InvalidKeyUsageException' // the KMS key is for something else
-  | 'UnsupportedOperationException' // not for this kind of key store
-  | 'LimitExceededException' // ten key stores
+  | 'InvalidCiphertextException' // the blob is invalid, or belongs to another backing key
+  | 'InvalidKeyUsageException' // the KMS key does not allow this usage
+  | 'UnsupportedOperationException' // the operation does not apply to this kind of key store
+  | 'LimitExceededException' // there are already ten key stores
   | 'KMSInvalidStateException' // every failure of a cryptographic operation in an external key store
   | 'CustomKeyStoreNotFoundException'
-  | 'CustomKeyStoreInvalidStateException' // not in a connection state that allows it
+  | 'CustomKeyStoreInvalidStateException' // the connection state does not allow the operation
   | 'CustomKeyStoreNameInUseException'
   | 'CustomKeyStoreHasCMKsException' // there are KMS keys in the store
   | 'XksKeyAlreadyInUseException' // another KMS key has this external key id
   | 'XksKeyInvalidConfigurationException' // the external key is not enabled, or lacks a usage
   | 'XksKeyNotFoundException' // the proxy does not know the external key
   | 'XksProxyIncorrectAuthenticationCredentialException'
-  | 'XksProxyInvalidConfigurationException' // the URI path
+  | 'XksProxyInvalidConfigurationException' // the URI path is wrong
   | 'XksProxyInvalidResponseException'
   | 'XksProxyUriEndpointInUseException'
   | 'XksProxyUriInUseException'

@@ -1,4 +1,4 @@
-/** What a kill switch is for, as flags: the same for `kill` and `restore`. */
+/** Flags for the scope of a kill switch, shared by `kill` and `restore`. */
 // SPDX-License-Identifier: Apache-2.0
 import { userInfo } from 'node:os'
 import { parseExternalKeyId } from '../../core/ids.ts'
@@ -101,7 +101,7 @@ export function parseScope(context: Context, config: Config): Scope {
 function parseCriteria(context: Context): Criteria {
   const account = stringFlag(context, 'account')
   if (account !== undefined && !/^\d{12}$/.test(account)) {
-    throw new UsageError('INPUT_INVALID', 'an AWS account has twelve digits')
+    throw new UsageError('INPUT_INVALID', 'expected an AWS account id of twelve digits')
   }
   const fields = {
     account,
@@ -126,7 +126,7 @@ export function parseDirection(context: Context): Direction | undefined {
   )
 }
 
-/** @throws UsageError when there is no reason */
+/** @throws UsageError if the reason is missing */
 export function parseReason(context: Context): Actor & { readonly reason: string } {
   const reason = stringFlag(context, 'reason')
   if (reason === undefined || reason.trim() === '') {
@@ -145,7 +145,10 @@ export function parseOperator(context: Context): string {
   return given === '' ? toRemark(currentUser()) : given
 }
 
-/** The name of the current user, or its number where there is none: containers run as users of no passwd entry. */
+/**
+ * Returns the name of the current user, or the uid if there is none: containers run as users
+ * without a passwd entry.
+ */
 function currentUser(): string {
   try {
     return userInfo().username
@@ -154,7 +157,7 @@ function currentUser(): string {
   }
 }
 
-/** A pattern is taken as it is or not at all: another one would stop something else. */
+/** A pattern is taken unchanged or refused: an adjusted one would stop something else. */
 function checkText(text: string, name: string): string {
   if (text === '' || text.length > MAX_TEXT || /[\u0000-\u001f\u007f]/.test(text)) {
     throw new UsageError(

@@ -22,7 +22,7 @@ function toMoment(text: string, direction: 1 | -1): number {
   })
 }
 
-/** Like `parseWhen`, for what would make no sense in the past. @throws UsageError */
+/** Like `parseWhen`, but refuses times in the past. @throws UsageError */
 export function parseFuture(text: string): number {
   const time = parseWhen(text)
   if (time <= systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is in the past`)
@@ -33,7 +33,7 @@ export function parseFuture(text: string): number {
 export function parsePast(text: string): number {
   const time = toMoment(text, -1)
   // Read again: the `now` of above is over.
-  if (time > systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is not over yet`)
+  if (time > systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is in the future`)
   return time
 }
 
@@ -63,7 +63,10 @@ export function countFlag(
   if (text === undefined) return otherwise
   const count = Number(text)
   if (!/^\d+$/.test(text) || count < least || count > most) {
-    throw new UsageError('USAGE', `--${name} is a number from ${String(least)} to ${String(most)}`)
+    throw new UsageError(
+      'USAGE',
+      `--${name}: expected a number from ${String(least)} to ${String(most)}`,
+    )
   }
   return count
 }

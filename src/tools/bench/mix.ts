@@ -41,7 +41,7 @@ export function parseMix(text: string): Mix {
     mix[operation] = Number(weight)
   }
   if (Object.values(mix).every((weight) => weight === 0)) {
-    throw new UsageError('USAGE', '--mix asks for nothing')
+    throw new UsageError('USAGE', '--mix has no operations')
   }
   return mix
 }
@@ -71,7 +71,7 @@ export async function createRequestSource(
   const bodies: Readonly<Record<LoadOperation, () => string>> = {
     decrypt: () => {
       const input = sealed[count % sealed.length]
-      if (input === undefined) throw new TypeError('there is nothing to decrypt')
+      if (input === undefined) throw new TypeError('there are no ciphertexts to decrypt')
       return decryptBody(requestMetadata('Decrypt', region), input)
     },
     encrypt: () => encryptBody(requestMetadata('GenerateDataKey', region), dataKey()),
@@ -118,7 +118,7 @@ async function sealDataKeys(remote: Remote, keyId: string): Promise<readonly Dec
       const one = answer.status === 200 ? sealedOf(answer, input.aad) : undefined
       if (one === undefined) {
         throw new LatchkeyError('BENCH_REFUSED', `Encrypt was answered ${describe(answer)}`, {
-          hint: 'latchkey doctor says more',
+          hint: 'run latchkey doctor for details',
         })
       }
       sealed.push(one)

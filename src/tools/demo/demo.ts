@@ -102,7 +102,7 @@ export async function readCredential(demo: Demo) {
   >
   const { AccessKeyId, RawSecretAccessKey } = file.XksProxyAuthenticationCredential
   if (typeof AccessKeyId !== 'string' || typeof RawSecretAccessKey !== 'string') {
-    throw new UsageError('INPUT_INVALID', `${demo.consoleFile} holds no credential`)
+    throw new UsageError('INPUT_INVALID', `${demo.consoleFile} has no credential`)
   }
   return { accessKeyId: AccessKeyId, secretAccessKey: RawSecretAccessKey }
 }

@@ -39,7 +39,7 @@ export async function roundTrip(demo: Demo, port: number): Promise<readonly Step
   }
 }
 
-/** What KMS counts as retryable of what a proxy that is up can answer. */
+/** Errors that KMS retries and that a running proxy can return. */
 const RETRYABLE: readonly unknown[] = [
   'ThrottlingException',
   'DependencyTimeoutException',
@@ -70,14 +70,14 @@ async function callAll(client: KmsSideClient, keyId: string): Promise<readonly S
     steps.push({ name, status: response.status, totalMs: response.totalMs, remark })
   }
   const health = await askAsKms(() => client.getHealthStatus())
-  take('GetHealthStatus', health, 'connects, too: TCP, TLS and the first request')
+  take('GetHealthStatus', health, 'includes TCP, TLS and the first request')
   const metadata = await askAsKms(() => client.getKeyMetadata(keyId))
-  take('GetKeyMetadata', metadata, 'on the same connection, as all below')
+  take('GetKeyMetadata', metadata, 'on the same connection, like all below')
 
   const plaintext = randomBytes(32)
   const aad = Buffer.from('quickstart')
   const encrypted = await askAsKms(() => client.encrypt(keyId, { plaintext, aad, cdiv: true }))
-  take('Encrypt', encrypted, '32 bytes, with a data integrity value that is right')
+  take('Encrypt', encrypted, '32 bytes, with a correct data integrity value')
   const sealed = encrypted.body as Schemas['EncryptResponse']
   const input = {
     ciphertext: bytes(sealed.ciphertext),
@@ -99,7 +99,7 @@ async function callAll(client: KmsSideClient, keyId: string): Promise<readonly S
   const decrypted = await askAsKms(() => client.decrypt(keyId, input))
   take('Decrypt', decrypted, 'the same 32 bytes')
   if (!bytes((decrypted.body as Schemas['DecryptResponse']).plaintext).equals(plaintext)) {
-    fail('the decrypted bytes are not those that were encrypted')
+    fail('the decrypted bytes differ from the encrypted ones')
   }
   return steps
 }

@@ -28,8 +28,8 @@ function checkName({ endpoint: { host } }: Remote): Finding {
   if (isIP(host) !== 0) {
     return fail(
       'host-name',
-      `${host} is an address: KMS takes a fully qualified domain name`,
-      'give the proxy a name in DNS, and a certificate for it',
+      `${host} is an address; KMS requires a fully qualified domain name`,
+      'give the proxy a DNS name and a certificate for it',
     )
   }
   if (
@@ -37,8 +37,8 @@ function checkName({ endpoint: { host } }: Remote): Finding {
   ) {
     return warn(
       'host-name',
-      `${host} is no fully qualified domain name`,
-      'KMS needs one, such as xks.example.com; for a trial on this host it does not matter',
+      `${host} is not a fully qualified domain name`,
+      'KMS needs one, such as xks.example.com; it is not needed for a trial on this host',
     )
   }
   return ok('host-name', `${host} is a fully qualified domain name`)
@@ -50,7 +50,7 @@ function checkPort({ endpoint: { port } }: Remote): Finding {
     : warn(
         'port',
         `port ${String(port)}: KMS calls port 443 and no other`,
-        'listen on 443, or let a load balancer pass TCP on from there',
+        'listen on 443, or have a load balancer forward TCP from there',
       )
 }
 
@@ -59,7 +59,7 @@ function checkPath({ uriPath, endpoint: { host }, keyId = '' }: Remote): Finding
     ...(/^(?:\/[A-Za-z0-9/_-]+)?\/kms\/xks\/v1$/.test(uriPath)
       ? []
       : [
-          `${uriPath} does not end with /kms/xks/v1, or has other characters than a-z A-Z 0-9 / - _`,
+          `${uriPath} does not end with /kms/xks/v1, or has characters other than a-z A-Z 0-9 / - _`,
         ]),
     ...(uriPath.length <= 128
       ? []
@@ -70,7 +70,7 @@ function checkPath({ uriPath, endpoint: { host }, keyId = '' }: Remote): Finding
   ]
   return createReporter('address').judge(
     'uri-path',
-    `${uriPath} is a path that KMS takes`,
+    `KMS accepts the path ${uriPath}`,
     faults,
     'choose another path prefix: XKS 1.0.3, API operations',
   )
@@ -82,7 +82,11 @@ async function checkDns({ endpoint: { host } }: Remote): Promise<readonly Findin
   const four = addresses.filter(({ family }) => family === 4)
   if (four.length === 0) {
     return [
-      warn('dns', `${host} has IPv6 addresses only: ${list}`, 'KMS calls by IPv4: add an A record'),
+      warn(
+        'dns',
+        `${host} has IPv6 addresses only: ${list}`,
+        'KMS connects over IPv4: add an A record',
+      ),
     ]
   }
   const isPrivate = four.every(({ address }) => PRIVATE.check(address, 'ipv4'))
@@ -90,7 +94,7 @@ async function checkDns({ endpoint: { host } }: Remote): Promise<readonly Findin
     ok(
       'dns',
       isPrivate
-        ? `${host} is ${list}: private, so for a VPC endpoint service only`
+        ? `${host} is ${list}: private, which works only with a VPC endpoint service`
         : `${host} is ${list}`,
     ),
   ]

@@ -42,12 +42,14 @@ export function faultsOfError(
 
 function faultsOfMessage(message: unknown): readonly string[] {
   if (message === undefined) return []
-  if (typeof message !== 'string') return ['errorMessage is no text']
+  if (typeof message !== 'string') return ['errorMessage is not text']
   return [
     ...(message.length < 512
       ? []
       : [`errorMessage has ${String(message.length)} characters, not under 512`]),
-    ...(/^[\x20-\x7e]*$/.test(message) ? [] : ['errorMessage has others than printable ASCII']),
+    ...(/^[\x20-\x7e]*$/.test(message)
+      ? []
+      : ['errorMessage has characters other than printable ASCII']),
   ]
 }
 
@@ -57,7 +59,7 @@ function faultsOfForm(answer: WireAnswer): readonly string[] {
     ...(/^application\/json\s*(?:;|$)/i.test(type)
       ? []
       : [`content type ${quoted(type)}, not application/json`]),
-    ...(answer.body === undefined ? ['the body is no JSON'] : []),
+    ...(answer.body === undefined ? ['the body is not JSON'] : []),
   ]
 }
 

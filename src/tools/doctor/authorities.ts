@@ -41,7 +41,7 @@ export async function loadAuthorities(file: string): Promise<AuthorityList> {
   if (byFingerprint.size === 0) {
     throw new UsageError(
       'INPUT_INVALID',
-      `${file} lists no authority in the form that AWS publishes`,
+      `${file} lists no authorities in the format that AWS publishes`,
     )
   }
   return { byFingerprint, source: file }

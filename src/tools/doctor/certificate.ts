@@ -22,7 +22,7 @@ export function checkCertificate(
   const chain = chainOf(socket)
   const [leaf] = chain
   if (leaf === undefined) {
-    return [fail('tls-chain', 'no certificate was shown', 'configure one: certs/README.md')]
+    return [fail('tls-chain', 'the server sent no certificate', 'configure one: certs/README.md')]
   }
   return [
     checkChain(socket, chain),
@@ -50,19 +50,19 @@ function chainOf(socket: TLSSocket): readonly X509Certificate[] {
 }
 
 function checkChain(socket: TLSSocket, chain: readonly X509Certificate[]): Finding {
-  // Set whenever verification failed. A wrong name has a check of its own.
+  // Set whenever verification failed. A wrong name has its own check.
   const code = socket.authorizationError as unknown
   const reason = code instanceof Error ? code.message : String(code)
   const links = `${String(chain.length)} certificate(s)`
   if (socket.authorized || reason.startsWith('ERR_TLS_CERT_ALTNAME')) {
-    return ok('tls-chain', `the chain is whole and trusted here: ${links}`)
+    return ok('tls-chain', `the chain is complete and trusted here: ${links}`)
   }
   const isIncomplete = /UNABLE_TO_(?:VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT)/.test(reason)
   return isIncomplete
     ? fail(
         'tls-chain',
-        `the chain is not whole, or its authority is not known here (${reason}): ${links} at hand`,
-        'serve the leaf with all its intermediates; for a private CA, name it with --ca',
+        `the chain is incomplete, or its authority is unknown here (${reason}): ${links} received`,
+        'serve the leaf with all its intermediates; pass a private CA with --ca',
       )
     : fail('tls-chain', `the chain does not verify: ${reason}`, 'renew or replace the certificate')
 }
@@ -74,14 +74,14 @@ function checkAuthority(chain: readonly X509Certificate[], list: AuthorityList):
   if (match.kind === 'by-name') {
     return warn(
       'tls-authority',
-      `${match.name} is on ${list.source} by its name; its certificate is not at hand to prove it`,
-      'serve the whole chain; compare the fingerprint of the root with the list',
+      `${match.name} is on ${list.source} by name only; the server did not send its certificate`,
+      'serve the complete chain, and compare the fingerprint of the root with the list',
     )
   }
   return fail(
     'tls-authority',
     `${quoted(match.issuer)} is not on ${list.source}: KMS does not trust this certificate`,
-    'get one from a public authority on the list; behind a VPC endpoint service, too',
+    'get one from a public authority on the list, even behind a VPC endpoint service',
   )
 }
 
@@ -92,7 +92,7 @@ function checkAlternativeName(leaf: X509Certificate, host: string): Finding {
     : fail(
         'tls-name',
         `the certificate is not for ${host}: ${quoted(leaf.subjectAltName ?? 'no subject alternative name')}`,
-        'get one with the host name of the endpoint among its subject alternative names',
+        "get one with the endpoint's host name among its subject alternative names",
       )
 }
 
@@ -102,14 +102,14 @@ function checkCommonName(leaf: X509Certificate, host: string): Finding {
   if (name?.toLowerCase() === host.toLowerCase()) {
     return ok('tls-common-name', `the subject's common name is ${host}`)
   }
-  const hint = 'get a certificate whose subject has the common name of the endpoint'
+  const hint = "get a certificate with the endpoint's host name as its subject common name"
   if (name?.startsWith('*.') === true && name.slice(1) === host.slice(host.indexOf('.'))) {
     return warn('tls-common-name', `the subject's common name is the wildcard ${name}`, hint)
   }
   return fail(
     'tls-common-name',
     name === undefined
-      ? 'the subject has no common name, and KMS looks at it'
+      ? 'the subject has no common name, which KMS checks'
       : `the subject's common name is ${quoted(name)}, not ${host}`,
     hint,
   )
@@ -121,7 +121,7 @@ function checkUsage(leaf: X509Certificate): Finding {
   if (usages === undefined) {
     return warn(
       'tls-usage',
-      'the certificate does not say what it may be used for',
+      'the certificate has no extended key usage',
       'get one with the extended key usage TLS server authentication',
     )
   }
@@ -139,7 +139,8 @@ function checkValidity(leaf: X509Certificate): Finding {
   const [from, to] = [Date.parse(leaf.validFrom), Date.parse(leaf.validTo)]
   const days = Math.floor((to - now) / DAY_MS)
   const until = new Date(to).toISOString().slice(0, 10)
-  if (now < from) return fail('tls-days', 'the certificate is not valid yet', 'set the clocks')
+  if (now < from)
+    return fail('tls-days', 'the certificate is not valid yet', 'check the clocks of both hosts')
   if (now > to) return fail('tls-days', `the certificate expired on ${until}`, 'renew it')
   if (days < WARN_DAYS) {
     return warn('tls-days', `${String(days)} days left, until ${until}`, 'renew it now')
@@ -157,7 +158,7 @@ function checkKey(leaf: X509Certificate): Finding {
     ? warn(
         'tls-key',
         `RSA of ${String(bits)} bits: each new connection costs milliseconds of processor time`,
-        'take ECDSA P-256, whose handshakes are far cheaper, or RSA of 2,048 bits',
+        'use ECDSA P-256, whose handshakes are far cheaper, or RSA of 2,048 bits',
       )
     : ok('tls-key', `RSA of ${String(bits)} bits; ECDSA P-256 would make handshakes cheaper`)
 }

@@ -16,7 +16,7 @@ import type { Ask, Session } from './session.ts'
 
 const { ok, fail, skip, judge } = createReporter('errors')
 const MEND =
-  'KMS tells its callers why by the errorName, and calls any other form malformed: XKS 1.0.3, Error codes'
+  'KMS reports the errorName to its callers, and treats any other format as malformed: XKS 1.0.3, Error codes'
 
 const VALIDATION = { ValidationException: 400 }
 const UNSUPPORTED = { UnsupportedOperationException: 501, ValidationException: 400 }
@@ -56,7 +56,7 @@ export async function checkErrors(session: Session): Promise<readonly Finding[]>
   for (const [operation, body] of Object.entries(bodies)) {
     const path = operation === 'GetKeyMetadata' ? 'metadata' : operation.toLowerCase()
     const ask = { path: `/keys/${unknown}/${path}`, body }
-    const what = `${operation} with a key that is not there`
+    const what = `${operation} with a key that does not exist`
     findings.push(
       await expectError(session, `no-key-${path}`, what, ask, { KeyNotFoundException: 404 }),
     )
@@ -72,13 +72,13 @@ export async function checkErrors(session: Session): Promise<readonly Finding[]>
     ...findings,
     await refuse(
       'path',
-      'a path of no operation',
+      'a path without an operation',
       { path: '/invalid', body: health },
       {
         InvalidUriPathException: 404,
       },
     ),
-    await refuse('json', 'a body that is no JSON', { path: '/health', body: '{' }, VALIDATION),
+    await refuse('json', 'a body that is not JSON', { path: '/health', body: '{' }, VALIDATION),
     await refuse(
       'fields',
       'a body without its fields',
@@ -126,7 +126,7 @@ export async function checkKeyErrors(session: Session, keyId: string): Promise<r
       { encryptionAlgorithm: 'DES' },
       UNSUPPORTED,
     ),
-    await send('base64', 'a plaintext that is no Base64', { plaintext: '!' }, VALIDATION),
+    await send('base64', 'a plaintext that is not Base64', { plaintext: '!' }, VALIDATION),
     await send('plaintext', 'Encrypt without a plaintext', { plaintext: undefined }, VALIDATION),
     await send(
       'metadata',
@@ -142,7 +142,7 @@ async function checkCiphertexts(session: Session, keyId: string): Promise<readon
   const aad = Buffer.from('doctor')
   const sealed = sealedOf(await encrypt(session, keyId, { plaintext: randomBytes(32), aad }), aad)
   if (sealed === undefined) {
-    return [skip('error-ciphertext', 'changed ciphertexts: nothing could be encrypted')]
+    return [skip('error-ciphertext', 'changed ciphertexts: no ciphertext could be created')]
   }
   const findings: Finding[] = []
   for (const [name, changed] of Object.entries(changes(sealed))) {

@@ -78,7 +78,7 @@ async function checkWithKey(session: Session, take: Take): Promise<void> {
   const { keyId } = session.remote
   if (keyId === undefined) {
     const { skip } = createReporter('api')
-    take([skip('key', 'GetKeyMetadata, Encrypt, Decrypt and sizes: name a key with --key-id')])
+    take([skip('key', 'GetKeyMetadata, Encrypt, Decrypt and sizes: pass a key with --key-id')])
     return
   }
   await run('api', take, () => checkKey(session, keyId))
@@ -103,16 +103,16 @@ async function run(
 }
 
 function hintOf(error: Error): string {
-  if (!(error instanceof EndpointError)) return 'see the findings before this one'
+  if (!(error instanceof EndpointError)) return 'see the earlier findings'
   switch (error.code) {
     case 'ENDPOINT_NOT_FOUND':
       return 'add the name to DNS'
     case 'ENDPOINT_UNREACHABLE':
-      return 'is the proxy running, and does no firewall stand between?'
+      return 'check that the proxy runs and that no firewall blocks the connection'
     case 'ENDPOINT_TLS_FAILED':
-      return 'is this port TLS, and of version 1.2 or 1.3?'
+      return 'check that the port serves TLS 1.2 or 1.3'
     case 'ENDPOINT_NO_ANSWER':
-      return "look at the proxy's log; with mTLS, show a certificate with --client-certificate"
+      return "check the proxy's log; with mTLS, pass a certificate with --client-certificate"
   }
 }
 
@@ -134,7 +134,7 @@ export async function checkLimits(session: Session, keyId: string): Promise<read
     await round('plaintext', 'a plaintext of 4,300 bytes', MAX_PLAINTEXT_BYTES, 0),
     await round('aad', 'AAD of 8,192 bytes', 32, MAX_AAD_BYTES),
     await round('arns', 'ARNs of 2,048 characters', 32, 32, long),
-    await round('all', 'all of that at once', MAX_PLAINTEXT_BYTES, MAX_AAD_BYTES, long),
+    await round('all', 'all of these at once', MAX_PLAINTEXT_BYTES, MAX_AAD_BYTES, long),
   ]
 }
 
@@ -165,12 +165,12 @@ async function roundTrip(session: Session, keyId: string, sizes: Sizes): Promise
     const answer = await decrypt(session, keyId, sealed, sizes.metadata('Decrypt'))
     faults.push(...faultsOfSuccess(answer).map((fault) => `Decrypt: ${fault}`))
     const isSame = bytesOf(bodyOf(answer)['plaintext'])?.equals(plaintext) === true
-    if (answer.status === 200 && !isSame) faults.push('Decrypt: other bytes came back')
+    if (answer.status === 200 && !isSame) faults.push('Decrypt returned different bytes')
   }
   return judge(
     `limit-${sizes.check}`,
-    `${sizes.what}: there and back`,
+    `${sizes.what}: encrypted and decrypted`,
     faults.map((fault) => `${sizes.what}: ${fault}`),
-    'raise the limits of the proxy, and of what stands before it: XKS 1.0.3, Encrypt',
+    'raise the limits of the proxy and of anything in front of it: XKS 1.0.3, Encrypt',
   )
 }

@@ -15,7 +15,7 @@ const health = () => ({ path: '/health', body: getHealthStatusBody() })
 export async function checkHttp(session: Session): Promise<readonly Finding[]> {
   const answer = await session.ask(health())
   return [
-    await checkProtocol(session, 'http-1', 'HTTP/1.1, agreed on by ALPN', ['http/1.1']),
+    await checkProtocol(session, 'http-1', 'HTTP/1.1, negotiated by ALPN', ['http/1.1']),
     await checkProtocol(session, 'http-no-alpn', 'HTTP/1.1 without ALPN', []),
     await checkHttp2(session),
     checkCompact(answer),
@@ -30,7 +30,7 @@ async function checkProtocol(
   what: string,
   alpn: readonly string[],
 ): Promise<Finding> {
-  const hint = 'KMS may call by HTTP/1.1: allow it'
+  const hint = 'KMS may use HTTP/1.1: allow it'
   try {
     const connection = await session.connect(alpn)
     const answer = await session.askOn(connection, health())
@@ -43,7 +43,8 @@ async function checkProtocol(
 }
 
 async function checkHttp2(session: Session): Promise<Finding> {
-  const hint = 'sign over :authority as the host, or do not offer h2: KMS takes HTTP/1.1, too'
+  const hint =
+    'use :authority as the host when verifying signatures, or do not offer h2: KMS also uses HTTP/1.1'
   try {
     const connection = await session.connect(['h2', 'http/1.1'])
     const answer = await session.askOn(connection, health())
@@ -56,7 +57,7 @@ async function checkHttp2(session: Session): Promise<Finding> {
     }
     return connection.protocol === 'h2'
       ? ok('http-2', 'HTTP/2')
-      : ok('http-2', 'HTTP/2 is not offered; it falls back to HTTP/1.1')
+      : ok('http-2', 'HTTP/2 is not offered; connections fall back to HTTP/1.1')
   } catch (error) {
     return fail('http-2', `when HTTP/2 is offered: ${messageOf(error)}`, hint)
   }
@@ -67,8 +68,8 @@ function checkCompact(answer: WireAnswer): Finding {
   return /[\r\n]/.test(answer.text.trim())
     ? warn(
         'http-compact',
-        'answers are JSON over several lines',
-        "KMS reads it; AWS's test client does not, and it costs bytes: send it on one line",
+        'answers are JSON on several lines',
+        "KMS accepts that, but AWS's test client does not, and it costs bytes: send JSON on one line",
       )
     : ok('http-compact', 'answers are JSON on one line')
 }
@@ -79,18 +80,19 @@ function checkClock(answer: WireAnswer): Finding {
   if (Number.isNaN(date)) {
     return warn(
       'clock',
-      'there is no Date header to compare clocks by',
-      'look at its clock yourself',
+      'there is no Date header to compare clocks with',
+      "check the proxy's clock",
     )
   }
   // The Date header has a resolution of one second and was written shortly before the first byte arrived.
   const skewSeconds = Math.round((date + 500 - systemClock.now()) / 1000)
   const side = skewSeconds < 0 ? 'behind' : 'ahead of'
-  const what = `its clock is ${String(Math.abs(skewSeconds))} s ${side} the one here`
-  const hint = 'KMS and proxy may differ by five minutes: synchronise both clocks by NTP'
+  const what = `its clock is ${String(Math.abs(skewSeconds))} s ${side} this host's`
+  const hint =
+    'KMS and the proxy may differ by at most five minutes: synchronize the clocks with NTP'
   if (Math.abs(skewSeconds) >= 300) return fail('clock', what, hint)
   if (Math.abs(skewSeconds) >= 30) return warn('clock', what, hint)
-  return ok('clock', Math.abs(skewSeconds) <= 2 ? 'its clock agrees with the one here' : what)
+  return ok('clock', Math.abs(skewSeconds) <= 2 ? "its clock agrees with this host's" : what)
 }
 
 /** A connection that is used once and then left idle until `finish`. */
@@ -133,7 +135,7 @@ function closed(when: string): Finding {
   return warn(
     'keep-alive',
     `connections are closed ${when}`,
-    'each new one costs KMS two more round trips and a handshake: keep idle ones for minutes, longer than the load balancer does (350 s for a network load balancer)',
+    'each new connection costs KMS two more round trips and a handshake: keep idle ones for minutes, longer than the load balancer does (350 s for a network load balancer)',
   )
 }
 

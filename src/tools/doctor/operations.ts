@@ -18,7 +18,7 @@ import { type Finding, createReporter, quoted } from './finding.ts'
 import type { Session } from './session.ts'
 
 const { ok, warn, fail, judge } = createReporter('api')
-const MEND = "compare with the specification; the proxy's log should say more"
+const MEND = "compare with the specification, and check the proxy's log"
 const NO_BYTES = Buffer.alloc(0)
 
 export async function checkHealth(session: Session): Promise<readonly Finding[]> {
@@ -27,7 +27,7 @@ export async function checkHealth(session: Session): Promise<readonly Finding[]>
   if (faults.length > 0) {
     const hint =
       answer.status === 401
-        ? 'is this the credential of this key store, and do the clocks agree?'
+        ? 'check that the credential belongs to this key store, and that the clocks agree'
         : 'KMS creates and connects a key store only after this call succeeds'
     return [fail('health', faults.join('; '), hint)]
   }
@@ -49,7 +49,7 @@ function faultsOfHealth(health: Json, managers: readonly Json[]): readonly strin
   return [
     ...(Number.isInteger(size) && Number(size) > 0
       ? []
-      : ['xksProxyFleetSize is no integer greater than zero']),
+      : ['xksProxyFleetSize is not an integer greater than zero']),
     ...['xksProxyVendor', 'xksProxyModel', 'ekmVendor']
       .filter((name) => typeof health[name] !== 'string' || health[name] === '')
       .map((name) => `${name} is missing`),
@@ -81,7 +81,7 @@ function checkManagers(managers: readonly Json[]): readonly Finding[] {
   }
   return states.every((state) => state === 'ACTIVE')
     ? [ok('key-managers', `${String(states.length)} key manager(s), ACTIVE`)]
-    : [warn('key-managers', `key managers are ${list}`, "look at the key manager's own log")]
+    : [warn('key-managers', `key managers are ${list}`, "check the key manager's own log")]
 }
 
 export async function checkKey(session: Session, keyId: string): Promise<readonly Finding[]> {
@@ -161,7 +161,7 @@ async function checkEncryption(session: Session, keyId: string): Promise<readonl
   const sealed = sealedOf(first, aad)
   const faults = faultsOfSuccess(first)
   if (sealed === undefined || faults.length > 0) {
-    const missing = 'ciphertext, initializationVector or authenticationTag is missing or no Base64'
+    const missing = 'ciphertext, initializationVector or authenticationTag is missing or not Base64'
     return [fail('encrypt', faults.length > 0 ? faults.join('; ') : missing, MEND)]
   }
   return [
@@ -174,11 +174,11 @@ async function checkEncryption(session: Session, keyId: string): Promise<readonl
     judgeCdiv(first, sealed),
     judge(
       'encrypt-anew',
-      'the same plaintext is encrypted to another ciphertext each time',
+      'encrypting the same plaintext twice yields different ciphertexts',
       bodyOf(first)['initializationVector'] === bodyOf(second)['initializationVector']
-        ? ['two encryptions have the same IV: AES-GCM is broken by that']
+        ? ['two encryptions have the same IV, which breaks AES-GCM']
         : [],
-      'the key manager must make a new IV for each encryption; stop using this one',
+      'the key manager must use a new IV for each encryption; stop using this one',
     ),
     await checkDecryption(session, keyId, sealed, plaintext),
   ]
@@ -211,11 +211,11 @@ function judgeCdiv(answer: WireAnswer, sealed: DecryptArguments): Finding {
   const given = bodyOf(answer)['ciphertextDataIntegrityValue']
   const faults =
     given === undefined
-      ? ['there is no ciphertextDataIntegrityValue, though one was asked for']
+      ? ['ciphertextDataIntegrityValue is missing although it was requested']
       : given === expected
         ? []
         : ['the ciphertextDataIntegrityValue is wrong']
-  return judge('cdiv', 'the data integrity value is right', faults, 'XKS 1.0.3, Appendix C')
+  return judge('cdiv', 'the data integrity value is correct', faults, 'XKS 1.0.3, Appendix C')
 }
 
 async function checkDecryption(
@@ -228,7 +228,7 @@ async function checkDecryption(
   const isSame = bytesOf(bodyOf(answer)['plaintext'])?.equals(plaintext) === true
   const faults = [
     ...faultsOfSuccess(answer),
-    ...(answer.status === 200 && !isSame ? ['the bytes are not those that were encrypted'] : []),
+    ...(answer.status === 200 && !isSame ? ['the bytes differ from the encrypted ones'] : []),
   ]
   return judge('decrypt', 'Decrypt: the same 32 bytes', faults, MEND)
 }
@@ -250,8 +250,8 @@ async function checkUnknownFields(session: Session, keyId: string): Promise<Find
   )
   return judge(
     'unknown-metadata',
-    'kmsOperation, kmsRequestId and fields that are not known today are taken',
+    'new values of kmsOperation and kmsRequestId, and unknown fields, are accepted',
     faultsOfSuccess(answer),
-    'XKS 1.0.3, requestMetadata and Appendix B: KMS may send them one day',
+    'KMS may send them in the future: XKS 1.0.3, requestMetadata and Appendix B',
   )
 }

@@ -18,7 +18,7 @@ import type { Ask, Session } from './session.ts'
 const { ok, warn, judge } = createReporter('sigv4')
 const MINUTE_MS = 60_000
 const MEND_ACCEPTED =
-  'whoever can reach the port can use keys, or replay and change requests: do not put it into production'
+  'anyone who can reach the port can use keys, or replay and change requests: do not use this proxy in production'
 
 type Change = Omit<Ask, 'path' | 'body'> & { readonly body?: string }
 
@@ -33,7 +33,7 @@ export async function checkSignatures(session: Session): Promise<readonly Findin
         : warn(
             `accepts-${slug(what)}`,
             `not accepted: ${what}: ${faults.join('; ')}`,
-            'a valid signature: other clients make such',
+            'a valid signature in the form of another client',
           ),
     )
   }
@@ -65,7 +65,7 @@ async function expectRefusal(session: Session, what: string, ask: Ask): Promise<
 /** Valid signatures in other forms than the one that KMS and all other checks use. */
 function accepted(): Readonly<Record<string, Change>> {
   return {
-    'content-type and content-length signed, too': { sign: { leftUnsigned: [] } },
+    'content-type and content-length also signed': { sign: { leftUnsigned: [] } },
     'a clock four minutes behind': { sign: { at: systemClock.now() - 4 * MINUTE_MS } },
     'a clock four minutes ahead': { sign: { at: systemClock.now() + 4 * MINUTE_MS } },
   }
@@ -87,7 +87,7 @@ function refused(session: Session): Readonly<Record<string, Change>> {
     },
     'a method that was changed': { sign: { method: 'GET' } },
     'host not signed': { sign: { leftUnsigned: ['content-type', 'content-length', 'host'] } },
-    'another host signed': {
+    'a different host signed': {
       sign: { host: 'other.example.com' },
       tamper: replace('Host', session.remote.hostHeader),
     },
@@ -98,24 +98,24 @@ function refused(session: Session): Readonly<Record<string, Change>> {
       sign: { at: now - MINUTE_MS },
       tamper: replace('X-Amz-Date', toAmzDate(now)),
     },
-    'a date of six minutes ago': { sign: { at: now - 6 * MINUTE_MS } },
-    'a date in six minutes': { sign: { at: now + 6 * MINUTE_MS } },
-    'a date of yesterday': { sign: { at: now - 24 * 60 * MINUTE_MS } },
-    'another service in the scope': { sign: { service: 'kms' } },
+    'a date six minutes in the past': { sign: { at: now - 6 * MINUTE_MS } },
+    'a date six minutes in the future': { sign: { at: now + 6 * MINUTE_MS } },
+    "yesterday's date": { sign: { at: now - 24 * 60 * MINUTE_MS } },
+    'a different service in the scope': { sign: { service: 'kms' } },
     'no Authorization header': { tamper: (headers) => pairs(headers, 'Authorization') },
-    'an Authorization header of another form': {
+    'an Authorization header in another format': {
       tamper: replace('Authorization', `Bearer ${'a'.repeat(40)}`),
     },
     'a signature cut short': {
       tamper: (headers) =>
         pairs({ ...headers, Authorization: (headers['Authorization'] ?? '').slice(0, -1) }),
     },
-    'a signature of one other digit': {
+    'a signature with one digit changed': {
       tamper: (headers) =>
         pairs({ ...headers, Authorization: otherDigit(headers['Authorization'] ?? '') }),
     },
     'UNSIGNED-PAYLOAD': { sign: { headers: { 'X-Amz-Content-Sha256': 'UNSIGNED-PAYLOAD' } } },
-    'the hash of another body': {
+    'the hash of a different body': {
       sign: {
         headers: { 'X-Amz-Content-Sha256': createHash('sha256').update(otherBody).digest('hex') },
       },
@@ -166,7 +166,7 @@ async function checkEveryOperation(session: Session): Promise<readonly Finding[]
   const findings: Finding[] = []
   for (const [operation, ask] of Object.entries(asks)) {
     findings.push(
-      await expectRefusal(session, `${operation} with another secret`, {
+      await expectRefusal(session, `${operation} with a wrong secret`, {
         ...ask,
         credential: forged,
       }),

@@ -136,7 +136,7 @@ function judgeRoundTrip(connect: Latencies): Finding {
   const what = `round trip ${ms.toFixed(1)} ms from here (TCP, median), 35 ms advised from the AWS region`
   return ms <= ADVISED_ROUND_TRIP_MS
     ? ok('round-trip', what)
-    : warn('round-trip', what, 'run the proxy nearer to the region, and doctor from there')
+    : warn('round-trip', what, 'run the proxy closer to the region, and run doctor from there')
 }
 
 /** Detects a delay of about 40 ms: Nagle's algorithm at the proxy waiting for the client's delayed acknowledgement. */
@@ -148,15 +148,14 @@ function judgeFirstByte(kept: Latencies | undefined, fresh: Latencies): Finding 
     : warn(
         'first-request',
         what,
-        'set TCP_NODELAY on the sockets of the proxy, and of what stands before it',
+        'set TCP_NODELAY on the sockets of the proxy and of anything in front of it',
       )
 }
 
 function judgeTime(check: string, what: string, latencies: Latencies): Finding {
   const p99 = latencies.at(99)
   const detail = `${what}: p99 ${p99.toFixed(1)} ms, ${((p99 / KMS_TIMEOUT_MS) * 100).toFixed(0)} % of the 250 ms that KMS waits`
-  const hint =
-    'look at the key manager and the load; KMS gives up after 250 ms, and tries once more'
+  const hint = 'check the key manager and the load; KMS gives up after 250 ms and retries once'
   if (p99 >= KMS_TIMEOUT_MS) return fail(check, detail, hint)
   return p99 >= WARN_MS ? warn(check, detail, hint) : ok(check, detail)
 }

@@ -85,7 +85,7 @@ async function checkSuites(remote: Remote): Promise<readonly Finding[]> {
       ? ok('tls-suites', agreed.join(', '))
       : fail(
           'tls-suites',
-          'none of the four suites that KMS offers is agreed to',
+          'the server accepts none of the four suites that KMS offers',
           `allow one of ${SUITES.map(({ name }) => name).join(', ')}`,
         ),
   ]
@@ -95,7 +95,11 @@ async function checkOld(remote: Remote): Promise<Finding> {
   const suite = await agree(remote, OLD)
   return suite === undefined
     ? ok('tls-old', 'TLS 1.0 and 1.1 are refused')
-    : warn('tls-old', `TLS 1.0 or 1.1 is agreed to, with ${suite}`, 'allow TLS 1.2 and 1.3 only')
+    : warn(
+        'tls-old',
+        `the server accepts TLS 1.0 or 1.1, with ${suite}`,
+        'allow TLS 1.2 and 1.3 only',
+      )
 }
 
 async function checkWeak(remote: Remote): Promise<Finding> {
@@ -104,7 +108,7 @@ async function checkWeak(remote: Remote): Promise<Finding> {
     if (suite !== undefined) {
       return warn(
         'tls-weak',
-        `${suite} is agreed to: no forward secrecy, or a block mode with its history of attacks`,
+        `the server accepts ${suite}, which lacks forward secrecy or uses a block mode`,
         'allow the four suites of the specification only',
       )
     }
@@ -131,13 +135,16 @@ async function checkClientCertificate({ remote }: Session): Promise<Finding> {
   const check = 'tls-client-certificate'
   if (!watch.wasAsked()) {
     if (isTaken)
-      return ok(check, 'no client certificate is asked for: SigV4 alone authenticates KMS')
-    return ok(check, 'not known: TLS 1.2 is refused, and TLS 1.3 hides the question')
+      return ok(check, 'no client certificate is requested: SigV4 alone authenticates KMS')
+    return ok(
+      check,
+      'unknown: TLS 1.2 is refused, and TLS 1.3 hides whether a client certificate is requested',
+    )
   }
-  if (shown !== undefined) return ok(check, 'a client certificate is asked for, and one was shown')
+  if (shown !== undefined) return ok(check, 'a client certificate is requested, and one was sent')
   return warn(
     check,
-    'a client certificate is asked for, and none was shown',
-    'KMS shows one of CN=cks.kms.REGION.amazonaws.com; show yours with --client-certificate',
+    'a client certificate is requested, but none was sent',
+    'KMS sends one with CN=cks.kms.REGION.amazonaws.com; pass yours with --client-certificate',
   )
 }

@@ -1,4 +1,7 @@
-/** What a host needs beside the program: user, folders by the Filesystem Hierarchy Standard, and the unit of systemd. */
+/**
+ * What a host needs besides the program: a user, folders according to the Filesystem Hierarchy
+ * Standard, and the systemd unit.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { chmod, chown, constants, mkdir, open, readdir, readFile } from 'node:fs/promises'
@@ -22,8 +25,9 @@ const HIDDEN = ['/home/', '/root/', '/run/user/']
 const run = promisify(execFile)
 
 /**
- * Makes what is missing and leaves what is there. The store comes afterwards, and then `giveState`.
- * @throws UsageError unless root, or where the service could not reach the program
+ * Creates what is missing and leaves the rest unchanged. Create the store afterwards, and then call
+ * `giveState`.
+ * @throws UsageError unless root, or if the service could not read the program
  */
 export async function prepareSystem(): Promise<void> {
   const uid = process.getuid?.()
@@ -38,7 +42,7 @@ export async function prepareSystem(): Promise<void> {
   )
   if (hidden !== undefined) {
     throw new UsageError('USAGE', `--system: the service cannot see ${hidden}`, {
-      hint: 'install Node.js and Latchkey outside of home folders, such as /opt/latchkey',
+      hint: 'install Node.js and Latchkey outside home folders, for example in /opt/latchkey',
     })
   }
   const { gid } = await ensureUser()
@@ -58,7 +62,7 @@ export async function prepareSystem(): Promise<void> {
   )
 }
 
-/** Gives the folder of the state, and what root has made in it, to the service's user. */
+/** Gives the state folder, and what root has created in it, to the service's user. */
 export async function giveState(): Promise<void> {
   const { uid, gid } = await ensureUser()
   for (const name of await readdir(STATE)) await giveFile(join(STATE, name), uid, gid)

@@ -44,7 +44,7 @@ export async function connectStore(
     if (state === 'CONNECTING') hasAsked = true
     if (elapsedMs > timeoutMs) {
       throw new RegistrationError('CONNECT_TIMEOUT', `KMS still says ${state}`, {
-        hint: 'KMS goes on by itself; the same command later goes on from there',
+        hint: 'KMS continues by itself; run the same command again later to continue',
       })
     }
     await pause(pauseMs)

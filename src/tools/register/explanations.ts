@@ -10,41 +10,42 @@ export interface Explanation {
 
 const CLOUDHSM: Explanation = {
   meaning: 'a code of CloudHSM key stores; an external key store has none of those parts',
-  hint: 'look at which key store this is: latchkey works with external key stores only',
+  hint: 'check which key store this is: latchkey works with external key stores only',
 }
 
 /** Every `ConnectionErrorCode` of DescribeCustomKeyStores that the SDK knows. */
 export const CONNECTION_ERRORS = {
   INVALID_CREDENTIALS: {
-    meaning: 'the proxy does not know the access key id that KMS has, or its secret is another',
-    hint: 'latchkey credentials list; give KMS one that is ACTIVE with UpdateCustomKeyStore, and look for a reverse proxy that changes the Host header',
+    meaning: 'the proxy does not know the access key id that KMS has, or has another secret for it',
+    hint: 'run latchkey credentials list and give KMS an ACTIVE one with UpdateCustomKeyStore; check for a reverse proxy that changes the Host header',
   },
   XKS_PROXY_ACCESS_DENIED: {
-    meaning: 'the proxy refused KMS by a rule of authorization',
-    hint: 'latchkey does not authorize GetHealthStatus, so look at what stands in front of it',
+    meaning: 'an authorization rule of the proxy refused KMS',
+    hint: 'latchkey has no authorization rule for GetHealthStatus, so check what is in front of it',
   },
   XKS_PROXY_INVALID_CONFIGURATION: {
     meaning: 'the proxy does not serve this URI path, or the whole key store is blocked',
     hint: 'compare XksProxyUriPath with keyStores[].prefix; latchkey status shows whether it is killed',
   },
   XKS_PROXY_INVALID_RESPONSE: {
-    meaning: 'KMS cannot interpret what answers there, or the proxy had a fault',
-    hint: 'look at the log of the proxy; if it has no request, a load balancer answers in its place',
+    meaning: 'KMS cannot interpret the answer, or the proxy had a fault',
+    hint: "check the proxy's log; if it has no request, a load balancer answers instead",
   },
   XKS_PROXY_INVALID_TLS_CONFIGURATION: {
-    meaning: 'certificate, chain, authority, name or TLS version are not to the liking of KMS',
-    hint: 'latchkey doctor: the chain must be whole, of an authority on the list of AWS, and its common name the host name',
+    meaning:
+      'KMS does not accept the certificate, its chain, authority or name, or the TLS version',
+    hint: "run latchkey doctor: the chain must be complete and from an authority on AWS's list, with the host name as its common name",
   },
   XKS_PROXY_NOT_REACHABLE: {
     meaning: 'no connection to the endpoint, or all key managers are UNAVAILABLE',
     hint: 'DNS, port 443, firewalls, security groups; then /ping?deep and the log of the proxy',
   },
   XKS_PROXY_TIMED_OUT: {
-    meaning: 'it is connected to, and does not answer within 250 ms',
+    meaning: 'the proxy accepts the connection but does not answer within 250 ms',
     hint: 'latchkey doctor shows where the time goes; the round trip to the region should be below 35 ms',
   },
   XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION: {
-    meaning: 'the VPC endpoint service does not fulfil the requirements of KMS',
+    meaning: 'the VPC endpoint service does not meet the requirements of KMS',
     hint: 'same account and region; NLB in two zones; no acceptance of connections; private DNS name verified, and the same as in the endpoint; allowed principal cks.kms.REGION.amazonaws.com',
   },
   XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: {
@@ -57,7 +58,7 @@ export const CONNECTION_ERRORS = {
   },
   INTERNAL_ERROR: {
     meaning: 'an error inside KMS',
-    hint: 'disconnect, and run latchkey register again; if it stays, ask AWS Support',
+    hint: 'disconnect, and run latchkey register again; if it persists, ask AWS Support',
   },
   CLUSTER_NOT_FOUND: CLOUDHSM,
   INSUFFICIENT_CLOUDHSM_HSMS: CLOUDHSM,
@@ -80,7 +81,7 @@ export function explainConnectionError(code: string): Explanation {
 
 const ACCESS = 'docs/register.md lists the permissions'
 const CREDENTIALS =
-  'set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached'
+  'set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on a host with an attached role'
 
 /** Hints for the exceptions that a registration can meet. Others are shown as they are. */
 export const EXCEPTION_HINTS = {
@@ -89,16 +90,17 @@ export const EXCEPTION_HINTS = {
   XksProxyInvalidConfigurationException: CONNECTION_ERRORS.XKS_PROXY_INVALID_CONFIGURATION.hint,
   XksProxyIncorrectAuthenticationCredentialException: CONNECTION_ERRORS.INVALID_CREDENTIALS.hint,
   XksProxyUriInUseException:
-    'another key store of this account and region has this endpoint and path: use it by --name, or give this one a prefix of its own',
+    'another key store of this account and region has this endpoint and path: select it with --name, or give this one its own prefix',
   XksProxyUriEndpointInUseException:
-    'a host name is for PUBLIC_ENDPOINT or for VPC_ENDPOINT_SERVICE, not for both',
+    'a host name can be used for PUBLIC_ENDPOINT or for VPC_ENDPOINT_SERVICE, but not for both',
   XksProxyVpcEndpointServiceInUseException:
-    'each external key store needs a VPC endpoint service of its own',
+    'each external key store needs its own VPC endpoint service',
   XksProxyVpcEndpointServiceNotFoundException:
     CONNECTION_ERRORS.XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND.hint,
   XksProxyVpcEndpointServiceInvalidConfigurationException:
     CONNECTION_ERRORS.XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION.hint,
-  CustomKeyStoreNameInUseException: 'choose another --name; names are unique in account and region',
+  CustomKeyStoreNameInUseException:
+    'choose another --name; names are unique per account and region',
   CustomKeyStoreInvalidStateException:
     'the connection state does not allow it: aws kms describe-custom-key-stores shows it',
   CustomKeyStoreHasCMKsException:
@@ -106,8 +108,7 @@ export const EXCEPTION_HINTS = {
   XksKeyInvalidConfigurationException:
     'latchkey keys list: the key must be ENABLED, for encrypt and decrypt, and not killed',
   XksKeyNotFoundException: 'latchkey keys list: compare the key id, and the key store',
-  XksKeyAlreadyInUseException:
-    'each KMS key needs an external key of its own: latchkey keys create',
+  XksKeyAlreadyInUseException: 'each KMS key needs its own external key: latchkey keys create',
   LimitExceededException: 'an account has at most ten custom key stores in a region',
   AccessDeniedException: ACCESS,
   UnrecognizedClientException: CREDENTIALS,
@@ -127,7 +128,7 @@ type RegistrationErrorCode =
   | 'CREDENTIAL_STALE' // KMS signs with a credential that is not active here
   | 'CONNECT_FAILED' // KMS could not connect the key store; the message has its code
   | 'CONNECT_TIMEOUT' // KMS did not connect, or disconnect, the key store in time
-  | 'KMS_ROUND_TRIP_FAILED' // Decrypt by KMS yielded another data key than was made
+  | 'KMS_ROUND_TRIP_FAILED' // Decrypt by KMS returned a different data key than was generated
   | 'STORE_HAS_KEYS' // KMS keys are, or could be, in the key store
   | 'STORE_UNKNOWN' // KMS has no key store of this name
   | 'ROTATION_WAITS' // the old credential is still in use, or the new one is not yet

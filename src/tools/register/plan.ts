@@ -63,7 +63,7 @@ export function toConsoleExample({ store }: Plan) {
   return {
     XksProxyUriPath: store.uriPath,
     XksProxyAuthenticationCredential: {
-      AccessKeyId: 'made by latchkey credentials create',
+      AccessKeyId: 'created by latchkey credentials create',
       RawSecretAccessKey: 'shown once, in the file',
     },
   }
@@ -83,7 +83,7 @@ export function renderPlan(plan: Plan): string {
     '',
     JSON.stringify(toConsoleExample(plan), undefined, 2),
     '',
-    'Nothing was done.',
+    'Nothing was changed.',
   ].join('\n')
 }
 

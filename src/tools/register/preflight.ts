@@ -38,10 +38,10 @@ export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
   const isName = /^https:\/\/[^.]+(?:\.[^.]+)+$/.test(endpoint) && !/\.\d+$/.test(endpoint)
   return [
     ...faults.map(({ parameter, message }) =>
-      fail('parameters', `${parameter}: ${message}`, 'KMS takes no other form'),
+      fail('parameters', `${parameter}: ${message}`, 'KMS accepts no other form'),
     ),
     ...(faults.length === 0
-      ? [ok('parameters', 'names, path and endpoint have the form that KMS takes')]
+      ? [ok('parameters', 'KMS accepts the form of names, path and endpoint')]
       : []),
     ...(isName
       ? []
@@ -49,7 +49,7 @@ export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
           fail(
             'host-name',
             `${endpoint} has no fully qualified domain name`,
-            'give the proxy a name in DNS, and a certificate for it',
+            'give the proxy a DNS name and a certificate for it',
           ),
         ]),
     checkRegion(keyStore, region),
@@ -58,7 +58,7 @@ export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
 }
 
 function checkRegion({ name, regions }: KeyStoreConfig, region: string | undefined): Finding {
-  if (region === undefined) return skip('region', 'no region is named: --region or AWS_REGION')
+  if (region === undefined) return skip('region', 'no region: pass --region or set AWS_REGION')
   return regions === undefined || regions.includes(region)
     ? ok('region', `signatures from ${region} are accepted`)
     : fail(
@@ -72,15 +72,15 @@ function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
   if (keyId === undefined) return []
   const key = keys?.find((one) => one.keyId === keyId)
   if (key === undefined) {
-    return [skip('key', `${keyId} is not seen from here; the proxy will be asked for it`)]
+    return [skip('key', `${keyId} cannot be checked from here; the proxy is asked for it later`)]
   }
   return [
     key.status === 'ENABLED' && key.canEncrypt && key.canDecrypt
       ? ok('key', `${keyId} is enabled, encrypts and decrypts`)
       : fail(
           'key',
-          `${keyId} is ${key.status}${key.canEncrypt && key.canDecrypt ? '' : ', and lacks a usage'}`,
-          'latchkey keys enable, or make another key with both usages',
+          `${keyId} is ${key.status}${key.canEncrypt && key.canDecrypt ? '' : ', and does not allow both encrypt and decrypt'}`,
+          'run latchkey keys enable, or create another key with both usages',
         ),
   ]
 }
@@ -111,7 +111,8 @@ export async function checkEndpoint(target: EndpointToCheck): Promise<readonly F
     return findings
   } catch (error) {
     if (!(error instanceof EndpointError)) throw error
-    const hint = 'latchkey doctor looks closer; --skip-endpoint-checks, if only AWS can get there'
+    const hint =
+      'run latchkey doctor for details, or pass --skip-endpoint-checks if only AWS can reach the endpoint'
     return [...findings, fail('endpoint', `${error.code}: ${error.message}`, hint)]
   } finally {
     session.close()
@@ -149,7 +150,7 @@ export function reportFindings(output: Output, findings: readonly Finding[]): vo
   throw new RegistrationError(
     'PREFLIGHT_FAILED',
     `KMS would refuse: ${failed.map(({ detail }) => detail).join('; ')}`,
-    { hint: failed[0]?.hint ?? 'latchkey doctor looks closer' },
+    { hint: failed[0]?.hint ?? 'run latchkey doctor for details' },
   )
 }
 

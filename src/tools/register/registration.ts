@@ -39,7 +39,7 @@ export async function findOrCreateStore(job: Job): Promise<string> {
   const accessKeyId = checkSame(found, plan.store)
   await checkThroughEndpoint(job, await loadCredential(job, accessKeyId))
   const id = found.CustomKeyStoreId ?? ''
-  context.output.line(done('CreateCustomKeyStore', `${id} is there already`))
+  context.output.line(done('CreateCustomKeyStore', `${id} already exists`))
   return id
 }
 
@@ -51,7 +51,7 @@ async function loadCredential({ administration, keyStore }: Job, accessKeyId: st
   if (known === undefined) {
     throw new RegistrationError(
       'CREDENTIAL_STALE',
-      `KMS signs with ${accessKeyId}, which is no active credential of key store ${keyStore.name}`,
+      `KMS signs with ${accessKeyId}, which is not an active credential of key store ${keyStore.name}`,
       { hint: 'latchkey rotate-credentials gives KMS a new one' },
     )
   }
@@ -91,7 +91,7 @@ async function fromFile(job: Job, file: string): Promise<ProxyCredential> {
   const pair = parseConsoleFile((await readPrivateFile(file)).toString('utf8'))
   const known = await loadCredential(job, pair.accessKeyId)
   if (known.secretAccessKey.reveal() !== pair.secretAccessKey.reveal()) {
-    throw new UsageError('INPUT_INVALID', `${file} has another secret than this store`)
+    throw new UsageError('INPUT_INVALID', `${file} has a different secret than this store`)
   }
   return pair
 }
@@ -99,7 +99,7 @@ async function fromFile(job: Job, file: string): Promise<ProxyCredential> {
 async function checkThroughEndpoint(job: Job, credential: ProxyCredential): Promise<void> {
   const { context, plan, kms } = job
   if (context.flags['skip-endpoint-checks'] === true) {
-    context.output.line('  - the endpoint itself is left to KMS')
+    context.output.line('  - KMS checks the endpoint itself')
     return
   }
   const { hostname } = new URL(plan.store.uriEndpoint)
@@ -201,7 +201,7 @@ export async function roundTripByKms(kms: KmsApi, keyId: string): Promise<RoundT
   if (!same) {
     throw new RegistrationError(
       'KMS_ROUND_TRIP_FAILED',
-      'Decrypt yielded another data key than was made',
+      'Decrypt returned a different data key than was generated',
     )
   }
   return { generateDataKeyMs: first.ms, decryptMs: second.ms }

@@ -51,7 +51,8 @@ export async function rotateCredential(deps: RotationDeps): Promise<RotationReco
     ...{ region: kms.region, customKeyStoreId, keyStore: deps.keyStore },
     ...{ oldAccessKeyId: current, startedAt: clock.now() },
   }
-  // Recorded before the credential is made: a later run takes an unused credential that is newer for its own.
+  // Recorded before the credential is created, because a later run uses any unused newer
+  // credential.
   await records.save(record)
   const made = await findOrMake(deps, record)
   record = { ...record, newAccessKeyId: made.accessKeyId }
@@ -133,7 +134,7 @@ async function untilSilent(
         isInUse
           ? `${oldAccessKeyId} is still in use`
           : `${newAccessKeyId} has not been used yet, so KMS may not have it everywhere`,
-        { hint: 'nothing is lost: the same command later goes on from here' },
+        { hint: 'nothing is lost: run the same command later to continue' },
       )
     }
     const untilTimeoutMs = Math.max(0, until - clock.monotonic()) + 1
@@ -145,7 +146,7 @@ async function revokeOld(deps: RotationDeps, { oldAccessKeyId }: RotationRecord)
   const known = await deps.credentials.list(deps.keyStore)
   const old = known.find(({ accessKeyId }) => accessKeyId === oldAccessKeyId)
   if (old === undefined) {
-    deps.tell('old credential', `${oldAccessKeyId} is none of this store`, true)
+    deps.tell('old credential', `${oldAccessKeyId} is not in this store`, true)
     return
   }
   if (old.status !== 'REVOKED') await deps.credentials.revoke(oldAccessKeyId)
@@ -156,7 +157,7 @@ function changedByOthers(current: string): RegistrationError {
   return new RegistrationError(
     'CREDENTIAL_STALE',
     `KMS signs with ${current}, which is neither the old nor the new credential of this rotation`,
-    { hint: 'somebody else changed it meanwhile; --restart forgets the rotation that was begun' },
+    { hint: 'it was changed in the meantime; --restart forgets the rotation in progress' },
   )
 }
 

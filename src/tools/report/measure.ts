@@ -82,7 +82,8 @@ export async function measureAll(options: MeasureOptions): Promise<ReportData> {
 
 function parseKeyId(text: string) {
   const keyId = parseExternalKeyId(text)
-  if (keyId === undefined) throw new UsageError('INPUT_INVALID', `${text} is no external key id`)
+  if (keyId === undefined)
+    throw new UsageError('INPUT_INVALID', `${text} is not an external key id`)
   return keyId
 }
 

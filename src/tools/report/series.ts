@@ -79,7 +79,10 @@ export async function measureInProcess(count: number): Promise<Rung> {
   }
 }
 
-/** What the proxy asks of the backend: description, encryption and proof; description and decryption. */
+/**
+ * Measures the backend calls that the proxy makes: description, encryption and proof; description
+ * and decryption.
+ */
 export async function measureBackend(
   backend: KeyBackend,
   keyId: ExternalKeyId,
@@ -111,7 +114,7 @@ export async function measureBackend(
   }
 }
 
-/** On one connection that is kept, each request sent when the one before was answered. */
+/** Measures one kept connection, on which each request is sent after the previous answer. */
 export async function measureKept(remote: Remote, keyId: string, count: number): Promise<Rung> {
   const connection = await openConnection(remote.endpoint, { timeoutMs: TIMEOUT_MS })
   try {
@@ -125,7 +128,7 @@ export async function measureKept(remote: Remote, keyId: string, count: number):
   }
 }
 
-/** A connection for each request: TCP, TLS without resumption, HTTP. */
+/** Measures a connection for each request: TCP, TLS without resumption, HTTP. */
 export async function measureNew(
   remote: Remote,
   keyId: string,

@@ -64,7 +64,7 @@ export function createScenarioRunner(output: Output): ScenarioRunner {
     }
     const ms = systemClock.monotonic() - startedAt
     const { ok, detail } = outcome
-    if (hasEnded) throw new ScenarioEnded('the story has ended')
+    if (hasEnded) throw new ScenarioEnded('the scenario has ended')
     steps.push({ part, step: name, ok, detail, ms: Math.round(ms * 10) / 10 })
     const mark = ok ? paint('32', '✓') : paint('31', '✗')
     const time = paint('2', `${ms.toFixed(0).padStart(6)} ms`)
@@ -114,7 +114,7 @@ export function createPaint(isTerminal: boolean): Paint {
 
 type SimulationErrorCode =
   | 'SIMULATION_FAILED' // a step of the story did not go as it should
-  | 'RESTORE_WAITS' // what was killed is restored only after a delay or by a second person
+  | 'RESTORE_WAITS' // what was killed needs a delay or a second person before it is restored
 
 export class SimulationError extends LatchkeyError<SimulationErrorCode> {
   override readonly name = 'SimulationError'

@@ -57,7 +57,10 @@ async function register(
   story: ScenarioRunner,
   { kms, proxy, xksKeyId }: ScenarioOptions,
 ): Promise<string> {
-  story.part('Register', 'KMS, played by this command, calls your proxy over TLS, signed.')
+  story.part(
+    'Register',
+    'This command emulates KMS, and calls your proxy over TLS with signed requests.',
+  )
   await story.step('wrong secret', async () => {
     const wrong = { ...proxy, rawSecretAccessKey: new Secret('A'.repeat(43)) }
     return refused(
@@ -67,7 +70,7 @@ async function register(
   })
   const store = await story.must('CreateCustomKeyStore', async () => {
     const value = await kms.stores.create({ name: 'northwind-keys', proxy })
-    return { value, detail: `${value.id}; GetHealthStatus was answered well` }
+    return { value, detail: `${value.id}; GetHealthStatus succeeded` }
   })
   await story.must('ConnectCustomKeyStore', async () => {
     kms.stores.connect(store.id)
@@ -90,7 +93,7 @@ async function before(
 ): Promise<void> {
   story.part(
     'A vendor works with it',
-    'Each document has a data key of its own, encrypted by KMS first and then by your key.',
+    'Each document has its own data key, encrypted by KMS first and then by your key.',
   )
   await story.must('stores documents', async () => {
     for (const [name, text, isInUse] of DOCUMENTS) await vendor.store(name, text, isInUse)
@@ -114,7 +117,7 @@ async function before(
       ciphertextBlob: moved.ciphertextBlob,
       encryptionContext: CONTEXT,
     })
-    if (!opened.plaintext.equals(plaintext)) throw new NotAsExpected('other bytes came back')
+    if (!opened.plaintext.equals(plaintext)) throw new NotAsExpected('different bytes came back')
     return seen('the same bytes, under a new encryption context')
   })
 }
@@ -125,8 +128,8 @@ async function during(
   vendor: Vendor,
 ): Promise<void> {
   story.part(
-    `You say no: ${options.scope}`,
-    'What a service on AWS has in memory already, no key manager can take back.',
+    `You revoke access: ${options.scope}`,
+    'No key manager can revoke what a service on AWS already has in memory.',
   )
   // Refresh the cached data keys, so that the time until they expire after the kill can be observed.
   await vendor.readAll()
@@ -139,7 +142,7 @@ async function during(
   )
   await story.step('forgets its data keys', async () => {
     await vendor.forget()
-    return seen('what was in memory has run out')
+    return seen('the keys in memory have expired')
   })
   await story.step('reads documents', async () =>
     seen(expectReads(await vendor.readAll(), { refused: COUNT })),
@@ -147,7 +150,7 @@ async function during(
   await story.step('what AWS shows', () => {
     const [store] = options.kms.stores.describe()
     if (store?.state !== 'CONNECTED') throw new NotAsExpected(String(store?.state))
-    return Promise.resolve(seen('still CONNECTED, which does not mean that it works'))
+    return Promise.resolve(seen('still CONNECTED, although no key works'))
   })
 }
 
@@ -156,7 +159,7 @@ async function after(
   options: ScenarioOptions,
   vendor: Vendor,
 ): Promise<void> {
-  story.part('You say yes again')
+  story.part('You restore access')
   await story.must('latchkey restore', async () => seen(await options.restore()))
   await story.step('first read', async () => {
     const until = clock.monotonic() + RESTORED_WITHIN_MS

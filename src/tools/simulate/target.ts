@@ -79,9 +79,13 @@ async function ownTarget(context: Context): Promise<Target> {
   const keyStore = findKeyStore(context, config)
   const xksKeyId = stringFlag(context, 'key-id')
   if (xksKeyId === undefined) {
-    throw new UsageError('USAGE', '--key-id is missing: which key may be killed for a while?', {
-      hint: 'latchkey keys create simulation, and then --key-id simulation',
-    })
+    throw new UsageError(
+      'USAGE',
+      '--key-id is missing: name a key that may be killed for a while',
+      {
+        hint: 'run latchkey keys create simulation, and then pass --key-id simulation',
+      },
+    )
   }
   const administration = await openAdministration(config)
   const expiresAt = systemClock.now() + CREDENTIAL_LIFE_MS
@@ -141,7 +145,7 @@ function toAddress(context: Context, config: Config, caFile: string | undefined)
   const text = stringFlag(context, 'endpoint')
   const url = text !== undefined && URL.canParse(text) ? new URL(text) : undefined
   if (text !== undefined && url?.protocol !== 'https:') {
-    throw new UsageError('USAGE', '--endpoint has the form https://host:port')
+    throw new UsageError('USAGE', '--endpoint: expected https://host:port')
   }
   const host = url?.hostname ?? 'localhost'
   const port = url === undefined ? config.listener.port : Number(url.port === '' ? 443 : url.port)
