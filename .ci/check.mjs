@@ -84,9 +84,11 @@ async function main() {
     const preparing = pool(prepareNode24)
     await Promise.all([
       step(`tests on Node.js ${process.versions.node}`, () =>
-        runTests({ files: findTests(), pool }),
+        runTests({ files: findTests(), pool, isShared: true }),
       ),
-      step('tests on Node.js 24', async () => runTests({ ...(await preparing), pool })),
+      step('tests on Node.js 24', async () =>
+        runTests({ ...(await preparing), pool, isShared: true }),
+      ),
     ])
   }
   await Promise.all(checking)

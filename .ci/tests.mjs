@@ -1,8 +1,8 @@
 // Runs compiled test files, each as a process of its own: `node .ci/tests.mjs server/kill fleet` those whose path has
-// one of these texts. tap's own runner is left out, because it puts loaders and source maps into every process that a
+// one of these texts; with --shared, some share a process as in the check. tap's own runner is left out, because it puts loaders and source maps into every process that a
 // test starts, and so takes four times the time; docs/decisions/0005-tests-compiled-before-tap.md.
 // SPDX-License-Identifier: Apache-2.0
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -16,6 +16,16 @@ const FIRST = ['fleet/', 'mutants/', 'crash/', 'contract/', 'faults/', 'kms/', '
 /** tap's own default, 30 s for a file, is for fast machines. */
 const TIMEOUT_S = 240
 const TOP_SHOWN = 5
+
+/** Folders whose files may share a process, and how many do; what such a process loads costs as much as a test. */
+const SHARED = new Map([
+  ['unit/', 10],
+  ['server/', 5],
+])
+/** Tests of what happens to a whole process, and those that take as long as a group does. */
+const ALONE = /lease-guard|workers|floods|overload|tracing|kill-doors|tampering/
+/** A setting for all tests of a process. */
+const FOR_ALL = /^t\.(?:setTimeout|jobs|before|after|teardown|plan)\b/m
 
 /** Many tests wait for something as a rule, so there are more of them at a time than cores. */
 export const WIDTH = availableParallelism() + 1
@@ -32,22 +42,68 @@ export function findTests(texts = []) {
     .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
 }
 
+/** @returns {string[][]} the files, in their order, of each process */
+function group(files) {
+  const groups = []
+  const open = new Map()
+  for (const file of files) {
+    const folder = [...SHARED.keys()].find((one) => file.startsWith(one))
+    const text = readFileSync(join(ROOT, FOLDER, file), 'utf8')
+    if (
+      folder === undefined ||
+      ALONE.test(file) ||
+      FOR_ALL.test(text) ||
+      !/\bt\.test\(/.test(text)
+    ) {
+      groups.push([file])
+      continue
+    }
+    const last = open.get(folder)
+    if (last !== undefined && last.length < SHARED.get(folder)) last.push(file)
+    else {
+      const next = [file]
+      open.set(folder, next)
+      groups.push(next)
+    }
+  }
+  return groups
+}
+
 /**
  * @param {{ files: readonly string[], pool: ReturnType<typeof createPool>, node?: string, cwd?: string,
- *   env?: Record<string, string> }} options
- * @returns {Promise<{ passed: number, failed: number }>} counts of assertions; a file that ends badly has one
- * failure at least, and in CI so has each that skips one
+ *   env?: Record<string, string>, isShared?: boolean }} options `isShared`: some files share a process
+ * @returns {Promise<{ passed: number, failed: number }>} counts of assertions; a process that ends badly has one
+ * failure at least, and in CI so has each test that is skipped
  */
-export async function runTests({ files, pool, node = process.execPath, cwd = ROOT, env = {} }) {
+export async function runTests({
+  files,
+  pool,
+  node = process.execPath,
+  cwd = ROOT,
+  env = {},
+  isShared = false,
+}) {
   const counts = { passed: 0, failed: 0 }
   const times = []
-  const runFile = async (file) => {
+  const runGroup = async (group, number) => {
     const startedAt = performance.now()
-    const { code, output, stdout, cpuSeconds } = await run(node, [join(FOLDER, file)], {
-      cwd,
-      env: { TAP_TIMEOUT: String(TIMEOUT_S), ...env },
-      timeoutMs: (TIMEOUT_S + 10) * 1000,
-    })
+    const paths = group.map((file) => join(FOLDER, file))
+    const isAlone = paths.length === 1
+    const timeoutS = TIMEOUT_S * paths.length
+    const { code, output, stdout, cpuSeconds } = await run(
+      node,
+      isAlone ? paths : [join(ROOT, '.ci/test-group.mjs'), String(number)],
+      {
+        cwd,
+        env: {
+          TAP_TIMEOUT: String(timeoutS),
+          ...(isAlone ? {} : { TEST_FILES: paths.join('\n') }),
+          ...env,
+        },
+        timeoutMs: (timeoutS + 10) * 1000,
+      },
+    )
+    const file = group.join(' ')
     times.push({ file, cpuSeconds, seconds: (performance.now() - startedAt) / 1000 })
     const { passed, failed, skipped, isWhole } = countResults(stdout)
     const refused = process.env.CI === undefined ? 0 : skipped
@@ -58,24 +114,26 @@ export async function runTests({ files, pool, node = process.execPath, cwd = ROO
     process.stdout.write(`${file} on ${node} ended with ${code}:\n${excerpt(output)}\n`)
     if (refused > 0) process.stdout.write('in CI no test may be skipped\n')
   }
-  await Promise.all(files.map((file) => pool(() => runFile(file))))
+  const groups = isShared ? group(files) : files.map((file) => [file])
+  await Promise.all(groups.map((one, number) => pool(() => runGroup(one, number))))
   showTop('the slowest', times, ({ seconds }) => seconds)
   showTop('the most processor time', times, ({ cpuSeconds }) => cpuSeconds)
   const cpuSeconds = times.reduce((sum, one) => sum + one.cpuSeconds, 0)
-  process.stdout.write(`processor time of all ${times.length} files: ${cpuSeconds.toFixed(0)} s\n`)
+  process.stdout.write(`processor time of all ${files.length} files: ${cpuSeconds.toFixed(0)} s\n`)
   return counts
 }
 
 function showTop(title, times, valueOf) {
   const top = [...times].sort((a, b) => valueOf(b) - valueOf(a)).slice(0, TOP_SHOWN)
-  const texts = top.map((one) => `${one.file} ${valueOf(one).toFixed(0)} s`)
+  const texts = top.map((one) => `${one.file.split(' ')[0]} ${valueOf(one).toFixed(0)} s`)
   process.stdout.write(`${title}: ${texts.join(', ')}\n`)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const files = findTests(process.argv.slice(2))
+  const files = findTests(process.argv.slice(2).filter((word) => word !== '--shared'))
   if (files.length === 0) throw new Error('there is no such test')
-  const { passed, failed } = await runTests({ files, pool: createPool(WIDTH) })
+  const isShared = process.argv.includes('--shared')
+  const { passed, failed } = await runTests({ files, pool: createPool(WIDTH), isShared })
   process.stdout.write(`${passed} passed, ${failed} failed\n`)
   process.exitCode = failed === 0 ? 0 : 1
 }
