@@ -1,4 +1,4 @@
-// The rules of the house: types checked, imports one way, the environment and the clock in one place.
+// The project's rules: checked types, imports in one direction, one place for the environment and for the clock.
 // SPDX-License-Identifier: Apache-2.0
 import comments from '@eslint-community/eslint-plugin-eslint-comments/configs'
 import tseslint from 'typescript-eslint'

@@ -1,4 +1,4 @@
-// buildah, with storage of its own below node_modules/.cache, and no need of a container engine or of namespaces.
+// Runs buildah with its own storage below node_modules/.cache, without a container engine or namespaces.
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -14,10 +14,10 @@ const GLOBAL = [
   '--storage-driver',
   'vfs',
 ]
-/** npm's settings of this host, which say where its packages come from. */
+/** npm's settings on this host, which say where its packages come from. */
 const NPMRC = join(homedir(), '.npmrc')
 
-/** The arguments of a buildah call: its storage, then what is asked for. */
+/** Returns the arguments of a buildah call: its storage options, then the operands. */
 export function buildahArguments(...operands) {
   mkdirSync(STORAGE, { recursive: true })
   return [...GLOBAL, ...operands]
@@ -43,7 +43,7 @@ export async function importImage(folder, name, env = {}) {
 /** @param {{ target: string, tag: string, args: Record<string, string> }} options */
 export function buildImage({ target, tag, args }) {
   return buildah(
-    // No layers: with the storage driver vfs each of them is a copy of everything.
+    // No layers: with the storage driver vfs, each layer is a copy of everything.
     ...['build', '--isolation', 'chroot', '--layers=false', '--format', 'docker'],
     ...['-f', 'docker/Dockerfile', '--ignorefile', 'docker/Dockerfile.dockerignore'],
     ...Object.entries(args).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),

@@ -1,4 +1,4 @@
-// What the chart finds in a cluster: the Secrets that docs/kubernetes.md makes, and a PostgreSQL with TLS and a password.
+// The chart's environment: the Secrets that docs/kubernetes.md creates, and a PostgreSQL server with TLS and a password.
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -39,7 +39,7 @@ export async function prepareSite(folder, network, postgres) {
   }
 }
 
-/** PostgreSQL with TLS and a password, on the address of the bridge. */
+/** Starts PostgreSQL with TLS and a password, on the bridge's address. */
 export async function startPostgres(folder, host) {
   const { createAuthority, issueCertificate } = await built('certs/dev-pki.js')
   const authority = await createAuthority('database CA')

@@ -1,5 +1,6 @@
-// Builds both images for real and uses them as a cluster would: not root, read-only root file system, mTLS, a kill, SIGTERM.
-// Apart from `npm run check`: it takes minutes, and root. Last line: `N passed, N failed`.
+// Builds both images and uses them as a cluster would: not as root, with a read-only root file system, mTLS, a kill and
+// SIGTERM. It is separate from `npm run check`, because it takes minutes and needs root. The last line is
+// `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'

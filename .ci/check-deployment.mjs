@@ -1,5 +1,6 @@
-// The chart and the Terraform module, by tools that no Debian package has: helm and hclfmt are built by Go, Kubernetes's
-// schemas come from PyPI. Apart from `npm run check`. Last line: `N passed, N failed`.
+// Checks the chart and the Terraform module. It is separate from `npm run check`, because Debian does not package the
+// tools: helm and hclfmt are built with Go, and the Kubernetes schemas come from PyPI. The last line is
+// `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,11 +17,11 @@ const TOOLS = {
     'github.com/hashicorp/terraform-config-inspect@v0.0.0-20260904064934-75d64de68c31',
 }
 const SCHEMAS = 'kubernetes-validate==1.37.0'
-/** The oldest that the chart is for, and the newest that there are schemas of. */
+/** The oldest version that the chart supports, and the newest with available schemas. */
 const KUBERNETES = ['1.27', '1.37']
 const CHART = 'docker/helm/latchkey'
 
-/** Everything that the templates look at. */
+/** Sets every value that the templates read. */
 const ALL_VALUES = {
   image: { repository: 'registry.example/latchkey', digest: `sha256:${'0a'.repeat(32)}` },
   imagePullSecrets: [{ name: 'pull' }],
@@ -64,7 +65,7 @@ async function check(name, work) {
   }
 }
 
-/** @returns {Promise<string>} the program: this host's own, or one that is built */
+/** @returns {Promise<string>} the program: this host's own, or a newly built one */
 async function tool(name) {
   if (await has(name)) return name
   const program = join(CACHE, name)
@@ -91,7 +92,7 @@ async function checkChart(folder) {
     ['its default values', []],
     ['all values', ['--values', all]],
   ]) {
-    // A helm that is built so thinks of a Kubernetes of old.
+    // A helm built like this assumes an old Kubernetes version.
     const given = [...flags, '--kube-version', `${KUBERNETES.at(-1)}.0`]
     await check(`helm lint, with ${values}`, async () => {
       await must(helm, ['lint', '--strict', CHART, ...given])
@@ -115,7 +116,7 @@ async function checkTerraform() {
   const [hclfmt, inspect] = [await tool('hclfmt'), await tool('terraform-config-inspect')]
   for (const file of files) {
     await check(`format of ${file}`, async () => {
-      // Its own -check ends with 0 whatever it finds.
+      // Its own -check exits with 0 regardless of its findings.
       const formatted = await must(hclfmt, [file])
       if (formatted !== readFileSync(join(ROOT, file), 'utf8')) throw new Error(formatted)
     })

@@ -1,5 +1,5 @@
-// Envoy as a terminator, from docker/terminators/envoy.yaml. Apart from `npm run check`, since no Debian package has it:
-// it comes from PyPI, as a wheel of 37 MB. Last line: `N passed, N failed`.
+// Tests Envoy as a terminator with docker/terminators/envoy.yaml. It is separate from `npm run check`, because Debian
+// does not package Envoy, which comes from PyPI as a wheel of 37 MB. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { chmodSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'

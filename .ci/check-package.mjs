@@ -1,5 +1,5 @@
-// `npm pack`, installed in an empty folder without the sources, and used: quickstart, a kill, a look at an HSM module.
-// Apart from `npm run check`: it compiles native add-ons. Last line: `N passed, N failed`.
+// Installs the package from `npm pack` in an empty folder and uses it: quickstart, a kill, the probe of an HSM module.
+// It is separate from `npm run check`, because it compiles native add-ons. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { findHeaders } from './native.mjs'
 import { installPrograms, must, ROOT, run } from './process.mjs'
 
 const NAME = '@latchkey/latchkey'
-/** What the package holds beside dist/src and dist/certs. */
+/** Files of the package besides dist/src and dist/certs. */
 const OTHERS = [
   ...['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md'],
   ...['npm-shrinkwrap.json', 'openapi.yaml', 'package.json'],
@@ -51,7 +51,7 @@ const here = { cwd: folder, timeoutMs: 120_000 }
 const demo = join(folder, 'demo')
 const config = join(demo, 'latchkey.yaml')
 
-/** A server in the background, for as long as `work` takes. */
+/** Runs a server in the background while `work` runs. */
 async function whileServing(work) {
   const child = spawn(latchkey, ['serve', '--config', config], { cwd: folder })
   let output = ''

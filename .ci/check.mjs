@@ -1,4 +1,4 @@
-// Everything that must hold before a change is merged. Last line: `N passed, N failed`.
+// Checks everything that must hold before a change is merged. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { cpuOfChildren, installPrograms, must, ROOT } from './process.mjs'
 import { setUp } from './setup.mjs'
 import { findTests, runTests, WIDTH } from './tests.mjs'
 
-/** What tests need: a program, or a file by a pattern of the shell, with its Debian package. */
+/** Programs that tests need, or files by shell pattern, with their Debian packages. */
 const PROGRAMS = {
   chromium: 'chromium',
   curl: 'curl',
@@ -50,13 +50,13 @@ async function step(name, work) {
   return note !== 'FAILED'
 }
 
-/** One tool of node_modules/.bin; its output is shown only when it fails. */
+/** Runs a tool of node_modules/.bin; its output is shown only if it fails. */
 const tool =
   (name, ...operands) =>
   () =>
     must('npx', ['--no', '--', name, ...operands]).then(() => {})
 
-/** What needs nothing but the build. The longest first. */
+/** Steps that need only the build, the longest first. */
 const STATIC_STEPS = [
   ['lint', tool('eslint', '--max-warnings=0', '.')],
   ['format', tool('prettier', '--check', '.')],
@@ -69,7 +69,7 @@ const STATIC_STEPS = [
   ['latchkey version', () => must(join(ROOT, 'dist/src/main.js'), ['version']).then(() => {})],
 ]
 
-/** Everything waits in one line, so that no core is idle while there is something to do. */
+/** All steps share one queue, so that no core is idle while work is left. */
 async function main() {
   const ready = await step('install and build', () =>
     setUp(() => {}).then(() => installPrograms(PROGRAMS)),
@@ -80,7 +80,7 @@ async function main() {
   const compiling = pool(() => step('types of tests', tool('tsc', '-p', 'test')))
   const checking = STATIC_STEPS.map(([name, work]) => pool(() => step(name, work)))
   if (await compiling) {
-    // What the second needs is built first, beside other work.
+    // The build for the second run of the tests is made first, in parallel with other work.
     const preparing = pool(prepareNode24)
     await Promise.all([
       step(`tests on Node.js ${process.versions.node}`, () =>

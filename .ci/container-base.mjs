@@ -1,5 +1,6 @@
-// Stand-ins for the base images, where no image registry can be had: a Debian by debootstrap, from the mirror that
-// this host's apt uses, and the same with Node.js and npm from the package registry, laid out as the official image is.
+// Builds replacements for the base images when no image registry is available: a Debian by debootstrap from the mirror
+// that this host's apt uses, and the same with Node.js and npm from the package registry, laid out like the official
+// image.
 // SPDX-License-Identifier: Apache-2.0
 import { cpSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -8,12 +9,12 @@ import { must, ROOT } from './process.mjs'
 
 const CACHE = join(ROOT, 'node_modules/.cache/container')
 const SUITE = 'bookworm'
-/** What the slim images leave out, too. */
+/** Files that the slim images leave out too. */
 const LEFT_OUT = [
   ...['var/cache/apt/archives', 'var/lib/apt/lists'],
   ...['doc', 'info', 'lintian', 'locale', 'man'].map((part) => join('usr/share', part)),
 ]
-/** What Node.js's own image brings along. */
+/** Version that Node.js's own image contains. */
 const NPM_VERSION = '11.19.1'
 
 /** @returns {Promise<{ debian: string, node: string }>} folders with root file systems */
@@ -39,13 +40,14 @@ async function makeDebian() {
   const args = ['--variant=minbase', '--include=ca-certificates', SUITE, unfinished]
   await must('debootstrap', [...args, await findMirror()], { timeoutMs: 600_000 })
   for (const part of LEFT_OUT) rmSync(join(unfinished, part), { recursive: true, force: true })
-  // Whoever stands between this host and the package registries stands there for its containers too.
+  // Containers need the certificate authorities of this host too, in case a TLS proxy sits in front
+  // of the package registries.
   await must('cp', ['-L', '/etc/ssl/certs/ca-certificates.crt', join(unfinished, 'etc/ssl/certs')])
   await must('mv', [unfinished, folder])
   return folder
 }
 
-/** The site that most of this host's packages come from. */
+/** Finds the site that most of this host's packages come from. */
 async function findMirror() {
   const sites = (await must('apt-get', ['indextargets', '--format', '$(SITE)'])).trim().split('\n')
   const counts = new Map()

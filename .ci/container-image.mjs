@@ -1,4 +1,4 @@
-// What can be said of a built image without running it: its size, its settings, its bill of materials.
+// Checks a built image without running it: its size, its settings and its bill of materials.
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,8 @@ const MAX_BYTES = 250_000_000
 
 /**
  * @param {{ target: string, name: string, folder: string, check: Function }} options
- * @returns {Promise<{ entrypoint: string[], command: string[], healthcheck: string[] } | undefined>} what it runs
+ * @returns {Promise<{ entrypoint: string[], command: string[], healthcheck: string[] } |
+ * undefined>} what the image runs
  */
 export async function checkImage({ target, name, folder, check }) {
   let image
@@ -45,7 +46,7 @@ export async function checkImage({ target, name, folder, check }) {
   return image
 }
 
-/** Package URLs of what is installed. */
+/** Returns the package URLs of installed packages. */
 async function findPackages(modules) {
   const manifests = (await must('find', [modules, '-name', 'package.json'])).trim().split('\n')
   const found = manifests

@@ -1,4 +1,4 @@
-// One built image in use: `buildah run` as its own user, on a root file system that nobody can write to.
+// Runs a built image with `buildah run` as its own user, on a read-only root file system.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import {
@@ -62,9 +62,9 @@ export async function useImage({ target, image, container, folder, check }) {
       ),
     )
   }
-  // Buildah would mount the image's own volume, or ours: whichever comes first in a sort that is not stable.
+  // Buildah would mount the image's own volume or ours, whichever an unstable sort puts first.
   await buildah('config', '--volume', '/var/lib/latchkey-', container)
-  // What buildah mounts upon has to be there; from now on nobody writes to the root.
+  // Buildah's mount points must exist. From now on nothing writes to the root file system.
   for (const name of ['run', 'dev', 'proc', 'sys'])
     mkdirSync(join(folder, name), { recursive: true })
   for (const name of ['run/.containerenv', 'etc/hosts', 'etc/resolv.conf', 'etc/hostname']) {
@@ -72,7 +72,8 @@ export async function useImage({ target, image, container, folder, check }) {
   }
   await must('mount', ['--bind', folder, folder])
   await must('mount', ['-o', 'remount,bind,ro', folder])
-  // Except in /run: buildah takes its own file away there at the end, and where it cannot, it falls over.
+  // /run is writable, because buildah removes its own file there at the end and crashes if it
+  // cannot.
   await must('mount', ['-t', 'tmpfs', '-o', 'mode=0755,size=1m', 'tmpfs', join(folder, 'run')])
   try {
     await check(`${target}: the root file system is read-only, for root too`, async () => {
@@ -118,7 +119,10 @@ async function freePort() {
   return port
 }
 
-/** Certificates and the configuration, as they would be mounted, and an empty volume for the store. */
+/**
+ * Prepares certificates and the configuration as they would be mounted, and an empty volume for the
+ * store.
+ */
 async function prepareSite(home) {
   const { createAuthority, issueCertificate } = await built('certs/dev-pki.js')
   const etc = join(home, 'etc')
@@ -207,7 +211,7 @@ async function serveAndCall({ target, image, container, site, inside, check }) {
   }
 }
 
-/** The process id of the container's own first process, as this host sees it. */
+/** Returns the process id of the container's first process on this host. */
 function findProcess(name) {
   const found = readdirSync('/proc').find((pid) => {
     if (!/^\d+$/.test(pid)) return false

@@ -1,4 +1,4 @@
-// What stands around the generated parts of docs/configuration.md and docs/cli.md, and docs/cli.md itself.
+// The text around the generated parts of docs/configuration.md, and the generator of docs/cli.md.
 // SPDX-License-Identifier: Apache-2.0
 import { FILES_SECTION } from './files-section.mjs'
 const NOTE =
@@ -10,20 +10,20 @@ export function configurationDocument(tables) {
 
 # Configuration
 
-One file, \`latchkey.yaml\`, named by \`--config\`, else by \`LATCHKEY_CONFIG\`, else looked for in the
-current folder, else in /etc/latchkey. It is read once, at the start. An unknown setting is a fault; \`latchkey config check\`
-reports every fault at once, each with its path, and ends with exit code 78.
+Latchkey has one configuration file, \`latchkey.yaml\`: the one that \`--config\` or \`LATCHKEY_CONFIG\` names, or the one
+in the current folder, or the one in /etc/latchkey. It is read once, at the start. Unknown settings are errors;
+\`latchkey config check\` reports all errors at once, each with its path, and exits with code 78.
 
 - **Paths** are relative to the folder of the file.
-- **Times** are a whole number and a unit: \`200ms\`, \`5s\`, \`5m\`, \`1h\`.
+- **Times** are a whole number with a unit: \`200ms\`, \`5s\`, \`5m\`, \`1h\`.
 - **Required** below \`listener.clientCertificate\`, \`listener.ping\`, \`keyStores[].quota\`, \`metrics\`, \`tracing\` and
-  \`backends\` means: when that part is there at all.
+  \`backends\` applies only if that section exists.
 
-## An example with everything in it
+## A complete example
 
 \`\`\`yaml
 # yaml-language-server: $schema=./latchkey.schema.json
-workers: auto # one process for each core
+workers: auto # one process per core
 
 listener:
   host: 0.0.0.0
@@ -31,14 +31,14 @@ listener:
   tls:
     certificate: tls/server.crt # the certificate first, then every intermediate
     privateKey: tls/server.key
-  clientCertificate: # mTLS: only KMS of this region gets as far as HTTP
+  clientCertificate: # mTLS: only KMS of this region may connect
     ca: tls/amazon-trust-services.pem
-    regions: [eu-west-1] # its common name is then cks.kms.eu-west-1.amazonaws.com
-    subjects: [probe.example.com] # whoever else may connect
-    forwardedBy: # terminators that end mTLS before us
+    regions: [eu-west-1] # its common name is cks.kms.eu-west-1.amazonaws.com
+    subjects: [probe.example.com] # other clients that may connect
+    forwardedBy: # terminators that end mTLS in front of Latchkey
       peers: [10.0.1.7, 10.0.1.8]
       certificate: { ca: tls/own-ca.pem, subjects: [envoy.example.com] }
-  proxyProtocol: # a load balancer that says whose connection it passes on
+  proxyProtocol: # a load balancer that sends the caller's address
     peers: [10.0.0.0/16]
   http2: true
   ping: # plain HTTP for load balancers
@@ -65,7 +65,7 @@ keyStores:
       burst: 3600
   - name: archive
     prefix: /archive
-    backend: hsm # its keys are on tokens, with labels such as archive/KEY_ID
+    backend: hsm # the keys are on tokens, with labels such as archive/KEY_ID
     keyPrefix: archive/
     accept: [aws-sample]
 
@@ -100,16 +100,16 @@ store:
   pollInterval: 250ms
 
 control: # the kill switch
-  lease: 2s # a server that cannot read the store for so long refuses everything
-  sentinelFile: latchkey.block # while it exists, this host refuses everything
+  lease: 2s # a server that cannot read the store for this long refuses everything
+  sentinelFile: latchkey.block # while this file exists, the host refuses everything
   highWaterFile: latchkey.epoch
-  restore: # what it takes to lift a kill switch
+  restore: # conditions for lifting a kill switch
     people: 1
     delay: 0s
     expires: 24h
 
 admin:
-  host: 10.0.0.5 # loopback where it is left out; any other address needs tls
+  host: 10.0.0.5 # default: loopback; any other address requires tls
   port: 8444
   tls: { certificate: tls/admin.crt, privateKey: tls/admin.key }
   clientCertificates: { ca: tls/operators-ca.pem, subjects: [{ commonName: alice, role: admin }] }
@@ -145,17 +145,17 @@ tracing: # for an OpenTelemetry collector
   percent: 10
 \`\`\`
 
-Only \`listener.tls\`, \`keyStores\` and \`store\` are needed; \`latchkey init\` writes a file with these.
+Only \`listener.tls\`, \`keyStores\` and \`store\` are required; \`latchkey init\` writes a file with these.
 
 ## Secrets
 
-No secret stands in this file or on a command line. What opens the store comes from one of four places:
+This file and the command line never contain secrets. The key that opens the store comes from one of four places:
 
 \`\`\`yaml
 store:
   path: latchkey.db
   masterKey:
-    file: master.key # 32 random bytes, mode 0600; latchkey init makes it
+    file: master.key # 32 random bytes, mode 0600; created by latchkey init
 \`\`\`
 
 \`\`\`yaml
@@ -179,17 +179,17 @@ store:
   path: latchkey.db
   masterKey:
     pkcs11:
-      backend: hsm # an entry of backends; latchkey init makes the key
+      backend: hsm # an entry of backends; latchkey init creates the key
 \`\`\`
 
-The password of PostgreSQL is read likewise:
+The password of PostgreSQL is configured in the same way:
 
 \`\`\`yaml
 store:
   postgres: # instead of path: every instance of a fleet names the same database
     host: db.example.com
     database: latchkey # must exist
-    user: latchkey # owns the tables, which latchkey init makes
+    user: latchkey # owns the tables, which latchkey init creates
     password:
       file: /run/secrets/latchkey-postgres
     tls:
@@ -204,23 +204,21 @@ control: # on each host; the folder must be writable
   highWaterFile: /var/lib/latchkey/epoch
 \`\`\`
 
-A file that its group or others can read is refused. Prefer files: the environment of a process can be
-read by more than the process. PINs of tokens come from the same two places:
-\`backends[].tokens[].pin.file\` and \`.env\`. Credentials for KMS and keys are in the store;
-[cli.md](cli.md) has the commands that make them.
+A file that its group or others can read is refused. Prefer files, because other processes may be able to read the
+environment of a process. PINs of tokens come from the same two places: \`backends[].tokens[].pin.file\` and \`.env\`.
+Credentials for KMS and keys are in the store; [cli.md](cli.md) has the commands that create them.
 
 ${FILES_SECTION}## Editors
 
-[latchkey.schema.json](latchkey.schema.json) is the JSON Schema of the file; \`latchkey config schema\`
-prints that of your release. Editors with the YAML language server (VS Code with the YAML extension, Neovim,
-Emacs) complete settings and mark faults when the first line
-names it:
+[latchkey.schema.json](latchkey.schema.json) is the JSON Schema of the file; \`latchkey config schema\` prints the schema
+of your release. Editors with the YAML language server (VS Code with the YAML extension, Neovim, Emacs) complete settings
+and mark errors if the first line names the schema:
 
 \`\`\`yaml
 # yaml-language-server: $schema=./latchkey.schema.json
 \`\`\`
 
-How settings go together, such as two key stores with one prefix, is only for \`latchkey config check\`.
+Only \`latchkey config check\` detects conflicts between settings, such as two key stores with one prefix.
 
 ${tables}`
 }
@@ -229,16 +227,16 @@ const CLI_HEAD = `${NOTE}
 
 # The command line
 
-\`latchkey COMMAND [FLAGS]\`. \`latchkey COMMAND --help\` prints what stands here.
+\`latchkey COMMAND [FLAGS]\`. \`latchkey COMMAND --help\` prints the same descriptions.
 
-Results go to standard output, everything else to standard error: \`latchkey: error: …\`, and where there
-is something to do about it, \`latchkey: hint: …\`. With \`--json\` a result is one JSON document, and an
-error is \`{"error":{"code":…,"message":…}}\` with \`hint\` and \`faults\` where there are some;
-[errors.md](errors.md) has the codes. \`LATCHKEY_DEBUG=1\` adds the stack to an error.
+Results go to standard output, everything else to standard error: \`latchkey: error: …\`, often followed by
+\`latchkey: hint: …\` with what to do. With \`--json\` a result is one JSON document, and an error is
+\`{"error":{"code":…,"message":…}}\`, with \`hint\` and \`faults\` if there are any; [errors.md](errors.md) lists the codes.
+\`LATCHKEY_DEBUG=1\` adds the stack to an error.
 
-Changes of keys and credentials are made in the store, and running servers take them up within
-\`store.pollInterval\`, without a restart. Commands that destroy something only say what they would do,
-until \`--yes\` is given. Secrets are read from files and standard input, never from the command line.
+Commands change keys and credentials in the store, and running servers apply the changes within \`store.pollInterval\`,
+without a restart. Commands that destroy something only show what they would do unless \`--yes\` is given. Secrets are read
+from files and standard input, never from the command line.
 `
 
 const cell = (text) => text.replaceAll('|', '\\|')
@@ -283,7 +281,7 @@ function commandSection(command, usage, commonFlags) {
   ].join('\n')
 }
 
-/** docs/cli.md, from what the commands say of themselves. */
+/** Builds docs/cli.md from the descriptions of the commands. */
 export function cliDocument({ commands, commonFlags, exitCodes: codes, usageOf }) {
   const overview = [
     '| command | what it does |',

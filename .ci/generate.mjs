@@ -1,4 +1,4 @@
-// Writes every generated file; with --check it only names those that differ, and ends with 1.
+// Writes every generated file. With --check it only lists those that differ, and exits with 1.
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -29,7 +29,7 @@ function put(path, text) {
   if (!isCheck) writeFileSync(file, text)
 }
 
-/** A module of the build: the descriptions come from the program itself. */
+/** Imports a module of the build, because the descriptions come from the program itself. */
 const built = (path) => import(new URL(`../dist/src/${path}`, import.meta.url))
 
 async function openApiTypes() {
@@ -37,10 +37,12 @@ async function openApiTypes() {
   return `${COMMENT_HEADER}${astToString(ast)}`
 }
 
-/** As data, since reading the YAML takes longer than all else that a command does at its start. */
+/**
+ * Stored as data, because parsing the YAML would take longer than the rest of a command's start.
+ */
 function openApiDocument() {
   const { info, components } = parse(readFileSync(join(ROOT, 'openapi.yaml'), 'utf8'))
-  return `/** Made from openapi.yaml by \`npm run gen\`: change that, not this file. */
+  return `/** Generated from openapi.yaml by \`npm run gen\`. Do not edit. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const VERSION: string = ${JSON.stringify(info.version)}
@@ -51,7 +53,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
 
 put('src/openapi/types.gen.ts', await openApiTypes())
 put('src/openapi/document.gen.ts', openApiDocument())
-// A check comes after the build; whoever writes has just changed a source.
+// A check runs after the build; a write usually follows a change of the sources.
 if (!isCheck) await must('npx', ['--no', '--', 'tsc', '-p', '.'])
 
 const { describeAsJsonSchema, describeAsMarkdown } = await built('config/describe.js')

@@ -1,4 +1,4 @@
-// Builds the native add-ons by node-gyp, with nothing from outside the package registry.
+// Builds the native add-ons with node-gyp, using only the package registry.
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -6,15 +6,20 @@ import { dirname, join } from 'node:path'
 import { installPrograms, must, ROOT } from './process.mjs'
 
 const ADD_ONS = ['better-sqlite3']
-/** Without it there is no HSM backend, and all else works: a failure is said, and ends nothing but CI. */
+/**
+ * Without it there is no HSM backend, but everything else works: a failure is reported, and fails
+ * only CI.
+ */
 const OPTIONAL_ADD_ONS = ['pkcs11js']
-/** Our own: the Linux kernel's part in the lease. */
+/** Latchkey's own add-on: the Linux kernel's part in the lease. */
 const GUARD = 'src/killswitch/gate/guard'
 export const GUARD_BINARY = `${GUARD}/build/Release/lease_guard.node`
 const GUARD_STAMP = join(ROOT, GUARD, 'build/built-from')
 const TOOLCHAIN = { python3: 'python3', make: 'make', 'g++': 'g++' }
 
-/** @param {{ node: string, cwd: string }} target the Node.js binary to build for, and the project */
+/**
+ * @param {{ node: string, cwd: string }} target the Node.js binary to build for, and the project
+ */
 export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) {
   await installPrograms(TOOLCHAIN)
   const version = (await must(node, ['--version'])).trim().slice(1)
@@ -24,7 +29,7 @@ export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) 
     PATH: `${dirname(node)}:${process.env.PATH}`,
     npm_config_nodedir: nodedir,
     npm_config_build_from_source: 'true',
-    // node-gyp's own name for make's -j.
+    // node-gyp's name for make's -j.
     JOBS: 'max',
   }
   const build = async (name) => {
@@ -44,8 +49,8 @@ export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) 
 }
 
 /**
- * Once for all versions of Node.js, as it keeps to Node-API. Without it the server runs, and says so: a failure is said
- * here, and ends nothing but CI.
+ * Built once for all versions of Node.js, because it uses Node-API. Without it the server runs and
+ * reports it: a failure is reported here, and fails only CI.
  */
 export async function buildGuard() {
   if (process.platform !== 'linux') return
@@ -59,7 +64,7 @@ export async function buildGuard() {
   try {
     await installPrograms(TOOLCHAIN)
     const nodedir = await findHeaders(process.execPath, process.versions.node)
-    // npm brings node-gyp, and its scripts find it.
+    // npm includes node-gyp, which its scripts can find.
     await must('npm', ['run', 'build:guard'], { env: { npm_config_nodedir: nodedir } })
     await must(process.execPath, ['-p', `require('./${GUARD_BINARY}').now()`])
     writeFileSync(GUARD_STAMP, wanted)
@@ -69,7 +74,7 @@ export async function buildGuard() {
   }
 }
 
-/** Node's own prefix has the headers as a rule; the registry's binary package always does. */
+/** Node's own prefix usually has the headers; the registry's binary package always does. */
 export async function findHeaders(node, version) {
   const prefix = dirname(dirname(node))
   if (headersVersion(prefix) === version) return prefix
@@ -86,7 +91,7 @@ function headersVersion(prefix) {
   return `${part('MAJOR')}.${part('MINOR')}.${part('PATCH')}`
 }
 
-/** Puts a Node.js of its own below node_modules/.cache. @returns {Promise<string>} its prefix */
+/** Installs a separate Node.js below node_modules/.cache. @returns {Promise<string>} its prefix */
 export async function fetchNode(version) {
   const name = `node-${process.platform}-${process.arch}`
   const folder = join(ROOT, 'node_modules/.cache', `${name}-${version}`)

@@ -1,4 +1,4 @@
-// The same program and tests on Node.js 24: a copy of the project whose add-ons are built for it.
+// Prepares a copy of the project with add-ons built for Node.js 24, to run the tests there.
 // SPDX-License-Identifier: Apache-2.0
 import {
   copyFileSync,
@@ -15,12 +15,12 @@ import { must, ROOT, run } from './process.mjs'
 import { findTests } from './tests.mjs'
 
 const VERSION = '24.18.1'
-/** Whole-program tests: what differs between versions of Node.js is TLS, HTTP and native code. */
+/** Whole-program tests, because versions of Node.js differ in TLS, HTTP and native code. */
 const TESTS = ['server/', 'contract/']
-/** Tokens of other makers behind the same add-on: one, SoftHSM2, is enough here. */
+/** Tokens of other vendors use the same add-on; SoftHSM2 alone is enough here. */
 const LEFT_OUT = /contract\/(nss|p11-kit)/
 
-/** Builds it where it is missing. @returns what `runTests` of tests.mjs takes */
+/** Builds it if it is missing. @returns the options for `runTests` in tests.mjs */
 export async function prepareNode24() {
   const prefix = await fetchNode(VERSION)
   const node = join(prefix, 'bin/node')
@@ -30,12 +30,15 @@ export async function prepareNode24() {
     node,
     cwd: copy,
     files: findTests(TESTS).filter((file) => !LEFT_OUT.test(file)),
-    // Node.js 20 has no such cache; with it each of the many processes compiles less.
+    // Node.js 20 has no such cache. With it, each of the many processes compiles less.
     env: { NODE_COMPILE_CACHE: join(copy, 'compile-cache') },
   }
 }
 
-/** A second installation, since add-ons are built for one version. Kept for the next run. */
+/**
+ * Makes a second installation, because add-ons are built for one version. It is kept for the next
+ * run.
+ */
 async function copyProject() {
   const copy = join(ROOT, 'node_modules/.cache/node-24')
   mkdirSync(copy, { recursive: true })
@@ -43,12 +46,12 @@ async function copyProject() {
     rmSync(join(copy, name), { recursive: true, force: true })
     await must('cp', ['-a', join(ROOT, name), copy])
   }
-  // This one is for every version.
+  // This add-on works with every version.
   if (existsSync(join(ROOT, GUARD_BINARY))) {
     mkdirSync(dirname(join(copy, GUARD_BINARY)), { recursive: true })
     copyFileSync(join(ROOT, GUARD_BINARY), join(copy, GUARD_BINARY))
   }
-  // Last, since it says that the packages are all there.
+  // Copied last, because its presence means that all packages are there.
   const lock = join(copy, 'package-lock.json')
   const wanted = readFileSync(join(ROOT, 'package-lock.json'), 'utf8')
   if (!existsSync(lock) || readFileSync(lock, 'utf8') !== wanted) {

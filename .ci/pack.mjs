@@ -1,5 +1,5 @@
-// What `npm pack` needs beside the sources: the build, the guard of the lease, and npm-shrinkwrap.json, which holds every
-// version (and the overrides) also where Latchkey is a dependency. `clean` takes the latter away again.
+// Prepares what `npm pack` needs besides the sources: the build, the lease guard, and npm-shrinkwrap.json, which pins
+// every version and the overrides even where Latchkey is a dependency. `clean` removes the shrinkwrap again.
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ const SHRINKWRAP = join(ROOT, 'npm-shrinkwrap.json')
 
 if (process.argv[2] === 'clean') rmSync(SHRINKWRAP, { force: true })
 else {
-  // npm prints the tarball's name on standard output, and nothing else belongs there.
+  // npm prints the tarball's name on standard output, so nothing else may be printed there.
   await setUp((text) => process.stderr.write(text))
   if (!existsSync(join(ROOT, GUARD_BINARY))) {
     throw new Error(

@@ -1,6 +1,6 @@
-// Runs a pod of a rendered chart without a cluster, as its node would: the containers in order, the volumes at their paths
-// and read-only where they are, a root that is read-only, an arbitrary uid that /etc/passwd does not have, an address of
-// its own. In the place of the image: this host's /usr, and the built project at /opt/latchkey.
+// Runs a pod of a rendered chart without a cluster, as its node would: containers in order, volumes at their paths with
+// their access modes, a read-only root, an arbitrary uid without an entry in /etc/passwd, and its own address. Instead of
+// the image it uses this host's /usr, and the built project at /opt/latchkey.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import {
@@ -15,14 +15,18 @@ import {
 import { dirname, join } from 'node:path'
 import { must, ROOT, run } from './process.mjs'
 
-/** As OpenShift gives them: a uid of the namespace's range, the group root, and the range's first as fsGroup. */
+/**
+ * Ids as OpenShift assigns them: a uid from the namespace's range, the group root, and the first id
+ * of the range as fsGroup.
+ */
 const UID = 1_000_650_000
 const GROUPS = '0,1000650000'
 const FS_GROUP = 1_000_650_000
 
 /**
- * @param {{ spec: object, name: string, folder: string, image: string, objects: object[], network: object,
- *   claims?: string }} options `folder`: of this pod; `claims`: where volumes that outlive it are
+ * @param {{ spec: object, name: string, folder: string, image: string, objects: object[], network:
+ * object, claims?: string }} options `folder`: files of this pod; `claims`: folder of volumes that
+ * outlive it
  */
 export async function createPod({ spec, name, folder, image, objects, network, claims = folder }) {
   mkdirSync(folder, { recursive: true })
@@ -41,7 +45,7 @@ export async function createPod({ spec, name, folder, image, objects, network, c
     const object = objects.find((one) => one.kind === kind && one.metadata.name === wanted)
     if (object === undefined)
       throw new Error(`the pod mounts ${kind} ${wanted}, which is not there`)
-    // The kubelet's own layout, which makes an update one rename.
+    // The kubelet's own layout, in which an update is one rename.
     mkdirSync(join(path, '..2026'))
     symlinkSync('..2026', join(path, '..data'))
     for (const [key, text] of Object.entries(object.data)) {
@@ -51,7 +55,7 @@ export async function createPod({ spec, name, folder, image, objects, network, c
     return path
   }
 
-  /** A claim is the pod's for good: it keeps what is in it. */
+  /** A claim keeps its contents, because it belongs to the pod permanently. */
   function sourceOf(mount) {
     const known = volumes.get(mount.name)
     if (known !== undefined) return known
@@ -92,7 +96,7 @@ exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
     return running
   }
 
-  /** The container's first process, as this host numbers it. */
+  /** Returns the process id of the container's first process on this host. */
   function firstProcess({ child }) {
     const children = `/proc/${child.pid}/task/${child.pid}/children`
     return Number(readFileSync(children, 'utf8').trim().split(' ')[0])
@@ -107,7 +111,7 @@ exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
     output: () => serving?.output ?? '',
     restarts: () => restarts,
     isStopping: () => stopped,
-    /** The init containers and the one container, to its end. @throws when one fails */
+    /** Runs the init containers and then the one container to completion. @throws when one fails */
     async runToEnd() {
       for (const one of [...(spec.initContainers ?? []), ...spec.containers]) {
         const running = await start(one)
@@ -117,7 +121,9 @@ exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
         serving = running
       }
     },
-    /** The init containers, then the container in the background, started again when it ends. */
+    /**
+     * Runs the init containers, then the container in the background, and restarts it when it ends.
+     */
     async start() {
       for (const one of spec.initContainers ?? []) {
         const running = await start(one)
@@ -135,7 +141,7 @@ exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
       }
       await keepRunning()
     },
-    /** What the readiness probe of the container finds. */
+    /** Reports the result of the container's readiness probe. */
     async isReady() {
       const { path } = spec.containers[0].readinessProbe.httpGet
       const ping = spec.containers[0].ports.find((one) => one.name === 'ping').containerPort
@@ -145,7 +151,7 @@ exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
         () => false,
       )
     },
-    /** kubectl exec */
+    /** Works like kubectl exec. */
     exec(words) {
       const pid = firstProcess(serving)
       const env = Object.entries(imageEnvironment()).map(([key, value]) => `${key}=${value}`)
@@ -158,7 +164,7 @@ exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
         { timeoutMs: 60_000 },
       )
     },
-    /** SIGTERM, as the kubelet sends it. @returns {Promise<number>} the exit code */
+    /** Sends SIGTERM like the kubelet. @returns {Promise<number>} the exit code */
     async stop() {
       stopped = true
       if (serving.code === undefined) process.kill(firstProcess(serving), 'SIGTERM')
@@ -174,7 +180,10 @@ exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
   }
 }
 
-/** The commands that build the root below `root`, and the folders that they need. */
+/**
+ * Returns the commands that build the root file system below `root`, with the folders that they
+ * need.
+ */
 function layOut(root, mounts, sourceOf, image) {
   const folders = ['usr', 'proc', 'dev', 'etc', 'tmp', 'opt/latchkey']
   for (const one of folders) mkdirSync(join(root, one), { recursive: true })
@@ -208,7 +217,7 @@ function layOut(root, mounts, sourceOf, image) {
 
 const DOCKERFILE = readFileSync(join(ROOT, 'docker/Dockerfile'), 'utf8')
 
-/** Of the image: it comes before what the pod gives as arguments. */
+/** The image's entrypoint, which precedes the pod's arguments. */
 function entrypoint() {
   const [, words] = /^ENTRYPOINT (\[[^\]]*\])/m.exec(DOCKERFILE) ?? []
   return JSON.parse(words.replaceAll('\\\n', ''))
@@ -224,7 +233,7 @@ function imageEnvironment() {
 
 const toEnvironment = (env = []) => Object.fromEntries(env.map(({ name, value }) => [name, value]))
 
-/** Network namespaces on one bridge, each with an address of its own; nothing leads out. */
+/** Creates network namespaces on one bridge, each with its own address and no route out. */
 export async function createNetwork(id) {
   const bridge = `lk${id}`
   const prefix = `10.213.${id % 250}`
@@ -259,11 +268,12 @@ export async function createNetwork(id) {
   }
 }
 
-/** What the image has of the project, beside a few files. */
+/** Folders of the project that the image contains, besides a few files. */
 const BUILT = ['dist', 'node_modules', 'src/killswitch/gate/guard/build']
 
 /**
- * What the image holds, but for what is mounted from the project: `opt`, and beside it `bin` and `hosts`.
+ * Lays out the contents of the image, except what is mounted from the project: `opt`, and next to
+ * it `bin` and `hosts`.
  * @returns {Promise<string>} the folder that the pods see as /opt/latchkey
  */
 export async function layOutImage(folder, hosts) {

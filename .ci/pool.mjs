@@ -1,8 +1,8 @@
-// Work that is done a few pieces at a time, begun in the order in which it was asked for.
+// Runs a limited number of tasks at a time, started in the order in which they were added.
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * @param {number} width how many run at one time
+ * @param {number} width number of pieces that run at the same time
  * @returns {<T>(work: () => Promise<T>) => Promise<T>}
  */
 export function createPool(width) {

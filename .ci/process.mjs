@@ -1,4 +1,4 @@
-// Runs commands for the scripts beside this file.
+// Runs commands for the other scripts in this folder.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -9,11 +9,14 @@ export const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** Linux counts processor time in hundredths of a second. */
 const TICKS_PER_SECOND = 100
 
-/** Seconds of processor time of the children that have ended, and of theirs; 0 where there is no /proc. */
+/**
+ * Returns the processor time in seconds of ended children and their children; 0 if there is no
+ * /proc.
+ */
 export function cpuOfChildren() {
   try {
     const text = readFileSync('/proc/self/stat', 'utf8')
-    // cutime and cstime are fields 16 and 17. Field 2, the name in parentheses, may hold blanks.
+    // cutime and cstime are fields 16 and 17. Field 2, the name in parentheses, may contain blanks.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
     return (Number(fields[13]) + Number(fields[14])) / TICKS_PER_SECOND
   } catch {
@@ -23,7 +26,7 @@ export function cpuOfChildren() {
 
 let cpuCounted = 0
 
-/** The processor time of the child that has just ended. */
+/** Returns the processor time of the child that has just ended. */
 function takeCpu() {
   const before = cpuCounted
   cpuCounted = cpuOfChildren()
@@ -33,9 +36,11 @@ function takeCpu() {
 /**
  * @param {string} command
  * @param {readonly string[]} operands
- * @param {{ env?: Record<string, string>, cwd?: string, show?: boolean, timeoutMs?: number }} options
- * @returns {Promise<{ code: number, output: string, stdout: string, cpuSeconds: number }>} `output`: both of its
- * streams, mixed as they came; `cpuSeconds`: processor time of the process and of its children
+ * @param {{ env?: Record<string, string>, cwd?: string, show?: boolean, timeoutMs?: number }}
+ * options
+ * @returns {Promise<{ code: number, output: string, stdout: string, cpuSeconds: number }>}
+ * `output`: both streams in the order received; `cpuSeconds`: processor time of the process and its
+ * children
  */
 export function run(command, operands, { env = {}, cwd = ROOT, show = false, timeoutMs } = {}) {
   return new Promise((resolve) => {
@@ -67,7 +72,7 @@ export function run(command, operands, { env = {}, cwd = ROOT, show = false, tim
   })
 }
 
-/** Like `run`, with a failure as an exception that carries the output. */
+/** Works like `run`, but throws an error with the output if the command fails. */
 export async function must(command, operands, options) {
   const { code, output } = await run(command, operands, options)
   if (code !== 0) {
@@ -76,13 +81,16 @@ export async function must(command, operands, options) {
   return output
 }
 
-/** @returns {Promise<boolean>} whether a program of this name is on the path, or a file is there */
+/** @returns {Promise<boolean>} whether a program of this name is on the path, or a file exists */
 export async function has(program) {
   const look = program.startsWith('/') ? `ls ${program}` : `command -v ${program}`
   return (await run('sh', ['-c', look])).code === 0
 }
 
-/** Debian packages for the programs and files that are missing; silent where none is. @throws unless root */
+/**
+ * Installs Debian packages for missing programs and files; does nothing if none is missing.
+ * @throws unless root
+ */
 export async function installPrograms(programs) {
   const missing = []
   for (const [program, debianPackage] of Object.entries(programs)) {

@@ -1,5 +1,5 @@
-// The tables of docs/errors.md, docs/logging.md and docs/metrics.md. What the code knows is written from the code; the
-// columns that tell people what to do are written by hand, and stay with their row.
+// Generates the tables of docs/errors.md, docs/logging.md and docs/metrics.md from the code. The columns that tell people
+// what to do are written by hand, and stay with their row.
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import ts from 'typescript'
 import { ROOT } from './process.mjs'
 import { replaceSection, sectionOf } from './sections.mjs'
 
-/** A module of the build: what it says comes from the program itself. */
+/** Imports a module of the build, because the tables come from the program itself. */
 const built = (path) => import(new URL(`../dist/src/${path}`, import.meta.url))
 const code = (name) => `\`${name}\``
 
@@ -20,8 +20,8 @@ function readSources() {
 }
 
 /**
- * The codes of a union such as `BackendErrorCode`, each with the comment behind it.
- * @throws where no file has the union
+ * Returns the codes of a union such as `BackendErrorCode`, each with its trailing comment.
+ * @throws if no file declares the union
  */
 function findCodes(sources, union) {
   const declaration = new RegExp(`type ${union} =\\n((?: {2}\\| '[A-Z_]+'.*\\n)+)`)
@@ -33,13 +33,16 @@ function findCodes(sources, union) {
     .map((line) => /\| '([A-Z_]+)'(?: \/\/ (.*))?$/.exec(line)?.slice(1, 3) ?? [])
 }
 
-/** Every constant that is given as `reason: '…'`. */
+/** Returns every constant that is passed as `reason: '…'`. */
 function findReasons(sources) {
   const all = sources.flatMap(({ text }) => [...text.matchAll(/\breason: '([A-Z_]+)'/g)])
   return [...new Set(all.map(([, reason]) => reason))]
 }
 
-/** Codes that are written where they are thrown: `new LatchkeyError('USAGE', …)`, `LatchkeyError<'USAGE' | …>`. */
+/**
+ * Returns codes that appear where they are thrown: `new LatchkeyError('USAGE', …)`,
+ * `LatchkeyError<'USAGE' | …>`.
+ */
 function findInlineCodes(sources) {
   return sources
     .flatMap(({ text }) => [...text.matchAll(/LatchkeyError(?:<|\()((?:'[A-Z_]+'(?: \| )?)+)/g)])
@@ -48,7 +51,7 @@ function findInlineCodes(sources) {
 
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])
 
-/** Sentences in calls of `logger.info('…', fields)`, and as `msg: '…'`. */
+/** Returns the messages of calls such as `logger.info('…', fields)`, and of `msg: '…'`. */
 function findLogMessages(sources) {
   const messages = new Set()
   for (const { path, text } of sources) {
@@ -69,11 +72,13 @@ function findLogMessages(sources) {
 }
 
 /**
- * Writes the rows of a table anew. A cell that is `undefined` is written by hand: it stays as it is in the document.
- * @param {{ name: string, rows: (string | undefined)[][], keepsOrder?: boolean }} table the first cell of a row is its
- *   key; `keepsOrder`: the rows stay in the order of the document, and new ones come last
+ * Rewrites the rows of a table. A cell that is `undefined` is written by hand, and keeps its text
+ * in the document.
+ * @param {{ name: string, rows: (string | undefined)[][], keepsOrder?: boolean }} table the first
+ * cell of a row is its key; `keepsOrder`: rows keep the order of the document, and new ones come
+ * last
  * @returns the document
- * @throws where a cell that has to be written by hand is empty
+ * @throws if a cell that must be written by hand is empty
  */
 function fillTable(document, { name, rows, keepsOrder = false }) {
   const [head, rule, ...body] = sectionOf(document, name).trim().split('\n')

@@ -1,19 +1,20 @@
-// Parts of documents that are generated, between two marks in a page that is written by hand.
+// Generated sections between two marks in pages that are written by hand.
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Replaces what stands between `<!-- name:begin … -->` and `<!-- name:end -->` in a document written by hand.
- * @throws where the two marks are missing
+ * Replaces the text between `<!-- name:begin … -->` and `<!-- name:end -->` in a document that is
+ * written by hand.
+ * @throws if the two marks are missing
  */
 export function replaceSection(document, name, text) {
   sectionOf(document, name)
   return document.replace(patternOf(name), (_, begin, _text, end) => `${begin}\n${text}\n${end}`)
 }
 
-/** @returns what stands between the two marks. @throws where the marks are missing */
+/** @returns the text between the two marks. @throws if the marks are missing */
 export function sectionOf(document, name) {
   const [, , text] = patternOf(name).exec(document) ?? []
-  if (text === undefined) throw new Error(`The document has no section ${name}.`)
+  if (text === undefined) throw new Error(`The document lacks the section ${name}.`)
   return text
 }
 

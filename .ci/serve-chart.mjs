@@ -1,4 +1,4 @@
-// The chart in use: the pods that it renders, made by pod.mjs, with the commands of docs/kubernetes.md in them.
+// Uses the chart: runs its rendered pods with pod.mjs, and the commands of docs/kubernetes.md in them.
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ import { ROOT, run } from './process.mjs'
 
 const KEY_ID = 'my-key'
 const PLAINTEXT = Buffer.alloc(32, 7)
-/** What an SDK does with ThrottlingException, on a host that has much else to do. */
+/** Retries on ThrottlingException, as an SDK does, on a host that is busy with other work. */
 const TRIES = 9
 
 /** @param {{ helm: string, folder: string, check: Function }} options */
@@ -49,7 +49,7 @@ async function useChart(cluster) {
   })
   const client = await connect(cluster)
   await check('a signed Encrypt and Decrypt at each pod', async () => {
-    // A pod takes up the new credential with its next poll.
+    // A pod loads the new credential at its next poll.
     for (const pod of pods) {
       await until(async () => (await encrypt(client(pod))).status === 200, `${pod.name} serves`)
       await roundTrip(client(pod))
@@ -117,7 +117,7 @@ async function useChart(cluster) {
   })
 }
 
-/** The objects of the chart, and the Secrets that the page makes. */
+/** Returns the objects of the chart, and the Secrets that the page creates. */
 async function render({ helm, folder, site }, more) {
   const values = join(folder, 'values.json')
   const config = {
@@ -164,7 +164,7 @@ async function startAll(cluster, objects) {
   await Promise.all(Array.from({ length: replicas }, (_, i) => startOne(cluster, objects, i)))
 }
 
-/** As a StatefulSet does it: the last one first, and the next when that is ready. */
+/** Updates pods like a StatefulSet: the last one first, and the next once that is ready. */
 async function roll(cluster, objects) {
   for (let i = cluster.pods.length - 1; i >= 0; i--) {
     const code = await cluster.pods[i].stop()
@@ -189,7 +189,7 @@ async function untilReady(pods) {
   }
 }
 
-/** The latchkey commands that the page runs in a pod, in its order. */
+/** Returns the latchkey commands that the page runs in a pod, in order. */
 function readCommands() {
   const page = readFileSync(join(ROOT, 'docs/kubernetes.md'), 'utf8')
   const found = [...page.matchAll(/^kubectl exec .* -- (latchkey .*)$/gm)].map(([, words]) => words)
@@ -247,14 +247,14 @@ async function roundTrip(client) {
   }
 }
 
-/** Requests one after the other, to pods that are ready, as a load balancer chooses them. */
+/** Sends one request after the other to ready pods, as a load balancer would choose them. */
 function startTraffic(client, pods) {
   let isOn = true
   const outcome = { served: 0, retried: 0, failures: [] }
   const send = async () => {
     for (let i = 0; isOn; i++) {
       const pod = pods[i % pods.length]
-      // A cluster takes a pod out of its services when it tells it to stop.
+      // A cluster removes a pod from its services when it tells the pod to stop.
       if (!(await pod.isReady()) || pod.isStopping()) continue
       let answer
       for (let tries = 0; tries < TRIES; tries++) {

@@ -1,4 +1,4 @@
-// From a clean clone to a built program: packages, native add-ons, build. Does only what is missing.
+// Turns a clean clone into a built program: packages, native add-ons, build. Does only what is missing.
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,7 +16,7 @@ function checkNode() {
   }
 }
 
-/** Changes when packages, or what add-ons are built for, change. */
+/** Changes whenever packages, or the target of the add-ons, change. */
 function fingerprint() {
   const hash = createHash('sha256').update(readFileSync(join(ROOT, 'package-lock.json')))
   return hash
@@ -30,7 +30,8 @@ export async function setUp(say) {
   const wanted = fingerprint()
   if (!existsSync(STAMP) || readFileSync(STAMP, 'utf8') !== wanted) {
     say('installing packages …\n')
-    // Scripts stay off: only the add-ons that we name are built, and no package runs anything else.
+    // Scripts stay disabled: only the add-ons named here are built, and no package runs anything
+    // else.
     await must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
     say('building native add-ons and Latchkey …\n')
     await Promise.all([buildAddOns().then(buildGuard), build()])
@@ -44,12 +45,12 @@ export async function setUp(say) {
 async function build() {
   rmSync(join(ROOT, 'dist'), { recursive: true, force: true })
   await must('npx', ['tsc', '-p', '.'])
-  // `latchkey` in node_modules/.bin is a link to the file.
+  // `latchkey` in node_modules/.bin links to this file.
   chmodSync(join(ROOT, 'dist/src/main.js'), 0o755)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  // Who tries the project out is asked before anything is added to the system.
+  // People who try the project out are asked before anything is installed on the system.
   const { CI, LATCHKEY_INSTALL } = process.env
   if (CI === undefined && LATCHKEY_INSTALL === undefined) process.env.LATCHKEY_ASK = '1'
   try {

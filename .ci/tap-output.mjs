@@ -1,18 +1,18 @@
-// What a test file said, in the Test Anything Protocol, version 14: counts, and the part that is worth reading.
+// Parses the output of a test file in the Test Anything Protocol, version 14: counts, and the relevant excerpt.
 // SPDX-License-Identifier: Apache-2.0
 
 const RESULT = /^( *)(not )?ok \d+/
 const PLAN = /^( *)1\.\.(\d+)/
-/** tap indents a subtest by this much below its result. */
+/** tap indents a subtest by this many spaces below its result. */
 const STEP = 4
 const LINES_OF_A_FAILURE = 40
 const LINES_SHOWN = 200
 const COLUMNS_SHOWN = 400
 
 /**
- * Counts assertions, and not the results that sum up a subtest: before those stands the subtest's plan.
- * @returns {{ passed: number, failed: number, skipped: number, isWhole: boolean }} `isWhole`: it has as
- * many results as it planned, and that is not none
+ * Counts assertions, but not the results that summarize subtests, which follow the subtest's plan.
+ * @returns {{ passed: number, failed: number, skipped: number, isWhole: boolean }} `isWhole`: it
+ * has as many results as planned, and at least one
  */
 export function countResults(output) {
   const counts = { passed: 0, failed: 0, skipped: 0 }
@@ -39,7 +39,7 @@ export function countResults(output) {
   return { ...counts, isWhole: planned > 0 && top === planned }
 }
 
-/** Each failure with its diagnosis; where there is none, the end, which may say why. */
+/** Returns each failure with its diagnosis; if there is none, the last lines, which may say why. */
 export function excerpt(output) {
   const lines = output.trimEnd().split('\n')
   const shown = new Set()

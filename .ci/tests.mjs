@@ -1,6 +1,7 @@
-// Runs compiled test files, each as a process of its own: `node .ci/tests.mjs server/kill fleet` those whose path has
-// one of these texts; with --shared, some share a process as in the check. tap's own runner is left out, because it puts loaders and source maps into every process that a
-// test starts, and so takes four times the time; docs/decisions/0005-tests-compiled-before-tap.md.
+// Runs compiled test files, each in its own process. `node .ci/tests.mjs server/kill fleet` runs those whose path contains
+// one of these texts; with --shared, some share a process, as in the check. tap's own runner is not used, because it adds
+// loaders and source maps to every process that a test starts, and takes four times as long; see
+// docs/decisions/0005-tests-compiled-before-tap.md.
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -11,26 +12,26 @@ import { ROOT, run } from './process.mjs'
 import { countResults, excerpt } from './tap-output.mjs'
 
 const FOLDER = '.test-build/test'
-/** Those that take longest, so that none of them is the last one. */
+/** The slowest tests run first, so that none of them ends last. */
 const FIRST = ['fleet/', 'mutants/', 'crash/', 'contract/', 'faults/', 'kms/', 'model/', 'cli/']
-/** tap's own default, 30 s for a file, is for fast machines. */
+/** tap's own default of 30 s per file assumes a fast machine. */
 const TIMEOUT_S = 240
 const TOP_SHOWN = 5
 
-/** Folders whose files may share a process, and how many do; what such a process loads costs as much as a test. */
+/** Folders whose files may share a process, and how many do: loading the program costs as much as a test. */
 const SHARED = new Map([
   ['unit/', 10],
   ['server/', 5],
 ])
-/** Tests of what happens to a whole process, and those that take as long as a group does. */
+/** Tests that affect a whole process, and those that take as long as a group. */
 const ALONE = /lease-guard|workers|floods|overload|tracing|kill-doors|tampering/
-/** A setting for all tests of a process. */
+/** Matches a setting that would apply to all tests of a process. */
 const FOR_ALL = /^t\.(?:setTimeout|jobs|before|after|teardown|plan)\b/m
 
-/** Many tests wait for something as a rule, so there are more of them at a time than cores. */
+/** Most tests spend time waiting, so more of them run at a time than there are cores. */
 export const WIDTH = availableParallelism() + 1
 
-/** @param {readonly string[]} texts one of which the path must have; none: all files */
+/** @param {readonly string[]} texts the path must contain one of them; none: all files */
 export function findTests(texts = []) {
   const rank = (file) => {
     const at = FIRST.findIndex((folder) => file.startsWith(folder))
@@ -42,7 +43,7 @@ export function findTests(texts = []) {
     .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
 }
 
-/** @returns {string[][]} the files, in their order, of each process */
+/** @returns {string[][]} the files of each process, in order */
 function group(files) {
   const groups = []
   const open = new Map()
@@ -72,8 +73,8 @@ function group(files) {
 /**
  * @param {{ files: readonly string[], pool: ReturnType<typeof createPool>, node?: string, cwd?: string,
  *   env?: Record<string, string>, isShared?: boolean }} options `isShared`: some files share a process
- * @returns {Promise<{ passed: number, failed: number }>} counts of assertions; a process that ends badly has one
- * failure at least, and in CI so has each test that is skipped
+ * @returns {Promise<{ passed: number, failed: number }>} counts of assertions; a process that ends abnormally counts at
+ *   least one failure, and in CI so does each skipped test
  */
 export async function runTests({
   files,

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Once, before compose.yaml: development certificates, secrets, configurations, the stores, a key and a credential.
-# Needs the project built (npm run build) and a container engine. `compose-init.sh hsm` makes the SoftHSM token, too.
+# Run once before compose.yaml: creates development certificates, secrets, configurations, the stores, a key and a
+# credential. Needs the built project (npm run build) and a container engine. `compose-init.sh hsm` also creates the
+# SoftHSM token.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,7 +11,7 @@ compose="docker compose -f docker/compose.yaml"
 
 if [ ! -e "$etc/latchkey.yaml" ]; then
   mkdir -p "$etc/softhsm"
-  # quickstart makes a development authority and a server certificate for localhost.
+  # quickstart creates a development authority and a server certificate for localhost.
   node dist/src/main.js quickstart --dir "$etc/demo" --port 0 --once > /dev/null
   for folder in "$etc" "$etc/softhsm"; do
     cp "$etc/demo/pki/server.crt" "$etc/demo/pki/server.key" "$etc/demo/pki/ca.crt" "$folder/"
@@ -25,7 +26,7 @@ listener:
   ping: { port: 8080 }
   tls: { certificate: server.crt, privateKey: server.key }
   drain: { delay: 5s, timeout: 10s }
-metrics: { host: 0.0.0.0, port: 9464 } # the network of compose.yaml only
+metrics: { host: 0.0.0.0, port: 9464 } # reachable only in the network of compose.yaml
 keyStores: [{ name: main, prefix: /main }]
 store:
   postgres:
@@ -33,7 +34,7 @@ store:
     database: latchkey
     user: latchkey
     password: { file: postgres-password }
-    tls: { mode: 'off' } # likewise
+    tls: { mode: 'off' } # inside the network of compose.yaml
   masterKey: { passphrase: { file: passphrase } }
 control:
   sentinelFile: /var/lib/latchkey/stop

@@ -1,5 +1,5 @@
-// Asks the plain ping port, as a load balancer does: exit 0 while the proxy serves, 1 while it drains or is down.
-// Needs listener.ping in latchkey.yaml; LATCHKEY_PING_PORT names another port than 8080, LATCHKEY_PING_HOST another host.
+// Queries the plain ping port, like a load balancer: exits with 0 while the proxy serves, and with 1 while it drains or is
+// down. Needs listener.ping in latchkey.yaml. LATCHKEY_PING_PORT overrides port 8080, LATCHKEY_PING_HOST the host.
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 

@@ -1,13 +1,13 @@
-// Lays out what runs: IN holds the built project, OUT gets it with the HSM add-on, OUT-software without.
-// Left behind: sources and objects of native add-ons, type declarations, source maps of packages, their second and
-// third forms for bundlers.
+// Copies only what runs from the built project IN: to OUT with the HSM add-on, and to OUT-software without it.
+// It leaves out sources and objects of native add-ons, type declarations, source maps of packages, and their variants for
+// bundlers.
 // SPDX-License-Identifier: Apache-2.0
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, sep } from 'node:path'
 
 const [from, to] = process.argv.slice(2)
 const FILES = ['package.json', 'LICENSE', 'openapi.yaml', 'sbom.cdx.json', 'dist', 'node_modules']
-/** Of our own sources only what they were built to. */
+/** Removes Latchkey's sources, but keeps the binaries built from them. */
 const GUARD = 'src/killswitch/gate/guard/build/Release/lease_guard.node'
 const LEFT_BEHIND = [
   /better-sqlite3\/(deps|src)(\/|$)/,
@@ -36,7 +36,7 @@ cpSync(to, `${to}-software`, { recursive: true })
 rmSync(join(`${to}-software`, 'node_modules/pkcs11js'), { recursive: true, force: true })
 for (const folder of [to, `${to}-software`]) trimBill(folder)
 
-/** What is not there, an optional package say, is not in the bill of materials. */
+/** Removes packages from the bill of materials that are not installed, such as optional ones. */
 function trimBill(folder) {
   const file = join(folder, 'sbom.cdx.json')
   const bill = JSON.parse(readFileSync(file, 'utf8'))
@@ -49,7 +49,7 @@ function trimBill(folder) {
   writeFileSync(file, JSON.stringify(bill))
 }
 
-/** NAME@VERSION of every package below. */
+/** Returns NAME@VERSION of every package below the folder. */
 function listPackages(modules) {
   const found = []
   for (const { name, parentPath } of readdirSync(modules, {

@@ -1,6 +1,6 @@
-// The bill of materials of a built project, by npm, in CycloneDX, on standard output: what is used when it runs.
-// `npm sbom --omit=dev` leaves out packages that a development tool needs as well, among them `yaml`. So npm gets a
-// lock file in which nothing else is.
+// Prints the bill of materials of a built project's runtime packages in CycloneDX, made by npm. `npm sbom --omit=dev`
+// would omit packages that a development tool needs too, such as `yaml`, so npm gets a lock file with only the runtime
+// packages.
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ delete lock.packages[''].devDependencies
 for (const [path, { dev }] of Object.entries(lock.packages)) if (dev) delete lock.packages[path]
 
 const outer = mkdtempSync(join(tmpdir(), 'latchkey-sbom-'))
-// npm names what it describes after its folder.
+// npm names its subject after the folder.
 const folder = join(outer, manifest.name)
 try {
   mkdirSync(folder, { recursive: true })

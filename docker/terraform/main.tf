@@ -1,5 +1,5 @@
-# What KMS needs to reach Latchkey through a VPC endpoint service: a Network Load Balancer that passes TCP on (TLS ends in
-# Latchkey, so mTLS works), the endpoint service, and a private DNS name that is verified.
+# Everything that KMS needs to reach Latchkey through a VPC endpoint service: a Network Load Balancer that forwards TCP
+# (TLS ends in Latchkey, so mTLS works), the endpoint service, and a verified private DNS name.
 
 data "aws_region" "current" {}
 
@@ -10,7 +10,7 @@ resource "aws_lb" "xks" {
   subnets                          = var.subnet_ids
   security_groups                  = [aws_security_group.balancer.id]
   enable_cross_zone_load_balancing = true
-  # Requests of KMS come through the endpoint service, past these rules.
+  # KMS's requests come through the endpoint service, which bypasses these rules.
   enforce_security_group_inbound_rules_on_private_link_traffic = "off"
 }
 
@@ -20,9 +20,9 @@ resource "aws_lb_target_group" "xks" {
   protocol    = "TCP"
   target_type = "ip"
   vpc_id      = var.vpc_id
-  # With PROXY protocol, listener.proxyProtocol has to be on in latchkey.yaml at the same moment.
+  # With PROXY protocol, enable listener.proxyProtocol in latchkey.yaml at the same time.
   proxy_protocol_v2 = false
-  # At least listener.drain.delay and listener.drain.timeout together.
+  # At least listener.drain.delay plus listener.drain.timeout.
   deregistration_delay = 60
 
   health_check {
@@ -47,10 +47,10 @@ resource "aws_lb_target_group_attachment" "xks" {
 
 resource "aws_lb_listener" "xks" {
   load_balancer_arn = aws_lb.xks.arn
-  # KMS calls no other port.
+  # KMS uses no other port.
   port     = 443
   protocol = "TCP"
-  # Shorter than listener.timeouts.keepAlive: whoever closes first breaks the other's next request.
+  # Shorter than listener.timeouts.keepAlive, so that no request meets a connection that Latchkey is closing.
   tcp_idle_timeout_seconds = 350
 
   default_action {
@@ -88,7 +88,7 @@ resource "aws_vpc_security_group_egress_rule" "ping" {
 }
 
 resource "aws_vpc_endpoint_service" "xks" {
-  # KMS does not wait for anybody to accept its connection.
+  # KMS does not wait for its connection to be accepted.
   acceptance_required        = false
   network_load_balancer_arns = [aws_lb.xks.arn]
   allowed_principals         = ["cks.kms.${data.aws_region.current.region}.amazonaws.com"]
@@ -110,8 +110,8 @@ resource "aws_vpc_endpoint_service_private_dns_verification" "xks" {
   depends_on            = [aws_route53_record.verification]
 }
 
-# Not connected by this: `aws kms connect-custom-key-store`, or `latchkey register`, which goes on from here and makes a
-# key, too.
+# This does not connect the key store. Use `aws kms connect-custom-key-store`, or `latchkey register`, which continues
+# from here and also creates a key.
 resource "aws_kms_custom_key_store" "xks" {
   count = nonsensitive(var.key_store != null) ? 1 : 0
 
@@ -130,7 +130,7 @@ resource "aws_kms_custom_key_store" "xks" {
   depends_on = [aws_vpc_endpoint_service_private_dns_verification.xks]
 }
 
-# For a second apply: KMS makes keys in a key store only once it is connected.
+# Needs a second apply, because KMS creates keys only in a connected key store.
 resource "aws_kms_key" "external" {
   for_each = var.external_key_ids
 

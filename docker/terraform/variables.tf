@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Prefix of the names of everything that is made, and the custom key store's name."
+  description = "Prefix of the names of all created resources, and name of the custom key store."
   type        = string
   default     = "latchkey"
 }
@@ -10,7 +10,7 @@ variable "vpc_id" {
 }
 
 variable "subnet_ids" {
-  description = "Private subnets for the load balancer, in two Availability Zones at least: KMS asks for two."
+  description = "Private subnets for the load balancer, in at least two Availability Zones, as KMS requires."
   type        = list(string)
 
   validation {
@@ -25,7 +25,7 @@ variable "proxy_addresses" {
 }
 
 variable "proxies_are_outside" {
-  description = "Whether proxy_addresses are outside of the VPC."
+  description = "Whether proxy_addresses are outside the VPC."
   type        = bool
   default     = false
 }
@@ -43,23 +43,23 @@ variable "ping_port" {
 }
 
 variable "private_dns_name" {
-  description = "Name that KMS calls, such as xks.example.com: the certificate's common name, below a public domain of yours."
+  description = "Name that KMS calls, such as xks.example.com. It is the certificate's common name, in your public domain."
   type        = string
 }
 
 variable "hosted_zone_id" {
-  description = "Public Route 53 hosted zone of that domain, for the record that proves that it is yours."
+  description = "Public Route 53 hosted zone of that domain, for the record that proves ownership."
   type        = string
 }
 
 variable "prefix" {
-  description = "Path prefix of the key store, with its leading slash, or nothing."
+  description = "Path prefix of the key store with a leading slash, or empty."
   type        = string
   default     = ""
 }
 
 variable "key_store" {
-  description = "Make the custom key store here, too. Its secret then stands in Terraform's state: `latchkey register` avoids that."
+  description = "Create the custom key store too. Terraform's state then contains its secret, which `latchkey register` avoids."
   type = object({
     access_key_id     = string
     secret_access_key = string
@@ -69,7 +69,7 @@ variable "key_store" {
 }
 
 variable "external_key_ids" {
-  description = "External keys to make KMS keys for, once the custom key store made here is connected."
+  description = "External keys for which to create KMS keys, once the custom key store created here is connected."
   type        = set(string)
   default     = []
 }

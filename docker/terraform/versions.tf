@@ -3,7 +3,7 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # aws_kms_custom_key_store has to know custom_key_store_type: a release of the 6 line or later.
+      # aws_kms_custom_key_store must support custom_key_store_type, which requires version 6 or later.
       version = ">= 6.0"
     }
   }

@@ -1,11 +1,11 @@
-/** Made from openapi.yaml by `npm run gen`: change that, not this file. */
+/** Generated from openapi.yaml by `npm run gen`. Do not edit. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const VERSION: string = "0.1.0"
 
 export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   "RequestMetadata": {
-    "description": "Who asked KMS for what. Beyond the types nothing here is validated: ARNs of any shape, unknown\noperations and unknown further fields are accepted, and `kmsRequestId` is opaque.\n",
+    "description": "The caller of KMS and the operation that it called. Only the types are validated: ARNs of any\nform, unknown operations and additional fields are accepted, and `kmsRequestId` is opaque.\n",
     "type": "object",
     "required": [
       "awsPrincipalArn",
@@ -38,7 +38,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "KeyRequestMetadata": {
-    "description": "The same for Encrypt and Decrypt, where the KMS key is known.",
+    "description": "Request metadata of Encrypt and Decrypt, where the KMS key is known.",
     "allOf": [
       {
         "$ref": "#/components/schemas/RequestMetadata"
@@ -173,7 +173,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Base64"
       },
       "ciphertextDataIntegrityValue": {
-        "description": "There if, and only if, the request names an algorithm for it.",
+        "description": "Present if and only if the request names an algorithm for it.",
         "$ref": "#/components/schemas/Base64"
       }
     }
@@ -319,7 +319,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         ]
       },
       "errorMessage": {
-        "description": "Printable ASCII, from a fixed list; KMS logs it and does not show it to callers.",
+        "description": "Printable ASCII from a fixed list. KMS logs it, and does not show it to callers.",
         "type": "string",
         "maxLength": 511,
         "pattern": "^[\\x20-\\x7e]*$"
@@ -384,11 +384,11 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "Milliseconds": {
-    "description": "Since the Unix epoch.",
+    "description": "Milliseconds since the Unix epoch.",
     "type": "integer"
   },
   "Direction": {
-    "description": "Which of Encrypt and Decrypt is stopped; `both` stops the other two operations too.",
+    "description": "Which of Encrypt and Decrypt to stop. `both` also stops the other two operations.",
     "type": "string",
     "enum": [
       "both",
@@ -397,7 +397,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     ]
   },
   "SwitchScope": {
-    "description": "`all`; `key-store` with `keyStore`; `key` with `keyStore` and `keyId`; `match` with `criteria`, and\n`keyStore` where it is for one only.\n",
+    "description": "`all`; `key-store` with `keyStore`; `key` with `keyStore` and `keyId`; or `match` with `criteria` and\noptionally `keyStore`.\n",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -422,7 +422,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "pattern": "^[A-Za-z0-9._-]{1,128}$"
       },
       "criteria": {
-        "description": "All of them must fit what requestMetadata says; `*` and `?` stand for characters.",
+        "description": "Conditions on requestMetadata, which must all match; `*` and `?` are wildcards.",
         "type": "object",
         "additionalProperties": false,
         "minProperties": 1,
@@ -452,7 +452,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
   },
   "Reason": {
     "type": "string",
-    "description": "Kept as one line of at most 500 characters; what does not fit is cut, and line breaks become spaces.",
+    "description": "Stored as one line of at most 500 characters; longer text is cut, and line breaks become spaces.",
     "minLength": 1,
     "maxLength": 10000
   },
@@ -490,7 +490,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "integer"
       },
       "until": {
-        "description": "It is lifted by itself then; absent, never.",
+        "description": "Time at which the switch is lifted automatically; absent, never.",
         "$ref": "#/components/schemas/Milliseconds"
       }
     }
@@ -516,11 +516,11 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Milliseconds"
       },
       "wait": {
-        "description": "Answer when it is complete; that is the default. False, as soon as it is written.",
+        "description": "True (the default) answers once every instance refuses; false answers once the switch is written.",
         "type": "boolean"
       },
       "timeoutMs": {
-        "description": "How long to try to write the switch and to wait for the instances. Absent, 30 seconds for a store that\ndoes not answer, and the lease of the instances. Then the answer is `UNAVAILABLE`.\n",
+        "description": "How long to retry the write and to wait for the instances; after that the answer is `UNAVAILABLE`.\nDefault: 30 seconds for a store that does not answer, plus the lease of the instances.\n",
         "type": "integer",
         "minimum": 1,
         "maximum": 600000
@@ -557,7 +557,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "integer"
       },
       "how": {
-        "description": "`acknowledged` refuses by its own word; `lease-ended` cannot hold a lease any more, whatever state\nit is in; `left` has stopped.\n",
+        "description": "`acknowledged`: the instance has confirmed that it refuses. `lease-ended`: it cannot hold a lease any\nmore, whatever its state. `left`: it has stopped. `waiting`: none of these yet.\n",
         "type": "string",
         "enum": [
           "acknowledged",
@@ -567,7 +567,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         ]
       },
       "afterMs": {
-        "description": "From the start of the kill.",
+        "description": "Milliseconds from the start of the kill.",
         "type": "number"
       },
       "lastSuccessAt": {
@@ -590,7 +590,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     ],
     "properties": {
       "state": {
-        "description": "`revoked`: no instance answers what the switch blocks. `written`: it is in force wherever the epoch\nhas been read.\n",
+        "description": "`revoked`: no instance answers what the switch blocks. `written`: the switch is in force on every\ninstance that has read its epoch.\n",
         "type": "string",
         "enum": [
           "revoked",
@@ -619,7 +619,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/SignedReceipt"
       },
       "warning": {
-        "description": "What speaks against the scope, such as a key that nobody knows. It is in force all the same.",
+        "description": "A doubt about the scope, such as an unknown key. The switch is in force regardless.",
         "type": "string"
       }
     }
@@ -638,11 +638,11 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Direction"
       },
       "since": {
-        "description": "Absent, one hour before `until`.",
+        "description": "Default: one hour before `until`.",
         "$ref": "#/components/schemas/Milliseconds"
       },
       "until": {
-        "description": "Absent, now.",
+        "description": "Default: now.",
         "$ref": "#/components/schemas/Milliseconds"
       }
     }
@@ -656,7 +656,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     ],
     "properties": {
       "name": {
-        "description": "`-` where KMS said nothing.",
+        "description": "`-` if KMS sent no value.",
         "type": "string"
       },
       "requests": {
@@ -691,7 +691,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Direction"
       },
       "period": {
-        "description": "What was asked for, in whole minutes, or hours where it is longer ago.",
+        "description": "The requested period, in whole minutes, or in whole hours if it starts longer ago.",
         "type": "object",
         "required": [
           "since",
@@ -711,19 +711,19 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "requests": {
-        "description": "All that were recorded.",
+        "description": "All recorded requests.",
         "type": "integer"
       },
       "wouldBeRefused": {
-        "description": "Those that were answered, and would have been refused.",
+        "description": "Requests that were answered and would have been refused.",
         "type": "integer"
       },
       "refusedAnyway": {
-        "description": "Those that were refused for another reason.",
+        "description": "Requests that were refused for another reason.",
         "type": "integer"
       },
       "notToldApart": {
-        "description": "Whether the switch is for these is not known.",
+        "description": "Requests of unnamed callers, which the switch may cover.",
         "type": "integer"
       },
       "principals": {
@@ -745,7 +745,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "keys": {
-        "description": "As KEY_STORE/KEY_ID.",
+        "description": "Names are KEY_STORE/KEY_ID.",
         "type": "array",
         "items": {
           "$ref": "#/components/schemas/Refused"
@@ -760,7 +760,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "Exposure": {
-    "description": "One key, by one service.",
+    "description": "One key as used by one service.",
     "type": "object",
     "required": [
       "keyStore",
@@ -800,14 +800,14 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             }
           },
           "goesOn": {
-            "description": "What works on without the proxy.",
+            "description": "What still works without the proxy.",
             "type": "string"
           },
           "howLong": {
             "type": "string"
           },
           "atMostMs": {
-            "description": "After the last fetch.",
+            "description": "Upper limit in milliseconds after the last fetch.",
             "type": "integer"
           },
           "endedBy": {
@@ -840,7 +840,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Milliseconds"
       },
       "endsAt": {
-        "description": "Over by then for certain; absent where nobody says.",
+        "description": "Time by which the exposure has certainly ended; absent if unknown.",
         "$ref": "#/components/schemas/Milliseconds"
       },
       "by": {
@@ -905,7 +905,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "longKills": {
-        "description": "Switches that near the seven days after which DynamoDB and Aurora do lasting things.",
+        "description": "Switches that approach seven days, after which DynamoDB and Aurora act irreversibly.",
         "type": "array",
         "items": {
           "type": "object",
@@ -934,7 +934,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "AdminRestoreRequest": {
-    "description": "One switch by its id, or all of a scope.",
+    "description": "One switch by its id, or all switches of a scope.",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -1061,7 +1061,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "AdminDeadman": {
-    "description": "`requested`: reopening a key store needs what restoring needs, and `control.restore` asks for more than one\nperson's word. The request is approved as a restoration is.\n",
+    "description": "`requested`: reopening a key store needs the same permission as a restore, and `control.restore` demands a\nsecond person or a delay. The request is approved like a restore request.\n",
     "type": "object",
     "required": [
       "state"

@@ -66,7 +66,7 @@ export interface paths {
         put?: never;
         /**
          * State of the proxy and of every key manager behind it
-         * @description Deep: each key manager has encrypted and decrypted with a test key within the last minute.
+         * @description Each key manager has encrypted and decrypted with a test key within the last minute.
          */
         post: operations["getHealthStatus"];
         delete?: never;
@@ -82,7 +82,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the process is there */
+        /** Report whether the process runs */
         get: operations["adminLive"];
         put?: never;
         post?: never;
@@ -99,7 +99,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether it serves KMS */
+        /** Report whether the server serves KMS */
         get: operations["adminReady"];
         put?: never;
         post?: never;
@@ -117,7 +117,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Metrics in the text form of Prometheus, of all workers together
+         * Metrics of all workers combined, in Prometheus's text format
          * @description For the roles `viewer`, `operator` and `admin`.
          */
         get: operations["adminMetrics"];
@@ -137,7 +137,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Switches, leases, instances and what they have acknowledged, and the latest events
+         * Switches, dead man's switches, instances and what they have acknowledged, and the latest events
          * @description For the roles `viewer`, `operator` and `admin`.
          */
         get: operations["adminStatus"];
@@ -159,7 +159,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Stop access (the kill switch), and wait until no instance anywhere grants it
+         * Stop access (the kill switch), and wait until every instance refuses
          * @description For the roles `operator` and `admin`.
          */
         post: operations["adminStop"];
@@ -179,8 +179,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Give access back, or ask for it where the house wants a second person or a delay
-         * @description For the roles `admin`.
+         * Restore access, or request it if `control.restore` demands a second person or a delay
+         * @description For the role `admin`.
          */
         post: operations["adminRestore"];
         delete?: never;
@@ -199,8 +199,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * The second person's part, and the carrying out once the delay is over
-         * @description For the roles `admin`.
+         * Approve a restore request as the second person, or carry it out once its delay is over
+         * @description For the role `admin`.
          */
         post: operations["adminApprove"];
         delete?: never;
@@ -219,7 +219,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Take a request back; nothing is restored by that
+         * Withdraw a restore request
          * @description For the roles `operator` and `admin`.
          */
         post: operations["adminWithdraw"];
@@ -239,7 +239,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Renew a dead man's switch, or close its key store; starting and ending one are for the command line
+         * Renew a dead man's switch, or close its key store. Only the command line starts and ends one
          * @description For the roles `operator` and `admin`.
          */
         post: operations["adminDeadman"];
@@ -259,7 +259,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * What a kill would have refused, from what was counted; it refuses nobody
+         * Report from recorded usage what a kill would have refused, without refusing any request
          * @description For the roles `viewer`, `operator` and `admin`.
          */
         post: operations["adminRehearse"];
@@ -277,7 +277,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Who fetched data keys lately, what works on with them after a kill, and until when
+         * Report who fetched data keys recently, what they still work for after a kill, and until when
          * @description For the roles `viewer`, `operator` and `admin`.
          */
         get: operations["adminExposure"];
@@ -339,7 +339,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Kill and restore a test key on the live fleet, and say how long it took
+         * Kill and restore a test key on the live fleet, and time both
          * @description For the roles `operator` and `admin`.
          */
         post: operations["adminDrill"];
@@ -356,7 +356,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether this instance wants traffic */
+        /** Report whether this instance wants traffic */
         get: operations["ping"];
         put?: never;
         post?: never;
@@ -371,8 +371,8 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
-         * @description Who asked KMS for what. Beyond the types nothing here is validated: ARNs of any shape, unknown
-         *     operations and unknown further fields are accepted, and `kmsRequestId` is opaque.
+         * @description The caller of KMS and the operation that it called. Only the types are validated: ARNs of any
+         *     form, unknown operations and additional fields are accepted, and `kmsRequestId` is opaque.
          */
         RequestMetadata: {
             /** @description ARN of the principal, a service principal, or "AWS Internal". */
@@ -384,7 +384,7 @@ export interface components {
             kmsRequestId: string;
             kmsViaService?: string;
         };
-        /** @description The same for Encrypt and Decrypt, where the KMS key is known. */
+        /** @description Request metadata of Encrypt and Decrypt, where the KMS key is known. */
         KeyRequestMetadata: components["schemas"]["RequestMetadata"] & {
             kmsKeyArn: string;
         };
@@ -421,7 +421,7 @@ export interface components {
             ciphertextMetadata: components["schemas"]["Base64"];
             initializationVector: components["schemas"]["Base64"];
             authenticationTag: components["schemas"]["Base64"];
-            /** @description There if, and only if, the request names an algorithm for it. */
+            /** @description Present if and only if the request names an algorithm for it. */
             ciphertextDataIntegrityValue?: components["schemas"]["Base64"];
         };
         DecryptRequest: {
@@ -457,7 +457,7 @@ export interface components {
         ErrorResponse: {
             /** @enum {string} */
             errorName: "ValidationException" | "InvalidStateException" | "InvalidCiphertextException" | "InvalidKeyUsageException" | "AuthenticationFailedException" | "AccessDeniedException" | "KeyNotFoundException" | "InvalidUriPathException" | "ThrottlingException" | "UnsupportedOperationException" | "DependencyTimeoutException" | "InternalException";
-            /** @description Printable ASCII, from a fixed list; KMS logs it and does not show it to callers. */
+            /** @description Printable ASCII from a fixed list. KMS logs it, and does not show it to callers. */
             errorMessage: string;
         };
         PingResponse: {
@@ -472,23 +472,23 @@ export interface components {
                 hint?: string;
             };
         };
-        /** @description Since the Unix epoch. */
+        /** @description Milliseconds since the Unix epoch. */
         Milliseconds: number;
         /**
-         * @description Which of Encrypt and Decrypt is stopped; `both` stops the other two operations too.
+         * @description Which of Encrypt and Decrypt to stop. `both` also stops the other two operations.
          * @enum {string}
          */
         Direction: "both" | "decrypt" | "encrypt";
         /**
-         * @description `all`; `key-store` with `keyStore`; `key` with `keyStore` and `keyId`; `match` with `criteria`, and
-         *     `keyStore` where it is for one only.
+         * @description `all`; `key-store` with `keyStore`; `key` with `keyStore` and `keyId`; or `match` with `criteria` and
+         *     optionally `keyStore`.
          */
         SwitchScope: {
             /** @enum {string} */
             kind: "all" | "key-store" | "key" | "match";
             keyStore?: string;
             keyId?: string;
-            /** @description All of them must fit what requestMetadata says; `*` and `?` stand for characters. */
+            /** @description Conditions on requestMetadata, which must all match; `*` and `?` are wildcards. */
             criteria?: {
                 account?: string;
                 principal?: string;
@@ -496,7 +496,7 @@ export interface components {
                 vpc?: string;
             };
         };
-        /** @description Kept as one line of at most 500 characters; what does not fit is cut, and line breaks become spaces. */
+        /** @description Stored as one line of at most 500 characters; longer text is cut, and line breaks become spaces. */
         Reason: string;
         Switch: {
             id: string;
@@ -506,7 +506,7 @@ export interface components {
             operator: string;
             createdAt: components["schemas"]["Milliseconds"];
             epoch: number;
-            /** @description It is lifted by itself then; absent, never. */
+            /** @description Time at which the switch is lifted automatically; absent, never. */
             until?: components["schemas"]["Milliseconds"];
         };
         AdminStopRequest: {
@@ -514,11 +514,11 @@ export interface components {
             direction?: components["schemas"]["Direction"];
             reason: components["schemas"]["Reason"];
             until?: components["schemas"]["Milliseconds"];
-            /** @description Answer when it is complete; that is the default. False, as soon as it is written. */
+            /** @description True (the default) answers once every instance refuses; false answers once the switch is written. */
             wait?: boolean;
             /**
-             * @description How long to try to write the switch and to wait for the instances. Absent, 30 seconds for a store that
-             *     does not answer, and the lease of the instances. Then the answer is `UNAVAILABLE`.
+             * @description How long to retry the write and to wait for the instances; after that the answer is `UNAVAILABLE`.
+             *     Default: 30 seconds for a store that does not answer, plus the lease of the instances.
              */
             timeoutMs?: number;
         };
@@ -529,20 +529,20 @@ export interface components {
             pid: number;
             worker: number;
             /**
-             * @description `acknowledged` refuses by its own word; `lease-ended` cannot hold a lease any more, whatever state
-             *     it is in; `left` has stopped.
+             * @description `acknowledged`: the instance has confirmed that it refuses. `lease-ended`: it cannot hold a lease any
+             *     more, whatever its state. `left`: it has stopped. `waiting`: none of these yet.
              * @enum {string}
              */
             how: "acknowledged" | "lease-ended" | "left" | "waiting";
-            /** @description From the start of the kill. */
+            /** @description Milliseconds from the start of the kill. */
             afterMs: number;
             lastSuccessAt: number | null;
             inFlight: number;
         };
         AdminStopResponse: {
             /**
-             * @description `revoked`: no instance answers what the switch blocks. `written`: it is in force wherever the epoch
-             *     has been read.
+             * @description `revoked`: no instance answers what the switch blocks. `written`: the switch is in force on every
+             *     instance that has read its epoch.
              * @enum {string}
              */
             state: "revoked" | "written";
@@ -552,19 +552,19 @@ export interface components {
             elapsedMs?: number;
             instances?: components["schemas"]["InstanceOutcome"][];
             receipt?: components["schemas"]["SignedReceipt"];
-            /** @description What speaks against the scope, such as a key that nobody knows. It is in force all the same. */
+            /** @description A doubt about the scope, such as an unknown key. The switch is in force regardless. */
             warning?: string;
         };
         AdminRehearsalRequest: {
             scope: components["schemas"]["SwitchScope"];
             direction?: components["schemas"]["Direction"];
-            /** @description Absent, one hour before `until`. */
+            /** @description Default: one hour before `until`. */
             since?: components["schemas"]["Milliseconds"];
-            /** @description Absent, now. */
+            /** @description Default: now. */
             until?: components["schemas"]["Milliseconds"];
         };
         Refused: {
-            /** @description `-` where KMS said nothing. */
+            /** @description `-` if KMS sent no value. */
             name: string;
             requests: number;
             lastAt: components["schemas"]["Milliseconds"];
@@ -572,38 +572,38 @@ export interface components {
         AdminRehearsalResponse: {
             scope: components["schemas"]["SwitchScope"];
             direction: components["schemas"]["Direction"];
-            /** @description What was asked for, in whole minutes, or hours where it is longer ago. */
+            /** @description The requested period, in whole minutes, or in whole hours if it starts longer ago. */
             period: {
                 since: components["schemas"]["Milliseconds"];
                 until: components["schemas"]["Milliseconds"];
                 spanMs: number;
             };
-            /** @description All that were recorded. */
+            /** @description All recorded requests. */
             requests: number;
-            /** @description Those that were answered, and would have been refused. */
+            /** @description Requests that were answered and would have been refused. */
             wouldBeRefused: number;
-            /** @description Those that were refused for another reason. */
+            /** @description Requests that were refused for another reason. */
             refusedAnyway: number;
-            /** @description Whether the switch is for these is not known. */
+            /** @description Requests of unnamed callers, which the switch may cover. */
             notToldApart: number;
             principals: components["schemas"]["Refused"][];
             services: components["schemas"]["Refused"][];
             accounts: components["schemas"]["Refused"][];
-            /** @description As KEY_STORE/KEY_ID. */
+            /** @description Names are KEY_STORE/KEY_ID. */
             keys: components["schemas"]["Refused"][];
             kmsOperations: components["schemas"]["Refused"][];
         };
-        /** @description One key, by one service. */
+        /** @description One key as used by one service. */
         Exposure: {
             keyStore: string;
             keyId: string;
             service: {
                 name: string;
                 viaServices: string[];
-                /** @description What works on without the proxy. */
+                /** @description What still works without the proxy. */
                 goesOn: string;
                 howLong: string;
-                /** @description After the last fetch. */
+                /** @description Upper limit in milliseconds after the last fetch. */
                 atMostMs?: number;
                 endedBy: string;
                 /** @enum {string} */
@@ -614,7 +614,7 @@ export interface components {
             requests: number;
             firstAt: components["schemas"]["Milliseconds"];
             lastAt: components["schemas"]["Milliseconds"];
-            /** @description Over by then for certain; absent where nobody says. */
+            /** @description Time by which the exposure has certainly ended; absent if unknown. */
             endsAt?: components["schemas"]["Milliseconds"];
             by: {
                 principal: string;
@@ -630,7 +630,7 @@ export interface components {
             since: components["schemas"]["Milliseconds"];
             until: components["schemas"]["Milliseconds"];
             exposures: components["schemas"]["Exposure"][];
-            /** @description Switches that near the seven days after which DynamoDB and Aurora do lasting things. */
+            /** @description Switches that approach seven days, after which DynamoDB and Aurora act irreversibly. */
             longKills: {
                 id: string;
                 scope: string;
@@ -638,7 +638,7 @@ export interface components {
                 harmAt: components["schemas"]["Milliseconds"];
             }[];
         };
-        /** @description One switch by its id, or all of a scope. */
+        /** @description One switch by its id, or all switches of a scope. */
         AdminRestoreRequest: {
             switch?: string;
             scope?: components["schemas"]["SwitchScope"];
@@ -675,8 +675,8 @@ export interface components {
             operator?: string;
         };
         /**
-         * @description `requested`: reopening a key store needs what restoring needs, and `control.restore` asks for more than one
-         *     person's word. The request is approved as a restoration is.
+         * @description `requested`: reopening a key store needs the same permission as a restore, and `control.restore` demands a
+         *     second person or a delay. The request is approved like a restore request.
          */
         AdminDeadman: {
             /** @enum {string} */
@@ -760,10 +760,10 @@ export interface components {
                 "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description Any method but POST */
+        /** @description Any method other than POST */
         MethodNotAllowed: {
             headers: {
-                /** @description The method that is allowed. */
+                /** @description The allowed method. */
                 Allow?: "POST";
                 [name: string]: unknown;
             };
@@ -807,7 +807,7 @@ export interface components {
                 "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description Why it was refused */
+        /** @description The reason for the refusal */
         AdminError: {
             headers: {
                 [name: string]: unknown;
@@ -818,7 +818,7 @@ export interface components {
         };
     };
     parameters: {
-        /** @description Names a key of the key store. `.` and `..` alone are refused. */
+        /** @description Id of a key in the key store. `.` and `..` alone are refused. */
         externalKeyId: string;
     };
     requestBodies: never;
@@ -832,7 +832,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Names a key of the key store. `.` and `..` alone are refused. */
+                /** @description Id of a key in the key store. `.` and `..` alone are refused. */
                 externalKeyId: components["parameters"]["externalKeyId"];
             };
             cookie?: never;
@@ -843,7 +843,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The key exists. A disabled key is described too. */
+            /** @description The key exists. Disabled keys are described too. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -868,7 +868,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Names a key of the key store. `.` and `..` alone are refused. */
+                /** @description Id of a key in the key store. `.` and `..` alone are refused. */
                 externalKeyId: components["parameters"]["externalKeyId"];
             };
             cookie?: never;
@@ -904,7 +904,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Names a key of the key store. `.` and `..` alone are refused. */
+                /** @description Id of a key in the key store. `.` and `..` alone are refused. */
                 externalKeyId: components["parameters"]["externalKeyId"];
             };
             cookie?: never;
@@ -915,7 +915,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The plaintext, as long as the ciphertext. */
+            /** @description The plaintext, which has the length of the ciphertext. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -948,7 +948,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The state; a key manager that cannot be used is reported as UNAVAILABLE. */
+            /** @description The state. An unusable key manager is reported as UNAVAILABLE. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -974,7 +974,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is. */
+            /** @description The process runs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -995,7 +995,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does. */
+            /** @description It serves. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1049,7 +1049,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description As of now. */
+            /** @description The current status. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1077,7 +1077,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The switch is in force; with `wait`, everywhere. */
+            /** @description The switch is in force; with `wait`, on every instance. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1109,7 +1109,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Restored, or asked for. */
+            /** @description Access was restored or requested. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1133,14 +1133,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Of the request. */
+                /** @description Id of the request. */
                 id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Restored, or approved and waiting. */
+            /** @description Access was restored, or the request is approved and waits for its delay. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1164,7 +1164,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Of the request. */
+                /** @description Id of the request. */
                 id: string;
             };
             cookie?: never;
@@ -1175,7 +1175,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is gone. */
+            /** @description The request was withdrawn. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1210,7 +1210,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The dead man's switch as it is now. */
+            /** @description The current dead man's switch. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1242,7 +1242,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description As far as it is written; a running server is `activity.flushInterval` ahead. */
+            /** @description The result lags behind a running server by up to `activity.flushInterval`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1262,13 +1262,13 @@ export interface operations {
     adminExposure: {
         parameters: {
             query?: {
-                /** @description Only of this one. */
+                /** @description Report only this key store. */
                 keyStore?: string;
-                /** @description Only of this key of `keyStore`. */
+                /** @description Report only this key of `keyStore`. */
                 keyId?: string;
-                /** @description Only of what this switch stops. Stands alone. */
+                /** @description Report only what this switch stops. Cannot be combined with other parameters. */
                 switch?: string;
-                /** @description Absent, all that is kept (`activity.retention`). */
+                /** @description Start of the period. Default: everything kept (`activity.retention`). */
                 since?: components["schemas"]["Milliseconds"];
             };
             header?: never;
@@ -1277,7 +1277,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The last fetch first. */
+            /** @description The exposures, the latest fetch first. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1303,7 +1303,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description At most a hundred. */
+            /** @description At most a hundred receipts. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1323,7 +1323,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Of the receipt, or of the switch that it is about. */
+                /** @description Id of the receipt, which is that of its switch. */
                 id: string;
             };
             cookie?: never;
@@ -1355,7 +1355,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description How it went. */
+            /** @description The times of the drill. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1375,7 +1375,7 @@ export interface operations {
     ping: {
         parameters: {
             query?: {
-                /** @description When it is there, the answer also depends on the cached health of the key managers. */
+                /** @description If present, the answer also depends on the cached health of the key managers. */
                 deep?: string;
             };
             header?: never;
@@ -1384,7 +1384,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Send traffic here. */
+            /** @description The instance wants traffic. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1394,7 +1394,7 @@ export interface operations {
                 };
             };
             404: components["responses"]["NotFound"];
-            /** @description Starting, draining, without a lease or blocked as a whole, or (deep) a key store has no key manager that can serve. */
+            /** @description The instance is starting or draining, holds no lease, or is blocked as a whole; or (deep) a key store has no usable key manager. */
             503: {
                 headers: {
                     [name: string]: unknown;

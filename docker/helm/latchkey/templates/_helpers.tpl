@@ -21,13 +21,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end -}}
 
-{{- /* Every pod of the release: the network policy is for the job, too. */ -}}
+{{- /* Selects every pod of the release: the network policy applies to the job too. */ -}}
 {{- define "latchkey.family" -}}
 app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- /* The pods that serve: a service must not lead to the pod of a job. */ -}}
+{{- /* Selects the serving pods: a service must not lead to the pod of a job. */ -}}
 {{- define "latchkey.selector" -}}
 {{ include "latchkey.family" . }}
 app.kubernetes.io/component: proxy
@@ -51,7 +51,7 @@ app.kubernetes.io/component: proxy
 
 {{- define "latchkey.podSecurity" -}}
 {{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
-{{- /* OpenShift gives each namespace a range of its own, and refuses a pod that names another group. */ -}}
+{{- /* OpenShift assigns each namespace its own range, and refuses a pod that names another group. */ -}}
 {{ toYaml (omit .Values.podSecurityContext "fsGroup" "fsGroupChangePolicy") }}
 {{- else -}}
 {{ toYaml .Values.podSecurityContext }}
@@ -62,7 +62,7 @@ app.kubernetes.io/component: proxy
 { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: [ALL] } }
 {{- end -}}
 
-{{- /* What the pods that serve and the pod of the job have in common. */ -}}
+{{- /* The common part of the serving pods and the job's pod. */ -}}
 {{- define "latchkey.podBasics" -}}
 serviceAccountName: {{ include "latchkey.serviceAccount" . }}
 automountServiceAccountToken: false
@@ -73,10 +73,10 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-# No uid here: the image has one, and OpenShift gives its own.
+# No uid is set: the image has one, and OpenShift assigns its own.
 securityContext: {{- include "latchkey.podSecurity" . | nindent 2 }}
 initContainers:
-  # Secrets are mounted as root's and readable by all; the proxy wants its own, mode 0600.
+  # Secrets are mounted as root and readable by all; the proxy requires its own files with mode 0600.
   - name: secrets
     image: {{ include "latchkey.image" . }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}

@@ -1,7 +1,7 @@
 /*
- * A timer of the kernel that ends the connections of this process when its lease is long over. The kernel runs the
- * handler of a pending signal before a thread that was stopped gets to its next instruction: what a process was about
- * to write when it was stopped, it does not write when it goes on. docs/revocation.md says what that is good for.
+ * A kernel timer that cuts the connections of this process soon after the end of a lease. The kernel runs the handler of
+ * a pending signal before the next instruction of a suspended thread, so a process does not complete a write that it was
+ * about to make when it was suspended. docs/revocation.md says which gap this closes.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -24,30 +24,30 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-/* A process that serves has one; tests have several. */
+/* A serving process has one; tests have several. */
 #define GUARDS 64
 #define DESCRIPTORS_MOST (1 << 20)
 #define MS_PER_S 1000
 #define NS_PER_MS 1e6
-/* Of any number that is handed in: a thousand years in milliseconds. */
+/* Upper limit for every number passed in: a thousand years in milliseconds. */
 #define MOST 3e13
 
 struct guard {
   timer_t timer;
-  /* Nobody's: 0. */
+  /* 0: this slot is free. */
   atomic_int is_open;
-  /* In network order; none yet: 0. */
+  /* In network byte order; 0: none yet. */
   atomic_int port;
   atomic_uint firings;
   atomic_uint cut;
 };
 
-/* Never freed, so a signal that comes late finds something. */
+/* Never freed, so that a late signal finds valid memory. */
 static struct guard guards[GUARDS];
 static int guard_signal;
 static int descriptors;
 
-/* Of a listening or a connected socket; -1 of anything else. */
+/* Returns the local port of a listening or connected socket; -1 for anything else. */
 static int local_port(int fd) {
   struct sockaddr_storage address;
   socklen_t length = sizeof address;
@@ -63,7 +63,7 @@ static int socket_option(int fd, int name) {
   return getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
 }
 
-/* In the middle of anything: system calls only, and nothing of ours but atomics. */
+/* Can interrupt anything, so it uses only system calls and atomics. */
 static void on_expiry(int number, siginfo_t *info, void *context) {
   (void)number;
   (void)context;
@@ -76,7 +76,7 @@ static void on_expiry(int number, siginfo_t *info, void *context) {
   for (int fd = 0; port != 0 && fd < descriptors; fd++) {
     if (local_port(fd) != port) continue;
     if (socket_option(fd, SO_PROTOCOL) != IPPROTO_TCP || socket_option(fd, SO_ACCEPTCONN) != 0) continue;
-    /* What was written is with the kernel, and counts as sent; what is written from now on fails. */
+    /* Bytes already written are with the kernel and count as sent; later writes fail. */
     if (shutdown(fd, SHUT_RDWR) == 0) cut++;
   }
   atomic_fetch_add(&guard->cut, cut);
@@ -84,7 +84,7 @@ static void on_expiry(int number, siginfo_t *info, void *context) {
   errno = saved;
 }
 
-/* Once. 0, or what the kernel says. A real-time signal that nobody has a handler for. */
+/* Reserves an unused real-time signal, once. Returns 0 or an errno. */
 static int take_signal(void) {
   if (guard_signal != 0) return 0;
   struct rlimit limit;
@@ -108,7 +108,7 @@ static napi_value fail(napi_env env, int error) {
   return NULL;
 }
 
-/* The arguments as numbers, the first of them the index of an open guard. NULL: an error is thrown. */
+/* Parses numeric arguments, the first of which is the index of an open guard. Returns NULL after throwing an error. */
 static struct guard *arguments(napi_env env, napi_callback_info info, size_t count, double *rest) {
   napi_value values[2];
   size_t given = count;
@@ -129,7 +129,7 @@ static napi_value number(napi_env env, double value) {
   return result;
 }
 
-/* open(): the index of a guard of the calling thread, which is to be the one that writes to sockets. */
+/* open(): returns the index of a new guard for the calling thread, which must be the one that writes to sockets. */
 static napi_value open_guard(napi_env env, napi_callback_info info) {
   (void)info;
   int error = take_signal();
@@ -154,7 +154,7 @@ static napi_value open_guard(napi_env env, napi_callback_info info) {
   return number(env, index);
 }
 
-/* protect(guard, port): connections of this local port are those that it cuts. */
+/* protect(guard, port): sets the local port whose connections the guard cuts. */
 static napi_value protect(napi_env env, napi_callback_info info) {
   double port;
   struct guard *guard = arguments(env, info, 2, &port);
@@ -162,7 +162,7 @@ static napi_value protect(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* now(): milliseconds since the machine started, those that it slept included. */
+/* now(): returns the milliseconds since the machine started, including time asleep. */
 static napi_value now(napi_env env, napi_callback_info info) {
   (void)info;
   struct timespec time;
@@ -170,7 +170,7 @@ static napi_value now(napi_env env, napi_callback_info info) {
   return number(env, (double)time.tv_sec * MS_PER_S + (double)time.tv_nsec / NS_PER_MS);
 }
 
-/* Absolute, so that a process which is stopped on the way here does not get more time by it. */
+/* Uses absolute time, so that a process that is suspended on the way here gains no time. */
 static napi_value set(napi_env env, struct guard *guard, double at_ms) {
   struct itimerspec when = {0};
   when.it_value.tv_sec = (time_t)(at_ms / MS_PER_S);
@@ -178,7 +178,7 @@ static napi_value set(napi_env env, struct guard *guard, double at_ms) {
   return timer_settime(guard->timer, TIMER_ABSTIME, &when, NULL) == 0 ? NULL : fail(env, errno);
 }
 
-/* arm(guard, at): fires then, on the clock of now(), unless it is told another time before. */
+/* arm(guard, at): makes the guard fire at this time of now(), replacing an earlier setting. */
 static napi_value arm(napi_env env, napi_callback_info info) {
   double at_ms;
   struct guard *guard = arguments(env, info, 2, &at_ms);
@@ -190,7 +190,7 @@ static napi_value disarm(napi_env env, napi_callback_info info) {
   return guard == NULL ? NULL : set(env, guard, 0);
 }
 
-/* firings(guard), cut(guard): how often it fired, and how many connections that ended. */
+/* firings(guard), cut(guard): return how often the guard fired, and how many connections it cut. */
 static napi_value firings(napi_env env, napi_callback_info info) {
   struct guard *guard = arguments(env, info, 1, NULL);
   return guard == NULL ? NULL : number(env, atomic_load(&guard->firings));
