@@ -3,6 +3,8 @@
 
 data "aws_region" "current" {}
 
+data "aws_partition" "current" {}
+
 resource "aws_lb" "xks" {
   name                             = var.name
   internal                         = true
@@ -91,7 +93,7 @@ resource "aws_vpc_endpoint_service" "xks" {
   # KMS does not wait for its connection to be accepted.
   acceptance_required        = false
   network_load_balancer_arns = [aws_lb.xks.arn]
-  allowed_principals         = ["cks.kms.${data.aws_region.current.region}.amazonaws.com"]
+  allowed_principals         = ["cks.kms.${data.aws_region.current.region}.${data.aws_partition.current.dns_suffix}"]
   private_dns_name           = var.private_dns_name
   supported_ip_address_types = ["ipv4"]
 }

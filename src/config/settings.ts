@@ -1,6 +1,7 @@
 /** The kinds of settings of which the sections consist. */
 // SPDX-License-Identifier: Apache-2.0
 import { DURATION_FORM, DURATION_PATTERN, toMilliseconds } from '../core/duration.ts'
+import { REGION_PATTERN } from '../core/partitions.ts'
 import type { Secret } from '../core/secret.ts'
 import {
   converted,
@@ -149,8 +150,8 @@ export function texts(
 export function regionNames(description: string): Setting<readonly string[], readonly string[]> {
   const item = plain<string>({
     type: 'string',
-    pattern: '^[a-z0-9-]{1,64}$',
-    patternErrorMessage: 'a region such as eu-west-1',
+    pattern: REGION_PATTERN,
+    patternErrorMessage: 'a region such as eu-west-1, in lower case',
   })
   return list(description, item, { minItems: 1, examples: [['eu-west-1']] })
 }

@@ -3,6 +3,7 @@
  * and what ends it. The table holds what is published; the rest is marked as unknown.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { serviceOf } from '../core/partitions.ts'
 
 export type Certainty =
   | 'documented' // stated by AWS on a current page or in its API model
@@ -110,11 +111,10 @@ function unknownService(name: string): CachingFact {
 
 /**
  * @param viaService kmsViaService, as `ebs` or, like kms:ViaService, `ebs.eu-west-1.amazonaws.com`
- * @param principal names a service that acts for itself: `ec2.amazonaws.com`
+ * @param principal names a service that acts for itself: `ec2.amazonaws.com`, in China `ec2.amazonaws.com.cn`
  */
-export function findCachingFact(viaService?: string, principal?: string): CachingFact {
-  const service = viaService ?? (principal?.endsWith('.amazonaws.com') ? principal : undefined)
-  if (service === undefined) return DIRECT
-  const name = service.split('.')[0]?.toLowerCase() ?? ''
+export function findCachingFact(viaService?: string, principal = ''): CachingFact {
+  const name = viaService?.split('.')[0]?.toLowerCase() ?? serviceOf(principal)
+  if (name === undefined) return DIRECT
   return CACHING_FACTS.find(({ viaServices }) => viaServices.includes(name)) ?? unknownService(name)
 }

@@ -129,10 +129,13 @@ void t.test('before anything is made', async (t) => {
         /xksProxyVpcEndpointServiceName: expected/,
       ],
       [
-        'an authority that KMS does not know',
-        ['--endpoint', ENDPOINT, ...r.checkFlags.slice(0, 4)],
+        'a service of another region',
+        [
+          ...['--endpoint', ENDPOINT, '--region', 'us-east-1', '--vpc-endpoint-service'],
+          'com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0',
+        ],
         1,
-        /is not on AWS's list/,
+        /is not of us-east-1: expected a name that starts with com\.amazonaws\.vpce\.us-east-1/,
       ],
       [
         'another name than that of the certificate',

@@ -87,14 +87,15 @@ void t.test('certificates with one thing wrong', async (t) => {
   for (const [name, more, expected] of cases) {
     const verdicts = await look(t, { files: await issue(name, more) })
     t.match(verdicts, expected, name)
-    t.equal(verdicts['tls-authority'], 'fail', 'and its authority is not on the list of AWS')
+    // The list is of 2022, so what it lacks is no proof.
+    t.equal(verdicts['tls-authority'], 'warn', 'and its authority is not on the list of AWS')
   }
 })
 
 void t.test('a chain of an authority that nobody knows here', async (t) => {
   const stranger = await createAuthority('A stranger')
   const files = await pki.issue('doctor-stranger', SERVER_CERTIFICATE, stranger)
-  t.match(await look(t, { files }), { 'tls-chain': 'fail', 'tls-authority': 'fail' })
+  t.match(await look(t, { files }), { 'tls-chain': 'fail', 'tls-authority': 'warn' })
 })
 
 void t.test('keys: RSA of 4,096 bits costs time, P-256 is fine', async (t) => {
@@ -165,7 +166,7 @@ void t.test('addresses, ports and paths that KMS does not take', async (t) => {
     return byCheck(await checkAddress(session.remote))
   }
   t.match(await at({ host: '127.0.0.1' }), { 'host-name': 'fail', port: 'ok', dns: 'ok' })
-  t.match(await at({ host: '::1' }), { 'host-name': 'fail', dns: 'warn' })
+  t.match(await at({ host: '::1' }), { 'host-name': 'fail', dns: 'fail' })
   t.match(await at({ host: 'localhost' }, 8443), { 'host-name': 'warn', port: 'warn' })
   for (const uriPath of ['/kms/xks/v2', '/a b/kms/xks/v1', `/${'a'.repeat(120)}/kms/xks/v1`]) {
     t.match(await at({ uriPath }), { 'uri-path': 'fail' }, uriPath)

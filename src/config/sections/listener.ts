@@ -1,5 +1,6 @@
 /** `listener`: the port that KMS connects to. */
 // SPDX-License-Identifier: Apache-2.0
+import { kmsNames } from '../../core/partitions.ts'
 import { converted, object, optional } from '../setting.ts'
 import {
   choice,
@@ -55,9 +56,6 @@ const forwardedBy = object(
   },
 )
 
-/** XKS 1.0.3, Authentication: the common name of KMS's client certificate. */
-const toKmsName = (region: string) => `cks.kms.${region}.amazonaws.com`
-
 const clientCertificate = converted(
   object(
     'mTLS: clients without such a certificate are disconnected before HTTP. Omit it to disable mTLS.',
@@ -67,7 +65,7 @@ const clientCertificate = converted(
       ),
       regions: optional(
         regionNames(
-          'AWS regions from which KMS may connect. Its common name is cks.kms.<region>.amazonaws.com.',
+          'AWS regions from which KMS may connect. Its common name is cks.kms.<region>.amazonaws.com; in a partition with a domain of its own, such as amazonaws.eu, that is accepted too.',
         ),
       ),
       subjects: optional(
@@ -81,7 +79,7 @@ const clientCertificate = converted(
   ),
   ({ regions = [], subjects = [], ...rest }) => ({
     ...rest,
-    subjects: [...regions.map(toKmsName), ...subjects] as readonly string[],
+    subjects: [...regions.flatMap(kmsNames), ...subjects] as readonly string[],
   }),
 )
 

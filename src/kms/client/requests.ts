@@ -1,6 +1,7 @@
 /** Well-formed bodies of the four operations, with requestMetadata as KMS fills it in. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
+import { partitionOf } from '../../core/partitions.ts'
 
 export interface EncryptArguments {
   readonly plaintext: Buffer
@@ -23,8 +24,8 @@ export type RequestMetadata = Readonly<Record<string, unknown>>
 /** requestMetadata as KMS fills it in for a principal of the example account. */
 export function requestMetadata(kmsOperation: string, region: string): RequestMetadata {
   return {
-    awsPrincipalArn: 'arn:aws:iam::123456789012:user/Alice',
-    kmsKeyArn: `arn:aws:kms:${region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab`,
+    awsPrincipalArn: `arn:${partitionOf(region).id}:iam::123456789012:user/Alice`,
+    kmsKeyArn: `arn:${partitionOf(region).id}:kms:${region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab`,
     kmsOperation,
     kmsRequestId: randomUUID(),
   }

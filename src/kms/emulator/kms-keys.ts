@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type KeyObject, createSecretKey, randomBytes, randomUUID } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { partitionOf } from '../../core/partitions.ts'
 import { KmsException } from './proxy-failure.ts'
 
 export interface KmsKey {
@@ -77,7 +78,7 @@ export function createKmsKeys(deps: {
       const keyId = randomUUID()
       const key: KmsKey = {
         keyId,
-        arn: `arn:aws:kms:${deps.region}:${deps.accountId}:key/${keyId}`,
+        arn: `arn:${partitionOf(deps.region).id}:kms:${deps.region}:${deps.accountId}:key/${keyId}`,
         customKeyStoreId,
         xksKeyId,
         description,

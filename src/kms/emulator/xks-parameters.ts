@@ -1,5 +1,12 @@
 /** Names, lengths and character sets that KMS checks before it calls a proxy. */
 // SPDX-License-Identifier: Apache-2.0
+import { PARTITIONS } from '../../core/partitions.ts'
+
+const ENDPOINT_SERVICES = new Set(
+  PARTITIONS.filter((one) => one.hasExternalKeyStores).map(({ endpointServices }) =>
+    endpointServices.replaceAll('.', '\\.'),
+  ),
+)
 
 export interface XksParameters {
   readonly customKeyStoreName?: string
@@ -50,7 +57,9 @@ const RULES: Readonly<Record<keyof XksParameters, Rule>> = {
   xksProxyVpcEndpointServiceName: {
     min: 20,
     max: 64,
-    pattern: /^(?:com|eu)\.amazonaws\.vpce\.(?:[a-z]+-){2,3}\d+\.vpce-svc-[0-9a-z]+$/,
+    pattern: new RegExp(
+      `^(?:${[...ENDPOINT_SERVICES].join('|')})\\.(?:[a-z]+-){2,3}\\d+\\.vpce-svc-[0-9a-z]+$`,
+    ),
     form: 'com.amazonaws.vpce.REGION.vpce-svc-ID',
   },
   xksKeyId: {

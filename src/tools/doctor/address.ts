@@ -82,7 +82,7 @@ async function checkDns({ endpoint: { host } }: Remote): Promise<readonly Findin
   const four = addresses.filter(({ family }) => family === 4)
   if (four.length === 0) {
     return [
-      warn(
+      fail(
         'dns',
         `${host} has IPv6 addresses only: ${list}`,
         'KMS connects over IPv4: add an A record',

@@ -1,6 +1,7 @@
 /** Runs every check, in the order in which KMS would meet the faults. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
+import { partitionOf } from '../../core/partitions.ts'
 import { EndpointError } from '../../kms/client/dial.ts'
 import { requestMetadata, type RequestMetadata } from '../../kms/client/requests.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
@@ -141,8 +142,8 @@ export async function checkLimits(session: Session, keyId: string): Promise<read
 function longArns(region: string): RequestMetadata {
   const pad = (start: string) => start.padEnd(MAX_ARN_CHARACTERS, 'x')
   return {
-    awsPrincipalArn: pad('arn:aws:sts::123456789012:assumed-role/'),
-    kmsKeyArn: pad(`arn:aws:kms:${region}:123456789012:key/`),
+    awsPrincipalArn: pad(`arn:${partitionOf(region).id}:sts::123456789012:assumed-role/`),
+    kmsKeyArn: pad(`arn:${partitionOf(region).id}:kms:${region}:123456789012:key/`),
   }
 }
 

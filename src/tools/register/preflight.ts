@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyStoreConfig } from '../../config/config.ts'
 import { systemClock } from '../../core/clock.ts'
+import { partitionOf } from '../../core/partitions.ts'
 import { pause } from '../../core/deadline.ts'
 import type { KeySummary } from '../../keys/administration.ts'
 import { EndpointError } from '../../kms/client/dial.ts'
@@ -53,6 +54,7 @@ export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
           ),
         ]),
     checkRegion(keyStore, region),
+    ...(region === undefined ? [] : checkPartition(parameters, region)),
     ...checkKeyHere(settings),
   ]
 }
@@ -66,6 +68,25 @@ function checkRegion({ name, regions }: KeyStoreConfig, region: string | undefin
         `keyStores[].regions of ${name} lacks ${region}: its signatures would be refused`,
         'add the region to the configuration, and restart',
       )
+}
+
+function checkPartition(
+  { xksProxyVpcEndpointServiceName: service }: XksParameters,
+  region: string,
+): readonly Finding[] {
+  const { id, endpointServices, hasExternalKeyStores } = partitionOf(region)
+  if (!hasExternalKeyStores) {
+    return [warn('partition', `KMS has no external key stores in ${id}`, 'choose another region')]
+  }
+  const start = `${endpointServices}.${region}.`
+  if (service === undefined || service.startsWith(start)) return []
+  return [
+    fail(
+      'vpc-endpoint-service',
+      `${service} is not of ${region}: expected a name that starts with ${start}`,
+      'the endpoint service is in the region of the key store',
+    ),
+  ]
 }
 
 function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {

@@ -133,6 +133,16 @@ void t.test(
       t.equal(findCachingFact(name).name, 'Amazon EBS, EC2')
     }
     t.equal(findCachingFact(undefined, 'ec2.amazonaws.com').name, 'Amazon EBS, EC2')
+    for (const domain of ['amazonaws.com', 'amazonaws.com.cn', 'amazonaws.eu', 'c2s.ic.gov']) {
+      t.equal(findCachingFact(undefined, `ec2.${domain}`).name, 'Amazon EBS, EC2', domain)
+      t.equal(findCachingFact(undefined, `ec2.cn-north-1.${domain}`).name, 'Amazon EBS, EC2')
+      t.equal(findCachingFact(undefined, `quantum.${domain}`).name, 'quantum')
+    }
+    for (const partition of ['aws', 'aws-us-gov', 'aws-cn', 'aws-eusc']) {
+      const caller = `arn:${partition}:sts::111122223333:assumed-role/ec2.amazonaws.com/x`
+      t.equal(findCachingFact(undefined, caller).name, 'direct calls to KMS')
+    }
+    t.equal(findCachingFact(undefined, 'AWS Internal').name, 'direct calls to KMS')
     t.equal(findCachingFact('s3', 'ec2.amazonaws.com').name, 'Amazon S3')
     t.equal(findCachingFact(undefined, ALICE).name, 'direct calls to KMS')
     for (const { source, howLong, endedBy } of CACHING_FACTS) {

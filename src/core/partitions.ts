@@ -1,0 +1,78 @@
+/**
+ * The partitions of AWS in which names differ: domains, service principals, endpoint services, the client certificate of KMS.
+ * A test compares the regions and domains with those of the AWS SDK.
+ */
+// SPDX-License-Identifier: Apache-2.0
+
+export interface Partition {
+  /** The second part of its ARNs. */
+  readonly id: 'aws' | 'aws-us-gov' | 'aws-cn' | 'aws-eusc'
+  readonly region: RegExp
+  /** Domain of its endpoints. */
+  readonly domain: string
+  /** First part of the names of VPC endpoint services. */
+  readonly endpointServices: string
+  /** Whether KMS offers external key stores there. */
+  readonly hasExternalKeyStores: boolean
+}
+
+/** Most partitions use it for service principals too, whatever their own domain is. */
+const COMMON_DOMAIN = 'amazonaws.com'
+
+const COMMERCIAL: Partition = {
+  id: 'aws',
+  region: /^(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+$/,
+  domain: COMMON_DOMAIN,
+  endpointServices: 'com.amazonaws.vpce',
+  hasExternalKeyStores: true,
+}
+
+export const PARTITIONS: readonly Partition[] = [
+  {
+    id: 'aws-us-gov',
+    region: /^us-gov-\w+-\d+$/,
+    domain: COMMON_DOMAIN,
+    endpointServices: 'com.amazonaws.vpce',
+    hasExternalKeyStores: true,
+  },
+  {
+    id: 'aws-cn',
+    region: /^cn-\w+-\d+$/,
+    domain: 'amazonaws.com.cn',
+    endpointServices: 'cn.com.amazonaws.vpce',
+    hasExternalKeyStores: false,
+  },
+  {
+    id: 'aws-eusc',
+    region: /^eusc-de-\w+-\d+$/,
+    domain: 'amazonaws.eu',
+    endpointServices: 'eu.amazonaws.vpce',
+    hasExternalKeyStores: true,
+  },
+  COMMERCIAL,
+]
+
+/** The form of every region's name, those of future partitions included. */
+export const REGION_PATTERN = '^[a-z]{2,8}(-[a-z]{2,16}){1,3}-[1-9][0-9]?$'
+
+/** Returns the commercial partition for a region that no pattern covers, as a new one of it may not be. */
+export function partitionOf(region: string): Partition {
+  return PARTITIONS.find((one) => one.region.test(region)) ?? COMMERCIAL
+}
+
+/**
+ * Common names that the client certificate of KMS may have, which are also the service principals to allow on a VPC endpoint
+ * service (XKS 1.0.3, Authentication). Where a partition has a domain of its own, the specification does not say which of the
+ * two domains KMS uses. AWS owns both.
+ */
+export function kmsNames(region: string): readonly string[] {
+  const domains = new Set([partitionOf(region).domain, COMMON_DOMAIN])
+  return [...domains].map((domain) => `cks.kms.${region}.${domain}`)
+}
+
+/** Returns the service of a principal such as `ec2.amazonaws.com`; undefined for ARNs and `AWS Internal`. */
+export function serviceOf(principal: string): string | undefined {
+  // Any domain name counts: a service that is taken for a caller would make an exposure look smaller than it is.
+  const isDomain = /^[a-z0-9_-]+(\.[a-z0-9-]+)+$/i.test(principal)
+  return isDomain ? principal.split('.')[0]?.toLowerCase() : undefined
+}
