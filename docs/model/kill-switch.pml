@@ -39,6 +39,8 @@ bool registered[3];             /* a row in the table of instances */
 byte acknowledged[3];           /* in that row: the epoch whose switches its gate has */
 #define blocked (thrown[A] || thrown[B])
 byte fresh[3];                  /* ticks until the row is so old that it may be removed (REAPER) */
+bool dismissed[3];              /* believed to be dead; registering again takes it back (ATTACKER) */
+byte apart[3];                  /* ticks until one that stays dismissed is removed (ATTACKER) */
 
 /* ---- An instance: a process with one event loop. ---- */
 mtype = { IDLE, ASKED, ANSWERED, RUNNING, WAITING, HANDED };
@@ -98,6 +100,9 @@ proctype Instance(byte i) {
   /* The store: registers, takes the acknowledgement, answers with epoch and switches. */
   :: d_step { poll[i] == ASKED ->
        registered[i] = true;
+#ifdef ATTACKER                 /* who can write the database, and has no key: registrations are sealed, rows have a code */
+       dismissed[i] = false; apart[i] = 0;
+#endif
 #ifdef REAPER
        fresh[i] = LEASE;
 #endif
@@ -132,6 +137,24 @@ proctype Instance(byte i) {
 #endif
 #endif
 
+#ifdef ATTACKER
+  /* An acknowledgement that is deleted, falsified or put back counts as not said. */
+  :: d_step { acknowledged[i] > 0 -> acknowledged[i] = 0 }
+#ifdef FORGED_ACK               /* mutant: what a row without its code says counts */
+  :: d_step { acknowledged[i] < epoch -> acknowledged[i] = epoch }
+#endif
+#ifdef GONE_IS_LEFT             /* mutant: an instance whose row is missing is not waited for */
+  :: d_step { registered[i] -> registered[i] = false }
+#endif
+  /* Beats can be hidden, so a live one is dismissed at any time: in a change of its own, which its next poll sees. */
+  :: d_step { registered[i] && !dismissed[i] -> dismissed[i] = true; apart[i] = LEASE }
+#ifdef SILENCE_IS_DEATH         /* mutant: one that is silent is removed at once */
+  :: d_step { registered[i] && dismissed[i] -> registered[i] = false; dismissed[i] = false; apart[i] = 0 }
+#else
+  :: d_step { registered[i] && dismissed[i] && apart[i] == 0 -> registered[i] = false; dismissed[i] = false }
+#endif
+#endif
+
   /* A request: first check, operation, second check and hand-over in one tick, bytes leave. */
   :: d_step { i < SERVING && request[i] == IDLE && lease[i] > 0 ->
        assert(!revoked); request[i] = RUNNING }
@@ -161,7 +184,7 @@ proctype Clock() {
   do
   :: d_step { all(instant) ->
        do
-       :: i < INSTANCES -> countDown(lease[i]); endOfLease(i); fire(i); countDown(grant[i]); countDown(fresh[i]); i++
+       :: i < INSTANCES -> countDown(lease[i]); endOfLease(i); fire(i); countDown(grant[i]); countDown(fresh[i]); countDown(apart[i]); i++
        :: else -> break
        od;
        countDown(timer[A]); countDown(timer[B]); countDown(timer[HEIR]);

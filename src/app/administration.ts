@@ -10,11 +10,13 @@ import { type Pkcs11Keys, probeModule } from '../keys/pkcs11/pkcs11-keys.ts'
 import type { ProbeReport } from '../keys/pkcs11/wire/calls.ts'
 import { createKeyAdministration } from '../keys/software/administration.ts'
 import { ensureHealthKey } from '../keys/software/health-key.ts'
+import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { type CredentialTable, createCredentialTable } from '../sigv4/credential-table.ts'
 import { type RotationRecords, createRotationRecords } from '../sigv4/rotation-record.ts'
 import { StorageError } from '../store/database.ts'
 import { createEngine } from '../store/engine.ts'
 import { createMasterKeyFile } from '../store/master-key.ts'
+import { readState } from '../store/sealed-state.ts'
 import { type Store, createStore, openStore } from '../store/store.ts'
 import type { CredentialUse } from '../usage/recorder.ts'
 import { loadCredentialUses } from '../usage/usage-table.ts'
@@ -57,7 +59,10 @@ export async function openAdministration(config: Config): Promise<Administration
  * its test key.
  * @throws StorageError STORE_EXISTS
  */
-export async function initializeStore(config: Config): Promise<void> {
+export async function initializeStore(
+  config: Config,
+  { isUnattended = false }: { readonly isUnattended?: boolean } = {},
+): Promise<void> {
   const { masterKey } = config.store
   // Checked before the master key is created: a new key next to an old store would only confuse.
   if (await storeExists(config)) {
@@ -70,8 +75,26 @@ export async function initializeStore(config: Config): Promise<void> {
   const store = await createStore(await toStoreOptions(config))
   try {
     await ensureHealthKey(store, clock)
+    await writeFirstMark(store, config.control.highWaterFile, isUnattended)
   } finally {
     await store.close()
+  }
+}
+
+/**
+ * Writes the high-water mark of this host, which knows the store from its beginning. An unattended
+ * init does not overwrite the mark of another store: that store may have been removed by an attacker.
+ */
+async function writeFirstMark(store: Store, path: string, isUnattended: boolean): Promise<void> {
+  try {
+    const highWater = await openHighWater(path, store.id)
+    if (isUnattended && highWater.isForeign) return
+    const { epoch, tag } = await store.database.snapshot((reader) =>
+      readState(reader, store.sealing),
+    )
+    await highWater.raise({ epoch, tag })
+  } catch {
+    // The hosts that serve may be others. An instance without a mark asks the other instances.
   }
 }
 
@@ -84,7 +107,7 @@ export async function initializeStore(config: Config): Promise<void> {
 export async function ensureStore(config: Config): Promise<boolean> {
   if (!(await storeExists(config))) {
     try {
-      await initializeStore(config)
+      await initializeStore(config, { isUnattended: true })
       return true
     } catch (error) {
       if (!(error instanceof StorageError) || error.code !== 'STORE_EXISTS') throw error

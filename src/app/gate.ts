@@ -79,7 +79,7 @@ export async function createControlledGate(
   const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, logger })
   // A primary passes the signal on to its workers.
   const onSignal = () => void block.block()
-  const fleetSize = createFleetSize(store.database, clock)
+  const fleetSize = createFleetSize(store, clock)
   const expiry = createExpiry(store, clock, `instance ${id}`)
   const longKills = createLongKillWatch({
     ...{ now: () => clock.now(), logger },

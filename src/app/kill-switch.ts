@@ -49,6 +49,12 @@ async function warnOfOldStore(
   try {
     const seen = await readHighWater(control.highWaterFile, store.id)
     if (seen === undefined) return
+    if (seen === 'FOREIGN') {
+      warn(
+        'warning: the high-water file of this host is that of another store: this one may lack kills and revocations',
+      )
+      return
+    }
     const { epoch, goesOn } = await store.database.snapshot(async (reader) => {
       const epoch = Number(await readFact(reader, 'epoch'))
       return { epoch, goesOn: await continues(reader, store.sealing, epoch, seen) }

@@ -56,7 +56,7 @@ export type GateErrorCode =
   | 'KILLED_MATCH' // a kill switch for this request's metadata
   | 'ACCESS_DEADLINE' // the dead man's switch of the key store was closed, or not renewed in time
   | 'LEASE_EXPIRED' // the control store was not read in time, so the current switches are unknown
-  | 'EPOCH_WENT_BACK' // the control store is older than an epoch already seen: a backup was restored
+  | 'EPOCH_WENT_BACK' // the control store is older than an epoch already seen, or nothing vouches that it is not
   | 'STORE_LOST' // the control store was removed, replaced or changed from outside
   | 'HIGH_WATER_UNWRITABLE' // this instance cannot store the highest epoch, so it could trust an old store later
   | 'SENTINEL' // the sentinel file exists, or its path cannot be read

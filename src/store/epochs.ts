@@ -18,21 +18,21 @@ export interface EpochMark {
 
 const TAG_BYTES = 12
 
+export function createTag(): string {
+  return randomBytes(TAG_BYTES).toString('base64url')
+}
+
 function authenticate(sealing: Sealing, epoch: number, tag: string, acceptsAny: number): string {
   return sealing.authenticate(['epochs', epoch, tag, acceptsAny])
 }
 
-/**
- * @param acceptsAny whether a server that saw another history may continue from here
- * @returns the tag of the new epoch
- */
+/** @param acceptsAny whether a server that saw another history may continue from here */
 export async function writeEpoch(
   transaction: Transaction,
   sealing: Sealing,
-  epoch: number,
+  { epoch, tag }: EpochMark,
   acceptsAny: boolean,
-): Promise<string> {
-  const tag = randomBytes(TAG_BYTES).toString('base64url')
+): Promise<void> {
   const flag = acceptsAny ? 1 : 0
   await transaction.execute(
     'INSERT INTO epochs (epoch, tag, accepts_any, mac) VALUES (?, ?, ?, ?)',
@@ -40,7 +40,6 @@ export async function writeEpoch(
   )
   const written = await readMark(transaction, sealing, epoch)
   if (written.tag !== tag) throw notWritten(`epochs ${String(epoch)}`)
-  return tag
 }
 
 /**
@@ -80,9 +79,19 @@ export async function continues(
     const then = await readMark(reader, sealing, seen.epoch)
     if (seen.tag === '' || then.tag === seen.tag) return true
   }
+  return isAccepted(reader, sealing, seen.epoch, current)
+}
+
+/** Reports whether an operator has accepted the store at an epoch after `from`. */
+export async function isAccepted(
+  reader: Reader,
+  sealing: Sealing,
+  from: number,
+  current: number,
+): Promise<boolean> {
   const rows = await reader.query(
     'SELECT epoch, tag, mac FROM epochs WHERE accepts_any = 1 AND epoch > ? AND epoch <= ?',
-    [seen.epoch, current],
+    [from, current],
   )
   return rows.some(
     (row) =>

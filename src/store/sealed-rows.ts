@@ -15,6 +15,8 @@ export interface SealedTable {
   readonly columns: readonly string[]
   /** Excludes rows of the same table that are sealed differently. */
   readonly except?: string
+  /** Deleted rows leave no record, since no server follows the changes of this table row by row. */
+  readonly leavesNoRecord?: true
 }
 
 /** All facts except those that seal the others. */
@@ -84,9 +86,17 @@ export const REMOVED_ROWS: SealedTable = {
   columns: [],
 }
 
+/** Serving processes, from before their first lease until their gate is closed for good. */
+export const REGISTRATIONS: SealedTable = {
+  name: 'registrations',
+  key: ['id'],
+  columns: ['grp', 'host', 'pid', 'worker', 'version', 'lease_ms', 'started_at', 'dismissed'],
+  leavesNoRecord: true,
+}
+
 export const SEALED_TABLES: readonly SealedTable[] = [
   ...[FACTS, KEYS, KEY_VERSIONS, CREDENTIALS, SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS],
-  ...[RESTORATIONS, REMOVED_ROWS],
+  ...[RESTORATIONS, REMOVED_ROWS, REGISTRATIONS],
 ]
 
 /** Keys and credentials, verified as of one moment. */

@@ -28,13 +28,16 @@ export interface SealedTransaction extends Transaction {
 export class Ledger {
   /** Epoch of the store after the change. */
   readonly epoch: number
+  /** The random tag of that epoch. */
+  readonly tag: string
   readonly #tables: Map<string, { rows: number; sum: bigint }>
   /** The code that must be there at the end, by table and primary key; undefined: no row. */
   readonly #written = new Map<string, { table: SealedTable; key: Row; mac: string | undefined }>()
   events: SealedState['events']
 
-  constructor(before: SealedState, epoch: number) {
+  constructor(before: SealedState, { epoch, tag }: Pick<SealedState, 'epoch' | 'tag'>) {
     this.epoch = epoch
+    this.tag = tag
     this.#tables = new Map(before.tables)
     this.events = before.events
   }
@@ -128,6 +131,7 @@ export async function deleteRow(
     valuesOf(key, table.key),
   )
   transaction.ledger.subtract(table, before, verifyRow(sealing, table, before).element)
+  if (table.leavesNoRecord === true) return
   const removed = {
     table_name: table.name,
     row_key: JSON.stringify(valuesOf(key, table.key)),

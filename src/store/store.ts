@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts'
 import { StorageError, type Database, type Reader, type Row, type Transaction } from './database.ts'
 import { createEngine, type Engine, type StorePlace } from './engine.ts'
 import { createMasterKey, type MasterKeySource } from './master-key.ts'
-import { writeEpoch } from './epochs.ts'
+import { createTag, type EpochMark, writeEpoch } from './epochs.ts'
 import { EVENTS_START } from './event-log.ts'
 import { findFact, readFact, writeFact } from './facts.ts'
 import {
@@ -44,7 +44,7 @@ export interface Store {
    * that was changed from outside refuse everything.
    * @throws StorageError STORE_TAMPERED if not even that is kept
    */
-  bumpEpoch(): Promise<number>
+  bumpEpoch(): Promise<EpochMark>
   /** Returns keys and credentials, verified. @throws StorageError STORE_TAMPERED */
   contents(): Promise<StoreContents>
   /** Returns complete tables as of one moment, verified. @throws StorageError STORE_TAMPERED */
@@ -100,7 +100,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       }
       const ledger = new Ledger(
         { epoch: 0, tag: '', tables: new Map(), events: { seq: 0, head: EVENTS_START } },
-        0,
+        { epoch: 0, tag: '' },
       )
       const facts = { store_id: id, created_at: String(options.clock.now()), master_key: record }
       for (const [name, value] of Object.entries(facts)) {
@@ -232,10 +232,10 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
       const result = await database.transaction(async (transaction) => {
         const before = await readState(transaction, sealing)
         const epoch = Math.max(before.epoch + 1, options?.minEpoch ?? 0)
-        const ledger = new Ledger(before, epoch)
+        const ledger = new Ledger(before, { epoch, tag: createTag() })
         const done = await work(withLedger(transaction, ledger), epoch)
-        const tag = await writeEpoch(transaction, sealing, epoch, options?.acceptsAny ?? false)
-        const { tables, events } = ledger
+        await writeEpoch(transaction, sealing, ledger, options?.acceptsAny ?? false)
+        const { tables, events, tag } = ledger
         await writeState(transaction, sealing, { epoch, tag, tables, events })
         await ledger.readBack(transaction, sealing)
         // Checked at the end, when the written tables are locked, so that a planted object is
@@ -248,15 +248,18 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
       return result
     },
     async bumpEpoch() {
-      const epoch = await database.transaction(async (transaction) => {
-        const next = Number(await readFact(transaction, 'epoch')) + 1
+      const mark = await database.transaction(async (transaction) => {
+        const next = {
+          epoch: Number(await readFact(transaction, 'epoch')) + 1,
+          tag: createTag(),
+        }
         await writeEpoch(transaction, sealing, next, false)
-        await writeFact(transaction, 'epoch', String(next))
+        await writeFact(transaction, 'epoch', String(next.epoch))
         return next
       })
       // Checked after the commit, because a planted object may have reverted the change with it.
-      if ((await database.epoch()) < epoch) throw notWritten('facts epoch')
-      return epoch
+      if ((await database.epoch()) < mark.epoch) throw notWritten('facts epoch')
+      return mark
     },
     contents: () => judged(database.snapshot((reader) => loadContents(reader, sealing))),
     tables: (...tables) =>

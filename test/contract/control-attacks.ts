@@ -11,7 +11,64 @@ import { acceptEpoch } from '../../src/killswitch/operator/service.ts'
 import { register } from '../../src/killswitch/instance/instances.ts'
 import { toReceipt, recordReceipt } from '../../src/killswitch/receipt/receipt.ts'
 import { openSigner } from '../../src/killswitch/receipt/signing-key.ts'
-import { actor, AT_ONCE, identity, ORDER, type ControlContract } from './control-fixture.ts'
+import type { Store } from '../../src/store/store.ts'
+import { waitForRevocation } from '../../src/killswitch/operator/wait.ts'
+import { leaseEndMs } from '../../src/killswitch/operator/waiting-fleet.ts'
+import {
+  actor,
+  AT_ONCE,
+  beatOf,
+  type ControlContract,
+  type ControlFixture,
+  identity,
+  LEASE_MS,
+  NOTHING_SEEN,
+  ORDER,
+  say,
+} from './control-fixture.ts'
+
+const TABLES = ['facts', 'switches', 'control_events', 'epochs', 'registrations', 'instances']
+
+/** Statements that put the rows back as they are now. */
+async function backUp(store: Store): Promise<readonly string[]> {
+  const statements: string[] = []
+  await store.database.snapshot(async (reader) => {
+    for (const table of TABLES) {
+      statements.push(`DELETE FROM ${table}`)
+      for (const row of await reader.query(`SELECT * FROM ${table}`)) {
+        const values = Object.values(row).map((value) =>
+          value === null
+            ? 'NULL'
+            : typeof value === 'number'
+              ? String(value)
+              : `'${String(value)}'`,
+        )
+        statements.push(
+          `INSERT INTO ${table} (${Object.keys(row).join(', ')}) VALUES (${values.join(', ')})`,
+        )
+      }
+    }
+  })
+  return statements
+}
+
+/** A kill that waits, what became of it, and whether it says `revoked` before any lease is over. */
+async function killAndWait({ store, clock }: ControlFixture) {
+  const done = await kill(store, clock, ORDER)
+  let isOver = false
+  const waiting = waitForRevocation({ store, clock, leaseMs: LEASE_MS }, done).finally(() => {
+    isOver = true
+  })
+  waiting.catch(() => undefined)
+  return {
+    done,
+    waiting,
+    async isHeld() {
+      await new Promise((resolve) => setTimeout(resolve, 150))
+      return !isOver
+    },
+  }
+}
 
 const TAMPERED = { name: 'StorageError', code: 'STORE_TAMPERED' }
 
@@ -101,11 +158,112 @@ export function controlAttacks(
 
   test('an instance that claims an epoch beyond all bounds does not use up the epochs', async (t) => {
     const { store, clock, tamper } = await open(t)
-    await register(store.database, identity('a'), 0)
+    await register(store, identity('a'), 0)
     await tamper('UPDATE instances SET high_epoch = 9007199254740991')
     const accepted = await acceptEpoch(store, clock, { operator: 'o', reason: 'r' })
     t.ok(accepted < 100, String(accepted))
     t.ok((await kill(store, clock, ORDER)).epoch > accepted)
+  })
+
+  const FALSIFIED: Readonly<Record<string, string>> = {
+    'an acknowledgement': 'UPDATE instances SET acked_epoch = 1000000, acked_tag = mac',
+    'a row that is gone': 'DELETE FROM instances',
+    'a lease that is shorter': 'UPDATE instances SET lease_ms = 1',
+    'a state': "UPDATE instances SET state = 'refusing'",
+  }
+  for (const [what, sql] of Object.entries(FALSIFIED)) {
+    test(`falsified: ${what} of an instance does not make revoked come early`, async (t) => {
+      const fixture = await open(t)
+      const { store, clock, tamper } = fixture
+      await register(store, identity('a'), 0)
+      await say(store, 'a', beatOf(1, NOTHING_SEEN))
+      const { waiting, isHeld } = await killAndWait(fixture)
+      await tamper(sql)
+      t.ok(await isHeld())
+      clock.advance(leaseEndMs(LEASE_MS) - 1)
+      t.ok(await isHeld())
+      clock.advance(2)
+      t.match((await waiting).instances, [{ id: 'a', how: 'lease-ended' }])
+    })
+  }
+
+  test('a registration that is taken away: nothing is believed, and a whole lease is waited for', async (t) => {
+    const fixture = await open(t)
+    const { store, clock, tamper } = fixture
+    await register(store, identity('a'), 0)
+    await tamper('DELETE FROM registrations')
+    await tamper('DELETE FROM instances')
+    const { done, waiting, isHeld } = await killAndWait(fixture)
+    t.equal(done.switch, undefined)
+    t.ok(await isHeld())
+    clock.advance(leaseEndMs(LEASE_MS) + 1)
+    t.ok((await waiting).isComplete)
+  })
+
+  test('an older copy without the instance: nobody vouches, and a whole lease is waited for', async (t) => {
+    const fixture = await open(t)
+    const { store, clock, tamper } = fixture
+    const before = await backUp(store)
+    await register(store, identity('a'), 0)
+    for (const sql of before) await tamper(sql)
+    const { done, waiting, isHeld } = await killAndWait(fixture)
+    t.ok(done.switch, 'the copy is consistent in itself')
+    t.ok(await isHeld())
+    clock.advance(leaseEndMs(LEASE_MS) + 1)
+    t.same((await waiting).instances, [])
+  })
+
+  test('an acknowledgement of the same epoch in another history is none', async (t) => {
+    const fixture = await open(t)
+    const { store, clock, tamper } = fixture
+    await register(store, identity('a'), 0)
+    const before = await backUp(store)
+    const other = await kill(store, clock, { ...ORDER, direction: 'encrypt' })
+    for (const sql of before) await tamper(sql)
+    const { done, waiting, isHeld } = await killAndWait(fixture)
+    t.equal(done.epoch, other.epoch)
+    // What it said of the history that was taken away: its row is as genuine as before.
+    await say(store, 'a', beatOf(1, other))
+    t.ok(await isHeld())
+    clock.advance(leaseEndMs(LEASE_MS) + 1)
+    t.match((await waiting).instances, [{ id: 'a', how: 'lease-ended' }])
+  })
+
+  const HIDDEN: Readonly<Record<string, (fixture: ControlFixture) => Promise<readonly string[]>>> =
+    {
+      'by an older copy': ({ store }) => backUp(store),
+      'by its epoch alone': async ({ store }) => {
+        const epoch = await store.database.epoch()
+        return [
+          `UPDATE facts SET value = '${String(epoch)}' WHERE name = 'epoch'`,
+          `DELETE FROM epochs WHERE epoch > ${String(epoch)}`,
+        ]
+      },
+    }
+  for (const [how, prepare] of Object.entries(HIDDEN)) {
+    test(`a kill that is hidden from instances while it waits, ${how}, never says revoked`, async (t) => {
+      const fixture = await open(t)
+      const { store, tamper } = fixture
+      await register(store, identity('a'), 0)
+      const hide = await prepare(fixture)
+      const { waiting, isHeld } = await killAndWait(fixture)
+      t.ok(await isHeld())
+      for (const sql of hide) await tamper(sql)
+      await t.rejects(waiting, { code: 'NOT_REVOKED', message: /others changed the store/ })
+    })
+  }
+
+  test('a lease that was renewed after the commit betrays who hid the kill', async (t) => {
+    const fixture = await open(t)
+    const { store } = fixture
+    await register(store, identity('a'), 0)
+    await say(store, 'a', beatOf(5, NOTHING_SEEN))
+    const { waiting, isHeld } = await killAndWait(fixture)
+    t.ok(await isHeld())
+    await say(store, 'a', { ...beatOf(6, NOTHING_SEEN), renewedBeat: 5 })
+    t.ok(await isHeld(), 'its last answer may have been read before the commit')
+    await say(store, 'a', { ...beatOf(7, NOTHING_SEEN), renewedBeat: 6 })
+    await t.rejects(waiting, { code: 'NOT_REVOKED', message: /others changed the store/ })
   })
 
   test('the key of receipts cannot be replaced by taking it away', async (t) => {

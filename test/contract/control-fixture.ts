@@ -1,7 +1,9 @@
 /** What the contract of the kill switch needs of an engine, and what its instances say. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { listInstances } from '../../src/killswitch/instance/instances.ts'
+import { type Heartbeat, sendHeartbeat } from '../../src/killswitch/instance/heartbeat.ts'
+import { loadInstances } from '../../src/killswitch/instance/instances.ts'
+import type { EpochMark } from '../../src/store/epochs.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { FakeClock } from '../support/fake-clock.ts'
 
@@ -32,10 +34,22 @@ export const identity = (id: string, leaseMs = 2000) => ({
   ...{ id, group: 'g', host: 'h', pid: 1, worker: 0, version: '0', leaseMs },
 })
 
-export const beatOf = (beat: number, ackedEpoch: number) => ({
-  ...{ beat, ackedEpoch, highEpoch: ackedEpoch, state: 'open' as const, reason: null },
-  ...{ lastSuccessAt: 7, inFlight: 2 },
+/** Of an instance that has held its lease for long. */
+export const beatOf = (beat: number, { epoch, tag }: EpochMark): Heartbeat => ({
+  ...{ beat, ackedEpoch: epoch, ackedTag: tag, highEpoch: epoch, state: 'open', reason: null },
+  ...{ lastSuccessAt: 7, inFlight: 2, renewedBeat: 0, heldMs: 3_600_000 },
 })
 
-export const idsOf = async (store: Store) =>
-  (await store.database.snapshot(listInstances)).map(({ id }) => id)
+export const NOTHING_SEEN: EpochMark = { epoch: 0, tag: '' }
+
+/** What the instance that `identity` gives says. */
+export const say = (store: Store, id: string, heart: Heartbeat, leaseMs = 2000) =>
+  sendHeartbeat(store, { id, leaseMs }, heart)
+
+export const instancesOf = (store: Store) =>
+  store.database.snapshot((reader) => loadInstances(reader, store.sealing))
+
+export const idsOf = async (store: Store) => (await instancesOf(store)).map(({ id }) => id)
+
+/** What a kill waits by where nobody knows of an instance. */
+export const LEASE_MS = 2000

@@ -1,13 +1,25 @@
 /** What a kill writes, and whom it waits for, whatever the engine. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { register, sendHeartbeat } from '../../src/killswitch/instance/instances.ts'
-import { kill, leaseEndMs, waitForRevocation } from '../../src/killswitch/operator/kill.ts'
+import { deregister, register } from '../../src/killswitch/instance/instances.ts'
+import { kill } from '../../src/killswitch/operator/kill.ts'
 import { loadStatus } from '../../src/killswitch/operator/status.ts'
+import { waitForRevocation } from '../../src/killswitch/operator/wait.ts'
+import { leaseEndMs } from '../../src/killswitch/operator/waiting-fleet.ts'
 import { StorageError } from '../../src/store/database.ts'
 import { type Store } from '../../src/store/store.ts'
 import { eventually } from '../support/server.ts'
-import { beatOf, idsOf, identity, ORDER, type ControlContract } from './control-fixture.ts'
+import {
+  beatOf,
+  type ControlContract,
+  identity,
+  idsOf,
+  instancesOf,
+  LEASE_MS,
+  NOTHING_SEEN,
+  ORDER,
+  say,
+} from './control-fixture.ts'
 
 export function killContract({ name, open }: ControlContract): void {
   const named = (sentence: string) => `${name}: ${sentence}`
@@ -46,18 +58,18 @@ export function killContract({ name, open }: ControlContract): void {
 
   void t.test(named('waits until every instance has acknowledged'), async (t) => {
     const { store, clock } = await open(t)
-    for (const id of ['a', 'b']) await register(store.database, identity(id), 0)
+    for (const id of ['a', 'b']) await register(store, identity(id), 0)
     const done = await kill(store, clock, ORDER)
     let isOver = false
-    const waiting = waitForRevocation(store, clock, done).then((result) => {
+    const waiting = waitForRevocation({ store, clock, leaseMs: LEASE_MS }, done).then((result) => {
       isOver = true
       return result
     })
-    await sendHeartbeat(store.database, 'a', beatOf(1, done.epoch))
-    await sendHeartbeat(store.database, 'b', beatOf(1, done.epoch - 1))
+    await say(store, 'a', beatOf(1, done))
+    await say(store, 'b', beatOf(1, NOTHING_SEEN))
     await new Promise((resolve) => setTimeout(resolve, 100))
     t.notOk(isOver, 'an older epoch is no acknowledgement')
-    await sendHeartbeat(store.database, 'b', beatOf(2, done.epoch))
+    await say(store, 'b', beatOf(2, done))
     const { instances, isComplete } = await waiting
     t.ok(isComplete)
     t.match(
@@ -75,13 +87,15 @@ export function killContract({ name, open }: ControlContract): void {
     named('one that says nothing is waited for as long as its lease can last'),
     async (t) => {
       const { store, clock } = await open(t)
-      await register(store.database, identity('dead', 3000), 0)
+      await register(store, identity('dead', 3000), 0)
       const done = await kill(store, clock, ORDER)
       let isOver = false
-      const waiting = waitForRevocation(store, clock, done).then((result) => {
-        isOver = true
-        return result
-      })
+      const waiting = waitForRevocation({ store, clock, leaseMs: LEASE_MS }, done).then(
+        (result) => {
+          isOver = true
+          return result
+        },
+      )
       await new Promise((resolve) => setTimeout(resolve, 100))
       clock.advance(leaseEndMs(3000))
       await new Promise((resolve) => setTimeout(resolve, 100))
@@ -89,7 +103,14 @@ export function killContract({ name, open }: ControlContract): void {
       clock.advance(1)
       const { instances } = await waiting
       t.match(instances, [{ id: 'dead', how: 'lease-ended' }])
-      t.same(await idsOf(store), [], 'the next kill need not wait for it')
+      t.match(await instancesOf(store), [{ id: 'dead', isDismissed: true }])
+      // Whoever was dismissed before a kill and says nothing through another lease is dead.
+      const next = await kill(store, clock, ORDER)
+      const again = waitForRevocation({ store, clock, leaseMs: LEASE_MS }, next)
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      clock.advance(leaseEndMs(3000) + 1)
+      t.match((await again).instances, [{ id: 'dead', how: 'lease-ended' }])
+      t.same(await idsOf(store), [], 'the kill after that need not wait for it')
     },
   )
 
@@ -97,11 +118,11 @@ export function killContract({ name, open }: ControlContract): void {
     named('one that goes on beating without acknowledging is waited for, and kept'),
     async (t) => {
       const { store, clock } = await open(t)
-      await register(store.database, identity('deaf'), 0)
+      await register(store, identity('deaf'), 0)
       const done = await kill(store, clock, ORDER)
-      const waiting = waitForRevocation(store, clock, done)
+      const waiting = waitForRevocation({ store, clock, leaseMs: LEASE_MS }, done)
       clock.advance(leaseEndMs(2000) - 10)
-      await sendHeartbeat(store.database, 'deaf', beatOf(1, 0))
+      await say(store, 'deaf', beatOf(1, NOTHING_SEEN))
       await new Promise((resolve) => setTimeout(resolve, 100))
       clock.advance(20)
       t.match((await waiting).instances, [{ id: 'deaf', how: 'lease-ended' }])
@@ -113,7 +134,7 @@ export function killContract({ name, open }: ControlContract): void {
     named('a store that falls silent after the commit does not keep the leases from ending'),
     async (t) => {
       const { store, clock } = await open(t)
-      await register(store.database, identity('a'), 0)
+      await register(store, identity('a'), 0)
       const done = await kill(store, clock, ORDER)
       let reads = 0
       const silent: Store = {
@@ -134,7 +155,7 @@ export function killContract({ name, open }: ControlContract): void {
           close: () => store.database.close(),
         },
       }
-      const waiting = waitForRevocation(silent, clock, done)
+      const waiting = waitForRevocation({ store: silent, clock, leaseMs: LEASE_MS }, done)
       await eventually(() => reads > 2)
       clock.advance(leaseEndMs(2000) + 1)
       t.match((await waiting).instances, [{ id: 'a', how: 'lease-ended' }])
@@ -146,7 +167,10 @@ export function killContract({ name, open }: ControlContract): void {
           snapshot: () => Promise.reject(new StorageError('STORE_TIMEOUT', 'silent')),
         },
       }
-      const told = waitForRevocation(never, clock, await kill(store, clock, ORDER))
+      const told = waitForRevocation(
+        { store: never, clock, leaseMs: LEASE_MS },
+        await kill(store, clock, ORDER),
+      )
       clock.advance(leaseEndMs(2000) + 1)
       t.match(
         (await told).instances,
@@ -156,7 +180,7 @@ export function killContract({ name, open }: ControlContract): void {
 
       const { registered, ...untold } = await kill(store, clock, ORDER)
       t.equal(registered?.length, 1)
-      const unknown = waitForRevocation(never, clock, untold)
+      const unknown = waitForRevocation({ store: never, clock, leaseMs: LEASE_MS }, untold)
       clock.advance(60_001)
       await t.rejects(unknown, { code: 'NOT_REVOKED' })
     },
@@ -164,17 +188,18 @@ export function killContract({ name, open }: ControlContract): void {
 
   void t.test(named('one that leaves meanwhile is not waited for'), async (t) => {
     const { store, clock } = await open(t)
-    await register(store.database, identity('a'), 0)
+    await register(store, identity('a'), 0)
     const done = await kill(store, clock, ORDER)
-    const waiting = waitForRevocation(store, clock, done)
+    const waiting = waitForRevocation({ store, clock, leaseMs: LEASE_MS }, done)
     await new Promise((resolve) => setTimeout(resolve, 50))
-    await store.database.heartbeat('DELETE FROM instances RETURNING id')
+    await deregister(store, 'a')
+    clock.advance(leaseEndMs(LEASE_MS) + 1)
     t.match((await waiting).instances, [{ id: 'a', how: 'left' }])
   })
 
   void t.test(named('a store that hangs does not hold up the end of the leases'), async (t) => {
     const { store, clock } = await open(t)
-    await register(store.database, identity('one'), 0)
+    await register(store, identity('one'), 0)
     const done = await kill(store, clock, ORDER)
     let asked = 0
     const hanging: Store = {
@@ -188,10 +213,34 @@ export function killContract({ name, open }: ControlContract): void {
         },
       },
     }
-    const waiting = waitForRevocation(hanging, clock, done)
+    const waiting = waitForRevocation({ store: hanging, clock, leaseMs: LEASE_MS }, done)
     await eventually(() => asked === 1)
     clock.advance(leaseEndMs(2000) + 1)
     t.match((await waiting).instances, [{ id: 'one', how: 'lease-ended' }])
     t.equal(asked, 1, 'it is not asked again before it has answered')
   })
+
+  void t.test(
+    named('with nobody to vouch for the store, a whole lease is waited for'),
+    async (t) => {
+      const { store, clock } = await open(t)
+      const deps = { store, clock, leaseMs: LEASE_MS }
+      const isSettled = async (work: Promise<unknown>) => {
+        const pause = new Promise((resolve) => setTimeout(resolve, 100, 'PENDING'))
+        return (await Promise.race([work, pause])) !== 'PENDING'
+      }
+      const nobody = waitForRevocation(deps, await kill(store, clock, ORDER))
+      t.notOk(await isSettled(nobody), 'an older copy may lack whoever serves')
+      clock.advance(leaseEndMs(LEASE_MS) + 1)
+      t.same((await nobody).instances, [])
+
+      await register(store, identity('new'), 0)
+      const second = await kill(store, clock, ORDER)
+      const young = waitForRevocation(deps, second)
+      await say(store, 'new', { ...beatOf(1, second), heldMs: LEASE_MS - 1 })
+      t.notOk(await isSettled(young), 'one that came lately may have come to an older copy')
+      await say(store, 'new', { ...beatOf(2, second), heldMs: LEASE_MS })
+      t.match((await young).instances, [{ id: 'new', how: 'acknowledged' }])
+    },
+  )
 }

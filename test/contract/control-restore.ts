@@ -1,7 +1,7 @@
 /** What lifts a kill again, and what is kept of it, whatever the engine. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { register, sendHeartbeat } from '../../src/killswitch/instance/instances.ts'
+import { register } from '../../src/killswitch/instance/instances.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import {
   closeDeadManSwitch,
@@ -16,7 +16,8 @@ import {
   withdrawRestore,
 } from '../../src/killswitch/operator/restore.ts'
 import type { Store } from '../../src/store/store.ts'
-import { kill, waitForRevocation } from '../../src/killswitch/operator/kill.ts'
+import { kill } from '../../src/killswitch/operator/kill.ts'
+import { waitForRevocation } from '../../src/killswitch/operator/wait.ts'
 import { loadStatus } from '../../src/killswitch/operator/status.ts'
 import {
   actor,
@@ -25,8 +26,11 @@ import {
   EXPIRES_MS,
   identity,
   ORDER,
+  say,
   type ControlContract,
 } from './control-fixture.ts'
+
+const LONG_MS = 3_600_000
 
 async function ask(store: Store, clock: Clock, policy: RestorePolicy): Promise<string> {
   const target = { scope: ORDER.scope }
@@ -222,17 +226,20 @@ export function restoreContract({ name, open }: ControlContract): void {
     named('a kill that is lifted while it waits does not say revoked, even if another follows'),
     async (t) => {
       const { store, clock } = await open(t)
-      await register(store.database, identity('one', 3_600_000), 0)
+      await register(store, identity('one', LONG_MS), 0)
       const first = await kill(store, clock, ORDER)
-      const waiting = waitForRevocation(store, clock, first).catch((error: unknown) => error)
+      const waiting = waitForRevocation({ store, clock, leaseMs: 2000 }, first).catch(
+        (error: unknown) => error,
+      )
       const by = { target: { scope: ORDER.scope }, reason: 'x', ...actor('bob') }
       await restore(store, clock, AT_ONCE, by)
+      const { mark: lifted } = await loadStatus(store, 0)
       const second = await kill(store, clock, ORDER)
       // Of the restoration: its gate is open, and its acknowledgement is later than the first kill.
-      await sendHeartbeat(store.database, 'one', beatOf(1, first.epoch + 1))
+      await say(store, 'one', beatOf(1, lifted), LONG_MS)
       t.match(await waiting, { code: 'RESTORED_MEANWHILE' })
-      await sendHeartbeat(store.database, 'one', beatOf(2, second.epoch))
-      t.ok((await waitForRevocation(store, clock, second)).isComplete)
+      await say(store, 'one', beatOf(2, second), LONG_MS)
+      t.ok((await waitForRevocation({ store, clock, leaseMs: 2000 }, second)).isComplete)
     },
   )
 }

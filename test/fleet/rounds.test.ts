@@ -4,7 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import type { Revocation } from '../../src/killswitch/operator/kill.ts'
+import type { Revocation } from '../../src/killswitch/operator/waiting-fleet.ts'
 import { latchkey } from '../support/cli.ts'
 import { ALL, BY, startFleet, waitFor } from '../support/fleet.ts'
 import { checkNothingSent, type Window } from '../support/fleet-check.ts'

@@ -23,6 +23,7 @@ const WORLDS: Readonly<Record<string, readonly string[]>> = {
     'GUARDED',
   ],
   'rows are removed while a killer counts them': ['INSTANCES=2', 'LEASE=2', 'REAPER'],
+  'somebody writes the database': ['INSTANCES=2', 'LEASE=2', 'SERVING=1', 'ATTACKER'],
 }
 
 for (const [world, definitions] of Object.entries(WORLDS)) {

@@ -19,6 +19,9 @@ const MUTANTS: Readonly<Record<string, readonly string[]>> = {
   ANY_ACK: ['INSTANCES=1', 'KILLERS=2', 'RESTORES=1'],
   IGNORES_RESTORE: ['INSTANCES=1', 'KILLERS=2', 'RESTORES=1'],
   REAPED_EARLY: ['INSTANCES=1', 'REAPER'],
+  FORGED_ACK: ['INSTANCES=1', 'ATTACKER'],
+  GONE_IS_LEFT: ['INSTANCES=1', 'ATTACKER'],
+  SILENCE_IS_DEATH: ['INSTANCES=1', 'ATTACKER'],
 }
 
 /** What no order of steps can help: docs/model/README.md, "What it does not promise". */

@@ -139,8 +139,8 @@ const CASES: readonly Case[] = [
   {
     name: 'an instance that does not acknowledge within the time: written, and not revoked',
     async run(t, door, { beside }) {
-      await register(beside.store.database, identity('deaf', 3_600_000), 0)
-      const { error } = await door.kill({ timeoutMs: 1000 })
+      await register(beside.store, identity('deaf', 3_600_000), 0)
+      const { error } = await door.kill({ timeoutMs: 5000 })
       t.match(error?.message, /^the switch is written, but 1 of 1 instances have not acknowledged/)
       t.equal((await beside.status(0)).switches.length, 1)
     },
@@ -148,7 +148,7 @@ const CASES: readonly Case[] = [
   {
     name: 'without the wait, it is written',
     async run(t, door, { beside }) {
-      await register(beside.store.database, identity('deaf', 3_600_000), 0)
+      await register(beside.store, identity('deaf', 3_600_000), 0)
       const answer = await door.kill({ wait: false })
       t.match(answer, { state: 'written', isNew: true })
       t.equal(answer['receipt'], undefined)
@@ -157,7 +157,7 @@ const CASES: readonly Case[] = [
   {
     name: 'a switch that is lifted meanwhile is not called revoked',
     async run(t, door, { beside }) {
-      await register(beside.store.database, identity('deaf', 3_600_000), 0)
+      await register(beside.store, identity('deaf', 3_600_000), 0)
       const killing = door.kill()
       await eventually(async () => (await beside.status(0)).switches.length === 1)
       const target = { scope: { kind: 'key-store', keyStore: 'demo' } } as const
@@ -193,7 +193,7 @@ const CASES: readonly Case[] = [
   {
     name: 'a receipt that cannot be written does not take revoked back',
     async run(t, door, { beside, lock }) {
-      await register(beside.store.database, identity('dead', 500), 0)
+      await register(beside.store, identity('dead', 500), 0)
       const killing = door.kill()
       await eventually(async () => (await beside.status(0)).switches.length === 1)
       const { release } = lock()

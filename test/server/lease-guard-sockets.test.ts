@@ -6,7 +6,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { GUARD_GRACE_MS, openLeaseGuard } from '../../src/killswitch/gate/guard/lease-guard.ts'
-import { leaseEndMs } from '../../src/killswitch/operator/kill.ts'
+import { leaseEndMs } from '../../src/killswitch/operator/waiting-fleet.ts'
 import { temporaryFolder } from '../support/cli.ts'
 import { eventually } from '../support/server.ts'
 

@@ -1,7 +1,7 @@
 /** A store that is damaged or changed by others under a running server, with no epoch that tells of it. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
-import { open } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
@@ -13,8 +13,8 @@ const HEADER_BYTES = 4096
 
 async function serve(t: Test) {
   const server = await startTestServer(t)
-  const client = server.client()
-  const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
+  const encrypt = async () =>
+    (await server.client().encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
   t.equal(await encrypt(), 200)
   const { path } = server.config.store as { readonly path: string }
   return { server, encrypt, path }
@@ -53,3 +53,22 @@ void t.test('a switch that somebody else takes away: everything is refused', asy
   await eventually(() => reasonOf(server) === 'STORE_LOST')
   t.equal(await encrypt(), 400)
 })
+
+void t.test(
+  'a host that has lost its mark refuses, until a person accepts the store',
+  async (t) => {
+    const { server, encrypt } = await serve(t)
+    await server.stop()
+    await rm(server.config.control.highWaterFile)
+    await server.start()
+    t.equal(reasonOf(server), 'EPOCH_WENT_BACK', 'nobody is there who knows the store')
+    t.equal(await encrypt(), 400)
+    const control = await openKillSwitch(server.config)
+    t.teardown(() => control.close())
+    await control.acceptEpoch({ operator: 'o', reason: 'nothing was killed' })
+    await eventually(async () => (await encrypt()) === 200)
+    await server.stop()
+    await server.start()
+    t.equal(reasonOf(server), undefined, 'it has a mark again')
+  },
+)

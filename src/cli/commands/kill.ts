@@ -6,8 +6,9 @@ import { systemClock } from '../../core/clock.ts'
 import { LatchkeyError } from '../../core/errors.ts'
 import { describeScope } from '../../core/scope.ts'
 import { ControlError } from '../../killswitch/model.ts'
-import type { Kill, KillOrder, Revocation } from '../../killswitch/operator/kill.ts'
-import { defaultPatienceMs, type StopResult } from '../../killswitch/operator/stop.ts'
+import type { Kill, KillOrder } from '../../killswitch/operator/kill.ts'
+import type { Revocation } from '../../killswitch/operator/waiting-fleet.ts'
+import { type StopResult, defaultPatienceMs } from '../../killswitch/operator/stop.ts'
 import { StorageError } from '../../store/database.ts'
 import {
   type Command,

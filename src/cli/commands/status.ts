@@ -117,7 +117,8 @@ function section(headings: readonly string[], rows: readonly (readonly string[])
  * An instance whose row is older than its lease refuses everything, whatever state it reported
  * last.
  */
-function toState({ state, reason, silentMs, leaseMs }: InstanceStatus): string {
+function toState({ state, reason, silentMs, leaseMs, isGenuine }: InstanceStatus): string {
+  if (!isGenuine) return 'unknown: row missing or changed'
   if (silentMs > leaseMs) return 'silent'
   return reason === null ? state : `${state}: ${reason}`
 }

@@ -4,9 +4,10 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
-import type { Database } from '../../store/database.ts'
-import { listInstances, removeInstance, type Instance } from './instances.ts'
-import { leaseEndMs } from '../operator/kill.ts'
+import type { Reader } from '../../store/database.ts'
+import type { Store } from '../../store/store.ts'
+import { leaseEndMs } from '../operator/waiting-fleet.ts'
+import { dismissInstances, type Instance, loadInstances, removeRow } from './instances.ts'
 
 export interface Fleet {
   /** Number of proxies: each `latchkey serve` counts once, with all its workers. */
@@ -19,25 +20,39 @@ export interface FleetSize {
   /** Result of the last call to take(); one of each before the first. */
   readonly fleet: Fleet
   /**
-   * Reads the instances, and removes those that were silent for longer than their lease can last.
+   * Reads the instances. Dismisses those that were silent for longer than their lease can last, and
+   * removes those that have stayed dismissed for as long.
    */
   take(): Promise<void>
 }
 
 /**
- * An instance is never removed sooner than this, however short its lease: a busy machine is not a
+ * An instance is never dismissed sooner than this, however short its lease: a busy machine is not a
  * dead one.
  */
 const LEAST_SILENCE_MS = 10_000
 
-export function createFleetSize(database: Database, clock: Clock): FleetSize {
-  let watched = new Map<string, { readonly beat: number; readonly since: number }>()
+interface Watched {
+  readonly beat: number
+  /** Monotonic milliseconds at which this beat was first seen. */
+  readonly since: number
+  readonly registeredEpoch: number
+  /** Monotonic milliseconds at which this registration was first seen. */
+  readonly registeredSince: number
+}
+
+export function createFleetSize(store: Store, clock: Clock): FleetSize {
+  let watched = new Map<string, Watched>()
   let fleet: Fleet = { groups: 1, instances: 1 }
 
-  /** Milliseconds since the beat last changed while we watched. */
-  function silenceMs({ id, beat }: Instance, seenAt: number): number {
+  function watch({ id, beat, registeredEpoch }: Instance, now: number): Watched {
     const before = watched.get(id)
-    return before?.beat === beat ? seenAt - before.since : 0
+    const isSame = before?.registeredEpoch === registeredEpoch
+    return {
+      ...{ beat, registeredEpoch },
+      since: before?.beat === beat ? before.since : now,
+      registeredSince: isSame ? before.registeredSince : now,
+    }
   }
 
   return {
@@ -45,22 +60,29 @@ export function createFleetSize(database: Database, clock: Clock): FleetSize {
       return fleet
     },
     async take() {
-      const instances = await database.snapshot(listInstances)
+      const load = (reader: Reader) => loadInstances(reader, store.sealing)
+      const instances = await store.database.snapshot(load)
       const now = clock.monotonic()
-      const silences = new Map(instances.map((one) => [one.id, silenceMs(one, now)]))
-      const alive = instances.filter((one) => (silences.get(one.id) ?? 0) < leaseEndMs(one.leaseMs))
-      watched = new Map(
-        instances.map(({ id, beat }) => [id, { beat, since: now - (silences.get(id) ?? 0) }]),
-      )
+      watched = new Map(instances.map((one) => [one.id, watch(one, now)]))
+      const silenceMs = ({ id }: Instance) => now - (watched.get(id)?.since ?? now)
+      const unchangedMs = ({ id }: Instance) => now - (watched.get(id)?.registeredSince ?? now)
+      const alive = instances.filter((one) => silenceMs(one) < leaseEndMs(one.leaseMs))
       fleet = {
         groups: Math.max(1, new Set(alive.map(({ group }) => group)).size),
         instances: Math.max(1, alive.length),
       }
-      for (const { id, beat, leaseMs } of instances) {
-        if ((silences.get(id) ?? 0) > Math.max(LEAST_SILENCE_MS, leaseEndMs(leaseMs))) {
-          await removeInstance(database, id, beat)
-        }
+      const isSilent = (one: Instance) =>
+        silenceMs(one) > Math.max(LEAST_SILENCE_MS, leaseEndMs(one.leaseMs))
+      const registered = instances.filter(({ registeredEpoch }) => registeredEpoch >= 0)
+      for (const one of instances) {
+        if (one.registeredEpoch < 0 && isSilent(one)) await removeRow(store, one)
       }
+      await dismissInstances(store, {
+        silent: registered.filter((one) => !one.isDismissed && isSilent(one)),
+        over: registered.filter(
+          (one) => one.isDismissed && unchangedMs(one) > leaseEndMs(one.leaseMs),
+        ),
+      })
     },
   }
 }

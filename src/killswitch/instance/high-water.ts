@@ -1,18 +1,25 @@
 /**
  * Keeps the highest epoch that this host has seen in a small file, so that a control store restored
- * from a backup is noticed even after a restart.
+ * from a backup is noticed even after a restart. A host without a mark of the store trusts it only
+ * when another instance or an operator vouches for it.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
-import { StorageError } from '../../store/database.ts'
-import type { EpochMark } from '../../store/epochs.ts'
+import { StorageError, type Reader } from '../../store/database.ts'
+import { type EpochMark, isAccepted, readMark } from '../../store/epochs.ts'
 import { syncFolder } from '../../store/master-key.ts'
+import { FACTS, loadTable } from '../../store/sealed-rows.ts'
+import { readState } from '../../store/sealed-state.ts'
+import type { Sealing } from '../../store/sealing.ts'
 import { GateError } from '../model.ts'
+import { FIRST_GROUP, type InstanceIdentity, loadInstances } from './instances.ts'
 
 export interface HighWater {
   /** Highest mark known to this process; undefined when this store was never seen on this host. */
   readonly mark: EpochMark | undefined
+  /** True while the file holds the mark of another store. */
+  readonly isForeign: boolean
   /**
    * The mark is durable before this resolves. A mark that is not higher changes nothing.
    * @throws GateError HIGH_WATER_UNWRITABLE
@@ -27,25 +34,35 @@ export interface HighWater {
  * @throws StorageError when the file holds something else; GateError HIGH_WATER_UNWRITABLE
  */
 export async function openHighWater(path: string | undefined, storeId: string): Promise<HighWater> {
-  let mark = path === undefined ? undefined : await readHighWater(path, storeId)
+  const found = path === undefined ? undefined : await readHighWater(path, storeId)
+  let mark = found === 'FOREIGN' ? undefined : found
+  let isForeign = found === 'FOREIGN'
   if (path !== undefined) await withDraft(path, '', () => Promise.resolve())
   return {
     get mark() {
       return mark
     },
+    get isForeign() {
+      return isForeign
+    },
     async raise(next) {
       if (mark !== undefined && next.epoch <= mark.epoch) return
       if (path !== undefined) await save(path, storeId, next)
       mark = next
+      isForeign = false
     },
   }
 }
 
 /**
  * Reads what this host has seen of a store, without writing anything.
+ * @returns FOREIGN when the file holds the mark of another store.
  * @throws StorageError or a system error
  */
-export async function readHighWater(path: string, storeId: string): Promise<EpochMark | undefined> {
+export async function readHighWater(
+  path: string,
+  storeId: string,
+): Promise<EpochMark | 'FOREIGN' | undefined> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
@@ -57,7 +74,7 @@ export async function readHighWater(path: string, storeId: string): Promise<Epoc
       hint: 'the file records the highest epoch seen on this host; remove it only if you are sure that the store is not an old copy',
     })
   }
-  return found.storeId === storeId ? found.mark : undefined
+  return found.storeId === storeId ? found.mark : 'FOREIGN'
 }
 
 function parse(text: string): { storeId: string; mark: EpochMark } | undefined {
@@ -75,7 +92,7 @@ function parse(text: string): { storeId: string; mark: EpochMark } | undefined {
 /** The workers of one host share the file, and none of them lowers it. */
 async function save(path: string, storeId: string, mark: EpochMark): Promise<void> {
   const before = await readHighWater(path, storeId)
-  if (before !== undefined && before.epoch >= mark.epoch) return
+  if (typeof before === 'object' && before.epoch >= mark.epoch) return
   await withDraft(path, `${JSON.stringify({ storeId, ...mark })}\n`, async (draft) => {
     await rename(draft, path)
     await syncFolder(path)
@@ -111,5 +128,48 @@ async function withDraft(
     )
   } finally {
     await unlink(draft).catch(() => undefined)
+  }
+}
+
+/** Reports whether a host without a mark may trust the store. Called at each poll until it may. */
+export type Newcomer = (reader: Reader, sealing: Sealing) => Promise<boolean>
+
+/**
+ * The store is trusted when an operator has accepted its epoch since the first call; when only this
+ * instance's own group has ever served from it; or when another instance with a mark has
+ * acknowledged an epoch and renewed its lease since the first call. When the file holds the mark of
+ * another store, only the operator counts.
+ */
+export function createNewcomer(me: InstanceIdentity, highWater: HighWater): Newcomer {
+  let firstEpoch: number | undefined
+  /** Beat of each other instance at the first call that saw it. */
+  const beats = new Map<string, number>()
+
+  return async (reader, sealing) => {
+    const state = await readState(reader, sealing)
+    const { epoch } = state
+    firstEpoch ??= epoch
+    if (await isAccepted(reader, sealing, firstEpoch, epoch)) return true
+    if (highWater.isForeign) return false
+    const all = await loadInstances(reader, sealing, state)
+    const others = all.filter((one) => one.id !== me.id && one.isGenuine)
+    if (others.some(({ highEpoch }) => highEpoch > epoch)) return false
+    const facts = await loadTable(reader, sealing, FACTS, state)
+    const first = facts.find(({ name }) => name === FIRST_GROUP)
+    if (first === undefined || first['value'] === me.group) return true
+    for (const { id, beat, renewedBeat, highEpoch, ackedEpoch, ackedTag } of others) {
+      const firstBeat = beats.get(id) ?? beat
+      beats.set(id, firstBeat)
+      // An instance that refuses everything acknowledges too, but does not renew its lease.
+      if (
+        renewedBeat <= firstBeat ||
+        highEpoch < 0 ||
+        ackedEpoch < firstEpoch ||
+        ackedEpoch > epoch
+      )
+        continue
+      if ((await readMark(reader, sealing, ackedEpoch)).tag === ackedTag) return true
+    }
+    return false
   }
 }

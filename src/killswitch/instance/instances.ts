@@ -1,10 +1,22 @@
 /**
- * The registry of running instances: each serving process keeps one row, which says what it has
- * applied.
+ * The registry of running instances. A sealed change registers each serving process, so a
+ * registration cannot be removed unnoticed. A second row, with a code, says what the process has
+ * applied; when that row is missing or false, the instance counts as silent (docs/revocation.md).
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { Database, Reader, Row } from '../../store/database.ts'
-import { column } from '../../store/sealed-rows.ts'
+import type { Reader, Row, Transaction } from '../../store/database.ts'
+import { findFact } from '../../store/facts.ts'
+import { column, FACTS, loadTable, REGISTRATIONS, selectRows } from '../../store/sealed-rows.ts'
+import { readState, type SealedState } from '../../store/sealed-state.ts'
+import {
+  deleteRow,
+  insertRow,
+  type SealedTransaction,
+  updateRow,
+} from '../../store/sealed-transaction.ts'
+import type { Sealing } from '../../store/sealing.ts'
+import type { Store } from '../../store/store.ts'
+import { HEART_COLUMNS, type Heartbeat, parseHeart, sealHeart, SILENT } from './heartbeat.ts'
 
 /** The fixed part of an instance's row. */
 export interface InstanceIdentity {
@@ -21,137 +33,192 @@ export interface InstanceIdentity {
   readonly leaseMs: number
 }
 
-/** The part of the row that each poll updates. */
-export interface Heartbeat {
-  /** A different number each time, never used before by this process. */
-  readonly beat: number
-  /** Everything that this epoch blocks is refused from now on. */
-  readonly ackedEpoch: number
-  /** The highest epoch ever seen on this host. */
-  readonly highEpoch: number
-  readonly state: 'open' | 'refusing'
-  readonly reason: string | null
-  /** Wall time, milliseconds since the Unix epoch. */
-  readonly lastSuccessAt: number | null
-  readonly inFlight: number
-}
-
 /** Times are milliseconds since the Unix epoch, by the database's wall clock. */
 export interface Instance extends InstanceIdentity, Heartbeat {
+  /** False when its row is missing or does not carry its code: the instance counts as silent. */
+  readonly isGenuine: boolean
+  /** Epoch at which its registration was last written; -1 without one, as in earlier releases. */
+  readonly registeredEpoch: number
+  /** True while others take it for dead: its registration is removed a lease later unless it registers again. */
+  readonly isDismissed: boolean
   readonly startedAt: number
   readonly seenAt: number
   readonly ackedAt: number
 }
 
-/** Result of a heartbeat; undefined when the row is gone. */
-export interface PollAnswer {
-  readonly epoch: number
-  /** Tag of the last entry in the epoch history; empty when there is none. */
-  readonly tag: string
-  readonly storeId: string
-}
+/** Fact that names the group that served first from this store; absent before that. */
+export const FIRST_GROUP = 'first_group'
 
-/** The row is durable before this resolves, so every later kill waits for this instance. */
+/**
+ * The registration is durable before this resolves, so every later kill waits for this instance.
+ * @throws StorageError
+ */
 export async function register(
-  database: Database,
+  store: Store,
   me: InstanceIdentity,
   highEpoch: number,
 ): Promise<void> {
+  const { sealing, database } = store
+  const heart = { ...SILENT, highEpoch }
   const now = database.nowSql
-  await database.transaction((transaction) =>
-    transaction.execute(
-      `INSERT INTO instances (id, grp, host, pid, worker, version, lease_ms, high_epoch, started_at,
-         seen_at, acked_at, beat, acked_epoch, state, reason, last_success_at, in_flight)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ${now}, ${now}, ${now}, 0, -1, 'refusing', 'LEASE_EXPIRED', NULL, 0)`,
-      [me.id, me.group, me.host, me.pid, me.worker, me.version, me.leaseMs, highEpoch],
-    ),
-  )
+  await store.change(async (transaction) => {
+    const [clock] = await transaction.query(`SELECT ${now} AS now`)
+    const { id, group: grp, leaseMs: lease_ms, host, pid, worker, version } = me
+    const row = { id, grp, host, pid, worker, version, lease_ms, dismissed: 0 }
+    await writeRegistration(transaction, sealing, {
+      ...row,
+      started_at: Number(clock?.['now']),
+    })
+    if ((await findFact(transaction, FIRST_GROUP)) === undefined) {
+      await insertRow(transaction, sealing, FACTS, { name: FIRST_GROUP, value: me.group })
+    }
+    await transaction.execute('DELETE FROM instances WHERE id = ?', [id])
+    await transaction.execute(
+      `INSERT INTO instances (id, grp, host, pid, worker, version, lease_ms, started_at, seen_at, acked_at,
+         ${HEART_COLUMNS.join(', ')}, mac)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ${now}, ${now}, ${now}, ${HEART_COLUMNS.map(() => '?').join(', ')}, ?)`,
+      [id, grp, host, pid, worker, version, lease_ms, ...sealHeart(sealing, me, heart)],
+    )
+  })
+}
+
+async function writeRegistration(
+  transaction: SealedTransaction,
+  sealing: Sealing,
+  row: Row,
+): Promise<void> {
+  if (await updateRow(transaction, sealing, REGISTRATIONS, row)) return
+  await insertRow(transaction, sealing, REGISTRATIONS, row)
 }
 
 /**
- * Acknowledges and reads the epoch in one statement, so the epoch is at least as recent as the
- * call.
+ * Loads all registered instances, verified against the sum, and instances of earlier releases, which
+ * have a row only.
+ * @throws StorageError STORE_TAMPERED
  */
-export async function sendHeartbeat(
-  database: Database,
-  id: string,
-  heart: Heartbeat,
-): Promise<PollAnswer | undefined> {
-  const now = database.nowSql
-  const [row] = await database.heartbeat(
-    `UPDATE instances SET beat = ?, seen_at = ${now},
-       acked_at = CASE WHEN acked_epoch = ? THEN acked_at ELSE ${now} END,
-       acked_epoch = ?, high_epoch = ?, state = ?, reason = ?, last_success_at = ?, in_flight = ?
-     WHERE id = ?
-     RETURNING (SELECT value FROM facts WHERE name = 'epoch') AS epoch,
-       (SELECT tag FROM epochs ORDER BY epoch DESC LIMIT 1) AS tag,
-       (SELECT value FROM facts WHERE name = 'store_id') AS store_id`,
-    [
-      ...[heart.beat, heart.ackedEpoch, heart.ackedEpoch, heart.highEpoch, heart.state],
-      ...[heart.reason, heart.lastSuccessAt, heart.inFlight, id],
-    ],
-  )
-  if (row === undefined) return undefined
-  return {
-    epoch: Number(column(row, 'epoch')),
-    tag: String(column(row, 'tag') ?? ''),
-    storeId: String(column(row, 'store_id')),
+export async function loadInstances(
+  reader: Reader,
+  sealing: Sealing,
+  state?: Pick<SealedState, 'tables'>,
+): Promise<readonly Instance[]> {
+  const of = state ?? (await readState(reader, sealing))
+  return listInstances(reader, sealing, await loadTable(reader, sealing, REGISTRATIONS, of))
+}
+
+/** @param registrations verified rows of REGISTRATIONS */
+export async function listInstances(
+  reader: Reader,
+  sealing: Sealing,
+  registrations: readonly Row[],
+): Promise<readonly Instance[]> {
+  const rows = new Map<string, Row>()
+  for (const row of await reader.query('SELECT * FROM instances ORDER BY host, grp, worker, id')) {
+    rows.set(String(column(row, 'id')), row)
+  }
+  const known = new Map(registrations.map((row) => [String(column(row, 'id')), row]))
+  const ids = [...rows.keys(), ...[...known.keys()].filter((id) => !rows.has(id))]
+  return ids.map((id) => parse(sealing, known.get(id), rows.get(id)))
+}
+
+/** Reports whether this instance is registered and not dismissed. */
+export function isRegistered(registrations: readonly Row[], id: string): boolean {
+  const own = registrations.find((row) => row['id'] === id)
+  return own !== undefined && column(own, 'dismissed') === 0
+}
+
+/** A registration at the epoch at which it was read. */
+export type SeenRegistration = Pick<Instance, 'id' | 'registeredEpoch'>
+
+/**
+ * Dismisses the silent instances and removes those that stayed dismissed for a whole lease, in one
+ * change. Silence alone is no proof of death: an attacker who can write to the database can hide
+ * heartbeats. A live instance that is dismissed sees the new epoch, does not renew its lease under
+ * it, and registers again.
+ */
+export async function dismissInstances(
+  store: Store,
+  dead: {
+    readonly silent: readonly SeenRegistration[]
+    readonly over: readonly SeenRegistration[]
+  },
+): Promise<void> {
+  const { sealing } = store
+  if (dead.silent.length + dead.over.length === 0) return
+  await changeUnlessIdle(store, async (transaction) => {
+    const find = async ({ id, registeredEpoch }: SeenRegistration) => {
+      const [row] = await selectRows(transaction, sealing, REGISTRATIONS, { id })
+      return row?.['changed_epoch'] === registeredEpoch ? row : undefined
+    }
+    let changes = 0
+    for (const one of dead.silent) {
+      const row = await find(one)
+      if (row === undefined) continue
+      await updateRow(transaction, sealing, REGISTRATIONS, { ...row, dismissed: 1 })
+      changes += 1
+    }
+    for (const one of dead.over) {
+      if ((await find(one)) === undefined) continue
+      await remove(transaction, sealing, one.id)
+      changes += 1
+    }
+    return changes
+  })
+}
+
+/** Removes an instance's own registration; call it when the gate is closed for good. */
+export async function deregister(store: Store, id: string): Promise<void> {
+  await store.change((transaction) => remove(transaction, store.sealing, id))
+}
+
+/** Removes a row that has no registration, unless its beat has changed. */
+export async function removeRow(
+  { database }: Store,
+  { id, beat }: Pick<Instance, 'id' | 'beat'>,
+): Promise<void> {
+  await database.heartbeat('DELETE FROM instances WHERE id = ? AND beat = ? RETURNING id', [
+    ...[id, beat],
+  ])
+}
+
+async function remove(transaction: SealedTransaction, sealing: Sealing, id: string) {
+  await deleteRow(transaction, sealing, REGISTRATIONS, { id })
+  await (transaction as Transaction).execute('DELETE FROM instances WHERE id = ?', [id])
+}
+
+class Idle extends Error {}
+
+/** Runs a change, and rolls it back when it has nothing to do, so that it raises no epoch. */
+async function changeUnlessIdle(
+  store: Store,
+  work: (transaction: SealedTransaction) => Promise<number>,
+): Promise<void> {
+  try {
+    await store.change(async (transaction) => {
+      if ((await work(transaction)) === 0) throw new Idle()
+    })
+  } catch (error) {
+    if (!(error instanceof Idle)) throw error
   }
 }
 
-export async function listInstances(reader: Reader): Promise<readonly Instance[]> {
-  return (await reader.query('SELECT * FROM instances ORDER BY host, grp, worker, id')).map(parse)
-}
-
-/**
- * Returns the highest epoch that any registered instance has seen, for an instance that has no mark
- * of its own. No code covers the value, so a forged one can make an instance refuse, but never
- * serve.
- */
-export async function highestSeen(reader: Reader): Promise<number> {
-  const [row] = await reader.query('SELECT max(high_epoch) AS high FROM instances')
-  return Number(row?.['high'] ?? -1)
-}
-
-/**
- * Called by the instance itself when it has stopped serving, and by others that saw no new beat in
- * its row for longer than its lease.
- * @returns false when there was a new beat since, or the row is gone
- */
-export async function removeInstance(
-  database: Database,
-  id: string,
-  beat?: number,
-): Promise<boolean> {
-  const rows = await database.heartbeat(
-    `DELETE FROM instances WHERE id = ?${beat === undefined ? '' : ' AND beat = ?'} RETURNING id`,
-    beat === undefined ? [id] : [id, beat],
-  )
-  return rows.length > 0
-}
-
-function parse(row: Row): Instance {
-  const number = (name: string) => Number(column(row, name))
-  const text = (name: string) => String(column(row, name))
-  const reason = column(row, 'reason')
-  const lastSuccessAt = column(row, 'last_success_at')
+function parse(sealing: Sealing, registration: Row | undefined, row: Row | undefined): Instance {
+  const number = (name: string, from: Row) => Number(column(from, name))
+  const identity = registration ?? row ?? {}
+  const leaseMs = number('lease_ms', identity)
+  const id = String(column(identity, 'id'))
+  const heart = parseHeart(sealing, { id, leaseMs }, row)
+  const text = (name: string) => String(column(identity, name))
   return {
-    id: text('id'),
-    group: text('grp'),
-    host: text('host'),
-    pid: number('pid'),
-    worker: number('worker'),
-    version: text('version'),
-    leaseMs: number('lease_ms'),
-    beat: number('beat'),
-    ackedEpoch: number('acked_epoch'),
-    highEpoch: number('high_epoch'),
-    state: text('state') === 'open' ? 'open' : 'refusing',
-    reason: reason === null ? null : String(reason),
-    lastSuccessAt: lastSuccessAt === null ? null : Number(lastSuccessAt),
-    inFlight: number('in_flight'),
-    startedAt: number('started_at'),
-    seenAt: number('seen_at'),
-    ackedAt: number('acked_at'),
+    ...{ id, group: text('grp'), host: text('host'), version: text('version') },
+    pid: number('pid', identity),
+    worker: number('worker', identity),
+    // A lease that no code covers says nothing.
+    leaseMs: registration === undefined && !heart.isGenuine ? 0 : leaseMs,
+    startedAt: number('started_at', identity),
+    registeredEpoch: registration === undefined ? -1 : number('changed_epoch', registration),
+    isDismissed: registration !== undefined && number('dismissed', registration) !== 0,
+    seenAt: row === undefined ? 0 : number('seen_at', row),
+    ackedAt: row === undefined ? 0 : number('acked_at', row),
+    ...heart,
   }
 }

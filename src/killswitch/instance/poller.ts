@@ -8,6 +8,7 @@ import type { Logger } from '../../core/logger.ts'
 import { type Periodic, periodic } from '../../core/periodic.ts'
 import { StorageError, type Reader } from '../../store/database.ts'
 import { type EpochMark, continues, readMark } from '../../store/epochs.ts'
+import { loadTables, REGISTRATIONS } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import { createAccessDeadlines, createRules } from '../gate/rules.ts'
 import type { GateControl } from '../gate/gate.ts'
@@ -15,14 +16,9 @@ import type { LeaseGuard } from '../gate/guard/lease-guard.ts'
 import { createLeaseEnd } from '../gate/lease-timer.ts'
 import { GateError } from '../model.ts'
 import { loadControlState } from '../switch-table.ts'
-import type { HighWater } from './high-water.ts'
-import {
-  highestSeen,
-  type InstanceIdentity,
-  register,
-  removeInstance,
-  sendHeartbeat,
-} from './instances.ts'
+import { sendHeartbeat } from './heartbeat.ts'
+import { createNewcomer, type HighWater } from './high-water.ts'
+import { deregister, type InstanceIdentity, isRegistered, register } from './instances.ts'
 
 export interface Poller {
   /**
@@ -63,37 +59,43 @@ export function createPoller(deps: PollerDeps): Poller {
   const { database } = store
   const accessDeadlines = createAccessDeadlines()
   const leaseEnd = createLeaseEnd(deps)
+  const isVouched = createNewcomer(me, highWater)
   let applied: EpochMark | undefined
-  let ackedEpoch = -1
+  let acked: EpochMark = { epoch: -1, tag: '' }
   let beat = 0
-  let isRegistered = false
+  let renewedBeat = 0
+  /** Monotonic milliseconds since which a lease has been held without a gap. */
+  let heldSince = Infinity
+  let hasRow = false
   /** True while keys and credentials are still those of an earlier epoch. */
   let isBehind = true
   let failing: 'store' | 'mark' | undefined
   let polling: Periodic | undefined
 
   async function ask() {
-    if (!isRegistered) {
-      await register(database, me, highWater.mark?.epoch ?? -1)
-      isRegistered = true
+    if (!hasRow) {
+      await register(store, me, highWater.mark?.epoch ?? -1)
+      hasRow = true
     }
-    const { state, reason = null, lastSuccessAt = null, inFlight } = gate.stats()
+    const { state, reason = null, lastSuccessAt = null, inFlight, leaseLeftMs } = gate.stats()
     beat += 1
-    const answer = await sendHeartbeat(database, me.id, {
-      ...{ beat, ackedEpoch, highEpoch: highWater.mark?.epoch ?? -1 },
-      ...{ state, reason, lastSuccessAt, inFlight },
+    const heldMs = leaseLeftMs > 0 ? Math.max(0, Math.floor(clock.monotonic() - heldSince)) : 0
+    const answer = await sendHeartbeat(store, me, {
+      ...{ beat, ackedEpoch: acked.epoch, ackedTag: acked.tag },
+      ...{ highEpoch: highWater.mark?.epoch ?? -1, state, reason, lastSuccessAt, inFlight },
+      ...{ renewedBeat, heldMs },
     })
-    if (answer === undefined) {
-      // Another process saw no beat of ours for longer than the lease, or the store is an older
-      // copy. Until the row is back no kill would wait for us, so this poll must not renew the
-      // lease.
-      isRegistered = false
-      throw new StorageError('STORE_FAILED', 'this instance is no longer registered')
-    }
+    if (answer === undefined) throw notRegistered()
     if (answer.storeId !== store.id) {
       throw new StorageError('STORE_REPLACED', 'the database now holds a different store')
     }
     return answer
+  }
+
+  /** Until the registration is back no kill would wait for us, so this poll must not renew the lease. */
+  function notRegistered(): StorageError {
+    hasRow = false
+    return new StorageError('STORE_FAILED', 'this instance is no longer registered')
   }
 
   async function applyChanges(): Promise<void> {
@@ -101,24 +103,23 @@ export function createPoller(deps: PollerDeps): Poller {
     const found = await database.snapshot(async (reader) => {
       const state = await loadControlState(reader, store.sealing)
       const seen = highWater.mark
-      const highest = seen === undefined ? await highestSeen(reader) : seen.epoch
       const goesOn =
         seen === undefined
-          ? highest <= state.epoch
+          ? await isVouched(reader, store.sealing)
           : await continues(reader, store.sealing, state.epoch, seen)
+      const [registrations = []] = await loadTables(reader, store.sealing, [REGISTRATIONS])
       const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)
-      return { state, goesOn, highest, now: Number(row?.['now']) }
+      const isListed = isRegistered(registrations, me.id)
+      return { state, goesOn, isListed, now: Number(row?.['now']) }
     })
     const { state } = found
     const { mark } = state
     if (!found.goesOn) {
       gate.refuse('EPOCH_WENT_BACK')
-      throw new StorageError(
-        'STORE_REPLACED',
-        `the store is at epoch ${String(state.epoch)}, which does not continue the history seen up to epoch ${String(found.highest)}`,
-        { hint: 'repeat the kills made since then, then run latchkey control accept-epoch' },
-      )
+      throw wentBack(state.epoch, highWater)
     }
+    // A lease is renewed only under an epoch at which every later kill waits for this instance.
+    if (!found.isListed) throw notRegistered()
     const ends = accessDeadlines.update(state.deadManSwitches, { askedAt, now: found.now })
     gate.apply(createRules(state.switches, ends), state.epoch)
     // Both checks use the new rules from here on, so only answers that had already passed them are
@@ -127,7 +128,7 @@ export function createPoller(deps: PollerDeps): Poller {
     await highWater.raise(mark)
     gate.accept('HIGH_WATER_UNWRITABLE')
     applied = mark
-    ackedEpoch = state.epoch
+    acked = mark
     isBehind = true
     gate.accept('EPOCH_WENT_BACK')
   }
@@ -135,10 +136,15 @@ export function createPoller(deps: PollerDeps): Poller {
   /**
    * A kill that cannot be written still raises the epoch. We must not serve from a store that is
    * restored to an earlier state, so the mark counts as seen: only a holder of the store's key can
-   * have created it.
+   * have created it. A mark of another history does not count, however high its epoch is.
    */
   async function rememberEpoch(epoch: number): Promise<void> {
-    const read = (reader: Reader) => readMark(reader, store.sealing, epoch)
+    const seen = highWater.mark
+    if (seen === undefined) return
+    const read = async (reader: Reader) =>
+      (await continues(reader, store.sealing, epoch, seen))
+        ? readMark(reader, store.sealing, epoch)
+        : undefined
     const mark = await database.snapshot(read).catch(() => undefined)
     if (mark !== undefined && mark.tag !== '') await highWater.raise(mark)
   }
@@ -150,7 +156,9 @@ export function createPoller(deps: PollerDeps): Poller {
       const { epoch, tag } = await ask()
       if (store.fault === undefined && epoch === applied?.epoch && tag === applied.tag) {
         gate.accept('STORE_LOST')
+        if (heldSince === Infinity || !(gate.stats().leaseLeftMs > 0)) heldSince = askedAt
         gate.renew(askedAt)
+        renewedBeat = beat
         leaseEnd.watch(mark)
         return
       }
@@ -159,13 +167,15 @@ export function createPoller(deps: PollerDeps): Poller {
         await applyChanges()
       } catch (error) {
         if (isLoss(error)) {
-          // Everything is refused now, including whatever this epoch blocks.
+          // Everything is refused now, including whatever this epoch blocks. This acknowledgement
+          // must not vouch for the store.
           applied = undefined
+          heldSince = Infinity
           gate.refuse('STORE_LOST')
           await deps.cutRevoked()
           await rememberEpoch(epoch)
-          if (ackedEpoch < epoch) {
-            ackedEpoch = epoch
+          if (acked.epoch < epoch || (acked.epoch === epoch && acked.tag !== tag)) {
+            acked = { epoch, tag }
             await ask()
           }
         }
@@ -178,10 +188,10 @@ export function createPoller(deps: PollerDeps): Poller {
     try {
       await poll()
       if (isBehind) {
-        await deps.onChange(ackedEpoch)
+        await deps.onChange(acked.epoch)
         isBehind = false
       }
-      const epoch = ackedEpoch
+      const { epoch } = acked
       if (failing === 'store') deps.logger.warn('the control store is readable again', { epoch })
       if (failing === 'mark')
         deps.logger.warn('the high-water file can be written again', { epoch })
@@ -223,9 +233,25 @@ export function createPoller(deps: PollerDeps): Poller {
       gate.refuse('STOPPED')
       await deps.cutRevoked()
       leaseEnd.stop()
-      if (isRegistered) await removeInstance(database, me.id).catch(() => undefined)
+      if (hasRow) await deregister(store, me.id).catch(() => undefined)
     },
   }
+}
+
+function wentBack(epoch: number, { mark, isForeign }: HighWater): StorageError {
+  const hint = 'repeat the kills made since then, then run latchkey control accept-epoch'
+  const found =
+    mark !== undefined
+      ? `the store is at epoch ${String(epoch)}, which does not continue the history seen up to epoch ${String(mark.epoch)}`
+      : isForeign
+        ? 'the high-water file of this host belongs to another store'
+        : `this host has no high-water mark of the store, and no other instance vouches for its epoch ${String(epoch)}`
+  return new StorageError('STORE_REPLACED', found, {
+    hint:
+      mark === undefined
+        ? 'check that the store has every kill, then run latchkey control accept-epoch while this server runs'
+        : hint,
+  })
 }
 
 /**

@@ -1,10 +1,11 @@
 /** Rehearses the kill switch on the live fleet, with a key that nothing depends on. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Clock } from '../../core/clock.ts'
 import { appendEvent } from '../../store/event-log.ts'
-import type { Store } from '../../store/store.ts'
 import { liftSwitches } from './restore.ts'
-import { kill, waitForRevocation, type InstanceOutcome } from './kill.ts'
+import { loadInstances } from '../instance/instances.ts'
+import { kill } from './kill.ts'
+import { type WaitDeps, waitForRevocation } from './wait.ts'
+import type { InstanceOutcome } from './waiting-fleet.ts'
 
 /**
  * Only this key is used: a drill lifts its own kill at once, whatever control.restore demands
@@ -32,7 +33,8 @@ export interface DrillOrder {
 /**
  * @throws ControlError, StorageError; the key is restored even then, if the store can be written
  */
-export async function drill(store: Store, clock: Clock, order: DrillOrder): Promise<Drill> {
+export async function drill(deps: WaitDeps, order: DrillOrder): Promise<Drill> {
+  const { store, clock } = deps
   const { keyStore, operator } = order
   const done = await kill(store, clock, {
     scope: { kind: 'key', keyStore, keyId: DRILL_KEY },
@@ -41,10 +43,10 @@ export async function drill(store: Store, clock: Clock, order: DrillOrder): Prom
     operator,
   })
   try {
-    const revoked = await waitForRevocation(store, clock, done)
+    const revoked = await waitForRevocation(deps, done)
     await order.whileRevoked?.()
     const restored = await lift()
-    const { elapsedMs } = await waitForRevocation(store, clock, restored)
+    const { elapsedMs } = await waitForRevocation(deps, restored)
     return {
       keyStore,
       keyId: DRILL_KEY,
@@ -59,14 +61,16 @@ export async function drill(store: Store, clock: Clock, order: DrillOrder): Prom
 
   async function lift() {
     const startedAt = clock.monotonic()
-    const epoch = await store.change(async (transaction, epoch) => {
+    const mark = await store.change(async (transaction, epoch) => {
       const switches = done.switch === undefined ? [] : [done.switch]
       await liftSwitches(store, clock, transaction, switches, { operator, reason: 'drill', epoch })
       const detail = { keyStore, keyId: DRILL_KEY }
       const event = { at: clock.now(), epoch, kind: 'drill', operator, detail }
       await appendEvent(transaction, store.sealing, event)
-      return epoch
+      const { ledger } = transaction
+      const registered = await loadInstances(transaction, store.sealing, ledger)
+      return { epoch, tag: ledger.tag, registered }
     })
-    return { epoch, startedAt, committedAt: clock.monotonic() }
+    return { ...mark, startedAt, committedAt: clock.monotonic() }
   }
 }

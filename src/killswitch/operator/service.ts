@@ -7,8 +7,9 @@ import type { Config } from '../../config/config.ts'
 import { type Clock, systemClock as clock } from '../../core/clock.ts'
 import type { Scope } from '../../core/scope.ts'
 import { appendEvent } from '../../store/event-log.ts'
+import type { Reader } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'
-import { listInstances } from '../instance/instances.ts'
+import { loadInstances } from '../instance/instances.ts'
 import { type Actor, ControlError, type Switch } from '../model.ts'
 import { type Receipt, listReceipts } from '../receipt/receipt.ts'
 import type { Signed } from '../receipt/signature.ts'
@@ -30,14 +31,7 @@ import {
   rehearseKill,
   reportExposure,
 } from './exposure.ts'
-import {
-  type Kill,
-  type KillOrder,
-  type PendingKill,
-  type Revocation,
-  kill,
-  waitForRevocation,
-} from './kill.ts'
+import { type Kill, type KillOrder, kill } from './kill.ts'
 import {
   type RestoreOrder,
   type RestoreOutcome,
@@ -48,6 +42,8 @@ import {
 } from './restore.ts'
 import { type ControlStatus, loadStatus } from './status.ts'
 import { type StopOptions, type StopResult, stop, writeReceipt } from './stop.ts'
+import { waitForRevocation } from './wait.ts'
+import type { PendingKill, Revocation } from './waiting-fleet.ts'
 
 export interface KillSwitch {
   readonly store: Store
@@ -129,7 +125,7 @@ export function createKillSwitch(
     store,
     stop: (order, options) => stop({ store, clock, leaseMs, sentinelFile }, order, options),
     kill: (order) => kill(store, clock, order),
-    wait: (one) => waitForRevocation(store, clock, one),
+    wait: (one) => waitForRevocation({ store, clock, leaseMs }, one),
     receipt: (order, one, revocation) =>
       writeReceipt(store, clock, { order, kill: one, revocation }),
     receipts: () => listReceipts(store),
@@ -141,7 +137,8 @@ export function createKillSwitch(
       })
     },
     publicKey: async () => (await openSigner(store)).publicKey,
-    drill: (order) => drill(store, clock, { keyStore: firstKeyStore(config), ...order }),
+    drill: (order) =>
+      drill({ store, clock, leaseMs }, { keyStore: firstKeyStore(config), ...order }),
     previewRestore: async (target) => findSwitches((await loadStatus(store, 0)).switches, target),
     restore: (order) => restore(store, clock, policy, order),
     approve: (by) => approveRestore(store, clock, policy, by),
@@ -190,9 +187,6 @@ function createReports(store: Store, openReports: (() => Promise<Store>) | undef
   }
 }
 
-/** The most epochs by which a host can be ahead of a restored store. */
-const MAX_JUMP = 1_000_000_000
-
 /**
  * Raises the epoch above everything that a running instance has seen, and marks it as accepted. A
  * host that was down in the meantime and has seen a higher epoch refuses when it comes back; run
@@ -204,20 +198,15 @@ export async function acceptEpoch(
   clock: Clock,
   { operator, reason }: { readonly operator: string; readonly reason: string },
 ): Promise<number> {
-  const instances = await store.database.snapshot(listInstances)
-  const current = await store.database.epoch()
-  // No code covers what instances report: a number beyond any that they can have seen would use up
-  // all epochs.
-  const highest = Math.max(
-    0,
-    ...instances.map(({ highEpoch }) => highEpoch).filter((one) => one - current <= MAX_JUMP),
-  )
+  const load = (reader: Reader) => loadInstances(reader, store.sealing)
+  // Rows without their code do not count: a huge number would use up all epochs.
+  const seen = (await store.database.snapshot(load)).map(({ highEpoch }) => highEpoch)
   return store.change(
     async (transaction, epoch) => {
       const event = { at: clock.now(), epoch, kind: 'epoch-accepted', operator, detail: { reason } }
       await appendEvent(transaction, store.sealing, event)
       return epoch
     },
-    { minEpoch: highest + 1, acceptsAny: true },
+    { minEpoch: Math.max(0, ...seen) + 1, acceptsAny: true },
   )
 }

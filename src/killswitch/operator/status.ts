@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type ControlEvent, readEvents } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
-import { type Instance, listInstances } from '../instance/instances.ts'
+import { type Instance, loadInstances } from '../instance/instances.ts'
 import { type ControlState, loadControlState } from '../switch-table.ts'
 
 export interface InstanceStatus extends Instance {
@@ -23,7 +23,7 @@ export interface ControlStatus extends ControlState {
 export function loadStatus(store: Store, recentEvents: number): Promise<ControlStatus> {
   return store.database.snapshot(async (reader) => {
     const state = await loadControlState(reader, store.sealing)
-    const instances = await listInstances(reader)
+    const instances = await loadInstances(reader, store.sealing)
     const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
     const now = Number(row?.['now'])
     const needed = Math.max(-1, ...state.switches.map(({ epoch }) => epoch))

@@ -12,14 +12,9 @@ import type { Scope } from '../../core/scope.ts'
 import { type Receipt, recordReceipt, toReceipt } from '../receipt/receipt.ts'
 import type { Signed } from '../receipt/signature.ts'
 import { openSigner } from '../receipt/signing-key.ts'
-import {
-  type Kill,
-  type KillOrder,
-  type Revocation,
-  kill,
-  leaseEndMs,
-  waitForRevocation,
-} from './kill.ts'
+import { type Kill, type KillOrder, kill } from './kill.ts'
+import { waitForRevocation } from './wait.ts'
+import { leaseEndMs, type Revocation } from './waiting-fleet.ts'
 
 export interface StopOptions {
   /** False: return once the switch is committed, without waiting for the instances. */
@@ -85,7 +80,9 @@ export async function stop(
   void warning.then((said) => {
     if (said !== undefined) options.onWarning?.(said)
   })
-  const revocation = options.wait ? await waitForRevocation(store, clock, done, endsAt) : undefined
+  const revocation = options.wait
+    ? await waitForRevocation({ store, clock, leaseMs }, done, endsAt)
+    : undefined
   if (revocation !== undefined) options.onRevoked?.(revocation)
   // The revocation is complete whether or not the receipt can be written.
   const receipt =

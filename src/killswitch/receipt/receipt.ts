@@ -6,7 +6,8 @@ import type { Store } from '../../store/store.ts'
 import { ControlError } from '../model.ts'
 import type { Direction, Scope } from '../../core/scope.ts'
 import { SwitchTable } from '../switch-table.ts'
-import type { InstanceOutcome, Kill, KillOrder, Revocation } from '../operator/kill.ts'
+import type { Kill, KillOrder } from '../operator/kill.ts'
+import type { InstanceOutcome, Revocation } from '../operator/waiting-fleet.ts'
 import type { Signed } from './signature.ts'
 
 /** Times are wall clock, in milliseconds since the Unix epoch; durations come from a monotonic clock. */

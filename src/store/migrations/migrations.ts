@@ -7,6 +7,7 @@ import { KEY_USES } from './0004-key-uses.ts'
 import { DEAD_MAN_SWITCHES } from './0005-dead-man-switches.ts'
 import { RESTORATIONS } from './0006-restorations.ts'
 import { CHANGE_FEED } from './0007-change-feed.ts'
+import { REGISTRATIONS } from './0008-registrations.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -16,4 +17,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   DEAD_MAN_SWITCHES,
   RESTORATIONS,
   CHANGE_FEED,
+  REGISTRATIONS,
 ]

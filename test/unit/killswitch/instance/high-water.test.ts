@@ -31,7 +31,12 @@ void t.test('a worker that is behind does not lower what another one wrote', asy
 void t.test('that of another store says nothing about this one', async (t) => {
   const path = join(t.testdir(), 'high-water')
   await (await openHighWater(path, 'store')).raise(at(5))
-  t.equal((await openHighWater(path, 'another')).mark, undefined)
+  const other = await openHighWater(path, 'another')
+  t.equal(other.mark, undefined)
+  t.ok(other.isForeign)
+  await other.raise(at(1))
+  t.notOk(other.isForeign)
+  t.same((await openHighWater(path, 'another')).mark, at(1), 'once it is accepted, it is replaced')
 })
 
 void t.test('a file that holds something else is refused, and left as it is', async (t) => {

@@ -1,0 +1,126 @@
+/**
+ * What an instance reports with each poll. The code over its row proves that a holder of the store's
+ * key wrote it, and the tag of the acknowledged epoch ties it to one history of the store.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { Row, SqlValue } from '../../store/database.ts'
+import { column } from '../../store/sealed-rows.ts'
+import type { Sealing } from '../../store/sealing.ts'
+import type { Store } from '../../store/store.ts'
+
+/** The instance that reports. The code covers its lease, which is how long a kill waits for it. */
+export interface HeartOwner {
+  readonly id: string
+  readonly leaseMs: number
+}
+
+/** The part of the row that each poll updates. */
+export interface Heartbeat {
+  /** A different number each time, never used before by this process. */
+  readonly beat: number
+  /** Everything that this epoch blocks is refused from now on. */
+  readonly ackedEpoch: number
+  /** Tag of that epoch: the same number in another history is no acknowledgement. */
+  readonly ackedTag: string
+  /** The highest epoch ever seen on this host; -1 without a mark. */
+  readonly highEpoch: number
+  readonly state: 'open' | 'refusing'
+  readonly reason: string | null
+  /** Wall time, milliseconds since the Unix epoch. */
+  readonly lastSuccessAt: number | null
+  readonly inFlight: number
+  /** The beat whose answer last renewed its lease. */
+  readonly renewedBeat: number
+  /** How long it has held a lease without a gap, in milliseconds by its own clock; 0 without a lease. */
+  readonly heldMs: number
+}
+
+/** Result of a heartbeat; undefined when the row is gone. */
+export interface PollAnswer {
+  readonly epoch: number
+  /** Tag of the last entry in the epoch history; empty when there is none. */
+  readonly tag: string
+  readonly storeId: string
+}
+
+/** Heartbeat of an instance that has not reported yet. */
+export const SILENT: Omit<Heartbeat, 'highEpoch'> = {
+  ...{ beat: 0, ackedEpoch: -1, ackedTag: '', state: 'refusing', reason: 'LEASE_EXPIRED' },
+  ...{ lastSuccessAt: null, inFlight: 0, renewedBeat: 0, heldMs: 0 },
+}
+
+/** In the order in which the code covers them. */
+export const HEART_COLUMNS = [
+  ...['beat', 'acked_epoch', 'acked_tag', 'high_epoch', 'state', 'reason'],
+  ...['last_success_at', 'in_flight', 'renewed_beat', 'held_ms'],
+] as const
+
+/** Returns the values of HEART_COLUMNS, then the code over them and their owner. */
+export function sealHeart(
+  sealing: Sealing,
+  owner: HeartOwner,
+  heart: Heartbeat,
+): readonly SqlValue[] {
+  const values = [
+    ...[heart.beat, heart.ackedEpoch, heart.ackedTag, heart.highEpoch, heart.state, heart.reason],
+    ...[heart.lastSuccessAt, heart.inFlight, heart.renewedBeat, heart.heldMs],
+  ]
+  return [...values, authenticate(sealing, owner, values)]
+}
+
+function authenticate(sealing: Sealing, { id, leaseMs }: HeartOwner, values: readonly SqlValue[]) {
+  return sealing.authenticate(['instances', id, leaseMs, ...values])
+}
+
+/** Reports what is acknowledged and reads an epoch no older than the call, in one statement. */
+export async function sendHeartbeat(
+  { database, sealing }: Pick<Store, 'database' | 'sealing'>,
+  me: HeartOwner,
+  heart: Heartbeat,
+): Promise<PollAnswer | undefined> {
+  const now = database.nowSql
+  const [row] = await database.heartbeat(
+    `UPDATE instances SET seen_at = ${now}, acked_at = CASE WHEN acked_epoch = ? THEN acked_at ELSE ${now} END,
+       ${[...HEART_COLUMNS, 'mac'].map((name) => `${name} = ?`).join(', ')}
+     WHERE id = ?
+     RETURNING (SELECT value FROM facts WHERE name = 'epoch') AS epoch,
+       (SELECT tag FROM epochs ORDER BY epoch DESC LIMIT 1) AS tag,
+       (SELECT value FROM facts WHERE name = 'store_id') AS store_id`,
+    [heart.ackedEpoch, ...sealHeart(sealing, me, heart), me.id],
+  )
+  if (row === undefined) return undefined
+  return {
+    epoch: Number(column(row, 'epoch')),
+    tag: String(column(row, 'tag') ?? ''),
+    storeId: String(column(row, 'store_id')),
+  }
+}
+
+/** Parses a row. One that is missing or does not carry its code yields the SILENT values. */
+export function parseHeart(
+  sealing: Sealing,
+  owner: HeartOwner,
+  row: Row | undefined,
+): Heartbeat & { readonly isGenuine: boolean } {
+  if (row === undefined) return { ...SILENT, beat: -1, highEpoch: -1, isGenuine: false }
+  const values = HEART_COLUMNS.map((name) => column(row, name))
+  if (column(row, 'mac') !== authenticate(sealing, owner, values)) {
+    return { ...SILENT, beat: Number(column(row, 'beat')), highEpoch: -1, isGenuine: false }
+  }
+  const number = (name: (typeof HEART_COLUMNS)[number]) => Number(column(row, name))
+  const reason = column(row, 'reason')
+  const lastSuccessAt = column(row, 'last_success_at')
+  return {
+    beat: number('beat'),
+    ackedEpoch: number('acked_epoch'),
+    ackedTag: String(column(row, 'acked_tag')),
+    highEpoch: number('high_epoch'),
+    state: column(row, 'state') === 'open' ? 'open' : 'refusing',
+    reason: reason === null ? null : String(reason),
+    lastSuccessAt: lastSuccessAt === null ? null : Number(lastSuccessAt),
+    inFlight: number('in_flight'),
+    renewedBeat: number('renewed_beat'),
+    heldMs: number('held_ms'),
+    isGenuine: true,
+  }
+}

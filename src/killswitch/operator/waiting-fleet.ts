@@ -1,0 +1,209 @@
+/** The instances that a kill waits for: what each has reported, and when its lease must have ended. */
+// SPDX-License-Identifier: Apache-2.0
+import type { dismissInstances, Instance } from '../instance/instances.ts'
+import type { Switch } from '../model.ts'
+
+/** The part of a kill, or of another change, that a wait for all instances needs. */
+export interface PendingKill {
+  /** Undefined when the store was changed from outside; everything is refused then. */
+  readonly switch?: Switch | undefined
+  /** An instance that has acknowledged this epoch refuses what the switch blocks. */
+  readonly epoch: number
+  readonly tag: string
+  /**
+   * Instances registered at the write, verified. One that registers later reads the switch first.
+   * Undefined when the store was changed from outside, so that the list cannot be verified.
+   */
+  readonly registered?: readonly Instance[]
+  /** Monotonic milliseconds, taken when the commit was confirmed. */
+  readonly committedAt: number
+  /** Monotonic milliseconds, taken before anything was written. */
+  readonly startedAt: number
+}
+
+export interface InstanceOutcome {
+  readonly id: string
+  readonly group: string
+  readonly host: string
+  readonly pid: number
+  readonly worker: number
+  /** `waiting` occurs only when the caller did not wait, or the wait ended early. */
+  readonly how: 'acknowledged' | 'lease-ended' | 'left' | 'waiting'
+  /** Milliseconds from the start of the kill until this was known. */
+  readonly afterMs: number
+  /** Wall time of the instance's last answer with data in it, as last reported. */
+  readonly lastSuccessAt: number | null
+  /** Requests between the two checks, as last reported. */
+  readonly inFlight: number
+}
+
+export interface Revocation {
+  readonly isComplete: boolean
+  readonly epoch: number
+  readonly instances: readonly InstanceOutcome[]
+  /** Milliseconds from the start of the kill. */
+  readonly elapsedMs: number
+}
+
+/** What one snapshot of the store says about the instances. */
+export interface Sight {
+  readonly instances: readonly Instance[]
+  /** Ids of those that have acknowledged the kill in this history of the store. */
+  readonly acknowledged: ReadonlySet<string>
+  /** Ids of those that are registered; undefined when that cannot be verified. */
+  readonly registered: ReadonlySet<string> | undefined
+}
+
+/** The clocks of two machines differ in rate by far less than this. */
+const RATE_MARGIN = 0.01
+/**
+ * Longer than the grace of lease-guard.ts, which cuts what a suspended process had released under
+ * its lease. It is also the time KMS waits for an answer (XKS 1.0.3, Encrypt, Decrypt): without the
+ * guard, an answer that leaves when the process resumes after this reaches a call that has already
+ * failed.
+ */
+const MARGIN_MS = 250
+
+/**
+ * Returns the milliseconds after a commit at which an instance that has not seen it refuses
+ * everything: its lease, which counts from before it asked and so from before the commit, plus a
+ * margin for clock differences.
+ */
+export function leaseEndMs(leaseMs: number): number {
+  return leaseMs * (1 + RATE_MARGIN) + MARGIN_MS
+}
+
+interface Watched {
+  readonly instance: Instance
+  outcome: InstanceOutcome
+  /** Beat in the first snapshot after the commit. */
+  first: number | undefined
+  beat: number | undefined
+  /** Monotonic milliseconds since which the beat has not changed. */
+  since: number
+}
+
+export class WaitingFleet {
+  readonly #kill: PendingKill
+  readonly #watched = new Map<string, Watched>()
+  #longest: number
+  /** Whether an instance has acknowledged that would have noticed an older copy of the store. */
+  #isVouched = false
+  #isKnown: boolean
+
+  constructor(kill: PendingKill, leaseMs: number) {
+    this.#kill = kill
+    this.#isKnown = kill.registered !== undefined
+    this.#longest = Math.max(leaseMs, ...(kill.registered ?? []).map((one) => one.leaseMs))
+    for (const one of kill.registered ?? []) this.#watch(one, 0)
+  }
+
+  /** Whether the store has ever listed the instances. */
+  get isKnown(): boolean {
+    return this.#isKnown
+  }
+
+  get outcomes(): readonly InstanceOutcome[] {
+    return [...this.#watched.values()].map(({ outcome }) => outcome)
+  }
+
+  /**
+   * Reports whether an instance renewed its lease by a poll after the commit without acknowledging
+   * it. No poll of a store that is as the kill left it does that.
+   */
+  contradicts({ instances, acknowledged }: Sight): boolean {
+    return instances.some(({ id, isGenuine, renewedBeat }) => {
+      const first = this.#watched.get(id)?.first
+      return isGenuine && first !== undefined && renewedBeat > first && !acknowledged.has(id)
+    })
+  }
+
+  /** @param found undefined: the store did not answer */
+  take(found: Sight | undefined, now: number): void {
+    if (found !== undefined) this.#takeSight(found, now)
+    for (const one of this.#watched.values()) {
+      if (one.outcome.how !== 'waiting') continue
+      if (found?.registered?.has(one.instance.id) === false && one.instance.registeredEpoch >= 0) {
+        // The instance stopped, or another process removed it after a whole lease: a sealed change
+        // says so.
+        this.#settle(one, one.instance, 'left', now)
+      } else if (this.#hasEnded(this.#leaseOf(one.instance), now)) {
+        this.#settle(one, one.instance, 'lease-ended', now)
+      }
+    }
+  }
+
+  isDone(now: number): boolean {
+    const isWaiting = [...this.#watched.values()].some(({ outcome }) => outcome.how === 'waiting')
+    return this.#isKnown && !isWaiting && (this.#isVouched || this.#hasEnded(this.#longest, now))
+  }
+
+  describeWaiting(): string {
+    if (!this.#isKnown) return 'the store did not list the instances'
+    const waiting = this.outcomes.filter(({ how }) => how === 'waiting').length
+    return waiting === 0
+      ? 'no instance has vouched for the store'
+      : `${String(waiting)} of ${String(this.#watched.size)} instances have not acknowledged it`
+  }
+
+  /** Returns the argument for `dismissInstances`. */
+  findDead(now: number): Parameters<typeof dismissInstances>[1] {
+    const silent: Instance[] = []
+    const over: Instance[] = []
+    for (const { instance, outcome, since } of this.#watched.values()) {
+      if (outcome.how !== 'lease-ended' || instance.registeredEpoch < 0) continue
+      if (instance.isDismissed) over.push(instance)
+      else if (now - since > leaseEndMs(instance.leaseMs)) silent.push(instance)
+    }
+    return { silent, over }
+  }
+
+  #takeSight({ instances, acknowledged }: Sight, now: number): void {
+    this.#isKnown = true
+    for (const one of instances) {
+      if (one.isGenuine) this.#longest = Math.max(this.#longest, one.leaseMs)
+      // An instance that registers after the commit reads the switch before it serves.
+      if (!this.#watched.has(one.id) && this.#isNew(one)) continue
+      const watched = this.#watched.get(one.id) ?? this.#watch(one, now)
+      if (watched.beat !== one.beat) {
+        watched.beat = one.beat
+        watched.since = now
+      }
+      if (one.isGenuine) watched.first ??= one.beat
+      const hasAcknowledged = acknowledged.has(one.id)
+      if (watched.outcome.how === 'waiting') {
+        this.#settle(watched, one, hasAcknowledged ? 'acknowledged' : 'waiting', now)
+      }
+      const isRegistered = watched.instance.registeredEpoch >= 0
+      if (hasAcknowledged && isRegistered && one.heldMs >= this.#longest) this.#isVouched = true
+    }
+  }
+
+  /** Whether the instance registered after the commit. */
+  #isNew(one: Instance): boolean {
+    return this.#kill.registered !== undefined && one.isGenuine
+  }
+
+  #watch(instance: Instance, now: number): Watched {
+    const { id, group, host, pid, worker, lastSuccessAt, inFlight } = instance
+    const who = { id, group, host, pid, worker }
+    const outcome = { ...who, how: 'waiting' as const, afterMs: 0, lastSuccessAt, inFlight }
+    const watched = { instance, outcome, first: undefined, beat: undefined, since: now }
+    this.#watched.set(id, watched)
+    return watched
+  }
+
+  #settle(watched: Watched, said: Instance, how: InstanceOutcome['how'], now: number): void {
+    const { lastSuccessAt, inFlight } = said
+    const afterMs = now - this.#kill.startedAt
+    watched.outcome = { ...watched.outcome, how, afterMs, lastSuccessAt, inFlight }
+  }
+
+  #leaseOf({ registeredEpoch, leaseMs }: Instance): number {
+    return registeredEpoch >= 0 ? leaseMs : Math.max(leaseMs, this.#longest)
+  }
+
+  #hasEnded(leaseMs: number, now: number): boolean {
+    return now - this.#kill.committedAt > leaseEndMs(leaseMs)
+  }
+}
