@@ -80,7 +80,16 @@ export async function createControlledGate(
   // A primary passes the signal on to its workers.
   const onSignal = () => void block.block()
   const fleetSize = createFleetSize(store, clock)
-  const expiry = createExpiry(store, clock, `instance ${id}`)
+  const expiry = createExpiry({
+    ...{ store, clock, operator: `instance ${id}` },
+    onLoaded({ switches, epoch }) {
+      if (gate.enforces(switches, epoch)) return
+      logger.error('the gate does not enforce the switches of the store; loading them again', {
+        epoch,
+      })
+      poller.lookAgain()
+    },
+  })
   const longKills = createLongKillWatch({
     ...{ now: () => clock.now(), logger },
     switches: async () => {

@@ -46,7 +46,7 @@ export interface TestPostgres {
 
 const BINARIES = '/usr/lib/postgresql'
 
-function binary(name: string): string {
+export function binary(name: string): string {
   const [newest] = readdirSync(BINARIES).sort((a, b) => Number(b) - Number(a))
   return join(BINARIES, newest ?? '', 'bin', name)
 }

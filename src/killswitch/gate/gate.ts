@@ -6,9 +6,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { RequestSubject } from '../../core/request.ts'
-import { GateError, type GateErrorCode } from '../model.ts'
+import { GateError, type GateErrorCode, type Switch } from '../model.ts'
 import { createLease } from './lease.ts'
-import { NO_RULES, type Rules } from './rules.ts'
+import { enforces, NO_RULES, type Rules } from './rules.ts'
 
 /** A request in progress: it has passed the first check and must pass the second. */
 export interface GatePass {
@@ -70,6 +70,8 @@ export type StandingReason = Extract<
 export interface GateControl extends Gate {
   /** Takes effect immediately: every later check uses these rules. */
   apply(rules: Rules, epoch: number): void
+  /** Reports whether the gate enforces these switches of an epoch, if it is at that epoch. */
+  enforces(switches: readonly Switch[], epoch: number): boolean
   /** @param askedAt see Lease.renew */
   renew(askedAt: number): void
   refuse(reason: StandingReason): void
@@ -177,6 +179,7 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
       rules = next
       epoch = at
     },
+    enforces: (switches, at) => at !== epoch || enforces(rules, switches),
     renew: lease.renew,
     refuse(reason) {
       standing.add(reason)

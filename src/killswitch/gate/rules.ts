@@ -100,6 +100,31 @@ export function createRules(
   }
 }
 
+const OPERATIONS_OF: Readonly<Record<Direction, readonly Operation[]>> = {
+  both: ['Encrypt', 'Decrypt', 'GetKeyMetadata'],
+  decrypt: ['Decrypt'],
+  encrypt: ['Encrypt'],
+}
+
+/**
+ * Reports whether the rules enforce these switches and no others. Each switch is tried with a subject
+ * that it must block, so an error in how the rules were built is found as well as missing rules.
+ */
+export function enforces(rules: Rules, switches: readonly Switch[]): boolean {
+  const isBlocked = ({ scope, direction }: Switch) => {
+    // What a pattern matches cannot be made up from it; the number of switches covers these.
+    if (scope.kind === 'match') return true
+    const keyStore = scope.kind === 'all' ? '' : scope.keyStore
+    const keyId = scope.kind === 'key' ? scope.keyId : undefined
+    return OPERATIONS_OF[direction].every((operation) => {
+      const subject = { operation, keyStore, ...(keyId === undefined ? {} : { keyId }) }
+      const isRefused = rules.refusal(subject) !== undefined
+      return isRefused || (operation === 'GetKeyMetadata' && rules.isKeyBlocked(subject))
+    })
+  }
+  return rules.size === switches.length && switches.every(isBlocked)
+}
+
 function add(bits: Map<string, number>, name: string, more: number): void {
   bits.set(name, (bits.get(name) ?? 0) | more)
 }

@@ -3,8 +3,17 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Store } from '../../store/store.ts'
 import { liftSwitches } from '../operator/restore.ts'
-import { loadControlState, SwitchTable } from '../switch-table.ts'
+import { type ControlState, loadControlState, SwitchTable } from '../switch-table.ts'
 import type { Switch } from '../model.ts'
+
+export interface ExpiryDeps {
+  readonly store: Store
+  readonly clock: Clock
+  /** Recorded as the operator who lifts a switch. */
+  readonly operator: string
+  /** Called with the verified switches of each look, so that the gate can be compared with them. */
+  readonly onLoaded?: (state: ControlState) => void
+}
 
 export interface Expiry {
   /**
@@ -19,7 +28,7 @@ export interface Expiry {
  * much time has passed on the monotonic clock as was left when we first saw it. So a wall clock
  * that jumps ahead opens nothing while we watch.
  */
-export function createExpiry(store: Store, clock: Clock, operator: string): Expiry {
+export function createExpiry({ store, clock, operator, onLoaded }: ExpiryDeps): Expiry {
   /** Monotonic milliseconds before which a switch is not expired, by id. */
   let notBefore = new Map<string, number>()
 
@@ -38,7 +47,9 @@ export function createExpiry(store: Store, clock: Clock, operator: string): Expi
   return {
     async run() {
       const { over } = await store.database.snapshot(async (reader) => {
-        const { switches } = await loadControlState(reader, store.sealing)
+        const state = await loadControlState(reader, store.sealing)
+        const { switches } = state
+        onLoaded?.(state)
         watch(switches.filter(({ until }) => until !== undefined))
         const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
         return { over: switches.filter((one) => isOver(one, Number(row?.['now']))) }

@@ -7,6 +7,7 @@ import type { Row, SqlValue } from '../../store/database.ts'
 import { column } from '../../store/sealed-rows.ts'
 import type { Sealing } from '../../store/sealing.ts'
 import type { Store } from '../../store/store.ts'
+import type { GateErrorCode } from '../model.ts'
 
 /** The instance that reports. The code covers its lease, which is how long a kill waits for it. */
 export interface HeartOwner {
@@ -43,9 +44,11 @@ export interface PollAnswer {
   readonly storeId: string
 }
 
+const NO_LEASE: GateErrorCode = 'LEASE_EXPIRED'
+
 /** Heartbeat of an instance that has not reported yet. */
 export const SILENT: Omit<Heartbeat, 'highEpoch'> = {
-  ...{ beat: 0, ackedEpoch: -1, ackedTag: '', state: 'refusing', reason: 'LEASE_EXPIRED' },
+  ...{ beat: 0, ackedEpoch: -1, ackedTag: '', state: 'refusing', reason: NO_LEASE },
   ...{ lastSuccessAt: null, inFlight: 0, renewedBeat: 0, heldMs: 0 },
 }
 

@@ -41,6 +41,13 @@ const KEEPALIVE_MS = 5000
  */
 const REFUSED_SETTINGS = '08P01'
 
+/**
+ * SQL for the value of synchronous_commit. The default of a role or a database can be `off`; a crash
+ * could then lose a confirmed switch. `remote_apply` is stricter than `on`, and stays.
+ */
+export const DURABLE_COMMIT =
+  "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
+
 /** int8 becomes a number: all stored values are below 2^53. */
 const types: pg.CustomTypesConfig = {
   getTypeParser: (id, format) =>
@@ -126,10 +133,13 @@ export function dial(options: DialOptions): Dial {
     client.on('error', () => undefined)
     try {
       await client.connect()
-      const { rows } = await client.query<{ transaction_read_only: string }>(
-        'SHOW transaction_read_only',
+      // What a pooler shares with others is set for each transaction (session.ts).
+      const isOwn = Object.keys(settings).length > 0
+      const durability = isOwn ? `, set_config('synchronous_commit', ${DURABLE_COMMIT}, false)` : ''
+      const { rows } = await client.query<{ read_only: string }>(
+        `SELECT current_setting('transaction_read_only') AS read_only${durability}`,
       )
-      if (rows[0]?.transaction_read_only === 'on') throw readOnly()
+      if (rows[0]?.read_only === 'on') throw readOnly()
       return client
     } catch (error) {
       discard(client)

@@ -6,7 +6,7 @@
 import { systemClock } from '../../core/clock.ts'
 import { type Row, type SqlValue, StorageError } from '../database.ts'
 import type { PostgresTarget } from './address.ts'
-import { destroySocket, type Dial, dial } from './dial.ts'
+import { destroySocket, type Dial, dial, DURABLE_COMMIT } from './dial.ts'
 import { belongsToConnection, toStorageError } from './errors.ts'
 
 const cache = new Map<string, string>()
@@ -96,6 +96,7 @@ export class PostgresSession {
     const calls = Object.entries(this.#settings()).map(
       ([name, value]) => `set_config('${name}', '${value}', true)`,
     )
+    calls.push(`set_config('synchronous_commit', ${DURABLE_COMMIT}, true)`)
     return `SELECT ${calls.join(', ')}`
   }
 
@@ -174,13 +175,10 @@ export class PostgresSession {
     }
   }
 
-  /**
-   * The default of a role or a database can be `off`; a crash could then lose a confirmed switch.
-   */
   #settings(): Readonly<Record<string, string>> {
     const limits = { ...LIMITS, statement_timeout: Math.ceil(this.#deadlineMs) }
     const texts = Object.entries(limits).map(([name, ms]) => [name, String(ms)] as const)
-    return { ...Object.fromEntries(texts), synchronous_commit: 'on' }
+    return Object.fromEntries(texts)
   }
 
   #connect(): Dial {

@@ -238,3 +238,24 @@ void t.test('a key that is blocked meanwhile is not called ENABLED', (t) => {
   )
   t.end()
 })
+
+void t.test('rules that are not those of the store are found', (t) => {
+  const { gate } = openGate()
+  const key = switchFor({ kind: 'key', keyStore: 'a', keyId: 'k' })
+  const loaded = [
+    key,
+    switchFor({ kind: 'all' }, 'encrypt'),
+    switchFor({ kind: 'key-store', keyStore: 'b' }),
+  ]
+  gate.apply(createRules(loaded), 5)
+  t.ok(gate.enforces(loaded, 5))
+  t.ok(gate.enforces([], 6), 'another epoch is taken up by the poller')
+  t.notOk(gate.enforces([key], 5), 'one too many')
+  t.notOk(gate.enforces([...loaded, switchFor({ kind: 'all' })], 5), 'one too few')
+  for (const [i, one] of loaded.entries()) {
+    const other = switchFor({ kind: 'key', keyStore: 'other', keyId: 'x' })
+    gate.apply(createRules(loaded.with(i, other)), 5)
+    t.notOk(gate.enforces(loaded, 5), `another one in the place of ${one.scope.kind}`)
+  }
+  t.end()
+})

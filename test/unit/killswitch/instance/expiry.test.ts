@@ -23,7 +23,7 @@ async function setUp(t: Test, aheadMs: number) {
   } as const
   await kill(store, clock, { ...order, until })
   await kill(store, clock, order)
-  const expiry = createExpiry(store, clock, 'instance x')
+  const expiry = createExpiry({ store, clock, operator: 'instance x' })
   return {
     ...{ store, clock, expiry },
     left: async () => (await loadStatus(store, 0)).switches.length,
@@ -67,7 +67,7 @@ void t.test('one that ended while nobody watched is lifted at the first look', a
 
 void t.test('of several instances one does it', async (t) => {
   const { clock, expiry, store, events } = await setUp(t, -HOUR_MS)
-  const other = createExpiry(store, clock, 'instance y')
+  const other = createExpiry({ store, clock, operator: 'instance y' })
   await Promise.all([expiry.run(), other.run()])
   clock.advance(TTL_MS)
   await Promise.all([expiry.run(), other.run()])
