@@ -188,12 +188,12 @@ void t.test('with every connection taken, the one that is kept writes the kill',
   await t.rejects(openStore({ ...options, connections: 'one' }), {
     code: 'STORE_BUSY',
     message: /SQLSTATE 53300 \(too many connections\)/,
-    hint: /the admin listener, which keeps one open/,
+    hint: /the admin listener, which keeps a connection open/,
   })
   t.ok((await kill(kept, options.clock, ORDER)).switch)
   t.match(
     await kept.database.warnings(1),
     [/the serving processes need 3 of the 4 connections|^$/].slice(0, 0),
   )
-  t.match((await kept.database.warnings(2))[0], /need 6 of the 4 connections/)
+  t.match((await kept.database.warnings(2))[0], /need 6 of the server's 4 connections/)
 })
