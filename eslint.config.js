@@ -6,7 +6,7 @@ import tseslint from 'typescript-eslint'
 /**
  * The components of the program, from the bottom up, and the only table of who may import whom. A component imports
  * those that `imports` names, all of a lower rank. `types` names those from which it may import types alone; they may
- * be of its own rank. The lint rule below, test/guard/structure.test.ts and the table in docs/architecture.md come
+ * be of its own rank. The lint rule below, test/guard/structure.test.ts and the table in docs/internals/architecture.md come
  * from here.
  */
 export const COMPONENTS = {
@@ -176,7 +176,10 @@ function restrictedComponents(component) {
 const restrictedPackages = (folder) =>
   Object.entries(OWNERS)
     .filter(([, owners]) => !owners.some((owner) => `${folder}/`.startsWith(`${owner}/`)))
-    .map(([name]) => ({ name, message: 'another folder owns this package: docs/dependencies.md' }))
+    .map(([name]) => ({
+      name,
+      message: 'another folder owns this package: docs/internals/dependencies.md',
+    }))
 
 const importRules = (folder, component) => ({
   files: component === 'main' ? ['src/main.ts'] : [`${folder}/**/*.ts`],

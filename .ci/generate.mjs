@@ -69,8 +69,8 @@ put('docs/cli.md', cliDocument({ commands, commonFlags, exitCodes, usageOf }))
 
 const page = (path) => readFileSync(join(ROOT, path), 'utf8')
 put(
-  'docs/architecture.md',
-  replaceSection(page('docs/architecture.md'), 'components', componentsTable(COMPONENTS)),
+  'docs/internals/architecture.md',
+  replaceSection(page('docs/internals/architecture.md'), 'components', componentsTable(COMPONENTS)),
 )
 put('docs/errors.md', await fillErrors(page('docs/errors.md')))
 put('docs/logging.md', await fillLogging(page('docs/logging.md')))

@@ -1,7 +1,7 @@
 // Runs compiled test files, each in its own process. `node .ci/tests.mjs server/kill fleet` runs those whose path contains
 // one of these texts; with --shared, some share a process, as in the check. tap's own runner is not used, because it adds
 // loaders and source maps to every process that a test starts, and takes four times as long; see
-// docs/decisions/0005-tests-compiled-before-tap.md.
+// docs/internals/decisions/0005-tests-compiled-before-tap.md.
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'

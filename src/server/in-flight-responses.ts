@@ -35,7 +35,7 @@ export function createInFlightResponses(
   cut: (request: IncomingMessage) => void,
 ): InFlightResponses {
   // An array, because V8 keeps alive what has passed through a busy Map or Set:
-  // docs/performance.md.
+  // docs/internals/performance.md.
   const waiting: Waiting[] = []
   const findRevoked = () => waiting.filter(({ answer }) => !answer.isAllowed())
 

@@ -1,4 +1,4 @@
-/** docs/conformance.md: each requirement has its place in the code and its test, and no test has another. */
+/** docs/internals/conformance.md: each requirement has its place in the code and its test, and no test has another. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import ts from 'typescript'
@@ -11,7 +11,7 @@ interface Requirement {
   readonly test: string
 }
 
-const REQUIREMENTS: readonly Requirement[] = tableRows(read('docs/conformance.md'))
+const REQUIREMENTS: readonly Requirement[] = tableRows(read('docs/internals/conformance.md'))
   .filter(([id = '']) => /^[A-Z0-9]+-\d+$/.test(id))
   .map(([id = '', , , where = '', test = '']) => ({ id, where, test }))
 

@@ -65,24 +65,27 @@ void t.test('docs/logging.md names every field that is struck out', (t) => {
   t.end()
 })
 
-void t.test('docs/dependencies.md has every dependency, where it belongs, and no other', (t) => {
-  const project = JSON.parse(read('package.json')) as Record<string, Record<string, string>>
-  const document = read('docs/dependencies.md')
-  for (const [heading, group] of [
-    ['## What the program needs', 'dependencies'],
-    ['## What the program can do without', 'optionalDependencies'],
-    ['## What development needs', 'devDependencies'],
-    ['## Overrides', 'overrides'],
-  ] as const) {
-    const names = Object.keys(project[group] ?? {})
-    const rows = rowsOf(document, heading)
-    t.same(rows.map(([name]) => name).sort(), [...names].sort(), heading)
-    for (const cells of rows) t.ok(!cells.includes(''), `${cells[0] ?? ''} has no empty cell`)
-    for (const [name, version] of Object.entries(project[group] ?? {}))
-      t.match(version, /^\d+\.\d+\.\d+$/, `${name} is pinned`)
-  }
-  t.end()
-})
+void t.test(
+  'docs/internals/dependencies.md has every dependency, where it belongs, and no other',
+  (t) => {
+    const project = JSON.parse(read('package.json')) as Record<string, Record<string, string>>
+    const document = read('docs/internals/dependencies.md')
+    for (const [heading, group] of [
+      ['## What the program needs', 'dependencies'],
+      ['## What the program can do without', 'optionalDependencies'],
+      ['## What development needs', 'devDependencies'],
+      ['## Overrides', 'overrides'],
+    ] as const) {
+      const names = Object.keys(project[group] ?? {})
+      const rows = rowsOf(document, heading)
+      t.same(rows.map(([name]) => name).sort(), [...names].sort(), heading)
+      for (const cells of rows) t.ok(!cells.includes(''), `${cells[0] ?? ''} has no empty cell`)
+      for (const [name, version] of Object.entries(project[group] ?? {}))
+        t.match(version, /^\d+\.\d+\.\d+$/, `${name} is pinned`)
+    }
+    t.end()
+  },
+)
 
 void t.test('no file holds a private key, a place of this machine or a package registry', (t) => {
   // Joined here, so that this file does not hold them either.

@@ -1,4 +1,4 @@
-/** The protocol of the kill switch, checked exhaustively: docs/model/README.md says what that means. */
+/** The protocol of the kill switch, checked exhaustively: docs/internals/model/README.md says what that means. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { check, CLAIM, namesOf } from '../support/spin.ts'

@@ -24,7 +24,7 @@ const MUTANTS: Readonly<Record<string, readonly string[]>> = {
   SILENCE_IS_DEATH: ['INSTANCES=1', 'ATTACKER'],
 }
 
-/** What no order of steps can help: docs/model/README.md, "What it does not promise". */
+/** What no order of steps can help: docs/internals/model/README.md, "What it does not promise". */
 const LIMITS: Readonly<Record<string, readonly string[]>> = {
   PAUSE_WHILE_SENDING: ['INSTANCES=1'],
   CLOCK_STOPS: ['INSTANCES=1'],

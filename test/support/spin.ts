@@ -23,7 +23,7 @@ export interface Search {
 /** What spin says when the one claim of the model does not hold. */
 export const CLAIM = 'assertion violated  !(revoked)'
 
-const MODEL = join(ROOT, 'docs/model/kill-switch.pml')
+const MODEL = join(ROOT, 'docs/internals/model/kill-switch.pml')
 const run = promisify(execFile)
 
 /**

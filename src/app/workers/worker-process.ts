@@ -143,7 +143,7 @@ function forwardLines(stream: Readable, onLines: (block: Buffer) => void): Promi
 
 /**
  * Garbage collection uses one thread, because each worker has one core: V8's helper threads cost a
- * busy core a tenth of its work (docs/performance.md). Young objects get more room, because nearly
+ * busy core a tenth of its work (docs/internals/performance.md). Young objects get more room, because nearly
  * all of a request is garbage once it is answered.
  */
 export const SERVING_FLAGS = [

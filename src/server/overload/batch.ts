@@ -36,7 +36,7 @@ const SIDE_BY_SIDE = 16
  * Collects what arrives while the event loop reads its sockets, and serves it in one go right
  * after. Each step then runs for every request of the batch while its code and tables are in the
  * processor's caches: first reading, then computing answers, then sending them. Without batches the
- * proxy answers 8 % fewer requests per second of processor time (docs/performance.md).
+ * proxy answers 8 % fewer requests per second of processor time (docs/internals/performance.md).
  */
 export function createBatch<Item, Answer>(
   rules: BatchRules,

@@ -93,7 +93,7 @@ void t.test('[HLT-9] health is answered from the cache, whatever the backend doe
 
 /** Everything is wrong with this request; each step of the list repairs the first fault. */
 void t.test(
-  'of several faults the first in the order of docs/architecture.md is told',
+  'of several faults the first in the order of docs/internals/architecture.md is told',
   async (t) => {
     const refuse: Verifier = {
       verify: () => {
