@@ -7,7 +7,7 @@ import { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { startAdminOf, type RunningAdmin } from './admin.ts'
 import { serveMetrics } from './observability.ts'
-import { startServer, type RunningServer, type ServerOptions } from './server.ts'
+import { startServer, warnOfNode, type RunningServer, type ServerOptions } from './server.ts'
 import type { WorkerFacts, WorkerStart } from './worker.ts'
 import type { Config } from '../config/config.ts'
 import { packConfig } from '../config/transfer.ts'
@@ -43,6 +43,7 @@ async function startWorkers(
   // line.
   const log = createLog(config.logging, options.logFile ?? 1)
   const { logger } = log
+  warnOfNode(logger)
   const group = randomUUID()
   const packed = packConfig({
     ...config,

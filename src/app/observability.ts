@@ -3,9 +3,11 @@
 import { X509Certificate } from 'node:crypto'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
 import type { Config } from '../config/config.ts'
 import type { GateStats } from '../killswitch/gate/gate.ts'
 import type { LeaseGuardStats } from '../killswitch/gate/guard/lease-guard.ts'
+import { createCertificateWatch, type SeenCertificate } from '../server/tls/client-certificate.ts'
 import type { Handshake } from '../server/tls/server.ts'
 import { type Address, startMetricsServer } from '../server/listen.ts'
 import type { TlsMaterial } from '../server/tls/material.ts'
@@ -20,6 +22,8 @@ import type { RequestRecord } from '../core/request.ts'
 export interface ServerMetrics {
   onFinish(record: RequestRecord): void
   onHandshake(handshake: Handshake): void
+  /** Counts what a client showed, and notices when it changes. */
+  onCertificate(seen: SeenCertificate): void
   onRefused(reason: string): void
   onShed(): void
   /** Sets the certificates now in use. @param prefix of their names in the metric */
@@ -46,7 +50,7 @@ export interface WatchedParts {
 
 export async function createServerMetrics(
   config: Config,
-  version: string,
+  { version, logger }: { readonly version: string; readonly logger: Logger },
   cleanup: Cleanup,
 ): Promise<ServerMetrics> {
   const baselineMs = measureBaseline(clock)
@@ -57,6 +61,10 @@ export async function createServerMetrics(
   registry.add(account.values)
   /** Time of the last valid signature, by access key id. */
   const lastUsedAt = new Map<string, number>()
+  const watchCertificate = createCertificateWatch((change) => {
+    account.certificateChange(change.field)
+    logger.warn('the client certificate changed', { ...change })
+  })
   let certificates: Readonly<Record<string, number>> = {}
   return {
     onFinish(record) {
@@ -66,6 +74,10 @@ export async function createServerMetrics(
       if (record.accessKeyId !== undefined) lastUsedAt.set(record.accessKeyId, record.at)
     },
     onHandshake: account.handshake,
+    onCertificate(seen) {
+      account.clientCertificate(seen.result)
+      watchCertificate(seen)
+    },
     onRefused: account.refusedConnection,
     onShed: account.shed,
     setMaterial(material, prefix) {

@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../config/config.ts'
 import { Cleanup } from '../core/cleanup.ts'
+import type { Logger } from '../core/logger.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { GateStats } from '../killswitch/gate/gate.ts'
 import { type Log, createLog } from '../observability/log.ts'
@@ -71,6 +72,7 @@ export async function startServer(
   const cleanup = new Cleanup()
   try {
     const log = createLog(config.logging, options.logFile ?? 1, options.worker?.number)
+    if (options.worker === undefined) warnOfNode(log.logger)
     const server = await start(config, options, log, cleanup)
     if (options.worker === undefined) {
       server.startServing()
@@ -84,6 +86,18 @@ export async function startServer(
   }
 }
 
+/** The oldest release of Node.js that still gets security fixes. */
+const OLDEST_SUPPORTED_NODE = 22
+
+export function warnOfNode(logger: Logger): void {
+  const { node } = process.versions
+  if (Number(node.split('.')[0]) >= OLDEST_SUPPORTED_NODE) return
+  logger.warn('this release of Node.js gets no more security fixes', {
+    node,
+    hint: `use Node.js ${String(OLDEST_SUPPORTED_NODE)} or later; hybrid key exchange needs its OpenSSL 3.5`,
+  })
+}
+
 async function start(
   config: Config,
   options: ServerOptions,
@@ -94,7 +108,7 @@ async function start(
   cleanup.add(log.close)
   const schemas = createApiSchemas()
   const material = await loadTlsMaterial(config.listener, clock.now())
-  const metrics = await createServerMetrics(config, schemas.version, cleanup)
+  const metrics = await createServerMetrics(config, { version: schemas.version, logger }, cleanup)
   metrics.setMaterial(material)
   const logRequest = createRequestLog(log)
   const logLate = createLateLog(logger)
@@ -164,6 +178,7 @@ async function start(
       alone: config.limits.requestDeadlineMs,
     },
     onHandshake: metrics.onHandshake,
+    onCertificate: metrics.onCertificate,
     onShed: (request) => {
       logOverload(request)
       metrics.onShed()

@@ -5,6 +5,7 @@ import { type Http2Session, type Http2Stream, constants } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../core/clock.ts'
 import { periodic } from '../core/periodic.ts'
+import type { SeenCertificate } from './tls/client-certificate.ts'
 import { type Conduct, HTTP2_SHARE, newConduct } from './overload/admission.ts'
 
 /** Limits vary by up to a quarter, so that connections opened together do not end together. */
@@ -27,6 +28,8 @@ export interface Handshaken {
    * has none.
    */
   readonly trustedUntil?: number | undefined
+  /** What the client showed; absent without mTLS, and for terminators. */
+  readonly seen?: SeenCertificate | undefined
 }
 
 export interface Connection {
@@ -34,6 +37,8 @@ export interface Connection {
   readonly conduct: Conduct
   /** Duration of the handshake in milliseconds, until the first request has reported it. */
   tlsMs: number | undefined
+  /** The client's certificate, until the first good signature has reported it. */
+  seen: SeenCertificate | undefined
   /** Number of unanswered requests; may exceed one with pipelining and with HTTP/2. */
   open: number
   /** Number of requests that the connection may still send. */
@@ -103,6 +108,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
       isFromTerminator: facts.isFromTerminator,
       conduct: newConduct(),
       tlsMs: facts.tlsMs,
+      seen: facts.seen,
       open: 0,
       left: Math.ceil(spread(maxRequests)),
       endsAt: now + spread(maxAgeMs),

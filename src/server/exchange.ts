@@ -8,6 +8,7 @@ import { type Connection, type Connections, isGone, takeTlsMs } from './connecti
 import type { InFlightResponses } from './in-flight-responses.ts'
 import type { Admission } from './overload/admission.ts'
 import { parsePing, type Ping } from './ping.ts'
+import type { SeenCertificate } from './tls/client-certificate.ts'
 
 export interface ExchangeDeps {
   readonly pipeline: Pipeline
@@ -18,6 +19,8 @@ export interface ExchangeDeps {
   readonly isDraining: () => boolean
   /** Called when a connection was closed because it sent nothing but unsigned requests. */
   readonly onClosed: (remoteAddress: string | undefined) => void
+  /** Called once for each connection with mTLS, at its first good signature. */
+  readonly onCertificate: (seen: SeenCertificate) => void
 }
 
 const NO_BODY = Buffer.alloc(0)
@@ -125,6 +128,10 @@ function write(
   if (deps.admission.note(connection.conduct, signature)) {
     connection.isCut = true
     deps.onClosed(request.raw.socket.remoteAddress)
+  }
+  if (signature === 'good' && connection.seen !== undefined) {
+    deps.onCertificate(connection.seen)
+    connection.seen = undefined
   }
   const isLast = deps.connections.end(connection) || connection.isCut
   // Bodies are printable ASCII, so their length in characters is their length in bytes.

@@ -19,7 +19,7 @@ import { announceBody, findHttpFault, refuseUnparsable, toFault } from './framew
 import { createInFlightResponses } from './in-flight-responses.ts'
 import { createShedding, type ShedRequest } from './overload/shedding.ts'
 import type { Ping } from './ping.ts'
-import { CLOSED, type Refusal } from './tls/client-certificate.ts'
+import { CLOSED, type Refusal, type SeenCertificate } from './tls/client-certificate.ts'
 import type { TlsMaterial } from './tls/material.ts'
 
 export interface ListenerDeps {
@@ -33,6 +33,8 @@ export interface ListenerDeps {
   readonly maxBodyBytes: number
   readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
   readonly onHandshake: (handshake: Handshake) => void
+  /** See ExchangeDeps. */
+  readonly onCertificate: (seen: SeenCertificate) => void
   /** Reports whether this is the XksProxyUriPath of a key store. */
   readonly isUriPath: (uriPath: string) => boolean
   /** Milliseconds that a request may wait, during a queue and otherwise. */
@@ -103,8 +105,11 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     reply.hijack()
     const connection = connections.of(request.raw)
     connections.begin(connection)
-    const refusal = checkForwarded?.(request.raw.rawHeaders, connection.isFromTerminator)
-    const wrong = findHttpFault(request.raw) ?? fault ?? refusal
+    const forwarded = checkForwarded?.(request.raw.rawHeaders, connection.isFromTerminator)
+    const isObserved = clientCertificate?.mode === 'observe' && connection.isFromTerminator
+    // One connection of a terminator carries many clients, so each request is reported.
+    if (isObserved) connection.seen = { result: forwarded?.reason ?? 'OK' }
+    const wrong = findHttpFault(request.raw) ?? fault ?? (isObserved ? undefined : forwarded)
     // Fastify runs no hook when it does not know the target or the method.
     const startedAt = request.startedAt ?? firstByteAt(request.raw, clock)
     admission.serve({ request, reply, fault: wrong, connection, startedAt })

@@ -63,6 +63,11 @@ const clientCertificate = converted(
       ca: file(
         'PEM bundle of the authorities that the certificate must chain to: Amazon Trust Services.',
       ),
+      mode: choice(
+        ['enforce', 'observe'],
+        'enforce: a client without such a certificate is refused. observe: every client is served on its signature, and latchkey_client_certificates_total counts what enforcing would refuse.',
+        'enforce',
+      ),
       regions: optional(
         regionNames(
           'AWS regions from which KMS may connect. Its common name is cks.kms.<region>.amazonaws.com; in a partition with a domain of its own, such as amazonaws.eu, that is accepted too.',

@@ -67,6 +67,24 @@ export const METRICS = {
     labels: ['version', 'http', 'resumed'],
     aggregator: sum,
   },
+  latchkey_tls_handshakes_total: {
+    type: 'counter',
+    help: 'TLS handshakes by version and key exchange group; X25519MLKEM768 is the hybrid one.',
+    labels: ['version', 'group'],
+    aggregator: sum,
+  },
+  latchkey_client_certificates_total: {
+    type: 'counter',
+    help: 'mTLS: connections with a good signature, and requests through terminators with mode observe. The result is OK, or why enforcing would refuse.',
+    labels: ['result'],
+    aggregator: sum,
+  },
+  latchkey_client_certificate_changes_total: {
+    type: 'counter',
+    help: 'mTLS: times a signed client showed a certificate with another issuer, purpose or name than before.',
+    labels: ['field'],
+    aggregator: sum,
+  },
   latchkey_quota_requests_per_second: {
     type: 'gauge',
     help: 'Configured quota of a key store, for all its processes together.',

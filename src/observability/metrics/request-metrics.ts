@@ -10,6 +10,7 @@ export interface HandshakeSample {
   readonly version: string
   readonly http: string
   readonly isResumed: boolean
+  readonly group: string
 }
 
 /** Reasons come from a few tables, one of them OpenSSL's. At most this many get their own label. */
@@ -34,6 +35,9 @@ export interface RequestMetrics {
     >,
   ): void
   handshake(sample: HandshakeSample): void
+  /** @param result `OK`, or why enforcing mTLS would refuse the connection */
+  clientCertificate(result: string): void
+  certificateChange(field: string): void
   refusedConnection(reason: string): void
   shed(): void
   /** Values by metric name. */
@@ -45,6 +49,12 @@ export function createRequestMetrics(baselineMs: Readonly<Record<string, number>
   const byKeyStore = new Map<string, Map<string, Series>>()
   const all: Series[] = []
   const handshakes = new Map<string, { labels: Record<string, string>; histogram: Histogram }>()
+  const groups = new Map<string, Count>()
+  const certificates = new Map<string, Count>()
+  // From zero: Prometheus sees no increase in a series that begins at one.
+  const changes = new Map(
+    ['issuer', 'purpose', 'name'].map((field) => [field, { labels: { field }, value: 0 }]),
+  )
   const refused = new Map<string, number>()
   let shed = 0
 
@@ -84,7 +94,8 @@ export function createRequestMetrics(baselineMs: Readonly<Record<string, number>
       const baseline = baselineMs[operation]
       if (baseline !== undefined) series.added.observe(totalMs - baseline)
     },
-    handshake({ ms, version, http, isResumed }) {
+    handshake({ ms, version, http, isResumed, group }) {
+      count(groups, { version, group })
       const key = `${version} ${http} ${String(isResumed)}`
       let known = handshakes.get(key)
       if (known === undefined) {
@@ -92,6 +103,12 @@ export function createRequestMetrics(baselineMs: Readonly<Record<string, number>
         handshakes.set(key, (known = { labels, histogram: new Histogram() }))
       }
       known.histogram.observe(ms)
+    },
+    clientCertificate(result) {
+      count(certificates, { result })
+    },
+    certificateChange(field) {
+      count(changes, { field })
     },
     refusedConnection(reason) {
       const kept = refused.has(reason) || refused.size < MAX_REASONS ? reason : 'OTHER'
@@ -117,12 +134,33 @@ export function createRequestMetrics(baselineMs: Readonly<Record<string, number>
       latchkey_requests_shed_total: () => [{ labels: {}, value: shed }],
       latchkey_connections_refused_total: () =>
         [...refused].map(([reason, value]) => ({ labels: { reason }, value })),
+      latchkey_tls_handshakes_total: () => [...groups.values()],
+      latchkey_client_certificates_total: () => [...certificates.values()],
+      latchkey_client_certificate_changes_total: () => [...changes.values()],
       latchkey_tls_handshake_duration_seconds: () =>
         [...handshakes.values()].flatMap(({ labels, histogram }) =>
           histogram.values('latchkey_tls_handshake_duration_seconds', labels),
         ),
     },
   }
+}
+
+interface Count {
+  readonly labels: Readonly<Record<string, string>>
+  value: number
+}
+
+/** Counts by labels. Beyond MAX_REASONS, all others share one series. */
+function count(counts: Map<string, Count>, labels: Count['labels']): void {
+  let key = Object.values(labels).join(' ')
+  let own = labels
+  if (!counts.has(key) && counts.size >= MAX_REASONS) {
+    own = Object.fromEntries(Object.keys(labels).map((name) => [name, 'OTHER']))
+    key = 'OTHER'
+  }
+  const known = counts.get(key)
+  if (known === undefined) counts.set(key, { labels: own, value: 1 })
+  else known.value += 1
 }
 
 function countFailure({ failed }: Series, errorName: string, reason: string): void {

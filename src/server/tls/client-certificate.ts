@@ -45,6 +45,64 @@ export function checkClientCertificate(
   return undefined
 }
 
+/** What enforcing mTLS says of a connection, and what its client showed. */
+export interface SeenCertificate {
+  /** `OK`, or the reason of the refusal. */
+  readonly result: string
+  readonly shown?: {
+    readonly subject: string
+    readonly issuer: string
+    /** Object identifiers of the extended key usage, sorted. */
+    readonly purposes: string
+  }
+}
+
+export function toSeen(socket: TLSSocket, refusal: Refusal | undefined): SeenCertificate {
+  const certificate = socket.getPeerX509Certificate()
+  const result = refusal?.reason ?? 'OK'
+  if (certificate === undefined) return { result }
+  const { subject, issuer } = certificate
+  // Node types the extended key usage as it names it in other places.
+  const usages = certificate.keyUsage as readonly string[] | undefined
+  return { result, shown: { subject, issuer, purposes: [...(usages ?? [])].sort().join(' ') } }
+}
+
+export interface CertificateChange {
+  readonly field: 'issuer' | 'purpose' | 'name'
+  readonly subject: string
+  readonly before: string
+  readonly now: string
+}
+
+/** More names than KMS has regions. A client with a valid signature is known, so it does not fill this up by itself. */
+const MAX_NAMES = 200
+
+/**
+ * Notices when the certificate of a client with a good signature has another issuer or purpose than its last one of that name,
+ * or a name that enforcing does not accept. The first certificate of a process is only remembered.
+ */
+export function createCertificateWatch(
+  onChange: (change: CertificateChange) => void,
+): (seen: SeenCertificate) => void {
+  const known = new Map<string, NonNullable<SeenCertificate['shown']>>()
+  return ({ result, shown }) => {
+    if (shown === undefined) return
+    const { subject } = shown
+    const last = known.get(subject)
+    if (last === undefined) {
+      if (known.size >= MAX_NAMES) return
+      known.set(subject, shown)
+      if (result === 'WRONG_SUBJECT') onChange({ field: 'name', subject, before: '', now: subject })
+      return
+    }
+    known.set(subject, shown)
+    if (last.issuer !== shown.issuer)
+      onChange({ field: 'issuer', subject, before: last.issuer, now: shown.issuer })
+    if (last.purposes !== shown.purposes)
+      onChange({ field: 'purpose', subject, before: last.purposes, now: shown.purposes })
+  }
+}
+
 /**
  * Returns the wall time at which the first certificate of the verified chain expires, in
  * milliseconds since the Unix epoch.

@@ -4,6 +4,7 @@ import { X509Certificate, createPrivateKey, constants } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { SecureContextOptions } from 'node:tls'
 import { LatchkeyError } from '../../core/errors.ts'
+import { tlsGroups } from '../../core/tls-groups.ts'
 import type { ListenerConfig } from '../../config/config.ts'
 
 /**
@@ -100,6 +101,7 @@ function toContext(pair: { cert: Buffer; key: Buffer }, ca?: Buffer): SecureCont
     ...(mutual ? { ca } : {}),
     minVersion: 'TLSv1.2',
     ciphers: CIPHER_SUITES,
+    ecdhCurve: tlsGroups(),
     honorCipherOrder: true,
     // With mTLS there are no tickets, because a resumed session without a certificate counts as
     // authorized.

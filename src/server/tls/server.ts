@@ -9,6 +9,7 @@ import https from 'node:https'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../../core/clock.ts'
+import { groupOf } from '../../core/tls-groups.ts'
 import type { ListenerConfig } from '../../config/config.ts'
 import type { Connections } from '../connection.ts'
 import {
@@ -16,6 +17,7 @@ import {
   chainEndsAt,
   checkClientCertificate,
   toReason,
+  toSeen,
   type Refusal,
 } from './client-certificate.ts'
 import { watchFirstBytes } from './first-byte.ts'
@@ -39,6 +41,8 @@ export interface Handshake {
   /** `TLSv1.2` or `TLSv1.3`. */
   readonly version: string
   readonly http: '1.1' | '2.0'
+  /** Key exchange group, such as `X25519`. */
+  readonly group: string
 }
 
 export interface TlsServer {
@@ -73,11 +77,15 @@ interface Peer {
   /** Common names that its certificate may have; absent: no certificate is required. */
   readonly subjects: readonly string[] | undefined
   readonly isFromTerminator: boolean
+  /** Whether a connection whose certificate is refused ends. */
+  readonly isEnforced: boolean
 }
 
 export function createTlsServer(options: TlsServerOptions): TlsServer {
   const { config, handler } = options
   const mutual = config.clientCertificate
+  /** With `observe`, every connection is served, and what enforcing would refuse is counted. */
+  const enforces = mutual?.mode === 'enforce'
   let inUse = options.material
   const common = {
     ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
@@ -88,7 +96,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
       ...options.material.context,
       ...common,
       requestCert: mutual !== undefined,
-      rejectUnauthorized: mutual !== undefined,
+      rejectUnauthorized: enforces,
       headersTimeout: config.timeouts.headersMs,
       requestTimeout: config.timeouts.requestMs,
       keepAliveTimeout: config.timeouts.keepAliveMs,
@@ -118,19 +126,21 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
   /** A refused connection no longer has an address when it is logged. */
   const addresses = new WeakMap<object, string | undefined>()
   const openedAt = new WeakMap<object, number>()
-  const noteHandshake = (socket: TLSSocket, peer: Peer) => {
+  const noteHandshake = (socket: TLSSocket, peer: Peer, refusal?: Refusal) => {
     const now = options.clock.monotonic()
     const ms = now - (openedAt.get(tcpBelow(socket)) ?? now)
     options.connections.open(socket, {
       tlsMs: ms,
       isFromTerminator: peer.isFromTerminator,
-      trustedUntil: peer.subjects && chainEndsAt(socket),
+      trustedUntil: peer.isEnforced ? chainEndsAt(socket) : undefined,
+      seen: peer.isFromTerminator || !peer.subjects ? undefined : toSeen(socket, refusal),
     })
     options.onHandshake({
       ms,
       isResumed: socket.isSessionReused(),
       version: socket.getProtocol() ?? '',
       http: socket.alpnProtocol === 'h2' ? '2.0' : '1.1',
+      group: groupOf(socket),
     })
   }
 
@@ -143,12 +153,12 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     if (address !== socket.remoteAddress)
       Object.defineProperty(socket, 'remoteAddress', { value: address })
     const refusal = peer.subjects && checkClientCertificate(socket, peer.subjects)
-    if (refusal !== undefined) {
+    if (refusal !== undefined && peer.isEnforced) {
       options.onRefused(refusal, socket.remoteAddress)
       socket.destroy()
       return
     }
-    noteHandshake(socket, peer)
+    noteHandshake(socket, peer, refusal)
     if (socket.alpnProtocol === 'h2') sessions.accept(socket)
     else {
       for (const listener of startHttp1) listener.call(server, socket)
@@ -156,7 +166,9 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     }
   }
   server.on('secureConnection', (socket) => {
-    startHttp(socket, { subjects: mutual?.subjects, isFromTerminator: false })
+    startHttp(socket, {
+      ...{ subjects: mutual?.subjects, isEnforced: enforces, isFromTerminator: false },
+    })
   })
   const onFailed = (error: Error, socket: TLSSocket) => {
     // A chain that Node refused ends here, and `error` says nothing but ECONNRESET.
@@ -171,7 +183,8 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     createTerminators({
       ...{ config: forwardedBy, material: options.material, common, onFailed },
       onSecure(socket) {
-        startHttp(socket, { subjects: forwardedBy.certificate?.subjects, isFromTerminator: true })
+        const subjects = forwardedBy.certificate?.subjects
+        startHttp(socket, { subjects, isEnforced: subjects !== undefined, isFromTerminator: true })
       },
     })
   // Node's own listeners start TLS. They run once the PROXY header has been read.

@@ -1,5 +1,6 @@
 /** Checks TLS from outside: versions, cipher suites, and whether the server requests a client certificate. */
 // SPDX-License-Identifier: Apache-2.0
+import { groupOf, tlsGroups } from '../../core/tls-groups.ts'
 import { watchHandshake } from '../../kms/client/certificate-request.ts'
 import { dial, EndpointError, type DialOptions } from '../../kms/client/dial.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
@@ -50,14 +51,23 @@ export async function checkTls(
   const { remote } = session
   const connection = await session.connect()
   const certificate = checkCertificate(connection.socket, remote.endpoint.host, authorities)
+  const group = groupOf(connection.socket)
   connection.close()
   return [
     ...(await checkSuites(remote)),
+    ok('tls-group', describeGroup(group)),
     await checkOld(remote),
     await checkWeak(remote),
     ...certificate,
     await checkClientCertificate(session),
   ]
+}
+
+function describeGroup(group: string): string {
+  if (group.includes('MLKEM')) return `key exchange by ${group}, a hybrid against quantum computers`
+  return tlsGroups().includes('MLKEM')
+    ? `key exchange by ${group}; the proxy takes no hybrid group`
+    : `key exchange by ${group}; this Node.js offers no hybrid group`
 }
 
 /** Returns the negotiated suite; undefined when the server or the local OpenSSL refuses. */

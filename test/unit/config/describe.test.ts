@@ -64,6 +64,7 @@ void t.test(
     t.strictSame(
       SETTINGS.filter((setting) => !has.has(setting)),
       [
+        'listener.clientCertificate.mode',
         'listener.clientCertificate.forwardedBy.header',
         'listener.clientCertificate.forwardedBy.format',
         'listener.clientCertificate.forwardedBy.verifyHeader',

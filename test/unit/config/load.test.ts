@@ -76,6 +76,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
       },
       clientCertificate: {
         caFile: join(FIXTURES, 'tls/amazon-trust-services.pem'),
+        mode: 'enforce',
         subjects: ['cks.kms.eu-west-1.amazonaws.com', 'cks.kms.eu-central-1.amazonaws.com'],
       },
       http2: false,

@@ -1,0 +1,106 @@
+/** mTLS that only observes: everybody is served on the signature, and what enforcing would say is counted. */
+// SPDX-License-Identifier: Apache-2.0
+import t, { type Test } from 'tap'
+import { createAuthority } from '../../certs/dev-pki.ts'
+import { createCertificateWatch } from '../../src/server/tls/client-certificate.ts'
+import { EAST, issueClient, show, WEST } from '../support/client-certificate.ts'
+import { askHttp2, openHttp2 } from '../support/http2.ts'
+import { testPki } from '../support/pki.ts'
+import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { encryptBody } from '../support/wire.ts'
+
+const pki = await testPki()
+const other = await createAuthority('Another CA')
+
+function start(t: Test): Promise<TestServer> {
+  const clientCertificate = { ca: pki.caFile, subjects: [EAST], mode: 'observe' }
+  return startTestServer(t, { config: { listener: { clientCertificate } } })
+}
+
+async function counts(server: TestServer): Promise<Readonly<Record<string, number>>> {
+  const text = await server.running.metrics()
+  const lines = text.matchAll(/^latchkey_client_certificates_total\{result="(\w+)"\} (\d+)$/gm)
+  return Object.fromEntries([...lines].map(([, result = '', value]) => [result, Number(value)]))
+}
+
+const input = { plaintext: Buffer.alloc(32, 1) }
+
+void t.test('every client is served, by HTTP/1.1 and by HTTP/2, and told apart', async (t) => {
+  const server = await start(t)
+  const shown = [
+    undefined,
+    await issueClient('observed-good'),
+    await issueClient('observed-name', { commonName: WEST }),
+    await issueClient('observed-authority', {}, other),
+    await issueClient('observed-purpose', { usage: 'server' }),
+    await issueClient('observed-old', {
+      notBefore: new Date(Date.now() - 2 * 86_400_000),
+      notAfter: new Date(Date.now() - 86_400_000),
+    }),
+  ]
+  const body = JSON.stringify(encryptBody())
+  for (const files of shown) {
+    const client = server.client(files === undefined ? {} : { clientCertificate: files })
+    for (let i = 0; i < 2; i++) t.equal((await client.encrypt(KEY_ID, input)).status, 200)
+    await client.close()
+    const session = await openHttp2(t, server, files === undefined ? {} : show(files))
+    for (let i = 0; i < 2; i++)
+      t.equal(await askHttp2(session, server, `/keys/${KEY_ID}/encrypt`, body), 200)
+    session.close()
+  }
+  t.match(await counts(server), {
+    OK: 2,
+    NO_CERTIFICATE: 2,
+    WRONG_SUBJECT: 2,
+    UNABLE_TO_VERIFY_LEAF_SIGNATURE: 2,
+    INVALID_PURPOSE: 2,
+    CERT_HAS_EXPIRED: 2,
+  })
+  const log = await server.stopAndReadLog()
+  t.notOk(log.some(({ msg }) => msg === 'connection refused'))
+  const changes = log.filter(({ msg }) => msg === 'the client certificate changed')
+  t.ok(
+    changes.some(
+      ({ field, before, now }) => field === 'issuer' && now === 'CN=Another CA' && before,
+    ),
+  )
+  t.ok(changes.some(({ field }) => field === 'purpose'))
+  t.match(
+    changes.find(({ field }) => field === 'name'),
+    { now: `CN=${WEST}` },
+  )
+})
+
+void t.test('a certificate without a good signature counts for nothing', async (t) => {
+  const server = await start(t)
+  const files = await issueClient('observed-unsigned', { commonName: WEST })
+  const client = server.client({
+    clientCertificate: files,
+    accessKeyId: 'A'.repeat(20),
+  })
+  t.equal((await client.encrypt(KEY_ID, input)).status, 401)
+  t.same(await counts(server), {})
+  t.match(await server.running.metrics(), /certificate_changes_total\{field="name"\} 0/)
+})
+
+void t.test('what changes is told once, each time', (t) => {
+  const told: string[] = []
+  const see = createCertificateWatch(({ field, before, now }) => {
+    told.push(`${field}: ${before} -> ${now}`)
+  })
+  const meet = (subject: string, issuer: string, purposes = '1', result = 'OK') => {
+    see({ result, shown: { subject, issuer, purposes } })
+  }
+  see({ result: 'NO_CERTIFICATE' })
+  meet('east', 'Amazon')
+  meet('east', 'Amazon')
+  meet('west', 'Amazon')
+  t.same(told, [], 'the first of each name is remembered')
+  meet('east', 'Private')
+  meet('east', 'Private')
+  meet('east', 'Private', '1 2')
+  meet('new', 'Private', '1', 'WRONG_SUBJECT')
+  meet('new', 'Private', '1', 'WRONG_SUBJECT')
+  t.same(told, ['issuer: Amazon -> Private', 'purpose: 1 -> 1 2', 'name:  -> new'])
+  t.end()
+})
