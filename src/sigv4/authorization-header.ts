@@ -43,22 +43,20 @@ function isAscending(names: readonly string[]): boolean {
   return names.every((name, i) => name !== '' && (i === 0 || (names[i - 1] ?? '') < name))
 }
 
-/**
- * A year must not start with zero, because Date.parse and the calendar disagree about the first
- * centuries.
- */
-const DATE_FORM = /^([1-9]\d{3})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})Z$/
+/** A year must not start with zero: Date.UTC takes the years 0 to 99 for those of the last century. */
+const DATE_FORM = /^[1-9]\d{7}T\d{6}Z$/
 
 /**
  * Returns milliseconds since the Unix epoch, or undefined unless the text is yyyymmddThhmmssZ and a
  * real time.
  */
 export function parseAmzDate(text: string): number | undefined {
-  const match = DATE_FORM.exec(text)
-  if (match === null) return undefined
-  const [, year = '', month = '', day = '', hour = '', minute = '', second = ''] = match
-  const iso = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`
-  const time = Date.parse(iso)
-  // Date.parse turns 31 February into a day in March; converting back reveals it.
-  return !Number.isNaN(time) && new Date(time).toISOString() === iso ? time : undefined
+  if (!DATE_FORM.test(text)) return undefined
+  const at = (start: number, end: number) => Number(text.slice(start, end))
+  const [month, day] = [at(4, 6), at(6, 8)]
+  const [hour, minute, second] = [at(9, 11), at(11, 13), at(13, 15)]
+  if (month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59) return undefined
+  const time = Date.UTC(at(0, 4), month - 1, day, hour, minute, second)
+  // Date.UTC turns 31 February into a day in March.
+  return new Date(time).getUTCDate() === day ? time : undefined
 }

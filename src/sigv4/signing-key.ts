@@ -24,12 +24,15 @@ export class SigningKey {
 
   /** Returns the signature of a text as 64 lower-case hexadecimal digits. */
   sign(text: string): string {
-    return crypto.createHmac('sha256', this.#key).update(text, 'utf8').digest('hex')
+    return hmacSha256(this.#key, text).toString('hex')
   }
 
-  /** Reports whether `signature` matches `text`, in constant time. */
+  /**
+   * Reports whether `signature`, in hexadecimal digits, matches `text`. The comparison takes
+   * constant time.
+   */
   verify(text: string, signature: string): boolean {
-    return equalBytes(Buffer.from(this.sign(text)), Buffer.from(signature))
+    return equalBytes(hmacSha256(this.#key, text), Buffer.from(signature, 'hex'))
   }
 }
 
