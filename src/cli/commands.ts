@@ -91,6 +91,30 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: 'Accept a control store that was restored from a backup',
       load: async () => (await import('./commands/control.ts')).controlAcceptEpoch,
     },
+    'store backup': {
+      summary: 'Write a backup of the control store while servers run, and verify it',
+      load: async () => (await import('./commands/store.ts')).storeBackup,
+    },
+    'store verify': {
+      summary: 'Verify a backup by loading it into a scratch store',
+      load: async () => (await import('./commands/store.ts')).storeVerify,
+    },
+    'store recover': {
+      summary: 'Load a backup in place of the store, show what is lost, and accept its epoch',
+      load: async () => (await import('./commands/store.ts')).storeRecover,
+    },
+    'store copy': {
+      summary: 'Copy the store to another place, from SQLite to PostgreSQL or back',
+      load: async () => (await import('./commands/store.ts')).storeCopy,
+    },
+    'store rekey': {
+      summary: 'Give the store another master key: a file or a passphrase',
+      load: async () => (await import('./commands/store.ts')).storeRekey,
+    },
+    'store escrow': {
+      summary: "Encrypt the store's key to a recovery public key, for the loss of the master key",
+      load: async () => (await import('./commands/store.ts')).storeEscrow,
+    },
     'config check': {
       summary: 'Check a configuration file and report everything that is wrong with it',
       load: async () => (await import('./commands/config.ts')).configCheck,

@@ -1108,6 +1108,22 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
           "$ref": "#/components/schemas/Switch"
         }
       },
+      "lastBackup": {
+        "description": "The last `latchkey store backup`; absent when there was none.",
+        "type": "object",
+        "required": [
+          "createdAt",
+          "epoch"
+        ],
+        "properties": {
+          "createdAt": {
+            "$ref": "#/components/schemas/Milliseconds"
+          },
+          "epoch": {
+            "type": "integer"
+          }
+        }
+      },
       "instances": {
         "type": "array",
         "items": {

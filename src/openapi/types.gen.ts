@@ -691,6 +691,11 @@ export interface components {
             storeId: string;
             epoch: number;
             switches: components["schemas"]["Switch"][];
+            /** @description The last `latchkey store backup`; absent when there was none. */
+            lastBackup?: {
+                createdAt: components["schemas"]["Milliseconds"];
+                epoch: number;
+            };
             instances: {
                 [key: string]: unknown;
             }[];

@@ -3,7 +3,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { FACTS, findSealedFact } from '../store/sealed-rows.ts'
-import { deleteRow, insertRow, updateRow } from '../store/sealed-transaction.ts'
+import { deleteRow, putRow } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
 
 export interface RotationRecord {
@@ -46,8 +46,7 @@ export function createRotationRecords(store: Store): RotationRecords {
     save: (record) =>
       store.change(async (transaction) => {
         const fact = { name: nameOf(record), value: JSON.stringify(record) }
-        if (await updateRow(transaction, sealing, FACTS, fact)) return
-        await insertRow(transaction, sealing, FACTS, fact)
+        await putRow(transaction, sealing, FACTS, fact)
       }),
     remove: (record) =>
       store.change((transaction) =>

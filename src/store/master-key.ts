@@ -13,6 +13,8 @@ export type MasterKeySource =
   | { readonly kind: 'passphrase'; readonly passphrase: Secret }
   /** The holder of the key, a token, wraps and unwraps. */
   | { readonly kind: 'pkcs11'; readonly key: MasterKey }
+  /** The private key of an escrow opens the store's key (custody.ts). */
+  | { readonly kind: 'escrow'; readonly key: MasterKey }
 
 /** Wraps the store key. */
 export interface MasterKey {
@@ -42,7 +44,7 @@ interface KeyRecord {
 }
 
 export function createMasterKey(source: MasterKeySource): MasterKey {
-  if (source.kind === 'pkcs11') return source.key
+  if (source.kind === 'pkcs11' || source.kind === 'escrow') return source.key
   const derive = (parameters: KeyRecord['scrypt']) =>
     source.kind === 'file'
       ? loadKeyFile(source.path)

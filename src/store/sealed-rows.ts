@@ -27,6 +27,9 @@ export const FACTS: SealedTable = {
   except: "name NOT IN ('epoch', 'state')",
 }
 
+/** Fact: when `store backup` last succeeded, and the epoch of that backup. */
+export const LAST_BACKUP = 'last_backup'
+
 export const KEYS: SealedTable = {
   name: 'external_keys',
   key: ['key_store', 'key_id'],

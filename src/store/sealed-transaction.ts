@@ -115,6 +115,17 @@ export async function updateRow(
   return true
 }
 
+/** Updates the row that has this primary key, or inserts it. */
+export async function putRow(
+  transaction: SealedTransaction,
+  sealing: Sealing,
+  table: SealedTable,
+  row: Row,
+): Promise<void> {
+  if (await updateRow(transaction, sealing, table, row)) return
+  await insertRow(transaction, sealing, table, row)
+}
+
 /**
  * Removes the row with this primary key, if there is one, and leaves a record of it for servers.
  */

@@ -128,6 +128,15 @@ export async function createStore(options: StoreOptions): Promise<Store> {
  * MASTER_KEY_UNREADABLE; the store is then unchanged
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
+  const { store, storeKey } = await openWithKey(options)
+  storeKey.fill(0)
+  return store
+}
+
+/** Like openStore, and also returns the store's key, 32 bytes, which the caller must overwrite. */
+export async function openWithKey(
+  options: StoreOptions,
+): Promise<{ readonly store: Store; readonly storeKey: Buffer }> {
   const engine = createEngine(options)
   const database = await engine.open()
   try {
@@ -137,14 +146,13 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     }))
     const storeKey = await createMasterKey(options.masterKey).unwrap(record)
     const sealing = createSealing(storeKey)
-    storeKey.fill(0)
     try {
       await bringUp(database, sealing)
     } catch (error) {
       const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
       if (!isTampered || options.allowsTampered !== true) throw error
     }
-    return assemble(engine, database, sealing, id)
+    return { store: assemble(engine, database, sealing, id), storeKey }
   } catch (error) {
     await database.close()
     throw error

@@ -42,10 +42,10 @@ async function shell(line: string): Promise<{ readonly code: number; readonly st
   })
 }
 
-/** Every file but the log and what SQLite keeps beside the store, with a hash of its bytes. */
+/** Every file but the log, the mark, and what SQLite keeps beside the store, with a hash of its bytes. */
 async function contents(folder: string): Promise<Readonly<Record<string, string>>> {
   const names = await readdir(folder, { recursive: true })
-  const kept = names.filter((name) => !/\.log$|-wal$|-shm$|\.db$|^pki$/.test(name)).sort()
+  const kept = names.filter((name) => !/\.log$|-wal$|-shm$|\.db$|\.epoch$|^pki$/.test(name)).sort()
   const entries = kept.map(async (name) => {
     const bytes = await readFile(join(folder, name))
     return [name, createHash('sha256').update(bytes).digest('hex')] as const

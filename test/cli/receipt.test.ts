@@ -5,7 +5,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Receipt } from '../../src/killswitch/receipt/receipt.ts'
-import type { Signed } from '../../src/killswitch/receipt/signature.ts'
+import type { Signed } from '../../src/core/signature.ts'
 import { workspace } from '../support/cli.ts'
 
 void t.test('a kill beside a running server leaves a receipt that anybody can check', async (t) => {

@@ -5,7 +5,7 @@ import { createAuthority } from '../../certs/dev-pki.ts'
 import { PERMISSIONS } from '../../src/admin/route.ts'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import type { Receipt } from '../../src/killswitch/receipt/receipt.ts'
-import { type Signed, verifySigned } from '../../src/killswitch/receipt/signature.ts'
+import { type Signed, verifySigned } from '../../src/core/signature.ts'
 import {
   ROLES,
   call,

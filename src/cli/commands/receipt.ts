@@ -5,7 +5,7 @@ import { openKillSwitch } from '../../app/kill-switch.ts'
 import { describeScope } from '../../core/scope.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { Receipt } from '../../killswitch/receipt/receipt.ts'
-import { type Signed, verifySigned } from '../../killswitch/receipt/signature.ts'
+import { type Signed, verifySigned } from '../../core/signature.ts'
 import {
   CONFIG_FLAG,
   type Command,

@@ -6,7 +6,7 @@ import { findLongKills } from '../../killswitch/instance/long-kill.ts'
 import { describeScope } from '../../core/scope.ts'
 import type { ControlStatus, InstanceStatus } from '../../killswitch/operator/status.ts'
 import { REVOKED, type Receipt } from '../../killswitch/receipt/receipt.ts'
-import type { Signed } from '../../killswitch/receipt/signature.ts'
+import type { Signed } from '../../core/signature.ts'
 import { CONFIG_FLAG, type Command, loadControlConfig } from '../../terminal/command.ts'
 import { toTable } from '../../terminal/output.ts'
 import { describeLongKill } from './exposure.ts'
@@ -47,6 +47,7 @@ function toText(found: ControlStatus): string {
   const { switches, deadManSwitches, requests, instances, events } = found
   return [
     [`epoch ${String(found.epoch)} of store ${found.storeId}`, describeService(found)].join(': '),
+    describeBackup(found),
     section(
       ['SWITCH', 'STOPS', 'DIRECTION', 'SINCE', 'UNTIL', 'BY', 'REASON'],
       switches.map((one) => [
@@ -72,7 +73,7 @@ function toText(found: ControlStatus): string {
       instances.map((one) => [
         ...[one.id.slice(0, 8), one.host, String(one.pid), String(one.worker), toState(one)],
         ...[String(one.ackedEpoch), one.hasAcknowledged ? 'yes' : 'no'],
-        ...[`${String(one.leaseMs)} ms`, `${String(one.silentMs)} ms ago`],
+        ...[`${String(one.leaseMs)} ms`, one.seenAt === 0 ? '-' : `${String(one.silentMs)} ms ago`],
       ]),
     ),
     section(
@@ -87,15 +88,22 @@ function toText(found: ControlStatus): string {
     .join('\n\n')
 }
 
+function describeBackup({ lastBackup, epoch }: ControlStatus): string {
+  if (lastBackup === undefined) return 'last backup: none by latchkey store backup'
+  const since = epoch - lastBackup.epoch
+  return `last backup: ${toDate(lastBackup.createdAt)}, ${count(since, 'epoch')} ago`
+}
+
 /** Answers a person's first questions: does a switch stop anything, and do the instances serve? */
 function describeService({ switches, instances }: ControlStatus): string {
   const stopped =
     switches.length === 0 ? 'no switch is in force' : `${String(switches.length)} in force`
   const open = instances.filter((one) => toState(one) === 'open').length
-  if (instances.length === 0) return `${stopped}, no instance is running`
-  return open === instances.length
+  const all = instances.filter(({ isDismissed }) => !isDismissed).length
+  if (all === 0) return `${stopped}, no instance is running`
+  return open === all
     ? `${stopped}, ${count(open, 'instance')} serving`
-    : `${stopped}, ${String(open)} of ${count(instances.length, 'instance')} serving: see STATE below`
+    : `${stopped}, ${String(open)} of ${count(all, 'instance')} serving: see STATE below`
 }
 
 function count(number: number, noun: string): string {
@@ -117,7 +125,9 @@ function section(headings: readonly string[], rows: readonly (readonly string[])
  * An instance whose row is older than its lease refuses everything, whatever state it reported
  * last.
  */
-function toState({ state, reason, silentMs, leaseMs, isGenuine }: InstanceStatus): string {
+function toState(one: InstanceStatus): string {
+  const { state, reason, silentMs, leaseMs, isGenuine, isDismissed } = one
+  if (isDismissed) return 'dismissed: silent for long'
   if (!isGenuine) return 'unknown: row missing or changed'
   if (silentMs > leaseMs) return 'silent'
   return reason === null ? state : `${state}: ${reason}`

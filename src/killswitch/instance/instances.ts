@@ -11,6 +11,7 @@ import { readState, type SealedState } from '../../store/sealed-state.ts'
 import {
   deleteRow,
   insertRow,
+  putRow,
   type SealedTransaction,
   updateRow,
 } from '../../store/sealed-transaction.ts'
@@ -65,7 +66,7 @@ export async function register(
     const [clock] = await transaction.query(`SELECT ${now} AS now`)
     const { id, group: grp, leaseMs: lease_ms, host, pid, worker, version } = me
     const row = { id, grp, host, pid, worker, version, lease_ms, dismissed: 0 }
-    await writeRegistration(transaction, sealing, {
+    await putRow(transaction, sealing, REGISTRATIONS, {
       ...row,
       started_at: Number(clock?.['now']),
     })
@@ -80,15 +81,6 @@ export async function register(
       [id, grp, host, pid, worker, version, lease_ms, ...sealHeart(sealing, me, heart)],
     )
   })
-}
-
-async function writeRegistration(
-  transaction: SealedTransaction,
-  sealing: Sealing,
-  row: Row,
-): Promise<void> {
-  if (await updateRow(transaction, sealing, REGISTRATIONS, row)) return
-  await insertRow(transaction, sealing, REGISTRATIONS, row)
 }
 
 /**

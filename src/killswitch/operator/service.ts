@@ -12,7 +12,7 @@ import type { Store } from '../../store/store.ts'
 import { loadInstances } from '../instance/instances.ts'
 import { type Actor, ControlError, type Switch } from '../model.ts'
 import { type Receipt, listReceipts } from '../receipt/receipt.ts'
-import type { Signed } from '../receipt/signature.ts'
+import type { Signed } from '../../core/signature.ts'
 import { openSigner } from '../receipt/signing-key.ts'
 import {
   type DeadManOrder,
@@ -196,17 +196,21 @@ function createReports(store: Store, openReports: (() => Promise<Store>) | undef
 export async function acceptEpoch(
   store: Store,
   clock: Clock,
-  { operator, reason }: { readonly operator: string; readonly reason: string },
+  {
+    operator,
+    reason,
+    seen = 0,
+  }: { readonly operator: string; readonly reason: string; readonly seen?: number },
 ): Promise<number> {
   const load = (reader: Reader) => loadInstances(reader, store.sealing)
   // Rows without their code do not count: a huge number would use up all epochs.
-  const seen = (await store.database.snapshot(load)).map(({ highEpoch }) => highEpoch)
+  const marks = (await store.database.snapshot(load)).map(({ highEpoch }) => highEpoch)
   return store.change(
     async (transaction, epoch) => {
       const event = { at: clock.now(), epoch, kind: 'epoch-accepted', operator, detail: { reason } }
       await appendEvent(transaction, store.sealing, event)
       return epoch
     },
-    { minEpoch: Math.max(0, ...seen) + 1, acceptsAny: true },
+    { minEpoch: Math.max(seen, ...marks) + 1, acceptsAny: true },
   )
 }

@@ -1,6 +1,7 @@
 /** Everything that a person wants to know about the kill switch at a glance. */
 // SPDX-License-Identifier: Apache-2.0
 import { type ControlEvent, readEvents } from '../../store/event-log.ts'
+import { findSealedFact, LAST_BACKUP } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import { type Instance, loadInstances } from '../instance/instances.ts'
 import { type ControlState, loadControlState } from '../switch-table.ts'
@@ -15,6 +16,8 @@ export interface InstanceStatus extends Instance {
 export interface ControlStatus extends ControlState {
   readonly storeId: string
   readonly instances: readonly InstanceStatus[]
+  /** The last backup by `store backup`; times are wall clock, in milliseconds. */
+  readonly lastBackup?: { readonly createdAt: number; readonly epoch: number }
   /** Newest first. */
   readonly events: readonly ControlEvent[]
 }
@@ -24,12 +27,16 @@ export function loadStatus(store: Store, recentEvents: number): Promise<ControlS
   return store.database.snapshot(async (reader) => {
     const state = await loadControlState(reader, store.sealing)
     const instances = await loadInstances(reader, store.sealing)
+    const backup = await findSealedFact(reader, store.sealing, LAST_BACKUP)
     const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
     const now = Number(row?.['now'])
     const needed = Math.max(-1, ...state.switches.map(({ epoch }) => epoch))
     return {
       ...state,
       storeId: store.id,
+      ...(backup === undefined
+        ? {}
+        : { lastBackup: JSON.parse(backup) as NonNullable<ControlStatus['lastBackup']> }),
       instances: instances.map((one) => ({
         ...one,
         hasAcknowledged: one.ackedEpoch >= needed,

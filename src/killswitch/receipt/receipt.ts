@@ -8,7 +8,7 @@ import type { Direction, Scope } from '../../core/scope.ts'
 import { SwitchTable } from '../switch-table.ts'
 import type { Kill, KillOrder } from '../operator/kill.ts'
 import type { InstanceOutcome, Revocation } from '../operator/waiting-fleet.ts'
-import type { Signed } from './signature.ts'
+import type { Signed } from '../../core/signature.ts'
 
 /** Times are wall clock, in milliseconds since the Unix epoch; durations come from a monotonic clock. */
 export interface Receipt {

@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { findSealedFact } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
-import { createSigner, type Signer } from './signature.ts'
+import { createSigner, type Signer } from '../../core/signature.ts'
 
 /** Stores created by earlier releases may hold a random key as a fact. */
 const FACT = 'receipt_key'

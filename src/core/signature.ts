@@ -1,4 +1,4 @@
-/** Ed25519 signatures over the canonical form of a statement, which make a receipt evidence. */
+/** Ed25519 signatures over the canonical form of a statement, which make receipts and backups evidence. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   type KeyObject,
@@ -8,8 +8,11 @@ import {
   verify as verifyBytes,
 } from 'node:crypto'
 
-/** Bound into every signature, so that nothing else signed with this key can pass as a receipt. */
-const DOMAIN = 'latchkey receipt v1\n'
+/** Bound into every signature, so that a statement of one kind cannot pass as one of another. */
+const DOMAINS = { receipt: 'latchkey receipt v1\n', backup: 'latchkey backup v1\n' } as const
+
+export type StatementKind = keyof typeof DOMAINS
+
 /** RFC 8410: the DER prefix of the 32 bytes of a private or public key. */
 const PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex')
 const SPKI_HEAD = Buffer.from('302a300506032b6570032100', 'hex')
@@ -32,7 +35,7 @@ export interface Signer {
 }
 
 /** @param seed 32 bytes, the private key of RFC 8032 */
-export function createSigner(seed: Buffer): Signer {
+export function createSigner(seed: Buffer, kind: StatementKind = 'receipt'): Signer {
   const privateKey = createPrivateKey({
     key: Buffer.concat([PKCS8_HEAD, seed]),
     format: 'der',
@@ -43,18 +46,22 @@ export function createSigner(seed: Buffer): Signer {
   return {
     publicKey,
     sign(statement) {
-      const signature = signBytes(null, toBytes(statement), privateKey).toString('base64')
+      const signature = signBytes(null, toBytes(statement, kind), privateKey).toString('base64')
       return { statement, publicKey, signature }
     },
   }
 }
 
 /** @param publicKey the trusted signer's key, 32 bytes in Base64; not the one in `signed` */
-export function verifySigned(signed: Signed<unknown>, publicKey: string): boolean {
+export function verifySigned(
+  signed: Signed<unknown>,
+  publicKey: string,
+  kind: StatementKind = 'receipt',
+): boolean {
   const key = parsePublicKey(publicKey)
   const signature = Buffer.from(signed.signature, 'base64')
   if (key === undefined || signature.length !== 64) return false
-  return verifyBytes(null, toBytes(signed.statement), key, signature)
+  return verifyBytes(null, toBytes(signed.statement, kind), key, signature)
 }
 
 function parsePublicKey(publicKey: string): KeyObject | undefined {
@@ -64,9 +71,9 @@ function parsePublicKey(publicKey: string): KeyObject | undefined {
 }
 
 /** Values that JSON cannot carry (undefined, Dates) are signed as they look after a round trip. */
-function toBytes(statement: unknown): Buffer {
+function toBytes(statement: unknown, kind: StatementKind): Buffer {
   const json = JSON.parse(JSON.stringify(statement)) as Json
-  return Buffer.from(DOMAIN + toCanonicalJson(json), 'utf8')
+  return Buffer.from(DOMAINS[kind] + toCanonicalJson(json), 'utf8')
 }
 
 export type Json =

@@ -8,7 +8,7 @@ import {
   createSigner,
   toCanonicalJson,
   verifySigned,
-} from '../../../../src/killswitch/receipt/signature.ts'
+} from '../../../src/core/signature.ts'
 
 void t.test('members are sorted, and nothing is between them', (t) => {
   // RFC 8785, 3.2.3, without the numbers that JavaScript writes in the same way.

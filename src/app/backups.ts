@@ -1,0 +1,261 @@
+/** Backing up, recovering and copying the control store that a configuration names. */
+// SPDX-License-Identifier: Apache-2.0
+import { rename, rm } from 'node:fs/promises'
+import type { Config } from '../config/config.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import { openHighWater, readHighWater } from '../killswitch/instance/high-water.ts'
+import { dismissInstances, loadInstances } from '../killswitch/instance/instances.ts'
+import { acceptEpoch } from '../killswitch/operator/service.ts'
+import { loadStatus } from '../killswitch/operator/status.ts'
+import { loadBackup, recordBackup, verifyBackup, writeBackup } from '../store/backup.ts'
+import type { Manifest } from '../store/backup-file.ts'
+import { StorageError, type Reader } from '../store/database.ts'
+import { createEngine } from '../store/engine.ts'
+import { column } from '../store/sealed-rows.ts'
+import { readState } from '../store/sealed-state.ts'
+import { type Store, openStore } from '../store/store.ts'
+import { toStoreOptions } from './store.ts'
+
+type OnProgress = (rows: number) => void
+
+/** Writes a backup, verifies it by loading it, and records its date in the store. @throws StorageError, a system error */
+export async function backUpStore(
+  config: Config,
+  path: string,
+  { release, onProgress }: { readonly release: string; readonly onProgress: OnProgress },
+): Promise<Manifest> {
+  const options = await toStoreOptions(config, { connections: 'one' })
+  const store = await openStore(options)
+  try {
+    const createdAt = clock.now()
+    const written = await writeBackup(store, path, { createdAt, release, onProgress })
+    const manifest = await verifyBackup(path, options)
+    if (manifest.sha256 !== written.statement.sha256) {
+      throw new StorageError('BACKUP_INVALID', `${path} was changed while it was verified`)
+    }
+    await recordBackup(store, manifest)
+    return manifest
+  } finally {
+    await store.close()
+  }
+}
+
+/** What the store had that the backup lacks. */
+export interface Losses {
+  /** Switches in force, by id. */
+  readonly kills: readonly string[]
+  /** Dead man's switches, by key store. */
+  readonly deadManSwitches: readonly string[]
+  /** Access key ids that the backup has as valid. */
+  readonly revocations: readonly string[]
+  /** Key store and key id of keys that the backup has enabled. */
+  readonly disabledKeys: readonly string[]
+  /** Key store, key id and version that the backup lacks; what they encrypted cannot be decrypted. */
+  readonly versions: readonly string[]
+  /** The same, of versions whose material the backup still has. */
+  readonly destroyedVersions: readonly string[]
+  /** Events after the last one of the backup, oldest first. */
+  readonly events: readonly {
+    readonly at: number
+    readonly kind: string
+    readonly operator: string
+  }[]
+}
+
+export interface RecoveryPlan {
+  readonly manifest: Manifest
+  /** Highest epoch that this host has seen of the same store; undefined without a mark. */
+  readonly seenEpoch?: number
+  /** Epoch of the store that is there; absent when there is none, or it cannot be read. */
+  readonly storeEpoch?: number
+  /** Absent when there is no store to compare with, or it cannot be read. */
+  readonly losses?: Losses
+  /** Why the store that is there cannot be compared. */
+  readonly unreadable?: string
+  /** Whether a store is in the place into which the backup is to be loaded. */
+  readonly isOccupied: boolean
+}
+
+/** Verifies a backup and compares it with the store that is there, and with the mark of this host. @throws StorageError */
+export async function planRecovery(
+  config: Config,
+  path: string,
+  onProgress: OnProgress,
+): Promise<RecoveryPlan> {
+  const options = await toStoreOptions(config, { connections: 'one' })
+  const { masterKey } = options
+  const scratch = `${path}.recover-${String(process.pid)}`
+  const manifest = await loadBackup(path, { path: scratch, masterKey, clock }, onProgress)
+  try {
+    const seen = await readHighWater(config.control.highWaterFile, manifest.storeId)
+    const isOccupied = await createEngine(config.store).exists()
+    const plan = {
+      manifest,
+      isOccupied,
+      ...(typeof seen === 'object' ? { seenEpoch: seen.epoch } : {}),
+    }
+    if (!isOccupied) return plan
+    const current = await openStore(options).catch((error: unknown) => {
+      if (error instanceof StorageError) return error
+      throw error
+    })
+    if (current instanceof StorageError) return { ...plan, unreadable: current.message }
+    try {
+      const backup = await openStore({ path: scratch, masterKey, clock })
+      try {
+        const storeEpoch = await current.database.epoch()
+        return { ...plan, storeEpoch, losses: await compare(current, backup) }
+      } finally {
+        await backup.close()
+      }
+    } finally {
+      await current.close()
+    }
+  } finally {
+    await removeFiles(scratch)
+  }
+}
+
+async function removeFiles(path: string): Promise<void> {
+  for (const end of ['', '-wal', '-shm']) await rm(`${path}${end}`, { force: true })
+}
+
+async function summarize(store: Store) {
+  const { keys, versions, credentials } = await store.contents()
+  const { switches, deadManSwitches, events } = await loadStatus(store, Number.MAX_SAFE_INTEGER)
+  const id = (row: (typeof keys)[number], ...names: readonly string[]) =>
+    names.map((name) => String(column(row, name))).join(' ')
+  return {
+    kills: switches.map((one) => one.id),
+    deadManSwitches: deadManSwitches.map(({ keyStore }) => keyStore),
+    valid: credentials
+      .filter((row) => row['revoked_at'] === null)
+      .map((row) => id(row, 'access_key_id')),
+    credentials: credentials.map((row) => id(row, 'access_key_id')),
+    enabled: keys
+      .filter((row) => row['status'] === 'ENABLED')
+      .map((row) => id(row, 'key_store', 'key_id')),
+    keys: keys.map((row) => id(row, 'key_store', 'key_id')),
+    versions: versions.map((row) => id(row, 'key_store', 'key_id', 'version')),
+    present: versions
+      .filter((row) => row['destroyed_at'] === null)
+      .map((row) => id(row, 'key_store', 'key_id', 'version')),
+    events: [...events].reverse(),
+  }
+}
+
+async function compare(current: Store, backup: Store): Promise<Losses> {
+  if (current.id !== backup.id) {
+    throw new StorageError(
+      'BACKUP_INVALID',
+      'the backup is of another store than the one that is there',
+    )
+  }
+  const now = await summarize(current)
+  const then = await summarize(backup)
+  const without = (some: readonly string[], others: readonly string[]) => {
+    const known = new Set(others)
+    return some.filter((one) => !known.has(one))
+  }
+  const both = (some: readonly string[], others: readonly string[]) =>
+    without(some, without(some, others))
+  return {
+    kills: without(now.kills, then.kills),
+    deadManSwitches: without(now.deadManSwitches, then.deadManSwitches),
+    revocations: without(both(then.valid, now.credentials), now.valid),
+    disabledKeys: without(both(then.enabled, now.keys), now.enabled),
+    versions: without(now.versions, then.versions),
+    destroyedVersions: without(both(then.present, now.versions), now.present),
+    events: now.events
+      .slice(then.events.length)
+      .map(({ at, kind, operator }) => ({ at, kind, operator })),
+  }
+}
+
+/**
+ * Loads the backup of a plan where the configuration has its store, accepts its epoch, and raises the
+ * mark of this host. A file that is there is kept beside it; a database has to be empty.
+ * @returns the epoch that servers continue from, and where the file that was there is now
+ * @throws StorageError STORE_EXISTS
+ */
+export async function recoverStore(
+  config: Config,
+  path: string,
+  by: {
+    readonly plan: RecoveryPlan
+    readonly operator: string
+    readonly reason: string
+    readonly onProgress: OnProgress
+  },
+): Promise<{ readonly epoch: number; readonly kept?: string }> {
+  const { highWaterFile } = config.control
+  const options = await toStoreOptions(config, { connections: 'one' })
+  const kept = await moveAside(config)
+  await loadBackup(path, options, by.onProgress)
+  const store = await openStore(options)
+  try {
+    const { seenEpoch = 0, storeEpoch = 0 } = by.plan
+    const { operator, reason } = by
+    const seen = Math.max(seenEpoch, storeEpoch)
+    const epoch = await acceptEpoch(store, clock, { operator, reason, seen })
+    const { tag } = await store.database.snapshot((reader) => readState(reader, store.sealing))
+    await (await openHighWater(highWaterFile, store.id)).raise({ epoch, tag })
+    // Those that served when the backup was made: a kill need not wait for them for long.
+    const load = (reader: Reader) => loadInstances(reader, store.sealing)
+    await dismissInstances(store, { silent: await store.database.snapshot(load), over: [] })
+    return { epoch, ...(kept === undefined ? {} : { kept }) }
+  } finally {
+    await store.close()
+  }
+}
+
+/** Moves a SQLite file that is there, with its log: a log beside another file would damage that one. */
+async function moveAside({ store: { path } }: Config): Promise<string | undefined> {
+  if (path === undefined || !(await createEngine({ path }).exists())) return undefined
+  const kept = `${path}.before-${new Date(clock.now()).toISOString().replaceAll(':', '')}`
+  for (const end of ['-wal', '-shm', '']) {
+    await rename(`${path}${end}`, `${kept}${end}`).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    })
+  }
+  return kept
+}
+
+/**
+ * Copies the store to the place of another configuration, which has the same master key.
+ * @throws StorageError STORE_BUSY while instances run; STORE_EXISTS
+ */
+export async function copyStore(
+  from: Config,
+  to: Config,
+  draft: string,
+  { release, onProgress }: { readonly release: string; readonly onProgress: OnProgress },
+): Promise<Manifest> {
+  const store = await openStore(await toStoreOptions(from, { connections: 'one' }))
+  try {
+    await checkIdle(store)
+    try {
+      await writeBackup(store, draft, { createdAt: clock.now(), release, onProgress })
+      return await loadBackup(draft, await toStoreOptions(to, { connections: 'one' }))
+    } finally {
+      await removeFiles(draft)
+    }
+  } finally {
+    await store.close()
+  }
+}
+
+/** What is changed in the one store after the copy is not in the other. */
+async function checkIdle({ database, sealing }: Store): Promise<void> {
+  const running = await database.snapshot(async (reader) => {
+    const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)
+    const now = Number(row?.['now'])
+    const instances = await loadInstances(reader, sealing)
+    return instances.filter(({ seenAt, leaseMs }) => now - seenAt < 2 * leaseMs)
+  })
+  if (running.length === 0) return
+  throw new StorageError(
+    'STORE_BUSY',
+    `${String(running.length)} instances are using the store; stop them before it is copied`,
+  )
+}

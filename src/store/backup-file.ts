@@ -1,0 +1,124 @@
+/** The file of a backup: one JSON document a line, rows of every table, and a signed manifest as the last line. */
+// SPDX-License-Identifier: Apache-2.0
+import { createReadStream } from 'node:fs'
+import { createInterface } from 'node:readline'
+import type { Signed } from '../core/signature.ts'
+import { StorageError, type SqlValue } from './database.ts'
+import { MIGRATIONS } from './migrations/migrations.ts'
+import { SEALED_TABLES } from './sealed-rows.ts'
+
+/** What a backup says of itself; the last line of its file, signed. Times are wall clock, in milliseconds. */
+export interface Manifest {
+  readonly kind: 'backup'
+  readonly storeId: string
+  readonly epoch: number
+  /** Of that epoch. */
+  readonly tag: string
+  /** Schema version. */
+  readonly schema: number
+  readonly createdAt: number
+  /** Of Latchkey, that made it. */
+  readonly release: string
+  /** Number of rows of each table. */
+  readonly rows: Readonly<Record<string, number>>
+  /** Of all bytes of the file before the manifest, in hex. */
+  readonly sha256: string
+}
+
+export interface Table {
+  readonly name: string
+  readonly key: readonly string[]
+}
+
+/** In an order in which rows find those that they refer to. What instances report is of no use later. */
+export const TABLES: readonly Table[] = [
+  ...SEALED_TABLES,
+  { name: 'key_uses', key: ['key_store', 'key_id', 'version'] },
+  { name: 'control_events', key: ['seq'] },
+  { name: 'epochs', key: ['epoch'] },
+  { name: 'activity_subjects', key: ['subject'] },
+  { name: 'activity', key: ['span_ms', 'starts_at', 'subject'] },
+  { name: 'credential_uses', key: ['access_key_id'] },
+]
+
+export const FORMAT = 'latchkey-backup'
+export const VERSION = 1
+
+export interface Header {
+  readonly format: typeof FORMAT
+  readonly version: typeof VERSION
+}
+
+/** A line of the file: rows of a table, each with the values in the order of the columns. */
+export interface Lines {
+  readonly table: string
+  readonly columns: readonly string[]
+  readonly rows: readonly (readonly SqlValue[])[]
+}
+
+/** The manifest of a backup, with nothing about it verified. @throws StorageError BACKUP_INVALID, a system error */
+export async function readManifest(path: string): Promise<Signed<Manifest>> {
+  let last = ''
+  for await (const line of linesOf(path)) last = line
+  return parseManifest(path, last)
+}
+
+/** Lines of a file. @throws a system error */
+export function linesOf(path: string) {
+  const input = createReadStream(path, { encoding: 'utf8' })
+  return createInterface({ input, crlfDelay: Infinity })
+}
+
+/** @throws StorageError BACKUP_INVALID */
+export function checkHeader(path: string, line: string): void {
+  const header = parse(line) as Partial<Header> | undefined
+  if (header?.format === FORMAT && header.version === VERSION) return
+  throw invalid(path, 'it is not a backup of Latchkey')
+}
+
+/** Table and column names go into SQL, so each must be a known one. @throws StorageError BACKUP_INVALID */
+export function parseLines(path: string, line: string): Lines {
+  const lines = parse(line) as Partial<Lines> | undefined
+  const { table = '', columns = [], rows = [] } = lines ?? {}
+  const isKnown = TABLES.some(({ name }) => name === table)
+  const isName = (name: unknown) => typeof name === 'string' && /^[a-z_]{1,40}$/.test(name)
+  const isRow = (row: unknown) =>
+    Array.isArray(row) && row.length === columns.length && row.every(isValue)
+  const isGood =
+    Array.isArray(columns) && columns.every(isName) && Array.isArray(rows) && rows.every(isRow)
+  if (!isKnown || !isGood || rows.length === 0) throw invalid(path, 'a line of it is damaged')
+  return { table, columns, rows }
+}
+
+function isValue(value: unknown): value is SqlValue {
+  return value === null || typeof value === 'string' || Number.isSafeInteger(value)
+}
+
+/** @throws StorageError BACKUP_INVALID, STORE_NEWER */
+export function parseManifest(path: string, line: string): Signed<Manifest> {
+  const signed = parse(line) as Partial<Signed<Manifest>> | undefined
+  const { statement, publicKey, signature } = signed ?? {}
+  if (statement?.kind !== 'backup' || publicKey === undefined || signature === undefined) {
+    throw invalid(path, 'it ends without a manifest')
+  }
+  if (statement.schema !== MIGRATIONS.length) {
+    throw new StorageError(
+      statement.schema > MIGRATIONS.length ? 'STORE_NEWER' : 'BACKUP_INVALID',
+      `${path} has schema version ${String(statement.schema)}; expected ${String(MIGRATIONS.length)}`,
+      { hint: `load it with release ${statement.release}, then start this one` },
+    )
+  }
+  return { statement, publicKey, signature }
+}
+
+function parse(line: string): unknown {
+  try {
+    return JSON.parse(line) as unknown
+  } catch {
+    return undefined
+  }
+}
+
+export function invalid(path: string, why: string): StorageError {
+  return new StorageError('BACKUP_INVALID', `${path} cannot be used as a backup: ${why}`)
+}

@@ -1,0 +1,238 @@
+/**
+ * Backups: every row of one moment in one file that both engines can load, and a signed manifest at
+ * its end. Rows keep their codes and secrets stay wrapped, so a backup is as safe as the store, and is
+ * verified by loading it.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { createSigner, type Signed, verifySigned } from '../core/signature.ts'
+import {
+  checkHeader,
+  FORMAT,
+  type Header,
+  invalid,
+  type Lines,
+  linesOf,
+  type Manifest,
+  parseLines,
+  parseManifest,
+  type Table,
+  TABLES,
+  VERSION,
+} from './backup-file.ts'
+import type { Reader, Row, Transaction } from './database.ts'
+import { createEngine } from './engine.ts'
+import { readMark } from './epochs.ts'
+import { readEvents } from './event-log.ts'
+import { readFact } from './facts.ts'
+import { createMasterKey, syncFolder } from './master-key.ts'
+import { MIGRATIONS } from './migrations/migrations.ts'
+import { column, FACTS, LAST_BACKUP, verifyAll } from './sealed-rows.ts'
+import { readState } from './sealed-state.ts'
+import { createSealing, type Sealing } from './sealing.ts'
+import { putRow } from './sealed-transaction.ts'
+import type { Store, StoreOptions } from './store.ts'
+
+/** Rows of one read, and of one INSERT. */
+const PAGE = 100
+const SIGNING = 'backup key'
+
+export interface BackupOptions {
+  readonly createdAt: number
+  readonly release: string
+  /** Called with the number of rows so far. */
+  readonly onProgress?: (rows: number) => void
+}
+
+/**
+ * Writes a new file with mode 0600, consistent while others change the store, and durable when this
+ * resolves. It is not verified yet: call verifyBackup.
+ * @throws StorageError; a system error when the file exists or cannot be written
+ */
+export async function writeBackup(
+  store: Store,
+  path: string,
+  options: BackupOptions,
+): Promise<Signed<Manifest>> {
+  const file = await open(path, 'wx', 0o600)
+  try {
+    const signed = await store.database.snapshot((reader) =>
+      writeRows(reader, store, file, options),
+    )
+    await file.sync()
+    await file.close()
+    await syncFolder(path)
+    return signed
+  } catch (error) {
+    await file.close().catch(() => undefined)
+    await unlink(path).catch(() => undefined)
+    throw error
+  }
+}
+
+async function writeRows(
+  reader: Reader,
+  store: Store,
+  file: FileHandle,
+  { createdAt, release, onProgress }: BackupOptions,
+): Promise<Signed<Manifest>> {
+  const hash = createHash('sha256')
+  const put = async (line: Header | Lines) => {
+    const text = `${JSON.stringify(line)}\n`
+    hash.update(text)
+    await file.writeFile(text)
+  }
+  await put({ format: FORMAT, version: VERSION })
+  const rows: Record<string, number> = {}
+  let total = 0
+  for (const table of TABLES) {
+    rows[table.name] = 0
+    let page: readonly Row[] = []
+    do {
+      page = await readPage(reader, table, page.at(-1))
+      const [first] = page
+      if (first === undefined) break
+      const columns = Object.keys(first)
+      await put({
+        ...{ table: table.name, columns },
+        rows: page.map((row) => columns.map((name) => column(row, name))),
+      })
+      rows[table.name] = (rows[table.name] ?? 0) + page.length
+      total += page.length
+      onProgress?.(total)
+    } while (page.length === PAGE)
+  }
+  const { epoch, tag } = await readState(reader, store.sealing)
+  const signer = createBackupSigner(store.sealing)
+  const signed = signer.sign<Manifest>({
+    ...{ kind: 'backup', storeId: store.id, epoch, tag, schema: MIGRATIONS.length },
+    ...{ createdAt, release, rows, sha256: hash.digest('hex') },
+  })
+  await file.writeFile(`${JSON.stringify(signed)}\n`)
+  return signed
+}
+
+function readPage(reader: Reader, { name, key }: Table, last: Row | undefined) {
+  const order = key.join(', ')
+  const after = last === undefined ? '' : `WHERE (${order}) > (${key.map(() => '?').join(', ')})`
+  return reader.query(
+    `SELECT * FROM ${name} ${after} ORDER BY ${order} LIMIT ${String(PAGE)}`,
+    last === undefined ? [] : key.map((one) => column(last, one)),
+  )
+}
+
+function createBackupSigner(sealing: Sealing) {
+  const seed = sealing.derive(SIGNING)
+  const signer = createSigner(seed, 'backup')
+  seed.fill(0)
+  return signer
+}
+
+/**
+ * Loads a backup into a new store, and verifies everything in it, in one transaction.
+ * @throws StorageError BACKUP_INVALID, STORE_EXISTS, STORE_TAMPERED, MASTER_KEY_WRONG; no store is left then
+ */
+export async function loadBackup(
+  path: string,
+  options: StoreOptions,
+  onProgress?: (rows: number) => void,
+): Promise<Manifest> {
+  const engine = createEngine(options)
+  const database = await engine.create()
+  try {
+    const manifest = await database.transaction(async (transaction) => {
+      const { signed, sha256, rows } = await insertRows(transaction, path, onProgress)
+      const { statement } = signed
+      if (statement.sha256 !== sha256 || JSON.stringify(statement.rows) !== JSON.stringify(rows)) {
+        throw invalid(path, 'its rows are not those that its manifest names')
+      }
+      const record = await readFact(transaction, 'master_key')
+      const storeKey = await createMasterKey(options.masterKey).unwrap(record)
+      const sealing = createSealing(storeKey)
+      storeKey.fill(0)
+      if (!verifySigned(signed, createBackupSigner(sealing).publicKey, 'backup')) {
+        throw invalid(path, 'the store of its rows did not sign its manifest')
+      }
+      await verifyAll(transaction, sealing)
+      await readEvents(transaction, sealing)
+      const { epoch, tag } = await readState(transaction, sealing)
+      const mark = await readMark(transaction, sealing, epoch)
+      const id = await readFact(transaction, 'store_id')
+      if (
+        epoch !== statement.epoch ||
+        tag !== statement.tag ||
+        mark.tag !== tag ||
+        id !== statement.storeId
+      ) {
+        throw invalid(path, 'its rows are of another epoch than its manifest')
+      }
+      await database.checkSchema(transaction)
+      return statement
+    })
+    await engine.settle()
+    await database.close()
+    return manifest
+  } catch (error) {
+    await engine.discard(database)
+    throw error
+  }
+}
+
+/** Loads a backup into a scratch store beside it, and removes that again. @throws as loadBackup */
+export async function verifyBackup(
+  path: string,
+  { masterKey, clock }: Pick<StoreOptions, 'masterKey' | 'clock'>,
+  onProgress?: (rows: number) => void,
+): Promise<Manifest> {
+  const scratch = `${path}.verify-${String(process.pid)}`
+  try {
+    return await loadBackup(path, { path: scratch, masterKey, clock }, onProgress)
+  } finally {
+    for (const end of ['', '-wal', '-shm']) await unlink(`${scratch}${end}`).catch(() => undefined)
+  }
+}
+
+async function insertRows(
+  transaction: Transaction,
+  path: string,
+  onProgress: ((rows: number) => void) | undefined,
+) {
+  const hash = createHash('sha256')
+  const rows: Record<string, number> = Object.fromEntries(TABLES.map(({ name }) => [name, 0]))
+  let before: string | undefined
+  let isFirst = true
+  let total = 0
+  for await (const line of linesOf(path)) {
+    if (before !== undefined) {
+      hash.update(`${before}\n`)
+      if (isFirst) checkHeader(path, before)
+      else {
+        const lines = parseLines(path, before)
+        await insert(transaction, lines)
+        rows[lines.table] = (rows[lines.table] ?? 0) + lines.rows.length
+        total += lines.rows.length
+        onProgress?.(total)
+      }
+      isFirst = false
+    }
+    before = line
+  }
+  return { signed: parseManifest(path, before ?? ''), sha256: hash.digest('hex'), rows }
+}
+
+async function insert(transaction: Transaction, { table, columns, rows }: Lines): Promise<void> {
+  const one = `(${columns.map(() => '?').join(', ')})`
+  await transaction.execute(
+    `INSERT INTO ${table} (${columns.join(', ')}) VALUES ${rows.map(() => one).join(', ')}`,
+    rows.flat(),
+  )
+}
+
+/** Records when a backup was made, for `status`. */
+export async function recordBackup(store: Store, { createdAt, epoch }: Manifest): Promise<void> {
+  const value = JSON.stringify({ createdAt, epoch })
+  await store.change((transaction) =>
+    putRow(transaction, store.sealing, FACTS, { name: LAST_BACKUP, value }),
+  )
+}

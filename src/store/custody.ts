@@ -1,0 +1,102 @@
+/** Who can open a store: another master key, and an escrow of the store's key to a recovery key. */
+// SPDX-License-Identifier: Apache-2.0
+import {
+  constants,
+  createHash,
+  createPublicKey,
+  type KeyObject,
+  privateDecrypt,
+  publicEncrypt,
+} from 'node:crypto'
+import { StorageError } from './database.ts'
+import { readFact } from './facts.ts'
+import { createMasterKey, type MasterKeySource } from './master-key.ts'
+import { FACTS } from './sealed-rows.ts'
+import { notWritten } from './sealed-state.ts'
+import { updateRow } from './sealed-transaction.ts'
+import { openWithKey, type StoreOptions } from './store.ts'
+
+/** The store's key, encrypted to a recovery key: RSA-OAEP with SHA-256. */
+export interface Escrow {
+  readonly format: 'latchkey-escrow'
+  readonly version: 1
+  readonly storeId: string
+  /** SHA-256 of the recovery key in SubjectPublicKeyInfo, in hex. */
+  readonly recoveryKey: string
+  /** Base64. */
+  readonly wrapped: string
+}
+
+const OAEP = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' } as const
+const LEAST_RSA_BITS = 3072
+
+/**
+ * Wraps the store's key under another master key, in one change. Running servers are not affected;
+ * the next start needs the new master key. Backups made before open with the old one.
+ * @throws StorageError
+ */
+export async function rewrapStore(options: StoreOptions, next: MasterKeySource): Promise<void> {
+  const { store, storeKey } = await openWithKey(options)
+  try {
+    const masterKey = createMasterKey(next)
+    const value = await masterKey.wrap(storeKey)
+    await store.change((transaction) =>
+      updateRow(transaction, store.sealing, FACTS, { name: 'master_key', value }),
+    )
+    const record = await store.database.snapshot((reader) => readFact(reader, 'master_key'))
+    const again = await masterKey.unwrap(record)
+    const isSame = again.equals(storeKey)
+    again.fill(0)
+    if (!isSame) throw notWritten('facts master_key')
+  } finally {
+    storeKey.fill(0)
+    await store.close()
+  }
+}
+
+/** @throws StorageError, TypeError unless the recovery key is RSA with at least 3,072 bits */
+export async function escrowStoreKey(options: StoreOptions, recoveryKey: KeyObject) {
+  const bits = recoveryKey.asymmetricKeyDetails?.modulusLength ?? 0
+  if (recoveryKey.asymmetricKeyType !== 'rsa' || bits < LEAST_RSA_BITS) {
+    throw new TypeError('an escrow needs an RSA key')
+  }
+  const { store, storeKey } = await openWithKey(options)
+  try {
+    const wrapped = publicEncrypt({ key: recoveryKey, ...OAEP }, storeKey).toString('base64')
+    return {
+      ...{ format: 'latchkey-escrow', version: 1, storeId: store.id },
+      ...{ recoveryKey: fingerprint(recoveryKey), wrapped },
+    } satisfies Escrow
+  } finally {
+    storeKey.fill(0)
+    await store.close()
+  }
+}
+
+function fingerprint(key: KeyObject): string {
+  const spki = createPublicKey(
+    key.export({ format: 'pem', type: key.type === 'private' ? 'pkcs8' : 'spki' }),
+  )
+  return createHash('sha256')
+    .update(spki.export({ format: 'der', type: 'spki' }))
+    .digest('hex')
+}
+
+/** Opens the store with an escrow, whatever its master key is. */
+export function createEscrowSource(escrow: Escrow, recoveryKey: KeyObject): MasterKeySource {
+  return {
+    kind: 'escrow',
+    key: {
+      wrap: () => Promise.reject(new TypeError('an escrow cannot wrap a key')),
+      unwrap() {
+        try {
+          const key = { key: recoveryKey, ...OAEP }
+          return Promise.resolve(privateDecrypt(key, Buffer.from(escrow.wrapped, 'base64')))
+        } catch (cause) {
+          const message = 'the recovery key does not open this escrow'
+          return Promise.reject(new StorageError('MASTER_KEY_WRONG', message, { cause }))
+        }
+      },
+    },
+  }
+}

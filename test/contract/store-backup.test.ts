@@ -1,0 +1,287 @@
+/** Backups: written while others change the store, verified, recovered and copied, on both engines. */
+// SPDX-License-Identifier: Apache-2.0
+import { generateKeyPairSync } from 'node:crypto'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { stringify } from 'yaml'
+import { initializeStore, openAdministration } from '../../src/app/administration.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { loadBackup, writeBackup } from '../../src/store/backup.ts'
+import { toStoreOptions } from '../../src/app/store.ts'
+import { createMasterKeyFile } from '../../src/store/master-key.ts'
+import { openStore } from '../../src/store/store.ts'
+import { latchkeyHere, workspace } from '../support/cli.ts'
+import { startPostgres } from '../support/postgres.ts'
+import { read } from '../support/repository.ts'
+import { keyId } from '../support/server.ts'
+import { keyStoreName, storeFolder } from '../support/store.ts'
+import { createKeyAdministration } from '../../src/keys/software/administration.ts'
+
+t.setTimeout(200_000)
+const server = await startPostgres(t)
+const DEMO = keyStoreName('demo')
+const BY = { reason: 'r', operator: 'o', identity: 'os:o' } as const
+
+/** A configuration with a store of this engine, and the same master key as any other of the folder. */
+async function configure(engine: string, folder: string, name: string) {
+  const { host, port, database, user } = await server.createDatabase()
+  const store =
+    engine === 'SQLite'
+      ? { path: `${name}.db` }
+      : { postgres: { host, port, database, user, tls: { mode: 'off' } } }
+  const file = join(folder, `${name}.yaml`)
+  const pem = { certificate: 'none', privateKey: 'none' }
+  await writeFile(
+    file,
+    stringify({
+      listener: { tls: pem },
+      keyStores: [{ name: 'demo', prefix: '/demo' }],
+      store: { ...store, masterKey: { file: 'master.key' } },
+      control: { highWaterFile: `${name}.epoch`, sentinelFile: `${name}.block` },
+    }),
+  )
+  return { file, load: () => loadConfig(file, {}) }
+}
+
+const run = async (file: string, ...words: readonly string[]) => {
+  const ended = await latchkeyHere([...words, '--config', file, '--json'])
+  return { ...ended, json: ended.code === 0 ? (JSON.parse(ended.stdout) as unknown) : undefined }
+}
+
+for (const engine of ['SQLite', 'PostgreSQL']) {
+  void t.test(
+    `${engine}: a backup under changes is verified, and recovered elsewhere`,
+    async (t) => {
+      const folder = t.testdir()
+      const { file, load } = await configure(engine, folder, 'first')
+      await initializeStore(await load())
+      const administration = await openAdministration(await load())
+      const keys = administration.keys(DEMO)
+      await keys.createKey({ keyId: keyId('key'), canEncrypt: true, canDecrypt: true })
+      const kept = await administration.credentials.create(DEMO)
+      const backup = join(folder, 'backup.jsonl')
+      const stop = new AbortController()
+      const changing = (async () => {
+        while (!stop.signal.aborted) await keys.rotateKey(keyId('key'))
+      })()
+      const made = await run(file, 'store', 'backup', backup)
+      stop.abort()
+      await changing
+      t.equal(made.code, 0, made.stderr)
+      t.match(made.json, { kind: 'backup', schema: 8, rows: { external_keys: 2 } })
+      t.equal((await stat(backup)).mode & 0o777, 0o600)
+      t.match((await run(file, 'status')).json, {
+        lastBackup: { epoch: (made.json as { epoch: number }).epoch },
+      })
+      t.match((await run(file, 'store', 'verify', backup)).json, { rows: { credentials: 1 } })
+      t.match(await run(file, 'store', 'backup', backup), { code: 1 }, 'nothing is written over')
+
+      // What comes after the backup is what its recovery loses.
+      const control = await openKillSwitch(await load())
+      const killed = await control.kill({
+        ...BY,
+        scope: { kind: 'key-store', keyStore: 'demo' },
+        direction: 'both',
+      })
+      await administration.credentials.revoke(kept.accessKeyId)
+      await keys.setKeyStatus(keyId('key'), 'DISABLED')
+      await control.close()
+      await administration.close()
+
+      const plan = await run(file, 'store', 'recover', backup, '--reason', 'r')
+      t.equal(plan.code, 0, plan.stderr)
+      t.match(plan.json, {
+        done: false,
+        losses: {
+          kills: [killed.switch?.id],
+          revocations: [kept.accessKeyId],
+          disabledKeys: ['demo key'],
+          events: [{ kind: 'kill', operator: 'o' }],
+        },
+      })
+
+      const other = engine === 'SQLite' ? { file, load } : await configure(engine, folder, 'second')
+      const done = await run(other.file, 'store', 'recover', backup, '--reason', 'r', '--yes')
+      t.equal(done.code, 0, done.stderr)
+      const again = await openStore(await toStoreOptions(await other.load()))
+      t.teardown(() => again.close())
+      await again.audit()
+      const { epoch } = await again.contents()
+      t.match(done.json, { done: true, epoch })
+      if (engine === 'SQLite') {
+        t.ok(epoch > killed.epoch, 'above what this host has seen')
+        t.equal(
+          (await readdir(folder)).filter((name) => name.includes('.before-')).length > 0,
+          true,
+        )
+      }
+      const restored = await openAdministration(await other.load())
+      t.teardown(() => restored.close())
+      t.match(await restored.keys(DEMO).listKeys(), [{ keyId: 'key', status: 'ENABLED' }])
+    },
+  )
+}
+
+void t.test('a copy from SQLite to PostgreSQL and back is the same store', async (t) => {
+  const folder = t.testdir()
+  const one = await configure('SQLite', folder, 'one')
+  const two = await configure('PostgreSQL', folder, 'two')
+  const three = await configure('SQLite', folder, 'three')
+  await initializeStore(await one.load())
+  const control = await openKillSwitch(await one.load())
+  await control.kill({ ...BY, scope: { kind: 'all' }, direction: 'both' })
+  await control.close()
+  for (const [from, to] of [
+    [one, two],
+    [two, three],
+  ] as const) {
+    const copied = await run(from.file, 'store', 'copy', '--to-config', to.file)
+    t.equal(copied.code, 0, copied.stderr)
+  }
+  const [first, last] = await Promise.all(
+    [one, three].map(async ({ load }) => {
+      const killSwitch = await openKillSwitch(await load())
+      const status = await killSwitch.status(10)
+      await killSwitch.close()
+      return status
+    }),
+  )
+  t.same(last, first)
+  t.match(
+    await run(one.file, 'store', 'copy', '--to-config', two.file),
+    { code: 1 },
+    'not over a store',
+  )
+})
+
+void t.test('a copy waits for nobody: instances that run are named', async (t) => {
+  const space = await workspace(t)
+  const { running } = await space.serve()
+  const target = join(space.folder, 'target.yaml')
+  const text = await readFile(space.configFile, 'utf8')
+  await writeFile(target, text.replace('latchkey.db', 'target.db'))
+  const refused = await space.run('store', 'copy', '--to-config', target)
+  t.match(refused, { code: 69, stderr: /1 instances are using the store/ })
+  await running.ended('SIGTERM')
+  t.match(await space.run('store', 'copy', '--to-config', target), { code: 0 })
+})
+
+void t.test('a file that is not whole, or not of this store, is no backup', async (t) => {
+  const folder = await storeFolder(t)
+  const store = await folder.open()
+  const keys = createKeyAdministration(store, DEMO, folder.clock)
+  await keys.createKey({ keyId: keyId('key'), canEncrypt: true, canDecrypt: true })
+  const path = `${folder.options.path}.jsonl`
+  await writeBackup(store, path, { createdAt: 1, release: '0' })
+  const good = await readFile(path, 'utf8')
+  const lines = good.trimEnd().split('\n')
+  const CASES: Readonly<Record<string, string>> = {
+    empty: '',
+    'without its end': lines.slice(0, -1).join('\n'),
+    'cut in a line': good.slice(0, good.length / 2),
+    'a row more': [...lines.slice(0, 2), lines[1], ...lines.slice(2)].join('\n'),
+    'a line less': [lines[0], ...lines.slice(2)].join('\n'),
+    'another date': good.replace('"createdAt":1', '"createdAt":2'),
+    'a key that is enabled': good.replace('ENABLED', 'DISABLED'),
+    'a table that is not ours': good.replace('"table":"facts"', '"table":"sqlite_schema"'),
+    'SQL in a name': good.replace('"columns":["name"', '"columns":["name) VALUES (1); --"'),
+  }
+  for (const [what, text] of Object.entries(CASES)) {
+    await writeFile(path, text)
+    const scratch = { ...folder.options, path: `${folder.options.path}-${what}` }
+    await t.rejects(loadBackup(path, scratch), { name: 'StorageError' }, what)
+    await t.rejects(stat(scratch.path), { code: 'ENOENT' }, 'and no store is left')
+  }
+  await writeFile(path, good)
+  const key = `${path}.key`
+  await createMasterKeyFile(key)
+  const masterKey = { kind: 'file', path: key } as const
+  const other = { ...folder.options, path: `${folder.options.path}-other`, masterKey }
+  await t.rejects(loadBackup(path, other), { code: 'MASTER_KEY_WRONG' })
+})
+
+void t.test(
+  'another master key: the old one opens nothing, servers go on, an escrow opens it',
+  async (t) => {
+    const space = await workspace(t)
+    const file = (name: string) => join(space.folder, name)
+    const { publicKey, privateKey } = generateKeyPairSync('rsa', {
+      modulusLength: 3072,
+      publicKeyEncoding: { type: 'spki', format: 'pem' },
+      privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+    })
+    await writeFile(file('recovery.pub'), publicKey)
+    await writeFile(file('recovery.pem'), privateKey, { mode: 0o600 })
+    t.match(await space.run('store', 'escrow', file('escrow.json'), '--to', file('recovery.pub')), {
+      code: 0,
+    })
+    const { running } = await space.serve()
+    t.match(await space.run('store', 'rekey', '--new-master-key', file('second.key')), { code: 0 })
+    t.equal(running.process.exitCode, null)
+    t.match(await space.run('status'), {
+      code: 1,
+      stderr: /the master key does not open this store/,
+    })
+    const text = await readFile(space.configFile, 'utf8')
+    await writeFile(space.configFile, text.replace('master.key', 'second.key'))
+    t.match(await space.run('status'), { code: 0, stdout: /1 instance serving/ })
+
+    await writeFile(space.configFile, text.replace('master.key', 'lost.key'))
+    t.match(await space.run('status'), { code: 77 })
+    await writeFile(file('words'), 'correct horse\n', { mode: 0o600 })
+    const escrow = ['--escrow', file('escrow.json'), '--recovery-key', file('recovery.pem')]
+    t.match(await space.run('store', 'rekey', ...escrow, '--new-passphrase', file('words')), {
+      code: 0,
+    })
+    await writeFile(
+      space.configFile,
+      text.replace('file: master.key', 'passphrase: { file: words }'),
+    )
+    t.match(await space.run('status'), { code: 0 })
+    const other = generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey
+    await writeFile(file('recovery.pem'), other.export({ type: 'pkcs8', format: 'pem' }))
+    t.match(await space.run('store', 'rekey', ...escrow, '--new-passphrase', file('words')), {
+      code: 1,
+      stderr: /the recovery key does not open this escrow/,
+    })
+  },
+)
+
+void t.test(
+  'the page on recovery, followed to the letter, ends in a server that serves',
+  async (t) => {
+    const space = await workspace(t)
+    const page = read('docs/store.md')
+    const from = page.indexOf('## Backup\n')
+    const section = page.slice(from, page.indexOf('## Copy a store'))
+    const commands = [...section.matchAll(/^latchkey (.+)$/gm)].map(([, words = '']) =>
+      [...words.replaceAll('/backup/', `${space.folder}/`).matchAll(/"([^"]*)"|(\S+)/g)].map(
+        ([, quoted, plain]) => quoted ?? plain ?? '',
+      ),
+    )
+    t.match(commands, [
+      ['store', 'backup'],
+      ['store', 'recover'],
+      ['store', 'recover'],
+    ])
+    const first = await space.serve()
+    const [backup = [], ...recovery] = commands
+    t.match(await space.run(...backup), { code: 0, stdout: /^backed up and verified/ })
+    t.match(await space.run('kill', '--all', '--reason', 'x'), { code: 0 })
+    await first.running.ended('SIGTERM')
+    const [look = [], apply = []] = recovery
+    t.match(await space.run(...look), { code: 0, stdout: /^kills that end: \w+$/m })
+    t.match(await space.run(...apply), {
+      code: 0,
+      stdout: /^recovered; servers continue from epoch/m,
+    })
+    const second = await space.serve()
+    t.match(second.running.stdout(), /"listening".*"gate":"open"|"gate":"open".*"listening"/)
+    t.match(await space.run('status'), {
+      code: 0,
+      stdout: /no switch is in force, 1 instance serving/,
+    })
+  },
+)
