@@ -12,7 +12,9 @@ export function configurationDocument(tables) {
 
 Latchkey has one configuration file, \`latchkey.yaml\`: the one that \`--config\` or \`LATCHKEY_CONFIG\` names, or the one
 in the current folder, or the one in /etc/latchkey. It is read once, at the start. Unknown settings are errors;
-\`latchkey config check\` reports all errors at once, each with its path, and exits with code 78.
+\`latchkey config check\` reports all errors at once, each with its path, and exits with code 78. It also checks what the file
+depends on, as \`serve\` would on this host: certificates and their keys, authorities, the master key, the store, folders
+that are written to, modules and ports. \`--offline\` checks the file alone.
 
 - **Paths** are relative to the folder of the file.
 - **Times** are a whole number with a unit: \`200ms\`, \`5s\`, \`5m\`, \`1h\`.

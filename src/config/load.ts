@@ -28,6 +28,13 @@ export function loadControlConfig(file: string, environment: NodeJS.ProcessEnv):
   return load(file, environment, pickControlSections)
 }
 
+/** Checks schema and semantics alone, without the files and variables that hold secrets. @throws ConfigError */
+export async function checkConfigFile(file: string): Promise<RawConfig> {
+  const { raw, faults } = checkConfig(parseYaml(file, await readText(file, resolve(file))))
+  if (faults.length > 0) throw new ConfigError(file, faults)
+  return raw
+}
+
 async function load(
   file: string,
   environment: NodeJS.ProcessEnv,
@@ -45,8 +52,13 @@ async function load(
 
 async function readText(file: string, path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8')
+    const bytes = await readFile(path)
+    // Windows editors save "Unicode" as UTF-16, which would be reported as dozens of syntax errors.
+    if (/^(\xff\xfe|\xfe\xff)/.test(bytes.toString('latin1', 0, 2)))
+      throw new ConfigError(file, [{ path: '', message: 'is UTF-16; save it as UTF-8' }])
+    return bytes.toString('utf8')
   } catch (cause) {
+    if (cause instanceof ConfigError) throw cause
     const { code } = cause as NodeJS.ErrnoException
     const message = code === 'ENOENT' ? 'there is no such file' : `cannot be read (${String(code)})`
     throw new ConfigError(file, [{ path: '', message }], {
@@ -228,5 +240,8 @@ async function fromFile(path: string): Promise<SecretResult> {
     return { problem: `others can read ${path}; chmod 600 makes it private` }
   }
   const text = (await readFile(path, 'utf8')).replace(/\r?\n$/, '')
+  // A wrong PIN counts towards locking the token, so the mark is not sent along.
+  if (/^[\ufeff\ufffd]/.test(text))
+    return { problem: `${path} begins with a byte order mark; save it as plain UTF-8` }
   return text === '' ? { problem: `${path} is empty` } : { secret: new Secret(text) }
 }

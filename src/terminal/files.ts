@@ -82,7 +82,7 @@ export function parseConsoleFile(text: string): {
 } {
   let file: Partial<ConsoleFile> | null
   try {
-    file = JSON.parse(text) as Partial<ConsoleFile> | null
+    file = JSON.parse(text.replace(/^\ufeff/, '')) as Partial<ConsoleFile> | null
   } catch {
     throw new UsageError('INPUT_INVALID', 'the file is not JSON')
   }

@@ -1,23 +1,59 @@
 /** `latchkey config …` */
 // SPDX-License-Identifier: Apache-2.0
 import { describeAsJsonSchema } from '../../config/describe.ts'
-import { CONFIG_FLAG, configPath, loadContextConfig, type Command } from '../../terminal/command.ts'
+import { ConfigError, type Fault } from '../../config/faults.ts'
+import {
+  CONFIG_FLAG,
+  configPath,
+  loadContextConfig,
+  type Command,
+  type Context,
+} from '../../terminal/command.ts'
 
 export const configCheck: Command = {
-  flags: CONFIG_FLAG,
-  examples: ['latchkey config check --config latchkey.yaml', 'latchkey config check --json'],
-  async run(context) {
-    const config = await loadContextConfig(context)
-    const keyStores = config.keyStores.map(({ name, prefix }) => ({
-      name,
-      uriPath: `${prefix}/kms/xks/v1`,
-    }))
-    const lines = keyStores.map(({ name, uriPath }) => `  ${name}: ${uriPath}`)
-    context.output.result([`${configPath(context)} is valid. Key stores:`, ...lines].join('\n'), {
-      valid: true,
-      keyStores,
-    })
+  flags: {
+    ...CONFIG_FLAG,
+    offline: {
+      type: 'boolean',
+      description: 'Check the file alone: no certificate, secret, folder or port.',
+    },
   },
+  examples: [
+    'latchkey config check --config latchkey.yaml',
+    'latchkey config check --offline --json   # away from the host',
+  ],
+  async run(context) {
+    const file = configPath(context)
+    const isOffline = context.flags['offline'] === true
+    const { keyStores: found, warnings } = isOffline
+      ? await checkFile(file)
+      : await checkHost(context)
+    const keyStores = found.map(({ name, prefix }) => ({ name, uriPath: `${prefix}/kms/xks/v1` }))
+    const lines = keyStores.map(({ name, uriPath }) => `  ${name}: ${uriPath}`)
+    context.output.result(
+      [
+        `${file} is valid. Key stores:`,
+        ...lines,
+        ...warnings.map(({ path, message }) => `warning: ${path}: ${message}`),
+      ].join('\n'),
+      { valid: true, keyStores, warnings },
+    )
+  },
+}
+
+async function checkFile(file: string) {
+  const { checkConfigFile } = await import('../../config/load.ts')
+  const warnings: readonly Fault[] = []
+  return { keyStores: (await checkConfigFile(file)).keyStores, warnings }
+}
+
+/** @throws ConfigError with everything that would stop `serve` on this host */
+async function checkHost(context: Context) {
+  const { keyStores, ...config } = await loadContextConfig(context)
+  const { checkConfiguration } = await import('../../app/configuration-check.ts')
+  const { faults, warnings } = await checkConfiguration({ ...config, keyStores })
+  if (faults.length > 0) throw new ConfigError(configPath(context), faults)
+  return { keyStores, warnings }
 }
 
 export const configSchema: Command = {

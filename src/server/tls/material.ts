@@ -53,8 +53,8 @@ export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<Tl
   const { clientCertificate } = config
   const forwardedBy = clientCertificate?.forwardedBy
   // One after the other, so that of several faults always the same one is reported.
-  const cert = await loadFile(certificateFile)
-  const key = await loadFile(privateKeyFile)
+  const cert = await loadPem(certificateFile, 'CERTIFICATE')
+  const key = await loadPem(privateKeyFile, 'PRIVATE KEY')
   const ca = await loadAuthorities(clientCertificate?.caFile)
   const terminatorCa = await loadAuthorities(forwardedBy?.certificate?.caFile)
   const certificate = parseCertificate(cert, certificateFile)
@@ -111,9 +111,44 @@ function toContext(pair: { cert: Buffer; key: Buffer }, ca?: Buffer): SecureCont
 
 async function loadAuthorities(path: string | undefined): Promise<Buffer | undefined> {
   if (path === undefined) return undefined
-  const pem = await loadFile(path)
+  const pem = await loadPem(path, 'CERTIFICATE')
   parseCertificate(pem, path)
+  // OpenSSL would skip what it cannot parse, and its clients would be refused.
+  for (const block of pem.toString('latin1').match(PEM) ?? [])
+    parseCertificate(Buffer.from(block), path)
   return pem
+}
+
+/**
+ * Reads PEM, and says what is wrong with files that come in practice. A byte order mark, which OpenSSL does not skip, is removed.
+ * @param what the blocks that the file must have
+ */
+async function loadPem(path: string, what: 'CERTIFICATE' | 'PRIVATE KEY'): Promise<Buffer> {
+  const bytes = await loadFile(path)
+  const text = bytes.toString('latin1').replace(/^\xef\xbb\xbf/, '')
+  const begun = [...text.matchAll(/^-----BEGIN ([A-Z0-9 ]+)-----/gm)].map(([, label = '']) => label)
+  const ended = [...text.matchAll(/^-----END [A-Z0-9 ]+-----/gm)].length
+  const unreadable = (message: string, hint: string) =>
+    new TlsError('CERTIFICATE_UNREADABLE', `${path}: ${message}`, { hint })
+  if (/^(\xff\xfe|\xfe\xff)/.test(text)) throw unreadable('UTF-16 text', 'save it as ASCII')
+  if (begun.length === 0 && text.startsWith('\x30'))
+    throw unreadable(
+      'DER, not PEM',
+      'openssl x509 or openssl pkey, with -inform DER -in FILE, converts it',
+    )
+  if (begun.length !== ended) {
+    throw unreadable(
+      `cut off: ${String(begun.length)} blocks begin and ${String(ended)} end`,
+      'copy it again, whole',
+    )
+  }
+  const other = what === 'CERTIFICATE' ? 'PRIVATE KEY' : 'CERTIFICATE'
+  const has = (label: string) => begun.some((one) => one.endsWith(label))
+  if (!has(what) && has(other)) {
+    const kind = what === 'CERTIFICATE' ? 'certificate' : 'private key'
+    throw unreadable(`not a PEM ${kind}`, 'are certificate and private key swapped?')
+  }
+  return Buffer.from(text, 'latin1')
 }
 
 async function loadFile(path: string): Promise<Buffer> {

@@ -112,7 +112,9 @@ async function loadCredential(context: Context) {
 }
 
 function uriPathOf(text: string): string | undefined {
-  const { XksProxyUriPath: path } = JSON.parse(text) as { XksProxyUriPath?: unknown }
+  const { XksProxyUriPath: path } = JSON.parse(text.replace(/^\ufeff/, '')) as {
+    XksProxyUriPath?: unknown
+  }
   return typeof path === 'string' ? path : undefined
 }
 

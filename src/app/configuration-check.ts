@@ -1,0 +1,175 @@
+/**
+ * Checks what a configuration depends on, by the code that serves: files, keys, folders, ports. Changes nothing, uses no PIN
+ * and does not open the store.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes, X509Certificate } from 'node:crypto'
+import { constants } from 'node:fs'
+import { access, lstat, readFile, stat } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { dirname } from 'node:path'
+import type { Config } from '../config/config.ts'
+import type { Fault } from '../config/faults.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import { openHighWater } from '../killswitch/instance/high-water.ts'
+import { listen } from '../server/listen.ts'
+import { loadTlsMaterial } from '../server/tls/material.ts'
+import { createMasterKey } from '../store/master-key.ts'
+import { toTlsFiles } from './admin.ts'
+
+export interface ConfigurationCheck {
+  /** What would stop `serve`, or make it refuse everything. */
+  readonly faults: readonly Fault[]
+  /** What is worth a look. */
+  readonly warnings: readonly Fault[]
+}
+
+type Report = (path: string, message: string) => void
+
+export async function checkConfiguration(config: Config): Promise<ConfigurationCheck> {
+  const faults: Fault[] = []
+  const warnings: Fault[] = []
+  const fault: Report = (path, message) => faults.push({ path, message })
+  const warn: Report = (path, message) => warnings.push({ path, message })
+  await checkCertificates(config, fault, warn)
+  await checkStore(config, fault, warn)
+  await checkState(config, fault, warn)
+  await checkModules(config, fault)
+  await checkPorts(config, fault, warn)
+  return { faults, warnings }
+}
+
+/** Runs a check, and reports what it throws. */
+async function attempt(path: string, fault: Report, check: () => Promise<unknown>): Promise<void> {
+  try {
+    await check()
+  } catch (error) {
+    if (!(error instanceof Error)) throw error
+    const { hint } = error as { readonly hint?: string }
+    fault(path, hint === undefined ? error.message : `${error.message}; ${hint}`)
+  }
+}
+
+async function checkCertificates(config: Config, fault: Report, warn: Report): Promise<void> {
+  const { listener, admin } = config
+  const adminFiles = admin && toTlsFiles(admin)
+  for (const [path, files] of [
+    ['listener.tls', listener],
+    ['admin.tls', adminFiles],
+  ] as const) {
+    if (files === undefined) continue
+    await attempt(path, fault, async () => {
+      const { certificate } = await loadTlsMaterial(files, clock.now())
+      await checkChain(files.tls.certificateFile, certificate, (message) => {
+        warn(`${path}.certificate`, message)
+      })
+      const { mode } = await stat(files.tls.privateKeyFile)
+      if ((mode & 0o007) !== 0)
+        warn(`${path}.privateKey`, `everybody can read ${files.tls.privateKeyFile}; chmod 640`)
+    })
+  }
+}
+
+/** KMS has the root, and expects every intermediate from the server. */
+async function checkChain(
+  file: string,
+  leaf: X509Certificate,
+  warn: (message: string) => void,
+): Promise<void> {
+  const blocks = (await readFile(file, 'latin1')).match(/-----BEGIN CERTIFICATE-----[^-]+-----END/g)
+  const chain = (blocks ?? []).map((block) => new X509Certificate(`${block} CERTIFICATE-----`))
+  const isSelfIssued = leaf.checkIssued(leaf)
+  if (chain.length === 1 && !isSelfIssued)
+    warn(
+      `${file} has no intermediate certificate: its issuer is ${leaf.issuer.split('\n').join(', ')}`,
+    )
+  const broken = chain.findIndex((one, i) => {
+    const next = chain[i + 1]
+    return next !== undefined && !(one.checkIssued(next) && one.verify(next.publicKey))
+  })
+  if (broken >= 0)
+    warn(
+      `${file}: certificate ${String(broken + 2)} did not issue certificate ${String(broken + 1)}`,
+    )
+}
+
+async function checkStore({ store }: Config, fault: Report, warn: Report): Promise<void> {
+  const { masterKey, path, postgres } = store
+  if (masterKey.kind === 'file') {
+    await attempt('store.masterKey.file', fault, () =>
+      createMasterKey(masterKey).wrap(randomBytes(32)),
+    )
+  }
+  if (path !== undefined) {
+    await attempt('store.path', fault, async () => {
+      const found = await stat(path).catch(() => undefined)
+      if (found === undefined)
+        throw new Error(`${path}: there is no store; latchkey init makes one`)
+      await access(path, constants.R_OK | constants.W_OK)
+    })
+    await checkFolder('store.path', path, fault, warn)
+  }
+  if (postgres === undefined) return
+  const { tls, passwordFile } = postgres
+  const files = [passwordFile, tls?.caFile, tls?.certificateFile, tls?.privateKeyFile]
+  for (const file of files) {
+    if (file !== undefined)
+      await attempt('store.postgres', fault, () => access(file, constants.R_OK))
+  }
+  const isLocal = /^(localhost|127\.[\d.]+|::1|\[::1\]|\/.*)$/.test(postgres.host)
+  if (tls === undefined && !isLocal)
+    warn('store.postgres.tls.mode', `the connection to ${postgres.host} is not encrypted`)
+}
+
+/** @param file a file whose folder must take new files */
+async function checkFolder(path: string, file: string, fault: Report, warn: Report): Promise<void> {
+  const folder = dirname(file)
+  await attempt(path, fault, async () => {
+    await access(folder, constants.W_OK | constants.X_OK)
+    const { mode } = await stat(folder)
+    // Without the sticky bit, others could replace the file.
+    if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0)
+      warn(path, `everybody can write to ${folder}; chmod 750`)
+  })
+}
+
+async function checkState({ control }: Config, fault: Report, warn: Report): Promise<void> {
+  const { highWaterFile, sentinelFile } = control
+  // Writes a draft beside the file and removes it, as at the start of a server.
+  await attempt('control.highWaterFile', fault, () => openHighWater(highWaterFile, ''))
+  const found = await lstat(sentinelFile).catch((error: unknown) => error)
+  if (!(found instanceof Error))
+    warn('control.sentinelFile', `${sentinelFile} is there: this host refuses everything`)
+  await checkFolder('control.sentinelFile', sentinelFile, warn, warn)
+}
+
+async function checkModules({ backends }: Config, fault: Report): Promise<void> {
+  for (const [i, { module }] of backends.entries()) {
+    // The dynamic linker finds a bare name. Whether the module works: latchkey pkcs11 probe.
+    if (!module.includes('/')) continue
+    await attempt(`backends[${String(i)}].module`, fault, () => access(module, constants.R_OK))
+  }
+}
+
+async function checkPorts(config: Config, fault: Report, warn: Report): Promise<void> {
+  const { listener, admin, metrics } = config
+  for (const [path, address] of [
+    ['listener', listener],
+    ['listener.ping', listener.ping],
+    ['admin', admin],
+    ['metrics', metrics],
+  ] as const) {
+    if (address === undefined) continue
+    const server = createServer()
+    try {
+      await listen(server, address)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      const at = `${address.host}:${String(address.port)}`
+      if (code === 'EADDRINUSE') warn(path, `${at} is in use, by Latchkey itself if it is running`)
+      else fault(path, `cannot listen on ${at} (${String(code)})`)
+    } finally {
+      server.close()
+    }
+  }
+}

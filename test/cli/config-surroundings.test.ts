@@ -1,0 +1,203 @@
+/** `latchkey config check` finds what would stop `serve`: files, keys, folders and ports. */
+// SPDX-License-Identifier: Apache-2.0
+import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { parse, stringify } from 'yaml'
+import { type Workspace, workspace } from '../support/cli.ts'
+import { testPki } from '../support/pki.ts'
+import { eventually } from '../support/server.ts'
+
+type Json = Record<string, never>
+type Change = (config: Json, folder: string) => Promise<void> | void
+
+const pki = await testPki()
+
+async function change({ configFile, folder }: Workspace, edit: Change): Promise<void> {
+  const config = parse(await readFile(configFile, 'utf8')) as Json
+  await edit(config, folder)
+  await writeFile(configFile, stringify(config))
+}
+
+const set =
+  (at: string, value: unknown): Change =>
+  (config) => {
+    const names = at.split('.')
+    const last = names.pop() ?? ''
+    let place: Record<string, unknown> = config
+    for (const name of names) place = (place[name] ??= {}) as Record<string, unknown>
+    place[last] = value
+  }
+
+const file =
+  (name: string, bytes: string | Buffer, at: string): Change =>
+  async (config, folder) => {
+    await writeFile(join(folder, name), bytes)
+    await set(at, name)(config, folder)
+  }
+
+const certificate = await readFile(pki.certificateFile)
+const privateKey = await readFile(pki.privateKeyFile)
+const other = await pki.issue('config-other', { commonName: 'other', usage: 'server' })
+const pem = certificate.toString()
+const der = Buffer.from(pem.replace(/-----.*-----|\s/g, ''), 'base64')
+
+const CERTIFICATE = 'listener.tls.certificate'
+const KEY = 'listener.tls.privateKey'
+
+const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
+  'no certificate': [set(CERTIFICATE, 'none.crt'), /listener\.tls: .*none\.crt: cannot be read/],
+  'another key': [set(KEY, other.privateKeyFile), /is not the key of the first certificate/],
+  swapped: [
+    file('a', privateKey, CERTIFICATE),
+    /not a PEM certificate; are certificate and private/,
+  ],
+  'a certificate cut off': [
+    file('a', pem.slice(0, -40), CERTIFICATE),
+    /cut off: 1 blocks begin and 0/,
+  ],
+  'a key cut off': [
+    file('a', privateKey.subarray(0, 900), KEY),
+    /cut off: 1 blocks begin and 0 end/,
+  ],
+  DER: [file('a', der, CERTIFICATE), /DER, not PEM; openssl/],
+  'UTF-16': [file('a', Buffer.from(`\ufeff${pem}`, 'utf16le'), CERTIFICATE), /UTF-16 text/],
+  'an authority that is none': [
+    async (config, folder) => {
+      const bundle = `${pem}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`
+      await writeFile(join(folder, 'ca'), bundle)
+      set('listener.clientCertificate', { ca: 'ca', regions: ['eu-west-1'] })(config, folder)
+    },
+    /listener\.tls: .*ca: not a PEM certificate/,
+  ],
+  'the certificate of the admin listener': [
+    set('admin', {
+      ...{ port: 0, tls: { certificate: 'none.crt', privateKey: 'none.key' } },
+      tokens: [{ name: 'x', role: 'viewer', sha256: '0'.repeat(64) }],
+    }),
+    /admin\.tls: .*none\.crt: cannot be read/,
+  ],
+  'a master key that others read': [
+    async (_config, folder) => {
+      await chmod(join(folder, 'master.key'), 0o644)
+    },
+    /store\.masterKey\.file: .*others can read/,
+  ],
+  'a master key of another length': [
+    (_config, folder) => writeFile(join(folder, 'master.key'), 'short'),
+    /store\.masterKey\.file: .*exactly 32 bytes|32 bytes/,
+  ],
+  'no store': [set('store.path', 'none.db'), /store\.path: .*there is no store; latchkey init/],
+  'no folder for the high-water file': [
+    set('control.highWaterFile', 'no/such/folder/x.epoch'),
+    /control\.highWaterFile: .*cannot be written/,
+  ],
+  'no module': [
+    async (config, folder) => {
+      await writeFile(join(folder, 'pin'), '1234', { mode: 0o600 })
+      const tokens = [{ label: 'x', pin: { file: 'pin' } }]
+      set('backends', [{ name: 'hsm', kind: 'pkcs11', module: './none.so', tokens }])(
+        config,
+        folder,
+      )
+    },
+    /backends\[0\]\.module: .*none\.so/,
+  ],
+  'a PIN with a byte order mark': [
+    async (config, folder) => {
+      await writeFile(join(folder, 'pin'), '\ufeff1234', { mode: 0o600 })
+      const tokens = [{ label: 'x', pin: { file: 'pin' } }]
+      set('backends', [{ name: 'hsm', kind: 'pkcs11', module: 'x.so', tokens }])(config, folder)
+    },
+    /tokens\[0\]\.pin: .*begins with a byte order mark/,
+  ],
+  'an address of another host': [
+    set('listener.host', '192.0.2.1'),
+    /listener: cannot listen on 192/,
+  ],
+  'a region that is none': [
+    set('keyStores', [{ name: 'demo', regions: ['EU-WEST-1', 'no'] }]),
+    /keyStores\[0\]\.regions\[0\]: expected a region.*[\s\S]*regions\[1\]: expected a region/,
+  ],
+}
+
+for (const [name, [edit, expected]] of Object.entries(FAULTS)) {
+  void t.test(`a fault: ${name}`, async (t) => {
+    const space = await workspace(t)
+    await change(space, edit)
+    const { code, stderr, stdout } = await space.run('config', 'check')
+    t.equal(code, 78, stdout)
+    t.match(stderr, expected)
+    t.notMatch(stderr, /PRIVATE KEY-----/)
+  })
+}
+
+const WARNINGS: Readonly<Record<string, readonly [Change, RegExp]>> = {
+  'no intermediate': [() => undefined, /listener\.tls\.certificate: .*no intermediate/],
+  'the sentinel file': [
+    (_config, folder) => writeFile(join(folder, 'latchkey.db.block'), ''),
+    /control\.sentinelFile: .*refuses everything/,
+  ],
+  'a folder that everybody writes to': [
+    (_config, folder) => chmod(folder, 0o777),
+    /store\.path: everybody can write to/,
+  ],
+}
+
+for (const [name, [edit, expected]] of Object.entries(WARNINGS)) {
+  void t.test(`a warning: ${name}`, async (t) => {
+    const space = await workspace(t)
+    await change(space, edit)
+    const { code, stdout } = await space.run('config', 'check')
+    t.equal(code, 0)
+    t.match(stdout, expected)
+  })
+}
+
+async function takePort(t: Test): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  return (server.address() as AddressInfo).port
+}
+
+void t.test('a port in use is a warning, as a running server has it', async (t) => {
+  const space = await workspace(t)
+  await change(space, set('listener.port', await takePort(t)))
+  t.match(await space.run('config', 'check'), { code: 0, stdout: /is in use, by Latchkey itself/ })
+})
+
+void t.test('a byte order mark in front of PEM, YAML or JSON does no harm', async (t) => {
+  const space = await workspace(t)
+  await change(space, file('bom.crt', `\ufeff${pem}`, CERTIFICATE))
+  await writeFile(space.configFile, `\ufeff${await readFile(space.configFile, 'utf8')}`)
+  t.match(await space.run('config', 'check'), { code: 0 })
+  await writeFile(space.configFile, Buffer.from('\ufeffworkers: 1\n', 'utf16le'))
+  t.match(await space.run('config', 'check'), { code: 78, stderr: /is UTF-16; save it as UTF-8/ })
+})
+
+void t.test('--offline looks at the file alone', async (t) => {
+  const space = await workspace(t, { withoutStore: true })
+  const nowhere = await mkdir(join(space.folder, 'away'), { recursive: true })
+  await copyFile(space.configFile, join(nowhere ?? '', 'latchkey.yaml'))
+  await change(space, set('store.masterKey', { passphrase: { env: 'NOT_SET' } }))
+  await change(space, set(CERTIFICATE, 'none.crt'))
+  t.match(await space.run('config', 'check'), { code: 78, stderr: /NOT_SET/ })
+  t.match(await space.run('config', 'check', '--offline'), { code: 0, stdout: /is valid/ })
+  await change(space, set('lisener', 1))
+  t.match(await space.run('config', 'check', '--offline'), { code: 78, stderr: /did you mean/ })
+})
+
+void t.test('a changed file is noticed at SIGHUP', async (t) => {
+  const space = await workspace(t)
+  const { running } = await space.serve()
+  running.process.kill('SIGHUP')
+  await running.shows(/certificate reloaded/)
+  t.notMatch(running.stderr(), /differs/)
+  await change(space, set('limits.requestDeadline', '10s'))
+  running.process.kill('SIGHUP')
+  await eventually(() =>
+    /latchkey\.yaml differs from the configuration in use/.test(running.stderr()),
+  )
+})
