@@ -45,6 +45,11 @@ export const COMPONENTS = {
     imports: ['core'],
     types: ['openapi'],
   },
+  policy: {
+    rank: 3,
+    holds: 'Who may use which key: Cedar policies, their store, decisions, and trying them out.',
+    imports: ['core', 'store', 'usage'],
+  },
   killswitch: {
     rank: 3,
     holds: 'Switches, gate, lease, instances, receipts, and the service that operators call.',
@@ -55,7 +60,7 @@ export const COMPONENTS = {
     rank: 4,
     holds:
       'The protocol: the path of a request, its errors and its bytes. Knows no Fastify and no SQL.',
-    imports: ['core', 'keys', 'killswitch', 'sigv4'],
+    imports: ['core', 'keys', 'killswitch', 'policy', 'sigv4'],
     types: ['openapi'],
   },
   observability: {
@@ -86,8 +91,8 @@ export const COMPONENTS = {
     rank: 6,
     holds: 'Wiring: server, cluster, worker, administration. No SQL, no business rule, no loop.',
     imports: [
-      ...['admin', 'config', 'core', 'keys', 'killswitch', 'observability', 'openapi', 'server'],
-      ...['sigv4', 'store', 'usage', 'xks'],
+      ...['admin', 'config', 'core', 'keys', 'killswitch', 'observability', 'openapi', 'policy'],
+      ...['server', 'sigv4', 'store', 'usage', 'xks'],
     ],
   },
   tools: {
@@ -100,8 +105,8 @@ export const COMPONENTS = {
     rank: 8,
     holds: 'Commands, a file for each: parse, call one service, print.',
     imports: [
-      ...['app', 'config', 'core', 'killswitch', 'kms', 'openapi', 'store', 'terminal', 'tools'],
-      'xks',
+      ...['app', 'config', 'core', 'killswitch', 'kms', 'openapi', 'policy', 'store', 'terminal'],
+      ...['tools', 'xks'],
     ],
     types: ['keys', 'sigv4', 'usage'],
   },
@@ -110,7 +115,7 @@ export const COMPONENTS = {
   bench: {
     rank: 10,
     holds: 'Measures the proxy beside a bare server.',
-    imports: ['app', 'config', 'core', 'kms', 'terminal', 'tools'],
+    imports: ['app', 'config', 'core', 'kms', 'policy', 'terminal', 'tools'],
   },
 }
 
@@ -123,7 +128,8 @@ const OWNERS = {
   '@peculiar/webcrypto': ['src/keys/software'],
   aws4: ['src/kms', 'bench'],
   ajv: ['src/openapi', 'src/config'],
-  yaml: ['src/config'],
+  yaml: ['src/config', 'src/policy'],
+  '@cedar-policy/cedar-wasm/nodejs': ['src/policy'],
   'node-forge': ['certs'],
   pg: ['src/store'],
   'prom-client': ['src/observability/metrics'],

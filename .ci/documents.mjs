@@ -110,6 +110,8 @@ control: # the kill switch
     delay: 0s
     expires: 24h
 
+policy: { folder: policies } # who may use which key; in the store where this is left out
+
 admin:
   host: 10.0.0.5 # default: loopback; any other address requires tls
   port: 8444

@@ -13,6 +13,7 @@ export const FILES_SECTION = `## Files, and when they are read
 | \`store.postgres.tls.ca\`, \`.certificate\`, \`.privateKey\` | when the store is opened | The store is not opened. |
 | \`store.masterKey.file\`, \`.passphrase.file\` | when the store is opened | The store is not opened. |
 | \`backends[].tokens[].pin.file\` | at the start | Nothing starts. A rotated PIN requires a restart. |
+| the files in \`policy.folder\` | at the start, then every five seconds | At the start, \`serve\` exits. Later, the policies in force stay, the log says why, and the files are tried again. |
 | \`control.sentinelFile\` | every \`store.pollInterval\`, and when its folder changes | A path that cannot be read blocks, like the file itself. |
 | \`control.highWaterFile\` | at the start; written at each change of the store | \`serve\` does not start. Later, everything is refused while the file cannot be written. |
 

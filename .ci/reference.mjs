@@ -129,6 +129,7 @@ export async function fillErrors(document) {
     ...['StorageErrorCode', 'TlsErrorCode', 'CredentialErrorCode', 'ControlErrorCode'].flatMap(
       codes,
     ),
+    ...codes('PolicyErrorCode'),
     ...['EndpointErrorCode', 'RegistrationErrorCode', 'SimulationErrorCode'].flatMap(codes),
   ]
   const isOfConnection = ({ path }) => path.endsWith('client-certificate.ts')
@@ -150,6 +151,7 @@ export async function fillErrors(document) {
       ]),
     },
     ofUnion('gate-codes', 'GateErrorCode'),
+    ofUnion('policy-codes', 'DenialReason'),
     ofUnion('signature-codes', 'SignatureErrorCode'),
     ofUnion('forwarded-codes', 'ForwardedErrorCode'),
     {

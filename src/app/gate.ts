@@ -16,7 +16,7 @@ import { openLeaseGuard, type LeaseGuard } from '../killswitch/gate/guard/lease-
 import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { createLongKillWatch } from '../killswitch/instance/long-kill.ts'
 import { createLocalBlock } from '../killswitch/instance/local-block.ts'
-import { createPoller, isLoss } from '../killswitch/instance/poller.ts'
+import { type EpochFollower, createPoller, isLoss } from '../killswitch/instance/poller.ts'
 import { createFleetSize, type Fleet } from '../killswitch/instance/fleet-size.ts'
 import { loadControlState } from '../killswitch/switch-table.ts'
 import type { Reader } from '../store/database.ts'
@@ -41,6 +41,7 @@ export interface GateDeps {
   /** Absent if this process is the whole of `latchkey serve`. */
   readonly worker: { readonly number: number; readonly group: string } | undefined
   readonly logger: Logger
+  readonly follower: EpochFollower | undefined
   readonly onChange: () => Promise<void>
   /** Forwards to the listener, once there is one. */
   readonly cutRevoked: () => Promise<void>
@@ -64,7 +65,8 @@ export async function createControlledGate(
   const gate = createGate(clock, leaseMs, guard.missing === undefined)
   const id = randomUUID()
   const poller = createPoller({
-    ...{ store, clock, gate, guard, intervalMs, cutRevoked, logger, onChange: deps.onChange },
+    ...{ store, clock, gate, guard, intervalMs, cutRevoked, logger },
+    ...{ follower: deps.follower, onChange: deps.onChange },
     highWater: await openHighWater(highWaterFile, store.id),
     me: {
       id,

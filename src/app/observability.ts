@@ -6,6 +6,7 @@ import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Config } from '../config/config.ts'
 import type { GateStats } from '../killswitch/gate/gate.ts'
+import type { PolicyStats } from '../policy/authorizer.ts'
 import type { LeaseGuardStats } from '../killswitch/gate/guard/lease-guard.ts'
 import { createCertificateWatch, type SeenCertificate } from '../server/tls/client-certificate.ts'
 import type { Handshake } from '../server/tls/server.ts'
@@ -39,6 +40,7 @@ export interface WatchedParts {
   readonly keyStores: readonly KeyStore[]
   readonly connections: () => number
   readonly gate: () => GateStats
+  readonly policies: () => PolicyStats
   readonly leaseGuard: () => LeaseGuardStats
   readonly tokens: () => ReadonlyMap<
     string,

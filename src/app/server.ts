@@ -23,6 +23,7 @@ import { startStoredRecorder } from '../usage/stored-recorder.ts'
 import { createPipeline } from '../xks/pipeline.ts'
 import { describeCertificate, logReloads, startAdminOf, toTlsFiles } from './admin.ts'
 import { createControlledGate } from './gate.ts'
+import { createServerPolicies } from './policy.ts'
 import { type ServerMetrics, createServerMetrics, serveMetrics } from './observability.ts'
 import { createKeyStore, openResources, reloadResources } from './resources.ts'
 
@@ -116,11 +117,13 @@ async function start(
   const resources = await openResources(config, schemas, log, cleanup)
   const { store } = resources
 
+  const { authorizer, follower } = await createServerPolicies(config, store, logger, cleanup)
   let cutRevoked: () => Promise<void> = () => Promise.resolve()
   const control = await createControlledGate(
     {
       ...{ config, store, clock, version: schemas.version, worker: options.worker },
       logger,
+      follower,
       onChange: () => reloadResources(resources),
       cutRevoked: () => cutRevoked(),
     },
@@ -147,6 +150,7 @@ async function start(
     keyStores: (uriPath) => byPath.get(uriPath),
     limits: config.limits,
     gate: control.gate,
+    authorizer,
     identity: {
       version: schemas.version,
       fleetSize: () => config.health.fleetSize ?? control.fleet().groups,
@@ -194,6 +198,7 @@ async function start(
     keyStores,
     connections: listener.tls.countConnections,
     gate: () => control.gate.stats(),
+    policies: authorizer.stats,
     leaseGuard: control.guard.stats,
     tokens: resources.backends.stats,
     credentials: resources.credentials.all,

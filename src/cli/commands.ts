@@ -185,6 +185,66 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: 'Load an XKS proxy at constant rates, and find the highest rate that it sustains',
       load: async () => (await import('./commands/bench.ts')).bench,
     },
+    'policy put': {
+      summary: 'Put policies in force, or in shadow, from a file or a folder',
+      load: async () => (await import('./commands/policy.ts')).policyPut,
+    },
+    'policy delete': {
+      summary: 'Delete a document of policies',
+      load: async () => (await import('./commands/policy.ts')).policyDelete,
+    },
+    'policy promote': {
+      summary: 'Put the policies in shadow in force',
+      load: async () => (await import('./commands/policy.ts')).policyPromote,
+    },
+    'policy discard': {
+      summary: 'Take the policies in shadow away',
+      load: async () => (await import('./commands/policy.ts')).policyDiscard,
+    },
+    'policy rollback': {
+      summary: 'Put the policies of an earlier revision in force',
+      load: async () => (await import('./commands/policy.ts')).policyRollback,
+    },
+    'policy list': {
+      summary: 'List the documents of policies',
+      load: async () => (await import('./commands/policy-show.ts')).policyList,
+    },
+    'policy get': {
+      summary: 'Print a document of policies',
+      load: async () => (await import('./commands/policy-show.ts')).policyGet,
+    },
+    'policy history': {
+      summary: 'List the revisions of the policies, newest first',
+      load: async () => (await import('./commands/policy-show.ts')).policyHistory,
+    },
+    'policy schema': {
+      summary: 'Print the Cedar schema of policies',
+      load: async () => (await import('./commands/policy-show.ts')).policySchema,
+    },
+    'policy check': {
+      summary: 'Check policies against the schema, strictly, without putting them',
+      load: async () => (await import('./commands/policy-try.ts')).policyCheck,
+    },
+    'policy test': {
+      summary: 'Run cases, requests with the decisions that are expected, against policies',
+      load: async () => (await import('./commands/policy-try.ts')).policyTest,
+    },
+    'policy explain': {
+      summary: 'Explain a decision: which policies decided, which almost did',
+      load: async () => (await import('./commands/policy-try.ts')).policyExplain,
+    },
+    'policy simulate': {
+      summary: 'Show who would be refused, from recorded usage',
+      load: async () => (await import('./commands/policy-usage.ts')).policySimulate,
+    },
+    'policy suggest': {
+      summary: 'Write the policies that recorded usage needs, and no more',
+      load: async () => (await import('./commands/policy-usage.ts')).policySuggest,
+    },
+    'policy import': {
+      summary: "Translate the policies of AWS's sample proxy",
+      load: async () => (await import('./commands/policy-usage.ts')).policyImport,
+    },
     register: {
       summary:
         'Register a key store with AWS KMS: check, create, connect, create a KMS key, test it',

@@ -20,6 +20,8 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['INPUT_INVALID', 'data'],
   ['CREDENTIAL_INVALID', 'data'],
   ['NO_SUCH_RECEIPT', 'data'],
+  ['POLICY_INVALID', 'data'],
+  ['POLICY_NOT_FOUND', 'data'],
   ['STORE_MISSING', 'noInput'],
   ['CERTIFICATE_UNREADABLE', 'noInput'],
   ['STORE_BUSY', 'unavailable'],

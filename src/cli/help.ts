@@ -10,6 +10,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   Run: ['quickstart', 'init', 'serve', 'config'],
   'Stop and restore': ['kill', 'restore', 'deadman', 'drill', 'receipt', 'control'],
   'Keys and credentials': ['keys', 'credentials', 'pkcs11', 'admin'],
+  Policies: ['policy'],
   KMS: ['register', 'rotate-credentials', 'unregister', 'simulate'],
   Measure: ['bench', 'report'],
   Inspect: ['status', 'exposure', 'doctor', 'version'],

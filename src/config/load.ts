@@ -164,7 +164,7 @@ type Settings = Readonly<Record<string, unknown>>
  */
 function pickControlSections(value: unknown): unknown {
   if (!isSettings(value)) return value
-  const { store, control, keyStores, backends } = value
+  const { store, control, policy, keyStores, backends } = value
   const token = at(at(store, 'masterKey'), 'pkcs11')
   const needed = (Array.isArray(backends) ? (backends as unknown[]) : []).filter(
     (one) => token !== undefined && at(one, 'name') === at(token, 'backend'),
@@ -174,6 +174,8 @@ function pickControlSections(value: unknown): unknown {
     listener: { tls: { certificate: 'none', privateKey: 'none' } },
     store,
     ...(control === undefined ? {} : { control }),
+    ...(policy === undefined ? {} : { policy }),
+    ...(policy === undefined ? {} : { policy }),
     keyStores: pickNames(keyStores),
     ...(token === undefined ? {} : { backends: needed }),
   }

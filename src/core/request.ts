@@ -68,6 +68,13 @@ export interface RequestRecord {
   region?: string
   /** Set once the body has been decoded, which happens after the signature was verified. */
   metadata?: RequestMetadata
+  /** Computed from the metadata by policy/principal.ts; GetHealthStatus has none. */
+  accessClass?: string
+  /** Ids of the policies that decided; absent when no policy was asked. */
+  policies?: readonly string[]
+  policyRevision?: number
+  /** Why the policies in shadow would have denied what those in force allowed, and their ids. */
+  shadowDenial?: { readonly reason: string; readonly policies: readonly string[] }
   keyVersion?: number
   status?: number
   /** The error name that KMS was told; xks/errors.ts has the table. */

@@ -67,6 +67,7 @@ class CheckedKey implements BackendKey {
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
   readonly currentVersion: number
+  readonly createdAt: number | undefined
   readonly #key: BackendKey
 
   constructor(key: BackendKey) {
@@ -75,6 +76,7 @@ class CheckedKey implements BackendKey {
     this.canEncrypt = key.canEncrypt
     this.canDecrypt = key.canDecrypt
     this.currentVersion = key.currentVersion
+    this.createdAt = key.createdAt
     this.#key = key
   }
 

@@ -16,6 +16,8 @@ export interface KeyDescription {
   readonly canDecrypt: boolean
   /** The version that new ciphertexts use: an integer from 1 to 2^32 - 1. */
   readonly currentVersion: number
+  /** Wall time, milliseconds since the Unix epoch; absent if the key manager does not say. */
+  readonly createdAt?: number | undefined
 }
 
 export interface SealedBytes {

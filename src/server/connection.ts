@@ -21,6 +21,7 @@ const IDLE_MS = 5000
 export interface Handshaken {
   /** Duration of the handshake in milliseconds. */
   readonly tlsMs: number | undefined
+  readonly tls?: ConnectionTls
   /** Whether the connection comes from a terminator that speaks for the client. */
   readonly isFromTerminator: boolean
   /**
@@ -32,7 +33,16 @@ export interface Handshaken {
   readonly seen?: SeenCertificate | undefined
 }
 
+/** What policies may read of the TLS connection. */
+export interface ConnectionTls {
+  /** `TLSv1.2` or `TLSv1.3`. */
+  readonly version: string
+  /** Common name of the client certificate; absent without mTLS, and for terminators. */
+  readonly clientName?: string | undefined
+}
+
 export interface Connection {
+  readonly tls: ConnectionTls | undefined
   readonly isFromTerminator: boolean
   readonly conduct: Conduct
   /** Duration of the handshake in milliseconds, until the first request has reported it. */
@@ -105,6 +115,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
   function create(facts: Handshaken, socket?: TLSSocket): Connection {
     const now = clock.monotonic()
     return {
+      tls: facts.tls,
       isFromTerminator: facts.isFromTerminator,
       conduct: newConduct(),
       tlsMs: facts.tlsMs,

@@ -113,6 +113,7 @@ function toRawRequest({ request, fault, connection, startedAt }: Exchange, targe
     remoteAddress: raw.socket.remoteAddress ?? '',
     startedAt,
     tlsMs: takeTlsMs(connection),
+    tls: connection.tls,
     isGone: () => isGone(raw),
     fault,
   }

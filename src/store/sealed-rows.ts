@@ -72,6 +72,13 @@ export const RESTORATIONS: SealedTable = {
   ],
 }
 
+/** A document of policies in each revision that touches it: policy/policy-table.ts. Rows are only added. */
+export const POLICIES: SealedTable = {
+  name: 'policies',
+  key: ['revision', 'name'],
+  columns: ['mode', 'document', 'action', 'reason', 'operator', 'created_at'],
+}
+
 /** Restore requests of schema versions before 6. No rows are added. */
 export const RESTORE_REQUESTS: SealedTable = {
   name: 'restore_requests',
@@ -99,7 +106,7 @@ export const REGISTRATIONS: SealedTable = {
 
 export const SEALED_TABLES: readonly SealedTable[] = [
   ...[FACTS, KEYS, KEY_VERSIONS, CREDENTIALS, SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS],
-  ...[RESTORATIONS, REMOVED_ROWS, REGISTRATIONS],
+  ...[RESTORATIONS, REMOVED_ROWS, REGISTRATIONS, POLICIES],
 ]
 
 /** Keys and credentials, verified as of one moment. */

@@ -5,9 +5,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { RequestRecord } from '../core/request.ts'
 import type { Gate } from '../killswitch/gate/gate.ts'
+import type { Authorizer } from '../policy/authorizer.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import { toXksError } from './error-map.ts'
-import type { XksError } from './errors.ts'
+import { XksError } from './errors.ts'
 import type { RequestContext } from './request-context.ts'
 
 export interface RawResponse {
@@ -41,6 +42,7 @@ export interface Answer {
 export interface AnswerDeps {
   readonly schemas: ApiSchemas
   readonly gate: Gate
+  readonly authorizer: Pick<Authorizer, 'decide' | 'allows'>
   /** Receives the finished record, for the log line and the metrics. Must not throw. */
   readonly onFinish: (record: RequestRecord) => void
   /**
@@ -72,6 +74,10 @@ export class GatedAnswer implements Answer {
     // A refusal needs no release from the gate.
     if (pass === undefined) return this.#response
     try {
+      if (!this.#isPermitted()) {
+        this.#deps.gate.abandon(pass)
+        throw new XksError('AccessDeniedException', undefined, { reason: 'POLICY_RECHECK' })
+      }
       this.#deps.gate.release(pass)
       return this.#response
     } catch (thrown) {
@@ -81,7 +87,13 @@ export class GatedAnswer implements Answer {
 
   isAllowed(): boolean {
     const { pass } = this.#request
-    return pass === undefined || this.#deps.gate.allows(pass)
+    return pass === undefined || (this.#deps.gate.allows(pass) && this.#isPermitted())
+  }
+
+  /** Reports whether the policies as they are now permit the request. */
+  #isPermitted(): boolean {
+    const { policyPass } = this.#request
+    return policyPass === undefined || this.#deps.authorizer.allows(policyPass)
   }
 
   finish(): void {

@@ -3,9 +3,12 @@
 import { createHash } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import type { Operation } from '../core/request.ts'
+import type { BackendKey } from '../keys/key-backend.ts'
+import { accessClassOf } from '../policy/principal.ts'
+import type { KeyOperation } from '../policy/request.ts'
 import type { Verifier } from '../sigv4/verify.ts'
 import { type Answer, type AnswerDeps, GatedAnswer, renderError } from './answer.ts'
-import { type Limits, decodeBody, decodeInput } from './decode.ts'
+import { type Input, type Limits, decodeBody, decodeInput } from './decode.ts'
 import { toXksError } from './error-map.ts'
 import { XksError } from './errors.ts'
 import type { KeyStore, KeyStoreLookup } from './key-store.ts'
@@ -86,6 +89,8 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   }
   const key = await deadline.race(keyStore.backend.find(keyId, deadline))
   timer.end('key')
+  authorize(deps, request, { keyStore, operation: operation as KeyOperation, key, input })
+  timer.end('policy')
 
   switch (input.kind) {
     case 'encrypt':
@@ -104,6 +109,50 @@ function checkInTime({ raw, deadline }: RequestContext): void {
   if (deadline.remainingMs > 0) return
   const details = raw.isGone?.() === true ? { reason: 'CALLER_GONE' } : { reason: 'LATE' }
   throw new XksError('ThrottlingException', 'The request waited too long to be served.', details)
+}
+
+interface Authorization {
+  readonly keyStore: KeyStore
+  /** Not GetHealthStatus, which has no key. */
+  readonly operation: KeyOperation
+  readonly key: BackendKey
+  readonly input: Input
+}
+
+/** Asks the policies and records which of them decided. @throws XksError AccessDeniedException */
+function authorize(
+  { authorizer, clock }: PipelineDeps,
+  request: RequestContext,
+  { keyStore, operation, key, input }: Authorization,
+): void {
+  const { raw, record } = request
+  const { metadata = {}, accessKeyId = '' } = record
+  record.accessClass = accessClassOf(metadata)
+  const pass = authorizer.decide(() => ({
+    ...{ keyStore: keyStore.name, keyId: key.keyId, operation, metadata },
+    ...{ keyVersion: key.currentVersion, keyCreatedAt: key.createdAt },
+    credential: { id: accessKeyId, createdAt: keyStore.credentials(accessKeyId)?.createdAt },
+    now: clock.now(),
+    tlsVersion: raw.tls?.version,
+    clientName: raw.tls?.clientName,
+    remoteAddress: raw.remoteAddress,
+    ...sizesOf(input),
+  }))
+  request.policyPass = pass
+  if (!pass.isAsked) return
+  record.policyRevision = pass.revision
+  record.policies = pass.policies
+  if (pass.denial !== undefined) {
+    throw new XksError('AccessDeniedException', undefined, { reason: pass.denial })
+  }
+  const { denial: reason, policies = [] } = pass.shadow ?? {}
+  if (reason !== undefined) record.shadowDenial = { reason, policies }
+}
+
+function sizesOf(input: Input) {
+  if (input.kind === 'none') return { aadBytes: 0, plaintextBytes: 0 }
+  const { length } = input.kind === 'encrypt' ? input.plaintext : input.ciphertext
+  return { aadBytes: input.aad.length, plaintextBytes: length }
 }
 
 interface Route extends Target {

@@ -4,6 +4,7 @@ import type { Clock } from '../core/clock.ts'
 import { Deadline } from '../core/deadline.ts'
 import { type RequestRecord, type Stage, STAGES } from '../core/request.ts'
 import type { GatePass } from '../killswitch/gate/gate.ts'
+import type { PolicyPass } from '../policy/authorizer.ts'
 import type { XksError } from './errors.ts'
 
 /** A complete request as received from the wire. */
@@ -20,6 +21,8 @@ export interface RawRequest {
   readonly startedAt: number
   /** Milliseconds of the handshake, on the first request of a connection. */
   readonly tlsMs?: number | undefined
+  /** Protocol such as `TLSv1.3`, and the common name of the client certificate if mTLS ends here. */
+  readonly tls?: { readonly version: string; readonly clientName?: string | undefined } | undefined
   /** Reports whether the caller has gone away. */
   readonly isGone?: () => boolean
   /** A fault that the listener found before the request was complete. */
@@ -34,14 +37,12 @@ export interface RequestContext {
   readonly deadline: Deadline
   /** The pass from the gate's first check; undefined before it and after a failure. */
   pass: GatePass | undefined
+  /** What the policies decided; undefined before that, and for GetHealthStatus. */
+  policyPass: PolicyPass | undefined
 }
 
 /** After an error, the remaining time counts for the stage after the last one that ended. */
-const NEXT: readonly number[] = STAGES.map((stage) => {
-  // There is no policy stage yet, so what fails after `key` failed in the backend.
-  const next = stage === 'key' ? 'backend' : STAGES[STAGES.indexOf(stage) + 1]
-  return STAGES.indexOf(next ?? 'encode')
-})
+const NEXT: readonly number[] = STAGES.map((_, i) => Math.min(i + 1, STAGES.length - 1))
 
 /** Attributes the time since the last call to a stage. */
 export interface StageTimer {
@@ -134,5 +135,6 @@ export function createRequestContext(
     tlsMs: raw.tlsMs,
   }
   const timer = new Timer(record, stages, clock, raw.startedAt)
-  return { raw, record, timer, deadline: new Deadline(clock, deadlineMs, raw), pass: undefined }
+  const deadline = new Deadline(clock, deadlineMs, raw)
+  return { raw, record, timer, deadline, pass: undefined, policyPass: undefined }
 }

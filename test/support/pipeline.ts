@@ -6,6 +6,7 @@ import { enforceContract } from '../../src/keys/contract.ts'
 import type { BackendKey, KeyBackend, KeyDescription } from '../../src/keys/key-backend.ts'
 import { systemClock } from '../../src/core/clock.ts'
 import { createGate, type Gate } from '../../src/killswitch/gate/gate.ts'
+import { type Authorizer, createAuthorizer } from '../../src/policy/authorizer.ts'
 import { createRules } from '../../src/killswitch/gate/rules.ts'
 import { createApiSchemas } from '../../src/openapi/schemas.ts'
 import type { Verifier } from '../../src/sigv4/verify.ts'
@@ -66,6 +67,7 @@ export interface Setting {
   readonly quota?: () => boolean
   readonly keyStore?: Partial<KeyStore>
   readonly gate?: Gate
+  readonly authorizer?: Authorizer
   /** Between the pipeline's end and the sending of its answer. */
   readonly beforeRelease?: () => void
   /** Between its sending and the end of that. */
@@ -125,6 +127,7 @@ export function pipelineOf(setting: Setting = {}) {
       requestDeadlineMs: setting.deadlineMs ?? 60_000,
     },
     gate: setting.gate ?? openGate(),
+    authorizer: setting.authorizer ?? createAuthorizer(),
     identity: { version: '0', fleetSize: () => 1 },
     onFinish: (record) => records.push(record),
     onSentAfterLease: (record) => late.push(record),

@@ -121,6 +121,17 @@ export const activity = object(
   },
 )
 
+export const policy = object(
+  'Who may use which key. Without a policy, everybody with a credential may use every key.',
+  {
+    folder: optional(
+      path(
+        'Folder of policies: `NAME.cedar`, `NAME.shadow.cedar` and `labels.yaml`. Changed files take effect within five seconds. Leave it out to keep policies in the store, where `latchkey policy put` writes them and every instance takes them up at once.',
+      ),
+    ),
+  },
+)
+
 /** Number of people needed to lift a switch. */
 const people = converted(
   integer('Number of people needed: 1, or 2 if a second person must approve.', {

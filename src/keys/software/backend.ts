@@ -64,6 +64,7 @@ class FoundKey implements BackendKey, VerifiedEncryption {
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
   readonly currentVersion: number
+  readonly createdAt: number
   readonly #versions: LoadedKey['versions']
   readonly #clock: Clock
 
@@ -73,6 +74,7 @@ class FoundKey implements BackendKey, VerifiedEncryption {
     this.canEncrypt = row.canEncrypt
     this.canDecrypt = row.canDecrypt
     this.currentVersion = row.currentVersion
+    this.createdAt = row.createdAt
     this.#versions = versions
     this.#clock = clock
   }

@@ -35,6 +35,14 @@ export interface Poller {
   stop(): Promise<void>
 }
 
+export interface EpochFollower {
+  /**
+   * Reads in the same snapshot as the switches. Returns a function that prepares what was read, which in turn returns the
+   * function that applies it. The poller applies it at once, before it acknowledges the epoch.
+   */
+  read(reader: Reader): Promise<() => Promise<() => void>>
+}
+
 export interface PollerDeps {
   readonly store: Store
   readonly clock: Clock
@@ -44,6 +52,8 @@ export interface PollerDeps {
   readonly me: InstanceIdentity
   readonly highWater: HighWater
   readonly intervalMs: number
+  /** What takes effect with an epoch besides the switches: policies. */
+  readonly follower?: EpochFollower | undefined
   /**
    * Ends the answers that were released before the gate closed and that the kernel does not have
    * yet. Resolves when none is left.
@@ -110,7 +120,8 @@ export function createPoller(deps: PollerDeps): Poller {
       const [registrations = []] = await loadTables(reader, store.sealing, [REGISTRATIONS])
       const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)
       const isListed = isRegistered(registrations, me.id)
-      return { state, goesOn, isListed, now: Number(row?.['now']) }
+      const prepare = await deps.follower?.read(reader)
+      return { state, goesOn, isListed, now: Number(row?.['now']), prepare }
     })
     const { state } = found
     const { mark } = state
@@ -122,6 +133,8 @@ export function createPoller(deps: PollerDeps): Poller {
     if (!found.isListed) throw notRegistered()
     const ends = accessDeadlines.update(state.deadManSwitches, { askedAt, now: found.now })
     gate.apply(createRules(state.switches, ends), state.epoch)
+    const applyFollower = await found.prepare?.()
+    applyFollower?.()
     // Both checks use the new rules from here on, so only answers that had already passed them are
     // left.
     await deps.cutRevoked()

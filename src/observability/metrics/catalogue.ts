@@ -133,6 +133,30 @@ export const METRICS = {
     labels: [],
     aggregator: sum,
   },
+  latchkey_policies: {
+    type: 'gauge',
+    help: 'Policies in force (enforced) and policies being tried out (shadow).',
+    labels: ['set'],
+    aggregator: 'max',
+  },
+  latchkey_policy_revision: {
+    type: 'gauge',
+    help: 'Revision of the policies; 0 if there are none or they come from a folder.',
+    labels: [],
+    aggregator: 'min',
+  },
+  latchkey_policy_decisions_total: {
+    type: 'counter',
+    help: 'Decisions of the policies; shadow with deny counts what would have been refused.',
+    labels: ['set', 'decision'],
+    aggregator: sum,
+  },
+  latchkey_policy_evaluations_total: {
+    type: 'counter',
+    help: 'Decisions that were not in the cache and had to be evaluated.',
+    labels: [],
+    aggregator: sum,
+  },
   latchkey_lease_guard: {
     type: 'gauge',
     help: '1 if the kernel guards the end of the lease; the lowest of all workers.',

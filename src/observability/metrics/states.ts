@@ -14,6 +14,14 @@ export interface GateState {
   readonly refusals: Readonly<Partial<Record<string, number>>>
 }
 
+export interface PoliciesState {
+  readonly revision: number
+  readonly enforced: number
+  readonly shadow: number
+  readonly decisions: Readonly<Record<string, number>>
+  readonly evaluations: number
+}
+
 export interface LeaseGuardState {
   readonly isOn: boolean
   readonly firings: number
@@ -45,6 +53,7 @@ export interface StateSources {
   readonly quotas: readonly { readonly keyStore: string; readonly requestsPerSecond: number }[]
   readonly connections: () => number
   readonly gate: () => GateState
+  readonly policies: () => PoliciesState
   readonly leaseGuard: () => LeaseGuardState
   readonly managers: () => readonly {
     readonly keyStore: string
@@ -63,6 +72,7 @@ export function createStateCollectors(sources: StateSources): Collectors {
     ...ofGate(sources.gate),
     latchkey_lease_guard: () => [value(sources.leaseGuard().isOn ? 1 : 0)],
     latchkey_lease_guard_fired_total: () => [value(sources.leaseGuard().firings)],
+    ...ofPolicies(sources.policies),
     ...ofTokens(sources.tokens),
     ...ofCredentials(sources),
     latchkey_baseline_seconds: () =>
@@ -102,6 +112,22 @@ function ofGate(gate: () => GateState): Collectors {
     latchkey_gate_late_answers_total: () => [value(gate().lateAnswers)],
     latchkey_gate_refusals_total: () =>
       Object.entries(gate().refusals).map(([reason, count]) => value(count ?? 0, { reason })),
+  }
+}
+
+function ofPolicies(policies: () => PoliciesState): Collectors {
+  return {
+    latchkey_policies: () => {
+      const { enforced, shadow } = policies()
+      return [value(enforced, { set: 'enforced' }), value(shadow, { set: 'shadow' })]
+    },
+    latchkey_policy_revision: () => [value(policies().revision)],
+    latchkey_policy_decisions_total: () =>
+      Object.entries(policies().decisions).map(([name, count]) => {
+        const [set = '', decision = ''] = name.split(' ')
+        return value(count, { set, decision })
+      }),
+    latchkey_policy_evaluations_total: () => [value(policies().evaluations)],
   }
 }
 

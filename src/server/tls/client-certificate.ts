@@ -37,9 +37,8 @@ export function checkClientCertificate(
   if (certificate === undefined) return { reason: 'NO_CERTIFICATE' }
   const names = { subject: certificate.subject, issuer: certificate.issuer }
   if (!socket.authorized) return { reason: toReason(socket.authorizationError), ...names }
-  const commonName: unknown = socket.getPeerCertificate().subject.CN
-  // Several common names arrive as an array. We do not guess which of them counts.
-  if (typeof commonName !== 'string' || !subjects.includes(commonName)) {
+  const commonName = commonNameOf(socket)
+  if (commonName === undefined || !subjects.includes(commonName)) {
     return { reason: 'WRONG_SUBJECT', ...names }
   }
   return undefined
@@ -101,6 +100,13 @@ export function createCertificateWatch(
     if (last.purposes !== shown.purposes)
       onChange({ field: 'purpose', subject, before: last.purposes, now: shown.purposes })
   }
+}
+
+/** Returns undefined for several common names, since we do not guess which of them counts. */
+export function commonNameOf(socket: TLSSocket): string | undefined {
+  // Several common names arrive as an array.
+  const commonName: unknown = socket.getPeerCertificate().subject.CN
+  return typeof commonName === 'string' ? commonName : undefined
 }
 
 /**

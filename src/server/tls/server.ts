@@ -15,6 +15,7 @@ import type { Connections } from '../connection.ts'
 import {
   CLOSED,
   chainEndsAt,
+  commonNameOf,
   checkClientCertificate,
   toReason,
   toSeen,
@@ -131,6 +132,14 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     const ms = now - (openedAt.get(tcpBelow(socket)) ?? now)
     options.connections.open(socket, {
       tlsMs: ms,
+      tls: {
+        version: socket.getProtocol() ?? '',
+        // A certificate that is only observed may be nobody's.
+        clientName:
+          peer.subjects === undefined || peer.isFromTerminator || refusal !== undefined
+            ? undefined
+            : commonNameOf(socket),
+      },
       isFromTerminator: peer.isFromTerminator,
       trustedUntil: peer.isEnforced ? chainEndsAt(socket) : undefined,
       seen: peer.isFromTerminator || !peer.subjects ? undefined : toSeen(socket, refusal),

@@ -8,6 +8,7 @@ import { DEAD_MAN_SWITCHES } from './0005-dead-man-switches.ts'
 import { RESTORATIONS } from './0006-restorations.ts'
 import { CHANGE_FEED } from './0007-change-feed.ts'
 import { REGISTRATIONS } from './0008-registrations.ts'
+import { POLICIES } from './0009-policies.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -18,4 +19,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   RESTORATIONS,
   CHANGE_FEED,
   REGISTRATIONS,
+  POLICIES,
 ]

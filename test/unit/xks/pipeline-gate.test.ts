@@ -1,6 +1,7 @@
 /** Both checks of the gate, and the requests that are under way between them. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
+import { createAuthorizer, preparePolicies } from '../../../src/policy/authorizer.ts'
 import { createRules } from '../../../src/killswitch/gate/rules.ts'
 import {
   DEADLINE_MS,
@@ -92,3 +93,36 @@ void t.test('a blocked key is DISABLED for GetKeyMetadata, and nothing else chan
   t.equal((await ask(DECRYPT)).record?.reason, 'KILLED_KEY')
   t.equal((await ask(HEALTH)).status, 200)
 })
+
+void t.test(
+  'policies that change while a request is under way decide it as it is sent',
+  async (t) => {
+    const forbid = await preparePolicies({
+      ...{ revision: 1, shadow: undefined },
+      enforced: new Map([['main', '@id("never") forbid(principal, action, resource);']]),
+    })
+    for (const request of [METADATA, ENCRYPT, DECRYPT]) {
+      const gate = openGate()
+      const authorizer = createAuthorizer()
+      const beforeRelease = () => {
+        authorizer.apply(forbid)
+      }
+      const { ask } = pipelineOf({ gate, authorizer, beforeRelease })
+      const { status, json, record } = await ask(request)
+      t.match(json, { errorName: 'AccessDeniedException' })
+      t.match(record, { status: 403, reason: 'POLICY_RECHECK' })
+      t.equal(status, 403)
+      t.match(gate.stats(), { inFlight: 0, lastSuccessAt: undefined })
+      const again = await ask(request)
+      t.match(again.record, { reason: 'POLICY_FORBID', policies: ['never'], policyRevision: 1 })
+      t.equal(gate.stats().inFlight, 0)
+    }
+    const authorizer = createAuthorizer()
+    authorizer.apply(forbid)
+    t.equal(
+      (await pipelineOf({ authorizer }).ask(HEALTH)).status,
+      200,
+      'health is never asked about',
+    )
+  },
+)

@@ -1,0 +1,183 @@
+/** Policies for a server, from the store or from a folder; and for commands. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Config } from '../config/config.ts'
+import type { Cleanup } from '../core/cleanup.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
+import type { EpochFollower } from '../killswitch/instance/poller.ts'
+import { ControlError } from '../killswitch/model.ts'
+import { loadInstances } from '../killswitch/instance/instances.ts'
+import { waitForRevocation } from '../killswitch/operator/wait.ts'
+import type { PendingKill, Revocation } from '../killswitch/operator/waiting-fleet.ts'
+import {
+  type Authorizer,
+  type PolicyState,
+  createAuthorizer,
+  preparePolicies,
+} from '../policy/authorizer.ts'
+import { PolicyError } from '../policy/cedar.ts'
+import { followPolicyFolder, loadPolicyFolder } from '../policy/policy-files.ts'
+import {
+  type Author,
+  type PlannedChange,
+  type PolicyChange,
+  type PolicyRevision,
+  loadPoliciesAt,
+  loadPolicyHistory,
+  loadPolicyState,
+  planChange,
+  writeChange,
+} from '../policy/policy-table.ts'
+import type { Documents } from '../policy/policy-set.ts'
+import { type Store, openStore } from '../store/store.ts'
+import { type Activity, type Period, loadActivity, toPeriod } from '../usage/usage-table.ts'
+import { toStoreOptions } from './store.ts'
+
+export interface ServerPolicies {
+  readonly authorizer: Authorizer
+  /** Undefined where policies come from a folder. */
+  readonly follower: EpochFollower | undefined
+}
+
+/** @throws PolicyError POLICY_INVALID or a system error for a folder that cannot be used */
+export async function createServerPolicies(
+  { policy: { folder } }: Config,
+  store: Pick<Store, 'sealing'>,
+  logger: Logger,
+  cleanup: Cleanup,
+): Promise<ServerPolicies> {
+  const authorizer = createAuthorizer()
+  if (folder === undefined) {
+    return { authorizer, follower: createPolicyFollower(authorizer, store, logger) }
+  }
+  const following = await followPolicyFolder({
+    folder,
+    apply: async (state) => {
+      authorizer.apply(await preparePolicies(state))
+    },
+    onApplied: (state) => {
+      logger.info('policies taken up', describePolicies(state))
+    },
+    onFailed: (err) => {
+      logger.error('policies refused: those before them stay in force', { folder, err })
+    },
+  })
+  cleanup.add(following.stop)
+  return { authorizer, follower: undefined }
+}
+
+/** Takes up the policies of the store with each epoch. */
+export function createPolicyFollower(
+  authorizer: Authorizer,
+  { sealing }: Pick<Store, 'sealing'>,
+  logger: Logger,
+): EpochFollower {
+  let current: string | undefined
+  return {
+    async read(reader) {
+      const state = await loadPolicyState(reader, sealing)
+      return async () => {
+        const next = JSON.stringify([state.revision, ...state.enforced, ...(state.shadow ?? [])])
+        if (next === current) return () => undefined
+        const prepared = await preparePolicies(state).catch((err: unknown) => {
+          logger.error('the policies of the store cannot be used: everything is denied', { err })
+          return { state, sets: undefined }
+        })
+        return () => {
+          authorizer.apply(prepared)
+          current = next
+          if (state.revision > 0) logger.info('policies taken up', describePolicies(state))
+        }
+      }
+    },
+  }
+}
+
+function describePolicies({ revision, enforced, shadow }: PolicyState) {
+  return {
+    ...(revision === 0 ? {} : { revision }),
+    documents: [...enforced.keys()],
+    ...(shadow === undefined ? {} : { shadow: [...shadow.keys()] }),
+  }
+}
+
+/** Policies as a command works with them. */
+export interface PolicyAdministration {
+  /** Of the folder, where the configuration names one; else of the store. */
+  state(): Promise<PolicyState>
+  /** @throws PolicyError POLICY_IN_FILES as all below, POLICY_NOT_FOUND, POLICY_UNCHANGED */
+  plan(change: PolicyChange): Promise<PlannedChange>
+  write(plan: PlannedChange, by: Author): Promise<PendingKill>
+  /** Resolves when every instance goes by the change, or cannot hold a lease. @throws PolicyError POLICY_NOT_EVERYWHERE */
+  wait(written: PendingKill, patienceMs: number): Promise<Revocation>
+  /** Newest first. */
+  history(): Promise<readonly PolicyRevision[]>
+  at(revision: number): Promise<Documents>
+  /** What was recorded of requests since then; wall time, milliseconds since the Unix epoch. */
+  usage(since: number): Promise<{ readonly usage: readonly Activity[]; readonly period: Period }>
+  close(): Promise<void>
+}
+
+/** @throws StorageError */
+export async function openPolicies(config: Config): Promise<PolicyAdministration> {
+  const { folder } = config.policy
+  const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
+  const checkInStore = () => {
+    if (folder === undefined) return
+    throw new PolicyError('POLICY_IN_FILES', `policies come from the files in ${folder}`, {
+      hint: 'change the files; servers take them up within five seconds',
+    })
+  }
+  return {
+    state: () =>
+      folder === undefined
+        ? store.database.snapshot((reader) => loadPolicyState(reader, store.sealing))
+        : loadPolicyFolder(folder),
+    async plan(change) {
+      checkInStore()
+      return planChange(store, change)
+    },
+    async write(plan, by) {
+      const startedAt = clock.monotonic()
+      const { epoch, tag, noted } = await writeChange(store, clock, plan, {
+        ...by,
+        note: (transaction) => loadInstances(transaction, store.sealing, transaction.ledger),
+      })
+      return { epoch, tag, registered: noted, startedAt, committedAt: clock.monotonic() }
+    },
+    async wait(written, patienceMs) {
+      try {
+        const { leaseMs } = config.control
+        return await waitForRevocation(
+          { store, clock, leaseMs },
+          written,
+          clock.monotonic() + patienceMs,
+        )
+      } catch (cause) {
+        if (!(cause instanceof ControlError)) throw cause
+        throw new PolicyError(
+          'POLICY_NOT_EVERYWHERE',
+          'the policies are written, but not every instance has acknowledged them in time',
+          { cause, hint: 'latchkey status shows what each instance has acknowledged' },
+        )
+      }
+    },
+    async history() {
+      checkInStore()
+      return loadPolicyHistory(store)
+    },
+    async at(revision) {
+      checkInStore()
+      return loadPoliciesAt(store, revision)
+    },
+    async usage(since) {
+      const until = clock.now()
+      const period = toPeriod({ since, until }, until)
+      return {
+        period,
+        usage: await store.database.snapshot((reader) => loadActivity(reader, period)),
+      }
+    },
+    close: () => store.close(),
+  }
+}

@@ -1,0 +1,118 @@
+/** `latchkey policy simulate | suggest | import`: policies against recorded usage, from it, and from AWS's sample. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises'
+import { importOso } from '../../policy/oso.ts'
+import { checkDocuments } from '../../policy/policy-set.ts'
+import { type Simulation, simulate, suggestPolicies } from '../../policy/recorded-usage.ts'
+import {
+  CONFIG_FLAG,
+  type Command,
+  type Context,
+  type Flag,
+  UsageError,
+  stringFlag,
+} from '../../terminal/command.ts'
+import { parsePast } from '../../terminal/flags/time.ts'
+import { toTable } from '../../terminal/output.ts'
+import { CANDIDATE_FLAGS, candidateOf, withPolicies } from '../with-policies.ts'
+
+const SINCE_FLAG = {
+  since: {
+    type: 'string',
+    value: 'WHEN',
+    description: 'Start of the recorded usage: a duration ago such as 7d, or a date (default: 7d).',
+  },
+} as const satisfies Record<string, Flag>
+
+function sinceOf(context: Context): number {
+  return parsePast(stringFlag(context, 'since') ?? '7d')
+}
+
+export const policySimulate: Command = {
+  flags: { ...SINCE_FLAG, ...CANDIDATE_FLAGS, ...CONFIG_FLAG },
+  examples: [
+    'latchkey policy simulate --since 7d --policies policies/',
+    'latchkey policy simulate --shadow',
+  ],
+  run: (context) =>
+    withPolicies(context, async (policies) => {
+      const set = await checkDocuments(await candidateOf(context, policies))
+      const { usage, period } = await policies.usage(sinceOf(context))
+      const found = simulate(set, usage)
+      const from = new Date(period.since).toISOString()
+      context.output.result(`since ${from}: ${toText(found)}`, { ...period, ...found })
+    }),
+}
+
+function toText(found: Simulation): string {
+  const { requests, wouldBeRefused, wouldBeAllowed, uncertain, notToldApart, unrecorded } = found
+  const rows = found.refusals.map((one) => [
+    ...[one.principal, one.service, one.key, one.kmsOperation, String(one.requests)],
+    ...[new Date(one.lastAt).toISOString(), one.isUncertain ? 'perhaps' : one.denial],
+    one.policies.join(' '),
+  ])
+  const heading = [
+    'PRINCIPAL',
+    'SERVICE',
+    'KEY',
+    'KMS OPERATION',
+    'REQUESTS',
+    'LAST',
+    'WHY',
+    'POLICIES',
+  ]
+  return [
+    `of ${String(requests)} requests, ${String(wouldBeRefused)} that were answered would be refused`,
+    ...(wouldBeAllowed === 0
+      ? []
+      : [`${String(wouldBeAllowed)} that policies refused would be allowed`]),
+    ...(uncertain === 0
+      ? []
+      : [`${String(uncertain)} depend on what is not recorded: ${unrecorded.join(', ')}`]),
+    ...(notToldApart === 0
+      ? []
+      : [`${String(notToldApart)} more were not told apart (activity.maxSubjects)`]),
+    ...(rows.length === 0 ? [] : ['', toTable(heading, rows)]),
+  ].join('\n')
+}
+
+export const policySuggest: Command = {
+  flags: { ...SINCE_FLAG, ...CONFIG_FLAG },
+  examples: ['latchkey policy suggest --since 30d > suggested.cedar'],
+  run: (context) =>
+    withPolicies(context, async (policies) => {
+      const { usage } = await policies.usage(sinceOf(context))
+      const text = suggestPolicies(usage)
+      if (text === '')
+        throw new UsageError('INPUT_INVALID', 'no request that was answered is recorded')
+      await checkDocuments(new Map([['suggested', text]]))
+      const unknown = usage.some(({ subject }) => subject.isOverflow)
+      if (unknown) context.output.note('some requests were not told apart (activity.maxSubjects)')
+      context.output.note(
+        'read it before you put it: it allows what was asked for, whoever should have',
+      )
+      context.output.result(text, { cedar: text })
+    }),
+}
+
+export const policyImport: Command = {
+  flags: {
+    oso: {
+      type: 'string',
+      value: 'FILE',
+      description: "A Polar file of AWS's sample proxy (required).",
+    },
+  },
+  examples: ['latchkey policy import --oso oso.polar > imported.cedar'],
+  async run(context) {
+    const file = stringFlag(context, 'oso')
+    if (file === undefined) throw new UsageError('USAGE', '--oso is missing')
+    const found = importOso(await readFile(file, 'utf8'))
+    for (const { line, message } of found.findings)
+      context.output.note(`${line === 0 ? file : `${file}:${String(line)}`}: ${message}`)
+    if (found.cedar === '')
+      throw new UsageError('INPUT_INVALID', `nothing in ${file} was understood`)
+    await checkDocuments(new Map([['imported', found.cedar]]))
+    context.output.result(found.cedar, found)
+  },
+}

@@ -1,0 +1,209 @@
+/** `latchkey policy put | delete | promote | discard | rollback`: changes the policies of the store. */
+// SPDX-License-Identifier: Apache-2.0
+import type { PolicyAdministration } from '../../app/policy.ts'
+import type { Config } from '../../config/config.ts'
+import { systemClock as clock } from '../../core/clock.ts'
+import { defaultPatienceMs } from '../../killswitch/operator/stop.ts'
+import type { Revocation } from '../../killswitch/operator/waiting-fleet.ts'
+import { documentNameOf } from '../../policy/policy-files.ts'
+import { checkDocuments } from '../../policy/policy-set.ts'
+import type { PlannedChange, PolicyChange } from '../../policy/policy-table.ts'
+import { type Simulation, simulate } from '../../policy/recorded-usage.ts'
+import {
+  CONFIG_FLAG,
+  type Command,
+  type Context,
+  type Flag,
+  UsageError,
+  YES_FLAG,
+  stringFlag,
+} from '../../terminal/command.ts'
+import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
+import { durationFlag } from '../../terminal/flags/time.ts'
+import { loadPolicyPath, withPolicies } from '../with-policies.ts'
+
+const WAIT_FLAGS = {
+  wait: {
+    type: 'boolean',
+    description: 'Wait until every instance goes by the change (default).',
+  },
+  'no-wait': {
+    type: 'boolean',
+    description: 'Return once the change is committed, without waiting for the instances.',
+  },
+  timeout: {
+    type: 'string',
+    value: 'TIME',
+    description: 'How long to wait for the instances (default: 30s plus the lease).',
+  },
+} as const satisfies Record<string, Flag>
+
+const SHADOW_FLAG = {
+  shadow: {
+    type: 'boolean',
+    description: 'Only try it out: log and count what it would refuse, and refuse nothing.',
+  },
+} as const satisfies Record<string, Flag>
+
+const FLAGS = { ...REASON_FLAGS, ...WAIT_FLAGS, ...YES_FLAG, ...CONFIG_FLAG }
+
+export const policyPut: Command = {
+  operands: ['PATH'],
+  flags: {
+    name: {
+      type: 'string',
+      value: 'NAME',
+      description: 'Name of the document (default: the name of the file without .cedar or .yaml).',
+    },
+    ...SHADOW_FLAG,
+    ...FLAGS,
+  },
+  examples: [
+    'latchkey policy put s3.cedar --shadow --reason "try out" --yes',
+    'latchkey policy put policies/ --reason "first policies" --yes --wait',
+  ],
+  async run(context) {
+    const [path = ''] = context.operands
+    const given = await loadPolicyPath(path)
+    const name = stringFlag(context, 'name')
+    const [only, ...more] = given.values()
+    if (name !== undefined && (more.length > 0 || only === undefined)) {
+      throw new UsageError('USAGE', '--name is for one file')
+    }
+    if (only === undefined) throw new UsageError('INPUT_INVALID', `no policies in ${path}`)
+    const documents = name === undefined ? given : new Map([[documentNameOf(name), only]])
+    await change(context, { kind: 'put', documents, mode: modeOf(context) })
+  },
+}
+
+export const policyDelete: Command = {
+  operands: ['NAME'],
+  flags: { ...SHADOW_FLAG, ...FLAGS },
+  examples: ['latchkey policy delete s3 --reason "no longer needed" --yes'],
+  async run(context) {
+    const [name = ''] = context.operands
+    await change(context, { kind: 'delete', name, mode: modeOf(context) })
+  },
+}
+
+export const policyPromote: Command = {
+  flags: FLAGS,
+  examples: ['latchkey policy promote --reason "a week without surprises" --yes'],
+  run: (context) => change(context, { kind: 'promote' }),
+}
+
+export const policyDiscard: Command = {
+  flags: FLAGS,
+  examples: ['latchkey policy discard --reason "refuses too much" --yes'],
+  run: (context) => change(context, { kind: 'discard' }),
+}
+
+export const policyRollback: Command = {
+  operands: ['REVISION'],
+  flags: FLAGS,
+  examples: ['latchkey policy rollback 3 --reason "as it was on Monday" --yes'],
+  async run(context) {
+    const [text = ''] = context.operands
+    if (!/^\d{1,9}$/.test(text)) {
+      throw new UsageError('INPUT_INVALID', 'a revision is a number: latchkey policy history')
+    }
+    await change(context, { kind: 'rollback', revision: Number(text) })
+  },
+}
+
+function modeOf({ flags }: Context) {
+  return flags['shadow'] === true ? 'shadow' : 'enforce'
+}
+
+/** Usage that a change is held against before it is written. */
+const LOOK_BACK_MS = 7 * 86_400_000
+
+async function change(context: Context, order: PolicyChange): Promise<void> {
+  const { wait, 'no-wait': noWait, yes } = context.flags
+  if (wait === true && noWait === true) throw new UsageError('USAGE', 'either --wait or --no-wait')
+  const { reason, operator } = parseReason(context)
+  await withPolicies(context, async (policies, config) => {
+    const plan = await policies.plan(order)
+    const { warnings, ...enforced } = await checkDocuments(plan.after.enforced)
+    const shadow = plan.after.shadow && (await checkDocuments(plan.after.shadow))
+    for (const { path, message } of [...warnings, ...(shadow?.warnings ?? [])])
+      context.output.note(`warning: ${path}: ${message}`)
+    const { usage } = await policies.usage(clock.now() - LOOK_BACK_MS)
+    const expected = simulate(shadow ?? enforced, usage)
+    if (yes !== true) {
+      const text = `would ${describe(order, plan)}\n${toOutlook(expected, shadow !== undefined)}\nAdd --yes to do it.`
+      context.output.result(text, { ...toJson(plan), simulation: expected, done: false })
+      return
+    }
+    const written = await policies.write(plan, { kind: order.kind, operator, reason })
+    const done = `revision ${String(plan.after.revision)}, epoch ${String(written.epoch)}: ${describe(order, plan)}`
+    if (noWait === true) {
+      context.output.result(`written: ${done}`, {
+        ...toJson(plan),
+        epoch: written.epoch,
+        state: 'written',
+      })
+      return
+    }
+    context.output.note(`written: ${done}; waiting for the instances`)
+    const revocation = await waitFor(context, policies, config, written)
+    context.output.result(toText(done, revocation), {
+      ...{ ...toJson(plan), state: 'in force', epoch: written.epoch },
+      ...{ instances: revocation.instances, elapsedMs: revocation.elapsedMs, done: true },
+    })
+  })
+}
+
+function waitFor(
+  context: Context,
+  policies: PolicyAdministration,
+  { control }: Config,
+  written: Parameters<PolicyAdministration['wait']>[0],
+): Promise<Revocation> {
+  const patienceMs = durationFlag(context, 'timeout', defaultPatienceMs(control.leaseMs))
+  return policies.wait(written, patienceMs)
+}
+
+function toText(done: string, { instances, elapsedMs }: Revocation): string {
+  const ended = instances.filter(({ how }) => how !== 'acknowledged')
+  const lost = ended.map(({ host, pid, how }) => `\n  ${host} pid ${String(pid)}: ${how}`)
+  const count = `${String(instances.length - ended.length)} of ${String(instances.length)} instances`
+  return `in force after ${elapsedMs.toFixed(0)} ms on ${count}: ${done}${lost.join('')}`
+}
+
+function describe(order: PolicyChange, { entries }: PlannedChange): string {
+  const names = entries.map(({ name, text }) =>
+    text === undefined ? `delete ${name}` : `put ${name}`,
+  )
+  switch (order.kind) {
+    case 'put':
+    case 'delete':
+      return `${names.join(', ')}${order.mode === 'shadow' ? ' in shadow' : ''}`
+    case 'promote':
+      return `put what is in shadow in force: ${names.join(', ')}`
+    case 'discard':
+      return `discard what is in shadow: ${entries.map(({ name }) => name).join(', ')}`
+    case 'rollback':
+      return `go back to revision ${String(order.revision)}: ${names.join(', ')}`
+  }
+}
+
+function toOutlook(found: Simulation, isShadow: boolean): string {
+  const { requests, wouldBeRefused, uncertain } = found
+  if (requests === 0)
+    return 'nothing was recorded in the last seven days, so nothing is known of whom it would refuse'
+  const unsure = uncertain === 0 ? '' : `; ${String(uncertain)} depend on what is not recorded`
+  return (
+    `of ${String(requests)} requests of the last seven days, ${isShadow ? 'the policies in shadow' : 'it'} ` +
+    `would refuse ${String(wouldBeRefused)} that were answered${unsure}: latchkey policy simulate says whose`
+  )
+}
+
+function toJson({ before, after, entries }: PlannedChange) {
+  return {
+    ...{ from: before.revision, revision: after.revision },
+    changes: entries.map(({ name, mode, text }) => ({ name, mode, isDeleted: text === undefined })),
+    documents: [...after.enforced.keys()],
+    ...(after.shadow === undefined ? {} : { shadow: [...after.shadow.keys()] }),
+  }
+}

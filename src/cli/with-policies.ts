@@ -1,0 +1,58 @@
+/** Opens policies for the commands on them: those of the configuration, or those of a path. */
+// SPDX-License-Identifier: Apache-2.0
+import { stat } from 'node:fs/promises'
+import type { PolicyAdministration } from '../app/policy.ts'
+import type { Config } from '../config/config.ts'
+import { loadPolicyFiles, loadPolicyFolder } from '../policy/policy-files.ts'
+import type { Documents } from '../policy/policy-set.ts'
+import { type Context, type Flag, loadControlConfig, stringFlag } from '../terminal/command.ts'
+
+/** Which policies a command looks at. */
+export const CANDIDATE_FLAGS = {
+  policies: {
+    type: 'string',
+    short: 'p',
+    value: 'PATH',
+    description: 'A file of policies, or a folder of them (default: the policies in force).',
+  },
+  shadow: { type: 'boolean', description: 'The policies in shadow instead of those in force.' },
+} as const satisfies Record<string, Flag>
+
+/** Opens the store, runs `work`, and closes the store even if `work` throws. */
+export async function withPolicies<T>(
+  context: Context,
+  work: (policies: PolicyAdministration, config: Config) => Promise<T>,
+): Promise<T> {
+  const config = await loadControlConfig(context)
+  const { openPolicies } = await import('../app/policy.ts')
+  const policies = await openPolicies(config)
+  try {
+    return await work(policies, config)
+  } finally {
+    await policies.close()
+  }
+}
+
+/** The documents of a file, or of a folder: those in force there. */
+export async function loadPolicyPath(path: string): Promise<Documents> {
+  const isFolder = (await stat(path)).isDirectory()
+  return isFolder ? (await loadPolicyFolder(path)).enforced : loadPolicyFiles([path])
+}
+
+/** What --policies names; else what is in force or, with --shadow, in shadow. Opens the store only for those. */
+export async function loadCandidate(context: Context): Promise<Documents> {
+  const path = stringFlag(context, 'policies')
+  if (path !== undefined) return loadPolicyPath(path)
+  return withPolicies(context, async (policies) => candidateOf(context, policies))
+}
+
+/** The same where the store is open already. */
+export async function candidateOf(
+  context: Context,
+  policies: PolicyAdministration,
+): Promise<Documents> {
+  const path = stringFlag(context, 'policies')
+  if (path !== undefined) return loadPolicyPath(path)
+  const { enforced, shadow } = await policies.state()
+  return context.flags['shadow'] === true ? (shadow ?? enforced) : enforced
+}

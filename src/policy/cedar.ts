@@ -1,0 +1,188 @@
+/** Cedar, compiled to WebAssembly, behind typed answers. Loaded when it is first needed. */
+// SPDX-License-Identifier: Apache-2.0
+import { setFlagsFromString } from 'node:v8'
+import type * as CedarPackage from '@cedar-policy/cedar-wasm/nodejs'
+import type {
+  AuthorizationAnswer,
+  AuthorizationCall,
+  DetailedError,
+  PolicyJson,
+  StatefulAuthorizationCall,
+} from '@cedar-policy/cedar-wasm/nodejs'
+import { type ErrorOptionsWithHint, LatchkeyError } from '../core/errors.ts'
+import { SCHEMA } from './schema.ts'
+
+export type PolicyErrorCode =
+  | 'POLICY_INVALID' // policies or labels are not valid; every fault is listed
+  | 'POLICY_NOT_FOUND' // there is no such document or revision
+  | 'POLICY_UNCHANGED' // the change would leave everything as it is
+  | 'POLICY_IN_FILES' // policies come from a folder (policy.folder), so those of the store are not changed
+  | 'POLICY_CHANGED' // somebody else changed the policies meanwhile
+  | 'POLICY_NOT_EVERYWHERE' // the wait ended before every instance went by the policies
+  | 'POLICY_TESTS_FAILED' // a case did not come out as expected
+  | 'POLICY_FAILED' // Cedar refused a call
+
+/** Something wrong with a document. */
+export interface PolicyFault {
+  /** `NAME.cedar:LINE:COLUMN`, or the name of the document alone. */
+  readonly path: string
+  readonly message: string
+}
+
+export class PolicyError extends LatchkeyError<PolicyErrorCode> {
+  override readonly name = 'PolicyError'
+  readonly file = ''
+  readonly faults: readonly PolicyFault[] | undefined
+
+  constructor(
+    code: PolicyErrorCode,
+    message: string,
+    options: ErrorOptionsWithHint & { readonly faults?: readonly PolicyFault[] } = {},
+  ) {
+    super(code, message, options)
+    this.faults = options.faults
+  }
+}
+
+export type { AuthorizationCall, PolicyJson }
+/** A call without its policies. */
+export type EvaluationRequest = Omit<StatefulAuthorizationCall, 'preparsedPolicySetId'>
+
+/** A complaint of Cedar; `offset` counts bytes of UTF-8 from the start of the text. */
+export interface Complaint {
+  readonly message: string
+  readonly offset: number
+}
+
+export interface Evaluation {
+  readonly decision: 'allow' | 'deny'
+  /** Ids of the policies that decided; empty when none applies. */
+  readonly policies: readonly string[]
+  /** Policies that could not be evaluated. Cedar passes over them. */
+  readonly errors: readonly { readonly policyId: string; readonly message: string }[]
+}
+
+/** Texts of policies by their ids. */
+export type PolicyTexts = Readonly<Record<string, string>>
+
+export interface Validation {
+  readonly errors: readonly (Complaint & { readonly policyId: string })[]
+  readonly warnings: readonly (Complaint & { readonly policyId: string })[]
+}
+
+export interface Cedar {
+  /** The policies of a text, in its order, as they are written; or why it has none. */
+  split(text: string): { readonly policies: readonly string[] } | { readonly faults: Complaint[] }
+  /** @throws PolicyError POLICY_FAILED for a text that `split` did not return */
+  toJson(policy: string): PolicyJson
+  toText(policy: PolicyJson): string
+  /** Strict validation against the published schema. */
+  validate(policies: PolicyTexts): Validation
+  /** Keeps a set under a name, in the place of an earlier one. */
+  prepare(name: string, policies: PolicyTexts): void
+  /** @param name of `prepare` @throws PolicyError POLICY_FAILED */
+  evaluate(name: string, request: EvaluationRequest): Evaluation
+  /** The same without preparation. @throws PolicyError POLICY_FAILED */
+  evaluateOnce(call: AuthorizationCall): Evaluation
+}
+
+let loading: Promise<Cedar> | undefined
+
+/** Takes about 100 ms and 14 MB the first time. */
+export function loadCedar(): Promise<Cedar> {
+  loading ??= load()
+  return loading
+}
+
+async function load(): Promise<Cedar> {
+  // V8 of Node.js 20 ends the process ("unreachable code") when a function into which it has compiled a call of WebAssembly
+  // is deoptimized during that call. Later versions do not know the flag.
+  if (Number(process.versions.node.split('.')[0]) < 22) {
+    setFlagsFromString('--no-turbo-inline-js-wasm-calls')
+  }
+  return wrap(await import('@cedar-policy/cedar-wasm/nodejs'))
+}
+
+function wrap(cedar: typeof CedarPackage): Cedar {
+  /** An exception is a call in a form that Cedar does not know. */
+  function ask<T>(call: () => T): T {
+    try {
+      return call()
+    } catch (cause) {
+      throw new PolicyError('POLICY_FAILED', 'Cedar did not take a call', { cause })
+    }
+  }
+  return {
+    split(text) {
+      const answer = ask(() => cedar.policySetTextToParts(text))
+      if (answer.type === 'failure') return { faults: answer.errors.map(toComplaint) }
+      if (answer.policy_templates.length > 0) {
+        const message = 'templates (?principal, ?resource) are not supported'
+        return { faults: [{ message, offset: 0 }] }
+      }
+      return { policies: inOrder(answer.policies) }
+    },
+    toJson(policy) {
+      const answer = ask(() => cedar.policyToJson(policy))
+      if (answer.type === 'failure') throw failed(answer.errors)
+      return answer.json
+    },
+    toText(policy) {
+      const answer = ask(() => cedar.policyToText(policy))
+      if (answer.type === 'failure') throw failed(answer.errors)
+      return answer.text
+    },
+    validate(policies) {
+      const answer = ask(() =>
+        cedar.validate({ schema: SCHEMA, policies: { staticPolicies: { ...policies } } }),
+      )
+      if (answer.type === 'failure') throw failed(answer.errors)
+      const toEntry = ({ policyId, error }: { policyId: string; error: DetailedError }) => ({
+        ...toComplaint(error),
+        policyId,
+      })
+      return {
+        errors: answer.validationErrors.map(toEntry),
+        warnings: answer.validationWarnings.map(toEntry),
+      }
+    },
+    prepare(name, policies) {
+      const answer = ask(() => cedar.preparsePolicySet(name, { staticPolicies: { ...policies } }))
+      if (answer.type === 'failure') throw failed(answer.errors)
+    },
+    evaluate: (name, request) =>
+      toEvaluation(
+        ask(() => cedar.statefulIsAuthorized({ ...request, preparsedPolicySetId: name })),
+      ),
+    evaluateOnce: (call) => toEvaluation(ask(() => cedar.isAuthorized(call))),
+  }
+}
+
+function toEvaluation(answer: AuthorizationAnswer): Evaluation {
+  if (answer.type === 'failure') throw failed(answer.errors)
+  const { decision, diagnostics } = answer.response
+  return {
+    decision,
+    policies: [...diagnostics.reason].sort(),
+    errors: diagnostics.errors.map(({ policyId, error }) => ({ policyId, message: error.message })),
+  }
+}
+
+function toComplaint({ message, help, sourceLocations }: DetailedError): Complaint {
+  const sentence = message.replace(/^failed to parse policies from string: /, '')
+  return {
+    message: help === null ? sentence : `${sentence}; ${help}`,
+    offset: sourceLocations?.[0]?.start ?? 0,
+  }
+}
+
+function failed(errors: readonly DetailedError[]): PolicyError {
+  return new PolicyError('POLICY_FAILED', errors.map(({ message }) => message).join('; '))
+}
+
+/** Cedar numbers them policy0, policy1, … and sorts by that name, so policy10 comes before policy2. */
+function inOrder(policies: readonly string[]): readonly string[] {
+  const names = policies.map((_, i) => `policy${String(i)}`).sort()
+  const places = new Map(names.map((name, i) => [name, i]))
+  return policies.map((_, i) => policies[places.get(`policy${String(i)}`) ?? i] ?? '')
+}

@@ -1,0 +1,191 @@
+/**
+ * Decides requests by sets of policies. Decisions are kept by exactly the fields that the policies for a key and an action
+ * read; what reads the time, sizes or addresses is evaluated each time, by itself.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { type Evaluation, PolicyError } from './cedar.ts'
+import { isFor } from './field-reads.ts'
+import type { Policy, PolicySet } from './policy-set.ts'
+import {
+  ACTIONS,
+  FIELDS,
+  Facts,
+  isVolatile,
+  type PolicyRequest,
+  toCacheKey,
+  toEvaluationRequest,
+} from './request.ts'
+
+export type DenialReason =
+  | 'POLICY_FORBID' // a policy forbids it
+  | 'POLICY_DEFAULT' // no policy permits it
+  | 'POLICY_ERROR' // a policy could not be evaluated
+  | 'POLICY_UNUSABLE' // the policies of the store cannot be compiled by this release
+
+export interface Decision {
+  /** Why it is denied; undefined: it is allowed. */
+  readonly denial: DenialReason | undefined
+  /** Ids of the policies that decided: those that permit, forbid or failed; empty for POLICY_DEFAULT. */
+  readonly policies: readonly string[]
+}
+
+/** One set of policies, ready for requests. */
+export interface Engine {
+  decide(request: PolicyRequest): Decision
+  /** How often Cedar was asked, and how often a decision was there already. */
+  readonly stats: { readonly evaluated: number; readonly kept: number }
+  /** Gives back what it holds; `decide` is not called any more. */
+  close(): void
+}
+
+const MAX_DECISIONS = 20_000
+const MAX_TARGETS = 50_000
+const DEFAULT: Decision = { denial: 'POLICY_DEFAULT', policies: [] }
+
+/** Names of prepared sets that no engine uses now: Cedar keeps each name for ever, so names are used again. */
+const freeNames: string[] = []
+let madeNames = 0
+
+/** The policies of one key and action that are decided together. */
+interface Part {
+  readonly fields: ReadonlySet<string>
+  readonly keyFields: readonly string[]
+  readonly policies: readonly Policy[]
+  /** Absent until it is first asked. */
+  name: string | undefined
+  decisions: Map<string, Decision>
+}
+
+interface Slice {
+  readonly kept: Part | undefined
+  readonly volatile: Part | undefined
+}
+
+export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
+  const stats = { evaluated: 0, kept: 0 }
+  const names: string[] = []
+  /** By key store and key id, then by action. */
+  const byTarget = new Map<string, Partial<Record<string, Slice>>>()
+  /** Targets with the same policies share them. */
+  const parts = new Map<string, Part>()
+
+  function sliceOf(request: PolicyRequest): Slice {
+    const { keyStore, keyId } = request
+    const key = `${keyStore}/${keyId}`
+    const action = ACTIONS[request.operation]
+    let byAction = byTarget.get(key)
+    if (byAction === undefined) {
+      if (byTarget.size >= MAX_TARGETS) byTarget.clear()
+      byTarget.set(key, (byAction = {}))
+    }
+    let slice = byAction[action]
+    if (slice === undefined) {
+      const target = { key, keyStore, action, groups: labels.of(keyStore, keyId).groups }
+      const own = policies.filter(({ json }) => isFor(json, target))
+      const isFresh = ({ reads }: Policy) => [...reads].some(isVolatile)
+      slice = {
+        kept: partOf(own.filter((policy) => !isFresh(policy))),
+        volatile: partOf(own.filter(isFresh)),
+      }
+      byAction[action] = slice
+    }
+    return slice
+  }
+
+  function partOf(own: readonly Policy[]): Part | undefined {
+    if (own.length === 0) return undefined
+    const signature = own.map((policy) => policies.indexOf(policy)).join(',')
+    let part = parts.get(signature)
+    if (part === undefined) {
+      const fields = new Set(own.flatMap(({ reads }) => [...reads]))
+      const keyFields = [...fields].sort()
+      part = { fields, keyFields, policies: own, name: undefined, decisions: new Map() }
+      parts.set(signature, part)
+    }
+    return part
+  }
+
+  function prepared(part: Part): string {
+    if (part.name !== undefined) return part.name
+    const name = freeNames.pop() ?? `latchkey ${String(madeNames++)}`
+    cedar.prepare(name, toTexts(part.policies))
+    names.push(name)
+    return (part.name = name)
+  }
+
+  function evaluate(part: Part, facts: Facts): Decision {
+    stats.evaluated += 1
+    const asked = toEvaluationRequest(facts, part.fields, labels)
+    return toDecision(() => cedar.evaluate(prepared(part), asked))
+  }
+
+  function lookUp(part: Part, facts: Facts): Decision {
+    const key = toCacheKey(facts, part.keyFields)
+    const known = part.decisions.get(key)
+    if (known !== undefined) {
+      stats.kept += 1
+      return known
+    }
+    const decision = evaluate(part, facts)
+    if (part.decisions.size >= MAX_DECISIONS) part.decisions = new Map()
+    part.decisions.set(key, decision)
+    return decision
+  }
+
+  return {
+    stats,
+    decide(request) {
+      const { kept, volatile } = sliceOf(request)
+      const facts = new Facts(request)
+      if (kept === undefined) return volatile === undefined ? DEFAULT : evaluate(volatile, facts)
+      const first = lookUp(kept, facts)
+      return volatile === undefined ? first : combine(first, evaluate(volatile, facts))
+    },
+    close() {
+      freeNames.push(...names.splice(0))
+      byTarget.clear()
+      parts.clear()
+    },
+  }
+}
+
+/** The decision by the whole set in one plain call of Cedar: what every shortcut above must agree with. */
+export function decidePlainly(
+  { cedar, policies, labels }: PolicySet,
+  request: PolicyRequest,
+): Decision {
+  const asked = toEvaluationRequest(new Facts(request), FIELDS, labels)
+  return toDecision(() =>
+    cedar.evaluateOnce({ ...asked, policies: { staticPolicies: toTexts(policies) } }),
+  )
+}
+
+function toTexts(policies: readonly Policy[]): Record<string, string> {
+  return Object.fromEntries(policies.map(({ id, text }) => [id, text]))
+}
+
+/** Cedar passes over a policy that fails, which could be the one that forbids: here it denies. */
+function toDecision(evaluate: () => Evaluation): Decision {
+  let evaluation: Evaluation
+  try {
+    evaluation = evaluate()
+  } catch (error) {
+    if (error instanceof PolicyError) return { denial: 'POLICY_ERROR', policies: [] }
+    throw error
+  }
+  const { decision, policies, errors } = evaluation
+  if (errors.length > 0) {
+    return { denial: 'POLICY_ERROR', policies: errors.map(({ policyId }) => policyId).sort() }
+  }
+  if (decision === 'allow') return { denial: undefined, policies }
+  return policies.length === 0 ? DEFAULT : { denial: 'POLICY_FORBID', policies }
+}
+
+/** The stronger counts, and what both found of its kind: the order in which Cedar itself goes by. */
+const STRENGTH = ['POLICY_ERROR', 'POLICY_FORBID', undefined, 'POLICY_DEFAULT'] as const
+
+function combine(a: Decision, b: Decision): Decision {
+  const denial = STRENGTH.find((one) => a.denial === one || b.denial === one)
+  const policies = [a, b].filter((one) => one.denial === denial).flatMap((one) => one.policies)
+  return { denial, policies: policies.sort() }
+}

@@ -1,0 +1,123 @@
+/** Why a request is allowed or denied: policy by policy, and within each the part that does not hold. */
+// SPDX-License-Identifier: Apache-2.0
+import type { PolicyJson } from './cedar.ts'
+import { type Decision, decidePlainly } from './engine.ts'
+import { isFor } from './field-reads.ts'
+import { type Policy, type PolicySet, placeOf } from './policy-set.ts'
+import { ACTIONS, FIELDS, Facts, type PolicyRequest, toEvaluationRequest } from './request.ts'
+
+export interface PolicyVerdict {
+  readonly id: string
+  /** `NAME.cedar:LINE` */
+  readonly place: string
+  readonly effect: 'permit' | 'forbid'
+  /** `applies`: all of it holds. `failed`: it could not be evaluated. */
+  readonly outcome: 'applies' | 'fails to apply' | 'failed'
+  /** Parts that do not hold, as they are written in Cedar. */
+  readonly missing: readonly string[]
+}
+
+export interface Explanation {
+  readonly decision: Decision
+  /** Those that decided. */
+  readonly deciding: readonly PolicyVerdict[]
+  /** Policies for this key and action that lack one part alone. */
+  readonly almost: readonly PolicyVerdict[]
+  /** All the others. */
+  readonly others: readonly PolicyVerdict[]
+  /** As the policies see it. */
+  readonly request: ReturnType<typeof toEvaluationRequest>
+}
+
+export function explain(set: PolicySet, request: PolicyRequest): Explanation {
+  const decision = decidePlainly(set, request)
+  const asked = toEvaluationRequest(new Facts(request), FIELDS, set.labels)
+  const holds = (policy: PolicyJson): boolean | undefined => {
+    // Whatever the effect, it permits what it applies to.
+    const staticPolicies = { probe: { ...policy, effect: 'permit' as const, annotations: {} } }
+    const { decision: answer, errors } = set.cedar.evaluateOnce({
+      ...asked,
+      policies: { staticPolicies },
+    })
+    return errors.length > 0 ? undefined : answer === 'allow'
+  }
+  const verdicts = set.policies.map((policy) => judge(set, policy, holds))
+  const isDeciding = ({ id }: PolicyVerdict) => decision.policies.includes(id)
+  const isAlmost = ({ outcome, missing, id }: PolicyVerdict) =>
+    outcome === 'fails to apply' && missing.length === 1 && isForRequest(set, id, request)
+  return {
+    decision,
+    deciding: verdicts.filter(isDeciding),
+    almost: verdicts.filter((one) => !isDeciding(one) && isAlmost(one)),
+    others: verdicts.filter((one) => !isDeciding(one) && !isAlmost(one)),
+    request: asked,
+  }
+}
+
+function isForRequest(
+  { policies, labels }: PolicySet,
+  id: string,
+  request: PolicyRequest,
+): boolean {
+  const { keyStore, keyId, operation } = request
+  const { groups } = labels.of(keyStore, keyId)
+  const target = { key: `${keyStore}/${keyId}`, keyStore, groups, action: ACTIONS[operation] }
+  return policies.some((policy) => policy.id === id && isFor(policy.json, target))
+}
+
+type Holds = (policy: PolicyJson) => boolean | undefined
+
+function judge({ cedar }: PolicySet, policy: Policy, holds: Holds): PolicyVerdict {
+  const { id, json } = policy
+  const about = { id, place: placeOf(policy), effect: json.effect }
+  const whole = holds(json)
+  if (whole === true) return { ...about, outcome: 'applies', missing: [] }
+  const any: PolicyJson = {
+    effect: 'permit',
+    ...{ principal: { op: 'All' }, action: { op: 'All' }, resource: { op: 'All' } },
+    conditions: [],
+  }
+  const parts: readonly PolicyJson[] = [
+    { ...any, principal: json.principal },
+    { ...any, action: json.action },
+    { ...any, resource: json.resource },
+    ...conditionsOf(json).map((condition) => ({ ...any, conditions: [condition] })),
+  ]
+  // A part that fails by itself hangs on one before it: `context.viaService.name` on `context has viaService`.
+  const broken = parts.filter((part) => holds(part) === false)
+  const failing = parts.filter((part) => holds(part) === undefined)
+  const missing = broken.length > 0 ? broken : failing
+  return {
+    ...about,
+    outcome: whole === undefined ? 'failed' : 'fails to apply',
+    missing: missing.map((part) => describePart(cedar.toText(part), part)),
+  }
+}
+
+type Condition = PolicyJson['conditions'][number]
+
+/** Conditions, with those that `&&` joins apart. */
+function conditionsOf({ conditions }: PolicyJson): readonly Condition[] {
+  return conditions.flatMap((condition): readonly Condition[] =>
+    condition.kind === 'when'
+      ? conjuncts(condition.body).map((body) => ({ kind: 'when' as const, body }))
+      : [condition],
+  )
+}
+
+function conjuncts(body: Condition['body']): readonly Condition['body'][] {
+  if (!('&&' in body)) return [body]
+  const { left, right } = body['&&'] as { left: Condition['body']; right: Condition['body'] }
+  return [...conjuncts(left), ...conjuncts(right)]
+}
+
+/** What is left of the text of a policy that has one part alone. */
+function describePart(text: string, { conditions }: PolicyJson): string {
+  const flat = text.replace(/\s+/g, ' ').trim()
+  if (conditions.length > 0) return flat.replace(/^.*?\) (?=when|unless)/, '').replace(/;$/, '')
+  const parts = flat
+    .replace(/^permit \( ?/, '')
+    .replace(/ ?\);?$/, '')
+    .split(/, (?=action|resource)/)
+  return parts.find((part) => part.includes(' ')) ?? flat
+}

@@ -1,0 +1,90 @@
+/** Policies in a folder beside the configuration, for those who keep them in Git. */
+// SPDX-License-Identifier: Apache-2.0
+import { readdir, readFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { type Periodic, type Schedule, periodic } from '../core/periodic.ts'
+import type { PolicyState } from './authorizer.ts'
+import { LABELS } from './labels.ts'
+import { type Documents, checkDocuments } from './policy-set.ts'
+import { withShadow } from './policy-table.ts'
+
+/** As certificates: change events get lost on network file systems, and five seconds are soon enough. */
+const LOOK_EVERY_MS = 5000
+
+/**
+ * `NAME.cedar` and `labels.yaml` are in force, `NAME.shadow.cedar` and `labels.shadow.yaml` are in shadow in their places.
+ * Other files are passed over. @throws a system error
+ */
+export async function loadPolicyFolder(folder: string): Promise<PolicyState> {
+  const files = (await readdir(folder)).filter(isPolicyFile).sort()
+  const enforced = new Map<string, string>()
+  const inShadow = new Map<string, string>()
+  for (const file of files) {
+    const documents = /\.shadow\.(?:cedar|yaml)$/.test(file) ? inShadow : enforced
+    documents.set(documentNameOf(file), await readFile(join(folder, file), 'utf8'))
+  }
+  return { revision: 0, enforced, shadow: withShadow(enforced, inShadow) }
+}
+
+/** @returns the documents, by the names that their files have without ending @throws a system error */
+export async function loadPolicyFiles(paths: readonly string[]): Promise<Documents> {
+  const texts = await Promise.all(paths.map((path) => readFile(path, 'utf8')))
+  return new Map(paths.map((path, i) => [documentNameOf(path), texts[i] ?? '']))
+}
+
+function isPolicyFile(file: string): boolean {
+  return file.endsWith('.cedar') || file === `${LABELS}.yaml` || file === `${LABELS}.shadow.yaml`
+}
+
+export function documentNameOf(path: string): string {
+  return basename(path).replace(/(?:\.shadow)?\.(?:cedar|yaml)$/, '')
+}
+
+export interface PolicyFolderDeps {
+  readonly folder: string
+  readonly apply: (state: PolicyState) => Promise<void>
+  /** Once for each refusal, and again when the files or the reason change. */
+  readonly onFailed: (error: unknown) => void
+  readonly onApplied: (state: PolicyState) => void
+  /** For tests. */
+  readonly schedule?: Schedule
+}
+
+/**
+ * Takes up the files, and again whenever they change. Files that are not valid are refused as a whole, and the policies
+ * before them stay. @throws PolicyError POLICY_INVALID or a system error for what is there at the start
+ */
+export async function followPolicyFolder(deps: PolicyFolderDeps): Promise<Periodic> {
+  let seen = ''
+  let refusal: string | undefined
+
+  async function take(state: PolicyState): Promise<void> {
+    await checkDocuments(state.enforced)
+    if (state.shadow !== undefined) await checkDocuments(state.shadow)
+    await deps.apply(state)
+  }
+
+  async function look(): Promise<void> {
+    try {
+      const state = await loadPolicyFolder(deps.folder)
+      const current = JSON.stringify([[...state.enforced], [...(state.shadow ?? [])]])
+      if (current === seen) return
+      seen = current
+      await take(state)
+      refusal = undefined
+      deps.onApplied(state)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      if (reason !== refusal) deps.onFailed(error)
+      refusal = reason
+    }
+  }
+
+  const first = await loadPolicyFolder(deps.folder)
+  seen = JSON.stringify([[...first.enforced], [...(first.shadow ?? [])]])
+  await take(first)
+  return periodic({
+    ...{ intervalMs: LOOK_EVERY_MS, work: look, onError: deps.onFailed },
+    ...(deps.schedule && { schedule: deps.schedule }),
+  })
+}

@@ -1,0 +1,111 @@
+/** Who asks KMS, for which key and through what: the parts of requestMetadata, and the class of access that they make. */
+// SPDX-License-Identifier: Apache-2.0
+import type { RequestMetadata } from '../core/request.ts'
+
+/** Computed from who asks and through what. KMS says no reason, and docs/access-justifications.md says what that means. */
+export type AccessClass =
+  | 'customer-direct'
+  | 'customer-by-service'
+  | 'service-itself'
+  | 'foreign-account'
+  | 'key-administration'
+  | 'unknown'
+
+const ADMINISTRATION: ReadonlySet<string> = new Set(['CreateKey', 'DescribeKey'])
+const USES: ReadonlySet<string> = new Set([
+  ...['Encrypt', 'Decrypt', 'ReEncrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext'],
+])
+
+/** Never throws, whatever KMS sends. */
+export function accessClassOf(metadata: Partial<RequestMetadata>): AccessClass {
+  return toAccessClass(metadata, parsePrincipal(metadata.awsPrincipalArn ?? ''))
+}
+
+export function toAccessClass(
+  metadata: Partial<RequestMetadata>,
+  principal: Principal,
+): AccessClass {
+  const { kmsOperation = '', kmsKeyArn, kmsViaService } = metadata
+  if (ADMINISTRATION.has(kmsOperation)) return 'key-administration'
+  if (!USES.has(kmsOperation)) return 'unknown'
+  if (principal.kind === 'service') return 'service-itself'
+  if (principal.kind === 'unknown' || principal.account === undefined) return 'unknown'
+  const owner = kmsKeyArn === undefined ? undefined : parseKmsKey(kmsKeyArn).account
+  if (owner !== undefined && owner !== principal.account) return 'foreign-account'
+  return kmsViaService === undefined ? 'customer-direct' : 'customer-by-service'
+}
+
+export interface Principal {
+  readonly arn: string
+  readonly kind:
+    'user' | 'role' | 'assumed-role' | 'federated-user' | 'root' | 'service' | 'unknown'
+  readonly name: string
+  readonly sessionName?: string
+  readonly path?: string
+  readonly account?: string
+  /** ARNs of roles that it is, or is a session of. */
+  readonly roles: readonly string[]
+}
+
+const INTERNAL = 'AWS Internal'
+const ACCOUNT = /^\d{12}$/
+
+/** Of awsPrincipalArn. What is in none of the known forms is of the kind `unknown`. */
+export function parsePrincipal(arn: string): Principal {
+  if (!arn.startsWith('arn:')) {
+    const isService = arn === INTERNAL || arn.endsWith('.amazonaws.com')
+    return { arn, kind: isService ? 'service' : 'unknown', name: arn, roles: [] }
+  }
+  const [, partition = '', service = '', , id = '', ...rest] = arn.split(':')
+  const account = ACCOUNT.test(id) ? { account: id } : {}
+  const unknown: Principal = { arn, kind: 'unknown', name: arn, roles: [], ...account }
+  const resource = rest.join(':')
+  if (service === 'iam' && resource === 'root') {
+    return { arn, kind: 'root', name: 'root', roles: [], ...account }
+  }
+  const [type = '', ...names] = resource.split('/')
+  const name = names.at(-1) ?? ''
+  if (name === '' || names.includes('')) return unknown
+  const roleOf = (text: string) => `arn:${partition}:iam::${id}:role/${text}`
+  if (service === 'iam' && (type === 'user' || type === 'role')) {
+    const path = `/${names
+      .slice(0, -1)
+      .map((part) => `${part}/`)
+      .join('')}`
+    const roles = type === 'user' ? [] : [...new Set([arn, roleOf(name)])]
+    return { arn, kind: type, name, path, roles, ...account }
+  }
+  if (service === 'sts' && type === 'assumed-role' && names.length === 2) {
+    const [role = '', sessionName = ''] = names
+    return { arn, kind: type, name: role, sessionName, roles: [roleOf(role)], ...account }
+  }
+  if (service === 'sts' && type === 'federated-user' && names.length === 1) {
+    return { arn, kind: type, name, roles: [], ...account }
+  }
+  return unknown
+}
+
+export interface KmsKey {
+  readonly arn: string
+  readonly partition: string
+  readonly region: string
+  readonly account: string
+  readonly keyId: string
+}
+
+/** Tolerates a slash in front of `key/`: AWS's test client sends one. */
+export function parseKmsKey(arn: string): KmsKey {
+  const [, partition = '', , region = '', account = '', ...rest] = arn.split(':')
+  return { arn, partition, region, account, keyId: rest.join(':').replace(/^\/?key\//, '') }
+}
+
+export interface ViaService {
+  readonly name: string
+  readonly region?: string
+}
+
+/** `ebs`, or as in the condition key kms:ViaService `ebs.eu-west-1.amazonaws.com`. */
+export function parseViaService(text: string): ViaService {
+  const [name = '', region, ...rest] = text.toLowerCase().split('.')
+  return rest.length >= 2 && region !== undefined ? { name, region } : { name }
+}

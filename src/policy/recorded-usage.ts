@@ -1,0 +1,246 @@
+/** Recorded usage put to policies: whom they would refuse, and the least that allows what was asked for. */
+// SPDX-License-Identifier: Apache-2.0
+import { SUCCESS, type UsageKey } from '../usage/usage-key.ts'
+import type { Activity } from '../usage/usage-table.ts'
+import { type DenialReason, createEngine } from './engine.ts'
+import { isFor } from './field-reads.ts'
+import type { PolicySet } from './policy-set.ts'
+import { ACTIONS, type KeyOperation, type PolicyRequest, isRecorded } from './request.ts'
+import { parsePrincipal, parseViaService } from './principal.ts'
+
+/** Requests that have everything in common that was recorded. */
+export interface SimulatedRefusal {
+  /** The role, for sessions of a role. */
+  readonly principal: string
+  readonly service: string
+  /** KEY_STORE/KEY_ID */
+  readonly key: string
+  readonly operation: string
+  readonly kmsOperation: string
+  readonly requests: number
+  /** Wall time, milliseconds since the Unix epoch. */
+  readonly lastAt: number
+  readonly denial: DenialReason
+  readonly policies: readonly string[]
+  /** A policy for it reads what was not recorded, such as the time of day, so it might be allowed. */
+  readonly isUncertain: boolean
+}
+
+export interface Simulation {
+  /** With a key, and told apart. */
+  readonly requests: number
+  /** Answered at the time, and refused by the policies. */
+  readonly wouldBeRefused: number
+  /** Of those and of the allowed ones: a policy for them reads what was not recorded. */
+  readonly uncertain: number
+  /** Refused by policies at the time, and allowed by these. */
+  readonly wouldBeAllowed: number
+  /** More callers at a time than `activity.maxSubjects`: what becomes of these is not known. */
+  readonly notToldApart: number
+  /** Most requests first. */
+  readonly refusals: readonly SimulatedRefusal[]
+  /** Fields that policies read and usage does not have. */
+  readonly unrecorded: readonly string[]
+}
+
+/** @param set without a policy in it, everything is allowed */
+export function simulate(set: PolicySet, usage: readonly Activity[]): Simulation {
+  const engine = createEngine(set)
+  const hasPolicies = set.policies.length > 0
+  const refusals = new Map<string, SimulatedRefusal>()
+  const unrecorded = new Set<string>()
+  let [requests, wouldBeRefused, uncertain, wouldBeAllowed, notToldApart] = [0, 0, 0, 0, 0]
+  for (const one of usage) {
+    const { subject } = one
+    if (subject.isOverflow) notToldApart += one.requests
+    const request = toPolicyRequest(one)
+    if (request === undefined) continue
+    requests += one.requests
+    const fields = findUnrecorded(set, request)
+    for (const field of fields) unrecorded.add(field)
+    if (fields.length > 0) uncertain += one.requests
+    const { denial, policies } = hasPolicies
+      ? engine.decide(request)
+      : { denial: undefined, policies: [] }
+    if (denial === undefined) {
+      if (subject.outcome.startsWith('POLICY_')) wouldBeAllowed += one.requests
+    } else if (subject.outcome === SUCCESS) {
+      wouldBeRefused += one.requests
+      addRefusal(refusals, one, { denial, policies, isUncertain: fields.length > 0 })
+    }
+  }
+  engine.close()
+  return {
+    ...{ requests, wouldBeRefused, uncertain, wouldBeAllowed, notToldApart },
+    refusals: [...refusals.values()].sort((a, b) => b.requests - a.requests),
+    unrecorded: [...unrecorded].sort(),
+  }
+}
+
+/** Undefined for a health check, and for requests that were not told apart. */
+function toPolicyRequest({ subject, lastAt }: Activity): PolicyRequest | undefined {
+  const { keyStore, keyId, operation, isOverflow } = subject
+  if (keyId === undefined || isOverflow || !(operation in ACTIONS)) return undefined
+  const { principal, kmsKeyArn, kmsOperation, viaService, vpc, vpce } = subject
+  const metadata = {
+    ...(principal === undefined ? {} : { awsPrincipalArn: principal }),
+    ...(kmsKeyArn === undefined ? {} : { kmsKeyArn }),
+    ...(kmsOperation === undefined ? {} : { kmsOperation }),
+    ...(viaService === undefined ? {} : { kmsViaService: viaService }),
+    ...(vpc === undefined ? {} : { awsSourceVpc: vpc }),
+    ...(vpce === undefined ? {} : { awsSourceVpce: vpce }),
+  }
+  return {
+    ...{ keyStore, keyId, operation: operation as KeyOperation, metadata, keyVersion: 1 },
+    credential: { id: '' },
+    ...{ now: lastAt, remoteAddress: '', aadBytes: 0, plaintextBytes: 0 },
+  }
+}
+
+function findUnrecorded(
+  { policies, labels }: PolicySet,
+  request: PolicyRequest,
+): readonly string[] {
+  const { keyStore, keyId, operation } = request
+  const { groups } = labels.of(keyStore, keyId)
+  const target = { key: `${keyStore}/${keyId}`, keyStore, groups, action: ACTIONS[operation] }
+  const reads = policies.filter(({ json }) => isFor(json, target)).flatMap((one) => [...one.reads])
+  return [...new Set(reads)].filter((field) => !isRecorded(field))
+}
+
+function addRefusal(
+  refusals: Map<string, SimulatedRefusal>,
+  { subject, requests, lastAt }: Activity,
+  why: Pick<SimulatedRefusal, 'denial' | 'policies' | 'isUncertain'>,
+): void {
+  const { keyStore, keyId = '', operation, kmsOperation = '-', viaService = '-' } = subject
+  const principal = callerOf(subject)?.name ?? '-'
+  const key = `${keyStore}/${keyId}`
+  const id = JSON.stringify([principal, viaService, key, operation, kmsOperation, why])
+  const before = refusals.get(id)
+  refusals.set(id, {
+    ...{ principal, service: viaService, key, operation, kmsOperation, ...why },
+    requests: requests + (before?.requests ?? 0),
+    lastAt: Math.max(lastAt, before?.lastAt ?? 0),
+  })
+}
+
+interface Caller {
+  readonly name: string
+  /** As a constraint of the scope. */
+  readonly constraint: string
+}
+
+/** The role of a session; else the principal itself. */
+function callerOf({ principal: arn }: UsageKey): Caller | undefined {
+  if (arn === undefined) return undefined
+  const principal = parsePrincipal(arn)
+  const [role] = principal.roles
+  const [type, name] =
+    role !== undefined
+      ? ['Role', role]
+      : principal.kind === 'service'
+        ? ['AwsService', principal.name]
+        : ['Principal', arn]
+  const operator = type === 'Principal' ? '==' : 'in'
+  return { name, constraint: `principal ${operator} XKS::${type}::${quote(name)}` }
+}
+
+/** Cedar's form of a text. */
+function quote(text: string): string {
+  const escaped = text
+    .replace(/[\\"]/g, '\\$&')
+    .replace(/\p{Cc}/gu, (one) => `\\u{${(one.codePointAt(0) ?? 0).toString(16)}}`)
+  return `"${escaped}"`
+}
+
+interface Group {
+  readonly caller: Caller
+  /** Undefined: called without a service in between. */
+  readonly service: string | undefined
+  readonly members: Activity[]
+}
+
+/**
+ * Policies that allow what was answered, and as little else as the scope of a policy can say: one for each caller and
+ * service. Empty where nothing was recorded.
+ */
+export function suggestPolicies(usage: readonly Activity[]): string {
+  const groups = new Map<string, Group>()
+  for (const one of usage) {
+    const caller = callerOf(one.subject)
+    if (one.subject.outcome !== SUCCESS || caller === undefined || !toPolicyRequest(one)) continue
+    const { viaService } = one.subject
+    const service = viaService === undefined ? undefined : parseViaService(viaService).name
+    const id = JSON.stringify([caller.constraint, service])
+    const group = groups.get(id) ?? { caller, service, members: [] }
+    group.members.push(one)
+    groups.set(id, group)
+  }
+  const sorted = [...groups.values()].sort((a, b) => sizeOf(b) - sizeOf(a))
+  return sorted.map((group, i) => toPolicy(group, i + 1)).join('\n')
+}
+
+const sizeOf = ({ members }: Group) => members.reduce((sum, { requests }) => sum + requests, 0)
+const unique = (texts: readonly string[]) => [...new Set(texts)].sort()
+
+function toPolicy(group: Group, number: number): string {
+  const { caller, service, members } = group
+  const subjects = members.map(({ subject }) => subject)
+  const keys = unique(subjects.map(({ keyStore, keyId = '' }) => `${keyStore}/${keyId}`))
+  const actions = unique(subjects.map(({ operation }) => ACTIONS[operation as KeyOperation]))
+  const lastAt = Math.max(...members.map((one) => one.lastAt))
+  const key = (name: string) => `XKS::Key::${quote(name)}`
+  const [first = ''] = keys
+  const conditions = [
+    ...(keys.length === 1 ? [] : [`[${keys.map(key).join(', ')}].contains(resource)`]),
+    service === undefined
+      ? '!(context has viaService)'
+      : `context has viaService && context.viaService.name == ${quote(service)}`,
+    listed(
+      'kmsOperation',
+      subjects.map(({ kmsOperation = '' }) => kmsOperation),
+    ),
+    ...optional(
+      'kmsKey',
+      'kmsKey.account',
+      subjects.map(({ kmsKeyArn }) => kmsKeyArn?.split(':')[4]),
+    ),
+    ...optional(
+      'sourceVpc',
+      'sourceVpc',
+      subjects.map(({ vpc }) => vpc),
+    ),
+    ...optional(
+      'sourceVpce',
+      'sourceVpce',
+      subjects.map(({ vpce }) => vpce),
+    ),
+  ]
+  return `// ${String(sizeOf(group))} requests, the last at ${new Date(lastAt).toISOString()}
+@id("suggested-${String(number)}")
+permit (
+  ${caller.constraint},
+  action in [${actions.map((action) => `XKS::Action::"${action}"`).join(', ')}],
+  resource${keys.length === 1 ? ` == ${key(first)}` : ''}
+)
+when {
+  ${conditions.join(' &&\n  ')}
+};
+`
+}
+
+function listed(field: string, values: readonly string[]): string {
+  return `[${unique(values).map(quote).join(', ')}].contains(context.${field})`
+}
+
+/** Only where each request had one: another condition would refuse those that had none. */
+function optional(
+  record: string,
+  field: string,
+  values: readonly (string | undefined)[],
+): readonly string[] {
+  const known = values.filter((value) => value !== undefined)
+  if (known.length < values.length) return []
+  return [`context has ${record} && ${listed(field, known)}`]
+}

@@ -1,0 +1,288 @@
+/** A request as policies see it: entities and context, from what KMS says and the proxy knows. */
+// SPDX-License-Identifier: Apache-2.0
+import { isIP } from 'node:net'
+import type { Operation, RequestMetadata } from '../core/request.ts'
+import type { EvaluationRequest } from './cedar.ts'
+import type { Labels } from './labels.ts'
+import {
+  type KmsKey,
+  type Principal,
+  type ViaService,
+  parseKmsKey,
+  parsePrincipal,
+  parseViaService,
+  toAccessClass,
+} from './principal.ts'
+
+/** Operations that policies decide. */
+export type KeyOperation = Exclude<Operation, 'GetHealthStatus'>
+
+export interface PolicyRequest {
+  readonly keyStore: string
+  readonly keyId: string
+  readonly operation: KeyOperation
+  readonly metadata: Partial<RequestMetadata>
+  /** Version that encrypts. */
+  readonly keyVersion: number
+  /** Wall times, milliseconds since the Unix epoch. */
+  readonly keyCreatedAt?: number | undefined
+  readonly credential: { readonly id: string; readonly createdAt?: number | undefined }
+  readonly now: number
+  readonly tlsVersion?: string | undefined
+  readonly clientName?: string | undefined
+  readonly remoteAddress: string
+  readonly aadBytes: number
+  /** Of Decrypt: the same as of its ciphertext. */
+  readonly plaintextBytes: number
+}
+
+export const ACTIONS = {
+  Encrypt: 'Encrypt',
+  Decrypt: 'Decrypt',
+  GetKeyMetadata: 'Describe',
+} as const satisfies Record<KeyOperation, string>
+
+/** What a request comes to, each part parsed when it is first asked for. */
+export class Facts {
+  readonly request: PolicyRequest
+  #principal: Principal | undefined
+  #kmsKey: KmsKey | undefined
+  #viaService: ViaService | undefined
+
+  constructor(request: PolicyRequest) {
+    this.request = request
+  }
+
+  get principal(): Principal {
+    return (this.#principal ??= parsePrincipal(this.request.metadata.awsPrincipalArn ?? ''))
+  }
+
+  get kmsKey(): KmsKey | undefined {
+    const { kmsKeyArn } = this.request.metadata
+    return kmsKeyArn === undefined ? undefined : (this.#kmsKey ??= parseKmsKey(kmsKeyArn))
+  }
+
+  get viaService(): ViaService | undefined {
+    const { kmsViaService: text } = this.request.metadata
+    return text === undefined ? undefined : (this.#viaService ??= parseViaService(text))
+  }
+
+  get tags(): Readonly<Record<string, string>> {
+    const entries = Object.entries(this.request.metadata.other ?? {})
+    return Object.fromEntries(
+      entries.map(([name, value]) => [
+        name,
+        typeof value === 'string' ? value : JSON.stringify(value),
+      ]),
+    )
+  }
+}
+
+type Value = EvaluationRequest['context'][string]
+
+interface Field {
+  /** Absent for an optional field that the request lacks. */
+  readonly of: (facts: Facts) => Value | undefined
+  /** Differs from request to request, so that no decision by it is kept. */
+  readonly isVolatile?: true
+  /** Recorded usage does not have it. */
+  readonly isUnrecorded?: true
+}
+
+const datetime = (time: number) => extension('datetime', new Date(time).toISOString())
+const extension = (fn: string, arg: string) => ({ __extn: { fn, arg } })
+const unrecorded = { isUnrecorded: true } as const
+const volatile = { isVolatile: true, ...unrecorded } as const
+
+/** Every field of the context by its path, and how it comes about. */
+const CONTEXT: Readonly<Record<string, Field>> = {
+  'context.accessClass': {
+    of: ({ request, principal }) => toAccessClass(request.metadata, principal),
+  },
+  'context.kmsOperation': { of: ({ request }) => request.metadata.kmsOperation ?? '' },
+  'context.kmsKey.arn': { of: ({ kmsKey }) => kmsKey?.arn },
+  'context.kmsKey.partition': { of: ({ kmsKey }) => kmsKey?.partition },
+  'context.kmsKey.region': { of: ({ kmsKey }) => kmsKey?.region },
+  'context.kmsKey.account': { of: ({ kmsKey }) => kmsKey?.account },
+  'context.kmsKey.keyId': { of: ({ kmsKey }) => kmsKey?.keyId },
+  'context.viaService.name': { of: ({ viaService }) => viaService?.name },
+  'context.viaService.region': { of: ({ viaService }) => viaService?.region },
+  'context.sourceVpc': { of: ({ request }) => request.metadata.awsSourceVpc },
+  'context.sourceVpce': { of: ({ request }) => request.metadata.awsSourceVpce },
+  'context.sameAccount': {
+    of: ({ principal, kmsKey }) =>
+      principal.account !== undefined && principal.account === kmsKey?.account,
+  },
+  'context.credential.id': { of: ({ request }) => request.credential.id, ...unrecorded },
+  'context.credential.age': {
+    of: ({ request: { now, credential } }) =>
+      credential.createdAt === undefined
+        ? undefined
+        : extension('duration', `${String(Math.max(0, Math.floor(now - credential.createdAt)))}ms`),
+    ...volatile,
+  },
+  'context.tls.version': { of: ({ request }) => request.tlsVersion, ...unrecorded },
+  'context.tls.clientName': { of: ({ request }) => request.clientName, ...unrecorded },
+  'context.tls.remote': { of: ({ request }) => toIp(request.remoteAddress), ...volatile },
+  'context.now': { of: ({ request }) => datetime(request.now), ...volatile },
+  'context.aad.present': { of: ({ request }) => request.aadBytes > 0, ...unrecorded },
+  'context.aad.bytes': { of: ({ request }) => request.aadBytes, ...volatile },
+  'context.plaintextBytes': { of: ({ request }) => request.plaintextBytes, ...volatile },
+}
+
+/** Cedar has no IPv4 in the form of IPv6, and no zones. */
+function toIp(address: string): Value | undefined {
+  const plain = address.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '')
+  return isIP(plain) === 0 ? undefined : extension('ip', plain)
+}
+
+/** Records that may be absent as a whole: that they are there is a field of its own. */
+const RECORDS: Readonly<Record<string, (facts: Facts) => boolean>> = {
+  'context.kmsKey': ({ kmsKey }) => kmsKey !== undefined,
+  'context.viaService': ({ viaService }) => viaService !== undefined,
+}
+
+const PRINCIPAL: Readonly<Record<string, (principal: Principal) => string | undefined>> = {
+  'principal.arn': ({ arn }) => arn,
+  'principal.kind': ({ kind }) => kind,
+  'principal.name': ({ name }) => name,
+  'principal.sessionName': ({ sessionName }) => sessionName,
+  'principal.path': ({ path }) => path,
+  // Parents.
+  'principal.account': ({ account }) => account,
+  'principal.roles': ({ roles }) => roles.join(' '),
+  'principal.service': ({ kind, name }) => (kind === 'service' ? name : undefined),
+}
+
+const OTHERS: Readonly<Record<string, (facts: Facts) => string | undefined>> = {
+  // The identities themselves.
+  principal: ({ principal }) => principal.arn,
+  action: ({ request }) => ACTIONS[request.operation],
+  resource: ({ request }) => `${request.keyStore}/${request.keyId}`,
+  'principal.tags': ({ tags }) => JSON.stringify(tags),
+  'resource.version': ({ request }) => String(request.keyVersion),
+  'resource.createdAt': ({ request: { keyCreatedAt } }) =>
+    keyCreatedAt === undefined ? undefined : String(keyCreatedAt),
+}
+
+/** Every field that a policy can read. */
+export const FIELDS: ReadonlySet<string> = new Set(
+  [CONTEXT, RECORDS, PRINCIPAL, OTHERS].flatMap((table) => Object.keys(table)),
+)
+
+export const isVolatile = (field: string) => CONTEXT[field]?.isVolatile === true
+
+/** Recorded usage says nothing of these: a policy that reads one cannot be simulated exactly. */
+export function isRecorded(field: string): boolean {
+  if (field === 'principal.tags' || field.startsWith('resource.')) return false
+  return CONTEXT[field]?.isUnrecorded !== true
+}
+
+/** Two requests that agree in all of `fields` have the same key, and no others. @param fields none of them volatile */
+export function toCacheKey(facts: Facts, fields: readonly string[]): string {
+  let key = ''
+  for (const field of fields) {
+    const value = valueOf(facts, field)
+    // With lengths, since values can hold any character.
+    if (value !== undefined) key += `${String(value.length)}:${value}`
+    else key += isInRecord(facts, field) ? '+' : '-'
+  }
+  return key
+}
+
+function valueOf(facts: Facts, field: string): string | undefined {
+  const ofPrincipal = PRINCIPAL[field]
+  if (ofPrincipal !== undefined) return ofPrincipal(facts.principal)
+  const isThere = RECORDS[field]
+  if (isThere !== undefined) return isThere(facts) ? '1' : '0'
+  const other = OTHERS[field]
+  if (other !== undefined) return other(facts)
+  const value = CONTEXT[field]?.of(facts)
+  return typeof value === 'string' ? value : value === undefined ? undefined : JSON.stringify(value)
+}
+
+/** Whether the record that holds a field of the context is there. */
+function isInRecord(facts: Facts, field: string): boolean {
+  return RECORDS[field.slice(0, field.lastIndexOf('.'))]?.(facts) ?? true
+}
+
+type Entity = EvaluationRequest['entities'][number]
+const uid = (type: string, id: string) => ({ type: `XKS::${type}`, id })
+
+/** The request in Cedar's form, with nothing in it that is not among `fields`. */
+export function toEvaluationRequest(
+  facts: Facts,
+  fields: ReadonlySet<string>,
+  labels: Labels,
+): EvaluationRequest {
+  const { request } = facts
+  const action = ACTIONS[request.operation]
+  const principal = toPrincipalEntity(facts, fields)
+  const resource = toKeyEntity(request, fields, labels)
+  const parents = action === 'Describe' ? [] : [uid('Action', 'Use')]
+  return {
+    principal: principal.uid,
+    action: uid('Action', action),
+    resource: resource.uid,
+    context: toContext(facts, fields),
+    entities: [principal, resource, { uid: uid('Action', action), attrs: {}, parents }],
+  }
+}
+
+function toPrincipalEntity(facts: Facts, fields: ReadonlySet<string>): Entity {
+  const { principal } = facts
+  const attrs: Record<string, string> = {}
+  for (const name of ['arn', 'kind', 'name', 'sessionName', 'path'] as const) {
+    const value = fields.has(`principal.${name}`) ? principal[name] : undefined
+    if (value !== undefined) attrs[name] = value
+  }
+  const parents = []
+  if (fields.has('principal.account') && principal.account !== undefined)
+    parents.push(uid('Account', principal.account))
+  if (fields.has('principal.roles')) parents.push(...principal.roles.map((arn) => uid('Role', arn)))
+  if (fields.has('principal.service') && principal.kind === 'service')
+    parents.push(uid('AwsService', principal.name))
+  const tags = fields.has('principal.tags') ? { tags: facts.tags } : {}
+  return { uid: uid('Principal', principal.arn), attrs, parents, ...tags }
+}
+
+function toKeyEntity(request: PolicyRequest, fields: ReadonlySet<string>, labels: Labels): Entity {
+  const { keyStore, keyId, keyVersion, keyCreatedAt } = request
+  const { groups, tags } = labels.of(keyStore, keyId)
+  const hasAll = fields.has('resource')
+  return {
+    uid: uid('Key', `${keyStore}/${keyId}`),
+    attrs: {
+      ...(hasAll ? { id: keyId, keyStore } : {}),
+      ...(fields.has('resource.version') ? { version: keyVersion } : {}),
+      ...(fields.has('resource.createdAt') && keyCreatedAt !== undefined
+        ? { createdAt: datetime(keyCreatedAt) }
+        : {}),
+    },
+    parents: [uid('KeyStore', keyStore), ...groups.map((group) => uid('KeyGroup', group))],
+    ...(hasAll ? { tags } : {}),
+  }
+}
+
+function toContext(facts: Facts, fields: ReadonlySet<string>): Record<string, Value> {
+  const context: Record<string, Value> = {}
+  for (const field of fields) {
+    const isThere = RECORDS[field]
+    if (isThere?.(facts) === true) nested(context, field.slice('context.'.length))
+    const entry = CONTEXT[field]
+    if (entry === undefined) continue
+    const value = entry.of(facts)
+    const [, name = '', leaf] = field.split('.')
+    // A record is there although the field that is read of it is not.
+    if (leaf !== undefined && isInRecord(facts, field)) nested(context, name)
+    if (value === undefined) continue
+    if (leaf === undefined) context[name] = value
+    else nested(context, name)[leaf] = value
+  }
+  return context
+}
+
+/** The record of this name, made where it is missing. */
+function nested(context: Record<string, Value>, name: string): Record<string, Value> {
+  return (context[name] ??= {}) as Record<string, Value>
+}
