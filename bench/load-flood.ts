@@ -1,4 +1,7 @@
-/** Junk at full speed: writes on each connection whatever it takes, and connects again when it is closed. */
+/**
+ * Sends junk at full speed: writes as much as each connection accepts, and reconnects when it is
+ * closed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
@@ -8,17 +11,17 @@ export interface FloodPlan {
   readonly port: number
   readonly caFile: string
   readonly connections: number
-  /** Written again and again. */
+  /** Written repeatedly. */
   readonly junk: string
 }
 
 export interface FloodResult {
-  /** Connections that were opened. */
+  /** Number of opened connections. */
   readonly connections: number
   readonly megabytes: string
 }
 
-/** The right caller shares the core, and is not what is measured. */
+/** The legitimate caller shares the core and is not measured. */
 const PRIORITY = 10
 const AGAIN_MS = 10
 

@@ -1,4 +1,7 @@
-/** A real browser holds an operator's certificate: what pages of other sites can do with it, and what its own can. */
+/**
+ * Gives a real browser an operator's certificate, and tests what pages of other sites can do with
+ * it and what the listener's own pages can.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -9,7 +12,10 @@ import { startChromium } from '../support/chromium.ts'
 const STOP = JSON.stringify({ scope: { kind: 'all' }, reason: 'not meant' })
 const alice = await pki.issue('alice-chromium', { commonName: 'alice', usage: 'client' })
 
-/** What the page of another site tries; each runs in that page, with the address of the admin listener as ADMIN. */
+/**
+ * Attacks by a page of another site. Each runs in that page, with the address of the admin listener
+ * as ADMIN.
+ */
 const ATTACKS: Readonly<Record<string, string>> = {
   'a form that posts JSON as text': `{
     const form = document.createElement('form')
@@ -85,7 +91,7 @@ void t.test('only its own pages reach the admin listener through a browser', asy
   const status = await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
   t.same(status.body['switches'], [], 'none of them did anything')
 
-  // The same browser, on a page of the listener itself: it does hold the certificate.
+  // The same browser on a page of the listener itself shows that it does hold the certificate.
   await page.goto(`${admin}/livez`)
   const own = await page.evaluate(`fetch('/admin/v1/switches', {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: ${JSON.stringify(STOP)},

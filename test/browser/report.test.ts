@@ -1,4 +1,4 @@
-/** The report's page in a real browser, light and dark. */
+/** Opens the report page in a real browser, in light and in dark mode. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -22,7 +22,7 @@ const file = join(folder, 'report.html')
 await writeFile(file, await renderPage(sampleReport()))
 const browser = await startChromium(t)
 
-/** Of the line of the kept connection, as `r,g,b`. */
+/** Color of the line of the kept connection, as `r,g,b`. */
 const KEPT_COLOR = { light: '31,95,196', dark: '120,170,255' } as const
 
 for (const colorScheme of ['light', 'dark'] as const) {

@@ -1,4 +1,4 @@
-/** The terminators' story with Envoy: `npm run check:envoy` fetches it, and names it in ENVOY. */
+/** Runs the tests of terminators with Envoy. `npm run check:envoy` fetches it and sets ENVOY. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { envoy } from '../support/terminator.ts'

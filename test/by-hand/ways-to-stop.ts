@@ -1,6 +1,7 @@
 /**
- * By hand, as root on Linux with gdb: node .test-build/test/by-hand/ways-to-stop.js. However a process is stopped before a
- * write, the guard of the lease comes first when it goes on: SIGSTOP, the freezers of cgroup 1 and 2, a debugger.
+ * Run by hand, as root on Linux with gdb: node .test-build/test/by-hand/ways-to-stop.js. Tests that
+ * the lease guard acts first when a process resumes before a write, however it was stopped: by
+ * SIGSTOP, by the freezers of cgroup 1 and 2, or by a debugger.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile, spawn } from 'node:child_process'
@@ -14,14 +15,16 @@ import { eventually } from '../support/server.ts'
 
 const GUARD = new URL('../../src/killswitch/gate/guard/lease-guard.js', import.meta.url).href
 const LEASE_MS = 500
-/** Longer than the lease and the grace. */
+/** Longer than the lease plus the grace. */
 const STOPPED_MS = 1000
 const FREEZERS = ['/sys/fs/cgroup/freezer', '/sys/fs/cgroup/unified', '/sys/fs/cgroup']
 
 const run = promisify(execFile)
 const pause = () => new Promise((resolve) => setTimeout(resolve, STOPPED_MS))
 
-/** Armed or not, it computes until GO is there, and then writes to the connection that it has. */
+/**
+ * Computes until GO exists, with or without an armed guard, and then writes to its open connection.
+ */
 const CHILD = `
 import { existsSync, writeSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -42,7 +45,7 @@ server.listen(0, '127.0.0.1', () => {
   console.log('port ' + server.address().port)
 })`
 
-/** Stops a process, calls `meanwhile`, and lets it go on. */
+/** Stops a process, calls `meanwhile`, and resumes it. */
 type Way = (pid: number, meanwhile: () => Promise<void>) => Promise<void>
 
 async function bySignal(pid: number, meanwhile: () => Promise<void>): Promise<void> {
@@ -69,7 +72,7 @@ function byFreezer(root: string): Way | undefined {
         rmdirSync(group)
         return true
       } catch {
-        return false // the process is still in it
+        return false // the process is still in the group
       }
     })
   }

@@ -1,4 +1,4 @@
-/** `latchkey bench`, as a program, against the real server and one that throttles. */
+/** Runs `latchkey bench` as a program, against the real server and against one that throttles. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import type { LoadResult } from '../../src/tools/bench/open-loop.ts'
@@ -43,7 +43,7 @@ for (const lanes of ['kept', 'new', 'http2']) {
   })
 }
 
-void t.test('a table, and what was refused', async (t) => {
+void t.test('prints a table, and what was refused', async (t) => {
   const { server, words } = await start(t)
   const { port } = await startBrokenProxy(t, server, {
     spoil: (answer, { target }) => {
@@ -59,7 +59,7 @@ void t.test('a table, and what was refused', async (t) => {
   t.match(stdout, /^ +20 .* 10 x 429 "ThrottlingException"$/m)
 })
 
-void t.test('nothing to measure, and what cannot be asked', async (t) => {
+void t.test('says why nothing can be measured, and refuses invalid flags', async (t) => {
   const { server, words } = await start(t)
   const all = words(server.port)
   const other = all.map((word) => (word === KEY_ID ? 'no-such-key' : word))

@@ -1,4 +1,7 @@
-/** An add-on that is missing, not built or built for another Node.js is named, in a real copy of the program. */
+/**
+ * Tests in a real copy of the program that an add-on which is missing, not built, or built for
+ * another Node.js is named.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process'
 import {
@@ -20,9 +23,11 @@ import { ROOT } from '../support/repository.ts'
 const PROGRAM = fileURLToPath(new URL('../../src/', import.meta.url))
 const PACKAGE = 'better-sqlite3'
 
-/** The program beside links to all its packages but one, which is a copy without its binary. */
+/**
+ * Copies the program and links to all its packages except one, which is copied without its binary.
+ */
 function copyTree(t: Test): { readonly folder: string; readonly addOn: string } {
-  // Not below the project, where Node.js would find its packages.
+  // The folder is outside the project, where Node.js would otherwise find its packages.
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'latchkey-broken-')))
   t.teardown(() => {
     rmSync(folder, { recursive: true, force: true })

@@ -1,4 +1,4 @@
-/** `latchkey config …`: every fault at once, and the schema that editors read. */
+/** Tests `latchkey config …`: it reports every fault at once, and prints the schema for editors. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -34,7 +34,7 @@ interface Report {
   }
 }
 
-void t.test('check says what is valid, and which key stores it makes', async (t) => {
+void t.test('check reports a valid file and its key stores', async (t) => {
   const { run, configFile, json } = await workspace(t, { withoutStore: true })
   t.strictSame(await run('config', 'check', '--offline'), {
     code: 0,
@@ -48,7 +48,7 @@ void t.test('check says what is valid, and which key stores it makes', async (t)
   })
 })
 
-void t.test('all faults are told together, each with its path, and the code is 78', async (t) => {
+void t.test('all faults are reported together with their paths, with exit code 78', async (t) => {
   const file = join(await temporaryFolder(t), 'latchkey.yaml')
   await writeFile(file, FAULTY)
   const text = await latchkeyHere(['config', 'check', '--config', file])
@@ -97,7 +97,7 @@ void t.test('two key stores of one name are one fault', async (t) => {
   t.match(stderr, 'keyStores[1]')
 })
 
-void t.test('no file, no YAML and an empty file each have their sentence', async (t) => {
+void t.test('a missing file, invalid YAML and an empty file each have a message', async (t) => {
   const folder = await temporaryFolder(t)
   const file = join(folder, 'latchkey.yaml')
   const missing = await latchkeyHere(['config', 'check', '-c', file])
@@ -112,7 +112,7 @@ void t.test('no file, no YAML and an empty file each have their sentence', async
   }
 })
 
-void t.test('the file is that of --config, of LATCHKEY_CONFIG, or of the folder', async (t) => {
+void t.test('the file comes from --config, LATCHKEY_CONFIG, or the current folder', async (t) => {
   const { folder, configFile } = await workspace(t, { withoutStore: true })
   const other = join(folder, 'other.yaml')
   await writeFile(other, (await readFile(configFile, 'utf8')).replaceAll('demo', 'other'))
@@ -123,7 +123,7 @@ void t.test('the file is that of --config, of LATCHKEY_CONFIG, or of the folder'
   t.match((await latchkeyHere([...check, '-c', configFile], environment)).stdout, 'demo: /demo/')
 })
 
-void t.test('schema prints the JSON Schema in docs/, which knows right from wrong', async (t) => {
+void t.test('schema prints the JSON Schema of docs/, which accepts valid files only', async (t) => {
   const { code, stdout, stderr } = await latchkeyHere(['config', 'schema'])
   t.equal(code, 0)
   t.equal(stderr, '')
@@ -134,7 +134,8 @@ void t.test('schema prints the JSON Schema in docs/, which knows right from wron
     allowUnionTypes: true,
     allErrors: true,
   })
-  // Editors know it beside the standard's keywords: a sentence in place of an expression.
+  // Editors know this keyword in addition to the standard ones: a message shown instead of the
+  // expression.
   ajv.addKeyword('patternErrorMessage')
   const validate = ajv.compile(JSON.parse(stdout) as object)
   const judge = (text: string) => validate(parse(text))

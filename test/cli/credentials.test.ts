@@ -1,4 +1,4 @@
-/** `latchkey credentials …`: what KMS is given, once, and what is kept. */
+/** Tests `latchkey credentials …`: what is printed once for KMS, and what is stored. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -111,7 +111,7 @@ void t.test('a pair can be taken over from another proxy, and only once', async 
   t.match(JSON.parse(piped.stdout), { XksProxyAuthenticationCredential: other })
 })
 
-void t.test('list tells the status of each, and can be limited to a key store', async (t) => {
+void t.test('list shows the status of each, and can be limited to a key store', async (t) => {
   const space = await workspace(t, {
     keyStores: [
       { name: 'one', prefix: '/one' },
@@ -146,7 +146,7 @@ void t.test('list tells the status of each, and can be limited to a key store', 
   t.equal((await space.run('credentials', 'list', '--key-store', 'three')).code, 64)
 })
 
-void t.test('expire sets the moment, and revoke is for good and wants --yes', async (t) => {
+void t.test('expire sets a time; revoke is permanent and requires --yes', async (t) => {
   const space = await workspace(t)
   const { AccessKeyId } = (await create(space)).XksProxyAuthenticationCredential
   const later = (await space.json('credentials', 'expire', AccessKeyId, '--at', '24h')) as Summary
@@ -174,7 +174,7 @@ void t.test('expire sets the moment, and revoke is for good and wants --yes', as
   })
 })
 
-void t.test('what makes no sense is refused with its code, and changes nothing', async (t) => {
+void t.test('invalid requests are refused with their exit code, and change nothing', async (t) => {
   const space = await workspace(t)
   const nobody = 'A'.repeat(26)
   for (const [code, ...words] of [

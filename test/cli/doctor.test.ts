@@ -1,4 +1,4 @@
-/** `latchkey doctor`, as a program, against the real server. */
+/** Runs `latchkey doctor` as a program, against the real server. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { startBrokenProxy } from '../support/broken-proxy.ts'
@@ -14,7 +14,7 @@ interface Document {
 }
 
 const QUICK = ['--idle', '1', '--requests', '20', '--connections', '3']
-/** What is so on every trial: no public name, port or certificate. */
+/** Every trial lacks a public name, the port 443 and a public certificate. */
 const TRIAL = ['--ignore', 'host-name,port,tls-authority']
 
 async function start(t: Test, options: TestServerOptions = {}) {
@@ -27,11 +27,11 @@ async function start(t: Test, options: TestServerOptions = {}) {
   }
 }
 
-void t.test('all is well, and nothing was changed by looking', async (t) => {
+void t.test('a healthy proxy passes, and checking it changes nothing', async (t) => {
   const { server, words } = await start(t)
   const secret = server.credential.secretAccessKey.reveal()
   const keys = server.administration.keys(server.credential.keyStore)
-  // Encrypting counts uses of a key, and changes nothing else.
+  // Encrypting counts uses of a key but changes nothing else.
   const describeKeys = async () =>
     JSON.stringify(await keys.listKeys(), (name, value: unknown) =>
       name === 'encryptions' ? undefined : value,
@@ -81,7 +81,7 @@ void t.test('without a key, from the environment, and strict', async (t) => {
   t.match(stdout, /skip +GetKeyMetadata, Encrypt, Decrypt and sizes: pass a key with --key-id/)
   const strict = await latchkey(t, [...all, '--strict'], { environment })
   t.equal(strict.code, 1)
-  // Two, and on a machine with much else to do the time that something took.
+  // Two warnings are expected; on a busy machine there can be more about times.
   t.match(strict.stderr, /0 of the checks failed, [2-9] warn/)
 })
 
@@ -129,7 +129,7 @@ void t.test('connections that are closed while doctor waits', async (t) => {
   t.match(stdout, /warn +connections are closed after \d+\.\d s without a request/)
 })
 
-void t.test('nothing there, and what cannot be asked', async (t) => {
+void t.test('says when nothing listens, and refuses invalid flags', async (t) => {
   const { server, words } = await start(t)
   await server.stop()
   const gone = await latchkey(t, [...words, ...QUICK])

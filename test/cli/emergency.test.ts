@@ -1,4 +1,7 @@
-/** `kill` on a bad night: without a name, a home, a writable folder, certificates, or a whole configuration. */
+/**
+ * Tests `kill` under adverse conditions: without a user name, a home, a writable folder,
+ * certificates, or a complete configuration.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { chmod, chown, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
@@ -9,17 +12,17 @@ import { MAIN, type Workspace, workspace } from '../support/cli.ts'
 
 t.setTimeout(300_000)
 
-/** In no passwd file. */
+/** A user id that no passwd file has. */
 const UID = 543_210
 const KILL = [MAIN, 'kill', '--all', '--reason', 'a test']
 
 interface Privation {
   readonly name: string
-  /** What makes it so, before the command is run. */
+  /** Sets up the condition before the command runs. */
   readonly prepare?: (place: Workspace) => Promise<unknown>
   readonly environment?: Record<string, string>
   readonly cwd?: string
-  /** Put before `node`. */
+  /** Arguments to put before `node`. */
   readonly by?: (place: Workspace) => readonly string[]
 }
 
@@ -27,7 +30,7 @@ const asNobody = () => [
   ...['setpriv', `--reuid=${String(UID)}`, `--regid=${String(UID)}`, '--clear-groups'],
 ]
 
-/** All that the command must read and write belongs to that user. */
+/** Gives the user everything that the command must read and write. */
 async function giveAway({ folder }: Workspace): Promise<void> {
   for (const name of ['.', ...(await readdir(folder))]) await chown(join(folder, name), UID, UID)
 }
@@ -47,7 +50,7 @@ const PRIVATIONS: readonly Privation[] = [
   { name: 'a uid without a passwd entry', prepare: giveAway, by: asNobody },
   {
     name: 'no /etc/passwd at all',
-    // What is mounted there belongs to this process alone.
+    // Mounts inside belong to this process alone.
     by: () => [
       'unshare',
       '--mount',
@@ -130,7 +133,7 @@ function runKill(
 
 async function checkWritten(t: Test, privation: Privation): Promise<void> {
   const place = await workspace(t)
-  // The program itself must be readable to others; the folder of the test is.
+  // Others may read the program itself already; they must also be able to read the test's folder.
   await chmod(place.folder, 0o755)
   await privation.prepare?.(place)
   const { code, output } = await runKill(place, privation, place)
@@ -142,7 +145,7 @@ for (const privation of PRIVATIONS) {
   void t.test(`kill is written: ${privation.name}`, (t) => checkWritten(t, privation))
 }
 
-void t.test('no remark keeps a kill from being written', async (t) => {
+void t.test('no warning prevents a kill from being written', async (t) => {
   const place = await workspace(t)
   const remarks = ['a\nb\tc', 'x'.repeat(20_000), '\ud800 alone', '✓ 🔑', ' \u007f ']
   for (const reason of remarks) {

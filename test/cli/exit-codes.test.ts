@@ -1,4 +1,4 @@
-/** Every exit code of the table, by a command that ends with it. */
+/** Tests every exit code of the table with a command that ends with it. */
 // SPDX-License-Identifier: Apache-2.0
 import { chmod, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -10,7 +10,7 @@ import { LatchkeyError } from '../../src/core/errors.ts'
 import { EXIT_CODES, toExitCode, type ExitName } from '../../src/cli/exit-codes.ts'
 import { latchkeyHere, workspace, type Ended } from '../support/cli.ts'
 
-/** A port that somebody else listens on. */
+/** A port that another socket listens on. */
 async function takenPort(t: Test): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
@@ -65,7 +65,7 @@ for (const [name, end] of Object.entries(WAYS)) {
   })
 }
 
-void t.test('70: only what is a fault of Latchkey itself, and that has a stack', (t) => {
+void t.test('70: only internal faults of Latchkey, with a stack', (t) => {
   const { code } = EXIT_CODES.internal
   for (const thrown of [new Error('x'), new TypeError('x'), new RangeError('x'), 'text', undefined])
     t.equal(toExitCode(thrown), code)

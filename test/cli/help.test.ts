@@ -1,4 +1,4 @@
-/** What the program says of itself, and to whoever misspells it. */
+/** Tests what the program prints about itself, and what it prints after a typing mistake. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { COMMON_FLAGS } from '../../src/terminal/command.ts'
@@ -13,18 +13,21 @@ const PROJECT = JSON.parse(read('package.json')) as { readonly version: string }
 const DOCUMENT = read('docs/cli.md')
 const ALL = await Promise.all([...COMMANDS.keys()].map(loadCommand))
 
-void t.test('version says which release, which specification and which Node.js', async (t) => {
-  const expected = `latchkey ${PROJECT.version}, XKS Proxy API 1.0.3, Node.js ${process.version}\n`
-  for (const words of [['version'], ['--version']])
-    t.strictSame(await latchkey(t, words), { code: 0, stdout: expected, stderr: '' })
-  const { code, stdout } = await latchkey(t, ['version', '--json'])
-  t.equal(code, 0)
-  t.strictSame(JSON.parse(stdout), {
-    latchkey: PROJECT.version,
-    xksProxyApi: '1.0.3',
-    node: process.version,
-  })
-})
+void t.test(
+  'version prints the release, the specification and the version of Node.js',
+  async (t) => {
+    const expected = `latchkey ${PROJECT.version}, XKS Proxy API 1.0.3, Node.js ${process.version}\n`
+    for (const words of [['version'], ['--version']])
+      t.strictSame(await latchkey(t, words), { code: 0, stdout: expected, stderr: '' })
+    const { code, stdout } = await latchkey(t, ['version', '--json'])
+    t.equal(code, 0)
+    t.strictSame(JSON.parse(stdout), {
+      latchkey: PROJECT.version,
+      xksProxyApi: '1.0.3',
+      node: process.version,
+    })
+  },
+)
 
 void t.test('help lists every command and every exit code', async (t) => {
   const { code, stdout, stderr } = await latchkey(t, ['--help'])
@@ -236,7 +239,7 @@ void t.test('with --json a mistake is one JSON document on standard error', asyn
   })
 })
 
-void t.test('a reader that goes away is no fault', async (t) => {
+void t.test('closing the output early is not an error', async (t) => {
   const child = startLatchkey(t, ['--help'])
   child.process.stdout?.destroy()
   t.strictSame(await child.ended(), { code: 0, stdout: '', stderr: '' })

@@ -1,4 +1,7 @@
-/** `latchkey init`: a first configuration, a master key, a store, and nothing overwritten. */
+/**
+ * Tests `latchkey init`: it creates a first configuration, a master key and a store, and overwrites
+ * nothing.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,7 +13,7 @@ import { startPostgres } from '../support/postgres.ts'
 const modeOf = async (path: string) => (await stat(path)).mode & 0o777
 
 void t.test(
-  'init makes all that serve needs but the certificate, and says what is next',
+  'init creates everything that serve needs except the certificate, and prints the next step',
   async (t) => {
     const folder = join(await temporaryFolder(t), 'etc/latchkey')
     const at = (name: string) => join(folder, name)
@@ -69,7 +72,7 @@ void t.test('a second init changes nothing and says why', async (t) => {
   for (const [i, bytes] of before.entries()) t.ok(after[i]?.equals(bytes), String(files[i]))
 })
 
-void t.test('init takes a configuration that is there, and a master key too', async (t) => {
+void t.test('init uses an existing configuration and an existing master key', async (t) => {
   const folder = await temporaryFolder(t)
   const file = join(folder, 'latchkey.yaml')
   const text = `

@@ -1,4 +1,4 @@
-/** `latchkey keys …`: the life of a key, from the command line. */
+/** Tests `latchkey keys …`: the life of a key from the command line. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { chmod, writeFile } from 'node:fs/promises'
@@ -129,40 +129,47 @@ void t.test(
   },
 )
 
-void t.test('what cannot be is refused with its code, and changes nothing', async (t) => {
-  const space = await workspace(t)
-  await key(space, 'create', 'payroll')
-  const before = await list(space)
-  const form = 'expected a key id of 1 to 128 letters, digits, hyphens, periods and underscores'
-  for (const [words, code, message] of [
-    [['create', 'payroll'], 1, /taken|exists|there/],
-    [['create', 'pay roll'], 65, form],
-    [['create', 'k'.repeat(129)], 65, form],
-    [['create', '..'], 65, form],
-    [['create', ''], 65, form],
-    [['create', 'other', '--usage', 'sign'], 64, /--usage is/],
-    [['create', 'other', '--key-store', 'nowhere'], 64, /no key store nowhere/],
-    [['rotate', 'nobody'], 1, /nobody|no key/],
-    [['disable', 'nobody'], 1, /nobody|no key/],
-    [['enable', 'nobody'], 1, /nobody|no key/],
-    [
-      ['destroy-version', 'payroll', 'one', '--yes'],
-      65,
-      'expected a version: a whole number from 1',
-    ],
-    [['destroy-version', 'payroll', '0', '--yes'], 65, 'expected a version: a whole number from 1'],
-    [['destroy-version', 'payroll', '2', '--yes'], 1, /version/],
-    [['destroy-version', 'payroll', '1', '--yes'], 1, /current/],
-    [['destroy-version', 'nobody', '1', '--yes'], 1, /nobody|no key/],
-  ] as const) {
-    const ended = await space.run('keys', ...words)
-    t.equal(ended.code, code, words.join(' '))
-    t.equal(ended.stdout, '')
-    t.match(ended.stderr, message)
-    t.notMatch(ended.stderr, /\n {4}at /, 'no stack')
-  }
-  t.strictSame(await list(space), before)
-})
+void t.test(
+  'impossible changes are refused with their exit code, and change nothing',
+  async (t) => {
+    const space = await workspace(t)
+    await key(space, 'create', 'payroll')
+    const before = await list(space)
+    const form = 'expected a key id of 1 to 128 letters, digits, hyphens, periods and underscores'
+    for (const [words, code, message] of [
+      [['create', 'payroll'], 1, /taken|exists|there/],
+      [['create', 'pay roll'], 65, form],
+      [['create', 'k'.repeat(129)], 65, form],
+      [['create', '..'], 65, form],
+      [['create', ''], 65, form],
+      [['create', 'other', '--usage', 'sign'], 64, /--usage is/],
+      [['create', 'other', '--key-store', 'nowhere'], 64, /no key store nowhere/],
+      [['rotate', 'nobody'], 1, /nobody|no key/],
+      [['disable', 'nobody'], 1, /nobody|no key/],
+      [['enable', 'nobody'], 1, /nobody|no key/],
+      [
+        ['destroy-version', 'payroll', 'one', '--yes'],
+        65,
+        'expected a version: a whole number from 1',
+      ],
+      [
+        ['destroy-version', 'payroll', '0', '--yes'],
+        65,
+        'expected a version: a whole number from 1',
+      ],
+      [['destroy-version', 'payroll', '2', '--yes'], 1, /version/],
+      [['destroy-version', 'payroll', '1', '--yes'], 1, /current/],
+      [['destroy-version', 'nobody', '1', '--yes'], 1, /nobody|no key/],
+    ] as const) {
+      const ended = await space.run('keys', ...words)
+      t.equal(ended.code, code, words.join(' '))
+      t.equal(ended.stdout, '')
+      t.match(ended.stderr, message)
+      t.notMatch(ended.stderr, /\n {4}at /, 'no stack')
+    }
+    t.strictSame(await list(space), before)
+  },
+)
 
 void t.test('each key store has its own keys', async (t) => {
   const keyStores = ['one', 'two'].map((name) => ({ name, prefix: `/${name}` }))

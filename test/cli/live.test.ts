@@ -1,4 +1,4 @@
-/** Commands beside a running `latchkey serve`: what they change, it takes up within a second. */
+/** Tests that commands run beside `latchkey serve` take effect in it within a second. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -8,13 +8,13 @@ import { createKmsSideClient, type KmsSideClient } from '../../src/kms/client/cl
 import { workspace, type Workspace } from '../support/cli.ts'
 import { eventually } from '../support/server.ts'
 
-/** Issued by the promise in docs/cli.md: store.pollInterval is 250 ms unless it is set. */
+/** docs/cli.md promises this; store.pollInterval is 250 ms by default. */
 const PROMISED_MS = 1000
 
 interface Live {
   readonly space: Workspace
   readonly client: KmsSideClient
-  /** Runs a command and waits for `holds`; the time between the two, in milliseconds, is kept. */
+  /** Runs a command, waits until `holds`, and records the time between the two in milliseconds. */
   change(words: readonly string[], holds: () => Promise<boolean>): Promise<void>
   readonly delays: number[]
 }
@@ -108,7 +108,7 @@ void t.test('keys and credentials change under a running server, within a second
 
   const sorted = [...delays].sort((a, b) => a - b)
   t.comment(`milliseconds: ${sorted.map(Math.round).join(' ')}`)
-  // The median: on a machine with much else to do, one of them may wait for its turn.
+  // Takes the median, because on a busy machine a single command may have to wait.
   t.ok((sorted[Math.floor(sorted.length / 2)] ?? Infinity) <= PROMISED_MS, sorted.join(' '))
   const ended = await live.running.ended('SIGTERM')
   t.strictSame([ended.code, ended.stderr], [0, ''], 'and it was never restarted')

@@ -1,4 +1,4 @@
-/** Tokens that cannot be used, a binding that is not built, and a master key on a token. */
+/** Tests unusable tokens, a binding that is not built, and a master key on a token. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
@@ -13,7 +13,7 @@ import { workspaceOn } from '../support/pkcs11/workspace.ts'
 
 t.jobs = 1
 
-void t.test('what does not go together ends the start with one clear error, code 78', async (t) => {
+void t.test('incompatible settings end the start with one clear error and code 78', async (t) => {
   const token = await createSoftHsm(t, ['xks', 'twice', 'twice'])
   await createTokenKeys(t, token, [{ label: 'double' }, { label: 'double' }])
   const { run, configure, folder } = await workspaceOn(t, token)

@@ -1,4 +1,4 @@
-/** Keys on a token by the command line, and what `pkcs11 probe` shows. */
+/** Tests keys on a token from the command line, and the output of `pkcs11 probe`. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { findLeaks, planted } from '../support/leaks.ts'
@@ -44,7 +44,7 @@ void t.test('by CKA_ID, the key id is its hexadecimal form', async (t) => {
   ])
 })
 
-void t.test('probe shows what there is and which iv works, and no PIN', async (t) => {
+void t.test('probe shows tokens, keys and the iv that works, but no PIN', async (t) => {
   const token = await createSoftHsm(t, ['xks', 'another'])
   const { run } = await workspaceOn(t, token)
   await run('keys', 'create', 'payroll')

@@ -1,4 +1,4 @@
-/** `latchkey quickstart`, as a newcomer runs it: what it prints is done for real. */
+/** Runs `latchkey quickstart` as a newcomer would, and does what it prints. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -13,7 +13,7 @@ import { startLatchkey, temporaryFolder, type Running } from '../support/cli.ts'
 interface Started {
   readonly running: Running
   readonly port: number
-  /** The line for another terminal, as it was printed. */
+  /** The line for another terminal, as printed. */
   readonly curl: string
 }
 
@@ -29,7 +29,7 @@ async function start(t: Test, folder: string): Promise<Started> {
   return { running, port: Number(port), curl }
 }
 
-/** Runs a line in a shell, as it would be pasted. */
+/** Runs a line in a shell, as if pasted. */
 async function shell(line: string): Promise<{ readonly code: number; readonly stdout: string }> {
   const child = spawn('sh', ['-c', line], { stdio: ['ignore', 'pipe', 'inherit'] })
   let stdout = ''
@@ -42,7 +42,7 @@ async function shell(line: string): Promise<{ readonly code: number; readonly st
   })
 }
 
-/** Every file but the log, the mark, and what SQLite keeps beside the store, with a hash of its bytes. */
+/** Returns a hash of every file except the log, the mark and SQLite's companion files. */
 async function contents(folder: string): Promise<Readonly<Record<string, string>>> {
   const names = await readdir(folder, { recursive: true })
   const kept = names.filter((name) => !/\.log$|-wal$|-shm$|\.db$|\.epoch$|^pki$/.test(name)).sort()
@@ -70,7 +70,7 @@ async function clientOf(t: Test, folder: string, port: number) {
 }
 
 void t.test('it serves, prints a round trip, and the printed curl line is answered', async (t) => {
-  // A folder that a shell would take apart, were it not quoted.
+  // The folder's name needs quoting in a shell.
   const folder = join(await temporaryFolder(t), "what's this; a demo")
   const { running, port, curl } = await start(t, folder)
   const text = running.stdout()
@@ -134,7 +134,7 @@ void t.test('a second run reuses everything, also after kill -9', async (t) => {
   t.strictSame(opened.body, { plaintext: plaintext.toString('base64') })
 })
 
-void t.test('--once ends by itself, and --json is one document', async (t) => {
+void t.test('--once exits after the round trip, and --json prints one document', async (t) => {
   const folder = await temporaryFolder(t)
   const once = ['quickstart', '--dir', folder, '--port', '0', '--once', '--json']
   const { code, stdout, stderr } = await startLatchkey(t, once).ended()
@@ -149,7 +149,7 @@ void t.test('--once ends by itself, and --json is one document', async (t) => {
   })
 })
 
-void t.test('a port that is taken is said so, and nothing is left running', async (t) => {
+void t.test('a port in use is reported, and nothing is left running', async (t) => {
   const folder = await temporaryFolder(t)
   const { port } = await start(t, folder)
   const other = ['quickstart', '--dir', await temporaryFolder(t), '--port', String(port)]

@@ -1,4 +1,4 @@
-/** Receipts and drills on the command line, and the token that `admin token` makes. */
+/** Tests receipts and drills on the command line, and the token that `admin token` creates. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readFile, stat, writeFile } from 'node:fs/promises'
@@ -8,7 +8,7 @@ import type { Receipt } from '../../src/killswitch/receipt/receipt.ts'
 import type { Signed } from '../../src/core/signature.ts'
 import { workspace } from '../support/cli.ts'
 
-void t.test('a kill beside a running server leaves a receipt that anybody can check', async (t) => {
+void t.test('a kill beside a running server leaves a receipt that anyone can verify', async (t) => {
   const space = await workspace(t)
   await space.serve()
   const killed = (await space.json('kill', '--all', '--reason', 'x', '--operator', 'alice')) as {

@@ -1,4 +1,7 @@
-/** `kill --rehearse` says what `kill` would do, and does nothing; `exposure` says what it cannot reach. */
+/**
+ * Tests that `kill --rehearse` predicts what `kill` does without doing it, and that `exposure`
+ * lists what a kill cannot reach.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { toStoreOptions } from '../../src/app/store.ts'
@@ -11,7 +14,7 @@ import { call, decryptBody, encryptBody, requestMetadata } from '../support/wire
 
 const BOB = 'arn:aws:sts::444455556666:assumed-role/Worker/i-1'
 
-/** Callers that differ in all that a kill switch can ask for. */
+/** Callers that differ in every property that a switch can match. */
 const CALLERS: readonly Record<string, unknown>[] = [
   {},
   { awsPrincipalArn: BOB, kmsViaService: 'ebs' },
@@ -53,7 +56,7 @@ async function json<T>(server: TestServer, ...words: readonly string[]): Promise
   return JSON.parse(stdout) as T
 }
 
-/** Waits until all that was asked is written. */
+/** Waits until all requests have been written to the store. */
 async function settled(server: TestServer, requests: number, ...scope: readonly string[]) {
   let found: Found | undefined
   await eventually(async () => {
@@ -64,7 +67,7 @@ async function settled(server: TestServer, requests: number, ...scope: readonly 
   return found
 }
 
-/** With how many of the callers each is for. */
+/** Each scope with the number of callers that it matches. */
 const SCOPES: readonly (readonly [readonly string[], number])[] = [
   [['--all'], 4],
   [['--key-store', 'demo'], 4],
@@ -77,10 +80,10 @@ const SCOPES: readonly (readonly [readonly string[], number])[] = [
   [['--via-service', 'ebs', '--vpc', 'vpc-2'], 1],
   [['--via-service', 'rds'], 0],
 ]
-/** Those that are done as well, since each takes a while. */
+/** Only these are also killed for real, because each takes a while. */
 const DONE = [2, 3, 5, 8]
 
-void t.test('what a rehearsal says is what a kill then refuses, whatever the scope', async (t) => {
+void t.test('a kill of any scope refuses what its rehearsal predicted', async (t) => {
   const { server, askAll } = await startRecorded(t)
   t.equal(await askAll(), 0)
   await settled(server, 1 + CALLERS.length, '--all')
@@ -101,7 +104,7 @@ void t.test('what a rehearsal says is what a kill then refuses, whatever the sco
 })
 
 void t.test(
-  'a rehearsal is told by principal, service, account, key and KMS operation',
+  'a rehearsal is grouped by principal, service, account, key and KMS operation',
   async (t) => {
     const { server, askAll } = await startRecorded(t)
     await askAll()
@@ -148,7 +151,7 @@ void t.test('with --watch it says what is asked from now on', async (t) => {
   t.match(stopped, { state: 'rehearsed' })
 })
 
-void t.test('flags of a rehearsal without --rehearse kill nobody', async (t) => {
+void t.test('flags of a rehearsal without --rehearse kill nothing', async (t) => {
   const { server } = await startRecorded(t)
   for (const flag of [['--watch'], ['--since', '1h']]) {
     const { code, stderr } = await run(server, 'kill', '--all', '--reason', 'x', ...flag)
@@ -197,7 +200,7 @@ void t.test('after a kill, exposure says who holds data keys, and until when', a
   t.match(stderr, 'no switch none is in force')
 })
 
-void t.test('a kill of six days is warned of by status, by exposure and in the log', async (t) => {
+void t.test('status, exposure and the log warn about a kill of six days', async (t) => {
   const server = await startTestServer(t, { stopped: true })
   const clock = new FakeClock(Date.now() - 6 * 86_400_000)
   const store = await openStore({ ...(await toStoreOptions(server.config)), clock })
@@ -218,7 +221,7 @@ void t.test('a kill of six days is warned of by status, by exposure and in the l
   t.equal(warnings.length, 1)
 })
 
-void t.test('a kill of a key that nobody knows is done, and warns', async (t) => {
+void t.test('a kill of an unknown key is carried out with a warning', async (t) => {
   const { server } = await startRecorded(t)
   const kill = (key: string, ...more: readonly string[]) =>
     run(server, 'kill', '--key', key, '--reason', 'r', ...more)

@@ -1,4 +1,6 @@
-/** `latchkey report`, as a program: of the demo that it starts itself, and of a server that runs. */
+/**
+ * Runs `latchkey report` as a program: on the demo that it starts itself, and on a running server.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,7 +12,7 @@ import { KEY_ID, startTestServer } from '../support/server.ts'
 
 const QUICK = ['--calls', '30', '--connections', '3', '--seconds', '1', '--max-rate', '125']
 
-void t.test('of a demo, all four ways, with the account by stage', async (t) => {
+void t.test('reports on a demo in all four ways, with times by stage', async (t) => {
   const cwd = await temporaryFolder(t)
   const { code, stdout, stderr } = await latchkey(t, ['report', ...QUICK], { cwd })
   t.equal(code, 0, stderr)
@@ -35,7 +37,7 @@ void t.test('of a demo, all four ways, with the account by stage', async (t) => 
   t.match(await readFile(join(cwd, 'report.html'), 'utf8'), /^<!doctype html>/)
 })
 
-void t.test('of a server that runs, with its configuration and its log', async (t) => {
+void t.test('reports on a running server, with its configuration and its log', async (t) => {
   const server = await startTestServer(t)
   const secret = server.credential.secretAccessKey.reveal()
   const out = join(server.folder, 'xks.html')

@@ -1,4 +1,4 @@
-/** The demo of the whole product, against a real server as a process of its own. */
+/** Runs the demo of the whole product against a real server in its own process. */
 // SPDX-License-Identifier: Apache-2.0
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -6,10 +6,12 @@ import t from 'tap'
 import { prepareDemo } from '../../src/tools/demo/demo.ts'
 import { latchkey, startLatchkey, temporaryFolder, workspace } from '../support/cli.ts'
 
-/** Nor shall the proxy refuse what had to wait: that has tests of its own. */
+/**
+ * A long deadline, so that the proxy refuses nothing that had to wait; other tests cover refusals.
+ */
 const PATIENT = 'limits: { requestDeadline: 20s }\n'
 
-/** KMS waits for 250 ms; here other tests may have the processor for that long. */
+/** KMS waits for 250 ms, and on this machine other tests may occupy the processor for that long. */
 const PATIENTLY = ['--timeout', '10s']
 
 interface Result {
@@ -39,7 +41,7 @@ void t.test('against quickstart', async (t) => {
     t.notMatch(stdout, '\u001b', 'no colours where no terminal is')
   })
 
-  await t.test('whoever stops it in the middle of the kill gets his access back', async (t) => {
+  await t.test('interrupting it during the kill restores access', async (t) => {
     const stopped = startLatchkey(t, words)
     await stopped.shows(/✓ latchkey kill/)
     const { code, stdout } = await stopped.ended('SIGINT')
@@ -47,7 +49,7 @@ void t.test('against quickstart', async (t) => {
     t.notMatch(stdout, 'You restore access')
   })
 
-  await t.test('it finds the demo by itself, and can be run again', async (t) => {
+  await t.test('it finds the demo, and can be run again', async (t) => {
     const plain = ['simulate', '--endpoint', endpoint, ...PATIENTLY, '--json']
     const { code, stdout, stderr } = await latchkey(t, plain, { cwd: parent })
     t.equal(code, 0, stderr)
@@ -56,7 +58,7 @@ void t.test('against quickstart', async (t) => {
     t.equal(steps.length, 18)
   })
 
-  await t.test('when nobody answers, it ends at its first chapter, with exit code 1', async (t) => {
+  await t.test('when nothing answers, it ends in its first chapter with exit code 1', async (t) => {
     await server.ended('SIGTERM')
     const { code, stdout, stderr } = await latchkey(t, words)
     t.equal(code, 1)

@@ -1,11 +1,17 @@
-/** What a command loads before it does anything: the start of a process is most of what a command takes. */
+/**
+ * Tests what a command loads before it does anything, because starting the process takes most of a
+ * command's time.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { latchkey, temporaryFolder } from '../support/cli.ts'
 
-/** Packages of which a script ran, by the coverage that V8 writes at the end of a process. */
+/**
+ * Returns the packages of which a script ran, according to the coverage that V8 writes when a
+ * process ends.
+ */
 async function packagesOf(t: Test, ...words: readonly string[]): Promise<readonly string[]> {
   const folder = await temporaryFolder(t)
   await latchkey(t, words, { environment: { NODE_V8_COVERAGE: folder } })
@@ -27,7 +33,7 @@ void t.test('help, the version and a misspelt command load no package', async (t
     t.same(await packagesOf(t, ...words), [], words.join(' '))
 })
 
-void t.test('whoever reads a configuration loads what that needs, and not a server', async (t) => {
+void t.test('a command that reads a configuration loads no server', async (t) => {
   const loaded = await packagesOf(t, 'config', 'check', '--config', '/nowhere/latchkey.yaml')
   t.ok(loaded.includes('yaml') && loaded.includes('ajv'), loaded.join(', '))
   const heavy = ['fastify', 'pg', '@peculiar/webcrypto', '@aws-sdk/client-kms', 'node-forge']

@@ -1,4 +1,7 @@
-/** Activity at rest, in both engines: writers add up, minutes become hours, what is old goes. */
+/**
+ * Tests stored activity on both engines: concurrent writers add up, minutes are merged into hours,
+ * and old rows are removed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import {
@@ -44,7 +47,7 @@ async function write(database: Database, ...requests: readonly CountedRequest[])
 t.setTimeout(300_000)
 const server = await startPostgres(t)
 
-/** An empty database of its own for each test. */
+/** Each test gets an empty database. */
 const ENGINES: Readonly<Record<string, (t: Test) => Promise<Database>>> = {
   SQLite: async (t) => (await (await storeFolder(t)).open()).database,
   PostgreSQL: async (t) => {

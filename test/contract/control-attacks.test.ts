@@ -1,4 +1,4 @@
-/** Both engines under an attacker who owns the tables and lacks the master key. */
+/** Runs the attacks of control-attacks.ts on both engines. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { controlAttacks } from './control-attacks.ts'

@@ -1,6 +1,6 @@
 /**
- * The kill switch under an attacker who owns the tables and lacks the master key: nothing that they plant or put back
- * makes a change say that it was made when it was not.
+ * Attacks on the kill switch by somebody who owns the tables but lacks the master key. Nothing that
+ * they plant or restore may make a change claim success when it was not made.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
@@ -72,10 +72,10 @@ async function killAndWait({ store, clock }: ControlFixture) {
 
 const TAMPERED = { name: 'StorageError', code: 'STORE_TAMPERED' }
 
-/** Statements that put active things beside our tables, for each engine. */
+/** Statements that add active objects such as triggers to the tables, for each engine. */
 export type Planted = Readonly<Record<string, readonly string[]>>
 
-/** @param keepsEpoch plants something that takes every new epoch back */
+/** @param keepsEpoch plants a trigger that reverts every new epoch */
 export function controlAttacks(
   { name, open }: ControlContract,
   planted: Planted,
@@ -111,7 +111,7 @@ export function controlAttacks(
     await t.rejects(store.audit(), TAMPERED, 'and servers refuse everything at their next audit')
   })
 
-  test('a switch that was lifted and is put back is not taken for one in force', async (t) => {
+  test('a lifted switch whose row is restored is not accepted as active', async (t) => {
     const { store, clock, tamper } = await open(t)
     await kill(store, clock, ORDER)
     const [row] = await store.database.snapshot((reader) => reader.query('SELECT * FROM switches'))
@@ -129,7 +129,7 @@ export function controlAttacks(
     await t.rejects(store.contents(), TAMPERED)
   })
 
-  test('a switch that is taken away again leaves no receipt', async (t) => {
+  test('a switch whose row is removed leaves no receipt', async (t) => {
     const { store, clock, tamper } = await open(t)
     const done = await kill(store, clock, ORDER)
     await tamper('DELETE FROM switches')
@@ -272,7 +272,7 @@ export function controlAttacks(
     })
   })
 
-  test('the key of receipts cannot be replaced by taking it away', async (t) => {
+  test('removing the receipt key does not replace it', async (t) => {
     const { store, tamper } = await open(t)
     const { publicKey } = await openSigner(store)
     await tamper("DELETE FROM facts WHERE name = 'receipt_key'")

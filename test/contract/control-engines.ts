@@ -1,4 +1,7 @@
-/** Both engines for the contracts of the kill switch: each store is new, and others can write to it. */
+/**
+ * Provides both engines for the contracts of the kill switch, each with a new store that others can
+ * write to.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
 import pg from 'pg'

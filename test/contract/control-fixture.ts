@@ -1,4 +1,7 @@
-/** What the contract of the kill switch needs of an engine, and what its instances say. */
+/**
+ * Helpers for the kill switch contract: what it requires of an engine, and heartbeats of its
+ * instances.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { type Heartbeat, sendHeartbeat } from '../../src/killswitch/instance/heartbeat.ts'
@@ -10,13 +13,13 @@ import type { FakeClock } from '../support/fake-clock.ts'
 export interface ControlFixture {
   readonly store: Store
   readonly clock: FakeClock
-  /** Changes rows behind Latchkey's back. */
+  /** Changes rows without Latchkey. */
   tamper(sql: string): void | Promise<void>
 }
 
 export interface ControlContract {
   readonly name: string
-  /** A new store for each test, closed by `t`. */
+  /** Returns a new store for each test, which `t` closes. */
   readonly open: (t: Test) => Promise<ControlFixture>
 }
 

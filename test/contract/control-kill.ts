@@ -1,4 +1,4 @@
-/** What a kill writes, and whom it waits for, whatever the engine. */
+/** The contract of kills on any engine: what a kill writes and which instances it waits for. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { deregister, register } from '../../src/killswitch/instance/instances.ts'

@@ -1,4 +1,4 @@
-/** What lifts a kill again, and what is kept of it, whatever the engine. */
+/** The contract of restorations on any engine: what lifts a kill, and what is recorded about it. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { register } from '../../src/killswitch/instance/instances.ts'
@@ -235,7 +235,8 @@ export function restoreContract({ name, open }: ControlContract): void {
       await restore(store, clock, AT_ONCE, by)
       const { mark: lifted } = await loadStatus(store, 0)
       const second = await kill(store, clock, ORDER)
-      // Of the restoration: its gate is open, and its acknowledgement is later than the first kill.
+      // This acknowledges the restoration: the gate is open, and the epoch is later than the first
+      // kill's.
       await say(store, 'one', beatOf(1, lifted), LONG_MS)
       t.match(await waiting, { code: 'RESTORED_MEANWHILE' })
       await say(store, 'one', beatOf(2, second), LONG_MS)

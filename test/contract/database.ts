@@ -1,6 +1,6 @@
 /**
- * What the control store needs of a database: run it against any implementation of `Database`.
- * It uses the interface and the table `facts (name, value)`, which the first migration makes.
+ * The contract of `Database`, which the control store requires of every implementation. It uses the
+ * interface and the table `facts (name, value)`, which the first migration creates.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
@@ -12,19 +12,19 @@ import {
 } from '../../src/store/database.ts'
 
 export interface DatabaseFixture {
-  /** A further handle, with connections of its own, on the one database of this fixture. */
+  /** Opens another handle, with its own connections, on the same database. */
   open(options?: { readonly deadlineMs?: number }): Promise<Database>
 }
 
 export interface DatabaseContract {
   readonly name: string
-  /** An empty database of its own for each test; handles that a test leaves open are closed by `t`. */
+  /** Returns an empty database for each test; `t` closes the handles that a test leaves open. */
   readonly create: (t: Test) => Promise<DatabaseFixture>
-  /** A SELECT that keeps the engine busy for some seconds, whatever the machine. */
+  /** A SELECT that keeps the engine busy for some seconds on any machine. */
   readonly slowQuery: string
 }
 
-/** Far below what `slowQuery` takes on a fast and idle machine, far above any other statement. */
+/** Much shorter than `slowQuery` takes anywhere, and much longer than any other statement. */
 const SHORT_MS = 500
 
 const INSERT = 'INSERT INTO facts (name, value) VALUES (?, ?)'
@@ -42,14 +42,14 @@ const look = (database: Database, name: string) =>
 const put = (database: Database, name: string, value: string) =>
   database.transaction((transaction) => transaction.execute(INSERT, [name, value]))
 
-/** One that is opened by hand, to hold work up in the middle. */
+/** A gate that the test opens, to hold work up in the middle. */
 function gate() {
   let open: () => void = () => undefined
   const opened = new Promise<void>((resolve) => (open = resolve))
   return { opened, open }
 }
 
-/** Again until it is done in time: only for work whose deadline is shorter than it may take. */
+/** Repeats work until it meets its deadline; only for work whose deadline may be too short. */
 async function insist<T>(work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
@@ -147,7 +147,7 @@ export function databaseContract({ name, create, slowQuery }: DatabaseContract):
     t.equal(await look(database, 'b'), undefined)
   })
 
-  test('nobody sees what is not committed', async (t, f) => {
+  test('uncommitted changes are invisible to others', async (t, f) => {
     const [writer, other] = [await f.open(), await f.open()]
     await put(writer, 'a', 'before')
     const [written, go] = [gate(), gate()]
@@ -212,7 +212,7 @@ export function databaseContract({ name, create, slowQuery }: DatabaseContract):
     t.equal(first && (await look(first, 'count')), '40')
   })
 
-  test('a lock that is held too long is STORE_BUSY, and nothing is half done', async (t, f) => {
+  test('waiting too long for a lock is STORE_BUSY, and nothing is half done', async (t, f) => {
     const [holder, other] = [await f.open(), await f.open({ deadlineMs: 20_000 })]
     const [held, go] = [gate(), gate()]
     const pending = holder.transaction(async (transaction) => {
@@ -238,7 +238,7 @@ export function databaseContract({ name, create, slowQuery }: DatabaseContract):
       await transaction.query(slowQuery)
     })
     await t.rejects(slow, { name: 'StorageError', code: 'STORE_TIMEOUT' })
-    // For as long as the engine is busy with it, and however slow the disk is by then.
+    // Repeats while the engine is busy, however slow the disk is.
     await insist(() =>
       database.transaction(async (transaction) => {
         await transaction.execute('DELETE FROM facts WHERE name = ?', ['b'])

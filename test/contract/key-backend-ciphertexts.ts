@@ -1,4 +1,7 @@
-/** The contract of a key backend, as far as bytes go: what is encrypted, bound, refused and handed out. */
+/**
+ * The part of the key backend contract about bytes: what is encrypted, authenticated, refused and
+ * returned.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { Secret } from '../../src/core/secret.ts'
@@ -7,7 +10,7 @@ import { AAD, createKey, decrypt, encrypt, refusal, type Checks } from './key-ba
 
 const INTEGRITY = refusal('INTEGRITY_FAILURE')
 
-/** A copy with one bit turned over. */
+/** Returns a copy with one bit flipped. */
 function flip(bytes: Buffer, at: number, bit = 0): Buffer {
   const flipped = Buffer.from(bytes)
   flipped.writeUInt8(bytes.readUInt8(at) ^ (1 << bit), at)

@@ -1,4 +1,7 @@
-/** What an implementation of `KeyBackend` hands to the contract suite, and what its checks share. */
+/**
+ * What an implementation of `KeyBackend` provides to the contract suite, and helpers that its
+ * checks share.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { KeyAdministration, NewKey } from '../../src/keys/administration.ts'
@@ -7,30 +10,33 @@ import { Deadline } from '../../src/core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId } from '../../src/core/ids.ts'
 import type { EncryptedBytes, PromisedBackend } from '../support/promised-backend.ts'
 
-/** One key store: what serves requests, and a way to change its keys. */
+/** One key store: the backend that serves requests, and a way to change its keys. */
 export interface KeyStoreUnderTest {
   readonly backend: PromisedBackend
-  /** The backend's own, or an adapter that does the same with the key manager's tools. */
+  /**
+   * The backend's own administration, or an adapter that does the same with the key manager's
+   * tools.
+   */
   readonly administration: KeyAdministration
 }
 
 export interface KeyBackendFixture extends KeyStoreUnderTest {
   /** Another key store on the same key manager. */
   readonly other: KeyStoreUnderTest
-  /** Resolves when both backends have seen all that the administrations did. */
+  /** Resolves when both backends have seen all changes made by the administrations. */
   settle(): Promise<void>
-  /** Makes the key manager fall silent, until the returned function is called. */
+  /** Stops the key manager from responding until the returned function is called. */
   stall(): Promise<() => Promise<void>>
 }
 
 export interface KeyBackendTraits {
   /** Largest plaintext in bytes; KMS sends 4,300 at most. */
   readonly maxPlaintextBytes: number
-  /** How many encryptions the look for repeated IVs makes. */
+  /** Number of encryptions made to look for repeated IVs. */
   readonly ivSamples: number
   /** Whether `createKey` takes `material`. */
   readonly importsKeys: boolean
-  /** Whether encrypting for the first time after `createKey` needs the silent key manager. */
+  /** Whether the first encryption after `createKey` needs the stalled key manager. */
   readonly firstEncryptWaits: boolean
 }
 
@@ -39,7 +45,7 @@ export type Check = (
   fixture: KeyBackendFixture,
   traits: KeyBackendTraits,
 ) => Promise<void> | void
-/** By what is checked: the name of the test, and what `skip` names. */
+/** Checks by name, which is the name of the test and the one that `skip` uses. */
 export type Checks = Readonly<Record<string, Check>>
 
 export const AAD: Buffer = Buffer.from('what the caller binds')
@@ -54,7 +60,10 @@ export function keyId(text: string): ExternalKeyId {
 
 export const refusal = (code: string) => ({ name: 'BackendError', code })
 
-/** A key that does both, unless `more` says otherwise; the backend has seen it. */
+/**
+ * Creates a key for both directions, unless `more` says otherwise, and waits until the backend has
+ * seen it.
+ */
 export async function createKey(
   fixture: KeyBackendFixture,
   name = 'key',
@@ -67,7 +76,7 @@ export async function createKey(
   return id
 }
 
-/** Encrypts under the current version, as a request does. */
+/** Encrypts with the current version, as a request does. */
 export async function encrypt(
   { backend }: KeyStoreUnderTest,
   id: ExternalKeyId,

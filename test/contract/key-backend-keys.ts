@@ -1,4 +1,7 @@
-/** The contract of a key backend, as far as keys go: state, versions, key stores, health, time, end. */
+/**
+ * The part of the key backend contract about keys: states, versions, key stores, health, deadlines
+ * and shutdown.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../src/core/clock.ts'
 import { Deadline } from '../../src/core/deadline.ts'

@@ -1,6 +1,6 @@
 /**
- * The contract of `KeyBackend` as a test suite: an implementation of another key manager calls
- * `keyBackendContract` in a test file of its own. The checks use interfaces only.
+ * The contract of `KeyBackend` as a test suite. An implementation for another key manager calls
+ * `keyBackendContract` in its own test file. The checks use only interfaces.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
@@ -9,9 +9,9 @@ import type { Checks, KeyBackendFixture, KeyBackendTraits } from './key-backend-
 import { KEY_CHECKS } from './key-backend-keys.ts'
 
 export interface KeyBackendContract {
-  /** Stands behind the name of each test. */
+  /** Suffix of each test's name. */
   readonly name: string
-  /** Two empty key stores for each test; what it opens it closes by `t.teardown`. */
+  /** Returns two empty key stores for each test, and closes what it opens by `t.teardown`. */
   readonly create: (t: Test) => Promise<KeyBackendFixture>
   readonly traits: KeyBackendTraits
   /** Tests that this key manager cannot pass, each with the reason. */

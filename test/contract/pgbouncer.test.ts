@@ -1,4 +1,7 @@
-/** PostgreSQL behind a pooler that shares sessions by transaction keeps the same contract. */
+/**
+ * Runs the database contract on PostgreSQL behind a pooler that shares sessions between
+ * transactions.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'

@@ -1,10 +1,10 @@
-/** The contract of a database on PostgreSQL, whichever way it is reached. */
+/** The database contract on PostgreSQL, independent of how it is reached. */
 // SPDX-License-Identifier: Apache-2.0
 import { openPostgres } from '../../src/store/postgres/database.ts'
 import type { PostgresTarget } from '../../src/store/postgres/address.ts'
 import { databaseContract } from './database.ts'
 
-/** @param createTarget an empty database for each test */
+/** @param createTarget returns an empty database for each test */
 export function postgresContract(name: string, createTarget: () => Promise<PostgresTarget>): void {
   databaseContract({
     name,

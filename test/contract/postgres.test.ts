@@ -1,4 +1,4 @@
-/** PostgreSQL keeps the contract of a database. */
+/** Runs the database contract on PostgreSQL. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { startPostgres } from '../support/postgres.ts'

@@ -1,4 +1,4 @@
-/** Keys on a SoftHSM token keep the contract of a key backend. */
+/** Runs the key backend contract on keys on a SoftHSM token. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createSoftHsm } from '../support/pkcs11/tokens.ts'

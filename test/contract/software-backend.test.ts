@@ -1,4 +1,4 @@
-/** Software keys keep the contract of a key backend, bare and as `app/server.ts` wraps them. */
+/** Runs the key backend contract on software keys, bare and as `app/server.ts` wraps them. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
@@ -12,7 +12,7 @@ const traits: KeyBackendTraits = {
   maxPlaintextBytes: 65_536,
   ivSamples: 5000,
   importsKeys: true,
-  // For its first block of uses.
+  // It waits for its first block of uses.
   firstEncryptWaits: true,
 }
 
@@ -34,7 +34,7 @@ async function create(
     async stall() {
       let release: () => void = () => undefined
       const released = new Promise<void>((resolve) => (release = resolve))
-      // Both connections are busy, as when the disk does not answer.
+      // Both connections are busy, as if the disk did not answer.
       const held = [
         store.database.transaction(() => released),
         store.database.snapshot(() => released),

@@ -1,4 +1,4 @@
-/** SQLite keeps the contract of a database. */
+/** Runs the database contract on SQLite. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

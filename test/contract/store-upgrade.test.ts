@@ -1,4 +1,6 @@
-/** A store of the form of an earlier release is brought up at its first start, on both engines. */
+/**
+ * Tests on both engines that a store written by an earlier release is upgraded at its first start.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
 import Sqlite from 'better-sqlite3'
@@ -14,7 +16,10 @@ import { read } from '../support/repository.ts'
 
 t.setTimeout(120_000)
 
-/** Written by a release that knew three steps, with this passphrase; both engines take the same statements. */
+/**
+ * Written by a release with three migrations and with this passphrase; both engines accept the same
+ * statements.
+ */
 const SCHEMA = 3
 const ROWS = read('test/fixtures/store/schema-3.sql')
 const masterKey = {

@@ -1,4 +1,7 @@
-/** The contract of a key backend on any PKCS#11 token: two key stores, told apart by a prefix of labels. */
+/**
+ * The key backend contract on any PKCS#11 token, with two key stores that use different label
+ * prefixes.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
@@ -24,7 +27,7 @@ export function tokenContract({ name, create, skip = [] }: TokenContract): void 
       maxPlaintextBytes: 65_536,
       ivSamples: 2000,
       importsKeys: true,
-      // Nothing is known of a key before the token was asked.
+      // The backend knows nothing of a key until it has asked the token.
       firstEncryptWaits: true,
     },
     skip,
@@ -60,7 +63,7 @@ async function createFixture(t: Test, token: TestToken): Promise<KeyBackendFixtu
       signal('SIGSTOP')
       return Promise.resolve(async () => {
         signal('SIGCONT')
-        // Until then, whoever asks is refused at once.
+        // Until then, every request is refused at once.
         while ((await main.backend.health(soon()))[0]?.status !== 'ACTIVE');
       })
     },

@@ -1,4 +1,7 @@
-/** Servers and PostgreSQL die at once, and are started again: a killed key stays killed, and what was not is served. */
+/**
+ * Kills servers and PostgreSQL together and restarts them: a killed key must stay killed, and every
+ * other key must be served.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { latchkeyHere, startLatchkey } from '../support/cli.ts'

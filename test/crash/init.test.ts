@@ -1,4 +1,7 @@
-/** kill -9 of `latchkey init`: it leaves nothing that a second init, as docs/store.md says, does not mend. */
+/**
+ * Kills `latchkey init` with SIGKILL. A second init, used as docs/store.md says, must repair
+ * whatever is left.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomInt } from 'node:crypto'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
@@ -17,7 +20,7 @@ void t.test('init, killed at random', async (t) => {
       const store = join(place.folder, 'latchkey.db')
       const masterKey = join(place.folder, 'master.key')
       const dying = startLatchkey(t, ['init'], { cwd: place.folder })
-      // Its work begins when the master key is there.
+      // Its work starts once the master key exists.
       while (!existsSync(masterKey) && dying.process.exitCode === null) await sleep(1)
       await sleep(randomInt(60))
       const { stderr } = await dying.ended('SIGKILL')

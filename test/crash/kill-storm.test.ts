@@ -1,4 +1,7 @@
-/** kill -9 at any point: what was acknowledged is there, and what was not is there whole or not at all. */
+/**
+ * Sends kill -9 at any point: acknowledged changes must exist, and others must exist completely or
+ * not at all.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, randomBytes, randomInt } from 'node:crypto'
 import { once } from 'node:events'
@@ -18,12 +21,12 @@ import { keyStoreName } from '../support/store.ts'
 const KILLS = 14
 const soon = () => new Deadline(clock, 20_000)
 
-/** A key as acknowledgements have it. */
+/** The state of a key according to acknowledgements. */
 interface Expected {
   readonly status: string
-  /** By version, ascending: whether it has its material. */
+  /** Whether each version, in ascending order, has its material. */
   readonly versions: readonly boolean[]
-  /** Of version 1, when it was imported. */
+  /** Material of version 1, if it was imported. */
   readonly material?: string
 }
 type World = ReadonlyMap<string, Expected>
@@ -47,7 +50,7 @@ function apply(world: World, change: Change): World {
   return new Map(world).set(change.keyId, next())
 }
 
-/** What a world looks like in `keys list`, with nothing left out that could be half done. */
+/** Renders a world as `keys list` does, including everything that could be half done. */
 function render(world: World): unknown {
   return [...world]
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -65,11 +68,11 @@ const renderFound = (keys: readonly KeySummary[]): unknown =>
 
 interface Storm {
   readonly acknowledged: readonly Line[]
-  /** Announced, and neither done nor refused when the process died. */
+  /** The change that was announced, but neither done nor refused when the process died. */
   readonly open: Change | undefined
 }
 
-/** Runs a storm and kills it after some acknowledgements, or in its start. */
+/** Runs a storm and kills it after a number of acknowledgements, or while it starts. */
 async function runStorm(t: Test, configFile: string, killAfter: number): Promise<Storm> {
   const child = startStorm(configFile)
   const { stdout, stderr } = child
@@ -90,7 +93,7 @@ async function runStorm(t: Test, configFile: string, killAfter: number): Promise
   const [, signal] = (await once(child, 'close')) as [number | null, string | null]
   clearTimeout(timer)
   t.same([signal, errors], ['SIGKILL', ''], 'it was killed, and had no trouble before')
-  // The last line may be cut off; it was acknowledged to nobody.
+  // The last line may be incomplete, and then nobody has read it as an acknowledgement.
   const lines = text.split('\n').slice(0, -1)
   const acknowledged = lines.map((line) => JSON.parse(line) as Line)
   const changes = acknowledged.filter((line) => !('encrypted' in line))
@@ -113,7 +116,7 @@ async function opens(backend: PromisedBackend, made: Encrypted): Promise<boolean
   return opened.equals(bytes(made.plaintext))
 }
 
-/** Encrypts with imported material by another implementation, for `backend` to open. */
+/** Encrypts with imported material using another implementation, and lets `backend` decrypt it. */
 async function hasMaterial(
   backend: PromisedBackend,
   id: string,
@@ -128,7 +131,7 @@ async function hasMaterial(
   return (await backend.decrypt(request)).equals(plaintext)
 }
 
-/** Opens the store as a restarted server does, and holds it against what was acknowledged. */
+/** Opens the store as a restarted server does, and compares it with what was acknowledged. */
 async function examine(
   t: Test,
   server: TestServer,

@@ -1,4 +1,7 @@
-/** `kill` and `restore` are killed at any moment: what is left is the old state or the new, and the events say which. */
+/**
+ * Kills `kill` and `restore` at any moment. The store must then be in the old state or in the new
+ * one, and the events must say which.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
@@ -6,7 +9,7 @@ import { loadConfig } from '../../src/config/load.ts'
 import { type Workspace, latchkey, startLatchkey, workspace } from '../support/cli.ts'
 import { startPostgres } from '../support/postgres.ts'
 
-/** On each engine. */
+/** Rounds for each engine. */
 const ROUNDS = 8
 const MOST_ROUNDS = 40
 
@@ -26,14 +29,17 @@ void t.test('kill -9 of kill and restore, wherever they are: PostgreSQL', async 
 async function killAgainAndAgain(t: Test, place: Workspace): Promise<void> {
   const control = await openKillSwitch(await loadConfig(place.configFile, {}))
   t.teardown(() => control.close())
-  // How long one takes here and now; most of it is the start of the process.
+  // Measures how long one takes on this machine; most of it is the start of the process.
   const startedAt = performance.now()
   const whole = ['kill', '--no-wait', '--all', '--reason', 'r', '--config', place.configFile]
   t.match(await latchkey(t, whole), { code: 0 })
   const wholeMs = performance.now() - startedAt
   let before = await control.status(1000)
   let changes = 0
-  /** Later after a command that was killed too early, sooner after one that was done: about the commit. */
+  /**
+   * Kills later after a command that was killed too early, and sooner after one that finished, so
+   * that kills fall near the commit.
+   */
   let share = 0.8
   for (let round = 0; round < ROUNDS || (changes === 0 && round < MOST_ROUNDS); round++) {
     const isKill = before.switches.length === 0
@@ -44,7 +50,7 @@ async function killAgainAndAgain(t: Test, place: Workspace): Promise<void> {
     ])
     await new Promise((resolve) => setTimeout(resolve, wholeMs * share))
     await command.ended('SIGKILL')
-    // Reads all that is sealed and every event, and verifies it.
+    // Reads and verifies all sealed rows and every event.
     const after = await control.status(1000)
     const isDone = after.epoch !== before.epoch
     share *= isDone ? 0.85 : 1.15

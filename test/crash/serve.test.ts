@@ -1,4 +1,6 @@
-/** kill -9 of the real server under load: what it encrypted decrypts after the next start. */
+/**
+ * Sends kill -9 to the real server under load: what it encrypted must decrypt after the next start.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomInt } from 'node:crypto'
 import t from 'tap'
@@ -18,7 +20,7 @@ interface Made extends DecryptArguments {
   readonly plaintext: Buffer
 }
 
-/** Undefined when the server died under it. */
+/** Returns undefined when the server died during the request. */
 async function encryptOnce(client: KmsSideClient): Promise<Made | undefined> {
   const plaintext = randomBytes(32)
   const answer = await client
@@ -102,7 +104,7 @@ void t.test('latchkey serve, killed while it encrypts', async (t) => {
   const [key] = await after.keys(keyStoreName('demo')).listKeys()
   const counted = key?.versions[0]?.encryptions ?? 0
   t.ok(counted >= made.length)
-  // A start sets aside small blocks for the keys that were used last.
+  // At its start, a server reserves small blocks for the most recently used keys.
   t.equal(counted % 1024, 0, 'whole blocks were set aside')
   await after.close()
 })

@@ -1,4 +1,4 @@
-/** A module that crashes takes one process with it, and no other key store. */
+/** Tests that a module that crashes ends one process and affects no other key store. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { withFaults } from '../support/pkcs11/fault-module.ts'
@@ -10,7 +10,7 @@ t.setTimeout(120_000)
 
 const BACK_WITHIN_MS = 3000
 const PATIENCE_MS = 30_000
-/** A machine with much else to do is no reason to refuse. */
+/** A long deadline, so that a busy machine refuses nothing. */
 const PATIENT = { config: { limits: { requestDeadline: '2s' } } }
 const input = { plaintext: Buffer.alloc(32, 7), cdiv: true }
 
@@ -24,7 +24,7 @@ for (const crash of ['SIGSEGV', 'SIGABRT'] as const) {
     await eventually(isServed, PATIENCE_MS)
     const before = control.processes().map(({ pid }) => pid)
 
-    // As long as it crashes at every use, nothing of the HSM works, and all else does.
+    // While it crashes at every use, nothing that needs the HSM works, and everything else does.
     control.plan('C_EncryptInit', { crash })
     const until = performance.now() + 1500
     const statuses = new Set<number>()

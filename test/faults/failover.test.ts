@@ -1,4 +1,7 @@
-/** Two tokens with the same key: load is spread, one that fails is passed over, health tells which. */
+/**
+ * Tests two tokens with the same key: load is spread, failing tokens are skipped, and health
+ * reports which.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'

@@ -1,4 +1,4 @@
-/** The fault module itself: what it passes on, and each kind of damage that it does. */
+/** Tests the fault module itself: what it forwards, and each kind of fault that it injects. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
@@ -17,7 +17,7 @@ const SESSION_COUNT = 0xb1
 const SESSION_HANDLE_INVALID = 0xb3
 const OS_LOCKING_OK = 2
 
-/** CKR_OK when it succeeds. */
+/** Returns CKR_OK on success. */
 async function rvOf(module: ModuleSession, step: Step): Promise<number> {
   try {
     await module.step(step)
@@ -114,7 +114,7 @@ void t.test('latency, of one function and of all', async (t) => {
   t.ok(both >= 20 && more >= 70)
 })
 
-void t.test('hanging, for a time and until told', async (t) => {
+void t.test('hanging, for a time or until released', async (t) => {
   const { control, module, session, key } = await openWithFaults(t)
   const encrypt = () => module.step({ step: 'encrypt', session, key, ...input(AAD) })
   const mark = control.mark()
@@ -194,7 +194,7 @@ for (const crash of ['SIGSEGV', 'SIGABRT'] as const) {
 
 void t.test('many threads at a time, each with a session of its own', async (t) => {
   const { control, module, slot, key } = await openWithFaults(t)
-  // Each is long enough for others to come between, be there one core or many.
+  // Each call is long enough for others to run in between, on one core or several.
   control.plan('C_Encrypt', { latencyMs: 1 })
   const plan = { step: 'parallel', slot, key, sessions: 4, rounds: 100 } as const
   t.equal(await module.step(plan), 400)

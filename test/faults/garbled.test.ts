@@ -1,4 +1,7 @@
-/** A process of a PKCS#11 module that writes nonsense into its pipe: it is ended, and the server lives. */
+/**
+ * Tests a PKCS#11 module process that writes garbage into its pipe: it is ended, and the server
+ * survives.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { WorkerProcess } from '../../src/keys/pkcs11/pool/worker-process.ts'
@@ -13,7 +16,7 @@ t.setTimeout(120_000)
 const START = { call: 'start', module: 'none' } as unknown as StartCall
 const TIME = Buffer.alloc(4)
 const json = (value: unknown) => Buffer.from(JSON.stringify(value))
-/** Its length is believed by nobody. */
+/** A frame that claims a length which no reader may believe. */
 const withLength = (length: number) => {
   const frame = encodeFrame(DONE, 1, [TIME])
   frame.writeUInt32LE(length, 0)
@@ -25,7 +28,7 @@ const withPart = (length: number) => {
   return frame
 }
 
-/** Instead of an answer to the first request, whose id is 1. */
+/** Replaces the answer to the first request, whose id is 1. */
 const GARBAGE: Readonly<Record<string, Buffer>> = {
   'a frame of 4 GB': withLength(0xffff_ffff),
   'a frame that is a little too long': withLength(32 * 1024 * 1024 + 1),
@@ -45,7 +48,7 @@ const GARBAGE: Readonly<Record<string, Buffer>> = {
   'text of a library': Buffer.from('WARNING: token is about to expire\n'),
 }
 
-/** Runs in the process before the program does, and writes once its pipe is read. */
+/** Runs in the process before the program, and writes once its pipe is read. */
 const writing = (bytes: Buffer) => {
   const script = `import { writeSync } from 'node:fs'; writeSync(3, Buffer.from('${bytes.toString('hex')}', 'hex'))`
   return `--import=data:text/javascript,${encodeURIComponent(script)}`
@@ -65,7 +68,7 @@ for (const [name, bytes] of Object.entries(GARBAGE)) {
   })
 }
 
-/** After some answers one is damaged, at a place that differs from process to process. */
+/** Damages one answer after a number of them that differs from process to process. */
 const DAMAGING = `
   import fs from 'node:fs'
   import { syncBuiltinESMExports } from 'node:module'

@@ -1,4 +1,4 @@
-/** The hang in its short form, at a low rate; `long.ts` has the whole. */
+/** Runs the short form of the hang test at a low rate; `long.ts` runs the complete one. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { hang } from './hang.ts'

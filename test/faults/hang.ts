@@ -1,4 +1,7 @@
-/** An HSM that hangs under load: what KMS is told meanwhile, and how soon all is well again. */
+/**
+ * Makes an HSM hang under load, and checks what KMS is told meanwhile and how soon everything works
+ * again.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -18,25 +21,25 @@ import { eventually } from '../support/server.ts'
 
 export interface HangPlan {
   readonly hangMs: number
-  /** To each of the two key stores. */
+  /** Rate for each of the two key stores. */
   readonly requestsPerSecond: number
-  /** What KMS waits. */
+  /** How long KMS waits. */
   readonly budgetMs: number
-  /** From the end of the hang to the first success. */
+  /** Time from the end of the hang to the first success. */
   readonly recoveryMs: number
-  /** Nothing is added for what the machine itself takes. */
+  /** Whether no allowance is made for the speed of the machine. */
   readonly isExact?: boolean
 }
 
 const PATIENCE_MS = 30_000
 const TIMEOUT_MS = 120_000
-/** KMS takes these for a fault that may pass. */
+/** KMS treats these as temporary faults. */
 const MAY_BE_SENT_AGAIN: ReadonlySet<string> = new Set([
   'DependencyTimeoutException',
   'InternalException',
   'ThrottlingException',
 ])
-/** On a loaded machine; the HSM would hang for longer. */
+/** Fast even for a loaded machine; the HSM hangs for longer. */
 const AT_ONCE_MS = 2000
 const ADMIN_TOKEN = 'latchkey_of_a_test'
 const ADMIN = {
@@ -57,7 +60,7 @@ interface Sent {
   readonly errorName: string | undefined
 }
 
-/** At a steady rate, whatever the answers do. */
+/** Sends at a steady rate, independent of the answers. */
 async function sendSteadily(
   client: KmsSideClient,
   keyId: string,
@@ -119,9 +122,9 @@ export async function hang(t: Test, plan: HangPlan): Promise<void> {
   const served = beside.filter(({ status }) => status === 200)
   t.ok(served.length >= beside.length * 0.95, 'the other key store goes on')
   const others = beside.filter(({ status }) => status !== 200)
-  // By Latchkey's own doing, on a machine that cannot keep up with this test.
+  // Latchkey throttles when the machine cannot keep up with this test.
   t.ok(others.every(({ errorName }) => errorName === 'ThrottlingException'))
-  // What the machine adds to an answer that needs no HSM is not the HSM's.
+  // The extra time of an answer that needs no HSM is due to the machine.
   const machineMs = plan.isExact === true ? 0 : percentile(quick, 0.999)
   const budgetMs = plan.budgetMs + machineMs
   t.ok(percentile(slow, 0.999) < budgetMs, `below ${budgetMs.toFixed(0)} ms`)
@@ -130,7 +133,7 @@ export async function hang(t: Test, plan: HangPlan): Promise<void> {
   t.equal(running.process.exitCode, null, 'it is the same process')
 }
 
-/** It does not need the HSM, and does not wait for it. */
+/** The kill switch needs no HSM and must not wait for it. */
 async function checkKillSwitch(t: Test, { hsm, folder }: HsmServer): Promise<void> {
   const run = async (...words: readonly string[]) => {
     const { code, stdout, stderr } = await latchkey(t, [...words, '--json'], { cwd: folder })
@@ -147,7 +150,9 @@ async function checkKillSwitch(t: Test, { hsm, folder }: HsmServer): Promise<voi
   await run('restore', ...reason, '--yes')
 }
 
-/** Neither does the admin listener, though it is in the process that waits for the HSM. */
+/**
+ * The admin listener must not wait either, although it is in the process that waits for the HSM.
+ */
 async function checkAdmin(t: Test, { hsm, adminPort }: HsmServer): Promise<void> {
   const call = async (path: string, body?: object) => {
     const startedAt = performance.now()

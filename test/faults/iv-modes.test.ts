@@ -1,4 +1,4 @@
-/** Initialization vectors of the HSM's own making, as Thales Luna and AWS CloudHSM hand them out. */
+/** Tests IVs that the HSM generates, as Thales Luna and AWS CloudHSM return them. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
@@ -62,7 +62,7 @@ void t.test(
     for (const { vendor, iv } of MODES) {
       const { keys, backend } = await backendOn(t, token, vendor, iv)
       for (const { by, sealed } of made) {
-        // The vendor's mechanism takes 12 bytes of whatever comes as its IV.
+        // The vendor's mechanism uses the first 12 bytes of any IV.
         if (iv === 'cloudhsm-gcm' && sealed.iv.length !== 12) continue
         const back = await decrypt({ backend } as never, KEY, sealed)
         t.ok(back.equals(plaintext), `${iv} on ${vendor} reads ${by}`)

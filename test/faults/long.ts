@@ -1,6 +1,6 @@
 /**
- * The storm, the hang and the soak in full, by hand on a quiet machine:
- * `node .test-build/test/faults/long.js storm|hang|soak [seconds]`.
+ * Runs the complete storm, hang and soak tests, by hand on a quiet machine: `node
+ * .test-build/test/faults/long.js storm|hang|soak [seconds]`.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'

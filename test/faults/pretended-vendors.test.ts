@@ -1,4 +1,4 @@
-/** What the fault module does with IVs when it pretends to be an HSM that makes its own. */
+/** Tests how the fault module handles IVs when it imitates an HSM that generates its own. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t from 'tap'

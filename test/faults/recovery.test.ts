@@ -1,4 +1,7 @@
-/** What the backend does when a token errs: recover within the request, and never make things worse. */
+/**
+ * Tests what the backend does when a token fails: it recovers within the request, and never makes
+ * things worse.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
@@ -21,7 +24,7 @@ const PIN_INCORRECT = 0xa0
 const OS_LOCKING_OK = 2
 const PATIENCE_MS = 30_000
 
-/** After each of these the request that met it is to succeed all the same. */
+/** The request that meets one of these must still succeed. */
 const RECOVERABLE = {
   CKR_HOST_MEMORY: 0x2,
   CKR_SLOT_ID_INVALID: 0x3,
@@ -58,25 +61,22 @@ async function roundTrip(t: Test, backend: PromisedBackend, message: string): Pr
   t.ok(back.equals(plaintext), message)
 }
 
-void t.test(
-  'an error of the token, once, is not noticed by the request that meets it',
-  async (t) => {
-    const { control, backend } = await opened(t, ONE_SESSION)
-    await roundTrip(t, backend, 'before')
-    for (const [name, rv] of Object.entries(RECOVERABLE)) {
-      for (const place of ['C_EncryptInit', 'C_Encrypt', 'C_DecryptInit', 'C_Decrypt']) {
-        const { injected } = control.count(place)
-        control.plan(place, { rv, times: 1 })
-        await roundTrip(t, backend, `${name} from ${place}`)
-        t.equal(control.count(place).injected, injected + 1, 'it was met')
-      }
-      t.equal(control.sessions(), 1, `${name}: what was replaced is closed`)
+void t.test('a single error of the token does not fail the request that meets it', async (t) => {
+  const { control, backend } = await opened(t, ONE_SESSION)
+  await roundTrip(t, backend, 'before')
+  for (const [name, rv] of Object.entries(RECOVERABLE)) {
+    for (const place of ['C_EncryptInit', 'C_Encrypt', 'C_DecryptInit', 'C_Decrypt']) {
+      const { injected } = control.count(place)
+      control.plan(place, { rv, times: 1 })
+      await roundTrip(t, backend, `${name} from ${place}`)
+      t.equal(control.count(place).injected, injected + 1, 'it was met')
     }
-    t.equal((await backend.health(soon()))[0]?.status, 'ACTIVE')
-  },
-)
+    t.equal(control.sessions(), 1, `${name}: what was replaced is closed`)
+  }
+  t.equal((await backend.health(soon()))[0]?.status, 'ACTIVE')
+})
 
-void t.test('sessions that are gone, with login and handles, are not noticed', async (t) => {
+void t.test('lost sessions, logins and handles do not fail a request', async (t) => {
   const { control, backend } = await opened(t, ONE_SESSION)
   await roundTrip(t, backend, 'before')
   const logins = control.count('C_Login').calls
@@ -88,22 +88,19 @@ void t.test('sessions that are gone, with login and handles, are not noticed', a
   t.equal(control.count('C_Login').calls, logins + 5)
 })
 
-void t.test(
-  'a lookup is never on the way of a request, and sessions stay as they are',
-  async (t) => {
-    const { control, backend } = await opened(t, ONE_SESSION)
-    await roundTrip(t, backend, 'the first looks the key up')
-    const sessions = control.sessions()
-    const mark = control.mark()
-    for (let round = 0; round < 100; round++) await roundTrip(t, backend, 'later')
-    const called = new Set(control.log(mark).map((call) => call.function))
-    t.same([...called].sort(), ['C_Decrypt', 'C_DecryptInit', 'C_Encrypt', 'C_EncryptInit'])
-    t.equal(control.sessions(), sessions)
-  },
-)
+void t.test('requests never wait for a lookup, and sessions stay open', async (t) => {
+  const { control, backend } = await opened(t, ONE_SESSION)
+  await roundTrip(t, backend, 'the first looks the key up')
+  const sessions = control.sessions()
+  const mark = control.mark()
+  for (let round = 0; round < 100; round++) await roundTrip(t, backend, 'later')
+  const called = new Set(control.log(mark).map((call) => call.function))
+  t.same([...called].sort(), ['C_Decrypt', 'C_DecryptInit', 'C_Encrypt', 'C_EncryptInit'])
+  t.equal(control.sessions(), sessions)
+})
 
 void t.test(
-  'every process says that it locks by itself, and calls one after the other',
+  'every process announces that the library may use its own locks, and makes one call at a time',
   async (t) => {
     const { control, backend } = await opened(t, { sessions: { min: 3, max: 3 } })
     await eventually(() => control.processes().length === 3, PATIENCE_MS)
@@ -139,7 +136,7 @@ void t.test('a PIN that is refused later is not tried again', async (t) => {
   t.equal(control.count('C_Login').calls, logins + 1, 'in spite of requests and health checks')
 })
 
-void t.test('as many sessions as the token has will do', async (t) => {
+void t.test('fewer sessions than configured are enough', async (t) => {
   const { control, backend } = await opened(t, { sessions: { min: 1, max: 4 } })
   control.limitSessions(2)
   control.plan('C_Encrypt', { latencyMs: 20 })

@@ -1,4 +1,7 @@
-/** Minutes of load on a token: what grows, of the server, of its child processes and on the token. */
+/**
+ * Puts minutes of load on a token, and measures growth of the server, of its child processes and on
+ * the token.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -16,14 +19,14 @@ export interface SoakPlan {
 interface Sample {
   readonly atSeconds: number
   readonly serverMiB: number
-  /** Of all processes of the module together. */
+  /** All processes of the module together. */
   readonly modulesMiB: number
   readonly processes: number
   readonly sessions: number
 }
 
 const SAMPLES = 60
-/** Of the most resident memory, from the first half of the soak to the second. */
+/** Maximum growth of peak resident memory from the first half of the soak to the second. */
 const MAX_GROWTH = 0.1
 
 function residentMiB(pid: number): number {
@@ -56,7 +59,7 @@ export async function soak(t: Test, plan: SoakPlan): Promise<void> {
   const report = await runMixedLoad({ ...load, isOver: () => elapsed() >= plan.seconds })
   await sampling
 
-  // The garbage collector's saw has peaks: they are compared.
+  // Garbage collection makes memory use a sawtooth, so peaks are compared.
   const half = Math.floor(samples.length / 2)
   const growth = (of: (sample: Sample) => number) =>
     Math.max(...samples.slice(half).map(of)) / Math.max(...samples.slice(0, half).map(of)) - 1

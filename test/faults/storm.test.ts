@@ -1,4 +1,4 @@
-/** The storm in its short form; `long.ts` has the whole. */
+/** Runs the short form of the storm; `long.ts` runs the complete one. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { storm } from './storm.ts'

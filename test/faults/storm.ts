@@ -1,4 +1,4 @@
-/** Sessions that are dropped again and again under load: in `check` for seconds, by hand for longer. */
+/** Drops sessions repeatedly under load: for seconds in `check`, for longer by hand. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { withFaults } from '../support/pkcs11/fault-module.ts'
@@ -10,15 +10,15 @@ export interface StormPlan {
   readonly requests: number
   readonly connections: number
   readonly dropEveryMs: number
-  /** Of all requests: what KMS would have to send again. */
+  /** Share of all requests that KMS would have to send again. */
   readonly maxErrorShare: number
-  /** Deadlines that a loaded machine can keep; absent: those that KMS needs. */
+  /** Use deadlines that a loaded machine can meet (default: those that KMS requires). */
   readonly isPatient?: boolean
 }
 
 const TIMEOUT_MS = 120_000
 
-/** A request that meets a dropped session logs in again; on a machine with much else to do, slowly. */
+/** A request that meets a dropped session logs in again, which is slow on a busy machine. */
 const PATIENT = {
   backend: { deadlines: { operation: '8s' } },
   config: { limits: { requestDeadline: '10s' } },

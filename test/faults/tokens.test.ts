@@ -1,4 +1,4 @@
-/** The tokens that tests use are what they are said to be: each is a real module with real keys. */
+/** Tests that the tokens used in tests are real modules with real keys. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
@@ -13,7 +13,7 @@ import {
 } from '../support/pkcs11/tokens.ts'
 
 const CKM_AES_GCM = 0x1087
-/** CKR_KEY_FUNCTION_NOT_PERMITTED; NSS calls it CKR_KEY_TYPE_INCONSISTENT. */
+/** CKR_KEY_FUNCTION_NOT_PERMITTED, for which NSS returns CKR_KEY_TYPE_INCONSISTENT. */
 const NOT_PERMITTED: readonly number[] = [0x68, 0x63]
 
 const WITH_GCM: readonly [string, (t: Test) => Promise<TestToken>][] = [

@@ -1,4 +1,4 @@
-/** What `rotate-credentials` waits by: the uses of a credential, whichever instance of the fleet saw them. */
+/** Tests what `rotate-credentials` waits for: uses of a credential on any instance of the fleet. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
@@ -40,7 +40,7 @@ void t.test(
     await Promise.all([ask(0, 3), ask(1, 4)])
     await eventually(async () => (await list())?.uses === 7, 60_000)
     const before = new Date((await list())?.lastUsedAt ?? '').getTime()
-    // Commands run with the first member's configuration; this is the other.
+    // Commands run with the first member's configuration, so this asks the other one.
     const at = Date.now()
     await ask(1, 1)
     await eventually(async () => (await list())?.uses === 8, 60_000)

@@ -1,4 +1,7 @@
-/** The promise while something fails: an instance stopped or cut off, PostgreSQL killed, a command killed. */
+/**
+ * Tests the promise of `revoked` during failures: an instance stopped or cut off, PostgreSQL
+ * killed, or a command killed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
 import { unlink } from 'node:fs/promises'
@@ -16,21 +19,21 @@ const LEASE_MS = 2000
 const ROUNDS = process.env['LATCHKEY_FLEET_ROUNDS']
 const STOPS = ROUNDS === undefined ? 1 : Math.ceil(Number(ROUNDS) / 10)
 const STOPPED_MS = ROUNDS === undefined ? 1000 : 10_000
-/** From the commit: everything that an instance may still do is over by then. */
+/** Counted from the commit; by then no instance may send anything. */
 const WORST_MS = LEASE_MS + 500
 const PATIENCE_MS = 60_000
-/** From `revoked` to whatever comes next. */
+/** How long to watch after `revoked`. */
 const WATCHED_MS = 500
 const EVERYBODY = [0, 1, 2]
 const INSTANCES = 6
-/** Its way to PostgreSQL can be made to swallow everything. */
+/** The member whose connection to PostgreSQL can be made to swallow everything. */
 const CUT_OFF = 1
 
 t.setTimeout(400_000)
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-void t.test('an instance that is stopped, and goes on later', (t) =>
+void t.test('an instance that is stopped and resumes later', (t) =>
   stopAgainAndAgain(t, {
     ...{ rounds: STOPS, members: 3, workers: 2, connections: 3 },
     ...{ stoppedMs: STOPPED_MS, worstMs: WORST_MS },
@@ -50,7 +53,10 @@ void t.test('faults of the store, of the way to it, and of commands', async (t) 
   const load = await startLoad(fleet, 3)
   const windows: Window[] = []
 
-  /** A kill, with something that fails before it or between its commit and its end. @returns how many lost their lease */
+  /**
+   * Kills access with something failing before the kill or between its commit and its end.
+   * @returns how many lost their lease
+   */
   async function throughFault(
     t: Test,
     fault: { readonly before?: () => void; readonly after?: () => void | Promise<void> },
@@ -120,7 +126,7 @@ void t.test('faults of the store, of the way to it, and of commands', async (t) 
   })
 
   await t.test(
-    'without PostgreSQL everybody refuses; who got SIGUSR2, also when it is back',
+    'without PostgreSQL every instance refuses; one that received SIGUSR2 still refuses when it is back',
     async (t) => {
       await untilServed(load, EVERYBODY)
       await fleet.postgres.kill()

@@ -1,4 +1,7 @@
-/** Events in the life of a PostgreSQL: when the cause is gone, answers are back without a restart. */
+/**
+ * Tests events in the life of a PostgreSQL server: once the cause is gone, Latchkey answers again
+ * without a restart.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -24,10 +27,10 @@ const ALL = {
 
 interface Served {
   readonly server: TestServer
-  /** Status of an Encrypt. */
+  /** Returns the status of an Encrypt. */
   encrypt(): Promise<number>
   refuses(): Promise<void>
-  /** Waits until answers are back, and says how long that took. */
+  /** Waits until requests are answered again, and returns how long that took. */
   serves(t: Test): Promise<void>
 }
 
@@ -57,7 +60,7 @@ async function serveFrom(t: Test, postgres: Record<string, unknown>): Promise<Se
   return served
 }
 
-/** A kill that every instance acknowledges, and its end. */
+/** Kills access, which every instance must acknowledge, and restores it. */
 async function checkKill(t: Test, { server, encrypt, serves }: Served): Promise<void> {
   const control = await openKillSwitch(server.config)
   try {

@@ -1,4 +1,7 @@
-/** A kill that a fail-over loses: a host that saw it refuses, and so does one that has no mark of its own. */
+/**
+ * Tests a kill that a fail-over loses: a host that has seen it refuses, and so does one that has no
+ * high-water mark.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
@@ -56,7 +59,7 @@ void t.test('a standby that lacks the kill is promoted', async (t) => {
   t.equal(code, 0, stderr)
   t.match(stderr, /^latchkey: warning: the store is at epoch \d+, which does not continue/)
 
-  // A pod that comes up elsewhere: the same store, and no mark.
+  // A pod that starts on another host: it has the same store and no mark.
   const { highWaterFile } = server.config.control
   const elsewhere = {
     ...server.config,

@@ -1,6 +1,7 @@
 /**
- * The promise itself: three instances with two workers each, on PostgreSQL, under load; killed and
- * restored again and again. No success is sent after `revoked`. LATCHKEY_FLEET_ROUNDS=100 is the long form.
+ * Tests the promise itself: three instances with two workers each, on PostgreSQL and under load,
+ * are killed and restored repeatedly. No success may be sent after `revoked`.
+ * LATCHKEY_FLEET_ROUNDS=100 runs the long form.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
@@ -26,7 +27,7 @@ void t.test('no success after `revoked`, round after round', async (t) => {
   const fromCommits: number[] = []
   const words = ['kill', '--all', '--reason', 'a test', '--json', '--config', fleet.configFile]
   for (let round = 0; round < ROUNDS; round++) {
-    // Every fourth by the command, as a process of its own.
+    // Every fourth kill is a command in its own process.
     const byCommand = round % 4 === 3
     const done = byCommand ? await latchkey(t, words) : undefined
     const revocation =
@@ -58,9 +59,10 @@ void t.test('no success after `revoked`, round after round', async (t) => {
   t.comment(
     `${String(ROUNDS)} rounds, ${rate.toFixed(0)} requests/s: median ${median.toFixed(0)} ms, worst ${worst.toFixed(0)} ms`,
   )
-  // Whoever does not acknowledge in time is not waited for, on whatever machine.
+  // `kill` does not wait beyond this for an instance that does not acknowledge, even on a slow
+  // machine.
   t.ok(Math.max(...fromCommits) < WORST_MS, 'from the commit, never longer than lease + 0.5 s')
-  // Times are those of a machine that has nothing else to do: asked for by the long form.
+  // Times are only meaningful on an otherwise idle machine, so only the long form checks them.
   if (process.env['LATCHKEY_FLEET_ROUNDS'] === undefined) return
   t.ok(worst < WORST_MS, `worst time to revoke: ${worst.toFixed(0)} ms`)
   t.ok(median < 500, `median time to revoke: ${median.toFixed(0)} ms`)

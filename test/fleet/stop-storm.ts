@@ -1,4 +1,7 @@
-/** By hand: node .test-build/test/fleet/stop-storm.js. How often a stop falls between the last check and the write. */
+/**
+ * Run by hand: node .test-build/test/fleet/stop-storm.js. Measures how often a stop falls between
+ * the last check and the write.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { stopAgainAndAgain } from './stops.ts'

@@ -1,4 +1,7 @@
-/** Stops an instance under load, again and again: what it had not sent by then, it does not send when it goes on. */
+/**
+ * Stops an instance under load repeatedly. When it resumes, it must not send what it had not sent
+ * before.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
@@ -17,21 +20,21 @@ import { startLoad, untilServed, type Load } from '../support/fleet-load.ts'
 
 export interface StopPlan extends FleetOptions {
   readonly rounds: number
-  /** From `revoked` to when it goes on. */
+  /** Time from `revoked` until it resumes. */
   readonly stoppedMs: number
   /** Connections to each member. */
   readonly connections: number
-  /** The longest time to revoke that is allowed. */
+  /** Maximum allowed time to revoke. */
   readonly worstMs: number
 }
 
 const PATIENCE_MS = 60_000
-/** After the wake, until somebody restores. */
+/** How long to watch after it has resumed and before access is restored. */
 const WATCHED_MS = 300
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** The last member is stopped. */
+/** Stops the last member. */
 export async function stopAgainAndAgain(t: Test, plan: StopPlan): Promise<void> {
   const fleet = await startFleet(t, plan)
   const load = await startLoad(fleet, plan.connections)
@@ -68,7 +71,7 @@ async function stopOnce(t: Test, fleet: Fleet, load: Load, plan: StopPlan) {
   await pause(plan.stoppedMs)
   const wokenAt = Date.now()
   for (const pid of pids) process.kill(pid, 'SIGCONT')
-  // What had been waiting in its sockets is answered now.
+  // Requests that were waiting in its sockets are answered now.
   const isRefusing = () =>
     load.outcomes.some(
       (one) => one.member === member && one.answeredAt > wokenAt && one.status === 400,
@@ -82,7 +85,7 @@ async function stopOnce(t: Test, fleet: Fleet, load: Load, plan: StopPlan) {
   }
 }
 
-/** A `latchkey serve` and its workers. */
+/** Returns the processes of a `latchkey serve` and its workers. */
 function processesOf(fleet: Fleet, member: number): readonly number[] {
   const { pid } = fleet.members[member]?.running.process ?? {}
   if (pid === undefined) throw new TypeError('no such process')

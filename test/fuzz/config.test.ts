@@ -1,4 +1,4 @@
-/** latchkey.yaml, damaged: a configuration or a list of faults, and never a crash. */
+/** Damages latchkey.yaml: the result is a configuration or a list of faults, never a crash. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'
@@ -15,7 +15,7 @@ const WHOLE = read('test/fixtures/config/0.1.0.yaml')
 
 type Node = Record<string, unknown>
 
-/** Paths of all settings: `['listener', 'port']`. */
+/** Returns the paths of all settings, such as `['listener', 'port']`. */
 function pathsOf(value: unknown, path: readonly string[] = []): readonly (readonly string[])[] {
   if (typeof value !== 'object' || value === null) return [path]
   return [path, ...Object.entries(value).flatMap(([key, one]) => pathsOf(one, [...path, key]))]
@@ -23,7 +23,7 @@ function pathsOf(value: unknown, path: readonly string[] = []): readonly (readon
 
 const PATHS = pathsOf(parse(WHOLE)).filter((path) => path.length > 0)
 
-/** Any value in the place of any setting. */
+/** Replaces any setting with any value. */
 const replaced = fc
   .tuple(
     fc.constantFrom(...PATHS),
@@ -39,7 +39,7 @@ const replaced = fc
 
 const text = fc.oneof(damaged(WHOLE), replaced, fc.string())
 
-/** The paths of all mappings, and that of the file as a whole. */
+/** Paths of all mappings, and of the file as a whole. */
 const MAPPINGS = pathsOf(parse(WHOLE)).filter((path) => {
   const value = at(parse(WHOLE), path)
   return typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -49,7 +49,7 @@ function at(value: unknown, path: readonly string[]): unknown {
   return path.reduce((node, key) => (node as Node)[key], value)
 }
 
-/** The same settings, with those of one mapping in another order. */
+/** Reorders the settings of one mapping. */
 const reordered = fc
   .constantFrom(...MAPPINGS)
   .chain((path) => {
@@ -68,7 +68,7 @@ const reordered = fc
     return stringify(whole)
   })
 
-/** A setting that there is not, in any mapping. */
+/** Adds an unknown setting to any mapping. */
 const unknownSetting = fc
   .tuple(fc.constantFrom(...MAPPINGS), fc.stringMatching(/^x[a-z]{3,12}$/))
   .map(([path, name]) => {
@@ -109,16 +109,13 @@ void t.test('the order of settings changes nothing', async (t) => {
   await t.resolves(checked)
 })
 
-void t.test(
-  'a setting that there is not is a fault that names it, wherever it stands',
-  async (t) => {
-    const { faults } = await configFolder(t)
-    const checked = fc.assert(
-      fc.asyncProperty(unknownSetting, async ({ name, yaml }) =>
-        (await faults(yaml)).some((fault) => fault.includes(name)),
-      ),
-      runs(120),
-    )
-    await t.resolves(checked)
-  },
-)
+void t.test('an unknown setting is a fault that names it, at any place', async (t) => {
+  const { faults } = await configFolder(t)
+  const checked = fc.assert(
+    fc.asyncProperty(unknownSetting, async ({ name, yaml }) =>
+      (await faults(yaml)).some((fault) => fault.includes(name)),
+    ),
+    runs(120),
+  )
+  await t.resolves(checked)
+})

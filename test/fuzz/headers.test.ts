@@ -1,4 +1,4 @@
-/** Authorization and x-amz-date, damaged: what is accepted reads back. */
+/** Damages Authorization and x-amz-date: what is accepted must be equal to what was written. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -13,7 +13,7 @@ import { amzDate } from '../support/wire.ts'
 
 const GOOD = signed().rawHeaders.at(-1) ?? ''
 
-/** The two places in which writers differ are taken from the text itself. */
+/** Takes the two optional spellings from the text itself. */
 function written({ accessKeyId, scope, signedHeaders, signature }: Authorization, like: string) {
   const spaces = /^AWS4-HMAC-SHA256( +)/.exec(like)?.[1] ?? ' '
   const [first = ', ', second = ', '] = like.match(/, ?(?=SignedHeaders=|Signature=)/g) ?? []

@@ -1,4 +1,7 @@
-/** Frames between the server and the processes of PKCS#11 modules, in both directions: damaged ones are refused, never believed. */
+/**
+ * Damages frames between the server and the processes of PKCS#11 modules, in both directions: they
+ * are refused, never believed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -26,7 +29,7 @@ const frame = fc.record({
 })
 const cuts = fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 8 })
 
-/** The bytes as a pipe may deliver them: in pieces of the given sizes, again and again. */
+/** Yields the bytes as a pipe may deliver them, in pieces of the given sizes, which repeat. */
 function* inPieces(bytes: Buffer, sizes: readonly number[]): Generator<Buffer> {
   for (let at = 0, i = 0; at < bytes.length; i++) {
     const size = sizes[i % sizes.length] ?? 1
@@ -35,7 +38,7 @@ function* inPieces(bytes: Buffer, sizes: readonly number[]): Generator<Buffer> {
   }
 }
 
-/** What both ends do with what arrives. @throws ProtocolError, SyntaxError */
+/** Does what both ends do with incoming bytes. @throws ProtocolError, SyntaxError */
 function readAll(bytes: Buffer, sizes: readonly number[]): readonly Frame[] {
   const reader = new FrameReader()
   const frames: Frame[] = []
@@ -103,7 +106,7 @@ void t.test('whatever bytes come, they are frames or a refusal', (t) => {
   t.end()
 })
 
-void t.test('failures and answers are taken in their own form only', (t) => {
+void t.test('failures and answers are accepted in their own form only', (t) => {
   const failure = JSON.stringify({ code: 'UNAVAILABLE', message: 'm', hint: 'h', recovery: 'drop' })
   const facts = {
     ...{ label: 'a', serial: 'b', manufacturer: 'c', model: 'd', firmware: '1.0', slot: 7 },

@@ -1,4 +1,7 @@
-/** Damaged requests on the wire: an answer in the API's form or a closed connection, and the server lives. */
+/**
+ * Sends damaged requests: the answer has the API's form or the connection is closed, and the server
+ * survives.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -7,10 +10,10 @@ import { KEY_ID, startTestServer } from '../support/server.ts'
 import { call, encryptBody, openWire, signedRequest } from '../support/wire.ts'
 
 const PATH = `/keys/${KEY_ID}/encrypt`
-/** After these the server must answer, or close: a head that is not whole would be waited for. */
+/** Completes the head, because the server would otherwise wait for the rest. */
 const END = '\r\n\r\n'
 
-void t.test('whatever comes, the server answers in its form or hangs up', async (t) => {
+void t.test('the server answers any bytes in its form or closes the connection', async (t) => {
   const server = await startTestServer(t, {
     config: { listener: { timeouts: { headers: '1s', request: '2s' } } },
   })

@@ -1,4 +1,7 @@
-/** certs/amazon-trust-services.sha256: the fingerprints are those of the roots that Node.js comes with. */
+/**
+ * Checks that certs/amazon-trust-services.sha256 has the fingerprints of the roots that Node.js
+ * ships with.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, X509Certificate } from 'node:crypto'
 import { rootCertificates } from 'node:tls'

@@ -1,4 +1,7 @@
-/** docs/pkcs11.md has every CKR code of the table, and the table has every one of the standard. */
+/**
+ * Checks that docs/pkcs11.md has every CKR code of the table, and that the table has every code of
+ * the standard.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

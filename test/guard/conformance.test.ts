@@ -1,4 +1,4 @@
-/** docs/internals/conformance.md: each requirement has its place in the code and its test, and no test has another. */
+/** Checks that docs/internals/conformance.md names the code and the test of each requirement, and no test names another. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import ts from 'typescript'
@@ -15,7 +15,7 @@ const REQUIREMENTS: readonly Requirement[] = tableRows(read('docs/internals/conf
   .filter(([id = '']) => /^[A-Z0-9]+-\d+$/.test(id))
   .map(([id = '', , , where = '', test = '']) => ({ id, where, test }))
 
-/** File below test/, and the ids in the names of its tests. */
+/** Maps each file below test/ to the ids in the names of its tests. */
 const TESTED = new Map(
   loadSources('test')
     .filter(({ path }) => !path.startsWith('test/guard/'))
@@ -24,7 +24,7 @@ const TESTED = new Map(
 
 const codeSpans = (cell: string) => [...cell.matchAll(/`([^`]+)`/g)].map(([, span = '']) => span)
 
-void t.test('the table is read, and no id stands in it twice', (t) => {
+void t.test('the table is read, and no id occurs twice', (t) => {
   const ids = REQUIREMENTS.map(({ id }) => id)
   t.ok(ids.length >= 50, `${String(ids.length)} requirements`)
   t.equal(new Set(ids).size, ids.length)
@@ -48,7 +48,7 @@ void t.test('each requirement has a test of its name in the file that the table 
   t.end()
 })
 
-void t.test('each id in the name of a test stands in the table', (t) => {
+void t.test('each id in the name of a test is in the table', (t) => {
   const known = new Set(REQUIREMENTS.map(({ id }) => id))
   const unknown = [...TESTED].flatMap(([path, ids]) =>
     [...ids].filter((id) => !known.has(id)).map((id) => `${path}: [${id}]`),
@@ -57,7 +57,7 @@ void t.test('each id in the name of a test stands in the table', (t) => {
   t.end()
 })
 
-void t.test('each place in the code that the table names is there', (t) => {
+void t.test('each place in the code that the table names exists', (t) => {
   const missing = REQUIREMENTS.flatMap(({ id, where }) =>
     codeSpans(where)
       .filter((place) => !exists(place) && !exists(`src/${place}`))
@@ -67,7 +67,7 @@ void t.test('each place in the code that the table names is there', (t) => {
   t.end()
 })
 
-/** Ids such as `ENC-7` of texts that start with `[ENC-7]`, or with several of them. */
+/** Returns ids such as `ENC-7` from texts that start with one or more of them, as `[ENC-7]`. */
 function findRequirementIds(source: Source): ReadonlySet<string> {
   const texts = nodesOf(source.tree).flatMap((node) =>
     ts.isStringLiteralLike(node) || ts.isTemplateHead(node) ? [node.text] : [],

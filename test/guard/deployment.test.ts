@@ -1,4 +1,7 @@
-/** What docker/ holds fits together: paths that are mounted, stages that are built, configurations that are valid. */
+/**
+ * Checks that the files in docker/ fit together: mounted paths exist, stages are built, and
+ * configurations are valid.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { copyFile, mkdir, writeFile } from 'node:fs/promises'
@@ -53,7 +56,7 @@ void t.test(
   },
 )
 
-void t.test('what the Dockerfile copies is there, and gets past .dockerignore', (t) => {
+void t.test('what the Dockerfile copies exists and is not excluded by .dockerignore', (t) => {
   const ignore = read('docker/Dockerfile.dockerignore').split('\n')
   const copied = [...DOCKERFILE.matchAll(/^COPY (?!--)(.*) \S+$/gm)].flatMap(([, sources = '']) =>
     sources.split(' '),
@@ -91,7 +94,7 @@ void t.test('Prometheus reads the scrape configuration of compose.yaml', async (
 void t.test('systemd finds the unit valid, and little exposed', async (t) => {
   const folder = await temporaryFolder(t)
   const unit = join(folder, 'latchkey.service')
-  // Node.js is somewhere else on every host.
+  // Each host has Node.js in another place.
   const text = read('docker/systemd/latchkey.service').replace('/usr/bin/node', process.execPath)
   await writeFile(unit, text)
   const { stderr } = await run('systemd-analyze', ['verify', unit])

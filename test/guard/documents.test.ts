@@ -1,6 +1,6 @@
 /**
- * Documents say what the code does, where `npm run gen` does not write them from it; and what must never stand in a
- * file.
+ * Checks documents that `npm run gen` does not write against the code, and text that must never be
+ * in a file.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
@@ -13,7 +13,7 @@ import { loadSources } from '../support/source.ts'
 const SRC = loadSources('src')
 const ERRORS = read('docs/errors.md')
 
-/** Body rows of the first table below a heading, without the backticks around a cell. */
+/** Returns the rows of the first table below a heading, without backticks around cells. */
 function rowsOf(document: string, heading: string): readonly (readonly string[])[] {
   const [, ...rows] = tableRows(section(document, heading))
   return rows.map((cells) => cells.map((cell) => /^`([^`]+)`$/.exec(cell)?.[1] ?? cell))
@@ -88,7 +88,7 @@ void t.test(
 )
 
 void t.test('no file holds a private key, a place of this machine or a package registry', (t) => {
-  // Joined here, so that this file does not hold them either.
+  // The parts are joined here, so that this file does not contain the forbidden text.
   const forbidden = [
     { what: 'a place of a machine', form: new RegExp(`(?<![\\w.])${['', 'work', ''].join('/')}`) },
     {

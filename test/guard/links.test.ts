@@ -1,11 +1,11 @@
-/** Links from one document to another, and from the code to documents, lead somewhere. */
+/** Checks links between documents, and from the code to documents. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { exists, listFiles, read, resolveFrom } from '../support/repository.ts'
 
 const DOCUMENTS = listFiles().filter((path) => path.endsWith('.md'))
 
-/** Targets of `[text](target)` and `[name]: target`, outside of code. */
+/** Returns targets of `[text](target)` and `[name]: target` outside of code. */
 function linksOf(markdown: string): readonly string[] {
   const prose = markdown.replaceAll(/^```[\s\S]*?^```/gm, '').replaceAll(/`[^`\n]*`/g, '')
   const inline = [...prose.matchAll(/\]\(([^()\s]+)\)/g)]
@@ -13,7 +13,7 @@ function linksOf(markdown: string): readonly string[] {
   return [...inline, ...references].map(([, target = '']) => target)
 }
 
-/** As GitHub makes them of headings. */
+/** Returns the anchors that GitHub creates for headings. */
 function anchorsOf(markdown: string): ReadonlySet<string> {
   const headings = [...markdown.matchAll(/^#+ (.*)$/gm)].map(([, text = '']) => text)
   return new Set(

@@ -1,4 +1,7 @@
-/** docs/metrics.md says what a real scrape has, and dashboards and alerts ask for nothing else. */
+/**
+ * Checks that docs/metrics.md lists what a real scrape has, and that dashboards and alerts use
+ * nothing else.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { METRICS } from '../../src/observability/metrics/catalogue.ts'

@@ -1,4 +1,6 @@
-/** Prometheus itself reads the scrape configuration, the alert rules and every query of the dashboard. */
+/**
+ * Lets Prometheus read the scrape configuration, the alert rules and every query of the dashboard.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
@@ -51,7 +53,7 @@ void t.test('a real scrape is what promtool calls clean', async (t) => {
   const server = await startTestServer(t)
   await call(server, '/health', { requestMetadata: requestMetadata('KmsHealthCheck') })
   const text = await server.running.metrics()
-  // Of prom-client's own, some names end as only counters should.
+  // Only our own metrics are checked; some counters of prom-client lack the usual suffix.
   const ours = text
     .split('\n\n')
     .filter((part) => part.includes('# TYPE latchkey_'))

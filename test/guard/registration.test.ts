@@ -1,4 +1,4 @@
-/** docs/register.md and the program say the same of KMS's codes. */
+/** Checks that docs/register.md and the program explain KMS's codes in the same way. */
 // SPDX-License-Identifier: Apache-2.0
 import { ConnectionErrorCodeType } from '@aws-sdk/client-kms'
 import t from 'tap'

@@ -1,4 +1,7 @@
-/** How the sources hang together: who may import whom, how long a file is, what only one place does. */
+/**
+ * Checks the structure of the sources: allowed imports, length of files, and APIs that only one
+ * place may use.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -25,13 +28,13 @@ const isGenerated = (path: string) => path.endsWith('.gen.ts')
 const program = loadSources('src', 'certs', 'bench')
 const tests = loadSources('test')
 
-/** The component that a file belongs to: a folder of src, or main.ts, or a folder beside src. */
+/** Returns the component of a file: a folder of src, main.ts, or a folder beside src. */
 function componentOf(path: string): string {
   const [first = '', second = ''] = path.split('/')
   return first === 'src' ? second.replace(/\.ts$/, '') : first
 }
 
-/** One sentence for each import that the table of components does not have. */
+/** Returns one sentence for each import that the table of components does not allow. */
 function findWrongImports(sources: readonly Source[]): readonly string[] {
   return sources.flatMap(({ path, imports }) =>
     imports
@@ -61,7 +64,7 @@ void t.test('the guard reads the program and finds what it should', (t) => {
   t.end()
 })
 
-void t.test('an import that goes up is found, with its chain', (t) => {
+void t.test('an upward import is found, with its chain', (t) => {
   const fake = (path: string, target: string, isType = false): Source => ({
     path,
     text: '',
@@ -117,7 +120,7 @@ void t.test('the certificates of development know nothing of the program', (t) =
   t.end()
 })
 
-void t.test('there are at most 20 rooms at the top of src', (t) => {
+void t.test('src has at most 20 folders', (t) => {
   const rooms = new Set(
     program
       .map(({ path }) => path)
@@ -136,7 +139,7 @@ void t.test('there is no cycle of imports, not even of types', (t) => {
   t.end()
 })
 
-void t.test('no file is longer than 300 lines, but for the generated one', (t) => {
+void t.test('no file except the generated one is longer than 300 lines', (t) => {
   const scripts = listFiles('.ci').filter((path) => path.endsWith('.mjs'))
   const long = [...program.map(({ path }) => path), ...tests.map(({ path }) => path), ...scripts]
     .filter((path) => !isGenerated(path))
@@ -146,7 +149,7 @@ void t.test('no file is longer than 300 lines, but for the generated one', (t) =
   t.end()
 })
 
-/** What is not ours, and says where it is from. */
+/** Files from elsewhere, with their licences. */
 const LICENCES: ReadonlyMap<string, string> = new Map([
   ['src/tools/doctor/aws-authorities.ts', 'CC-BY-SA-4.0'],
 ])
@@ -263,7 +266,10 @@ void t.test('files and folders are named for what they hold', (t) => {
   t.end()
 })
 
-/** The flags of every call of `open` from node:fs/promises, and calls that create files without any. */
+/**
+ * Returns the flags of every call of `open` from node:fs/promises, and calls that create files
+ * without flags.
+ */
 function findCreations({ tree, path }: Source): readonly string[] {
   const found: string[] = []
   const visit = (node: ts.Node): void => {

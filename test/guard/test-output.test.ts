@@ -1,4 +1,6 @@
-/** `npm run check` believes what test files say: what it makes of a file that fails, stops or tests nothing. */
+/**
+ * Tests how `npm run check` reads the output of test files that fail, stop early or test nothing.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -17,7 +19,7 @@ const { countResults, excerpt } = (await import(
   pathToFileURL(join(ROOT, '.ci/tap-output.mjs')).href
 )) as { countResults: (output: string) => Counts; excerpt: (output: string) => string }
 
-/** What tap itself prints for such a file. */
+/** Returns what tap prints for such a file. */
 function outputOf(program: string): string {
   const words = ['--input-type=module', '-e', `import t from 'tap'\n${program}`]
   const env = { PATH: process.env['PATH'] ?? '' }
@@ -71,7 +73,7 @@ void t.test('a file that leaves in the middle of a test is no success', (t) => {
   t.end()
 })
 
-void t.test('of a failure the diagnosis is shown, and without one the end', (t) => {
+void t.test('a failure is shown with its diagnosis, or else with the end of the output', (t) => {
   t.match(excerpt(outputOf("t.ok(true)\nt.equal(1, 2, 'one is two')")), /not ok 2 - one is two/)
   t.equal(excerpt('first\nError: last'), 'first\nError: last')
   t.end()

@@ -1,4 +1,4 @@
-/** What KMS sends to a proxy, and what it takes from it: metadata, AAD, lengths and the CDIV. */
+/** Tests the KMS side: the metadata, AAD, lengths and CDIV that it sends and accepts. */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createHash, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
@@ -10,7 +10,7 @@ import { ALICE, MALLORY, connect, standIn } from '../support/stand-in.ts'
 
 type Answer = Record<string, string>
 
-/** A proxy that encrypts for real, and then lets the test spoil the answer. */
+/** Starts a proxy that really encrypts, and whose answers the test can spoil. */
 async function setUp(t: Test, spoil: (answer: Answer) => Answer = (answer) => answer) {
   const material = randomBytes(32)
   const proxy = await startFakeProxy(t, (path, body) => {
@@ -22,7 +22,7 @@ async function setUp(t: Test, spoil: (answer: Answer) => Answer = (answer) => an
       }
     }
     if (path.endsWith('/decrypt')) {
-      // Not what was encrypted, but as long.
+      // Returns other bytes of the same length.
       const { length } = Buffer.from(String(body['ciphertext']), 'base64')
       return { status: 200, body: { plaintext: randomBytes(length).toString('base64') } }
     }
@@ -126,7 +126,7 @@ void t.test('an answer to Encrypt is checked before a blob is made of it', async
   }
 })
 
-void t.test('bytes that KMS did not encrypt are not handed on', async (t) => {
+void t.test('bytes that KMS did not encrypt are not returned', async (t) => {
   const { kms, key } = await setUp(t)
   const { ciphertextBlob } = await kms.encrypt(ALICE, {
     keyId: key.arn,
@@ -135,7 +135,7 @@ void t.test('bytes that KMS did not encrypt are not handed on', async (t) => {
   await t.rejects(kms.decrypt(ALICE, { ciphertextBlob }), { code: 'KMSInvalidStateException' })
 })
 
-void t.test('a blob is what was put into it, and nothing else is one', (t) => {
+void t.test('a blob decrypts to what was encrypted, and nothing else is accepted as one', (t) => {
   const bytes = (minLength: number, maxLength = minLength) =>
     fc.uint8Array({ minLength, maxLength }).map((array) => Buffer.from(array))
   fc.assert(

@@ -1,4 +1,7 @@
-/** What KMS's callers see of each way in which a proxy can fail: by its cause where it has one. */
+/**
+ * Tests what KMS's callers see of each way in which a proxy can fail, with the real cause where
+ * possible.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { Secret } from '../../src/core/secret.ts'
@@ -18,7 +21,7 @@ function proxyOf(server: TestServer): ProxyConfiguration {
   }
 }
 
-/** On a busy machine a request may wait; that it is refused then is tested elsewhere. */
+/** A busy machine may delay a request; other tests cover the refusals that follow from that. */
 const PATIENT = { limits: { requestDeadline: '20s' } }
 
 const reachOf = (server: TestServer) => ({ port: server.port, caFile: server.pki.caFile })
@@ -77,7 +80,7 @@ void t.test('ConnectCustomKeyStore ends in FAILED with a code for the cause', as
     vpcEndpointServices: services,
     reach: () => ({ connectTo: { host: '127.0.0.1', port: target.port }, caFile: target.caFile }),
   })
-  // A VPC endpoint service is not called before it is connected, so anything can be wrong with it.
+  // KMS does not call a VPC endpoint service before it connects, so any error is possible.
   const tryOne = async (change: Partial<ProxyConfiguration>) => {
     const proxy: ProxyConfiguration = {
       ...proxyOf(server),
@@ -119,7 +122,7 @@ void t.test('ConnectCustomKeyStore ends in FAILED with a code for the cause', as
   t.equal(await tryOne({}), 'XKS_PROXY_NOT_REACHABLE', 'nobody listens')
 })
 
-void t.test('CreateKey looks at the external key first', async (t) => {
+void t.test('CreateKey checks the external key first', async (t) => {
   const server = await startTestServer(t, { config: PATIENT })
   const { kms } = standIn(t, reachOf(server))
   const customKeyStoreId = await connect(kms, proxyOf(server))
@@ -233,7 +236,7 @@ void t.test('an answer that KMS cannot interpret', async (t) => {
 void t.test('KMS gives up after 250 ms, tries once more, and then fails', async (t) => {
   const seen = (t: Test, delays: readonly number[]) =>
     startFakeProxy(t, (_path, _body, count) => ({ ...HEALTHY, delayMs: delays[count - 1] ?? 0 }))
-  // The first call of a connection is under way when the proxy starts to count.
+  // The first call of the connection is in progress when the proxy starts to count.
   const slow = await seen(t, [5000, 5000])
   const { kms, reports } = standIn(t, slow, { timeoutMs: 250 })
   await t.rejects(connect(kms), { code: 'XksProxyUriUnreachableException' })
@@ -242,7 +245,7 @@ void t.test('KMS gives up after 250 ms, tries once more, and then fails', async 
   t.ok(totalMs >= 495, `${String(totalMs)} ms for two attempts`)
 
   const slowOnce = await seen(t, [5000])
-  // Longer than KMS waits, so that the second attempt surely finds time on a loaded machine.
+  // Longer than KMS waits, so that a loaded machine has time for the second attempt.
   const second = standIn(t, slowOnce, { timeoutMs: 1000 })
   await connect(second.kms)
   t.match(second.reports[0], { attempts: 2, failure: undefined })

@@ -1,4 +1,7 @@
-/** `latchkey register` and `unregister` by the real AWS SDK, against a KMS that calls the proxy. */
+/**
+ * Tests `latchkey register` and `unregister` with the real AWS SDK against a KMS that calls the
+ * proxy.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -15,7 +18,7 @@ const REGISTER = ['register', '--endpoint', ENDPOINT, '--key-id', 'payroll']
 
 void t.test('a key store is registered, found again, and unregistered', async (t) => {
   const r = await registration(t, {
-    // Until the command has seen it.
+    // Waits until the command has seen it.
     async connectDelay() {
       const count = () => r.kms.calls.filter((name) => name === 'DescribeCustomKeyStores').length
       const before = count()
@@ -164,30 +167,33 @@ void t.test('before anything is made', async (t) => {
     )
   })
 
-  await t.test('what KMS refuses is told with a cure, and nothing is left behind', async (t) => {
-    r.target.port = 1
-    const { code, stderr } = await r.latchkey(...REGISTER, ...r.checkFlags)
-    t.equal(code, 1)
-    t.match(stderr, 'latchkey: error: XksProxyUriUnreachableException: ')
-    t.match(stderr, 'latchkey: hint: DNS, port 443, firewalls')
-    const credentials = (await r.workspace.json('credentials', 'list')) as { status: string }[]
-    t.ok(credentials.every(({ status }) => status === 'REVOKED'))
+  await t.test(
+    'a refusal by KMS is explained with a remedy, and nothing is left behind',
+    async (t) => {
+      r.target.port = 1
+      const { code, stderr } = await r.latchkey(...REGISTER, ...r.checkFlags)
+      t.equal(code, 1)
+      t.match(stderr, 'latchkey: error: XksProxyUriUnreachableException: ')
+      t.match(stderr, 'latchkey: hint: DNS, port 443, firewalls')
+      const credentials = (await r.workspace.json('credentials', 'list')) as { status: string }[]
+      t.ok(credentials.every(({ status }) => status === 'REVOKED'))
 
-    r.kms.failNext('DescribeCustomKeyStores', 'AccessDeniedException')
-    const denied = await r.latchkey(...REGISTER, ...r.checkFlags)
-    t.equal(denied.code, 1)
-    t.match(denied.stderr, 'AccessDeniedException')
-    t.match(denied.stderr, 'hint: docs/register.md lists the permissions')
-    delete process.env['AWS_SECRET_ACCESS_KEY']
-    delete process.env['AWS_ACCESS_KEY_ID']
-    const anonymous = await r.latchkey(...REGISTER, ...r.checkFlags)
-    t.equal(anonymous.code, 1)
-    t.match(anonymous.stderr, 'hint: set AWS_PROFILE, or AWS_ACCESS_KEY_ID')
-  })
+      r.kms.failNext('DescribeCustomKeyStores', 'AccessDeniedException')
+      const denied = await r.latchkey(...REGISTER, ...r.checkFlags)
+      t.equal(denied.code, 1)
+      t.match(denied.stderr, 'AccessDeniedException')
+      t.match(denied.stderr, 'hint: docs/register.md lists the permissions')
+      delete process.env['AWS_SECRET_ACCESS_KEY']
+      delete process.env['AWS_ACCESS_KEY_ID']
+      const anonymous = await r.latchkey(...REGISTER, ...r.checkFlags)
+      t.equal(anonymous.code, 1)
+      t.match(anonymous.stderr, 'hint: set AWS_PROFILE, or AWS_ACCESS_KEY_ID')
+    },
+  )
 })
 
 void t.test(
-  'a connection that fails is explained, and a second run goes on from there',
+  'a failed connection is explained, and a second run continues from there',
   async (t) => {
     const r = await registration(t)
     const service = 'com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0'

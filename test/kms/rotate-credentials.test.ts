@@ -1,4 +1,7 @@
-/** `latchkey rotate-credentials`: four steps, and a run that was cut off after any of them. */
+/**
+ * Tests `latchkey rotate-credentials`: its four steps, and runs that were interrupted after each of
+ * them.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { openAdministration } from '../../src/app/administration.ts'
@@ -27,12 +30,13 @@ async function registered(r: Registration) {
 const list = async (r: Registration) =>
   (await r.workspace.json('credentials', 'list')) as readonly Summary[]
 
-/** KMS asks for health now and then, as it does while a store is connected. */
+/** Lets KMS ask for health from time to time, as it does while a store is connected. */
 function keepPolling(r: Registration, id: string): () => Promise<void> {
   let isOver = false
   const poll = async () => {
     while (!isOver) {
-      // One that is on its way when its connection is replaced, since the store changed, is lost: the next one counts.
+      // A request in progress when its connection is replaced after a change of the store is lost;
+      // the next one counts.
       await r.kms.kms.stores.pollHealth(id).catch((error: unknown) => {
         if ((error as { code?: unknown }).code !== 'TCP') throw error
       })
@@ -56,7 +60,7 @@ void t.test('the old credential is revoked once it is silent, and not before', a
   t.match(plan.stdout, 'Add --yes to do it.')
   t.equal((await list(r)).length, 1, 'nothing was done')
 
-  // A host of KMS that has not heard of the change yet.
+  // A host of KMS that has not yet received the change.
   const { rawSecretAccessKey } = r.kms.kms.stores.get(id).proxy
   const late = createKmsSideClient({
     endpoint: ENDPOINT,
@@ -95,7 +99,7 @@ void t.test('the old credential is revoked once it is silent, and not before', a
   await stopPolling()
 })
 
-void t.test('a rotation that was cut off is gone on with', async (t) => {
+void t.test('an interrupted rotation is continued', async (t) => {
   const r = await registration(t)
   const { id, signer } = await registered(r)
   const old = signer()
@@ -111,7 +115,7 @@ void t.test('a rotation that was cut off is gone on with', async (t) => {
     t.match((await r.latchkey('rotate-credentials')).stdout, 'A rotation is in progress')
   })
 
-  await t.test('while it waited for silence', async (t) => {
+  await t.test('while it waited until the old one was unused', async (t) => {
     const { code, stderr } = await r.latchkey(...ROTATE, '--quiet', '1h', '--timeout', '1ms')
     t.equal(code, 1)
     t.match(stderr, /is still in use|has not been used yet/)
@@ -150,7 +154,7 @@ void t.test('a rotation that was cut off is gone on with', async (t) => {
     t.equal((await list(r)).length, 3)
   })
 
-  await t.test('when somebody else gave KMS another one', async (t) => {
+  await t.test('when KMS was given another one meanwhile', async (t) => {
     r.kms.failNext('UpdateCustomKeyStore', 'AccessDeniedException')
     await r.latchkey(...ROTATE)
     const administration = await openAdministration(await loadConfig(r.workspace.configFile, {}))

@@ -1,4 +1,6 @@
-/** The real AWS SDK against our KMS server: it speaks KMS's protocol, and does call the proxy. */
+/**
+ * Tests our KMS server with the real AWS SDK: it speaks KMS's protocol and really calls the proxy.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import {
   ConnectCustomKeyStoreCommand,
@@ -20,7 +22,7 @@ import t, { type Test } from 'tap'
 import { KEY_ID, startTestServer } from '../support/server.ts'
 import { AWS_CREDENTIAL, startKmsServer } from '../support/kms-server.ts'
 
-/** On a busy machine a request may wait; that it is refused then is tested elsewhere. */
+/** A busy machine may delay a request; other tests cover the refusals that follow from that. */
 const PATIENT = { limits: { requestDeadline: '20s' } }
 
 async function setUp(t: Test) {
@@ -85,7 +87,7 @@ void t.test(
     const opened = await client.send(
       new DecryptCommand({
         CiphertextBlob: dataKey.CiphertextBlob,
-        // Their order does not matter.
+        // Fields may come in any order.
         EncryptionContext: { purpose: 'test', tenant: '7' },
       }),
     )
@@ -115,7 +117,7 @@ void t.test(
   },
 )
 
-void t.test('KMS says what is in the way of deleting a store', async (t) => {
+void t.test('KMS says what prevents the deletion of a store', async (t) => {
   const { client, storeId } = await setUp(t)
   const { KeyMetadata: key } = await client.send(
     new CreateKeyCommand({
@@ -137,7 +139,7 @@ void t.test('KMS says what is in the way of deleting a store', async (t) => {
   await t.rejects(remove(), { name: 'CustomKeyStoreHasCMKsException' }, 'for a week more')
 })
 
-void t.test('a caller who is not who he says is refused', async (t) => {
+void t.test('a caller with a wrong signature is refused', async (t) => {
   const { server } = await setUp(t)
   t.ok(server.port)
   const kms = await startKmsServer(t, {})

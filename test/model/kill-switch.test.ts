@@ -1,9 +1,9 @@
-/** The protocol of the kill switch, checked exhaustively: docs/internals/model/README.md says what that means. */
+/** Checks the protocol of the kill switch exhaustively; docs/internals/model/README.md says what that means. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { check, CLAIM, namesOf } from '../support/spin.ts'
 
-/** Worlds of different shape, since one with everything in it has too many states to visit. */
+/** Several worlds of different shape, because one with everything in it has too many states. */
 const WORLDS: Readonly<Record<string, readonly string[]>> = {
   'three instances, and somebody who takes over': [
     'INSTANCES=3',
@@ -37,7 +37,7 @@ for (const [world, definitions] of Object.entries(WORLDS)) {
   })
 }
 
-/** What must be possible, or the claim would hold of a proxy that does nothing. */
+/** States that must be reachable; otherwise a proxy that does nothing would satisfy the claim. */
 const REACHABLE: Readonly<Record<string, readonly string[]>> = {
   REVOKES: ['HEIRS=1'],
   HEIR_REVOKES: ['HEIRS=1'],

@@ -1,9 +1,9 @@
-/** Each way to get the protocol wrong that we know of breaks the model, and so does each limit that we name. */
+/** Tests that each known protocol mistake breaks the model, and that each named limit does too. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { check, CLAIM, namesOf } from '../support/spin.ts'
 
-/** By the name in the model, with the smallest world in which it shows. */
+/** Mutants by their name in the model, with the smallest world in which they show. */
 const MUTANTS: Readonly<Record<string, readonly string[]>> = {
   ACK_BEFORE_CLOSED: ['INSTANCES=1'],
   ACK_IN_SAME_TURN: ['INSTANCES=1'],
@@ -24,7 +24,7 @@ const MUTANTS: Readonly<Record<string, readonly string[]>> = {
   SILENCE_IS_DEATH: ['INSTANCES=1', 'ATTACKER'],
 }
 
-/** What no order of steps can help: docs/internals/model/README.md, "What it does not promise". */
+/** Limits that no order of steps removes: docs/internals/model/README.md, "What it does not promise". */
 const LIMITS: Readonly<Record<string, readonly string[]>> = {
   PAUSE_WHILE_SENDING: ['INSTANCES=1'],
   CLOCK_STOPS: ['INSTANCES=1'],

@@ -1,4 +1,4 @@
-/** Mistakes that can be made in the rules of the gate, or in how they compare metadata. */
+/** Mutates the gate's rules, including the comparison of metadata. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { killAll } from '../support/mutation/mutation.ts'
@@ -14,7 +14,7 @@ const NOT_NEEDED = 'only saves the work where there are no switches'
 
 t.setTimeout(200_000)
 
-void t.test('no mistake in the rules goes unseen', async (t) => {
+void t.test('the tests notice every mistake in the rules', async (t) => {
   await killAll(t, {
     module: 'src/killswitch/gate/rules.ts',
     tests: testsOf('gate', 'gate-stats'),
@@ -67,7 +67,7 @@ void t.test('no mistake in the rules goes unseen', async (t) => {
   })
 })
 
-void t.test('no mistake in the comparison of metadata goes unseen', async (t) => {
+void t.test('the tests notice every mistake in the comparison of metadata', async (t) => {
   await killAll(t, {
     module: 'src/killswitch/gate/rules.ts',
     tests: testsOf('match'),

@@ -1,4 +1,4 @@
-/** curl --aws-sigv4 calls the server, as the README tells newcomers to. */
+/** Calls the server with curl --aws-sigv4, as the README tells newcomers to. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import t from 'tap'

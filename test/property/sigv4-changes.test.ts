@@ -1,4 +1,7 @@
-/** No changed byte of what was signed goes unseen; and what may change, may. */
+/**
+ * Tests that every changed byte of signed content is noticed, and that permitted changes are
+ * accepted.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -15,7 +18,7 @@ import {
 
 const change = fc.record({
   kind: fc.constantFrom('replace', 'insert', 'delete'),
-  /** Scaled to the length of what is changed. */
+  /** Scaled to the length of the changed text. */
   place: fc.nat({ max: 1_000_000 }),
   byte: fc.nat({ max: 255 }),
 })
@@ -26,7 +29,7 @@ function edit(text: string, { kind, place, byte }: { kind: string; place: number
   return text.slice(0, at) + (kind === 'delete' ? '' : toChar(byte)) + rest
 }
 
-/** What a canonical value is blind to, by its definition: white space around it and runs of it. */
+/** Canonicalization removes white space around a value and reduces runs of it. */
 const folded = (value: string) => value.trim().split(/\s+/).join(' ')
 
 function assertRefused(item: Sample, request: SignedRequest): void {
@@ -56,7 +59,7 @@ void t.test('a changed byte in the name or value of a signed header is refused',
       const after = edit(before, how)
       const isName = at % 2 === 0
       const isAuthorization = authorizationIn(request) === before
-      // The one header that is not canonicalised allows two spellings, which have a test below.
+      // Authorization is not canonicalized and has two spellings, which are tested below.
       fc.pre(isAuthorization ? how.kind === 'replace' : true)
       fc.pre(
         isName ? after.toLowerCase() !== before.toLowerCase() : folded(after) !== folded(before),
@@ -106,7 +109,7 @@ void t.test(
   },
 )
 
-void t.test('the order of headers and the case of their names are free', async () => {
+void t.test('the order of headers and the case of their names do not matter', async () => {
   fc.assert(
     fc.property(sample, fc.nat(), fc.boolean(), (item, turn, upper) => {
       const request = signByAws4(item)

@@ -1,4 +1,7 @@
-/** Signers of others, on requests of any shape: they agree with us, and we accept them. */
+/**
+ * Tests requests of any shape with independent signers: they agree with us, and we accept their
+ * signatures.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -30,7 +33,7 @@ void t.test(
   },
 )
 
-void t.test('so they do with x-amz-content-sha256, as AWS SDKs send it', async () => {
+void t.test('they also agree with x-amz-content-sha256, as AWS SDKs send it', async () => {
   await fc.assert(
     fc.asyncProperty(sample, async (item) => {
       const request = await signBySmithy(item, true)

@@ -1,4 +1,4 @@
-/** What a running server counts of its requests, and that a stop loses none of it. */
+/** Tests what a running server counts of its requests, and that stopping it loses no counts. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import {
@@ -64,7 +64,7 @@ void t.test('a running server writes in the background, and more than once', asy
   t.pass('both were written while it runs')
 })
 
-void t.test('whoever cannot sign leaves no trace in the counts', async (t) => {
+void t.test('unsigned requests leave no trace in the counts', async (t) => {
   const server = await startTestServer(t)
   const stranger = server.client({ accessKeyId: 'AAAAAAAAAAAAAAAAAAAAAAAAAA' })
   const answer = await stranger.getHealthStatus()

@@ -1,4 +1,4 @@
-/** Rehearsals and exposure by the admin listener; and a kill of what nobody knows. */
+/** Tests rehearsals and exposure through the admin listener, and a kill of an unknown key. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { call, codeOf, startWithAdmin, token, type Reply } from '../support/admin.ts'
@@ -22,7 +22,7 @@ async function startRecorded(t: Test) {
   return { server, encrypt, rehearse, exposure }
 }
 
-void t.test('a rehearsal tells whom a kill would refuse, and refuses nobody', async (t) => {
+void t.test('a rehearsal lists whom a kill would refuse, and refuses no request', async (t) => {
   const { server, encrypt, rehearse } = await startRecorded(t)
   const scope = { kind: 'key', keyStore: 'demo', keyId: KEY_ID }
   t.match(await rehearse({ scope }), {
@@ -47,35 +47,38 @@ void t.test('a rehearsal tells whom a kill would refuse, and refuses nobody', as
   }
 })
 
-void t.test('exposure tells who holds data keys: of all, of a key, of a switch', async (t) => {
-  const { server, exposure, encrypt } = await startRecorded(t)
-  // Encrypt of a data key comes with GenerateDataKey; the caller has the plaintext.
-  const found = (reply: Reply) => reply.body['exposures'] as readonly object[]
-  const { body, status } = await exposure()
-  t.equal(status, 200)
-  t.match(body, { scope: { kind: 'all' }, longKills: [] })
-  const all = found(await exposure())
-  t.same(found(await exposure(`?keyStore=demo&keyId=${KEY_ID}`)), all)
-  t.same(found(await exposure('?keyStore=demo')), all)
-  t.same(found(await exposure(`?since=${String(Date.now() + 3_600_000)}`)), [])
-  const order = { scope: { kind: 'key-store', keyStore: 'demo' }, reason: 'test' }
-  const stopped = await call(server, 'POST', '/admin/v1/switches', { ...STOP, body: order })
-  t.equal(await encrypt(), 400)
-  const { id } = stopped.body['switch'] as { id: string }
-  t.match((await exposure(`?switch=${id}`)).body, { scope: order.scope })
-  t.equal(codeOf(await exposure('?switch=abcdef')), 'NOT_FOUND')
-  for (const wrong of [
-    '?key=x',
-    '?keyId=x',
-    '?keyStore=typo',
-    '?since=1h',
-    '?switch=a&keyStore=demo',
-  ]) {
-    t.equal(codeOf(await exposure(wrong)), 'INPUT_INVALID', wrong)
-  }
-})
+void t.test(
+  'exposure lists who holds data keys: of everything, of a key, of a switch',
+  async (t) => {
+    const { server, exposure, encrypt } = await startRecorded(t)
+    // GenerateDataKey makes KMS send an Encrypt, and gives its caller the plaintext.
+    const found = (reply: Reply) => reply.body['exposures'] as readonly object[]
+    const { body, status } = await exposure()
+    t.equal(status, 200)
+    t.match(body, { scope: { kind: 'all' }, longKills: [] })
+    const all = found(await exposure())
+    t.same(found(await exposure(`?keyStore=demo&keyId=${KEY_ID}`)), all)
+    t.same(found(await exposure('?keyStore=demo')), all)
+    t.same(found(await exposure(`?since=${String(Date.now() + 3_600_000)}`)), [])
+    const order = { scope: { kind: 'key-store', keyStore: 'demo' }, reason: 'test' }
+    const stopped = await call(server, 'POST', '/admin/v1/switches', { ...STOP, body: order })
+    t.equal(await encrypt(), 400)
+    const { id } = stopped.body['switch'] as { id: string }
+    t.match((await exposure(`?switch=${id}`)).body, { scope: order.scope })
+    t.equal(codeOf(await exposure('?switch=abcdef')), 'NOT_FOUND')
+    for (const wrong of [
+      '?key=x',
+      '?keyId=x',
+      '?keyStore=typo',
+      '?since=1h',
+      '?switch=a&keyStore=demo',
+    ]) {
+      t.equal(codeOf(await exposure(wrong)), 'INPUT_INVALID', wrong)
+    }
+  },
+)
 
-void t.test('a kill of a key that nobody knows is done, and says so', async (t) => {
+void t.test('a kill of an unknown key is carried out, and says so', async (t) => {
   const { server } = await startRecorded(t)
   const stop = async (keyId: string) => {
     const scope = { kind: 'key', keyStore: 'demo', keyId }

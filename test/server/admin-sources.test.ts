@@ -1,4 +1,7 @@
-/** The admin listener refuses what a page of another site can make an operator's browser send. */
+/**
+ * Tests that the admin listener refuses what a page of another site can make an operator's browser
+ * send.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
@@ -14,7 +17,7 @@ async function checkNothingStopped(t: Test, server: TestServer): Promise<void> {
   t.same([status.status, status.body['switches']], [200, []])
 }
 
-void t.test('a request of another site is refused, whoever it is signed in as', async (t) => {
+void t.test('a request from another site is refused, whoever is logged in', async (t) => {
   const server = await startWithAdmin(t)
   const own = `https://localhost:${String(server.running.admin?.port)}`
   const foreign: readonly (readonly [string, Readonly<Record<string, string>>])[] = [
@@ -120,7 +123,7 @@ void t.test('further names are those of the configuration', async (t) => {
   t.equal(await status('other.example.com'), 421)
 })
 
-void t.test('a TLS handshake that does not go on is cut', async (t) => {
+void t.test('a TLS handshake that stalls is cut', async (t) => {
   const server = await startWithAdmin(t)
   const port = server.running.admin?.port ?? 0
   const socket = connect(port, '127.0.0.1')
@@ -128,7 +131,7 @@ void t.test('a TLS handshake that does not go on is cut', async (t) => {
     socket.destroy()
   })
   const since = performance.now()
-  // The head of a ClientHello of 200 bytes, of which no more comes.
+  // The head of a ClientHello of 200 bytes, without the rest.
   socket.write(Buffer.from('16030100c8010000c40303', 'hex'))
   await new Promise((resolve) => socket.on('error', resolve).on('close', resolve).resume())
   t.ok(performance.now() - since > 5000, 'not before its time')

@@ -1,4 +1,4 @@
-/** The admin listener of a real server: who may call what, and what a call does to KMS. */
+/** Tests the admin listener of a real server: who may call what, and how a call affects KMS. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createAuthority } from '../../certs/dev-pki.ts'
@@ -19,7 +19,7 @@ import { KEY_ID } from '../support/server.ts'
 
 const STOP = { scope: { kind: 'all' }, reason: 'test' }
 
-/** Every guarded call, with a body that is good as far as can be known beforehand. */
+/** Every guarded call with a plausible body. */
 const CALLS = [
   ['GET', '/admin/v1/status', 'read'],
   [
@@ -40,7 +40,7 @@ const CALLS = [
 ] as const
 
 void t.test(
-  'every call asks who calls, and for the permission that the document names',
+  'every call requires authentication and the permission that the document names',
   async (t) => {
     const server = await start(t)
     const table = tableRows(section(read('docs/admin.md'), '## What can be called'))
@@ -150,7 +150,7 @@ void t.test('stop, receipt, restore: what KMS is told at each step', async (t) =
   await client.close()
 })
 
-void t.test('restoring wants a second person where the house asks for one', async (t) => {
+void t.test('restoring requires a second person if the configuration does', async (t) => {
   const server = await start(t, { control: { restore: { people: 2 } } })
   const alice = await pki.issue('alice-two', { commonName: 'alice', usage: 'client' })
   await call(server, 'POST', '/admin/v1/switches', { token: token('operator'), body: STOP })
@@ -179,7 +179,7 @@ void t.test('a drill measures, and leaves nothing behind', async (t) => {
   t.same(status.body['switches'], [])
 })
 
-void t.test('bodies are held to openapi.yaml, scopes to the configuration', async (t) => {
+void t.test('bodies must match openapi.yaml, and scopes the configuration', async (t) => {
   const server = await start(t)
   const post = async (body: unknown) =>
     call(server, 'POST', '/admin/v1/switches', { token: token('operator'), body })
@@ -211,17 +211,20 @@ void t.test('bodies are held to openapi.yaml, scopes to the configuration', asyn
   )
 })
 
-void t.test('probes need nobody, tell nothing; the log has who called, and no token', async (t) => {
-  const server = await start(t)
-  t.match(await call(server, 'GET', '/livez'), { status: 200, body: { status: 'ok' } })
-  t.match(await call(server, 'GET', '/readyz'), { status: 200, body: { status: 'ok' } })
-  await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
-  await call(server, 'GET', '/admin/v1/status', { token: token('wrong') })
-  const log = await server.stopAndReadLog()
-  const lines = log.filter(({ msg }) => msg === 'admin request')
-  t.match(lines, [
-    { name: 'viewer-token', role: 'viewer', route: '/admin/v1/status', status: 200 },
-    { route: '/admin/v1/status', status: 401, code: 'UNAUTHENTICATED' },
-  ])
-  t.notMatch(JSON.stringify(log), /latchkey_token_of/)
-})
+void t.test(
+  'probes need no authentication and reveal nothing; the log names the caller but no token',
+  async (t) => {
+    const server = await start(t)
+    t.match(await call(server, 'GET', '/livez'), { status: 200, body: { status: 'ok' } })
+    t.match(await call(server, 'GET', '/readyz'), { status: 200, body: { status: 'ok' } })
+    await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
+    await call(server, 'GET', '/admin/v1/status', { token: token('wrong') })
+    const log = await server.stopAndReadLog()
+    const lines = log.filter(({ msg }) => msg === 'admin request')
+    t.match(lines, [
+      { name: 'viewer-token', role: 'viewer', route: '/admin/v1/status', status: 200 },
+      { route: '/admin/v1/status', status: 401, code: 'UNAUTHENTICATED' },
+    ])
+    t.notMatch(JSON.stringify(log), /latchkey_token_of/)
+  },
+)

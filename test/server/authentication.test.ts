@@ -1,4 +1,4 @@
-/** SigV4 on the wire: no operation is served without a valid and recent signature. */
+/** Tests SigV4 on the wire: no operation is served without a valid and recent signature. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
@@ -23,7 +23,7 @@ type Headers = Readonly<Record<string, string>>
 
 const ENCRYPT = `/keys/${KEY_ID}/encrypt`
 
-/** Each operation with a body that is served when it is signed. */
+/** Returns each operation with a body that is served when signed. */
 async function allOperations(server: TestServer): Promise<readonly (readonly [string, string])[]> {
   const { json } = await call(server, ENCRYPT, encryptBody())
   const bodies: readonly (readonly [string, Json])[] = [
@@ -35,7 +35,7 @@ async function allOperations(server: TestServer): Promise<readonly (readonly [st
   return bodies.map(([path, body]) => [path, JSON.stringify(body)] as const)
 }
 
-/** Signs a request and lets `change` have it on its way. */
+/** Signs a request and lets `change` modify it afterwards. */
 function send(
   server: TestServer,
   [path, body]: readonly [path: string, body: string],
@@ -54,7 +54,7 @@ const inAuthorization = (edit: (text: string) => string) => (headers: Headers) =
   Authorization: edit(headers['Authorization'] ?? ''),
 })
 
-/** The last digit of the signature is another one. */
+/** Changes the last digit of the signature. */
 const forge = inAuthorization(
   (text) => `${text.slice(0, -1)}${((parseInt(text.slice(-1), 16) + 1) % 16).toString(16)}`,
 )
@@ -71,7 +71,7 @@ void t.test('[AUTH-1] no operation is served unsigned, or with a wrong signature
 
 const hash = (text: string) => createHash('sha256').update(text).digest('hex')
 
-/** Ways to be nobody, each with the reason that the log must have. */
+/** Requests that must not authenticate, each with the reason that the log must have. */
 const REFUSALS: readonly {
   readonly reason: string
   readonly change?: (headers: Headers) => Headers
@@ -120,7 +120,7 @@ const REFUSALS: readonly {
   },
 ]
 
-void t.test('[AUTH-1] whatever is wrong with a signature, KMS hears one sentence', async (t) => {
+void t.test('[AUTH-1] whatever is wrong with a signature, KMS is told the same', async (t) => {
   const server = await startTestServer(t, {
     config: { keyStores: [{ name: 'demo', prefix: '/demo', regions: ['us-east-1'] }] },
   })
@@ -142,7 +142,7 @@ void t.test('[AUTH-1] whatever is wrong with a signature, KMS hears one sentence
     t.match(line, { bodySha256: hash(body), unverifiedKmsRequestId: /^[0-9a-f-]{36}$/ })
 })
 
-void t.test('[AUTH-1] whoever cannot sign learns nothing about keys or bodies', async (t) => {
+void t.test('[AUTH-1] an unauthenticated caller learns nothing about keys or bodies', async (t) => {
   const server = await startTestServer(t)
   await server.createKey('impotent', { encrypt: false, decrypt: false })
   for (const [path, body] of [
@@ -168,7 +168,7 @@ void t.test('[AUTH-1] a presigned query is no path of the API', async (t) => {
   )
 })
 
-void t.test('[AUTH-4] headers that nobody signed may change on the way', async (t) => {
+void t.test('[AUTH-4] unsigned headers may change on the way', async (t) => {
   const server = await startTestServer(t)
   const body = JSON.stringify(encryptBody())
   const signing = { leftUnsigned: ['content-type', 'x-trace'], headers: { 'X-Trace': 'before' } }
@@ -183,7 +183,7 @@ void t.test('[AUTH-4] headers that nobody signed may change on the way', async (
 
 const MINUTE_MS = 60_000
 
-/** The status for a request that was signed `minutes` away from now, in the past when negative. */
+/** Returns the status of a request signed `minutes` from now, or in the past if negative. */
 async function statusAt(t: Test, server: TestServer, minutes: number): Promise<number> {
   const session = await openSession(t, server)
   const at = Date.now() + minutes * MINUTE_MS

@@ -1,4 +1,4 @@
-/** Renewed certificates are taken up while the server runs; broken ones are not. */
+/** Tests that renewed certificates are loaded while the server runs and broken ones are not. */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from 'node:crypto'
 import { copyFile, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
@@ -14,11 +14,11 @@ const pki = await testPki()
 const renewed = await pki.issue('renewed', SERVER_CERTIFICATE)
 const CLIENT = 'cks.kms.us-east-1.amazonaws.com'
 const healthBody = { requestMetadata: requestMetadata('KmsHealthCheck') }
-/** The files are looked at each five seconds; a busy machine may take its time. */
+/** The server checks the files every five seconds, and a busy machine may be slower. */
 const SOON_MS = 30_000
 
 interface Renewable extends TestServer {
-  /** What the configuration names. */
+  /** Files that the configuration names. */
   readonly files: Files & { readonly caFile: string }
 }
 
@@ -52,7 +52,7 @@ async function serial(files: Files): Promise<string> {
   return new X509Certificate(await readFile(files.certificateFile)).serialNumber
 }
 
-/** Of the certificate that a new connection is shown. */
+/** Returns the serial number of the certificate that a new connection is shown. */
 async function shownSerial(server: TestServer): Promise<string> {
   const wire = await openWire(server)
   const { serialNumber } = wire.socket.getPeerCertificate()
@@ -60,7 +60,7 @@ async function shownSerial(server: TestServer): Promise<string> {
   return serialNumber
 }
 
-void t.test('new files are taken up on request, and open connections go on', async (t) => {
+void t.test('new files are loaded on request, and open connections continue', async (t) => {
   const server = await start(t)
   const open = await openWire(server)
   t.equal(await shownSerial(server), await serial(pki))
@@ -88,7 +88,7 @@ void t.test('new files are noticed within seconds', async (t) => {
 
 void t.test('files behind a symbolic link that is switched are noticed', async (t) => {
   const server = await start(t)
-  // As mounted secrets are renewed: the link is replaced, the files that it leads to are new.
+  // Mounted secrets are renewed this way: the link is replaced, and it leads to new files.
   for (const name of ['certificateFile', 'privateKeyFile'] as const) {
     await symlink(renewed[name], `${server.files[name]}.new`)
     await rename(`${server.files[name]}.new`, server.files[name])
@@ -138,14 +138,15 @@ void t.test('broken files that are noticed are logged once, without their conten
   const server = await start(t)
   const { certificateFile } = server.files
   const secretLine = (await readFile(pki.privateKeyFile, 'utf8')).split('\n')[3] ?? ''
-  // A key where the certificate belongs: the likeliest slip that would put a secret into the log.
+  // A key in place of the certificate is the likeliest mistake that would put a secret into the
+  // log.
   await copyFile(pki.privateKeyFile, certificateFile)
   const failed = async () =>
     (await readFile(server.logFile, 'utf8'))
       .split('\n')
       .filter((line) => line.includes('certificate not reloaded'))
   await eventually(async () => (await failed()).length > 0, SOON_MS)
-  // The next look finds the same files, and has nothing to add.
+  // The next check finds the same files and must log nothing more.
   await new Promise((resolve) => setTimeout(resolve, 6000))
   t.equal(await shownSerial(server), await serial(pki))
   const lines = await failed()
@@ -155,7 +156,7 @@ void t.test('broken files that are noticed are logged once, without their conten
   t.notOk((await readFile(server.logFile, 'utf8')).includes(secretLine))
 })
 
-void t.test('[AUTH-2] the authority of client certificates is taken up too', async (t) => {
+void t.test('[AUTH-2] the authority of client certificates is reloaded too', async (t) => {
   const server = await start(t, { mutual: true })
   const request = { commonName: CLIENT, usage: 'client' } as const
   const authority = await createAuthority('Next CA')
@@ -176,7 +177,7 @@ void t.test('[AUTH-2] the authority of client certificates is taken up too', asy
   await t.rejects(server.running.reloadCertificates(), { code: 'CERTIFICATE_UNREADABLE' })
   t.same([await isServed(old), await isServed(next)], [false, true])
 
-  // A bundle, as when one authority follows the other.
+  // A bundle, as used while one authority replaces the other.
   const both = `${pki.authority.certificatePem}${authority.certificatePem}`
   await writeFile(server.files.caFile, both)
   await server.running.reloadCertificates()

@@ -1,4 +1,7 @@
-/** What was trusted in the handshake is not trusted for longer: certificates, authorities and the age of a connection. */
+/**
+ * Tests that trust from the handshake ends: with certificates, with authorities, and with the age
+ * of a connection.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
@@ -11,7 +14,7 @@ import { testPki } from '../support/pki.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { openWire, requestMetadata, signedRequest, type Wire } from '../support/wire.ts'
 
-/** A busy machine may take its time. */
+/** A busy machine may be slow. */
 const LATEST_MS = 60_000
 const body = JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') })
 
@@ -23,7 +26,7 @@ async function ask(server: TestServer, wire: Wire) {
   return wire.answer(LATEST_MS)
 }
 
-/** A kept connection of each HTTP version, both used once. */
+/** Opens a kept connection of each HTTP version and uses each once. */
 async function openKept(t: Test, server: TestServer, files: Files) {
   const wire = await openWire(server, show(files))
   t.teardown(() => {
@@ -63,7 +66,10 @@ void t.test('[AUTH-3] kept connections end with the authority that vouched for t
   )
 })
 
-/** Kept connections whose certificate ends soon: the later, the longer this machine takes to open them. */
+/**
+ * Opens kept connections whose certificate expires soon; later if this machine takes long to open
+ * them.
+ */
 async function openBrief(t: Test, server: TestServer) {
   for (let seconds = 5; ; seconds *= 2) {
     const notAfter = new Date(Date.now() + seconds * 1000)
@@ -84,7 +90,7 @@ async function openBrief(t: Test, server: TestServer) {
 void t.test('[AUTH-3] kept connections end with the certificate of their client', async (t) => {
   const server = await startMtls(t)
   const { wire, closed, endsAt } = await openBrief(t, server)
-  // In use or idle: nothing that is asked after the end is answered.
+  // Nothing that is asked after the end is answered, whether the connection is in use or idle.
   let askedAt = 0
   for (;;) {
     const now = Date.now()

@@ -1,4 +1,4 @@
-/** A connection ends after its share of requests, and no request is lost by that. */
+/** Tests that a connection closes after its maximum number of requests without losing any. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import t from 'tap'
@@ -11,7 +11,7 @@ const listener = { maxRequestsPerConnection: SHARE }
 const body = JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') })
 const health = (server: TestServer) => signedRequest(server, '/health', body)
 
-/** How many requests a connection takes, one after the other. */
+/** Returns how many requests a connection accepts in sequence. */
 async function countRequests(server: TestServer): Promise<number> {
   const wire = await openWire(server)
   for (let count = 1; ; count++) {
@@ -42,7 +42,7 @@ void t.test('pipelined requests are all answered before the end', async (t) => {
   await wire.closed()
 })
 
-void t.test('0 is for ever', async (t) => {
+void t.test('0 means unlimited', async (t) => {
   const server = await startTestServer(t, { config: { listener: { maxRequestsPerConnection: 0 } } })
   const wire = await openWire(server)
   for (let i = 0; i < 200; i++) wire.write(health(server))

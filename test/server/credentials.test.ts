@@ -1,4 +1,4 @@
-/** Credentials in a running server: several at a time, and changes that need no restart. */
+/** Tests credentials in a running server: several at a time, and changes without a restart. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t from 'tap'
@@ -79,7 +79,7 @@ void t.test(
     const { accessKeyId } = credential
     await administration.credentials.expire(accessKeyId, Date.now() + 3_600_000)
     t.equal(await statusOf(session, credential), 200, 'an hour to go')
-    // Nothing changes in the store when it comes: the server must notice by its own clock.
+    // The store does not change at the expiry, so the server must notice by its own clock.
     const at = Date.now() + 1500
     await administration.credentials.expire(accessKeyId, at)
     await eventually(async () => (await statusOf(session, credential)) === 401)
@@ -150,7 +150,7 @@ void t.test('[AUTH-9] an id is no part of its secret, nor made from it', async (
   for (const source of sources) t.notOk(base32(source).includes(accessKeyId.slice(0, 10)))
 })
 
-void t.test('[AUTH-9] an id that is taken is taken in each key store, and for good', async (t) => {
+void t.test('[AUTH-9] an id in use is refused in every key store, permanently', async (t) => {
   const server = await startTestServer(t, {
     config: {
       keyStores: [

@@ -1,4 +1,4 @@
-/** The round trip of `quickstart` asks again where KMS would. */
+/** Tests that the round trip of `quickstart` retries where KMS would. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

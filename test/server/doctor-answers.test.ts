@@ -1,4 +1,4 @@
-/** What doctor says of a proxy with wrong refusals, signatures, HTTP or times. */
+/** Tests doctor's findings about a proxy with wrong refusals, signatures, HTTP or times. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { checkErrors, checkKeyErrors } from '../../src/tools/doctor/errors.ts'
@@ -132,7 +132,7 @@ const CASES: readonly DoctorCase[] = [
 
 testCases(t, server, CASES)
 
-void t.test('a proxy that signs everything anew is caught at every signature', async (t) => {
+void t.test('a proxy that signs everything again fails every check of signatures', async (t) => {
   const proxy = await startBrokenProxy(t, server, { signsAnew: true })
   const findings = await checkSignatures(proxy.session())
   const refusals = findings.filter(({ check }) => check.startsWith('refuses-'))

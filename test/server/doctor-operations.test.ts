@@ -1,4 +1,4 @@
-/** What doctor says of a proxy whose successful answers have something wrong with them. */
+/** Tests doctor's findings about a proxy whose successful answers are wrong. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { checkLimits } from '../../src/tools/doctor/examine.ts'

@@ -1,4 +1,4 @@
-/** What doctor says of certificates, of TLS, and of the address. */
+/** Tests doctor's findings about certificates, TLS and the address. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
@@ -25,7 +25,7 @@ const DAY_MS = 86_400_000
 const server = await startTestServer(t)
 const { pki } = server
 
-/** AWS's form, with the authority of these tests on it. */
+/** Writes AWS's file format with the authority of these tests in it. */
 function authoritiesFile(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-authorities-'))
   t.teardown(() => {
@@ -92,7 +92,7 @@ void t.test('certificates with one thing wrong', async (t) => {
   }
 })
 
-void t.test('a chain of an authority that nobody knows here', async (t) => {
+void t.test('a chain of an unknown authority', async (t) => {
   const stranger = await createAuthority('A stranger')
   const files = await pki.issue('doctor-stranger', SERVER_CERTIFICATE, stranger)
   t.match(await look(t, { files }), { 'tls-chain': 'fail', 'tls-authority': 'warn' })
@@ -111,7 +111,7 @@ void t.test('keys: RSA of 4,096 bits costs time, P-256 is fine', async (t) => {
   t.match(await look(t, { files }), { 'tls-key': 'ok', 'tls-chain': 'fail' })
 })
 
-void t.test('versions and suites that nobody should agree to', async (t) => {
+void t.test('versions and suites that must not be accepted', async (t) => {
   const old = { minVersion: 'TLSv1', ciphers: 'ALL:@SECLEVEL=0', dhparam: 'auto' } as const
   t.match(await look(t, { tls: old }), { 'tls-old': 'warn', 'tls-weak': 'warn' })
   const weak = { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2', ciphers: 'AES128-SHA' } as const

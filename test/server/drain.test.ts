@@ -1,4 +1,4 @@
-/** Going away: what is in flight ends well, nothing new begins, and it does not take for ever. */
+/** Tests draining: requests in flight complete, no new ones begin, and it ends in time. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -25,7 +25,7 @@ const health = (server: TestServer) => signedRequest(server, '/health', healthBo
 const encrypt = (server: TestServer) =>
   signedRequest(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
 
-/** Sends all of a request but its last bytes, and knows that the server has the head of it. */
+/** Sends a request without its last bytes, and waits until the server has its head. */
 async function begin(server: TestServer): Promise<{ wire: Wire; finish: () => void }> {
   const wire = await openWire(server)
   const bytes = encrypt(server)
@@ -50,8 +50,8 @@ async function openTcp(t: Test, port: number): Promise<Socket> {
 }
 
 /**
- * HTTP/2 with a request that has not ended, byte by byte: Node's own client stops reading at a GOAWAY, and
- * so never learns of the end of the connection.
+ * Sends an incomplete HTTP/2 request byte by byte. Node's own client stops reading at a GOAWAY and
+ * so never notices the end of the connection.
  */
 async function openStream(t: Test, server: TestServer): Promise<TLSSocket> {
   const socket = connect({
@@ -65,7 +65,7 @@ async function openStream(t: Test, server: TestServer): Promise<TLSSocket> {
     socket.destroy()
   })
   const settings = Buffer.from('000000040000000000', 'hex')
-  // RFC 7541: POST, https, the path /, and an authority that is written out.
+  // RFC 7541: POST, https, the path / and a literal authority.
   const fields = Buffer.concat([Buffer.from('8387844109', 'hex'), Buffer.from('localhost')])
   const headers = Buffer.from('0000000104' + '00000001', 'hex')
   headers.writeUIntBE(fields.length, 0, 3)
@@ -157,7 +157,7 @@ void t.test('a client that hangs is cut off when the time is up', async (t) => {
     config: {
       listener: {
         drain: { timeout: '500ms' },
-        // Nothing else ends these connections while the test waits.
+        // No other timeout may end these connections during the test.
         timeouts: { headers: '2m', request: '3m', tlsHandshake: '2m' },
       },
     },
@@ -168,7 +168,7 @@ void t.test('a client that hangs is cut off when the time is up', async (t) => {
   const stream = await openStream(t, server)
   const streamClosed = once(stream, 'close')
   const silent = await openTcp(t, server.port)
-  // Nobody is told of the end of what nobody reads.
+  // A socket that nobody reads from emits no end.
   silent.resume()
   const startedAt = performance.now()
   await server.running.stop()

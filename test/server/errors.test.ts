@@ -1,4 +1,4 @@
-/** Every error of the specification's table that software keys can give, by operation. */
+/** Tests every error of the specification's table that software keys can return, by operation. */
 // SPDX-License-Identifier: Apache-2.0
 import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
@@ -35,7 +35,7 @@ const ZEROS = {
   authenticationTag: 'AAAAAAAAAAAAAAAAAAAAAA==',
 }
 
-/** A body that would be served. */
+/** Returns a body that would be served. */
 function bodyOf(operation: Operation): Json {
   if (operation === 'encrypt') return encryptBody()
   if (operation === 'decrypt') return decryptBody(ZEROS)
@@ -50,7 +50,10 @@ interface Row {
   readonly change?: (body: Json) => Json | string
 }
 
-/** ThrottlingException is in key-stores.test.ts, InternalException in unit/xks/pipeline.test.ts. */
+/**
+ * key-stores.test.ts tests ThrottlingException, and unit/xks/pipeline.test.ts tests
+ * InternalException.
+ */
 const ROWS: readonly Row[] = [
   { errorName: 'ValidationException', operations: OPERATIONS, change: () => ({}) },
   { errorName: 'InvalidStateException', operations: CRYPTO, key: 'disabled' },
@@ -179,7 +182,7 @@ void t.test(
   },
 )
 
-/** Another algorithm is refused whether the rest is well or not. */
+/** Another algorithm is refused whether the rest is valid or not. */
 void t.test(
   '[ENC-3] AES_GCM and SHA_256 are the only algorithms, by their exact names',
   async (t) => {

@@ -1,4 +1,6 @@
-/** Junk at full speed: the right caller is served beside it, and who sends it is closed. */
+/**
+ * Sends junk at full speed: legitimate callers are still served, and the sender is disconnected.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
@@ -11,7 +13,7 @@ const ASKED = 40
 const AGAIN_MS = 20
 const ENCRYPT = `/keys/${KEY_ID}/encrypt`
 
-/** Requests without a good signature, as many as fill the buffers. */
+/** Requests without a valid signature, enough to fill the buffers. */
 function junkOf(server: TestServer): Readonly<Record<string, Buffer>> {
   const repeat = (bytes: Buffer | string) =>
     Buffer.concat(Array.from({ length: 200 }, () => Buffer.from(bytes)))
@@ -23,7 +25,10 @@ function junkOf(server: TestServer): Readonly<Record<string, Buffer>> {
   }
 }
 
-/** Sends junk, and connects again whenever it is closed, until it is stopped. @returns the number of connections */
+/**
+ * Sends junk and reconnects whenever the server disconnects, until stopped.
+ * @returns the number of connections
+ */
 function flood(t: Test, server: TestServer, junk: Buffer): () => number {
   let connections = 0
   let isOver = false
@@ -34,7 +39,7 @@ function flood(t: Test, server: TestServer, junk: Buffer): () => number {
     while (!isOver) {
       const wire = await openWire(server)
       connections += 1
-      // Not once(): a connection that is reset has an error before it closes.
+      // once() would reject: a reset connection emits an error before it closes.
       const closed = new Promise((resolve) => wire.socket.once('close', resolve))
       wire.write(junk)
       const again = setInterval(() => {
@@ -50,7 +55,7 @@ function flood(t: Test, server: TestServer, junk: Buffer): () => number {
 
 for (const name of ['no signature', 'wrong signature', 'unknown path']) {
   void t.test(`eight connections with ${name}: every right request is served`, async (t) => {
-    // Both ends share this process, which may have little of a busy machine: what is asked is who is turned away.
+    // Both ends share this process and perhaps a busy machine; the test is about who is refused.
     const server = await startTestServer(t, {
       config: { limits: { requestDeadline: '60s' }, control: { lease: '5m' } },
     })

@@ -1,4 +1,7 @@
-/** Where Fastify or Node would answer for us: JSON with errorName or a closed connection, never a hang. */
+/**
+ * Tests requests that Fastify or Node would answer for us: the answer is JSON with errorName or a
+ * closed connection, never a hang.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { checkError, type ErrorName } from '../support/answers.ts'
@@ -10,13 +13,13 @@ const NODE_MAJOR = Number(process.versions.node.split('.')[0])
 const ENCRYPT = `/keys/${KEY_ID}/encrypt`
 const health = { requestMetadata: requestMetadata('KmsHealthCheck') }
 
-/** Headers of an unsigned POST, and `more` as lines. */
+/** Returns the head of an unsigned POST, with `more` as further lines. */
 function head(target: string, ...more: readonly string[]): string {
   const lines = ['Host: localhost', 'Content-Type: application/json', ...more]
   return `POST ${target} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`
 }
 
-/** The listener serves on after whatever came before. */
+/** Checks that the listener still serves. */
 async function checkServing(t: Test, server: TestServer): Promise<void> {
   const answer = await exchange(server, signedRequest(server, '/health', health))
   t.equal(answer.status, 200, 'the next request is served')
@@ -26,9 +29,9 @@ interface Row {
   readonly name: string
   readonly send: (server: TestServer) => Buffer | string
   readonly errorName: ErrorName
-  /** Where HTTP has another one than the table. */
+  /** Status, if HTTP uses another one than the table. */
   readonly status?: number
-  /** The connection is not used any further. */
+  /** Whether the connection is closed afterwards. */
   readonly closes?: boolean
 }
 
@@ -137,7 +140,7 @@ const ROWS: readonly Row[] = [
     name: 'more headers than Node counts',
     send: ({ uriPath }) =>
       head(`${uriPath}/health`, ...Array.from({ length: 2500 }, () => 'a:b'), 'Content-Length: 0'),
-    // From Node.js 24 on, Node refuses them itself.
+    // Since version 24, Node refuses these itself.
     ...(NODE_MAJOR < 24
       ? { errorName: 'AuthenticationFailedException' }
       : { errorName: 'ValidationException', status: 431, closes: true }),

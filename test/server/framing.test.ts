@@ -1,4 +1,7 @@
-/** How requests lie on a connection: in pieces, in chunks, behind each other, cut off, too late. */
+/**
+ * Tests how requests are framed on a connection: in pieces, in chunks, pipelined, cut off, too
+ * late.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import http2 from 'node:http2'
@@ -30,7 +33,7 @@ async function start(t: Test): Promise<{ server: TestServer; wire: Wire }> {
   return { server, wire }
 }
 
-/** A signed Encrypt whose body comes in chunks of these sizes. */
+/** Returns a signed Encrypt whose body is sent in chunks of these sizes. */
 function chunked(server: TestServer, sizes: readonly number[], ...trailer: readonly string[]) {
   const body = JSON.stringify(encryptBody())
   const unsigned = ['content-length', 'transfer-encoding']
@@ -177,7 +180,7 @@ void t.test(
     const { port } = server
     const bytes = signedRequest(server, ENCRYPT, encryptBody())
     const late = signedRequest(server, '/health', health)
-    // The answer to the first proves that the head of the second is there.
+    // The answer to the first request proves that the server has the head of the second.
     wire.write(Buffer.concat([signedRequest(server, '/health', health), bytes.subarray(0, -10)]))
     t.equal((await wire.answer())?.status, 200)
     const stopping = server.stop()
@@ -214,7 +217,7 @@ async function startHttp2(t: Test) {
   return { server, session, request }
 }
 
-void t.test('[ERR-2] on HTTP/2 an expectation nobody can meet has an errorName too', async (t) => {
+void t.test('[ERR-2] on HTTP/2 an unknown expectation has an errorName too', async (t) => {
   const { request } = await startHttp2(t)
   const stream = request({ expect: 'a-miracle' })
   stream.setEncoding('utf8').end()
@@ -225,32 +228,38 @@ void t.test('[ERR-2] on HTTP/2 an expectation nobody can meet has an errorName t
   t.match(JSON.parse(body), { errorName: 'AuthenticationFailedException' })
 })
 
-void t.test('[ERR-2] a stream of HTTP/2 that is cut off is no fault of ours', async (t) => {
-  const { server, session, request } = await startHttp2(t)
-  const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = http2.constants
-  /** Begins a request, and lets another be answered: by then the server has begun it too. */
-  const begin = async () => {
-    const stream = request({ 'content-length': '100' })
-    stream.on('error', () => undefined)
-    stream.write('{"request')
-    const other = request({})
-    other.end()
-    await once(other, 'response')
-    other.resume()
-    return stream
-  }
-  for (const code of [NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR]) {
-    const stream = await begin()
-    stream.close(code)
-    await new Promise((resolve) => stream.once('close', resolve))
-  }
-  await begin()
-  session.destroy()
-  const { call } = await openSession(t, server)
-  t.equal((await call('/health', health)).status, 200)
-  const lines = await server.stopAndReadLog()
-  t.same(
-    lines.filter(({ level }) => level !== 30),
-    [],
-  )
-})
+void t.test(
+  '[ERR-2] an HTTP/2 stream that is cut off is not logged as an internal fault',
+  async (t) => {
+    const { server, session, request } = await startHttp2(t)
+    const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = http2.constants
+    /**
+     * Begins a request and waits for the answer to another, so that the server has begun the first
+     * too.
+     */
+    const begin = async () => {
+      const stream = request({ 'content-length': '100' })
+      stream.on('error', () => undefined)
+      stream.write('{"request')
+      const other = request({})
+      other.end()
+      await once(other, 'response')
+      other.resume()
+      return stream
+    }
+    for (const code of [NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR]) {
+      const stream = await begin()
+      stream.close(code)
+      await new Promise((resolve) => stream.once('close', resolve))
+    }
+    await begin()
+    session.destroy()
+    const { call } = await openSession(t, server)
+    t.equal((await call('/health', health)).status, 200)
+    const lines = await server.stopAndReadLog()
+    t.same(
+      lines.filter(({ level }) => level !== 30),
+      [],
+    )
+  },
+)

@@ -1,4 +1,7 @@
-/** What HTTP demands of a request: bodies without a type, unknown methods, Host beside :authority, transfer codings. */
+/**
+ * Tests HTTP's own requirements: bodies without a type, unknown methods, Host beside :authority,
+ * transfer codings.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import type http2 from 'node:http2'
@@ -27,7 +30,7 @@ async function ask(
   return { status: answer[':status'], json: JSON.parse(text || '{}') as unknown }
 }
 
-/** Signed without content-type and content-length, which are left away. */
+/** The signed headers without content-type and content-length. */
 function bareHeaders(server: TestServer): Record<string, string> {
   const unsigned = ['content-type', 'content-length']
   const headers = signedHeaders(server, { path: ENCRYPT, body, leftUnsigned: unsigned })

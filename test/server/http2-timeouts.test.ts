@@ -1,4 +1,7 @@
-/** HTTP/2 frame by frame: headers that are not completed, and sessions that never ask, are closed in time. */
+/**
+ * Tests HTTP/2 frame by frame: incomplete headers, and sessions that never send a request, are
+ * closed in time.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
@@ -6,10 +9,10 @@ import { openHttp2 } from '../support/http2.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { openWire, type Wire } from '../support/wire.ts'
 
-/** Long beside what is under test, so that nothing else ends the connection first. */
+/** Much longer than the limit under test, so that nothing else ends the connection first. */
 const LONG = { request: '2m', keepAlive: '400s', tlsHandshake: '1m' }
 const SHORT_MS = 500
-/** The server looks once a second; a busy machine may take its time. */
+/** The server checks once a second, and a busy machine may be slower. */
 const LATEST_MS = 60_000
 const STEP_MS = 100
 const MAX_FRAMES = 5
@@ -23,11 +26,11 @@ const PREFACE = Buffer.concat([
   Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
   Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]),
 ])
-/** A frame of type HEADERS without END_HEADERS: `:method: POST` on stream `id`, and no more. */
+/** A HEADERS frame without END_HEADERS: only `:method: POST` on stream `id`. */
 const startHeaders = (id: number) => Buffer.from([0, 0, 1, 1, 0, 0, 0, 0, id, 0x83])
-/** CONTINUATION without END_HEADERS, with `:scheme: https`. */
+/** A CONTINUATION frame without END_HEADERS, with `:scheme: https`. */
 const continueHeaders = (id: number) => Buffer.from([0, 0, 1, 9, 0, 0, 0, 0, id, 0x87])
-/** HEADERS with END_HEADERS and END_STREAM: GET https, `:path: /ping` written out. */
+/** A HEADERS frame with END_HEADERS and END_STREAM: GET https, with a literal `:path: /ping`. */
 const ping = (id: number) => {
   const path = Buffer.from([0x04, 5, ...Buffer.from('/ping')])
   const block = Buffer.concat([Buffer.from([0x82, 0x87]), path])
@@ -48,7 +51,8 @@ void t.test('on HTTP/2 headers that are not completed are cut off', async (t) =>
   const first = await openRawHttp2(t, server)
   const since = performance.now()
   first.write(startHeaders(1))
-  // Progress is no excuse. After more frames than these Node would close the session itself.
+  // Slow progress must not extend the time. Node itself closes the session after more frames than
+  // these.
   let frames = 0
   const trickle = setInterval(() => {
     frames += 1

@@ -1,4 +1,4 @@
-/** The same calls over HTTP/2: many streams on one connection, and none that harms another. */
+/** Tests the same calls over HTTP/2: many streams share a connection, and none affects another. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import http2, { type ClientHttp2Session } from 'node:http2'
@@ -188,7 +188,7 @@ void t.test('bodies that are too large are refused, and the connection lives on'
   const server = await startTestServer(t)
   const session = await connect(t, server)
   const text = JSON.stringify({ ...encryptBody(), padding: 'x'.repeat(200_000) })
-  // More than once: a body that is never read must not use up the window of the connection.
+  // Repeats, because a body that is never read must not use up the connection's window.
   for (let i = 0; i < 5; i++) {
     const answer = await send(session, toHeaders(server, encryptPath, text), text)
     t.match(answer, { status: 501, json: { errorName: 'UnsupportedOperationException' } })
@@ -235,7 +235,7 @@ void t.test('draining sends GOAWAY and lets streams in flight end', async (t) =>
   const text = JSON.stringify(encryptBody())
   const stream = session.request(toHeaders(server, encryptPath, text))
   stream.write(text.slice(0, 20))
-  // The server has the head of that request by the time it answers this one.
+  // The server has the head of that request once it answers this one.
   t.equal((await call(session, server, '/health', healthBody)).status, 200)
   const goaway = new Promise<number>((resolve) => {
     session.once('goaway', resolve)

@@ -1,4 +1,7 @@
-/** A ciphertext that was changed in any place does not open, and the answer does not tell where. */
+/**
+ * Tests that a ciphertext changed anywhere does not decrypt, and that the answer does not reveal
+ * where.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
@@ -22,7 +25,7 @@ const PARTS = [
 type Part = (typeof PARTS)[number]
 type Parts = Readonly<Record<Part, Buffer>>
 
-/** Every answer to a wrong ciphertext, down to the byte. */
+/** Exact answer to every wrong ciphertext. */
 const ANSWER =
   '{"errorName":"InvalidCiphertextException","errorMessage":"The ciphertext, ciphertext metadata, initialization vector, additional authenticated data or authentication tag is corrupted, missing or otherwise invalid."}'
 
@@ -89,7 +92,7 @@ for (const part of PARTS) {
   })
 }
 
-void t.test('[DEC-5] whatever stands in the place of a part, the answer is the same', async (t) => {
+void t.test('[DEC-5] whatever replaces a part, the answer is the same', async (t) => {
   const { session, parts } = await start(t)
   const change = fc.tuple(fc.constantFrom(...PARTS), fc.uint8Array({ maxLength: 40 }))
   await fc.assert(
@@ -114,7 +117,7 @@ void t.test('[DEC-3] IV, tag and metadata of every other length, in the same wor
   } satisfies Record<Part, number[]>
   const wrong = PARTS.flatMap((part) =>
     lengths[part].flatMap((length) => {
-      // Cut off or filled up, and of random bytes.
+      // Truncates, pads, or replaces with random bytes.
       const resized = Buffer.concat([parts[part], Buffer.alloc(length)]).subarray(0, length)
       return [resized, randomBytes(length)]
         .filter((bytes) => !bytes.equals(parts[part]))

@@ -1,4 +1,4 @@
-/** Several key stores on one listener: what is one's own reaches no other. */
+/** Tests several key stores on one listener: nothing of one reaches another. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { checkError } from '../support/answers.ts'
@@ -12,7 +12,7 @@ const METADATA = `/keys/${KEY_ID}/metadata`
 const metadataBody = { requestMetadata: requestMetadata('DescribeKey') }
 const health = { requestMetadata: requestMetadata('KmsHealthCheck') }
 
-/** One prefix is empty, and one begins with another. */
+/** One prefix is empty, and one is the beginning of another. */
 const KEY_STORES = [
   { name: 'bare' },
   { name: 'one', prefix: '/one' },
@@ -20,7 +20,7 @@ const KEY_STORES = [
   { name: 'two', prefix: '/two' },
 ]
 
-/** The same server as each key store's KMS sees it, in the order of the configuration. */
+/** Returns the same server as each key store's KMS sees it, in the order of the configuration. */
 async function startStores(
   t: Test,
   keyStores: readonly { readonly name: string; readonly [more: string]: unknown }[],
@@ -99,7 +99,7 @@ void t.test('[API-6] a request that is signed for one path is not valid on anoth
   if (one === undefined || nested === undefined || two === undefined) throw new TypeError('missing')
   const { accessKeyId, secretAccessKey } = one.credential
   const signing = { accessKeyId, secretAccessKey: secretAccessKey.reveal() }
-  // /one/kms/xks/v1 + /kms/xks/v1/health is the nested one's path, not a path of the first.
+  // /one/kms/xks/v1 + /kms/xks/v1/health is a path of the nested key store, not of the first.
   checkError(t, await call(one, '/kms/xks/v1/health', health), 'AuthenticationFailedException')
   t.equal((await call(nested, '/health', health)).status, 200)
   checkError(t, await call(two, '/health', health, signing), 'AuthenticationFailedException')

@@ -1,4 +1,4 @@
-/** The command and the admin listener stop and restore alike: one table of cases, by both doors, on both engines. */
+/** Runs one table of cases through both the command and the admin listener, on both engines; they must behave alike. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import http from 'node:http'
@@ -26,7 +26,7 @@ interface Order {
   readonly wait?: false
 }
 
-/** What a door answers: what it prints or sends as JSON; of a refusal, message and hint. */
+/** A door's answer: what it prints or sends as JSON; for a refusal, the message and the hint. */
 interface Answer extends Json {
   readonly error?: { readonly message: string; readonly hint?: string }
 }
@@ -41,14 +41,14 @@ interface Door {
 
 /** The store as others can reach it. */
 interface Engine {
-  /** Keeps every change waiting, and no reader. */
+  /** Blocks every change but no reader. */
   lock(): Promise<{ release(): void }>
-  /** Somebody who has no master key writes to it. */
+  /** Writes to it without the master key. */
   tamper(sql: string): Promise<void>
 }
 
 interface Place extends Engine {
-  /** What the test does beside the door. */
+  /** What the test uses in addition to the door. */
   readonly beside: KillSwitch
 }
 
@@ -59,7 +59,7 @@ function openCommand({ run }: Workspace): Door {
   const call = async (...words: string[]) => {
     const { code, stdout, stderr } = await run(...words, '--json')
     if (code === 0) return JSON.parse(stdout) as Answer
-    // Notes come first.
+    // Notes precede the JSON.
     const at =
       stderr.lastIndexOf('{"error"') < 0 ? stderr.indexOf('{') : stderr.lastIndexOf('{"error"')
     return JSON.parse(stderr.slice(at)) as Answer

@@ -1,4 +1,4 @@
-/** The kill switch at the real server, over TLS: what KMS is told, and when. */
+/** Tests the kill switch on the real server over TLS: what KMS is told, and when. */
 // SPDX-License-Identifier: Apache-2.0
 import { access, unlink, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
@@ -11,7 +11,9 @@ t.setTimeout(180_000)
 
 const BY = { reason: 'a test', operator: 'tester', identity: 'os:tester' }
 const LOOK = { requestMetadata: requestMetadata('DescribeKey') }
-/** XKS 1.0.3, GetHealthStatus, names no principal; one that does must not be refused for it either. */
+/**
+ * XKS 1.0.3, GetHealthStatus, has no principal; one that is sent must not cause a refusal either.
+ */
 const HEALTH = {
   requestMetadata: {
     ...requestMetadata('KmsHealthCheck'),
@@ -34,7 +36,7 @@ async function serve(t: Test, config = {}) {
   return { server, control, ask: asker(server) }
 }
 
-/** Status and errorName of each operation, in one line. */
+/** Asks each operation and returns status and errorName on one line. */
 function asker(server: TestServer) {
   const client = server.client()
   return async () => {
@@ -85,7 +87,7 @@ void t.test(
   },
 )
 
-void t.test('what is killed stays killed over a restart of everything', async (t) => {
+void t.test('a killed key stays killed after everything restarts', async (t) => {
   const { server, control } = await serve(t)
   await control.kill({ scope: { kind: 'all' }, direction: 'both', ...BY })
   await server.stop()
@@ -135,7 +137,7 @@ void t.test("a dead man's switch closes by itself, and opens with the next renew
   await eventually(async () => (await ask()).every((one, i) => one === OPEN[i]))
 })
 
-void t.test('a timed switch is lifted by itself', async (t) => {
+void t.test('a timed switch is lifted automatically', async (t) => {
   const { control, ask } = await serve(t)
   const until = Date.now() + 1500
   await control.wait(
@@ -147,7 +149,7 @@ void t.test('a timed switch is lifted by itself', async (t) => {
   t.match(await control.status(1), { switches: [], events: [{ kind: 'expired' }] })
 })
 
-void t.test('xksProxyFleetSize counts those who use the store', async (t) => {
+void t.test('xksProxyFleetSize counts the instances that use the store', async (t) => {
   const { server } = await serve(t)
   const sizeNow = async () => {
     const { body } = await server.client().getHealthStatus()

@@ -1,4 +1,4 @@
-/** The other side of the wire: what a connection tells of itself, on both versions of HTTP. */
+/** Tests the client's view: what a connection reports about itself, on both versions of HTTP. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -60,7 +60,7 @@ void t.test('HTTP/2 carries several exchanges at a time', async (t) => {
   )
 })
 
-void t.test('what goes wrong says in which phase', async (t) => {
+void t.test('an error names its phase', async (t) => {
   const server = await startTestServer(t)
   const at = (host: string, port: number) => dial({ host, port }, { timeoutMs: PATIENCE_MS })
   await t.rejects(at('no-such-host.invalid', 443), { code: 'ENDPOINT_NOT_FOUND' })
@@ -75,7 +75,7 @@ void t.test('what goes wrong says in which phase', async (t) => {
   )
 })
 
-void t.test('a peer that says nothing is given up', async (t) => {
+void t.test('a silent peer is abandoned', async (t) => {
   const silent = createServer((socket) => socket.on('error', () => undefined))
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
   t.teardown(() => silent.close())

@@ -1,4 +1,4 @@
-/** What the guard of the lease cuts when it fires, and what it leaves alone. */
+/** Tests which sockets the lease guard closes and which it leaves alone. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -19,7 +19,7 @@ function guardOf(t: Test, leaseMs = LEASE_MS) {
   return guard
 }
 
-/** As for a lease that ended long ago. */
+/** Arms the guard for a lease that ended long ago. */
 async function fire(guard: ReturnType<typeof openLeaseGuard>): Promise<void> {
   const { firings } = guard.stats()
   guard.arm(guard.mark() - LEASE_MS - GUARD_GRACE_MS - 1)
@@ -107,7 +107,7 @@ void t.test(
   },
 )
 
-void t.test('several guards of a process know nothing of each other', async (t) => {
+void t.test('several guards of a process are independent', async (t) => {
   const one = guardOf(t)
   const two = guardOf(t)
   const served = await serverOn(t, '127.0.0.1')
@@ -118,7 +118,7 @@ void t.test('several guards of a process know nothing of each other', async (t) 
   await echo()
 })
 
-void t.test('it fires well before `kill` takes the lease for ended', (t) => {
+void t.test('it fires well before `kill` considers the lease ended', (t) => {
   for (const leaseMs of [1, 500, 2000, 3_600_000]) {
     t.ok(leaseMs + GUARD_GRACE_MS + 100 <= leaseEndMs(leaseMs), `${String(leaseMs)} ms`)
   }

@@ -1,6 +1,7 @@
 /**
- * A process that is stopped between the gate's last check and the system call, and goes on after `revoked`: the kernel
- * ends its connections before it gets to the call. And without the guard the answer leaves.
+ * Stops a process between the gate's last check and the system call, and resumes it after
+ * `revoked`: the kernel closes its connections before the call. Without the guard, the answer is
+ * sent.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
@@ -29,7 +30,10 @@ const FIRED = 'this process was stopped for longer than its lease: its connectio
 const LATE = 'an answer may have left after the lease: this process was suspended while sending it'
 const PRELOAD = new URL('../support/stop-in-write.js', import.meta.url)
 
-/** Asks on a connection of its own, again and again: the status, or undefined where the connection ended. */
+/**
+ * Sends requests on one connection repeatedly; resolves to the status, or undefined once the
+ * connection has ended.
+ */
 type Ask = () => Promise<number | undefined>
 
 async function overHttp1(t: Test, server: TestServer): Promise<Ask> {
@@ -68,7 +72,7 @@ async function serveStopping(t: Test, workers: number, isGuarded: boolean) {
   t.teardown(() => {
     for (const pid of pids.filter(isAlive)) process.kill(pid, 'SIGKILL')
   })
-  /** @returns who stopped, and the answer that it was about to write */
+  /** @returns the process that stopped, and the answer that it was about to write */
   const stopIn = async (ask: Ask) => {
     writeFileSync(trigger, '')
     const answer = ask()
@@ -77,7 +81,10 @@ async function serveStopping(t: Test, workers: number, isGuarded: boolean) {
   return { program, stopIn }
 }
 
-/** Stopped with the lock of the store in its hands, a process lets nobody write: then it goes on, and stops again. */
+/**
+ * A process stopped while it holds the store's lock would block every writer, so it is then resumed
+ * and stopped again.
+ */
 async function stopAndRevoke(
   control: KillSwitch,
   openAgain: () => Promise<Ask>,
@@ -151,12 +158,12 @@ async function scrape(program: Program): Promise<string> {
   return (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text()
 }
 
-void t.test('a lease that ends while the process runs costs nobody a connection', async (t) => {
+void t.test('a lease that ends while the process runs closes no connection', async (t) => {
   const program = await serveProgram(t, CONFIG)
   const { path } = program.server.config.store as { readonly path: string }
   const lock = new Sqlite(path)
   t.teardown(() => lock.close())
-  /** @returns whether the guard had nothing to do */
+  /** @returns whether the guard did not fire */
   const endLease = async () => {
     const before = program.linesOf(FIRED).length
     const ask = await overHttp1(t, program.server)
@@ -173,7 +180,7 @@ void t.test('a lease that ends while the process runs costs nobody a connection'
     t.equal(then, 400, 'refusals go on, on the same connection')
     return true
   }
-  // A machine with much else to do may keep it from looking after the end of its lease in time.
+  // On a busy machine the process may check the end of its lease too late.
   await eventually(endLease, PATIENCE_MS)
 })
 

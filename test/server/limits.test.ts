@@ -1,4 +1,7 @@
-/** Sizes: what the specification asks for is served, what is over the configured ceilings is refused. */
+/**
+ * Tests sizes: those that the specification requires are served, and those above the configured
+ * limits are refused.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
@@ -12,7 +15,7 @@ const DECRYPT = `/keys/${KEY_ID}/decrypt`
 const METADATA = `/keys/${KEY_ID}/metadata`
 const base64 = (length: number) => randomBytes(length).toString('base64')
 
-/** Encrypts and opens again. */
+/** Encrypts and decrypts. */
 async function roundTrip(session: Session, fields: { plaintext: string; aad?: string }) {
   const aad = fields.aad === undefined ? {} : { additionalAuthenticatedData: fields.aad }
   const body = encryptBody({ plaintext: fields.plaintext, ...aad })
@@ -26,7 +29,7 @@ const tooLong = (field: string, ceiling: number) => ({
 })
 
 void t.test(
-  '[API-2] ARNs of 2,048 characters are taken by each operation, and logged whole',
+  '[API-2] each operation accepts ARNs of 2,048 characters and logs them completely',
   async (t) => {
     const server = await startTestServer(t)
     const session = await openSession(t, server)

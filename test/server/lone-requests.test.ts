@@ -1,4 +1,7 @@
-/** A caller who is alone is always answered: beside half requests, with a slow body, after a pause of the process. */
+/**
+ * Tests that a lone caller is always answered: beside incomplete requests, with a slow body, or
+ * after a pause of the process.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { ClientHttp2Session } from 'node:http2'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -13,9 +16,12 @@ import {
   type Wire,
 } from '../support/wire.ts'
 
-/** Ten times what KMS allows, and all waits with it, so that a busy machine does not decide. */
+/**
+ * Ten times what KMS allows, and all other times in proportion, so that a busy machine does not
+ * affect the result.
+ */
 const DEADLINE_MS = 2000
-/** More than the two fifths of the deadline that a request may wait in a queue. */
+/** Longer than the two fifths of the deadline that a request may wait in a queue. */
 const PAUSE_MS = 900
 
 const ENCRYPT = `/keys/${KEY_ID}/encrypt`
@@ -24,12 +30,12 @@ const BODIES: Readonly<Record<string, string>> = {
   '/health': JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') }),
 }
 
-/** One way to ask; resolves to the status. */
+/** One way to send a request; resolves to the status. */
 interface Door {
   readonly name: string
   post(path: string, bodyAfterMs?: number): Promise<number>
   ping(): Promise<number>
-  /** Sends the head of a request, unsigned, that announces a body which does not come. */
+  /** Sends the unsigned head of a request without the body that it announces. */
   sendHalf(): void
 }
 
@@ -97,7 +103,7 @@ function http2(server: TestServer, session: ClientHttp2Session): Door {
   }
 }
 
-/** Every kind of request, one after the other; `before` comes before each. */
+/** Sends every kind of request in sequence, calling `before` before each. */
 async function askAll(t: Test, doors: readonly Door[], before: () => Promise<void>): Promise<void> {
   for (const door of doors) {
     for (const path of Object.keys(BODIES)) {
@@ -114,7 +120,7 @@ async function start(t: Test) {
     config: { limits: { requestDeadline: `${String(DEADLINE_MS)}ms` } },
   })
   const doors = await openDoors(t, server)
-  // What a process does for the first time takes it long.
+  // Warms up: a process takes longer to do something for the first time.
   await askAll(t, doors, () => Promise.resolve())
   return { server, doors }
 }
@@ -124,7 +130,7 @@ async function shedLines(server: TestServer): Promise<readonly unknown[]> {
   return lines.filter(({ msg }) => String(msg).includes('too late to answer in time'))
 }
 
-void t.test('half requests of a stranger turn no caller away', async (t) => {
+void t.test('incomplete requests from a stranger cause no refusals', async (t) => {
   const { server, doors } = await start(t)
   await askAll(t, doors, async () => {
     for (const door of doors) door.sendHalf()
@@ -148,7 +154,8 @@ void t.test('a request that waited while the process stood still is answered', a
   for (const door of doors) {
     for (const ask of [() => door.post(ENCRYPT), () => door.post('/health'), () => door.ping()]) {
       const asked = ask()
-      // The request is in the kernel's buffers by the end of this turn, and the loop has not read it.
+      // By the end of this turn, the request is in the kernel's buffers and the loop has not read
+      // it.
       await new Promise(setImmediate)
       Atomics.wait(still, 0, 0, PAUSE_MS)
       t.equal(await asked, 200, door.name)

@@ -1,4 +1,4 @@
-/** requestMetadata: taken as it comes, and logged with what became of the request. */
+/** Tests requestMetadata: any is accepted, and it is logged with the outcome of the request. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { KEY_ID, keyId, startTestServer, type TestServer } from '../support/server.ts'
@@ -21,7 +21,7 @@ async function requestLines(server: TestServer): Promise<readonly Json[]> {
   return (await server.stopAndReadLog()).filter(({ msg }) => msg === 'request')
 }
 
-/** Sends an Encrypt with each requestMetadata, expects success, and gives the lines of the log. */
+/** Sends an Encrypt with each requestMetadata, expects success, and returns the log lines. */
 async function encryptWith(t: Test, all: readonly Json[]): Promise<readonly Json[]> {
   const server = await startTestServer(t)
   const { callAll } = await openSession(t, server)
@@ -82,7 +82,7 @@ void t.test('[META-5] a long kmsRequestId is cut off in the log, not refused', a
   t.equal(line?.['kmsRequestId'], `${'r'.repeat(2048)}...`)
 })
 
-void t.test('[META-5] half a surrogate pair does not spoil the log', async (t) => {
+void t.test('[META-5] half a surrogate pair does not corrupt the log', async (t) => {
   const [line] = await encryptWith(t, [{ kmsRequestId: 'a\ud800b', extra: '\udfff' }])
   t.match(line, { kmsRequestId: /^a.b$/u, status: 200 })
 })

@@ -1,4 +1,4 @@
-/** What a scrape of the real server has: of one process, and of several together. */
+/** Tests the scrape of a real server: one process, and several merged. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { METRICS } from '../../src/observability/metrics/catalogue.ts'
@@ -11,7 +11,7 @@ import { call, decryptBody, encryptBody, requestMetadata } from '../support/wire
 const metrics = { host: '127.0.0.1', port: 0 }
 const SAMPLE = /^([a-z0-9_]+)(?:\{((?:[a-z_]+="[^"]*",?)*)\})? (\S+)$/
 
-/** Sum of the samples whose line has all of the parts. */
+/** Returns the sum of the samples whose line contains all of the parts. */
 function sum(text: string, name: string, ...parts: readonly string[]): number {
   return text
     .split('\n')
@@ -99,7 +99,7 @@ void t.test('the port answers GET /metrics and nothing else', async (t) => {
   t.equal((await fetch(`${at}/metrics`, { method: 'POST' })).status, 404)
 })
 
-void t.test('workers are one: counts are added, a dead one is left out', async (t) => {
+void t.test('counts of workers are added, without dead ones', async (t) => {
   const program = await serveProgram(t, { workers: 2, metrics })
   const { port } = program.linesOf('listening')[0]?.['metrics'] as { port: number }
   const REQUESTS = 10

@@ -1,4 +1,4 @@
-/** mTLS and TLS sessions: what was trusted once is not trusted for ever. */
+/** Tests mTLS and TLS sessions: a client trusted once is not trusted forever. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -39,7 +39,7 @@ void t.test(
     const open = await startTestServer(t)
     const server = await startMtls(t)
     for (const version of VERSIONS) {
-      // Without mTLS the same client does resume: the test would see it.
+      // Without mTLS the same client does resume, which shows that this test would notice.
       const first = await attempt(open.port, healthRequest(open), only(version))
       t.equal((await resume(open, first, version)).bare.reused, true)
 
@@ -56,7 +56,7 @@ void t.test(
   },
 )
 
-void t.test('[AUTH-3] a session of a refused connection leads nowhere', async (t) => {
+void t.test('[AUTH-3] a session of a refused connection cannot be resumed', async (t) => {
   const server = await startMtls(t)
   const wrong = await issueClient('cn-resume', { commonName: 'evil.example' })
   for (const version of VERSIONS) {

@@ -1,4 +1,4 @@
-/** mTLS: who gets as far as HTTP, and that nobody else gets a byte of it. */
+/** Tests mTLS: which clients reach HTTP, and that all others get no byte of it. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -27,7 +27,7 @@ const DAY_MS = 86_400_000
 const pki = await testPki()
 const authorities = {
   other: await createAuthority('Another CA'),
-  /** Its name is the one of the authority that is trusted; its key is not. */
+  /** It has the name of the trusted authority, but another key. */
   namesake: await createAuthority('Latchkey test CA'),
 }
 

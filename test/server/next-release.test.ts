@@ -1,4 +1,7 @@
-/** A fleet is brought up to date one by one: instances of this release go on while the next one changes the schema. */
+/**
+ * Tests a fleet upgrade, one instance after another: instances of this release keep working while
+ * the next release changes the schema.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import Sqlite from 'better-sqlite3'
 import pg from 'pg'
@@ -11,7 +14,7 @@ import { KEY_ID, type TestServer, eventually, startTestServer } from '../support
 t.setTimeout(120_000)
 
 const NEXT = MIGRATIONS.length + 1
-/** All that a migration may do: docs/store.md, PostgreSQL. */
+/** Everything that a migration may do: docs/store.md, PostgreSQL. */
 const STEP = [
   'CREATE TABLE novelty (id TEXT PRIMARY KEY)',
   'ALTER TABLE instances ADD COLUMN novelty TEXT',
@@ -62,13 +65,13 @@ void t.test('PostgreSQL', async (t) => {
     const client = new pg.Client({ host, port, user, database })
     await client.connect()
     const version = `UPDATE latchkey_schema SET version = ${String(NEXT)}`
-    // One transaction, as a migration is.
+    // One transaction, like a migration.
     await client.query(['BEGIN', ...STEP, version, 'COMMIT'].join(';'))
     await client.end()
   })
 })
 
-void t.test('migrations add, and take nothing away from those who do not know of them', (t) => {
+void t.test('migrations only add, so older releases keep working', (t) => {
   const statements = MIGRATIONS.slice(1).flat()
   for (const [i, sql] of statements.entries()) {
     const [, before, after] = /^ALTER TABLE (\w+) RENAME TO (\w+)$/.exec(sql) ?? []

@@ -1,4 +1,4 @@
-/** The four operations, as KMS calls them. */
+/** Tests the four operations as KMS calls them. */
 // SPDX-License-Identifier: Apache-2.0
 import { createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import t from 'tap'
@@ -57,7 +57,7 @@ void t.test('[META-2] a key does what its keyUsage lists, and nothing else', asy
   const server = await startTestServer(t, { stopped: true })
   const material = randomBytes(32)
   for (const [i, usage] of USAGES.entries()) {
-    // The same material, so that each could open what the first encrypts.
+    // All have the same material, so that each could decrypt what the first encrypts.
     await server.createKey(`key-${String(i)}`, {
       ...usage,
       material: new Secret(Buffer.from(material)),
@@ -166,7 +166,7 @@ void t.test(
 )
 
 void t.test(
-  '[HLT-4] [HLT-5] [HLT-6] [HLT-8] health names the proxy, its fleet and its keeper of keys',
+  '[HLT-4] [HLT-5] [HLT-6] [HLT-8] health names the proxy, its fleet and its key manager',
   async (t) => {
     for (const [config, size] of [
       [{}, 1],

@@ -1,4 +1,7 @@
-/** Far more at once than can be answered in time: some are served, the others told so, none forgotten. */
+/**
+ * Sends far more requests at once than can be answered in time: some are served, the others are
+ * refused, and none is forgotten.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { serveProgram } from '../support/program.ts'
@@ -6,24 +9,28 @@ import { eventually, KEY_ID } from '../support/server.ts'
 import { encryptBody, openWire, requestMetadata, signedRequest } from '../support/wire.ts'
 
 const CONNECTIONS = 160
-/** Few enough that their answers fit into a socket's buffer: Node fails on deeper pipelines. */
+/**
+ * Few enough for their answers to fit into a socket's buffer, because Node fails on deeper
+ * pipelines.
+ */
 const EACH = 25
 
 void t.test(
-  'a flood is answered whole, with ThrottlingException, and is over when it is',
+  'every request of a flood is answered, with ThrottlingException if late, and service resumes afterwards',
   async (t) => {
     const program = await serveProgram(t, {
       limits: { requestDeadline: '200ms' },
-      // A busy machine may keep the process from reading its store for long, and what is asked here is not the lease.
+      // On a busy machine the process may be late to read its store, and this test is not about the
+      // lease.
       control: { lease: '5m' },
-      // Opening so many connections takes a busy machine a while.
+      // On a busy machine, opening so many connections takes a while.
       listener: { timeouts: { headers: '2m', request: '3m' } },
     })
     const { server } = program
     const encrypt = signedRequest(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
     const health = { requestMetadata: requestMetadata('KmsHealthCheck') }
     const wires = await Promise.all(Array.from({ length: CONNECTIONS }, () => openWire(server)))
-    // What it does for the first time takes it many times as long.
+    // Warms up: the first requests take many times as long.
     for (let i = 0; i < 100; i++) {
       wires[0]?.write(encrypt)
       await wires[0]?.answer(60_000)
@@ -42,7 +49,7 @@ void t.test(
     )
     const served = counts.get('200 ') ?? 0
     const refused = counts.get('429 ThrottlingException') ?? 0
-    // A machine with much else to do may need the whole deadline for what it began.
+    // A busy machine may need the whole deadline for a request that it began.
     const timedOut = counts.get('503 DependencyTimeoutException') ?? 0
     t.equal(served + refused + timedOut, CONNECTIONS * EACH, JSON.stringify([...counts]))
     t.ok(served > 0, `${String(served)} served`)

@@ -1,4 +1,4 @@
-/** What load balancers see: on the TLS port, and on a plain port that serves nothing else. */
+/** Tests what load balancers see: on the TLS port, and on a plain port that serves nothing else. */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import { unlink, writeFile } from 'node:fs/promises'
@@ -151,12 +151,12 @@ void t.test('[LB-1] other methods on /ping of the TLS port are not a ping', asyn
 })
 
 void t.test(
-  '[LB-1] both are 503 when the store cannot be believed: everything is refused then',
+  '[LB-1] both are 503 when the store does not verify: everything is refused then',
   async (t) => {
     const { server, port } = await start(t)
     const status = async () => (await ask(port, '/ping')).status
     t.equal(await status(), 200)
-    // A row that was changed without its authentication code ends all trust in the store.
+    // A row changed without its authentication code invalidates the whole store.
     const tampering = new Database(server.config.store.path)
     tampering.exec(`UPDATE external_keys SET can_decrypt = 0 WHERE key_id = '${KEY_ID}'`)
     tampering.exec("UPDATE facts SET value = value + 1 WHERE name = 'epoch'")

@@ -1,4 +1,4 @@
-/** Key stores whose keys are on a SoftHSM token, through the real server. */
+/** Tests key stores with keys on a SoftHSM token through the real server. */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createHash, randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -22,7 +22,7 @@ const AAD = Buffer.from('project=nile,department=marketing')
 const PLAINTEXT = randomBytes(32)
 const base64 = (bytes: Buffer) => bytes.toString('base64')
 
-/** With a generous deadline: it is the machine of the tests that is slow, not the token. */
+/** Uses a long deadline, because the test machine is slow and not the token. */
 async function startOnToken(
   t: Test,
   keyStore: object = {},
@@ -94,7 +94,7 @@ void t.test('usage is that of CKA_ENCRYPT and CKA_DECRYPT', async (t) => {
   checkError(t, await call('/keys/decrypt-only/encrypt', plain), 'InvalidKeyUsageException')
 })
 
-/** As AWS's sample proxy would have: the rule is that of its build_full_aad. */
+/** Encrypts as AWS's sample proxy would, following its build_full_aad. */
 function sealAsSample(material: Buffer, metadata: Buffer, aad: Buffer | undefined) {
   const lengths = Buffer.alloc(2)
   lengths.writeUInt16BE(aad?.length ?? 0)
@@ -129,7 +129,7 @@ void t.test("what AWS's sample proxy encrypted decrypts where it is accepted", a
     const { call } = await openSession(t, server)
     for (const [i, body] of cases.entries()) {
       const answer = await call('/keys/moved/decrypt', body)
-      // Without AAD and metadata the two layouts are the same.
+      // Without AAD and metadata, both layouts are the same.
       if (accept.length > 0 || i === 0) {
         t.same(JSON.parse(answer.body), { plaintext: base64(PLAINTEXT) }, `case ${String(i)}`)
       } else checkError(t, answer, 'InvalidCiphertextException')
@@ -145,7 +145,7 @@ void t.test("what AWS's sample proxy encrypted decrypts where it is accepted", a
   }
 })
 
-/** Command lines and environments of the processes that this one started. */
+/** Returns the command lines and environments of this process's children. */
 function readChildren(): string {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -155,7 +155,7 @@ function readChildren(): string {
         if (parent !== String(process.pid)) return ''
         return `${readFileSync(`/proc/${pid}/cmdline`, 'latin1')}\n${readFileSync(`/proc/${pid}/environ`, 'latin1')}`
       } catch {
-        return '' // it ended meanwhile
+        return '' // it has ended meanwhile
       }
     })
     .join('\n')

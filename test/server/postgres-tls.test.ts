@@ -1,4 +1,7 @@
-/** The control store over TLS: only the server that the configuration trusts, and only a client that it lets in. */
+/**
+ * Tests the control store over TLS: only a server that the configuration trusts, and only a client
+ * that the server admits.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,4 +1,7 @@
-/** Behind a load balancer that passes TCP on: HAProxy itself, then what no good one would send. */
+/**
+ * Tests the PROXY protocol: with a real HAProxy, and with headers that no correct load balancer
+ * sends.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import net from 'node:net'
@@ -11,7 +14,7 @@ import { eventually, KEY_ID, startTestServer, type TestServer } from '../support
 const HEADER = Buffer.from('0d0a0d0a000d0a515549540a2111000cc0000201c6336407d43101bb', 'hex')
 const proxyProtocol = { peers: ['127.0.0.1', 'fd00::/8'] }
 
-/** TLS over a connection that begins with `first`; resolves when TLS is there. */
+/** Opens TLS over a connection that begins with `first`; resolves when the handshake is done. */
 async function shake(server: TestServer, first: Buffer, localAddress = '127.0.0.1'): Promise<void> {
   const tcp = net.connect({ port: server.port, host: '127.0.0.1', localAddress })
   tcp.write(first)
@@ -97,7 +100,7 @@ void t.test('a named peer that never sends the header is cut off', async (t) => 
 })
 
 void t.test(
-  'nobody else is believed: with a header it is no TLS, without one it is direct',
+  'no other peer is believed: its header is invalid TLS, and without one it connects directly',
   async (t) => {
     const server = await startTestServer(t, { config: { listener: { proxyProtocol } } })
     await t.rejects(shake(server, HEADER, '127.0.0.8'))

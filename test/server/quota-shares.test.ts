@@ -1,4 +1,4 @@
-/** The quota of a key store is that of the whole fleet: those who serve it have equal parts. */
+/** Tests that a key store's quota applies to the whole fleet, in equal shares. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { startServer } from '../../src/app/server.ts'
@@ -8,7 +8,7 @@ import { eventually, KEY_ID, REGION, startTestServer } from '../support/server.t
 t.setTimeout(120_000)
 
 const BURST = 40
-/** Slow, so that what comes back during the test is little. */
+/** Slow, so that little is refilled during the test. */
 const PER_SECOND = 2
 
 void t.test('two servers grant together what one would alone', async (t) => {
@@ -29,7 +29,7 @@ void t.test('two servers grant together what one would alone', async (t) => {
     }),
   )
   t.teardown(() => Promise.all(clients.map((client) => client.close())))
-  // Both have seen each other; GetHealthStatus takes nothing of the quota.
+  // Both instances have seen each other; GetHealthStatus does not count against the quota.
   await eventually(async () => {
     const answers = await Promise.all(clients.map((client) => client.getHealthStatus()))
     return answers.every(

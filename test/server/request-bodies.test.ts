@@ -1,4 +1,6 @@
-/** Bodies that are not what openapi.yaml says: each is refused by a sentence that quotes nothing of it. */
+/**
+ * Tests bodies that violate openapi.yaml: each is refused with a message that quotes nothing of it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { checkError } from '../support/answers.ts'
@@ -30,7 +32,7 @@ const OPERATIONS = Object.keys(BODIES) as Operation[]
 const pathOf = (operation: Operation) =>
   operation === 'health' ? '/health' : `/keys/${KEY_ID}/${operation}`
 
-/** Stands in everything that is sent, and must stand in nothing that comes back. */
+/** Part of everything that is sent, so it must not appear in any answer. */
 const MARKER = 'Zq9EchoMarker'
 
 async function start(t: Test): Promise<Session> {
@@ -197,7 +199,7 @@ void t.test('a field of another type, by its place', async (t) => {
   }
 })
 
-/** RFC 4648, section 4: each decodes with Node's own decoder, and none is the one form. */
+/** RFC 4648, section 4: Node's own decoder accepts each, but none is canonical. */
 const NOT_BASE64 = [
   'A',
   'AA',
@@ -265,7 +267,7 @@ void t.test('fields of no schema are accepted, whatever they hold', async (t) =>
   }
 })
 
-void t.test('__proto__ is a field like any other, and lends nothing', async (t) => {
+void t.test('__proto__ is a field like any other, and sets no prototype', async (t) => {
   const session = await start(t)
   const metadata = JSON.stringify(requestMetadata('Encrypt'))
   for (const body of [

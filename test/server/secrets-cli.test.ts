@@ -1,4 +1,7 @@
-/** What the commands print, on good days and bad ones, with recognisable secrets all around them. */
+/**
+ * Tests what commands print, in success and failure, with recognizable secrets everywhere around
+ * them.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -21,7 +24,7 @@ interface Printed {
   readonly text: string
 }
 
-/** Commands of one folder; everything that they print is kept, with stacks. */
+/** Runs commands in one folder and keeps everything that they print, including stacks. */
 class Commands {
   text = ''
   readonly #config: string
@@ -146,7 +149,7 @@ void t.test('[LOG-2] keys and credentials are handled without printing them', as
     planted('its bytes', Buffer.from(secret, 'base64')),
     planted('master key', master),
   ]
-  // A master key that is too long, and one that is another's.
+  // A master key that is too long, and one of another store.
   for (const key of [Buffer.concat([master, master]), randomBytes(32)]) {
     await file('master.key', key)
     t.not((await commands.run(['keys', 'list'])).code, 0)
@@ -168,7 +171,7 @@ void t.test('[LOG-2] a passphrase is not printed, wherever it was put', async (t
   const open = await file('passphrase', `${PASSPHRASE}\n`, 0o644)
   const slips = [
     `{ passphrase: { file: ${open} } }`,
-    // Where the name of a file or of a variable belongs, operators put the thing itself.
+    // Operators put the value itself where the name of a file or variable belongs.
     `{ passphrase: ${INLINE} }`,
     `{ passphrase: "${INLINE}" }`,
     `{ passphrase: [${INLINE}] }`,

@@ -1,4 +1,7 @@
-/** A whole run with recognisable secrets in it, none of which may show up in anything that is printed. */
+/**
+ * Tests a complete run with recognizable secrets, none of which may appear in anything that is
+ * printed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { copyFile, readFile, stat } from 'node:fs/promises'
@@ -33,7 +36,7 @@ const CANARY = 'canary-request-id-6f1c'
 const encryptPath = `/keys/${KEY_ID}/encrypt`
 const decryptPath = `/keys/${KEY_ID}/decrypt`
 
-/** Texts and bytes that are unlike anything else. */
+/** Texts and bytes that resemble nothing else. */
 const PLAINTEXT = `planted plaintext ${randomBytes(16).toString('hex')}`
 const RAW_PLAINTEXT = randomBytes(64)
 const MATERIAL = randomBytes(32)
@@ -45,7 +48,7 @@ function findAuthorization(bytes: Buffer): readonly Planted[] {
   return [planted('signature', signature), planted('authorization', header)]
 }
 
-/** Collects what the outside hears, and which secrets it must not hear. */
+/** Collects everything sent to the outside, and the secrets that must not be in it. */
 class Run {
   readonly heard: string[] = []
   readonly secrets: Planted[]
@@ -56,7 +59,7 @@ class Run {
     this.secrets = [...secrets]
   }
 
-  /** Sends bytes and keeps the answer: it is one that may hold no secret. */
+  /** Sends bytes and keeps the answer, which must contain no secret. */
   async send(bytes: Buffer | string): Promise<number> {
     const answer = await exchange(this.#server, bytes)
     this.heard.push(answer.body, ...answer.headers.values())
@@ -150,7 +153,7 @@ async function failInEveryWay(t: Test, server: TestServer, run: Run): Promise<vo
   wire.destroy()
 }
 
-/** The device breaks in the middle of a request: the one answer that is logged with a stack. */
+/** Makes the device fail during a request, which is the one answer logged with a stack. */
 async function crash(t: Test, run: Run): Promise<void> {
   const { prototype } = SoftwareKey
   const seal = Object.getOwnPropertyDescriptor(prototype, 'seal')
@@ -242,7 +245,7 @@ void t.test('[ENC-2] [LOG-2] no secret is in the log or in an answer of a whole 
   t.same(findLeaks(log, run.secrets), [])
   t.ok(run.heard.length > 25)
   t.same(findLeaks(run.heard.join('\n'), run.secrets), [])
-  // Were the search blind, this would not be found in the same text.
+  // Shows that the search works: it must find this in the same text.
   t.same(findLeaks(log, [planted('canary', CANARY)]), ['canary'])
   t.same(findLeaks(run.heard.join('\n'), [planted('known', 'InternalException')]), ['known'])
 })

@@ -1,4 +1,4 @@
-/** Requests of other signers, through the real server. */
+/** Tests requests from other signers through the real server. */
 // SPDX-License-Identifier: Apache-2.0
 import { Sha256 } from '@aws-crypto/sha256-js'
 import { SignatureV4 } from '@smithy/signature-v4'
@@ -15,7 +15,7 @@ import {
 
 const PATH = `/keys/${KEY_ID}/encrypt`
 
-/** With the settings that AWS SDKs give it, or without its hash of the body. */
+/** Uses the settings of AWS SDKs, or omits the hash of the body. */
 async function callBySmithy(
   server: TestServer,
   applyChecksum: boolean,
@@ -76,7 +76,7 @@ void t.test('a good request with one byte changed on its way is refused', async 
   t.equal(answer.json['errorName'], 'AuthenticationFailedException')
 })
 
-/** Signed over one body and sent with another of the same length. */
+/** Sends a request signed over one body with another body of the same length. */
 function exchangeSwapped(server: TestServer, signed: string, sent: string): Promise<Answer> {
   const bytes = signedRequest(server, PATH, signed)
   const head = bytes.subarray(0, bytes.length - Buffer.byteLength(signed))

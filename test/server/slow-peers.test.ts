@@ -1,4 +1,7 @@
-/** Answers that were released and wait for a peer that does not read: they do not leave after the gate has closed. */
+/**
+ * Tests answers that were released and wait for a peer that does not read: they must not leave
+ * after the gate has closed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -15,7 +18,10 @@ const LEASE_MS = 1000
 const SETTINGS = { control: { lease: `${String(LEASE_MS)}ms` } }
 const PATH = `/keys/${KEY_ID}/encrypt`
 
-/** A peer that takes no data until it is told: the head of the answer is there, and the body waits in the server. */
+/**
+ * A peer that reads nothing until told to: it has the head of the answer, and the body waits in the
+ * server.
+ */
 async function askWithoutReading(t: Test, server: TestServer) {
   const session = http2.connect(`https://127.0.0.1:${String(server.port)}`, {
     ca: readFileSync(server.pki.caFile),
@@ -59,7 +65,7 @@ void t.test('a peer that reads later gets it, when nothing was killed', async (t
   await eventually(() => peer.received() > 0)
 })
 
-void t.test('a kill is complete only when it was cut', async (t) => {
+void t.test('a kill is complete only once it was cut', async (t) => {
   const server = await startTestServer(t, { config: SETTINGS })
   const control = await openKillSwitch(server.config)
   t.teardown(() => control.close())
@@ -74,7 +80,7 @@ void t.test('a kill is complete only when it was cut', async (t) => {
 void t.test('an instance that cannot read its store cuts it when its lease is over', async (t) => {
   const server = await startTestServer(t, { config: SETTINGS })
   const peer = await askWithoutReading(t, server)
-  // A process that stands still with the lock in its hands.
+  // A process that stands still while it holds the lock.
   const lock = new Sqlite((server.config.store as { readonly path: string }).path)
   t.teardown(() => lock.close())
   lock.exec('BEGIN EXCLUSIVE')

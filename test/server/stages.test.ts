@@ -1,4 +1,4 @@
-/** The account of a request's time: whole, from the first byte on, stage by stage, from the real log. */
+/** Tests the timing of a request in the real log: complete from the first byte, stage by stage. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { askHttp2, openHttp2 } from '../support/http2.ts'
@@ -78,7 +78,7 @@ void t.test('the handshake stands on the first line of its connection', async (t
   t.equal(lines[3]?.['tlsMs'], undefined)
 })
 
-/** More than what is asked for below: a busy server reads the first byte a little late. */
+/** More than is required below, because a busy server reads the first byte a little late. */
 const WAIT_MS = 500
 
 void t.test('time counts from the first byte: what trickles in is refused as late', async (t) => {

@@ -1,4 +1,4 @@
-/** A store that is damaged or changed by others under a running server, with no epoch that tells of it. */
+/** Tests a store that is damaged or changed while the server runs, without a new epoch. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { open, rm } from 'node:fs/promises'
@@ -39,7 +39,7 @@ void t.test(
   },
 )
 
-void t.test('a switch that somebody else takes away: everything is refused', async (t) => {
+void t.test('a switch whose row is removed from outside: everything is refused', async (t) => {
   const { server, encrypt, path } = await serve(t)
   const control = await openKillSwitch(server.config)
   t.teardown(() => control.close())

@@ -1,4 +1,6 @@
-/** mTLS that ends in a terminator: real ones, and everybody who would like to be taken for one. */
+/**
+ * Tests mTLS that ends in a terminator: with real terminators, and with clients that imitate one.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import t from 'tap'
@@ -37,7 +39,7 @@ async function refused(server: TestServer): Promise<readonly Record<string, unkn
 }
 
 void t.test(
-  '[AUTH-3] whoever is not a named peer is not believed, whatever it shows',
+  '[AUTH-3] a peer that is not named is not believed, whatever it presents',
   async (t) => {
     const server = await startForwarded(t, NGINX)
     const kms = await issueClient('direct-kms')
@@ -63,10 +65,10 @@ void t.test('[AUTH-3] a named peer has to show the certificate of a terminator',
   const server = await startForwarded(t, NGINX)
   const forged = healthWith(server, FORGED)
   for (const files of [
-    // Of the authority of KMS, with the name of the terminator.
+    // Issued by KMS's authority with the terminator's name.
     await issueClient('peer-namesake', { commonName: 'terminator.test' }),
     await issueClient('peer-kms'),
-    // Of the terminator's authority, with another name.
+    // Issued by the terminator's authority with another name.
     await issueTerminator('other.test'),
     undefined,
   ]) {
@@ -136,7 +138,7 @@ void t.test('[AUTH-2] a terminator may speak HTTP/2, and is asked on each reques
   session.destroy()
 })
 
-void t.test('another authority of the terminators is taken up without a restart', async (t) => {
+void t.test('another authority of the terminators is loaded without a restart', async (t) => {
   const server = await startForwarded(t, NGINX)
   const { caFile = '' } = server.config.listener.clientCertificate?.forwardedBy?.certificate ?? {}
   const request = { commonName: 'terminator.test', usage: 'client' } as const
@@ -153,7 +155,7 @@ void t.test('another authority of the terminators is taken up without a restart'
   t.match(await ask(next), /^HTTP\/1\.1 200 /)
 })
 
-void t.test('on loopback it does without a certificate of its own', async (t) => {
+void t.test('on loopback it needs no certificate', async (t) => {
   const { caFile: ca } = await testPki()
   const forwardedBy = { peers: ['127.0.0.1'] }
   const server = await startTestServer(t, {

@@ -1,4 +1,4 @@
-/** Clients that take their time, or take up room: each is closed when its time is up. */
+/** Tests slow and idle clients: each is disconnected when its time is up. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import http2 from 'node:http2'
@@ -17,10 +17,10 @@ import {
   type Wire,
 } from '../support/wire.ts'
 
-/** Long beside what is under test, so that nothing else ends the connection first. */
+/** Much longer than the limit under test, so that nothing else ends the connection first. */
 const LONG = { headers: '1m', request: '2m', keepAlive: '400s', tlsHandshake: '1m' }
 const SHORT_MS = 500
-/** Node looks once a second; a busy machine may take its time. */
+/** Node checks once a second, and a busy machine may be slower. */
 const LATEST_MS = 20_000
 const STEP_MS = 100
 
@@ -32,7 +32,10 @@ function start(t: Test, timeouts: Partial<typeof LONG>, listener: Record<string,
   })
 }
 
-/** Writes a byte now and then, for as long as the connection is there: progress is no excuse. */
+/**
+ * Writes a byte from time to time while the connection is open: slow progress must not extend the
+ * time.
+ */
 function trickle(t: Test, write: (byte: string) => void): void {
   const timer = setInterval(() => {
     write('a')
@@ -46,7 +49,7 @@ async function isServed(server: TestServer): Promise<boolean> {
   return (await server.client().getHealthStatus()).status === 200
 }
 
-/** Waits for a 408 of ours. */
+/** Waits for our 408. */
 async function expectTimeout(t: Test, wire: Wire, since: number): Promise<void> {
   const answer = await wire.answer(LATEST_MS)
   t.equal(answer?.status, 408)
@@ -90,9 +93,9 @@ void t.test('a body that trickles in is cut off', async (t) => {
   t.equal(await isServed(server), true)
 })
 
-void t.test('a connection on which nothing is said is closed, without a word', async (t) => {
+void t.test('a connection without any data is closed without an answer', async (t) => {
   const server = await start(t, { headers: '500ms' })
-  // Its parser may serve the next connection, and must not remember.
+  // Node reuses its parser for the next connection, and must not remember.
   const before = await openWire(server)
   before.write(signedRequest(server, '/health', healthBody))
   t.equal((await before.answer())?.status, 200)
@@ -109,7 +112,7 @@ void t.test('a connection on which nothing is said is closed, without a word', a
   )
 })
 
-void t.test('an idle connection is closed after keepAlive, without a word', async (t) => {
+void t.test('an idle connection is closed after keepAlive without an answer', async (t) => {
   const server = await start(t, { keepAlive: '500ms' })
   const wire = await openWire(server)
   for (let i = 0; i < 2; i++) {
@@ -127,7 +130,7 @@ void t.test('a handshake that never comes is cut off', async (t) => {
   const since = performance.now()
   const silent = connectTcp(server.port, '127.0.0.1')
   const halfway = connectTcp(server.port, '127.0.0.1')
-  // The head of a TLS record that announces a ClientHello, and no more.
+  // The head of a TLS record that announces a ClientHello, without the rest.
   halfway.write(Buffer.from('16030101ff010001fb0303', 'hex'))
   const received: Buffer[] = []
   for (const socket of [silent, halfway]) {
@@ -230,24 +233,27 @@ void t.test('by default a connection outlives the 350 s of a Network Load Balanc
   })
 })
 
-void t.test('connections beyond maxConnections are closed, and room is given back', async (t) => {
-  const server = await start(t, {}, { maxConnections: 3 })
-  const open = [await openWire(server), await openWire(server), await openWire(server)]
-  await t.rejects(openWire(server), { code: 'ECONNRESET' })
-  for (const wire of open) {
-    wire.write(signedRequest(server, '/health', healthBody))
-    t.equal((await wire.answer())?.status, 200)
-  }
-  open[0]?.destroy()
-  await eventually(
-    () =>
-      openWire(server).then(
-        (wire) => {
-          wire.destroy()
-          return true
-        },
-        () => false,
-      ),
-    10_000,
-  )
-})
+void t.test(
+  'connections beyond maxConnections are closed, and closed ones make room',
+  async (t) => {
+    const server = await start(t, {}, { maxConnections: 3 })
+    const open = [await openWire(server), await openWire(server), await openWire(server)]
+    await t.rejects(openWire(server), { code: 'ECONNRESET' })
+    for (const wire of open) {
+      wire.write(signedRequest(server, '/health', healthBody))
+      t.equal((await wire.answer())?.status, 200)
+    }
+    open[0]?.destroy()
+    await eventually(
+      () =>
+        openWire(server).then(
+          (wire) => {
+            wire.destroy()
+            return true
+          },
+          () => false,
+        ),
+      10_000,
+    )
+  },
+)

@@ -1,4 +1,4 @@
-/** What the port agrees to in a TLS handshake, and what it refuses. */
+/** Tests what the port accepts and refuses in a TLS handshake. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
@@ -14,7 +14,7 @@ const TLS_1_2_SUITES = { rsa: 'ECDHE-RSA-AES256-GCM-SHA384', ec: 'ECDHE-ECDSA-AE
 const TLS_1_3_SUITES = ['TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256']
 const OURS: readonly string[] = [...Object.values(TLS_1_2_SUITES), ...TLS_1_3_SUITES]
 
-/** With level 0, OpenSSL itself does not stand in the way of anything old. */
+/** With level 0, OpenSSL itself permits every old option. */
 const ANYTHING = 'ALL:COMPLEMENTOFALL:@SECLEVEL=0'
 
 const pki = await testPki()
@@ -29,7 +29,7 @@ async function startWith(t: Test, kind: 'rsa' | 'ec', listener: Record<string, u
   })
 }
 
-/** A TLS server that agrees to everything: shows that a client could have had what ours refuses. */
+/** A TLS server that accepts everything shows that the client could negotiate what ours refuses. */
 async function startPermissive(t: Test, kind: 'rsa' | 'ec'): Promise<number> {
   const { certificateFile, privateKeyFile } = files[kind]
   const server = createServer({
@@ -104,7 +104,7 @@ for (const kind of ['rsa', 'ec'] as const) {
       const isNew = name.startsWith('TLS_')
       const options = only(isNew ? 'TLSv1.3' : 'TLSv1.2', isNew ? name : `${name}:@SECLEVEL=0`)
       const could = await handshake(permissive, options).catch(() => undefined)
-      // What OpenSSL here cannot do with this certificate proves nothing.
+      // If this OpenSSL cannot do it with this certificate, a refusal proves nothing.
       if (could?.agreed !== true) continue
       const answer = await handshake(server.port, options)
       t.match(answer, { agreed: false, code: /ALERT_HANDSHAKE_FAILURE$/ }, name)

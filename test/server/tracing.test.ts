@@ -1,4 +1,7 @@
-/** Traces as a collector gets them: a receiver of OTLP over HTTP decodes what the real server sends. */
+/**
+ * Tests traces as a collector receives them: a receiver of OTLP over HTTP decodes what the real
+ * server sends.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -92,7 +95,7 @@ void t.test('a request is a span with its stages in it, and kmsRequestId', async
     t.notMatch(all, private_)
 })
 
-void t.test('a collector that is not there disturbs nobody', async (t) => {
+void t.test('an unreachable collector has no effect on requests', async (t) => {
   const endpoint = 'http://127.0.0.1:9/v1/traces'
   const server = await startTestServer(t, { config: { tracing: { endpoint } } })
   const { status } = await call(server, `/keys/${KEY_ID}/encrypt`, encryptBody())

@@ -1,4 +1,7 @@
-/** How worker processes end: all together when asked to, with the primary when it dies, and never left over. */
+/**
+ * Tests how worker processes end: all together on request, with the primary when it dies, and none
+ * is left behind.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { connect } from 'node:net'
 import t from 'tap'
@@ -9,7 +12,10 @@ import { call, encryptBody, openWire, requestMetadata, signedRequest } from '../
 
 const PATIENCE_MS = 30_000
 
-/** TCP alone: whoever comes while the last worker goes may wait in vain for a TLS handshake. */
+/**
+ * Uses TCP only, because a client that connects while the last worker exits may wait in vain for a
+ * TLS handshake.
+ */
 function isRefused(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1')

@@ -1,4 +1,7 @@
-/** SIGUSR2 to `latchkey serve` with workers: every one of them refuses, also on connections that it has, and after a restart. */
+/**
+ * Tests SIGUSR2 to `latchkey serve` with workers: all of them refuse, also on open connections and
+ * after a restart.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { access, rm } from 'node:fs/promises'
 import t from 'tap'
@@ -20,7 +23,7 @@ void t.test('one signal to the primary blocks all workers', async (t) => {
   await workersOf(program, WORKERS)
   const encrypt = async (session: Session) =>
     (await session.call(`/keys/${KEY_ID}/encrypt`, encryptBody())).status
-  // Connections go to the workers in turns.
+  // Connections are assigned to workers in turns.
   const sessions: Session[] = []
   for (let i = 0; i < 2 * WORKERS; i++) sessions.push(await openSession(t, server))
   const askAll = () => Promise.all(sessions.map(encrypt))

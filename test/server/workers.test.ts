@@ -1,4 +1,7 @@
-/** Several worker processes on one port: the built program, who serves what, their deaths, their log. */
+/**
+ * Tests several worker processes on one port with the built program: who serves what, crashes, and
+ * the log.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
@@ -43,10 +46,10 @@ void t.test('workers take connections in turns, and are ready together', async (
   t.match(await program.running.ended('SIGTERM'), { code: 0, stderr: '' })
 })
 
-void t.test('a worker that is killed is started anew, while the others go on', async (t) => {
+void t.test('a killed worker is replaced while the others keep serving', async (t) => {
   const program = await serveProgram(t, { workers: 2 })
   const before = await workersOf(program, 2)
-  // One connection for each worker; the killed one takes its own along.
+  // One connection for each worker; killing one closes its own.
   const sessions = [await openSession(t, program.server), await openSession(t, program.server)]
   const health = { requestMetadata: requestMetadata('KmsHealthCheck') }
   for (const session of sessions) t.equal((await session.call('/health', health)).status, 200)
@@ -83,7 +86,7 @@ void t.test('SIGTERM to one worker drains that one, and another takes its place'
   t.equal((await encrypt(program.server)).status, 200)
 })
 
-/** What `latchkey serve` says and ends with, for a fault at the start. */
+/** Returns the output and exit code of `latchkey serve` for a fault at the start. */
 function failedStart(t: Test, server: TestServer) {
   return latchkey(t, ['serve', '--config', server.configFile])
 }
@@ -114,7 +117,8 @@ void t.test('what stops one process stops workers alike: exit code and message',
 
 void t.test('lines of several workers stay whole, however long they are', async (t) => {
   const program = await serveProgram(t, { workers: 2 })
-  // Written by each worker to the pipe of the test, about one line in a hundred came out mixed.
+  // When each worker wrote to the test's pipe itself, about one line in a hundred was interleaved
+  // with another.
   const arn = (name: string) => `arn:aws:iam::123456789012:${name}/${'x'.repeat(2000)}`
   const body = () =>
     encryptBody({

@@ -17,7 +17,7 @@ import { loadGcmCases, type GcmCase } from '../support/wycheproof.ts'
 const CASES = loadGcmCases()
 const NO_METADATA = Buffer.alloc(0)
 
-/** Ciphertext and tag as another proxy would make them that follows the specification. */
+/** Encrypts as another proxy would that follows the specification. */
 function encryptElsewhere({ key, iv, plaintext }: GcmCase, aad: Buffer) {
   const cipher = createCipheriv('aes-256-gcm', key, iv)
   cipher.setAAD(aad)
@@ -69,7 +69,7 @@ void t.test('Wycheproof over HTTP', async (t) => {
     await t.test(one.label, async (t) => {
       const framed = encryptElsewhere(one, encodeAad(one.aad, NO_METADATA))
       const honest = encryptElsewhere(one, one.aad)
-      // No proxy that frames its AAD may open what was made without.
+      // No proxy that frames its AAD may decrypt a ciphertext made without framing.
       t.match(await decrypt(client, one, one.tag), REFUSED)
       if (!one.isValid) {
         t.match(await decrypt(client, one, xor(framed.tag, xor(honest.tag, one.tag))), REFUSED)

@@ -1,4 +1,4 @@
-/** A server with an admin listener, and calls to it. */
+/** Starts a server with an admin listener, and calls it. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -19,9 +19,9 @@ export interface Call {
   readonly token?: string
   readonly certificate?: { readonly certificateFile: string; readonly privateKeyFile: string }
   readonly body?: unknown
-  /** In the place of the content type that a POST has, or beside it. */
+  /** Replace or extend the headers of a POST. */
   readonly headers?: Readonly<Record<string, string>>
-  /** As it goes out, instead of `body`. */
+  /** Sent as it is, instead of `body`. */
   readonly text?: string
 }
 
@@ -31,7 +31,7 @@ export interface Reply {
   readonly headers: Record<string, unknown>
 }
 
-/** With three tokens, and certificates for alice and bob. */
+/** Starts with three tokens, and with certificates for alice and bob. */
 export async function startWithAdmin(
   t: Test,
   config: Json = {},

@@ -1,9 +1,9 @@
-/** What every answer of the API has to be, whatever it says. */
+/** Checks the form that every answer of the API must have. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { Answer } from './wire.ts'
 
-/** XKS 1.0.3, Error codes: typed in from the specification, not from the program. */
+/** XKS 1.0.3, Error codes. Typed from the specification, not taken from the program. */
 const STATUS = {
   ValidationException: 400,
   InvalidStateException: 400,
@@ -21,7 +21,7 @@ const STATUS = {
 
 export type ErrorName = keyof typeof STATUS
 
-/** Compact JSON on a line of its own, of the length that the header says. */
+/** Checks that the body is one line of compact JSON with the length that the header gives. */
 function checkForm(t: Test, answer: Answer): void {
   t.equal(answer.headers.get('content-type'), 'application/json')
   t.equal(answer.headers.get('content-length'), String(Buffer.byteLength(answer.body)))
@@ -29,7 +29,7 @@ function checkForm(t: Test, answer: Answer): void {
   t.equal(answer.body, JSON.stringify(answer.json), 'compact')
 }
 
-/** A success with these fields, in this order, and no others. */
+/** Checks that an answer is a success with exactly these fields in this order. */
 export function checkSuccess(
   t: Test,
   answer: Answer | undefined,
@@ -42,7 +42,10 @@ export function checkSuccess(
   return answer.json
 }
 
-/** An error with its status of the table, unless HTTP has another for it, and nothing else in it. */
+/**
+ * Checks that an answer is this error, with the table's status unless HTTP has another one, and
+ * nothing else.
+ */
 export function checkError(
   t: Test,
   answer: Answer | undefined,

@@ -1,4 +1,7 @@
-/** A real balancer before the server: HAProxy, with a configuration of its own, gone with the test. */
+/**
+ * Runs a real HAProxy in front of the server, with its own configuration, for the duration of a
+ * test.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,7 +16,7 @@ interface Balancer {
   readonly port: number
 }
 
-/** Long for a machine with much else to do. */
+/** Long enough for a busy machine. */
 const START_MS = 20_000
 
 async function freePort(): Promise<number> {
@@ -25,7 +28,7 @@ async function freePort(): Promise<number> {
   return port
 }
 
-/** @param proxies the sections behind `defaults`, which bind the given port */
+/** @param proxies returns the sections after `defaults`, which bind the given port */
 export function startHaproxy(t: Test, proxies: (port: number) => string): Promise<Balancer> {
   const render = (port: number) => `
 global
@@ -38,7 +41,10 @@ ${proxies(port)}`
   return startBalancer(t, 'haproxy', (file) => ['-db', '-f', file], render)
 }
 
-/** @param program on the path, or a file. It ends with the test, and its configuration goes with it. */
+/**
+ * @param program name on the path, or a file. The program and its configuration are removed after
+ * the test.
+ */
 export async function startBalancer(
   t: Test,
   program: string,
@@ -47,7 +53,7 @@ export async function startBalancer(
 ): Promise<Balancer> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-balancer-'))
   const port = await freePort()
-  // Envoy goes by the ending; the others do not care.
+  // Envoy needs this file extension; the others ignore it.
   const file = join(folder, 'balancer.yaml')
   writeFileSync(file, render(port, folder))
   const child = spawn(program, args(file), { stdio: ['ignore', 'pipe', 'pipe'] })
@@ -65,7 +71,7 @@ export async function startBalancer(
   t.teardown(async () => {
     if (child.exitCode === null && child.signalCode === null) {
       const ended = once(child, 'exit')
-      // Not SIGKILL: nginx would leave its workers behind.
+      // After SIGKILL, nginx would leave its workers behind.
       child.kill('SIGTERM')
       await ended
     }

@@ -1,4 +1,4 @@
-/** An XKS proxy with faults: stands before the real server, and spoils what passes. */
+/** An XKS proxy with faults: it forwards to the real server and spoils what passes. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
@@ -18,20 +18,20 @@ export interface PassingAnswer {
 export interface Faults {
   readonly files?: { readonly certificateFile: string; readonly privateKeyFile: string }
   readonly tls?: TlsOptions
-  /** Sign each request anew, so that whatever came is accepted. */
+  /** Sign each request again, so that every request is accepted. */
   readonly signsAnew?: boolean
-  /** Spoils an answer, in place. */
+  /** Modifies an answer in place. */
   readonly spoil?: (answer: PassingAnswer, request: { target: string; body: string }) => void
   readonly delayMs?: number
-  /** Only before the first answer of each connection. */
+  /** Delay only the first answer of each connection. */
   readonly delaysFirst?: boolean
-  /** Idle connections are closed after so long. */
+  /** Close idle connections after this time. */
   readonly keepAliveMs?: number
 }
 
 export interface BrokenProxy {
   readonly port: number
-  /** Of doctor, with the credential and key of the server behind. */
+  /** Returns doctor's session, with the credential and key of the server behind. */
   session(): Session
 }
 
@@ -97,7 +97,7 @@ export async function startBrokenProxy(
   }
 }
 
-/** Doctor's session with what listens on `port`. */
+/** Returns doctor's session with whatever listens on `port`. */
 export function sessionFor(
   server: TestServer,
   port: number,

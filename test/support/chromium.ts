@@ -1,4 +1,4 @@
-/** Debian's Chromium, headless, with nothing that calls out by itself. */
+/** Starts Debian's Chromium, headless and without its own network traffic. */
 // SPDX-License-Identifier: Apache-2.0
 import { chromium, type Browser } from 'playwright-core'
 import type { Test } from 'tap'
@@ -22,7 +22,10 @@ export async function startChromium(t: Test): Promise<Browser> {
   return browser
 }
 
-/** Texts whose contrast to what is behind them is below WCAG 2.1's AA, 4.5 to 1; runs in the page. */
+/**
+ * Finds texts whose contrast with their background is below WCAG 2.1 AA, 4.5 to 1; runs in the
+ * page.
+ */
 export const FIND_PALE_TEXTS = `(() => {
   const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n }
   const channel = (c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4
@@ -47,7 +50,7 @@ export const FIND_PALE_TEXTS = `(() => {
   return { count, pale }
 })()`
 
-/** How many of a canvas's pixels are drawn, and how many colours there are; runs in the page. */
+/** Counts drawn pixels and colors of each canvas; runs in the page. */
 export const LOOK_AT_CANVASES = `[...document.querySelectorAll('canvas')].map((canvas) => {
   const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
   const colors = new Set()

@@ -1,4 +1,4 @@
-/** The program as a process of its own: what it prints, and the code that it ends with. */
+/** Runs the program as a process, and returns what it prints and its exit code. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -13,11 +13,11 @@ import { loadConfig } from '../../src/config/load.ts'
 import { testPki } from './pki.ts'
 import { eventually } from './server.ts'
 
-/** Tests run from the build, and it is beside them. */
+/** Tests run from the build, and the program is beside them. */
 export const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 
 export interface Ended {
-  /** Undefined when a signal ended it. */
+  /** Undefined if a signal ended it. */
   readonly code: number | undefined
   readonly stdout: string
   readonly stderr: string
@@ -27,7 +27,7 @@ export interface RunOptions {
   readonly cwd?: string
   readonly environment?: Record<string, string>
   readonly input?: string | Buffer
-  /** For Node.js itself, before the program. */
+  /** Flags for Node.js itself, before the program. */
   readonly nodeFlags?: readonly string[]
 }
 
@@ -37,20 +37,20 @@ export interface Running {
   stderr(): string
   /** Waits for a text in standard output. @throws when the process ends without it */
   shows(text: RegExp): Promise<RegExpExecArray>
-  /** Sends a signal, if one is named, and waits for the end. */
+  /** Sends a signal, if given, and waits for the end. */
   ended(signal?: NodeJS.Signals): Promise<Ended>
 }
 
-/** Long enough for a machine with much else to do. */
+/** Long enough for a busy machine. */
 const PATIENCE_MS = 30_000
 
-/** Nothing of the environment of the test but where programs are. */
+/** Passes nothing of the test's environment except the paths of programs. */
 const environment = (more: Record<string, string> = {}) => ({
   PATH: process.env['PATH'] ?? '',
   ...more,
 })
 
-/** Starts `latchkey ARGUMENTS`; killed when the test ends. */
+/** Starts `latchkey ARGUMENTS`, and kills it when the test ends. */
 export function startLatchkey(
   t: Test,
   words: readonly string[],
@@ -105,7 +105,7 @@ export function latchkey(
   return startLatchkey(t, words, options).ended()
 }
 
-/** The same without a process: what `run` prints and returns. */
+/** Runs it without a process, and returns what `run` prints and returns. */
 export async function latchkeyHere(
   words: readonly string[],
   environment: NodeJS.ProcessEnv = {},
@@ -123,25 +123,28 @@ export interface Workspace {
   readonly folder: string
   readonly configFile: string
   readonly caFile: string
-  /** Within this process, which takes a fraction of the time: all but the ten lines of main.ts. */
+  /**
+   * Runs in this process, which takes a fraction of the time and covers everything except the ten
+   * lines of main.ts.
+   */
   run(...words: readonly string[]): Promise<Ended>
-  /** As a process in the folder, whose latchkey.yaml it so finds by itself. */
+  /** Runs as a process in the folder, whose latchkey.yaml it therefore finds. */
   runProcess(options: RunOptions, ...words: readonly string[]): Promise<Ended>
-  /** With --json: the document, of a command that must succeed. */
+  /** Runs with --json and returns the document; the command must succeed. */
   json(...words: readonly string[]): Promise<unknown>
-  /** `latchkey serve`, listening. */
+  /** Starts `latchkey serve` and waits until it listens. */
   serve(): Promise<{ readonly running: Running; readonly port: number }>
 }
 
 export interface WorkspaceOptions {
   readonly keyStores?: readonly Record<string, unknown>[]
   readonly listener?: Record<string, unknown>
-  /** Further sections, and settings that are no section. */
+  /** Further sections and top-level settings. */
   readonly settings?: Record<string, unknown>
   readonly withoutStore?: boolean
 }
 
-/** A folder with a configuration, and as a rule a new store. */
+/** Creates a folder with a configuration and, unless told otherwise, a new store. */
 export async function workspace(t: Test, options: WorkspaceOptions = {}): Promise<Workspace> {
   const folder = await temporaryFolder(t)
   const pki = await testPki()

@@ -1,4 +1,7 @@
-/** mTLS as KMS meets it: its subjects, its certificates, and a client that counts every byte that comes back. */
+/**
+ * mTLS as KMS uses it: its subjects, its certificates, and a client that counts every byte that it
+ * receives.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { connect, type ConnectionOptions } from 'node:tls'
@@ -15,7 +18,10 @@ export const VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
 export type TlsVersion = (typeof VERSIONS)[number]
 export const only = (version: TlsVersion) => ({ minVersion: version, maxVersion: version })
 
-/** Of KMS in us-east-1 unless `more` says otherwise, by the authority that is trusted or by `by`. */
+/**
+ * Issues a certificate for KMS in us-east-1 unless `more` says otherwise, from the trusted
+ * authority or from `by`.
+ */
 export async function issueClient(
   name: string,
   more: Partial<CertificateRequest> = {},
@@ -24,7 +30,7 @@ export async function issueClient(
   return (await testPki()).issue(name, { commonName: EAST, usage: 'client', ...more }, by)
 }
 
-/** A server that asks for one of `subjects`, vouched for by `ca`. */
+/** Starts a server that requires one of `subjects`, issued by `ca`. */
 export async function startMtls(
   t: Test,
   subjects: readonly string[] = [EAST, WEST],
@@ -34,7 +40,7 @@ export async function startMtls(
   return startTestServer(t, { config: { listener: { clientCertificate } } })
 }
 
-/** A request that would be answered, were it read. */
+/** Returns a request that would be answered if it were read. */
 export function healthRequest(server: TestServer): Buffer {
   const body = { requestMetadata: requestMetadata('KmsHealthCheck') }
   return signedRequest(server, '/health', body, { headers: { Connection: 'close' } })
@@ -48,9 +54,9 @@ export interface Files {
 export interface Attempt {
   /** All application data that the server sent. */
   readonly received: string
-  /** Whether the server took up the session that was offered. */
+  /** Whether the server resumed the session that was offered. */
   readonly reused: boolean
-  /** The newest session that the server handed out. */
+  /** The newest session that the server issued. */
   readonly session: Buffer | undefined
   /** How the connection broke, if it did. */
   readonly failure: string | undefined
@@ -61,8 +67,9 @@ export function show(files: Files): ConnectionOptions {
 }
 
 /**
- * Sends `bytes` together with the end of the handshake and listens until the server closes.
- * The request in `bytes` should ask for that (`connection: close`). @throws after ten seconds
+ * Sends `bytes` together with the end of the handshake and listens until the server closes. The
+ * request in `bytes` should ask for that (`connection: close`).
+ * @throws after ten seconds
  */
 export function attempt(
   port: number,
@@ -82,7 +89,7 @@ export function attempt(
       ...options,
     })
     socket.setEncoding('latin1')
-    // Not after `secureConnect`: it leaves with the last bytes of the handshake.
+    // Written before `secureConnect`, so that it leaves with the last bytes of the handshake.
     socket.write(bytes)
     socket.setTimeout(10_000, () => {
       reject(new Error(`still open after ${JSON.stringify(received)}`))

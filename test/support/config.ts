@@ -1,4 +1,4 @@
-/** Configurations as text in a folder of their own, and what loading them says. */
+/** Writes configurations to a folder, and returns what loading them reports. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,7 +8,7 @@ import type { Config } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/faults.ts'
 import { loadConfig } from '../../src/config/load.ts'
 
-/** Nothing but what has no default. */
+/** Only the settings without a default. */
 export const SMALLEST = `
 listener: { tls: { certificate: server.crt, privateKey: server.key } }
 keyStores: [{ name: demo }]
@@ -19,7 +19,7 @@ export interface ConfigFolder {
   readonly folder: string
   readonly file: string
   load(text: string, environment?: NodeJS.ProcessEnv): Promise<Config>
-  /** The faults of a configuration, each as `path: message`. @throws where there is none */
+  /** Returns the faults of a configuration as `path: message`. @throws if there is none */
   faults(text: string, environment?: NodeJS.ProcessEnv): Promise<readonly string[]>
 }
 

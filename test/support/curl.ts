@@ -1,4 +1,4 @@
-/** The real curl, signing for itself. */
+/** Runs the real curl, which signs by its own code. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -18,12 +18,12 @@ export interface CurlCall {
 
 export interface CurlAnswer {
   readonly status: number
-  /** As curl names it: `1.1`, `2`. */
+  /** The version as curl names it: `1.1`, `2`. */
   readonly http: string
   readonly json: Record<string, unknown>
 }
 
-/** How the README calls: the credential in a file that only its owner can read. */
+/** Calls as the README does, with the credential in a file that only its owner can read. */
 export async function curl(t: Test, server: TestServer, call: CurlCall): Promise<CurlAnswer> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-curl-'))
   t.teardown(() => {
@@ -36,7 +36,7 @@ export async function curl(t: Test, server: TestServer, call: CurlCall): Promise
   const bodyFile = join(folder, 'body.json')
   writeFileSync(bodyFile, JSON.stringify(call.body))
   const output = await run([
-    // First, or the settings of whoever runs this are read.
+    // Must be first; otherwise curl reads the user's own settings.
     '--disable',
     ...['--config', config],
     ...['--aws-sigv4', `aws:amz:${REGION}:kms-xks-proxy`],
@@ -55,7 +55,10 @@ export async function curl(t: Test, server: TestServer, call: CurlCall): Promise
   return { status: Number(status), http, json }
 }
 
-/** What curl wrote. @throws when there is no curl, or it failed: a missing curl is a failure, never a skip */
+/**
+ * Returns curl's output.
+ * @throws when curl is missing or fails; a missing curl never skips a test
+ */
 function run(args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn('curl', args, { stdio: ['ignore', 'pipe', 'pipe'] })

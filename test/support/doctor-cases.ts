@@ -1,4 +1,4 @@
-/** Faults of a proxy, one at a time, each with what doctor must say of it. */
+/** Faults of a proxy, one at a time, each with the finding that doctor must report. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { Finding, Verdict } from '../../src/tools/doctor/finding.ts'
@@ -12,12 +12,12 @@ export interface DoctorCase {
   readonly what: string
   readonly faults: Faults
   readonly look: (session: Session) => Promise<readonly Finding[]>
-  /** The checks whose names start so, and what at least one of them must come to. */
+  /** Prefixes of check names, with the result that at least one of them must have. */
   readonly expected: Readonly<Record<string, 'warn' | 'fail'>>
   readonly says?: RegExp
 }
 
-/** Changes fields of a successful answer; `undefined` drops one. */
+/** Changes fields of a successful answer; `undefined` removes one. */
 export const fields =
   (operation: string, change: (body: Json) => Json): NonNullable<Faults['spoil']> =>
   (answer, { target }) => {

@@ -1,4 +1,4 @@
-/** A clock that tests turn by hand. */
+/** A clock that tests control. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../src/core/clock.ts'
 
@@ -20,7 +20,7 @@ export class FakeClock implements Clock {
     return this.#monotonic
   }
 
-  /** Both clocks go on, as when time passes. */
+  /** Advances both clocks, as passing time does. */
   advance(ms: number): void {
     this.#wall += ms
     this.#monotonic += ms
@@ -31,13 +31,13 @@ export class FakeClock implements Clock {
     return this.#sinceBoot
   }
 
-  /** The machine sleeps: the monotonic clock stands still. */
+  /** Simulates a sleeping machine, whose monotonic clock stands still. */
   suspend(ms: number): void {
     this.#wall += ms
     this.#sinceBoot += ms
   }
 
-  /** Wall time alone jumps, as when somebody sets it. */
+  /** Moves only wall time, as when the clock is set. */
   jumpWallTime(ms: number): void {
     this.#wall += ms
   }

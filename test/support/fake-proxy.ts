@@ -1,4 +1,4 @@
-/** An XKS proxy that answers what a test wants, over TLS, signature or not. */
+/** An XKS proxy over TLS that gives the answers that a test sets, without checking signatures. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:https'
@@ -8,7 +8,7 @@ import { testPki } from './pki.ts'
 
 export interface FakeAnswer {
   readonly status: number
-  /** Text goes out as it is, anything else as JSON. */
+  /** Text is sent as it is, anything else as JSON. */
   readonly body: unknown
   readonly delayMs?: number
 }
@@ -16,7 +16,7 @@ export interface FakeAnswer {
 export interface FakeProxy {
   readonly port: number
   readonly caFile: string
-  /** Body of each request, with its path. */
+  /** Path and body of each request. */
   readonly requests: { readonly path: string; readonly body: Record<string, unknown> }[]
 }
 
@@ -51,7 +51,7 @@ export async function startFakeProxy(
   return { port: (server.address() as AddressInfo).port, caFile: pki.caFile, requests }
 }
 
-/** A proxy that is well. */
+/** A healthy proxy's answer. */
 export const HEALTHY: FakeAnswer = {
   status: 200,
   body: {

@@ -1,17 +1,20 @@
-/** That nothing which was stopped was answered: by those who asked, and by the log of those who sent. */
+/**
+ * Checks that nothing that was stopped was answered, by the callers' records and by the servers'
+ * logs.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { Fleet, Outcome, Success } from './fleet.ts'
 
-/** From `revoked` until somebody restores, in wall time: no success may be sent in between. */
+/** Wall time from `revoked` to the restoration, in which no success may be sent. */
 export interface Window {
   readonly from: number
-  /** Whatever had come by `from` has been read since. */
+  /** By this time, everything that had arrived by `from` has been read. */
   readonly settledAt: number
   readonly to: number
 }
 
-/** A member all of whose processes were stopped, and went on later. */
+/** A member whose processes were all stopped and later resumed. */
 export interface Stopped {
   readonly member: number
   readonly processes: number
@@ -19,7 +22,10 @@ export interface Stopped {
   readonly at: number
 }
 
-/** One clock, read by those who ask: what counts is when an answer was there, and when it was asked for. */
+/**
+ * Uses one clock, that of the callers: what counts is when an answer arrived and when its request
+ * was sent.
+ */
 export function checkNothingSent(
   t: Test,
   fleet: Fleet,
@@ -46,8 +52,9 @@ export function checkNothingSent(
 
   const successes = fleet.successes()
   t.ok(successes.length > 100, `${String(successes.length)} successes are in the logs`)
-  // The log has milliseconds: one that seems to be in the same is not counted against it. And who was stopped
-  // after an answer had left takes the time until it goes on for the answer's: there, arrival counts.
+  // The log has a resolution of milliseconds, so a success in the same millisecond does not count.
+  // If a process was stopped after an answer had left, its log gives the time at which it resumed;
+  // in that case the arrival counts.
   const isInterrupted = ({ member, beganAt, sentAt }: Success) =>
     stops.some((one) => one.member === member && beganAt <= one.at && one.at <= sentAt)
   const sent = successes.filter(({ sentAt }) => isWithin(sentAt - 1))
@@ -59,8 +66,8 @@ export function checkNothingSent(
 }
 
 /**
- * Whoever wakes refuses before its first answer, wherever in an answer it was stopped: the kernel sees to that
- * (docs/revocation.md). So none is reported as possible, either.
+ * A process that wakes up refuses before its first answer, wherever it was stopped: the kernel
+ * ensures that (docs/revocation.md). So it reports no late answer either.
  */
 function checkWoken(
   t: Test,

@@ -1,4 +1,4 @@
-/** A steady stream of Decrypts to every member of a fleet, with what became of each. */
+/** Sends a steady stream of Decrypts to every member of a fleet, and records each outcome. */
 // SPDX-License-Identifier: Apache-2.0
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import type { Fleet, Outcome } from './fleet.ts'
@@ -7,9 +7,9 @@ import { eventually, KEY_ID, REGION } from './server.ts'
 
 export interface Load {
   readonly outcomes: readonly Outcome[]
-  /** Opens a window: what has arrived by now is read, and belongs to the time before it. */
+  /** Opens a window: everything that has arrived by now is read and counted as earlier. */
   settle(): Promise<Pick<Window, 'from' | 'settledAt'>>
-  /** Resolves when every request that was under way has ended. */
+  /** Resolves when every request in progress has ended. */
   stop(): Promise<void>
 }
 
@@ -20,15 +20,15 @@ interface Sealed {
   readonly authenticationTag: string
 }
 
-/** A connection that is not answered is given up after this, as KMS would much sooner. */
+/** Gives up on a connection after this time; KMS would do so much sooner. */
 const TIMEOUT_MS = 15_000
-/** After a failure, so that a member that is down does not take all of the processor. */
+/** Pause after a failure, so that a member that is down does not use up the processor. */
 const PAUSE_MS = 20
 const PATIENCE_MS = 60_000
-/** One reads what the kernel has, the next what became readable by that. */
+/** One turn reads what the kernel has, and the next what that made readable. */
 const SETTLING_TURNS = 4
 
-/** @param perMember connections, each with one request at a time */
+/** @param perMember number of connections, each with one request at a time */
 export async function startLoad(fleet: Fleet, perMember: number): Promise<Load> {
   const clientOf = (port: number) =>
     createKmsSideClient({
@@ -92,7 +92,7 @@ export async function startLoad(fleet: Fleet, perMember: number): Promise<Load> 
   }
 }
 
-/** Each of these members has answered somebody who asked after this was called. */
+/** Waits until each of these members has answered a request that was sent after this call. */
 export function untilServed(load: Load, members: readonly number[]): Promise<void> {
   const since = Date.now()
   const isServed = (member: number) =>

@@ -1,4 +1,7 @@
-/** A fleet: several `latchkey serve` with workers, one PostgreSQL, and a steady load, all on one machine and clock. */
+/**
+ * A fleet: several `latchkey serve` with workers, one PostgreSQL and a steady load, on one machine
+ * with one clock.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -20,7 +23,7 @@ import { type TestPostgres, startPostgres } from './postgres.ts'
 import { KEY_ID, eventually, keyId } from './server.ts'
 
 export const BY = { reason: 'a test', operator: 'tester', identity: 'os:tester' } as const
-/** The long form is for a machine that has nothing else to do. */
+/** The long form is for an otherwise idle machine. */
 const IS_LONG = process.env['LATCHKEY_FLEET_ROUNDS'] !== undefined
 const LAG_STEP_MS = 10
 const PATIENCE_MS = 60_000
@@ -37,18 +40,18 @@ export interface Outcome {
   readonly member: number
   /** Wall time before the request was written. */
   readonly askedAt: number
-  /** Wall time when the answer was there. */
+  /** Wall time when the answer had arrived. */
   readonly answeredAt: number
   /** HTTP status; 0 when there was no answer. */
   readonly status: number
 }
 
-/** An answer with data in it, as its sender logged it. */
+/** An answer with data, as its sender logged it. */
 export interface Success {
-  /** Wall time at which it had been written, in milliseconds; early by one at most. */
+  /** Wall time at which it had been written, in milliseconds, and at most one millisecond early. */
   readonly sentAt: number
   readonly member: number
-  /** When its first byte came, in wall time. */
+  /** Wall time at which its first byte arrived. */
   readonly beganAt: number
 }
 
@@ -57,15 +60,18 @@ export interface Fleet {
   readonly pki: TestPki
   readonly credential: Credential
   readonly members: readonly Member[]
-  /** For commands: of the first member. */
+  /** Configuration for commands, which is the first member's. */
   readonly configFile: string
   readonly config: Config
   readonly control: KillSwitch
-  /** Every Decrypt that any member has answered with success so far. */
+  /** Returns every Decrypt that any member has answered with success so far. */
   successes(): readonly Success[]
-  /** How many answers their senders say may have left after their lease. */
+  /** Returns how many answers their senders reported as possibly sent after their lease. */
   lateReports(): number
-  /** How often a process said that it was stopped for longer than its lease, and had its connections cut. */
+  /**
+   * Returns how often a process reported that it was stopped for longer than its lease and that its
+   * connections were cut.
+   */
   guardFirings(): number
 }
 
@@ -73,9 +79,9 @@ export interface FleetOptions {
   readonly members: number
   readonly workers: number
   readonly lease?: string
-  /** Of activity. */
+  /** Interval at which activity is written. */
   readonly flushInterval?: string
-  /** Instead of the server's own port, for one member. */
+  /** Replaces the server's own port, for one member. */
   readonly databasePort?: (member: number, port: number) => number
 }
 
@@ -88,7 +94,7 @@ interface Line {
   readonly totalMs?: number
 }
 
-/** A warning about an answer names its operation and status too, and has the time at which it was written. */
+/** A warning about an answer also has operation and status, and its time is when it was written. */
 const isRequest = ({ msg }: Line) => msg === 'request'
 
 export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet> {
@@ -113,7 +119,7 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
       store,
       control: { lease: options.lease ?? '2s' },
       activity: { flushInterval: options.flushInterval ?? '5s' },
-      // A slow machine is no reason to answer otherwise.
+      // A slow machine must not change answers.
       limits: { requestDeadline: '20s' },
       listener: {
         host: '127.0.0.1',
@@ -169,8 +175,9 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
 }
 
 /**
- * From the commit on: how long that takes is the database's, and before it nothing is revoked. A machine with much else
- * to do lets this process wait for its turn; only the long form counts that, too.
+ * Measures from the commit, since the database determines how long that takes and nothing is
+ * revoked before. On a busy machine this process may be delayed; only the long form counts that
+ * too.
  */
 export async function waitFor({ control }: Fleet, kill: Kill) {
   const lag = monitorEventLoopDelay({ resolution: LAG_STEP_MS })
@@ -182,7 +189,10 @@ export async function waitFor({ control }: Fleet, kill: Kill) {
   return { ...revocation, fromCommitMs }
 }
 
-/** Whoever was silent for long has lost its row, and with it every lease, until it registers again. */
+/**
+ * A process that was silent for long has lost its row, and every lease with it, until it registers
+ * again.
+ */
 export function untilRegistered({ control }: Fleet, count: number): Promise<void> {
   const isAlive = ({ silentMs, leaseMs }: InstanceStatus) => silentMs < leaseMs / 2
   return eventually(

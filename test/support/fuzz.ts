@@ -1,15 +1,18 @@
-/** How long parsers are fuzzed: seconds in `npm run check`; `FUZZ_RUNS=1000000 node FILE` by hand. */
+/**
+ * Decides how long parsers are fuzzed: seconds in `npm run check`; `FUZZ_RUNS=1000000 node FILE` by
+ * hand.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 
 const given = Number(process.env['FUZZ_RUNS'])
 
-/** @param usual how many inputs are tried in `npm run check` */
+/** @param usual number of inputs in `npm run check` */
 export function runs(usual: number): { readonly numRuns: number } {
   return { numRuns: Number.isInteger(given) && given > 0 ? given : usual }
 }
 
-/** A text with a few of its characters replaced, dropped, doubled or moved. */
+/** Yields a text with a few characters replaced, dropped, doubled or moved. */
 export function damaged(text: string): fc.Arbitrary<string> {
   const place = fc.nat(Math.max(0, text.length - 1))
   const edit = fc.record({

@@ -1,4 +1,4 @@
-/** A TLS handshake and nothing more: what was agreed, or how it ended. */
+/** Makes a TLS handshake and nothing more, and returns what was agreed or how it ended. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
@@ -16,11 +16,11 @@ export type Handshake =
     }
   | {
       readonly agreed: false
-      /** OpenSSL's or the system's code. */
+      /** Code from OpenSSL or the system. */
       readonly code: string
     }
 
-/** Anything that `options` asks for must be something this client can do, or it throws. */
+/** Throws if this client itself cannot do what `options` ask for. */
 export function handshake(port: number, options: ConnectionOptions): Promise<Handshake> {
   return new Promise((resolve, reject) => {
     const socket = connect({
@@ -50,7 +50,10 @@ export function handshake(port: number, options: ConnectionOptions): Promise<Han
   })
 }
 
-/** An ECDSA P-256 certificate, which node-forge cannot make; for any usage, self-signed or by `ca`. */
+/**
+ * Issues an ECDSA P-256 certificate, which node-forge cannot create; for any usage, self-signed or
+ * issued by `ca`.
+ */
 export async function issueEcCertificate(
   pki: TestPki,
   name = 'server-ec',

@@ -1,4 +1,4 @@
-/** Signed requests on an HTTP/2 session. */
+/** Sends signed requests on an HTTP/2 session. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 import type { TestServer } from './server.ts'
 import { signedHeaders } from './wire.ts'
 
-/** Closed with the test. */
+/** Opens a session that is closed with the test. */
 export async function openHttp2(
   t: Test,
   server: TestServer,
@@ -26,7 +26,7 @@ export async function openHttp2(
   return session
 }
 
-/** Of a signed POST: HTTP/2 has `:authority` where HTTP/1.1 has Host. */
+/** Returns the headers of a signed POST: HTTP/2 has `:authority` where HTTP/1.1 has Host. */
 export function toHttp2Headers(
   server: TestServer,
   path: string,
@@ -39,13 +39,13 @@ export function toHttp2Headers(
   return headers
 }
 
-/** The status of the answer. */
+/** Returns the status of the answer. */
 export async function askHttp2(
   session: http2.ClientHttp2Session,
   server: TestServer,
   path: string,
   body: string,
-  /** Not signed; names in small letters. */
+  /** Unsigned headers, with lower-case names. */
   more: Readonly<Record<string, string>> = {},
 ): Promise<number> {
   const stream = session.request({ ...toHttp2Headers(server, path, body), ...more })

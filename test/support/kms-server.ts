@@ -1,6 +1,6 @@
 /**
- * A small KMS on loopback for the real AWS SDK: JSON 1.1, SigV4, and behind it our stand-in, which does
- * call the proxy. Failures come from their causes: a wrong secret, a proxy that is down, another CA.
+ * A small KMS on loopback for the real AWS SDK: JSON 1.1, SigV4, and our stand-in, which calls the
+ * proxy. Failures have their real causes: a wrong secret, a proxy that is down, another CA.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
@@ -21,7 +21,7 @@ import { WireHeaders, canonicalRequest, stringToSign } from '../../src/sigv4/sig
 import { deriveSigningKey, sha256Hex } from '../../src/sigv4/signing-key.ts'
 import { HANDLERS, type Json } from './kms-wire.ts'
 
-/** AWS's own example credential. It opens nothing but this server. */
+/** AWS's own example credential, which works only with this server. */
 export const AWS_CREDENTIAL = {
   accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
   secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
@@ -30,20 +30,20 @@ const REGION = 'us-east-1'
 const ACCOUNT = '111122223333'
 const CALLER = { principalArn: `arn:aws:iam::${ACCOUNT}:role/KeyStoreAdministrator` }
 
-/** Enough for a machine with much else to do; the real limit has tests of its own. */
+/** Long enough for a busy machine; other tests cover the real limit. */
 const PATIENT_TIMEOUT_MS = 10_000
 
 export interface KmsServer {
-  /** For AWS_ENDPOINT_URL_KMS. */
+  /** Value for AWS_ENDPOINT_URL_KMS. */
   readonly url: string
   readonly kms: KmsStandIn
-  /** Names of the operations that were called, in order. */
+  /** Names of the operations called, in order. */
   readonly calls: string[]
   /** Bodies of the same calls. */
   readonly bodies: Json[]
-  /** Answers the next call of an operation with this exception instead. */
+  /** Makes the next call of an operation fail with this exception. */
   failNext(operation: string, exception: string): void
-  /** For the program as a process. */
+  /** Environment for the program as a process. */
   readonly environment: Record<string, string>
 }
 
@@ -135,7 +135,7 @@ class Refusal extends Error {
   }
 }
 
-/** With the functions that verify KMS's own requests. @throws Refusal */
+/** Verifies with the functions that verify KMS's own requests. @throws Refusal */
 function checkSignature(request: IncomingMessage, body: Buffer): void {
   const headers = new WireHeaders(request.rawHeaders)
   const authorization = parseAuthorization(headers.single('authorization') ?? '')

@@ -1,4 +1,4 @@
-/** KMS's JSON 1.1 on the wire to the arguments of our stand-in, and back. */
+/** Converts KMS's JSON 1.1 to the arguments of our stand-in, and back. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KmsCaller } from '../../src/kms/emulator/request-metadata.ts'
 import type { CustomKeyStore, KeyStoreChange } from '../../src/kms/emulator/custom-key-store.ts'
@@ -9,7 +9,7 @@ import type { KmsStandIn } from '../../src/kms/emulator/emulator.ts'
 export type Json = Readonly<Record<string, unknown>>
 type Handler = (kms: KmsStandIn, input: Json, caller: KmsCaller) => Promise<Json> | Json
 
-/** Pages are this long, so that reading on is tried. */
+/** Short pages, so that pagination is tested. */
 const PAGE = 3
 
 const text = (input: Json, name: string) => optional(input, name) ?? ''
@@ -142,7 +142,7 @@ function toLength(input: Json): number {
   return Number(input['NumberOfBytes'])
 }
 
-/** Only what is named: UpdateCustomKeyStore leaves the rest as it is. */
+/** Returns only the named fields: UpdateCustomKeyStore keeps the rest. */
 function toChange(input: Json, nameField: string): KeyStoreChange {
   const credential = input['XksProxyAuthenticationCredential'] as Json | undefined
   const pairs: readonly (readonly [string, unknown])[] = [

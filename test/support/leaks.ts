@@ -1,7 +1,7 @@
-/** Looks for secrets in whatever was printed, in every form in which bytes get printed. */
+/** Searches output for secrets, in every form in which bytes are printed. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** A multiple of three, so that Base64 has whole groups. Half a secret is a leak as well. */
+/** A multiple of three, so that Base64 has whole groups. Half a secret is a leak too. */
 const PART_BYTES = 15
 
 export interface Planted {
@@ -15,14 +15,14 @@ export function planted(name: string, value: Buffer | string): Planted {
   return { name, bytes }
 }
 
-/** All texts that would give away the beginning or the end of `bytes`. */
+/** Returns all texts that would reveal the beginning or the end of `bytes`. */
 export function formsOf(bytes: Buffer): readonly string[] {
   const parts = [bytes.subarray(0, PART_BYTES), bytes.subarray(-PART_BYTES)]
   return parts.flatMap((part) => {
     const raw = part.toString('latin1')
     const decimal = [...part].join(',')
     const hex = part.toString('hex')
-    // Base64 of the same bytes looks different at each of three offsets.
+    // Base64 of the same bytes differs by offset, with three variants.
     const base64 = [0, 1, 2].map((offset) =>
       part.subarray(offset, offset + PART_BYTES - 3).toString('base64'),
     )
@@ -33,9 +33,9 @@ export function formsOf(bytes: Buffer): readonly string[] {
   })
 }
 
-/** Names of the secrets that `text` gives away. */
+/** Returns the names of the secrets that `text` reveals. */
 export function findLeaks(text: string, secrets: readonly Planted[]): readonly string[] {
-  // What is not ASCII was written as UTF-8, as latin1, or as is.
+  // Text outside ASCII may be written as UTF-8, as latin1, or unchanged.
   const readings = [text, Buffer.from(text, 'utf8').toString('latin1')]
   return secrets
     .filter(({ bytes }) =>

@@ -1,4 +1,7 @@
-/** PgBouncer before a PostgreSQL server, pooling transactions as it does by default; gone when the test ends. */
+/**
+ * Runs PgBouncer in front of a PostgreSQL server, pooling transactions as by default, for the
+ * duration of a test.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -9,12 +12,12 @@ import pg from 'pg'
 import { asPostgres, freePort, type TestPostgres } from './postgres.ts'
 import { eventually } from './server.ts'
 
-/** Debian puts it where only root looks. */
+/** Debian installs it outside an ordinary user's path. */
 const PROGRAM = '/usr/sbin/pgbouncer'
-/** Fewer than there are sessions of ours: they share. */
+/** Fewer than our sessions, so that they share. */
 const POOL_SIZE = 3
 
-/** @returns its port */
+/** @returns the port */
 export async function startPgbouncer(t: Test, { target }: TestPostgres): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-pgbouncer-'))
   chmodSync(folder, 0o755)

@@ -1,4 +1,4 @@
-/** A pipeline of its own, without a listener or a store. */
+/** Builds a pipeline without a listener or a store. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Deadline } from '../../src/core/deadline.ts'
 import type { ExternalKeyId } from '../../src/core/ids.ts'
@@ -55,22 +55,22 @@ export const HEALTH = {
 export const never = () => new Promise<never>(() => undefined)
 
 export interface Setting {
-  /** Methods of a backend and of its one key. */
+  /** Methods of a backend and of its only key. */
   readonly backend?: Partial<
     Pick<BackendKey, 'encrypt' | 'decrypt'> & Pick<KeyBackend, 'health'>
   > & {
     readonly describe?: (keyId: ExternalKeyId, deadline: Deadline) => Promise<KeyDescription>
   }
   readonly verifier?: Verifier
-  /** Absent: longer than any machine takes for a request. */
+  /** Default: longer than any machine takes for a request. */
   readonly deadlineMs?: number
   readonly quota?: () => boolean
   readonly keyStore?: Partial<KeyStore>
   readonly gate?: Gate
   readonly authorizer?: Authorizer
-  /** Between the pipeline's end and the sending of its answer. */
+  /** Called between the pipeline's end and the sending of its answer. */
   readonly beforeRelease?: () => void
-  /** Between its sending and the end of that. */
+  /** Called between the sending and its completion. */
   readonly beforeSent?: () => void
 }
 
@@ -81,7 +81,10 @@ export function openGate() {
   return gate
 }
 
-/** A pipeline whose caller is known and whose key opens everything, but for what `setting` changes. */
+/**
+ * Builds a pipeline whose caller is known and whose key decrypts everything, except for what
+ * `setting` changes.
+ */
 export function pipelineOf(setting: Setting = {}) {
   const records: RequestRecord[] = []
   const late: RequestRecord[] = []

@@ -1,4 +1,4 @@
-/** One development PKI for all tests of a build: RSA keys take a while to make. */
+/** One development PKI for all tests of a build, because RSA keys take a while to generate. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,7 +19,7 @@ export interface TestPki {
   readonly caFile: string
   readonly certificateFile: string
   readonly privateKeyFile: string
-  /** Files of a further certificate of the same authority, or of `by`. */
+  /** Returns the files of another certificate, issued by the same authority or by `by`. */
   issue(
     name: string,
     request: CertificateRequest,
@@ -40,13 +40,13 @@ export const SERVER_CERTIFICATE: CertificateRequest = {
   usage: 'server',
 }
 
-/** What one process has made and others use, in PEM. */
+/** What one process creates and others use, in PEM. */
 interface Kept {
   readonly authority: Issued
   readonly server: Issued
 }
 
-/** Beside the compiled tests, so that a new build has a new one. */
+/** Stored beside the compiled tests, so that each build has a new one. */
 const KEPT = fileURLToPath(new URL('../../pki.json', import.meta.url))
 
 async function loadKept(): Promise<Kept> {
@@ -63,7 +63,8 @@ async function loadKept(): Promise<Kept> {
     },
     server: await issueCertificate(authority, SERVER_CERTIFICATE),
   }
-  // Of several processes each goes on with its own, and the last to write is found by the next.
+  // Of several processes, each continues with its own, and later ones find the last that was
+  // written.
   const own = `${KEPT}.${String(process.pid)}`
   writeFileSync(own, JSON.stringify(kept), { mode: 0o600 })
   renameSync(own, KEPT)

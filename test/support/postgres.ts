@@ -1,4 +1,7 @@
-/** A PostgreSQL server of one's own, in a folder of its own, on a free port; gone when the test ends. */
+/**
+ * Starts a private PostgreSQL server in a temporary folder on a free port, for the duration of a
+ * test.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import {
@@ -22,25 +25,31 @@ import type { PostgresTarget } from '../../src/store/postgres/address.ts'
 
 export interface TestPostgres {
   readonly target: PostgresTarget
-  /** As the superuser, in the database `postgres`. */
+  /** Runs a statement as the superuser in the database `postgres`. */
   query(sql: string): Promise<readonly Record<string, unknown>[]>
-  /** Lines that replace pg_hba.conf, which then counts. */
+  /** Replaces pg_hba.conf with these lines and reloads it. */
   admit(lines: readonly string[]): Promise<void>
-  /** Another certificate and authority for the server, which then count. */
+  /** Replaces the server's certificate and authority, and reloads them. */
   useTls(tls: PostgresTls): Promise<void>
-  /** A hot standby that streams from this server, on a port of its own. @param settings as for the primary */
+  /**
+   * Starts a hot standby that streams from this server on its own port.
+   * @param settings as for the primary
+   */
   standby(settings?: readonly string[]): Promise<TestPostgres>
-  /** Makes a standby the primary. */
+  /** Promotes a standby to primary. */
   promote(): Promise<void>
-  /** After `kill`: comes back as a standby of nobody. */
+  /** After `kill`: starts again as a standby without a primary. */
   startAsStandby(): Promise<void>
-  /** A new, empty database in this server. */
+  /** Creates an empty database in this server. */
   createDatabase(): Promise<PostgresTarget>
-  /** SIGKILL to all of its processes. */
+  /** Sends SIGKILL to all of its processes. */
   kill(): Promise<void>
-  /** SIGSTOP to all of its processes, or SIGCONT: connections stay open, and nothing is answered. */
+  /**
+   * Sends SIGSTOP to all of its processes, or SIGCONT: connections stay open but nothing is
+   * answered.
+   */
   freeze(yes: boolean): void
-  /** After `kill`: on the same port, with the same data. */
+  /** After `kill`: starts again on the same port with the same data. */
   start(): Promise<void>
 }
 
@@ -78,13 +87,13 @@ interface CertificateFiles {
   readonly privateKeyFile: string
 }
 
-/** The server's certificate, and that of the one role that is let in, all of one authority. */
+/** The certificates of the server and of the one admitted role, all from one authority. */
 export interface PostgresTls extends CertificateFiles {
   readonly caFile: string
   readonly client: CertificateFiles
 }
 
-/** @param settings lines of postgresql.conf. @param tls absent: in the clear */
+/** @param settings lines of postgresql.conf. @param tls absent: unencrypted */
 export async function startPostgres(
   t: Test,
   settings: readonly string[] = [],
@@ -108,7 +117,7 @@ export async function startPostgres(
   return serve(t, { folder, port, ...(tls === undefined ? {} : { tls }) })
 }
 
-/** A folder that PostgreSQL may have as its own, with the place of the data in it. */
+/** Creates a folder that PostgreSQL accepts as its own, and the path for its data. */
 function makeFolder(): { readonly folder: string; readonly data: string } {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-postgres-'))
   if (process.getuid?.() === 0) {
@@ -123,7 +132,7 @@ function runBinary(folder: string, name: string, operands: readonly string[]): v
   execFileSync(command, all, { cwd: folder, stdio: 'pipe' })
 }
 
-/** Starts what is in the folder. */
+/** Starts the server in the folder. */
 async function serve(
   t: Test,
   given: { readonly folder: string; readonly port: number; readonly tls?: PostgresTls },
@@ -171,10 +180,10 @@ async function serve(
     if (child === undefined || pid === undefined) return
     const ended = new Promise((resolve) => child?.once('exit', resolve))
     child = undefined
-    // Its own group, so its backends go as well.
+    // It has its own process group, so this also ends its backends.
     signalAll(pid, 'SIGKILL')
     await ended
-    // Left behind by a server that could not say goodbye.
+    // Left behind by a server that was killed.
     if (existsSync(join(data, 'postmaster.pid'))) rmSync(join(data, 'postmaster.pid'))
   }
 
@@ -227,7 +236,7 @@ async function serve(
   }
 }
 
-/** The group of the postmaster, and its backends, which have groups of their own. */
+/** Signals the group of the postmaster, and its backends, which have their own groups. */
 function signalAll(pid: number, signal: NodeJS.Signals): void {
   const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8')
   process.kill(-pid, signal)
@@ -240,7 +249,10 @@ function signalAll(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Nobody gets in but by TLS and with a certificate that names the role. @returns lines of postgresql.conf */
+/**
+ * Admits only clients that use TLS and a certificate that names the role.
+ * @returns lines of postgresql.conf
+ */
 function useTls(data: string, { certificateFile, privateKeyFile, caFile }: PostgresTls): string[] {
   const { uid, gid } = statSync(data)
   const files = { 'server.crt': certificateFile, 'server.key': privateKeyFile, 'ca.crt': caFile }

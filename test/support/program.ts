@@ -1,4 +1,7 @@
-/** `latchkey serve` as an operator runs it, as a process, on the store and with the client of a test server. */
+/**
+ * Runs `latchkey serve` as an operator does, in a process, on the store and with the client of a
+ * test server.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -9,16 +12,16 @@ import { eventually, startTestServer, type TestServer, type TestServerOptions } 
 type Line = Readonly<Record<string, unknown>>
 
 export interface Program {
-  /** With the port that the process chose. Not running itself. */
+  /** Has the port that the process chose; it is not running itself. */
   readonly server: TestServer
   readonly running: Running
   readonly child: ChildProcess
-  /** Of the log, those that are whole. */
+  /** Returns the complete lines of the log. */
   lines(): readonly Line[]
   linesOf(msg: string): readonly Line[]
 }
 
-/** Killed when the test ends. @param nodeFlags for Node.js itself */
+/** Starts a process that is killed when the test ends. @param nodeFlags for Node.js itself */
 export async function serveProgram(
   t: Test,
   config: TestServerOptions['config'] = {},
@@ -39,7 +42,7 @@ export async function serveProgram(
   return { server: remote, running, child: running.process, lines, linesOf }
 }
 
-/** Whether there is such a process, other than one that is dead and not yet waited for. */
+/** Returns whether the process exists and is not a zombie. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
@@ -49,12 +52,12 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** @throws when one of them is there after half a minute */
+/** @throws when one of them still exists after half a minute */
 export function untilGone(pids: readonly number[]): Promise<void> {
   return eventually(() => !pids.some(isAlive), 30_000)
 }
 
-/** Process ids of its children, once there are so many. */
+/** Returns the process ids of its children, once there are this many. */
 export async function workersOf({ child }: Program, count: number): Promise<readonly number[]> {
   const pid = String(child.pid)
   const find = () =>

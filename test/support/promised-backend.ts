@@ -1,4 +1,7 @@
-/** A key backend as tests like to call it: every answer is a promise, and each call finds its key by itself. */
+/**
+ * A key backend in a form that is easy to test: every answer is a promise, and each call looks up
+ * its key.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Deadline } from '../../src/core/deadline.ts'
 import type { ExternalKeyId } from '../../src/core/ids.ts'

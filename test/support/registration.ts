@@ -1,4 +1,7 @@
-/** A proxy under a name of its own, with a certificate that "KMS" trusts, and a KMS that can reach it. */
+/**
+ * Sets up a proxy with its own name and a certificate that "KMS" trusts, and a KMS that can reach
+ * it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -15,12 +18,15 @@ export interface Registration {
   readonly workspace: Workspace
   readonly server: Running
   readonly kms: KmsServer
-  /** Where the proxy listens; a test may turn KMS away from it. */
+  /** Where the proxy listens; a test may redirect KMS. */
   readonly target: { port: number }
-  /** For the checks: where to connect, whom to trust, and which authorities KMS trusts. */
+  /**
+   * Flags for the checks: where to connect, which authority to trust, and which authorities KMS
+   * trusts.
+   */
   readonly checkFlags: readonly string[]
   latchkey(...words: readonly string[]): Promise<Ended>
-  /** With --json, of a command that must succeed. */
+  /** Runs with --json; the command must succeed. */
   json(...words: readonly string[]): Promise<unknown>
 }
 
@@ -37,7 +43,7 @@ export async function registration(
   const w = await workspace(t, {
     settings: {
       activity: { flushInterval: '200ms' },
-      // On a busy machine a request may wait; that it is refused then is tested elsewhere.
+      // A busy machine may delay a request; other tests cover the refusals that follow from that.
       limits: { requestDeadline: '20s' },
     },
     listener: {
@@ -57,7 +63,7 @@ export async function registration(
     authorities,
     `Alias name: test\nOwner: CN=Latchkey test CA\nSHA256: ${root.fingerprint256}\n`,
   )
-  // The AWS SDK reads the environment of its process, which is this one.
+  // The AWS SDK reads the environment of this process.
   const before = { ...process.env }
   Object.assign(process.env, kms.environment)
   t.teardown(() => {

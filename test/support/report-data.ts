@@ -1,10 +1,10 @@
-/** A report as a run might have measured it. */
+/** A report as a real run might have measured it. */
 // SPDX-License-Identifier: Apache-2.0
 import { createLatencies } from '../../src/tools/bench/histogram.ts'
 import type { Measured, ReportData, Rung, RungName } from '../../src/tools/report/findings.ts'
 import { estimateLinks } from '../../src/tools/report/measure.ts'
 
-/** Latencies with a tail like that of a real service. */
+/** Returns latencies with a tail like that of a real service. */
 function measured(typicalMs: number, count: number): Measured {
   const latencies = createLatencies()
   for (let i = 0; i < count; i++) {

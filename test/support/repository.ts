@@ -1,10 +1,10 @@
-/** The repository as a folder of files, for guards that read it. */
+/** Reads the repository as a folder of files, for guards. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** Up from here to package.json: tests run from sources and from .test-build. */
+/** Goes up to the folder with package.json, because tests run from sources and from .test-build. */
 function findRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url))
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder)
@@ -13,7 +13,7 @@ function findRoot(): string {
 
 export const ROOT = findRoot()
 
-/** What .gitignore keeps out: made by tools, or by quickstart. */
+/** Paths that .gitignore excludes, made by tools or by quickstart. */
 const NOT_OURS = new Set([
   '.git',
   '.tap',
@@ -25,7 +25,7 @@ const NOT_OURS = new Set([
   'src/killswitch/gate/guard/build',
 ])
 
-/** Paths from the root, ascending, of every file below `folder`. */
+/** Returns paths from the root, ascending, of every file below `folder`. */
 export function listFiles(folder = ''): readonly string[] {
   const entries = readdirSync(join(ROOT, folder), { withFileTypes: true })
   return entries
@@ -43,7 +43,7 @@ export function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8')
 }
 
-/** The path from the root that `link` in the file `from` leads to. */
+/** Returns the path from the root that `link` in the file `from` leads to. */
 export function resolveFrom(from: string, link: string): string {
   return relative(ROOT, join(ROOT, dirname(from), link))
 }
@@ -52,7 +52,7 @@ export function exists(path: string): boolean {
   return existsSync(join(ROOT, path))
 }
 
-/** The rows of all Markdown tables in a text, as cells without the blanks around them. */
+/** Returns the rows of all Markdown tables in a text, as cells without surrounding blanks. */
 export function tableRows(markdown: string): readonly (readonly string[])[] {
   return markdown
     .split('\n')
@@ -65,7 +65,7 @@ export function tableRows(markdown: string): readonly (readonly string[])[] {
     )
 }
 
-/** The part of a Markdown text from a heading to the next one. */
+/** Returns the part of a Markdown text from a heading to the next one. */
 export function section(markdown: string, heading: string): string {
   const lines = markdown.split('\n')
   const start = lines.indexOf(heading)

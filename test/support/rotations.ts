@@ -1,4 +1,4 @@
-/** Another process that rotates and encrypts with a key of the same store. */
+/** Rotates and encrypts with a key of the same store in another process. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -16,7 +16,7 @@ export interface Rotations {
   readonly masterKeyFile: string
   readonly keyId: string
   readonly rounds: number
-  /** Encryptions that are set aside at a time. */
+  /** Number of encryptions reserved at a time. */
   readonly blockUses: number
 }
 
@@ -29,7 +29,7 @@ export async function rotate(work: Rotations): Promise<void> {
     path: work.path,
     masterKey: { kind: 'file', path: work.masterKeyFile },
     clock: systemClock,
-    // Processes wait for each other.
+    // Long, because processes wait for each other.
     deadlineMs: 20_000,
   })
   const keystore = await openSoftwareKeystore({
@@ -51,7 +51,7 @@ export async function rotate(work: Rotations): Promise<void> {
   await store.close()
 }
 
-/** Again while another process holds the lock for too long, as on a machine with much else to do. */
+/** Repeats while another process holds the lock for too long, as on a busy machine. */
 async function insist<T>(work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
@@ -63,7 +63,7 @@ async function insist<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** `rotate` in a process of its own; resolves with its exit code and standard error. */
+/** Runs `rotate` in another process; resolves with its exit code and standard error. */
 export function rotateElsewhere(work: Rotations): Promise<{ code: number | null; stderr: string }> {
   const child = spawn(process.execPath, [SELF, JSON.stringify(work)], {
     stdio: ['ignore', 'ignore', 'pipe'],

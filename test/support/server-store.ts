@@ -1,4 +1,7 @@
-/** The store of a test server: made once for all that are alike, and opened for changes only where a test makes some. */
+/**
+ * Creates the store of a test server once for all that are alike, and opens it for changes only
+ * where a test needs to.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
 import type { ExternalKeyId } from '../../src/core/ids.ts'
@@ -10,17 +13,17 @@ import {
 import type { Config } from '../../src/config/config.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
 
-/** The files of a store that nobody has open, and what is in it. */
+/** The files of a closed store, and what is in it. */
 interface Made {
   readonly store: Buffer
   readonly masterKey: Buffer
   readonly credential: Credential
 }
 
-/** By the names of its key stores. */
+/** Stores by the names of their key stores. */
 const made = new Map<string, Promise<Made>>()
 
-/** A key of this id in each key store, and a credential of the first. */
+/** Creates a key of this id in each key store, and a credential for the first. */
 export async function makeServerStore(config: Config, keyId: ExternalKeyId): Promise<Credential> {
   const { path, masterKey } = config.store
   if (path === undefined || masterKey.kind !== 'file' || config.backends.length > 0) {
@@ -57,7 +60,7 @@ async function makeStore(config: Config, keyId: ExternalKeyId): Promise<Credenti
   }
 }
 
-/** Opens the store with the first call of any of its parts. */
+/** Opens the store at the first call of any of its parts. */
 export function openLate(open: () => Promise<Administration>): Administration {
   let opening: Promise<Administration> | undefined
   const opened = () => (opening ??= open())

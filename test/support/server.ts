@@ -1,4 +1,7 @@
-/** The real server, in this process, over real TLS, on a store of its own; gone when the test ends. */
+/**
+ * Runs the real server in this process, over real TLS and on its own store, for the duration of a
+ * test.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -21,19 +24,19 @@ import { testPki, type TestPki } from './pki.ts'
 import { makeServerStore, openLate } from './server-store.ts'
 
 export const REGION = 'us-east-1'
-/** In each key store. */
+/** A key that each key store has. */
 export const KEY_ID = 'test-key'
 
 type Json = Record<string, unknown>
 
 export interface TestServerOptions {
-  /** Sections merged over the defaults below, as they would stand in latchkey.yaml. */
+  /** Sections merged over the defaults below, as they would be in latchkey.yaml. */
   readonly config?: {
     readonly listener?: Json
     readonly keyStores?: readonly (Json & { readonly name: string })[]
     readonly [section: string]: unknown
   }
-  /** Leave the server down; `start` raises it. */
+  /** Do not start the server; `start` does. */
   readonly stopped?: boolean
 }
 
@@ -47,12 +50,12 @@ export interface TestServer {
   /** `/demo/kms/xks/v1` */
   readonly uriPath: string
   readonly credential: Credential
-  /** As the CLI has it: changes reach the running server by the store. */
+  /** The CLI's administration: changes reach the running server through the store. */
   readonly administration: Administration
   readonly running: RunningServer
-  /** Kept alive; closed with the test. */
+  /** Returns a client that keeps its connection; closed with the test. */
   client(options?: Partial<KmsSideClientOptions>): KmsSideClient
-  /** In the first key store. */
+  /** Creates a key in the first key store. */
   createKey(
     keyId: string,
     options?: { encrypt?: boolean; decrypt?: boolean; material?: Secret<Buffer> },
@@ -60,11 +63,11 @@ export interface TestServer {
   start(): Promise<void>
   /** Stops it and waits; a second call does nothing. */
   stop(): Promise<void>
-  /** Stops the server and gives all lines of its log. */
+  /** Stops the server and returns all lines of its log. */
   stopAndReadLog(): Promise<readonly Json[]>
 }
 
-/** Conditions come true in milliseconds; a machine with much else to do takes seconds. */
+/** Conditions usually become true in milliseconds; on a busy machine it takes seconds. */
 const SOON_MS = 20_000
 const STEP_MS = 10
 
@@ -173,7 +176,7 @@ function toYaml(pki: TestPki, over: TestServerOptions['config'] = {}): Json {
   return {
     keyStores: [{ name: 'demo', prefix: '/demo' }],
     store: { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
-    // A machine with much else to do is no reason to refuse; tests of the deadline set their own.
+    // A busy machine must not cause refusals; tests of the deadline set their own.
     ...over,
     limits: { requestDeadline: '20s', ...(over['limits'] as Json | undefined) },
     listener: {

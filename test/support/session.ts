@@ -1,10 +1,10 @@
-/** One kept-alive connection for many signed requests. */
+/** Sends many signed requests on one kept connection. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { TestServer } from './server.ts'
 import { openWire, signedRequest, type Answer, type Signing } from './wire.ts'
 
-/** Node's own parser gives up on deeper pipelines (HPE_PAUSED). */
+/** Node's own parser fails on deeper pipelines (HPE_PAUSED). */
 const AT_A_TIME = 16
 
 export interface SessionRequest {
@@ -15,11 +15,14 @@ export interface SessionRequest {
 
 export interface Session {
   call(path: string, body: SessionRequest['body'], signing?: Signing): Promise<Answer>
-  /** Pipelined: all are sent before the first answer is read. Answers are in the order of requests. */
+  /**
+   * Pipelines: sends all before it reads the first answer. Answers are in the order of the
+   * requests.
+   */
   callAll(requests: readonly SessionRequest[]): Promise<readonly Answer[]>
 }
 
-/** Closed with the test. */
+/** Opens a session that is closed with the test. */
 export async function openSession(t: Test, server: TestServer): Promise<Session> {
   const wire = await openWire(server)
   t.teardown(() => {

@@ -1,4 +1,4 @@
-/** A request as KMS signs it, to be changed, and a verifier that is asked about it. */
+/** A request as KMS signs it, which tests can change, and a verifier. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CredentialLookup } from '../../src/sigv4/credential.ts'
 import { SignatureError, type SignatureErrorCode } from '../../src/sigv4/errors.ts'
@@ -7,7 +7,7 @@ import { ACCESS_KEY_ID, makeCredential, SECRET_ACCESS_KEY } from './credential.t
 import { FakeClock } from './fake-clock.ts'
 import { sign, type Signable } from './sigv4-signer.ts'
 
-/** The time of FakeClock, in both forms. */
+/** The time of FakeClock in both forms. */
 export const NOW = Date.UTC(2026, 0, 15, 12)
 export const AMZ_DATE = '20260115T120000Z'
 export const CLOCK_SKEW_MS = 300_000
@@ -33,12 +33,12 @@ export const knowsOne: CredentialLookup = (() => {
   return (id) => (id === credential.accessKeyId ? credential : undefined)
 })()
 
-/** KMS_REQUEST with changes, signed after them. */
+/** Returns KMS_REQUEST with changes, signed after them. */
 export function signed(changes: Partial<Signable> = {}): SignedRequest {
   return sign({ ...KMS_REQUEST, ...changes })
 }
 
-/** The request with another value of a header; undefined takes the header away. */
+/** Returns the request with another value of a header; undefined removes the header. */
 export function withHeader(
   request: SignedRequest,
   name: string,
@@ -55,7 +55,7 @@ export function withHeader(
   }
 }
 
-/** The request with further header lines at its end, which nobody signed. */
+/** Returns the request with further unsigned header lines at its end. */
 export function withMore(request: SignedRequest, ...lines: readonly string[]): SignedRequest {
   return { ...request, rawHeaders: [...request.rawHeaders, ...lines] }
 }
@@ -72,7 +72,7 @@ export interface Verdict {
   readonly message?: string
 }
 
-/** What a verifier of its own says. @throws whatever is no SignatureError */
+/** Returns the verdict of a new verifier. @throws whatever is not a SignatureError */
 export function verdictOn(request: SignedRequest, asking: Asking = {}): Verdict {
   const clock = asking.clock ?? new FakeClock(NOW)
   const verifier = createVerifier({ clock, clockSkewMs: CLOCK_SKEW_MS })

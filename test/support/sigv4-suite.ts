@@ -1,4 +1,4 @@
-/** The published cases of AWS's SigV4 test suite, as files of test/vectors/sigv4. */
+/** Loads the published cases of AWS's SigV4 test suite from test/vectors/sigv4. */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -27,7 +27,7 @@ const CONTEXT_FIELDS = new Set([
 export interface SuiteCase {
   readonly name: string
   readonly method: string
-  /** As in the request line of the signed request; folded lines are still in the header values. */
+  /** As in the request line of the signed request; header values keep folded lines. */
   readonly target: string
   readonly rawHeaders: readonly string[]
   readonly body: Buffer
@@ -52,7 +52,7 @@ interface Context {
   readonly timestamp: string
 }
 
-/** @throws Error when a file or a field is there that this loader does not know */
+/** @throws Error for a file or a field that this loader does not know */
 export function loadSuite(): readonly SuiteCase[] {
   return readdirSync(join(ROOT, FOLDER)).sort().map(loadCase)
 }

@@ -1,18 +1,18 @@
-/** TypeScript sources as the compiler sees them, for guards on how they hang together. */
+/** Reads TypeScript sources as the compiler does, for guards on their structure. */
 // SPDX-License-Identifier: Apache-2.0
 import ts from 'typescript'
 import { listFiles, read, resolveFrom } from './repository.ts'
 
 export interface Import {
-  /** Path from the root for relative imports, else the package. */
+  /** Path from the root for relative imports, otherwise the package. */
   readonly target: string
   readonly line: number
-  /** Whether it is of types alone, so that nothing of it is left at run time. */
+  /** Whether it imports only types, so that nothing remains at run time. */
   readonly isType: boolean
 }
 
 export interface Source {
-  /** From the root. */
+  /** Path from the root. */
   readonly path: string
   readonly text: string
   readonly tree: ts.SourceFile
@@ -38,7 +38,7 @@ function loadSource(path: string): Source {
   return { path, text, tree, imports }
 }
 
-/** Of `import`, `export … from` and `import(…)`, types or not. */
+/** Returns the specifier of `import`, `export … from` and `import(…)`, types or not. */
 function toSpecifier(node: ts.Node): string | undefined {
   const expression =
     ts.isImportDeclaration(node) || ts.isExportDeclaration(node)
@@ -49,7 +49,9 @@ function toSpecifier(node: ts.Node): string | undefined {
   return expression !== undefined && ts.isStringLiteral(expression) ? expression.text : undefined
 }
 
-/** `import type …`, `export type …`, and an import of which every name is marked as a type. */
+/**
+ * Recognizes `import type …`, `export type …`, and an import whose names are all marked as types.
+ */
 function isOfTypes(node: ts.Node): boolean {
   if (ts.isExportDeclaration(node)) return node.isTypeOnly
   if (!ts.isImportDeclaration(node)) return false
@@ -61,7 +63,7 @@ function isOfTypes(node: ts.Node): boolean {
   return names.elements.every((element) => element.isTypeOnly)
 }
 
-/** The node and everything below it. */
+/** Returns the node and everything below it. */
 export function nodesOf(node: ts.Node): readonly ts.Node[] {
   const all: ts.Node[] = []
   const visit = (one: ts.Node) => {
@@ -76,7 +78,7 @@ export function lineOf(tree: ts.SourceFile, node: ts.Node): number {
   return tree.getLineAndCharacterOfPosition(node.getStart(tree)).line + 1
 }
 
-/** Places where `object.property`, or `object` alone when there is no property, is named. */
+/** Returns the places that name `object.property`, or `object` alone when no property is given. */
 export function findUses(source: Source, object: string, property?: string): readonly string[] {
   return nodesOf(source.tree)
     .filter((node) =>
@@ -89,14 +91,14 @@ export function findUses(source: Source, object: string, property?: string): rea
     .map((node) => `${source.path}:${String(lineOf(source.tree, node))}`)
 }
 
-/** Not the name of somebody else's property. */
+/** Excludes the name of another object's property. */
 function isValue(node: ts.Identifier): boolean {
   const { parent } = node
   if (ts.isPropertyAccessExpression(parent)) return parent.name !== node
   return !ts.isPropertyAssignment(parent) || parent.name !== node
 }
 
-/** `a`, `b`, …, `a`: the files of each cycle of imports, once. */
+/** Returns the files of each cycle of imports once, as `a`, `b`, …, `a`. */
 export function findCycles(sources: readonly Source[]): readonly (readonly string[])[] {
   const byPath = new Map(sources.map((source) => [source.path, source]))
   const done = new Set<string>()
@@ -116,7 +118,7 @@ export function findCycles(sources: readonly Source[]): readonly (readonly strin
   return cycles
 }
 
-/** The shortest way by imports from one file to another; undefined when there is none. */
+/** Returns the shortest chain of imports from one file to another, or undefined. */
 export function findChain(
   sources: readonly Source[],
   from: string,

@@ -1,4 +1,7 @@
-/** The model checker: spin makes a program of the model, gcc compiles it, and it visits every state. */
+/**
+ * Runs the model checker: spin turns the model into C, gcc compiles it, and the program visits
+ * every state.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -12,15 +15,15 @@ export interface Search {
   readonly states: number
   /** The longest run, in steps. */
   readonly depth: number
-  /** Every state was visited: nothing was cut short, hashed away or too deep. */
+  /** Whether every state was visited: nothing was cut short, hashed away or too deep. */
   readonly isExhaustive: boolean
   /** The first claim that failed, with the depth of the counterexample. */
   readonly violated: string | undefined
-  /** Lines of the model that no run reaches, but for the ends of what never ends. */
+  /** Lines of the model that no run reaches, except the ends of endless processes. */
   readonly unreached: readonly string[]
 }
 
-/** What spin says when the one claim of the model does not hold. */
+/** Spin's message when the model's only claim does not hold. */
 export const CLAIM = 'assertion violated  !(revoked)'
 
 const MODEL = join(ROOT, 'docs/internals/model/kill-switch.pml')
@@ -28,7 +31,7 @@ const run = promisify(execFile)
 
 /**
  * @param definitions names, or names with values, as for -D: `LEASE=2`
- * @param size a small world is visited sooner than an optimised program for it is compiled
+ * @param size a small world is visited faster than an optimized checker compiles
  */
 export async function check(
   definitions: readonly string[],
@@ -38,7 +41,7 @@ export async function check(
   try {
     const flags = definitions.map((definition) => `-D${definition}`)
     await run('spin', ['-a', ...flags, MODEL], { cwd })
-    // Assertions only; the states that are kept are compressed without loss.
+    // Checks assertions only, and compresses stored states without loss.
     const level = size === 'large' ? '-O2' : '-O0'
     const options = [level, '-w', '-DSAFETY', '-DCOLLAPSE', '-DVECTORSZ=512']
     await run('gcc', [...options, '-o', 'pan', 'pan.c'], { cwd })
@@ -65,7 +68,10 @@ function parse(output: string): Search {
   }
 }
 
-/** The names of a kind, `mutant`, `limit` or `reachable`, as the model's own comments mark them. */
+/**
+ * Returns the names of a kind, `mutant`, `limit` or `reachable`, as the model's own comments mark
+ * them.
+ */
 export async function namesOf(kind: 'mutant' | 'limit' | 'reachable'): Promise<readonly string[]> {
   const text = await readFile(MODEL, 'utf8')
   const found = [...text.matchAll(/^#ifdef (\w+) +\/\* (\w+)/gm)]

@@ -1,7 +1,7 @@
 /**
- * For `node --import …/stop-in-write.js?once=FILE`: while FILE exists, the process takes it away and stops itself, as by
- * SIGSTOP from outside, between the gate's last check of an answer and the system call that writes it. With
- * `&unguarded`, the add-on of the lease guard cannot be loaded.
+ * For `node --import …/stop-in-write.js?once=FILE`: if FILE exists, the process removes it and
+ * stops itself, as SIGSTOP from outside would, between the gate's last check of an answer and the
+ * system call that writes it. With `&unguarded`, the add-on of the lease guard cannot be loaded.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { unlinkSync } from 'node:fs'
@@ -20,7 +20,7 @@ function stopOnce(): void {
   process.kill(process.pid, 'SIGSTOP')
 }
 
-/** In the middle of the tick that writes: the head comes after the check. */
+/** Stops in the middle of the tick that writes: the head comes after the check. */
 const http1 = http.ServerResponse.prototype
 const writeHead = http1.writeHead as (...given: unknown[]) => http.ServerResponse
 http1.writeHead = function (this: http.ServerResponse, ...given: unknown[]) {
@@ -28,7 +28,7 @@ http1.writeHead = function (this: http.ServerResponse, ...given: unknown[]) {
   return writeHead.apply(this, given)
 }
 
-/** Everything is with Node, which writes at the end of the turn. */
+/** Node has everything and writes at the end of the turn. */
 const response2 = http2.Http2ServerResponse.prototype
 const end2 = response2.end as (...given: unknown[]) => http2.Http2ServerResponse
 response2.end = function (this: http2.Http2ServerResponse, ...given: unknown[]) {

@@ -1,4 +1,4 @@
-/** A store in a folder of its own, and what opens it. */
+/** Creates a store in a temporary folder, with functions that open it. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -28,16 +28,16 @@ export interface StoreFolder {
   readonly options: StoreOptions & { readonly path: string }
   readonly clock: FakeClock
   readonly masterKeyFile: string
-  /** Closed when the test ends. */
+  /** Opens it until the test ends. */
   open(more?: Partial<StoreOptions>): Promise<Store>
   keystore(store: Store, more?: Partial<SoftwareKeystoreDeps>): Promise<SoftwareKeystore>
-  /** Changes the file behind Latchkey's back. */
+  /** Changes the file without Latchkey. */
   tamper(...statements: readonly string[]): void
-  /** What stands in the file. */
+  /** Reads from the file. */
   read(statement: string): readonly Row[]
 }
 
-/** A store that was made and closed. */
+/** Creates and closes a store. */
 export async function storeFolder(t: Test): Promise<StoreFolder> {
   const folder = t.testdir()
   const clock = new FakeClock()

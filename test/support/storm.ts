@@ -1,4 +1,7 @@
-/** A process that changes keys and encrypts as fast as it can, and says what it will do and has done. */
+/**
+ * A process that changes keys and encrypts as fast as it can, and announces each change before and
+ * after.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
@@ -20,7 +23,7 @@ import { keyStoreName } from './store.ts'
 
 export type Change =
   | { readonly kind: 'create'; readonly keyId: string }
-  /** `material`: Base64 */
+  /** `material` is Base64. */
   | { readonly kind: 'import'; readonly keyId: string; readonly material: string }
   | { readonly kind: 'rotate'; readonly keyId: string }
   | { readonly kind: 'status'; readonly keyId: string; readonly status: KeyStatus }
@@ -44,12 +47,12 @@ export type Line =
   | { readonly encrypted: Encrypted }
 
 export const STORM_AAD = Buffer.from('storm')
-/** Small, so that blocks are set aside all the time. */
+/** Small, so that blocks are reserved all the time. */
 export const STORM_USES = { blockUses: 4, maxUses: 2 ** 32 }
 const MAX_KEYS = 20
 const SELF = fileURLToPath(import.meta.url)
 
-/** In one piece, and with the kernel when it returns: a kill afterwards does not take it back. */
+/** Writes synchronously in one piece, so that a kill afterwards does not undo it. */
 function say(line: Line): void {
   writeSync(1, `${JSON.stringify(line)}\n`)
 }
@@ -58,7 +61,7 @@ function pick<T>(from: readonly T[]): T | undefined {
   return from.length === 0 ? undefined : from[randomInt(from.length)]
 }
 
-/** Some change that is possible now. */
+/** Chooses a change that is currently possible. */
 async function chooseChange(keys: KeyAdministration): Promise<Change> {
   const known = await keys.listKeys()
   const id = `key-${randomBytes(6).toString('hex')}`
@@ -103,7 +106,7 @@ async function make(keys: KeyAdministration, change: Change): Promise<void> {
   }
 }
 
-/** The one failure that two connections may meet; nothing has been done then. */
+/** The only failure that two connections may cause; nothing has been done then. */
 function isBusy(error: unknown): boolean {
   const { code, cause } = error as { code?: string; cause?: { code?: string } }
   return code === 'STORE_BUSY' || cause?.code === 'STORE_BUSY'
@@ -127,7 +130,7 @@ async function encryptOnce(backend: KeyBackend, name: string): Promise<void> {
   })
 }
 
-/** Until it is killed. Changes go one after the other; encryptions go on beside them. */
+/** Runs until it is killed. Changes run in sequence, and encryptions run beside them. */
 async function storm(configFile: string): Promise<never> {
   const config = await loadConfig(configFile, {})
   const name = keyStoreName('demo')

@@ -1,11 +1,11 @@
-/** A TCP proxy that can fall silent: connections stay open, and nothing comes through. */
+/** A TCP proxy that can fall silent: connections stay open, and nothing passes. */
 // SPDX-License-Identifier: Apache-2.0
 import { connect, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'
 
 export interface SwallowingProxy {
   readonly port: number
-  /** Where connections go from now on. */
+  /** Sets where further connections go. */
   aim(port: number): void
   swallow(yes: boolean): void
 }

@@ -1,4 +1,6 @@
-/** Terminators before the server, from the very configurations that docker/terminators publishes. */
+/**
+ * Runs terminators in front of the server with the configurations published in docker/terminators.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,19 +14,19 @@ import { startTestServer, type TestServer } from './server.ts'
 
 export interface Terminated {
   readonly server: TestServer
-  /** Of the terminator. */
+  /** Port of the terminator. */
   readonly port: number
 }
 
 export interface Terminator {
   readonly name: string
-  /** Of listener.clientCertificate.forwardedBy. */
+  /** Settings of listener.clientCertificate.forwardedBy. */
   readonly forwardedBy: Readonly<Record<string, string>>
-  /** Whether it says by the PROXY protocol who called. */
+  /** Whether it names its client by the PROXY protocol. */
   readonly isProxy: boolean
   readonly program: string
   readonly args: (file: string) => readonly string[]
-  /** Of docker/terminators, with its placeholders filled in. */
+  /** Renders the file of docker/terminators with its placeholders filled in. */
   readonly render: (values: (file: string) => string, folder: string) => string
 }
 
@@ -73,14 +75,14 @@ export const envoy = (program: string): Terminator => ({
 
 let authority: Promise<Authority> | undefined
 
-/** By an authority that only terminators have. */
+/** Issues a certificate from an authority for terminators only. */
 export async function issueTerminator(commonName = 'terminator.test'): Promise<Files> {
   authority ??= createAuthority('Terminator CA')
   const pki = await testPki()
   return pki.issue(`terminator-${commonName}`, { commonName, usage: 'client' }, await authority)
 }
 
-/** A server that believes 127.0.0.1, if it shows the terminator's certificate. */
+/** Starts a server that trusts 127.0.0.1 if it presents the terminator's certificate. */
 export async function startForwarded(
   t: Test,
   { forwardedBy, isProxy }: Pick<Terminator, 'forwardedBy' | 'isProxy'>,

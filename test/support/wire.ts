@@ -1,4 +1,4 @@
-/** Requests as bytes, and answers as they came, over a TLS socket that hides nothing. */
+/** Sends requests as bytes over a TLS socket, and returns unprocessed answers. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -23,13 +23,13 @@ export interface Signing {
   readonly service?: string
   readonly accessKeyId?: string
   readonly secretAccessKey?: string
-  /** Milliseconds since the Unix epoch; absent: now. */
+  /** Milliseconds since the Unix epoch (default: now). */
   readonly at?: number
-  /** Lower-case names of headers that are not signed, so that a test may change or drop them. */
+  /** Lower-case names of unsigned headers, so that a test may change or drop them. */
   readonly leftUnsigned?: readonly string[]
 }
 
-/** requestMetadata with every REQUIRED field. */
+/** Returns requestMetadata with every REQUIRED field. */
 export function requestMetadata(
   kmsOperation: string,
   more: Record<string, unknown> = {},
@@ -52,7 +52,7 @@ export function encryptBody(more: Record<string, unknown> = {}): Record<string, 
   }
 }
 
-/** What opens the answer of an Encrypt. */
+/** Returns the body that decrypts the answer of an Encrypt. */
 export function decryptBody(
   encrypted: Record<string, unknown>,
   more: Record<string, unknown> = {},
@@ -68,14 +68,17 @@ export function decryptBody(
   }
 }
 
-/** x-amz-date's form of a time in milliseconds since the Unix epoch. */
+/** Formats a time in milliseconds since the Unix epoch as x-amz-date. */
 export function amzDate(at: number): string {
   return new Date(at).toISOString().replace(/[:-]|\.\d{3}/g, '')
 }
 
-/** Names and values of a signed request's headers, `Host` among them. `path` is below the URI path. */
+/**
+ * Returns names and values of a signed request's headers, including `Host`. `path` is below the URI
+ * path.
+ */
 export function signedHeaders(server: TestServer, signing: Signing = {}): Record<string, string> {
-  // A variable, since aws4's types do not know the last of its options.
+  // A variable, because aws4's types lack one of its options.
   const request = {
     host: `localhost:${String(server.port)}`,
     path: `${server.uriPath}${signing.path ?? '/health'}`,
@@ -100,7 +103,7 @@ export function signedHeaders(server: TestServer, signing: Signing = {}): Record
   return signed.headers as Record<string, string>
 }
 
-/** The bytes of a whole HTTP/1.1 request. */
+/** Returns the bytes of a complete HTTP/1.1 request. */
 export function requestBytes(
   head: {
     readonly method?: string
@@ -119,7 +122,7 @@ export function requestBytes(
   ])
 }
 
-/** A whole signed request as bytes; an object as body is sent as JSON. */
+/** Returns a complete signed request as bytes; a body that is an object is sent as JSON. */
 export function signedRequest(
   server: TestServer,
   path: string,
@@ -167,12 +170,15 @@ export class Wire {
     this.#socket.write(bytes)
   }
 
-  /** The next whole answer; undefined when the connection ended before one. @throws after `withinMs` */
+  /**
+   * Returns the next complete answer, or undefined if the connection ended before one.
+   * @throws after `withinMs`
+   */
   async answer(withinMs = 5000): Promise<Answer | undefined> {
     return this.#wait(() => this.#take(), withinMs)
   }
 
-  /** Resolves when the server closed the connection. @throws after `withinMs` */
+  /** Resolves when the server has closed the connection. @throws after `withinMs` */
   async closed(withinMs = 5000): Promise<void> {
     await this.#wait(() => (this.#ended ? true : undefined), withinMs)
   }
@@ -240,7 +246,7 @@ export async function openWire(server: TestServer, options: ConnectionOptions = 
   return new Wire(socket)
 }
 
-/** Sends bytes on a connection of their own and gives the answer. */
+/** Sends bytes on a new connection and returns the answer. */
 export async function exchange(server: TestServer, bytes: Buffer | string): Promise<Answer> {
   const wire = await openWire(server)
   wire.write(bytes)
@@ -253,7 +259,7 @@ export async function exchange(server: TestServer, bytes: Buffer | string): Prom
   }
 }
 
-/** A signed POST on a connection of its own. */
+/** Sends a signed POST on a new connection. */
 export function call(
   server: TestServer,
   path: string,

@@ -1,10 +1,13 @@
-/** The AES-GCM cases of Project Wycheproof that an XKS proxy can meet: test/vectors/aes-gcm/README.md. */
+/**
+ * Loads the AES-GCM cases of Project Wycheproof that an XKS proxy can meet:
+ * test/vectors/aes-gcm/README.md.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { read } from './repository.ts'
 
 export interface GcmCase {
   readonly id: number
-  /** What is special about it, for the name of the test. */
+  /** Description of the case, for the name of the test. */
   readonly label: string
   readonly key: Buffer
   readonly iv: Buffer
@@ -23,7 +26,7 @@ const CASE_FIELDS = [
 ]
 const FILE_FIELDS = [...['algorithm', 'header', 'notes', 'numberOfTests', 'schema', 'testGroups']]
 
-/** A field that nobody reads may change what a case means. */
+/** Rejects unknown fields, which might change the meaning of a case. */
 function checkFields(object: Json, fields: readonly string[]): void {
   const found = Object.keys(object).sort()
   if (found.join() !== fields.join()) throw new TypeError(`unknown form: ${found.join()}`)
@@ -54,7 +57,10 @@ function parseCase(one: Json): GcmCase {
   }
 }
 
-/** All in a text of Wycheproof's form with 256-bit keys, IVs of 96 or 128 bits and tags of 128. */
+/**
+ * Returns all cases in a Wycheproof file that have 256-bit keys, IVs of 96 or 128 bits and tags of
+ * 128 bits.
+ */
 export function parseGcmCases(text: string): readonly GcmCase[] {
   const file = JSON.parse(text) as Json
   checkFields(file, FILE_FIELDS)
@@ -72,7 +78,7 @@ export function parseGcmCases(text: string): readonly GcmCase[] {
     .map(({ one }) => one)
 }
 
-/** @throws when there are fewer than the file has had */
+/** @throws when there are fewer than the file used to have */
 export function loadGcmCases(): readonly GcmCase[] {
   const cases = parseGcmCases(read('test/vectors/aes-gcm/aes_gcm_test.json'))
   const invalid = cases.filter(({ isValid }) => !isValid)

@@ -1,4 +1,4 @@
-/** AWS's own SigV4 cases: every artefact on the way, and the verdicts that docs/sigv4.md names. */
+/** Runs AWS's own SigV4 cases: every intermediate result, and the verdicts in docs/sigv4.md. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { Secret } from '../../src/core/secret.ts'
@@ -17,11 +17,11 @@ import { type SuiteCase, loadSuite } from '../support/sigv4-suite.ts'
 const SUITE = loadSuite()
 const CASES = 38
 
-/** What takes the place of `/`, which is no path of the API. */
+/** Replaces `/`, which is not a path of the API. */
 const XKS_PATH = '/demo/kms/xks/v1/health'
 
 interface Expectation {
-  /** Everything from the request, or all but the path and query of the canonical request. */
+  /** What matches: everything, or all except the path or query of the canonical request. */
   readonly artefacts: 'all' | 'path' | 'query'
   /** `accepted`, or the code. */
   readonly verdict: string
@@ -51,7 +51,10 @@ function authorizationIn(item: SuiteCase): Authorization {
   return parsed
 }
 
-/** What our pure functions make of the signed request; the path goes in as it stands there. */
+/**
+ * Builds the canonical request of the signed request with our pure functions; the path is used
+ * unchanged.
+ */
 function ourCanonicalRequest(item: SuiteCase, authorization: Authorization): string {
   const headers = new WireHeaders(item.rawHeaders)
   const [path = '', query = ''] = item.target.split('?')
@@ -108,7 +111,7 @@ void t.test('string to sign, signing key and signature are the published ones', 
   t.end()
 })
 
-/** Accepts the suite's one access key id, which is too short to be one of XKS. */
+/** Accepts the suite's only access key id, which is too short for XKS. */
 function lookupOf(item: SuiteCase): CredentialLookup {
   const credential = makeCredential({ secret: item.secretAccessKey })
   return (id) => (id === item.accessKeyId ? credential : undefined)
@@ -125,7 +128,10 @@ function verdictOn(item: SuiteCase, request: SignedRequest): string {
   }
 }
 
-/** The same case for our service, its path below one of ours; signed anew over AWS's canonical form. */
+/**
+ * Returns the same case for our service, with its path below one of ours, signed again over AWS's
+ * canonical form.
+ */
 function onXksPath(item: SuiteCase): SignedRequest {
   const place = (path: string) => (path === '/' ? XKS_PATH : XKS_PATH + path)
   const lines = item.canonicalRequest.split('\n')
@@ -164,7 +170,7 @@ void t.test('with our path alone, every case is refused for its service', (t) =>
   t.end()
 })
 
-/** The token is looked for before the scope. */
+/** The token is checked before the scope. */
 function refusalOf(item: SuiteCase): string {
   return header(item.rawHeaders, 'x-amz-security-token') === '' ? 'SCOPE_MISMATCH' : 'TOKEN_REFUSED'
 }

@@ -1,11 +1,11 @@
-/** The loader of mutated modules: it gives each mutant a module graph of its own, marked by a query. */
+/** Loads mutated modules: each mutant gets its own module graph, marked by a query. */
 // SPDX-License-Identifier: Apache-2.0
 import type { InitializeHook, LoadHook, ResolveHook } from 'node:module'
 
 export interface Loaded {
-  /** Where the build is; what lies below it is loaded again for each mutant. */
+  /** Folder of the build; modules in it are loaded again for each mutant. */
   readonly build: string
-  /** The module with the mistakes, and its text for each mutant. */
+  /** The mutated module, and its text for each mutant. */
   readonly module: string
   readonly texts: readonly string[]
 }

@@ -1,4 +1,7 @@
-/** Runs test files against a module with one mistake in it, and requires that they notice each mistake. */
+/**
+ * Runs test files against a module with one mistake in it, and requires that they notice each
+ * mistake.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -8,16 +11,16 @@ import { read } from '../repository.ts'
 import { mutantsOf, toMutant, valuesOf, type Edit, type Mutant } from './operators.ts'
 import type { Verdict, Work } from './runner.ts'
 
-/** A mistake that no operator makes: the node, and what stands there instead. */
+/** A mistake that the general operators do not produce: the node, and its replacement. */
 export interface Mistake {
   /** What goes wrong, as a sentence. */
   readonly name: string
-  /** Must find one node exactly. */
+  /** Must find exactly one node. */
   readonly find: (node: ts.Node, tree: ts.SourceFile) => boolean
   readonly to: string | ((node: ts.Node, tree: ts.SourceFile) => string)
 }
 
-/** Mutants that no test can notice, and why. */
+/** Mutants that no test can notice, with the reason. */
 export interface Exception {
   readonly where: string
   readonly name: string
@@ -26,21 +29,21 @@ export interface Exception {
 }
 
 export interface Mutation {
-  /** From the root: `src/sigv4/verify.ts`. */
+  /** Path from the root, such as `src/sigv4/verify.ts`. */
   readonly module: string
-  /** Below test/, of which one at least must fail: `unit/sigv4/verify.test.ts`. */
+  /** Paths below test/, such as `unit/sigv4/verify.test.ts`; at least one of them must fail. */
   readonly tests: readonly string[]
   /** Whether the operators apply to the function of this name; they apply to all by default. */
   readonly appliesTo?: (name: string) => boolean
   readonly mistakes?: readonly Mistake[]
   readonly exceptions?: readonly Exception[]
-  /** How many mistakes there are at least, so that a change of the operators does not empty the test. */
+  /** Minimum number of mistakes, so that a change of the operators does not empty the test. */
   readonly atLeast: number
 }
 
 const BUILD = new URL('../../../', import.meta.url).href
 const RUNNER = fileURLToPath(new URL('./runner.js', import.meta.url))
-/** A mutant whose tests wait for longer is taken for one that never ends, and that is noticed. */
+/** A mutant whose tests wait for longer counts as endless, and therefore as noticed. */
 const PATIENCE_MS = 20_000
 
 const OPTIONS: ts.CompilerOptions = {
@@ -55,10 +58,13 @@ const compile = (source: string) =>
 
 const built = (path: string) => new URL(path.replace(/\.ts$/, '.js'), BUILD).href
 
-/** A mutant that does not come to an end is noticed by that. */
+/** An endless mutant counts as noticed. */
 type Outcome = 'noticed' | 'survives' | 'endless'
 
-/** Runs the mutants from one on, until all are done or one takes too long. @returns the next to run */
+/**
+ * Runs the mutants from one on, until all are done or one takes too long.
+ * @returns the next to run
+ */
 function runFrom(work: Work, outcomes: Outcome[]): Promise<number> {
   const child = fork(RUNNER, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], execArgv: [] })
   child.send(work)
@@ -84,7 +90,7 @@ function runFrom(work: Work, outcomes: Outcome[]): Promise<number> {
   })
 }
 
-/** The mistakes that a test describes by itself, each in its one place. */
+/** Locates the mistakes that a test describes itself, each of which must occur once. */
 function findMistakes(t: Test, tree: ts.SourceFile, mistakes: readonly Mistake[]): Mutant[] {
   return mistakes.flatMap(({ name, find, to }) => {
     const nodes = valuesOf(tree).filter((node) => node !== tree && find(node, tree))
@@ -96,7 +102,10 @@ function findMistakes(t: Test, tree: ts.SourceFile, mistakes: readonly Mistake[]
   })
 }
 
-/** Every mutant must be noticed, or be excepted; the module as it is must pass. */
+/**
+ * Requires that every mutant is noticed or listed as an exception, and that the original module
+ * passes.
+ */
 export async function killAll(t: Test, mutation: Mutation): Promise<void> {
   const { module, appliesTo = () => true, mistakes = [], exceptions = [], atLeast } = mutation
   const source = read(module)

@@ -1,16 +1,16 @@
-/** The mistakes that can be made anywhere: operators on the syntax tree, each with the nodes that it applies to. */
+/** General mistakes: operators on the syntax tree, each with the nodes that it applies to. */
 // SPDX-License-Identifier: Apache-2.0
 import ts from 'typescript'
 
 /** One mistake in one place of a source. */
 export interface Mutant {
-  /** The name of the operator, or of the mistake that a test describes by itself. */
+  /** The name of the operator, or of the mistake that a test describes itself. */
   readonly name: string
-  /** The innermost function with a name, or the top of the module. */
+  /** The innermost named function, or the top of the module. */
   readonly where: string
-  /** The node as the compiler prints it, on one line: the same however it is formatted. */
+  /** The node as the compiler prints it on one line, independent of formatting. */
   readonly node: string
-  /** The whole source with the mistake in it. */
+  /** The complete source with the mistake. */
   readonly source: string
 }
 
@@ -21,7 +21,7 @@ export interface Edit {
 
 const { SyntaxKind: Kind } = ts
 
-/** The mistakes that people make in a comparison: one off, or the other way round. */
+/** Mistakes that people make in a comparison: off by one, or the wrong way round. */
 const COMPARISONS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [Kind.LessThanToken, '<='],
   [Kind.LessThanEqualsToken, '<'],
@@ -65,7 +65,7 @@ const withToken =
     return text === undefined ? [] : [{ node: node.operatorToken, text }]
   }
 
-/** A loop that may never end is not made endless. */
+/** Leaves loops alone, which could become endless. */
 const condition: Operator = (node) => {
   if (ts.isIfStatement(node)) return both(node.expression)
   if (ts.isConditionalExpression(node)) return both(node.condition)
@@ -88,7 +88,7 @@ const negation: Operator = (node, tree) =>
     ? [{ node, text: `(${node.operand.getText(tree)})` }]
     : []
 
-/** Not the call of a method that a class calls first, without which nothing runs. */
+/** Leaves a class's first method call alone, without which nothing runs. */
 const statement: Operator = (node) => (ts.isExpressionStatement(node) ? [{ node, text: ';' }] : [])
 
 const isText = (node: ts.Node): node is ts.StringLiteral =>
@@ -97,7 +97,9 @@ const isText = (node: ts.Node): node is ts.StringLiteral =>
   !ts.isImportDeclaration(node.parent) &&
   !(ts.isPropertyAssignment(node.parent) && node.parent.name === node)
 
-/** A name, code or header becomes the next other one of the module; sentences are left alone. */
+/**
+ * Replaces a name, code or header with the next other one of the module; leaves sentences alone.
+ */
 const text: Operator = (node, tree) => {
   if (!isText(node)) return []
   const all = [
@@ -114,11 +116,11 @@ const text: Operator = (node, tree) => {
 const number: Operator = (node) =>
   ts.isNumericLiteral(node) ? [{ node, text: Number(node.text) === 0 ? '1' : '0' }] : []
 
-/** With the comma behind it. */
+/** Includes the comma after it. */
 const element: Operator = (node) =>
   ts.isArrayLiteralExpression(node) ? node.elements.map((one) => ({ node: one, text: '' })) : []
 
-/** What is not a function: a missing method is never overlooked. */
+/** Skips functions, because a missing method is always noticed. */
 const property: Operator = (node) =>
   ts.isObjectLiteralExpression(node)
     ? node.properties
@@ -156,7 +158,7 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
   'a call is another': call,
 }
 
-/** Every node that is there at run time. */
+/** Returns every node that exists at run time. */
 export function valuesOf(node: ts.Node): readonly ts.Node[] {
   const all: ts.Node[] = []
   const visit = (one: ts.Node) => {
@@ -169,7 +171,7 @@ export function valuesOf(node: ts.Node): readonly ts.Node[] {
   return all
 }
 
-/** The comma that ends an element goes with it. */
+/** Includes the comma that ends an element. */
 function endOf({ node, text }: Edit, source: string): number {
   const end = node.getEnd()
   return text === '' && source[end] === ',' ? end + 1 : end
@@ -181,7 +183,7 @@ export function print(node: ts.Node, tree: ts.SourceFile): string {
   return printer.printNode(ts.EmitHint.Unspecified, node, tree).replace(/\s+/g, ' ')
 }
 
-/** The innermost function with a name around a node. */
+/** Returns the innermost named function around a node. */
 export function functionOf(node: ts.Node): string {
   for (let at = node.parent as ts.Node | undefined; at !== undefined; at = at.parent) {
     const named = ts.isArrowFunction(at) ? at.parent : at
@@ -199,7 +201,7 @@ export function functionOf(node: ts.Node): string {
 export function toMutant(name: string, edit: Edit, tree: ts.SourceFile): Mutant {
   const { node, text: changed } = edit
   const isToken = node.kind >= Kind.FirstPunctuation && node.kind <= Kind.LastPunctuation
-  // A bare literal or token says too little.
+  // A bare literal or token would say too little.
   const shown = isToken || ts.isLiteralExpression(node) ? node.parent : node
   return {
     name: changed === '' ? name : `${name}: ${changed}`,
@@ -210,7 +212,7 @@ export function toMutant(name: string, edit: Edit, tree: ts.SourceFile): Mutant 
   }
 }
 
-/** Every mutant that the operators make of a source. */
+/** Returns every mutant that the operators make of a source. */
 export function mutantsOf(tree: ts.SourceFile): readonly Mutant[] {
   return valuesOf(tree).flatMap((node) =>
     Object.entries(OPERATORS).flatMap(([name, operator]) =>

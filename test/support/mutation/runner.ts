@@ -1,4 +1,7 @@
-/** A process that runs test files against one mutant after the other, and reports which it noticed. */
+/**
+ * A process that runs test files against one mutant after another, and reports which ones it
+ * noticed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { register } from 'node:module'
@@ -7,24 +10,27 @@ import { Test } from 'tap'
 import type { Loaded } from './hooks.ts'
 
 export interface Work extends Loaded {
-  /** URLs of the test files, of which one at least must fail. */
+  /** URLs of the test files, of which at least one must fail. */
   readonly tests: readonly string[]
   /** The first mutant to run. */
   readonly from: number
 }
 
-/** One mutant is done. */
+/** The result for one mutant. */
 export interface Verdict {
   readonly mutant: number
   readonly isNoticed: boolean
 }
 
 declare global {
-  /** What `import t from 'tap'` yields in the modules of the mutant that runs now. */
+  /** What `import t from 'tap'` yields in the modules of the current mutant. */
   var tapOfMutant: unknown
 }
 
-/** Whether the test files pass. Their assertions go to a test that nothing else sees, up to the first failure. */
+/**
+ * Returns whether the test files pass. Their assertions go to a private test, up to the first
+ * failure.
+ */
 async function survives(tests: readonly string[], mutant: number): Promise<boolean> {
   const all = new Test({ name: `mutant ${String(mutant)}`, bail: true })
   all.on('data', () => undefined)
@@ -44,7 +50,7 @@ async function survives(tests: readonly string[], mutant: number): Promise<boole
   return Promise.race([run().catch(() => false), broken])
 }
 
-/** Called for what a mutant throws outside of every promise. */
+/** Called for what a mutant throws outside of any promise. */
 let breakOff: () => void = () => undefined
 process.on('uncaughtException', () => {
   breakOff()
@@ -67,7 +73,7 @@ process.once('message', (message) => {
       process.send?.(verdict)
     }
     process.disconnect()
-    // A mutant may have left a timer behind.
+    // A mutant may have left a timer running.
     await watchdog.terminate()
     process.exit()
   })()

@@ -1,10 +1,10 @@
-/** A thread of the runner that ends the process when a mutant computes without end. */
+/** A thread of the runner that ends the process when a mutant computes endlessly. */
 // SPDX-License-Identifier: Apache-2.0
 import { workerData } from 'node:worker_threads'
 
-/** The mutant that runs now. */
+/** The current mutant. */
 const turn = new Int32Array(workerData as SharedArrayBuffer)
-/** Processor time, so that other work on the machine does not count; most mutants take a tenth of a second. */
+/** Processor time, so that other load does not count; most mutants take a tenth of a second. */
 const LIMIT_MS = 1500
 /** The first run also loads the modules that all share. */
 const FIRST_LIMIT_MS = 10_000

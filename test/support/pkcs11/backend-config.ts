@@ -1,4 +1,7 @@
-/** A token of the tests as an entry of `backends`, in the program's form and in that of latchkey.yaml. */
+/**
+ * Describes a test token as an entry of `backends`, in the program's form and in that of
+ * latchkey.yaml.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { silentLogger } from '../../../src/core/logger.ts'
@@ -22,7 +25,7 @@ export function backendConfig(
     tokens: [{ label: token.label, pin: new Secret(token.pin) }],
     sessions: { min: 1, max: 2 },
     maxQueued: 256,
-    // A loaded machine is no slow HSM.
+    // Long, because a loaded machine is not a slow HSM.
     deadlines: { operationMs: 5000, startMs: 60_000, stuckMs: 1000 },
     heartbeatMs: 20_000,
     iv: 'host',
@@ -52,7 +55,7 @@ export async function openKeysOn(
   return keys
 }
 
-/** As it is written in latchkey.yaml. */
+/** Returns the entry as written in latchkey.yaml. */
 export function backendYaml(token: TestToken, more: Readonly<Record<string, unknown>> = {}) {
   return {
     name: 'hsm',

@@ -1,4 +1,4 @@
-/** Steers the fault module and reads what it has counted: the layout is that of shim/control.h. */
+/** Controls the fault module and reads its counters; the layout is that of shim/control.h. */
 // SPDX-License-Identifier: Apache-2.0
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { constants } from 'node:os'
@@ -16,7 +16,7 @@ const PROCESSES_AT = COUNTS_AT + FUNCTIONS * ROW_BYTES
 const LOG_AT = PROCESSES_AT + PROCESSES * ROW_BYTES
 const FILE_BYTES = LOG_AT + LOG * ENTRY_BYTES
 
-/** Of the header, in bytes. */
+/** Byte offsets in the header. */
 const AT = {
   vendor: 8,
   hang: 12,
@@ -29,7 +29,7 @@ const AT = {
 
 const FOR_EVER = 0xffff_ffff
 
-/** In the order of the C source, whose place in the list is a function's index. */
+/** In the order of the C source, where a function's index is its position. */
 const NAMES = [...read('test/faults/shim/functions.h').matchAll(/^(?:PASS|OWN)\((C_\w+)/gm)].map(
   ([, name = '']) => name,
 )
@@ -39,14 +39,14 @@ const VENDORS: readonly Vendor[] = ['none', 'luna', 'luna 7.9.3', 'cloudhsm']
 
 export interface FaultPlan {
   readonly latencyMs?: number
-  /** Milliseconds, or until the plan is changed. */
+  /** Milliseconds, or until the plan changes. */
   readonly hang?: number | 'until told'
   /** Returned instead of calling the real module. */
   readonly rv?: number
-  /** Calls the real module all the same, and throws its answer away. */
+  /** Call the real module anyway, and discard its answer. */
   readonly afterwards?: boolean
   readonly crash?: 'SIGSEGV' | 'SIGABRT'
-  /** How often `rv` or `crash` happens; for ever when it is absent. */
+  /** How often `rv` or `crash` happens (default: always). */
   readonly times?: number
   /** From 0 to 1. */
   readonly probability?: number
@@ -62,7 +62,7 @@ export interface ModuleProcess {
   readonly pid: number
   readonly sessions: number
   readonly mostSessions: number
-  /** Undefined when C_Initialize was called without arguments. */
+  /** Undefined if C_Initialize was called without arguments. */
   readonly initializeFlags: number | undefined
   readonly initialized: number
   readonly mostInFlight: number
@@ -76,12 +76,12 @@ export interface LoggedCall {
   readonly ms: number
 }
 
-/** One control file. Whatever is set holds from the next call on, in every process. */
+/** One control file. Its settings apply to every process from the next call on. */
 export class FaultControl {
   readonly file: string
   readonly #descriptor: number
 
-  /** Makes the file. */
+  /** Creates the file. */
   constructor(file: string) {
     this.file = file
     this.#descriptor = openSync(file, 'w+', 0o600)
@@ -94,7 +94,7 @@ export class FaultControl {
     closeSync(this.#descriptor)
   }
 
-  /** Replaces what was planned for a function; an empty plan lets it be. */
+  /** Replaces the plan for a function; an empty plan clears it. */
   plan(name: string, plan: FaultPlan): void {
     const { hang = 0, rv = 0, crash, probability = 1 } = plan
     const does = plan.rv !== undefined || crash !== undefined
@@ -108,13 +108,13 @@ export class FaultControl {
       does ? (plan.times ?? FOR_EVER) : 0,
     ]
     const at = PLANS_AT + indexOf(name) * ROW_BYTES
-    // What arms it comes last.
+    // The value that arms the plan is written last.
     row.forEach((value, place) => {
       this.#write(at + place * 4, value)
     })
   }
 
-  /** Every function waits. */
+  /** Makes every function wait. */
   hang(how: 'until told' | 'no more' | number): void {
     this.#write(AT.hang, how === 'until told' ? FOR_EVER : how === 'no more' ? 0 : how)
   }
@@ -123,7 +123,9 @@ export class FaultControl {
     this.#write(AT.latency, Math.round(ms * 1000))
   }
 
-  /** Each process closes all its sessions, as a token that was reset would, before its next call. */
+  /**
+   * Makes each process close all its sessions before its next call, as after a reset of the token.
+   */
   dropSessions(): void {
     this.#write(AT.drop, this.#word(AT.drop) + 1)
   }
@@ -132,17 +134,17 @@ export class FaultControl {
     this.#write(AT.vendor, VENDORS.indexOf(vendor))
   }
 
-  /** On the token, over all processes; 0: no limit. */
+  /** Limits the sessions on the token over all processes; 0: unlimited. */
   limitSessions(most: number): void {
     this.#write(AT.maxSessions, most)
   }
 
-  /** Damage is done to processes that work on this slot, and to no other; undefined: to all. */
+  /** Restricts faults to processes that use this slot; undefined: all processes. */
   only(slotId: number | undefined): void {
     this.#write(AT.only, slotId === undefined ? 0 : slotId + 1)
   }
 
-  /** Nothing is planned any more; counts stay. */
+  /** Clears all plans and keeps the counters. */
   heal(): void {
     for (const name of NAMES) this.plan(name, {})
     this.hang('no more')
@@ -157,7 +159,7 @@ export class FaultControl {
     return { calls: calls ?? 0, failed: failed ?? 0, injected: injected ?? 0 }
   }
 
-  /** Those that live. */
+  /** Returns the living processes. */
   processes(): readonly ModuleProcess[] {
     const rows = this.#read(PROCESSES_AT, PROCESSES * ROW_BYTES)
     return Array.from({ length: PROCESSES }, (_, place) => {
@@ -174,17 +176,17 @@ export class FaultControl {
     }).filter(({ pid }) => pid !== 0 && isAlive(pid))
   }
 
-  /** Open now, of all processes that live. */
+  /** Returns the number of open sessions of all living processes. */
   sessions(): number {
     return this.processes().reduce((sum, { sessions }) => sum + sessions, 0)
   }
 
-  /** A mark for `log`. */
+  /** Returns a position for `log`. */
   mark(): number {
     return this.#word(AT.logNext)
   }
 
-  /** Calls that ended since `mark`, oldest first; 8,192 at most. */
+  /** Returns calls that ended since `mark`, oldest first, at most 8,192. */
   log(mark = 0): readonly LoggedCall[] {
     const next = this.mark()
     const entries = this.#read(LOG_AT, LOG * ENTRY_BYTES)

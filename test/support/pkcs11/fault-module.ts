@@ -1,4 +1,4 @@
-/** Builds the fault module of test/faults/shim, and puts it before the module of a token. */
+/** Builds the fault module of test/faults/shim, and puts it in front of a token's module. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -19,7 +19,10 @@ const FLAGS = [
 
 let built: Promise<string> | undefined
 
-/** Path of the shared library; compiled when its sources have changed. @throws with gcc's words */
+/**
+ * Returns the path of the shared library, and compiles it when its sources have changed.
+ * @throws with gcc's output
+ */
 export function buildFaultModule(): Promise<string> {
   built ??= build()
   return built
@@ -32,7 +35,7 @@ async function build(): Promise<string> {
   const library = join(CACHE, `fault-module-${hash.digest('hex').slice(0, 16)}.so`)
   if (existsSync(library)) return library
   mkdirSync(CACHE, { recursive: true })
-  // Tests run side by side: each builds its own, and the last one to rename it wins.
+  // Tests run in parallel: each builds its own copy, and the last rename wins.
   const fresh = `${library}.${String(process.pid)}`
   const files = sources.filter((name) => name.endsWith('.c')).map((name) => join(FOLDER, name))
   await promisify(execFile)('gcc', [...FLAGS, '-o', fresh, ...files, '-ldl'])
@@ -44,12 +47,12 @@ export interface FaultyToken extends TestToken {
   readonly control: FaultControl
 }
 
-/** The same token with the fault module before it. */
+/** Returns the same token behind the fault module. */
 export async function withFaults(t: Test, token: TestToken): Promise<FaultyToken> {
   const module = await buildFaultModule()
   const control = new FaultControl(join(token.folder, 'faults'))
   t.teardown(() => {
-    // A process that waits is let go.
+    // Releases a process that waits.
     control.heal()
     control.close()
   })

@@ -1,4 +1,4 @@
-/** A key on a token behind the fault module, ready to encrypt with, and what it is given. */
+/** A key on a token behind the fault module, ready to encrypt, with its inputs. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
@@ -19,7 +19,7 @@ export const input = (
   ...more,
 })
 
-/** SoftHSM behind the fault module, with a key `key`, in a process that has found it. */
+/** Opens SoftHSM behind the fault module, with a key `key`, in a process that has found it. */
 export async function openWithFaults(t: Test) {
   const token = await withFaults(t, await createSoftHsm(t))
   await createTokenKeys(t, token, [{ label: 'key' }])

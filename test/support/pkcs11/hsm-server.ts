@@ -1,4 +1,4 @@
-/** `latchkey serve` as a process of its own, with one key store on a token and one on software keys. */
+/** Runs `latchkey serve` as a process, with one key store on a token and one on software keys. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,7 +15,7 @@ import { keyStoreName } from '../store.ts'
 import { backendYaml } from './backend-config.ts'
 import type { TestToken } from './tokens.ts'
 
-/** On the token, and in the software keystore. */
+/** The key on the token, and the one in the software key store. */
 export const HSM_KEY = 'hsm-key'
 export const SOFTWARE_KEY = 'software-key'
 
@@ -25,19 +25,19 @@ export interface HsmServer {
   readonly software: KmsSideClient
   readonly configFile: string
   readonly folder: string
-  /** Of the admin listener, where the configuration has one. */
+  /** Port of the admin listener, if the configuration has one. */
   readonly adminPort: number | undefined
 }
 
 export interface HsmServerOptions {
-  /** Of the entry in `backends`. */
+  /** Settings of the entry in `backends`. */
   readonly backend?: Readonly<Record<string, unknown>>
   /** Further sections of latchkey.yaml. */
   readonly config?: Readonly<Record<string, unknown>>
   readonly clientTimeoutMs?: number
 }
 
-/** The token has the key HSM_KEY already. */
+/** The token must already have the key HSM_KEY. */
 export async function startHsmServer(
   t: Test,
   token: TestToken,
@@ -106,10 +106,10 @@ export async function startHsmServer(
 
 async function listening(running: Running) {
   const [line] = await running.shows(/^.*"listening".*$/m)
-  // Its log is read and thrown away from here on: a soak writes a gigabyte.
+  // From here on its log is read and discarded, because a soak writes a gigabyte.
   running.process.stdout?.removeAllListeners('data').resume()
   const portOf = (text: string) => (JSON.parse(text) as { readonly port: number }).port
-  // It is there before.
+  // That line comes earlier.
   const [adminLine] = /^.*"admin listener".*$/m.exec(running.stdout()) ?? []
   return { port: portOf(line), adminPort: adminLine === undefined ? undefined : portOf(adminLine) }
 }

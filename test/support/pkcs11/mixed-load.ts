@@ -1,4 +1,7 @@
-/** Requests of all kinds at once, each answer checked: what is wrong is told apart from what failed. */
+/**
+ * Sends requests of all kinds at once and checks each answer, separating wrong answers from
+ * failures.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomInt } from 'node:crypto'
 import type { DecryptArguments } from '../../../src/kms/client/requests.ts'
@@ -8,18 +11,18 @@ export interface MixedLoadPlan {
   readonly client: KmsSideClient
   readonly keyId: string
   readonly connections: number
-  /** Ends after as many requests; absent: when `isOver` says so. */
+  /** Stops after this many requests (default: when `isOver` says so). */
   readonly requests?: number
   readonly isOver?: () => boolean
-  /** Ciphertexts that are kept to be decrypted again, at most. */
+  /** Maximum number of ciphertexts kept for decryption later. */
   readonly keep?: number
 }
 
 export interface MixedLoadReport {
   readonly answers: number
-  /** By errorName, or `connection`: requests that KMS would have sent again. */
+  /** Requests that KMS would have sent again, by errorName or `connection`. */
   readonly failures: ReadonlyMap<string, number>
-  /** Answers that are not true: what must never be. */
+  /** Answers that are untrue, of which there must be none. */
   readonly wrong: readonly string[]
   readonly kept: readonly Kept[]
   /** Milliseconds of each answer, ascending. */
@@ -30,7 +33,9 @@ export interface Kept extends DecryptArguments {
   readonly plaintext: Buffer
 }
 
-/** KMS counts these against the reliability of an external key store, and sends the request again. */
+/**
+ * KMS counts these against the reliability of an external key store, and sends the request again.
+ */
 const MAY_FAIL: ReadonlySet<string> = new Set([
   'DependencyTimeoutException',
   'InternalException',
@@ -46,7 +51,7 @@ export async function runMixedLoad(plan: MixedLoadPlan): Promise<MixedLoadReport
   const latencies: number[] = []
   let begun = 0
 
-  /** Undefined when it failed in a way that is allowed. */
+  /** Returns undefined if it failed in an allowed way. */
   async function ask(
     what: string,
     request: () => Promise<KmsSideResponse>,
@@ -120,7 +125,10 @@ export async function runMixedLoad(plan: MixedLoadPlan): Promise<MixedLoadReport
   return { answers: latencies.length, failures, wrong, kept, latencies }
 }
 
-/** Decrypts all of them, as often as KMS may have to ask. @returns what does not decrypt to what it was */
+/**
+ * Decrypts all of them, with as many attempts as KMS may need.
+ * @returns those with a wrong result
+ */
 export async function findLost(
   client: KmsSideClient,
   keyId: string,
@@ -141,7 +149,7 @@ export async function findLost(
   return lost
 }
 
-/** @param share from 0 to 1; of ascending numbers */
+/** @param share from 0 to 1, of ascending numbers */
 export function percentile(ascending: readonly number[], share: number): number {
   return ascending[Math.min(ascending.length - 1, Math.ceil(ascending.length * share) - 1)] ?? NaN
 }

@@ -1,6 +1,6 @@
 /**
- * A PKCS#11 module in a process of its own, called step by step by a test: to make tokens and keys,
- * and to look at a module bare. Nothing here knows Latchkey.
+ * Runs a PKCS#11 module in a process that a test controls step by step, to create tokens and keys
+ * and to examine a module. Nothing here uses Latchkey.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { fork } from 'node:child_process'
@@ -26,12 +26,12 @@ export interface ModuleSession {
   step<Name extends Step['step']>(
     step: Extract<Step, { readonly step: Name }>,
   ): Promise<StepResults[Name]>
-  /** The return value of a step that is to fail. @throws when it succeeds */
+  /** Returns the return value of a step that must fail. @throws when it succeeds */
   rvOf(step: Step): Promise<number>
   close(): Promise<void>
 }
 
-/** Ended with the test, if it is still there. */
+/** Starts a process that ends with the test at the latest. */
 export function openModule(t: Test, address: ModuleAddress): ModuleSession {
   const child = fork(fileURLToPath(new URL('./module-steps.js', import.meta.url)), [], {
     env: { PATH: process.env['PATH'] ?? '', ...address.environment },
@@ -52,7 +52,7 @@ export function openModule(t: Test, address: ModuleAddress): ModuleSession {
     if ('error' in reply) throw new Error(`${request.step}: ${reply.error}`)
     return reply.value
   }
-  /** One after the other, as the process answers them. */
+  /** Calls run in sequence, as the process answers them. */
   const inTurn = (request: Request) => {
     const result = last.then(() => call(request))
     last = result.catch(() => undefined)

@@ -1,29 +1,29 @@
-/** The process behind `module-session.ts`: each message is a step, carried out at once and answered. */
+/** The process behind `module-session.ts`: it executes each message as a step and answers it. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type * as Pkcs11 from 'pkcs11js'
 
-/** What a program must know to load a module and find a token. */
+/** What a program needs to load a module and find a token. */
 export interface ModuleAddress {
   /** Path of the shared library. */
   readonly module: string
-  /** What the module reads from its environment. */
+  /** Environment that the module reads. */
   readonly environment: Readonly<Record<string, string>>
-  /** What NSS is told at C_Initialize. */
+  /** Parameters for NSS at C_Initialize. */
   readonly parameters?: string
 }
 
 export interface NewTokenKey {
   readonly label: string
-  /** Hexadecimal; absent: the label's bytes. */
+  /** Hexadecimal (default: the bytes of the label). */
   readonly id?: string
   readonly canEncrypt?: boolean
   readonly canDecrypt?: boolean
-  /** 32 unless said otherwise. */
+  /** Default: 32. */
   readonly bytes?: number
-  /** `generic`: a key of CKK_GENERIC_SECRET, which AES-GCM refuses. */
+  /** `generic`: a key of type CKK_GENERIC_SECRET, which AES-GCM refuses. */
   readonly type?: 'aes' | 'generic'
   /** Imported instead of generated. */
   readonly material?: Buffer
@@ -31,12 +31,14 @@ export interface NewTokenKey {
 }
 
 export type Step =
-  /** C_Initialize with CKF_OS_LOCKING_OK unless `flags` says otherwise. */
+  /** C_Initialize, with CKF_OS_LOCKING_OK unless `flags` says otherwise. */
   | { readonly step: 'initialize'; readonly flags?: number }
   | { readonly step: 'finalize' }
   | { readonly step: 'tokens' }
   | { readonly step: 'mechanisms'; readonly slot: number }
-  /** For a token that has no PIN yet, as a new NSS database: the officer's is empty. */
+  /**
+   * For a token that has no PIN yet, such as a new NSS database, where the officer's PIN is empty.
+   */
   | { readonly step: 'firstPin'; readonly slot: number; readonly pin: string }
   | { readonly step: 'open'; readonly slot: number }
   | { readonly step: 'close'; readonly session: number }
@@ -46,7 +48,7 @@ export type Step =
   | { readonly step: 'destroy'; readonly session: number; readonly key: number }
   | ({ readonly step: 'encrypt'; readonly session: number; readonly key: number } & GcmInput)
   | ({ readonly step: 'decrypt'; readonly session: number; readonly key: number } & GcmInput)
-  /** Round trips on several threads at a time, each with a session of its own. */
+  /** Round trips on several threads, each with its own session. */
   | {
       readonly step: 'parallel'
       readonly slot: number
@@ -60,22 +62,22 @@ export interface GcmInput {
   readonly data: Buffer
   readonly iv: Buffer
   readonly aad: Buffer
-  /** 8 times the length of `iv` unless said otherwise. */
+  /** Default: 8 times the length of `iv`. */
   readonly ivBits?: number
-  /** Of the output buffer beyond the input: 32 unless said otherwise. */
+  /** Size of the output buffer beyond the input (default: 32). */
   readonly room?: number
-  /** CKM_AES_GCM unless said otherwise. */
+  /** Default: CKM_AES_GCM. */
   readonly mechanism?: number
 }
 
 export interface StepResults {
   readonly initialize: undefined
   readonly finalize: undefined
-  /** `slot` is a place in the list, `slotId` the module's own number. */
+  /** `slot` is a position in the list, and `slotId` the module's own number. */
   readonly tokens: readonly { slot: number; slotId: number; label: string; serial: string }[]
   readonly mechanisms: readonly number[]
   readonly firstPin: undefined
-  /** Sessions and keys are numbers here: places in a list. */
+  /** Sessions and keys are represented by their positions in a list. */
   readonly open: number
   readonly close: undefined
   readonly login: undefined
@@ -84,7 +86,7 @@ export interface StepResults {
   readonly destroy: undefined
   readonly encrypt: { readonly output: Buffer; readonly iv: Buffer }
   readonly decrypt: { readonly output: Buffer; readonly iv: Buffer }
-  /** How many came back right. */
+  /** Number of correct round trips. */
   readonly parallel: number
 }
 
@@ -115,7 +117,7 @@ function run(): void {
     mechanism,
     parameter: {
       type: pkcs11.CK_PARAMS_AES_GCM_v240,
-      // NULL, when there is none.
+      // NULL if empty.
       iv: iv.length === 0 ? Buffer.alloc(0) : iv,
       ivBits,
       aad,
@@ -126,7 +128,7 @@ function run(): void {
     initialize({ flags = pkcs11.CKF_OS_LOCKING_OK }: { flags?: number }) {
       module.C_Initialize({
         flags,
-        // pkcs11js loses the last character.
+        // pkcs11js drops the last character.
         ...(parameters === undefined ? {} : { libraryParameters: `${parameters} ` }),
       })
     },
@@ -202,7 +204,7 @@ function run(): void {
           const output = await module.C_EncryptAsync(session, data, sealed)
           module.C_DecryptInit(session, mechanism, at(plan.key))
           if ((await module.C_DecryptAsync(session, output, opened)).equals(data)) right += 1
-          // pkcs11js does not keep them for as long as the thread reads them.
+          // pkcs11js does not keep these alive while its thread reads them.
           held.push(data, aad, sealed, opened)
         }
         module.C_CloseSession(session)

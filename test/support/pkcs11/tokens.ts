@@ -1,4 +1,6 @@
-/** Real tokens, each in a temporary folder: SoftHSM2, NSS softokn, and both ways through p11-kit. */
+/**
+ * Creates real tokens in temporary folders: SoftHSM2, NSS softokn, and both ways through p11-kit.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,18 +15,18 @@ import type { ModuleAddress, NewTokenKey } from './module-steps.ts'
 
 export interface TestToken extends ModuleAddress {
   readonly folder: string
-  /** Of the first token. */
+  /** Label of the first token. */
   readonly label: string
   readonly pin: string
   readonly pinFile: string
 }
 
-/** Long enough to be told from chance in a log. */
+/** Long enough not to occur in a log by chance. */
 const PIN = 'pin-of-test-tokens-2468'
 const OFFICER_PIN = '87654321'
 const PATIENCE_MS = 20_000
 
-/** A library of a Debian package, whatever the machine's architecture. */
+/** Finds a library of a Debian package on any architecture. */
 function library(...names: readonly string[]): string {
   const folders = ['/usr/lib/softhsm', ...readdirSync('/usr/lib').map((name) => `/usr/lib/${name}`)]
   const paths = folders.flatMap((folder) => names.map((name) => join(folder, name)))
@@ -43,7 +45,7 @@ function tokenFolder(t: Test, kind: string) {
   return { folder, pin: PIN, pinFile }
 }
 
-/** SoftHSM 2 with a token for each label, initialised by its own tool. */
+/** Creates SoftHSM 2 tokens, one for each label, with its own tool. */
 export async function createSoftHsm(
   t: Test,
   labels: readonly [string, ...string[]] = ['xks'],
@@ -64,7 +66,7 @@ export async function createSoftHsm(
   return { ...place, module: library('libsofthsm2.so'), environment, label: labels[0] }
 }
 
-/** A database of NSS, which gets its PIN through PKCS#11 as from `certutil -N`. */
+/** Creates an NSS database, which gets its PIN through PKCS#11 as from `certutil -N`. */
 export async function createNss(t: Test): Promise<TestToken> {
   const place = tokenFolder(t, 'nss')
   const database = join(place.folder, 'db')
@@ -83,7 +85,7 @@ export async function createNss(t: Test): Promise<TestToken> {
   return token
 }
 
-/** The module of `token` behind p11-kit-proxy, which is told to know no other. */
+/** Puts p11-kit-proxy, configured for this module only, in front of `token`. */
 export function throughProxy(token: TestToken): TestToken {
   const home = join(token.folder, 'xdg')
   mkdirSync(join(home, 'pkcs11/modules'), { recursive: true })
@@ -93,7 +95,7 @@ export function throughProxy(token: TestToken): TestToken {
   return { ...token, module: library('p11-kit-proxy.so'), environment }
 }
 
-/** The module of `token` behind `p11-kit server`, which hides AES-GCM among others. */
+/** Puts `p11-kit server`, which hides AES-GCM among others, in front of `token`. */
 export async function throughServer(t: Test, token: TestToken): Promise<TestToken> {
   const socket = join(token.folder, 'p11-kit.sock')
   const operands = ['server', '--foreground', '--provider', token.module, '--name', socket]
@@ -118,7 +120,7 @@ async function findSlot(module: ReturnType<typeof openModule>, label: string): P
   return found.slot
 }
 
-/** A logged-in session on the token `label`, in a process that ends with the test. */
+/** Opens a logged-in session on the token `label`, in a process that ends with the test. */
 export async function openToken(t: Test, token: TestToken, label = token.label) {
   const module = openModule(t, token)
   await module.step({ step: 'initialize' })
@@ -128,7 +130,7 @@ export async function openToken(t: Test, token: TestToken, label = token.label) 
   return { module, slot, session }
 }
 
-/** Keys as another program on the same token would make them. */
+/** Creates keys as another program on the same token would. */
 export async function createTokenKeys(
   t: Test,
   token: TestToken,

@@ -1,4 +1,4 @@
-/** A folder with a latchkey.yaml whose only key store is on a token. */
+/** Creates a folder with a latchkey.yaml whose only key store is on a token. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -16,7 +16,7 @@ export interface TokenWorkspaceOptions {
   readonly masterKey?: Readonly<Record<string, unknown>>
 }
 
-/** With a store, which `init` made. */
+/** Creates the store too, with `init`. */
 export async function workspaceOn(t: Test, token: TestToken, options: TokenWorkspaceOptions = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'latchkey-pkcs11-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))

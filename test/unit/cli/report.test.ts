@@ -1,4 +1,4 @@
-/** What a report works out from what was measured. */
+/** Tests what a report computes from measurements. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { estimateLinks, tlsRoundTrips } from '../../../src/tools/report/measure.ts'
@@ -58,7 +58,7 @@ void t.test('stages are those of a typical request, by operation', (t) => {
 void t.test('the stages of a typical request add up to its total', (t) => {
   const reader = new StageReader()
   for (let i = 1; i <= 100; i++) {
-    // What one stage gains, another loses: medians of stages would not add up.
+    // One stage's gain is another's loss, so medians of stages would not add up.
     const stagesMs = { auth: (i * 7) % 10, backend: 10 - ((i * 7) % 10), encode: i / 100 }
     const totalMs = 10 + i / 100
     reader.take(

@@ -1,4 +1,4 @@
-/** The description for editors and for people: what it accepts is what the program accepts. */
+/** Tests the description for editors and people: it accepts what the program accepts. */
 // SPDX-License-Identifier: Apache-2.0
 import { Ajv } from 'ajv'
 import t from 'tap'
@@ -10,13 +10,13 @@ import { configFolder, SMALLEST } from '../../support/config.ts'
 import { listFiles, read, tableRows } from '../../support/repository.ts'
 
 const DOCUMENT = read('docs/configuration.md')
-/** As an editor does: whatever it does not know, it passes over. */
+/** Like an editor, ignores unknown keywords. */
 const validate = new Ajv({ allErrors: true, strict: false }).compile(
   JSON.parse(describeAsJsonSchema()) as object,
 )
 const EXAMPLES = [...DOCUMENT.matchAll(/^```yaml\n([\s\S]*?)^```/gm)].map(([, yaml = '']) => yaml)
 
-/** Dotted paths of all settings below `schema`, as documents have them. */
+/** Returns dotted paths of all settings below `schema`, as documents have them. */
 function settingsOf(schema: Schema, path: string): readonly string[] {
   const holder = schema.items?.type === 'object' ? schema.items : schema
   const prefix = holder === schema ? path : `${path}[]`

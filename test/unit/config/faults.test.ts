@@ -1,4 +1,7 @@
-/** All that is wrong with a file is said at once, with its place and in the file's own words. */
+/**
+ * Tests that all faults of a file are reported together, with their place and in the file's own
+ * words.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { ConfigError } from '../../../src/config/faults.ts'
@@ -36,7 +39,7 @@ colour: blue
   )
 })
 
-/** Each appended to a configuration that is right. */
+/** Each is appended to a valid configuration. */
 const ONE_FAULT: readonly (readonly [yaml: string, fault: string])[] = [
   [
     'limits: { maxPlaintextBytes: 4299 }',
@@ -130,7 +133,7 @@ void t.test('a setting that stands there twice is a fault, not a choice', async 
   ])
 })
 
-void t.test('a tag that nobody knows is a fault: it would be taken as text', async (t) => {
+void t.test('an unknown tag is a fault, because it would be read as text', async (t) => {
   const { faults } = await configFolder(t)
   const [fault = ''] = await faults(`${SMALLEST}\nlogging: { level: !include other.yaml }\n`)
   t.match(fault, /^: Unresolved tag: !include at line 6, column \d+$/)

@@ -1,4 +1,4 @@
-/** From a file that is right to a whole configuration: defaults, paths, times, and nothing to change. */
+/** Tests how a valid file becomes a complete, frozen configuration: defaults, paths, times. */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { ROOT } from '../../support/repository.ts'
 
 const FIXTURES = join(ROOT, 'test/fixtures/config')
 
-/** Of a key store that says nothing of where its keys are. */
+/** Defaults of a key store that does not say where its keys are. */
 const EMBEDDED = { backend: 'software', keyPrefix: '', accept: [] }
 
 void t.test('what has a default can be left out', async (t) => {

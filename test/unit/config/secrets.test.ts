@@ -1,4 +1,4 @@
-/** Secrets come by file or environment, and show nowhere. */
+/** Tests secrets from files and environment variables, which must not appear anywhere. */
 // SPDX-License-Identifier: Apache-2.0
 import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -26,7 +26,7 @@ async function folderWith(t: Test, content: string, mode = 0o600) {
   const made = await configFolder(t)
   const path = join(made.folder, 'passphrase')
   await writeFile(path, content)
-  // The process's umask has no say in it.
+  // The process's umask must not matter.
   await chmod(path, mode)
   return { ...made, path }
 }
@@ -55,7 +55,7 @@ void t.test('only one line break is cut off', async (t) => {
   t.equal(passphraseOf(await load(BY_FILE)), 'two\n')
 })
 
-void t.test('a file that others can read is refused, whoever they are', async (t) => {
+void t.test('a file that others can read is refused', async (t) => {
   for (const mode of [0o640, 0o604, 0o610, 0o602, 0o644]) {
     const { faults, path } = await folderWith(t, PASSPHRASE, mode)
     t.strictSame(
@@ -115,15 +115,12 @@ void t.test('the loaded configuration shows no secret, however it is printed', a
   t.match(JSON.stringify(config.store.masterKey), '[secret]')
 })
 
-void t.test(
-  'a master key file is not opened by whoever only reads the configuration',
-  async (t) => {
-    const { file, load } = await configFolder(t)
-    await load(`
+void t.test('reading the configuration does not open the master key file', async (t) => {
+  const { file, load } = await configFolder(t)
+  await load(`
 listener: { tls: { certificate: a, privateKey: b } }
 keyStores: [{ name: demo }]
 store: { path: c, masterKey: { file: not-there } }
 `)
-    await t.resolves(loadConfig(file))
-  },
-)
+  await t.resolves(loadConfig(file))
+})

@@ -1,4 +1,4 @@
-/** How settings go together: what no schema can say. */
+/** Tests rules that combine settings, which no schema can express. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { configFolder, SMALLEST } from '../../support/config.ts'
@@ -100,7 +100,7 @@ void t.test('times have bounds, and both ends are inside', async (t) => {
   ])
 })
 
-void t.test('a section with a wrong type keeps no other section from being checked', async (t) => {
+void t.test('a section with a wrong type does not prevent checks of the others', async (t) => {
   const { faults } = await configFolder(t)
   const text = withKeyStores('[{ name: a }, { name: b }]')
   t.strictSame(await faults(`${text}\nlimits: 5\nsigv4: { clockSkew: 2h }`), [

@@ -1,4 +1,7 @@
-/** Which folder an instance keeps its high-water mark and its sentinel in, where PostgreSQL holds the store. */
+/**
+ * Tests which folder an instance uses for its high-water mark and sentinel file when PostgreSQL
+ * holds the store.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

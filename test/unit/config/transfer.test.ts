@@ -1,4 +1,4 @@
-/** A configuration reaches a worker process as it was, secrets too. */
+/** Tests that a configuration reaches a worker process unchanged, including secrets. */
 // SPDX-License-Identifier: Apache-2.0
 import { deserialize, serialize } from 'node:v8'
 import { inspect } from 'node:util'
@@ -7,7 +7,7 @@ import { Secret } from '../../../src/core/secret.ts'
 import { packConfig, unpackConfig } from '../../../src/config/transfer.ts'
 import { configFolder, SMALLEST } from '../../support/config.ts'
 
-/** What the line between two processes does to a value. */
+/** Does what the channel between two processes does to a value. */
 const send = (value: unknown): unknown => deserialize(serialize(value))
 
 void t.test('what is sent is what arrives', async (t) => {

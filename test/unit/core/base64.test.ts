@@ -1,4 +1,4 @@
-/** Strict Base64: what is accepted re-encodes to itself. */
+/** Tests strict Base64: accepted text re-encodes to itself. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

@@ -1,4 +1,4 @@
-/** The time budget that the calls of one request share. */
+/** Tests the time budget that the calls of one request share. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { Deadline, DeadlineExceeded } from '../../../src/core/deadline.ts'
@@ -16,7 +16,7 @@ void t.test('remaining time shrinks with the monotonic clock, not with wall time
   t.end()
 })
 
-void t.test('a budget can count from before, and is worth nothing to a caller who is gone', (t) => {
+void t.test('a budget can start in the past, and is used up when the caller has gone', (t) => {
   const clock = new FakeClock()
   const startedAt = clock.monotonic()
   clock.advance(30)

@@ -1,4 +1,4 @@
-/** Durations and moments: one set of units, and no date that does not exist. */
+/** Tests durations and moments: one set of units, and no date that does not exist. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { parseDate, parseDuration } from '../../../src/core/duration.ts'

@@ -1,4 +1,4 @@
-/** The parsers of identifiers. */
+/** Tests the parsers of identifiers. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { parseAccessKeyId, parseExternalKeyId, parseKeyStoreName } from '../../../src/core/ids.ts'

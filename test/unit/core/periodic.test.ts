@@ -1,9 +1,12 @@
-/** Background work: one run at a time, a pause between runs, and an end that waits for the last run. */
+/**
+ * Tests background work: one run at a time, a pause between runs, and a stop that waits for the
+ * last run.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { periodic, type Schedule } from '../../../src/core/periodic.ts'
 
-/** Timers that fire when the test says so. */
+/** Timers that the test fires. */
 function createTimers() {
   let due: (() => void) | undefined
   const delays: number[] = []
@@ -31,7 +34,7 @@ const fail = (error: unknown) => {
   throw error
 }
 
-/** Work whose runs end when the test says so. */
+/** Work whose runs the test ends. */
 function createWork() {
   const ends: (() => void)[] = []
   return {

@@ -1,4 +1,4 @@
-/** Suggestions for what was misspelt. */
+/** Tests suggestions for misspelt words. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { suggest } from '../../../src/core/suggest.ts'

@@ -1,4 +1,4 @@
-/** A backend that breaks its contract gives errors, never a bad ciphertext. */
+/** Tests that a backend that breaks its contract causes errors, never a bad ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { enforceContract } from '../../../src/keys/contract.ts'
@@ -35,7 +35,7 @@ const KEY: KeyDescription = {
 
 type Method = 'describe' | 'encrypt' | 'decrypt' | 'health' | 'close'
 
-/** `any` result, as a backend that was not written in TypeScript can give it. */
+/** Returns a backend with results of type `any`, as one not written in TypeScript may give. */
 function backendOf(answers: Partial<Record<Method, () => unknown>>) {
   const calls: string[] = []
   const answer = (name: Method, otherwise: unknown) => async () => {

@@ -1,5 +1,7 @@
-/** The software backend's cipher against Project Wycheproof. `seal` draws its own IV, so what it makes is
- * opened by node:crypto with the case's key. */
+/**
+ * Runs Project Wycheproof against the software backend's cipher. `seal` draws its own IV, so
+ * node:crypto decrypts its output with the case's key.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createDecipheriv } from 'node:crypto'
 import { inspect } from 'node:util'

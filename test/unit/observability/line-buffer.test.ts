@@ -1,4 +1,4 @@
-/** Lines in blocks: none lost, none cut, none out of order. */
+/** Tests that lines in blocks are complete, uncut and in order. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

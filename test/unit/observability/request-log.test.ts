@@ -1,4 +1,4 @@
-/** The line of a request: what stands in it, in which form. */
+/** Tests the content and form of a request's log line. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -32,14 +32,14 @@ function textOf(more: object, worker?: number): string {
 
 function lineOf(more: object, worker?: number): Record<string, unknown> {
   const text = textOf(more, worker)
-  // No terminal and no editor interprets such a line.
+  // No terminal or editor interprets such a line.
   if (!/^[\x20-\x7e]*\n$/.test(text)) throw new Error(text)
   return JSON.parse(text) as Record<string, unknown>
 }
 
 const toMs = (ms: number) => Math.round(ms * 1000) / 1000
 
-/** Every field that a line may have, from a record. */
+/** Returns every field that a line may have, from a record. */
 function expectedOf(record: RequestRecord, worker?: number): unknown {
   const clip = (text?: string) =>
     text !== undefined && text.length > 2048 ? `${text.slice(0, 2048)}...` : text
@@ -185,7 +185,7 @@ void t.test(
   },
 )
 
-void t.test('a line tells of whatever differs in a request', (t) => {
+void t.test('lines differ wherever requests differ', (t) => {
   const metadata = {
     ...{
       kmsRequestId: 'id',

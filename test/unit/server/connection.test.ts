@@ -1,4 +1,4 @@
-/** Connections on a clock that the test turns. */
+/** Tests connections on a clock that the test controls. */
 // SPDX-License-Identifier: Apache-2.0
 import { EventEmitter } from 'node:events'
 import type { TLSSocket } from 'node:tls'
@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { createConnections } from '../../../src/server/connection.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
 
-/** What a connection does to its socket, without a network. */
+/** Stands in for a socket, without a network. */
 class Socket extends EventEmitter {
   readonly remoteAddress = '192.0.2.1'
   end = 'open'

@@ -1,4 +1,7 @@
-/** What was released and has not left: let through for a moment, then cut; and who hears that it has left. */
+/**
+ * Tests answers that were released and have not left: they may leave for a moment, then they are
+ * cut, and their senders are told when they have left.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -29,7 +32,7 @@ function outgoing() {
   return { ...out, cut, add }
 }
 
-void t.test('an answer that has left is told so, once; one that broke off is not', (t) => {
+void t.test('a sent answer is reported once, and one that broke off is not', (t) => {
   const { add } = outgoing()
   const one = add(() => true)
   t.equal(one.sent(), 0)

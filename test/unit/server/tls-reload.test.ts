@@ -1,4 +1,4 @@
-/** Refused certificate files are tried again, since some refusals pass with time. */
+/** Tests that refused certificate files are tried again, because some refusals are temporary. */
 // SPDX-License-Identifier: Apache-2.0
 import { copyFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -46,7 +46,7 @@ async function start(t: Test) {
     sleep: (ms: number) => {
       now += ms
     },
-    /** Resolves when the next look has ended. */
+    /** Resolves when the next check has ended. */
     async look() {
       due.pop()?.()
       while (due.length === 0) await new Promise((resolve) => setImmediate(resolve))
@@ -54,7 +54,7 @@ async function start(t: Test) {
   }
 }
 
-void t.test('a certificate that is not valid yet is taken up once it is', async (t) => {
+void t.test('a certificate that is not valid yet is loaded once it is', async (t) => {
   const { put, look, sleep, subjects, failures } = await start(t)
   await put(tomorrow)
   await look()

@@ -1,4 +1,4 @@
-/** x-amz-date: the one form, and real times only. */
+/** Tests x-amz-date: one form, and only times that exist. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

@@ -1,11 +1,13 @@
-/** The Authorization header: one form, and the parser that remembers agrees with the one that does not. */
+/**
+ * Tests the Authorization header: one form, and agreement between the caching parser and the other.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { parseAuthorization } from '../../../src/sigv4/authorization-header.ts'
 
 const SIGNATURE = '1164eaa8e79eacaa9c0df54aa42f3b300380d14bedfc08e3b319648d4abfff66'
 const SCOPE = '20211009/us-west-2/kms-xks-proxy/aws4_request'
-/** XKS 1.0.3, Appendix A, with an id of 52 characters that its own rule forbids. */
+/** XKS 1.0.3, Appendix A; its id has 52 characters, which its own rule forbids. */
 const EXAMPLE = `AWS4-HMAC-SHA256 Credential=MUBSXM6K3KMXHN6RRCXI7TWQH4NU76HYFKRSESPMTSTIBADXQQXQ/${SCOPE}, SignedHeaders=host;x-amz-date, Signature=${SIGNATURE}`
 
 const header = (parts: {

@@ -1,4 +1,7 @@
-/** The credentials in force: taken up as a whole, kept when reading fails, forgotten when they must be. */
+/**
+ * Tests the active credentials: they are replaced together, kept when reading fails, and dropped
+ * when required.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { type Credential, createCredentialSnapshot } from '../../../src/sigv4/credential.ts'
@@ -16,7 +19,7 @@ const OTHER = storeName('other')
 const credential = (accessKeyId: string, more: CredentialOptions = {}): Credential =>
   makeCredential({ ...more, accessKeyId })
 
-void t.test('before the first reload there is nobody', (t) => {
+void t.test('before the first reload there are no credentials', (t) => {
   const snapshot = createCredentialSnapshot(() => Promise.resolve([credential(FIRST)]))
   t.equal(snapshot.lookup(DEMO)(FIRST), undefined)
   t.end()
@@ -104,7 +107,7 @@ void t.test('when a reload fails, the old ones stay and the error is thrown on',
   t.ok(snapshot.lookup(DEMO)(FIRST))
 })
 
-void t.test('forget leaves nobody, until the next reload', async (t) => {
+void t.test('forget removes all credentials until the next reload', async (t) => {
   const snapshot = createCredentialSnapshot(() => Promise.resolve([credential(FIRST)]))
   const lookup = snapshot.lookup(DEMO)
   await snapshot.reload()

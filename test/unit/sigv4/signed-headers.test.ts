@@ -1,4 +1,4 @@
-/** Headers as they came off the wire. */
+/** Tests headers as they arrive. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { WireHeaders } from '../../../src/sigv4/signed-headers.ts'

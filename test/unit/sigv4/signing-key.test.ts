@@ -1,4 +1,4 @@
-/** Signing keys: AWS's published derivation, and what is kept of them. */
+/** Tests signing keys: AWS's published derivation, and the cache. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac } from 'node:crypto'
 import t from 'tap'
@@ -19,7 +19,7 @@ const EXAMPLES = [
   },
 ]
 
-/** A key cannot be read back, so it is compared by what it signs. */
+/** A key cannot be read, so its signatures are compared. */
 const macUnder = (key: string, text: string) =>
   createHmac('sha256', Buffer.from(key, 'hex')).update(text).digest('hex')
 

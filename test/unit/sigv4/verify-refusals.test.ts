@@ -1,4 +1,6 @@
-/** What the verifier refuses: every code, the order of the checks, and many ways to each. */
+/**
+ * Tests what the verifier refuses: every code, the order of the checks, and many variants of each.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { SignedRequest } from '../../../src/sigv4/verify.ts'
@@ -18,13 +20,13 @@ import {
 } from '../../support/sigv4-request.ts'
 import { sha256 } from '../../support/sigv4-signer.ts'
 
-/** All that there are: a guard compares them with the code. */
+/** Returns all documented codes, which a guard compares with the code. */
 function documentedCodes(): readonly string[] {
   const [, ...rows] = tableRows(section(read('docs/sigv4.md'), '## What a refusal says'))
   return rows.map(([code = '']) => code.replaceAll('`', ''))
 }
 
-/** A request with the faults that these codes name, and no other. */
+/** Returns a request with exactly the faults that these codes name. */
 function faulty(codes: readonly string[]): { request: SignedRequest; asking: Asking } {
   const has = (code: string) => codes.includes(code)
   const amzDate = has('DATE_MALFORMED') ? 'now' : has('DATE_SKEWED') ? '20260114T120000Z' : AMZ_DATE
@@ -82,7 +84,7 @@ void t.test('of all faults at once, the first in the order of docs/sigv4.md is t
   t.end()
 })
 
-void t.test('a message tells nothing that came with the request', (t) => {
+void t.test('a message quotes nothing of the request', (t) => {
   for (const code of documentedCodes()) {
     const { request, asking } = faulty([code])
     const message = verdictOn(request, asking).message ?? ''

@@ -1,4 +1,7 @@
-/** An access key id that nobody has: the same work is done, so that time does not tell who exists. */
+/**
+ * Tests an unknown access key id: it costs the same work, so that the time does not reveal which
+ * ids exist.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import crypto from 'node:crypto'
 import { syncBuiltinESMExports } from 'node:module'
@@ -10,7 +13,7 @@ import { CLOCK_SKEW_MS, knowsOne, NOW, signed, verdictOn } from '../../support/s
 
 const WATCHED = ['createHash', 'createHmac', 'hash', 'timingSafeEqual'] as const
 
-/** The cryptographic calls that one piece of work makes, in order. */
+/** Returns the cryptographic calls that a piece of work makes, in order. */
 function watchCalls(work: () => void): readonly string[] {
   const originals = WATCHED.map((name) => [name, crypto[name]] as const)
   const calls: string[] = []
@@ -78,7 +81,7 @@ void t.test('so do later ones, whose signing key is kept', (t) => {
   t.end()
 })
 
-void t.test('nobody is nobody, also for who signs with no secret at all', (t) => {
+void t.test('an unknown id is refused, even when signed with an empty secret', (t) => {
   const request = signed({ accessKeyId: OTHER_ACCESS_KEY_ID, secretAccessKey: '' })
   t.equal(verdictOn(request).code, 'CREDENTIAL_UNKNOWN', 'the signature is that of the stand-in')
   for (const accessKeyId of ['A', 'a'.repeat(128), 'INVALIDinvalid019', 'constructor', 'toString'])

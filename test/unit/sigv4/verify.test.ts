@@ -1,4 +1,4 @@
-/** What the verifier accepts, and what it says of the caller. */
+/** Tests what the verifier accepts, and what it reports about the caller. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import {
@@ -33,7 +33,7 @@ void t.test("the specification's minimum: host and x-amz-date signed, nothing el
 })
 
 void t.test('a request whose signature was computed elsewhere', (t) => {
-  // With Python's hmac and hashlib, from the text of Appendix A.
+  // Computed with Python's hmac and hashlib from the text of Appendix A.
   const authorization =
     'AWS4-HMAC-SHA256 Credential=AAAAAAAAAAAAAAAAAAAAAAAAAA/20260115/eu-west-1/kms-xks-proxy/aws4_request, SignedHeaders=host;x-amz-date, Signature=6934913d6e938840676954ea30f6dda03028d5707f7541b91f0fbf83278925fc'
   t.same(verdictOn(withHeader(signed(), 'authorization', authorization)), CALLER)
@@ -163,7 +163,7 @@ void t.test('a credential serves up to its expiry, and from that instant on no m
   t.end()
 })
 
-void t.test('the region that signed is told, and may be any unless regions are listed', (t) => {
+void t.test('the region is reported, and may be any unless regions are listed', (t) => {
   const region = 'us-gov-west-1'
   t.equal(verdictOn(signed({ region })).caller?.region, region)
   const regions = ['eu-west-1', 'us-gov-west-1']

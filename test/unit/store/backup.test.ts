@@ -1,4 +1,7 @@
-/** Backups as docs/store.md has them: made while changes go on, they open, with the state of one moment. */
+/**
+ * Tests backups as docs/store.md describes them: made during changes, they open in the state of one
+ * moment.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { copyFileSync, existsSync, rmSync } from 'node:fs'
 import Sqlite from 'better-sqlite3'
@@ -22,7 +25,7 @@ void t.test('an online backup under changes is a whole store of one moment', asy
   const source = new Sqlite(folder.options.path, { readonly: true })
   for (const round of [1, 2, 3]) {
     const path = `${folder.options.path}-backup-${String(round)}`
-    // What the `.backup` of the sqlite3 program calls, too.
+    // The sqlite3 program's `.backup` calls this too.
     await source.backup(path)
     const copy = await folder.open({ path })
     const { keys, versions, epoch } = await copy.contents()

@@ -1,4 +1,4 @@
-/** What was destroyed or revoked is in none of the store's files any more, not even wrapped. */
+/** Tests that destroyed and revoked values are in none of the store's files, not even wrapped. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
@@ -10,7 +10,10 @@ import { keyStoreName, storeFolder, type StoreFolder } from '../../support/store
 const DEMO = keyStoreName('demo')
 const KEY = { keyId: keyId('key'), canEncrypt: true, canDecrypt: true }
 
-/** Which files of the store hold any part of a text; `-wal` only while it is open. */
+/**
+ * Returns the store's files that contain any part of a text; `-wal` exists only while the store is
+ * open.
+ */
 function filesWith({ options }: StoreFolder, text: string): readonly string[] {
   const parts = text.match(/.{16}/g) ?? []
   return ['', '-wal'].filter((end) => {
@@ -25,7 +28,7 @@ async function materialOf(store: Store, version: number): Promise<string> {
   return String(row?.['material'])
 }
 
-/** One key of two versions and one credential: in the file itself, or also in its log. */
+/** Creates a key with two versions and a credential, in the file itself or also in its log. */
 async function filled(t: Test, { inLog }: { readonly inLog: boolean }) {
   const folder = await storeFolder(t)
   const first = await folder.open()
@@ -46,7 +49,7 @@ for (const inLog of [true, false]) {
     const [old, current] = [await materialOf(store, 1), await materialOf(store, 2)]
     t.same(filesWith(folder, old), [inLog ? '-wal' : ''], 'it can be found')
     const { administration } = await folder.keystore(store)
-    // A second process that has the store open, as a running server has.
+    // A second process has the store open, as a running server does.
     await folder.open()
     await administration(DEMO).destroyVersion(KEY.keyId, 1)
     t.same(filesWith(folder, old), [])

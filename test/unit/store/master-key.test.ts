@@ -1,4 +1,4 @@
-/** The master key: what it takes to open a store, and what a wrong one is told. */
+/** Tests the master key: what opens a store, and the error for a wrong one. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -137,7 +137,7 @@ void t.test(
     }
     const change = (scrypt: Record<string, unknown>) =>
       JSON.stringify({ ...record, scrypt: { ...record.scrypt, ...scrypt } })
-    // Cheaper parameters would make guessing cheaper, if anybody accepted them.
+    // Cheaper parameters would make guessing cheaper if they were accepted.
     await t.rejects(words.unwrap(change({ N: 2 })), WRONG)
     await t.rejects(words.unwrap(change({ salt: 'AAAA' })), WRONG)
     for (const changed of [

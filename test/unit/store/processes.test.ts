@@ -1,4 +1,7 @@
-/** One store, several processes: no change is lost, no use uncounted, and each sees the others. */
+/**
+ * Tests one store with several processes: no change is lost, every use is counted, and each sees
+ * the others' changes.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { rotate, rotateElsewhere, type Rotations } from '../../support/rotations.ts'

@@ -1,4 +1,4 @@
-/** Stores that are refused: each says why, and the file is byte for byte what it was. */
+/** Tests stores that are refused: each with its reason, and with the file unchanged to the byte. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   chmodSync,
@@ -25,7 +25,10 @@ import { sha256, storeFolder } from '../../support/store.ts'
 
 type StoreOptions = AnyStoreOptions & { readonly path: string }
 
-/** Opening is refused with `expected`, twice, and changes neither the file nor what is beside it. */
+/**
+ * Checks twice that opening is refused with `expected`, and changes neither the file nor its
+ * neighbours.
+ */
 async function refusesUnchanged(t: Test, options: StoreOptions, expected: object): Promise<void> {
   const folder = dirname(options.path)
   const before = sha256(options.path)

@@ -1,4 +1,7 @@
-/** Secrets open in their own place only; codes of rows differ when the rows do. */
+/**
+ * Tests that secrets can only be decrypted in their own place, and that different rows have
+ * different codes.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t from 'tap'

@@ -1,4 +1,7 @@
-/** What somebody writes into the file without the store key is noticed, and nothing is built on it. */
+/**
+ * Tests that changes made to the file without the store key are noticed, and nothing is built on
+ * them.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { copyFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,7 +18,7 @@ const TAMPERED = { name: 'StorageError', code: 'STORE_TAMPERED' }
 const DEMO = keyStoreName('demo')
 const OTHER = keyStoreName('other')
 
-/** A store with several rows in each table, as of now and as of an earlier time. */
+/** Returns a store with several rows in each table, and its state at an earlier time. */
 async function history(t: Test): Promise<{ options: StoreOptions; earlier: string }> {
   const folder = await storeFolder(t)
   const store = await folder.open()
@@ -49,7 +52,7 @@ async function history(t: Test): Promise<{ options: StoreOptions; earlier: strin
 
 const TABLES = ['facts', 'external_keys', 'key_versions', 'credentials', 'removed_rows']
 
-/** Everything that is in a database file. */
+/** Returns everything in a database file. */
 function dump(path: string): unknown {
   const database = new Sqlite(path, { readonly: true })
   const rows = TABLES.map((table) => database.prepare(`SELECT * FROM ${table}`).all())
@@ -57,7 +60,7 @@ function dump(path: string): unknown {
   return rows
 }
 
-/** Puts the first row that `where` finds back as it was in the earlier file. */
+/** Restores the first row that matches `where` from the earlier file. */
 const replay = (table: string, where: string) =>
   `DELETE FROM ${table} WHERE ${where};
    INSERT INTO ${table} SELECT * FROM earlier.${table} WHERE ${where}`
@@ -179,7 +182,7 @@ void t.test('tampering', async (t) => {
       t.match(store.fault, TAMPERED)
       await t.rejects(openStore({ ...options, path }), TAMPERED)
       t.strictSame(dump(path), after, 'nothing was changed, for better or worse')
-      // A change of other rows may succeed; what others did stays as visible as before.
+      // Changing other rows may succeed, but the tampering stays as visible as before.
       await store.change(() => Promise.resolve()).catch(() => undefined)
       await t.rejects(store.audit(), TAMPERED, 'no change makes it look genuine')
       await t.rejects(openStore({ ...options, path }), TAMPERED)
@@ -199,7 +202,7 @@ void t.test('the master key record of another store does not open this one', asy
       .get()
     database.prepare("UPDATE facts SET value = ? WHERE name = 'master_key'").run(record)
     database.close()
-    // Its own key opens the record; the rows were sealed by another store key.
+    // Its own key decrypts the record, but the rows were sealed with another store key.
     await t.rejects(openStore({ ...other.options, path: options.path }), TAMPERED)
   })
   await t.rejects(openStore(options), { code: 'MASTER_KEY_WRONG' })

@@ -1,4 +1,7 @@
-/** A store of an earlier release is verified as that release did, brought up once, and has lost nothing. */
+/**
+ * Tests that a store of an earlier release is verified by that release's rules, upgraded once, and
+ * complete.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,7 +21,7 @@ import { keyId } from '../../support/server.ts'
 import { keyStoreName } from '../../support/store.ts'
 
 const FIXTURE = read('test/fixtures/store/schema-3-sqlite.sql')
-/** What the release that wrote it said of it. */
+/** Facts recorded by the release that wrote it. */
 const WRITTEN = {
   id: '435f7dfd-2a70-4aad-8061-f89cd1c2143c',
   publicKey: 'GxJkDd/jNUgu22K37aDut4gD5/UgeVu3ppMzqKedPYA=',
@@ -49,7 +52,7 @@ function oldStore(t: Test, ...changes: readonly string[]) {
   return { path, open }
 }
 
-void t.test('everything that it held is there, and is sealed in the form of today', async (t) => {
+void t.test('all of its content is kept, and sealed in the current form', async (t) => {
   const { open } = oldStore(t)
   await (await open()).close()
   const store = await open()
@@ -85,7 +88,7 @@ void t.test('everything that it held is there, and is sealed in the form of toda
   t.equal(b?.status, 'DISABLED')
 })
 
-void t.test('one that was changed by others is refused, and not sealed anew', async (t) => {
+void t.test('a store changed from outside is refused and not sealed again', async (t) => {
   for (const [name, sql] of Object.entries({
     'a row': "UPDATE external_keys SET status = 'ENABLED' WHERE key_id = 'b'",
     'a row is gone': 'DELETE FROM switches',
@@ -104,7 +107,7 @@ void t.test('one that was changed by others is refused, and not sealed anew', as
   }
 })
 
-void t.test('two processes that come at once bring it up once', async (t) => {
+void t.test('two processes that start at once upgrade it once', async (t) => {
   const { open } = oldStore(t)
   const stores = await Promise.all([open(), open(), open()])
   for (const store of stores) await store.audit()

@@ -1,4 +1,4 @@
-/** What commands write: new files exclusively, and nothing through a link. */
+/** Tests what commands write: new files only, and never through a link. */
 // SPDX-License-Identifier: Apache-2.0
 import { link, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -41,7 +41,7 @@ void t.test("only plain files of root are given to the service's user", async (t
   const own = process.getuid?.() ?? -1
   for (const name of ['store', 'link', 'hard']) await giveFile(at(name), 12_345, 12_345)
   const owner = async (name: string) => (await stat(at(name))).uid
-  // Nobody but root can give a file away, and nobody else is asked to.
+  // Only root can change a file's owner, so only root is required to.
   t.equal(await owner('store'), own === 0 ? 12_345 : own)
   t.equal(await owner('victim'), own, 'the target of a link')
   t.equal(await owner('shared'), own, 'a file with another name elsewhere')

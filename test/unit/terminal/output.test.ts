@@ -1,4 +1,4 @@
-/** Tables of the command line. */
+/** Tests tables of the command line. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { toTable } from '../../../src/terminal/output.ts'

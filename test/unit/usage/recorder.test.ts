@@ -1,4 +1,4 @@
-/** Requests are counted in memory, and written in the background without loss. */
+/** Tests that requests are counted in memory and written in the background without loss. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -138,7 +138,7 @@ void t.test(
   },
 )
 
-void t.test('a failed flush loses nothing, and is said once', async (t) => {
+void t.test('a failed flush loses nothing, and is logged once', async (t) => {
   let fails = true
   const kept: Count[] = []
   const { recorder, warnings, uses } = start({

@@ -1,4 +1,4 @@
-/** What a kill would have refused, and what it would not reach, told from counts. */
+/** Tests predictions from counts: what a kill would have refused, and what it would not reach. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { Activity } from '../../../src/usage/usage-table.ts'
@@ -50,7 +50,7 @@ void t.test('only what was answered and is meant would have been refused', (t) =
   t.end()
 })
 
-void t.test('requests that were not told apart are said to be so', (t) => {
+void t.test('requests that could not be attributed are reported', (t) => {
   const overflow: Activity = {
     subject: { keyStore: 'demo', operation: 'Decrypt', outcome: 'ok', isOverflow: true },
     ...{ requests: 7, firstAt: NOON, lastAt: NOON },

@@ -1,4 +1,4 @@
-/** Encrypt against a backend that records, and one whose memory is faulty. */
+/** Tests Encrypt with a backend that records, and with one whose memory is faulty. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t from 'tap'
@@ -29,7 +29,7 @@ const newSealed = (): SealedBytes => ({
   tag: Buffer.alloc(16, 3),
 })
 
-/** By node:crypto, over what the specification's Appendix C lists. */
+/** Computes it with node:crypto over the parts listed in the specification's Appendix C. */
 function cdivOf({ iv, ciphertext, tag }: SealedBytes): string {
   const parts = Buffer.concat([AAD, METADATA, iv, ciphertext, tag])
   return createHash('sha256').update(parts).digest('base64')
@@ -42,7 +42,7 @@ interface Call {
   readonly sealed?: SealedBytes
 }
 
-/** Records what it is asked, seals to constants, and opens to what `open` says. */
+/** Records requests, encrypts to constants, and decrypts to what `open` returns. */
 function recording(sealed: SealedBytes, open: (asked: DecryptRequest) => Buffer) {
   const calls: Call[] = []
   const key: BackendKey = {
@@ -82,7 +82,7 @@ void t.test(
   async (t) => {
     const sealed = newSealed()
     const before = cdivOf(sealed)
-    // A bit that flips while the verifying decrypt runs: one that is computed later would match it.
+    // A bit flips during the verifying decrypt; a CDIV computed later would match it.
     const { key, calls } = recording(sealed, () => {
       sealed.ciphertext.writeUInt8(sealed.ciphertext.readUInt8(0) ^ 1, 0)
       return Buffer.from(PLAINTEXT)
@@ -144,7 +144,7 @@ void t.test(
   },
 )
 
-void t.test('[CDIV-3] nothing is decrypted where nobody asked for it', async (t) => {
+void t.test('[CDIV-3] nothing is decrypted unless a CDIV is requested', async (t) => {
   const { key, calls } = recording(newSealed(), () => PLAINTEXT)
   const { result, stages } = run(key, { verify: false, cdiv: false })
   t.equal((await result).ciphertextDataIntegrityValue, undefined)

@@ -1,4 +1,4 @@
-/** The table of errors, and the one function that leads to it. */
+/** Tests the table of errors, and the one function that uses it. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { DeadlineExceeded } from '../../../src/core/deadline.ts'
@@ -34,7 +34,7 @@ void t.test('[ERR-2] every message is printable ASCII under 512 characters', (t)
 
 const OPERATIONS = ['GetKeyMetadata', 'Encrypt', 'Decrypt', 'GetHealthStatus'] as const
 
-/** Typed in once more, so that nobody changes what KMS hears by changing one table. */
+/** Typed a second time, so that changing one table does not change what KMS is told. */
 const DECRYPT_NAMES = {
   KEY_NOT_FOUND: 'KeyNotFoundException',
   KEY_DISABLED: 'InvalidStateException',
@@ -84,7 +84,7 @@ void t.test('[ERR-1] each code of the gate has its name, for each operation', (t
       const isHealthOfMatch = code === 'KILLED_MATCH' && operation === 'GetHealthStatus'
       t.match(
         toXksError(new GateError(code as keyof typeof GATE_NAMES, 'x'), operation),
-        // The gate never refuses a health check for its metadata.
+        // The gate never refuses a health check because of its metadata.
         { errorName: isHealthOfMatch ? 'InternalException' : errorName, reason: code },
         `${code}, ${operation}`,
       )

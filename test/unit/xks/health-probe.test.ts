@@ -1,4 +1,4 @@
-/** The background health check: deep, cached, and never older than it says. */
+/** Tests the background health check: complete, cached, and never older than it claims. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { KeyBackend, ManagerHealth } from '../../../src/keys/key-backend.ts'

@@ -1,4 +1,4 @@
-/** Both checks of the gate, and the requests that are under way between them. */
+/** Tests both checks of the gate, and the requests in progress between them. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createAuthorizer, preparePolicies } from '../../../src/policy/authorizer.ts'
@@ -35,27 +35,30 @@ void t.test('a killed request is refused before its key is looked at', async (t)
   }
 })
 
-void t.test('one that is killed while it is under way is refused as it is sent', async (t) => {
-  for (const request of [METADATA, ENCRYPT, DECRYPT, HEALTH]) {
-    const gate = openGate()
-    const beforeRelease = () => {
-      t.equal(gate.stats().inFlight, 1)
-      gate.apply(KILL_ALL, 2)
+void t.test(
+  'a request that is killed in progress is refused when its answer is sent',
+  async (t) => {
+    for (const request of [METADATA, ENCRYPT, DECRYPT, HEALTH]) {
+      const gate = openGate()
+      const beforeRelease = () => {
+        t.equal(gate.stats().inFlight, 1)
+        gate.apply(KILL_ALL, 2)
+      }
+      const { ask } = pipelineOf({ gate, beforeRelease })
+      const { status, json, record } = await ask(request)
+      t.equal(status, 400)
+      t.same(Object.keys(json).sort(), ['errorMessage', 'errorName'])
+      t.equal(json['errorName'], 'InvalidStateException')
+      t.match(record, { status: 400, errorName: 'InvalidStateException', reason: 'KILLED_ALL' })
+      t.equal(gate.stats().inFlight, 0)
     }
-    const { ask } = pipelineOf({ gate, beforeRelease })
-    const { status, json, record } = await ask(request)
-    t.equal(status, 400)
-    t.same(Object.keys(json).sort(), ['errorMessage', 'errorName'])
-    t.equal(json['errorName'], 'InvalidStateException')
-    t.match(record, { status: 400, errorName: 'InvalidStateException', reason: 'KILLED_ALL' })
-    t.equal(gate.stats().inFlight, 0)
-  }
-})
+  },
+)
 
-void t.test('an answer that takes longer to leave than its lease lasts is told of', async (t) => {
+void t.test('an answer that takes longer to leave than its lease lasts is reported', async (t) => {
   for (const held of [true, false]) {
     const gate = openGate()
-    // As a process sees it that is stopped in between.
+    // As seen by a process that is stopped in between.
     const beforeSent = held
       ? undefined
       : () => {

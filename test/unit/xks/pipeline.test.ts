@@ -1,4 +1,6 @@
-/** The order of a request's checks, and its time budget, with backends that stop at will. */
+/**
+ * Tests the order of a request's checks and its time budget, with backends that stall on demand.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { BackendError } from '../../../src/keys/errors.ts'
@@ -47,7 +49,7 @@ void t.test(
         errorMessage: XKS_ERRORS.DependencyTimeoutException.message,
       })
       t.match(record, { status: 503, reason: 'TIMEOUT' })
-      // Timers count from the beginning of a turn of the event loop, which may be a while ago.
+      // Timers count from the start of a turn of the event loop, which may be a while ago.
       t.ok((record?.totalMs ?? 0) >= deadlineMs / 2, 'and not at once')
     }
   },
@@ -74,7 +76,7 @@ void t.test('[LAT-1] every call of a request shares one deadline', async (t) => 
   t.equal(seen.size, 1)
 })
 
-void t.test('[LAT-1] a failure after the deadline troubles nobody', async (t) => {
+void t.test('[LAT-1] a failure after the deadline has no effect', async (t) => {
   let fail: (error: Error) => void = () => undefined
   const late = new Promise<never>((_resolve, reject) => {
     fail = reject
@@ -194,17 +196,20 @@ void t.test('the record has who asked, for what, and each stage that was reached
   t.notOk(reached.includes('verify'), 'nothing was verified')
 })
 
-void t.test('[LAT-1] what waited past its deadline, or for nobody, is not begun', async (t) => {
-  const untouched = () => {
-    throw new Error('the verifier was asked')
-  }
-  const { ask } = pipelineOf({ verifier: { verify: untouched }, deadlineMs })
-  const late = await ask(ENCRYPT, { startedAt: systemClock.monotonic() - deadlineMs - 1 })
-  t.match(late, {
-    status: 429,
-    json: { errorName: 'ThrottlingException' },
-    record: { reason: 'LATE', errorName: 'ThrottlingException' },
-  })
-  const gone = await ask(ENCRYPT, { isGone: () => true })
-  t.match(gone, { status: 429, record: { reason: 'CALLER_GONE' } })
-})
+void t.test(
+  '[LAT-1] a request past its deadline, or whose caller has gone, is not started',
+  async (t) => {
+    const untouched = () => {
+      throw new Error('the verifier was asked')
+    }
+    const { ask } = pipelineOf({ verifier: { verify: untouched }, deadlineMs })
+    const late = await ask(ENCRYPT, { startedAt: systemClock.monotonic() - deadlineMs - 1 })
+    t.match(late, {
+      status: 429,
+      json: { errorName: 'ThrottlingException' },
+      record: { reason: 'LATE', errorName: 'ThrottlingException' },
+    })
+    const gone = await ask(ENCRYPT, { isGone: () => true })
+    t.match(gone, { status: 429, record: { reason: 'CALLER_GONE' } })
+  },
+)

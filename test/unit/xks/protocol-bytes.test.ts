@@ -1,4 +1,4 @@
-/** AAD, CDIV and ciphertext metadata, byte for byte. */
+/** Tests AAD, CDIV and ciphertext metadata byte for byte. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

@@ -1,4 +1,4 @@
-/** The token bucket of a key store. */
+/** Tests the token bucket of a key store. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createQuota } from '../../../src/xks/quota.ts'

@@ -1,4 +1,4 @@
-/** From raw request targets to operations. */
+/** Tests the routing of raw request targets to operations. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

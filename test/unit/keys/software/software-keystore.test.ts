@@ -1,4 +1,4 @@
-/** Software keys over their store: health, tampering, uses, reloads. */
+/** Tests software keys over their store: health, tampering, uses, reloads. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
@@ -148,7 +148,7 @@ void t.test('uses do not raise the epoch: no server reloads for them', async (t)
   t.equal(await store.database.epoch(), epoch + 1)
 })
 
-void t.test('a count of uses that was changed by others grants none', async (t) => {
+void t.test('a count of uses that was changed from outside grants none', async (t) => {
   const { folder, backend } = await open(t, { uses: { blockUses: 1, maxUses: 1000 } })
   const encrypt = () => backend.encrypt(request())
   const before = folder.read('SELECT reserved_uses, mac FROM key_uses')

@@ -1,4 +1,7 @@
-/** Uses are set aside on the disk before they are done: never fewer are counted than were made. */
+/**
+ * Tests that uses are reserved on the disk before they happen, so that never fewer are counted than
+ * were made.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { MAX_USES, BLOCK_USES, UseCounter } from '../../../../src/keys/software/use-counter.ts'
@@ -8,7 +11,7 @@ interface Disk {
   requests: number
 }
 
-/** A disk that outlives the counters on it, and answers when `gate` lets it. */
+/** A disk that outlives its counters, and that answers when `gate` lets it. */
 function counterOn(
   disk: Disk,
   { blockUses = 4, maxUses = 100, gate = () => Promise.resolve() } = {},
@@ -89,7 +92,7 @@ void t.test('a process that ends gives up its block, and the next begins behind 
   }
 })
 
-void t.test('at the limit it refuses, for good, and exactly there', async (t) => {
+void t.test('it refuses permanently from exactly the limit on', async (t) => {
   const disk = { total: 0, requests: 0 }
   const { counter } = counterOn(disk, { maxUses: 10 })
   for (let use = 0; use < 10; use++) await counter.take()
@@ -133,7 +136,7 @@ void t.test('a disk that fails gives no use; the next call asks again', async (t
   t.equal(disk.total, 4)
 })
 
-void t.test('a fetch ahead that fails is nobody’s fault, and is tried again', async (t) => {
+void t.test('a failed fetch ahead fails no request, and is tried again', async (t) => {
   const disk = { total: 0, requests: 0 }
   let broken = false
   const gate = () => (broken ? Promise.reject(new Error('disk')) : Promise.resolve())

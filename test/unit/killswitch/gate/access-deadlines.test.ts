@@ -1,4 +1,7 @@
-/** Leased access ends by whichever clock comes first, and no clock that is set back moves that. */
+/**
+ * Tests that leased access ends by whichever clock comes first, and that setting a clock back does
+ * not extend it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createAccessDeadlines } from '../../../../src/killswitch/gate/rules.ts'
@@ -32,7 +35,7 @@ void t.test('a wall clock of the database that is set back gives no more time', 
   t.end()
 })
 
-void t.test('a renewal counts anew; what ended its lease is forgotten', (t) => {
+void t.test('a renewal starts again, and forgets what ended its lease', (t) => {
   const accessDeadlines = createAccessDeadlines()
   accessDeadlines.update(leased(), { askedAt: 0, now: RENEWED_AT })
   const renewed = { renewedAt: RENEWED_AT + 30_000, openUntil: RENEWED_AT + 90_000 }

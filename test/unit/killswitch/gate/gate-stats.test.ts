@@ -1,4 +1,4 @@
-/** What the gate says of itself: why it refuses, and its figures. */
+/** Tests what the gate reports: why it refuses, and its figures. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { Operation, RequestSubject } from '../../../../src/core/request.ts'
@@ -33,7 +33,7 @@ const subject = (operation: Operation, over: Partial<RequestSubject> = {}): Requ
 
 const ENCRYPT = subject('Encrypt')
 
-/** For each code, what makes the gate refuse an Encrypt with it. */
+/** For each code, a change that makes the gate refuse an Encrypt with it. */
 const CAUSES: Readonly<Record<GateErrorCode, (gate: GateControl, clock: FakeClock) => unknown>> = {
   KILLED_ALL: (gate) => {
     gate.apply(createRules([switchFor({ kind: 'all' })]), 2)
@@ -86,7 +86,7 @@ for (const [code, cause] of Object.entries(CAUSES)) {
   })
 }
 
-void t.test('says what it is, open and shut', (t) => {
+void t.test('reports its state, open and shut', (t) => {
   const { clock, gate } = openGate()
   clock.advance(300)
   const open = {

@@ -1,4 +1,4 @@
-/** The gate: both checks, every scope and direction, and what it says of itself. */
+/** Tests both checks of the gate, every scope and direction, and its report. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createGate } from '../../../../src/killswitch/gate/gate.ts'
@@ -112,7 +112,7 @@ void t.test('each scope and direction stops what it is for, at both checks', (t)
       const name = `${JSON.stringify(scope)} ${direction} ${operation}`
       const code = expected[operation]
       const isKey = scope.kind === 'key' && scope.keyId === 'k' && scope.keyStore === 'a'
-      // A key that is blocked meanwhile must not be called ENABLED.
+      // A key blocked meanwhile must not be reported as ENABLED.
       const late = isKey && direction === 'both' && operation === 'GetKeyMetadata'
       if (code === undefined) {
         const again = gate.check(subject(operation))
@@ -179,7 +179,7 @@ void t.test('what requests say: stops those that say it, in its key store', (t) 
       code: 'KILLED_MATCH',
     })
   }
-  // Whatever metadata it brings.
+  // Whatever the metadata.
   gate.check(subject('GetHealthStatus', { metadata, keyStore: 'b' }))
   t.end()
 })

@@ -1,4 +1,7 @@
-/** When a lease ends that nobody renewed, what waits is cut: once, and not before; then the guard is put away. */
+/**
+ * Tests that an unrenewed lease cuts waiting answers once, at its end, and that the guard is
+ * disarmed then.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { silentLogger } from '../../../../src/core/logger.ts'
@@ -132,7 +135,7 @@ void t.test('says how many connections the guard has cut, each time', async (t) 
   t.same(said, [{ connections: 3 }, { connections: 4 }])
 })
 
-void t.test('says nothing any more when it is stopped', async (t) => {
+void t.test('reports nothing after it is stopped', async (t) => {
   const { clock, leaseEnd, renew, cuts } = setUp()
   renew()
   leaseEnd.stop()

@@ -1,4 +1,7 @@
-/** The lease: monotonic time alone, wherever wall time goes; and a machine that slept is noticed. */
+/**
+ * Tests that the lease uses monotonic time only, whatever wall time does, and notices a machine
+ * that slept.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createLease } from '../../../../src/killswitch/gate/lease.ts'
@@ -9,7 +12,7 @@ function lease() {
   return { clock, lease: createLease(clock, 2000) }
 }
 
-/** A renewed lease, and how often it reads the time since boot from then on. */
+/** Returns a renewed lease and a count of its later reads of the time since boot. */
 function renewed(delays: readonly number[] = []) {
   const { clock, lease: one } = lease()
   one.renew(clock.monotonic())

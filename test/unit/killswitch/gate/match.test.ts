@@ -1,4 +1,4 @@
-/** What a switch asks of a request's metadata. */
+/** Tests how a switch matches a request's metadata. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

@@ -1,4 +1,4 @@
-/** A timed switch is lifted when three clocks agree, by one instance for all. */
+/** Tests that a timed switch is lifted when three clocks agree, by one instance for all. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { createExpiry } from '../../../../src/killswitch/instance/expiry.ts'
@@ -10,7 +10,7 @@ import { storeFolder } from '../../../support/store.ts'
 const HOUR_MS = 3_600_000
 const TTL_MS = 1000
 
-/** @param aheadMs by how much our wall clock is ahead of the database's */
+/** @param aheadMs how far our wall clock is ahead of the database's */
 async function setUp(t: Test, aheadMs: number) {
   const store = await (await storeFolder(t)).open()
   const clock = new FakeClock(Date.now() + aheadMs)

@@ -1,4 +1,7 @@
-/** Who counts as alive is judged by a beat that changes; who is silent long enough is struck off. */
+/**
+ * Tests that an instance counts as alive while its beat changes, and is removed after a long
+ * silence.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { createFleetSize } from '../../../../src/killswitch/instance/fleet-size.ts'
@@ -9,7 +12,7 @@ import { FakeClock } from '../../../support/fake-clock.ts'
 import { storeFolder } from '../../../support/store.ts'
 
 const LEASE_MS = 2000
-/** Longer than any lease: nobody is struck off sooner. */
+/** Longer than any lease, because no instance is removed sooner. */
 const SILENCE_MS = 10_001
 
 async function setUp(t: Test) {
@@ -51,7 +54,7 @@ void t.test('workers are instances, and each serve with them is one of the fleet
   t.same(rollCall.fleet, { groups: 2, instances: 3 })
 })
 
-void t.test('who is silent is not counted, and is struck off later', async (t) => {
+void t.test('a silent instance is not counted, and is removed later', async (t) => {
   const { rollCall, clock, join, beat, ids } = await setUp(t)
   await join('a1', 'a')
   await join('b1', 'b')

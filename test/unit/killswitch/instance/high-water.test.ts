@@ -1,4 +1,4 @@
-/** The mark of a host: only upwards, durable, and of one store. */
+/** Tests a host's high-water mark: it only rises, is durable, and belongs to one store. */
 // SPDX-License-Identifier: Apache-2.0
 import { readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,4 +1,7 @@
-/** The sentinel file and the signal: they stop this host without store or network, and only removal lifts it. */
+/**
+ * Tests the sentinel file and the signal: they stop this host without store or network, and only
+ * removal of the file lifts that.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { access, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -92,7 +95,7 @@ void t.test(
     await access(path)
     t.equal((await stat(path)).mode & 0o777, 0o600)
     await eventually(() => reason() !== undefined)
-    // Not before it was seen: until then there is nothing whose absence could lift the signal.
+    // Waits until it was seen, because its absence lifts nothing before that.
     await eventually(() => cuts() >= 2)
     await rm(path)
     await eventually(() => reason() === undefined)

@@ -1,4 +1,4 @@
-/** A kill that nears seven days is warned of, where it stops Decrypt. */
+/** Tests the warning about a kill that blocks Decrypt and approaches seven days. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { silentLogger } from '../../../../src/core/logger.ts'

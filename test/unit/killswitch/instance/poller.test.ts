@@ -1,4 +1,7 @@
-/** The poller takes up each change once, acknowledges it afterwards, and renews the lease last. */
+/**
+ * Tests that the poller applies each change once, acknowledges it afterwards, and renews the lease
+ * last.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { rename, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
@@ -19,7 +22,7 @@ const LEASE_MS = 2000
 const ENCRYPT = { keyStore: 'demo', keyId: 'a', operation: 'Encrypt' } as const
 const ORDER = { scope: { kind: 'all' }, direction: 'both', reason: 'why', operator: 'who' } as const
 
-/** A store whose database can be cut off, or held up. */
+/** A store whose database can be cut off or delayed. */
 function withFaults(store: Store) {
   const faults: { beat?: () => Promise<void>; snapshot?: () => Promise<void> } = {}
   const database: Database = {
@@ -156,7 +159,7 @@ void t.test(
       return new Promise((resolve) => (answer = resolve))
     }
     await eventually(() => asked === 1)
-    // One that is under way for most of a lease leaves only the rest of it.
+    // A poll that takes most of a lease leaves only the rest of it.
     clock.advance(LEASE_MS - 100)
     answer()
     await eventually(() => asked === 2)
@@ -172,7 +175,7 @@ void t.test(
   },
 )
 
-void t.test('no renewal before a change is taken up', async (t) => {
+void t.test('the lease is not renewed before a change is applied', async (t) => {
   const { real, faults, gate, poller, clock, said } = await pollerOn(t, await storeFolder(t))
   await poller.start()
   faults.snapshot = () => Promise.reject(new StorageError('STORE_TIMEOUT', 'slow'))
@@ -186,7 +189,7 @@ void t.test('no renewal before a change is taken up', async (t) => {
   t.same(said, [LOST, BACK], 'once for each outage')
 })
 
-void t.test('one that was struck off registers again before it goes on', async (t) => {
+void t.test('a removed instance registers again before it continues', async (t) => {
   const { real, gate, poller, clock, row } = await pollerOn(t, await storeFolder(t))
   await poller.start()
   const left = gate.stats().leaseLeftMs
@@ -203,7 +206,7 @@ void t.test('a store that goes back behind what was seen is refused, until accep
   const [earlier] = folder.read("SELECT value FROM facts WHERE name = 'state'")
   const { epoch } = await kill(real, clock, ORDER)
   await eventually(async () => (await row())?.ackedEpoch === epoch)
-  // As a restored backup has it: consistent in itself, and without what came after.
+  // A restored backup: consistent, but without later changes.
   folder.tamper(
     `BEGIN;
      DELETE FROM switches;
@@ -214,7 +217,7 @@ void t.test('a store that goes back behind what was seen is refused, until accep
      COMMIT`,
   )
   await eventually(() => gate.stats().reason === 'EPOCH_WENT_BACK')
-  // The same number again, by another way: not the same history.
+  // The same number in another history.
   await real.change(() => Promise.resolve())
   await real.change(() => Promise.resolve())
   t.equal(gate.stats().reason, 'EPOCH_WENT_BACK')
@@ -256,7 +259,7 @@ void t.test(
   },
 )
 
-void t.test('stop shuts the gate for good and takes the row away', async (t) => {
+void t.test('stop shuts the gate permanently and removes the row', async (t) => {
   const { gate, poller, row } = await pollerOn(t, await storeFolder(t))
   await poller.start()
   await poller.stop()
@@ -274,7 +277,7 @@ void t.test('a start in an outage does not reject, and recovers', async (t) => {
   t.same(said, [LOST, BACK])
 })
 
-void t.test('keys that could not be taken up are tried again at each poll', async (t) => {
+void t.test('keys that could not be loaded are tried again at each poll', async (t) => {
   let tries = 0
   const { poller, gate, said } = await pollerOn(t, await storeFolder(t), {
     onChange: () => (++tries < 4 ? Promise.reject(new Error('no')) : Promise.resolve()),

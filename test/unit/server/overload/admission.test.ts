@@ -1,4 +1,7 @@
-/** Admission control on a clock that the test turns: who is served, who is shed, who is closed. */
+/**
+ * Tests admission control on a clock that the test controls: which requests are served, shed, or
+ * disconnected.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import {
@@ -11,10 +14,10 @@ import { FakeClock } from '../../../support/fake-clock.ts'
 
 const LIMIT_MS = 80
 const DEADLINE_MS = 200
-/** As many as are served in any round. */
+/** Number served in any round. */
 const FIRST = 8
 
-/** The rest of this turn of the event loop, and what it scheduled for its end. */
+/** Waits for the rest of this turn of the event loop, and for what it scheduled for its end. */
 const endOfTurn = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
 
 function create() {
@@ -37,12 +40,12 @@ function create() {
   const all = { clock, admission, served, refused, idle, ask, round }
   return all
 
-  /** The event loop has nothing to do for a while. */
+  /** Makes the event loop idle for a while. */
   function idle(ms: number) {
     clock.advance(ms)
     idleMs += ms
   }
-  /** How many of so many requests, each on a connection of its own, are admitted. */
+  /** Returns how many requests are admitted, each on its own connection. */
   function ask(count: number, make: () => Conduct = signer): number {
     let admitted = 0
     for (let i = 0; i < count; i++) {
@@ -52,7 +55,7 @@ function create() {
     }
     return admitted
   }
-  /** A whole round of requests that take `ms` each. @returns how many are admitted */
+  /** Runs a round of requests that take `ms` each. @returns how many are admitted */
   async function round(count: number, ms: number): Promise<number> {
     eachMs = ms
     const admitted = ask(count)
@@ -73,14 +76,14 @@ void t.test('a lone request is served whatever went before', async (t) => {
   await round(300, 0.5)
   clock.advance(10_000)
   t.equal(await round(FIRST, 1), FIRST, 'after a crowded round and a pause')
-  // A head without its body begins a round, and the round ends with its turn.
+  // A head without its body begins a round, which ends with its turn.
   admission.judge(newConduct(), false)
   await endOfTurn()
   clock.advance(10_000)
   t.equal(await round(FIRST, 1), FIRST, 'after half a request')
 })
 
-void t.test('after a round that was not crowded a pause may take the whole deadline', async (t) => {
+void t.test('after an uncrowded round, a pause may last for the whole deadline', async (t) => {
   const { clock, round } = create()
   await round(60, 0.01)
   clock.advance(150)
@@ -98,7 +101,7 @@ void t.test('what is read after a crowded round may be as old as that round', as
   t.equal(await round(20, 0), FIRST, '81 ms: reading takes time too')
 })
 
-void t.test('while an overload lasts, the fewer are served, the more have come', async (t) => {
+void t.test('during an overload, fewer requests are served the more arrive', async (t) => {
   const { idle, round } = create()
   /** Half a second without an idle moment. */
   for (let i = 0; i < 100; i++)

@@ -1,4 +1,7 @@
-/** Subjects as OpenSSL writes them: the common name that Node finds in the certificate, or none. */
+/**
+ * Tests subjects as OpenSSL writes them: the result is the common name that Node finds in the
+ * certificate, or none.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
@@ -93,7 +96,7 @@ void t.test('every name that is written is read, and only one of its form is', (
   fc.assert(
     fc.property(damaged(`CN=${KMS},O=Amazon.com\\, Inc.,C=US`), (name) => {
       const found = parseCommonName(name)
-      // Whatever names KMS has it as a whole value, not as a part of another one.
+      // Text that names KMS must have it as a complete value, not as part of another.
       return (
         found !== KMS ||
         /(^|[,+])(CN|2\.5\.4\.3)=cks\.kms\.eu-west-1\.amazonaws\.com($|[,+])/i.test(name)

@@ -1,4 +1,4 @@
-/** Named peers: addresses and networks, in each form in which Node has an address. */
+/** Tests named peers: addresses and networks, in each form that Node uses. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createIsPeer } from '../../../../src/server/trusted-proxy/peers.ts'

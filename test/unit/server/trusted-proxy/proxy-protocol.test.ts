@@ -1,4 +1,4 @@
-/** The header of the PROXY protocol: what load balancers send, and what they never would. */
+/** Tests the PROXY protocol header: valid ones, and ones that load balancers never send. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

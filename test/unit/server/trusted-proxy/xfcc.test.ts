@@ -1,4 +1,6 @@
-/** x-forwarded-client-cert: the word of the last hop, whatever stands before it, or nothing. */
+/**
+ * Tests x-forwarded-client-cert: the result is the last hop's value, whatever precedes it, or none.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -29,7 +31,7 @@ void t.test('the Subject of the last element', (t) => {
   t.end()
 })
 
-void t.test('no word where anything is amiss', (t) => {
+void t.test('no result if anything is wrong', (t) => {
   for (const header of [
     '',
     ',',
@@ -51,7 +53,7 @@ void t.test('no word where anything is amiss', (t) => {
     `Subject="a";Subject="b",Subject="${KMS}"`,
     `Subject="${KMS}", Subject="${KMS}"`,
     `Other=1;Subject="${KMS}"`,
-    // Names of the certificate's owner's choice, which Envoy does not quote.
+    // The certificate's owner chooses these names, and Envoy does not quote them.
     `Subject="CN=evil";URI=x,Subject="${KMS}"`,
     `Subject="${KMS}";DNS=a.example`,
     `Subject="${KMS}\u00e9"`,
@@ -80,11 +82,11 @@ const pieces = fc.oneof(
 const prefix = fc.array(pieces, { maxLength: 12 }).map((parts) => parts.join(''))
 const commonName = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 30 }),
-  // What a certificate's owner would like to be read.
+  // Text that a malicious certificate owner might use.
   prefix,
 )
 
-void t.test('whoever writes in front of the last hop, and names itself, is not KMS', (t) => {
+void t.test('text before the last hop that names KMS is ignored', (t) => {
   let read = 0
   fc.assert(
     fc.property(prefix, commonName, (before, name) => {
