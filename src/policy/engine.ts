@@ -4,8 +4,9 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Evaluation, PolicyError } from './cedar.ts'
-import { isFor } from './field-reads.ts'
+import { isFor, isForPrincipal } from './field-reads.ts'
 import type { Policy, PolicySet } from './policy-set.ts'
+import { uidsOf } from './principal.ts'
 import {
   ACTIONS,
   FIELDS,
@@ -40,6 +41,8 @@ export interface Engine {
 
 const MAX_DECISIONS = 20_000
 const MAX_TARGETS = 50_000
+/** Prepared sets of one engine. Beyond it, policies for other principals are evaluated along. */
+const MAX_PREPARED = 1000
 const DEFAULT: Decision = { denial: 'POLICY_DEFAULT', policies: [] }
 
 /** Names of prepared sets that no engine uses now: Cedar keeps each name for ever, so names are used again. */
@@ -51,8 +54,6 @@ interface Part {
   readonly fields: ReadonlySet<string>
   readonly keyFields: readonly string[]
   readonly policies: readonly Policy[]
-  /** Absent until it is first asked. */
-  name: string | undefined
   decisions: Map<string, Decision>
 }
 
@@ -63,7 +64,8 @@ interface Slice {
 
 export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
   const stats = { evaluated: 0, kept: 0 }
-  const names: string[] = []
+  /** Names of prepared sets, by the ids of their policies. */
+  const namesOf = new Map<string, string>()
   /** By key store and key id, then by action. */
   const byTarget = new Map<string, Partial<Record<string, Slice>>>()
   /** Targets with the same policies share them. */
@@ -99,24 +101,37 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
     if (part === undefined) {
       const fields = new Set(own.flatMap(({ reads }) => [...reads]))
       const keyFields = [...fields].sort()
-      part = { fields, keyFields, policies: own, name: undefined, decisions: new Map() }
+      part = { fields, keyFields, policies: own, decisions: new Map() }
       parts.set(signature, part)
     }
     return part
   }
 
-  function prepared(part: Part): string {
-    if (part.name !== undefined) return part.name
-    const name = freeNames.pop() ?? `latchkey ${String(madeNames++)}`
-    cedar.prepare(name, toTexts(part.policies))
-    names.push(name)
-    return (part.name = name)
+  /** The name of a prepared set of these policies. */
+  function prepared(own: readonly Policy[]): string {
+    const signature = own.map(({ id }) => id).join(' ')
+    let name = namesOf.get(signature)
+    if (name === undefined) {
+      name = freeNames.pop() ?? `latchkey ${String(madeNames++)}`
+      cedar.prepare(name, toTexts(own))
+      namesOf.set(signature, name)
+    }
+    return name
+  }
+
+  /** The policies of a part whose scope has the principal; all of them where too many such sets are prepared already. */
+  function ofPrincipal(part: Part, facts: Facts): readonly Policy[] {
+    if (namesOf.size >= MAX_PREPARED) return part.policies
+    const uids = uidsOf(facts.principal)
+    return part.policies.filter(({ json }) => isForPrincipal(json, uids))
   }
 
   function evaluate(part: Part, facts: Facts): Decision {
+    const own = ofPrincipal(part, facts)
+    if (own.length === 0) return DEFAULT
     stats.evaluated += 1
     const asked = toEvaluationRequest(facts, part.fields, labels)
-    return toDecision(() => cedar.evaluate(prepared(part), asked))
+    return toDecision(() => cedar.evaluate(prepared(own), asked))
   }
 
   function lookUp(part: Part, facts: Facts): Decision {
@@ -142,19 +157,25 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
       return volatile === undefined ? first : combine(first, evaluate(volatile, facts))
     },
     close() {
-      freeNames.push(...names.splice(0))
+      freeNames.push(...namesOf.values())
+      namesOf.clear()
       byTarget.clear()
       parts.clear()
     },
   }
 }
 
-/** The decision by the whole set in one plain call of Cedar: what every shortcut above must agree with. */
+/**
+ * The decision by the whole set in one plain call of Cedar: what every shortcut above must agree with.
+ * @param prepared a name under which the whole set is prepared; it is parsed for each call otherwise
+ */
 export function decidePlainly(
   { cedar, policies, labels }: PolicySet,
   request: PolicyRequest,
+  prepared?: string,
 ): Decision {
   const asked = toEvaluationRequest(new Facts(request), FIELDS, labels)
+  if (prepared !== undefined) return toDecision(() => cedar.evaluate(prepared, asked))
   return toDecision(() =>
     cedar.evaluateOnce({ ...asked, policies: { staticPolicies: toTexts(policies) } }),
   )

@@ -1,6 +1,6 @@
 /** Why a request is allowed or denied: policy by policy, and within each the part that does not hold. */
 // SPDX-License-Identifier: Apache-2.0
-import type { PolicyJson } from './cedar.ts'
+import { type Cedar, PolicyError, type PolicyJson } from './cedar.ts'
 import { type Decision, decidePlainly } from './engine.ts'
 import { isFor } from './field-reads.ts'
 import { type Policy, type PolicySet, placeOf } from './policy-set.ts'
@@ -32,14 +32,19 @@ export interface Explanation {
 export function explain(set: PolicySet, request: PolicyRequest): Explanation {
   const decision = decidePlainly(set, request)
   const asked = toEvaluationRequest(new Facts(request), FIELDS, set.labels)
-  const holds = (policy: PolicyJson): boolean | undefined => {
-    // Whatever the effect, it permits what it applies to.
-    const staticPolicies = { probe: { ...policy, effect: 'permit' as const, annotations: {} } }
-    const { decision: answer, errors } = set.cedar.evaluateOnce({
-      ...asked,
-      policies: { staticPolicies },
-    })
-    return errors.length > 0 ? undefined : answer === 'allow'
+  const holds = (policy: string | PolicyJson): boolean | undefined => {
+    try {
+      const staticPolicies = { probe: policy }
+      const { policies, errors } = set.cedar.evaluateOnce({
+        ...asked,
+        policies: { staticPolicies },
+      })
+      return errors.length > 0 ? undefined : policies.length > 0
+    } catch (error) {
+      // A number beyond 2^53 does not survive the JSON form that a part is in.
+      if (error instanceof PolicyError) return undefined
+      throw error
+    }
   }
   const verdicts = set.policies.map((policy) => judge(set, policy, holds))
   const isDeciding = ({ id }: PolicyVerdict) => decision.policies.includes(id)
@@ -65,12 +70,13 @@ function isForRequest(
   return policies.some((policy) => policy.id === id && isFor(policy.json, target))
 }
 
-type Holds = (policy: PolicyJson) => boolean | undefined
+/** Whether a policy applies, whatever its effect; undefined where it cannot be evaluated. */
+type Holds = (policy: string | PolicyJson) => boolean | undefined
 
 function judge({ cedar }: PolicySet, policy: Policy, holds: Holds): PolicyVerdict {
-  const { id, json } = policy
+  const { id, json, text } = policy
   const about = { id, place: placeOf(policy), effect: json.effect }
-  const whole = holds(json)
+  const whole = holds(text)
   if (whole === true) return { ...about, outcome: 'applies', missing: [] }
   const any: PolicyJson = {
     effect: 'permit',
@@ -90,7 +96,7 @@ function judge({ cedar }: PolicySet, policy: Policy, holds: Holds): PolicyVerdic
   return {
     ...about,
     outcome: whole === undefined ? 'failed' : 'fails to apply',
-    missing: missing.map((part) => describePart(cedar.toText(part), part)),
+    missing: missing.map((part) => describePart(cedar, part)),
   }
 }
 
@@ -112,7 +118,15 @@ function conjuncts(body: Condition['body']): readonly Condition['body'][] {
 }
 
 /** What is left of the text of a policy that has one part alone. */
-function describePart(text: string, { conditions }: PolicyJson): string {
+function describePart(cedar: Cedar, part: PolicyJson): string {
+  const { conditions } = part
+  let text: string
+  try {
+    text = cedar.toText(part)
+  } catch (error) {
+    if (error instanceof PolicyError) return 'a condition with a number beyond 2^53'
+    throw error
+  }
   const flat = text.replace(/\s+/g, ' ').trim()
   if (conditions.length > 0) return flat.replace(/^.*?\) (?=when|unless)/, '').replace(/;$/, '')
   const parts = flat

@@ -4,6 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { PolicyJson } from './cedar.ts'
+import { toUidText } from './principal.ts'
 import { FIELDS } from './request.ts'
 
 type Node = Readonly<Record<string, unknown>>
@@ -174,6 +175,19 @@ export interface Target {
 /** Whether key and action are those of the policy's scope. Then they are for every request of the target. */
 export function isFor({ action, resource }: PolicyJson, target: Target): boolean {
   return isForAction(action, target) && isForKey(resource as unknown as Node, target)
+}
+
+/** Whether the principal is that of the policy's scope. @param uids of itself and of all that it is in, as `uidsOf` has them */
+export function isForPrincipal({ principal }: PolicyJson, uids: ReadonlySet<string>): boolean {
+  const constraint = principal as unknown as Node
+  const { op, entity_type: type, in: within } = constraint
+  if (op === 'All') return true
+  if (op === 'is' && type !== 'XKS::Principal') return false
+  if (op === 'is' && within === undefined) return true
+  const uid = toUid(op === 'is' ? (within as Node)['entity'] : constraint['entity'])
+  if (uid === undefined) return true
+  if (op === '==' && uid.type !== 'XKS::Principal') return false
+  return uids.has(toUidText(uid.type, uid.id))
 }
 
 function isForAction(constraint: Node, { action }: Target): boolean {

@@ -109,3 +109,18 @@ export function parseViaService(text: string): ViaService {
   const [name = '', region, ...rest] = text.toLowerCase().split('.')
   return rest.length >= 2 && region !== undefined ? { name, region } : { name }
 }
+
+/** An entity as one text. */
+export function toUidText(type: string, id: string): string {
+  return `${type} ${id}`
+}
+
+/** The principal and all that it is in. */
+export function uidsOf({ arn, account, roles, kind, name }: Principal): ReadonlySet<string> {
+  return new Set([
+    toUidText('XKS::Principal', arn),
+    ...(account === undefined ? [] : [toUidText('XKS::Account', account)]),
+    ...roles.map((role) => toUidText('XKS::Role', role)),
+    ...(kind === 'service' ? [toUidText('XKS::AwsService', name)] : []),
+  ])
+}
