@@ -20,12 +20,21 @@ export interface KeyVersionSummary {
   readonly token?: { readonly label: string; readonly id: string; readonly isExtractable: boolean }
 }
 
+/** Why a key on a token is not served, judged by the code that serves. */
+export interface KeyProblem {
+  /** AMBIGUOUS: several keys have its name. UNUSABLE: it is not an AES-256 key that allows AES-GCM. */
+  readonly kind: 'AMBIGUOUS' | 'UNUSABLE'
+  readonly reason: string
+}
+
 export interface KeySummary {
   readonly keyId: ExternalKeyId
   readonly status: KeyStatus
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
   readonly createdAt: number | undefined
+  /** Only for keys on a token that are not served. */
+  readonly problem?: KeyProblem
   /** In ascending order of versions. */
   readonly versions: readonly KeyVersionSummary[]
 }

@@ -74,6 +74,11 @@ export function toXksError(error: unknown, operation: Operation | undefined): Xk
     })
   }
   const { errorName, reason } = toName(error)
+  // A key that is not AES-256, or forbids AES-GCM: GetKeyMetadata must describe an AES_256 key, and its row of the table has no
+  // name for another one. KMS reports InvalidState on CreateKey as an invalid configuration of the external key, which it is.
+  if (reason === 'KEY_USAGE' && operation === 'GetKeyMetadata') {
+    return new XksError('InvalidStateException', undefined, { reason, cause: error })
+  }
   const name = isAllowed(errorName, operation) ? errorName : 'InternalException'
   return new XksError(name, undefined, { reason, cause: error })
 }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { findLeaks, planted } from '../support/leaks.ts'
-import { createSoftHsm } from '../support/pkcs11/tokens.ts'
+import { createSoftHsm, createTokenKeys } from '../support/pkcs11/tokens.ts'
 import { workspaceOn } from '../support/pkcs11/workspace.ts'
 
 t.jobs = 1
@@ -61,4 +61,42 @@ void t.test('probe shows tokens, keys and the iv that works, but no PIN', async 
   t.same(findLeaks(shown, [planted('the PIN', token.pin)]), [])
   const listed = JSON.parse((await run('keys', 'list', '--json')).stdout) as unknown[]
   t.equal(listed.length, 1, 'nothing is left of it on the token')
+})
+
+const CKM_AES_CBC = 0x1082
+const CKM_AES_GCM = 0x1087
+
+void t.test('keys are judged as they would be served', async (t) => {
+  const token = await createSoftHsm(t, ['Zürich HSM'])
+  await createTokenKeys(t, token, [
+    ...['good', 'twice', 'twice'].map((label, i) => ({ label, id: `0${String(i)}` })),
+    { label: 'short', bytes: 16 },
+    { label: 'gcm', allowed: [CKM_AES_CBC, CKM_AES_GCM] },
+    { label: 'cbc', allowed: [CKM_AES_CBC] },
+  ])
+  const { run } = await workspaceOn(t, token)
+  const { code, stdout, stderr } = await run('keys', 'list')
+  t.equal(code, 0, stderr)
+  for (const [keyId, status] of [
+    ['cbc', 'UNUSABLE'],
+    ['gcm', 'ENABLED'],
+    ['good', 'ENABLED'],
+    ['short', 'UNUSABLE'],
+    ['twice', 'AMBIGUOUS'],
+  ] as const)
+    t.match(stdout, new RegExp(`^${keyId} +${status} `, 'm'))
+  t.match(stdout, /^cbc: the key "cbc" does not allow AES-GCM/m)
+  t.match(stdout, /^short: the key "short" is not an AES-256 key$/m)
+  t.match(stdout, /^twice: 2 keys of the token are named "twice", with the ids 01, 02$/m)
+  const listed = JSON.parse((await run('keys', 'list', '--json')).stdout) as unknown
+  t.match(listed, [{ keyId: 'cbc', problem: { kind: 'UNUSABLE' } }])
+})
+
+void t.test('a kill of a key that was made on the token has no warning', async (t) => {
+  const token = await createSoftHsm(t)
+  const { run } = await workspaceOn(t, token)
+  t.match(await run('keys', 'create', 'payroll'), { code: 0 })
+  const kill = (key: string) => run('kill', '--key', key, '--reason', 'test', '--no-wait')
+  t.notMatch((await kill('payroll')).stderr, /no known key/)
+  t.match((await kill('payrol')).stderr, /no known key payrol/, 'and a misspelt one has it')
 })

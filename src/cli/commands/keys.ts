@@ -26,14 +26,17 @@ export const keysList: Command = {
     )
     const rows = keys.map((key) => [
       key.keyId,
-      key.status,
+      key.problem?.kind ?? key.status,
       usageOf(key),
       key.versions.map((v) => `${String(v.version)}:${v.state}`).join(' '),
       countOf(key),
       key.createdAt === undefined ? '-' : new Date(key.createdAt).toISOString(),
     ])
     const headings = ['KEY ID', 'STATUS', 'USAGE', 'VERSIONS', 'ENCRYPTIONS (AT MOST)', 'CREATED']
-    context.output.result(toTable(headings, rows), keys)
+    const problems = keys.flatMap(({ keyId, problem }) =>
+      problem === undefined ? [] : [`${keyId}: ${problem.reason}`],
+    )
+    context.output.result([toTable(headings, rows), ...problems].join('\n'), keys)
   },
 }
 

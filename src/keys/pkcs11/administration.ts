@@ -66,7 +66,16 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdm
         canDecrypt,
         ...(material === undefined ? {} : { material: material.reveal().toString('base64') }),
       })
-      await announce()
+      // The record raises the epoch, and tells a kill that the key was made here.
+      await store.change(async (transaction) => {
+        const table = new KeyTable(transaction, store.sealing)
+        if ((await table.findKey(keyStore, keyId)) !== undefined) return
+        const status = 'ENABLED'
+        await table.insertKey({
+          ...{ keyStore, keyId, status, createdAt: clock.now() },
+          ...{ canEncrypt, canDecrypt, currentVersion: 1 },
+        })
+      })
       return summarise(keyId)
     },
     async listKeys() {
@@ -142,12 +151,14 @@ function toSummary(
 ): KeySummary {
   const versions = [...unordered].sort((a, b) => a.version - b.version)
   const current = versions.at(-1)
+  const problem = versions.find((one) => one.problem !== undefined)?.problem
   return {
     keyId,
     status: statuses.get(keyId) ?? 'ENABLED',
     canEncrypt: current?.canEncrypt === true,
     canDecrypt: current?.canDecrypt === true,
     createdAt: undefined,
+    ...(problem === undefined ? {} : { problem }),
     versions: versions.map((one) => ({
       version: one.version,
       state: one === current ? 'CURRENT' : 'PREVIOUS',

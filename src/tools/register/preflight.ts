@@ -95,6 +95,11 @@ function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
   if (key === undefined) {
     return [skip('key', `${keyId} cannot be checked from here; the proxy is asked for it later`)]
   }
+  if (key.problem !== undefined) {
+    return [
+      fail('key', `${keyId} is ${key.problem.kind}: ${key.problem.reason}`, 'latchkey keys list'),
+    ]
+  }
   return [
     key.status === 'ENABLED' && key.canEncrypt && key.canDecrypt
       ? ok('key', `${keyId} is enabled, encrypts and decrypts`)

@@ -28,6 +28,8 @@ export interface NewTokenKey {
   /** Imported instead of generated. */
   readonly material?: Buffer
   readonly extractable?: boolean
+  /** CKA_ALLOWED_MECHANISMS. */
+  readonly allowed?: readonly number[]
 }
 
 export type Step =
@@ -243,6 +245,12 @@ function generatorOf({ type }: NewTokenKey): number {
   return type === 'generic' ? pkcs11.CKM_GENERIC_SECRET_KEY_GEN : pkcs11.CKM_AES_KEY_GEN
 }
 
+function toUlongs(values: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(8 * values.length)
+  values.forEach((value, i) => bytes.writeBigUInt64LE(BigInt(value), 8 * i))
+  return bytes
+}
+
 function templateOf(key: NewTokenKey): Pkcs11.Template {
   return [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
@@ -264,6 +272,9 @@ function templateOf(key: NewTokenKey): Pkcs11.Template {
     key.material === undefined
       ? { type: pkcs11.CKA_VALUE_LEN, value: key.bytes ?? 32 }
       : { type: pkcs11.CKA_VALUE, value: key.material },
+    ...(key.allowed === undefined
+      ? []
+      : [{ type: pkcs11.CKA_ALLOWED_MECHANISMS, value: toUlongs(key.allowed) }]),
   ]
 }
 

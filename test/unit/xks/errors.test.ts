@@ -118,6 +118,15 @@ void t.test('[ERR-1] a name that an operation may not use becomes InternalExcept
   t.match(error, { errorName: 'InternalException', status: 500, reason: 'INTEGRITY_FAILURE' })
   t.equal(error.cause, failed)
 
+  const odd = new BackendError('KEY_USAGE', 'x')
+  const described = toXksError(odd, 'GetKeyMetadata')
+  t.match(described, { errorName: 'InvalidStateException', status: 400, reason: 'KEY_USAGE' })
+  t.equal(described.cause, odd)
+  for (const operation of ['Encrypt', 'Decrypt'] as const)
+    t.match(toXksError(odd, operation), { errorName: 'InvalidKeyUsageException' })
+  const missing = toXksError(new BackendError('KEY_NOT_FOUND', 'x'), 'GetKeyMetadata')
+  t.equal(missing.errorName, 'KeyNotFoundException')
+
   const usage = new XksError('InvalidKeyUsageException')
   t.equal(toXksError(usage, 'Decrypt'), usage, 'an error that the operation may use is kept')
   const wrapped = toXksError(usage, 'GetKeyMetadata')

@@ -1,6 +1,7 @@
 /** The calls to a worker process, except encrypt and decrypt, which have their own frames. */
 // SPDX-License-Identifier: Apache-2.0
 import type { IvMode, TokenSelector } from '../../../config/config.ts'
+import type { KeyProblem } from '../../administration.ts'
 
 /** The first call, with everything that the worker needs to know. */
 export interface StartCall {
@@ -42,6 +43,8 @@ export interface TokenKey {
   readonly isExtractable: boolean
   /** Key-check value in Base64; empty if it cannot be computed. A different value means a different key. */
   readonly check: string
+  /** Only in a list: why the key is not served. */
+  readonly problem?: KeyProblem
 }
 
 /** The only call to a worker that examines a module instead of serving. */
@@ -115,6 +118,7 @@ const TOKEN_FACTS: Form = {
 }
 const TOKEN_KEY: Form = {
   ...{ version: 'number', label: 'text', id: 'text', check: 'text' },
+  'problem?': { kind: 'text', reason: 'text' },
   ...{ canEncrypt: 'flag', canDecrypt: 'flag', isSensitive: 'flag', isExtractable: 'flag' },
 }
 const PROBE_REPORT: Form = {

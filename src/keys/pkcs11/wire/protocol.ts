@@ -84,7 +84,7 @@ export function checkResult(
   const sizes = answer.map(({ length }) => length)
   if (kind === ENCRYPT) {
     const [head, , , , plaintext] = request
-    const hasDigest = ((head?.readUInt8(2) ?? 0) & DIGEST) !== 0
+    const hasDigest = ((head?.[2] ?? 0) & DIGEST) !== 0
     const [iv = 0, ...rest] = sizes
     const expected = [(plaintext?.length ?? 0) + TAG_BYTES, hasDigest ? DIGEST_BYTES : 0, 4]
     if (IV_BYTES.includes(iv) && rest.join() === expected.join()) return

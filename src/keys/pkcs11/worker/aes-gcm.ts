@@ -116,6 +116,7 @@ function nextIv(): Buffer {
 }
 
 export interface AesGcm {
+  readonly mechanism: number
   encrypt(session: Handle, key: Handle, plaintext: Buffer, aad: Buffer): SealedByToken
   /** @returns the plaintext, valid until the next call */
   decrypt(session: Handle, key: Handle, iv: Buffer, sealed: Buffer, aad: Buffer): Buffer
@@ -158,6 +159,7 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
   }
 
   return {
+    mechanism: mode.mechanism,
     encrypt(session, key, plaintext, aad) {
       // Referenced until C_Encrypt has returned, because a token may write into it until then.
       const own = mode.makeIv()

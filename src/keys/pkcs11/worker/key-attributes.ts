@@ -1,11 +1,13 @@
 /** Key attributes: which ones are read, which ones a new key gets, and which ones a usable key must have. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
-import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
+import { CkrFailure } from '../wire/errors.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
 const KEY_BYTES = 32
 const ID_BYTES = 16
+/** Of CK_ULONG on the platforms that the worker runs on. */
+const ULONG_BYTES = 8
 
 export interface KeyAttributes {
   readonly label: string
@@ -15,13 +17,16 @@ export interface KeyAttributes {
   readonly canDecrypt: boolean
   readonly isSensitive: boolean
   readonly isExtractable: boolean
+  /** Why Latchkey cannot use the key; absent for an AES-256 key that allows AES-GCM. */
+  readonly unusable?: string
 }
 
-/** @throws WorkerFailure KEY_USAGE if the object is not an AES-256 key */
+/** @param mechanism the one that operations use; undefined to accept any restriction of the key */
 export function readAttributes(
   { cryptoki, constants: c }: Pkcs11Module,
   session: Handle,
   key: Handle,
+  mechanism?: number,
 ): KeyAttributes {
   const read = (type: number): Buffer | undefined => {
     try {
@@ -39,10 +44,12 @@ export function readAttributes(
   const label = toText(read(c.CKA_LABEL))
   const type = toNumber(read(c.CKA_KEY_TYPE))
   const bytes = toNumber(read(c.CKA_VALUE_LEN))
-  if (type !== c.CKK_AES || (bytes !== undefined && bytes !== KEY_BYTES)) {
-    throw new WorkerFailure('KEY_USAGE', `the key ${JSON.stringify(label)} is not an AES-256 key`)
-  }
+  const isAes256 = type === c.CKK_AES && (bytes === undefined || bytes === KEY_BYTES)
+  const unusable = isAes256
+    ? findForbidden(cryptoki, session, { key, attribute: c.CKA_ALLOWED_MECHANISMS, mechanism })
+    : 'is not an AES-256 key'
   return {
+    ...(unusable === undefined ? {} : { unusable }),
     label,
     id: (read(c.CKA_ID) ?? Buffer.alloc(0)).toString('hex'),
     canEncrypt: isSet(c.CKA_ENCRYPT),
@@ -50,6 +57,34 @@ export function readAttributes(
     isSensitive: isSet(c.CKA_SENSITIVE),
     isExtractable: isSet(c.CKA_EXTRACTABLE),
   }
+}
+
+/** @returns why the key forbids the mechanism; undefined where it restricts nothing, or the module does not tell */
+function findForbidden(
+  cryptoki: Pkcs11Module['cryptoki'],
+  session: Handle,
+  asked: {
+    readonly key: Handle
+    readonly attribute: number
+    readonly mechanism: number | undefined
+  },
+): string | undefined {
+  if (asked.mechanism === undefined) return undefined
+  let list: Buffer | undefined
+  try {
+    list = cryptoki.C_GetAttributeValue(session, asked.key, [{ type: asked.attribute }])[0]?.value
+  } catch {
+    // Few modules know the attribute, and they refuse it in many ways.
+    return undefined
+  }
+  if (list === undefined || list.length === 0 || list.length % ULONG_BYTES !== 0) return undefined
+  const bytes = list
+  const allowed = Array.from({ length: bytes.length / ULONG_BYTES }, (_, i) =>
+    toNumber(bytes.subarray(i * ULONG_BYTES, (i + 1) * ULONG_BYTES)),
+  )
+  return allowed.includes(asked.mechanism)
+    ? undefined
+    : 'does not allow AES-GCM (CKA_ALLOWED_MECHANISMS)'
 }
 
 /** Decodes a CK_ULONG of four or eight bytes. */

@@ -73,7 +73,7 @@ export class KeyHandles {
     return found
   }
 
-  /** Lists every AES-256 key of the token and skips other objects. */
+  /** Lists every AES key of the token, including those that cannot be used. */
   all(session: Handle): readonly (KeyAttributes & { readonly handle: Handle })[] {
     const { module } = this.#options
     const { constants: c } = module
@@ -81,14 +81,10 @@ export class KeyHandles {
       { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY },
       { type: c.CKA_KEY_TYPE, value: c.CKK_AES },
     ]
-    return this.#findObjects(session, template).flatMap((handle) => {
-      try {
-        return [{ ...readAttributes(module, session, handle), handle }]
-      } catch (error) {
-        if (error instanceof WorkerFailure) return []
-        throw error
-      }
-    })
+    return this.#findObjects(session, template).map((handle) => ({
+      ...readAttributes(module, session, handle, this.#options.gcm.mechanism),
+      handle,
+    }))
   }
 
   #search(session: Handle, name: string, version: number): readonly Handle[] {
@@ -127,7 +123,11 @@ export class KeyHandles {
 
   #load(session: Handle, ref: string, version: number, handle: Handle): FoundKey {
     const { module, gcm } = this.#options
-    const attributes = readAttributes(module, session, handle)
+    const attributes = readAttributes(module, session, handle, gcm.mechanism)
+    if (attributes.unusable !== undefined) {
+      const name = JSON.stringify(attributes.label)
+      throw new WorkerFailure('KEY_USAGE', `the key ${name} ${attributes.unusable}`)
+    }
     const check = attributes.canEncrypt ? gcm.check(session, handle) : undefined
     const key: FoundKey = { ...attributes, version, handle, check }
     this.#found.set(ref, key)
@@ -136,13 +136,9 @@ export class KeyHandles {
 
   #toAmbiguous(session: Handle, ref: string, handles: readonly Handle[]): WorkerFailure {
     const { module } = this.#options
-    const ids = handles.map((handle) => {
-      try {
-        return readAttributes(module, session, handle).id || '(none)'
-      } catch {
-        return '(not an AES-256 key)'
-      }
-    })
+    const ids = handles
+      .map((handle) => readAttributes(module, session, handle).id || '(none)')
+      .sort()
     return new WorkerFailure(
       'MISCONFIGURED',
       `${String(handles.length)} keys of the token are named ${JSON.stringify(ref)}, with the ids ${ids.join(', ')}`,

@@ -53,8 +53,8 @@ export function readFacts({ cryptoki }: Pkcs11Module, slot: Handle): TokenFacts 
   const { major, minor } = info.firmwareVersion
   const { maxSessionCount } = info
   return {
-    label: clean(info.label),
-    serial: clean(info.serialNumber),
+    label: unpad(info.label),
+    serial: unpad(info.serialNumber),
     manufacturer: clean(info.manufacturerID),
     model: clean(info.model),
     firmware: `${String(major)}.${String(minor)}`,
@@ -65,6 +65,11 @@ export function readFacts({ cryptoki }: Pkcs11Module, slot: Handle): TokenFacts 
   }
 }
 
+/** Labels are UTF-8 and padded at the end, by blanks or, in some modules, by zeros. The rest is compared as it is. */
+function unpad(text: string): string {
+  return text.replace(/[ \0]+$/, '')
+}
+
 /** Trims padding (blanks, or zeros in some modules) and keeps printable ASCII only. */
 export function clean(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, '').trim()
@@ -72,7 +77,8 @@ export function clean(text: string): string {
 
 function isMeant(facts: TokenFacts, { label, serial, slot }: TokenSelector): boolean {
   if (slot !== undefined) return facts.slot === slot
-  return label === undefined ? facts.serial === serial : facts.label === label
+  if (label === undefined) return facts.serial === unpad(serial ?? '')
+  return facts.label === unpad(label)
 }
 
 function describe({ label, serial, slot }: TokenSelector): string {

@@ -3,6 +3,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Clock } from '../../../core/clock.ts'
 import { equalBytes } from '../../../core/constant-time.ts'
+import type { KeyProblem } from '../../administration.ts'
 import { createAesGcm, mechanismOf, type AesGcm, type SealedByToken } from './aes-gcm.ts'
 import {
   encodeRef,
@@ -234,7 +235,27 @@ export class TokenWorkerProgram {
     return this.#keys
       .all(session)
       .filter(({ label }) => label !== this.#start.healthKey && !label.startsWith(OWN_PREFIX))
-      .map((key) => toTokenKey({ ...key, version: parseRef(key.label).version, check: undefined }))
+      .map((key) => {
+        const { name, version } = parseRef(key.label)
+        const ref = encodeRef(this.#start.keysBy === 'id' ? key.id : name, version)
+        const problem = this.#judge(session, ref)
+        return {
+          ...toTokenKey({ ...key, version, check: undefined }),
+          ...(problem === undefined ? {} : { problem }),
+        }
+      })
+  }
+
+  /** Finds the key as an operation would, and returns what that throws. */
+  #judge(session: Handle, ref: string): KeyProblem | undefined {
+    try {
+      this.#keys.find(session, ref)
+      return undefined
+    } catch (error) {
+      if (!(error instanceof WorkerFailure)) throw error
+      const { code, message: reason } = error.wire
+      return { kind: code === 'MISCONFIGURED' ? 'AMBIGUOUS' : 'UNUSABLE', reason }
+    }
   }
 
   #create(session: Handle, key: NewTokenKey): TokenKey {
