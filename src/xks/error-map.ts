@@ -61,6 +61,19 @@ function toName(error: unknown): { errorName: XksErrorName; reason: string } {
   return { errorName: 'InternalException', reason: 'UNEXPECTED' }
 }
 
+/** Reports whether a key manager failed, as opposed to the request, the key, or a queue that is full. */
+export function isManagerFailure(error: unknown): boolean {
+  if (error instanceof DeadlineExceeded) return true
+  return error instanceof BackendError && MANAGER_FAILURES.has(error.code)
+}
+
+const MANAGER_FAILURES: ReadonlySet<BackendErrorCode> = new Set([
+  'TIMEOUT',
+  'UNAVAILABLE',
+  'MISCONFIGURED',
+  'CONTRACT',
+])
+
 /**
  * Converts any thrown value to the error that KMS gets. A name that the specification does not list
  * for the operation (such as a failed verifying decrypt inside Encrypt) becomes InternalException.

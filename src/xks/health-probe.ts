@@ -4,16 +4,23 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyBackend, ManagerHealth } from '../keys/key-backend.ts'
 import type { Clock } from '../core/clock.ts'
-import { Deadline } from '../core/deadline.ts'
+import { Deadline, pause } from '../core/deadline.ts'
 import { periodic, type Periodic } from '../core/periodic.ts'
 
 /** XKS 1.0.3, GetHealthStatus: a cached result must not be older than one minute. */
 export const MAX_AGE_MS = 60_000
 
+/** Failing operations come in crowds. */
+const RECHECK_MS = 500
+
 export interface HealthProbe {
   /** Runs the first check, then one per interval until `stop`. */
   start(): Promise<void>
   stop(): Promise<void>
+  /**
+   * Call when an operation failed because of a key manager. Checks at once, but starts no two checks within RECHECK_MS.
+   */
+  recheck(): void
   /** Result of the last check; every manager is UNAVAILABLE if that is over a minute old. */
   current(): readonly ManagerHealth[]
 }
@@ -47,8 +54,16 @@ export function createHealthProbe(options: HealthProbeOptions): HealthProbe {
   let managers = UNKNOWN
   let checkedAt = -Infinity
   let checking: Periodic | undefined
+  let isRecheckDue = false
+
+  async function recheckSoon(): Promise<void> {
+    const wait = checkedAt + RECHECK_MS - clock.monotonic()
+    if (wait > 0) await pause(wait)
+    await checking?.runNow()
+  }
 
   async function check(): Promise<void> {
+    isRecheckDue = false
     const deadline = new Deadline(clock, options.timeoutMs)
     const startedAt = clock.monotonic()
     let found: readonly ManagerHealth[]
@@ -74,6 +89,11 @@ export function createHealthProbe(options: HealthProbeOptions): HealthProbe {
     },
     async stop() {
       await checking?.stop()
+    },
+    recheck() {
+      if (isRecheckDue) return
+      isRecheckDue = true
+      void recheckSoon()
     },
     current() {
       return clock.monotonic() - checkedAt > MAX_AGE_MS ? toUnavailable(managers) : managers

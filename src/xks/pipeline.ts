@@ -9,7 +9,7 @@ import type { KeyOperation } from '../policy/request.ts'
 import type { Verifier } from '../sigv4/verify.ts'
 import { type Answer, type AnswerDeps, GatedAnswer, renderError } from './answer.ts'
 import { type Input, type Limits, decodeBody, decodeInput } from './decode.ts'
-import { toXksError } from './error-map.ts'
+import { isManagerFailure, toXksError } from './error-map.ts'
 import { XksError } from './errors.ts'
 import type { KeyStore, KeyStoreLookup } from './key-store.ts'
 import { decrypt } from './operations/decrypt.ts'
@@ -51,6 +51,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       return new GatedAnswer(deps, request, { status: 200, body })
     } catch (thrown) {
       timer.fail()
+      if (isManagerFailure(thrown)) request.keyStore?.health.recheck()
       if (request.pass !== undefined) deps.gate.abandon(request.pass)
       request.pass = undefined
       const error = toXksError(thrown, record.operation)
@@ -65,6 +66,7 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   const { raw, record, timer, deadline } = request
 
   const { keyStore, operation, keyId } = resolveRoute(deps.keyStores, request)
+  request.keyStore = keyStore
   if (raw.fault !== undefined) throw raw.fault
   checkInTime(request)
   authenticate(deps.verifier, keyStore, request)

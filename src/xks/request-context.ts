@@ -1,5 +1,6 @@
 /** The state of one request in the pipeline: its input, record, times and deadline. */
 // SPDX-License-Identifier: Apache-2.0
+import type { KeyStore } from './key-store.ts'
 import type { Clock } from '../core/clock.ts'
 import { Deadline } from '../core/deadline.ts'
 import { type RequestRecord, type Stage, STAGES } from '../core/request.ts'
@@ -37,6 +38,8 @@ export interface RequestContext {
   readonly deadline: Deadline
   /** The pass from the gate's first check; undefined before it and after a failure. */
   pass: GatePass | undefined
+  /** The key store of the path; undefined before that is known. */
+  keyStore: KeyStore | undefined
   /** What the policies decided; undefined before that, and for GetHealthStatus. */
   policyPass: PolicyPass | undefined
 }
@@ -136,5 +139,5 @@ export function createRequestContext(
   }
   const timer = new Timer(record, stages, clock, raw.startedAt)
   const deadline = new Deadline(clock, deadlineMs, raw)
-  return { raw, record, timer, deadline, pass: undefined, policyPass: undefined }
+  return { raw, record, timer, deadline, pass: undefined, keyStore: undefined, policyPass: undefined }
 }

@@ -112,6 +112,7 @@ export function pipelineOf(setting: Setting = {}) {
     health: {
       start: never,
       stop: () => Promise.resolve(),
+      recheck: () => undefined,
       current: () => [{ id: 'm', model: 'm', status: 'ACTIVE' }],
     },
     verifyEveryEncrypt: false,

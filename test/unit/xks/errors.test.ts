@@ -5,7 +5,12 @@ import { DeadlineExceeded } from '../../../src/core/deadline.ts'
 import { BackendError } from '../../../src/keys/errors.ts'
 import { GateError } from '../../../src/killswitch/model.ts'
 import { SignatureError } from '../../../src/sigv4/errors.ts'
-import { BACKEND_ERRORS, GATE_ERRORS, toXksError } from '../../../src/xks/error-map.ts'
+import {
+  BACKEND_ERRORS,
+  GATE_ERRORS,
+  isManagerFailure,
+  toXksError,
+} from '../../../src/xks/error-map.ts'
 import { XKS_ERRORS, XksError } from '../../../src/xks/errors.ts'
 
 void t.test("[ERR-1] names and status codes are the specification's", (t) => {
@@ -134,6 +139,17 @@ void t.test('[ERR-1] a name that an operation may not use becomes InternalExcept
   t.equal(wrapped.cause, usage)
   const reasoned = new XksError('InvalidKeyUsageException', undefined, { reason: 'KEY_USAGE' })
   t.equal(toXksError(reasoned, 'GetKeyMetadata').reason, 'KEY_USAGE', 'the inner reason is kept')
+  t.end()
+})
+
+void t.test('what a key manager is blamed for', (t) => {
+  const blamed = Object.keys(BACKEND_ERRORS).filter((code) =>
+    isManagerFailure(new BackendError(code as keyof typeof BACKEND_ERRORS, 'x')),
+  )
+  t.same(blamed.sort(), ['CONTRACT', 'MISCONFIGURED', 'TIMEOUT', 'UNAVAILABLE'])
+  t.ok(isManagerFailure(new DeadlineExceeded('x')))
+  for (const other of [new GateError('KILLED_ALL', 'x'), new Error('x'), { code: 'TIMEOUT' }, null])
+    t.notOk(isManagerFailure(other))
   t.end()
 })
 

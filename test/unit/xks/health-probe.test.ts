@@ -4,6 +4,7 @@ import t from 'tap'
 import type { KeyBackend, ManagerHealth } from '../../../src/keys/key-backend.ts'
 import { createHealthProbe } from '../../../src/xks/health-probe.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
+import { eventually } from '../../support/server.ts'
 
 const ACTIVE: readonly ManagerHealth[] = [{ id: 'one', model: 'm', status: 'ACTIVE' }]
 
@@ -44,6 +45,27 @@ void t.test('[HLT-1] a check that fails or hangs makes every manager unavailable
   const hanging = probeOf(() => new Promise(() => undefined), 1)
   await hanging.probe.start()
   t.match(hanging.probe.current(), [{ status: 'UNAVAILABLE' }])
+})
+
+void t.test('a failed operation starts a check at once, a crowd of them only one', async (t) => {
+  let checks = 0
+  let answer = ACTIVE
+  const { clock, probe } = probeOf(() => {
+    checks += 1
+    return Promise.resolve(answer)
+  })
+  await probe.start()
+  clock.advance(500)
+  answer = [{ id: 'one', model: 'm', status: 'UNAVAILABLE' }]
+  for (let i = 0; i < 100; i++) probe.recheck()
+  await eventually(() => probe.current()[0]?.status === 'UNAVAILABLE')
+  t.equal(checks, 2)
+  // Right after a check, the next one waits; it still comes without another failure.
+  answer = ACTIVE
+  for (let i = 0; i < 100; i++) probe.recheck()
+  t.equal(checks, 2)
+  await eventually(() => probe.current()[0]?.status === 'ACTIVE')
+  t.equal(checks, 3)
 })
 
 void t.test('changes of state are reported once', async (t) => {
