@@ -130,7 +130,7 @@ function describePart(cedar: Cedar, part: PolicyJson): string {
   const flat = text.replace(/\s+/g, ' ').trim()
   if (conditions.length > 0) return flat.replace(/^.*?\) (?=when|unless)/, '').replace(/;$/, '')
   const parts = flat
-    .replace(/^permit \( ?/, '')
+    .replace(/^permit ?\( ?/, '')
     .replace(/ ?\);?$/, '')
     .split(/, (?=action|resource)/)
   return parts.find((part) => part.includes(' ')) ?? flat
