@@ -142,7 +142,7 @@ void t.test(
       [['create', 'k'.repeat(129)], 65, form],
       [['create', '..'], 65, form],
       [['create', ''], 65, form],
-      [['create', 'other', '--usage', 'sign'], 64, /--usage is/],
+      [['create', 'other', '--usage', 'sign'], 64, /--usage: expected/],
       [['create', 'other', '--key-store', 'nowhere'], 64, /no key store nowhere/],
       [['rotate', 'nobody'], 1, /nobody|no key/],
       [['disable', 'nobody'], 1, /nobody|no key/],

@@ -191,7 +191,7 @@ void t.test('after a kill, exposure says who holds data keys, and until when', a
   const sqs = exposures.find(({ service }) => service.name === 'Amazon SQS')
   t.equal(sqs?.endsAt, (sqs?.lastAt ?? 0) + 86_400_000)
   const { stdout } = await run(server, 'exposure', '--key-store', 'demo')
-  t.match(stdout, 'no date: detaching the volume')
+  t.match(stdout, 'unknown: until detaching the volume')
   t.match(stdout, /SQS .*until \d{4}-/)
   t.match(stdout, 'source:')
   t.match(await json(server, 'exposure', '--key', 'none'), { exposures: [] })
