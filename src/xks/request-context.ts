@@ -139,5 +139,13 @@ export function createRequestContext(
   }
   const timer = new Timer(record, stages, clock, raw.startedAt)
   const deadline = new Deadline(clock, deadlineMs, raw)
-  return { raw, record, timer, deadline, pass: undefined, keyStore: undefined, policyPass: undefined }
+  return {
+    raw,
+    record,
+    timer,
+    deadline,
+    pass: undefined,
+    keyStore: undefined,
+    policyPass: undefined,
+  }
 }

@@ -276,9 +276,10 @@ function findCreations({ tree, path }: Source): readonly string[] {
     if (ts.isCallExpression(node) && ts.isIdentifier(node.expression)) {
       const name = node.expression.text
       const flags = node.arguments[1]
-      const isOpen = name === 'open' && flags !== undefined && ts.isStringLiteral(flags)
+      const isOpen =
+        ['open', 'openSync'].includes(name) && flags !== undefined && ts.isStringLiteral(flags)
       if (isOpen && !['r', 'wx'].includes(flags.text)) found.push(`${path}: open ${flags.text}`)
-      if (/^(writeFile|appendFile|copyFile|createWriteStream|openSync|symlink)/.test(name))
+      if (/^(writeFile|appendFile|copyFile|createWriteStream|symlink)/.test(name))
         found.push(`${path}: ${name}`)
     }
     ts.forEachChild(node, visit)

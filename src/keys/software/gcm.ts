@@ -1,42 +1,18 @@
 /** AES-256-GCM with keys that cannot be extracted. */
 // SPDX-License-Identifier: Apache-2.0
-import {
-  createCipheriv,
-  createDecipheriv,
-  createSecretKey,
-  randomFillSync,
-  type KeyObject,
-} from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
 import { Crypto } from '@peculiar/webcrypto'
 import { equalBytes } from '../../core/constant-time.ts'
 import { BackendError } from '../errors.ts'
+import { drawIv } from '../random-iv.ts'
 import type { DecryptRequest, EncryptRequest, SealedBytes } from '../key-backend.ts'
 
 const { subtle } = new Crypto()
 
 const CIPHER = 'aes-256-gcm'
 const KEY_BYTES = 32
-const IV_BYTES = 12
 const TAG_BYTES = 16
 const OPTIONS = { authTagLength: TAG_BYTES }
-/** Number of IVs for which random bytes are drawn at once. */
-const IVS_PER_DRAW = 256
-
-let drawn = Buffer.alloc(0)
-let drawnUsed = 0
-
-/**
- * Returns 12 random bytes. A drawn block is used up and never reused, so every IV has its own
- * bytes.
- */
-function nextIv(): Buffer {
-  if (drawnUsed === drawn.length) {
-    drawn = randomFillSync(Buffer.allocUnsafeSlow(IV_BYTES * IVS_PER_DRAW))
-    drawnUsed = 0
-  }
-  return drawn.subarray(drawnUsed, (drawnUsed += IV_BYTES))
-}
-
 /** Seals and unseals on the calling thread. Only this class has access to the key itself. */
 export class SoftwareKey {
   readonly #key: KeyObject
@@ -48,7 +24,7 @@ export class SoftwareKey {
 
   /** Uses a fresh random IV each time: NIST SP 800-38D, 8.2.2, and 8.3 for the limit. */
   seal({ plaintext, aad }: Pick<EncryptRequest, 'plaintext' | 'aad'>): SealedBytes {
-    const iv = nextIv()
+    const iv = drawIv()
     const cipher = createCipheriv(CIPHER, this.#key, iv, OPTIONS)
     cipher.setAAD(aad)
     // GCM is a stream cipher: `update` returns all bytes, and `final` only computes the tag.
@@ -109,7 +85,7 @@ async function compare(key: SoftwareKey, standard: CryptoKey): Promise<void> {
     standard,
     Buffer.concat([ours.ciphertext, ours.tag]),
   )
-  const iv = nextIv()
+  const iv = drawIv()
   const theirs = Buffer.from(await subtle.encrypt(parameters(iv), standard, PLAINTEXT))
   const ciphertext = theirs.subarray(0, -TAG_BYTES)
   const tag = theirs.subarray(-TAG_BYTES)

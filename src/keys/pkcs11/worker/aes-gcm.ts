@@ -1,7 +1,8 @@
 /** AES-256-GCM on a token, for each way to generate the initialization vector. */
 // SPDX-License-Identifier: Apache-2.0
-import { createHash, randomFillSync } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import type { IvMode } from '../../../config/config.ts'
+import { drawIv, IV_BYTES } from '../../random-iv.ts'
 import { WorkerFailure } from '../wire/errors.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
@@ -11,10 +12,8 @@ const CKM_CLOUDHSM_AES_GCM = 0x8000_1087
 /** pkcs11js's type for CK_GCM_PARAMS with ulIvBits. Its other type leaves ulIvBits unset. */
 const CK_GCM_PARAMS = 7
 const TAG_BYTES = 16
-const IV_BYTES = 12
 /** Spare room in output buffers: some modules require more than they write, and their size queries are unreliable. */
 const ROOM_BYTES = 16
-const IVS_PER_DRAW = 256
 /** One byte instead of Buffer.alloc(0): a module that gets NULL for empty input refuses it or crashes. */
 const NO_BYTES = Buffer.alloc(1).subarray(0, 0)
 /** NULL for the module, which asks the tokens of Thales and AWS to generate the IV. */
@@ -66,7 +65,7 @@ const MODES: Readonly<Record<IvMode, Mode>> = {
   host: {
     mechanism: CKM_AES_GCM,
     extraBytes: 0,
-    makeIv: nextIv,
+    makeIv: drawIv,
     ivBits: IV_BYTES * 8,
     split: (sealed, iv) => ({ iv, sealed }),
   },
@@ -101,18 +100,6 @@ const MODES: Readonly<Record<IvMode, Mode>> = {
 
 export function mechanismOf(mode: IvMode): number {
   return MODES[mode].mechanism
-}
-
-let drawn = Buffer.alloc(0)
-
-/** Returns 12 random bytes from a block that is never reused. */
-function nextIv(): Buffer {
-  if (drawn.length < IV_BYTES) {
-    drawn = randomFillSync(Buffer.allocUnsafeSlow(IV_BYTES * IVS_PER_DRAW))
-  }
-  const iv = drawn.subarray(0, IV_BYTES)
-  drawn = drawn.subarray(IV_BYTES)
-  return iv
 }
 
 export interface AesGcm {
