@@ -12,6 +12,7 @@ import type { Config } from '../config/config.ts'
 import type { Fault } from '../config/faults.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { openHighWater } from '../killswitch/instance/high-water.ts'
+import { checkPolicyState, loadPolicyFolder } from '../policy/policy-files.ts'
 import { listen } from '../server/listen.ts'
 import { loadTlsMaterial } from '../server/tls/material.ts'
 import { createMasterKey } from '../store/master-key.ts'
@@ -35,6 +36,7 @@ export async function checkConfiguration(config: Config): Promise<ConfigurationC
   await checkStore(config, fault, warn)
   await checkState(config, fault, warn)
   await checkModules(config, fault)
+  await checkPolicies(config, fault)
   await checkPorts(config, fault, warn)
   return { faults, warnings }
 }
@@ -91,6 +93,13 @@ async function checkChain(
     warn(
       `${file}: certificate ${String(broken + 2)} did not issue certificate ${String(broken + 1)}`,
     )
+}
+
+async function checkPolicies({ policy: { folder } }: Config, fault: Report): Promise<void> {
+  if (folder === undefined) return
+  await attempt('policy.folder', fault, async () => {
+    await checkPolicyState(await loadPolicyFolder(folder))
+  })
 }
 
 async function checkStore({ store }: Config, fault: Report, warn: Report): Promise<void> {

@@ -40,6 +40,12 @@ export function documentNameOf(path: string): string {
   return basename(path).replace(/(?:\.shadow)?\.(?:cedar|yaml)$/, '')
 }
 
+/** @throws PolicyError POLICY_INVALID */
+export async function checkPolicyState({ enforced, shadow }: PolicyState): Promise<void> {
+  await checkDocuments(enforced)
+  if (shadow !== undefined) await checkDocuments(shadow)
+}
+
 export interface PolicyFolderDeps {
   readonly folder: string
   readonly apply: (state: PolicyState) => Promise<void>
@@ -59,8 +65,7 @@ export async function followPolicyFolder(deps: PolicyFolderDeps): Promise<Period
   let refusal: string | undefined
 
   async function take(state: PolicyState): Promise<void> {
-    await checkDocuments(state.enforced)
-    if (state.shadow !== undefined) await checkDocuments(state.shadow)
+    await checkPolicyState(state)
     await deps.apply(state)
   }
 

@@ -237,4 +237,12 @@ void t.test('with policy.folder, the commands read the files and change nothing'
     stderr: /policies come from the files in .*policies/,
   })
   t.match(await space.run('policy', 'history'), { code: 1 })
+  await file(
+    space,
+    'policies/bad.shadow.cedar',
+    'permit(principal, action, resource) when { nonsense };',
+  )
+  t.match(await space.run('config', 'check'), {
+    ...{ code: 78, stderr: /policy\.folder: bad\.cedar:1:\d+: / },
+  })
 })
