@@ -62,6 +62,7 @@ const SECRET_FORM = /^[A-Za-z0-9/+=]{43,64}$/
 
 export function createCredentialTable(store: Store, clock: Clock): CredentialTable {
   const { sealing } = store
+  const active = createActive(store)
   const changeOne = (
     accessKeyId: string,
     edit: (row: Row) => Row,
@@ -125,10 +126,7 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
         }),
         { erases: true },
       ),
-    async loadActive() {
-      const [credentials = []] = await store.tables(CREDENTIALS)
-      return credentials.flatMap((row) => toCredential(row, store) ?? [])
-    },
+    loadActive: active,
   }
 
   async function insertNew(transaction: SealedTransaction, row: Row): Promise<void> {
@@ -138,6 +136,28 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
       if (!(error instanceof StorageError && error.code === 'CONFLICT')) throw error
       throw new CredentialError('CREDENTIAL_EXISTS', 'this access key id is already in use')
     }
+  }
+}
+
+/** Unwraps only what changed since the last call. The same array means that nothing has. */
+function createActive(store: Store): () => Promise<readonly Credential[]> {
+  const feed = store.feed(CREDENTIALS)
+  const byId = new Map<string, Credential>()
+  let all: readonly Credential[] = []
+  return async () => {
+    await feed.update(([change]) => {
+      if (change === undefined) return
+      if (change.isReset) byId.clear()
+      for (const [id] of change.removed) byId.delete(String(id))
+      for (const row of change.put) {
+        const credential = toCredential(row, store)
+        const id = String(column(row, 'access_key_id'))
+        if (credential === undefined) byId.delete(id)
+        else byId.set(id, credential)
+      }
+      all = [...byId.values()]
+    })
+    return all
   }
 }
 

@@ -39,14 +39,19 @@ export function createCredentialSnapshot(
   load: () => Promise<readonly Credential[]>,
 ): CredentialSnapshot {
   let current: ByKeyStore = new Map()
+  let last: readonly Credential[] | undefined
   return {
     lookup: (keyStore) => (accessKeyId) => current.get(keyStore)?.get(accessKeyId),
     all: () => [...current.values()].flatMap((ofStore) => [...ofStore.values()]),
     async reload() {
-      current = merge(current, await load())
+      const loaded = await load()
+      if (loaded === last) return
+      current = merge(current, loaded)
+      last = loaded
     },
     forget() {
       current = new Map()
+      last = undefined
     },
   }
 }

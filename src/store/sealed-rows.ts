@@ -178,10 +178,8 @@ async function queryRows(reader: Reader, table: SealedTable, where: Row): Promis
   )
 }
 
-/**
- * Rows that are read and verified in one turn of the event loop, in well under two milliseconds.
- */
-const PAGE = 200
+/** Number of rows verified in one turn of the event loop: well under two milliseconds. */
+export const PAGE = 100
 
 /**
  * Returns all rows of a table, verified against the state: none was changed, removed, added or
@@ -206,28 +204,38 @@ export async function loadTable(
   } while (page.length === PAGE)
   const expected = state.tables.get(table.name) ?? NO_ROWS
   if (found.rows === expected.rows && found.sum === expected.sum) return rows
-  throw new StorageError(
+  throw notWhole(table)
+}
+
+export function notWhole(table: SealedTable): StorageError {
+  return new StorageError(
     'STORE_TAMPERED',
     `rows were added, removed or restored outside of Latchkey: ${table.name}`,
   )
 }
 
-/** Returns the rows after `last` in the order of the primary key. */
-function queryPage(
+/**
+ * Returns the rows after `last` in the order of the primary key.
+ * @param since only rows that were written after this epoch
+ */
+export function queryPage(
   reader: Reader,
   table: SealedTable,
   last: Row | undefined,
+  since?: number,
 ): Promise<readonly Row[]> {
   const key = table.key.join(', ')
   const conditions = [
     ...(table.except === undefined ? [] : [table.except]),
+    ...(since === undefined ? [] : ['changed_epoch > ?']),
     ...(last === undefined ? [] : [`(${key}) > (${table.key.map(() => '?').join(', ')})`]),
   ]
+  const after = last === undefined ? [] : table.key.map((name) => column(last, name))
   return reader.query(
     `SELECT ${[...sealedColumns(table), 'mac'].join(', ')} FROM ${table.name}
      ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
      ORDER BY ${key} LIMIT ${String(PAGE)}`,
-    last === undefined ? [] : table.key.map((name) => column(last, name)),
+    [...(since === undefined ? [] : [since]), ...after],
   )
 }
 

@@ -8,6 +8,7 @@ import { createMasterKey, type MasterKeySource } from './master-key.ts'
 import { createTag, type EpochMark, writeEpoch } from './epochs.ts'
 import { EVENTS_START } from './event-log.ts'
 import { findFact, readFact, writeFact } from './facts.ts'
+import { createFeed, type Feed } from './feed.ts'
 import {
   FACTS,
   loadContents,
@@ -45,6 +46,8 @@ export interface Store {
    * @throws StorageError STORE_TAMPERED if not even that is kept
    */
   bumpEpoch(): Promise<EpochMark>
+  /** Returns what changes in these tables from now on, beginning with all of it; each reader needs its own. */
+  feed(...tables: readonly SealedTable[]): Feed
   /** Returns keys and credentials, verified. @throws StorageError STORE_TAMPERED */
   contents(): Promise<StoreContents>
   /** Returns complete tables as of one moment, verified. @throws StorageError STORE_TAMPERED */
@@ -268,6 +271,14 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
       // Checked after the commit, because a planted object may have reverted the change with it.
       if ((await database.epoch()) < mark.epoch) throw notWritten('facts epoch')
       return mark
+    },
+    feed(...tables) {
+      // After a failed audit the rows that did not change cannot be trusted either.
+      return createFeed(
+        (work) => (fault === undefined ? judged(database.snapshot(work)) : Promise.reject(fault)),
+        sealing,
+        tables,
+      )
     },
     contents: () => judged(database.snapshot((reader) => loadContents(reader, sealing))),
     tables: (...tables) =>

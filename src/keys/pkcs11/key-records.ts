@@ -19,14 +19,24 @@ export interface TokenKeyRecords {
 }
 
 export async function openTokenKeyRecords(store: Store): Promise<TokenKeyRecords> {
-  let disabled: ReadonlySet<string> = new Set()
+  const feed = store.feed(KEYS)
+  const disabled = new Set<string>()
   let isTampered = false
 
   async function reload(): Promise<void> {
     try {
-      const { keys } = parseContents({ keys: (await store.tables(KEYS))[0] ?? [], versions: [] })
-      const found = keys.filter(({ status }) => status === 'DISABLED')
-      disabled = new Set(found.map(({ keyStore, keyId }) => `${keyStore}/${keyId}`))
+      await feed.update(([change]) => {
+        if (change === undefined) return
+        if (change.isReset) disabled.clear()
+        for (const [keyStore, keyId] of change.removed) {
+          disabled.delete(`${String(keyStore)}/${String(keyId)}`)
+        }
+        const { keys } = parseContents({ keys: change.put, versions: [] })
+        for (const { keyStore, keyId, status } of keys) {
+          if (status === 'DISABLED') disabled.add(`${keyStore}/${keyId}`)
+          else disabled.delete(`${keyStore}/${keyId}`)
+        }
+      })
       isTampered = false
     } catch (error) {
       isTampered ||= (error as { code?: unknown }).code === 'STORE_TAMPERED'

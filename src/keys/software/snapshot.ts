@@ -1,5 +1,5 @@
 /**
- * The keys of all key stores in memory, ready for use; replaced as a whole when the store changes.
+ * The keys of all key stores in memory, ready for use.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Awaitable } from '../../core/deadline.ts'
@@ -20,11 +20,11 @@ export interface LoadedVersion {
 
 export interface LoadedKey {
   readonly row: KeyRow
-  readonly versions: ReadonlyMap<number, LoadedVersion>
+  readonly versions: Map<number, LoadedVersion>
 }
 
 /** Keys by key store, then by key id. */
-export type Snapshot = ReadonlyMap<string, ReadonlyMap<string, LoadedKey>>
+export type Snapshot = Map<string, Map<string, LoadedKey>>
 
 export interface SnapshotDeps {
   readonly sealing: Sealing
@@ -34,31 +34,57 @@ export interface SnapshotDeps {
 /** Number of keys loaded in one turn of the event loop. */
 const SLICE = 200
 
-/** Versions with unchanged material keep their imported key and their remaining uses. */
-export async function loadSnapshot(
-  rows: KeyRows,
-  before: Snapshot,
+/**
+ * Applies changed keys and versions to a snapshot, in slices. Versions with unchanged material keep
+ * their imported key and their remaining uses, also those of `before` when the snapshot is built
+ * anew. Versions come first: a key must never name a current version that is not loaded.
+ */
+export async function applyRows(
+  { snapshot, before }: { readonly snapshot: Snapshot; readonly before: Snapshot },
+  { keys, versions }: KeyRows,
   deps: SnapshotDeps,
-): Promise<Snapshot> {
-  const versionsOf = groupVersions(rows)
-  const snapshot = new Map<string, Map<string, LoadedKey>>()
-  for (const [i, row] of rows.keys.entries()) {
-    if (i % SLICE === SLICE - 1) await new Promise((resolve) => setImmediate(resolve))
-    const known = before.get(row.keyStore)?.get(row.keyId)?.versions
-    const versions = new Map<number, LoadedVersion>()
-    for (const version of versionsOf.get(row.keyStore)?.get(row.keyId) ?? []) {
-      if (version.material === null) continue
-      const same = known?.get(version.version)
-      versions.set(
-        version.version,
-        same?.wrapped === version.material ? same : loadVersion(version, version.material, deps),
-      )
+): Promise<void> {
+  const pending = new Map<string, Map<number, LoadedVersion>>()
+  for (const [i, version] of versions.entries()) {
+    if (i % SLICE === SLICE - 1) await turn()
+    const { keyStore, keyId, material } = version
+    const of = findVersions(snapshot, keyStore, keyId) ?? pendingOf(pending, keyStore, keyId)
+    if (material === null) {
+      of.delete(version.version)
+      continue
     }
-    let ofStore = snapshot.get(row.keyStore)
-    if (ofStore === undefined) snapshot.set(row.keyStore, (ofStore = new Map<string, LoadedKey>()))
-    ofStore.set(row.keyId, { row, versions })
+    const same = findVersions(before, keyStore, keyId)?.get(version.version)
+    const isSame = same?.wrapped === material
+    of.set(version.version, isSame ? same : loadVersion(version, material, deps))
   }
-  return snapshot
+  for (const [i, row] of keys.entries()) {
+    if (i % SLICE === SLICE - 1) await turn()
+    const { keyStore, keyId } = row
+    let ofStore = snapshot.get(keyStore)
+    if (ofStore === undefined) snapshot.set(keyStore, (ofStore = new Map<string, LoadedKey>()))
+    const of = ofStore.get(keyId)?.versions ?? pendingOf(pending, keyStore, keyId)
+    ofStore.set(keyId, { row, versions: of })
+  }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+function findVersions(snapshot: Snapshot, keyStore: string, keyId: string) {
+  return snapshot.get(keyStore)?.get(keyId)?.versions
+}
+
+/** Versions of keys that come in the same change. */
+function pendingOf(
+  pending: Map<string, Map<number, LoadedVersion>>,
+  keyStore: string,
+  keyId: string,
+): Map<number, LoadedVersion> {
+  const name = `${keyStore}/${keyId}`
+  let of = pending.get(name)
+  if (of === undefined) pending.set(name, (of = new Map<number, LoadedVersion>()))
+  return of
 }
 
 function loadVersion(row: VersionRow, wrapped: string, deps: SnapshotDeps): LoadedVersion {
@@ -79,17 +105,4 @@ function loadVersion(row: VersionRow, wrapped: string, deps: SnapshotDeps): Load
     withKey: (work) => (key === undefined ? (loading ??= load()).then(work) : work(key)),
     uses: deps.createUses(row),
   }
-}
-
-function groupVersions(rows: KeyRows): Map<string, Map<string, VersionRow[]>> {
-  const grouped = new Map<string, Map<string, VersionRow[]>>()
-  for (const version of rows.versions) {
-    let ofStore = grouped.get(version.keyStore)
-    if (ofStore === undefined)
-      grouped.set(version.keyStore, (ofStore = new Map<string, VersionRow[]>()))
-    const ofKey = ofStore.get(version.keyId)
-    if (ofKey === undefined) ofStore.set(version.keyId, [version])
-    else ofKey.push(version)
-  }
-  return grouped
 }

@@ -4,6 +4,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { KeyStoreName } from '../../core/ids.ts'
 import { KEY_VERSIONS, KEYS } from '../../store/sealed-rows.ts'
+import type { TableChange } from '../../store/feed.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyAdministration } from '../administration.ts'
 import { BackendError } from '../errors.ts'
@@ -12,7 +13,7 @@ import { createKeyAdministration } from './administration.ts'
 import { createSoftwareBackend } from './backend.ts'
 import { ensureHealthKey } from './health-key.ts'
 import { type VersionRow, parseContents } from './key-table.ts'
-import { type Snapshot, loadSnapshot } from './snapshot.ts'
+import { applyRows, type LoadedKey, type Snapshot } from './snapshot.ts'
 import { BLOCK_USES, MAX_USES, UseCounter } from './use-counter.ts'
 import { createUseReservations, loadUsedKeys } from './use-reservations.ts'
 
@@ -54,6 +55,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
   const { store, clock } = deps
   const limits = deps.uses ?? { blockUses: BLOCK_USES, maxUses: MAX_USES }
   const reservations = createUseReservations(store, limits.maxUses)
+  const feed = store.feed(KEYS, KEY_VERSIONS)
   let snapshot: Snapshot = new Map()
   /** While this is set, nothing is served. */
   let refusal: string | undefined
@@ -76,11 +78,22 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
     })
   }
 
+  /** Keys and versions are never deleted, so changes only add rows and replace them. */
+  async function apply(changes: readonly TableChange[]): Promise<void> {
+    const rowsOf = (table: TableChange['table']) =>
+      changes.find((change) => change.table === table)?.put ?? []
+    const rows = parseContents({ keys: rowsOf(KEYS), versions: rowsOf(KEY_VERSIONS) })
+    const next: Snapshot = changes.some(({ isReset }) => isReset)
+      ? new Map<string, Map<string, LoadedKey>>()
+      : snapshot
+    const deps = { sealing: store.sealing, createUses }
+    await applyRows({ snapshot: next, before: snapshot }, rows, deps)
+    snapshot = next
+  }
+
   async function reload(): Promise<void> {
     try {
-      const [keys = [], versions = []] = await store.tables(KEYS, KEY_VERSIONS)
-      const rows = parseContents({ keys, versions })
-      snapshot = await loadSnapshot(rows, snapshot, { sealing: store.sealing, createUses })
+      await feed.update(apply)
       refusal = undefined
     } catch (error) {
       // When the store does not answer, its last contents stay valid; when it was changed from
