@@ -251,18 +251,12 @@ export async function loadTables(
   return loaded
 }
 
-/**
- * @throws StorageError STORE_TAMPERED when any key or credential was changed, added or removed from
- * outside
- */
+/** @throws StorageError STORE_TAMPERED when a key or credential was changed from outside */
 export async function loadContents(reader: Reader, sealing: Sealing): Promise<StoreContents> {
-  const state = await readState(reader, sealing)
-  return {
-    epoch: state.epoch,
-    keys: await loadTable(reader, sealing, KEYS, state),
-    versions: await loadTable(reader, sealing, KEY_VERSIONS, state),
-    credentials: await loadTable(reader, sealing, CREDENTIALS, state),
-  }
+  const { epoch } = await readState(reader, sealing)
+  const tables = await loadTables(reader, sealing, [KEYS, KEY_VERSIONS, CREDENTIALS])
+  const [keys = [], versions = [], credentials = []] = tables
+  return { epoch, keys, versions, credentials }
 }
 
 /**
@@ -281,8 +275,7 @@ export async function findSealedFact(
 
 /** Verifies everything that is sealed. @throws StorageError STORE_TAMPERED */
 export async function verifyAll(reader: Reader, sealing: Sealing): Promise<void> {
-  const state = await readState(reader, sealing)
-  for (const table of SEALED_TABLES) await loadTable(reader, sealing, table, state)
+  await loadTables(reader, sealing, SEALED_TABLES)
 }
 
 /**

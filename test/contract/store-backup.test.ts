@@ -9,6 +9,7 @@ import { initializeStore, openAdministration } from '../../src/app/administratio
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { loadBackup, writeBackup } from '../../src/store/backup.ts'
+import { MIGRATIONS } from '../../src/store/migrations/migrations.ts'
 import { toStoreOptions } from '../../src/app/store.ts'
 import { createMasterKeyFile } from '../../src/store/master-key.ts'
 import { openStore } from '../../src/store/store.ts'
@@ -70,7 +71,7 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
       stop.abort()
       await changing
       t.equal(made.code, 0, made.stderr)
-      t.match(made.json, { kind: 'backup', schema: 8, rows: { external_keys: 2 } })
+      t.match(made.json, { kind: 'backup', schema: MIGRATIONS.length, rows: { external_keys: 2 } })
       t.equal((await stat(backup)).mode & 0o777, 0o600)
       t.match((await run(file, 'status')).json, {
         lastBackup: { epoch: (made.json as { epoch: number }).epoch },
