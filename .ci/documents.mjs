@@ -111,7 +111,6 @@ control: # the kill switch
     expires: 24h
 
 policy: { folder: policies } # who may use which key; in the store where this is left out
-
 admin:
   host: 10.0.0.5 # default: loopback; any other address requires tls
   port: 8444
@@ -128,9 +127,7 @@ limits:
 sigv4:
   clockSkew: 5m
 
-health:
-  interval: 10s
-  fleetSize: 1
+health: { interval: 10s, fleetSize: 1 }
 
 activity:
   retention: 720h
