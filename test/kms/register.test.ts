@@ -110,6 +110,9 @@ void t.test('before anything is made', async (t) => {
     }
     t.equal(calls[0]?.operation, 'CreateCustomKeyStore')
     t.notMatch(shell.join('\n'), /raw-secret|authentication-credential/i)
+    // Version 1 of the AWS CLI fetches such a value instead of sending it.
+    t.notMatch(shell.filter((line) => line.startsWith('aws ')).join('\n'), /https?:\/\//)
+    t.match(shell.join('\n'), `printf %s ${ENDPOINT} > kms-endpoint.txt`)
   })
 
   await t.test('what KMS would refuse is found before KMS is asked', async (t) => {

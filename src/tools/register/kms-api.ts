@@ -3,6 +3,7 @@
 import type * as Sdk from '@aws-sdk/client-kms'
 import type { Secret } from '../../core/secret.ts'
 import { RegistrationError, hintOf } from './explanations.ts'
+import { createAwsAgent } from './network.ts'
 
 /** An exception from KMS, or a failure to reach it. `exception` is the name that the SDK reports. */
 export class KmsError extends RegistrationError {
@@ -67,14 +68,18 @@ export interface KmsApi {
   close(): void
 }
 
-/** AWS's own settings apply: profile, region, AWS_ENDPOINT_URL_KMS. @throws KmsError */
+/** AWS's own settings apply: profile, region, AWS_ENDPOINT_URL_KMS, HTTPS_PROXY, NO_PROXY, AWS_CA_BUNDLE. @throws KmsError */
 export async function openKms(region: string | undefined): Promise<KmsApi> {
   // The SDK would print its warning about the end of Node.js 20 before every result.
   process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true'
   const sdk = await import('@aws-sdk/client-kms')
   const client = new sdk.KMSClient({
     ...(region === undefined ? {} : { region }),
-    requestHandler: { connectionTimeout: 5000, requestTimeout: 30_000 },
+    requestHandler: {
+      connectionTimeout: 5000,
+      requestTimeout: 30_000,
+      httpsAgent: await createAwsAgent(process.env),
+    },
   })
   const found = await wrapKmsErrors(() => client.config.region())
   return createKmsApi(sdk, client, found)

@@ -13,6 +13,7 @@ export interface Plan {
 
 const STORE_ID = 'CUSTOM_KEY_STORE_ID'
 const FILE = 'kms-console.json'
+const ENDPOINT_FILE = 'kms-endpoint.txt'
 
 /** The calls in order. The parameters leave out the credential, which is made later and goes to KMS only. */
 export function toCalls({ store, keyId }: Plan) {
@@ -44,9 +45,13 @@ export function toShell(plan: Plan): readonly string[] {
       ...more,
     ].join(' \\\n  ')
   const id = { CustomKeyStoreId: STORE_ID }
+  const { XksProxyUriEndpoint: endpoint, ...parameters } = toCreateParameters(plan.store)
   return [
     `latchkey credentials create --key-store ${plan.keyStore} --output ${FILE}`,
-    aws('create-custom-key-store', toCreateParameters(plan.store), [
+    // Version 1 of the AWS CLI would fetch a value that begins with https:// and send what it got.
+    `printf %s ${quote(endpoint)} > ${ENDPOINT_FILE}`,
+    aws('create-custom-key-store', parameters, [
+      `--xks-proxy-uri-endpoint file://${ENDPOINT_FILE}`,
       `--cli-input-json file://${FILE}`,
     ]),
     aws('connect-custom-key-store', id, []),
@@ -54,7 +59,7 @@ export function toShell(plan: Plan): readonly string[] {
     ...(plan.keyId === undefined
       ? []
       : [aws('create-key', toKeyParameters(STORE_ID, plan.keyId), [])]),
-    `rm ${FILE}`,
+    `rm ${FILE} ${ENDPOINT_FILE}`,
   ]
 }
 
