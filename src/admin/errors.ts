@@ -1,4 +1,4 @@
-/** What the admin API answers when it refuses a call: a code, a sentence, a status. */
+/** Errors of the admin API: each refusal has a code, a message and a status. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 

@@ -1,4 +1,4 @@
-/** Backing up, recovering and copying the control store that a configuration names. */
+/** Backs up, recovers and copies the control store that a configuration names. */
 // SPDX-License-Identifier: Apache-2.0
 import { rename, rm } from 'node:fs/promises'
 import type { Config } from '../config/config.ts'
@@ -40,19 +40,19 @@ export async function backUpStore(
   }
 }
 
-/** What the store had that the backup lacks. */
+/** Content of the store that the backup lacks. */
 export interface Losses {
   /** Switches in force, by id. */
   readonly kills: readonly string[]
   /** Dead man's switches, by key store. */
   readonly deadManSwitches: readonly string[]
-  /** Access key ids that the backup has as valid. */
+  /** Access key ids revoked since, which the backup has as valid. */
   readonly revocations: readonly string[]
-  /** Key store and key id of keys that the backup has enabled. */
+  /** Key store and key id of keys disabled since, which the backup has as enabled. */
   readonly disabledKeys: readonly string[]
   /** Key store, key id and version that the backup lacks; what they encrypted cannot be decrypted. */
   readonly versions: readonly string[]
-  /** The same, of versions whose material the backup still has. */
+  /** The same for versions destroyed since, whose material the backup still has. */
   readonly destroyedVersions: readonly string[]
   /** Events after the last one of the backup, oldest first. */
   readonly events: readonly {
@@ -66,17 +66,20 @@ export interface RecoveryPlan {
   readonly manifest: Manifest
   /** Highest epoch that this host has seen of the same store; undefined without a mark. */
   readonly seenEpoch?: number
-  /** Epoch of the store that is there; absent when there is none, or it cannot be read. */
+  /** Epoch of the existing store; absent if there is none or it cannot be read. */
   readonly storeEpoch?: number
-  /** Absent when there is no store to compare with, or it cannot be read. */
+  /** Absent if there is no store to compare with, or it cannot be read. */
   readonly losses?: Losses
-  /** Why the store that is there cannot be compared. */
+  /** Why the existing store cannot be compared. */
   readonly unreadable?: string
-  /** Whether a store is in the place into which the backup is to be loaded. */
+  /** Whether a store exists where the backup is to be loaded. */
   readonly isOccupied: boolean
 }
 
-/** Verifies a backup and compares it with the store that is there, and with the mark of this host. @throws StorageError */
+/**
+ * Verifies a backup and compares it with the existing store and with this host's mark.
+ * @throws StorageError
+ */
 export async function planRecovery(
   config: Config,
   path: string,
@@ -173,9 +176,9 @@ async function compare(current: Store, backup: Store): Promise<Losses> {
 }
 
 /**
- * Loads the backup of a plan where the configuration has its store, accepts its epoch, and raises the
- * mark of this host. A file that is there is kept beside it; a database has to be empty.
- * @returns the epoch that servers continue from, and where the file that was there is now
+ * Loads the planned backup into the place of the configured store, accepts its epoch, and raises
+ * this host's mark. An existing file is kept beside it; a database must be empty.
+ * @returns the epoch that servers continue from, and the new place of an existing file
  * @throws StorageError STORE_EXISTS
  */
 export async function recoverStore(
@@ -200,7 +203,8 @@ export async function recoverStore(
     const epoch = await acceptEpoch(store, clock, { operator, reason, seen })
     const { tag } = await store.database.snapshot((reader) => readState(reader, store.sealing))
     await (await openHighWater(highWaterFile, store.id)).raise({ epoch, tag })
-    // Those that served when the backup was made: a kill need not wait for them for long.
+    // The instances that served when the backup was made, so that a kill need not wait for them for
+    // long.
     const load = (reader: Reader) => loadInstances(reader, store.sealing)
     await dismissInstances(store, { silent: await store.database.snapshot(load), over: [] })
     return { epoch, ...(kept === undefined ? {} : { kept }) }
@@ -209,7 +213,10 @@ export async function recoverStore(
   }
 }
 
-/** Moves a SQLite file that is there, with its log: a log beside another file would damage that one. */
+/**
+ * Moves an existing SQLite file with its log, because a log beside another file would damage that
+ * one.
+ */
 async function moveAside({ store: { path } }: Config): Promise<string | undefined> {
   if (path === undefined || !(await createEngine({ path }).exists())) return undefined
   const kept = `${path}.before-${new Date(clock.now()).toISOString().replaceAll(':', '')}`
@@ -222,7 +229,7 @@ async function moveAside({ store: { path } }: Config): Promise<string | undefine
 }
 
 /**
- * Copies the store to the place of another configuration, which has the same master key.
+ * Copies the store to the place of another configuration with the same master key.
  * @throws StorageError STORE_BUSY while instances run; STORE_EXISTS
  */
 export async function copyStore(
@@ -245,7 +252,9 @@ export async function copyStore(
   }
 }
 
-/** What is changed in the one store after the copy is not in the other. */
+/**
+ * Refuses to copy while instances run, because later changes would reach only one of the stores.
+ */
 async function checkIdle({ database, sealing }: Store): Promise<void> {
   const running = await database.snapshot(async (reader) => {
     const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)

@@ -19,9 +19,9 @@ import { createMasterKey } from '../store/master-key.ts'
 import { toTlsFiles } from './admin.ts'
 
 export interface ConfigurationCheck {
-  /** What would stop `serve`, or make it refuse everything. */
+  /** Faults that would stop `serve`, or make it refuse everything. */
   readonly faults: readonly Fault[]
-  /** What is worth a look. */
+  /** Settings that work but are probably wrong. */
   readonly warnings: readonly Fault[]
 }
 
@@ -72,7 +72,7 @@ async function checkCertificates(config: Config, fault: Report, warn: Report): P
   }
 }
 
-/** KMS has the root, and expects every intermediate from the server. */
+/** KMS has only the root, and expects every intermediate from the server. */
 async function checkChain(
   file: string,
   leaf: X509Certificate,
@@ -154,7 +154,8 @@ async function checkState({ control }: Config, fault: Report, warn: Report): Pro
 
 async function checkModules({ backends }: Config, fault: Report): Promise<void> {
   for (const [i, { module }] of backends.entries()) {
-    // The dynamic linker finds a bare name. Whether the module works: latchkey pkcs11 probe.
+    // The dynamic linker resolves a name without a slash. `latchkey pkcs11 probe` tests whether the
+    // module works.
     if (!module.includes('/')) continue
     await attempt(`backends[${String(i)}].module`, fault, () => access(module, constants.R_OK))
   }

@@ -1,4 +1,4 @@
-/** Policies for a server, from the store or from a folder; and for commands. */
+/** Provides policies from the store or a folder, for servers and for commands. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
@@ -35,11 +35,11 @@ import { toStoreOptions } from './store.ts'
 
 export interface ServerPolicies {
   readonly authorizer: Authorizer
-  /** Undefined where policies come from a folder. */
+  /** Undefined if policies come from a folder. */
   readonly follower: EpochFollower | undefined
 }
 
-/** @throws PolicyError POLICY_INVALID or a system error for a folder that cannot be used */
+/** @throws PolicyError POLICY_INVALID or a system error if the folder cannot be used */
 export async function createServerPolicies(
   { policy: { folder } }: Config,
   store: Pick<Store, 'sealing'>,
@@ -66,7 +66,7 @@ export async function createServerPolicies(
   return { authorizer, follower: undefined }
 }
 
-/** Takes up the policies of the store with each epoch. */
+/** Applies the store's policies with each epoch. */
 export function createPolicyFollower(
   authorizer: Authorizer,
   { sealing }: Pick<Store, 'sealing'>,
@@ -101,19 +101,25 @@ function describePolicies({ revision, enforced, shadow }: PolicyState) {
   }
 }
 
-/** Policies as a command works with them. */
+/** The policy operations of commands. */
 export interface PolicyAdministration {
-  /** Of the folder, where the configuration names one; else of the store. */
+  /** Reads the folder if the configuration names one, otherwise the store. */
   state(): Promise<PolicyState>
-  /** @throws PolicyError POLICY_IN_FILES as all below, POLICY_NOT_FOUND, POLICY_UNCHANGED */
+  /**
+   * @throws PolicyError POLICY_IN_FILES like all functions below, POLICY_NOT_FOUND,
+   * POLICY_UNCHANGED
+   */
   plan(change: PolicyChange): Promise<PlannedChange>
   write(plan: PlannedChange, by: Author): Promise<PendingKill>
-  /** Resolves when every instance goes by the change, or cannot hold a lease. @throws PolicyError POLICY_NOT_EVERYWHERE */
+  /**
+   * Resolves when every instance applies the change or can no longer hold a lease.
+   * @throws PolicyError POLICY_NOT_EVERYWHERE
+   */
   wait(written: PendingKill, patienceMs: number): Promise<Revocation>
   /** Newest first. */
   history(): Promise<readonly PolicyRevision[]>
   at(revision: number): Promise<Documents>
-  /** What was recorded of requests since then; wall time, milliseconds since the Unix epoch. */
+  /** Returns the usage recorded since a wall time in milliseconds since the Unix epoch. */
   usage(since: number): Promise<{ readonly usage: readonly Activity[]; readonly period: Period }>
   close(): Promise<void>
 }

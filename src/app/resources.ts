@@ -1,6 +1,6 @@
 /**
- * What requests are served from: store, keys, key managers and credentials, and the reloading of
- * changes.
+ * Provides everything that serves requests: store, keys, key managers and credentials, and the
+ * reloading of changes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config, KeyStoreConfig } from '../config/config.ts'

@@ -1,4 +1,4 @@
-/** Opens policies for the commands on them: those of the configuration, or those of a path. */
+/** Loads the policies that commands work on: those of the configuration, or those of a path. */
 // SPDX-License-Identifier: Apache-2.0
 import { stat } from 'node:fs/promises'
 import type { PolicyAdministration } from '../app/policy.ts'
@@ -7,7 +7,7 @@ import { loadPolicyFiles, loadPolicyFolder } from '../policy/policy-files.ts'
 import type { Documents } from '../policy/policy-set.ts'
 import { type Context, type Flag, loadControlConfig, stringFlag } from '../terminal/command.ts'
 
-/** Which policies a command looks at. */
+/** Flags that select the policies a command examines. */
 export const CANDIDATE_FLAGS = {
   policies: {
     type: 'string',
@@ -33,20 +33,23 @@ export async function withPolicies<T>(
   }
 }
 
-/** The documents of a file, or of a folder: those in force there. */
+/** Returns the documents of a file, or those in force in a folder. */
 export async function loadPolicyPath(path: string): Promise<Documents> {
   const isFolder = (await stat(path)).isDirectory()
   return isFolder ? (await loadPolicyFolder(path)).enforced : loadPolicyFiles([path])
 }
 
-/** What --policies names; else what is in force or, with --shadow, in shadow. Opens the store only for those. */
+/**
+ * Returns what --policies names; otherwise what is in force or, with --shadow, in shadow. Opens the
+ * store only for the latter.
+ */
 export async function loadCandidate(context: Context): Promise<Documents> {
   const path = stringFlag(context, 'policies')
   if (path !== undefined) return loadPolicyPath(path)
   return withPolicies(context, async (policies) => candidateOf(context, policies))
 }
 
-/** The same where the store is open already. */
+/** Does the same with an open store. */
 export async function candidateOf(
   context: Context,
   policies: PolicyAdministration,

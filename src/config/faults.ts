@@ -7,7 +7,7 @@ import { suggest } from '../core/suggest.ts'
 export interface Fault {
   /** Path as written in the file, such as `keyStores[2].prefix`; empty for the file as a whole. */
   readonly path: string
-  /** What was expected, and what was found. */
+  /** Message that says what was expected and what was found. */
   readonly message: string
 }
 

@@ -43,7 +43,7 @@ export interface Visitor {
   secret(path: string, source: SecretSource): void
 }
 
-/** What the conversion of a file's values needs. */
+/** Context for converting a file's values. */
 export interface Conversion {
   /** Resolves a path relative to the file. */
   readonly absolute: (relative: string) => string

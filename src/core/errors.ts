@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 export interface ErrorOptionsWithHint {
-  /** What the operator can do about it. The CLI prints it on a separate line. */
+  /** Advice for the operator. The CLI prints it on a separate line. */
   readonly hint?: string
   readonly cause?: unknown
 }

@@ -1,6 +1,6 @@
 /**
- * The partitions of AWS in which names differ: domains, service principals, endpoint services, the client certificate of KMS.
- * A test compares the regions and domains with those of the AWS SDK.
+ * AWS partitions, in which names differ: domains, service principals, endpoint services, and the
+ * client certificate of KMS. A test compares regions and domains with those of the AWS SDK.
  */
 // SPDX-License-Identifier: Apache-2.0
 
@@ -16,7 +16,7 @@ export interface Partition {
   readonly hasExternalKeyStores: boolean
 }
 
-/** Most partitions use it for service principals too, whatever their own domain is. */
+/** Most partitions use it for service principals too, whatever their own domain. */
 const COMMON_DOMAIN = 'amazonaws.com'
 
 const COMMERCIAL: Partition = {
@@ -52,18 +52,21 @@ export const PARTITIONS: readonly Partition[] = [
   COMMERCIAL,
 ]
 
-/** The form of every region's name, those of future partitions included. */
+/** The form of every region's name, including those of future partitions. */
 export const REGION_PATTERN = '^[a-z]{2,8}(-[a-z]{2,16}){1,3}-[1-9][0-9]?$'
 
-/** Returns the commercial partition for a region that no pattern covers, as a new one of it may not be. */
+/**
+ * Returns the commercial partition for a region that no pattern covers, since a new commercial
+ * region may not match.
+ */
 export function partitionOf(region: string): Partition {
   return PARTITIONS.find((one) => one.region.test(region)) ?? COMMERCIAL
 }
 
 /**
- * Common names that the client certificate of KMS may have, which are also the service principals to allow on a VPC endpoint
- * service (XKS 1.0.3, Authentication). Where a partition has a domain of its own, the specification does not say which of the
- * two domains KMS uses. AWS owns both.
+ * Common names that the client certificate of KMS may have, which are also the service principals
+ * to allow on a VPC endpoint service (XKS 1.0.3, Authentication). If a partition has its own
+ * domain, the specification does not say which of the two domains KMS uses. AWS owns both.
  */
 export function kmsNames(region: string): readonly string[] {
   const domains = new Set([partitionOf(region).domain, COMMON_DOMAIN])
@@ -72,7 +75,8 @@ export function kmsNames(region: string): readonly string[] {
 
 /** Returns the service of a principal such as `ec2.amazonaws.com`; undefined for ARNs and `AWS Internal`. */
 export function serviceOf(principal: string): string | undefined {
-  // Any domain name counts: a service that is taken for a caller would make an exposure look smaller than it is.
+  // Any domain name counts: mistaking a service for a caller would make an exposure look smaller
+  // than it is.
   const isDomain = /^[a-z0-9_-]+(\.[a-z0-9-]+)+$/i.test(principal)
   return isDomain ? principal.split('.')[0]?.toLowerCase() : undefined
 }

@@ -18,7 +18,8 @@ export interface RequestMetadata {
 }
 
 /**
- * What kill switches are checked against: a request at the gate, or a counted one in a rehearsal.
+ * The properties of a request that kill switches match: at the gate, or in a rehearsal of counted
+ * requests.
  */
 export interface RequestSubject {
   readonly keyStore: string
@@ -73,7 +74,10 @@ export interface RequestRecord {
   /** Ids of the policies that decided; absent when no policy was asked. */
   policies?: readonly string[]
   policyRevision?: number
-  /** Why the policies in shadow would have denied what those in force allowed, and their ids. */
+  /**
+   * Why the policies in shadow would have denied a request that those in force allowed, and their
+   * ids.
+   */
   shadowDenial?: { readonly reason: string; readonly policies: readonly string[] }
   keyVersion?: number
   status?: number
@@ -83,7 +87,7 @@ export interface RequestRecord {
   reason?: string
   /** Hex SHA-256 of the body, set after a failed signature to help find the request again. */
   bodySha256?: string
-  /** What the body claims after a failed signature; nothing vouches for it. */
+  /** Request id that the body claims after a failed signature; it is unverified. */
   unverifiedKmsRequestId?: string
   /** The thrown value, when the fault is ours. */
   fault?: unknown

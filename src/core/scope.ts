@@ -1,4 +1,4 @@
-/** What a kill switch stops: which requests, in which direction. */
+/** The scope of a kill switch: which requests it stops, in which direction. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**

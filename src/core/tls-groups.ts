@@ -1,14 +1,21 @@
-/** Key exchange groups of TLS: those that the listeners offer, and the one that a handshake agreed on. */
+/**
+ * TLS key exchange groups: those that the listeners offer, and the one that a handshake agreed on.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecureContext, type TLSSocket } from 'node:tls'
 
-/** Hybrid of X25519 and ML-KEM-768, against recordings that a quantum computer may open later. */
+/**
+ * Hybrid of X25519 and ML-KEM-768, which protects recorded traffic from later quantum computers.
+ */
 const HYBRID = 'X25519MLKEM768'
 const CLASSIC = 'X25519:P-256:P-384'
 
 let supported: string | undefined
 
-/** Returns the groups in order of preference, for `ecdhCurve`. The hybrid comes first where OpenSSL has it (3.5 and later). */
+/**
+ * Returns the groups in order of preference, for `ecdhCurve`. The hybrid comes first if OpenSSL has
+ * it (3.5 and later).
+ */
 export function tlsGroups(): string {
   if (supported !== undefined) return supported
   try {
@@ -36,7 +43,10 @@ const SEQUENCE = 0x30
 /** [19] EXPLICIT INTEGER: kex_group in OpenSSL's SSL_SESSION_ASN1. */
 const KEX_GROUP = 0xb3
 
-/** Returns the group of a finished handshake, on either side; `unknown` where OpenSSL does not tell. */
+/**
+ * Returns the group of a finished handshake, on either side; `unknown` if OpenSSL does not report
+ * it.
+ */
 export function groupOf(socket: Pick<TLSSocket, 'getSession'>): string {
   // Node.js has no call for it on the server, and none for hybrid groups on the client.
   const session = socket.getSession()

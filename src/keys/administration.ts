@@ -1,6 +1,6 @@
 /**
- * What `latchkey keys` does to keys: an optional capability of a backend, separate from serving
- * requests.
+ * Administration of keys by `latchkey keys`: an optional capability of a backend, separate from
+ * serving requests.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Secret } from '../core/secret.ts'

@@ -23,7 +23,7 @@ import type { Sealing } from '../store/sealing.ts'
 import type { Criteria, Direction, Scope } from '../core/scope.ts'
 import type { Actor, DeadManSwitch, Switch } from './model.ts'
 
-/** What a restore request gives back. */
+/** Target of a restore request. */
 export type RestoreTarget =
   | { readonly kind: 'switches'; readonly switchIds: readonly string[] }
   /**
@@ -48,7 +48,7 @@ export interface RestoreRequest extends Actor {
   readonly approval?: Actor & { readonly epoch: number }
 }
 
-/** What the gate enforces, as of one moment. */
+/** Rules for the gate as of one moment. */
 export interface ControlState {
   readonly epoch: number
   readonly mark: EpochMark

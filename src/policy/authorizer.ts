@@ -1,27 +1,33 @@
-/** What the path of a request asks: the policies in force, those in shadow, and what they have decided so far. */
+/**
+ * Answers policy questions on the request path, from the policies in force and those in shadow, and
+ * counts the decisions.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { type Decision, type DenialReason, type Engine, createEngine } from './engine.ts'
 import { type Documents, type PolicySet, compileDocuments } from './policy-set.ts'
 import type { PolicyRequest } from './request.ts'
 
-/** What is in force, and what is tried out. */
+/** The policies in force and those in shadow. */
 export interface PolicyState {
-  /** Counts the changes of the store's policies; 0 before the first, and for policies in files. */
+  /** Number of changes to the store's policies; 0 before the first, and for policies in files. */
   readonly revision: number
   readonly enforced: Documents
-  /** The documents in force with those in their places that are in shadow; undefined: none is. */
+  /**
+   * The documents in force, replaced by those in shadow where they exist; undefined if none are in
+   * shadow.
+   */
   readonly shadow: Documents | undefined
 }
 
 /** A request between its decision and its answer. */
 export interface PolicyPass {
-  /** False where there is no policy at all. */
+  /** False if there is no policy at all. */
   readonly isAsked: boolean
   readonly denial: DenialReason | undefined
   /** Ids of the policies that decided. */
   readonly policies: readonly string[]
   readonly revision: number
-  /** What the policies in shadow say, where there are any. */
+  /** Decision of the policies in shadow, if there are any. */
   readonly shadow: Decision | undefined
   readonly generation: number
   readonly toRequest: () => PolicyRequest
@@ -33,24 +39,24 @@ export interface PolicyStats {
   readonly shadow: number
   /** Decisions since the start, by `enforced allow`, `shadow deny` and so on. */
   readonly decisions: Readonly<Record<string, number>>
-  /** Those for which Cedar was asked. */
+  /** Number of decisions for which Cedar was asked. */
   readonly evaluations: number
 }
 
-/** Policies that are ready to be applied in one go. */
+/** Policies that are ready to be applied in one step. */
 export interface PreparedPolicies {
   readonly state: PolicyState
-  /** Undefined: they cannot be used, so everything is denied. */
+  /** Undefined if they cannot be used, so that everything is denied. */
   readonly sets:
     { readonly enforced: PolicySet; readonly shadow: PolicySet | undefined } | undefined
 }
 
 export interface Authorizer {
-  /** Decides a request. Without a policy in force everything is allowed. Never throws. */
+  /** Decides a request. Without a policy in force, everything is allowed. Never throws. */
   decide(toRequest: () => PolicyRequest): PolicyPass
-  /** Whether a request that was allowed would be allowed now, too. */
+  /** Reports whether a request that was allowed would still be allowed. */
   allows(pass: PolicyPass): boolean
-  /** From the next statement on, everything is decided by these. */
+  /** Uses these policies for every decision from now on. */
   apply(prepared: PreparedPolicies): void
   stats(): PolicyStats
 }
@@ -74,7 +80,7 @@ export function createAuthorizer(): Authorizer {
   let shadow: Engine | undefined
   const sizes = { enforced: 0, shadow: 0 }
   const decisions: Record<string, number> = {}
-  /** Of engines that are closed. */
+  /** Evaluations by closed engines. */
   let evaluations = 0
 
   function count(set: 'enforced' | 'shadow', decision: Decision): Decision {
@@ -113,7 +119,7 @@ export function createAuthorizer(): Authorizer {
       isUsable = sets !== undefined
       sizes.enforced = sets?.enforced.policies.length ?? 0
       sizes.shadow = sets?.shadow?.policies.length ?? 0
-      // A set without a policy is no set: everything is allowed.
+      // Without a policy there is no engine, and everything is allowed.
       enforced = sets !== undefined && sizes.enforced > 0 ? createEngine(sets.enforced) : undefined
       shadow = sets?.shadow === undefined ? undefined : createEngine(sets.shadow)
     },

@@ -1,4 +1,4 @@
-/** Requests and cases in YAML: what `policy explain` is asked about, and what `policy test` runs. */
+/** Parses requests and cases in YAML, for `policy explain` and `policy test`. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseDocument } from 'yaml'
 import { parseDate, parseDuration } from '../core/duration.ts'
@@ -11,7 +11,7 @@ export interface PolicyCase {
   readonly name: string
   readonly request: PolicyRequest
   readonly expect: 'allow' | 'deny'
-  /** Ids of the policies that must have decided; undefined: whichever. */
+  /** Ids of the policies that must have decided; undefined if any may. */
   readonly by: readonly string[] | undefined
 }
 
@@ -29,14 +29,17 @@ const METADATA = [
   ...['awsSourceVpc', 'awsSourceVpce'],
 ] as const
 
-/** Fields of a request, and what each is where it is left out. */
+/** Fields of a request with their defaults. */
 const FIELDS = new Set<string>([
   ...METADATA,
   ...['keyStore', 'key', 'operation', 'other', 'at', 'credentialId', 'credentialAge', 'clientName'],
   ...['tlsVersion', 'remoteAddress', 'plaintextBytes', 'aadBytes', 'keyVersion', 'keyCreatedAt'],
 ])
 
-/** @throws PolicyError POLICY_INVALID with every fault @param now the moment of a request that names none */
+/**
+ * @throws PolicyError POLICY_INVALID with every fault
+ * @param now time of a request that gives none
+ */
 export function parseCases(path: string, text: string, now: number): readonly PolicyCase[] {
   const faults: PolicyFault[] = []
   const file = parseYaml(path, text, faults)
@@ -75,7 +78,7 @@ export function parseCases(path: string, text: string, now: number): readonly Po
   return cases
 }
 
-/** One request alone. @throws PolicyError POLICY_INVALID with every fault */
+/** Parses a single request. @throws PolicyError POLICY_INVALID with every fault */
 export function parseRequest(path: string, text: string, now: number): PolicyRequest {
   const faults: PolicyFault[] = []
   const settings = parseYaml(path, text, faults)
@@ -87,7 +90,7 @@ export function parseRequest(path: string, text: string, now: number): PolicyReq
   return request
 }
 
-/** The request of a line of the log. What the log does not have is taken to be nothing. */
+/** Returns the request of a log line. Fields that the log lacks are taken as absent. */
 export function parseLogLine(line: Settings): PolicyRequest | undefined {
   const { keyStore, keyId, operation, time } = line
   const isRequest = typeof keyStore === 'string' && typeof keyId === 'string'
@@ -138,7 +141,7 @@ function toRequest(
   now: number,
   faults: PolicyFault[],
 ): PolicyRequest {
-  // `null` takes a default away.
+  // `null` removes a default.
   const given: Settings = Object.fromEntries(
     Object.entries(settings).filter(([, value]) => value !== null),
   )
@@ -189,7 +192,7 @@ function toRequest(
     keyStore: text('keyStore') ?? '',
     keyId: text('key') ?? '',
     operation: operation as KeyOperation,
-    // What KMS asks for by itself when nothing else is said.
+    // Defaults to a call that KMS makes without a service.
     metadata: {
       kmsOperation: operation === 'GetKeyMetadata' ? 'DescribeKey' : operation,
       ...metadata,

@@ -1,4 +1,4 @@
-/** Cedar, compiled to WebAssembly, behind typed answers. Loaded when it is first needed. */
+/** Wraps Cedar, compiled to WebAssembly, in typed answers. It is loaded at its first use. */
 // SPDX-License-Identifier: Apache-2.0
 import { setFlagsFromString } from 'node:v8'
 import type * as CedarPackage from '@cedar-policy/cedar-wasm/nodejs'
@@ -16,15 +16,15 @@ export type PolicyErrorCode =
   | 'POLICY_INVALID' // policies or labels are not valid; every fault is listed
   | 'POLICY_NOT_FOUND' // there is no such document or revision
   | 'POLICY_UNCHANGED' // the change would leave everything as it is
-  | 'POLICY_IN_FILES' // policies come from a folder (policy.folder), so those of the store are not changed
-  | 'POLICY_CHANGED' // somebody else changed the policies meanwhile
-  | 'POLICY_NOT_EVERYWHERE' // the wait ended before every instance went by the policies
-  | 'POLICY_TESTS_FAILED' // a case did not come out as expected
+  | 'POLICY_IN_FILES' // policies come from a folder (policy.folder), so those of the store cannot be changed
+  | 'POLICY_CHANGED' // the policies were changed meanwhile
+  | 'POLICY_NOT_EVERYWHERE' // the wait ended before every instance applied the policies
+  | 'POLICY_TESTS_FAILED' // a case did not give the expected result
   | 'POLICY_FAILED' // Cedar refused a call
 
-/** Something wrong with a document. */
+/** A fault in a document. */
 export interface PolicyFault {
-  /** `NAME.cedar:LINE:COLUMN`, or the name of the document alone. */
+  /** `NAME.cedar:LINE:COLUMN`, or only the name of the document. */
   readonly path: string
   readonly message: string
 }
@@ -48,7 +48,7 @@ export type { AuthorizationCall, PolicyJson }
 /** A call without its policies. */
 export type EvaluationRequest = Omit<StatefulAuthorizationCall, 'preparsedPolicySetId'>
 
-/** A complaint of Cedar; `offset` counts bytes of UTF-8 from the start of the text. */
+/** A message from Cedar; `offset` counts bytes of UTF-8 from the start of the text. */
 export interface Complaint {
   readonly message: string
   readonly offset: number
@@ -58,7 +58,7 @@ export interface Evaluation {
   readonly decision: 'allow' | 'deny'
   /** Ids of the policies that decided; empty when none applies. */
   readonly policies: readonly string[]
-  /** Policies that could not be evaluated. Cedar passes over them. */
+  /** Policies that could not be evaluated. Cedar skips them. */
   readonly errors: readonly { readonly policyId: string; readonly message: string }[]
 }
 
@@ -71,24 +71,27 @@ export interface Validation {
 }
 
 export interface Cedar {
-  /** The policies of a text, in its order, as they are written; or why it has none. */
+  /**
+   * Splits a text into its policies, in order and as written, or returns the faults that prevent
+   * it.
+   */
   split(text: string): { readonly policies: readonly string[] } | { readonly faults: Complaint[] }
   /** @throws PolicyError POLICY_FAILED for a text that `split` did not return */
   toJson(policy: string): PolicyJson
   toText(policy: PolicyJson): string
   /** Strict validation against the published schema. */
   validate(policies: PolicyTexts): Validation
-  /** Keeps a set under a name, in the place of an earlier one. */
+  /** Keeps a set under a name, replacing an earlier one. */
   prepare(name: string, policies: PolicyTexts): void
-  /** @param name of `prepare` @throws PolicyError POLICY_FAILED */
+  /** @param name as passed to `prepare` @throws PolicyError POLICY_FAILED */
   evaluate(name: string, request: EvaluationRequest): Evaluation
-  /** The same without preparation. @throws PolicyError POLICY_FAILED */
+  /** Evaluates without preparation. @throws PolicyError POLICY_FAILED */
   evaluateOnce(call: AuthorizationCall): Evaluation
 }
 
 let loading: Promise<Cedar> | undefined
 
-/** Takes about 100 ms and 14 MB the first time. */
+/** The first call takes about 100 ms and 14 MB. */
 export function loadCedar(): Promise<Cedar> {
   loading ??= load()
   return loading
@@ -104,7 +107,7 @@ async function load(): Promise<Cedar> {
 }
 
 function wrap(cedar: typeof CedarPackage): Cedar {
-  /** An exception is a call in a form that Cedar does not know. */
+  /** An exception means that Cedar does not know this form of call. */
   function ask<T>(call: () => T): T {
     try {
       return call()

@@ -1,6 +1,7 @@
 /**
- * Decides requests by sets of policies. Decisions are kept by exactly the fields that the policies for a key and an action
- * read; what reads the time, sizes or addresses is evaluated each time, by itself.
+ * Decides requests by sets of policies. Decisions are cached by exactly the fields that the
+ * policies for a key and an action read. Policies that read the time, sizes or addresses are
+ * evaluated separately each time.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Evaluation, PolicyError } from './cedar.ts'
@@ -24,7 +25,7 @@ export type DenialReason =
   | 'POLICY_UNUSABLE' // the policies of the store cannot be compiled by this release
 
 export interface Decision {
-  /** Why it is denied; undefined: it is allowed. */
+  /** Why it is denied; undefined if it is allowed. */
   readonly denial: DenialReason | undefined
   /** Ids of the policies that decided: those that permit, forbid or failed; empty for POLICY_DEFAULT. */
   readonly policies: readonly string[]
@@ -33,19 +34,24 @@ export interface Decision {
 /** One set of policies, ready for requests. */
 export interface Engine {
   decide(request: PolicyRequest): Decision
-  /** How often Cedar was asked, and how often a decision was there already. */
+  /** How often Cedar was asked, and how often a decision was cached. */
   readonly stats: { readonly evaluated: number; readonly kept: number }
-  /** Gives back what it holds; `decide` is not called any more. */
+  /** Releases what it holds; do not call `decide` afterwards. */
   close(): void
 }
 
 const MAX_DECISIONS = 20_000
 const MAX_TARGETS = 50_000
-/** Prepared sets of one engine. Beyond it, policies for other principals are evaluated along. */
+/**
+ * Maximum number of prepared sets of one engine. Beyond it, policies for other principals are
+ * evaluated too.
+ */
 const MAX_PREPARED = 1000
 const DEFAULT: Decision = { denial: 'POLICY_DEFAULT', policies: [] }
 
-/** Names of prepared sets that no engine uses now: Cedar keeps each name for ever, so names are used again. */
+/**
+ * Names of prepared sets that no engine uses now. Cedar never forgets a name, so names are reused.
+ */
 const freeNames: string[] = []
 let madeNames = 0
 
@@ -107,7 +113,7 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
     return part
   }
 
-  /** The name of a prepared set of these policies. */
+  /** Returns the name of a prepared set of these policies. */
   function prepared(own: readonly Policy[]): string {
     const signature = own.map(({ id }) => id).join(' ')
     let name = namesOf.get(signature)
@@ -119,7 +125,10 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
     return name
   }
 
-  /** The policies of a part whose scope has the principal; all of them where too many such sets are prepared already. */
+  /**
+   * Returns the policies of a part whose scope includes the principal, or all of them if too many
+   * such sets are already prepared.
+   */
   function ofPrincipal(part: Part, facts: Facts): readonly Policy[] {
     if (namesOf.size >= MAX_PREPARED) return part.policies
     const uids = uidsOf(facts.principal)
@@ -166,8 +175,9 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
 }
 
 /**
- * The decision by the whole set in one plain call of Cedar: what every shortcut above must agree with.
- * @param prepared a name under which the whole set is prepared; it is parsed for each call otherwise
+ * Decides by the whole set in one plain call of Cedar, with which every shortcut above must agree.
+ * @param prepared name under which the whole set is prepared; without it, the set is parsed for
+ * each call
  */
 export function decidePlainly(
   { cedar, policies, labels }: PolicySet,
@@ -185,7 +195,7 @@ function toTexts(policies: readonly Policy[]): Record<string, string> {
   return Object.fromEntries(policies.map(({ id, text }) => [id, text]))
 }
 
-/** Cedar passes over a policy that fails, which could be the one that forbids: here it denies. */
+/** Cedar skips a policy that fails, which could be one that forbids, so a failure denies here. */
 function toDecision(evaluate: () => Evaluation): Decision {
   let evaluation: Evaluation
   try {
@@ -202,7 +212,10 @@ function toDecision(evaluate: () => Evaluation): Decision {
   return policies.length === 0 ? DEFAULT : { denial: 'POLICY_FORBID', policies }
 }
 
-/** The stronger counts, and what both found of its kind: the order in which Cedar itself goes by. */
+/**
+ * The stronger decision wins, with all policies of its kind; this is the order that Cedar itself
+ * follows.
+ */
 const STRENGTH = ['POLICY_ERROR', 'POLICY_FORBID', undefined, 'POLICY_DEFAULT'] as const
 
 function combine(a: Decision, b: Decision): Decision {

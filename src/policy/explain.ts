@@ -1,4 +1,7 @@
-/** Why a request is allowed or denied: policy by policy, and within each the part that does not hold. */
+/**
+ * Explains why a request is allowed or denied: policy by policy, with the parts of each that do not
+ * hold.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { type Cedar, PolicyError, type PolicyJson } from './cedar.ts'
 import { type Decision, decidePlainly } from './engine.ts'
@@ -13,19 +16,19 @@ export interface PolicyVerdict {
   readonly effect: 'permit' | 'forbid'
   /** `applies`: all of it holds. `failed`: it could not be evaluated. */
   readonly outcome: 'applies' | 'fails to apply' | 'failed'
-  /** Parts that do not hold, as they are written in Cedar. */
+  /** Parts that do not hold, as written in Cedar. */
   readonly missing: readonly string[]
 }
 
 export interface Explanation {
   readonly decision: Decision
-  /** Those that decided. */
+  /** Policies that decided. */
   readonly deciding: readonly PolicyVerdict[]
-  /** Policies for this key and action that lack one part alone. */
+  /** Policies for this key and action of which only one part does not hold. */
   readonly almost: readonly PolicyVerdict[]
   /** All the others. */
   readonly others: readonly PolicyVerdict[]
-  /** As the policies see it. */
+  /** The request as the policies see it. */
   readonly request: ReturnType<typeof toEvaluationRequest>
 }
 
@@ -41,7 +44,7 @@ export function explain(set: PolicySet, request: PolicyRequest): Explanation {
       })
       return errors.length > 0 ? undefined : policies.length > 0
     } catch (error) {
-      // A number beyond 2^53 does not survive the JSON form that a part is in.
+      // A number beyond 2^53 does not survive the JSON form of the part.
       if (error instanceof PolicyError) return undefined
       throw error
     }
@@ -70,7 +73,7 @@ function isForRequest(
   return policies.some((policy) => policy.id === id && isFor(policy.json, target))
 }
 
-/** Whether a policy applies, whatever its effect; undefined where it cannot be evaluated. */
+/** Reports whether a policy applies, whatever its effect; undefined if it cannot be evaluated. */
 type Holds = (policy: string | PolicyJson) => boolean | undefined
 
 function judge({ cedar }: PolicySet, policy: Policy, holds: Holds): PolicyVerdict {
@@ -89,7 +92,8 @@ function judge({ cedar }: PolicySet, policy: Policy, holds: Holds): PolicyVerdic
     { ...any, resource: json.resource },
     ...conditionsOf(json).map((condition) => ({ ...any, conditions: [condition] })),
   ]
-  // A part that fails by itself hangs on one before it: `context.viaService.name` on `context has viaService`.
+  // A part that fails alone depends on one before it: `context.viaService.name` on `context has
+  // viaService`.
   const broken = parts.filter((part) => holds(part) === false)
   const failing = parts.filter((part) => holds(part) === undefined)
   const missing = broken.length > 0 ? broken : failing
@@ -102,7 +106,7 @@ function judge({ cedar }: PolicySet, policy: Policy, holds: Holds): PolicyVerdic
 
 type Condition = PolicyJson['conditions'][number]
 
-/** Conditions, with those that `&&` joins apart. */
+/** Returns the conditions, split at `&&`. */
 function conditionsOf({ conditions }: PolicyJson): readonly Condition[] {
   return conditions.flatMap((condition): readonly Condition[] =>
     condition.kind === 'when'
@@ -117,7 +121,7 @@ function conjuncts(body: Condition['body']): readonly Condition['body'][] {
   return [...conjuncts(left), ...conjuncts(right)]
 }
 
-/** What is left of the text of a policy that has one part alone. */
+/** Returns the text of a policy reduced to one part. */
 function describePart(cedar: Cedar, part: PolicyJson): string {
   const { conditions } = part
   let text: string

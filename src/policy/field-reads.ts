@@ -1,6 +1,7 @@
 /**
- * Which fields of a request a policy reads, and which keys and actions it can be for: from its JSON form. What is not
- * understood counts as reading everything, so that a decision is never kept for a request that could come out otherwise.
+ * Finds which fields of a request a policy reads, and which keys and actions it can apply to, from
+ * its JSON form. Unknown syntax counts as reading everything, so that no cached decision is used
+ * for a request that could be decided differently.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { PolicyJson } from './cedar.ts'
@@ -13,11 +14,14 @@ const PARENT_FIELDS: ReadonlyMap<string, string> = new Map([
   ['XKS::Account', 'principal.account'],
   ['XKS::Role', 'principal.roles'],
   ['XKS::AwsService', 'principal.service'],
-  // `in` holds for the entity itself, too.
+  // `in` also holds for the entity itself.
   ['XKS::Principal', 'principal'],
 ])
 
-/** Of the principal in the scope, and of all conditions. Key and action in the scope are not among them: see `isFor`. */
+/**
+ * Covers the principal in the scope and all conditions, but not key and action in the scope: see
+ * `isFor`.
+ */
 export function findReads(policy: PolicyJson): ReadonlySet<string> {
   const reads = new Set<string>()
   const { principal } = policy
@@ -32,11 +36,11 @@ function noteAll(reads: Set<string>): void {
   for (const field of FIELDS) reads.add(field)
 }
 
-/** @param holder of an entity, in one of the two forms in which Cedar writes it */
+/** @param holder an entity, in one of the two forms in which Cedar writes it */
 function noteParents(reads: Set<string>, holder: object): void {
   const type = toUid((holder as Node)['entity'])?.type
   const field = type === undefined ? undefined : PARENT_FIELDS.get(type)
-  // A type that no principal is in, or a slot of a template.
+  // A type that no principal belongs to, or a slot of a template.
   if (field !== undefined) reads.add(field)
   else noteAll(reads)
 }
@@ -48,7 +52,10 @@ function toUid(entity: unknown): { readonly type: string; readonly id: string } 
   return typeof type === 'string' && typeof id === 'string' ? { type, id } : undefined
 }
 
-/** `context.kmsKey.account` of an expression that only goes from a variable into its attributes. */
+/**
+ * Returns a path such as `context.kmsKey.account` for an expression that only goes from a variable
+ * into its attributes.
+ */
 function pathOf(expression: Node): string | undefined {
   const { Var: variable, '.': access } = expression
   if (typeof variable === 'string') return variable
@@ -58,10 +65,10 @@ function pathOf(expression: Node): string | undefined {
   return path === undefined ? undefined : `${path}.${attr}`
 }
 
-/** The field, and every field inside it. */
+/** Notes the field and every field inside it. */
 function note(path: string, reads: Set<string>): void {
   const [root = ''] = path.split('.')
-  // Groups, tags, id and key store of a key all follow from which key it is.
+  // Groups, tags, id and key store all follow from the key itself.
   const known = root === 'resource' && !FIELDS.has(path) ? 'resource' : path
   const inside = [...FIELDS].filter(
     (field) => field === known || (root === 'context' && field.startsWith(`${known}.`)),
@@ -83,14 +90,17 @@ function walk(expression: Node, reads: Set<string>): void {
   }
 }
 
-/** Of operators without a meaning of their own here, and of calls such as `ip("10.0.0.0/8")`. */
+/** Walks operators that need no special treatment, and calls such as `ip("10.0.0.0/8")`. */
 function walkOperands(operands: unknown, reads: Set<string>): void {
   if (typeof operands !== 'object' || operands === null) return
   for (const operand of Array.isArray(operands) ? (operands as unknown[]) : Object.values(operands))
     if (typeof operand === 'object' && operand !== null) walk(operand as Node, reads)
 }
 
-/** An attribute of something that is not a plain path, such as `(if … then principal else resource).arn`. */
+/**
+ * Handles an attribute of something that is not a plain path, such as `(if … then principal else
+ * resource).arn`.
+ */
 function walkUnknown(left: Node, reads: Set<string>): void {
   noteAll(reads)
   walk(left, reads)
@@ -110,11 +120,11 @@ const OPERATORS: Readonly<Record<string, (operands: Node, reads: Set<string>) =>
       walkUnknown(left as Node, reads)
       return
     }
-    // `has a.b` asks for a and, in it, for b.
+    // `has a.b` tests for a and, in it, for b.
     let inner = path
     for (const name of Array.isArray(attr) ? (attr as string[]) : [String(attr)]) {
       inner = `${inner}.${name}`
-      // That a record is there is a field of its own.
+      // The presence of a record is a field too.
       if (FIELDS.has(inner)) reads.add(inner)
       else note(inner, reads)
     }
@@ -150,7 +160,7 @@ function walkTag({ left, right }: Node, reads: Set<string>): void {
   walk(right as Node, reads)
 }
 
-/** The entities of a literal, or of a set of literals; undefined for anything else. */
+/** Returns the entities of a literal or of a set of literals; undefined for anything else. */
 function literalsOf(expression: Node): readonly unknown[] | undefined {
   if ('Value' in expression) {
     const { Value: value } = expression
@@ -163,7 +173,7 @@ function literalsOf(expression: Node): readonly unknown[] | undefined {
   return literals.every((one) => one !== undefined) ? literals.flat() : undefined
 }
 
-/** A key with all that it is in, and an action. */
+/** A key with its parents, and an action. */
 export interface Target {
   /** KEY_STORE/KEY_ID */
   readonly key: string
@@ -172,12 +182,18 @@ export interface Target {
   readonly action: 'Encrypt' | 'Decrypt' | 'Describe'
 }
 
-/** Whether key and action are those of the policy's scope. Then they are for every request of the target. */
+/**
+ * Reports whether key and action are in the policy's scope, and therefore are for every request of
+ * the target.
+ */
 export function isFor({ action, resource }: PolicyJson, target: Target): boolean {
   return isForAction(action, target) && isForKey(resource as unknown as Node, target)
 }
 
-/** Whether the principal is that of the policy's scope. @param uids of itself and of all that it is in, as `uidsOf` has them */
+/**
+ * Reports whether the principal is in the policy's scope.
+ * @param uids of itself and its parents, as returned by `uidsOf`
+ */
 export function isForPrincipal({ principal }: PolicyJson, uids: ReadonlySet<string>): boolean {
   const constraint = principal as unknown as Node
   const { op, entity_type: type, in: within } = constraint

@@ -1,9 +1,9 @@
-/** The document `labels`: which keys are in which groups, and their tags. */
+/** Parses the document `labels`: which keys are in which groups, and their tags. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseDocument } from 'yaml'
 import { PolicyError, type PolicyFault } from './cedar.ts'
 
-/** Its name: the one document that is YAML and not Cedar. */
+/** Name of the only document that is YAML and not Cedar. */
 export const LABELS = 'labels'
 
 export interface KeyLabels {
@@ -21,7 +21,7 @@ export const NO_LABELS: Labels = { of: () => NONE }
 /** `KEY_STORE/KEY_ID`, or `KEY_STORE/PREFIX*`. */
 const PATTERN = /^[a-z0-9][a-z0-9-]{0,63}\/[A-Za-z0-9._-]{0,128}\*?$/
 const NAME = /^[A-Za-z0-9._/-]{1,128}$/
-/** Answers that are kept ready. */
+/** Number of cached answers. */
 const MAX_KNOWN = 10_000
 
 interface Entry extends KeyLabels {
@@ -29,7 +29,8 @@ interface Entry extends KeyLabels {
 }
 
 /**
- * A key has the groups and tags of every entry that names it; of two tags with one name, the later entry's counts.
+ * A key has the groups and tags of every entry that names it; the later entry wins if two tags have
+ * one name.
  * @throws PolicyError POLICY_INVALID
  */
 export function parseLabels(text: string): Labels {

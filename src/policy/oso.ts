@@ -1,15 +1,15 @@
-/** Policies of AWS's sample proxy, in Polar, translated to Cedar as far as they can be understood. */
+/** Translates Polar policies of AWS's sample proxy to Cedar, as far as it understands them. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface OsoImport {
-  /** Empty where no rule was understood. */
+  /** Empty if no rule was understood. */
   readonly cedar: string
-  /** What was not translated, and what the rules refuse that their author may not have meant to. */
+  /** Parts that were not translated, and refusals that their author may not have intended. */
   readonly findings: readonly OsoFinding[]
 }
 
 export interface OsoFinding {
-  /** From 1; 0 for what is said of the file as a whole. */
+  /** Counted from 1; 0 for the file as a whole. */
   readonly line: number
   readonly message: string
 }
@@ -26,7 +26,7 @@ const ACTION_OF: Readonly<Record<string, string>> = {
   metadata: 'Describe',
 }
 
-/** What KMS asks the proxy for, by operation of the proxy (XKS 1.0.3, requestMetadata). */
+/** KMS operations that call each operation of the proxy (XKS 1.0.3, requestMetadata). */
 const KMS_OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   encrypt: ['Encrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext', 'ReEncrypt'],
   decrypt: ['Decrypt', 'ReEncrypt'],
@@ -46,7 +46,7 @@ const WHAT_FAILS: Readonly<Record<string, string>> = {
 const RULE =
   /allow\s*\(\s*([\w$]+)(?:\s*:\s*\w+)?\s*,\s*"(\w+)"\s*,\s*(\w+)(?:\s*:\s*\w+)?\s*\)\s*(?:if\b([\s\S]*?))?;/g
 
-/** @param text of a file such as oso.polar */
+/** @param text contents of a file such as oso.polar */
 export function importOso(text: string): OsoImport {
   const findings: OsoFinding[] = []
   // Comments become blanks, so that lines keep their numbers.
@@ -104,7 +104,7 @@ permit (principal, action == XKS::Action::"${action}", resource)${when};
 
 type Note = (message: string) => void
 
-/** What KMS asks for in everyday use and the rule does not list. */
+/** Warns about everyday KMS operations that the rule does not list. */
 function checkOperations(operation: string, body: string, metadata: string, note: Note): void {
   const field = `${metadata}\\.kmsOperation`
   const one = new RegExp(`${field}\\s*(?:=|==)\\s*("[^"]*")`).exec(body)?.[1]
@@ -118,7 +118,7 @@ function checkOperations(operation: string, body: string, metadata: string, note
     note(`kmsOperation ${other} never comes with "${operation}"`)
 }
 
-/** Parts of a body that `and` joins, outside of parentheses, lists and texts. */
+/** Splits a body at `and`, outside of parentheses, lists and texts. */
 function splitAnd(body: string): readonly string[] {
   return splitAt(body, 'and')
 }
@@ -136,7 +136,7 @@ function splitAt(body: string, word: string): readonly string[] {
   return parts.map((part) => part.join(' ')).filter((part) => part !== '')
 }
 
-/** Fields of the sample's metadata: an expression, and what has to be asked before it. */
+/** Fields of the sample's metadata: an expression, and what must be tested before it. */
 const FIELDS: Readonly<Record<string, { readonly value: string; readonly has?: string }>> = {
   awsPrincipalArn: { value: 'principal.arn' },
   kmsOperation: { value: 'context.kmsOperation' },
@@ -146,7 +146,10 @@ const FIELDS: Readonly<Record<string, { readonly value: string; readonly has?: s
   awsSourceVpce: { value: 'context.sourceVpce', has: 'context has sourceVpce' },
 }
 
-/** Empty for one that always holds; undefined for one that was not understood. */
+/**
+ * Returns an empty text for a condition that always holds, and undefined for one that was not
+ * understood.
+ */
 function toCondition(
   part: string,
   names: { readonly prefix: string; readonly metadata: string },
@@ -160,7 +163,7 @@ function toCondition(
     if (alternatives.flat().includes(undefined)) return undefined
     return `(${alternatives.map((all) => `(${all.join(' && ')})`).join(' || ')})`
   }
-  // The sample's way to say: whichever key store.
+  // The sample's idiom for any key store.
   if (part === `${names.prefix} != ""`) return ''
   const store = new RegExp(`^${escape(names.prefix)} ={1,2} "/?([^"]*)"$`).exec(part)?.[1]
   if (store !== undefined) {
@@ -179,7 +182,7 @@ function toCondition(
       known && guarded(known, `[${(among[2] ?? '').replace(/ ,/g, ',')}].contains(${known.value})`)
     )
   }
-  // A text in an optional field: the same as that it is equal.
+  // `in` with an optional text field means equality.
   const holds = new RegExp(`^("[^"]*") in ${field}$`).exec(part)
   if (holds !== null) return toComparison(holds[2] ?? '', '==', holds[1] ?? '')
   note(`was not understood: ${part}`)

@@ -1,4 +1,4 @@
-/** Policies in a folder beside the configuration, for those who keep them in Git. */
+/** Reads policies from a folder beside the configuration, for users who keep them in Git. */
 // SPDX-License-Identifier: Apache-2.0
 import { readdir, readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
@@ -8,12 +8,16 @@ import { LABELS } from './labels.ts'
 import { type Documents, checkDocuments } from './policy-set.ts'
 import { withShadow } from './policy-table.ts'
 
-/** As certificates: change events get lost on network file systems, and five seconds are soon enough. */
+/**
+ * Polls like the certificate watcher, because change events get lost on network file systems and
+ * five seconds are soon enough.
+ */
 const LOOK_EVERY_MS = 5000
 
 /**
- * `NAME.cedar` and `labels.yaml` are in force, `NAME.shadow.cedar` and `labels.shadow.yaml` are in shadow in their places.
- * Other files are passed over. @throws a system error
+ * `NAME.cedar` and `labels.yaml` are in force; `NAME.shadow.cedar` and `labels.shadow.yaml` replace
+ * them in shadow. Other files are ignored.
+ * @throws a system error
  */
 export async function loadPolicyFolder(folder: string): Promise<PolicyState> {
   const files = (await readdir(folder)).filter(isPolicyFile).sort()
@@ -26,7 +30,7 @@ export async function loadPolicyFolder(folder: string): Promise<PolicyState> {
   return { revision: 0, enforced, shadow: withShadow(enforced, inShadow) }
 }
 
-/** @returns the documents, by the names that their files have without ending @throws a system error */
+/** @returns the documents by their file names without extension @throws a system error */
 export async function loadPolicyFiles(paths: readonly string[]): Promise<Documents> {
   const texts = await Promise.all(paths.map((path) => readFile(path, 'utf8')))
   return new Map(paths.map((path, i) => [documentNameOf(path), texts[i] ?? '']))
@@ -49,7 +53,7 @@ export async function checkPolicyState({ enforced, shadow }: PolicyState): Promi
 export interface PolicyFolderDeps {
   readonly folder: string
   readonly apply: (state: PolicyState) => Promise<void>
-  /** Once for each refusal, and again when the files or the reason change. */
+  /** Called once for each refusal, and again when the files or the reason change. */
   readonly onFailed: (error: unknown) => void
   readonly onApplied: (state: PolicyState) => void
   /** For tests. */
@@ -57,8 +61,9 @@ export interface PolicyFolderDeps {
 }
 
 /**
- * Takes up the files, and again whenever they change. Files that are not valid are refused as a whole, and the policies
- * before them stay. @throws PolicyError POLICY_INVALID or a system error for what is there at the start
+ * Applies the files now and whenever they change. If a file is invalid, all are refused and the
+ * previous policies stay.
+ * @throws PolicyError POLICY_INVALID or a system error if the initial files cannot be used
  */
 export async function followPolicyFolder(deps: PolicyFolderDeps): Promise<Periodic> {
   let seen = ''

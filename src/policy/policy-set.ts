@@ -1,4 +1,7 @@
-/** Documents of policies, compiled: each policy with its id, its place, what it is for and which fields it reads. */
+/**
+ * Compiles documents of policies: each policy with its id, its place, what it applies to and which
+ * fields it reads.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import {
   type Cedar,
@@ -15,10 +18,10 @@ import { type Labels, LABELS, NO_LABELS, parseLabels } from './labels.ts'
 export type Documents = ReadonlyMap<string, string>
 
 export interface Policy {
-  /** Its annotation `@id`, else `DOCUMENT#N` with N from 1. */
+  /** Its annotation `@id`, or else `DOCUMENT#N`, counted from 1. */
   readonly id: string
   readonly document: string
-  /** Of its first character in the document, from 1. */
+  /** Line of its first character in the document, from 1. */
   readonly line: number
   readonly text: string
   readonly json: PolicyJson
@@ -33,19 +36,20 @@ export interface PolicySet {
 }
 
 export const MAX_DOCUMENT_BYTES = 256 * 1024
-/** What a server can take up in the time of a lease, and then some. */
+/** Number that a server can certainly apply within a lease. */
 export const MAX_POLICIES = 500
 const DOCUMENT_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 const ID = /^[\x21-\x7e]{1,128}$/
-/** Policies that are compiled in one turn of the event loop. */
+/** Number of policies compiled in one turn of the event loop. */
 const SLICE = 10
 
-/** Compiled before: a change compiles only the documents that it changes. */
+/** Cache of compiled documents, so that a change compiles only those that it touches. */
 const compiled = new Map<string, readonly Policy[]>()
 
 /**
- * Without validation against the schema, which `checkDocuments` does. Gives the event loop a turn after every few
- * policies. @throws PolicyError POLICY_INVALID with every fault
+ * Compiles without validation against the schema, which `checkDocuments` does. Yields to the event
+ * loop after every few policies.
+ * @throws PolicyError POLICY_INVALID with every fault
  */
 export async function compileDocuments(documents: Documents): Promise<PolicySet> {
   const cedar = await loadCedar()
@@ -81,7 +85,7 @@ export async function compileDocuments(documents: Documents): Promise<PolicySet>
 
 /**
  * Compiles and validates strictly against the schema.
- * @returns the set, and what Cedar warns of: policies that can never apply
+ * @returns the set, and Cedar's warnings about policies that can never apply
  * @throws PolicyError POLICY_INVALID with every fault
  */
 export async function checkDocuments(
@@ -97,7 +101,7 @@ export async function checkDocuments(
       const policy = policies.find(({ id }) => id === policyId)
       const fault = {
         path: policy === undefined ? policyId : placeIn(policy, offset),
-        // Cedar names the action that it looked at: one complaint for each of them is enough.
+        // Cedar repeats a complaint for each action; one is enough.
         message: message
           .replace(/for policy `[^`]*`, /, '')
           .replace(/ in context for XKS::Action::"\w+"/, ' in context'),

@@ -1,6 +1,7 @@
 /**
- * Policies as sealed rows of the control store. A change makes a revision with a row for each document that it touches;
- * no row is changed or deleted, so every earlier revision can be put back.
+ * Stores policies as sealed rows of the control store. A change creates a revision with a row for
+ * each document that it touches; rows are never changed or deleted, so every earlier revision can
+ * be restored.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
@@ -19,19 +20,19 @@ export type PolicyMode = 'enforce' | 'shadow'
 export type PolicyChange =
   | { readonly kind: 'put'; readonly documents: Documents; readonly mode: PolicyMode }
   | { readonly kind: 'delete'; readonly name: string; readonly mode: PolicyMode }
-  /** Puts what is in shadow in force. */
+  /** Puts the documents in shadow in force. */
   | { readonly kind: 'promote' }
-  /** Takes what is in shadow away. */
+  /** Discards the documents in shadow. */
   | { readonly kind: 'discard' }
-  /** Puts the documents in force as they were after an earlier revision; what is in shadow stays. */
+  /** Restores the documents in force of an earlier revision; those in shadow stay. */
   | { readonly kind: 'rollback'; readonly revision: number }
 
-/** What a revision did to one document. */
+/** Effect of a revision on one document. */
 interface Entry {
   readonly name: string
-  /** `discard`: it is not in shadow any more. */
+  /** `discard`: it is no longer in shadow. */
   readonly mode: PolicyMode | 'discard'
-  /** Undefined: it is deleted. */
+  /** Undefined if it is deleted. */
   readonly text: string | undefined
 }
 
@@ -59,7 +60,7 @@ export interface Author {
   readonly reason: string
 }
 
-/** A change that was thought through and not written. */
+/** A change that was planned and not written. */
 export interface PlannedChange {
   readonly before: PolicyState
   readonly after: PolicyState
@@ -86,7 +87,10 @@ export async function loadPolicyHistory(store: Store): Promise<readonly PolicyRe
   return [...revisions.values()].reverse()
 }
 
-/** The documents in force after an earlier revision. @throws PolicyError POLICY_NOT_FOUND, StorageError */
+/**
+ * Returns the documents in force after an earlier revision.
+ * @throws PolicyError POLICY_NOT_FOUND, StorageError
+ */
 export async function loadPoliciesAt(store: Store, revision: number): Promise<Documents> {
   const load = (reader: Reader) => loadEntries(reader, store.sealing)
   return stateAt(await store.database.snapshot(load), revision).enforced
@@ -105,18 +109,21 @@ export async function planChange(store: Store, change: PolicyChange): Promise<Pl
   return { before, after: toState([...entries, ...stored]), entries: changes }
 }
 
-/** A change that is in the store. */
+/** A change that was written to the store. */
 export interface StoredChange<Noted> {
-  /** Of the store after it: an instance that has acknowledged it goes by the change. */
+  /**
+   * Epoch of the store after it: an instance that has acknowledged this epoch applies the change.
+   */
   readonly epoch: number
   readonly tag: string
   readonly noted: Noted
 }
 
 /**
- * One durable transaction, which raises the epoch: servers take up policies as they take up switches.
- * @param note reads what is to be known of the same moment, in the same transaction
- * @throws PolicyError POLICY_CHANGED when there is another revision meanwhile; StorageError
+ * Writes the change in one durable transaction, which raises the epoch: servers apply policies like
+ * switches.
+ * @param note reads related state in the same transaction
+ * @throws PolicyError POLICY_CHANGED if there is another revision meanwhile; StorageError
  */
 export async function writeChange<Noted>(
   store: Store,
@@ -147,7 +154,10 @@ export async function writeChange<Noted>(
   })
 }
 
-/** The documents that a change touches, each with what becomes of it; none: it changes nothing. */
+/**
+ * Returns the documents that a change touches, with its effect on each; empty if it changes
+ * nothing.
+ */
 function toEntries(
   entries: readonly StoredEntry[],
   { enforced, shadow }: PolicyState,
@@ -196,7 +206,7 @@ function stateAt(entries: readonly StoredEntry[], revision: number): PolicyState
   return toState(entries.filter((entry) => entry.revision <= revision))
 }
 
-/** Texts in shadow by their names; undefined for one that is to be deleted. */
+/** Returns texts in shadow by their names; undefined for one that is to be deleted. */
 function shadowOf(entries: readonly Entry[]): ReadonlyMap<string, string | undefined> {
   const inShadow = new Map<string, string | undefined>()
   for (const { name, mode, text } of entries) {
@@ -221,7 +231,10 @@ function toState(entries: readonly (Entry & { readonly revision: number })[]): P
   }
 }
 
-/** The documents in force, with those in their places that are in shadow; undefined: none is. */
+/**
+ * Returns the documents in force with those in shadow replacing them; undefined if none are in
+ * shadow.
+ */
 export function withShadow(
   enforced: Documents,
   inShadow: ReadonlyMap<string, string | undefined>,

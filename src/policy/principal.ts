@@ -1,8 +1,14 @@
-/** Who asks KMS, for which key and through what: the parts of requestMetadata, and the class of access that they make. */
+/**
+ * Parses the parts of requestMetadata: who asks KMS, for which key and through what, and the
+ * resulting class of access.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { RequestMetadata } from '../core/request.ts'
 
-/** Computed from who asks and through what. KMS says no reason, and docs/access-justifications.md says what that means. */
+/**
+ * Computed from the caller and the path. KMS gives no reason; docs/access-justifications.md says
+ * what follows from that.
+ */
 export type AccessClass =
   | 'customer-direct'
   | 'customer-by-service'
@@ -43,14 +49,14 @@ export interface Principal {
   readonly sessionName?: string
   readonly path?: string
   readonly account?: string
-  /** ARNs of roles that it is, or is a session of. */
+  /** ARNs of the roles that it is, or is a session of. */
   readonly roles: readonly string[]
 }
 
 const INTERNAL = 'AWS Internal'
 const ACCOUNT = /^\d{12}$/
 
-/** Of awsPrincipalArn. What is in none of the known forms is of the kind `unknown`. */
+/** Parses awsPrincipalArn. An unknown form yields the kind `unknown`. */
 export function parsePrincipal(arn: string): Principal {
   if (!arn.startsWith('arn:')) {
     const isService = arn === INTERNAL || arn.endsWith('.amazonaws.com')
@@ -104,18 +110,18 @@ export interface ViaService {
   readonly region?: string
 }
 
-/** `ebs`, or as in the condition key kms:ViaService `ebs.eu-west-1.amazonaws.com`. */
+/** Accepts `ebs`, or `ebs.eu-west-1.amazonaws.com` as in the condition key kms:ViaService. */
 export function parseViaService(text: string): ViaService {
   const [name = '', region, ...rest] = text.toLowerCase().split('.')
   return rest.length >= 2 && region !== undefined ? { name, region } : { name }
 }
 
-/** An entity as one text. */
+/** Returns an entity as one text. */
 export function toUidText(type: string, id: string): string {
   return `${type} ${id}`
 }
 
-/** The principal and all that it is in. */
+/** Returns the principal and everything that it is in. */
 export function uidsOf({ arn, account, roles, kind, name }: Principal): ReadonlySet<string> {
   return new Set([
     toUidText('XKS::Principal', arn),

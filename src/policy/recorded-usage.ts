@@ -1,4 +1,7 @@
-/** Recorded usage put to policies: whom they would refuse, and the least that allows what was asked for. */
+/**
+ * Applies policies to recorded usage: whom they would refuse, and the smallest set that allows what
+ * was asked for.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { SUCCESS, type UsageKey } from '../usage/usage-key.ts'
 import type { Activity } from '../usage/usage-table.ts'
@@ -8,7 +11,7 @@ import type { PolicySet } from './policy-set.ts'
 import { ACTIONS, type KeyOperation, type PolicyRequest, isRecorded } from './request.ts'
 import { parsePrincipal, parseViaService } from './principal.ts'
 
-/** Requests that have everything in common that was recorded. */
+/** Requests that agree in everything that was recorded. */
 export interface SimulatedRefusal {
   /** The role, for sessions of a role. */
   readonly principal: string
@@ -27,23 +30,23 @@ export interface SimulatedRefusal {
 }
 
 export interface Simulation {
-  /** With a key, and told apart. */
+  /** Requests with a key, without those that could not be attributed. */
   readonly requests: number
   /** Answered at the time, and refused by the policies. */
   readonly wouldBeRefused: number
-  /** Of those and of the allowed ones: a policy for them reads what was not recorded. */
+  /** Refused and allowed requests for which a policy reads something that was not recorded. */
   readonly uncertain: number
-  /** Refused by policies at the time, and allowed by these. */
+  /** Requests refused by policies at the time and allowed by these. */
   readonly wouldBeAllowed: number
-  /** More callers at a time than `activity.maxSubjects`: what becomes of these is not known. */
+  /** Requests beyond `activity.maxSubjects` callers at a time, whose outcome is unknown. */
   readonly notToldApart: number
   /** Most requests first. */
   readonly refusals: readonly SimulatedRefusal[]
-  /** Fields that policies read and usage does not have. */
+  /** Fields that policies read and usage lacks. */
   readonly unrecorded: readonly string[]
 }
 
-/** @param set without a policy in it, everything is allowed */
+/** @param set without a policy, everything is allowed */
 export function simulate(set: PolicySet, usage: readonly Activity[]): Simulation {
   const engine = createEngine(set)
   const hasPolicies = set.policies.length > 0
@@ -77,7 +80,7 @@ export function simulate(set: PolicySet, usage: readonly Activity[]): Simulation
   }
 }
 
-/** Undefined for a health check, and for requests that were not told apart. */
+/** Returns undefined for a health check, and for requests that could not be attributed. */
 function toPolicyRequest({ subject, lastAt }: Activity): PolicyRequest | undefined {
   const { keyStore, keyId, operation, isOverflow } = subject
   if (keyId === undefined || isOverflow || !(operation in ACTIONS)) return undefined
@@ -127,11 +130,11 @@ function addRefusal(
 
 interface Caller {
   readonly name: string
-  /** As a constraint of the scope. */
+  /** The caller as a constraint of the scope. */
   readonly constraint: string
 }
 
-/** The role of a session; else the principal itself. */
+/** Returns the role of a session, or else the principal itself. */
 function callerOf({ principal: arn }: UsageKey): Caller | undefined {
   if (arn === undefined) return undefined
   const principal = parsePrincipal(arn)
@@ -146,7 +149,7 @@ function callerOf({ principal: arn }: UsageKey): Caller | undefined {
   return { name, constraint: `principal ${operator} XKS::${type}::${quote(name)}` }
 }
 
-/** Cedar's form of a text. */
+/** Quotes a text for Cedar. */
 function quote(text: string): string {
   const escaped = text
     .replace(/[\\"]/g, '\\$&')
@@ -156,14 +159,14 @@ function quote(text: string): string {
 
 interface Group {
   readonly caller: Caller
-  /** Undefined: called without a service in between. */
+  /** Undefined if the call came without a service in between. */
   readonly service: string | undefined
   readonly members: Activity[]
 }
 
 /**
- * Policies that allow what was answered, and as little else as the scope of a policy can say: one for each caller and
- * service. Empty where nothing was recorded.
+ * Returns policies that allow what was answered and as little else as a policy's scope can express:
+ * one for each caller and service. Empty if nothing was recorded.
  */
 export function suggestPolicies(usage: readonly Activity[]): string {
   const groups = new Map<string, Group>()
@@ -234,7 +237,7 @@ function listed(field: string, values: readonly string[]): string {
   return `[${unique(values).map(quote).join(', ')}].contains(context.${field})`
 }
 
-/** Only where each request had one: another condition would refuse those that had none. */
+/** Only if each request had one, because the condition would refuse those without. */
 function optional(
   record: string,
   field: string,

@@ -1,4 +1,7 @@
-/** A request as policies see it: entities and context, from what KMS says and the proxy knows. */
+/**
+ * Represents a request as policies see it: entities and context, from KMS's metadata and what the
+ * proxy knows.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { isIP } from 'node:net'
 import type { Operation, RequestMetadata } from '../core/request.ts'
@@ -22,7 +25,7 @@ export interface PolicyRequest {
   readonly keyId: string
   readonly operation: KeyOperation
   readonly metadata: Partial<RequestMetadata>
-  /** Version that encrypts. */
+  /** Version of the key that encrypts. */
   readonly keyVersion: number
   /** Wall times, milliseconds since the Unix epoch. */
   readonly keyCreatedAt?: number | undefined
@@ -32,7 +35,7 @@ export interface PolicyRequest {
   readonly clientName?: string | undefined
   readonly remoteAddress: string
   readonly aadBytes: number
-  /** Of Decrypt: the same as of its ciphertext. */
+  /** For Decrypt, the same as the size of its ciphertext. */
   readonly plaintextBytes: number
 }
 
@@ -42,7 +45,7 @@ export const ACTIONS = {
   GetKeyMetadata: 'Describe',
 } as const satisfies Record<KeyOperation, string>
 
-/** What a request comes to, each part parsed when it is first asked for. */
+/** Facts about a request, each parsed at its first use. */
 export class Facts {
   readonly request: PolicyRequest
   #principal: Principal | undefined
@@ -83,9 +86,9 @@ type Value = EvaluationRequest['context'][string]
 interface Field {
   /** Absent for an optional field that the request lacks. */
   readonly of: (facts: Facts) => Value | undefined
-  /** Differs from request to request, so that no decision by it is kept. */
+  /** Whether it differs between requests, so that decisions that read it are not cached. */
   readonly isVolatile?: true
-  /** Recorded usage does not have it. */
+  /** Whether recorded usage lacks it. */
   readonly isUnrecorded?: true
 }
 
@@ -94,7 +97,7 @@ const extension = (fn: string, arg: string) => ({ __extn: { fn, arg } })
 const unrecorded = { isUnrecorded: true } as const
 const volatile = { isVolatile: true, ...unrecorded } as const
 
-/** Every field of the context by its path, and how it comes about. */
+/** Every field of the context by its path, with how it is obtained. */
 const CONTEXT: Readonly<Record<string, Field>> = {
   'context.accessClass': {
     of: ({ request, principal }) => toAccessClass(request.metadata, principal),
@@ -130,13 +133,13 @@ const CONTEXT: Readonly<Record<string, Field>> = {
   'context.plaintextBytes': { of: ({ request }) => request.plaintextBytes, ...volatile },
 }
 
-/** Cedar has no IPv4 in the form of IPv6, and no zones. */
+/** Cedar supports neither IPv4 in the form of IPv6 nor zones. */
 function toIp(address: string): Value | undefined {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '')
   return isIP(plain) === 0 ? undefined : extension('ip', plain)
 }
 
-/** Records that may be absent as a whole: that they are there is a field of its own. */
+/** Records that may be absent as a whole; the presence of each is a field too. */
 const RECORDS: Readonly<Record<string, (facts: Facts) => boolean>> = {
   'context.kmsKey': ({ kmsKey }) => kmsKey !== undefined,
   'context.viaService': ({ viaService }) => viaService !== undefined,
@@ -172,18 +175,24 @@ export const FIELDS: ReadonlySet<string> = new Set(
 
 export const isVolatile = (field: string) => CONTEXT[field]?.isVolatile === true
 
-/** Recorded usage says nothing of these: a policy that reads one cannot be simulated exactly. */
+/**
+ * Reports whether recorded usage has a field; a policy that reads another one cannot be simulated
+ * exactly.
+ */
 export function isRecorded(field: string): boolean {
   if (field === 'principal.tags' || field.startsWith('resource.')) return false
   return CONTEXT[field]?.isUnrecorded !== true
 }
 
-/** Two requests that agree in all of `fields` have the same key, and no others. @param fields none of them volatile */
+/**
+ * Returns the same key for exactly those requests that agree in all of `fields`.
+ * @param fields none of them volatile
+ */
 export function toCacheKey(facts: Facts, fields: readonly string[]): string {
   let key = ''
   for (const field of fields) {
     const value = valueOf(facts, field)
-    // With lengths, since values can hold any character.
+    // Includes lengths, because values may contain any character.
     if (value !== undefined) key += `${String(value.length)}:${value}`
     else key += isInRecord(facts, field) ? '+' : '-'
   }
@@ -201,7 +210,7 @@ function valueOf(facts: Facts, field: string): string | undefined {
   return typeof value === 'string' ? value : value === undefined ? undefined : JSON.stringify(value)
 }
 
-/** Whether the record that holds a field of the context is there. */
+/** Reports whether the record that holds a field of the context is present. */
 function isInRecord(facts: Facts, field: string): boolean {
   return RECORDS[field.slice(0, field.lastIndexOf('.'))]?.(facts) ?? true
 }
@@ -209,7 +218,7 @@ function isInRecord(facts: Facts, field: string): boolean {
 type Entity = EvaluationRequest['entities'][number]
 const uid = (type: string, id: string) => ({ type: `XKS::${type}`, id })
 
-/** The request in Cedar's form, with nothing in it that is not among `fields`. */
+/** Returns the request in Cedar's form, with only the given fields. */
 export function toEvaluationRequest(
   facts: Facts,
   fields: ReadonlySet<string>,
@@ -273,7 +282,7 @@ function toContext(facts: Facts, fields: ReadonlySet<string>): Record<string, Va
     if (entry === undefined) continue
     const value = entry.of(facts)
     const [, name = '', leaf] = field.split('.')
-    // A record is there although the field that is read of it is not.
+    // A record may be present without the field that is read.
     if (leaf !== undefined && isInRecord(facts, field)) nested(context, name)
     if (value === undefined) continue
     if (leaf === undefined) context[name] = value
@@ -282,7 +291,7 @@ function toContext(facts: Facts, fields: ReadonlySet<string>): Record<string, Va
   return context
 }
 
-/** The record of this name, made where it is missing. */
+/** Returns the record of this name, and creates it if it is missing. */
 function nested(context: Record<string, Value>, name: string): Record<string, Value> {
   return (context[name] ??= {}) as Record<string, Value>
 }

@@ -1,4 +1,7 @@
-/** The published schema of policies: what a request looks like to Cedar. docs/policy.cedarschema is made from it. */
+/**
+ * The published schema of policies, which describes a request to Cedar. docs/policy.cedarschema is
+ * generated from it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 /**

@@ -17,7 +17,7 @@ const SWEEP_MS = 1000
  */
 const IDLE_MS = 5000
 
-/** What is known about a connection after its handshake. */
+/** Facts about a connection after its handshake. */
 export interface Handshaken {
   /** Duration of the handshake in milliseconds. */
   readonly tlsMs: number | undefined
@@ -29,11 +29,11 @@ export interface Handshaken {
    * has none.
    */
   readonly trustedUntil?: number | undefined
-  /** What the client showed; absent without mTLS, and for terminators. */
+  /** The client's certificate; absent without mTLS, and for terminators. */
   readonly seen?: SeenCertificate | undefined
 }
 
-/** What policies may read of the TLS connection. */
+/** TLS facts that policies may read. */
 export interface ConnectionTls {
   /** `TLSv1.2` or `TLSv1.3`. */
   readonly version: string

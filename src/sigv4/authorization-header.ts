@@ -43,7 +43,9 @@ function isAscending(names: readonly string[]): boolean {
   return names.every((name, i) => name !== '' && (i === 0 || (names[i - 1] ?? '') < name))
 }
 
-/** A year must not start with zero: Date.UTC takes the years 0 to 99 for those of the last century. */
+/**
+ * A year must not start with zero, because Date.UTC moves the years 0 to 99 to the last century.
+ */
 const DATE_FORM = /^[1-9]\d{7}T\d{6}Z$/
 
 /**

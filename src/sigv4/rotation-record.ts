@@ -32,8 +32,7 @@ type Name = Pick<RotationRecord, 'region' | 'customKeyStoreId'>
 const nameOf = ({ region, customKeyStoreId }: Name) => `rotation ${region} ${customKeyStoreId}`
 
 /**
- * Stores sealed facts: they hold only names and times, and nobody without the store's key can
- * change them.
+ * Stores sealed facts: they hold only names and times, and only the store's key can change them.
  */
 export function createRotationRecords(store: Store): RotationRecords {
   const { database, sealing } = store

@@ -1,4 +1,7 @@
-/** The file of a backup: one JSON document a line, rows of every table, and a signed manifest as the last line. */
+/**
+ * Defines the file of a backup: one JSON document per line, with rows of every table, and a signed
+ * manifest as the last line.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -7,21 +10,24 @@ import { StorageError, type SqlValue } from './database.ts'
 import { MIGRATIONS } from './migrations/migrations.ts'
 import { SEALED_TABLES } from './sealed-rows.ts'
 
-/** What a backup says of itself; the last line of its file, signed. Times are wall clock, in milliseconds. */
+/**
+ * Description of a backup, signed, as the last line of its file. Times are wall clock, in
+ * milliseconds.
+ */
 export interface Manifest {
   readonly kind: 'backup'
   readonly storeId: string
   readonly epoch: number
-  /** Of that epoch. */
+  /** Tag of that epoch. */
   readonly tag: string
   /** Schema version. */
   readonly schema: number
   readonly createdAt: number
-  /** Of Latchkey, that made it. */
+  /** Release of Latchkey that made it. */
   readonly release: string
   /** Number of rows of each table. */
   readonly rows: Readonly<Record<string, number>>
-  /** Of all bytes of the file before the manifest, in hex. */
+  /** SHA-256 of all bytes before the manifest, in hex. */
   readonly sha256: string
 }
 
@@ -30,7 +36,10 @@ export interface Table {
   readonly key: readonly string[]
 }
 
-/** In an order in which rows find those that they refer to. What instances report is of no use later. */
+/**
+ * Ordered so that rows follow those that they refer to. Heartbeats of instances are omitted,
+ * because they are useless later.
+ */
 export const TABLES: readonly Table[] = [
   ...SEALED_TABLES,
   { name: 'key_uses', key: ['key_store', 'key_id', 'version'] },
@@ -49,14 +58,17 @@ export interface Header {
   readonly version: typeof VERSION
 }
 
-/** A line of the file: rows of a table, each with the values in the order of the columns. */
+/** One line of the file: rows of a table, each with values in the order of the columns. */
 export interface Lines {
   readonly table: string
   readonly columns: readonly string[]
   readonly rows: readonly (readonly SqlValue[])[]
 }
 
-/** The manifest of a backup, with nothing about it verified. @throws StorageError BACKUP_INVALID, a system error */
+/**
+ * Reads a backup's manifest without verifying anything.
+ * @throws StorageError BACKUP_INVALID, a system error
+ */
 export async function readManifest(path: string): Promise<Signed<Manifest>> {
   let last = ''
   for await (const line of linesOf(path)) last = line

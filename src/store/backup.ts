@@ -1,7 +1,7 @@
 /**
- * Backups: every row of one moment in one file that both engines can load, and a signed manifest at
- * its end. Rows keep their codes and secrets stay wrapped, so a backup is as safe as the store, and is
- * verified by loading it.
+ * Writes and loads backups: every row of one moment in one file that both engines can load, with a
+ * signed manifest at its end. Rows keep their codes and secrets stay wrapped, so a backup is as
+ * safe as the store and can be verified by loading it.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
@@ -34,7 +34,7 @@ import { createSealing, type Sealing } from './sealing.ts'
 import { putRow } from './sealed-transaction.ts'
 import type { Store, StoreOptions } from './store.ts'
 
-/** Rows of one read, and of one INSERT. */
+/** Number of rows per read and per INSERT. */
 const PAGE = 100
 const SIGNING = 'backup key'
 
@@ -46,9 +46,9 @@ export interface BackupOptions {
 }
 
 /**
- * Writes a new file with mode 0600, consistent while others change the store, and durable when this
- * resolves. It is not verified yet: call verifyBackup.
- * @throws StorageError; a system error when the file exists or cannot be written
+ * Writes a new file with mode 0600, consistent while the store changes, and durable when this
+ * resolves. Call verifyBackup afterwards.
+ * @throws StorageError; a system error if the file exists or cannot be written
  */
 export async function writeBackup(
   store: Store,
@@ -130,8 +130,9 @@ function createBackupSigner(sealing: Sealing) {
 }
 
 /**
- * Loads a backup into a new store, and verifies everything in it, in one transaction.
- * @throws StorageError BACKUP_INVALID, STORE_EXISTS, STORE_TAMPERED, MASTER_KEY_WRONG; no store is left then
+ * Loads a backup into a new store and verifies everything in it, in one transaction.
+ * @throws StorageError BACKUP_INVALID, STORE_EXISTS, STORE_TAMPERED, MASTER_KEY_WRONG; no store is
+ * left then
  */
 export async function loadBackup(
   path: string,
@@ -179,7 +180,7 @@ export async function loadBackup(
   }
 }
 
-/** Loads a backup into a scratch store beside it, and removes that again. @throws as loadBackup */
+/** Loads a backup into a temporary store beside it, which it then removes. @throws as loadBackup */
 export async function verifyBackup(
   path: string,
   { masterKey, clock }: Pick<StoreOptions, 'masterKey' | 'clock'>,

@@ -1,4 +1,7 @@
-/** Who can open a store: another master key, and an escrow of the store's key to a recovery key. */
+/**
+ * Changes who can open a store: another master key, or an escrow of the store's key to a recovery
+ * key.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import {
   constants,
@@ -82,7 +85,7 @@ function fingerprint(key: KeyObject): string {
     .digest('hex')
 }
 
-/** Opens the store with an escrow, whatever its master key is. */
+/** Opens the store with an escrow, independent of its master key. */
 export function createEscrowSource(escrow: Escrow, recoveryKey: KeyObject): MasterKeySource {
   return {
     kind: 'escrow',

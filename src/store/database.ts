@@ -20,7 +20,7 @@ export type StorageErrorCode =
   | 'STORE_FAILED' // the engine failed in another way
   | 'STORE_CLOSED' // the store was used after close()
   | 'STORE_REPLACED' // the file was removed or replaced while it was open, or the server now holds another store
-  | 'BACKUP_INVALID' // the file is not a whole backup that this store has signed
+  | 'BACKUP_INVALID' // the file is not a complete backup signed by this store
   | 'CONFLICT' // a unique constraint refused the row
   | 'MASTER_KEY_WRONG' // the master key does not open this store
   | 'MASTER_KEY_UNREADABLE' // the file is missing, has the wrong size, or is readable by others

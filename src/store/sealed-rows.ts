@@ -72,7 +72,7 @@ export const RESTORATIONS: SealedTable = {
   ],
 }
 
-/** A document of policies in each revision that touches it: policy/policy-table.ts. Rows are only added. */
+/** Policy documents, one row per revision that touches them. Rows are only added. */
 export const POLICIES: SealedTable = {
   name: 'policies',
   key: ['revision', 'name'],
@@ -96,7 +96,7 @@ export const REMOVED_ROWS: SealedTable = {
   columns: [],
 }
 
-/** Serving processes, from before their first lease until their gate is closed for good. */
+/** Serving processes, from before their first lease until their gate is closed permanently. */
 export const REGISTRATIONS: SealedTable = {
   name: 'registrations',
   key: ['id'],

@@ -1,5 +1,5 @@
 /**
- * What the sealed rows must add up to, as of one epoch: for each table the number of rows and the
+ * The expected sum over the sealed rows as of one epoch: for each table the number of rows and the
  * sum of their elements. It is one sealed fact, so a change costs the same however many rows there
  * are. docs/store.md says what it proves, and what only the full audit does.
  */

@@ -86,8 +86,8 @@ const STORE_KEY_BYTES = 32
 export async function createStore(options: StoreOptions): Promise<Store> {
   const masterKey = createMasterKey(options.masterKey)
   const storeKey = randomBytes(STORE_KEY_BYTES)
-  // Wrapped before the file is created: a wrong master key must not leave a store that nobody can
-  // open.
+  // Wrapped before the file is created, so that a wrong master key leaves no store that cannot be
+  // opened.
   const record = await masterKey.wrap(storeKey)
   const engine = createEngine(options)
   const database = await engine.create()

@@ -1,5 +1,6 @@
 /**
- * What a kill cannot undo: which callers hold data keys that they fetched earlier, and until when.
+ * Exposure, which a kill cannot undo: the callers that hold data keys from earlier calls, and until
+ * when.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Activity } from './usage-table.ts'

@@ -1,6 +1,6 @@
 /**
- * What AWS services do with data keys that they have fetched: what works without KMS, for how long,
- * and what ends it. The table holds what is published; the rest is marked as unknown.
+ * How AWS services use data keys that they have fetched: what works without KMS, for how long, and
+ * what ends it. The table holds what is published; the rest is marked as unknown.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { serviceOf } from '../core/partitions.ts'
@@ -15,7 +15,7 @@ export interface CachingFact {
   readonly name: string
   /** Values of kmsViaService, up to the first period. */
   readonly viaServices: readonly string[]
-  /** What still works without the proxy. */
+  /** Functions that still work without the proxy. */
   readonly goesOn: string
   readonly howLong: string
   /** Upper limit in milliseconds after the last fetch; absent: unknown or unbounded. */

@@ -18,7 +18,10 @@ export interface RawResponse {
   readonly body: string
 }
 
-/** What a request has shown of its signature. `unchecked`: it was refused for want of time, before anybody looked. */
+/**
+ * Result of checking a request's signature. `unchecked`: it was refused for lack of time before the
+ * check.
+ */
 export type SignatureState = 'good' | 'bad' | 'unchecked' | 'not required'
 
 /** An answer ready to be sent. The gate decides in the tick of the write whether it may leave. */

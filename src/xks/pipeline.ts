@@ -115,7 +115,7 @@ function checkInTime({ raw, deadline }: RequestContext): void {
 
 interface Authorization {
   readonly keyStore: KeyStore
-  /** Not GetHealthStatus, which has no key. */
+  /** Excludes GetHealthStatus, which has no key. */
   readonly operation: KeyOperation
   readonly key: BackendKey
   readonly input: Input

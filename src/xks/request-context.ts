@@ -40,7 +40,7 @@ export interface RequestContext {
   pass: GatePass | undefined
   /** The key store of the path; undefined before that is known. */
   keyStore: KeyStore | undefined
-  /** What the policies decided; undefined before that, and for GetHealthStatus. */
+  /** Decision of the policies; undefined before it, and for GetHealthStatus. */
   policyPass: PolicyPass | undefined
 }
 

@@ -1,6 +1,6 @@
 /**
- * Attacks on the kill switch by somebody who owns the tables but lacks the master key. Nothing that
- * they plant or restore may make a change claim success when it was not made.
+ * Attacks on the kill switch by an attacker who owns the tables but lacks the master key. Nothing
+ * that they plant or restore may make a change claim success when it was not made.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
@@ -222,7 +222,7 @@ export function controlAttacks(
     for (const sql of before) await tamper(sql)
     const { done, waiting, isHeld } = await killAndWait(fixture)
     t.equal(done.epoch, other.epoch)
-    // What it said of the history that was taken away: its row is as genuine as before.
+    // Its report about the removed history is as genuine as before.
     await say(store, 'a', beatOf(1, other))
     t.ok(await isHeld())
     clock.advance(leaseEndMs(LEASE_MS) + 1)

@@ -37,7 +37,7 @@ export const identity = (id: string, leaseMs = 2000) => ({
   ...{ id, group: 'g', host: 'h', pid: 1, worker: 0, version: '0', leaseMs },
 })
 
-/** Of an instance that has held its lease for long. */
+/** Returns the heartbeat of an instance that has long held its lease. */
 export const beatOf = (beat: number, { epoch, tag }: EpochMark): Heartbeat => ({
   ...{ beat, ackedEpoch: epoch, ackedTag: tag, highEpoch: epoch, state: 'open', reason: null },
   ...{ lastSuccessAt: 7, inFlight: 2, renewedBeat: 0, heldMs: 3_600_000 },
@@ -45,7 +45,7 @@ export const beatOf = (beat: number, { epoch, tag }: EpochMark): Heartbeat => ({
 
 export const NOTHING_SEEN: EpochMark = { epoch: 0, tag: '' }
 
-/** What the instance that `identity` gives says. */
+/** Sends a heartbeat for the instance that `identity` returns. */
 export const say = (store: Store, id: string, heart: Heartbeat, leaseMs = 2000) =>
   sendHeartbeat(store, { id, leaseMs }, heart)
 
@@ -54,5 +54,5 @@ export const instancesOf = (store: Store) =>
 
 export const idsOf = async (store: Store) => (await instancesOf(store)).map(({ id }) => id)
 
-/** What a kill waits by where nobody knows of an instance. */
+/** How long a kill waits if no instance is known. */
 export const LEASE_MS = 2000

@@ -1,6 +1,6 @@
 /**
- * What an implementation of `KeyBackend` provides to the contract suite, and helpers that its
- * checks share.
+ * The fixture that an implementation of `KeyBackend` provides to the contract suite, and helpers
+ * that its checks share.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'

@@ -1,4 +1,7 @@
-/** What a PostgreSQL server may be like: its defaults, its locale, its encoding, its connections; and what a crash leaves. */
+/**
+ * Tests variants of a PostgreSQL server: its defaults, locale, encoding and connections, and what a
+ * crash leaves.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -75,7 +78,7 @@ void t.test(
 void t.test(
   'a crash right after a kill does not lose it, where one of others is lost',
   async (t) => {
-    // Nothing is written by itself for a while, so that what nobody waited for is only in memory.
+    // The server does not flush for a while, so that commits without a wait exist only in memory.
     const server = await startPostgres(t, ['wal_writer_delay = 10s', 'synchronous_commit = off'])
     const target = addressOf(server.target, (await server.createDatabase()).database)
     const options = await optionsFor(t, target)

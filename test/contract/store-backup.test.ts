@@ -79,7 +79,7 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
       t.match((await run(file, 'store', 'verify', backup)).json, { rows: { credentials: 1 } })
       t.match(await run(file, 'store', 'backup', backup), { code: 1 }, 'nothing is written over')
 
-      // What comes after the backup is what its recovery loses.
+      // Recovery loses what comes after the backup.
       const control = await openKillSwitch(await load())
       const killed = await control.kill({
         ...BY,

@@ -168,7 +168,7 @@ void t.test('a client that hangs is cut off when the time is up', async (t) => {
   const stream = await openStream(t, server)
   const streamClosed = once(stream, 'close')
   const silent = await openTcp(t, server.port)
-  // A socket that nobody reads from emits no end.
+  // An unread socket emits no end.
   silent.resume()
   const startedAt = performance.now()
   await server.running.stop()

@@ -48,7 +48,7 @@ interface Engine {
 }
 
 interface Place extends Engine {
-  /** What the test uses in addition to the door. */
+  /** Used by the test in addition to the door. */
   readonly beside: KillSwitch
 }
 

@@ -1,4 +1,7 @@
-/** mTLS that only observes: everybody is served on the signature, and what enforcing would say is counted. */
+/**
+ * Tests mTLS in observe mode: every signed request is served, and refusals that enforcing would
+ * cause are counted.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { createAuthority } from '../../certs/dev-pki.ts'

@@ -40,7 +40,7 @@ export const SERVER_CERTIFICATE: CertificateRequest = {
   usage: 'server',
 }
 
-/** What one process creates and others use, in PEM. */
+/** Certificates that one process creates and others use, in PEM. */
 interface Kept {
   readonly authority: Issued
   readonly server: Issued
@@ -63,7 +63,7 @@ async function loadKept(): Promise<Kept> {
     },
     server: await issueCertificate(authority, SERVER_CERTIFICATE),
   }
-  // Of several processes, each continues with its own, and later ones find the last that was
+  // Each of several processes continues with its own, and later ones find the last that was
   // written.
   const own = `${KEPT}.${String(process.pid)}`
   writeFileSync(own, JSON.stringify(kept), { mode: 0o600 })

@@ -11,7 +11,7 @@ export const NOON = Date.UTC(2027, 2, 1, 12)
 
 type Metadata = PolicyRequest['metadata']
 
-/** Decrypt by the user alice with the key payroll/key-1, but for what is given. */
+/** Returns a Decrypt by the user alice with the key payroll/key-1, except for the given fields. */
 export function policyRequest(
   over: Partial<Omit<PolicyRequest, 'metadata'>> & Metadata = {},
 ): PolicyRequest {

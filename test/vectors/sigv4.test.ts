@@ -21,7 +21,7 @@ const CASES = 38
 const XKS_PATH = '/demo/kms/xks/v1/health'
 
 interface Expectation {
-  /** What matches: everything, or all except the path or query of the canonical request. */
+  /** Extent of the match: everything, or all except the path or query of the canonical request. */
   readonly artefacts: 'all' | 'path' | 'query'
   /** `accepted`, or the code. */
   readonly verdict: string

@@ -3,7 +3,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 
-/** What a worker does for the primary. Each call is answered once. */
+/** Calls that the primary makes to a worker. Each is answered once. */
 export type CallName = 'start' | 'serve' | 'ready' | 'reload' | 'metrics' | 'stop'
 
 export type ToWorker =

@@ -31,8 +31,8 @@ const LINE_FEED = 0x0a
 
 /**
  * Call before the first fork. The primary accepts connections and hands them out in turn: when
- * workers accept from one shared queue, some take up to three times as many as others, and KMS
- * keeps its connections for long.
+ * workers accept from one shared queue, some get up to three times as many as others, and KMS keeps
+ * its connections for long.
  */
 export function setUpWorkers(entry: URL): void {
   cluster.schedulingPolicy = cluster.SCHED_RR

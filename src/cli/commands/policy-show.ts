@@ -1,4 +1,7 @@
-/** `latchkey policy list | get | history | schema`: shows the policies and what became of them. */
+/**
+ * Implements `latchkey policy list | get | history | schema`, which show the policies and their
+ * history.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { PolicyError } from '../../policy/cedar.ts'

@@ -1,4 +1,7 @@
-/** `latchkey policy check | test | explain`: tries policies out before they bite. */
+/**
+ * Implements `latchkey policy check | test | explain`, which try policies out before they take
+ * effect.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -146,10 +149,10 @@ function section(heading: string, verdicts: readonly PolicyVerdict[]): readonly 
   ]
 }
 
-/** The newest line of the log that has the id. @throws UsageError */
+/** Returns the newest log line with the id. @throws UsageError */
 async function findInLog(context: Context, file: string, id: string): Promise<PolicyRequest> {
   let found: PolicyRequest | undefined
-  // Line by line: a log has more of them than fit into memory.
+  // Reads line by line, because a log may not fit into memory.
   for await (const text of createInterface({ input: createReadStream(file) })) {
     if (!text.includes(id)) continue
     const line = parseJson(text)
@@ -168,7 +171,7 @@ function parseJson(text: string): Readonly<Record<string, unknown>> | undefined 
   try {
     return JSON.parse(text) as Readonly<Record<string, unknown>>
   } catch {
-    // Another program's line, or one that was cut off.
+    // The line is from another program, or was cut off.
     return undefined
   }
 }

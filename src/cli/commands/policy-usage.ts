@@ -1,4 +1,7 @@
-/** `latchkey policy simulate | suggest | import`: policies against recorded usage, from it, and from AWS's sample. */
+/**
+ * Implements `latchkey policy simulate | suggest | import`, which test policies against recorded
+ * usage, derive them from it, or translate those of AWS's sample proxy.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { importOso } from '../../policy/oso.ts'

@@ -1,4 +1,7 @@
-/** `latchkey policy put | delete | promote | discard | rollback`: changes the policies of the store. */
+/**
+ * Implements `latchkey policy put | delete | promote | discard | rollback`, which change the
+ * store's policies.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { PolicyAdministration } from '../../app/policy.ts'
 import type { Config } from '../../config/config.ts'
@@ -115,7 +118,7 @@ function modeOf({ flags }: Context) {
   return flags['shadow'] === true ? 'shadow' : 'enforce'
 }
 
-/** Usage that a change is held against before it is written. */
+/** Recorded usage that is compared with a change before it is written. */
 const LOOK_BACK_MS = 7 * 86_400_000
 
 async function change(context: Context, order: PolicyChange): Promise<void> {

@@ -1,4 +1,4 @@
-/** `latchkey store …`: backups of the control store, and who can open it. */
+/** Implements `latchkey store …`: backups of the control store, and who can open it. */
 // SPDX-License-Identifier: Apache-2.0
 import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { access, readFile } from 'node:fs/promises'
@@ -23,7 +23,7 @@ import {
 import { readPrivateFile, writeNewFile } from '../../terminal/files.ts'
 import { parseReason, REASON_FLAGS } from '../../terminal/flags/scope.ts'
 
-/** Between two remarks about the progress, in rows. */
+/** Number of rows between two progress messages. */
 const REMARK_EVERY = 50_000
 
 function createProgress({ output }: Context): (rows: number) => void {
@@ -271,7 +271,7 @@ function parseEscrow(path: string, text: string): Escrow {
       return escrow as Escrow
     }
   } catch {
-    // It is said below.
+    // The error is reported below.
   }
   throw new UsageError('INPUT_INVALID', `${path} is not an escrow of a store`)
 }
@@ -285,7 +285,7 @@ async function parseKey(path: string, parse: typeof createPublicKey) {
   }
 }
 
-/** The master key that is configured may be gone, so nothing of it is read. */
+/** Reads nothing of the configured master key, which may be lost. */
 function toEscrowed({ store }: Config, masterKey: MasterKeySource) {
   return { ...store, masterKey, clock: systemClock }
 }

@@ -1,4 +1,4 @@
-/** What `latchkey keys` does to software keys. Each call is one durable transaction. */
+/** Administration of software keys by `latchkey keys`. Each call is one durable transaction. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'

@@ -112,7 +112,7 @@ const OPERATIONS_OF: Readonly<Record<Direction, readonly Operation[]>> = {
  */
 export function enforces(rules: Rules, switches: readonly Switch[]): boolean {
   const isBlocked = ({ scope, direction }: Switch) => {
-    // What a pattern matches cannot be made up from it; the number of switches covers these.
+    // A matching subject cannot be derived from a pattern, so the number of switches covers these.
     if (scope.kind === 'match') return true
     const keyStore = scope.kind === 'all' ? '' : scope.keyStore
     const keyId = scope.kind === 'key' ? scope.keyId : undefined

@@ -1,6 +1,7 @@
 /**
- * What an instance reports with each poll. The code over its row proves that a holder of the store's
- * key wrote it, and the tag of the acknowledged epoch ties it to one history of the store.
+ * Heartbeats, which report an instance's state with each poll. The code over its row proves that a
+ * holder of the store's key wrote it, and the tag of the acknowledged epoch ties it to one history
+ * of the store.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue } from '../../store/database.ts'

@@ -105,7 +105,7 @@ async function withDraft(
   text: string,
   use: (draft: string) => Promise<void>,
 ): Promise<void> {
-  // The name cannot be guessed, and an exclusive open follows no link that somebody placed there.
+  // The name cannot be guessed, and an exclusive open follows no planted link.
   const draft = `${path}.${randomUUID()}`
   try {
     const file = await open(draft, 'wx', 0o600)

@@ -157,7 +157,7 @@ export async function dismissInstances(
   })
 }
 
-/** Removes an instance's own registration; call it when the gate is closed for good. */
+/** Removes an instance's own registration; call it when the gate is closed permanently. */
 export async function deregister(store: Store, id: string): Promise<void> {
   await store.change((transaction) => remove(transaction, store.sealing, id))
 }

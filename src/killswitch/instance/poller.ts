@@ -52,7 +52,7 @@ export interface PollerDeps {
   readonly me: InstanceIdentity
   readonly highWater: HighWater
   readonly intervalMs: number
-  /** What takes effect with an epoch besides the switches: policies. */
+  /** Follows epochs together with the switches, to apply policies. */
   readonly follower?: EpochFollower | undefined
   /**
    * Ends the answers that were released before the gate closed and that the kernel does not have
@@ -267,10 +267,7 @@ function wentBack(epoch: number, { mark, isForeign }: HighWater): StorageError {
   })
 }
 
-/**
- * Reports whether the store cannot be trusted any more, as opposed to an outage, which may end by
- * itself.
- */
+/** Reports whether the store is no longer trustworthy, as opposed to an outage, which may pass. */
 export function isLoss(error: unknown): boolean {
   if (!(error instanceof StorageError)) return false
   return ['STORE_REPLACED', 'STORE_TAMPERED', 'STORE_CORRUPT', 'STORE_MISSING'].includes(error.code)

@@ -140,7 +140,7 @@ async function withinDeadline<T>(work: Promise<T>, leftMs: number): Promise<T> {
   })
 }
 
-/** Errors that can go away by themselves. */
+/** Errors that may be temporary. */
 const RETRIED: ReadonlySet<string> = new Set([
   ...['STORE_UNREACHABLE', 'STORE_TIMEOUT', 'STORE_BUSY', 'STORE_FAILED', 'CONFLICT'],
 ])

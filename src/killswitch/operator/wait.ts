@@ -15,7 +15,10 @@ import { type PendingKill, type Revocation, type Sight, WaitingFleet } from './w
 export interface WaitDeps {
   readonly store: Store
   readonly clock: Clock
-  /** Lease from the configuration: how long an instance that the store does not list can go on. */
+  /**
+   * Lease from the configuration, which bounds how long an instance that the store does not list
+   * can still answer.
+   */
   readonly leaseMs: number
 }
 
@@ -141,7 +144,7 @@ function createLook(
     const isMarked = async (epoch: number) =>
       epoch >= kill.epoch && (await readMark(reader, sealing, kill.epoch)).tag === kill.tag
     if (kill.registered === undefined) {
-      // Of a store that was changed from outside, only what the kill wrote can be trusted.
+      // If the store was changed from outside, only what the kill wrote can be trusted.
       const epoch = Number(await readFact(reader, 'epoch'))
       return (await isMarked(epoch)) ? sight(reader, epoch, undefined) : 'REPLACED'
     }

@@ -45,7 +45,7 @@ export interface Revocation {
   readonly elapsedMs: number
 }
 
-/** What one snapshot of the store says about the instances. */
+/** State of the instances in one snapshot of the store. */
 export interface Sight {
   readonly instances: readonly Instance[]
   /** Ids of those that have acknowledged the kill in this history of the store. */

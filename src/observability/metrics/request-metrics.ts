@@ -55,7 +55,7 @@ export function createRequestMetrics(baselineMs: Readonly<Record<string, number>
   const handshakes = new Map<string, { labels: Record<string, string>; histogram: Histogram }>()
   const groups = new Map<string, Count>()
   const certificates = new Map<string, Count>()
-  // From zero: Prometheus sees no increase in a series that begins at one.
+  // Starts at zero, because Prometheus sees no increase in a series that begins at one.
   const changes = new Map(
     ['issuer', 'purpose', 'name'].map((field) => [field, { labels: { field }, value: 0 }]),
   )

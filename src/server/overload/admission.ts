@@ -7,7 +7,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { SignatureState } from '../../xks/answer.ts'
 import { createBatch, type Steps } from './batch.ts'
 
-/** What admission control remembers about a connection. */
+/** State that admission control keeps for a connection. */
 export interface Conduct {
   /** Whether the connection has carried a request with a valid signature. */
   hasSigned: boolean

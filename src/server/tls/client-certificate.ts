@@ -44,7 +44,7 @@ export function checkClientCertificate(
   return undefined
 }
 
-/** What enforcing mTLS says of a connection, and what its client showed. */
+/** Result that enforcing mTLS would give for a connection, and its client's certificate. */
 export interface SeenCertificate {
   /** `OK`, or the reason of the refusal. */
   readonly result: string
@@ -73,7 +73,10 @@ export interface CertificateChange {
   readonly now: string
 }
 
-/** More names than KMS has regions. A client with a valid signature is known, so it does not fill this up by itself. */
+/**
+ * More names than KMS has regions. Clients with a valid signature are known, so they do not fill
+ * this up.
+ */
 const MAX_NAMES = 200
 
 /**

@@ -113,15 +113,16 @@ async function loadAuthorities(path: string | undefined): Promise<Buffer | undef
   if (path === undefined) return undefined
   const pem = await loadPem(path, 'CERTIFICATE')
   parseCertificate(pem, path)
-  // OpenSSL would skip what it cannot parse, and its clients would be refused.
+  // OpenSSL would skip a block that it cannot parse, and clients would then be refused.
   for (const block of pem.toString('latin1').match(PEM) ?? [])
     parseCertificate(Buffer.from(block), path)
   return pem
 }
 
 /**
- * Reads PEM, and says what is wrong with files that come in practice. A byte order mark, which OpenSSL does not skip, is removed.
- * @param what the blocks that the file must have
+ * Reads PEM, and explains common mistakes in such files. Removes a byte order mark, which OpenSSL
+ * does not skip.
+ * @param what blocks that the file must have
  */
 async function loadPem(path: string, what: 'CERTIFICATE' | 'PRIVATE KEY'): Promise<Buffer> {
   const bytes = await loadFile(path)

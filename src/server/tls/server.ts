@@ -134,7 +134,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
       tlsMs: ms,
       tls: {
         version: socket.getProtocol() ?? '',
-        // A certificate that is only observed may be nobody's.
+        // An observed certificate may not be verified.
         clientName:
           peer.subjects === undefined || peer.isFromTerminator || refusal !== undefined
             ? undefined

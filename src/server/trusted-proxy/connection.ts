@@ -64,7 +64,7 @@ function read(socket: Socket): Buffer | null {
   return socket.read() as Buffer | null
 }
 
-/** What a load balancer reports about a connection that it forwards. */
+/** Facts that a load balancer reports about a connection that it forwards. */
 interface ProxyHeader {
   /** Length of the header in bytes; TLS begins after it. */
   readonly length: number

@@ -1,7 +1,10 @@
-/** Schema version 9: policies of who may use which key, a row for each document that a revision touches. */
+/**
+ * Schema version 9: policies about who may use which key, with a row for each document that a
+ * revision touches.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
-/** `document` is null where the revision deletes it, or takes it out of shadow. Rows are only added. */
+/** `document` is null if the revision deletes it or removes it from shadow. Rows are only added. */
 export const POLICIES = [
   `CREATE TABLE policies (
      revision BIGINT NOT NULL,

@@ -133,7 +133,7 @@ export function dial(options: DialOptions): Dial {
     client.on('error', () => undefined)
     try {
       await client.connect()
-      // What a pooler shares with others is set for each transaction (session.ts).
+      // Settings of a pooled connection are set for each transaction instead (session.ts).
       const isOwn = Object.keys(settings).length > 0
       const durability = isOwn ? `, set_config('synchronous_commit', ${DURABLE_COMMIT}, false)` : ''
       const { rows } = await client.query<{ read_only: string }>(

@@ -217,7 +217,7 @@ interface SearchOptions {
 export interface Search {
   /** Requests per second; 0 when even the first rate failed. */
   readonly highest: number
-  /** What ended the search: the proxy, the client, or the highest allowed rate. */
+  /** The limit that ended the search: the proxy, the client, or the highest allowed rate. */
   readonly limitedBy: 'proxy' | 'client' | 'maximum'
   readonly results: readonly LoadResult[]
 }

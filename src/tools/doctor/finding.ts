@@ -13,7 +13,7 @@ export interface Finding {
   readonly check: string
   readonly verdict: Verdict
   readonly detail: string
-  /** What to do about it; set for warn and fail. */
+  /** Remedy; set for warn and fail. */
   readonly hint?: string
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a host needs besides the program: a user, folders according to the Filesystem Hierarchy
- * Standard, and the systemd unit.
+ * Sets up a host: a user, folders according to the Filesystem Hierarchy Standard, and the systemd
+ * unit.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
@@ -119,7 +119,7 @@ async function writeNew(path: string, text: string): Promise<void> {
   try {
     await writeNewFile(path, text, 0o644)
   } catch (error) {
-    // What is there stays.
+    // An existing file is kept.
     if (!(error instanceof UsageError)) throw error
   }
 }

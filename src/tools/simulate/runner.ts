@@ -9,7 +9,7 @@ export interface StepReport {
   readonly part: string
   readonly step: string
   readonly ok: boolean
-  /** What happened, for display. */
+  /** Outcome for display. */
   readonly detail: string
   readonly ms: number
 }
@@ -17,7 +17,8 @@ export interface StepReport {
 export interface ScenarioRunner {
   part(title: string, intro?: string): void
   /**
-   * Runs a step and prints its outcome. A step fails when `work` throws; the scenario then goes on.
+   * Runs a step and prints its outcome. A step fails when `work` throws; the scenario then
+   * continues.
    * @returns the value of `work`, for later steps
    */
   step<T>(name: string, work: () => Promise<StepResult<T>>): Promise<T | undefined>
@@ -33,7 +34,7 @@ export interface StepResult<T> {
   readonly value: T
 }
 
-/** The scenario cannot go on. */
+/** Thrown when the scenario cannot continue. */
 export class ScenarioEnded extends Error {
   override readonly name = 'StoryEnded'
 }

@@ -13,7 +13,7 @@ import type { Verdict, Work } from './runner.ts'
 
 /** A mistake that the general operators do not produce: the node, and its replacement. */
 export interface Mistake {
-  /** What goes wrong, as a sentence. */
+  /** The fault as a sentence. */
   readonly name: string
   /** Must find exactly one node. */
   readonly find: (node: ts.Node, tree: ts.SourceFile) => boolean

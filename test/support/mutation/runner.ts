@@ -23,7 +23,7 @@ export interface Verdict {
 }
 
 declare global {
-  /** What `import t from 'tap'` yields in the modules of the current mutant. */
+  /** Value of `import t from 'tap'` in the modules of the current mutant. */
   var tapOfMutant: unknown
 }
 

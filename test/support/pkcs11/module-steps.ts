@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type * as Pkcs11 from 'pkcs11js'
 
-/** What a program needs to load a module and find a token. */
+/** Parameters that a program needs to load a module and find a token. */
 export interface ModuleAddress {
   /** Path of the shared library. */
   readonly module: string

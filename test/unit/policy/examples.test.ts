@@ -91,7 +91,7 @@ function at(root: unknown, path: readonly string[]): unknown {
   return path.reduce((node, name) => (node as Json)[name], root)
 }
 
-/** Of every expression in the conditions. */
+/** Returns the paths of every expression in the conditions. */
 function pathsOf(node: unknown, path: readonly string[]): readonly (readonly string[])[] {
   if (typeof node !== 'object' || node === null) return []
   return Object.entries(node).flatMap(([name, child]) => {

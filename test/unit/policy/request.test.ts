@@ -1,4 +1,7 @@
-/** What policies see of a request: principals in all their forms, access classes, and every field of the schema. */
+/**
+ * Tests the policies' view of a request: principals in all their forms, access classes, and every
+ * field of the schema.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { loadCedar } from '../../../src/policy/cedar.ts'

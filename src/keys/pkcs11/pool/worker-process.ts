@@ -38,7 +38,7 @@ export interface Answer {
   readonly parts: readonly Buffer[]
   /** Milliseconds spent in the module and in the worker around it. */
   readonly serviceMs: number
-  /** Of a CALL: what it returned, in the form that its type promises. */
+  /** Result of a CALL, in the form that its type promises. */
   readonly value?: unknown
 }
 

@@ -20,7 +20,7 @@ const NO_FRAMES: readonly Frame[] = []
 const TAG_BYTES = 16
 const DIGEST_BYTES = 32
 const IV_BYTES: readonly number[] = [12, 16]
-/** Of a frame without its length. The list of a token with 100,000 keys fits. */
+/** Maximum size of a frame without its length. The list of a token with 100,000 keys fits. */
 const MAX_FRAME_BYTES = 32 * 1024 * 1024
 
 /** Bytes that no worker and no server of this release sends. */

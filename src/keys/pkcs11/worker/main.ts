@@ -157,7 +157,7 @@ async function answerStart(frame: Frame): Promise<Buffer> {
 }
 
 await serve().catch((error: unknown) => {
-  // What comes from the parent cannot be read: this process ends, and the parent starts another.
+  // Messages from the parent cannot be read: this process exits, and the parent starts another.
   if (!(error instanceof ProtocolError)) throw error
 })
 process.exit(0)

@@ -1,0 +1,78 @@
+/** Checks that comments and documents contain none of the forms listed in test/support/telltale.ts. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import ts from 'typescript'
+import { listFiles, read } from '../support/repository.ts'
+import { EVERYWHERE, findTelltales, IN_COMMENTS } from '../support/telltale.ts'
+
+/** Documents that still contain such forms. Rewrite one and remove it; never add one. */
+const NOT_REWRITTEN: ReadonlySet<string> = new Set([
+  'docs/admin.md',
+  'docs/errors.md',
+  'docs/internals/architecture.md',
+  'docs/internals/model/README.md',
+  'docs/revocation.md',
+  'docs/store.md',
+])
+
+/** Returns the comments of a source with their line, without the asterisks of their lines. */
+function commentsOf(path: string): readonly { readonly line: number; readonly text: string }[] {
+  const source = read(path)
+  const tree = ts.createSourceFile(path, source, ts.ScriptTarget.ES2023, true, ts.ScriptKind.TS)
+  const found = new Map<number, string>()
+  const visit = (node: ts.Node): void => {
+    for (const ranges of [
+      ts.getLeadingCommentRanges(source, node.pos),
+      ts.getTrailingCommentRanges(source, node.end),
+    ])
+      for (const { pos, end } of ranges ?? []) found.set(pos, source.slice(pos, end))
+    node.getChildren(tree).forEach(visit)
+  }
+  visit(tree)
+  return [...found].map(([pos, raw]) => ({
+    line: tree.getLineAndCharacterOfPosition(pos).line + 1,
+    text: raw
+      .replaceAll(/^\s*(?:\/\*\*?|\*\/|\*|\/\/)|\*\/$/gm, '')
+      .replaceAll(/\s+/g, ' ')
+      .trim(),
+  }))
+}
+
+/** Blanks code out and keeps the lines. */
+function proseOf(markdown: string): string {
+  const blank = (code: string) => code.replaceAll(/[^\n]/g, ' ')
+  return markdown.replaceAll(/^ *```[\s\S]*?^ *```/gm, blank).replaceAll(/`[^`\n]*`/g, blank)
+}
+
+void t.test('no comment has a form of the list', (t) => {
+  const files = listFiles().filter(
+    (path) => /\.(?:ts|mjs|js)$/.test(path) && !path.endsWith('test/support/telltale.ts'),
+  )
+  let checked = 0
+  const found = files.flatMap((path) =>
+    commentsOf(path).flatMap(({ line, text }) => {
+      checked += 1
+      return findTelltales(text, [...IN_COMMENTS, ...EVERYWHERE]).map(
+        (telltale) => `${path}:${String(line)}: ${telltale}`,
+      )
+    }),
+  )
+  t.ok(checked > 3000, `${String(checked)} comments`)
+  t.strictSame(found, [])
+  t.end()
+})
+
+void t.test('no document has a form of the list, except those not rewritten yet', (t) => {
+  for (const path of listFiles().filter(
+    (path) => path.endsWith('.md') && path !== 'CHANGELOG.md',
+  )) {
+    const found = proseOf(read(path))
+      .split('\n')
+      .flatMap((line, i) =>
+        findTelltales(line, EVERYWHERE).map((telltale) => `${path}:${String(i + 1)}: ${telltale}`),
+      )
+    if (NOT_REWRITTEN.has(path)) t.ok(found.length > 0, `${path} can leave NOT_REWRITTEN`)
+    else t.strictSame(found, [], path)
+  }
+  t.end()
+})
