@@ -6,7 +6,7 @@ import { findToken } from '../../../src/keys/pkcs11/worker/token-search.ts'
 
 const version = { major: 1, minor: 0 }
 
-/** A module that tells of tokens with these labels, each padded as modules do. */
+/** Returns a module that reports tokens with these labels, each padded as modules do. */
 function moduleWith(...labels: readonly string[]): Pkcs11Module {
   const cryptoki = {
     C_GetSlotList: () => labels.map((_, i) => Buffer.from([i, 0, 0, 0, 0, 0, 0, 0])),

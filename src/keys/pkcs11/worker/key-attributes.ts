@@ -6,7 +6,7 @@ import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
 const KEY_BYTES = 32
 const ID_BYTES = 16
-/** Of CK_ULONG on the platforms that the worker runs on. */
+/** Size of CK_ULONG on the platforms that the worker runs on. */
 const ULONG_BYTES = 8
 
 export interface KeyAttributes {
