@@ -51,6 +51,7 @@ void t.test('what has a default can be left out', async (t) => {
     limits: { maxPlaintextBytes: 4300, maxAadBytes: 8192, requestDeadlineMs: 200 },
     sigv4: { clockSkewMs: 300_000 },
     health: { intervalMs: 10_000 },
+    policy: {},
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
     logging: { level: 'info' },
   })
@@ -118,6 +119,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
     limits: { maxPlaintextBytes: 5000, maxAadBytes: 9000, requestDeadlineMs: 150 },
     sigv4: { clockSkewMs: 240_000 },
     health: { intervalMs: 30_000, fleetSize: 3 },
+    policy: {},
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
     logging: { level: 'warn' },
     metrics: { host: '0.0.0.0', port: 9464 },
