@@ -3,7 +3,7 @@
  * certificates, or a complete configuration.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { chmod, chown, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -170,4 +170,19 @@ void t.test('when nothing can be written, the first line says what stops a host'
   )
   await writeFile(place.configFile, 'store: [')
   t.match(await firstLine(), /to stop a host now, send SIGUSR2 to its latchkey process/)
+})
+
+void t.test('a file that cannot grow: the kill says why, and changes nothing', async (t) => {
+  const place = await workspace(t)
+  // The limit of the process stands for a full disk, which needs a file system of its own.
+  const words = ['kill', '--all', '--reason', 'r', '--timeout', '1s', '--config', place.configFile]
+  const { status, stderr } = spawnSync(
+    'prlimit',
+    ['--fsize=8192', process.execPath, MAIN, ...words],
+    { encoding: 'utf8' },
+  )
+  t.not(status, 0)
+  t.match(stderr, /SQLITE_(IOERR\w*|FULL) \((the disk is full|the file could not be)/)
+  t.match(stderr, /to stop a host now, touch \S+latchkey\.db\.block/)
+  t.match(await place.json('status'), { switches: [] })
 })

@@ -127,10 +127,10 @@ export const kill: Command = {
 /** Prints the note once: the operator needs it immediately, but not for each attempt. */
 function createRetryNote({ output }: Context): (error: StorageError) => void {
   let isSaid = false
-  return ({ code, hint = '' }) => {
+  return ({ code, message, hint = '' }) => {
     if (isSaid) return
     isSaid = true
-    output.note(`the control store does not answer (${code}); trying again. Meanwhile: ${hint}`)
+    output.note(`not written yet (${code}): ${message}; trying again. Meanwhile: ${hint}`)
   }
 }
 

@@ -165,6 +165,14 @@ const CODES: readonly (readonly [prefix: string, code: StorageErrorCode])[] = [
   ['SQLITE_CANTOPEN', 'STORE_MISSING'],
 ]
 
+/** What a result code means for a person, where there is more to say than the code. */
+const MEANINGS: readonly (readonly [prefix: string, text: string])[] = [
+  ['SQLITE_FULL', 'the disk is full'],
+  ['SQLITE_READONLY', 'the file or its file system is read-only'],
+  ['SQLITE_IOERR', 'the file could not be read or written: a full disk, a limit or a fault of it'],
+  ['SQLITE_BUSY', 'another process holds the lock'],
+]
+
 function toReplyError(error: unknown): NonNullable<ReplyMessage['error']> {
   if (error instanceof StorageError) {
     const { code, message, hint } = error
@@ -178,7 +186,9 @@ function toReplyError(error: unknown): NonNullable<ReplyMessage['error']> {
   const sqlite = toSqliteCode(error)
   const code = CODES.find(([prefix]) => sqlite.startsWith(prefix))?.[1] ?? 'STORE_FAILED'
   // SQLite's own message can quote values; its code is enough.
-  return { code, message: `the store at ${path} failed: ${sqlite}` }
+  const meaning = MEANINGS.find(([prefix]) => sqlite.startsWith(prefix))?.[1]
+  const text = meaning === undefined ? '' : ` (${meaning})`
+  return { code, message: `the store at ${path} failed: ${sqlite}${text}` }
 }
 
 function toSqliteCode(error: unknown): string {
