@@ -14,7 +14,7 @@ t.setTimeout(120_000)
 
 const TABLES = [FACTS, SWITCHES]
 
-/** What a reader of the feed has. */
+/** State of a reader of the feed. */
 function createReader(store: Store) {
   const feed = store.feed(...TABLES)
   const rows = new Map<SealedTable, Map<string, Row>>(TABLES.map((table) => [table, new Map()]))

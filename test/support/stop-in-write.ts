@@ -20,7 +20,7 @@ function stopOnce(): void {
   process.kill(process.pid, 'SIGSTOP')
 }
 
-/** Stops in the middle of the tick that writes: the head comes after the check. */
+/** Stops in the tick that writes: the head is written after the check. */
 const http1 = http.ServerResponse.prototype
 const writeHead = http1.writeHead as (...given: unknown[]) => http.ServerResponse
 http1.writeHead = function (this: http.ServerResponse, ...given: unknown[]) {

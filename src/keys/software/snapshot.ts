@@ -36,8 +36,8 @@ const SLICE = 200
 
 /**
  * Applies changed keys and versions to a snapshot, in slices. Versions with unchanged material keep
- * their imported key and their remaining uses, also those of `before` when the snapshot is built
- * anew. Versions come first: a key must never name a current version that is not loaded.
+ * their imported key and their remaining uses, also those of `before` when the snapshot is
+ * rebuilt. Versions come first: a key must never name a current version that is not loaded.
  */
 export async function applyRows(
   { snapshot, before }: { readonly snapshot: Snapshot; readonly before: Snapshot },

@@ -165,7 +165,7 @@ const CODES: readonly (readonly [prefix: string, code: StorageErrorCode])[] = [
   ['SQLITE_CANTOPEN', 'STORE_MISSING'],
 ]
 
-/** What a result code means for a person, where there is more to say than the code. */
+/** Explanations of result codes that need more than their name. */
 const MEANINGS: readonly (readonly [prefix: string, text: string])[] = [
   ['SQLITE_FULL', 'the disk is full'],
   ['SQLITE_READONLY', 'the file or its file system is read-only'],

@@ -36,7 +36,10 @@ export function parseMix(text: string): Mix {
     const [, name = '', weight = ''] = /^([a-z]+)=(\d{1,4})$/.exec(part.trim()) ?? []
     const operation = OPERATIONS.find((one) => one === name)
     if (operation === undefined) {
-      throw new UsageError('USAGE', `--mix has parts like decrypt=70, of ${OPERATIONS.join(', ')}`)
+      throw new UsageError(
+        'USAGE',
+        `--mix must be a list such as encrypt=30,decrypt=70; operations: ${OPERATIONS.join(', ')}`,
+      )
     }
     mix[operation] = Number(weight)
   }

@@ -1,4 +1,4 @@
-/** The way to AWS through an operator's network. */
+/** Tests the connection to AWS through an operator's network: proxies and private authorities. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import http from 'node:http'

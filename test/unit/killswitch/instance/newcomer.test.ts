@@ -13,7 +13,7 @@ async function setUp(t: Test) {
   const store = await folder.open()
   return {
     ...{ store, clock: folder.clock, tamper: folder.tamper, path: folder.options.path },
-    /** As a poller that has registered asks with each poll. */
+    /** Registers an instance, and returns the question that its poller asks with each poll. */
     async join(id: string, path?: string) {
       const me = { ...identity(id), group: `group of ${id}` }
       await register(store, me, -1)
