@@ -1,4 +1,4 @@
-/** SIGHUP to `latchkey serve` with workers: the admin listener of the primary and the workers take up renewed files. */
+/** SIGHUP to `latchkey serve` with workers: the admin listener of the primary and the workers load renewed files. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, X509Certificate } from 'node:crypto'
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises'
