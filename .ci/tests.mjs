@@ -16,7 +16,7 @@ const FOLDER = '.test-build/test'
 const FIRST = ['fleet/', 'mutants/', 'crash/', 'contract/', 'faults/', 'kms/', 'model/', 'cli/']
 /** tap's own default of 30 s per file assumes a fast machine. */
 const TIMEOUT_S = 240
-const TOP_SHOWN = 5
+const TOP_SHOWN = 12
 
 /** Folders whose files may share a process, and how many do: loading the program costs as much as a test. */
 const SHARED = new Map([
