@@ -65,16 +65,6 @@ export interface Lines {
   readonly rows: readonly (readonly SqlValue[])[]
 }
 
-/**
- * Reads a backup's manifest without verifying anything.
- * @throws StorageError BACKUP_INVALID, a system error
- */
-export async function readManifest(path: string): Promise<Signed<Manifest>> {
-  let last = ''
-  for await (const line of linesOf(path)) last = line
-  return parseManifest(path, last)
-}
-
 /** Lines of a file. @throws a system error */
 export function linesOf(path: string) {
   const input = createReadStream(path, { encoding: 'utf8' })

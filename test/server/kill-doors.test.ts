@@ -1,127 +1,28 @@
 /** Runs one table of cases through both the command and the admin listener, on both engines; they must behave alike. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
-import http from 'node:http'
 import { join } from 'node:path'
-import Sqlite from 'better-sqlite3'
-import pg from 'pg'
 import t, { type Test } from 'tap'
-import { startAdminOf } from '../../src/app/admin.ts'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { register } from '../../src/killswitch/instance/instances.ts'
-import type { KillSwitch } from '../../src/killswitch/operator/service.ts'
 import { identity } from '../contract/control-fixture.ts'
-import { type Workspace, workspace } from '../support/cli.ts'
+import { workspace } from '../support/cli.ts'
+import {
+  type Door,
+  type Place,
+  TOKEN,
+  openCommand,
+  openListener,
+  postgresEngine,
+  sqliteEngine,
+} from '../support/kill-doors.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { eventually } from '../support/server.ts'
 
 t.setTimeout(600_000)
 
-type Json = Record<string, unknown>
-
-interface Order {
-  readonly keyId?: string
-  readonly timeoutMs?: number
-  readonly wait?: false
-}
-
-/** A door's answer: what it prints or sends as JSON; for a refusal, the message and the hint. */
-interface Answer extends Json {
-  readonly error?: { readonly message: string; readonly hint?: string }
-}
-
-interface Door {
-  kill(order?: Order): Promise<Answer>
-  rehearse(): Promise<Answer>
-  restore(): Promise<Answer>
-  approve(request: string): Promise<Answer>
-  withdraw(request: string): Promise<Answer>
-}
-
-/** The store as others can reach it. */
-interface Engine {
-  /** Blocks every change but no reader. */
-  lock(): Promise<{ release(): void }>
-  /** Writes to it without the master key. */
-  tamper(sql: string): Promise<void>
-}
-
-interface Place extends Engine {
-  /** Used by the test in addition to the door. */
-  readonly beside: KillSwitch
-}
-
-const TOKEN = 'latchkey_token_of_a_test'
 const MASTER_KEY = { file: 'master.key' }
-
-function openCommand({ run }: Workspace): Door {
-  const call = async (...words: string[]) => {
-    const { code, stdout, stderr } = await run(...words, '--json')
-    if (code === 0) return JSON.parse(stdout) as Answer
-    // Notes precede the JSON.
-    const at =
-      stderr.lastIndexOf('{"error"') < 0 ? stderr.indexOf('{') : stderr.lastIndexOf('{"error"')
-    return JSON.parse(stderr.slice(at)) as Answer
-  }
-  const scopeOf = (keyId?: string) => [
-    ...['--key-store', 'demo'],
-    ...(keyId === undefined ? [] : ['--key', keyId]),
-  ]
-  return {
-    kill: ({ keyId, timeoutMs, wait } = {}) =>
-      call(
-        ...['kill', ...scopeOf(keyId), '--reason', 'test'],
-        ...(timeoutMs === undefined ? [] : ['--timeout', `${String(timeoutMs)}ms`]),
-        ...(wait === false ? ['--no-wait'] : []),
-      ),
-    rehearse: () => call('kill', '--rehearse', ...scopeOf()),
-    restore: () => call('restore', ...scopeOf(), '--reason', 'test', '--yes'),
-    approve: (request) => call('restore', 'approve', request),
-    withdraw: (request) => call('restore', 'withdraw', request, '--reason', 'test'),
-  }
-}
-
-async function openListener(t: Test, { configFile }: Workspace): Promise<Door> {
-  const ignore = () => undefined
-  const logger = { debug: ignore, info: ignore, warn: ignore, error: ignore }
-  const admin = await startAdminOf(await loadConfig(configFile, {}), {
-    isReady: () => true,
-    log: { logger },
-  })
-  if (admin === undefined) throw new TypeError('the configuration has an admin listener')
-  t.teardown(() => admin.stop())
-  const call = (path: string, body: Json) =>
-    new Promise<Answer>((resolve, reject) => {
-      const headers = {
-        authorization: `Bearer ${TOKEN}`,
-        'content-type': 'application/json',
-      }
-      const { port } = admin.address
-      const request = http.request({ port, path, method: 'POST', headers, agent: false })
-      request.once('error', reject)
-      request.once('response', (response) => {
-        let text = ''
-        response.on('data', (chunk: Buffer) => (text += chunk.toString()))
-        response.once('end', () => {
-          resolve(JSON.parse(text) as Answer)
-        })
-      })
-      request.end(JSON.stringify(body))
-    })
-  const scopeOf = (keyId?: string) =>
-    keyId === undefined
-      ? { kind: 'key-store', keyStore: 'demo' }
-      : { kind: 'key', keyStore: 'demo', keyId }
-  return {
-    kill: ({ keyId, ...rest } = {}) =>
-      call('/admin/v1/switches', { scope: scopeOf(keyId), reason: 'test', ...rest }),
-    rehearse: () => call('/admin/v1/rehearsals', { scope: scopeOf() }),
-    restore: () => call('/admin/v1/restorations', { scope: scopeOf(), reason: 'test' }),
-    approve: (request) => call(`/admin/v1/restorations/${request}/approve`, {}),
-    withdraw: (request) => call(`/admin/v1/restorations/${request}/withdraw`, { reason: 'test' }),
-  }
-}
 
 interface Case {
   readonly name: string
@@ -288,43 +189,6 @@ const CASES: readonly Case[] = [
 ]
 
 const postgres = await startPostgres(t)
-
-function sqliteEngine(path: string): Engine {
-  return {
-    lock() {
-      const database = new Sqlite(path)
-      database.exec('BEGIN IMMEDIATE')
-      return Promise.resolve({ release: () => database.close() })
-    },
-    tamper(sql) {
-      const database = new Sqlite(path)
-      database.exec(sql)
-      database.close()
-      return Promise.resolve()
-    },
-  }
-}
-
-function postgresEngine(target: pg.ClientConfig): Engine {
-  const connect = async () => {
-    const client = new pg.Client(target)
-    await client.connect()
-    return client
-  }
-  return {
-    async lock() {
-      const client = await connect()
-      await client.query('BEGIN')
-      await client.query('LOCK TABLE facts IN EXCLUSIVE MODE')
-      return { release: () => void client.end() }
-    },
-    async tamper(sql) {
-      const client = await connect()
-      await client.query(sql)
-      await client.end()
-    },
-  }
-}
 
 for (const { name, people = 1, run } of CASES) {
   for (const engineName of ['SQLite', 'PostgreSQL'] as const) {

@@ -3,7 +3,7 @@
 import t from 'tap'
 import { createGate } from '../../../../src/killswitch/gate/gate.ts'
 import type { Operation, RequestSubject } from '../../../../src/core/request.ts'
-import { createRules } from '../../../../src/killswitch/gate/rules.ts'
+import { type Rules, createRules, enforces } from '../../../../src/killswitch/gate/rules.ts'
 import type { Direction, Scope } from '../../../../src/core/scope.ts'
 import type { Switch } from '../../../../src/killswitch/model.ts'
 import { FakeClock } from '../../../support/fake-clock.ts'
@@ -257,5 +257,45 @@ void t.test('rules that are not those of the store are found', (t) => {
     gate.apply(createRules(loaded.with(i, other)), 5)
     t.notOk(gate.enforces(loaded, 5), `another one in the place of ${one.scope.kind}`)
   }
+  t.end()
+})
+
+void t.test('rules that let one operation through do not enforce a switch', (t) => {
+  /** Rules that refuse these operations, and say whether they block the key. */
+  const refusing = (operations: readonly Operation[], isKeyBlocked = false): Rules => ({
+    size: 1,
+    refusal: ({ operation, keyStore }) =>
+      operations.includes(operation) && typeof keyStore === 'string' ? 'KILLED_KEY' : undefined,
+    isKeyBlocked: () => isKeyBlocked,
+    accessDeadline: () => undefined,
+  })
+  const loaded = (direction: Direction) => [
+    switchFor({ kind: 'key', keyStore: 'a', keyId: 'k' }, direction),
+  ]
+  const needed: Readonly<Record<Direction, readonly Operation[]>> = {
+    both: ['Encrypt', 'Decrypt', 'GetKeyMetadata'],
+    decrypt: ['Decrypt'],
+    encrypt: ['Encrypt'],
+  }
+  for (const direction of ['both', 'decrypt', 'encrypt'] as const) {
+    t.ok(enforces(refusing(needed[direction]), loaded(direction)), direction)
+    for (const one of needed[direction]) {
+      const others = OPERATIONS.filter((operation) => operation !== one)
+      t.notOk(enforces(refusing(others), loaded(direction)), `${direction} without ${one}`)
+    }
+  }
+  t.ok(enforces(refusing(needed.both), [switchFor({ kind: 'all' })]))
+  t.ok(enforces(refusing(['Encrypt', 'Decrypt'], true), loaded('both')), 'metadata say so')
+  t.notOk(
+    enforces(refusing(['GetKeyMetadata'], true), loaded('decrypt')),
+    'Decrypt has no such way',
+  )
+  t.end()
+})
+
+void t.test('switches on metadata count, and are not tried', (t) => {
+  const loaded = [switchFor({ kind: 'match', criteria: { account: '111122223333' } })]
+  t.ok(enforces(createRules(loaded), loaded))
+  t.notOk(enforces(createRules([]), loaded))
   t.end()
 })
