@@ -3,7 +3,9 @@
  * with one clock.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
@@ -152,6 +154,8 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
     const line = linesOf(running).find(({ msg }) => msg === 'listening')
     members.push({ port: line?.port ?? 0, running, configFile: file })
   }
+  // A host without a high-water mark refuses until another instance vouches for the store.
+  for (const { port } of members) await eventually(() => isServing(port, pki), PATIENCE_MS)
   const control = await openKillSwitch(config)
   t.teardown(() => control.close())
   const count = (start: string) =>
@@ -172,6 +176,20 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
           })),
       ),
   }
+}
+
+function isServing(port: number, { caFile }: TestPki): Promise<boolean> {
+  return new Promise((resolve) => {
+    const ca = readFileSync(caFile)
+    https
+      .get({ host: 'localhost', port, ca, path: '/ping', agent: false }, (response) => {
+        response.resume()
+        resolve(response.statusCode === 200)
+      })
+      .once('error', () => {
+        resolve(false)
+      })
+  })
 }
 
 /**
