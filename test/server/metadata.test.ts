@@ -169,10 +169,10 @@ void t.test(
     const lines = await requestLines(server)
     const stages = ['read', 'auth', 'decode', 'gate']
     const expected = [
-      ['Encrypt', [...stages, 'key', 'backend', 'encode']],
-      ['Encrypt', [...stages, 'key', 'backend', 'verify', 'encode']],
-      ['Decrypt', [...stages, 'key', 'backend', 'encode']],
-      ['GetKeyMetadata', [...stages, 'key', 'encode']],
+      ['Encrypt', [...stages, 'key', 'policy', 'backend', 'encode']],
+      ['Encrypt', [...stages, 'key', 'policy', 'backend', 'verify', 'encode']],
+      ['Decrypt', [...stages, 'key', 'policy', 'backend', 'encode']],
+      ['GetKeyMetadata', [...stages, 'key', 'policy', 'encode']],
       ['GetHealthStatus', [...stages, 'encode']],
     ] as const
     t.equal(lines.length, expected.length)

@@ -80,7 +80,7 @@ void t.test('a request is a span with its stages in it, and kmsRequestId', async
   const stages = spans.filter(({ parentSpanId }) => parentSpanId === encrypt.spanId)
   t.same(
     stages.map(({ name }) => name),
-    ['read', 'auth', 'decode', 'gate', 'key', 'backend', 'verify', 'encode'],
+    ['read', 'auth', 'decode', 'gate', 'key', 'policy', 'backend', 'verify', 'encode'],
   )
   t.ok(stages.every(({ traceId }) => traceId === encrypt.traceId))
   const lengthOf = (span: Span) =>

@@ -269,9 +269,8 @@ void t.test('rules that let one operation through do not enforce a switch', (t) 
     isKeyBlocked: () => isKeyBlocked,
     accessDeadline: () => undefined,
   })
-  const loaded = (direction: Direction) => [
-    switchFor({ kind: 'key', keyStore: 'a', keyId: 'k' }, direction),
-  ]
+  const scope = { kind: 'key', keyStore: 'a', keyId: 'k' } as const
+  const loaded = (direction: Direction) => [switchFor(scope, direction)]
   const needed: Readonly<Record<Direction, readonly Operation[]>> = {
     both: ['Encrypt', 'Decrypt', 'GetKeyMetadata'],
     decrypt: ['Decrypt'],
