@@ -163,9 +163,7 @@ export async function startTestServer(
     async stopAndReadLog() {
       await server.stop()
       const lines = (await readFile(logFile, 'utf8')).trimEnd().split('\n')
-      return lines
-        .map((line) => JSON.parse(line) as Json)
-        .filter(({ msg }) => msg !== OLD_NODE)
+      return lines.map((line) => JSON.parse(line) as Json).filter(({ msg }) => msg !== OLD_NODE)
     },
   }
   t.teardown(async () => {
