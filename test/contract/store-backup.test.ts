@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
 import { initializeStore, openAdministration } from '../../src/app/administration.ts'
+import { pause } from '../../src/core/deadline.ts'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { loadBackup, writeBackup } from '../../src/store/backup.ts'
@@ -65,7 +66,11 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
       const backup = join(folder, 'backup.jsonl')
       const stop = new AbortController()
       const changing = (async () => {
-        while (!stop.signal.aborted) await keys.rotateKey(keyId('key'))
+        while (!stop.signal.aborted) {
+          await keys.rotateKey(keyId('key'))
+          // SQLite's lock is not fair: whoever writes without a pause keeps all others out.
+          await pause(20)
+        }
       })()
       const made = await run(file, 'store', 'backup', backup)
       stop.abort()
