@@ -62,7 +62,7 @@ export interface Authorizer {
 }
 
 const ALLOWED: Decision = { denial: undefined, policies: [] }
-const IDLE = { isAsked: false, ...ALLOWED, shadow: undefined }
+const NO_POLICIES: readonly string[] = []
 const UNUSABLE: Decision = { denial: 'POLICY_UNUSABLE', policies: [] }
 
 /** @throws PolicyError POLICY_INVALID */
@@ -98,7 +98,15 @@ export function createAuthorizer(): Authorizer {
     decide(toRequest) {
       const isIdle = enforced === undefined && shadow === undefined
       if (isIdle && isUsable) {
-        return { ...IDLE, revision, generation, toRequest }
+        return {
+          isAsked: false,
+          denial: undefined,
+          policies: NO_POLICIES,
+          revision,
+          shadow: undefined,
+          generation,
+          toRequest,
+        }
       }
       const request = toRequest()
       const decision = isUsable ? (enforced?.decide(request) ?? ALLOWED) : UNUSABLE

@@ -68,7 +68,7 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
       const changing = (async () => {
         while (!stop.signal.aborted) {
           await keys.rotateKey(keyId('key'))
-          // SQLite's lock is not fair: whoever writes without a pause keeps all others out.
+          // SQLite's lock is not fair: a writer that never pauses keeps all others out.
           await pause(20)
         }
       })()
