@@ -234,7 +234,7 @@ export function isGone(request: IncomingMessage): boolean {
 
 /**
  * Drops a request without an answer. HTTP/2 tells the client that it may retry elsewhere. On
- * HTTP/1.1 the connection is cut at once, with what it still waits for: a peer that went on sending
+ * HTTP/1.1 the connection is cut at once, with what it still waits for: a peer that keeps sending
  * behind its last answer would otherwise cost as much as before, for all that the kernel holds.
  */
 export function dismiss(request: IncomingMessage): void {
@@ -248,7 +248,7 @@ export function dismiss(request: IncomingMessage): void {
 
 /**
  * Node destroys each request that still waits on a connection that closes with an error, and formats
- * the stack of that error. Nobody reads it, and for hundreds of requests it is half of what a flood
+ * the stack of that error. No code reads it, and for hundreds of requests it is half of what a flood
  * costs. Stacks are off only while the listeners of this one event run.
  */
 function closeWithoutStacks(socket: Socket): void {
