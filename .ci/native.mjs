@@ -7,8 +7,8 @@ import { installPrograms, must, ROOT } from './process.mjs'
 
 const ADD_ONS = ['better-sqlite3']
 /**
- * Without it there is no HSM backend, but everything else works: a failure is reported, and fails
- * only CI.
+ * If the PKCS#11 add-on cannot be built, only the HSM backend is missing. The failure is reported,
+ * and it fails the build only in CI.
  */
 const OPTIONAL_ADD_ONS = ['pkcs11js']
 /** Latchkey's own add-on: the Linux kernel's part in the lease. */
