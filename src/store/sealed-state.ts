@@ -1,7 +1,7 @@
 /**
  * The expected sum over the sealed rows as of one epoch: for each table the number of rows and the
  * sum of their elements. It is one sealed fact, so a change costs the same however many rows there
- * are. docs/store.md says what it proves, and what only the full audit does.
+ * are. docs/internals/store.md says what it proves, and what only the full audit does.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Transaction } from './database.ts'

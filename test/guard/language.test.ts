@@ -12,7 +12,6 @@ const NOT_REWRITTEN: ReadonlySet<string> = new Set([
   'docs/internals/architecture.md',
   'docs/internals/model/README.md',
   'docs/revocation.md',
-  'docs/store.md',
 ])
 
 /** Returns the comments of a source with their line, without the asterisks of their lines. */

@@ -14,7 +14,7 @@ import { KEY_ID, type TestServer, eventually, startTestServer } from '../support
 t.setTimeout(120_000)
 
 const NEXT = MIGRATIONS.length + 1
-/** Everything that a migration may do: docs/store.md, PostgreSQL. */
+/** Everything that a migration may do: docs/internals/store.md. */
 const STEP = [
   'CREATE TABLE novelty (id TEXT PRIMARY KEY)',
   'ALTER TABLE instances ADD COLUMN novelty TEXT',

@@ -7,7 +7,7 @@
 /**
  * Tables with a `mac` are sealed, or chained (`control_events`, `epochs`). `instances` is neither:
  * each process writes its own row four times a second, and its contents are trusted in one
- * direction only (docs/store.md).
+ * direction only (docs/internals/store.md).
  */
 export const CONTROL = [
   `CREATE TABLE switches (

@@ -1,6 +1,6 @@
 /**
  * Schema version 3: who used which key, and when credentials were used. There is no `mac`, because
- * nothing depends on the counts and they are not evidence (docs/store.md). `span_ms` is a minute or
+ * nothing depends on the counts and they are not evidence (docs/internals/store.md). `span_ms` is a minute or
  * an hour; both count the same requests.
  */
 // SPDX-License-Identifier: Apache-2.0
