@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { chmodSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { installPrograms, must, ROOT, run } from './process.mjs'
+import { compile, installPrograms, must, ROOT, run } from './process.mjs'
 import { setUp } from './setup.mjs'
 
 const VERSION = '1.40.0'
@@ -28,7 +28,7 @@ async function main() {
   await setUp(() => {})
   const env = { ENVOY: await fetchEnvoy() }
   process.stdout.write(await must(env.ENVOY, ['--version']))
-  await must('npx', ['--no', '--', 'tsc', '-p', 'test'])
+  await compile('test')
   const { code, output } = await run(process.execPath, ['.test-build/test/by-hand/envoy.js'], {
     env,
   })

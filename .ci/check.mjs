@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { prepareNode24 } from './node-24.mjs'
 import { createPool } from './pool.mjs'
-import { cpuOfChildren, installPrograms, must, ROOT } from './process.mjs'
+import { compile, cpuOfChildren, installPrograms, must, ROOT } from './process.mjs'
 import { setUp } from './setup.mjs'
 import { findTests, runTests, WIDTH } from './tests.mjs'
 
@@ -77,7 +77,7 @@ async function main() {
   if (!ready) return
   rmSync(join(ROOT, '.test-build'), { recursive: true, force: true })
   const pool = createPool(WIDTH)
-  const compiling = pool(() => step('types of tests', tool('tsc', '-p', 'test')))
+  const compiling = pool(() => step('types of tests', () => compile('test')))
   const checking = STATIC_STEPS.map(([name, work]) => pool(() => step(name, work)))
   if (await compiling) {
     // The build for the second run of the tests is made first, in parallel with other work.

@@ -6,7 +6,7 @@ import openapiTS, { astToString, COMMENT_HEADER } from 'openapi-typescript'
 import { parse } from 'yaml'
 import { COMPONENTS } from '../eslint.config.js'
 import { cliDocument, configurationDocument } from './documents.mjs'
-import { must, ROOT } from './process.mjs'
+import { compile, ROOT } from './process.mjs'
 import { fillErrors, fillLogging, fillMetrics } from './reference.mjs'
 import { componentsTable, replaceSection } from './sections.mjs'
 const isCheck = process.argv.includes('--check')
@@ -54,7 +54,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
 put('src/openapi/types.gen.ts', await openApiTypes())
 put('src/openapi/document.gen.ts', openApiDocument())
 // A check runs after the build; a write usually follows a change of the sources.
-if (!isCheck) await must('npx', ['--no', '--', 'tsc', '-p', '.'])
+if (!isCheck) await compile('.')
 
 const { describeAsJsonSchema, describeAsMarkdown } = await built('config/describe.js')
 put('docs/latchkey.schema.json', describeAsJsonSchema())

@@ -81,6 +81,15 @@ export async function must(command, operands, options) {
   return output
 }
 
+/**
+ * Compiles with TypeScript 7, which version 5 (for the tools that read the syntax tree) keeps out of node_modules/.bin.
+ *
+ * @param {string} project the folder of its tsconfig.json
+ */
+export async function compile(project) {
+  await must(process.execPath, ['node_modules/typescript-7/bin/tsc', '-p', project])
+}
+
 /** @returns {Promise<boolean>} whether a program of this name is on the path, or a file exists */
 export async function has(program) {
   const look = program.startsWith('/') ? `ls ${program}` : `command -v ${program}`

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildAddOns, buildGuard } from './native.mjs'
-import { must, ROOT } from './process.mjs'
+import { compile, must, ROOT } from './process.mjs'
 
 const STAMP = join(ROOT, 'node_modules/.latchkey-setup')
 
@@ -44,7 +44,7 @@ export async function setUp(say) {
 
 async function build() {
   rmSync(join(ROOT, 'dist'), { recursive: true, force: true })
-  await must('npx', ['tsc', '-p', '.'])
+  await compile('.')
   // `latchkey` in node_modules/.bin links to this file.
   chmodSync(join(ROOT, 'dist/src/main.js'), 0o755)
 }
