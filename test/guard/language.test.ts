@@ -11,7 +11,6 @@ const NOT_REWRITTEN: ReadonlySet<string> = new Set([
   'docs/errors.md',
   'docs/internals/architecture.md',
   'docs/internals/model/README.md',
-  'docs/revocation.md',
 ])
 
 /** Returns the comments of a source with their line, without the asterisks of their lines. */
