@@ -122,16 +122,16 @@ export function hintOf(exception: string): string | undefined {
 }
 
 type RegistrationErrorCode =
-  | 'KMS_REFUSED' // KMS answered with an exception, or could not be asked
-  | 'PREFLIGHT_FAILED' // a check of ours found what KMS would refuse
+  | 'KMS_REFUSED' // KMS answered with an exception, or could not be reached
+  | 'PREFLIGHT_FAILED' // a check found something that KMS would refuse
   | 'STORE_DIFFERS' // KMS has a key store of this name with other settings
   | 'CREDENTIAL_STALE' // KMS signs with a credential that is not active here
   | 'CONNECT_FAILED' // KMS could not connect the key store; the message has its code
-  | 'CONNECT_TIMEOUT' // KMS did not connect, or disconnect, the key store in time
+  | 'CONNECT_TIMEOUT' // KMS did not connect or disconnect the key store in time
   | 'KMS_ROUND_TRIP_FAILED' // Decrypt by KMS returned a different data key than was generated
-  | 'STORE_HAS_KEYS' // KMS keys are, or could be, in the key store
+  | 'STORE_HAS_KEYS' // the key store has KMS keys, or could have some
   | 'STORE_UNKNOWN' // KMS has no key store of this name
-  | 'ROTATION_WAITS' // the old credential is still in use, or the new one is not yet
+  | 'ROTATION_WAITS' // the old credential is still in use, or the new one is not in use yet
 
 export class RegistrationError extends LatchkeyError<RegistrationErrorCode> {
   override readonly name: string = 'RegistrationError'

@@ -114,8 +114,8 @@ export function createPaint(isTerminal: boolean): Paint {
 }
 
 type SimulationErrorCode =
-  | 'SIMULATION_FAILED' // a step of the story did not go as it should
-  | 'RESTORE_WAITS' // what was killed needs a delay or a second person before it is restored
+  | 'SIMULATION_FAILED' // a step of the simulation did not give the expected result
+  | 'RESTORE_WAITS' // restoring needs a delay or a second person first
 
 export class SimulationError extends LatchkeyError<SimulationErrorCode> {
   override readonly name = 'SimulationError'
