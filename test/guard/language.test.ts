@@ -5,11 +5,6 @@ import ts from 'typescript'
 import { listFiles, read } from '../support/repository.ts'
 import { EVERYWHERE, findTelltales, IN_COMMENTS } from '../support/telltale.ts'
 
-/** Documents that still contain such forms. Rewrite one and remove it; never add one. */
-const NOT_REWRITTEN: ReadonlySet<string> = new Set([
-  'docs/internals/model/README.md',
-])
-
 /** Returns the comments of a source with their line, without the asterisks of their lines. */
 function commentsOf(path: string): readonly { readonly line: number; readonly text: string }[] {
   const source = read(path)
@@ -57,7 +52,7 @@ void t.test('no comment has a form of the list', (t) => {
   t.end()
 })
 
-void t.test('no document has a form of the list, except those not rewritten yet', (t) => {
+void t.test('no document has a form of the list', (t) => {
   for (const path of listFiles().filter(
     (path) => path.endsWith('.md') && path !== 'CHANGELOG.md',
   )) {
@@ -66,8 +61,7 @@ void t.test('no document has a form of the list, except those not rewritten yet'
       .flatMap((line, i) =>
         findTelltales(line, EVERYWHERE).map((telltale) => `${path}:${String(i + 1)}: ${telltale}`),
       )
-    if (NOT_REWRITTEN.has(path)) t.ok(found.length > 0, `${path} can leave NOT_REWRITTEN`)
-    else t.strictSame(found, [], path)
+    t.strictSame(found, [], path)
   }
   t.end()
 })

@@ -5,17 +5,12 @@ import { check, CLAIM, namesOf } from '../support/spin.ts'
 
 /** Several worlds of different shape, because one with everything in it has too many states. */
 const WORLDS: Readonly<Record<string, readonly string[]>> = {
-  'three instances, and somebody who takes over': [
-    'INSTANCES=3',
-    'LEASE=1',
-    'HEIRS=1',
-    'SERVING=1',
-  ],
+  'three instances and an heir': ['INSTANCES=3', 'LEASE=1', 'HEIRS=1', 'SERVING=1'],
   'restores at any moment': ['INSTANCES=2', 'LEASE=1', 'HEIRS=1', 'RESTORES=1'],
   'a longer lease': ['INSTANCES=2', 'LEASE=2', 'HEIRS=1'],
   'a much longer lease': ['INSTANCES=1', 'LEASE=4', 'HEIRS=1', 'RESTORES=1'],
   'two killers, and restores between them': ['INSTANCES=1', 'LEASE=2', 'KILLERS=2', 'RESTORES=2'],
-  'stopped in the middle of sending, and guarded by the kernel': [
+  'suspended while sending, and guarded by the kernel': [
     'INSTANCES=2',
     'LEASE=2',
     'HEIRS=1',
@@ -23,7 +18,7 @@ const WORLDS: Readonly<Record<string, readonly string[]>> = {
     'GUARDED',
   ],
   'rows are removed while a killer counts them': ['INSTANCES=2', 'LEASE=2', 'REAPER'],
-  'somebody writes the database': ['INSTANCES=2', 'LEASE=2', 'SERVING=1', 'ATTACKER'],
+  'an attacker writes to the database': ['INSTANCES=2', 'LEASE=2', 'SERVING=1', 'ATTACKER'],
 }
 
 for (const [world, definitions] of Object.entries(WORLDS)) {
@@ -45,7 +40,7 @@ const REACHABLE: Readonly<Record<string, readonly string[]>> = {
 }
 
 void t.test(
-  'the model is not empty: killers come to their end, and restores open again',
+  'the model is not empty: killers print revoked, and a restore opens the gate again',
   async (t) => {
     t.same(Object.keys(REACHABLE).sort(), [...(await namesOf('reachable'))].sort())
     for (const [name, world] of Object.entries(REACHABLE)) {

@@ -1,13 +1,13 @@
 /*
- * The kill switch as a protocol: instances with a lease, the control store, killers, a restorer.
- * README.md beside this file says what each step is in the code, what is left out, and what must fail.
+ * The kill switch as a protocol between instances with a lease, the control store, killers and a restorer.
+ * README.md beside this file names the code of each step, what is left out, and what must fail.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Every step may be delayed for any time, since the clock may tick between any two of them: that is an
- * instance under SIGSTOP, one cut off from the store, a slow network, and a store that is down.
+ * The clock may tick between any two steps, so any step may be delayed for any time. That covers an instance
+ * under SIGSTOP, one cut off from the store, a slow network, and a store that is down.
  */
 
-/* The size of the world; -D sets another one. */
+/* Size of the world; -D overrides it. */
 #ifndef INSTANCES
 #define INSTANCES 2             /* at most 3 */
 #endif
@@ -15,46 +15,46 @@
 #define LEASE 2                 /* in ticks of the clock */
 #endif
 #ifndef KILLERS
-#define KILLERS 1               /* at most 2: each throws a switch of its own, once */
+#define KILLERS 1               /* at most 2; each throws its own switch, once */
 #endif
 #ifndef HEIRS
-#define HEIRS 0                 /* at most 1: takes over a switch that is thrown already */
+#define HEIRS 0                 /* at most 1; finds the switch thrown, and waits too */
 #endif
 #ifndef RESTORES
 #define RESTORES 0
 #endif
 #ifndef SERVING
-#define SERVING INSTANCES       /* instances that get requests: one request at a time */
+#define SERVING INSTANCES       /* instances that get requests, one at a time */
 #endif
 
 #define all(x) (x(0) && (INSTANCES < 2 || x(1)) && (INSTANCES < 3 || x(2)))
-#define A 0                     /* killers, and the row of each in the table of switches */
+#define A 0                     /* killers; each has this row in the table of switches */
 #define B 1
 #define HEIR 2
 
-/* ---- The control store: what one step changes here is one durable transaction. ---- */
+/* ---- The control store. What one step changes here is one durable transaction. ---- */
 byte epoch;                     /* raised by every change */
-bool thrown[2];                 /* the switches of A and B, both for one subject: the blocked key */
+bool thrown[2];                 /* the switches of A and B, both for the blocked key */
 bool registered[3];             /* a row in the table of instances */
-byte acknowledged[3];           /* in that row: the epoch whose switches its gate has */
+byte acknowledged[3];           /* in that row: the epoch whose switches its gate applies */
 #define blocked (thrown[A] || thrown[B])
-byte fresh[3];                  /* ticks until the row is so old that it may be removed (REAPER) */
-bool dismissed[3];              /* believed to be dead; registering again takes it back (ATTACKER) */
-byte apart[3];                  /* ticks until one that stays dismissed is removed (ATTACKER) */
+byte fresh[3];                  /* ticks until the row is old enough to be removed (REAPER) */
+bool dismissed[3];              /* taken for dead, until it registers again (ATTACKER) */
+byte apart[3];                  /* ticks until a dismissed instance is removed (ATTACKER) */
 
-/* ---- An instance: a process with one event loop. ---- */
+/* ---- An instance is a process with one event loop. ---- */
 mtype = { IDLE, ASKED, ANSWERED, RUNNING, WAITING, HANDED };
-byte lease[3];                  /* ticks for which the gate is open; 0: expired, or closed by a switch */
-byte seen[3];                   /* epoch of the switches in the gate; goes with the next poll */
+byte lease[3];                  /* ticks for which the gate stays open; 0: expired, or closed by a switch */
+byte seen[3];                   /* epoch of the switches in the gate; the next poll carries it */
 mtype poll[3] = IDLE;
-byte grant[3];                  /* the lease that comes with the poll under way: it runs already */
-byte answer[3];                 /* the epoch in the answer that is on its way */
+byte grant[3];                  /* the lease that the current poll will grant; it already runs */
+byte answer[3];                 /* the epoch in the answer that has not arrived yet */
 mtype request[3] = IDLE;
-byte stray;                     /* instance 0 gave up a poll; its acknowledgement comes later. 0: none */
+byte stray;                     /* acknowledgement of a poll that instance 0 gave up, still to arrive; 0: none */
 
-/* ---- What killers know. ---- */
-byte timer[3];                  /* ticks until the last lease of before must have run out */
-bool revoked;                   /* somebody printed `revoked`, and nobody has restored since */
+/* ---- What the killers know. ---- */
+byte timer[3];                  /* ticks until every earlier lease must have ended */
+bool revoked;                   /* a killer printed `revoked`, and nothing was restored since */
 
 #ifdef LEASE_FROM_ANSWER        /* mutant: the lease is counted from the answer */
 #define GRANTED LEASE
@@ -62,14 +62,14 @@ bool revoked;                   /* somebody printed `revoked`, and nobody has re
 #define GRANTED grant[i]
 #endif
 
-#ifdef PAUSE_WHILE_SENDING      /* limit: stopped between the second check and the system call, without GUARDED */
+#ifdef PAUSE_WHILE_SENDING      /* limit: suspended between the second check and the system call, without GUARDED */
 #define instant(i) true
 #else
 #define instant(i) (request[i] != HANDED)
 #endif
 
-#ifdef GUARDED                  /* the kernel ends what has not left when the last lease is over */
-byte guard[3];                  /* ticks until then; a switch that closes the gate leaves it as it is */
+#ifdef GUARDED                  /* the kernel cuts what has not left when the last lease has ended */
+byte guard[3];                  /* ticks until then; a switch that closes the gate does not change it */
 #define arm(i) guard[i] = GRANTED
 #define fire(i) countDown(guard[i]); if :: guard[i] == 0 && request[i] == HANDED -> request[i] = IDLE :: else fi
 #else
@@ -77,16 +77,16 @@ byte guard[3];                  /* ticks until then; a switch that closes the ga
 #define fire(i) skip
 #endif
 
-#ifdef ACK_IN_SAME_TURN         /* mutant: acknowledged while answers wait in this turn's queues */
+#ifdef ACK_IN_SAME_TURN         /* mutant: acknowledges while answers wait in this turn's queues */
 #define turned(i) true
 #else
 #define turned(i) (request[i] != HANDED)
 #endif
 
-/* What waits and is not allowed any more goes no further. */
+/* Drops an answer that waits and is no longer allowed. */
 inline cut(i) { if :: request[i] == WAITING -> request[i] = IDLE :: else fi }
 
-#ifdef WAITS_PAST_LEASE         /* mutant: what waits when a lease ends stays, and leaves later */
+#ifdef WAITS_PAST_LEASE         /* mutant: an answer that waits when a lease ends stays, and leaves later */
 #define endOfLease(i) skip
 #else
 #define endOfLease(i) if :: lease[i] == 0 -> cut(i) :: else fi
@@ -97,16 +97,16 @@ proctype Instance(byte i) {
   /* The monotonic clock is read before the poll is sent. */
   :: d_step { poll[i] == IDLE && turned(i) -> grant[i] = LEASE; poll[i] = ASKED }
 
-  /* The store: registers, takes the acknowledgement, answers with epoch and switches. */
+  /* The store registers the instance, takes the acknowledgement, and answers with epoch and switches. */
   :: d_step { poll[i] == ASKED ->
        registered[i] = true;
-#ifdef ATTACKER                 /* who can write the database, and has no key: registrations are sealed, rows have a code */
+#ifdef ATTACKER                 /* can write to the database but has no key: registrations are sealed, rows have a code */
        dismissed[i] = false; apart[i] = 0;
 #endif
 #ifdef REAPER
        fresh[i] = LEASE;
 #endif
-#ifdef ACK_BEFORE_CLOSED        /* mutant: what the store handed out counts as acknowledged */
+#ifdef ACK_BEFORE_CLOSED        /* mutant: an epoch counts as acknowledged once the store has sent it */
        acknowledged[i] = epoch;
 #else
        acknowledged[i] = seen[i];
@@ -115,22 +115,22 @@ proctype Instance(byte i) {
        if :: blocked -> grant[i] = 0 :: else fi;
        poll[i] = ANSWERED }
 
-  /* The gate takes up the answer, in one tick of the event loop. */
+  /* The gate applies the answer in one tick of the event loop. */
   :: d_step { poll[i] == ANSWERED ->
        seen[i] = answer[i];
        if :: grant[i] > 0 -> lease[i] = GRANTED; arm(i) :: else -> lease[i] = 0; cut(i) fi;
        grant[i] = 0; answer[i] = 0; poll[i] = IDLE }
 
-  /* The answer is lost, or too late: connection cut, store restarted, deadline. */
+  /* The answer is lost or too late: connection cut, store restarted, deadline passed. */
   :: d_step { poll[i] == ANSWERED -> grant[i] = 0; answer[i] = 0; poll[i] = IDLE }
 
-  /* Given up before the store has it: it may still come, as an acknowledgement of long ago. */
+  /* The instance gives up a poll that the store may still process later, with an old acknowledgement. */
   :: d_step { i == 0 && poll[i] == ASKED && seen[i] > 0 && stray == 0 ->
        stray = seen[i]; grant[i] = 0; poll[i] = IDLE }
   :: d_step { i == 0 && stray > 0 -> acknowledged[i] = stray; stray = 0 }
 
 #ifdef REAPER
-#ifdef REAPED_EARLY             /* mutant: a row is removed while its lease may run */
+#ifdef REAPED_EARLY             /* mutant: a row is removed while its lease may still run */
   :: d_step { registered[i] -> registered[i] = false; fresh[i] = 0 }
 #else
   :: d_step { registered[i] && fresh[i] == 0 -> registered[i] = false }
@@ -138,24 +138,24 @@ proctype Instance(byte i) {
 #endif
 
 #ifdef ATTACKER
-  /* An acknowledgement that is deleted, falsified or put back counts as not said. */
+  /* An acknowledgement that is deleted, falsified or restored to an older one counts as silence. */
   :: d_step { acknowledged[i] > 0 -> acknowledged[i] = 0 }
-#ifdef FORGED_ACK               /* mutant: what a row without its code says counts */
+#ifdef FORGED_ACK               /* mutant: a row without its code is believed */
   :: d_step { acknowledged[i] < epoch -> acknowledged[i] = epoch }
 #endif
 #ifdef GONE_IS_LEFT             /* mutant: an instance whose row is missing is not waited for */
   :: d_step { registered[i] -> registered[i] = false }
 #endif
-  /* Beats can be hidden, so a live one is dismissed at any time: in a change of its own, which its next poll sees. */
+  /* Heartbeats can be hidden, so a live instance may be dismissed at any time. Its next poll sees that change. */
   :: d_step { registered[i] && !dismissed[i] -> dismissed[i] = true; apart[i] = LEASE }
-#ifdef SILENCE_IS_DEATH         /* mutant: one that is silent is removed at once */
+#ifdef SILENCE_IS_DEATH         /* mutant: a silent instance is removed at once */
   :: d_step { registered[i] && dismissed[i] -> registered[i] = false; dismissed[i] = false; apart[i] = 0 }
 #else
   :: d_step { registered[i] && dismissed[i] && apart[i] == 0 -> registered[i] = false; dismissed[i] = false }
 #endif
 #endif
 
-  /* A request: first check, operation, second check and hand-over in one tick, bytes leave. */
+  /* A request: first check, operation, second check and hand-over in one tick; then the bytes leave. */
   :: d_step { i < SERVING && request[i] == IDLE && lease[i] > 0 ->
        assert(!revoked); request[i] = RUNNING }
 #ifdef NO_SECOND_CHECK          /* mutant */
@@ -164,7 +164,7 @@ proctype Instance(byte i) {
   :: d_step { request[i] == RUNNING && lease[i] > 0 -> request[i] = HANDED }
   :: d_step { request[i] == RUNNING && lease[i] == 0 -> request[i] = IDLE }
 #endif
-  /* Its peer does not read, or it is behind another one: it waits, and then leaves without another check. */
+  /* An answer whose peer does not read, or that is behind another one, waits and leaves without another check. */
   :: d_step { request[i] == RUNNING && lease[i] > 0 -> request[i] = WAITING }
   :: d_step { request[i] == WAITING -> request[i] = HANDED }
   :: d_step { request[i] == HANDED ->
@@ -178,7 +178,7 @@ proctype Instance(byte i) {
 
 inline countDown(ticks) { if :: ticks > 0 -> ticks-- :: else fi }
 
-/* All monotonic clocks run at one rate. */
+/* All monotonic clocks run at the same rate. */
 proctype Clock() {
   byte i;
   do
@@ -189,14 +189,14 @@ proctype Clock() {
        od;
        countDown(timer[A]); countDown(timer[B]); countDown(timer[HEIR]);
        i = 0 }
-#ifdef CLOCK_STOPS              /* limit: the hosts of the instances sleep, and their clocks stand still */
+#ifdef CLOCK_STOPS              /* limit: the hosts of the instances sleep, and their clocks stop */
   :: d_step { all(instant) ->
        countDown(timer[A]); countDown(timer[B]); countDown(timer[HEIR]) }
 #endif
   od
 }
 
-#ifdef NO_WAIT                  /* mutant: who does not acknowledge is taken for dead */
+#ifdef NO_WAIT                  /* mutant: an instance that does not acknowledge is taken for dead */
 #define over(i) true
 #else
 #define over(i) (timer[k] == 0)
@@ -212,23 +212,23 @@ proctype Clock() {
 #define listed(i) (registered[i])
 #endif
 #define settled(i) (!listed(i) || heard(i) || over(i))
-#ifdef ONE_IS_ENOUGH            /* mutant: it waits for the first instance, not for every one */
+#ifdef ONE_IS_ENOUGH            /* mutant: the killer waits for the first instance, not for every one */
 #define everyone(x) (x(0) || (INSTANCES > 1 && x(1)))
 #else
 #define everyone(x) all(x)
 #endif
 
-/* A killer may die, or stop for ever, at each `goto end`. */
+/* A killer may die, or stop permanently, at each `goto end`. */
 proctype Killer(byte k) {
   byte mine;
 #ifdef LIST_BEFORE_COMMIT
   bool list[3];
   d_step { list[0] = registered[0]; list[1] = registered[1]; list[2] = registered[2] };
 #endif
-#ifdef WAIT_FROM_REQUEST        /* mutant: the wait is counted from before the commit */
+#ifdef WAIT_FROM_REQUEST        /* mutant: the wait counts from before the commit */
   timer[k] = LEASE;
 #endif
-#ifdef TWO_TRANSACTIONS         /* mutant: the epoch is raised before the switch is there */
+#ifdef TWO_TRANSACTIONS         /* mutant: the epoch is raised before the switch is written */
   d_step { epoch++; mine = epoch };
   thrown[k] = true;
 #else
@@ -243,16 +243,16 @@ proctype Killer(byte k) {
   :: goto end
   fi;
   if
-#ifdef IGNORES_RESTORE          /* mutant: concludes although its switch is gone */
+#ifdef IGNORES_RESTORE          /* mutant: prints `revoked` although its switch is gone */
   :: d_step { everyone(settled) -> revoked = blocked }
 #else
   :: d_step { thrown[k] && everyone(settled) -> revoked = true;
-#ifdef REVOKES                  /* reachable: the killer comes to its end */
+#ifdef REVOKES                  /* reachable: a killer prints `revoked` */
        assert(false)
 #endif
      }
 #if RESTORES > 0
-  :: !thrown[k]                 /* says that somebody restored meanwhile */
+  :: !thrown[k]                 /* reports that the switch was lifted meanwhile */
 #endif
 #endif
   :: goto end
@@ -262,18 +262,18 @@ end:
 }
 
 #if HEIRS > 0
-/* Finds the switch thrown by somebody who may have died since, and waits for it in its own right. */
+/* Finds a switch whose killer may have died since, and waits for it independently. */
 proctype Heir() {
   byte k = HEIR;
   byte mine;
   d_step { thrown[A] -> mine = epoch };
-#ifdef HEIR_TRUSTS              /* mutant: the switch is there, so it must be done */
+#ifdef HEIR_TRUSTS              /* mutant: assumes that an existing switch is already effective */
   d_step { thrown[A] -> revoked = true };
 #else
   timer[k] = LEASE;
   if
   :: d_step { thrown[A] && everyone(settled) -> revoked = true;
-#ifdef HEIR_REVOKES             /* reachable: so does who took over */
+#ifdef HEIR_REVOKES             /* reachable: an heir prints `revoked` too */
        assert(false)
 #endif
      }
@@ -297,7 +297,7 @@ end:
 }
 #endif
 
-#ifdef OLD_BACKUP               /* limit: the store is set back to before the kill */
+#ifdef OLD_BACKUP               /* limit: the store is restored to a state before the kill */
 proctype Backup() {
   d_step { blocked -> thrown[A] = false; thrown[B] = false; epoch = 0 }
 }
@@ -306,7 +306,7 @@ proctype Backup() {
 init {
   byte i;
   atomic {
-    /* Instance 0 may be a new one, which registers itself; the others are known. */
+    /* Instance 0 may be new and register itself; the others are registered. */
     registered[1] = true; registered[2] = true;
     if :: true :: registered[0] = true fi;
     do :: i < INSTANCES -> run Instance(i); i++ :: else -> break od;
