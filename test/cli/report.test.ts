@@ -64,5 +64,5 @@ void t.test('reports on a running server, with its configuration and its log', a
     'a proxy of any vendor has no backend that can be measured alone',
   )
   t.same(other.stages, [])
-  t.match(await readFile(out, 'utf8'), /name the request log of the proxy with <code>--log<\/code>/)
+  t.match(await readFile(out, 'utf8'), /pass its request log with <code>--log<\/code>/)
 })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { prepareDemo } from '../../src/tools/demo/demo.ts'
 import { latchkey, startLatchkey, temporaryFolder, workspace } from '../support/cli.ts'
+import { read } from '../support/repository.ts'
 
 /**
  * A long deadline, so that the proxy refuses nothing that had to wait; other tests cover refusals.
@@ -56,6 +57,9 @@ void t.test('against quickstart', async (t) => {
     const { passed, failed, steps } = JSON.parse(stdout) as Result
     t.match({ passed, failed }, { passed: 18, failed: 0 })
     t.equal(steps.length, 18)
+    const picture = read('docs/images/simulate.svg')
+    for (const { step } of steps)
+      t.ok(picture.includes(`>${step}`), `docs/images/simulate.svg has ${step}: npm run images`)
   })
 
   await t.test('when nothing answers, it ends in its first chapter with exit code 1', async (t) => {

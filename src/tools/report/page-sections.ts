@@ -28,7 +28,7 @@ export function leadOf(data: ReportData): string {
   return (
     `Behind this proxy, an Encrypt takes ${formatMs(kept.p50)} where the same work in process takes ` +
     `${formatMs(own.p50)}. The slowest in a hundred takes ${formatMs(kept.p99)}, which is ` +
-    `${percentOfBudget(kept.p99)} of the 250 ms that KMS waits. The link between KMS and the proxy comes on top.`
+    `${percentOfBudget(kept.p99)} of the 250 ms that KMS waits. The network between KMS and the proxy adds to that.`
   )
 }
 
@@ -38,7 +38,7 @@ export function cardsOf(data: ReportData): string {
   const added = (kept?.p50 ?? 0) - (own?.p50 ?? 0)
   const p99 = kept?.p99 ?? 0
   const rate = data.highestRate
-  const limited = { proxy: '', client: ', as far as this client goes', maximum: ' or more' }
+  const limited = { proxy: '', client: ', the highest rate of this client', maximum: ' or more' }
   const card = (value: string, what: string, className = '') =>
     `<div class="card"><b class="${className}">${value}</b><span class="soft">${what}</span></div>`
   return [
@@ -72,7 +72,7 @@ export function ladderOf(data: ReportData): string {
     ].join(''),
   )
   return `<div class="bars">${bars.join('')}</div>
-<p class="soft small">Encrypt, median; the pale part reaches to p99. Logarithmic, from a microsecond to 250 ms at the right end.</p>
+<p class="soft small">Encrypt: the dark bar is the median, the pale one p99. Logarithmic scale from 1 µs to 250 ms.</p>
 ${table(['', 'p50', 'p90', 'p99', 'p99.9', 'slowest', 'calls'], data.rungs.flatMap(rowsOf))}`
 }
 
@@ -90,14 +90,14 @@ function rowsOf({ name, encrypt, decrypt }: Rung): readonly (readonly string[])[
 /** Shows the server's stages and the rest of the client's time: network, TLS and HTTP. */
 export function waterfallOf(data: ReportData): string {
   if (data.stages.length === 0) {
-    return '<p class="soft">Not known: name the request log of the proxy with <code>--log</code>, if it is Latchkey.</p>'
+    return '<p class="soft">Unknown. If the proxy is Latchkey, pass its request log with <code>--log</code>.</p>'
   }
   // A stage has the same colour for every operation.
   const names = [...new Set(data.stages.flatMap(({ stagesMs }) => Object.keys(stagesMs))), OUTSIDE]
   return data.stages.map((account) => stackOf(account, data, names)).join('')
 }
 
-const OUTSIDE = 'outside the server’s account'
+const OUTSIDE = 'outside the server'
 
 function stackOf(account: StageAccount, data: ReportData, names: readonly string[]): string {
   const rung = findRung(data, 'kept')

@@ -81,28 +81,28 @@ function bodyOf(data: ReportData): string {
 <div class="cards">${cardsOf(data)}</div>
 <section>
 <h2>The same work, four ways</h2>
-<p class="soft">An Encrypt is the wrapping of a 32-byte data key with AAD, its integrity value, and the decryption that proves it. One call after the other.</p>
+<p class="soft">An Encrypt wraps a 32-byte data key with AAD, computes its integrity value, and decrypts it again as a check. Calls run one after another.</p>
 ${ladderOf(data)}
 </section>
 <section>
 <h2>Percentiles</h2>
-<p class="soft">Encrypt. Each step to the right is a tenth as many calls. The dashed line is where KMS gives up.</p>
+<p class="soft">Latency of Encrypt by percentile. Each step to the right covers a tenth as many calls. The dashed line marks where KMS gives up.</p>
 <div class="chart" id="chart-curves"></div>
 </section>
 <section>
 <h2>Where the time goes</h2>
-<p class="soft">The server’s own account of a request on a kept connection, by stage. A new connection costs ${formatMs(connectMs.connect.p50)} for TCP and ${formatMs(connectMs.handshake.p50)} for the TLS handshake besides (medians).</p>
+<p class="soft">Time of a request on a kept connection by stage, as the server measures it. A new connection adds ${formatMs(connectMs.connect.p50)} for TCP and ${formatMs(connectMs.handshake.p50)} for the TLS handshake (medians).</p>
 ${waterfallOf(data)}
 </section>
 <section>
 <h2>Under load</h2>
-<p class="soft">Mostly Decrypt, some Encrypt, few GetKeyMetadata and GetHealthStatus, due at a constant rate whether earlier ones were answered or not; a latency counts from when its request was due. Dashed: the 250 ms after which KMS gives up, and its default quota of 1,800 requests a second.</p>
+<p class="soft">Mostly Decrypt, some Encrypt, and few GetKeyMetadata and GetHealthStatus, at a constant rate whether or not earlier requests were answered. Latency counts from the time at which a request was due. The dashed lines mark the 250 ms after which KMS gives up, and its default quota of 1,800 requests a second.</p>
 <div class="chart" id="chart-rates"></div>
 ${ratesOf(data)}
 </section>
 <section>
 <h2>What KMS would wait for</h2>
-<p class="soft">Encrypt at p99, over a link with the given round trip; the right end is 250 ms. A model: one round trip for a request on a kept connection; on a new one, another for TCP and ${subject.tls.startsWith('TLS 1.3') ? 'one' : 'two'} for ${escapeHtml(subject.tls.split(',')[0] ?? 'TLS')}. No loss, no jitter. AWS advises 35 ms at most.</p>
+<p class="soft">Modeled p99 of Encrypt over a link with the given round trip; the right end is 250 ms. A request takes one round trip on a kept connection. A new connection adds one for TCP and ${subject.tls.startsWith('TLS 1.3') ? 'one' : 'two'} for ${escapeHtml(subject.tls.split(',')[0] ?? 'TLS')}. The model has no loss and no jitter. AWS recommends at most 35 ms.</p>
 ${linksOf(data)}
 </section>
 <footer>

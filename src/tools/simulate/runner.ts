@@ -47,7 +47,7 @@ export class NotAsExpected extends Error {
 export const seen = (detail: string): StepResult<undefined> => ({ detail, value: undefined })
 
 const NAME_WIDTH = 27
-const DETAIL_WIDTH = 60
+const DETAIL_WIDTH = 62
 
 export function createScenarioRunner(output: Output): ScenarioRunner {
   const paint = createPaint(output.isTerminal)
