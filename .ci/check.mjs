@@ -11,6 +11,7 @@ import { findTests, runTests, WIDTH } from './tests.mjs'
 /** Programs that tests need, or files by shell pattern, with their Debian packages. */
 const PROGRAMS = {
   chromium: 'chromium',
+  '/usr/bin/aws': 'awscli',
   curl: 'curl',
   openssl: 'openssl',
   gcc: 'gcc',

@@ -13,7 +13,6 @@ export interface Plan {
 
 const STORE_ID = 'CUSTOM_KEY_STORE_ID'
 const FILE = 'kms-console.json'
-const ENDPOINT_FILE = 'kms-endpoint.txt'
 
 /** The calls in order. The parameters leave out the credential, which is made later and goes to KMS only. */
 export function toCalls({ store, keyId }: Plan) {
@@ -34,33 +33,51 @@ export function toCalls({ store, keyId }: Plan) {
   ]
 }
 
-/** Commands for a POSIX shell. The secret stays in a file with mode 0600, which `--cli-input-json` reads. */
+/**
+ * Commands for a POSIX shell, which run as one script with version 1 and 2 of the AWS CLI. The secret
+ * stays in a file with mode 0600, which `--cli-input-json` reads.
+ */
 export function toShell(plan: Plan): readonly string[] {
+  const files = new Map<string, string>()
   const region = plan.region === undefined ? [] : [`--region ${plan.region}`]
   const aws = (operation: string, parameters: Readonly<Record<string, string>>, more: string[]) =>
     [
       `aws kms ${operation}`,
       ...region,
-      ...Object.entries(parameters).map(([name, value]) => `--${toDashes(name)} ${quote(value)}`),
+      ...Object.entries(parameters).map(([name, value]) => option(name, value, files)),
       ...more,
     ].join(' \\\n  ')
-  const id = { CustomKeyStoreId: STORE_ID }
-  const { XksProxyUriEndpoint: endpoint, ...parameters } = toCreateParameters(plan.store)
+  const ofStore = { CustomKeyStoreId: STORE_ID }
+  const create = aws('create-custom-key-store', toCreateParameters(plan.store), [
+    `--cli-input-json file://${FILE}`,
+    '--query CustomKeyStoreId --output text',
+  ])
+  const state = aws('describe-custom-key-stores', ofStore, [
+    "--query 'CustomKeyStores[0].ConnectionState' --output text",
+  ])
   return [
-    `latchkey credentials create --key-store ${plan.keyStore} --output ${FILE}`,
-    // Version 1 of the AWS CLI would fetch a value that begins with https:// and send what it got.
-    `printf %s ${quote(endpoint)} > ${ENDPOINT_FILE}`,
-    aws('create-custom-key-store', parameters, [
-      `--xks-proxy-uri-endpoint file://${ENDPOINT_FILE}`,
-      `--cli-input-json file://${FILE}`,
-    ]),
-    aws('connect-custom-key-store', id, []),
-    aws('describe-custom-key-stores', id, []),
+    `latchkey credentials create --key-store ${quote(plan.keyStore)} --output ${FILE}`,
+    ...Array.from(files, ([file, value]) => `printf %s ${quote(value)} > ${file}`),
+    `${STORE_ID}=$(${create}) && rm ${[FILE, ...files.keys()].join(' ')}`,
+    aws('connect-custom-key-store', ofStore, []),
+    `while state=$(${state}); [ "$state" = CONNECTING ]; do sleep 10; done; echo "$state"`,
     ...(plan.keyId === undefined
       ? []
       : [aws('create-key', toKeyParameters(STORE_ID, plan.keyId), [])]),
-    `rm ${FILE} ${ENDPOINT_FILE}`,
   ]
+}
+
+/**
+ * Encodes a flag of the AWS CLI. Version 1 would fetch a value that begins with https://, and both
+ * versions read the file that a value beginning with file:// names, so such a value goes into a file.
+ */
+function option(name: string, value: string, files: Map<string, string>): string {
+  const flag = toDashes(name)
+  if (value === STORE_ID) return `--${flag}="$${STORE_ID}"`
+  if (!/^(?:https?|fileb?):\/\//.test(value)) return `--${flag}=${quote(value)}`
+  const file = `kms-${flag}.txt`
+  files.set(file, value)
+  return `--${flag}=file://${file}`
 }
 
 /** XKS 1.0.3, XKS proxy configuration in AWS KMS console: an example; `credentials create` makes a real one. */
