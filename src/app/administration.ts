@@ -165,6 +165,10 @@ function createTokenAdministrations(config: Config, store: Store): TokenAdminist
         rotateKey: async (keyId) => (await inner()).rotateKey(keyId),
         setKeyStatus: async (keyId, status) => (await inner()).setKeyStatus(keyId, status),
         destroyVersion: async (keyId, version) => (await inner()).destroyVersion(keyId, version),
+        async trustKey(keyId, order) {
+          const { trustKey } = await inner()
+          return trustKey(keyId, order)
+        },
       }
     },
     async close() {

@@ -5,7 +5,7 @@ import { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { enforceContract } from '../keys/contract.ts'
 import type { KeyBackend } from '../keys/key-backend.ts'
-import { type TokenKeyRecords, openTokenKeyRecords } from '../keys/pkcs11/key-records.ts'
+import { openTokenKeyRecords } from '../keys/pkcs11/key-records.ts'
 import type { Pkcs11Keys, Pkcs11KeysDeps } from '../keys/pkcs11/pkcs11-keys.ts'
 import { type SoftwareKeystore, openSoftwareKeystore } from '../keys/software/software-keystore.ts'
 import { silentLogger } from '../core/logger.ts'
@@ -23,7 +23,7 @@ export interface Backends {
   stats(): ReadonlyMap<string, ReturnType<Pkcs11Keys['stats']>>
   /** Applies changes in the store. @throws StorageError */
   reload(): Promise<void>
-  close(): void
+  close(): Promise<void>
 }
 
 /** Bytes added to KMS's AAD: lengths and our metadata. */
@@ -38,9 +38,11 @@ export async function openBackends(
   const used = config.backends.filter(({ name }) =>
     config.keyStores.some(({ backend }) => backend === name),
   )
-  const records = used.length === 0 ? undefined : await openTokenKeyRecords(parts.store)
+  const records =
+    used.length === 0 ? undefined : await openTokenKeyRecords({ store: parts.store, clock, logger })
   const opened = new Map<string, Pkcs11Keys>()
-  const close = () => {
+  const close = async () => {
+    await records?.close()
     for (const keys of opened.values()) keys.close()
   }
   try {
@@ -57,7 +59,7 @@ export async function openBackends(
       opened.set(one.name, keys)
     }
   } catch (error) {
-    close()
+    await close()
     throw error
   }
   return {
@@ -68,21 +70,16 @@ export async function openBackends(
       }
       const found = used.find(({ name }) => name === keyStore.backend)
       return {
-        backend: keys.backend(keyStore.keyPrefix, toStatus(records, keyStore)),
+        backend: keys.backend(keyStore.keyPrefix, records.of(keyStore.name)),
         verifyEveryEncrypt: found?.verifyEveryEncrypt ?? true,
       }
     },
     stats: () => new Map([...opened].map(([name, keys]) => [name, keys.stats()])),
     async reload() {
-      for (const keys of opened.values()) keys.reload()
       await records?.reload()
     },
     close,
   }
-}
-
-function toStatus(records: TokenKeyRecords, { name }: KeyStoreConfig) {
-  return (keyId: Parameters<TokenKeyRecords['status']>[1]) => records.status(name, keyId)
 }
 
 /** @throws BackendError MISCONFIGURED, also if pkcs11js is not built */
@@ -115,9 +112,7 @@ export async function openKeyBackend(
       { ...config, keyStores: [keyStore] },
       { store, keystore, log },
     )
-    cleanup.add(() => {
-      backends.close()
-    })
+    cleanup.add(backends.close)
     return {
       backend: enforceContract(backends.of(keyStore).backend),
       close: () => cleanup.run(),

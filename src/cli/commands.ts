@@ -151,6 +151,10 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: 'Shred the material of an old version permanently',
       load: async () => (await import('./commands/keys.ts')).keysDestroyVersion,
     },
+    'keys trust': {
+      summary: 'Accept the key that a token has now instead of the one that the store knows',
+      load: async () => (await import('./commands/keys.ts')).keysTrust,
+    },
     'pkcs11 probe': {
       summary:
         'Show the slots, tokens, mechanisms and keys of a PKCS#11 module, and which iv modes work',

@@ -22,8 +22,11 @@ export interface KeyVersionSummary {
 
 /** Why a key on a token is not served, judged by the code that serves. */
 export interface KeyProblem {
-  /** AMBIGUOUS: several keys have its name. UNUSABLE: it is not an AES-256 key that allows AES-GCM. */
-  readonly kind: 'AMBIGUOUS' | 'UNUSABLE'
+  /**
+   * AMBIGUOUS: several keys have its name. UNUSABLE: it is not an AES-256 key that allows AES-GCM. REPLACED: it is not
+   * the key that the store knows by this name.
+   */
+  readonly kind: 'AMBIGUOUS' | 'UNUSABLE' | 'REPLACED'
   readonly reason: string
 }
 
@@ -47,6 +50,20 @@ export interface NewKey {
   readonly material?: Secret<Buffer>
 }
 
+export interface TrustOrder {
+  readonly reason: string
+  readonly operator: string
+}
+
+/** One version whose record `trustKey` changed. */
+export interface TrustChange {
+  readonly version: number
+  /** Check value recorded before; absent: none was. */
+  readonly recorded?: string
+  /** Check value recorded now; absent: the token no longer has the version. */
+  readonly found?: string
+}
+
 /** Every change is durable when its promise resolves, and raises the store's epoch. */
 export interface KeyAdministration {
   /** @throws BackendError KEY_EXISTS */
@@ -62,4 +79,12 @@ export interface KeyAdministration {
    * @throws BackendError KEY_NOT_FOUND, VERSION_NOT_FOUND, KEY_USAGE (the version is current)
    */
   destroyVersion(keyId: ExternalKeyId, version: number): Promise<KeySummary>
+  /**
+   * Accepts the key that a token has now instead of the recorded one. Absent for keys that are not on a token.
+   * @throws BackendError KEY_NOT_FOUND
+   */
+  trustKey?(
+    keyId: ExternalKeyId,
+    order: TrustOrder,
+  ): Promise<{ readonly key: KeySummary; readonly changes: readonly TrustChange[] }>
 }

@@ -42,6 +42,13 @@ export const KEY_VERSIONS: SealedTable = {
   columns: ['created_at', 'destroyed_at', 'reserved_uses', 'material'],
 }
 
+/** The check value by which each key version on a token is known again. */
+export const TOKEN_KEYS: SealedTable = {
+  name: 'token_keys',
+  key: ['key_store', 'key_id', 'version'],
+  columns: ['check_value', 'seen_at', 'reason', 'operator'],
+}
+
 export const CREDENTIALS: SealedTable = {
   name: 'credentials',
   key: ['access_key_id'],
@@ -86,10 +93,7 @@ export const RESTORE_REQUESTS: SealedTable = {
   columns: ['switch_ids', 'reason', 'operator', 'requested_at', 'ready_at', 'approved_by'],
 }
 
-/**
- * Records a deleted row by its table and the JSON of its primary key, so that servers notice the
- * deletion.
- */
+/** Records a deleted row by its table and the JSON of its primary key, so that servers notice the deletion. */
 export const REMOVED_ROWS: SealedTable = {
   name: 'removed_rows',
   key: ['table_name', 'row_key'],
@@ -106,7 +110,7 @@ export const REGISTRATIONS: SealedTable = {
 
 export const SEALED_TABLES: readonly SealedTable[] = [
   ...[FACTS, KEYS, KEY_VERSIONS, CREDENTIALS, SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS],
-  ...[RESTORATIONS, REMOVED_ROWS, REGISTRATIONS, POLICIES],
+  ...[RESTORATIONS, REMOVED_ROWS, REGISTRATIONS, POLICIES, TOKEN_KEYS],
 ]
 
 /** Keys and credentials, verified as of one moment. */
@@ -150,10 +154,7 @@ export function verifyRow(sealing: Sealing, table: SealedTable, row: Row): RowCo
   return code
 }
 
-/**
- * Verifies each row separately, so a missing or older row goes unnoticed here.
- * @throws StorageError STORE_TAMPERED
- */
+/** Verifies each row separately, so a missing or older row goes unnoticed here. @throws StorageError STORE_TAMPERED */
 export async function selectRows(
   reader: Reader,
   sealing: Sealing,

@@ -14,6 +14,8 @@ export const BACKEND_ERRORS = {
   KEY_USAGE: 'InvalidKeyUsageException',
   // "Deactivated" for encryption until the key is rotated; decryption still works.
   KEY_EXHAUSTED: 'InvalidStateException',
+  // A state of the key, and nothing that a retry would change.
+  KEY_REPLACED: 'InvalidStateException',
   KEY_EXISTS: 'InternalException',
   // Indistinguishable from a wrong tag, so the caller does not learn which versions exist.
   VERSION_NOT_FOUND: 'InvalidCiphertextException',

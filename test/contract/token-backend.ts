@@ -4,6 +4,8 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
+import { systemClock } from '../../src/core/clock.ts'
+import { silentLogger } from '../../src/core/logger.ts'
 import { enforceContract } from '../../src/keys/contract.ts'
 import { openTokenKeyRecords } from '../../src/keys/pkcs11/key-records.ts'
 import { promised } from '../support/promised-backend.ts'
@@ -37,14 +39,13 @@ export function tokenContract({ name, create, skip = [] }: TokenContract): void 
 async function createFixture(t: Test, token: TestToken): Promise<KeyBackendFixture> {
   const keys = await openKeysOn(t, token)
   const store = await (await storeFolder(t)).open()
-  const records = await openTokenKeyRecords(store)
+  const records = await openTokenKeyRecords({ store, clock: systemClock, logger: silentLogger })
+  t.teardown(() => records.close())
   const keyStore = (text: string) => {
     const name = keyStoreName(text)
     const prefix = `${text}/`
     return {
-      backend: promised(
-        enforceContract(keys.backend(prefix, (keyId) => records.status(name, keyId))),
-      ),
+      backend: promised(enforceContract(keys.backend(prefix, records.of(name)))),
       administration: keys.administration(name, prefix, store),
     }
   }
@@ -55,10 +56,7 @@ async function createFixture(t: Test, token: TestToken): Promise<KeyBackendFixtu
   return {
     ...main,
     other: keyStore('other'),
-    async settle() {
-      keys.reload()
-      await records.reload()
-    },
+    settle: () => records.reload(),
     stall() {
       signal('SIGSTOP')
       return Promise.resolve(async () => {

@@ -9,6 +9,7 @@ import { enforceContract } from '../../src/keys/contract.ts'
 import { Secret } from '../../src/core/secret.ts'
 import { decrypt, encrypt, keyId, soon } from '../contract/key-backend-fixture.ts'
 import { promised } from '../support/promised-backend.ts'
+import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import type { FaultPlan } from '../support/pkcs11/fault-control.ts'
 import { withFaults, type FaultyToken } from '../support/pkcs11/fault-module.ts'
@@ -32,7 +33,7 @@ async function opened(t: Test) {
     sessions: { min: 1, max: 1 },
     deadlines: { operationMs: 4000, startMs: 60_000, stuckMs: 1000 },
   })
-  const backend = promised(enforceContract(keys.backend('', () => 'ENABLED')))
+  const backend = promised(enforceContract(keys.backend('', NO_RECORDS)))
   const roundTrip = async () => {
     const plaintext = randomBytes(32)
     const sealed = await encrypt({ backend } as never, KEY, plaintext)

@@ -6,6 +6,7 @@ import { enforceContract } from '../../src/keys/contract.ts'
 import type { IvMode } from '../../src/config/config.ts'
 import { decrypt, encrypt, keyId, refusal } from '../contract/key-backend-fixture.ts'
 import { type EncryptedBytes, promised } from '../support/promised-backend.ts'
+import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import type { Vendor } from '../support/pkcs11/fault-control.ts'
 import { withFaults, type FaultyToken } from '../support/pkcs11/fault-module.ts'
@@ -34,7 +35,7 @@ async function tokenWithKey(t: Test): Promise<FaultyToken> {
 async function backendOn(t: Test, token: FaultyToken, vendor: Vendor, iv: IvMode) {
   token.control.pretend(vendor)
   const keys = await openKeysOn(t, token, { iv, sessions: { min: 1, max: 1 } })
-  return { keys, backend: promised(enforceContract(keys.backend('', () => 'ENABLED'))) }
+  return { keys, backend: promised(enforceContract(keys.backend('', NO_RECORDS))) }
 }
 
 void t.test(

@@ -9,6 +9,7 @@ import { enforceContract } from '../../src/keys/contract.ts'
 import type { Pkcs11BackendConfig } from '../../src/config/config.ts'
 import { decrypt, encrypt, keyId, refusal, soon } from '../contract/key-backend-fixture.ts'
 import { type PromisedBackend, promised } from '../support/promised-backend.ts'
+import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import { withFaults } from '../support/pkcs11/fault-module.ts'
 import { createSoftHsm, createTokenKeys, throughServer } from '../support/pkcs11/tokens.ts'
@@ -51,7 +52,7 @@ async function opened(t: Test, more: Partial<Pkcs11BackendConfig> = {}) {
 }
 
 function backendOf(keys: Awaited<ReturnType<typeof openKeysOn>>): PromisedBackend {
-  return promised(enforceContract(keys.backend('', () => 'ENABLED')))
+  return promised(enforceContract(keys.backend('', NO_RECORDS)))
 }
 
 async function roundTrip(t: Test, backend: PromisedBackend, message: string): Promise<void> {

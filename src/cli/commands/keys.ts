@@ -1,4 +1,4 @@
-/** `latchkey keys list | rotate | disable | enable | destroy-version` */
+/** `latchkey keys list | rotate | disable | enable | destroy-version | trust` */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId } from '../../core/ids.ts'
 import type { KeyAdministration, KeySummary } from '../../keys/administration.ts'
@@ -12,6 +12,7 @@ import {
   YES_FLAG,
   keyIdOperand,
 } from '../../terminal/command.ts'
+import { parseReason, REASON_FLAGS } from '../../terminal/flags/scope.ts'
 import { toTable } from '../../terminal/output.ts'
 import { withAdministration } from '../with-administration.ts'
 
@@ -79,6 +80,37 @@ export const keysDestroyVersion: Command = {
       return
     }
     await change(context, 'destroyed a version of', (keys) => keys.destroyVersion(keyId, version))
+  },
+}
+
+export const keysTrust: Command = {
+  operands: ['KEY_ID'],
+  flags: { ...REASON_FLAGS, ...FLAGS },
+  examples: [
+    'latchkey keys trust payroll-2026 --reason "replaced after the HSM was lost, nothing to decrypt"',
+  ],
+  async run(context) {
+    const keyId = keyIdOperand(context)
+    const { reason, operator } = parseReason(context)
+    const { key, changes } = await withAdministration(context, ({ keys }, keyStore) => {
+      const { trustKey } = keys(keyStore)
+      if (trustKey === undefined) {
+        throw new UsageError('USAGE', `the keys of ${keyStore} are not on a token`)
+      }
+      return trustKey(keyId, { reason, operator })
+    })
+    const lines = changes.map(({ version, recorded, found }) => {
+      if (found === undefined)
+        return `  version ${String(version)}: gone from the token, no longer expected`
+      return recorded === undefined
+        ? `  version ${String(version)}: recorded as ${found}`
+        : `  version ${String(version)}: recorded as ${found}, was ${recorded}`
+    })
+    const head =
+      changes.length === 0
+        ? `nothing to trust: the token has the recorded key\n${describeKey(key)}`
+        : `trusted ${describeKey(key)}`
+    context.output.result([head, ...lines].join('\n'), { key, changes })
   },
 }
 

@@ -3,11 +3,19 @@
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../../core/ids.ts'
-import { KEYS } from '../../store/sealed-rows.ts'
+import { KEYS, TOKEN_KEYS } from '../../store/sealed-rows.ts'
+import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
-import type { KeyAdministration, KeyStatus, KeySummary } from '../administration.ts'
+import type { KeyAdministration, KeyProblem, KeyStatus, KeySummary } from '../administration.ts'
 import { KeyTable, parseContents } from '../software/key-table.ts'
+import {
+  isSameKey,
+  parseTokenKey,
+  TokenKeyTable,
+  trustVersions,
+  type TokenKeyRow,
+} from './token-key-table.ts'
 import type { Call, TokenKey } from './wire/calls.ts'
 import type { TokenFleet } from './pool/fleet.ts'
 
@@ -20,28 +28,57 @@ export interface TokenAdministrationDeps {
   readonly keysBy: 'label' | 'id'
 }
 
+export type TokenAdministration = KeyAdministration & Required<Pick<KeyAdministration, 'trustKey'>>
+
 /** Timeout in milliseconds; some HSMs take seconds to create a key. */
 const DEADLINE_MS = 30_000
 
-export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdministration {
+export function createTokenAdministration(deps: TokenAdministrationDeps): TokenAdministration {
   const { fleet, store, clock, keyStore, keyPrefix } = deps
   const nameOf = (keyId: ExternalKeyId) => `${keyPrefix}${keyId}`
   const call = (one: Call) => fleet.call(one, new Deadline(clock, DEADLINE_MS))
   const versionsOf = async (keyId: ExternalKeyId) =>
     (await call({ call: 'describe', name: nameOf(keyId) })) as readonly TokenKey[]
 
-  async function statuses(): Promise<ReadonlyMap<string, KeyStatus>> {
-    const { keys } = parseContents({ keys: (await store.tables(KEYS))[0] ?? [], versions: [] })
+  async function recorded(): Promise<Recorded> {
+    const [keyRows = [], tokenKeyRows = []] = await store.tables(KEYS, TOKEN_KEYS)
+    const { keys } = parseContents({ keys: keyRows, versions: [] })
+    const versions = new Map<string, TokenKeyRow[]>()
+    for (const row of tokenKeyRows.map(parseTokenKey)) {
+      if (row.keyStore !== keyStore) continue
+      versions.set(row.keyId, [...(versions.get(row.keyId) ?? []), row])
+    }
     const own = keys.filter((key) => key.keyStore === keyStore)
-    return new Map(own.map(({ keyId, status }) => [keyId, status]))
+    return { statuses: new Map(own.map(({ keyId, status }) => [keyId, status])), versions }
   }
 
   async function summarise(keyId: ExternalKeyId): Promise<KeySummary> {
-    return toSummary(keyId, await versionsOf(keyId), await statuses())
+    return toSummary(keyId, await versionsOf(keyId), await recorded())
   }
 
-  /** Raises the epoch, so that running servers read the token again. */
-  const announce = () => store.change(() => Promise.resolve())
+  /** Records a version that was made here. Running servers notice, and look the key up. */
+  async function recordVersion(
+    transaction: SealedTransaction,
+    keyId: ExternalKeyId,
+    { version, check }: TokenKey,
+  ): Promise<void> {
+    const row = { keyStore, keyId, version, check, seenAt: clock.now() }
+    const table = new TokenKeyTable(transaction, store.sealing)
+    await table.put({ ...row, reason: null, operator: null })
+  }
+
+  /** Refuses to make another key under a name that servers refuse with any key but the recorded one. */
+  async function checkUnknown(keyId: ExternalKeyId): Promise<void> {
+    const { versions } = await recorded()
+    if (!versions.has(keyId)) return
+    throw new BackendError(
+      'KEY_EXISTS',
+      `the store knows a key ${keyId}, which may be gone from the token`,
+      {
+        hint: 'choose another id: what the known key encrypted could not be decrypted with a new one',
+      },
+    )
+  }
 
   /** Refuses on several tokens, since each would create a different key under the same name. */
   function checkSingle(): void {
@@ -58,16 +95,18 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdm
   return {
     async createKey({ keyId, canEncrypt, canDecrypt, material }) {
       checkSingle()
-      await call({
+      await checkUnknown(keyId)
+      const created = (await call({
         call: 'create',
         name: nameOf(keyId),
         version: 1,
         canEncrypt,
         canDecrypt,
         ...(material === undefined ? {} : { material: material.reveal().toString('base64') }),
-      })
-      // The record raises the epoch, and tells a kill that the key was made here.
+      })) as TokenKey
+      // The record in KEYS tells a kill that the key was made here.
       await store.change(async (transaction) => {
+        await recordVersion(transaction, keyId, created)
         const table = new KeyTable(transaction, store.sealing)
         if ((await table.findKey(keyStore, keyId)) !== undefined) return
         const status = 'ENABLED'
@@ -84,7 +123,7 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdm
         const keyId = toKeyId(key, deps)
         if (keyId !== undefined) found.set(keyId, [...(found.get(keyId) ?? []), key])
       }
-      const known = await statuses()
+      const known = await recorded()
       return [...found]
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .map(([keyId, versions]) => toSummary(keyId, versions, known))
@@ -95,8 +134,9 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdm
       if (current === undefined) throw new BackendError('KEY_NOT_FOUND', `there is no key ${keyId}`)
       const { canEncrypt, canDecrypt } = current
       const version = current.version + 1
-      await call({ call: 'create', name: nameOf(keyId), version, canEncrypt, canDecrypt })
-      await announce()
+      const usage = { canEncrypt, canDecrypt }
+      const created = await call({ call: 'create', name: nameOf(keyId), version, ...usage })
+      await store.change((transaction) => recordVersion(transaction, keyId, created as TokenKey))
       return summarise(keyId)
     },
     async setKeyStatus(keyId, status) {
@@ -128,8 +168,16 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): KeyAdm
         })
       }
       await call({ call: 'destroy', name: nameOf(keyId), version })
-      await announce()
+      await store.change((transaction) =>
+        new TokenKeyTable(transaction, store.sealing).delete({ keyStore, keyId }, version),
+      )
       return summarise(keyId)
+    },
+    async trustKey(keyId, order) {
+      const versions = await versionsOf(keyId)
+      const at = clock.now()
+      const changes = await trustVersions(store, { keyStore, keyId, ...order, at }, versions)
+      return { key: toSummary(keyId, versions, await recorded()), changes }
     },
   }
 }
@@ -144,17 +192,25 @@ function toKeyId(
   return name.startsWith(keyPrefix) ? parseExternalKeyId(name.slice(keyPrefix.length)) : undefined
 }
 
+/** Records of the keys of one key store, by key id. */
+interface Recorded {
+  readonly statuses: ReadonlyMap<string, KeyStatus>
+  readonly versions: ReadonlyMap<string, readonly TokenKeyRow[]>
+}
+
 function toSummary(
   keyId: ExternalKeyId,
   unordered: readonly TokenKey[],
-  statuses: ReadonlyMap<string, KeyStatus>,
+  recorded: Recorded,
 ): KeySummary {
   const versions = [...unordered].sort((a, b) => a.version - b.version)
   const current = versions.at(-1)
-  const problem = versions.find((one) => one.problem !== undefined)?.problem
+  const problem =
+    versions.find((one) => one.problem !== undefined)?.problem ??
+    findReplaced(versions, recorded.versions.get(keyId) ?? [])
   return {
     keyId,
-    status: statuses.get(keyId) ?? 'ENABLED',
+    status: recorded.statuses.get(keyId) ?? 'ENABLED',
     canEncrypt: current?.canEncrypt === true,
     canDecrypt: current?.canDecrypt === true,
     createdAt: undefined,
@@ -167,4 +223,21 @@ function toSummary(
       token: { label: one.label, id: one.id, isExtractable: one.isExtractable },
     })),
   }
+}
+
+function findReplaced(
+  versions: readonly TokenKey[],
+  recorded: readonly TokenKeyRow[],
+): KeyProblem | undefined {
+  for (const { version, check, seenAt } of recorded) {
+    const found = versions.find((one) => one.version === version)
+    if (found !== undefined && isSameKey(check, found.check)) continue
+    // An older version may be gone because another tool destroyed it; the newest must be there.
+    if (found === undefined && version < (versions.at(-1)?.version ?? 0)) continue
+    const what = found === undefined ? 'is gone from the token' : 'is another key'
+    const since = new Date(seenAt).toISOString()
+    const reason = `version ${String(version)} ${what} since it was recorded at ${since}; latchkey keys trust accepts it`
+    return { kind: 'REPLACED', reason }
+  }
+  return undefined
 }

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Deadline } from '../../core/deadline.ts'
 import type { ExternalKeyId } from '../../core/ids.ts'
-import type { KeyStatus } from '../administration.ts'
 import { BackendError, toBackendError } from '../errors.ts'
 import type {
   BackendKey,
@@ -15,6 +14,7 @@ import type {
   VerifiedSealedBytes,
 } from '../key-backend.ts'
 import type { KeyDirectory, KnownKey, KnownVersion } from './key-directory.ts'
+import type { KeyStoreRecords } from './key-records.ts'
 import type { TokenFleet } from './pool/fleet.ts'
 import { encodeRef } from './wire/calls.ts'
 import { DECRYPT, DIGEST, ENCRYPT, VERIFY } from './wire/protocol.ts'
@@ -24,8 +24,8 @@ export interface Pkcs11BackendDeps {
   readonly directory: KeyDirectory
   /** Prefix that turns a key id into a label. */
   readonly keyPrefix: string
-  /** Reads the key store's own record; ENABLED if there is none. @throws BackendError */
-  readonly status: (keyId: ExternalKeyId) => KeyStatus
+  /** Records of the keys in the control store. */
+  readonly records: KeyStoreRecords
   readonly vendor: () => string
 }
 
@@ -76,7 +76,7 @@ class FoundKey implements BackendKey, VerifiedEncryption {
     { current, versions }: KnownKey,
   ) {
     this.keyId = keyId
-    this.enabled = deps.status(keyId) === 'ENABLED'
+    this.enabled = deps.records.status(keyId) === 'ENABLED'
     this.canEncrypt = current.canEncrypt
     this.canDecrypt = current.canDecrypt
     this.currentVersion = current.version
@@ -105,6 +105,8 @@ class FoundKey implements BackendKey, VerifiedEncryption {
   async #seal(request: VerifiedEncryptRequest, verify: number): Promise<VerifiedSealedBytes> {
     const { version, plaintext, aad, digestPrefix, deadline } = request
     const key = this.#find(version, 'canEncrypt')
+    // Encrypting with an older version than the newest known one would undo a rotation.
+    this.#deps.records.checkNewest(this.keyId, version)
     if (verify !== 0) this.#find(version, 'canDecrypt')
     const flags = verify | (digestPrefix === undefined ? 0 : DIGEST)
     const parts = [aad, plaintext, digestPrefix ?? NONE]
@@ -126,6 +128,7 @@ class FoundKey implements BackendKey, VerifiedEncryption {
   #find(version: number, direction: 'canEncrypt' | 'canDecrypt'): KnownVersion {
     const found = this.#versions.get(version)
     if (found === undefined) throw new BackendError('VERSION_NOT_FOUND', 'no such key version')
+    this.#deps.records.check(this.keyId, found)
     if (!found[direction]) throw new BackendError('KEY_USAGE', `the version lacks ${direction}`)
     return found
   }
@@ -140,7 +143,8 @@ class FoundKey implements BackendKey, VerifiedEncryption {
       return (await fleet.send(kind, flags, [ref, checkValue, ...parts], deadline)).parts
     } catch (error) {
       const failure = toBackendError(error)
-      if (failure.code === 'KEY_NOT_FOUND') directory.forget(this.#name)
+      if (failure.code === 'KEY_NOT_FOUND' || failure.code === 'KEY_REPLACED')
+        directory.forget(this.#name)
       throw failure
     }
   }

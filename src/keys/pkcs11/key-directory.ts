@@ -34,8 +34,7 @@ export class KeyDirectory {
   readonly #refreshMs: number
   readonly #entries = new Map<string, Entry>()
   readonly #pending = new Map<string, Promise<KnownKey | undefined>>()
-  /** First check value seen, by key and version. `forget` keeps these. */
-  readonly #checks = new Map<string, string>()
+  readonly #listeners: ((name: string, key: KnownKey) => void)[] = []
 
   constructor(fleet: TokenFleet, clock: Clock, refreshMs: number) {
     this.#fleet = fleet
@@ -58,6 +57,17 @@ export class KeyDirectory {
     return key
   }
 
+  /** Calls `listener` for each key that was looked up. */
+  onSeen(listener: (name: string, key: KnownKey) => void): void {
+    this.#listeners.push(listener)
+  }
+
+  /** Makes a key be looked up again at its next use, unless what is known of it is still right. */
+  reconsider(name: string, isRight: (key: KnownKey) => boolean): void {
+    const key = this.#entries.get(name)?.key
+    if (key === undefined || !isRight(key)) this.#entries.delete(name)
+  }
+
   /** Marks every entry as stale, to be looked up at its next use. */
   forget(name?: string): void {
     if (name === undefined) this.#entries.clear()
@@ -76,6 +86,7 @@ export class KeyDirectory {
     const key = await this.#describe(name)
     if (this.#entries.size >= MAX_ENTRIES) this.#entries.clear()
     this.#entries.set(name, { key, at: this.#clock.monotonic() })
+    if (key !== undefined) for (const listener of this.#listeners) listener(name, key)
     return key
   }
 
@@ -83,7 +94,6 @@ export class KeyDirectory {
     try {
       const deadline = new Deadline(this.#clock, REFRESH_DEADLINE_MS)
       const versions = (await this.#fleet.call({ call: 'describe', name }, deadline)) as TokenKey[]
-      for (const version of versions) this.#checkSame(name, version)
       const known = versions.map((one): KnownVersion => ({
         ...one,
         checkValue: Buffer.from(one.check, 'base64'),
@@ -94,17 +104,5 @@ export class KeyDirectory {
       if (error instanceof BackendError && error.code === 'KEY_NOT_FOUND') return undefined
       throw error
     }
-  }
-
-  /** Rejects a replaced key: its ciphertexts could not be decrypted once the old key is back. */
-  #checkSame(name: string, { version, check }: TokenKey): void {
-    if (check === '') return
-    const id = `${name}@${String(version)}`
-    const first = this.#checks.get(id) ?? check
-    this.#checks.set(id, first)
-    if (first === check) return
-    throw new BackendError('UNAVAILABLE', `${JSON.stringify(id)} was replaced by another key`, {
-      hint: 'restore the old key; what the new one encrypts could not be decrypted later',
-    })
   }
 }

@@ -1,11 +1,32 @@
-/** The control store's records of keys on tokens: which of them are disabled. */
+/** The control store's records of keys on tokens: which of them are disabled, and which key each version is. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
-import { KEYS } from '../../store/sealed-rows.ts'
+import type { Logger } from '../../core/logger.ts'
+import type { TableChange } from '../../store/feed.ts'
+import { KEYS, TOKEN_KEYS } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyStatus } from '../administration.ts'
 import { parseContents } from '../software/key-table.ts'
+import type { KeyName } from './token-key-table.ts'
+import { TrustedKeys, type SeenVersion } from './trusted-keys.ts'
+
+/** The records of one key store. */
+export interface KeyStoreRecords {
+  /** Returns ENABLED if there is no record. @throws BackendError UNAVAILABLE */
+  status(keyId: ExternalKeyId): KeyStatus
+  /** Records versions that were never seen before. Never throws. */
+  see(keyId: ExternalKeyId, versions: readonly SeenVersion[]): void
+  /** @throws BackendError KEY_REPLACED */
+  check(keyId: ExternalKeyId, version: SeenVersion): void
+  /** @throws BackendError KEY_REPLACED */
+  checkNewest(keyId: ExternalKeyId, current: number): void
+  /** Whether these are the recorded versions, and no others. */
+  isAsRecorded(keyId: ExternalKeyId, versions: readonly SeenVersion[]): boolean
+  /** Calls `listener` for each key of which versions were recorded, trusted or destroyed. */
+  onChange(listener: (keyId: ExternalKeyId) => void): void
+}
 
 export interface TokenKeyRecords {
   /**
@@ -14,29 +35,43 @@ export interface TokenKeyRecords {
    * @throws StorageError
    */
   reload(): Promise<void>
-  /** Returns ENABLED if there is no record. @throws BackendError UNAVAILABLE */
-  status(keyStore: KeyStoreName, keyId: ExternalKeyId): KeyStatus
+  of(keyStore: KeyStoreName): KeyStoreRecords
+  close(): Promise<void>
 }
 
-export async function openTokenKeyRecords(store: Store): Promise<TokenKeyRecords> {
-  const feed = store.feed(KEYS)
+export async function openTokenKeyRecords(deps: {
+  readonly store: Store
+  readonly clock: Clock
+  readonly logger: Logger
+}): Promise<TokenKeyRecords> {
+  const feed = deps.store.feed(KEYS, TOKEN_KEYS)
   const disabled = new Set<string>()
   let isTampered = false
+  let reloading: Promise<void> = Promise.resolve()
+  const listeners: ((name: KeyName) => void)[] = []
+  const trusted = new TrustedKeys({ ...deps, reload })
 
-  async function reload(): Promise<void> {
+  function applyStatuses({ put, removed, isReset }: TableChange): void {
+    if (isReset) disabled.clear()
+    for (const [keyStore, keyId] of removed) {
+      disabled.delete(`${String(keyStore)}/${String(keyId)}`)
+    }
+    for (const { keyStore, keyId, status } of parseContents({ keys: put, versions: [] }).keys) {
+      if (status === 'DISABLED') disabled.add(`${keyStore}/${keyId}`)
+      else disabled.delete(`${keyStore}/${keyId}`)
+    }
+  }
+
+  async function update(): Promise<void> {
+    const changed: KeyName[] = []
     try {
-      await feed.update(([change]) => {
-        if (change === undefined) return
-        if (change.isReset) disabled.clear()
-        for (const [keyStore, keyId] of change.removed) {
-          disabled.delete(`${String(keyStore)}/${String(keyId)}`)
-        }
-        const { keys } = parseContents({ keys: change.put, versions: [] })
-        for (const { keyStore, keyId, status } of keys) {
-          if (status === 'DISABLED') disabled.add(`${keyStore}/${keyId}`)
-          else disabled.delete(`${keyStore}/${keyId}`)
+      await feed.update((changes) => {
+        for (const change of changes) {
+          if (change.table === KEYS) applyStatuses(change)
+          else changed.push(...trusted.apply(change))
         }
       })
+      for (const name of changed) for (const listener of listeners) listener(name)
       isTampered = false
     } catch (error) {
       isTampered ||= (error as { code?: unknown }).code === 'STORE_TAMPERED'
@@ -44,14 +79,39 @@ export async function openTokenKeyRecords(store: Store): Promise<TokenKeyRecords
     }
   }
 
+  /** Updates of one feed must not overlap. */
+  function reload(): Promise<void> {
+    const turn = reloading.then(update)
+    reloading = turn.catch(() => undefined)
+    return turn
+  }
+
   await reload()
   return {
     reload,
-    status(keyStore, keyId) {
-      if (isTampered) {
-        throw new BackendError('UNAVAILABLE', 'the store was changed outside of Latchkey')
-      }
-      return disabled.has(`${keyStore}/${keyId}`) ? 'DISABLED' : 'ENABLED'
-    },
+    of: (keyStore) => ({
+      status(keyId) {
+        if (isTampered) {
+          throw new BackendError('UNAVAILABLE', 'the store was changed outside of Latchkey')
+        }
+        return disabled.has(`${keyStore}/${keyId}`) ? 'DISABLED' : 'ENABLED'
+      },
+      see: (keyId, versions) => {
+        trusted.see(keyStore, keyId, versions)
+      },
+      check: (keyId, version) => {
+        trusted.check(keyStore, keyId, version)
+      },
+      checkNewest: (keyId, current) => {
+        trusted.checkNewest(keyStore, keyId, current)
+      },
+      isAsRecorded: (keyId, versions) => trusted.isAsRecorded({ keyStore, keyId }, versions),
+      onChange(listener) {
+        listeners.push((name) => {
+          if (name.keyStore === keyStore) listener(name.keyId)
+        })
+      },
+    }),
+    close: () => trusted.close(),
   }
 }

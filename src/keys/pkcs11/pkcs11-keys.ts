@@ -3,26 +3,24 @@
 import type { Pkcs11BackendConfig, TokenConfig } from '../../config/config.ts'
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
-import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
+import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Store } from '../../store/store.ts'
-import type { KeyAdministration, KeyStatus } from '../administration.ts'
 import type { KeyBackend } from '../key-backend.ts'
-import { createTokenAdministration } from './administration.ts'
+import { createTokenAdministration, type TokenAdministration } from './administration.ts'
 import { createPkcs11Backend } from './backend.ts'
 import { KeyDirectory } from './key-directory.ts'
+import type { KeyStoreRecords } from './key-records.ts'
 import { TokenFleet } from './pool/fleet.ts'
 import { TokenPool, type TokenStats } from './pool/pool.ts'
 import { WorkerProcess, TokenError } from './pool/worker-process.ts'
 import type { ProbeReport, StartCall } from './wire/calls.ts'
 
 export interface Pkcs11Keys {
-  backend(keyPrefix: string, status: (keyId: ExternalKeyId) => KeyStatus): KeyBackend
-  administration(keyStore: KeyStoreName, keyPrefix: string, store: Store): KeyAdministration
+  backend(keyPrefix: string, records: KeyStoreRecords): KeyBackend
+  administration(keyStore: KeyStoreName, keyPrefix: string, store: Store): TokenAdministration
   /** The tokens, for requests outside key stores. */
   readonly fleet: TokenFleet
-  /** Makes every key be looked up again at its next use. */
-  reload(): void
   stats(): { readonly tokens: readonly TokenStats[] }
   /** Process ids of the workers, for tests. */
   pids(): readonly number[]
@@ -59,30 +57,39 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
   const directory = new KeyDirectory(fleet, clock, config.keys.refreshMs)
   return {
     fleet,
-    backend: (keyPrefix, status) =>
-      createPkcs11Backend({
-        fleet,
-        directory,
-        keyPrefix,
-        status,
+    backend(keyPrefix, records) {
+      directory.onSeen((name, { versions }) => {
+        const keyId = toKeyId(name, keyPrefix)
+        if (keyId !== undefined) records.see(keyId, [...versions.values()])
+      })
+      records.onChange((keyId) => {
+        directory.reconsider(`${keyPrefix}${keyId}`, ({ versions }) =>
+          records.isAsRecorded(keyId, [...versions.values()]),
+        )
+      })
+      return createPkcs11Backend({
+        ...{ fleet, directory, keyPrefix, records },
         vendor: () =>
           pools.find(({ metadata: facts }) => facts !== undefined)?.metadata?.manufacturer ??
           'PKCS#11',
-      }),
+      })
+    },
     administration: (keyStore, keyPrefix, store) =>
       createTokenAdministration({
         ...{ fleet, store, clock, keyStore, keyPrefix },
         keysBy: config.keys.by,
       }),
-    reload() {
-      directory.forget()
-    },
     stats: () => ({ tokens: fleet.stats() }),
     pids: () => pools.flatMap(({ pids }) => pids),
     close() {
       fleet.stop()
     },
   }
+}
+
+/** Converts a name on the token to a key id; undefined if the name lacks the prefix, or is no key id behind it. */
+export function toKeyId(name: string, keyPrefix: string): ExternalKeyId | undefined {
+  return name.startsWith(keyPrefix) ? parseExternalKeyId(name.slice(keyPrefix.length)) : undefined
 }
 
 /** Derives the token's id: printable ASCII, stable while the configuration stays the same. */

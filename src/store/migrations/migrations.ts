@@ -9,6 +9,7 @@ import { RESTORATIONS } from './0006-restorations.ts'
 import { CHANGE_FEED } from './0007-change-feed.ts'
 import { REGISTRATIONS } from './0008-registrations.ts'
 import { POLICIES } from './0009-policies.ts'
+import { TOKEN_KEYS } from './0010-token-keys.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -20,4 +21,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   CHANGE_FEED,
   REGISTRATIONS,
   POLICIES,
+  TOKEN_KEYS,
 ]

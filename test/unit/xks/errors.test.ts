@@ -45,6 +45,7 @@ const DECRYPT_NAMES = {
   KEY_DISABLED: 'InvalidStateException',
   KEY_USAGE: 'InvalidKeyUsageException',
   KEY_EXHAUSTED: 'InvalidStateException',
+  KEY_REPLACED: 'InvalidStateException',
   KEY_EXISTS: 'InternalException',
   VERSION_NOT_FOUND: 'InvalidCiphertextException',
   INTEGRITY_FAILURE: 'InvalidCiphertextException',

@@ -20,6 +20,8 @@ const TRY_ELSEWHERE: ReadonlySet<BackendErrorCode> = new Set([
   'UNAVAILABLE',
   // The key may not have been replicated to this token yet.
   'KEY_NOT_FOUND',
+  // Another token may still have the right one.
+  'KEY_REPLACED',
 ])
 
 export class TokenFleet {

@@ -17,7 +17,13 @@ export interface WireFailure {
 
 const CODES: Readonly<Record<BackendErrorCode, true>> = {
   ...{ KEY_NOT_FOUND: true, KEY_DISABLED: true, KEY_USAGE: true, KEY_EXHAUSTED: true },
-  ...{ KEY_EXISTS: true, VERSION_NOT_FOUND: true, INTEGRITY_FAILURE: true, LIMIT_EXCEEDED: true },
+  ...{
+    KEY_EXISTS: true,
+    KEY_REPLACED: true,
+    VERSION_NOT_FOUND: true,
+    INTEGRITY_FAILURE: true,
+    LIMIT_EXCEEDED: true,
+  },
   ...{ BUSY: true, TIMEOUT: true, UNAVAILABLE: true, MISCONFIGURED: true, CONTRACT: true },
 }
 const ACTIONS: Readonly<Record<CkrAction, true>> = {

@@ -1,7 +1,7 @@
 /** Key handles, found by label or id. They are valid only for the login under which they were found. */
 // SPDX-License-Identifier: Apache-2.0
 import type { AesGcm } from './aes-gcm.ts'
-import { encodeRef, parseRef } from '../wire/calls.ts'
+import { encodeRef, parseRef, type TokenKey } from '../wire/calls.ts'
 import { WorkerFailure } from '../wire/errors.ts'
 import { readAttributes, readLabel, type KeyAttributes } from './key-attributes.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
@@ -144,5 +144,13 @@ export class KeyHandles {
       `${String(handles.length)} keys of the token are named ${JSON.stringify(ref)}, with the ids ${ids.join(', ')}`,
       { hint: 'delete or rename all but one' },
     )
+  }
+}
+
+export function toTokenKey(key: Omit<FoundKey, 'handle'>): TokenKey {
+  const { version, label, id, canEncrypt, canDecrypt, isSensitive, isExtractable, check } = key
+  return {
+    ...{ version, label, id, canEncrypt, canDecrypt, isSensitive, isExtractable },
+    check: check?.toString('base64') ?? '',
   }
 }

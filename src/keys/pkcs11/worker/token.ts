@@ -17,7 +17,7 @@ import {
 } from '../wire/calls.ts'
 import { CkrFailure, WorkerFailure, type Direction } from '../wire/errors.ts'
 import { createKey } from './key-attributes.ts'
-import { KeyHandles, type FoundKey } from './key-handles.ts'
+import { KeyHandles, toTokenKey, type FoundKey } from './key-handles.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { TokenSession } from './session.ts'
 
@@ -84,11 +84,11 @@ export class TokenWorkerProgram {
     const { selfTest } = this.#start
     if (selfTest !== undefined) {
       this.#tryMode((session) => {
-        const [plaintext, aad] = [
+        this.#roundTrip(
+          session,
           randomBytes(selfTest.plaintextBytes),
           randomBytes(selfTest.aadBytes),
-        ]
-        this.#roundTrip(session, plaintext, aad)
+        )
       })
     }
     return facts
@@ -169,9 +169,13 @@ export class TokenWorkerProgram {
     const key = this.#keys.find(session, ref)
     if (key === undefined) throw this.#toMissing(session)
     if (check.length > 0 && key.check !== undefined && !equalBytes(key.check, check)) {
-      throw new WorkerFailure('UNAVAILABLE', `${JSON.stringify(ref)} was replaced by another key`, {
-        hint: 'restore the old key; what the new one encrypts could not be decrypted later',
-      })
+      throw new WorkerFailure(
+        'KEY_REPLACED',
+        `${JSON.stringify(ref)} was replaced by another key`,
+        {
+          hint: 'restore the old key; what the new one encrypts could not be decrypted later',
+        },
+      )
     }
     return key
   }
@@ -238,23 +242,23 @@ export class TokenWorkerProgram {
       .map((key) => {
         const { name, version } = parseRef(key.label)
         const ref = encodeRef(this.#start.keysBy === 'id' ? key.id : name, version)
-        const problem = this.#judge(session, ref)
+        const { check, problem } = this.#judge(session, ref)
         return {
-          ...toTokenKey({ ...key, version, check: undefined }),
+          ...toTokenKey({ ...key, version, check }),
           ...(problem === undefined ? {} : { problem }),
         }
       })
   }
 
   /** Finds the key as an operation would, and returns what that throws. */
-  #judge(session: Handle, ref: string): KeyProblem | undefined {
+  #judge(session: Handle, ref: string): { check: Buffer | undefined; problem?: KeyProblem } {
     try {
-      this.#keys.find(session, ref)
-      return undefined
+      return { check: this.#keys.find(session, ref)?.check }
     } catch (error) {
       if (!(error instanceof WorkerFailure)) throw error
       const { code, message: reason } = error.wire
-      return { kind: code === 'MISCONFIGURED' ? 'AMBIGUOUS' : 'UNUSABLE', reason }
+      const kind = code === 'MISCONFIGURED' ? 'AMBIGUOUS' : 'UNUSABLE'
+      return { check: undefined, problem: { kind, reason } }
     }
   }
 
@@ -288,12 +292,4 @@ export class TokenWorkerProgram {
 
 function hash(prefix: Buffer, { iv, sealed }: SealedByToken): Buffer {
   return createHash('sha256').update(prefix).update(iv).update(sealed).digest()
-}
-
-function toTokenKey(key: Omit<FoundKey, 'handle'>): TokenKey {
-  const { version, label, id, canEncrypt, canDecrypt, isSensitive, isExtractable, check } = key
-  return {
-    ...{ version, label, id, canEncrypt, canDecrypt, isSensitive, isExtractable },
-    check: check?.toString('base64') ?? '',
-  }
 }

@@ -1,0 +1,192 @@
+/**
+ * Knows the keys of tokens again, in this process and after a restart. The check value of each version is recorded in the
+ * store when it is first seen (trust on first use). Another key under the same name is then refused from memory by every
+ * instance, until the old one is back or `keys trust` accepts the new one.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
+import type { Logger } from '../../core/logger.ts'
+import { periodic, type Periodic } from '../../core/periodic.ts'
+import type { TableChange } from '../../store/feed.ts'
+import type { Store } from '../../store/store.ts'
+import { BackendError } from '../errors.ts'
+import {
+  isSameKey,
+  type KeyName,
+  parseTokenKey,
+  TokenKeyTable,
+  type TokenKeyRow,
+} from './token-key-table.ts'
+
+/** One version, as a token shows it. */
+export interface SeenVersion {
+  readonly version: number
+  /** Key-check value in Base64; empty if the token cannot compute one. */
+  readonly check: string
+}
+
+export interface TrustedKeysDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Applies what other processes have recorded. @throws StorageError */
+  readonly reload: () => Promise<void>
+}
+
+/** Rows per change. A change holds the lock of the store, which a kill needs as well. */
+const BATCH = 100
+/** A little apart, so that processes that start together do not all record the same rows. */
+const RECORD_EVERY_MS = 200 + Math.random() * 100
+
+export class TrustedKeys {
+  readonly #deps: TrustedKeysDeps
+  /** Check values by key store and key id, then by version. */
+  readonly #recorded = new Map<string, Map<number, string>>()
+  /** Versions that were first seen by this process and are not in the store yet. */
+  readonly #pending = new Map<string, Map<number, TokenKeyRow>>()
+  readonly #warned = new Set<string>()
+  readonly #recording: Periodic
+  #hasFailed = false
+
+  constructor(deps: TrustedKeysDeps) {
+    this.#deps = deps
+    this.#recording = periodic({
+      intervalMs: RECORD_EVERY_MS,
+      work: () => this.#record(),
+      onError: (err) => {
+        if (!this.#hasFailed)
+          deps.logger.warn('check values of keys could not be recorded; retrying', { err })
+        this.#hasFailed = true
+      },
+    })
+  }
+
+  /** @returns the keys whose records changed */
+  apply({ put, removed, isReset }: TableChange): readonly KeyName[] {
+    const changed = new Map<string, KeyName>()
+    if (isReset) this.#recorded.clear()
+    for (const [keyStore, keyId, version] of removed as readonly [
+      KeyStoreName,
+      ExternalKeyId,
+      number,
+    ][]) {
+      const name = nameOf(keyStore, keyId)
+      this.#recorded.get(name)?.delete(version)
+      changed.set(name, { keyStore, keyId })
+    }
+    for (const row of put) {
+      const { keyStore, keyId, version, check } = parseTokenKey(row)
+      const name = nameOf(keyStore, keyId)
+      const versions = this.#recorded.get(name) ?? new Map<number, string>()
+      this.#recorded.set(name, versions.set(version, check))
+      this.#forgetPending(name, version)
+      this.#warned.delete(`${name}@${String(version)}`)
+      changed.set(name, { keyStore, keyId })
+    }
+    return [...changed.values()]
+  }
+
+  /** Whether these are the recorded versions, and no others. */
+  isAsRecorded({ keyStore, keyId }: KeyName, versions: readonly SeenVersion[]): boolean {
+    const recorded = this.#recorded.get(nameOf(keyStore, keyId))
+    return (
+      recorded?.size === versions.length &&
+      versions.every(({ version, check }) => {
+        const trusted = recorded.get(version)
+        return trusted !== undefined && isSameKey(trusted, check)
+      })
+    )
+  }
+
+  /** Must be called for each version that a token shows. Never throws. */
+  see(keyStore: KeyStoreName, keyId: ExternalKeyId, versions: readonly SeenVersion[]): void {
+    const name = nameOf(keyStore, keyId)
+    for (const { version, check } of versions) {
+      const trusted = this.#trusted(name, version)
+      if (trusted !== undefined && !(trusted === '' && check !== '')) {
+        if (!isSameKey(trusted, check)) this.#warn(keyStore, keyId, version, 'another key')
+        continue
+      }
+      const row = { keyStore, keyId, version, check, seenAt: this.#deps.clock.now() }
+      const pending = this.#pending.get(name) ?? new Map<number, TokenKeyRow>()
+      this.#pending.set(name, pending.set(version, { ...row, reason: null, operator: null }))
+    }
+  }
+
+  /** @throws BackendError KEY_REPLACED unless the version is the recorded one, or has no record */
+  check(keyStore: KeyStoreName, keyId: ExternalKeyId, { version, check }: SeenVersion): void {
+    const trusted = this.#trusted(nameOf(keyStore, keyId), version)
+    if (trusted === undefined || isSameKey(trusted, check)) return
+    this.#warn(keyStore, keyId, version, 'another key')
+    throw replaced(`version ${String(version)} is another key than the one recorded in the store`)
+  }
+
+  /** @throws BackendError KEY_REPLACED if a newer version is recorded than the token has */
+  checkNewest(keyStore: KeyStoreName, keyId: ExternalKeyId, current: number): void {
+    let newest = 0
+    for (const version of this.#recorded.get(nameOf(keyStore, keyId))?.keys() ?? [])
+      newest = Math.max(newest, version)
+    if (newest <= current) return
+    this.#warn(keyStore, keyId, newest, 'no key')
+    throw replaced(`version ${String(newest)} is recorded in the store and gone from the token`)
+  }
+
+  /** Records what is pending, and ends. */
+  async close(): Promise<void> {
+    await this.#recording.runNow()
+    await this.#recording.stop()
+  }
+
+  #trusted(name: string, version: number): string | undefined {
+    return this.#recorded.get(name)?.get(version) ?? this.#pending.get(name)?.get(version)?.check
+  }
+
+  #forgetPending(name: string, version: number): void {
+    const pending = this.#pending.get(name)
+    pending?.delete(version)
+    if (pending?.size === 0) this.#pending.delete(name)
+  }
+
+  #warn(
+    keyStore: KeyStoreName,
+    keyId: ExternalKeyId,
+    keyVersion: number,
+    found: 'another key' | 'no key',
+  ): void {
+    const name = `${nameOf(keyStore, keyId)}@${String(keyVersion)}`
+    if (this.#warned.has(name)) return
+    this.#warned.add(name)
+    this.#deps.logger.warn(
+      'a token does not have the key that the store knows; it is refused until it is back or trusted',
+      { keyStore, keyId, keyVersion, found, hint: HINT },
+    )
+  }
+
+  async #record(): Promise<void> {
+    const { store, reload } = this.#deps
+    while (this.#pending.size > 0) {
+      // Rows that another process has recorded meanwhile need no second change.
+      await reload()
+      const batch = [...this.#pending.values()].flatMap((rows) => [...rows.values()])
+      if (batch.length === 0) break
+      await store.change(async (transaction) => {
+        const table = new TokenKeyTable(transaction, store.sealing)
+        for (const row of batch.slice(0, BATCH)) await table.recordFirst(row)
+      })
+      await reload()
+    }
+    this.#hasFailed = false
+  }
+}
+
+const HINT =
+  'restore the old key, as it cannot decrypt what another one encrypts; if the change was meant: latchkey keys trust KEY_ID --reason TEXT'
+
+function replaced(message: string): BackendError {
+  return new BackendError('KEY_REPLACED', message, { hint: HINT })
+}
+
+function nameOf(keyStore: KeyStoreName, keyId: ExternalKeyId): string {
+  return `${keyStore}/${keyId}`
+}
