@@ -8,7 +8,7 @@ import { checkServerIdentity, type ConnectionOptions } from 'node:tls'
 import pg from 'pg'
 import { StorageError } from '../database.ts'
 import { parseHosts, type PostgresHost, type PostgresTarget } from './address.ts'
-import { sqlState, toStorageError } from './errors.ts'
+import { sqlState, toLoginError, toStorageError } from './errors.ts'
 
 export interface DialOptions {
   readonly loadTarget: () => Promise<PostgresTarget>
@@ -97,6 +97,18 @@ export function dial(options: DialOptions): Dial {
   }
 
   async function dialAddress(
+    target: PostgresTarget,
+    host: PostgresHost,
+    address: string,
+  ): Promise<Dialled> {
+    try {
+      return await openEither(target, host, address)
+    } catch (error) {
+      throw toLoginError(error, target.tls !== undefined)
+    }
+  }
+
+  async function openEither(
     target: PostgresTarget,
     host: PostgresHost,
     address: string,

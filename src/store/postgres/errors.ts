@@ -74,6 +74,33 @@ const MEANINGS: readonly Meaning[] = [
   { state: '08', code: 'STORE_UNREACHABLE', text: 'the connection failed' },
 ]
 
+/** The sentence of the driver for a server that answers N to the request for TLS. */
+const NO_TLS_THERE = 'The server does not support SSL connections'
+
+/** Failures of TLS, by the codes of Node.js and OpenSSL. */
+const TLS_MEANINGS = [
+  {
+    codes: /^(SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_)/,
+    text: 'no trusted authority has issued the certificate of the server',
+    hint: 'put the PEM file of the authority, with those in between, into store.postgres.tls.ca',
+  },
+  {
+    codes: /^ERR_TLS_CERT_ALTNAME_INVALID$/,
+    text: 'the certificate of the server is for another name',
+    hint: 'use that name in store.postgres.host, or set store.postgres.tls.serverName',
+  },
+  {
+    codes: /^CERT_(HAS_EXPIRED|NOT_YET_VALID)$/,
+    text: 'the certificate of the server is not valid today',
+    hint: 'renew the certificate of the server, and compare the clocks',
+  },
+  {
+    codes: /^ERR_SSL_.*ALERT/,
+    text: 'the server refused the TLS handshake',
+    hint: 'compare store.postgres.tls.certificate with ssl_ca_file and clientcert in pg_hba.conf on the server',
+  },
+] as const
+
 /**
  * Errors of the statement itself, after which the connection is still good. After any other error
  * the connection is dropped: it may lead to the wrong server, or be in a state that no statement
@@ -95,11 +122,38 @@ export function toStorageError(error: unknown): StorageError {
   }
   // A system error such as ECONNREFUSED, a TLS failure, or a closed connection.
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  const meaning =
+    typeof code === 'string' ? TLS_MEANINGS.find((one) => one.codes.test(code)) : undefined
+  const text = meaning === undefined ? '' : ` (${meaning.text})`
   return new StorageError(
     'STORE_UNREACHABLE',
-    `no connection to the store${typeof code === 'string' ? `: ${code}` : ''}`,
-    { cause: error },
+    `no connection to the store${typeof code === 'string' ? `: ${code}${text}` : ''}`,
+    { cause: error, ...(meaning === undefined ? {} : { hint: meaning.hint }) },
   )
+}
+
+/** Explains why a server did not admit this client, where TLS on one side only can be the reason. */
+export function toLoginError(error: unknown, usesTls: boolean): StorageError {
+  const known = toStorageError(error)
+  if (usesTls) {
+    if (!(error instanceof Error) || error.message !== NO_TLS_THERE) return known
+    return new StorageError(
+      'STORE_UNREACHABLE',
+      'no connection to the store: the server offers no TLS',
+      {
+        cause: error,
+        hint: 'turn it on with ssl = on and ssl_cert_file in postgresql.conf; store.postgres.tls.mode: off sends everything in the clear',
+      },
+    )
+  }
+  // The text of PostgreSQL is in the language of the server, and the routine is not.
+  const byRules = sqlState(error) === '28000' && routine(error) === 'ClientAuthentication'
+  const byPooler = error instanceof Error && error.message === 'SSL required'
+  if (!byRules && !byPooler) return known
+  return new StorageError(known.code, `${known.message}, and the connection has no TLS`, {
+    cause: error,
+    hint: 'the server may admit only TLS (hostssl in pg_hba.conf, rds.force_ssl): remove store.postgres.tls.mode: off',
+  })
 }
 
 /** Reports whether only a new connection can help. */
@@ -115,4 +169,8 @@ export function belongsToConnection(error: StorageError): boolean {
 export function sqlState(error: unknown): string | undefined {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
   return typeof code === 'string' && /^[0-9A-DF-Z][0-9A-Z]{4}$/.test(code) ? code : undefined
+}
+
+function routine(error: unknown): unknown {
+  return error instanceof Error && 'routine' in error ? error.routine : undefined
 }
