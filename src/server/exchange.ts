@@ -19,7 +19,10 @@ export interface ExchangeDeps {
   readonly isDraining: () => boolean
   /** Called when a connection was closed because it sent nothing but unsigned requests. */
   readonly onClosed: (remoteAddress: string | undefined) => void
-  /** Called once for each connection with mTLS, at its first good signature. */
+  /**
+   * Called at the first good signature of each connection with mTLS, and for each signed request of a
+   * terminator in observe mode.
+   */
   readonly onCertificate: (seen: SeenCertificate) => void
 }
 
@@ -31,6 +34,8 @@ export interface Exchange {
   readonly reply: FastifyReply
   readonly fault: XksError | undefined
   readonly connection: Connection
+  /** What a terminator said of its client, in observe mode. */
+  readonly seen: SeenCertificate | undefined
   /** Monotonic milliseconds of the first byte. */
   readonly startedAt: number
 }
@@ -121,7 +126,7 @@ function toRawRequest({ request, fault, connection, startedAt }: Exchange, targe
 
 function write(
   deps: ExchangeDeps,
-  { request, reply, connection }: Exchange,
+  { request, reply, connection, seen = connection.seen }: Exchange,
   response: RawResponse,
   signature: SignatureState,
 ): void {
@@ -130,8 +135,8 @@ function write(
     connection.isCut = true
     deps.onClosed(request.raw.socket.remoteAddress)
   }
-  if (signature === 'good' && connection.seen !== undefined) {
-    deps.onCertificate(connection.seen)
+  if (signature === 'good' && seen !== undefined) {
+    deps.onCertificate(seen)
     connection.seen = undefined
   }
   const isLast = deps.connections.end(connection) || connection.isCut

@@ -13,7 +13,7 @@ import { createAdmission } from './overload/admission.ts'
 import { createConnections } from './connection.ts'
 import { createTlsServer, type TlsServer, type Handshake } from './tls/server.ts'
 import { type Exchange, type ExchangeDeps, makeAnswer, sendAnswer } from './exchange.ts'
-import { createCheckForwarded } from './trusted-proxy/forwarded-certificate.ts'
+import { createCheckForwarded, type Forwarded } from './trusted-proxy/forwarded-certificate.ts'
 import { firstByteAt, isUnused } from './tls/first-byte.ts'
 import { announceBody, findHttpFault, refuseUnparsable, toFault } from './framework-errors.ts'
 import { createInFlightResponses } from './in-flight-responses.ts'
@@ -108,11 +108,11 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     const forwarded = checkForwarded?.(request.raw.rawHeaders, connection.isFromTerminator)
     const isObserved = clientCertificate?.mode === 'observe' && connection.isFromTerminator
     // One connection of a terminator carries many clients, so each request is reported.
-    if (isObserved) connection.seen = { result: forwarded?.reason ?? 'OK' }
-    const wrong = findHttpFault(request.raw) ?? fault ?? (isObserved ? undefined : forwarded)
+    const seen = isObserved ? toForwardedSeen(forwarded) : undefined
+    const wrong = findHttpFault(request.raw) ?? fault ?? (isObserved ? undefined : forwarded?.fault)
     // Fastify runs no hook when it does not know the target or the method.
     const startedAt = request.startedAt ?? firstByteAt(request.raw, clock)
-    admission.serve({ request, reply, fault: wrong, connection, startedAt })
+    admission.serve({ request, reply, fault: wrong, connection, seen, startedAt })
   }
 
   const app = fastify({
@@ -172,6 +172,14 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     },
     cutRevoked: inFlight.cutRevoked,
   }
+}
+
+/** Only the name is known of a certificate that ended in a terminator. */
+function toForwardedSeen(forwarded: Forwarded | undefined): SeenCertificate {
+  const result = forwarded?.fault?.reason ?? 'OK'
+  const commonName = forwarded?.commonName
+  if (commonName === undefined) return { result }
+  return { result, shown: { subject: `CN=${commonName}`, issuer: '', purposes: '' } }
 }
 
 declare module 'fastify' {

@@ -6,10 +6,12 @@
 import t, { type Test } from 'tap'
 import { createAuthority } from '../../certs/dev-pki.ts'
 import { createCertificateWatch } from '../../src/server/tls/client-certificate.ts'
-import { EAST, issueClient, show, WEST } from '../support/client-certificate.ts'
+import { attempt, EAST, issueClient, show, WEST } from '../support/client-certificate.ts'
 import { askHttp2, openHttp2 } from '../support/http2.ts'
 import { testPki } from '../support/pki.ts'
 import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { issueTerminator, startForwarded } from '../support/terminator.ts'
+import { healthWith } from '../support/terminator-story.ts'
 import { encryptBody } from '../support/wire.ts'
 
 const pki = await testPki()
@@ -84,6 +86,51 @@ void t.test('a certificate without a good signature counts for nothing', async (
   t.equal((await client.encrypt(KEY_ID, input)).status, 401)
   t.same(await counts(server), {})
   t.match(await server.running.metrics(), /certificate_changes_total\{field="name"\} 0/)
+})
+
+void t.test('what a terminator tells is observed, each request by itself', async (t) => {
+  const server = await startForwarded(t, { forwardedBy: {}, isProxy: false }, 'observe')
+  const own = await issueTerminator()
+  const named = (name: string) => ({ 'x-forwarded-client-cert': `Hash=00;Subject="CN=${name}"` })
+  const told: readonly (readonly [Record<string, string>, string])[] = [
+    [named(EAST), 'OK'],
+    [named(WEST), 'FORWARDED_SUBJECT'],
+    [{}, 'FORWARDED_MISSING'],
+    [{ 'x-forwarded-client-cert': 'Subject' }, 'FORWARDED_UNREADABLE'],
+  ]
+  const body = JSON.stringify(encryptBody())
+  const session = await openHttp2(t, server, show(own))
+  // All at once on one session, so that none may take what was told of another.
+  const statuses = await Promise.all(
+    told.flatMap(([headers]) =>
+      Array.from({ length: 5 }, () =>
+        askHttp2(session, server, `/keys/${KEY_ID}/encrypt`, body, headers),
+      ),
+    ),
+  )
+  t.ok(statuses.every((status) => status === 200))
+  for (const [headers] of told) {
+    const { received } = await attempt(server.port, healthWith(server, headers), show(own))
+    t.match(received, /^HTTP\/1\.1 200 /)
+  }
+  t.same(await counts(server), Object.fromEntries(told.map(([, result]) => [result, 6])))
+
+  const unsigned = healthWith(server, named(WEST))
+    .toString('latin1')
+    .replace(/Signature=.{8}/, 'Signature=00000000')
+  t.match((await attempt(server.port, unsigned, show(own))).received, /^HTTP\/1\.1 401 /)
+  t.equal((await counts(server))['FORWARDED_SUBJECT'], 6, 'a good signature comes first')
+
+  const stranger = { localAddress: '127.0.0.8', ...show(await issueClient('observed-direct')) }
+  const claiming = await attempt(server.port, healthWith(server, named(EAST)), stranger)
+  t.match(claiming.received, /^HTTP\/1\.1 401 /, 'nobody else may send the header')
+  const namesake = { localAddress: '127.0.0.1', ...show(await issueTerminator('other.test')) }
+  const nobody = await attempt(server.port, healthWith(server, {}), namesake)
+  t.equal(nobody.received, '', 'a terminator has to show its own certificate')
+  const log = await server.stopAndReadLog()
+  const changes = log.filter(({ msg }) => msg === 'the client certificate changed')
+  t.match(changes, [{ field: 'name', now: `CN=${WEST}` }])
+  t.equal(changes.length, 1)
 })
 
 void t.test('what changes is told once, each time', (t) => {

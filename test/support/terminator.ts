@@ -86,6 +86,7 @@ export async function issueTerminator(commonName = 'terminator.test'): Promise<F
 export async function startForwarded(
   t: Test,
   { forwardedBy, isProxy }: Pick<Terminator, 'forwardedBy' | 'isProxy'>,
+  mode: 'enforce' | 'observe' = 'enforce',
 ): Promise<TestServer> {
   const pki = await testPki()
   await issueTerminator()
@@ -95,6 +96,7 @@ export async function startForwarded(
   const clientCertificate = {
     ca: pki.caFile,
     subjects: [EAST],
+    mode,
     forwardedBy: { peers, certificate: { ca, subjects: ['terminator.test'] }, ...forwardedBy },
   }
   const proxyProtocol = isProxy ? { proxyProtocol: { peers } } : {}

@@ -73,6 +73,8 @@ export interface CertificateChange {
   readonly now: string
 }
 
+/** Results for a name that enforcing does not accept, shown in a handshake or told by a terminator. */
+const WRONG_NAMES: readonly string[] = ['WRONG_SUBJECT', 'FORWARDED_SUBJECT']
 /**
  * More names than KMS has regions. Clients with a valid signature are known, so they do not fill
  * this up.
@@ -94,7 +96,8 @@ export function createCertificateWatch(
     if (last === undefined) {
       if (known.size >= MAX_NAMES) return
       known.set(subject, shown)
-      if (result === 'WRONG_SUBJECT') onChange({ field: 'name', subject, before: '', now: subject })
+      if (WRONG_NAMES.includes(result))
+        onChange({ field: 'name', subject, before: '', now: subject })
       return
     }
     known.set(subject, shown)

@@ -20,11 +20,15 @@ type ForwardedErrorCode =
   | 'FORWARDED_UNVERIFIED' // the terminator does not confirm that it verified the certificate
   | 'FORWARDED_SUBJECT' // the common name is not among those that may call
 
-/** @returns the refusal; undefined if the request may proceed to the signature check */
-export type CheckForwarded = (
-  rawHeaders: readonly string[],
-  isFromTerminator: boolean,
-) => XksError | undefined
+/** What a terminator says of its client. */
+export interface Forwarded {
+  /** Absent if the request may proceed to the signature check. */
+  readonly fault?: XksError
+  /** Present if the terminator named exactly one, accepted or not. */
+  readonly commonName?: string
+}
+
+type CheckForwarded = (rawHeaders: readonly string[], isFromTerminator: boolean) => Forwarded
 
 /**
  * Applies the same rule as to a client certificate in our own handshake (XKS 1.0.3,
@@ -37,22 +41,31 @@ export function createCheckForwarded(
   subjects: readonly string[],
 ): CheckForwarded {
   return (rawHeaders, isFromTerminator) => {
-    const reason = findFault(config, subjects, rawHeaders, isFromTerminator)
-    if (reason === undefined) return undefined
-    return new XksError(
-      'AuthenticationFailedException',
-      'The request was not made with an accepted client certificate.',
-      { reason },
-    )
+    const found = readForwarded(config, rawHeaders, isFromTerminator)
+    const commonName = typeof found === 'object' ? found.commonName : undefined
+    const isAccepted = commonName === undefined || subjects.includes(commonName)
+    const reason = typeof found === 'string' ? found : isAccepted ? undefined : 'FORWARDED_SUBJECT'
+    return {
+      ...(commonName === undefined ? {} : { commonName }),
+      ...(reason === undefined ? {} : { fault: toFault(reason) }),
+    }
   }
 }
 
-function findFault(
+function toFault(reason: ForwardedErrorCode): XksError {
+  return new XksError(
+    'AuthenticationFailedException',
+    'The request was not made with an accepted client certificate.',
+    { reason },
+  )
+}
+
+/** Returns undefined for a client that is no terminator and does not claim to be one. */
+function readForwarded(
   { header, format, verifyHeader }: ForwardedByConfig,
-  subjects: readonly string[],
   rawHeaders: readonly string[],
   isFromTerminator: boolean,
-): ForwardedErrorCode | undefined {
+): ForwardedErrorCode | { readonly commonName: string } | undefined {
   const values = valuesOf(rawHeaders, header)
   const [value] = values
   if (!isFromTerminator) return value === undefined ? undefined : 'FORWARDED_BY_STRANGER'
@@ -64,8 +77,7 @@ function findFault(
   }
   const subject = format === 'xfcc' ? parseXfccSubject(value) : value
   const commonName = subject === undefined ? undefined : parseCommonName(subject)
-  if (commonName === undefined) return 'FORWARDED_UNREADABLE'
-  return subjects.includes(commonName) ? undefined : 'FORWARDED_SUBJECT'
+  return commonName === undefined ? 'FORWARDED_UNREADABLE' : { commonName }
 }
 
 /** @param name in lower case */
