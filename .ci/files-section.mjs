@@ -5,14 +5,14 @@ export const FILES_SECTION = `## Files, and when they are read
 
 | file | read | if it is invalid |
 |---|---|---|
-| the configuration | at the start of each command and of \`serve\` | All errors are listed, and nothing starts. Changes require a restart. |
+| the configuration | at the start of each command and of \`serve\`, and at SIGHUP | At the start, all errors are listed, and nothing starts. At SIGHUP, the log has the errors, and nothing changes. |
 | \`listener.tls.certificate\`, \`.privateKey\` | at the start, then every five seconds if changed, and at SIGHUP | At the start, \`serve\` exits. Later, the current pair stays in use, the log says why, and the files are tried again every five seconds. |
 | \`listener.clientCertificate.ca\`, \`.forwardedBy.certificate.ca\` | the same; when a certificate was removed, connections that may depend on it are closed | the same |
 | \`admin.tls.certificate\`, \`.privateKey\`, \`admin.clientCertificates.ca\` | the same; when a file changes, idle connections are closed, and others must prove their certificate again | the same |
-| \`store.postgres.password.file\` | for each connection to PostgreSQL | The connection fails, and is tried again. |
+| \`store.postgres.password.file\`, the program of \`.exec\` | for each connection to PostgreSQL | The connection fails, and is tried again. |
 | \`store.postgres.tls.ca\`, \`.certificate\`, \`.privateKey\` | when the store is opened | The store is not opened. |
-| \`store.masterKey.file\`, \`.passphrase.file\` | when the store is opened | The store is not opened. |
-| \`backends[].tokens[].pin.file\` | at the start | Nothing starts. A rotated PIN requires a restart. |
+| \`store.masterKey.file\`, \`.passphrase\` | when the store is opened | The store is not opened. |
+| \`backends[].tokens[].pin\` | at the start | Nothing starts. A rotated PIN requires a restart. |
 | the files in \`policy.folder\` | at the start, then every five seconds | At the start, \`serve\` exits. Later, the policies in force stay, the log says why, and the files are tried again. |
 | \`control.sentinelFile\` | every \`store.pollInterval\`, and when its folder changes | A path that cannot be read blocks, like the file itself. |
 | \`control.highWaterFile\` | at the start; written at each change of the store | \`serve\` does not start. Later, everything is refused while the file cannot be written. |

@@ -54,6 +54,8 @@ export interface AdminServer {
   readonly app: FastifyInstance
   /** Applies renewed files. Existing connections no longer prove who calls. */
   setTls(tls: SecureContextOptions): void
+  /** Knows the tokens and subjects of this configuration from now on. */
+  setCallers(config: AdminConfig): void
 }
 
 export async function createAdminServer(deps: AdminServerDeps): Promise<AdminServer> {
@@ -75,9 +77,11 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
     verified.add(socket)
   })
   let isOwnName = createIsOwnName(deps.config, deps.tls)
+  const isVerified = (socket: Socket) => verified.has(socket)
+  let authenticate = createAuthenticate(deps.config, isVerified)
   const guarded: GuardedDeps = {
     ...deps,
-    authenticate: createAuthenticate(deps.config, (socket) => verified.has(socket)),
+    authenticate: (call) => authenticate(call),
     checkSource: (source) => {
       checkSource(source, isOwnName)
     },
@@ -104,6 +108,9 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
   await app.ready()
   return {
     app,
+    setCallers(config) {
+      authenticate = createAuthenticate(config, isVerified)
+    },
     setTls(tls) {
       if (!(app.server instanceof https.Server)) return
       app.server.setSecureContext(tls)

@@ -31,6 +31,8 @@ export interface RunningAdmin {
   readonly address: Address
   /** Reads the certificate files now. @throws TlsError; the old ones stay in use */
   reloadCertificates(): Promise<void>
+  /** Takes over tokens, subjects of certificates, and the names of key stores. */
+  setCallers(config: Config): void
   stop(): Promise<void>
 }
 
@@ -51,9 +53,10 @@ export async function startAdminOf(
   const open = async (connections: 'kept' | 'one') =>
     openStore(await toStoreOptions(config, { connections }))
   const killSwitch = createKillSwitch(await open('kept'), config, () => open('one'))
-  const keyStores = config.keyStores.map(({ name }) => name)
+  let names = config.keyStores.map(({ name }) => name)
+  const keyStores = () => names
   try {
-    const { app, setTls } = await createAdminServer({
+    const { app, setTls, setCallers } = await createAdminServer({
       config: admin,
       ...(tls === undefined ? {} : { tls }),
       schemas: createApiSchemas(),
@@ -85,6 +88,10 @@ export async function startAdminOf(
     return {
       address,
       reloadCertificates: certificates?.reload ?? (() => Promise.resolve()),
+      setCallers(next) {
+        names = next.keyStores.map(({ name }) => name)
+        if (next.admin !== undefined) setCallers(next.admin)
+      },
       async stop() {
         await certificates?.stop()
         // Fastify closes only the servers that it opened itself.

@@ -19,7 +19,7 @@ import { setUpWorkers } from './workers/worker-process.ts'
 /** The whole of `latchkey serve`; each of its processes is a `RunningServer` of app/server.ts. */
 export type RunningService = Pick<
   RunningServer,
-  'xks' | 'ping' | 'admin' | 'metrics' | 'reloadCertificates' | 'stop'
+  'xks' | 'ping' | 'admin' | 'metrics' | 'reloadCertificates' | 'apply' | 'logger' | 'stop'
 >
 
 /** Time after the drain for closing the store and writing the last log lines. */
@@ -45,10 +45,12 @@ async function startWorkers(
   const { logger } = log
   warnOfNode(logger)
   const group = randomUUID()
-  const packed = packConfig({
-    ...config,
-    listener: { ...config.listener, maxConnections: Math.ceil(maxConnections / count) },
-  })
+  const pack = (whole: Config) =>
+    packConfig({
+      ...whole,
+      listener: { ...whole.listener, maxConnections: Math.ceil(maxConnections / count) },
+    })
+  let packed = pack(config)
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
   setUpWorkers(new URL(`./worker.${extension}`, import.meta.url))
   const supervisor = createSupervisor({
@@ -103,6 +105,15 @@ async function startWorkers(
     async reloadCertificates() {
       await Promise.all([supervisor.callAll('reload'), admin?.reloadCertificates()])
     },
+    async apply(next) {
+      // First for workers that start later.
+      packed = pack(next)
+      log.setLevel(next.logging.level)
+      admin?.setCallers(next)
+      const skipped = (await supervisor.callAll('apply', packed)) as readonly (readonly string[])[]
+      return [...new Set(skipped.flat())]
+    },
+    logger,
     metrics,
     stop: () => cleanup.run(),
   }

@@ -1,6 +1,7 @@
 /** Opens the configured key managers, and gives each key store its backend. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config, KeyStoreConfig } from '../config/config.ts'
+import { SOFTWARE } from '../config/sections/backends.ts'
 import { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { enforceContract } from '../keys/contract.ts'
@@ -15,6 +16,8 @@ import { type Store, openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface Backends {
+  /** Whether key stores can use the backend of this name; the embedded one always. */
+  isOpen(name: string): boolean
   of(keyStore: KeyStoreConfig): {
     readonly backend: KeyBackend
     readonly verifyEveryEncrypt: boolean
@@ -62,8 +65,11 @@ export async function openBackends(
     await close()
     throw error
   }
+  const isOpen = (name: string) => name === SOFTWARE || opened.has(name)
   return {
+    isOpen,
     of(keyStore) {
+      if (!isOpen(keyStore.backend)) throw new TypeError(`${keyStore.backend} is not open`)
       const keys = opened.get(keyStore.backend)
       if (keys === undefined || records === undefined) {
         return { backend: parts.keystore.backend(keyStore.name), verifyEveryEncrypt: false }

@@ -37,7 +37,8 @@ export interface ServerMetrics {
 
 export interface WatchedParts {
   readonly version: string
-  readonly keyStores: readonly KeyStore[]
+  readonly keyStores: () => readonly KeyStore[]
+  readonly keyStoreConfigs: () => Config['keyStores']
   readonly connections: () => number
   readonly gate: () => GateStats
   readonly policies: () => PolicyStats
@@ -96,13 +97,18 @@ export async function createServerMetrics(
           baselineMs,
           now: clock.now,
           node: process.versions.node,
-          quotas: config.keyStores.flatMap(({ name, quota }) =>
-            quota === undefined ? [] : [{ keyStore: name, ...quota }],
-          ),
+          quotas: () =>
+            parts
+              .keyStoreConfigs()
+              .flatMap(({ name, quota }) =>
+                quota === undefined ? [] : [{ keyStore: name, ...quota }],
+              ),
           managers: () =>
-            parts.keyStores.flatMap(({ name, health }) =>
-              health.current().map((manager) => ({ keyStore: name, ...manager })),
-            ),
+            parts
+              .keyStores()
+              .flatMap(({ name, health }) =>
+                health.current().map((manager) => ({ keyStore: name, ...manager })),
+              ),
           tokens: () =>
             [...parts.tokens()].flatMap(([backend, { tokens }]) =>
               tokens.map((token) => ({ ...token, backend })),

@@ -3,12 +3,10 @@
  * reloading of changes.
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { Config, KeyStoreConfig } from '../config/config.ts'
+import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
-import { enforceContract } from '../keys/contract.ts'
 import { type SoftwareKeystore, openSoftwareKeystore } from '../keys/software/software-keystore.ts'
-import type { Fleet } from '../killswitch/instance/fleet-size.ts'
 import type { Log } from '../observability/log.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import { createCredentialTable } from '../sigv4/credential-table.ts'
@@ -16,10 +14,6 @@ import { type CredentialSnapshot, createCredentialSnapshot } from '../sigv4/cred
 import { StorageError } from '../store/database.ts'
 import { type Store, openStore } from '../store/store.ts'
 import { loadLatestKeys } from '../usage/usage-table.ts'
-import { createHealthProbe } from '../xks/health-probe.ts'
-import type { KeyStore } from '../xks/key-store.ts'
-import { createQuota, unlimited } from '../xks/quota.ts'
-import { API_ROOT } from '../xks/route.ts'
 import { type Backends, openBackends } from './key-backends.ts'
 import { toStoreOptions } from './store.ts'
 
@@ -86,46 +80,5 @@ export async function reloadResources({
     const error: unknown = outcome.reason
     if (error instanceof StorageError && error.code === 'STORE_TAMPERED') credentials.forget()
     throw error
-  }
-}
-
-/** A slower health check counts as failed. It is longer than a statement of the store may take. */
-const HEALTH_TIMEOUT_MS = 6000
-export function createKeyStore(
-  config: Config,
-  one: KeyStoreConfig,
-  parts: {
-    readonly backends: Backends
-    readonly credentials: CredentialSnapshot
-    readonly log: Log
-    readonly fleet: () => Fleet
-  },
-): KeyStore {
-  const { backend: own, verifyEveryEncrypt } = parts.backends.of(one)
-  const backend = enforceContract(own)
-  return {
-    name: one.name,
-    uriPath: `${one.prefix}${API_ROOT}`,
-    regions: one.regions,
-    credentials: parts.credentials.lookup(one.name),
-    quota:
-      one.quota === undefined
-        ? unlimited
-        : createQuota(one.quota, clock, () => parts.fleet().instances),
-    backend,
-    verifyEveryEncrypt,
-    accept: one.accept,
-    health: createHealthProbe({
-      backend,
-      clock,
-      intervalMs: config.health.intervalMs,
-      timeoutMs: HEALTH_TIMEOUT_MS,
-      onChange: (_before, managers) => {
-        const usable = managers.every((manager) => manager.status === 'ACTIVE')
-        const fields = { keyStore: one.name, managers }
-        if (usable) parts.log.logger.info('key managers are healthy', fields)
-        else parts.log.logger.warn('key managers are not all healthy', fields)
-      },
-    }),
   }
 }

@@ -25,7 +25,8 @@ import { describeCertificate, logReloads, startAdminOf, toTlsFiles } from './adm
 import { createControlledGate } from './gate.ts'
 import { createServerPolicies } from './policy.ts'
 import { type ServerMetrics, createServerMetrics, serveMetrics } from './observability.ts'
-import { createKeyStore, openResources, reloadResources } from './resources.ts'
+import { serveKeyStores } from './key-stores.ts'
+import { openResources, reloadResources } from './resources.ts'
 
 export interface RunningServer {
   readonly xks: Address
@@ -46,6 +47,12 @@ export interface RunningServer {
   block(): Promise<void>
   /** @throws TlsError; the old certificate stays in use */
   reloadCertificates(): Promise<void>
+  /**
+   * Takes over key stores, callers of the admin listener and log level.
+   * @returns names of key stores that need a restart
+   */
+  apply(config: Config): Promise<readonly string[]>
+  readonly logger: Logger
   /** Drains, then closes everything. */
   stop(): Promise<void>
 }
@@ -129,25 +136,22 @@ async function start(
     },
     cleanup,
   )
-  const keyStores = config.keyStores.map((one) =>
-    createKeyStore(config, one, { ...resources, log, fleet: control.fleet }),
-  )
-  for (const keyStore of keyStores) {
-    await keyStore.health.start()
-    cleanup.add(keyStore.health.stop)
-  }
+  const keyStores = await serveKeyStores(config.keyStores, {
+    ...{ ...resources, log, fleet: control.fleet },
+    healthIntervalMs: config.health.intervalMs,
+  })
+  cleanup.add(keyStores.stop)
   const activity = startStoredRecorder({
     ...{ config: config.activity, store, clock, logger },
   })
   cleanup.add(() => activity.stop())
-  const byPath = new Map(keyStores.map((keyStore) => [keyStore.uriPath, keyStore]))
   await control.start()
 
   const pipeline = createPipeline({
     clock,
     schemas,
     verifier: createVerifier({ clock, clockSkewMs: config.sigv4.clockSkewMs }),
-    keyStores: (uriPath) => byPath.get(uriPath),
+    keyStores: keyStores.find,
     limits: config.limits,
     gate: control.gate,
     authorizer,
@@ -164,7 +168,7 @@ async function start(
   })
   const ping = createPing({
     schemas,
-    health: () => keyStores.map((keyStore) => keyStore.health.current()),
+    health: () => keyStores.all().map((keyStore) => keyStore.health.current()),
     canServe: control.gate.canServe,
   })
   const isReady = () => ping.answer(false).status === 200
@@ -176,7 +180,7 @@ async function start(
     ping,
     clock,
     maxBodyBytes: toBodyLimit(config.limits),
-    isUriPath: (uriPath) => byPath.has(uriPath),
+    isUriPath: (uriPath) => keyStores.find(uriPath) !== undefined,
     maxWaitMs: {
       queued: config.limits.requestDeadlineMs * WAIT_SHARE,
       alone: config.limits.requestDeadlineMs,
@@ -195,7 +199,7 @@ async function start(
   cutRevoked = listener.cutRevoked
   metrics.watch({
     version: schemas.version,
-    keyStores,
+    ...{ keyStores: keyStores.all, keyStoreConfigs: keyStores.configs },
     connections: listener.tls.countConnections,
     gate: () => control.gate.stats(),
     policies: authorizer.stats,
@@ -241,7 +245,7 @@ async function start(
       ...xks,
       ...(pingServer === undefined ? {} : { ping: pingServer.address }),
       ...describeCertificate(material),
-      keyStores: keyStores.map((one) => one.uriPath),
+      keyStores: keyStores.all().map((one) => one.uriPath),
       leaseGuard: control.guard.missing ?? 'on',
       gate: control.gate.stats().reason ?? 'open',
     },
@@ -254,6 +258,12 @@ async function start(
     async reloadCertificates() {
       await Promise.all([certificates.reload(), admin?.reloadCertificates()])
     },
+    async apply(next) {
+      log.setLevel(next.logging.level)
+      admin?.setCallers(next)
+      return keyStores.apply(next.keyStores)
+    },
+    logger,
     stop: () => cleanup.run(),
   }
 }

@@ -109,6 +109,9 @@ answerCalls({
   async reload() {
     await (await server)?.reloadCertificates()
   },
+  async apply(input) {
+    return (await (await server)?.apply(unpackConfig(input))) ?? []
+  },
   async metrics() {
     return (await server)?.metricsSnapshot()
   },

@@ -1,53 +1,108 @@
 /** Loads a file into a complete, frozen Config, or lists everything that is wrong with it. */
 // SPDX-License-Identifier: Apache-2.0
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import { parseDocument } from 'yaml'
-import { Secret } from '../core/secret.ts'
+import type { Secret } from '../core/secret.ts'
 import { type Config, toConfig } from './config.ts'
+import { nameOrigin, overrideFromEnvironment } from './environment.ts'
 import { ConfigError, type Fault, toFault } from './faults.ts'
 import { CONFIG, CONFIG_SCHEMA, type RawConfig } from './schema.ts'
+import { loadSecrets } from './secrets.ts'
 import { checkSemantics } from './semantics.ts'
 import type { SecretSource } from './setting.ts'
 import { findStateFolder } from './state-folder.ts'
 
+/** A configuration, with what is needed to say later which settings changed. */
+export interface LoadedConfig {
+  readonly config: Config
+  /** The settings as written, with defaults and overrides. */
+  readonly raw: RawConfig
+  /** Secrets by the path of their setting. */
+  readonly secrets: ReadonlyMap<string, Secret>
+}
+
 /** @throws ConfigError with every fault of the file */
-export function loadConfig(
+export async function loadConfig(
   file: string,
   environment: NodeJS.ProcessEnv = process.env,
 ): Promise<Config> {
-  return load(file, environment, (value) => value)
+  const { config } = await loadConfigWithSource(file, environment)
+  return config
 }
+
+/** @throws ConfigError with every fault of the file */
+export function loadConfigWithSource(
+  file: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<LoadedConfig> {
+  return load(file, environment, { pick: (value) => value, concerns: () => true })
+}
+
+/** Sections that commands on the control store use. */
+const CONTROL_SECTIONS = /^(store|control|policy)\b/
 
 /**
  * Loads only what commands on the control store need.
  * @throws ConfigError with the faults of those parts
  */
-export function loadControlConfig(file: string, environment: NodeJS.ProcessEnv): Promise<Config> {
-  return load(file, environment, pickControlSections)
+export async function loadControlConfig(
+  file: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<Config> {
+  const { config } = await load(file, environment, {
+    pick: pickControlSections,
+    concerns: (path) => CONTROL_SECTIONS.test(path),
+  })
+  return config
 }
 
 /** Checks schema and semantics alone, without the files and variables that hold secrets. @throws ConfigError */
-export async function checkConfigFile(file: string): Promise<RawConfig> {
-  const { raw, faults } = checkConfig(parseYaml(file, await readText(file, resolve(file))))
-  if (faults.length > 0) throw new ConfigError(file, faults)
+export async function checkConfigFile(
+  file: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<RawConfig> {
+  const written = parseYaml(file, await readText(file, resolve(file)))
+  const overridden = overrideFromEnvironment(written, environment)
+  const { raw, faults } = checkConfig(overridden.value)
+  throwFaults(file, [...overridden.faults, ...faults], overridden.origins)
   return raw
 }
 
 async function load(
   file: string,
   environment: NodeJS.ProcessEnv,
-  pick: (value: unknown) => unknown,
-): Promise<Config> {
+  part: {
+    readonly pick: (value: unknown) => unknown
+    /** Whether a wrong variable for this path concerns the part. */
+    readonly concerns: (path: string) => boolean
+  },
+): Promise<LoadedConfig> {
   const path = resolve(file)
   const absolute = (relative: string) => resolve(dirname(path), relative)
-  const { raw, faults, secrets } = checkConfig(pick(parseYaml(file, await readText(file, path))))
+  const written = parseYaml(file, await readText(file, path))
+  const overridden = overrideFromEnvironment(written, environment)
+  const { raw, faults, secrets } = checkConfig(part.pick(overridden.value))
   const loaded = await loadSecrets(secrets, absolute, environment)
-  faults.push(...loaded.faults)
-  if (faults.length > 0) throw new ConfigError(file, faults)
+  const own = overridden.faults.filter((fault) => part.concerns(fault.path))
+  throwFaults(file, [...own, ...faults, ...loaded.faults], overridden.origins)
   const stateFolder = findStateFolder(dirname(path), environment)
-  return deepFreeze(toConfig(raw, { ...loaded, absolute }, stateFolder))
+  const config = deepFreeze(toConfig(raw, { ...loaded, absolute }, stateFolder))
+  return { config, raw, secrets: loaded.secrets }
+}
+
+/** @throws ConfigError unless there are none */
+function throwFaults(
+  file: string,
+  faults: readonly Fault[],
+  origins: ReadonlyMap<string, string>,
+): void {
+  if (faults.length === 0) return
+  throw new ConfigError(
+    file,
+    faults.map((fault) => nameOrigin(fault, origins)),
+  )
 }
 
 async function readText(file: string, path: string): Promise<string> {
@@ -175,7 +230,6 @@ function pickControlSections(value: unknown): unknown {
     store,
     ...(control === undefined ? {} : { control }),
     ...(policy === undefined ? {} : { policy }),
-    ...(policy === undefined ? {} : { policy }),
     keyStores: pickNames(keyStores),
     ...(token === undefined ? {} : { backends: needed }),
   }
@@ -194,56 +248,4 @@ function at(value: unknown, name: string): unknown {
 
 function isSettings(value: unknown): value is Settings {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-interface LoadedSecrets {
-  readonly faults: readonly Fault[]
-  /** Secrets by the path of their setting. */
-  readonly secrets: ReadonlyMap<string, Secret>
-  /** The environment for modules, without the variables that held secrets. */
-  readonly environment: Readonly<Record<string, string>>
-}
-
-/** @param sources by the path of their setting */
-async function loadSecrets(
-  sources: ReadonlyMap<string, SecretSource>,
-  absolute: (path: string) => string,
-  environment: NodeJS.ProcessEnv,
-): Promise<LoadedSecrets> {
-  const faults: Fault[] = []
-  const secrets = new Map<string, Secret>()
-  for (const [path, { file, env = '' }] of sources) {
-    const result =
-      file === undefined ? fromEnvironment(env, environment) : await fromFile(absolute(file))
-    if ('secret' in result) secrets.set(path, result.secret)
-    else faults.push({ path, message: result.problem })
-  }
-  const used = new Set([...sources.values()].map(({ env }) => env))
-  const others = Object.entries(environment).filter(
-    (entry): entry is [string, string] => entry[1] !== undefined && !used.has(entry[0]),
-  )
-  return { faults, secrets, environment: Object.fromEntries(others) }
-}
-
-/** The secret, or a sentence that says why there is none. */
-type SecretResult = { readonly secret: Secret } | { readonly problem: string }
-
-function fromEnvironment(name: string, environment: NodeJS.ProcessEnv): SecretResult {
-  const value = environment[name]
-  if (value === undefined || value === '')
-    return { problem: `the environment variable ${name} is not set` }
-  return { secret: new Secret(value) }
-}
-
-async function fromFile(path: string): Promise<SecretResult> {
-  const found = await stat(path).catch(() => undefined)
-  if (found === undefined) return { problem: `there is no file ${path}` }
-  if ((found.mode & 0o077) !== 0) {
-    return { problem: `others can read ${path}; chmod 600 makes it private` }
-  }
-  const text = (await readFile(path, 'utf8')).replace(/\r?\n$/, '')
-  // A wrong PIN counts towards locking the token, so the mark is not sent along.
-  if (/^[\ufeff\ufffd]/.test(text))
-    return { problem: `${path} begins with a byte order mark; save it as plain UTF-8` }
-  return text === '' ? { problem: `${path} is empty` } : { secret: new Secret(text) }
 }

@@ -35,6 +35,8 @@ export interface Schema {
 export interface SecretSource {
   readonly file?: string
   readonly env?: string
+  /** A program and its operands; the secret is its standard output. */
+  readonly exec?: readonly string[]
 }
 
 /** Receives what a walk through a configuration finds. */

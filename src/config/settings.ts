@@ -100,6 +100,13 @@ function secretSource(description: string, fileSentence: string) {
   return oneOf(description, {
     file: optional(path(fileSentence)),
     env: optional(text('Name of an environment variable.')),
+    exec: optional(
+      list(
+        'A program and its operands, run without a shell for up to 30 s; the secret is what it prints. A line break at the end is ignored.',
+        plain<string>({ type: 'string' }),
+        { minItems: 1, examples: [['vault', 'kv', 'get', '-field=pin', 'secret/hsm']] },
+      ),
+    ),
   })
 }
 
@@ -121,17 +128,26 @@ export function secret(
   }
 }
 
-/** A secret that may be rotated: if it is in a file, the program reads it again for each use. */
-export function rotatedSecret(
-  description: string,
-): Setting<SecretSource, { readonly secret: Secret } | { readonly file: string }> {
-  const source = secret(description, `${PRIVATE_FILE} The file is read for each connection.`)
+/** Where a secret that may be rotated comes from. */
+export type RotatedSecret =
+  { readonly secret: Secret } | { readonly file: string } | { readonly exec: readonly string[] }
+
+/**
+ * A secret that may be rotated: if it is in a file or comes from a program, it is read again for
+ * each use.
+ */
+export function rotatedSecret(description: string): Setting<SecretSource, RotatedSecret> {
+  const source = secret(
+    `${description} A file is read, and a program run, for each connection.`,
+    PRIVATE_FILE,
+  )
   return {
     ...source,
-    convert: (raw, at, conversion) =>
-      raw.file === undefined
-        ? { secret: source.convert(raw, at, conversion) }
-        : { file: conversion.absolute(raw.file) },
+    convert(raw, at, conversion) {
+      if (raw.file !== undefined) return { file: conversion.absolute(raw.file) }
+      if (raw.exec !== undefined) return { exec: raw.exec }
+      return { secret: source.convert(raw, at, conversion) }
+    },
   }
 }
 

@@ -21,6 +21,7 @@ export interface Log {
   readonly logger: Logger
   /** Whether `info` lines are written. */
   readonly logsInfo: boolean
+  setLevel(level: Config['logging']['level']): void
   /** Writes one rendered line of ASCII, including its line break, to the same stream. */
   writeAscii(line: string): void
   /**
@@ -93,6 +94,7 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
       writer.error(fields ?? {}, message)
     },
   }
+  let logsInfo = writer.isLevelEnabled('info')
   let dropped = 0
   let droppedInAll = 0
   destination.on('drop', () => {
@@ -107,7 +109,13 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
   destination.on('error', () => undefined)
   return {
     logger,
-    logsInfo: writer.isLevelEnabled('info'),
+    get logsInfo() {
+      return logsInfo
+    },
+    setLevel(level) {
+      writer.level = level
+      logsInfo = writer.isLevelEnabled('info')
+    },
     worker,
     droppedBlocks: () => droppedInAll,
     writeAscii: (line) => {

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { LatchkeyError } from '../core/errors.ts'
 import { parseExternalKeyId, type ExternalKeyId } from '../core/ids.ts'
 import type { Config } from '../config/config.ts'
+import type { LoadedConfig } from '../config/load.ts'
 import type { Output } from './output.ts'
 
 export interface Flag {
@@ -99,6 +100,12 @@ export function configPath(context: Context): string {
 export async function loadContextConfig(context: Context): Promise<Config> {
   const { loadConfig } = await import('../config/load.ts')
   return loadConfig(configPath(context), context.environment)
+}
+
+/** Like loadContextConfig, with what a reload compares later. */
+export async function loadServedConfig(context: Context): Promise<LoadedConfig> {
+  const { loadConfigWithSource } = await import('../config/load.ts')
+  return loadConfigWithSource(configPath(context), context.environment)
 }
 
 /**

@@ -7,7 +7,6 @@ import t, { type Test } from 'tap'
 import { parse, stringify } from 'yaml'
 import { type Workspace, workspace } from '../support/cli.ts'
 import { testPki } from '../support/pki.ts'
-import { eventually } from '../support/server.ts'
 
 type Json = Record<string, never>
 type Change = (config: Json, folder: string) => Promise<void> | void
@@ -190,17 +189,4 @@ void t.test('--offline looks at the file alone', async (t) => {
   t.match(await space.run('config', 'check', '--offline'), { code: 0, stdout: /is valid/ })
   await change(space, set('lisener', 1))
   t.match(await space.run('config', 'check', '--offline'), { code: 78, stderr: /did you mean/ })
-})
-
-void t.test('a changed file is noticed at SIGHUP', async (t) => {
-  const space = await workspace(t)
-  const { running } = await space.serve()
-  running.process.kill('SIGHUP')
-  await running.shows(/certificate reloaded/)
-  t.notMatch(running.stderr(), /differs/)
-  await change(space, set('limits.requestDeadline', '10s'))
-  running.process.kill('SIGHUP')
-  await eventually(() =>
-    running.stderr().includes('latchkey.yaml differs from the configuration in use'),
-  )
 })

@@ -15,7 +15,7 @@ type Schemas = components['schemas']
 export interface ReportRoutesDeps {
   readonly killSwitch: Pick<KillSwitch, 'exposure' | 'rehearse'>
   /** Names of the configured key stores. */
-  readonly keyStores: readonly string[]
+  readonly keyStores: () => readonly string[]
   /** Returns the wall time in milliseconds since the Unix epoch. */
   readonly now: () => number
 }
@@ -37,7 +37,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         const since = raw.since ?? until - HOUR_MS
         if (since >= until) throw new AdminError('INPUT_INVALID', 'since must be before until')
         const order = {
-          scope: toScope(raw.scope, keyStores),
+          scope: toScope(raw.scope, keyStores()),
           direction: raw.direction ?? ('both' as const),
         }
         return ok({ ...order, ...(await killSwitch.rehearse(order, { since, until })) })
@@ -55,7 +55,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
           }
         }
         const id = query.get('switch') ?? undefined
-        const scope = toExposureScope(query, keyStores)
+        const scope = toExposureScope(query, keyStores())
         if (id !== undefined && scope !== undefined) {
           throw new AdminError('INPUT_INVALID', 'switch cannot be combined with other parameters')
         }

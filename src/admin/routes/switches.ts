@@ -16,7 +16,7 @@ type Schemas = components['schemas']
 export interface SwitchRoutesDeps {
   readonly killSwitch: KillSwitch
   /** Names of the configured key stores. */
-  readonly keyStores: readonly string[]
+  readonly keyStores: () => readonly string[]
   /** Returns the wall time in milliseconds since the Unix epoch. */
   readonly now: () => number
 }
@@ -42,7 +42,7 @@ function stopRoutes({ killSwitch, keyStores, now }: SwitchRoutesDeps): readonly 
           throw new AdminError('INPUT_INVALID', 'until is in the past')
         }
         const order = {
-          scope: toScope(scope, keyStores),
+          scope: toScope(scope, keyStores()),
           direction: direction ?? ('both' satisfies Direction),
           reason: toRemark(reason),
           operator: principal.name,
@@ -95,7 +95,7 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
       async handle({ body, principal }) {
         const raw = body as Schemas['AdminRestoreRequest']
         const order = {
-          target: toTarget(raw, keyStores),
+          target: toTarget(raw, keyStores()),
           reason: toRemark(raw.reason),
           ...toActor(principal),
         }

@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /** Calls that the primary makes to a worker. Each is answered once. */
-export type CallName = 'start' | 'serve' | 'ready' | 'reload' | 'metrics' | 'stop'
+export type CallName = 'start' | 'serve' | 'ready' | 'reload' | 'apply' | 'metrics' | 'stop'
 
 export type ToWorker =
   | { readonly kind: 'call'; readonly id: number; readonly name: CallName; readonly input: unknown }

@@ -45,7 +45,7 @@ export interface Supervisor {
    * Returns the answers of all running workers.
    * @throws the first error, after all have answered
    */
-  callAll(name: CallName): Promise<readonly unknown[]>
+  callAll(name: CallName, input?: unknown): Promise<readonly unknown[]>
   /** Returns the answers of workers that respond soon, for callers that can do without the rest. */
   askAll(name: CallName): Promise<readonly unknown[]>
   passOn(signal: NodeJS.Signals): void
@@ -109,9 +109,9 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
     }
   }
 
-  async function callAll(name: CallName): Promise<readonly unknown[]> {
+  async function callAll(name: CallName, input?: unknown): Promise<readonly unknown[]> {
     const calls = slots.flatMap(({ process }) => (process === undefined ? [] : [process]))
-    const outcomes = await Promise.allSettled(calls.map((process) => process.call(name)))
+    const outcomes = await Promise.allSettled(calls.map((process) => process.call(name, input)))
     return outcomes.map((outcome) => {
       if (outcome.status === 'rejected') throw outcome.reason
       return outcome.value

@@ -26,7 +26,7 @@ export const configCheck: Command = {
     const file = configPath(context)
     const isOffline = context.flags['offline'] === true
     const { keyStores: found, warnings } = isOffline
-      ? await checkFile(file)
+      ? await checkFile(file, context.environment)
       : await checkHost(context)
     const keyStores = found.map(({ name, prefix }) => ({ name, uriPath: `${prefix}/kms/xks/v1` }))
     const lines = keyStores.map(({ name, uriPath }) => `  ${name}: ${uriPath}`)
@@ -41,10 +41,10 @@ export const configCheck: Command = {
   },
 }
 
-async function checkFile(file: string) {
+async function checkFile(file: string, environment: NodeJS.ProcessEnv) {
   const { checkConfigFile } = await import('../../config/load.ts')
   const warnings: readonly Fault[] = []
-  return { keyStores: (await checkConfigFile(file)).keyStores, warnings }
+  return { keyStores: (await checkConfigFile(file, environment)).keyStores, warnings }
 }
 
 /** @throws ConfigError with everything that would stop `serve` on this host */

@@ -2,7 +2,29 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Secret } from '../../core/secret.ts'
 import { converted, object, oneOf, optional } from '../setting.ts'
-import { choice, duration, file, integer, path, rotatedSecret, secret, text } from '../settings.ts'
+import {
+  choice,
+  duration,
+  file,
+  integer,
+  path,
+  type RotatedSecret,
+  rotatedSecret,
+  secret,
+  text,
+} from '../settings.ts'
+
+interface Login {
+  readonly password?: Secret
+  readonly passwordFile?: string
+  readonly passwordProgram?: readonly string[]
+}
+
+function toLogin(password: RotatedSecret): Login {
+  if ('file' in password) return { passwordFile: password.file }
+  if ('exec' in password) return { passwordProgram: password.exec }
+  return { password: password.secret }
+}
 
 const postgres = converted(
   object('A PostgreSQL server, instead of `path`. `latchkey init` creates the tables.', {
@@ -22,12 +44,7 @@ const postgres = converted(
     }),
   }),
   ({ password, tls: { mode, ...tls }, ...place }) => {
-    const login: { readonly password?: Secret; readonly passwordFile?: string } =
-      password === undefined
-        ? {}
-        : 'file' in password
-          ? { passwordFile: password.file }
-          : { password: password.secret }
+    const login = password === undefined ? {} : toLogin(password)
     const trust: { readonly tls?: typeof tls } = mode === 'off' ? {} : { tls }
     return { ...place, ...login, ...trust }
   },

@@ -50,7 +50,10 @@ export interface StateSources {
   readonly version: string
   readonly node: string
   readonly baselineMs: Readonly<Record<string, number>>
-  readonly quotas: readonly { readonly keyStore: string; readonly requestsPerSecond: number }[]
+  readonly quotas: () => readonly {
+    readonly keyStore: string
+    readonly requestsPerSecond: number
+  }[]
   readonly connections: () => number
   readonly gate: () => GateState
   readonly policies: () => PoliciesState
@@ -79,7 +82,9 @@ export function createStateCollectors(sources: StateSources): Collectors {
       Object.entries(sources.baselineMs).map(([operation, ms]) => value(ms / 1000, { operation })),
     latchkey_connections: () => [value(sources.connections())],
     latchkey_quota_requests_per_second: () =>
-      sources.quotas.map((quota) => value(quota.requestsPerSecond, { key_store: quota.keyStore })),
+      sources
+        .quotas()
+        .map((quota) => value(quota.requestsPerSecond, { key_store: quota.keyStore })),
     latchkey_key_manager_state: () =>
       sources
         .managers()

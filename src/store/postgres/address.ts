@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import type { ConnectionOptions } from 'node:tls'
+import { runProgram } from '../../core/program.ts'
 import { Secret } from '../../core/secret.ts'
 import { StorageError } from '../database.ts'
 
@@ -17,6 +18,8 @@ export interface PostgresAddress {
   readonly password?: Secret
   /** Read for each connection, so that a rotated password needs no restart. Replaces `password`. */
   readonly passwordFile?: string
+  /** Run for each connection; prints the password. Replaces `password`. */
+  readonly passwordProgram?: readonly string[]
   /** Absent: no encryption. */
   readonly tls?: {
     /** PEM file; absent: the authorities that Node.js ships with. */
@@ -59,16 +62,28 @@ export function parseHosts(list: string, port: number): readonly PostgresHost[] 
     })
 }
 
-/** @throws StorageError STORE_UNREACHABLE if a file cannot be read */
+/** @throws StorageError STORE_UNREACHABLE if a file cannot be read or a program fails */
 export async function loadTarget(address: PostgresAddress): Promise<PostgresTarget> {
-  const { host, port, database, user, passwordFile, tls } = address
-  const password =
-    passwordFile === undefined ? address.password : new Secret(await readLine(passwordFile))
+  const { host, port, database, user, tls } = address
+  const password = await loadPassword(address)
   return {
     ...{ host, port, database, user },
     ...(password === undefined ? {} : { password }),
     ...(tls === undefined ? {} : { tls: await loadTls(tls) }),
   }
+}
+
+async function loadPassword(address: PostgresAddress): Promise<Secret | undefined> {
+  const { password, passwordFile, passwordProgram } = address
+  if (passwordFile !== undefined) return new Secret(await readLine(passwordFile))
+  if (passwordProgram === undefined) return password
+  const result = await runProgram(passwordProgram)
+  if ('problem' in result)
+    throw new StorageError(
+      'STORE_UNREACHABLE',
+      `no connection to the store: no password, because ${result.problem}`,
+    )
+  return new Secret(result.output.replace(/\r?\n$/, ''))
 }
 
 async function loadTls(

@@ -88,9 +88,9 @@ void t.test('a secret that is missing is reported with all the rest', async (t) 
 
 void t.test('exactly one source is named', async (t) => {
   const { faults } = await configFolder(t)
-  t.strictSame(await faults(withPassphrase('{}')), [`${PLACE}: expected exactly one of file, env`])
+  t.strictSame(await faults(withPassphrase('{}')), [`${PLACE}: expected exactly one of file, env, exec`])
   t.strictSame(await faults(withPassphrase('{ file: a, env: B }')), [
-    `${PLACE}: expected exactly one of file, env`,
+    `${PLACE}: expected exactly one of file, env, exec`,
   ])
   const both = BY_ENV.replace('masterKey: {', 'masterKey: { file: master.key,')
   t.strictSame(await faults(both), [
@@ -123,4 +123,36 @@ keyStores: [{ name: demo }]
 store: { path: c, masterKey: { file: not-there } }
 `)
   await t.resolves(loadConfig(file))
+})
+
+const byProgram = (...command: readonly string[]) =>
+  withPassphrase(JSON.stringify({ exec: [process.execPath, ...command] }))
+const print = (text: string) => `process.stdout.write(${JSON.stringify(text)})`
+
+void t.test('a passphrase comes from a program, without the line break at its end', async (t) => {
+  const { load } = await configFolder(t)
+  const config = await load(byProgram('-e', print(`${PASSPHRASE}\n`)))
+  t.equal(passphraseOf(config), PASSPHRASE)
+  const script = 'process.stdout.write(process.env.FROM + process.argv[1])'
+  const given = await load(byProgram('-e', script, 'a b; exit'), { FROM: 'one ' })
+  t.equal(passphraseOf(given), 'one a b; exit', 'there is no shell')
+})
+
+void t.test('a program that fails is a fault, with the last line that it wrote', async (t) => {
+  const { faults } = await configFolder(t)
+  const fails = 'console.error("one"); console.error("permission denied"); process.exit(3)'
+  const name = process.execPath
+  t.strictSame(await faults(byProgram('-e', fails)), [
+    `${PLACE}: ${name} ended with 3: permission denied`,
+  ])
+  t.strictSame(await faults(byProgram('-e', '')), [`${PLACE}: the output of ${name} is empty`])
+  t.strictSame(await faults(byProgram('-e', print('x'.repeat(70_000)))), [
+    `${PLACE}: ${name} printed more than 65536 bytes`,
+  ])
+  t.strictSame(await faults(withPassphrase('{ exec: [/nowhere/vault] }')), [
+    `${PLACE}: there is no program /nowhere/vault`,
+  ])
+  t.strictSame(await faults(withPassphrase('{ exec: [vault], env: X }')), [
+    `${PLACE}: expected exactly one of file, env, exec`,
+  ])
 })

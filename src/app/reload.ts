@@ -1,0 +1,52 @@
+/** Applies a changed configuration to a running service, and logs what that did. */
+// SPDX-License-Identifier: Apache-2.0
+import { compareConfigs, withReloadable } from '../config/changes.ts'
+import { ConfigError } from '../config/faults.ts'
+import type { LoadedConfig } from '../config/load.ts'
+import type { RunningService } from './cluster.ts'
+
+/**
+ * Returns the function to call at SIGHUP. A file with faults changes nothing. It never rejects:
+ * the log has the outcome.
+ */
+export function createConfigReload(
+  service: Pick<RunningService, 'apply' | 'logger'>,
+  first: LoadedConfig,
+  load: () => Promise<LoadedConfig>,
+): () => Promise<void> {
+  let running = first
+  const { logger } = service
+
+  async function reload(): Promise<void> {
+    try {
+      const next = await load()
+      const { reloadable, needsRestart } = compareConfigs(running, next)
+      if (reloadable.length + needsRestart.length === 0) {
+        logger.info('configuration unchanged')
+        return
+      }
+      const after = withReloadable(running, next)
+      const skipped = reloadable.length === 0 ? [] : await service.apply(after.config)
+      const waiting = [
+        ...needsRestart,
+        ...skipped.map((name) => `keyStores: ${name}, whose key manager is not open`),
+      ]
+      // Each later reload reports the settings that need a restart again.
+      running = after
+      if (waiting.length === 0) logger.info('configuration reloaded', { applied: reloadable })
+      else {
+        logger.warn('configuration reloaded in part; restart to apply the rest', {
+          applied: reloadable,
+          needsRestart: waiting,
+        })
+      }
+    } catch (err) {
+      const faults = err instanceof ConfigError ? { faults: err.faults } : {}
+      logger.error('configuration not reloaded; the current one stays in force', { err, ...faults })
+    }
+  }
+
+  // One after another: the comparison is with the configuration that the last reload left.
+  let last = Promise.resolve()
+  return () => (last = last.then(reload))
+}

@@ -1,0 +1,55 @@
+/** Runs a program that prints a secret. */
+// SPDX-License-Identifier: Apache-2.0
+import { execFile } from 'node:child_process'
+
+/** A program is ended after this time. */
+const TIMEOUT_MS = 30_000
+const MAX_OUTPUT_BYTES = 65_536
+/** The message of a program about its failure is cut to this length. */
+const MAX_COMPLAINT = 200
+
+/** The output of a program, or a sentence that says why there is none. */
+export type ProgramResult = { readonly output: string } | { readonly problem: string }
+
+/**
+ * Runs a program without a shell and without input.
+ * @param environment of the program; absent: that of this process
+ */
+export function runProgram(
+  [program = '', ...operands]: readonly string[],
+  environment?: NodeJS.ProcessEnv,
+): Promise<ProgramResult> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      program,
+      operands,
+      {
+        ...(environment === undefined ? {} : { env: environment }),
+        timeout: TIMEOUT_MS,
+        killSignal: 'SIGKILL',
+        maxBuffer: MAX_OUTPUT_BYTES,
+        encoding: 'utf8',
+      },
+      (error, output, complaint) => {
+        resolve(error === null ? { output } : { problem: describe(program, error, complaint) })
+      },
+    )
+    // A program that asks for a password on its standard input would wait until the timeout. One that ended
+    // before this line has closed it already.
+    child.stdin?.on('error', () => undefined)
+    child.stdin?.end()
+  })
+}
+
+type Failure = Error & { readonly code?: string | number | null; readonly killed?: boolean }
+
+function describe(program: string, { code, killed }: Failure, complaint: string): string {
+  if (code === 'ENOENT') return `there is no program ${program}`
+  if (code === 'EACCES') return `${program} may not be run`
+  if (code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER')
+    return `${program} printed more than ${String(MAX_OUTPUT_BYTES)} bytes`
+  if (killed === true) return `${program} did not end within ${String(TIMEOUT_MS / 1000)} s`
+  const line = complaint.trim().split('\n').at(-1)?.slice(0, MAX_COMPLAINT) ?? ''
+  const end = `${program} ended with ${String(code ?? 'a signal')}`
+  return line === '' ? end : `${end}: ${line}`
+}
