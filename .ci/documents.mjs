@@ -111,7 +111,7 @@ control: # the kill switch
     delay: 0s
     expires: 24h
 
-policy: { folder: policies } # who may use which key; in the store where this is left out
+policy: { folder: policies } # who may use which key; in the store if this is omitted
 admin:
   host: 10.0.0.5 # default: loopback; any other address requires tls
   port: 8444

@@ -151,7 +151,7 @@ async function compare(current: Store, backup: Store): Promise<Losses> {
   if (current.id !== backup.id) {
     throw new StorageError(
       'BACKUP_INVALID',
-      'the backup is of another store than the one that is there',
+      'the backup belongs to another store than the existing one',
     )
   }
   const now = await summarize(current)

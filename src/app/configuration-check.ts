@@ -67,7 +67,7 @@ async function checkCertificates(config: Config, fault: Report, warn: Report): P
       })
       const { mode } = await stat(files.tls.privateKeyFile)
       if ((mode & 0o007) !== 0)
-        warn(`${path}.privateKey`, `everybody can read ${files.tls.privateKeyFile}; chmod 640`)
+        warn(`${path}.privateKey`, `anyone can read ${files.tls.privateKeyFile}; chmod 640`)
     })
   }
 }
@@ -113,7 +113,7 @@ async function checkStore({ store }: Config, fault: Report, warn: Report): Promi
     await attempt('store.path', fault, async () => {
       const found = await stat(path).catch(() => undefined)
       if (found === undefined)
-        throw new Error(`${path}: there is no store; latchkey init makes one`)
+        throw new Error(`${path}: there is no store; latchkey init creates one`)
       await access(path, constants.R_OK | constants.W_OK)
     })
     await checkFolder('store.path', path, fault, warn)
@@ -138,7 +138,7 @@ async function checkFolder(path: string, file: string, fault: Report, warn: Repo
     const { mode } = await stat(folder)
     // Without the sticky bit, others could replace the file.
     if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0)
-      warn(path, `everybody can write to ${folder}; chmod 750`)
+      warn(path, `anyone can write to ${folder}; chmod 750`)
   })
 }
 
@@ -148,7 +148,7 @@ async function checkState({ control }: Config, fault: Report, warn: Report): Pro
   await attempt('control.highWaterFile', fault, () => openHighWater(highWaterFile, ''))
   const found = await lstat(sentinelFile).catch((error: unknown) => error)
   if (!(found instanceof Error))
-    warn('control.sentinelFile', `${sentinelFile} is there: this host refuses everything`)
+    warn('control.sentinelFile', `${sentinelFile} exists, so this host refuses everything`)
   await checkFolder('control.sentinelFile', sentinelFile, warn, warn)
 }
 
@@ -176,7 +176,8 @@ async function checkPorts(config: Config, fault: Report, warn: Report): Promise<
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       const at = `${address.host}:${String(address.port)}`
-      if (code === 'EADDRINUSE') warn(path, `${at} is in use, by Latchkey itself if it is running`)
+      if (code === 'EADDRINUSE')
+        warn(path, `${at} is in use; that is expected while Latchkey is running`)
       else fault(path, `cannot listen on ${at} (${String(code)})`)
     } finally {
       server.close()

@@ -129,7 +129,8 @@ export async function createControlledGate(
         await longKills.look().catch(() => undefined)
         await fleetSize.take().catch(() => undefined)
         const warnings = await store.database.warnings(fleetSize.fleet.instances).catch(() => [])
-        for (const warning of warnings) logger.warn('the server of the control store', { warning })
+        for (const warning of warnings)
+          logger.warn('the control store server needs attention', { warning })
         cleanup.add(repeat(LONG_KILL_MS, () => longKills.look()))
       }
     },

@@ -118,8 +118,8 @@ function createKeyStore(one: KeyStoreConfig, deps: KeyStoreDeps): KeyStore {
       onChange: (_before, managers) => {
         const usable = managers.every((manager) => manager.status === 'ACTIVE')
         const fields = { keyStore: one.name, managers }
-        if (usable) logger.info('key managers are healthy', fields)
-        else logger.warn('key managers are not all healthy', fields)
+        if (usable) logger.info('all key managers are healthy', fields)
+        else logger.warn('some key managers are not healthy', fields)
       },
     }),
   }

@@ -51,7 +51,7 @@ async function warnOfOldStore(
     if (seen === undefined) return
     if (seen === 'FOREIGN') {
       warn(
-        'warning: the high-water file of this host is that of another store: this one may lack kills and revocations',
+        'warning: the high-water file of this host belongs to another store, so this store may lack kills and revocations',
       )
       return
     }

@@ -56,10 +56,10 @@ export async function createServerPolicies(
       authorizer.apply(await preparePolicies(state))
     },
     onApplied: (state) => {
-      logger.info('policies taken up', describePolicies(state))
+      logger.info('policies loaded', describePolicies(state))
     },
     onFailed: (err) => {
-      logger.error('policies refused: those before them stay in force', { folder, err })
+      logger.error('policies rejected; the previous ones stay in force', { folder, err })
     },
   })
   cleanup.add(following.stop)
@@ -86,7 +86,7 @@ export function createPolicyFollower(
         return () => {
           authorizer.apply(prepared)
           current = next
-          if (state.revision > 0) logger.info('policies taken up', describePolicies(state))
+          if (state.revision > 0) logger.info('policies loaded', describePolicies(state))
         }
       }
     },
@@ -131,7 +131,7 @@ export async function openPolicies(config: Config): Promise<PolicyAdministration
   const checkInStore = () => {
     if (folder === undefined) return
     throw new PolicyError('POLICY_IN_FILES', `policies come from the files in ${folder}`, {
-      hint: 'change the files; servers take them up within five seconds',
+      hint: 'change the files; servers load them within five seconds',
     })
   }
   return {

@@ -96,7 +96,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/store.ts')).storeBackup,
     },
     'store verify': {
-      summary: 'Verify a backup by loading it into a scratch store',
+      summary: 'Verify a backup by loading it into a temporary store',
       load: async () => (await import('./commands/store.ts')).storeVerify,
     },
     'store recover': {
@@ -108,11 +108,11 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/store.ts')).storeCopy,
     },
     'store rekey': {
-      summary: 'Give the store another master key: a file or a passphrase',
+      summary: 'Replace the master key of the store',
       load: async () => (await import('./commands/store.ts')).storeRekey,
     },
     'store escrow': {
-      summary: "Encrypt the store's key to a recovery public key, for the loss of the master key",
+      summary: "Encrypt the store's key to a recovery key, in case the master key is lost",
       load: async () => (await import('./commands/store.ts')).storeEscrow,
     },
     'config check': {
@@ -194,7 +194,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy.ts')).policyPut,
     },
     'policy delete': {
-      summary: 'Delete a document of policies',
+      summary: 'Delete a policy document',
       load: async () => (await import('./commands/policy.ts')).policyDelete,
     },
     'policy promote': {
@@ -202,7 +202,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy.ts')).policyPromote,
     },
     'policy discard': {
-      summary: 'Take the policies in shadow away',
+      summary: 'Discard the policies in shadow',
       load: async () => (await import('./commands/policy.ts')).policyDiscard,
     },
     'policy rollback': {
@@ -210,11 +210,11 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy.ts')).policyRollback,
     },
     'policy list': {
-      summary: 'List the documents of policies',
+      summary: 'List the policy documents',
       load: async () => (await import('./commands/policy-show.ts')).policyList,
     },
     'policy get': {
-      summary: 'Print a document of policies',
+      summary: 'Print a policy document',
       load: async () => (await import('./commands/policy-show.ts')).policyGet,
     },
     'policy history': {
@@ -226,11 +226,11 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy-show.ts')).policySchema,
     },
     'policy check': {
-      summary: 'Check policies against the schema, strictly, without putting them',
+      summary: 'Check policies strictly against the schema, without storing them',
       load: async () => (await import('./commands/policy-try.ts')).policyCheck,
     },
     'policy test': {
-      summary: 'Run cases, requests with the decisions that are expected, against policies',
+      summary: 'Run test cases (requests with expected decisions) against policies',
       load: async () => (await import('./commands/policy-try.ts')).policyTest,
     },
     'policy explain': {
@@ -238,11 +238,11 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy-try.ts')).policyExplain,
     },
     'policy simulate': {
-      summary: 'Show who would be refused, from recorded usage',
+      summary: 'Show from recorded usage who would be refused',
       load: async () => (await import('./commands/policy-usage.ts')).policySimulate,
     },
     'policy suggest': {
-      summary: 'Write the policies that recorded usage needs, and no more',
+      summary: 'Write policies that permit exactly the recorded usage',
       load: async () => (await import('./commands/policy-usage.ts')).policySuggest,
     },
     'policy import': {

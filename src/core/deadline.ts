@@ -49,7 +49,7 @@ export class Deadline {
       const controller = new AbortController()
       this.#controller = controller
       const abort = () => {
-        controller.abort(new DeadlineExceeded('the time budget of this call is spent'))
+        controller.abort(new DeadlineExceeded('the time for this call has run out'))
       }
       const left = this.remainingMs
       if (left <= 0) abort()
@@ -71,7 +71,7 @@ export class Deadline {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
         () => {
-          reject(new DeadlineExceeded('the time budget of this call is spent'))
+          reject(new DeadlineExceeded('the time for this call has run out'))
         },
         Math.max(0, left),
       )

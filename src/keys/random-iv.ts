@@ -17,6 +17,6 @@ export function drawIv(): Buffer {
   device ??= openSync('/dev/urandom', 'r')
   const iv = Buffer.allocUnsafe(IV_BYTES)
   if (readSync(device, iv, 0, IV_BYTES, null) !== IV_BYTES)
-    throw new Error('the kernel gave too few random bytes')
+    throw new Error('the kernel returned too few random bytes')
   return iv
 }

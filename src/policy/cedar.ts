@@ -112,7 +112,7 @@ function wrap(cedar: typeof CedarPackage): Cedar {
     try {
       return call()
     } catch (cause) {
-      throw new PolicyError('POLICY_FAILED', 'Cedar did not take a call', { cause })
+      throw new PolicyError('POLICY_FAILED', 'Cedar refused a call', { cause })
     }
   }
   return {

@@ -74,7 +74,7 @@ function readEntries(value: unknown, fault: (message: string) => void): readonly
     if (!Array.isArray(groups) || !groups.every((one) => typeof one === 'string' && NAME.test(one)))
       fault(`${pattern}.groups: expected a list of names`)
     const isTags = isRecord(tags) && Object.values(tags).every((one) => typeof one === 'string')
-    if (!isTags) fault(`${pattern}.tags: expected names with texts`)
+    if (!isTags) fault(`${pattern}.tags: expected names with text values`)
     return { pattern, groups, tags } as Entry
   })
 }

@@ -34,10 +34,10 @@ const KMS_OPERATIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 const WHAT_FAILS: Readonly<Record<string, string>> = {
-  GenerateDataKey: 'S3, EBS and every service that makes data keys are refused',
-  GenerateDataKeyWithoutPlaintext: 'services that make data keys for later are refused',
-  ReEncrypt: 'moving ciphertexts to or from the key is refused',
-  CreateKey: 'no KMS key can be made for an external key',
+  GenerateDataKey: 'S3, EBS and every service that creates data keys are refused',
+  GenerateDataKeyWithoutPlaintext: 'services that create data keys in advance are refused',
+  ReEncrypt: 're-encrypting to or from the key is refused',
+  CreateKey: 'no KMS key can be created for an external key',
   DescribeKey: 'KMS keys cannot be described',
   Decrypt: 'nothing can be decrypted',
   Encrypt: 'nothing can be encrypted directly',
@@ -79,18 +79,18 @@ function translate(
     findings.push({ line, message })
   }
   if (operation === 'health') {
-    note('health checks are never refused here: the rule is left out')
+    note('policies never refuse health checks, so the rule is omitted')
     return undefined
   }
   const action = ACTION_OF[operation]
   if (action === undefined) {
-    note(`the operation "${operation}" is none of XKS`)
+    note(`XKS has no operation "${operation}"`)
     return undefined
   }
   const conditions = splitAnd(body).map((part) => toCondition(part, names, note))
   if (conditions.includes(undefined)) {
     note(
-      'the rule is left out: permitting without a condition that was not understood would allow too much',
+      'the rule is omitted: without the condition that cannot be translated it would permit too much',
     )
     return undefined
   }
@@ -168,7 +168,7 @@ function toCondition(
   const store = new RegExp(`^${escape(names.prefix)} ={1,2} "/?([^"]*)"$`).exec(part)?.[1]
   if (store !== undefined) {
     note(
-      `the prefix "${store}" was taken to be the name of the key store: compare it with keyStores[].name`,
+      `the prefix "${store}" is used as the name of the key store; compare it with keyStores[].name`,
     )
     return `resource in XKS::KeyStore::"${store.split('/')[0] ?? ''}"`
   }

@@ -102,7 +102,7 @@ export async function planChange(store: Store, change: PolicyChange): Promise<Pl
   const before = toState(entries)
   const changes = toEntries(entries, before, change)
   if (changes.length === 0) {
-    throw new PolicyError('POLICY_UNCHANGED', 'the policies are like that already')
+    throw new PolicyError('POLICY_UNCHANGED', 'the policies already have this content')
   }
   const revision = before.revision + 1
   const stored = changes.map((entry) => ({ ...entry, revision }))
@@ -136,8 +136,8 @@ export async function writeChange<Noted>(
   return store.change(async (transaction, epoch) => {
     const now = await loadEntries(transaction, store.sealing)
     if (toState(now).revision !== before.revision) {
-      throw new PolicyError('POLICY_CHANGED', 'somebody else changed the policies meanwhile', {
-        hint: 'latchkey policy history shows what; run the command again if it is still right',
+      throw new PolicyError('POLICY_CHANGED', 'the policies were changed in the meantime', {
+        hint: 'latchkey policy history shows the change; run the command again if it is still right',
       })
     }
     const at = clock.now()

@@ -88,7 +88,7 @@ export function parseLines(path: string, line: string): Lines {
     Array.isArray(row) && row.length === columns.length && row.every(isValue)
   const isGood =
     Array.isArray(columns) && columns.every(isName) && Array.isArray(rows) && rows.every(isRow)
-  if (!isKnown || !isGood || rows.length === 0) throw invalid(path, 'a line of it is damaged')
+  if (!isKnown || !isGood || rows.length === 0) throw invalid(path, 'one of its lines is damaged')
   return { table, columns, rows }
 }
 

@@ -146,14 +146,14 @@ export async function loadBackup(
       const { signed, sha256, rows } = await insertRows(transaction, path, onProgress)
       const { statement } = signed
       if (statement.sha256 !== sha256 || JSON.stringify(statement.rows) !== JSON.stringify(rows)) {
-        throw invalid(path, 'its rows are not those that its manifest names')
+        throw invalid(path, 'its rows do not match its manifest')
       }
       const record = await readFact(transaction, 'master_key')
       const storeKey = await createMasterKey(options.masterKey).unwrap(record)
       const sealing = createSealing(storeKey)
       storeKey.fill(0)
       if (!verifySigned(signed, createBackupSigner(sealing).publicKey, 'backup')) {
-        throw invalid(path, 'the store of its rows did not sign its manifest')
+        throw invalid(path, 'its manifest was not signed by the store of its rows')
       }
       await verifyAll(transaction, sealing)
       await readEvents(transaction, sealing)
@@ -166,7 +166,7 @@ export async function loadBackup(
         mark.tag !== tag ||
         id !== statement.storeId
       ) {
-        throw invalid(path, 'its rows are of another epoch than its manifest')
+        throw invalid(path, 'its rows and its manifest have different epochs')
       }
       await database.checkSchema(transaction)
       return statement

@@ -73,7 +73,7 @@ void t.test('put shows whom it would refuse, and changes nothing without --yes',
   )
   t.match(await space.run('policy', 'put', path, ...WHY), {
     code: 1,
-    stderr: /the policies are like that already/,
+    stderr: /the policies already have this content/,
   })
   t.match(await space.run('policy', 'put', path, '--yes'), {
     code: 64,
@@ -150,7 +150,7 @@ void t.test('suggest, and what it suggests, put', async (t) => {
   const space = await workspace(t)
   t.match(await space.run('policy', 'suggest'), {
     code: 65,
-    stderr: /no request that was answered is recorded/,
+    stderr: /no answered request is recorded/,
   })
   await recordUsage(space, ALICE)
   const { code, stdout } = await space.run('policy', 'suggest', '--since', '1d')
@@ -181,7 +181,7 @@ void t.test('test, explain, import and schema need no store', async (t) => {
   )
   t.match(await space.run('policy', 'test', wrong, '--policies', policies), {
     ...{ code: 1, stdout: 'FAILED night: expected allow: deny: no policy permits it\n' },
-    stderr: /1 of 1 cases did not come out as expected/,
+    stderr: /1 of 1 cases did not give the expected result/,
   })
   const request = await file(
     space,

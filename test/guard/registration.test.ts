@@ -15,7 +15,7 @@ function rowsOf(heading: string): readonly (readonly string[])[] {
 void t.test('every connection error code of the SDK is explained', (t) => {
   t.same(Object.keys(CONNECTION_ERRORS).sort(), Object.keys(ConnectionErrorCodeType).sort())
   const own = Object.entries(CONNECTION_ERRORS).filter(
-    ([, { meaning }]) => !meaning.startsWith('a code of CloudHSM'),
+    ([, { meaning }]) => !meaning.startsWith('this code applies to CloudHSM'),
   )
   t.same(
     rowsOf('## When KMS cannot connect'),

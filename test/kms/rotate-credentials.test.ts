@@ -186,5 +186,5 @@ void t.test('an interrupted rotation is continued', async (t) => {
   await stopPolling()
   const none = await r.latchkey(...ROTATE, '--name', 'other')
   t.equal(none.code, 1)
-  t.match(none.stderr, 'KMS of us-east-1 has no other')
+  t.match(none.stderr, 'KMS in us-east-1 has no other')
 })

@@ -26,7 +26,7 @@ const BY = { reason: 'a test', operator: 'tester', identity: 'os:tester' } as co
 const ALL = { scope: { kind: 'all' }, direction: 'both' } as const
 const PATH = `/keys/${KEY_ID}/encrypt`
 const CONFIG = { control: { lease: '1s' }, metrics: { host: '127.0.0.1', port: 0 } }
-const FIRED = 'this process was stopped for longer than its lease: its connections were cut'
+const FIRED = 'this process was suspended for longer than its lease; its connections were cut'
 const LATE = 'an answer may have left after the lease: this process was suspended while sending it'
 const PRELOAD = new URL('../support/stop-in-write.js', import.meta.url)
 

@@ -155,7 +155,7 @@ void t.test('policies that this release cannot compile deny everything, and say 
 })
 
 void t.test(
-  'a folder of policies: taken up at the start and when it changes, refused as a whole',
+  'a folder of policies: loaded at the start and when it changes, rejected as a whole',
   async (t) => {
     const server = await startTestServer(t, {
       config: { policy: { folder: 'policies' } },
@@ -183,7 +183,7 @@ void t.test(
     await writeFile(file('main.cedar'), only(PRINCIPAL))
     await eventually(async () => (await ask()).every((line) => line === '200'))
     await writeFile(file('main.cedar'), `${only(OTHER)} and then some`)
-    const refused = 'policies refused: those before them stay in force'
+    const refused = 'policies rejected; the previous ones stay in force'
     await eventually(async () => (await readFile(server.logFile, 'utf8')).includes(refused))
     t.same(await ask(), OPEN)
   },

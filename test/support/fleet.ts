@@ -164,7 +164,7 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
   return {
     ...{ postgres, pki, credential, members, configFile, config, control },
     lateReports: () => count('an answer may have left'),
-    guardFirings: () => count('this process was stopped for longer than its lease'),
+    guardFirings: () => count('this process was suspended for longer than its lease'),
     successes: () =>
       members.flatMap(({ running }, member) =>
         linesOf(running)

@@ -30,7 +30,7 @@ export const KEY_ID = 'test-key'
 type Json = Record<string, unknown>
 
 /** This message depends on the Node.js that runs the test and on nothing that a test does. */
-const OLD_NODE = 'this release of Node.js gets no more security fixes'
+const OLD_NODE = 'this release of Node.js no longer gets security fixes'
 
 export interface TestServerOptions {
   /** Sections merged over the defaults below, as they would be in latchkey.yaml. */

@@ -151,7 +151,7 @@ async function runAt(
 function warnOfClient(context: Context, { rate, isClientLimited, clientLagMs }: LoadResult): void {
   if (!isClientLimited) return
   context.output.note(
-    `at ${String(rate)}/s this client was late itself, by ${clientLagMs.p99.toFixed(1)} ms at p99: the figures are its own, not the proxy's`,
+    `at ${String(rate)}/s this client lagged by ${clientLagMs.p99.toFixed(1)} ms at p99, so the figures describe the client, not the proxy`,
   )
 }
 

@@ -38,7 +38,7 @@ export const policyList: Command = {
       ])
       const text =
         names.length === 0
-          ? 'no policies: every key may be used by everybody with a credential of its key store'
+          ? 'no policies: every caller with a credential of a key store may use all of its keys'
           : `revision ${String(revision)}\n${toTable(['NAME', 'STATE', 'IN SHADOW', 'POLICIES'], rows)}`
       context.output.result(text, { revision, documents })
     }),
@@ -94,7 +94,7 @@ export const policyHistory: Command = {
         reason,
       ])
       const heading = ['REVISION', 'AT', 'ACTION', 'OPERATOR', 'DOCUMENTS', 'REASON']
-      const text = rows.length === 0 ? 'no policies were ever put' : toTable(heading, rows)
+      const text = rows.length === 0 ? 'no policies were ever stored' : toTable(heading, rows)
       const toHash = ({
         name,
         mode,

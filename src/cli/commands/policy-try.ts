@@ -71,7 +71,7 @@ export const policyTest: Command = {
     if (failed.length === 0) return
     throw new PolicyError(
       'POLICY_TESTS_FAILED',
-      `${String(failed.length)} of ${String(results.length)} cases did not come out as expected`,
+      `${String(failed.length)} of ${String(results.length)} cases did not give the expected result`,
     )
   },
 }
@@ -95,7 +95,7 @@ export const policyExplain: Command = {
       value: 'FILE',
       description: 'REQUEST is a kmsRequestId, and its line is in this log.',
     },
-    all: { type: 'boolean', description: 'Show every policy, not only those that came close.' },
+    all: { type: 'boolean', description: 'Show every policy, not only those that almost applied.' },
     ...CANDIDATE_FLAGS,
     ...CONFIG_FLAG,
   },

@@ -71,10 +71,10 @@ function toText(found: Simulation): string {
       : [`${String(wouldBeAllowed)} that policies refused would be allowed`]),
     ...(uncertain === 0
       ? []
-      : [`${String(uncertain)} depend on what is not recorded: ${unrecorded.join(', ')}`]),
+      : [`${String(uncertain)} depend on data that is not recorded: ${unrecorded.join(', ')}`]),
     ...(notToldApart === 0
       ? []
-      : [`${String(notToldApart)} more were not told apart (activity.maxSubjects)`]),
+      : [`${String(notToldApart)} more were counted without their callers (activity.maxSubjects)`]),
     ...(rows.length === 0 ? [] : ['', toTable(heading, rows)]),
   ].join('\n')
 }
@@ -86,13 +86,15 @@ export const policySuggest: Command = {
     withPolicies(context, async (policies) => {
       const { usage } = await policies.usage(sinceOf(context))
       const text = suggestPolicies(usage)
-      if (text === '')
-        throw new UsageError('INPUT_INVALID', 'no request that was answered is recorded')
+      if (text === '') throw new UsageError('INPUT_INVALID', 'no answered request is recorded')
       await checkDocuments(new Map([['suggested', text]]))
       const unknown = usage.some(({ subject }) => subject.isOverflow)
-      if (unknown) context.output.note('some requests were not told apart (activity.maxSubjects)')
+      if (unknown)
+        context.output.note(
+          'some requests were counted without their callers (activity.maxSubjects)',
+        )
       context.output.note(
-        'read it before you put it: it allows what was asked for, whoever should have',
+        'read it before you put it: it allows everything that was requested, whether or not that was right',
       )
       context.output.result(text, { cedar: text })
     }),

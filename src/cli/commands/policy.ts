@@ -28,7 +28,7 @@ import { loadPolicyPath, withPolicies } from '../with-policies.ts'
 const WAIT_FLAGS = {
   wait: {
     type: 'boolean',
-    description: 'Wait until every instance goes by the change (default).',
+    description: 'Wait until every instance applies the change (the default).',
   },
   'no-wait': {
     type: 'boolean',
@@ -44,7 +44,7 @@ const WAIT_FLAGS = {
 const SHADOW_FLAG = {
   shadow: {
     type: 'boolean',
-    description: 'Only try it out: log and count what it would refuse, and refuse nothing.',
+    description: 'Put it in shadow: log and count what it would refuse, and refuse nothing.',
   },
 } as const satisfies Record<string, Flag>
 
@@ -71,7 +71,7 @@ export const policyPut: Command = {
     const name = stringFlag(context, 'name')
     const [only, ...more] = given.values()
     if (name !== undefined && (more.length > 0 || only === undefined)) {
-      throw new UsageError('USAGE', '--name is for one file')
+      throw new UsageError('USAGE', '--name applies to a single file')
     }
     if (only === undefined) throw new UsageError('INPUT_INVALID', `no policies in ${path}`)
     const documents = name === undefined ? given : new Map([[documentNameOf(name), only]])
@@ -123,7 +123,8 @@ const LOOK_BACK_MS = 7 * 86_400_000
 
 async function change(context: Context, order: PolicyChange): Promise<void> {
   const { wait, 'no-wait': noWait, yes } = context.flags
-  if (wait === true && noWait === true) throw new UsageError('USAGE', 'either --wait or --no-wait')
+  if (wait === true && noWait === true)
+    throw new UsageError('USAGE', '--wait and --no-wait cannot be combined')
   const { reason, operator } = parseReason(context)
   await withPolicies(context, async (policies, config) => {
     const plan = await policies.plan(order)
@@ -183,7 +184,7 @@ function describe(order: PolicyChange, { entries }: PlannedChange): string {
     case 'delete':
       return `${names.join(', ')}${order.mode === 'shadow' ? ' in shadow' : ''}`
     case 'promote':
-      return `put what is in shadow in force: ${names.join(', ')}`
+      return `put in force what is in shadow: ${names.join(', ')}`
     case 'discard':
       return `discard what is in shadow: ${entries.map(({ name }) => name).join(', ')}`
     case 'rollback':
@@ -194,11 +195,11 @@ function describe(order: PolicyChange, { entries }: PlannedChange): string {
 function toOutlook(found: Simulation, isShadow: boolean): string {
   const { requests, wouldBeRefused, uncertain } = found
   if (requests === 0)
-    return 'nothing was recorded in the last seven days, so nothing is known of whom it would refuse'
-  const unsure = uncertain === 0 ? '' : `; ${String(uncertain)} depend on what is not recorded`
+    return 'no requests were recorded in the last seven days, so whom it would refuse is unknown'
+  const unsure = uncertain === 0 ? '' : `; ${String(uncertain)} depend on data that is not recorded`
   return (
     `of ${String(requests)} requests of the last seven days, ${isShadow ? 'the policies in shadow' : 'it'} ` +
-    `would refuse ${String(wouldBeRefused)} that were answered${unsure}: latchkey policy simulate says whose`
+    `would refuse ${String(wouldBeRefused)} that were answered${unsure}: latchkey policy simulate lists them`
   )
 }
 

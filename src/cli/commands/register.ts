@@ -62,7 +62,7 @@ export const register: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'JSON file for the KMS console, from credentials create (default: make a new credential).',
+        'JSON file for the KMS console, from credentials create (default: create a new credential).',
     },
     'dry-run': {
       type: 'boolean',
@@ -202,7 +202,7 @@ async function registerForReal(
   const { output } = context
   const kms = await openKms(plan.region)
   try {
-    output.line(`Checks, before KMS of ${kms.region} makes its own`)
+    output.line(`Checks, before KMS in ${kms.region} makes its own`)
     const settings = await settingsFindings(plan, keyStore, administration, kms.region)
     reportFindings(output, settings)
     const job = { context, plan, kms, administration, keyStore }

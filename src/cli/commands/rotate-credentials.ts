@@ -50,7 +50,7 @@ export const rotateCredentials: Command = {
     try {
       const store = await kms.findStore(name)
       if (store === undefined) {
-        throw new RegistrationError('STORE_UNKNOWN', `KMS of ${kms.region} has no ${name}`, {
+        throw new RegistrationError('STORE_UNKNOWN', `KMS in ${kms.region} has no ${name}`, {
           hint: 'latchkey register creates one; --name and --region select it',
         })
       }

@@ -127,7 +127,7 @@ function section(headings: readonly string[], rows: readonly (readonly string[])
  */
 function toState(one: InstanceStatus): string {
   const { state, reason, silentMs, leaseMs, isGenuine, isDismissed } = one
-  if (isDismissed) return 'dismissed: silent for long'
+  if (isDismissed) return 'dismissed after a long silence'
   if (!isGenuine) return 'unknown: row missing or changed'
   if (silentMs > leaseMs) return 'silent'
   return reason === null ? state : `${state}: ${reason}`

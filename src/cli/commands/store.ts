@@ -81,7 +81,7 @@ export const storeRecover: Command = {
       return
     }
     const done = await recoverStore(config, path, { ...by, plan, onProgress })
-    const kept = done.kept === undefined ? [] : [`the file that was there is now ${done.kept}`]
+    const kept = done.kept === undefined ? [] : [`the previous file is now ${done.kept}`]
     const end = `recovered; servers continue from epoch ${String(done.epoch)}`
     context.output.result([toText(plan), ...kept, end].join('\n'), { ...plan, ...done, done: true })
   },
@@ -201,7 +201,7 @@ function toText({ manifest, seenEpoch, losses, unreadable, isOccupied }: Recover
       `this host has seen epoch ${String(seenEpoch)}: at least ${missing} changes are not in the backup`,
     )
   }
-  if (unreadable !== undefined) lines.push(`the store that is there cannot be read: ${unreadable}`)
+  if (unreadable !== undefined) lines.push(`the existing store cannot be read: ${unreadable}`)
   if (!isOccupied || losses === undefined) {
     lines.push('no store to compare with: repeat every kill, revocation and rotation made since')
     return lines.join('\n')

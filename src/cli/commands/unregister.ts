@@ -37,7 +37,7 @@ export const unregister: Command = {
     try {
       const store = await kms.findStore(name)
       if (store === undefined) {
-        output.result(`KMS of ${kms.region} has no key store ${name}`, { name, deleted: false })
+        output.result(`KMS in ${kms.region} has no key store ${name}`, { name, deleted: false })
         return
       }
       const id = store.CustomKeyStoreId ?? ''
@@ -59,7 +59,7 @@ export const unregister: Command = {
         const left = (await kms.listKeys(id)).keys
         const last = Math.max(...left.map(({ deletionAt }) => deletionAt?.getTime() ?? 0))
         output.result(
-          `${name} stays until its KMS keys are deleted: run this again after ${new Date(last).toISOString()}. Until then, aws kms cancel-key-deletion brings a key back.`,
+          `${name} stays until its KMS keys are deleted: run this again after ${new Date(last).toISOString()}. Until then, aws kms cancel-key-deletion restores a key.`,
           { name, customKeyStoreId: id, deleted: false, keys: left },
         )
         return

@@ -21,7 +21,7 @@ const HEADER_NAME = {
 }
 
 const forwardedBy = object(
-  'TLS terminators (Envoy, nginx, HAProxy) that end mTLS in front of Latchkey and pass on its result in a header. The header is accepted from these only. Omit it if there are none.',
+  'TLS terminators (Envoy, nginx, HAProxy) that terminate mTLS in front of Latchkey and pass the result on in a header. The header is accepted from these only. Omit it if there are none.',
   {
     peers: texts(
       'Addresses and networks of the terminators: the source of their TCP connections, not an address from a PROXY header. Each of their requests must have the header. A request from another address that has the header is refused.',
@@ -140,6 +140,6 @@ export const listener = object('The HTTPS port that KMS connects to.', {
       'How long /ping answers 503 while requests are still served, so that load balancers stop sending new ones. Behind a load balancer, use twice its check interval.',
       '0s',
     ),
-    timeout: duration('How long requests in flight may then take to end.', '10s'),
+    timeout: duration('How long requests in flight may then take to finish.', '10s'),
   }),
 })

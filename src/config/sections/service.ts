@@ -122,11 +122,11 @@ export const activity = object(
 )
 
 export const policy = object(
-  'Who may use which key. Without a policy, everybody with a credential may use every key.',
+  'Policies about who may use which key. Without one, every caller with a credential of a key store may use all of its keys.',
   {
     folder: optional(
       path(
-        'Folder of policies: `NAME.cedar`, `NAME.shadow.cedar` and `labels.yaml`. Changed files take effect within five seconds. Leave it out to keep policies in the store, where `latchkey policy put` writes them and every instance takes them up at once.',
+        'Folder of policies: `NAME.cedar`, `NAME.shadow.cedar` and `labels.yaml`. Changed files take effect within five seconds. Omit it to keep policies in the store, where `latchkey policy put` writes them and every instance applies them at once.',
       ),
     ),
   },

@@ -87,7 +87,7 @@ const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
   ACCESS_DEADLINE: "the dead man's switch of the key store was closed, or was not renewed in time",
   LEASE_EXPIRED: 'the control store was not read in time',
   EPOCH_WENT_BACK:
-    'the control store is older than what was seen before, or nobody vouches that it is not',
+    'the control store is older than what was seen before, or nothing vouches that it is not',
   STORE_LOST: 'the control store was removed, replaced or changed from outside',
   HIGH_WATER_UNWRITABLE: 'this instance cannot write its high-water file',
   SENTINEL: 'the sentinel file blocks this instance',

@@ -63,7 +63,7 @@ export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
     const connections = stats.cut - reported.cut
     reported = stats
     deps.logger.warn(
-      'this process was stopped for longer than its lease: its connections were cut',
+      'this process was suspended for longer than its lease; its connections were cut',
       {
         connections,
       },

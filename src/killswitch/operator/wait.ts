@@ -76,7 +76,7 @@ export async function waitForRevocation(
     if (now >= endsAt) {
       throw notRevoked(
         `${fleet.describeWaiting()} in time`,
-        'run the same command again to go on waiting, or block each host with its sentinel file',
+        'run the same command again to continue waiting, or block each host with its sentinel file',
       )
     }
     await pause(LOOK_EVERY_MS)

@@ -169,7 +169,10 @@ const CODES: readonly (readonly [prefix: string, code: StorageErrorCode])[] = [
 const MEANINGS: readonly (readonly [prefix: string, text: string])[] = [
   ['SQLITE_FULL', 'the disk is full'],
   ['SQLITE_READONLY', 'the file or its file system is read-only'],
-  ['SQLITE_IOERR', 'the file could not be read or written: a full disk, a limit or a fault of it'],
+  [
+    'SQLITE_IOERR',
+    'the file could not be read or written: the disk is full or faulty, or a limit was reached',
+  ],
   ['SQLITE_BUSY', 'another process holds the lock'],
 ]
 

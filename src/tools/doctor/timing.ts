@@ -133,7 +133,7 @@ async function timeFresh(session: Session, count: number): Promise<Fresh> {
 /** Estimates the round trip from the TCP connect time. */
 function judgeRoundTrip(connect: Latencies): Finding {
   const ms = connect.at(50)
-  const what = `round trip ${ms.toFixed(1)} ms from here (TCP, median), 35 ms advised from the AWS region`
+  const what = `round trip ${ms.toFixed(1)} ms from here (TCP, median); AWS recommends at most 35 ms from its region`
   return ms <= ADVISED_ROUND_TRIP_MS
     ? ok('round-trip', what)
     : warn('round-trip', what, 'run the proxy closer to the region, and run doctor from there')

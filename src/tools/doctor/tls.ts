@@ -66,7 +66,7 @@ export async function checkTls(
 function describeGroup(group: string): string {
   if (group.includes('MLKEM')) return `key exchange by ${group}, a hybrid against quantum computers`
   return tlsGroups().includes('MLKEM')
-    ? `key exchange by ${group}; the proxy takes no hybrid group`
+    ? `key exchange by ${group}; the proxy supports no hybrid group`
     : `key exchange by ${group}; this Node.js offers no hybrid group`
 }
 

@@ -9,7 +9,7 @@ export interface Explanation {
 }
 
 const CLOUDHSM: Explanation = {
-  meaning: 'a code of CloudHSM key stores; an external key store has none of those parts',
+  meaning: 'this code applies to CloudHSM key stores, not to external key stores',
   hint: 'check which key store this is: latchkey works with external key stores only',
 }
 
@@ -49,7 +49,7 @@ export const CONNECTION_ERRORS = {
     hint: 'same account and region; NLB in two zones; no acceptance of connections; private DNS name verified, and the same as in the endpoint; allowed principal cks.kms.REGION.amazonaws.com',
   },
   XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: {
-    meaning: 'KMS does not find the VPC endpoint service',
+    meaning: 'KMS cannot find the VPC endpoint service',
     hint: 'compare its name; allow the principal cks.kms.REGION.amazonaws.com',
   },
   NETWORK_ERRORS: {

@@ -42,7 +42,7 @@ export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
       fail('parameters', `${parameter}: ${message}`, 'KMS accepts no other form'),
     ),
     ...(faults.length === 0
-      ? [ok('parameters', 'KMS accepts the form of names, path and endpoint')]
+      ? [ok('parameters', 'names, path and endpoint have the format that KMS requires')]
       : []),
     ...(isName
       ? []
@@ -93,7 +93,7 @@ function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
   if (keyId === undefined) return []
   const key = keys?.find((one) => one.keyId === keyId)
   if (key === undefined) {
-    return [skip('key', `${keyId} cannot be checked from here; the proxy is asked for it later`)]
+    return [skip('key', `${keyId} cannot be checked from here; the proxy is asked about it later`)]
   }
   if (key.problem !== undefined) {
     return [

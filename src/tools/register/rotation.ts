@@ -120,7 +120,7 @@ async function untilSilent(
     const left = Math.max(0, deps.quietMs - silentMs)
     const isInUse = fresh !== undefined && fresh.lastAt >= givenAt
     const detail = [
-      `${oldAccessKeyId}: ${describe(old)}, silent for ${toSeconds(silentMs)} of ${toSeconds(deps.quietMs)}`,
+      `${oldAccessKeyId}: ${describe(old)}, unused for ${toSeconds(silentMs)} of ${toSeconds(deps.quietMs)}`,
       `${newAccessKeyId}: ${describe(fresh)}`,
     ].join('; ')
     if (left === 0 && isInUse) {

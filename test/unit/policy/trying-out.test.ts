@@ -251,10 +251,10 @@ void t.test('import --oso: rules that are understood, and what they refuse unask
     /^2: kmsOperation ReEncrypt is not listed/,
     /^8: kmsOperation Encrypt never comes with "decrypt"/,
     /^8: kmsOperation ReEncrypt is not listed/,
-    /^11: kmsOperation CreateKey is not listed: no KMS key can be made/,
-    /^14: health checks are never refused/,
+    /^11: kmsOperation CreateKey is not listed: no KMS key can be created/,
+    /^14: policies never refuse health checks/,
     /^15: was not understood: unknown_rule/,
-    /^15: the rule is left out/,
+    /^15: the rule is omitted/,
     /^16: was not understood: helper/,
   ])
     t.ok(

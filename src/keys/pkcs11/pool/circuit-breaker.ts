@@ -49,7 +49,7 @@ export class Circuit {
     this.#unusableSince ??= now
     if (now - this.#unusableSince < this.#options.config.deadlines.operationMs) return
     this.#isOpen = true
-    this.#refusal ??= { code: 'UNAVAILABLE', message: 'the token is unusable now' }
+    this.#refusal ??= { code: 'UNAVAILABLE', message: 'the token cannot be used now' }
     this.#options.logger.warn('a token is unusable; requests are refused', {
       ...nameToken(this.#options),
       detail: this.#refusal.message,

@@ -43,7 +43,7 @@ export function parseFailure(text: string): WireFailure {
     isSentence(message) &&
     (hint === undefined || isSentence(hint)) &&
     (recovery === undefined || isOneOf(ACTIONS, recovery))
-  if (!fits) throw new ProtocolError('a failure of an unknown form')
+  if (!fits) throw new ProtocolError('an unknown failure')
   return value as WireFailure
 }
 

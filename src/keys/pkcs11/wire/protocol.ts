@@ -43,7 +43,8 @@ export interface Frame {
 export function encodeFrame(kind: number, id: number, parts: readonly Buffer[]): Buffer {
   let size = HEAD_BYTES
   for (const part of parts) size += LENGTH_BYTES + part.length
-  if (size - LENGTH_BYTES > MAX_FRAME_BYTES) throw new ProtocolError('too much for one frame')
+  if (size - LENGTH_BYTES > MAX_FRAME_BYTES)
+    throw new ProtocolError('the message is too large for one frame')
   const frame = Buffer.allocUnsafe(size)
   frame.writeUInt32LE(size - LENGTH_BYTES, 0)
   frame.writeUInt8(kind, LENGTH_BYTES)
@@ -64,7 +65,7 @@ export function decodeParts(body: Buffer): readonly Buffer[] {
   while (at < body.length) {
     const start = at + LENGTH_BYTES
     const end = start > body.length ? Infinity : start + body.readUInt32LE(at)
-    if (end > body.length) throw new ProtocolError('a part is longer than its frame')
+    if (end > body.length) throw new ProtocolError('a field is longer than its frame')
     parts.push(body.subarray(start, end))
     at = end
   }
@@ -92,7 +93,7 @@ export function checkResult(
     const sealed = request[5]
     if (sizes.length === 1 && sizes[0] === (sealed?.length ?? 0) - TAG_BYTES) return
   }
-  throw new ProtocolError('the parts of an answer have other sizes')
+  throw new ProtocolError('the fields of an answer have unexpected sizes')
 }
 
 /** Splits a byte stream into frames and keeps an incomplete frame until its rest arrives. */
@@ -117,7 +118,7 @@ export class FrameReader {
     while (bytes.length - at >= HEAD_BYTES) {
       const length = bytes.readUInt32LE(at)
       if (length < HEAD_BYTES - LENGTH_BYTES || length > MAX_FRAME_BYTES) {
-        throw new ProtocolError('a frame has a length that none has')
+        throw new ProtocolError('a frame has an impossible length')
       }
       const end = at + LENGTH_BYTES + length
       if (end > bytes.length) {

@@ -78,7 +78,7 @@ const MODES: Readonly<Record<IvMode, Mode>> = {
     split(sealed, iv) {
       if (iv.every((byte) => byte === 0)) {
         throw new WorkerFailure('CONTRACT', 'the token did not write an initialization vector', {
-          hint: 'set another iv mode: latchkey pkcs11 probe finds the right one',
+          hint: 'set another iv mode; latchkey pkcs11 probe finds the right one',
         })
       }
       return { iv, sealed }
@@ -139,7 +139,7 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
     const output = invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(plaintext), room))
     if (output.length !== size) {
       throw new WorkerFailure('CONTRACT', 'the token wrote a ciphertext of the wrong length', {
-        hint: 'set another iv mode: latchkey pkcs11 probe finds the right one',
+        hint: 'set another iv mode; latchkey pkcs11 probe finds the right one',
       })
     }
     return output

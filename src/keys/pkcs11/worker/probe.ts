@@ -121,7 +121,7 @@ function tryMode(module: Pkcs11Module, session: Handle, iv: IvMode): string {
     })
     const made = gcm.encrypt(session, key, plaintext, aad)
     const opened = gcm.decrypt(session, key, made.iv, made.sealed, aad)
-    return opened.equals(plaintext) ? 'works' : 'decrypts to other bytes'
+    return opened.equals(plaintext) ? 'works' : 'decrypts to different bytes'
   } catch (error) {
     if (error instanceof CkrFailure || error instanceof WorkerFailure) return error.message
     throw error
