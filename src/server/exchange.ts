@@ -34,7 +34,7 @@ export interface Exchange {
   readonly reply: FastifyReply
   readonly fault: XksError | undefined
   readonly connection: Connection
-  /** What a terminator said of its client, in observe mode. */
+  /** The client certificate that a terminator named, in observe mode. */
   readonly seen: SeenCertificate | undefined
   /** Monotonic milliseconds of the first byte. */
   readonly startedAt: number

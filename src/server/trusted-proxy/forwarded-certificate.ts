@@ -20,7 +20,7 @@ type ForwardedErrorCode =
   | 'FORWARDED_UNVERIFIED' // the terminator does not confirm that it verified the certificate
   | 'FORWARDED_SUBJECT' // the common name is not among those that may call
 
-/** What a terminator says of its client. */
+/** The result of reading a terminator's header about its client. */
 export interface Forwarded {
   /** Absent if the request may proceed to the signature check. */
   readonly fault?: XksError
