@@ -40,9 +40,9 @@ export const COMPONENTS = {
     imports: ['core', 'store'],
   },
   kms: {
-    rank: 2,
+    rank: 3,
     holds: 'A client that calls a proxy as KMS does, and an emulator of KMS.',
-    imports: ['core'],
+    imports: ['core', 'sigv4'],
     types: ['openapi'],
   },
   policy: {

@@ -181,7 +181,10 @@ export async function openPolicies(config: Config): Promise<PolicyAdministration
       const period = toPeriod({ since, until }, until)
       return {
         period,
-        usage: await store.database.snapshot((reader) => loadActivity(reader, period)),
+        // Policies are about applications: what Latchkey's own tools sent is left out.
+        usage: (await store.database.snapshot((reader) => loadActivity(reader, period))).filter(
+          ({ subject }) => subject.isProbe !== true,
+        ),
       }
     },
     close: () => store.close(),

@@ -18,6 +18,10 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: 'Play KMS and a vendor on AWS against a running server, with a kill and a restore',
       load: async () => (await import('./commands/simulate.ts')).simulate,
     },
+    kms: {
+      summary: 'Play KMS for your own application: AWS SDKs and tools call it, it calls your proxy',
+      load: async () => (await import('./commands/kms.ts')).kms,
+    },
     init: {
       summary: 'Write a first latchkey.yaml, a master key and an empty store; never overwrites',
       load: async () => (await import('./commands/init.ts')).init,

@@ -22,6 +22,8 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['NO_SUCH_RECEIPT', 'data'],
   ['POLICY_INVALID', 'data'],
   ['POLICY_NOT_FOUND', 'data'],
+  ['KMS_STATE_INVALID', 'data'],
+  ['KMS_STATE_OF_ANOTHER', 'data'],
   ['STORE_MISSING', 'noInput'],
   ['CERTIFICATE_UNREADABLE', 'noInput'],
   ['STORE_BUSY', 'unavailable'],

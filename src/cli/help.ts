@@ -12,7 +12,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   'Keys and credentials': ['keys', 'credentials', 'pkcs11', 'admin'],
   Policies: ['policy'],
   'The control store': ['store'],
-  KMS: ['register', 'rotate-credentials', 'unregister', 'simulate'],
+  KMS: ['register', 'rotate-credentials', 'unregister', 'simulate', 'kms'],
   Measure: ['bench', 'report'],
   Inspect: ['status', 'exposure', 'doctor', 'version'],
 }

@@ -26,6 +26,8 @@ export interface RequestSubject {
   readonly operation: Operation
   readonly keyId?: string | undefined
   readonly metadata?: Partial<RequestMetadata> | undefined
+  /** Set for requests of Latchkey's own tools; no rule depends on it. */
+  readonly isProbe?: boolean | undefined
 }
 
 /**
@@ -69,6 +71,8 @@ export interface RequestRecord {
   region?: string
   /** Set once the body has been decoded, which happens after the signature was verified. */
   metadata?: RequestMetadata
+  /** The request came from one of Latchkey's own tools: core/probe.ts. */
+  isProbe?: true
   /** Computed from the metadata by policy/principal.ts; GetHealthStatus has none. */
   accessClass?: string
   /** Ids of the policies that decided; absent when no policy was asked. */

@@ -48,6 +48,7 @@ export const LINE_SCHEMA = {
     awsSourceVpce: text,
     otherMetadata: { type: 'object', additionalProperties: text },
     accessClass: token,
+    isProbe: { type: 'boolean' },
     policies: { type: 'array', items: text },
     policyRevision: count,
     shadowDenial: {
@@ -132,6 +133,7 @@ function toLine(record: RequestRecord, level: number, worker: number | undefined
     awsSourceVpce: clip(metadata.awsSourceVpce),
     otherMetadata: metadata.other === undefined ? undefined : clipAll(metadata.other),
     accessClass: record.accessClass,
+    isProbe: record.isProbe,
     policies: record.policies,
     policyRevision: record.policyRevision,
     shadowDenial: record.shadowDenial,

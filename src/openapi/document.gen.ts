@@ -644,8 +644,16 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "until": {
         "description": "Default: now.",
         "$ref": "#/components/schemas/Milliseconds"
+      },
+      "probes": {
+        "description": "True: include requests of Latchkey's own tools (default: false).",
+        "type": "boolean"
       }
     }
+  },
+  "ProbesLeftOut": {
+    "description": "Requests in the period that doctor, bench, report, simulate and quickstart sent, and that the report leaves out.",
+    "type": "integer"
   },
   "Refused": {
     "type": "object",
@@ -677,6 +685,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "wouldBeRefused",
       "refusedAnyway",
       "notToldApart",
+      "probesLeftOut",
       "principals",
       "services",
       "accounts",
@@ -725,6 +734,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "notToldApart": {
         "description": "Requests of unnamed callers, which the switch may cover.",
         "type": "integer"
+      },
+      "probesLeftOut": {
+        "$ref": "#/components/schemas/ProbesLeftOut"
       },
       "principals": {
         "type": "array",
@@ -886,6 +898,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "since",
       "until",
       "exposures",
+      "probesLeftOut",
       "longKills"
     ],
     "properties": {
@@ -903,6 +916,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "items": {
           "$ref": "#/components/schemas/Exposure"
         }
+      },
+      "probesLeftOut": {
+        "$ref": "#/components/schemas/ProbesLeftOut"
       },
       "longKills": {
         "description": "Switches that approach seven days, after which DynamoDB and Aurora act irreversibly.",

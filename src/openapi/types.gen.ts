@@ -562,7 +562,11 @@ export interface components {
             since?: components["schemas"]["Milliseconds"];
             /** @description Default: now. */
             until?: components["schemas"]["Milliseconds"];
+            /** @description True: include requests of Latchkey's own tools (default: false). */
+            probes?: boolean;
         };
+        /** @description Requests in the period that doctor, bench, report, simulate and quickstart sent, and that the report leaves out. */
+        ProbesLeftOut: number;
         Refused: {
             /** @description `-` if KMS sent no value. */
             name: string;
@@ -586,6 +590,7 @@ export interface components {
             refusedAnyway: number;
             /** @description Requests of unnamed callers, which the switch may cover. */
             notToldApart: number;
+            probesLeftOut: components["schemas"]["ProbesLeftOut"];
             principals: components["schemas"]["Refused"][];
             services: components["schemas"]["Refused"][];
             accounts: components["schemas"]["Refused"][];
@@ -630,6 +635,7 @@ export interface components {
             since: components["schemas"]["Milliseconds"];
             until: components["schemas"]["Milliseconds"];
             exposures: components["schemas"]["Exposure"][];
+            probesLeftOut: components["schemas"]["ProbesLeftOut"];
             /** @description Switches that approach seven days, after which DynamoDB and Aurora act irreversibly. */
             longKills: {
                 id: string;
@@ -1275,6 +1281,8 @@ export interface operations {
                 switch?: string;
                 /** @description Start of the period. Default: everything kept (`activity.retention`). */
                 since?: components["schemas"]["Milliseconds"];
+                /** @description `true` includes requests of Latchkey's own tools (default: `false`). */
+                probes?: boolean;
             };
             header?: never;
             path?: never;

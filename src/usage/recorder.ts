@@ -68,8 +68,13 @@ function compact(pending: Map<string, Count>, limit: number): Map<string, Count>
   for (const [key, count] of bySubject) {
     if (excess-- > 0) {
       const { keyStore, operation, outcome } = count.subject
-      const subject = { keyStore, operation, outcome, isOverflow: true }
-      put(compacted, `0 ${keyStore} ${operation} ${outcome}`, { ...count, subject })
+      const { isProbe } = count.subject
+      const subject: UsageKey = {
+        ...{ keyStore, operation, outcome, isOverflow: true },
+        ...(isProbe === true ? { isProbe } : {}),
+      }
+      const mark = isProbe === true ? ' probe' : ''
+      put(compacted, `0 ${keyStore} ${operation} ${outcome}${mark}`, { ...count, subject })
     } else put(compacted, `${String(count.minute)} ${key}`, count)
   }
   return compacted
@@ -191,7 +196,8 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     } else {
       sayOverflow()
       const subject = toOverflow(request)
-      const other = `${String(minute)} ${keyStore} ${operation} ${subject.outcome}`
+      const mark = request.isProbe === true ? ' probe' : ''
+      const other = `${String(minute)} ${keyStore} ${operation} ${subject.outcome}${mark}`
       const overflow = pending.get(other)
       if (overflow !== undefined) addRequest(overflow, request.at)
       else pending.set(other, start(subject, request.at))

@@ -9,7 +9,7 @@ import type { RequestMetadata, RequestRecord } from '../core/request.ts'
 /** The part of a request's record that is counted. */
 export type CountedRequest = Pick<
   RequestRecord,
-  'at' | 'keyStore' | 'operation' | 'keyId' | 'accessKeyId' | 'errorName' | 'reason'
+  'at' | 'keyStore' | 'operation' | 'keyId' | 'accessKeyId' | 'errorName' | 'reason' | 'isProbe'
 > & {
   readonly metadata?: Omit<RequestMetadata, 'kmsRequestId'>
 }
@@ -29,6 +29,8 @@ export interface UsageKey {
   readonly outcome: string
   /** There were too many different subjects: only key store, operation and outcome were kept. */
   readonly isOverflow: boolean
+  /** Set for requests of Latchkey's own tools (core/probe.ts). */
+  readonly isProbe?: true
 }
 
 export const SUCCESS = 'ok'
@@ -41,7 +43,7 @@ const SEPARATOR = '\u0000'
  * it allocates no array and no object.
  */
 export function toKey(
-  { keyStore, operation, keyId, reason, errorName }: CountedRequest,
+  { keyStore, operation, keyId, reason, errorName, isProbe }: CountedRequest,
   metadata: NonNullable<CountedRequest['metadata']>,
 ): string {
   return (
@@ -49,7 +51,8 @@ export function toKey(
     `${reason ?? errorName ?? SUCCESS}${SEPARATOR}${metadata.kmsOperation}${SEPARATOR}` +
     `${metadata.awsPrincipalArn ?? ''}${SEPARATOR}${metadata.kmsKeyArn ?? ''}${SEPARATOR}` +
     `${metadata.kmsViaService ?? ''}${SEPARATOR}${metadata.awsSourceVpc ?? ''}${SEPARATOR}` +
-    (metadata.awsSourceVpce ?? '')
+    (metadata.awsSourceVpce ?? '') +
+    (isProbe === true ? `${SEPARATOR}probe` : '')
   )
 }
 
@@ -68,6 +71,7 @@ export function toUsageKey(
     ...text('viaService', metadata.kmsViaService),
     ...text('vpc', metadata.awsSourceVpc),
     ...text('vpce', metadata.awsSourceVpce),
+    ...(request.isProbe === true ? { isProbe: true } : {}),
   }
 }
 
@@ -75,7 +79,8 @@ export function toUsageKey(
 export function toOverflow(request: CountedRequest) {
   const { keyStore = '', operation = '', reason, errorName } = request
   const outcome = reason ?? errorName ?? SUCCESS
-  return { keyStore, operation, outcome, isOverflow: true } satisfies UsageKey
+  const probe = request.isProbe === true ? { isProbe: true as const } : {}
+  return { keyStore, operation, outcome, isOverflow: true, ...probe } satisfies UsageKey
 }
 
 /** Databases refuse NUL, and terminals interpret control characters. */
@@ -87,8 +92,9 @@ function text(name: keyof UsageKey, value: string | undefined): Partial<UsageKey
 /** Returns half a SHA-256 in Base64url, 22 characters, identical in every process. */
 export function toUsageKeyId(subject: UsageKey): string {
   const { keyStore, operation, keyId, kmsOperation, principal, kmsKeyArn } = subject
-  const { viaService, vpc, vpce, outcome, isOverflow } = subject
+  const { viaService, vpc, vpce, outcome, isOverflow, isProbe } = subject
   const fields = [keyStore, operation, keyId, kmsOperation, principal, kmsKeyArn]
-  const bytes = JSON.stringify([...fields, viaService, vpc, vpce, outcome, isOverflow])
+  const mark = isProbe === true ? ['probe'] : []
+  const bytes = JSON.stringify([...fields, viaService, vpc, vpce, outcome, isOverflow, ...mark])
   return createHash('sha256').update(bytes).digest('base64url').slice(0, 22)
 }

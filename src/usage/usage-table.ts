@@ -162,7 +162,7 @@ export async function loadActivity(
 ): Promise<readonly Activity[]> {
   const rows = await reader.query(
     `SELECT s.key_store, s.operation, s.key_id, s.kms_operation, s.principal, s.kms_key_arn,
-            s.via_service, s.vpc, s.vpce, s.outcome, s.is_overflow,
+            s.via_service, s.vpc, s.vpce, s.outcome, s.is_overflow, s.is_probe,
             a.requests, a.first_at, a.last_at
      FROM (SELECT subject, SUM(requests) AS requests, MIN(first_at) AS first_at, MAX(last_at) AS last_at
            FROM activity WHERE span_ms = ? AND starts_at >= ? AND starts_at < ? GROUP BY subject) a
@@ -239,6 +239,7 @@ function fromSubject(subject: UsageKey, id: string, lastAt: number): Row {
     vpce: subject.vpce ?? null,
     outcome: subject.outcome,
     is_overflow: subject.isOverflow ? 1 : 0,
+    is_probe: subject.isProbe === true ? 1 : 0,
     last_at: Math.floor(lastAt),
   }
 }
@@ -256,6 +257,7 @@ function parseSubject(row: Row): UsageKey {
     ...text('vpce', row['vpce']),
     outcome: String(row['outcome']),
     isOverflow: Number(row['is_overflow']) === 1,
+    ...(Number(row['is_probe']) === 1 ? { isProbe: true } : {}),
   }
 }
 

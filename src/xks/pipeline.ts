@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
+import { hasProbeId, isProbe } from '../core/probe.ts'
 import type { Operation } from '../core/request.ts'
 import type { BackendKey } from '../keys/key-backend.ts'
 import { accessClassOf } from '../policy/principal.ts'
@@ -54,6 +55,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       if (isManagerFailure(thrown)) request.keyStore?.health.recheck()
       if (request.pass !== undefined) deps.gate.abandon(request.pass)
       request.pass = undefined
+      if (record.metadata !== undefined && hasProbeId(record.metadata)) record.isProbe = true
       const error = toXksError(thrown, record.operation)
       return new GatedAnswer(deps, request, renderError(deps.schemas, error, record))
     }
@@ -76,12 +78,15 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   const { metadata } = body
   record.metadata = metadata
   const input = decodeInput(operation, body, deps.limits)
+  const isOwn = isProbe(metadata, operation, 'aad' in input ? input.aad : undefined)
+  if (isOwn) record.isProbe = true
   timer.end('decode')
 
   if (TAKES_QUOTA[operation] && !keyStore.quota.take()) {
     throw new XksError('ThrottlingException', 'The request quota of this key store is exceeded.')
   }
-  const pass = deps.gate.check({ keyStore: keyStore.name, operation, keyId, metadata })
+  const subject = { keyStore: keyStore.name, operation, keyId, metadata, isProbe: isOwn }
+  const pass = deps.gate.check(subject)
   request.pass = pass
   timer.end('gate')
 

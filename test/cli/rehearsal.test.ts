@@ -156,7 +156,7 @@ void t.test('flags of a rehearsal without --rehearse kill nothing', async (t) =>
   for (const flag of [['--watch'], ['--since', '1h']]) {
     const { code, stderr } = await run(server, 'kill', '--all', '--reason', 'x', ...flag)
     t.equal(code, 64)
-    t.match(stderr, '--since and --watch require --rehearse')
+    t.match(stderr, '--since, --watch and --probes require --rehearse')
   }
   t.match(await json(server, 'status'), { switches: [] })
 })

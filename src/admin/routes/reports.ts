@@ -21,7 +21,7 @@ export interface ReportRoutesDeps {
 }
 
 const HOUR_MS = 3_600_000
-const EXPOSURE_PARAMETERS: readonly string[] = ['keyStore', 'keyId', 'switch', 'since']
+const EXPOSURE_PARAMETERS: readonly string[] = ['keyStore', 'keyId', 'switch', 'since', 'probes']
 
 export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
   const { killSwitch, keyStores, now } = deps
@@ -40,7 +40,8 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
           scope: toScope(raw.scope, keyStores()),
           direction: raw.direction ?? ('both' as const),
         }
-        return ok({ ...order, ...(await killSwitch.rehearse(order, { since, until })) })
+        const window = { since, until, probes: raw.probes === true }
+        return ok({ ...order, ...(await killSwitch.rehearse(order, window)) })
       },
     },
     {
@@ -60,7 +61,8 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
           throw new AdminError('INPUT_INVALID', 'switch cannot be combined with other parameters')
         }
         const about = id === undefined ? scope : { id }
-        return ok(await killSwitch.exposure(about, toSince(query.get('since'))))
+        const window = { since: toSince(query.get('since')), probes: toBoolean(query, 'probes') }
+        return ok(await killSwitch.exposure(about, window))
       },
     },
   ]
@@ -88,6 +90,12 @@ function toSince(text: string | null): number | undefined {
     throw new AdminError('INPUT_INVALID', 'since must be milliseconds since the Unix epoch')
   }
   return Number(text)
+}
+
+function toBoolean(query: URLSearchParams, name: string): boolean {
+  const text = query.get(name) ?? 'false'
+  if (text === 'true' || text === 'false') return text === 'true'
+  throw new AdminError('INPUT_INVALID', `${name} must be true or false`)
 }
 
 /** Repeats just enough of the caller's text to identify it. */

@@ -16,6 +16,7 @@ import {
   type Command,
   type Context,
 } from '../../terminal/command.ts'
+import { PROBES_FLAG, describeProbes } from '../../terminal/flags/probes.ts'
 import { toTable } from '../../terminal/output.ts'
 import { parsePast } from '../../terminal/flags/time.ts'
 
@@ -39,6 +40,7 @@ export const exposure: Command = {
       description:
         'Start of the period: 2h or 30d ago, or a date (default: everything kept, see activity.retention).',
     },
+    ...PROBES_FLAG,
     ...CONFIG_FLAG,
   },
   examples: [
@@ -52,7 +54,8 @@ export const exposure: Command = {
     try {
       const asked = stringFlag(context, 'since')
       const since = asked === undefined ? undefined : parsePast(asked)
-      const report = await killSwitch.exposure(parseAbout(context, config), since)
+      const window = { since, probes: context.flags['probes'] === true }
+      const report = await killSwitch.exposure(parseAbout(context, config), window)
       context.output.result(toText(report), report)
     } finally {
       await killSwitch.close()
@@ -79,7 +82,8 @@ function parseAbout(context: Context, config: Config): Scope | { readonly id: st
   return { kind: 'key', keyStore, keyId: key }
 }
 
-function toText({ scope, since, until: now, exposures: found, longKills }: ExposureReport): string {
+function toText(report: ExposureReport): string {
+  const { scope, since, until: now, exposures: found, longKills, probesLeftOut } = report
   const what = scope.kind === 'all' ? 'every key' : describeScope(scope)
   const head = `data keys of ${what} fetched since ${toDate(since)}`
   const none = 'no fetches are recorded'
@@ -111,7 +115,8 @@ function toText({ scope, since, until: now, exposures: found, longKills }: Expos
     ].join('\n'),
   )
   const parts = found.length === 0 ? [head, none] : [head, table, who, ...facts]
-  return [...parts, ...longKills.map((one) => describeLongKill(one, now))].join('\n\n')
+  const left = probesLeftOut === 0 ? [] : [describeProbes(probesLeftOut)]
+  return [...parts, ...left, ...longKills.map((one) => describeLongKill(one, now))].join('\n\n')
 }
 
 function worksOn({ endsAt, service }: Exposure, now: number): string {

@@ -14,6 +14,7 @@ import {
   type Context,
   type Flag,
 } from '../../terminal/command.ts'
+import { PROBES_FLAG, describeProbes } from '../../terminal/flags/probes.ts'
 import { toTable } from '../../terminal/output.ts'
 import { parsePast, parseWhen } from '../../terminal/flags/time.ts'
 
@@ -32,6 +33,10 @@ export const REHEARSAL_FLAGS = {
     type: 'boolean',
     description:
       'With --rehearse: report new requests as they are recorded, until --until or Ctrl-C.',
+  },
+  probes: {
+    ...PROBES_FLAG.probes,
+    description: "With --rehearse: include requests that Latchkey's own tools sent.",
   },
 } as const satisfies Record<string, Flag>
 
@@ -57,6 +62,7 @@ export async function rehearseKill(context: Context, order: RehearsalOrder): Pro
     const window = {
       since: since === undefined ? now - HOUR_MS : parsePast(since),
       until: until === undefined ? now : parsePast(until),
+      probes: context.flags['probes'] === true,
     }
     if (window.since >= window.until)
       throw new UsageError('USAGE', '--since must be before --until')
@@ -72,8 +78,9 @@ export async function rehearseKill(context: Context, order: RehearsalOrder): Pro
  * @throws UsageError
  */
 export function checkNoRehearsal(context: Context): void {
-  if (stringFlag(context, 'since') === undefined && context.flags['watch'] !== true) return
-  throw new UsageError('USAGE', '--since and --watch require --rehearse')
+  const { since, watch, probes } = context.flags
+  if (since === undefined && watch !== true && probes !== true) return
+  throw new UsageError('USAGE', '--since, --watch and --probes require --rehearse')
 }
 
 /** Prints how much the counts have grown since the last look. */
@@ -85,7 +92,10 @@ async function watch(
 ): Promise<void> {
   const startedAt = systemClock.now()
   const look = () =>
-    killSwitch.rehearse(order, { since: startedAt, until: systemClock.now() + HOUR_MS })
+    killSwitch.rehearse(order, {
+      ...{ since: startedAt, until: systemClock.now() + HOUR_MS },
+      probes: context.flags['probes'] === true,
+    })
   let before = await look()
   context.output.note(
     `dry run for ${describeScope(order.scope)}: no request is refused; press Ctrl-C to end`,
@@ -132,7 +142,7 @@ function toJson({ scope, direction }: RehearsalOrder) {
 }
 
 function toText({ scope, direction }: RehearsalOrder, found: RehearsalReport): string {
-  const { period, requests, wouldBeRefused, refusedAnyway, notToldApart } = found
+  const { period, requests, wouldBeRefused, refusedAnyway, notToldApart, probesLeftOut } = found
   const whole = period.spanMs === HOUR_MS ? 'hours' : 'minutes'
   return [
     `dry run for ${describeScope(scope)}, ${direction}: no request was refused`,
@@ -142,6 +152,7 @@ function toText({ scope, direction }: RehearsalOrder, found: RehearsalReport): s
     notToldApart === 0
       ? ''
       : `${String(notToldApart)} more came from callers that were not recorded by name (activity.maxSubjects); the kill may cover some of them`,
+    probesLeftOut === 0 ? '' : describeProbes(probesLeftOut),
     section('PRINCIPAL', found.principals),
     section('SERVICE', found.services),
     section('ACCOUNT', found.accounts),

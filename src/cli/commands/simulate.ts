@@ -78,6 +78,7 @@ export const simulate: Command = {
     const reports: CallReport[] = []
     const kms = createKmsStandIn({
       clock: systemClock,
+      isProbe: true,
       region: target.region,
       accountId: '111122223333',
       timeoutMs,

@@ -52,7 +52,10 @@ export interface GateStats {
   readonly leaseLeftMs: number
   /** Requests between the two checks. */
   readonly inFlight: number
-  /** Wall time of the last answer with data in it, milliseconds since the Unix epoch. */
+  /**
+   * Wall time of the last answer with data in it, milliseconds since the Unix epoch. Probes of
+   * Latchkey's own tools do not count: they get back only what they sent.
+   */
   readonly lastSuccessAt?: number
   /** Answers that may have left after the lease under which they were released had ended. */
   readonly lateAnswers: number
@@ -147,7 +150,8 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
       inFlight -= 1
       const code = checkAgain(pass)
       if (code !== undefined) throw toError(code)
-      const { operation } = pass.subject
+      const { operation, isProbe } = pass.subject
+      if (isProbe === true) return
       if (operation === 'Encrypt' || operation === 'Decrypt') lastSuccessAt = clock.now()
     },
     abandon() {

@@ -7,7 +7,14 @@ import type { Clock } from '../../core/clock.ts'
 import type { Direction, Scope } from '../../core/scope.ts'
 import type { Store } from '../../store/store.ts'
 import { type Exposure, findExposure } from '../../usage/exposure.ts'
-import { type Judge, type Rehearsal, rehearse, toRequestSubject } from '../../usage/rehearsal.ts'
+import {
+  type Judge,
+  type Rehearsal,
+  rehearse,
+  sum,
+  toRequestSubject,
+} from '../../usage/rehearsal.ts'
+import type { UsageKey } from '../../usage/usage-key.ts'
 import { type Period, loadActivity, toPeriod } from '../../usage/usage-table.ts'
 import { createRules } from '../gate/rules.ts'
 import { type LongKill, findLongKills } from '../instance/long-kill.ts'
@@ -18,6 +25,8 @@ import { loadControlState } from '../switch-table.ts'
 export interface UsageWindow {
   readonly since: number
   readonly until: number
+  /** True: include the requests of Latchkey's own tools (default: false). */
+  readonly probes?: boolean
 }
 
 export interface RehearsalOrder {
@@ -25,9 +34,15 @@ export interface RehearsalOrder {
   readonly direction: Direction
 }
 
-export type RehearsalReport = Rehearsal & { readonly period: Period }
+/** A report about requests of applications, and how many of Latchkey's own tools it leaves out. */
+interface WithoutProbes {
+  /** Requests of doctor, bench and the other tools in the period that the report leaves out. */
+  readonly probesLeftOut: number
+}
 
-export interface ExposureReport extends UsageWindow {
+export type RehearsalReport = Rehearsal & WithoutProbes & { readonly period: Period }
+
+export interface ExposureReport extends UsageWindow, WithoutProbes {
   readonly scope: Scope
   readonly exposures: readonly Exposure[]
   /** Switches in force that approach seven days. */
@@ -44,8 +59,8 @@ export async function rehearseKill(
   { scope, direction }: RehearsalOrder,
   window: UsageWindow,
 ): Promise<RehearsalReport> {
-  const { usage, period } = await loadUsage(store, clock, window)
-  return { ...rehearse(usage, createJudge(scope, direction)), period }
+  const { usage, period, probesLeftOut } = await loadUsage(store, clock, window)
+  return { ...rehearse(usage, createJudge(scope, direction)), probesLeftOut, period }
 }
 
 /**
@@ -62,7 +77,7 @@ export async function reportExposure(
     loadControlState(reader, store.sealing),
   )
   const scope = about !== undefined && 'id' in about ? scopeOf(about.id) : about
-  const { usage } = await loadUsage(store, clock, window)
+  const { usage, probesLeftOut } = await loadUsage(store, clock, window)
   const judge = scope && createJudge(scope, 'both')
   // Callers that could not be distinguished are included rather than left out.
   const meant = usage.filter(
@@ -71,7 +86,7 @@ export async function reportExposure(
   )
   return {
     scope: scope ?? { kind: 'all' },
-    ...window,
+    ...{ since: window.since, until: window.until, probesLeftOut },
     exposures: findExposure(meant),
     longKills: findLongKills(switches, clock.now()),
   }
@@ -87,9 +102,12 @@ export async function reportExposure(
 
 async function loadUsage(store: Store, clock: Clock, window: UsageWindow) {
   const period = toPeriod(window, clock.now())
-  const usage = await store.database.snapshot((reader) => loadActivity(reader, period))
-  return { usage, period }
+  const all = await store.database.snapshot((reader) => loadActivity(reader, period))
+  const usage = window.probes === true ? all : all.filter(({ subject }) => !isProbe(subject))
+  return { usage, period, probesLeftOut: sum(all) - sum(usage) }
 }
+
+const isProbe = (subject: UsageKey) => subject.isProbe === true
 
 /** Uses the gate's own rules, with this one switch in them. */
 function createJudge(scope: Scope, direction: Direction): Judge {

@@ -97,7 +97,7 @@ export interface KillSwitch {
    */
   exposure(
     about: Scope | { readonly id: string } | undefined,
-    since?: number,
+    window?: { readonly since?: number | undefined; readonly probes?: boolean },
   ): Promise<ExposureReport>
   startDeadMan(order: DeadManOrder & { readonly ttlMs: number }): Promise<DeadManOutcome>
   renewDeadMan(order: DeadManOrder & { readonly ttlMs?: number }): Promise<DeadManOutcome>
@@ -146,9 +146,9 @@ export function createKillSwitch(
     status: (recentEvents) => loadStatus(store, recentEvents),
     storeWarnings: (processes) => store.database.warnings(processes),
     rehearse: async (order, window) => rehearseKill(await reports.open(), clock, order, window),
-    async exposure(about, since) {
+    async exposure(about, { since, probes = false } = {}) {
       const until = clock.now()
-      const window = { since: since ?? until - config.activity.retentionMs, until }
+      const window = { since: since ?? until - config.activity.retentionMs, until, probes }
       return reportExposure(await reports.open(), clock, about, window)
     },
     startDeadMan: (order) => startDeadManSwitch(deadManDeps, order),

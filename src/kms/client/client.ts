@@ -10,6 +10,8 @@ import {
   encryptBody,
   getHealthStatusBody,
   getKeyMetadataBody,
+  probeHealthBody,
+  probeMetadata,
   requestMetadata,
   type DecryptArguments,
   type EncryptArguments,
@@ -35,6 +37,8 @@ export interface KmsSideClientOptions {
   }
   /** Timeout of a call in milliseconds (KMS uses 250). */
   readonly timeoutMs?: number
+  /** Marks every request as one of Latchkey's own tools: core/probe.ts. */
+  readonly isProbe?: boolean
   /** Local address to connect from (default: chosen by the system). */
   readonly localAddress?: string
 }
@@ -61,6 +65,9 @@ const DEFAULT_TIMEOUT_MS = 5000
 
 export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClient {
   const { uriPath, region } = options
+  const isProbe = options.isProbe === true
+  const metadataOf = (kmsOperation: string) =>
+    (isProbe ? probeMetadata : requestMetadata)(kmsOperation, region)
   const endpoint = new URL(options.endpoint)
   const shown = options.clientCertificate
   const agent = new https.Agent({
@@ -92,15 +99,12 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
 
   return {
     getKeyMetadata: (keyId) =>
-      post(`/keys/${keyId}/metadata`, getKeyMetadataBody(requestMetadata('DescribeKey', region))),
+      post(`/keys/${keyId}/metadata`, getKeyMetadataBody(metadataOf('DescribeKey'))),
     encrypt: (keyId, input) =>
-      post(
-        `/keys/${keyId}/encrypt`,
-        encryptBody(requestMetadata('GenerateDataKey', region), input),
-      ),
+      post(`/keys/${keyId}/encrypt`, encryptBody(metadataOf('GenerateDataKey'), input)),
     decrypt: (keyId, input) =>
-      post(`/keys/${keyId}/decrypt`, decryptBody(requestMetadata('Decrypt', region), input)),
-    getHealthStatus: () => post('/health', getHealthStatusBody()),
+      post(`/keys/${keyId}/decrypt`, decryptBody(metadataOf('Decrypt'), input)),
+    getHealthStatus: () => post('/health', isProbe ? probeHealthBody() : getHealthStatusBody()),
     post,
     close() {
       agent.destroy()

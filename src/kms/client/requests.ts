@@ -1,6 +1,7 @@
 /** Well-formed bodies of the four operations, with requestMetadata as KMS fills it in. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
+import { probeRequestId } from '../../core/probe.ts'
 import { partitionOf } from '../../core/partitions.ts'
 
 export interface EncryptArguments {
@@ -31,14 +32,26 @@ export function requestMetadata(kmsOperation: string, region: string): RequestMe
   }
 }
 
+/** requestMetadata of a request that Latchkey's own tools send: core/probe.ts. */
+export function probeMetadata(kmsOperation: string, region: string): RequestMetadata {
+  return { ...requestMetadata(kmsOperation, region), kmsRequestId: probeRequestId() }
+}
+
+export function probeHealthBody(kmsOperation = 'KmsHealthCheck'): string {
+  return getHealthStatusBody(kmsOperation, probeRequestId())
+}
+
 const base64 = (bytes: Buffer | undefined) => bytes?.toString('base64')
 
 export function getKeyMetadataBody(metadata: RequestMetadata): string {
   return JSON.stringify({ requestMetadata: metadata })
 }
 
-export function getHealthStatusBody(kmsOperation = 'KmsHealthCheck'): string {
-  return JSON.stringify({ requestMetadata: { kmsRequestId: randomUUID(), kmsOperation } })
+export function getHealthStatusBody(
+  kmsOperation = 'KmsHealthCheck',
+  kmsRequestId: string = randomUUID(),
+): string {
+  return JSON.stringify({ requestMetadata: { kmsRequestId, kmsOperation } })
 }
 
 export function encryptBody(metadata: RequestMetadata, input: EncryptArguments): string {

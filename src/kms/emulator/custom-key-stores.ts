@@ -28,6 +28,8 @@ export interface CustomKeyStoresDeps {
   /** Private DNS name of each existing VPC endpoint service, by service name. */
   readonly vpcEndpointServices: ReadonlyMap<string, string>
   readonly hasKeys: (id: string) => boolean
+  readonly requestId: () => string
+  readonly initial: readonly CustomKeyStore[]
 }
 
 export interface CustomKeyStores {
@@ -58,8 +60,17 @@ const MAX_STORES = 10
 const CHANGED_WHILE_CONNECTED = new Set(['accessKeyId', 'rawSecretAccessKey', 'uriPath'])
 
 export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStores {
-  const entries = new Map<string, Entry>()
+  const entries = new Map<string, Entry>(deps.initial.map((store) => [store.id, toEntry(store)]))
   const stores = () => [...entries.values()].map(({ store }) => store)
+
+  function toEntry({ state, ...store }: CustomKeyStore): Entry {
+    return {
+      // A process that ends while a store connects leaves it disconnected.
+      store: { ...store, state: state === 'CONNECTING' ? 'DISCONNECTED' : state },
+      connection: deps.connect(store.proxy),
+      pending: Promise.resolve(),
+    }
+  }
 
   function find(id: string): Entry {
     const entry = entries.get(id)
@@ -77,7 +88,7 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
   async function probe(proxy: ProxyConfiguration, kmsOperation: string): Promise<ProxyConnection> {
     const connection = deps.connect(proxy)
     try {
-      await checkHealth(connection, kmsOperation)
+      await checkHealth(connection, kmsOperation, deps.requestId())
       return connection
     } catch (error) {
       await connection.close()
@@ -90,7 +101,8 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
     let outcome: Partial<CustomKeyStore> = { state: 'CONNECTED' }
     try {
       const code = findVpcFault(entry.store.proxy, deps.vpcEndpointServices)
-      if (code === undefined) await checkHealth(entry.connection, 'ConnectCustomKeyStore')
+      if (code === undefined)
+        await checkHealth(entry.connection, 'ConnectCustomKeyStore', deps.requestId())
       else outcome = { state: 'FAILED', errorCode: code }
     } catch (error) {
       if (!(error instanceof ProxyFailure)) throw error
@@ -190,7 +202,7 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
       }
       return connection
     },
-    pollHealth: (id) => checkHealth(find(id).connection, 'KmsHealthCheck'),
+    pollHealth: (id) => checkHealth(find(id).connection, 'KmsHealthCheck', deps.requestId()),
     async close() {
       for (const { connection, pending } of entries.values()) {
         await pending
@@ -216,11 +228,13 @@ async function asKmsException<T>(work: () => Promise<T>): Promise<T> {
 const HEALTH = new Set<unknown>(['ACTIVE', 'DEGRADED', 'UNAVAILABLE'])
 
 /** @param kmsOperation the KMS operation that the health check serves. @throws ProxyFailure */
-async function checkHealth(connection: ProxyConnection, kmsOperation: string): Promise<void> {
-  const answer = (await connection.call('/health', getHealthStatusBody(kmsOperation))) as Record<
-    string,
-    unknown
-  >
+async function checkHealth(
+  connection: ProxyConnection,
+  kmsOperation: string,
+  requestId: string,
+): Promise<void> {
+  const body = getHealthStatusBody(kmsOperation, requestId)
+  const answer = (await connection.call('/health', body)) as Record<string, unknown>
   const details = answer['ekmFleetDetails']
   const size = answer['xksProxyFleetSize']
   // XKS 1.0.3, GetHealthStatus: one to ten key managers, and a fleet size of at least one.

@@ -1,18 +1,22 @@
 /**
- * An emulator of AWS KMS, limited to what an external key store proxy sees, for `latchkey simulate` and
- * for the tests. It calls the real proxy with signed requests over TLS.
+ * An emulator of AWS KMS, limited to what an external key store proxy sees, for `latchkey kms`,
+ * `latchkey simulate` and the tests. It calls the real proxy with signed requests over TLS.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { PROBE_AAD, probeRequestId } from '../../core/probe.ts'
 import type { KmsSideClientOptions } from '../client/client.ts'
 import { getKeyMetadataBody } from '../client/requests.ts'
+import { type Aliases, createAliases } from './aliases.ts'
+import { type Attachments, createAttachments } from './attachments.ts'
 import { type CustomKeyStores, createCustomKeyStores } from './custom-key-stores.ts'
 import { type KmsCryptography, createKmsCryptography } from './kms-cryptography.ts'
 import { type KmsKey, type KmsKeys, createKmsKeys } from './kms-keys.ts'
 import { type CallReport, type ProxyConnection, createProxyConnection } from './proxy-connection.ts'
 import { KmsException, toKmsException } from './proxy-failure.ts'
-import { type KmsCaller, keyMetadataMetadata } from './request-metadata.ts'
+import { type KmsCall, type KmsCaller, keyMetadataMetadata } from './request-metadata.ts'
+import { EMPTY_STATE, type KmsState } from './state.ts'
 import { findParameterFaults } from './xks-parameters.ts'
 
 export interface KmsStandInOptions {
@@ -28,7 +32,11 @@ export interface KmsStandInOptions {
   readonly timeoutMs?: number
   readonly onCall?: (report: CallReport) => void
   readonly connectDelay?: () => Promise<void>
+  /** Marks every request to a proxy as one of Latchkey's own tools: core/probe.ts. */
+  readonly isProbe?: boolean
   readonly vpcEndpointServices?: ReadonlyMap<string, string>
+  /** State of an earlier emulator to continue from (default: empty). */
+  readonly initial?: KmsState
 }
 
 export interface NewKmsKey {
@@ -40,15 +48,27 @@ export interface NewKmsKey {
 export interface KmsStandIn extends KmsCryptography {
   readonly stores: CustomKeyStores
   readonly keys: KmsKeys
+  readonly aliases: Aliases
+  readonly attachments: Attachments
   /** Creates a KMS key after it has asked the proxy for the external key. */
   createKey(caller: KmsCaller, input: NewKmsKey): Promise<KmsKey>
   /** Returns `Unavailable` as the key state while the key store is not connected. */
   keyState(key: KmsKey): string
+  /** Returns what another emulator needs to continue from here. It has secrets. */
+  state(): KmsState
   close(): Promise<void>
 }
 
 export function createKmsStandIn(options: KmsStandInOptions): KmsStandIn {
-  const keys = createKmsKeys(options)
+  const { initial = EMPTY_STATE } = options
+  const aliases = createAliases({ ...options, initial: initial.aliases })
+  const attachments = createAttachments(options.clock, initial.attachments)
+  const keys = createKmsKeys({
+    ...{ clock: options.clock, region: options.region, accountId: options.accountId },
+    ...{ initial: initial.keys, resolveAlias: aliases.resolve },
+  })
+  const isProbe = options.isProbe === true
+  const requestId = isProbe ? probeRequestId : randomUUID
   const stores = createCustomKeyStores({
     clock: options.clock,
     connect: ({ uriEndpoint, uriPath, accessKeyId, rawSecretAccessKey }) =>
@@ -67,14 +87,20 @@ export function createKmsStandIn(options: KmsStandInOptions): KmsStandIn {
     connectDelay: options.connectDelay ?? (() => Promise.resolve()),
     vpcEndpointServices: options.vpcEndpointServices ?? new Map(),
     hasKeys: (id) => keys.hasKeys(id),
+    requestId,
+    initial: initial.stores,
   })
   return {
     ...createKmsCryptography({
       keys,
       connectionOf: ({ customKeyStoreId }) => stores.connection(customKeyStoreId),
+      requestId,
+      ...(isProbe ? { aadPrefix: PROBE_AAD } : {}),
     }),
     stores,
     keys,
+    aliases,
+    attachments,
     async createKey(caller, input) {
       const [fault] = findParameterFaults({ xksKeyId: input.xksKeyId })
       if (fault !== undefined) throw new KmsException('ValidationException', fault.message)
@@ -86,7 +112,12 @@ export function createKmsStandIn(options: KmsStandInOptions): KmsStandIn {
       }
       keys.checkFree(input.customKeyStoreId, input.xksKeyId)
       try {
-        await checkExternalKey(stores.connection(input.customKeyStoreId), input.xksKeyId, caller)
+        const call = {
+          caller,
+          kmsOperation: 'CreateKey',
+          kmsRequestId: caller.requestId ?? requestId(),
+        }
+        await checkExternalKey(stores.connection(input.customKeyStoreId), input.xksKeyId, call)
       } catch (error) {
         throw toKmsException(error, 'CreateKey')
       }
@@ -96,6 +127,12 @@ export function createKmsStandIn(options: KmsStandInOptions): KmsStandIn {
       const connected = stores.get(key.customKeyStoreId).state === 'CONNECTED'
       return key.state === 'PendingDeletion' || connected ? key.state : 'Unavailable'
     },
+    state: () => ({
+      stores: stores.describe(),
+      keys: keys.list(),
+      aliases: aliases.list(),
+      attachments: attachments.all(),
+    }),
     close: () => stores.close(),
   }
 }
@@ -104,9 +141,8 @@ export function createKmsStandIn(options: KmsStandInOptions): KmsStandIn {
 async function checkExternalKey(
   connection: ProxyConnection,
   xksKeyId: string,
-  caller: KmsCaller,
+  call: KmsCall,
 ): Promise<void> {
-  const call = { caller, kmsOperation: 'CreateKey', kmsRequestId: randomUUID() }
   const body = getKeyMetadataBody(keyMetadataMetadata(call))
   const answer = (await connection.call(`/keys/${xksKeyId}/metadata`, body)) as {
     keySpec?: unknown

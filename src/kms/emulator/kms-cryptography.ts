@@ -1,6 +1,6 @@
 /** Encrypt, Decrypt, GenerateDataKey and ReEncrypt with KMS keys in external key stores. */
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { decryptBody, encryptBody } from '../client/requests.ts'
 import { type SealedByProxy, encodeBlob, encodeHeader, parseBlob } from './ciphertext-blob.ts'
 import { decryptInside, encryptInside, parseOpened, parseSealed } from './double-encryption.ts'
@@ -48,6 +48,8 @@ export interface Decrypted {
 export interface ReEncryptInput {
   readonly ciphertextBlob: Buffer
   readonly sourceEncryptionContext?: EncryptionContext
+  /** The key that the ciphertext must be of. */
+  readonly sourceKeyId?: string
   readonly destinationKeyId: string
   readonly destinationEncryptionContext?: EncryptionContext
 }
@@ -65,7 +67,11 @@ export function createKmsCryptography(deps: {
   readonly keys: KmsKeys
   /** @throws KmsException when the store is not connected */
   readonly connectionOf: (key: KmsKey) => ProxyConnection
+  readonly requestId: () => string
+  /** Comes before the AAD of every request, and marks the requests of a probe. */
+  readonly aadPrefix?: Buffer
 }): KmsCryptography {
+  const { aadPrefix = Buffer.alloc(0) } = deps
   async function encryptWith(
     key: KmsKey,
     plaintext: Buffer,
@@ -74,7 +80,8 @@ export function createKmsCryptography(deps: {
   ): Promise<Encrypted> {
     deps.keys.checkUsable(key)
     const connection = deps.connectionOf(key)
-    const aad = toAad(encodeHeader(key), context)
+    checkDryRun(call)
+    const aad = toAad(Buffer.concat([aadPrefix, encodeHeader(key)]), context)
     const inner = encryptInside(key.material, plaintext, aad)
     const answer = await connection.call(
       `/keys/${key.xksKeyId}/encrypt`,
@@ -91,11 +98,15 @@ export function createKmsCryptography(deps: {
   ): Promise<Decrypted> {
     const { key, sealed } = openBlob(blob, deps.keys)
     if (expectedKeyId !== undefined && deps.keys.get(expectedKeyId).keyId !== key.keyId) {
-      throw new KmsException('IncorrectKeyException', 'the ciphertext is of another KMS key')
+      throw new KmsException(
+        'IncorrectKeyException',
+        'The key ID in the request does not identify a CMK that can perform this operation.',
+      )
     }
     deps.keys.checkUsable(key)
     const connection = deps.connectionOf(key)
-    const aad = toAad(encodeHeader(key), context)
+    checkDryRun(call)
+    const aad = toAad(Buffer.concat([aadPrefix, encodeHeader(key)]), context)
     const answer = await connection.call(
       `/keys/${key.xksKeyId}/decrypt`,
       decryptBody(cryptographicMetadata(call, key.arn), { ...withoutEmpty(sealed), aad }),
@@ -118,7 +129,11 @@ export function createKmsCryptography(deps: {
     work: (call: KmsCall) => Promise<T>,
   ): Promise<T> {
     try {
-      return await work({ caller, kmsOperation, kmsRequestId: randomUUID() })
+      return await work({
+        caller,
+        kmsOperation,
+        kmsRequestId: caller.requestId ?? deps.requestId(),
+      })
     } catch (error) {
       throw toKmsException(error, 'cryptographic')
     }
@@ -157,7 +172,12 @@ export function createKmsCryptography(deps: {
     reEncrypt: (caller, input) =>
       perform(caller, 'ReEncrypt', async (call) => {
         const { sourceEncryptionContext: from, destinationEncryptionContext: to } = input
-        const { plaintext, keyId } = await decryptWith(input.ciphertextBlob, from, call)
+        const { plaintext, keyId } = await decryptWith(
+          input.ciphertextBlob,
+          from,
+          call,
+          input.sourceKeyId,
+        )
         const destination = deps.keys.get(input.destinationKeyId)
         return { ...(await encryptWith(destination, plaintext, to, call)), sourceKeyId: keyId }
       }),
@@ -184,6 +204,12 @@ function openBlob(blob: Buffer, keys: KmsKeys) {
   const key = keys.get(parsed.header.keyId)
   if (!key.backingKeyId.equals(parsed.header.backingKeyId)) throw notOurs()
   return { key, sealed: parsed.sealed }
+}
+
+function checkDryRun({ caller }: KmsCall): void {
+  if (caller.isDryRun !== true) return
+  const message = 'The request would have succeeded, but the DryRun option is set.'
+  throw new KmsException('DryRunOperationException', message)
 }
 
 function notOurs(): KmsException {

@@ -28,7 +28,7 @@ export interface KmsKeys {
     readonly xksKeyId: string
     readonly description?: string
   }): KmsKey
-  /** Finds a key by id or ARN. @throws KmsException NotFoundException */
+  /** Finds a key by its id or ARN, or by the name or ARN of an alias. @throws KmsException NotFoundException */
   get(keyIdOrArn: string): KmsKey
   list(): readonly KmsKey[]
   hasKeys(customKeyStoreId: string): boolean
@@ -40,16 +40,22 @@ export interface KmsKeys {
   /** @param days 7 to 30 */
   scheduleDeletion(keyIdOrArn: string, days: number): KmsKey
   cancelDeletion(keyIdOrArn: string): KmsKey
+  setDescription(keyIdOrArn: string, description: string): void
 }
 
 const DAY_MS = 86_400_000
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 export function createKmsKeys(deps: {
   readonly clock: Clock
   readonly region: string
   readonly accountId: string
+  readonly initial?: readonly KmsKey[]
+  /** Returns the key's UUID for an alias, and undefined for any other text. */
+  readonly resolveAlias?: (text: string) => string | undefined
 }): KmsKeys {
-  const keys = new Map<string, KmsKey>()
+  const keys = new Map((deps.initial ?? []).map((one) => [one.keyId, one]))
+  const prefix = `arn:${partitionOf(deps.region).id}:kms:${deps.region}:${deps.accountId}:key/`
 
   /** Removes the keys whose deletion date has passed. */
   function current(): readonly KmsKey[] {
@@ -59,12 +65,15 @@ export function createKmsKeys(deps: {
     return [...keys.values()]
   }
 
-  function get(keyIdOrArn: string): KmsKey {
-    const found = current().find(({ keyId, arn }) => keyId === keyIdOrArn || arn === keyIdOrArn)
-    if (found === undefined) {
-      throw new KmsException('NotFoundException', `there is no KMS key ${keyIdOrArn}`)
-    }
-    return found
+  function get(text: string): KmsKey {
+    const id = deps.resolveAlias?.(text) ?? text
+    const found = current().find(({ keyId, arn }) => keyId === id || arn === id)
+    if (found !== undefined) return found
+    const arn = id.startsWith('arn:') ? id : `${prefix}${id}`
+    const message = UUID.test(arn.slice(arn.lastIndexOf('/') + 1))
+      ? `Key '${arn}' does not exist`
+      : `Invalid keyId '${id}'`
+    throw new KmsException('NotFoundException', message)
   }
 
   function change(keyIdOrArn: string, state: KmsKey['state'], deletionAt?: number): KmsKey {
@@ -78,7 +87,7 @@ export function createKmsKeys(deps: {
       const keyId = randomUUID()
       const key: KmsKey = {
         keyId,
-        arn: `arn:${partitionOf(deps.region).id}:kms:${deps.region}:${deps.accountId}:key/${keyId}`,
+        arn: `${prefix}${keyId}`,
         customKeyStoreId,
         xksKeyId,
         description,
@@ -104,14 +113,15 @@ export function createKmsKeys(deps: {
       }
     },
     checkUsable({ state, arn }) {
-      if (state === 'Disabled') throw new KmsException('DisabledException', `${arn} is disabled`)
+      if (state === 'Disabled') throw new KmsException('DisabledException', `${arn} is disabled.`)
       if (state === 'PendingDeletion') {
-        throw new KmsException('KMSInvalidStateException', `${arn} is pending deletion`)
+        throw new KmsException('KMSInvalidStateException', `${arn} is pending deletion.`)
       }
     },
     setEnabled(keyIdOrArn, enabled) {
-      if (get(keyIdOrArn).state === 'PendingDeletion') {
-        throw new KmsException('KMSInvalidStateException', `${keyIdOrArn} is pending deletion`)
+      const key = get(keyIdOrArn)
+      if (key.state === 'PendingDeletion') {
+        throw new KmsException('KMSInvalidStateException', `${key.arn} is pending deletion.`)
       }
       change(keyIdOrArn, enabled ? 'Enabled' : 'Disabled')
     },
@@ -121,6 +131,14 @@ export function createKmsKeys(deps: {
       }
       return change(keyIdOrArn, 'PendingDeletion', deps.clock.now() + days * DAY_MS)
     },
-    cancelDeletion: (keyIdOrArn) => change(keyIdOrArn, 'Disabled'),
+    cancelDeletion(keyIdOrArn) {
+      const { arn, state } = get(keyIdOrArn)
+      if (state === 'PendingDeletion') return change(keyIdOrArn, 'Disabled')
+      throw new KmsException('KMSInvalidStateException', `${arn} is not pending deletion.`)
+    },
+    setDescription(keyIdOrArn, description) {
+      const key = get(keyIdOrArn)
+      keys.set(key.keyId, { ...key, description })
+    },
   }
 }

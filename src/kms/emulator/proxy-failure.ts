@@ -170,6 +170,12 @@ export type KmsExceptionName =
   | 'CustomKeyStoreInvalidStateException' // the connection state does not allow the operation
   | 'CustomKeyStoreNameInUseException'
   | 'CustomKeyStoreHasCMKsException' // there are KMS keys in the store
+  | 'AlreadyExistsException' // there is such an alias
+  | 'InvalidAliasNameException'
+  | 'TagException'
+  | 'MalformedPolicyDocumentException' // the key policy is not JSON
+  | 'DryRunOperationException' // the request would have succeeded
+  | 'ThrottlingException' // the caller exceeds its request quota of KMS
   | 'XksKeyAlreadyInUseException' // another KMS key has this external key id
   | 'XksKeyInvalidConfigurationException' // the external key is not enabled, or lacks a usage
   | 'XksKeyNotFoundException' // the proxy does not know the external key

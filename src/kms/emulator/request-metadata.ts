@@ -10,6 +10,10 @@ export interface KmsCaller {
   /** Set when KMS was called through a VPC endpoint. */
   readonly sourceVpc?: string
   readonly sourceVpce?: string
+  /** Id of this call in KMS and in CloudTrail (default: a new one). */
+  readonly requestId?: string
+  /** Set for a call with DryRun: KMS checks it, and does not carry it out. */
+  readonly isDryRun?: boolean
 }
 
 export interface KmsCall {

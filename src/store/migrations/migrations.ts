@@ -10,6 +10,7 @@ import { CHANGE_FEED } from './0007-change-feed.ts'
 import { REGISTRATIONS } from './0008-registrations.ts'
 import { POLICIES } from './0009-policies.ts'
 import { TOKEN_KEYS } from './0010-token-keys.ts'
+import { PROBES } from './0011-probes.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -22,4 +23,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   REGISTRATIONS,
   POLICIES,
   TOKEN_KEYS,
+  PROBES,
 ]

@@ -1,13 +1,14 @@
 /** The load for a proxy: operations in the proportions of KMS, each request freshly signed. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
+import { probeAad } from '../../core/probe.ts'
 import { openConnection, type WireRequest } from '../../kms/client/connection.ts'
 import {
   decryptBody,
   encryptBody,
-  getHealthStatusBody,
+  probeHealthBody,
   getKeyMetadataBody,
-  requestMetadata,
+  probeMetadata,
   type DecryptArguments,
 } from '../../kms/client/requests.ts'
 import { signHeaders } from '../../kms/client/signing.ts'
@@ -75,11 +76,11 @@ export async function createRequestSource(
     decrypt: () => {
       const input = sealed[count % sealed.length]
       if (input === undefined) throw new TypeError('there are no ciphertexts to decrypt')
-      return decryptBody(requestMetadata('Decrypt', region), input)
+      return decryptBody(probeMetadata('Decrypt', region), input)
     },
-    encrypt: () => encryptBody(requestMetadata('GenerateDataKey', region), dataKey()),
-    metadata: () => getKeyMetadataBody(requestMetadata('DescribeKey', region)),
-    health: () => getHealthStatusBody(),
+    encrypt: () => encryptBody(probeMetadata('GenerateDataKey', region), dataKey()),
+    metadata: () => getKeyMetadataBody(probeMetadata('DescribeKey', region)),
+    health: () => probeHealthBody(),
   }
   return {
     next() {
@@ -93,7 +94,7 @@ export async function createRequestSource(
 
 const dataKey = () => ({
   plaintext: randomBytes(DATA_KEY_BYTES),
-  aad: randomBytes(AAD_BYTES),
+  aad: probeAad(AAD_BYTES),
   cdiv: true,
 })
 
@@ -115,7 +116,7 @@ async function sealDataKeys(remote: Remote, keyId: string): Promise<readonly Dec
     const sealed: DecryptArguments[] = []
     for (let i = 0; i < CIPHERTEXTS; i++) {
       const input = dataKey()
-      const metadata = requestMetadata('GenerateDataKey', remote.credential.region)
+      const metadata = probeMetadata('GenerateDataKey', remote.credential.region)
       const request = sign(remote, pathOf('encrypt', keyId), encryptBody(metadata, input))
       const answer = await connection.exchange(request, PREPARE_TIMEOUT_MS)
       const one = answer.status === 200 ? sealedOf(answer, input.aad) : undefined

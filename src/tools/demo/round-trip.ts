@@ -1,6 +1,7 @@
 /** Makes one signed call of each operation and checks the responses. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
+import { probeAad } from '../../core/probe.ts'
 // The pause before a request is sent again.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LatchkeyError } from '../../core/errors.ts'
@@ -25,6 +26,7 @@ const bytes = (text: string) => Buffer.from(text, 'base64')
 export async function roundTrip(demo: Demo, port: number): Promise<readonly Step[]> {
   const { accessKeyId, secretAccessKey } = await readCredential(demo)
   const client = createKmsSideClient({
+    isProbe: true,
     endpoint: `https://localhost:${String(port)}`,
     uriPath: demo.uriPath,
     accessKeyId,
@@ -75,7 +77,7 @@ async function callAll(client: KmsSideClient, keyId: string): Promise<readonly S
   take('GetKeyMetadata', metadata, 'on the same connection, like all below')
 
   const plaintext = randomBytes(32)
-  const aad = Buffer.from('quickstart')
+  const aad = probeAad(32)
   const encrypted = await askAsKms(() => client.encrypt(keyId, { plaintext, aad, cdiv: true }))
   take('Encrypt', encrypted, '32 bytes, with a correct data integrity value')
   const sealed = encrypted.body as Schemas['EncryptResponse']

@@ -1,12 +1,13 @@
 /** Checks that each kind of bad request gets the right error name, status and form. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
+import { probeAad } from '../../core/probe.ts'
 import {
   decryptBody,
   encryptBody,
-  getHealthStatusBody,
+  probeHealthBody,
   getKeyMetadataBody,
-  requestMetadata,
+  probeMetadata,
   type DecryptArguments,
 } from '../../kms/client/requests.ts'
 import { describe, faultsOfError } from './answers.ts'
@@ -48,9 +49,9 @@ export async function checkErrors(session: Session): Promise<readonly Finding[]>
     authenticationTag: randomBytes(16),
   }
   const bodies = {
-    GetKeyMetadata: getKeyMetadataBody(requestMetadata('DescribeKey', region)),
-    Encrypt: encryptBody(requestMetadata('Encrypt', region), { plaintext: randomBytes(32) }),
-    Decrypt: decryptBody(requestMetadata('Decrypt', region), sealed),
+    GetKeyMetadata: getKeyMetadataBody(probeMetadata('DescribeKey', region)),
+    Encrypt: encryptBody(probeMetadata('Encrypt', region), { plaintext: randomBytes(32) }),
+    Decrypt: decryptBody(probeMetadata('Decrypt', region), sealed),
   }
   const findings: Finding[] = []
   for (const [operation, body] of Object.entries(bodies)) {
@@ -61,7 +62,7 @@ export async function checkErrors(session: Session): Promise<readonly Finding[]>
       await expectError(session, `no-key-${path}`, what, ask, { KeyNotFoundException: 404 }),
     )
   }
-  const health = getHealthStatusBody()
+  const health = probeHealthBody()
   const refuse = (
     check: string,
     what: string,
@@ -102,7 +103,7 @@ export async function checkKeyErrors(session: Session, keyId: string): Promise<r
   const { region } = session.remote.credential
   const path = `/keys/${keyId}/encrypt`
   const good = {
-    requestMetadata: requestMetadata('Encrypt', region),
+    requestMetadata: probeMetadata('Encrypt', region),
     plaintext: 'AAAA',
     encryptionAlgorithm: 'AES_GCM',
   }
@@ -139,7 +140,7 @@ export async function checkKeyErrors(session: Session, keyId: string): Promise<r
 }
 
 async function checkCiphertexts(session: Session, keyId: string): Promise<readonly Finding[]> {
-  const aad = Buffer.from('doctor')
+  const aad = probeAad(32)
   const sealed = sealedOf(await encrypt(session, keyId, { plaintext: randomBytes(32), aad }), aad)
   if (sealed === undefined) {
     return [skip('error-ciphertext', 'changed ciphertexts: no ciphertext could be created')]
@@ -147,7 +148,7 @@ async function checkCiphertexts(session: Session, keyId: string): Promise<readon
   const findings: Finding[] = []
   for (const [name, changed] of Object.entries(changes(sealed))) {
     const { region } = session.remote.credential
-    const body = decryptBody(requestMetadata('Decrypt', region), changed)
+    const body = decryptBody(probeMetadata('Decrypt', region), changed)
     const ask = { path: `/keys/${keyId}/decrypt`, body }
     const what = `Decrypt with ${name}`
     const check = `changed-${name.replaceAll(' ', '-')}`

@@ -1,9 +1,10 @@
 /** Runs every check, in the order in which KMS would meet the faults. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
+import { probeAad } from '../../core/probe.ts'
 import { partitionOf } from '../../core/partitions.ts'
 import { EndpointError } from '../../kms/client/dial.ts'
-import { requestMetadata, type RequestMetadata } from '../../kms/client/requests.ts'
+import { probeMetadata, type RequestMetadata } from '../../kms/client/requests.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
 import { checkAddress } from './address.ts'
 import { bodyOf, bytesOf, faultsOfSuccess } from './answers.ts'
@@ -126,13 +127,13 @@ const MAX_ARN_CHARACTERS = 2048
 
 export async function checkLimits(session: Session, keyId: string): Promise<readonly Finding[]> {
   const { region } = session.remote.credential
-  const usual = (operation: string) => requestMetadata(operation, region)
+  const usual = (operation: string) => probeMetadata(operation, region)
   const long = (operation: string) => ({ ...usual(operation), ...longArns(region) })
   const round = (check: string, what: string, plaintext: number, aad: number, metadata = usual) =>
     roundTrip(session, keyId, { check, what, plaintext, aad, metadata })
   return [
-    await round('one-byte', 'a plaintext of one byte', 1, 0),
-    await round('plaintext', 'a plaintext of 4,300 bytes', MAX_PLAINTEXT_BYTES, 0),
+    await round('one-byte', 'a plaintext of one byte', 1, 32),
+    await round('plaintext', 'a plaintext of 4,300 bytes', MAX_PLAINTEXT_BYTES, 32),
     await round('aad', 'AAD of 8,192 bytes', 32, MAX_AAD_BYTES),
     await round('arns', 'ARNs of 2,048 characters', 32, 32, long),
     await round('all', 'all of these at once', MAX_PLAINTEXT_BYTES, MAX_AAD_BYTES, long),
@@ -157,8 +158,8 @@ interface Sizes {
 
 async function roundTrip(session: Session, keyId: string, sizes: Sizes): Promise<Finding> {
   const plaintext = randomBytes(sizes.plaintext)
-  const aad = sizes.aad === 0 ? undefined : randomBytes(sizes.aad)
-  const input = { plaintext, cdiv: true, ...(aad === undefined ? {} : { aad }) }
+  const aad = probeAad(sizes.aad)
+  const input = { plaintext, cdiv: true, aad }
   const encrypted = await encrypt(session, keyId, input, sizes.metadata('Encrypt'))
   const faults = [...faultsOfSuccess(encrypted).map((fault) => `Encrypt: ${fault}`)]
   const sealed = sealedOf(encrypted, aad)

@@ -3,14 +3,14 @@
 import { systemClock } from '../../core/clock.ts'
 import { Deadline, DeadlineExceeded } from '../../core/deadline.ts'
 import type { Connection, WireAnswer } from '../../kms/client/connection.ts'
-import { getHealthStatusBody } from '../../kms/client/requests.ts'
+import { probeHealthBody } from '../../kms/client/requests.ts'
 import { describe } from './answers.ts'
 import { createReporter, type Finding } from './finding.ts'
 import type { Session } from './session.ts'
 
 const { ok, warn, fail } = createReporter('http')
 
-const health = () => ({ path: '/health', body: getHealthStatusBody() })
+const health = () => ({ path: '/health', body: probeHealthBody() })
 
 export async function checkHttp(session: Session): Promise<readonly Finding[]> {
   const answer = await session.ask(health())

@@ -1,6 +1,7 @@
 /** Calls the four operations as KMS does and checks every field of the responses. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
+import { PROBE_ID_PREFIX, probeAad } from '../../core/probe.ts'
 import type { WireAnswer } from '../../kms/client/connection.ts'
 import {
   type DecryptArguments,
@@ -8,9 +9,9 @@ import {
   type RequestMetadata,
   decryptBody,
   encryptBody,
-  getHealthStatusBody,
+  probeHealthBody,
   getKeyMetadataBody,
-  requestMetadata,
+  probeMetadata,
 } from '../../kms/client/requests.ts'
 import { computeCdiv } from '../../xks/wire-bytes.ts'
 import { type Json, bodyOf, bytesOf, faultsOfSuccess } from './answers.ts'
@@ -22,7 +23,7 @@ const MEND = "compare with the specification, and check the proxy's log"
 const NO_BYTES = Buffer.alloc(0)
 
 export async function checkHealth(session: Session): Promise<readonly Finding[]> {
-  const answer = await session.ask({ path: '/health', body: getHealthStatusBody() })
+  const answer = await session.ask({ path: '/health', body: probeHealthBody() })
   const faults = faultsOfSuccess(answer)
   if (faults.length > 0) {
     const hint =
@@ -96,7 +97,7 @@ export async function checkKey(session: Session, keyId: string): Promise<readonl
 async function checkMetadata(session: Session, keyId: string): Promise<Finding> {
   const answer = await session.ask({
     path: `/keys/${keyId}/metadata`,
-    body: getKeyMetadataBody(requestMetadata('CreateKey', session.remote.credential.region)),
+    body: getKeyMetadataBody(probeMetadata('CreateKey', session.remote.credential.region)),
   })
   const { keySpec, keyUsage, keyStatus } = bodyOf(answer)
   const usages: readonly unknown[] = Array.isArray(keyUsage) ? keyUsage : []
@@ -121,7 +122,7 @@ export async function encrypt(
   session: Session,
   keyId: string,
   input: EncryptArguments,
-  metadata: RequestMetadata = requestMetadata('GenerateDataKey', session.remote.credential.region),
+  metadata: RequestMetadata = probeMetadata('GenerateDataKey', session.remote.credential.region),
 ): Promise<WireAnswer> {
   return session.ask({ path: `/keys/${keyId}/encrypt`, body: encryptBody(metadata, input) })
 }
@@ -130,7 +131,7 @@ export async function decrypt(
   session: Session,
   keyId: string,
   input: DecryptArguments,
-  metadata: RequestMetadata = requestMetadata('Decrypt', session.remote.credential.region),
+  metadata: RequestMetadata = probeMetadata('Decrypt', session.remote.credential.region),
 ): Promise<WireAnswer> {
   return session.ask({ path: `/keys/${keyId}/decrypt`, body: decryptBody(metadata, input) })
 }
@@ -155,7 +156,7 @@ export function sealedOf(answer: WireAnswer, aad?: Buffer): DecryptArguments | u
 
 async function checkEncryption(session: Session, keyId: string): Promise<readonly Finding[]> {
   const plaintext = randomBytes(32)
-  const aad = randomBytes(48)
+  const aad = probeAad(48)
   const first = await encrypt(session, keyId, { plaintext, aad, cdiv: true })
   const second = await encrypt(session, keyId, { plaintext, aad })
   const sealed = sealedOf(first, aad)
@@ -240,8 +241,8 @@ async function checkUnknownFields(session: Session, keyId: string): Promise<Find
     keyId,
     { plaintext: randomBytes(32) },
     {
-      ...requestMetadata('BulkEncrypt', session.remote.credential.region),
-      kmsRequestId: 'not a UUID / but opaque',
+      ...probeMetadata('BulkEncrypt', session.remote.credential.region),
+      kmsRequestId: `${PROBE_ID_PREFIX}, not a UUID / but opaque`,
       kmsKeyArn: 'arn:aws:kms:us-east-2:123456789012:/key/1234abcd-12ab-34cd-56ef-1234567890ab',
       awsPrincipalArn: 'AWS Internal',
       kmsViaService: 'ebs',

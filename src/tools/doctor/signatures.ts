@@ -6,9 +6,9 @@ import { systemClock } from '../../core/clock.ts'
 import {
   decryptBody,
   encryptBody,
-  getHealthStatusBody,
+  probeHealthBody,
   getKeyMetadataBody,
-  requestMetadata,
+  probeMetadata,
 } from '../../kms/client/requests.ts'
 import { toAmzDate } from '../../kms/client/signing.ts'
 import { faultsOfError, faultsOfSuccess } from './answers.ts'
@@ -25,7 +25,7 @@ type Change = Omit<Ask, 'path' | 'body'> & { readonly body?: string }
 export async function checkSignatures(session: Session): Promise<readonly Finding[]> {
   const findings: Finding[] = []
   for (const [what, change] of Object.entries(accepted())) {
-    const answer = await session.ask({ path: '/health', body: getHealthStatusBody(), ...change })
+    const answer = await session.ask({ path: '/health', body: probeHealthBody(), ...change })
     const faults = faultsOfSuccess(answer)
     findings.push(
       faults.length === 0
@@ -41,7 +41,7 @@ export async function checkSignatures(session: Session): Promise<readonly Findin
     findings.push(
       await expectRefusal(session, what, {
         path: '/health',
-        body: getHealthStatusBody(),
+        body: probeHealthBody(),
         ...change,
       }),
     )
@@ -75,7 +75,7 @@ function accepted(): Readonly<Record<string, Change>> {
 function refused(session: Session): Readonly<Record<string, Change>> {
   const { accessKeyId } = session.remote.credential
   const now = systemClock.now()
-  const otherBody = getHealthStatusBody('CreateCustomKeyStore')
+  const otherBody = probeHealthBody('CreateCustomKeyStore')
   return {
     'another secret': {
       credential: { secretAccessKey: new Secret(randomBytes(32).toString('hex')) },
@@ -148,18 +148,18 @@ async function checkEveryOperation(session: Session): Promise<readonly Finding[]
     authenticationTag: randomBytes(16),
   }
   const asks: Readonly<Record<string, Ask>> = {
-    GetHealthStatus: { path: '/health', body: getHealthStatusBody() },
+    GetHealthStatus: { path: '/health', body: probeHealthBody() },
     GetKeyMetadata: {
       path: `${key}/metadata`,
-      body: getKeyMetadataBody(requestMetadata('DescribeKey', region)),
+      body: getKeyMetadataBody(probeMetadata('DescribeKey', region)),
     },
     Encrypt: {
       path: `${key}/encrypt`,
-      body: encryptBody(requestMetadata('Encrypt', region), { plaintext: randomBytes(32) }),
+      body: encryptBody(probeMetadata('Encrypt', region), { plaintext: randomBytes(32) }),
     },
     Decrypt: {
       path: `${key}/decrypt`,
-      body: decryptBody(requestMetadata('Decrypt', region), sealed),
+      body: decryptBody(probeMetadata('Decrypt', region), sealed),
     },
   }
   const forged = { secretAccessKey: new Secret(randomBytes(32).toString('hex')) }

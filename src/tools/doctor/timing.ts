@@ -1,12 +1,13 @@
 /** Times requests as KMS would see them, on a kept connection and on new ones. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
+import { probeAad } from '../../core/probe.ts'
 import type { ConnectPhases } from '../../kms/client/dial.ts'
 import {
   decryptBody,
   encryptBody,
-  getHealthStatusBody,
-  requestMetadata,
+  probeHealthBody,
+  probeMetadata,
   type DecryptArguments,
 } from '../../kms/client/requests.ts'
 import { createLatencies, type Latencies, type LatencySummary } from '../bench/histogram.ts'
@@ -75,16 +76,17 @@ const WARM_UP = 5
 
 async function prepareAsks(session: Session): Promise<Readonly<Record<string, () => Ask>>> {
   const { keyId, credential } = session.remote
-  const health = () => ({ path: '/health', body: getHealthStatusBody() })
+  const health = () => ({ path: '/health', body: probeHealthBody() })
   if (keyId === undefined) return { GetHealthStatus: health }
-  const sealed = sealedOf(await encrypt(session, keyId, { plaintext: randomBytes(32) }))
+  const aad = probeAad(64)
+  const sealed = sealedOf(await encrypt(session, keyId, { plaintext: randomBytes(32), aad }), aad)
   if (sealed === undefined) return { GetHealthStatus: health }
   return {
     Encrypt: () => ({
       path: `/keys/${keyId}/encrypt`,
-      body: encryptBody(requestMetadata('GenerateDataKey', credential.region), {
+      body: encryptBody(probeMetadata('GenerateDataKey', credential.region), {
         plaintext: randomBytes(32),
-        aad: randomBytes(64),
+        aad: probeAad(64),
         cdiv: true,
       }),
     }),
@@ -95,7 +97,7 @@ async function prepareAsks(session: Session): Promise<Readonly<Record<string, ()
 function decryptAsk(keyId: string, region: string, sealed: DecryptArguments): Ask {
   return {
     path: `/keys/${keyId}/decrypt`,
-    body: decryptBody(requestMetadata('Decrypt', region), sealed),
+    body: decryptBody(probeMetadata('Decrypt', region), sealed),
   }
 }
 

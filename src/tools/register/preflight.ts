@@ -6,7 +6,7 @@ import { partitionOf } from '../../core/partitions.ts'
 import { pause } from '../../core/deadline.ts'
 import type { KeySummary } from '../../keys/administration.ts'
 import { EndpointError } from '../../kms/client/dial.ts'
-import { getHealthStatusBody } from '../../kms/client/requests.ts'
+import { probeHealthBody } from '../../kms/client/requests.ts'
 import { KMS_TIMEOUT_MS } from '../../kms/emulator/proxy-connection.ts'
 import { type XksParameters, findParameterFaults } from '../../kms/emulator/xks-parameters.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
@@ -148,7 +148,7 @@ export async function checkEndpoint(target: EndpointToCheck): Promise<readonly F
 async function untilKnown(session: Session): Promise<void> {
   const until = systemClock.monotonic() + CREDENTIAL_KNOWN_WITHIN_MS
   while (systemClock.monotonic() < until) {
-    const { status } = await session.ask({ path: '/health', body: getHealthStatusBody() })
+    const { status } = await session.ask({ path: '/health', body: probeHealthBody() })
     if (status !== 401) return
     await pause(PAUSE_MS)
   }
@@ -156,7 +156,7 @@ async function untilKnown(session: Session): Promise<void> {
 
 async function checkTime(session: Session): Promise<Finding> {
   const startedAt = systemClock.monotonic()
-  await session.ask({ path: '/health', body: getHealthStatusBody() })
+  await session.ask({ path: '/health', body: probeHealthBody() })
   const ms = systemClock.monotonic() - startedAt
   const detail = `GetHealthStatus took ${ms.toFixed(0)} ms from here; KMS waits for ${String(KMS_TIMEOUT_MS)} ms`
   return ms < KMS_TIMEOUT_MS

@@ -5,7 +5,7 @@ import { systemClock } from '../../core/clock.ts'
 import { parseExternalKeyId } from '../../core/ids.ts'
 import type { KeyBackend } from '../../keys/key-backend.ts'
 import { openConnection } from '../../kms/client/connection.ts'
-import { getHealthStatusBody } from '../../kms/client/requests.ts'
+import { probeHealthBody } from '../../kms/client/requests.ts'
 import { signHeaders } from '../../kms/client/signing.ts'
 import { UsageError } from '../../terminal/command.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
@@ -91,7 +91,7 @@ async function describeSubject({ remote, backend }: MeasureOptions) {
   const connection = await openConnection(remote.endpoint, { timeoutMs: TIMEOUT_MS })
   try {
     const target = `${remote.uriPath}/health`
-    const body = getHealthStatusBody()
+    const body = probeHealthBody()
     const headers = signHeaders({ host: remote.hostHeader, target, body }, remote.credential)
     const health = bodyOf(await connection.exchange({ target, headers, body }, TIMEOUT_MS))
     const [manager] = (health['ekmFleetDetails'] ?? []) as readonly { readonly model?: unknown }[]

@@ -123,6 +123,7 @@ async function untilKnown(
   credential: Target['credential'] & { readonly region: string },
 ): Promise<void> {
   const client = createKmsSideClient({
+    isProbe: true,
     endpoint: `https://${host}`,
     connectTo,
     uriPath: `${keyStore.prefix}${API_ROOT}`,

@@ -125,6 +125,8 @@ void t.test('counts what is between the checks, and remembers the last success',
   clock.advance(5)
   gate.release(gate.check(subject('GetHealthStatus')))
   t.equal(gate.stats().lastSuccessAt, last, 'no data in that one')
+  gate.release(gate.check({ ...ENCRYPT, isProbe: true }))
+  t.equal(gate.stats().lastSuccessAt, last, "no application's data in that one")
   gate.apply(createRules([switchFor({ kind: 'all' })]), 7)
   t.throws(() => {
     gate.release(third)

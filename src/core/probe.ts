@@ -1,0 +1,44 @@
+/**
+ * The mark of requests that Latchkey's own tools send: doctor, bench, report, simulate, quickstart. Reports
+ * of usage leave them out, because no application made them.
+ *
+ * A probe has a kmsRequestId that KMS never sends: a UUID of version 8 that begins with `latchk` in
+ * hex. A caller with the credential of KMS could send it too, so it alone hides nothing that matters: a
+ * Decrypt that succeeds counts as a probe only if its AAD begins with PROBE_AAD as well. AES-GCM
+ * authenticates the AAD, so what KMS encrypted under any other AAD cannot be decrypted under this mark.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes, randomUUID } from 'node:crypto'
+import type { Operation, RequestMetadata } from './request.ts'
+
+/** The ASCII codes of `latchk`, then the version of the UUID. */
+export const PROBE_ID_PREFIX = '6c617463-686b-8'
+
+export const PROBE_AAD = Buffer.from('latchkey probe; ', 'ascii')
+
+export function probeRequestId(): string {
+  return PROBE_ID_PREFIX + randomUUID().slice(PROBE_ID_PREFIX.length)
+}
+
+/** @param bytes length of the AAD, at least that of PROBE_AAD; what follows the mark is random */
+export function probeAad(bytes: number): Buffer {
+  return Buffer.concat([PROBE_AAD, randomBytes(bytes - PROBE_AAD.length)])
+}
+
+export function hasProbeId({ kmsRequestId }: Pick<RequestMetadata, 'kmsRequestId'>): boolean {
+  return kmsRequestId.startsWith(PROBE_ID_PREFIX)
+}
+
+/**
+ * Reports whether a request is a probe if it is answered; a refused one is a probe by its id alone.
+ * @param aad undefined for operations without one
+ */
+export function isProbe(
+  metadata: Pick<RequestMetadata, 'kmsRequestId'>,
+  operation: Operation,
+  aad: Buffer | undefined,
+): boolean {
+  if (!hasProbeId(metadata)) return false
+  if (operation !== 'Decrypt') return true
+  return aad?.subarray(0, PROBE_AAD.length).equals(PROBE_AAD) === true
+}

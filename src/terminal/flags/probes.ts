@@ -1,0 +1,15 @@
+/** The flag and the sentence of reports that leave out what Latchkey's own tools sent. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Flag } from '../command.ts'
+
+export const PROBES_FLAG = {
+  probes: {
+    type: 'boolean',
+    description: 'Include requests that doctor, bench, report, simulate and quickstart sent.',
+  },
+} as const satisfies Record<string, Flag>
+
+export function describeProbes(requests: number): string {
+  const [what, verb] = requests === 1 ? ['request', 'is'] : ['requests', 'are']
+  return `${String(requests)} ${what} of Latchkey's own tools ${verb} left out; --probes includes them`
+}
