@@ -203,7 +203,7 @@ void t.test(
     const words = ['register', '--endpoint', ENDPOINT, '--vpc-endpoint-service', service]
     const first = await r.latchkey(...words, '--skip-endpoint-checks')
     t.equal(first.code, 1)
-    t.match(first.stderr, 'XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: KMS does not find')
+    t.match(first.stderr, 'XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: KMS cannot find')
     t.match(first.stderr, 'latchkey: hint: compare its name; allow the principal cks.kms.')
     const [store] = r.kms.kms.stores.describe()
     t.equal(store?.state, 'FAILED')

@@ -1,6 +1,6 @@
 /*
- * The control file, and what happens at the edges of every call: latency, hanging, answers of our
- * own, crashes, dropped sessions, counters and the log.
+ * Reads the control file, and injects faults around every call: latency, hangs, error codes, crashes and dropped
+ * sessions. Also counts and logs the calls.
  */
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -23,10 +23,10 @@ struct shim_shared *shim_shared;
 struct shim_process *shim_self;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-/* Calls hold it for reading: sessions are dropped between calls, not under one. */
+/* Every call holds it for reading, so that sessions are dropped only between calls. */
 static pthread_rwlock_t calls = PTHREAD_RWLOCK_INITIALIZER;
 static uint32_t seen_drop;
-/* Plus 1; 0: no session was opened yet. */
+/* The slot plus 1; 0: no session was opened yet. */
 static uint32_t own_slot;
 static __thread uint64_t began_at;
 
@@ -112,7 +112,7 @@ static void drop_when_told(void) {
   pthread_rwlock_unlock(&calls);
 }
 
-/* Takes one of the times that are left, unless chance or an empty plan says no. */
+/* Decides by chance whether this call is faulty, and counts down the faults that are left. */
 static int is_hit(struct shim_plan *plan) {
   uint32_t left = __atomic_load_n(&plan->remaining, __ATOMIC_ACQUIRE);
   if (left == 0) return 0;
@@ -127,7 +127,7 @@ static int is_hit(struct shim_plan *plan) {
 
 void shim_turn_to(CK_SLOT_ID slot) { __atomic_store_n(&own_slot, (uint32_t)slot + 1, __ATOMIC_RELEASE); }
 
-/* Whether this process is among those that damage is to be done to. */
+/* Whether faults apply to the slot of this process. */
 static int is_meant(void) {
   uint32_t only = shim_shared->only_slot;
   return only == 0 || only == __atomic_load_n(&own_slot, __ATOMIC_ACQUIRE);
@@ -136,7 +136,7 @@ static int is_meant(void) {
 static CK_RV answer(int function, struct shim_plan *plan) {
   __atomic_fetch_add(&shim_shared->counts[function].injected, 1, __ATOMIC_RELAXED);
   if (plan->crash != 0) {
-    /* Node.js may have handlers for it: this module is to end its process as a real one would. */
+    /* Removes handlers that Node.js may have set, so that the signal ends the process. */
     signal((int)plan->crash, SIG_DFL);
     raise((int)plan->crash);
   }
@@ -176,7 +176,7 @@ CK_RV shim_end(int function, CK_RV rv) {
   return rv;
 }
 
-/* The limit of a token holds for all its processes together. */
+/* Enforces the token's limit for all processes together. */
 CK_RV shim_admit_session(void) {
   uint32_t limit = shim_shared->max_sessions;
   if (limit == 0) return SHIM_PASS;

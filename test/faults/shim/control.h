@@ -1,7 +1,7 @@
 /*
- * What the fault module and the test that steers it share: one file, mapped by every process that has
- * loaded the module and written in place by the test (../../support/fault-control.ts has the same
- * layout). All numbers are 32 bits, in the machine's order.
+ * The control file, shared by the fault module and the test that controls it. Every process that has loaded the
+ * module maps it, and the test writes it in place (../../support/pkcs11/fault-control.ts has the same layout). All numbers
+ * have 32 bits, in the machine's byte order.
  */
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef LATCHKEY_FAULT_CONTROL_H
@@ -16,35 +16,35 @@
 #define SHIM_LOG 8192
 #define SHIM_ALWAYS 0xffffffffu
 
-/* What one function is to do. Written by the test; `remaining` is counted down here. */
+/* Faults of one function. The test writes them; the module counts `remaining` down. */
 struct shim_plan {
   uint32_t latency_us;
-  uint32_t hang;      /* 0: no; SHIM_ALWAYS: while set; else that many milliseconds */
-  uint32_t rv;        /* returned instead, `remaining` times */
-  uint32_t crash;     /* a signal, raised instead, `remaining` times */
-  uint32_t ppm;       /* of a million calls; 0: all */
-  uint32_t after;     /* 1: the real module is called first, and its answer thrown away */
-  uint32_t remaining; /* SHIM_ALWAYS: for ever */
+  uint32_t hang;      /* 0: does not hang; SHIM_ALWAYS: hangs while set; otherwise hangs for this many milliseconds */
+  uint32_t rv;        /* code to return instead of the real one, `remaining` times */
+  uint32_t crash;     /* signal to raise instead of returning, `remaining` times */
+  uint32_t ppm;       /* faulty calls per million; 0: all */
+  uint32_t after;     /* 1: calls the real module first, and discards its answer */
+  uint32_t remaining; /* number of faults left; SHIM_ALWAYS: unlimited */
   uint32_t spare;
 };
 
 struct shim_count {
   uint32_t calls;
-  uint32_t failed;   /* answered with anything but CKR_OK */
-  uint32_t injected; /* answered by the plan */
+  uint32_t failed;   /* calls that did not return CKR_OK */
+  uint32_t injected; /* calls that the plan answered */
   uint32_t spare[5];
 };
 
-/* One process that has loaded the module; a place is taken over when its process is gone. */
+/* One process that has loaded the module. Another process reuses the slot of an ended one. */
 struct shim_process {
   uint32_t pid;
-  uint32_t sessions;         /* open now */
+  uint32_t sessions;         /* currently open */
   uint32_t most_sessions;
-  uint32_t initialize_flags; /* of the last C_Initialize; SHIM_ALWAYS: it had no arguments */
-  uint32_t initialized;      /* how often C_Initialize succeeded */
+  uint32_t initialize_flags; /* flags of the last C_Initialize; SHIM_ALWAYS: it had no arguments */
+  uint32_t initialized;      /* number of successful C_Initialize calls */
   uint32_t in_flight;
-  uint32_t most_in_flight;   /* calls in the module at one time */
-  uint32_t drops;            /* how often its sessions were dropped */
+  uint32_t most_in_flight;   /* largest number of concurrent calls in the module */
+  uint32_t drops;            /* number of times its sessions were dropped */
 };
 
 struct shim_entry {
@@ -56,21 +56,21 @@ struct shim_entry {
 
 enum shim_vendor {
   VENDOR_NONE = 0,
-  VENDOR_LUNA = 1,         /* 16 bytes of IV appended, whatever ulIvBits says */
-  VENDOR_LUNA_7_9_3 = 2,   /* 12 bytes when ulIvBits is 96 */
-  VENDOR_CLOUDHSM = 3      /* 12 zeros in, IV written back by C_Encrypt; and a mechanism of its own */
+  VENDOR_LUNA = 1,         /* appends a 16-byte IV, whatever ulIvBits is */
+  VENDOR_LUNA_7_9_3 = 2,   /* appends 12 bytes if ulIvBits is 96 */
+  VENDOR_CLOUDHSM = 3      /* takes 12 zeros, C_Encrypt writes the IV back; also has its own mechanism */
 };
 
 struct shim_shared {
   uint32_t magic;
   uint32_t size;
   uint32_t vendor;
-  uint32_t hang; /* as in a plan, for every function */
+  uint32_t hang; /* like shim_plan.hang, for every function */
   uint32_t latency_us;
-  uint32_t drop_generation; /* a new number: every process closes all its sessions at its next call */
-  uint32_t max_sessions;    /* on the token, over all processes; 0: no limit */
-  uint32_t log_next;        /* how many entries were written; the place is modulo SHIM_LOG */
-  uint32_t only_slot;       /* damage is done to sessions on this slot, plus 1; 0: on every one */
+  uint32_t drop_generation; /* when it changes, every process closes all its sessions at its next call */
+  uint32_t max_sessions;    /* limit of the token for all processes together; 0: no limit */
+  uint32_t log_next;        /* number of entries written; an entry's index is this modulo SHIM_LOG */
+  uint32_t only_slot;       /* slot with faults, plus 1; 0: every slot */
   uint32_t spare[55];
   struct shim_plan plans[SHIM_FUNCTIONS];
   struct shim_count counts[SHIM_FUNCTIONS];
@@ -78,18 +78,18 @@ struct shim_shared {
   struct shim_entry log[SHIM_LOG];
 };
 
-/* Answered by `shim_begin` when the real module is to be called; no CKR_ has this value. */
+/* `shim_begin` returns this if the real module is to be called; no CKR_ code has this value. */
 #define SHIM_PASS ((CK_RV)0xfffffffful)
 
-/* The real module, and the mapped file. Null until C_GetFunctionList has succeeded. */
+/* The real module and the mapped file; null until C_GetFunctionList has succeeded. */
 extern CK_FUNCTION_LIST_PTR shim_real;
 extern struct shim_shared *shim_shared;
 extern struct shim_process *shim_self;
 
 CK_RV shim_load(void);
-/* Before C_OpenSession begins: the slot that this process works on from now on. */
+/* Call before C_OpenSession begins: sets the slot that this process uses from now on. */
 void shim_turn_to(CK_SLOT_ID slot);
-/* Every call begins and ends with these; between them no session is dropped. */
+/* Every call begins and ends with these. No session is dropped between them. */
 CK_RV shim_begin(int function);
 CK_RV shim_end(int function, CK_RV rv);
 
@@ -97,27 +97,27 @@ CK_RV shim_end(int function, CK_RV rv);
 #define SHIM_CLOUDHSM_AES_GCM 0x80001087ul
 
 struct shim_session {
-  CK_SESSION_HANDLE handle; /* 0: free */
+  CK_SESSION_HANDLE handle; /* 0: this entry is free */
   CK_SLOT_ID slot;
-  int encrypts; /* with an IV of ours */
+  int encrypts; /* encrypts with an IV of the shim */
   unsigned char iv[16];
   unsigned long iv_bytes;
   unsigned char *write_to; /* the caller's pIv */
-  int is_prefixed;         /* the IV goes before the ciphertext */
-  int decrypts;            /* as soon as the IV is there */
+  int is_prefixed;         /* the ciphertext begins with the IV */
+  int decrypts;            /* decryption starts once the IV is known */
   CK_GCM_PARAMS kept;
   unsigned char *aad;
   CK_OBJECT_HANDLE key;
 };
 
-/* Null when there is none. One call at a time uses a session, as PKCS#11 demands. */
+/* Returns null if there is none. PKCS#11 requires that only one call at a time uses a session. */
 struct shim_session *shim_session(CK_SESSION_HANDLE handle);
 CK_RV shim_admit_session(void);
 void shim_opened(CK_SESSION_HANDLE handle, CK_SLOT_ID slot);
 void shim_closed(CK_SESSION_HANDLE handle);
-/* Null: of every slot. */
+/* slot: null means every slot. */
 void shim_closed_all(const CK_SLOT_ID *slot);
-/* Closes them at the real module. */
+/* Closes all sessions in the real module. */
 void shim_drop_all(void);
 
 CK_RV shim_encrypt_init(CK_SESSION_HANDLE handle, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key);

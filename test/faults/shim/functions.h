@@ -1,6 +1,6 @@
 /*
- * The functions of PKCS#11 2.40 in the order of CK_FUNCTION_LIST: those that are passed on as they
- * are, and those that module.c has a body for. The place in this list is a function's index.
+ * Lists the functions of PKCS#11 2.40 in the order of CK_FUNCTION_LIST: PASS for those that are forwarded unchanged,
+ * OWN for those that module.c implements. A function's index is its position here.
  */
 /* SPDX-License-Identifier: Apache-2.0 */
 OWN(C_Initialize)

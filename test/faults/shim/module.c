@@ -1,7 +1,6 @@
 /*
- * A PKCS#11 module for tests that stands before a real one: it passes calls on, and does damage on
- * the way when the control file says so. LATCHKEY_FAULT_MODULE names the real module,
- * LATCHKEY_FAULT_CONTROL the file. See control.h.
+ * A PKCS#11 module for tests that wraps a real one: it forwards calls, and injects the faults that the control file
+ * requests. LATCHKEY_FAULT_MODULE names the real module, and LATCHKEY_FAULT_CONTROL the file. See control.h.
  */
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control.h"

@@ -1,4 +1,4 @@
-/* The sessions of this process: which slot each is on, and what a pretended vendor keeps for it. */
+/* Sessions of this process, with the slot and the vendor emulation's state of each. */
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control.h"
 
