@@ -16,7 +16,7 @@ import { findTests } from './tests.mjs'
 
 const VERSION = '24.18.1'
 /** Whole-program tests, because versions of Node.js differ in TLS, HTTP and native code. */
-const TESTS = ['server/', 'contract/']
+const TESTS = ['server/', 'contract/', 'unit/core/tls-groups']
 /** Tokens of other vendors use the same add-on; SoftHSM2 alone is enough here. */
 const LEFT_OUT = /contract\/(nss|p11-kit)/
 

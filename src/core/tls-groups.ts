@@ -39,6 +39,7 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [0x11ed, 'SecP384r1MLKEM1024'],
 ])
 
+const NAMED_SESSION = Buffer.from('\0nodejs:tls:session:1\0')
 const SEQUENCE = 0x30
 /** [19] EXPLICIT INTEGER: kex_group in OpenSSL's SSL_SESSION_ASN1. */
 const KEX_GROUP = 0xb3
@@ -57,9 +58,12 @@ export function groupOf(socket: Pick<TLSSocket, 'getSession'>): string {
   return group === undefined ? 'unknown' : (NAMES.get(group) ?? `0x${group.toString(16)}`)
 }
 
-/** Pure function. @param session DER of a session as OpenSSL writes it */
+/**
+ * Pure function.
+ * @param session DER of a session as OpenSSL writes it, or with the name that Node.js 24 puts before it
+ */
 export function parseGroup(session: Buffer): number | undefined {
-  const outer = readElement(session, 0)
+  const outer = readElement(session, startOfDer(session))
   if (outer?.tag !== SEQUENCE) return undefined
   for (let at = outer.start; at < outer.end;) {
     const element = readElement(session, at)
@@ -73,6 +77,13 @@ export function parseGroup(session: Buffer): number | undefined {
     at = element.end
   }
   return undefined
+}
+
+/** On a client, Node.js 24.18 puts a mark, two bytes with a length and the name of the server first. */
+function startOfDer(session: Buffer): number {
+  const length = NAMED_SESSION.length
+  const isNamed = session.subarray(0, length).equals(NAMED_SESSION) && session.length >= length + 2
+  return isNamed ? length + 2 + session.readUInt16BE(length) : 0
 }
 
 function readElement(bytes: Buffer, at: number) {

@@ -74,3 +74,14 @@ for (const file of ['docker/grafana/dashboard.json', 'docker/prometheus/alerts.y
     )
     t.end()
   })
+
+void t.test('the dashboard shows every metric', (t) => {
+  const shown = read('docker/grafana/dashboard.json')
+  t.same(
+    Object.keys(METRICS).filter(
+      (name) => !new RegExp(`\\b${name}(_bucket|_sum|_count)?\\b`).test(shown),
+    ),
+    [],
+  )
+  t.end()
+})

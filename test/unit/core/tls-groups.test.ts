@@ -53,6 +53,16 @@ void t.test('bytes that are no session have no group', (t) => {
   t.equal(groupOf({ getSession: () => Buffer.from('3005b30302017f', 'hex') }), '0x7f')
   for (const hex of ['', '30', '3000', '3180', '30840fffffff', '3005b303020800', '3003b3010200'])
     t.equal(parseGroup(Buffer.from(hex, 'hex')), undefined, hex)
+  const named = (length: number) =>
+    Buffer.concat([
+      Buffer.from('\0nodejs:tls:session:1\0'),
+      Buffer.from([0, length]),
+      Buffer.from('localhost'),
+      Buffer.from('3005b30302017f', 'hex'),
+    ])
+  t.equal(parseGroup(named(9)), 0x7f, 'as Node.js 24 names a session of a client')
+  for (const length of [0, 8, 10, 16, 255]) t.equal(parseGroup(named(length)), undefined)
+  t.equal(parseGroup(named(9).subarray(0, 22)), undefined)
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 80 }), fc.boolean(), (bytes, isSequence) => {
       const buffer = Buffer.from(isSequence ? [0x30, bytes.length, ...bytes] : bytes)
