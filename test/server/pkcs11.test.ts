@@ -8,8 +8,9 @@ import { checkError, checkSuccess } from '../support/answers.ts'
 import { findLeaks, planted } from '../support/leaks.ts'
 import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
 import { openSession } from '../support/session.ts'
+import { askHttp2, openHttp2 } from '../support/http2.ts'
 import { backendYaml } from '../support/pkcs11/backend-config.ts'
-import { createSoftHsm, type TestToken } from '../support/pkcs11/tokens.ts'
+import { createSoftHsm, createTokenKeys, type TestToken } from '../support/pkcs11/tokens.ts'
 import { decryptBody, encryptBody, requestMetadata } from '../support/wire.ts'
 
 const SEALED = [
@@ -93,6 +94,38 @@ void t.test('usage is that of CKA_ENCRYPT and CKA_DECRYPT', async (t) => {
   checkError(t, await call('/keys/encrypt-only/encrypt', withCdiv), 'InvalidKeyUsageException')
   checkError(t, await call('/keys/decrypt-only/encrypt', plain), 'InvalidKeyUsageException')
 })
+
+void t.test(
+  'a key that is not AES-256, or forbids AES-GCM, is no fault of the server',
+  async (t) => {
+    const softhsm = await createSoftHsm(t)
+    const unusable = ['short', 'medium', 'cbc', 'generic']
+    await createTokenKeys(t, softhsm, [
+      { label: 'short', bytes: 16 },
+      { label: 'medium', bytes: 24 },
+      { label: 'cbc', allowed: [0x1082] },
+      { label: 'generic', type: 'generic' },
+    ])
+    const server = await startOnToken(t, {}, softhsm)
+    const { call } = await openSession(t, server)
+    const http2 = await openHttp2(t, server)
+    for (const label of unusable) {
+      const metadata = { requestMetadata: requestMetadata('DescribeKey') }
+      const path = `/keys/${label}/metadata`
+      checkError(t, await call(path, metadata), 'InvalidStateException')
+      t.equal(await askHttp2(http2, server, path, JSON.stringify(metadata)), 400)
+      checkError(
+        t,
+        await call(`/keys/${label}/encrypt`, encryptBody({ plaintext: base64(PLAINTEXT) })),
+        'InvalidKeyUsageException',
+      )
+    }
+    const health = await call('/health', { requestMetadata: requestMetadata('KmsHealthCheck') })
+    t.match(JSON.parse(health.body), { ekmFleetDetails: [{ healthStatus: 'ACTIVE' }] })
+    const lines = (await server.stopAndReadLog()).filter(({ reason }) => reason === 'KEY_USAGE')
+    t.equal(lines.length, unusable.length * 3, 'the log says why')
+  },
+)
 
 /** Encrypts as AWS's sample proxy would, following its build_full_aad. */
 function sealAsSample(material: Buffer, metadata: Buffer, aad: Buffer | undefined) {
