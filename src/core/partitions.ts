@@ -73,6 +73,13 @@ export function kmsNames(region: string): readonly string[] {
   return [...domains].map((domain) => `cks.kms.${region}.${domain}`)
 }
 
+/** Reports whether a name such as `ec2.amazonaws.com.cn` is below a domain of AWS. */
+export function isServicePrincipal(name: string): boolean {
+  return (
+    serviceOf(name) !== undefined && PARTITIONS.some(({ domain }) => name.endsWith(`.${domain}`))
+  )
+}
+
 /** Returns the service of a principal such as `ec2.amazonaws.com`; undefined for ARNs and `AWS Internal`. */
 export function serviceOf(principal: string): string | undefined {
   // Any domain name counts: mistaking a service for a caller would make an exposure look smaller

@@ -3,6 +3,7 @@
  * resulting class of access.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { isServicePrincipal } from '../core/partitions.ts'
 import type { RequestMetadata } from '../core/request.ts'
 
 /**
@@ -59,7 +60,7 @@ const ACCOUNT = /^\d{12}$/
 /** Parses awsPrincipalArn. An unknown form yields the kind `unknown`. */
 export function parsePrincipal(arn: string): Principal {
   if (!arn.startsWith('arn:')) {
-    const isService = arn === INTERNAL || arn.endsWith('.amazonaws.com')
+    const isService = arn === INTERNAL || isServicePrincipal(arn)
     return { arn, kind: isService ? 'service' : 'unknown', name: arn, roles: [] }
   }
   const [, partition = '', service = '', , id = '', ...rest] = arn.split(':')

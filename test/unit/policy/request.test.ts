@@ -38,6 +38,10 @@ void t.test('principals in all the forms that KMS names', (t) => {
     [`${STS}:federated-user/carol`, { kind: 'federated-user', name: 'carol', account }],
     [`${IAM}:root`, { kind: 'root', name: 'root', account }],
     ['ec2.amazonaws.com', { kind: 'service', name: 'ec2.amazonaws.com' }],
+    ['ec2.amazonaws.com.cn', { kind: 'service', name: 'ec2.amazonaws.com.cn' }],
+    ['s3.amazonaws.eu', { kind: 'service', name: 's3.amazonaws.eu' }],
+    ['ec2.amazonaws.com.evil.example', { kind: 'unknown' }],
+    ['x y.amazonaws.com', { kind: 'unknown' }],
     ['AWS Internal', { kind: 'service' }],
     [
       'arn:aws-cn:sts::111122223333:assumed-role/App/s',
