@@ -63,41 +63,41 @@ export interface RequestRecord {
   readonly method: string
   readonly target: string
   readonly bodyBytes: number
-  keyStore?: string
-  operation?: Operation
-  keyId?: string
+  keyStore?: string | undefined
+  operation?: Operation | undefined
+  keyId?: string | undefined
   /** Set once the signature has been verified. */
-  accessKeyId?: string
-  region?: string
+  accessKeyId?: string | undefined
+  region?: string | undefined
   /** Set once the body has been decoded, which happens after the signature was verified. */
-  metadata?: RequestMetadata
+  metadata?: RequestMetadata | undefined
   /** The request came from one of Latchkey's own tools: core/probe.ts. */
-  isProbe?: true
+  isProbe?: true | undefined
   /** Computed from the metadata by policy/principal.ts; GetHealthStatus has none. */
-  accessClass?: string
+  accessClass?: string | undefined
   /** Ids of the policies that decided; absent when no policy was asked. */
-  policies?: readonly string[]
-  policyRevision?: number
+  policies?: readonly string[] | undefined
+  policyRevision?: number | undefined
   /**
    * Why the policies in shadow would have denied a request that those in force allowed, and their
    * ids.
    */
-  shadowDenial?: { readonly reason: string; readonly policies: readonly string[] }
-  keyVersion?: number
-  status?: number
+  shadowDenial?: { readonly reason: string; readonly policies: readonly string[] } | undefined
+  keyVersion?: number | undefined
+  status?: number | undefined
   /** The error name that KMS was told; xks/errors.ts has the table. */
-  errorName?: string
+  errorName?: string | undefined
   /** Our own error code, more precise than `errorName`. */
-  reason?: string
+  reason?: string | undefined
   /** Hex SHA-256 of the body, set after a failed signature to help find the request again. */
-  bodySha256?: string
+  bodySha256?: string | undefined
   /** Request id that the body claims after a failed signature; it is unverified. */
-  unverifiedKmsRequestId?: string
+  unverifiedKmsRequestId?: string | undefined
   /** The thrown value, when the fault is ours. */
   fault?: unknown
   readonly stages: StageTimes
   /** Milliseconds from the first byte until the answer was handed to the socket. */
-  totalMs?: number
+  totalMs?: number | undefined
   /** Milliseconds of the TLS handshake, on the first request of a connection. */
   readonly tlsMs?: number | undefined
 }

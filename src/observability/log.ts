@@ -22,7 +22,7 @@ export interface Log {
   /** Whether `info` lines are written. */
   readonly logsInfo: boolean
   setLevel(level: Config['logging']['level']): void
-  /** Writes one rendered line of ASCII, including its line break, to the same stream. */
+  /** Writes one rendered line of ASCII and a line break to the same stream. */
   writeAscii(line: string): void
   /**
    * Writes a block of whole lines from another process to the same stream. The log keeps the
@@ -141,6 +141,7 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
   }
 }
 
+const LINE_FEED = 0x0a
 /** UTF-8 takes at most three bytes for each UTF-16 unit of a string. */
 const MAX_BYTES_PER_UNIT = 3
 
@@ -169,11 +170,17 @@ export class LineBuffer {
     else this.#used += this.#block.write(line, this.#used, 'utf8')
   }
 
-  /** Writes a line of pure ASCII, which needs no encoding. */
+  /** Writes a line of pure ASCII, which needs no encoding, and a line break. */
   writeAscii(line: string): void {
-    if (this.#used + line.length > this.#blockBytes) this.handOver()
-    if (line.length > this.#blockBytes) this.#sink.write(Buffer.from(line, 'latin1'))
-    else this.#used += this.#block.write(line, this.#used, 'latin1')
+    const bytes = line.length + 1
+    if (this.#used + bytes > this.#blockBytes) this.handOver()
+    if (bytes > this.#blockBytes) {
+      this.#sink.write(Buffer.from(`${line}\n`, 'latin1'))
+      return
+    }
+    this.#block.write(line, this.#used, 'latin1')
+    this.#used += bytes
+    this.#block[this.#used - 1] = LINE_FEED
   }
 
   /** Passes on a block of whole lines without a copy, after the lines that are waiting. */

@@ -94,7 +94,7 @@ export function createRequestLog(log: Log): (record: RequestRecord) => void {
         msg: undefined,
       }
       logger.error('request', { ...fields, err: record.fault })
-    } else if (log.logsInfo) log.writeAscii(`${toAscii(serialize(line))}\n`)
+    } else if (log.logsInfo) log.writeAscii(toAscii(serialize(line)))
   }
 }
 

@@ -23,22 +23,22 @@ const USES: ReadonlySet<string> = new Set([
   ...['Encrypt', 'Decrypt', 'ReEncrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext'],
 ])
 
-/** Never throws, whatever KMS sends. */
+/**
+ * Never throws, whatever KMS sends. It is on the path of every request, so it parses no more than it
+ * needs.
+ */
 export function accessClassOf(metadata: Partial<RequestMetadata>): AccessClass {
-  return toAccessClass(metadata, parsePrincipal(metadata.awsPrincipalArn ?? ''))
-}
-
-export function toAccessClass(
-  metadata: Partial<RequestMetadata>,
-  principal: Principal,
-): AccessClass {
-  const { kmsOperation = '', kmsKeyArn, kmsViaService } = metadata
+  const { awsPrincipalArn = '', kmsOperation = '', kmsKeyArn, kmsViaService } = metadata
   if (ADMINISTRATION.has(kmsOperation)) return 'key-administration'
   if (!USES.has(kmsOperation)) return 'unknown'
-  if (principal.kind === 'service') return 'service-itself'
-  if (principal.kind === 'unknown' || principal.account === undefined) return 'unknown'
-  const owner = kmsKeyArn === undefined ? undefined : parseKmsKey(kmsKeyArn).account
-  if (owner !== undefined && owner !== principal.account) return 'foreign-account'
+  const kind = kindOf(awsPrincipalArn)
+  if (kind === 'service') return 'service-itself'
+  if (kind === 'unknown') return 'unknown'
+  const account = arnField(awsPrincipalArn, ACCOUNT_FIELD)
+  if (!ACCOUNT.test(account)) return 'unknown'
+  if (kmsKeyArn !== undefined && arnField(kmsKeyArn, ACCOUNT_FIELD) !== account) {
+    return 'foreign-account'
+  }
   return kmsViaService === undefined ? 'customer-direct' : 'customer-by-service'
 }
 
@@ -57,39 +57,67 @@ export interface Principal {
 const INTERNAL = 'AWS Internal'
 const ACCOUNT = /^\d{12}$/
 
+/** arn:partition:service:region:account:resource */
+const PARTITION_FIELD = 1
+const SERVICE_FIELD = 2
+const ACCOUNT_FIELD = 4
+const RESOURCE_FIELD = 5
+
+/** Returns a field of an ARN, the resource with all its colons; empty if the text is too short. */
+function arnField(arn: string, field: number): string {
+  let start = 0
+  for (let i = 0; i < field; i++) {
+    const colon = arn.indexOf(':', start)
+    if (colon < 0) return ''
+    start = colon + 1
+  }
+  const end = field === RESOURCE_FIELD ? -1 : arn.indexOf(':', start)
+  return end < 0 ? arn.slice(start) : arn.slice(start, end)
+}
+
+const IAM_RESOURCE = /^(?:(root)|(user|role)(?:\/[^/]+)+)$/
+const STS_RESOURCE = /^(?:(assumed-role)\/[^/]+\/[^/]+|(federated-user)\/[^/]+)$/
+
+function kindOf(arn: string): Principal['kind'] {
+  if (!arn.startsWith('arn:')) {
+    return arn === INTERNAL || isServicePrincipal(arn) ? 'service' : 'unknown'
+  }
+  const service = arnField(arn, SERVICE_FIELD)
+  const form = service === 'iam' ? IAM_RESOURCE : service === 'sts' ? STS_RESOURCE : undefined
+  const match = form?.exec(arnField(arn, RESOURCE_FIELD))
+  return ((match?.[1] ?? match?.[2]) as Principal['kind'] | undefined) ?? 'unknown'
+}
+
 /** Parses awsPrincipalArn. An unknown form yields the kind `unknown`. */
 export function parsePrincipal(arn: string): Principal {
-  if (!arn.startsWith('arn:')) {
-    const isService = arn === INTERNAL || isServicePrincipal(arn)
-    return { arn, kind: isService ? 'service' : 'unknown', name: arn, roles: [] }
-  }
-  const [, partition = '', service = '', , id = '', ...rest] = arn.split(':')
+  const kind = kindOf(arn)
+  const id = arn.startsWith('arn:') ? arnField(arn, ACCOUNT_FIELD) : ''
   const account = ACCOUNT.test(id) ? { account: id } : {}
-  const unknown: Principal = { arn, kind: 'unknown', name: arn, roles: [], ...account }
-  const resource = rest.join(':')
-  if (service === 'iam' && resource === 'root') {
-    return { arn, kind: 'root', name: 'root', roles: [], ...account }
+  const names = arnField(arn, RESOURCE_FIELD).split('/').slice(1)
+  const last = names.at(-1) ?? ''
+  const roleOf = (text: string) => `arn:${arnField(arn, PARTITION_FIELD)}:iam::${id}:role/${text}`
+  switch (kind) {
+    case 'root':
+      return { arn, kind, name: 'root', roles: [], ...account }
+    case 'user':
+    case 'role': {
+      const path = `/${names
+        .slice(0, -1)
+        .map((part) => `${part}/`)
+        .join('')}`
+      const roles = kind === 'user' ? [] : [...new Set([arn, roleOf(last)])]
+      return { arn, kind, name: last, path, roles, ...account }
+    }
+    case 'assumed-role': {
+      const [role = ''] = names
+      return { arn, kind, name: role, sessionName: last, roles: [roleOf(role)], ...account }
+    }
+    case 'federated-user':
+      return { arn, kind, name: last, roles: [], ...account }
+    case 'service':
+    case 'unknown':
+      return { arn, kind, name: arn, roles: [], ...account }
   }
-  const [type = '', ...names] = resource.split('/')
-  const name = names.at(-1) ?? ''
-  if (name === '' || names.includes('')) return unknown
-  const roleOf = (text: string) => `arn:${partition}:iam::${id}:role/${text}`
-  if (service === 'iam' && (type === 'user' || type === 'role')) {
-    const path = `/${names
-      .slice(0, -1)
-      .map((part) => `${part}/`)
-      .join('')}`
-    const roles = type === 'user' ? [] : [...new Set([arn, roleOf(name)])]
-    return { arn, kind: type, name, path, roles, ...account }
-  }
-  if (service === 'sts' && type === 'assumed-role' && names.length === 2) {
-    const [role = '', sessionName = ''] = names
-    return { arn, kind: type, name: role, sessionName, roles: [roleOf(role)], ...account }
-  }
-  if (service === 'sts' && type === 'federated-user' && names.length === 1) {
-    return { arn, kind: type, name, roles: [], ...account }
-  }
-  return unknown
 }
 
 export interface KmsKey {

@@ -11,10 +11,10 @@ import {
   type KmsKey,
   type Principal,
   type ViaService,
+  accessClassOf,
   parseKmsKey,
   parsePrincipal,
   parseViaService,
-  toAccessClass,
 } from './principal.ts'
 
 /** Operations that policies decide. */
@@ -100,7 +100,7 @@ const volatile = { isVolatile: true, ...unrecorded } as const
 /** Every field of the context by its path, with how it is obtained. */
 const CONTEXT: Readonly<Record<string, Field>> = {
   'context.accessClass': {
-    of: ({ request, principal }) => toAccessClass(request.metadata, principal),
+    of: ({ request }) => accessClassOf(request.metadata),
   },
   'context.kmsOperation': { of: ({ request }) => request.metadata.kmsOperation ?? '' },
   'context.kmsKey.arn': { of: ({ kmsKey }) => kmsKey?.arn },

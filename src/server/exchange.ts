@@ -53,13 +53,14 @@ export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | und
     if (ping !== undefined) return toPingAnswer(deps.ping.answer(ping.deep))
     const answer = deps.pipeline(toRawRequest(exchange, target))
     if (!(answer instanceof Promise)) return answer
-    answer
-      .then((later) => {
+    answer.then(
+      (later) => {
         sendAnswer(deps, exchange, later)
-      })
-      .catch(() => {
+      },
+      () => {
         giveUp(exchange)
-      })
+      },
+    )
   } catch {
     giveUp(exchange)
   }

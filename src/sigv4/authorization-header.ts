@@ -55,8 +55,11 @@ const DATE_FORM = /^[1-9]\d{7}T\d{6}Z$/
 export function parseAmzDate(text: string): number | undefined {
   if (!DATE_FORM.test(text)) return undefined
   const at = (start: number, end: number) => Number(text.slice(start, end))
-  const [month, day] = [at(4, 6), at(6, 8)]
-  const [hour, minute, second] = [at(9, 11), at(11, 13), at(13, 15)]
+  const month = at(4, 6)
+  const day = at(6, 8)
+  const hour = at(9, 11)
+  const minute = at(11, 13)
+  const second = at(13, 15)
   if (month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59) return undefined
   const time = Date.UTC(at(0, 4), month - 1, day, hour, minute, second)
   // Date.UTC turns 31 February into a day in March.

@@ -27,15 +27,15 @@ export class SigningKey {
 
   /** Returns the signature of a text as 64 lower-case hexadecimal digits. */
   sign(text: string): string {
-    return hmacSha256(this.#key, text).toString('hex')
+    return crypto.createHmac('sha256', this.#key).update(text, 'utf8').digest('hex')
   }
 
   /**
-   * Reports whether `signature`, in hexadecimal digits, matches `text`. The comparison takes
-   * constant time.
+   * Reports whether `signature`, in lower-case hexadecimal digits, matches `text`. The comparison
+   * takes constant time.
    */
   verify(text: string, signature: string): boolean {
-    return equalBytes(hmacSha256(this.#key, text), Buffer.from(signature, 'hex'))
+    return equalBytes(Buffer.from(this.sign(text), 'latin1'), Buffer.from(signature, 'latin1'))
   }
 }
 

@@ -11,7 +11,7 @@ export type CountedRequest = Pick<
   RequestRecord,
   'at' | 'keyStore' | 'operation' | 'keyId' | 'accessKeyId' | 'errorName' | 'reason' | 'isProbe'
 > & {
-  readonly metadata?: Omit<RequestMetadata, 'kmsRequestId'>
+  readonly metadata?: Omit<RequestMetadata, 'kmsRequestId'> | undefined
 }
 
 export interface UsageKey {

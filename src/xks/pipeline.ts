@@ -162,7 +162,7 @@ function sizesOf(input: Input) {
   return { aadBytes: input.aad.length, plaintextBytes: length }
 }
 
-interface Route extends Target {
+interface Route extends Pick<Target, 'operation' | 'keyId'> {
   readonly keyStore: KeyStore
 }
 
@@ -181,7 +181,7 @@ function resolveRoute(keyStores: KeyStoreLookup, { raw, record }: RequestContext
       headers: { allow: 'POST' },
     })
   }
-  return { ...target, keyStore }
+  return { keyStore, operation: target.operation, keyId: target.keyId }
 }
 
 /** Bytes of an unverified body that are searched for a kmsRequestId. */

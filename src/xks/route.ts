@@ -11,7 +11,7 @@ export interface Target {
   readonly uriPath: string
   readonly operation: Operation
   /** Absent for GetHealthStatus. */
-  readonly keyId?: ExternalKeyId
+  readonly keyId?: ExternalKeyId | undefined
 }
 
 const KEY_OPERATIONS: ReadonlyMap<string, Operation> = new Map([

@@ -34,7 +34,7 @@ void t.test('lines of ASCII and others keep their order', (t) => {
     fc.property(fc.array(line), (written) => {
       const { blocks, lines } = collect(64)
       for (const { text, isAscii } of written) {
-        if (isAscii) lines.writeAscii(`${text}\n`)
+        if (isAscii) lines.writeAscii(text)
         else lines.write(`${text}\n`)
       }
       lines.handOver()
