@@ -3,7 +3,10 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { workspace } from '../support/cli.ts'
+import { latchkey, workspace } from '../support/cli.ts'
+import { writeConsoleFile } from '../support/console-file.ts'
+import { recordUsage } from '../support/recorded-usage.ts'
+import { KEY_ID, startTestServer } from '../support/server.ts'
 import { shownCommands, toWords } from '../support/shown-commands.ts'
 
 /** Returns a function that runs a shown command and requires exit code 0. */
@@ -15,6 +18,8 @@ async function reader(t: Test) {
     const values: Readonly<Record<string, string>> = {
       SWITCH_ID: switchId,
       PUBLIC_KEY: publicKey,
+      '0f3a5c7d9e1b': switchId,
+      '…': publicKey,
       NAME: 'payroll',
       'receipt.json': join(place.folder, 'receipt.json'),
     }
@@ -40,4 +45,59 @@ void t.test('the run-book, from the kill to the restoration', async (t) => {
   const shown = shownCommands('docs/run-book.md')
   t.ok(shown.length >= 12, shown.join('\n'))
   for (const command of shown) await run(command)
+})
+
+void t.test('the receipts of the page about the admin listener', async (t) => {
+  const run = await reader(t)
+  await run('kill --key-store payroll --reason "contract ended"')
+  const shown = shownCommands('docs/admin.md')
+  t.equal(shown.length, 3)
+  for (const command of shown) await run(command)
+})
+
+/** The request that the page explains, as a case and as a line of the log. */
+const REQUEST = {
+  ...{ keyStore: 'payroll', operation: 'Decrypt', kmsOperation: 'Decrypt' },
+  awsPrincipalArn: 'arn:aws:iam::111122223333:role/Payroll',
+}
+
+void t.test('the page about policies, from a suggestion to policies in force', async (t) => {
+  const place = await workspace(t, { keyStores: [{ name: 'payroll', prefix: '/payroll' }] })
+  await recordUsage(place, REQUEST.awsPrincipalArn, 'payroll')
+  const file = (name: string) => join(place.folder, name)
+  await writeFile(file('request.yaml'), JSON.stringify({ ...REQUEST, key: 'key-1' }))
+  const line = { ...REQUEST, msg: 'request', keyId: 'key-1', time: new Date().toISOString() }
+  await writeFile(file('latchkey.log'), JSON.stringify({ ...line, kmsRequestId: '0c9f6ba4-…' }))
+  const values: Readonly<Record<string, string>> = {
+    'first.cedar': file('first.cedar'),
+    'request.yaml': file('request.yaml'),
+    '/var/log/latchkey.log': file('latchkey.log'),
+  }
+  const shown = shownCommands('docs/policy.md')
+  t.equal(shown.length, 7)
+  for (const command of shown) {
+    const words = toWords(command).map((word) => values[word] ?? word)
+    const { code, stdout, stderr } = await place.run(...words)
+    t.equal(code, 0, `latchkey ${command}\n${stdout}${stderr}`)
+    if (words[1] === 'suggest') await writeFile(file('first.cedar'), stdout)
+  }
+})
+
+/** The test server has no public name, no public certificate, and not the port 443. */
+const TRIAL = ['--ignore', 'host-name,port,tls-authority', '--idle', '1', '--requests', '20']
+
+void t.test('the page about doctor', async (t) => {
+  const server = await startTestServer(t)
+  const values: Readonly<Record<string, string>> = {
+    'https://xks.example.com': `https://localhost:${String(server.port)}`,
+    'kms-console.json': await writeConsoleFile(server),
+    'payroll-2026': KEY_ID,
+  }
+  const shown = shownCommands('docs/doctor.md')
+  t.equal(shown.length, 1)
+  for (const command of shown) {
+    const words = toWords(command).map((word) => values[word] ?? word)
+    const { code, stdout } = await latchkey(t, [...words, '--ca', server.pki.caFile, ...TRIAL])
+    t.equal(code, 0, `latchkey ${command}\n${stdout}`)
+  }
 })

@@ -3,12 +3,9 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { loadConfig } from '../../src/config/load.ts'
-import { openStore } from '../../src/store/store.ts'
-import { systemClock } from '../../src/core/clock.ts'
 import { SCHEMA } from '../../src/policy/schema.ts'
-import { writeCounts } from '../../src/usage/usage-table.ts'
 import { type Workspace, workspace } from '../support/cli.ts'
+import { recordUsage } from '../support/recorded-usage.ts'
 import { read } from '../support/repository.ts'
 
 t.setTimeout(180_000)
@@ -23,31 +20,6 @@ async function file(space: Workspace, name: string, text: string): Promise<strin
   const path = join(space.folder, name)
   await writeFile(path, text)
   return path
-}
-
-/** A request that was answered, as a server records it. */
-async function recordUsage(space: Workspace, principal: string): Promise<void> {
-  const { store: place } = await loadConfig(space.configFile, {})
-  const store = await openStore({
-    ...place,
-    masterKey: { kind: 'file', path: join(space.folder, 'master.key') },
-    clock: systemClock,
-  })
-  const now = systemClock.now()
-  const subject = {
-    ...{
-      keyStore: 'demo',
-      operation: 'Decrypt',
-      keyId: 'key-1',
-      kmsOperation: 'Decrypt',
-      principal,
-    },
-    ...{ kmsKeyArn: 'arn:aws:kms:eu-west-1:111122223333:key/1', outcome: 'ok', isOverflow: false },
-  }
-  await writeCounts(store.database, [
-    { subject, minute: now - (now % 60_000), requests: 4, firstAt: now, lastAt: now },
-  ])
-  await store.close()
 }
 
 void t.test('put shows whom it would refuse, and changes nothing without --yes', async (t) => {

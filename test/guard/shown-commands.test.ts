@@ -33,6 +33,46 @@ void t.test('commands in documents are commands, with flags that they have', asy
   t.ok(checked > 50, `${String(checked)} commands`)
 })
 
+/** Documents whose commands a test runs, read from the document itself. */
+const RUN_BY: Readonly<Record<string, string>> = {
+  'README.md': 'test/cli/documents.test.ts',
+  'docs/admin.md': 'test/cli/documents.test.ts',
+  'docs/doctor.md': 'test/cli/documents.test.ts',
+  'docs/policy.md': 'test/cli/documents.test.ts',
+  'docs/run-book.md': 'test/cli/documents.test.ts',
+  'docs/store.md': 'test/contract/store-backup.test.ts',
+}
+
+/** Other documents that show commands, and why no test runs these lines. */
+const NOT_RUN: Readonly<Record<string, string>> = {
+  'docs/cli.md': 'lists examples of every command, for many different configurations',
+  'docs/install.md': 'needs a host: npm run check:package installs the package as the page does',
+  'docs/kms.md': 'needs several terminals: test/cli/kms.test.ts runs the command',
+  'docs/latency.md': 'measures for minutes: test/cli/bench and report run shorter measurements',
+  'docs/moving.md': "needs the HSM of AWS's sample proxy",
+  'docs/register.md': 'needs AWS: test/kms runs these commands against the emulator',
+  'docs/simulate.md': 'needs several terminals: test/cli/simulate.test.ts runs both commands',
+  'docker/README.md': 'needs a container engine: npm run check:container',
+}
+
+void t.test('every user document that shows commands is run by a test, or says why not', (t) => {
+  const isForUsers = (path: string) =>
+    path.endsWith('.md') && path !== 'CHANGELOG.md' && !path.startsWith('docs/internals/')
+  const showing = listFiles().filter((path) => isForUsers(path) && shownCommands(path).length > 0)
+  const known = new Set([...Object.keys(RUN_BY), ...Object.keys(NOT_RUN)])
+  t.strictSame(
+    showing.filter((path) => !known.has(path)),
+    [],
+    'run the commands in a test, or write down why not',
+  )
+  for (const [path, test] of Object.entries(RUN_BY)) {
+    t.ok(showing.includes(path), `${path} shows commands`)
+    t.ok(read(test).includes(`'${path}'`), `${test} reads ${path}`)
+    t.notOk(path in NOT_RUN, `${path} is listed once`)
+  }
+  t.end()
+})
+
 void t.test('npm scripts in documents are scripts of package.json', (t) => {
   const { scripts } = JSON.parse(read('package.json')) as { readonly scripts: object }
   for (const path of listFiles().filter((path) => path.endsWith('.md') && path !== 'CHANGELOG.md'))

@@ -7,12 +7,16 @@ import { read } from './repository.ts'
  * comment at the end and redirections. A backslash at the end joins a line with the next.
  */
 export function shownCommands(document: string): readonly string[] {
-  const blocks = [...read(document).matchAll(/^ *```(?:sh|bash)?\n([\s\S]*?)^ *```/gm)]
+  // Matches blocks of every language, so that the end of one is not taken for the start of another.
+  const blocks = [...read(document).matchAll(/^ *```(\w*)\n([\s\S]*?)^ *```/gm)]
   return blocks
-    .flatMap(([, text = '']) => text.replaceAll(/\\\n\s*/g, ' ').split('\n'))
+    .filter(([, language = '']) => ['', 'sh', 'bash'].includes(language))
+    .flatMap(([, , text = '']) => text.replaceAll(/\\\n\s*/g, ' ').split('\n'))
     .flatMap((line) => {
       const [, command] = /^\s*(?:latchkey|node dist\/src\/main\.js) ([a-z-].*)$/.exec(line) ?? []
-      return command === undefined ? [] : [command.replace(/ {2,}#.*$| [>|] .*$/, '').trim()]
+      // A line of a picture can begin with a command too.
+      if (command === undefined || /[\u2500-\u257f]/.test(command)) return []
+      return [command.replace(/ {2,}#.*$| [>|] .*$/, '').trim()]
     })
 }
 
