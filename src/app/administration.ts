@@ -14,7 +14,7 @@ import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { type CredentialTable, createCredentialTable } from '../sigv4/credential-table.ts'
 import { type RotationRecords, createRotationRecords } from '../sigv4/rotation-record.ts'
 import { StorageError } from '../store/database.ts'
-import { createEngine } from '../store/engine.ts'
+import { createEngine, type StorePlace } from '../store/engine.ts'
 import { createMasterKeyFile } from '../store/master-key.ts'
 import { readState } from '../store/sealed-state.ts'
 import { type Store, createStore, openStore } from '../store/store.ts'
@@ -61,18 +61,19 @@ export async function openAdministration(config: Config): Promise<Administration
  */
 export async function initializeStore(
   config: Config,
-  { isUnattended = false }: { readonly isUnattended?: boolean } = {},
+  { isUnattended = false, owner }: { readonly isUnattended?: boolean; readonly owner?: Owner } = {},
 ): Promise<void> {
   const { masterKey } = config.store
+  const owned = toOwned(config, owner)
   // Checked before the master key is created: a new key next to an old store would only confuse.
-  if (await storeExists(config)) {
+  if (await createEngine({ ...config.store, ...owned }).exists()) {
     const where = config.store.path ?? config.store.postgres?.host ?? ''
     throw new StorageError('STORE_EXISTS', `${where}: a store already exists`)
   }
   if (masterKey.kind === 'file' && !(await exists(masterKey.path))) {
     await createMasterKeyFile(masterKey.path)
   }
-  const store = await createStore(await toStoreOptions(config))
+  const store = await createStore({ ...(await toStoreOptions(config)), ...owned })
   try {
     await ensureHealthKey(store, clock)
     await writeFirstMark(store, config.control.highWaterFile, isUnattended)
@@ -104,17 +105,35 @@ async function writeFirstMark(store: Store, path: string, isUnattended: boolean)
  * @returns whether this call created it
  * @throws StorageError
  */
-export async function ensureStore(config: Config): Promise<boolean> {
-  if (!(await storeExists(config))) {
+export async function ensureStore(config: Config, owner?: Owner): Promise<boolean> {
+  const owned = toOwned(config, owner)
+  if (!(await createEngine({ ...config.store, ...owned }).exists())) {
     try {
-      await initializeStore(config, { isUnattended: true })
+      await initializeStore(config, { isUnattended: true, ...(owner && { owner }) })
       return true
     } catch (error) {
       if (!(error instanceof StorageError) || error.code !== 'STORE_EXISTS') throw error
     }
   }
-  await (await openStore(await toStoreOptions(config))).close()
+  await (await openStore({ ...(await toStoreOptions(config)), ...owned })).close()
   return false
+}
+
+/** The role that owns the tables in PostgreSQL, where the role of the configuration does not. */
+export interface Owner {
+  readonly user: string
+  readonly passwordFile?: string
+}
+
+/** Returns how its owner reaches the store, in place of the role that serves. */
+function toOwned(
+  { store: { postgres } }: Config,
+  owner: Owner | undefined,
+): Pick<StorePlace, 'postgres' | 'servingRole'> {
+  if (owner === undefined || postgres === undefined) return {}
+  const { host, port, database, user, tls } = postgres
+  const address = { host, port, database, ...owner, ...(tls === undefined ? {} : { tls }) }
+  return { postgres: address, servingRole: user }
 }
 
 /** @throws StorageError when the server that holds the store does not answer */

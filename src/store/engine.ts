@@ -17,6 +17,8 @@ export interface StorePlace {
   readonly connections?: PostgresOptions['connections']
   /** Whether to refuse a database whose encoding cannot store every text. */
   readonly requiresUtf8?: boolean
+  /** Set when `postgres` names the owner of the tables: the role that is to serve. */
+  readonly servingRole?: string
 }
 
 export interface Engine {
@@ -94,7 +96,11 @@ function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engi
     const { openPostgres } = await import('./postgres/database.ts')
     const loading = () => loadTarget(address)
     const deadlineMs = place.deadlineMs ?? DEFAULT_DEADLINE_MS
-    return openPostgres({ loadTarget: loading, deadlineMs, ...options })
+    const { servingRole } = place
+    return openPostgres({
+      ...{ loadTarget: loading, deadlineMs, ...options },
+      ...(servingRole === undefined ? {} : { servingRole }),
+    })
   }
   const isFilled = async (database: Database) => {
     const [row] = await database.snapshot((reader) =>

@@ -2,10 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { access, mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { ensureStore, initializeStore } from '../../app/administration.ts'
-import type { MasterKeyConfig } from '../../config/config.ts'
+import { ensureStore, initializeStore, type Owner } from '../../app/administration.ts'
+import type { Config, MasterKeyConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
-import { stringFlag, SYSTEM_CONFIG, UsageError, type Command } from '../../terminal/command.ts'
+import {
+  type Command,
+  type Context,
+  stringFlag,
+  SYSTEM_CONFIG,
+  UsageError,
+} from '../../terminal/command.ts'
 import { writeNewFile } from '../../terminal/files.ts'
 import { giveState, prepareSystem } from '../../tools/install/system.ts'
 import { renderFirstConfig } from '../../tools/demo/config-template.ts'
@@ -22,6 +28,17 @@ export const init: Command = {
       description:
         'Set up this host: the user latchkey, /etc/latchkey, /var/lib/latchkey and the systemd unit. Requires root.',
     },
+    owner: {
+      type: 'string',
+      value: 'ROLE',
+      description:
+        'PostgreSQL role to connect as, which then owns the tables. The role of the configuration gets only the rights that it needs to serve (default: the role of the configuration owns them).',
+    },
+    'owner-password-file': {
+      type: 'string',
+      value: 'FILE',
+      description: 'File with the password of that role (default: none).',
+    },
     'if-absent': {
       type: 'boolean',
       description: 'Succeed if a store already exists and the master key opens it.',
@@ -31,6 +48,7 @@ export const init: Command = {
     'latchkey init --dir /etc/latchkey',
     'sudo latchkey init --system',
     'latchkey init --if-absent --dir /etc/latchkey   # for a job that runs at each deployment',
+    'latchkey init --owner latchkey_owner --owner-password-file owner-password',
     'latchkey init && latchkey keys create my-key',
   ],
   async run({ output, ...context }) {
@@ -49,9 +67,10 @@ export const init: Command = {
       await writeNewFile(file, renderFirstConfig(), 0o644)
     }
     const config = await loadConfig(file, context.environment)
+    const owner = parseOwner({ output, ...context }, config)
     let isNew = true
-    if (context.flags['if-absent'] === true) isNew = await ensureStore(config)
-    else await initializeStore(config)
+    if (context.flags['if-absent'] === true) isNew = await ensureStore(config, owner)
+    else await initializeStore(config, owner && { owner })
     if (system) await giveState()
     const { masterKey, postgres } = config.store
     const path = config.store.path ?? `${postgres?.host ?? ''}/${postgres?.database ?? ''}`
@@ -80,6 +99,19 @@ export const init: Command = {
       result,
     )
   },
+}
+
+function parseOwner(context: Context, { store }: Config): Owner | undefined {
+  const user = stringFlag(context, 'owner')
+  const passwordFile = stringFlag(context, 'owner-password-file')
+  if (user === undefined && passwordFile === undefined) return undefined
+  if (user === undefined || store.postgres === undefined || store.postgres.user === user) {
+    throw new UsageError(
+      'USAGE',
+      '--owner: expected store.postgres in the configuration, and another role than its user',
+    )
+  }
+  return { user, ...(passwordFile === undefined ? {} : { passwordFile }) }
 }
 
 function describeMasterKey(masterKey: MasterKeyConfig): string {

@@ -13,6 +13,7 @@ import {
 import { MIGRATIONS } from '../migrations/migrations.ts'
 import type { PostgresTarget } from './address.ts'
 import { checkPostgresSchema } from './schema.ts'
+import { admitServingRole } from './serving-role.ts'
 import { PostgresSession } from './session.ts'
 
 export interface PostgresOptions {
@@ -28,6 +29,8 @@ export interface PostgresOptions {
   readonly connections?: 'three' | 'one' | 'kept'
   /** Whether to refuse a database whose encoding cannot store every text. */
   readonly requiresUtf8?: boolean
+  /** Connects as the owner of the tables, who then admits this role to serve. */
+  readonly servingRole?: string
 }
 
 /**
@@ -50,6 +53,10 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   try {
     if (options.requiresUtf8 === true) await database.checkEncoding()
     await database.migrate()
+    const { servingRole } = options
+    if (servingRole !== undefined) {
+      await database.transaction((transaction) => admitServingRole(transaction, servingRole))
+    }
     return database
   } catch (error) {
     await database.close()
@@ -160,9 +167,11 @@ class PostgresDatabase implements Database {
   /** Runs all missing steps in one transaction, in whichever process comes first. */
   migrate(): Promise<void> {
     return this.transaction(async (transaction) => {
-      await transaction.execute(
-        'CREATE TABLE IF NOT EXISTS latchkey_schema (version INTEGER NOT NULL)',
-      )
+      // IF NOT EXISTS would need the right to create tables, which a role that only serves lacks.
+      const [known] = await transaction.query("SELECT to_regclass('latchkey_schema')::text AS name")
+      if (known?.['name'] === null) {
+        await transaction.execute('CREATE TABLE latchkey_schema (version INTEGER NOT NULL)')
+      }
       const [row] = await transaction.query('SELECT version FROM latchkey_schema')
       const version = Number(row?.['version'] ?? 0)
       if (version > MIGRATIONS.length) {

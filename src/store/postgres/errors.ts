@@ -49,7 +49,7 @@ const MEANINGS: readonly Meaning[] = [
     state: '42501',
     code: 'STORE_FAILED',
     text: 'the role lacks a privilege on the tables',
-    hint: 'make the role in store.postgres.user the owner of the database and the tables',
+    hint: 'run latchkey init --if-absent --owner ROLE as the owner of the tables, which upgrades them and admits the role in store.postgres.user; or make that role the owner',
   },
   {
     state: '22P05',

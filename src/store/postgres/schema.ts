@@ -23,7 +23,8 @@ function findTables(): readonly string[] {
 /** The views let instances of an earlier release keep reading; this release does not read them. */
 const VIEWS = MIGRATIONS.flat().flatMap((sql) => /^CREATE VIEW (\w+)/.exec(sql)?.[1] ?? [])
 const toList = (names: readonly string[]) => names.map((name) => `'${name}'`).join(', ')
-const OURS = toList(findTables())
+export const TABLES = findTables()
+const OURS = toList(TABLES)
 const OUR_VIEWS = toList(VIEWS)
 
 /** CREATE EXTENSION created the objects of extensions, such as pg_stat_statements. */

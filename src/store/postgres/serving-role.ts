@@ -1,0 +1,57 @@
+/** Lets a role serve that does not own the tables, so that a taken-over server cannot change the schema. */
+// SPDX-License-Identifier: Apache-2.0
+import { StorageError, type Transaction } from '../database.ts'
+import { TABLES } from './schema.ts'
+
+/** The forms of names that CREATE ROLE and cloud providers give; a `?` would be taken for a parameter. */
+const ROLE = /^[\w$@. -]{1,63}$/
+const ROWS = 'SELECT, INSERT, UPDATE, DELETE'
+
+/**
+ * Run as the owner, after the migrations. Grants the role the rows of the tables, and nothing of the
+ * schema; creates the role if it is missing.
+ * @throws StorageError STORE_UNSUITABLE for a role that has the rights of the owner anyway
+ */
+export async function admitServingRole(transaction: Transaction, role: string): Promise<void> {
+  if (!ROLE.test(role)) throw unsuitable(`the role ${JSON.stringify(role)} has an unusual name`)
+  const name = quote(role)
+  const [known] = await transaction.query(
+    'SELECT 1 AS found FROM pg_catalog.pg_roles WHERE rolname = ?',
+    [role],
+  )
+  if (known === undefined) await transaction.execute(`CREATE ROLE ${name} LOGIN`)
+  const [row] = await transaction.query(
+    `SELECT current_schema()::text AS home, current_user::text AS owner,
+       pg_catalog.pg_has_role(?, current_user, 'MEMBER')::integer AS is_owner`,
+    [role],
+  )
+  if (Number(row?.['is_owner']) === 1) {
+    throw unsuitable(`the role ${role} can do all that the owner ${String(row?.['owner'])} can`)
+  }
+  const home = quote(String(row?.['home']))
+  const tables = TABLES.filter((table) => table !== VERSION_TABLE).join(', ')
+  for (const sql of [
+    // Before PostgreSQL 15 every role may create objects in the schema public.
+    `REVOKE CREATE ON SCHEMA ${home} FROM PUBLIC`,
+    `GRANT USAGE ON SCHEMA ${home} TO ${name}`,
+    `GRANT ${ROWS} ON ${tables} TO ${name}`,
+    `GRANT SELECT ON ${VERSION_TABLE} TO ${name}`,
+    // A later release adds tables.
+    `ALTER DEFAULT PRIVILEGES IN SCHEMA ${home} GRANT ${ROWS} ON TABLES TO ${name}`,
+  ]) {
+    await transaction.execute(sql)
+  }
+}
+
+/** Only the owner, who migrates, writes to it. */
+const VERSION_TABLE = 'latchkey_schema'
+
+function unsuitable(message: string): StorageError {
+  return new StorageError('STORE_UNSUITABLE', message, {
+    hint: 'name a role in store.postgres.user that is neither a superuser nor a member of the owner',
+  })
+}
+
+function quote(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
