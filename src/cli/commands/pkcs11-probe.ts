@@ -54,6 +54,7 @@ function renderToken(token: ProbeReport['tokens'][number]): readonly string[] {
         usage.filter((part) => part !== '').join(',') || 'no usage',
         key.isSensitive ? 'sensitive' : 'NOT SENSITIVE',
         key.isExtractable ? 'EXTRACTABLE' : 'not extractable',
+        ...(key.problem === undefined ? [] : [`${key.problem.kind}: ${key.problem.reason}`]),
       ]
       return `    ${JSON.stringify(key.label)}  id ${key.id || '-'}  ${notes.join(', ')}`
     }),

@@ -16,7 +16,7 @@ import {
   trustVersions,
   type TokenKeyRow,
 } from './token-key-table.ts'
-import type { Call, TokenKey } from './wire/calls.ts'
+import type { Call, ListedKey, TokenKey } from './wire/calls.ts'
 import type { TokenFleet } from './pool/fleet.ts'
 
 export interface TokenAdministrationDeps {
@@ -25,7 +25,6 @@ export interface TokenAdministrationDeps {
   readonly clock: Clock
   readonly keyStore: KeyStoreName
   readonly keyPrefix: string
-  readonly keysBy: 'label' | 'id'
 }
 
 export type TokenAdministration = KeyAdministration & Required<Pick<KeyAdministration, 'trustKey'>>
@@ -38,7 +37,11 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
   const nameOf = (keyId: ExternalKeyId) => `${keyPrefix}${keyId}`
   const call = (one: Call) => fleet.call(one, new Deadline(clock, DEADLINE_MS))
   const versionsOf = async (keyId: ExternalKeyId) =>
-    (await call({ call: 'describe', name: nameOf(keyId) })) as readonly TokenKey[]
+    (await call({
+      call: 'describe',
+      name: nameOf(keyId),
+      search: 'all',
+    })) as readonly TokenKey[]
 
   async function recorded(): Promise<Recorded> {
     const [keyRows = [], tokenKeyRows = []] = await store.tables(KEYS, TOKEN_KEYS)
@@ -119,9 +122,10 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
     },
     async listKeys() {
       const found = new Map<ExternalKeyId, TokenKey[]>()
-      for (const key of (await call({ call: 'list' })) as readonly TokenKey[]) {
-        const keyId = toKeyId(key, deps)
-        if (keyId !== undefined) found.set(keyId, [...(found.get(keyId) ?? []), key])
+      for (const { name, key } of (await call({ call: 'list' })) as readonly ListedKey[]) {
+        const keyId = toKeyId(name, keyPrefix)
+        if (keyId === undefined || key === undefined) continue
+        found.set(keyId, [...(found.get(keyId) ?? []), key])
       }
       const known = await recorded()
       return [...found]
@@ -182,13 +186,8 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
   }
 }
 
-/** Converts a label to a key id; undefined if it is not a valid key id or lacks the prefix. */
-function toKeyId(
-  key: TokenKey,
-  { keysBy, keyPrefix }: TokenAdministrationDeps,
-): ExternalKeyId | undefined {
-  if (keysBy === 'id') return parseExternalKeyId(key.id)
-  const name = key.label.replace(/@[1-9][0-9]{0,9}$/, '')
+/** Converts a name on the token to a key id; undefined if the name lacks the prefix, or is no key id behind it. */
+export function toKeyId(name: string, keyPrefix: string): ExternalKeyId | undefined {
   return name.startsWith(keyPrefix) ? parseExternalKeyId(name.slice(keyPrefix.length)) : undefined
 }
 

@@ -1,9 +1,12 @@
-/** A cache of the keys on a fleet of tokens, refreshed in the background. */
+/**
+ * The keys on a fleet of tokens, as far as they are known: from the runs over all keys, and one by one for a key that no run
+ * has found yet.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import { BackendError } from '../errors.ts'
-import type { TokenKey } from './wire/calls.ts'
+import type { ListedKey, TokenKey } from './wire/calls.ts'
 import type { TokenFleet } from './pool/fleet.ts'
 
 export interface KnownVersion extends TokenKey {
@@ -32,9 +35,15 @@ export class KeyDirectory {
   readonly #fleet: TokenFleet
   readonly #clock: Clock
   readonly #refreshMs: number
+  /** Keys that runs have found, of each token. */
+  readonly #lists = new Map<string, KeyList>()
+  /** Keys by name that runs have found, of all tokens together. */
+  readonly #listed = new Map<string, KnownKey>()
+  /** Keys that were looked up one by one. A run that finds the key replaces the entry. */
   readonly #entries = new Map<string, Entry>()
   readonly #pending = new Map<string, Promise<KnownKey | undefined>>()
   readonly #listeners: ((name: string, key: KnownKey) => void)[] = []
+  readonly #hints: ((name: string) => readonly number[])[] = []
 
   constructor(fleet: TokenFleet, clock: Clock, refreshMs: number) {
     this.#fleet = fleet
@@ -44,6 +53,11 @@ export class KeyDirectory {
 
   /** @param name label or id on the token @throws BackendError KEY_NOT_FOUND and others */
   async find(name: string, deadline: Deadline): Promise<KnownKey> {
+    const listed = this.#listed.get(name)
+    if (listed !== undefined) {
+      for (const list of this.#lists.values()) list.used.add(name)
+      return checkNoProblem(listed)
+    }
     const entry = this.#entries.get(name)
     const age = entry === undefined ? Infinity : this.#clock.monotonic() - entry.at
     let key = entry?.key
@@ -57,21 +71,69 @@ export class KeyDirectory {
     return key
   }
 
-  /** Calls `listener` for each key that was looked up. */
+  /** Calls `listener` for each key that a token shows, and for those that are known. */
   onSeen(listener: (name: string, key: KnownKey) => void): void {
     this.#listeners.push(listener)
+    for (const [name, key] of this.#listed) listener(name, key)
+  }
+
+  /** @param versions returns versions that a key is likely to have, to be looked for */
+  addHints(versions: (name: string) => readonly number[]): void {
+    this.#hints.push(versions)
   }
 
   /** Makes a key be looked up again at its next use, unless what is known of it is still right. */
   reconsider(name: string, isRight: (key: KnownKey) => boolean): void {
-    const key = this.#entries.get(name)?.key
-    if (key === undefined || !isRight(key)) this.#entries.delete(name)
+    const key = this.#listed.get(name) ?? this.#entries.get(name)?.key
+    if (key === undefined || !isRight(key)) this.forget(name)
   }
 
-  /** Marks every entry as stale, to be looked up at its next use. */
-  forget(name?: string): void {
-    if (name === undefined) this.#entries.clear()
-    else this.#entries.delete(name)
+  /** Makes a key be looked up again at its next use. */
+  forget(name: string): void {
+    this.#listed.delete(name)
+    this.#entries.delete(name)
+  }
+
+  /** Returns the keys of runs that were used since the last call for this token. */
+  takeUsed(token: string): readonly string[] {
+    const list = this.#lists.get(token)
+    const used = [...(list?.used ?? [])]
+    list?.used.clear()
+    return used
+  }
+
+  /** Takes over what a run has found. @param token the token's name in this fleet */
+  list(token: string, entries: readonly ListedKey[], isFresh: boolean): void {
+    const list = this.#lists.get(token) ?? new KeyList()
+    this.#lists.set(token, list)
+    for (const name of list.take(entries, isFresh)) this.#combine(name)
+  }
+
+  /** The run that has begun without knowledge is over: what it did not report is gone. */
+  endFreshRun(token: string): void {
+    for (const name of this.#lists.get(token)?.endFreshRun() ?? []) this.#combine(name)
+  }
+
+  /** Brings the versions of all tokens together: one that is not on every token yet is served by those that have it. */
+  #combine(name: string): void {
+    const versions = new Map<number, TokenKey>()
+    for (const list of this.#lists.values()) {
+      for (const [version, key] of list.versions(name)) {
+        const known = versions.get(version)
+        if (known === undefined || known.problem !== undefined) versions.set(version, key)
+      }
+    }
+    const key = toKnownKey([...versions.values()].sort((a, b) => a.version - b.version))
+    this.#entries.delete(name)
+    if (key === undefined) this.#listed.delete(name)
+    else {
+      this.#listed.set(name, key)
+      this.#tell(name, key)
+    }
+  }
+
+  #tell(name: string, key: KnownKey): void {
+    for (const listener of this.#listeners) listener(name, key)
   }
 
   #lookUp(name: string): Promise<KnownKey | undefined> {
@@ -86,23 +148,78 @@ export class KeyDirectory {
     const key = await this.#describe(name)
     if (this.#entries.size >= MAX_ENTRIES) this.#entries.clear()
     this.#entries.set(name, { key, at: this.#clock.monotonic() })
-    if (key !== undefined) for (const listener of this.#listeners) listener(name, key)
+    if (key !== undefined) this.#tell(name, key)
     return key
   }
 
   async #describe(name: string): Promise<KnownKey | undefined> {
     try {
       const deadline = new Deadline(this.#clock, REFRESH_DEADLINE_MS)
-      const versions = (await this.#fleet.call({ call: 'describe', name }, deadline)) as TokenKey[]
-      const known = versions.map((one): KnownVersion => ({
-        ...one,
-        checkValue: Buffer.from(one.check, 'base64'),
-      }))
-      const current = known.at(-1)
-      return current && { current, versions: new Map(known.map((one) => [one.version, one])) }
+      const listed = [...this.#lists.values()].flatMap((list) => [...list.versions(name).keys()])
+      const search = [...new Set([...listed, ...this.#hints.flatMap((hint) => hint(name))])]
+      const call = { call: 'describe', name, search } as const
+      return toKnownKey((await this.#fleet.call(call, deadline)) as readonly TokenKey[])
     } catch (error) {
       if (error instanceof BackendError && error.code === 'KEY_NOT_FOUND') return undefined
       throw error
     }
   }
+}
+
+/** The keys of one token, by name and version. */
+class KeyList {
+  readonly #keys = new Map<string, Map<number, TokenKey>>()
+  /** Names that were used since the last run began. */
+  readonly used = new Set<string>()
+  /** Names that the fresh run has reported so far. */
+  #reported = new Set<string>()
+
+  versions(name: string): ReadonlyMap<number, TokenKey> {
+    return this.#keys.get(name) ?? new Map<number, TokenKey>()
+  }
+
+  /** @returns the names of which something changed */
+  take(entries: readonly ListedKey[], isFresh: boolean): ReadonlySet<string> {
+    const names = new Set<string>()
+    for (const { name, version, key } of entries) {
+      const isFirst = isFresh && !this.#reported.has(name)
+      const versions = isFirst ? undefined : this.#keys.get(name)
+      const next = versions ?? new Map<number, TokenKey>()
+      if (key === undefined) next.delete(version)
+      else next.set(version, key)
+      if (next.size === 0) this.#keys.delete(name)
+      else this.#keys.set(name, next)
+      if (isFresh) this.#reported.add(name)
+      names.add(name)
+    }
+    return names
+  }
+
+  /** @returns the names that are gone */
+  endFreshRun(): readonly string[] {
+    const gone = [...this.#keys.keys()].filter((name) => !this.#reported.has(name))
+    for (const name of gone) this.#keys.delete(name)
+    this.#reported = new Set()
+    return gone
+  }
+}
+
+function toKnownKey(versions: readonly TokenKey[]): KnownKey | undefined {
+  const known = versions.map((one): KnownVersion => ({
+    ...one,
+    checkValue: Buffer.from(one.check, 'base64'),
+  }))
+  const current = known.at(-1)
+  return current && { current, versions: new Map(known.map((one) => [one.version, one])) }
+}
+
+/** Refuses from memory as a look-up would. @throws BackendError MISCONFIGURED, KEY_USAGE */
+function checkNoProblem(key: KnownKey): KnownKey {
+  for (const { problem } of key.versions.values()) {
+    if (problem === undefined) continue
+    throw problem.kind === 'AMBIGUOUS'
+      ? new BackendError('MISCONFIGURED', problem.reason, { hint: 'delete or rename all but one' })
+      : new BackendError('KEY_USAGE', problem.reason)
+  }
+  return key
 }

@@ -22,6 +22,8 @@ export interface KeyStoreRecords {
   check(keyId: ExternalKeyId, version: SeenVersion): void
   /** @throws BackendError KEY_REPLACED */
   checkNewest(keyId: ExternalKeyId, current: number): void
+  /** Returns the recorded versions. */
+  versions(keyId: ExternalKeyId): readonly number[]
   /** Whether these are the recorded versions, and no others. */
   isAsRecorded(keyId: ExternalKeyId, versions: readonly SeenVersion[]): boolean
   /** Calls `listener` for each key of which versions were recorded, trusted or destroyed. */
@@ -105,6 +107,7 @@ export async function openTokenKeyRecords(deps: {
       checkNewest: (keyId, current) => {
         trusted.checkNewest(keyStore, keyId, current)
       },
+      versions: (keyId) => trusted.versions({ keyStore, keyId }),
       isAsRecorded: (keyId, versions) => trusted.isAsRecorded({ keyStore, keyId }, versions),
       onChange(listener) {
         listeners.push((name) => {

@@ -89,7 +89,7 @@ async function ensureKey(
   deadline: Deadline,
 ): Promise<void> {
   try {
-    await fleet.call({ call: 'describe', name: label }, deadline)
+    await fleet.call({ call: 'describe', name: label, search: [] }, deadline)
   } catch (error) {
     if (!(error instanceof BackendError && error.code === 'KEY_NOT_FOUND')) throw error
     if (fleet.single === undefined) {

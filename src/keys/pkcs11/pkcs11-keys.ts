@@ -3,11 +3,11 @@
 import type { Pkcs11BackendConfig, TokenConfig } from '../../config/config.ts'
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
-import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../../core/ids.ts'
+import type { KeyStoreName } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyBackend } from '../key-backend.ts'
-import { createTokenAdministration, type TokenAdministration } from './administration.ts'
+import { createTokenAdministration, toKeyId, type TokenAdministration } from './administration.ts'
 import { createPkcs11Backend } from './backend.ts'
 import { KeyDirectory } from './key-directory.ts'
 import type { KeyStoreRecords } from './key-records.ts'
@@ -31,7 +31,7 @@ export interface Pkcs11KeysDeps {
   readonly config: Pkcs11BackendConfig
   readonly clock: Clock
   readonly logger: Logger
-  /** Sizes that each token must be able to encrypt; undefined to skip the self-test. */
+  /** Sizes that each token must be able to encrypt; undefined for commands, which also do not read the keys ahead. */
   readonly selfTest: StartCall['selfTest'] | undefined
   /** See StartCall. */
   readonly ownKey?: string
@@ -55,12 +55,36 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
     throw error
   }
   const directory = new KeyDirectory(fleet, clock, config.keys.refreshMs)
+  const readKeys = () =>
+    Promise.all(
+      fleet.each((pool, id) =>
+        pool.readKeys({
+          onKeys: (entries, isFresh) => {
+            directory.list(id, entries, isFresh)
+          },
+          onFreshRun: () => {
+            directory.endFreshRun(id)
+          },
+          takeUsed: () => directory.takeUsed(id),
+        }),
+      ),
+    )
+  // A small or fast token is known before the first request; the keys of others are looked up one by one meanwhile.
+  if (deps.selfTest !== undefined) {
+    const reading = readKeys()
+    const isThere = pools.every(({ metadata }) => metadata !== undefined)
+    if (isThere) await new Deadline(clock, READ_FIRST_MS).race(reading).catch(() => undefined)
+  }
   return {
     fleet,
     backend(keyPrefix, records) {
       directory.onSeen((name, { versions }) => {
         const keyId = toKeyId(name, keyPrefix)
         if (keyId !== undefined) records.see(keyId, [...versions.values()])
+      })
+      directory.addHints((name) => {
+        const keyId = toKeyId(name, keyPrefix)
+        return keyId === undefined ? [] : records.versions(keyId)
       })
       records.onChange((keyId) => {
         directory.reconsider(`${keyPrefix}${keyId}`, ({ versions }) =>
@@ -75,10 +99,7 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
       })
     },
     administration: (keyStore, keyPrefix, store) =>
-      createTokenAdministration({
-        ...{ fleet, store, clock, keyStore, keyPrefix },
-        keysBy: config.keys.by,
-      }),
+      createTokenAdministration({ fleet, store, clock, keyStore, keyPrefix }),
     stats: () => ({ tokens: fleet.stats() }),
     pids: () => pools.flatMap(({ pids }) => pids),
     close() {
@@ -87,10 +108,8 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
   }
 }
 
-/** Converts a name on the token to a key id; undefined if the name lacks the prefix, or is no key id behind it. */
-export function toKeyId(name: string, keyPrefix: string): ExternalKeyId | undefined {
-  return name.startsWith(keyPrefix) ? parseExternalKeyId(name.slice(keyPrefix.length)) : undefined
-}
+/** How long a start waits for the keys of the tokens. */
+const READ_FIRST_MS = 5000
 
 /** Derives the token's id: printable ASCII, stable while the configuration stays the same. */
 function toTokenId(

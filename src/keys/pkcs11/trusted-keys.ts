@@ -87,6 +87,10 @@ export class TrustedKeys {
     return [...changed.values()]
   }
 
+  versions({ keyStore, keyId }: KeyName): readonly number[] {
+    return [...(this.#recorded.get(nameOf(keyStore, keyId))?.keys() ?? [])]
+  }
+
   /** Whether these are the recorded versions, and no others. */
   isAsRecorded({ keyStore, keyId }: KeyName, versions: readonly SeenVersion[]): boolean {
     const recorded = this.#recorded.get(nameOf(keyStore, keyId))

@@ -63,6 +63,11 @@ export class TokenFleet {
     )
   }
 
+  /** Calls `work` for each token, with its name. */
+  each<T>(work: (pool: TokenPool, id: string) => T): readonly T[] {
+    return this.#members.map(({ pool, id }) => work(pool, id))
+  }
+
   stats(): readonly TokenStats[] {
     return this.#members.map(({ id, pool }) => pool.stats(id))
   }

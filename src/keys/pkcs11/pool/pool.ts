@@ -8,6 +8,7 @@ import type { Call, TokenFacts } from '../wire/calls.ts'
 import { toBackendError } from '../wire/errors.ts'
 import { CALL } from '../wire/protocol.ts'
 import type { CircuitState } from './circuit-breaker.ts'
+import { KeyReader, type KeyReaderEvents } from './key-reader.ts'
 import type { PoolOptions } from './options.ts'
 import { type QueuedRequest, RequestQueue, encodeHead } from './queue.ts'
 import { type Answer, TokenError } from './worker-process.ts'
@@ -30,12 +31,15 @@ export interface TokenStats {
 const RETRY_IF_LEFT_MS = 50
 const RETRY_AFTER_MS = 15
 const MAX_ATTEMPTS = 3
+/** A step over the keys of a token begins with a search over all of them, which may take longer than an operation. */
+const INDEX_MS = 5000
 
 export class TokenPool {
   readonly #options: PoolOptions
   readonly #clock: Clock
   readonly #queue: RequestQueue
   readonly #workers: WorkerSupervisor
+  readonly #keyReader: KeyReader
   #facts: TokenFacts | undefined
 
   constructor(options: PoolOptions) {
@@ -49,10 +53,16 @@ export class TokenPool {
       onUsable: (worker) => {
         this.#facts = worker.facts ?? this.#facts
         this.#pump()
+        this.#keyReader.nameHandles()
       },
       onOpen: () => {
         for (const request of this.#queue.takeWaiting()) this.#fail(request, this.#refusal())
       },
+    })
+    this.#keyReader = new KeyReader(options, {
+      workers: () => this.#workers.all,
+      isPressed: () => this.#queue.waiting > 0,
+      ask: (worker, call) => this.#workers.ask(worker, call, INDEX_MS),
     })
   }
 
@@ -64,7 +74,13 @@ export class TokenPool {
   stop(): void {
     this.#workers.stop()
     this.#queue.stop()
+    this.#keyReader.stop()
     for (const request of this.#queue.takeWaiting()) this.#fail(request, closed())
+  }
+
+  /** Reads all keys of the token, now and at each refresh. Resolves when they were read once, or at `stop`. */
+  readKeys(events: KeyReaderEvents): Promise<void> {
+    return this.#keyReader.start(events)
   }
 
   /** Undefined until the first login. */

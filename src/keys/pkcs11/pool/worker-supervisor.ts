@@ -1,7 +1,7 @@
 /** Keeps enough workers of a token alive: starts, watches, tests and kills them. */
 // SPDX-License-Identifier: Apache-2.0
 import { periodic, type Periodic } from '../../../core/periodic.ts'
-import type { StartCall } from '../wire/calls.ts'
+import type { Call, StartCall } from '../wire/calls.ts'
 import { Circuit, nameToken, type CircuitState } from './circuit-breaker.ts'
 import { toBackendError, type WireFailure } from '../wire/errors.ts'
 import { TokenError } from './worker-process.ts'
@@ -77,7 +77,7 @@ export class WorkerSupervisor {
   }
 
   get busyWorkers(): number {
-    return this.#workers.filter((worker) => worker.state === 'ready' && worker.process.size > 0)
+    return this.#workers.filter(({ state, process }) => state === 'ready' && process.size > 0)
       .length
   }
 
@@ -91,9 +91,8 @@ export class WorkerSupervisor {
 
   /** Whether the minimum number of workers is running and usable. */
   get isComplete(): boolean {
-    return (
-      this.#workers.filter(({ isUsable }) => isUsable).length >= this.#options.config.sessions.min
-    )
+    const { min } = this.#options.config.sessions
+    return this.#workers.filter(({ isUsable }) => isUsable).length >= min
   }
 
   get refusal(): WireFailure | undefined {
@@ -107,10 +106,7 @@ export class WorkerSupervisor {
   /** @throws BackendError MISCONFIGURED */
   async start(): Promise<void> {
     const failure = await this.#startWorker()
-    if (
-      failure !== undefined &&
-      (failure.code === 'MISCONFIGURED' || failure.recovery === 'stop')
-    ) {
+    if (failure?.code === 'MISCONFIGURED' || failure?.recovery === 'stop') {
       this.stop()
       const hint = 'check the PIN at backends[].tokens[].pin; it was tried once'
       throw toBackendError({ hint, ...failure, code: 'MISCONFIGURED' })
@@ -167,6 +163,19 @@ export class WorkerSupervisor {
   onOverdue(worker: TokenWorker): void {
     worker.overdueSince ??= this.#now()
     this.#circuit.blame({ code: 'TIMEOUT', message: 'the token does not answer' })
+  }
+
+  /** Sends a call outside the queue. A late answer means that the worker hangs. @throws TokenError */
+  async ask(worker: TokenWorker, call: Call, lateAfterMs: number): Promise<unknown> {
+    // Cleared as soon as the worker responds. A late response means that it hangs.
+    const overdue = setTimeout(this.onOverdue.bind(this), lateAfterMs, worker)
+    try {
+      const value = await worker.process.call(call)
+      worker.overdueSince = undefined
+      return value
+    } finally {
+      clearTimeout(overdue)
+    }
   }
 
   get #isUsable(): boolean {
@@ -272,29 +281,20 @@ export class WorkerSupervisor {
 
   #probe(worker: TokenWorker): void {
     worker.probeAt = Infinity
-    // Cleared as soon as the worker responds. A late response means that it hangs.
-    const overdue = setTimeout(() => {
-      this.onOverdue(worker)
-    }, this.#options.config.deadlines.operationMs)
     worker.lastUsedAt = this.#now()
-    worker.process
-      .call({ call: 'health' })
-      .then(
-        () => {
-          if (worker.state === 'faulty') worker.state = 'ready'
-          this.onAnswer(worker)
-          if (worker.isUsable) this.#events.onUsable(worker)
-        },
-        (error: unknown) => {
-          if (worker.state === 'ended' || !(error instanceof TokenError)) return
-          this.onFailure(worker, error.wire)
-          if (worker.state === 'ready') worker.state = 'faulty'
-          if (worker.failures >= MAX_PROBES) worker.kill()
-          worker.probeAt = this.#now() + FIRST_BACKOFF_MS * 2 ** worker.failures
-        },
-      )
-      .finally(() => {
-        clearTimeout(overdue)
-      })
+    void this.ask(worker, { call: 'health' }, this.#options.config.deadlines.operationMs).then(
+      () => {
+        if (worker.state === 'faulty') worker.state = 'ready'
+        this.onAnswer(worker)
+        if (worker.isUsable) this.#events.onUsable(worker)
+      },
+      (error: unknown) => {
+        if (worker.state === 'ended' || !(error instanceof TokenError)) return
+        this.onFailure(worker, error.wire)
+        if (worker.state === 'ready') worker.state = 'faulty'
+        if (worker.failures >= MAX_PROBES) worker.kill()
+        worker.probeAt = this.#now() + FIRST_BACKOFF_MS * 2 ** worker.failures
+      },
+    )
   }
 }

@@ -47,6 +47,29 @@ export interface TokenKey {
   readonly problem?: KeyProblem
 }
 
+/** How to look for the versions of a key: all, with up to 15 missing in a row, or 1, 2 and these with what follows each. */
+export type VersionSearch = 'all' | readonly number[]
+
+export interface ListedKey {
+  /** Label without the version, or id in hexadecimal. */
+  readonly name: string
+  readonly version: number
+  /** Absent: the token no longer has it. */
+  readonly key?: TokenKey
+}
+
+/** One step of a run over all keys of a token. */
+export interface IndexReport {
+  /** Keys on the token, of whatever kind. */
+  readonly total: number
+  /** Keys that this run has yet to read. */
+  readonly left: number
+  readonly isComplete: boolean
+  /** Whether the run began without knowledge, so that every key is reported, and no removed one. */
+  readonly isFresh: boolean
+  readonly entries: readonly ListedKey[]
+}
+
 /** The only call to a worker that examines a module instead of serving. */
 export interface ProbeCall {
   readonly call: 'probe'
@@ -102,9 +125,13 @@ export type Call =
   | ProbeCall
   /** Encrypts and decrypts with the health key. */
   | { readonly call: 'health' }
-  /** Returns all versions of a key, in ascending order. */
-  | { readonly call: 'describe'; readonly name: string }
+  /** Returns the versions of a key, in ascending order. See KeyHandles.versions. */
+  | { readonly call: 'describe'; readonly name: string; readonly search: VersionSearch }
   | { readonly call: 'list' }
+  /** One step of TokenIndex. */
+  | { readonly call: 'index'; readonly run: number; readonly again: readonly string[] }
+  /** One step of HandleNames. Returns the number of handles without a name. */
+  | { readonly call: 'names' }
   | ({ readonly call: 'create' } & NewTokenKey)
   | { readonly call: 'destroy'; readonly name: string; readonly version: number }
 
@@ -120,6 +147,11 @@ const TOKEN_KEY: Form = {
   ...{ version: 'number', label: 'text', id: 'text', check: 'text' },
   'problem?': { kind: 'text', reason: 'text' },
   ...{ canEncrypt: 'flag', canDecrypt: 'flag', isSensitive: 'flag', isExtractable: 'flag' },
+}
+const LISTED_KEY: Form = { name: 'text', version: 'number', 'key?': TOKEN_KEY }
+const INDEX_REPORT: Form = {
+  ...{ total: 'number', left: 'number', isComplete: 'flag', isFresh: 'flag' },
+  entries: [LISTED_KEY],
 }
 const PROBE_REPORT: Form = {
   library: { manufacturer: 'text', description: 'text', version: 'text', cryptoki: 'text' },
@@ -138,7 +170,8 @@ const PROBE_REPORT: Form = {
 }
 const ANSWERS: Readonly<Record<Call['call'], Form>> = {
   ...{ start: TOKEN_FACTS, probe: PROBE_REPORT, health: 'nothing', destroy: 'nothing' },
-  ...{ describe: [TOKEN_KEY], list: [TOKEN_KEY], create: TOKEN_KEY },
+  ...{ describe: [TOKEN_KEY], list: [LISTED_KEY], create: TOKEN_KEY, index: INDEX_REPORT },
+  names: 'number',
 }
 
 /** Whether a worker's answer has the form that the types above promise for this call. */

@@ -13,6 +13,7 @@ export interface KeyAttributes {
   readonly label: string
   /** CKA_ID, hexadecimal. */
   readonly id: string
+  readonly isAes: boolean
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
   readonly isSensitive: boolean
@@ -21,37 +22,40 @@ export interface KeyAttributes {
   readonly unusable?: string
 }
 
+/** Modules that refuse to be asked for CKA_ALLOWED_MECHANISMS, which few know. */
+const WITHOUT_MECHANISMS = new WeakSet<Pkcs11Module>()
+
 /** @param mechanism the one that operations use; undefined to accept any restriction of the key */
 export function readAttributes(
-  { cryptoki, constants: c }: Pkcs11Module,
+  module: Pkcs11Module,
   session: Handle,
   key: Handle,
   mechanism?: number,
 ): KeyAttributes {
-  const read = (type: number): Buffer | undefined => {
-    try {
-      return invoke(
-        'C_GetAttributeValue',
-        () => cryptoki.C_GetAttributeValue(session, key, [{ type }])[0]?.value,
-      )
-    } catch (error) {
-      // A token may not know every attribute. An unknown one counts as absent.
-      if (error instanceof CkrFailure && error.row.name.includes('ATTRIBUTE')) return undefined
-      throw error
-    }
-  }
-  const isSet = (type: number) => read(type)?.some((byte) => byte !== 0) === true
-  const label = toText(read(c.CKA_LABEL))
-  const type = toNumber(read(c.CKA_KEY_TYPE))
-  const bytes = toNumber(read(c.CKA_VALUE_LEN))
-  const isAes256 = type === c.CKK_AES && (bytes === undefined || bytes === KEY_BYTES)
-  const unusable = isAes256
-    ? findForbidden(cryptoki, session, { key, attribute: c.CKA_ALLOWED_MECHANISMS, mechanism })
-    : 'is not an AES-256 key'
+  const { constants: c } = module
+  const types = [
+    ...[c.CKA_LABEL, c.CKA_KEY_TYPE, c.CKA_VALUE_LEN, c.CKA_ID],
+    ...[c.CKA_ENCRYPT, c.CKA_DECRYPT, c.CKA_SENSITIVE, c.CKA_EXTRACTABLE],
+  ]
+  const asksMechanisms = mechanism !== undefined && !WITHOUT_MECHANISMS.has(module)
+  const values = readValues(
+    module,
+    session,
+    key,
+    asksMechanisms ? [...types, c.CKA_ALLOWED_MECHANISMS] : types,
+  )
+  const isSet = (type: number) => values.get(type)?.some((byte) => byte !== 0) === true
+  const bytes = toNumber(values.get(c.CKA_VALUE_LEN))
+  const isAes = toNumber(values.get(c.CKA_KEY_TYPE)) === c.CKK_AES
+  const unusable =
+    isAes && (bytes === undefined || bytes === KEY_BYTES)
+      ? findForbidden(values.get(c.CKA_ALLOWED_MECHANISMS), mechanism)
+      : 'is not an AES-256 key'
   return {
     ...(unusable === undefined ? {} : { unusable }),
-    label,
-    id: (read(c.CKA_ID) ?? Buffer.alloc(0)).toString('hex'),
+    label: toText(values.get(c.CKA_LABEL)),
+    id: (values.get(c.CKA_ID) ?? Buffer.alloc(0)).toString('hex'),
+    isAes,
     canEncrypt: isSet(c.CKA_ENCRYPT),
     canDecrypt: isSet(c.CKA_DECRYPT),
     isSensitive: isSet(c.CKA_SENSITIVE),
@@ -59,32 +63,60 @@ export function readAttributes(
   }
 }
 
-/** @returns why the key forbids the mechanism; undefined where it restricts nothing, or the module does not tell */
-function findForbidden(
-  cryptoki: Pkcs11Module['cryptoki'],
+/** Reads all attributes in one call, or one by one from a token that does not know all of them. Unknown ones are absent. */
+function readValues(
+  module: Pkcs11Module,
   session: Handle,
-  asked: {
-    readonly key: Handle
-    readonly attribute: number
-    readonly mechanism: number | undefined
-  },
-): string | undefined {
-  if (asked.mechanism === undefined) return undefined
-  let list: Buffer | undefined
-  try {
-    list = cryptoki.C_GetAttributeValue(session, asked.key, [{ type: asked.attribute }])[0]?.value
-  } catch {
-    // Few modules know the attribute, and they refuse it in many ways.
-    return undefined
+  key: Handle,
+  types: readonly number[],
+): ReadonlyMap<number, Buffer> {
+  const { cryptoki, constants: c } = module
+  const read = (some: readonly number[]) => {
+    const found = invoke('C_GetAttributeValue', () =>
+      cryptoki.C_GetAttributeValue(
+        session,
+        key,
+        some.map((type) => ({ type })),
+      ),
+    )
+    // The binding leaves out the value of an attribute that the token does not have.
+    return found.flatMap(({ type, value }) =>
+      Buffer.isBuffer(value) ? [[type, value] as const] : [],
+    )
   }
-  if (list === undefined || list.length === 0 || list.length % ULONG_BYTES !== 0) return undefined
-  const bytes = list
-  const allowed = Array.from({ length: bytes.length / ULONG_BYTES }, (_, i) =>
-    toNumber(bytes.subarray(i * ULONG_BYTES, (i + 1) * ULONG_BYTES)),
+  try {
+    return new Map(read(types))
+  } catch (error) {
+    if (!(error instanceof CkrFailure)) throw error
+  }
+  const values = types.flatMap((type) => {
+    try {
+      return read([type])
+    } catch (error) {
+      if (!(error instanceof CkrFailure)) throw error
+      if (type === c.CKA_ALLOWED_MECHANISMS) WITHOUT_MECHANISMS.add(module)
+      // Few modules know this attribute, and they refuse it in many ways.
+      else if (!error.row.name.includes('ATTRIBUTE')) throw error
+      return []
+    }
+  })
+  return new Map(values)
+}
+
+/**
+ * @param list value of CKA_ALLOWED_MECHANISMS
+ * @returns why the key forbids the mechanism; undefined if it restricts nothing, or the module does not tell
+ */
+function findForbidden(
+  list: Buffer | undefined,
+  mechanism: number | undefined,
+): string | undefined {
+  if (mechanism === undefined || list === undefined) return undefined
+  if (list.length === 0 || list.length % ULONG_BYTES !== 0) return undefined
+  const allowed = Array.from({ length: list.length / ULONG_BYTES }, (_, i) =>
+    toNumber(list.subarray(i * ULONG_BYTES, (i + 1) * ULONG_BYTES)),
   )
-  return allowed.includes(asked.mechanism)
-    ? undefined
-    : 'does not allow AES-GCM (CKA_ALLOWED_MECHANISMS)'
+  return allowed.includes(mechanism) ? undefined : 'does not allow AES-GCM (CKA_ALLOWED_MECHANISMS)'
 }
 
 /** Decodes a CK_ULONG of four or eight bytes. */
@@ -106,6 +138,18 @@ export function readLabel(
     cryptoki.C_GetAttributeValue(session, key, [{ type: c.CKA_LABEL }]),
   )
   return toText(found?.value)
+}
+
+/** @returns CKA_ID in hexadecimal */
+export function readId(
+  { cryptoki, constants: c }: Pkcs11Module,
+  session: Handle,
+  key: Handle,
+): string {
+  const [found] = invoke('C_GetAttributeValue', () =>
+    cryptoki.C_GetAttributeValue(session, key, [{ type: c.CKA_ID }]),
+  )
+  return found === undefined ? '' : found.value.toString('hex')
 }
 
 export interface NewKeyTemplate {

@@ -4,13 +4,13 @@ import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../../core/clock.ts'
 import type { IvMode } from '../../../config/config.ts'
 import { createAesGcm } from './aes-gcm.ts'
-import { parseRef, type ProbeCall, type ProbeReport, type SlotReport } from '../wire/calls.ts'
+import type { ProbeCall, ProbeReport, SlotReport, TokenKey } from '../wire/calls.ts'
 import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
-import { createKey, readAttributes } from './key-attributes.ts'
-import { KeyHandles } from './key-handles.ts'
+import { createKey } from './key-attributes.ts'
 import { finalize, initialize, invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { clean, readFacts } from './token-search.ts'
 import { TokenSession } from './session.ts'
+import { TokenIndex } from './token-index.ts'
 
 const MECHANISMS = {
   CKM_AES_KEY_GEN: 0x1080,
@@ -99,13 +99,15 @@ function openToken(
     iv: 'host' as const,
     functionFailedIsBusy: false,
   }
-  const session = new TokenSession(module, start, clock, { onLogin: nothing, probe: nothing })
+  const session = new TokenSession(module, start, clock, {
+    ...{ onLogin: nothing, onStaleHandle: nothing, probe: nothing },
+  })
   const run = <T>(work: (handle: Handle) => T) =>
     session.run('encrypt', clock.monotonic() + TIME_MS, work)
   const facts = session.facts()
   return {
     facts,
-    keys: run((handle) => listKeys(module, handle)),
+    keys: run((handle) => listKeys(module, handle, call)),
     modes: MODES.map((iv) => ({ iv, outcome: run((handle) => tryMode(module, handle, iv)) })),
   }
 }
@@ -128,11 +130,15 @@ function tryMode(module: Pkcs11Module, session: Handle, iv: IvMode): string {
   }
 }
 
-function listKeys(module: Pkcs11Module, session: Handle) {
+/** Judges keys as those are judged that are served. */
+function listKeys(module: Pkcs11Module, session: Handle, { keysBy, healthKey }: ProbeCall) {
+  const isReserved = (label: string) => label === healthKey
   const gcm = createAesGcm(module, 'host')
-  const handles = new KeyHandles({ module, gcm, keysBy: 'label', isReserved: () => false })
-  return handles.all(session).map(({ handle }) => {
-    const { label, ...rest } = readAttributes(module, session, handle)
-    return { label, version: parseRef(label).version, ...rest, check: '' }
-  })
+  const index = new TokenIndex({ module, gcm, keysBy, isReserved, handles: undefined })
+  const keys: TokenKey[] = []
+  for (;;) {
+    const report = index.step(session, { run: 1, again: [] }, () => true)
+    for (const { key } of report.entries) if (key !== undefined) keys.push(key)
+    if (report.isComplete) return keys
+  }
 }

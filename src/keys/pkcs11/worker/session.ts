@@ -26,6 +26,8 @@ const MAX_ATTEMPTS = 3
 export interface Recovery {
   /** Called after a login, since older handles may now refer to other keys. */
   readonly onLogin: () => void
+  /** Called when the token does not know the handle that `work` used. */
+  readonly onStaleHandle: () => void
   /** Encrypts and decrypts with the health key on a new session; throws on failure. */
   readonly probe: (session: Handle) => void
 }
@@ -90,7 +92,8 @@ export class TokenSession {
   #recover(error: CkrFailure, attempt: number): 'final' | 'again' | 'gone' | 'stop' {
     const { recovery } = error.row
     if (recovery === 'drop' || recovery === 'stop') return recovery === 'stop' ? 'stop' : 'final'
-    if (recovery !== 'probe') this.#recovery.onLogin()
+    if (recovery === 'refind') this.#recovery.onStaleHandle()
+    else if (recovery !== 'probe') this.#recovery.onLogin()
     if ((recovery === 'refind' || recovery === 'relogin') && attempt === 1) return 'again'
     if ((recovery === 'probe' || recovery === 'refind') && this.#answersProbe()) return 'final'
     return this.#reinitialize() ? 'again' : 'gone'

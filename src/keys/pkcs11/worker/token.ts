@@ -3,26 +3,30 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Clock } from '../../../core/clock.ts'
 import { equalBytes } from '../../../core/constant-time.ts'
-import type { KeyProblem } from '../../administration.ts'
 import { createAesGcm, mechanismOf, type AesGcm, type SealedByToken } from './aes-gcm.ts'
 import {
   encodeRef,
-  parseRef,
   type Call,
+  type ListedKey,
   type NewTokenKey,
   type ProbeCall,
   type StartCall,
   type TokenFacts,
   type TokenKey,
+  type VersionSearch,
 } from '../wire/calls.ts'
 import { CkrFailure, WorkerFailure, type Direction } from '../wire/errors.ts'
+import { HandleNames } from './handle-names.ts'
 import { createKey } from './key-attributes.ts'
-import { KeyHandles, toTokenKey, type FoundKey } from './key-handles.ts'
+import { KeyHandles, toTokenKey, type KeyHandlesOptions } from './key-handles.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { TokenSession } from './session.ts'
+import { TokenIndex } from './token-index.ts'
 
 /** Generous deadline for key management in milliseconds, because its caller has one of its own. */
 const UNHURRIED_MS = 60_000
+/** Time for one step of the index, in milliseconds: other requests wait for its end. */
+const STEP_MS = 8
 const HEALTH_BYTES = 32
 /** Label prefix of Latchkey's own keys. No key id contains a blank. */
 const OWN_PREFIX = 'latchkey '
@@ -48,10 +52,15 @@ export class TokenWorkerProgram {
   readonly #start: StartCall
   readonly #clock: Clock
   readonly #gcm: AesGcm
+  readonly #options: KeyHandlesOptions
   readonly #keys: KeyHandles
+  readonly #index: TokenIndex
+  readonly #names: HandleNames
   /** Handles of health keys, which are always found by label. */
   readonly #healthKeys: KeyHandles
   readonly #token: TokenSession
+  /** The key that was used last. */
+  #lastRef = ''
 
   constructor(module: Pkcs11Module, start: StartCall, clock: Clock) {
     this.#module = module
@@ -61,11 +70,20 @@ export class TokenWorkerProgram {
     const gcm = this.#gcm
     const isReserved = (label: string) =>
       label === start.healthKey || (label.startsWith(OWN_PREFIX) && label !== start.ownKey)
-    this.#keys = new KeyHandles({ module, gcm, keysBy: start.keysBy, isReserved })
+    this.#options = { module, gcm, keysBy: start.keysBy, isReserved }
+    this.#keys = new KeyHandles(this.#options)
+    this.#index = new TokenIndex({ ...this.#options, handles: this.#keys })
+    this.#names = new HandleNames(this.#options, this.#keys)
     this.#healthKeys = new KeyHandles({ module, gcm, keysBy: 'label', isReserved: () => false })
     this.#token = new TokenSession(module, start, clock, {
       onLogin: () => {
         this.#keys.forget()
+        this.#index.forget()
+        this.#names.forget()
+        this.#healthKeys.forget()
+      },
+      onStaleHandle: () => {
+        this.#keys.keep(this.#lastRef, undefined)
         this.#healthKeys.forget()
       },
       probe: (session) => {
@@ -118,9 +136,13 @@ export class TokenWorkerProgram {
         })
         return undefined
       case 'describe':
-        return this.#unhurried((session) => this.#describe(session, call.name))
+        return this.#unhurried((session) => this.#describe(session, call.name, call.search))
       case 'list':
         return this.#unhurried((session) => this.#list(session))
+      case 'index':
+        return this.#inStep((session, mayGoOn) => this.#index.step(session, call, mayGoOn))
+      case 'names':
+        return this.#inStep((session, mayGoOn) => this.#names.step(session, mayGoOn))
       case 'create':
         return this.#unhurried((session) => this.#create(session, call))
       case 'destroy':
@@ -133,7 +155,7 @@ export class TokenWorkerProgram {
 
   encrypt(order: EncryptOrder, endsAt: number): EncryptResult {
     return this.#token.run('encrypt', endsAt, (session) => {
-      const { handle } = this.#find(session, order.ref, order.check)
+      const handle = this.#find(session, order.ref, order.check)
       const { plaintext, aad } = order
       const made = this.#gcm.encrypt(session, handle, plaintext, aad)
       // XKS 1.0.3, Appendix C: hash before the verifying decrypt, or a bit flip in between goes unnoticed.
@@ -156,7 +178,7 @@ export class TokenWorkerProgram {
     endsAt: number,
   ): Buffer {
     return this.#token.run('decrypt', endsAt, (session) => {
-      const { handle } = this.#find(session, order.ref, order.check)
+      const handle = this.#find(session, order.ref, order.check)
       return this.#gcm.decrypt(session, handle, order.iv, order.sealed, order.aad)
     })
   }
@@ -165,19 +187,16 @@ export class TokenWorkerProgram {
     return this.#token.run(direction, this.#clock.monotonic() + UNHURRIED_MS, work)
   }
 
-  #find(session: Handle, ref: string, check: Buffer): FoundKey {
-    const key = this.#keys.find(session, ref)
+  #inStep<T>(work: (session: Handle, mayGoOn: () => boolean) => T): T {
+    const until = this.#clock.monotonic() + STEP_MS
+    return this.#unhurried((session) => work(session, () => this.#clock.monotonic() < until))
+  }
+
+  #find(session: Handle, ref: string, check: Buffer): Handle {
+    this.#lastRef = ref
+    const key = this.#keys.use(session, ref, check)
     if (key === undefined) throw this.#toMissing(session)
-    if (check.length > 0 && key.check !== undefined && !equalBytes(key.check, check)) {
-      throw new WorkerFailure(
-        'KEY_REPLACED',
-        `${JSON.stringify(ref)} was replaced by another key`,
-        {
-          hint: 'restore the old key; what the new one encrypts could not be decrypted later',
-        },
-      )
-    }
-    return key
+    return key.handle
   }
 
   /** Reports a missing key only if the token works. */
@@ -229,36 +248,20 @@ export class TokenWorkerProgram {
     }
   }
 
-  #describe(session: Handle, name: string): readonly TokenKey[] {
-    const versions = this.#keys.versions(session, name).map(toTokenKey)
+  #describe(session: Handle, name: string, search: VersionSearch): readonly TokenKey[] {
+    const versions = this.#keys.versions(session, name, search).map(toTokenKey)
     if (versions.length === 0) throw this.#toMissing(session)
     return versions
   }
 
-  #list(session: Handle): readonly TokenKey[] {
-    return this.#keys
-      .all(session)
-      .filter(({ label }) => label !== this.#start.healthKey && !label.startsWith(OWN_PREFIX))
-      .map((key) => {
-        const { name, version } = parseRef(key.label)
-        const ref = encodeRef(this.#start.keysBy === 'id' ? key.id : name, version)
-        const { check, problem } = this.#judge(session, ref)
-        return {
-          ...toTokenKey({ ...key, version, check }),
-          ...(problem === undefined ? {} : { problem }),
-        }
-      })
-  }
-
-  /** Finds the key as an operation would, and returns what that throws. */
-  #judge(session: Handle, ref: string): { check: Buffer | undefined; problem?: KeyProblem } {
-    try {
-      return { check: this.#keys.find(session, ref)?.check }
-    } catch (error) {
-      if (!(error instanceof WorkerFailure)) throw error
-      const { code, message: reason } = error.wire
-      const kind = code === 'MISCONFIGURED' ? 'AMBIGUOUS' : 'UNUSABLE'
-      return { check: undefined, problem: { kind, reason } }
+  /** Reads every key in one go, as `index` does in steps. */
+  #list(session: Handle): readonly ListedKey[] {
+    const index = new TokenIndex({ ...this.#options, handles: undefined })
+    const entries: ListedKey[] = []
+    for (;;) {
+      const report = index.step(session, { run: 1, again: [] }, () => true)
+      entries.push(...report.entries)
+      if (report.isComplete) return entries.filter(({ key }) => key !== undefined)
     }
   }
 
@@ -282,11 +285,12 @@ export class TokenWorkerProgram {
   }
 
   #destroy(session: Handle, ref: string): void {
-    const { handle } = this.#find(session, ref, Buffer.alloc(0))
+    const handle = this.#find(session, ref, Buffer.alloc(0))
     invoke('C_DestroyObject', () => {
       this.#module.cryptoki.C_DestroyObject(session, handle)
     })
     this.#keys.forget()
+    this.#index.forget()
   }
 }
 

@@ -1,0 +1,170 @@
+/** Reads all keys of a token through one of its workers, in steps between requests, at the start and at each refresh. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Call, IndexReport, ListedKey } from '../wire/calls.ts'
+import { nameToken } from './circuit-breaker.ts'
+import type { PoolOptions } from './options.ts'
+import { TokenError } from './worker-process.ts'
+import type { TokenWorker } from './worker.ts'
+
+export interface KeyReaderDeps {
+  readonly workers: () => readonly TokenWorker[]
+  /** Whether requests wait for the token. */
+  readonly isPressed: () => boolean
+  /** Sends a call outside the queue. @throws TokenError */
+  readonly ask: (worker: TokenWorker, call: Call) => Promise<unknown>
+}
+
+export interface KeyReaderEvents {
+  /** @param isFresh whether the entries are all keys of the token, apart from those of later calls of this run */
+  readonly onKeys: (entries: readonly ListedKey[], isFresh: boolean) => void
+  /** A fresh run is over: keys that it did not report are gone. */
+  readonly onFreshRun: () => void
+  /** Returns the names of the keys that were used since the last call. */
+  readonly takeUsed: () => readonly string[]
+}
+
+/** Pause before the next step while the worker or the queue is busy, and the longest time to wait like that. */
+const BUSY_MS = 10
+const MAX_BUSY_MS = 100
+const RETRY_MS = 1000
+/** A search by name takes time on a token with more keys. */
+const MANY_KEYS = 100
+const PROGRESS_EVERY_MS = 5000
+/** Refreshes of several processes and tokens drift apart. */
+const JITTER = 0.2
+
+export class KeyReader {
+  readonly #options: PoolOptions
+  readonly #deps: KeyReaderDeps
+  #isStopped = false
+  #worker: TokenWorker | undefined
+  #finished: () => void = () => undefined
+  readonly #firstRun: Promise<void>
+  readonly #named = new WeakSet<TokenWorker>()
+  #total = 0
+  #progressAt: number | undefined
+
+  constructor(options: PoolOptions, deps: KeyReaderDeps) {
+    this.#options = options
+    this.#deps = deps
+    this.#firstRun = new Promise((resolve) => {
+      this.#finished = resolve
+    })
+  }
+
+  /** Resolves when all keys were read once, or the reader has stopped. */
+  start(events: KeyReaderEvents): Promise<void> {
+    void this.#readAlways(events)
+    return this.#firstRun
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#finished()
+  }
+
+  async #readAlways(events: KeyReaderEvents): Promise<void> {
+    for (let run = 1; !this.#isStopped; run++) {
+      const again = run === 1 ? [] : events.takeUsed()
+      try {
+        await this.#readOnce(events, run, again)
+        this.#finished()
+        const { refreshMs } = this.#options.config.keys
+        await this.#sleep(refreshMs * (1 - JITTER / 2 + Math.random() * JITTER))
+      } catch (error) {
+        // The pool has reported it, and retries the worker. Meanwhile, keys are looked up one by one.
+        if (!(error instanceof TokenError)) this.#report(error)
+        await this.#sleep(RETRY_MS)
+      }
+    }
+  }
+
+  async #readOnce(events: KeyReaderEvents, run: number, again: readonly string[]): Promise<void> {
+    const startedAt = this.#now()
+    this.#progressAt = startedAt + PROGRESS_EVERY_MS
+    let asked = again
+    for (;;) {
+      const worker = await this.#waitForWorker()
+      if (worker === undefined) return
+      const call = { call: 'index', run, again: asked } as const
+      const report = (await this.#deps.ask(worker, call)) as IndexReport
+      this.#total = report.total
+      this.nameHandles()
+      asked = []
+      events.onKeys(report.entries, report.isFresh)
+      if (report.isComplete) {
+        if (report.isFresh) {
+          events.onFreshRun()
+          this.#log('the keys of a token are known', report, startedAt)
+        }
+        return
+      }
+      if (this.#now() >= this.#progressAt) {
+        this.#progressAt = this.#now() + PROGRESS_EVERY_MS
+        this.#log('reading the keys of a token', report, startedAt)
+      }
+    }
+  }
+
+  /** Lets the other workers read the names of their handles, each once. Must be called for a new worker. */
+  nameHandles(): void {
+    if (this.#total <= MANY_KEYS) return
+    for (const worker of this.#deps.workers()) {
+      if (worker === this.#worker || !worker.isUsable || this.#named.has(worker)) continue
+      this.#named.add(worker)
+      void this.#nameHandlesOf(worker).catch((error: unknown) => {
+        if (!(error instanceof TokenError)) this.#report(error)
+      })
+    }
+  }
+
+  async #nameHandlesOf(worker: TokenWorker): Promise<void> {
+    let left = Infinity
+    while (left > 0 && (await this.#waitFor(() => worker)) !== undefined)
+      left = (await this.#deps.ask(worker, { call: 'names' })) as number
+  }
+
+  #log(message: string, { total, left }: IndexReport, startedAt: number): void {
+    this.#options.logger.info(message, {
+      ...nameToken(this.#options),
+      ...{ keys: total, read: total - left, durationMs: Math.round(this.#now() - startedAt) },
+    })
+  }
+
+  #report(err: unknown): void {
+    this.#options.logger.error('the keys of a token could not be read', {
+      ...nameToken(this.#options),
+      err,
+    })
+  }
+
+  /** Stays with one worker, because another has other handles and begins from nothing. */
+  #waitForWorker(): Promise<TokenWorker | undefined> {
+    return this.#waitFor(() => {
+      if (this.#worker?.isUsable !== true)
+        this.#worker = this.#deps.workers().find(({ isUsable }) => isUsable)
+      return this.#worker
+    })
+  }
+
+  /** Waits until the worker is idle, but not long. Returns undefined at `stop`, and for a worker that has ended. */
+  async #waitFor(choose: () => TokenWorker | undefined): Promise<TokenWorker | undefined> {
+    for (let waited = 0; !this.#isStopped; waited += BUSY_MS) {
+      const worker = choose()
+      if (worker?.state === 'ended') return undefined
+      const isIdle = worker?.process.size === 0 && !this.#deps.isPressed()
+      if (worker?.isUsable === true && (isIdle || waited >= MAX_BUSY_MS)) return worker
+      await this.#sleep(BUSY_MS)
+    }
+    return undefined
+  }
+
+  #sleep(ms: number): Promise<void> {
+    // A pause between steps, not a deadline: it keeps no process alive, and after `stop` nothing is done when it ends.
+    return new Promise((resolve) => setTimeout(resolve, ms).unref())
+  }
+
+  #now(): number {
+    return this.#options.clock.monotonic()
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * All keys of a token, by name and version. A run makes one search, reads the keys that it does not know, and ends with what
+ * was added, changed and removed. It is done in steps, so that other requests get their turn.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { KeyProblem } from '../../administration.ts'
+import { encodeRef, parseRef, type IndexReport, type ListedKey } from '../wire/calls.ts'
+import {
+  describeAmbiguous,
+  describeUnusable,
+  findObjects,
+  loadKey,
+  toTokenKey,
+  type FoundKey,
+  type KeyHandles,
+  type KeyHandlesOptions,
+} from './key-handles.ts'
+import type { Handle } from './module.ts'
+
+export interface TokenIndexOptions extends KeyHandlesOptions {
+  /** Gets every usable key; undefined without one. */
+  readonly handles: KeyHandles | undefined
+}
+
+/** Keys in one report, which the parent parses between requests. */
+const MAX_ENTRIES = 200
+
+export class TokenIndex {
+  readonly #options: TokenIndexOptions
+  /** Known keys by their handle in hexadecimal. */
+  readonly #known = new Map<string, { readonly ref: string; readonly key: FoundKey }>()
+  /** Handles of the keys that have a name. */
+  readonly #byRef = new Map<string, Set<string>>()
+  /** Handles of keys that are never listed. */
+  #reserved = new Set<string>()
+  /** Handles that this run has yet to read. */
+  #unread: Handle[] = []
+  /** Names of which something is to be reported. */
+  readonly #changed = new Set<string>()
+  #run: number | undefined
+  #total = 0
+  #isFresh = true
+
+  constructor(options: TokenIndexOptions) {
+    this.#options = options
+  }
+
+  /** Forgets everything, because handles change with a login. */
+  forget(): void {
+    this.#known.clear()
+    this.#byRef.clear()
+    this.#changed.clear()
+    this.#reserved.clear()
+    this.#unread = []
+    this.#run = undefined
+    this.#isFresh = true
+  }
+
+  /**
+   * @param run another number than before begins a run
+   * @param again names of keys to read again, because they are in use
+   * @param mayGoOn called after each key
+   */
+  step(
+    session: Handle,
+    { run, again }: { readonly run: number; readonly again: readonly string[] },
+    mayGoOn: () => boolean,
+  ): IndexReport {
+    if (run !== this.#run) {
+      this.#begin(session, new Set(again))
+      this.#run = run
+    }
+    for (;;) {
+      // Taken before it is read, so that a key that cannot be read is skipped until the next run.
+      const handle = this.#unread.pop()
+      if (handle === undefined) break
+      this.#read(session, handle)
+      if (!mayGoOn() || this.#changed.size >= MAX_ENTRIES) break
+    }
+    const entries = [...this.#changed].slice(0, MAX_ENTRIES).map((ref) => {
+      this.#changed.delete(ref)
+      return this.#judge(ref)
+    })
+    const isComplete = this.#unread.length === 0 && this.#changed.size === 0
+    const report = {
+      ...{ total: this.#total, left: this.#unread.length, isComplete, isFresh: this.#isFresh },
+      entries,
+    }
+    if (isComplete) this.#isFresh = false
+    return report
+  }
+
+  #begin(session: Handle, again: ReadonlySet<string>): void {
+    const { module } = this.#options
+    const { constants: c } = module
+    const isKey = { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY }
+    const handles = findObjects(module, session, [isKey], 'many')
+    const present = new Set(handles.map(toHex))
+    for (const handle of [...this.#known.keys()]) if (!present.has(handle)) this.#remove(handle)
+    this.#reserved = new Set([...this.#reserved].filter((handle) => present.has(handle)))
+    this.#unread = handles.filter((handle) => {
+      if (this.#reserved.has(toHex(handle))) return false
+      const known = this.#known.get(toHex(handle))
+      return known === undefined || again.has(parseRef(known.ref).name)
+    })
+    this.#total = handles.length
+  }
+
+  #read(session: Handle, handle: Handle): void {
+    const hex = toHex(handle)
+    const key = loadKey(this.#options, session, handle, 1)
+    const { name, version } = parseRef(key.label)
+    const ref = encodeRef(this.#options.keysBy === 'id' ? key.id : name, version)
+    this.#remove(hex)
+    if (this.#options.isReserved(key.label)) {
+      this.#reserved.add(hex)
+      return
+    }
+    this.#known.set(hex, { ref, key: { ...key, version } })
+    this.#byRef.set(ref, (this.#byRef.get(ref) ?? new Set()).add(hex))
+    this.#changed.add(ref)
+  }
+
+  #remove(hex: string): void {
+    const known = this.#known.get(hex)
+    if (known === undefined) return
+    this.#known.delete(hex)
+    this.#byRef.get(known.ref)?.delete(hex)
+    this.#changed.add(known.ref)
+  }
+
+  /** Judges the keys of one name as an operation does that looks it up. */
+  #judge(ref: string): ListedKey {
+    const { name, version } = parseRef(ref)
+    const keys = [...(this.#byRef.get(ref) ?? [])].flatMap((hex) => this.#known.get(hex)?.key ?? [])
+    const [key, second] = keys
+    const problem: KeyProblem | undefined =
+      second !== undefined
+        ? { kind: 'AMBIGUOUS', reason: describeAmbiguous(ref, keys) }
+        : key?.unusable === undefined
+          ? undefined
+          : { kind: 'UNUSABLE', reason: describeUnusable(key) }
+    this.#options.handles?.keep(ref, problem === undefined ? key : undefined)
+    // Keys for other algorithms are not listed; they count where they share a name with an AES key.
+    const shown = keys.find(({ isAes }) => isAes)
+    if (shown === undefined) return { name, version }
+    return {
+      ...{ name, version },
+      key: { ...toTokenKey(shown), ...(problem === undefined ? {} : { problem }) },
+    }
+  }
+}
+
+function toHex(handle: Handle): string {
+  return handle.toString('hex')
+}

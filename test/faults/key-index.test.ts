@@ -1,0 +1,121 @@
+/** Tests that the keys of a token are read once, that later uses look nothing up, and that a refresh notices changes. */
+// SPDX-License-Identifier: Apache-2.0
+import t, { type Test } from 'tap'
+import { enforceContract } from '../../src/keys/contract.ts'
+import { encrypt, keyId, refusal } from '../contract/key-backend-fixture.ts'
+import { openKeysOn } from '../support/pkcs11/backend-config.ts'
+import type { FaultControl } from '../support/pkcs11/fault-control.ts'
+import { withFaults, type FaultyToken } from '../support/pkcs11/fault-module.ts'
+import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
+import { createSoftHsm, createTokenKeys, openToken } from '../support/pkcs11/tokens.ts'
+import { promised } from '../support/promised-backend.ts'
+import { eventually } from '../support/server.ts'
+
+t.jobs = 1
+t.setTimeout(180_000)
+
+const PATIENCE_MS = 60_000
+const REFRESH_MS = 300
+const LOOK_UPS = /^C_(?:FindObjects|GetAttributeValue)/
+
+async function backendOn(t: Test, token: FaultyToken, sessions: number, refreshMs: number) {
+  const keys = await openKeysOn(t, token, {
+    sessions: { min: sessions, max: sessions },
+    keys: { by: 'label', refreshMs },
+  })
+  return { keys, backend: promised(enforceContract(keys.backend('', NO_RECORDS))) }
+}
+
+/** Waits until no process of the module has made a call for half a second. */
+async function untilQuiet(control: FaultControl): Promise<void> {
+  let mark = control.mark()
+  await eventually(async () => {
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const before = mark
+    mark = control.mark()
+    return control.log(before).length === 0
+  }, PATIENCE_MS)
+}
+
+async function destroyKeys(t: Test, token: FaultyToken, label: string): Promise<void> {
+  const { module, session } = await openToken(t, token)
+  for (const key of await module.step({ step: 'find', session, label }))
+    await module.step({ step: 'destroy', session, key })
+  await module.close()
+}
+
+void t.test('the first use of a key looks nothing up, in any process', async (t) => {
+  const token = await withFaults(t, await createSoftHsm(t))
+  const labels = Array.from({ length: 110 }, (_, i) => `key-${String(i)}`)
+  await createTokenKeys(
+    t,
+    token,
+    labels.map((label) => ({ label })),
+  )
+  const { keys, backend } = await backendOn(t, token, 2, PATIENCE_MS)
+  await eventually(() => keys.stats().tokens[0]?.sessions.open === 2, PATIENCE_MS)
+  await untilQuiet(token.control)
+  const mark = token.control.mark()
+  await Promise.all(
+    labels.map((label) => encrypt({ backend } as never, keyId(label), Buffer.alloc(32))),
+  )
+  const calls = token.control.log(mark)
+  t.same(
+    calls.filter((call) => LOOK_UPS.test(call.function)),
+    [],
+  )
+  t.equal(new Set(calls.map(({ pid }) => pid)).size, 2, 'both processes took part')
+  const inits = calls.filter((call) => call.function === 'C_EncryptInit').length
+  t.ok(inits <= labels.length * 2, 'at most one check value for each use')
+})
+
+void t.test(
+  'a refresh finds new keys, versions and duplicates, and misses what is gone',
+  async (t) => {
+    const token = await withFaults(t, await createSoftHsm(t))
+    await createTokenKeys(t, token, [{ label: 'kept' }, { label: 'gone' }])
+    const { backend } = await backendOn(t, token, 1, REFRESH_MS)
+    const use = (name: string) => encrypt({ backend } as never, keyId(name), Buffer.alloc(32))
+    t.equal((await use('kept')).version, 1)
+    await use('gone')
+    await createTokenKeys(t, token, [{ label: 'kept@2' }, { label: 'kept@9' }])
+    await eventually(async () => (await use('kept')).version === 9, PATIENCE_MS)
+
+    await destroyKeys(t, token, 'gone')
+    await eventually(async () => {
+      const outcome = await use('gone').then(
+        () => 'served',
+        (error: unknown) => (error as { code?: string }).code,
+      )
+      return outcome === 'KEY_NOT_FOUND'
+    }, PATIENCE_MS)
+
+    await createTokenKeys(t, token, [{ label: 'kept@9' }])
+    await eventually(
+      () =>
+        use('kept').then(
+          () => false,
+          (error: unknown) => (error as { code?: string }).code === 'MISCONFIGURED',
+        ),
+      PATIENCE_MS,
+    )
+    await t.rejects(use('kept'), {
+      ...refusal('MISCONFIGURED'),
+      message: /2 keys of the token are named "kept@9"/,
+    })
+  },
+)
+
+void t.test('a refresh reads used keys again, and no others', async (t) => {
+  const token = await withFaults(t, await createSoftHsm(t))
+  await createTokenKeys(t, token, [{ label: 'used' }, { label: 'unused' }])
+  const { backend } = await backendOn(t, token, 1, REFRESH_MS)
+  const reads = () => token.control.count('C_GetAttributeValue').calls
+  const searches = () => token.control.count('C_FindObjectsInit').calls
+  const before = { reads: reads(), searches: searches() }
+  await eventually(() => searches() >= before.searches + 3, PATIENCE_MS)
+  t.equal(reads(), before.reads, 'nothing is read while no key is used')
+  await encrypt({ backend } as never, keyId('used'), Buffer.alloc(32))
+  await eventually(() => reads() > before.reads, PATIENCE_MS)
+  t.pass('the used key is read')
+})

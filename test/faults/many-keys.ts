@@ -1,0 +1,111 @@
+/**
+ * Measures first uses of many keys on a token that takes long for each call. By hand:
+ * `node .test-build/test/faults/many-keys.js 10000`
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { pathToFileURL } from 'node:url'
+import t, { type Test } from 'tap'
+import { openBackend } from '../../src/app/key-backends.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { enforceContract } from '../../src/keys/contract.ts'
+import { encrypt, keyId } from '../contract/key-backend-fixture.ts'
+import { promised } from '../support/promised-backend.ts'
+import { backendConfig } from '../support/pkcs11/backend-config.ts'
+import { withFaults } from '../support/pkcs11/fault-module.ts'
+import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
+import { createSoftHsm, createTokenKeys } from '../support/pkcs11/tokens.ts'
+
+export interface ManyKeysOptions {
+  readonly keys: number
+  /** Keys that are used, one after the other, each for the first time. */
+  readonly uses: number
+  readonly perSecond: number
+  readonly callMs: number
+  readonly sessions: number
+  /** Whether to wait until the token's keys were read, as on any but the first minutes. */
+  readonly waitsForRun: boolean
+}
+
+export interface ManyKeysResult {
+  readonly startMs: number
+  /** Milliseconds from the start until all keys were read; undefined if that was not waited for. */
+  readonly runMs: number | undefined
+  readonly failures: number
+  /** Latencies in ascending order. */
+  readonly latenciesMs: readonly number[]
+  readonly progress: readonly object[]
+}
+
+export async function measureFirstUses(t: Test, options: ManyKeysOptions): Promise<ManyKeysResult> {
+  const token = await withFaults(t, await createSoftHsm(t))
+  const labels = Array.from({ length: options.keys }, (_, i) => `key-${String(i)}`)
+  await createTokenKeys(
+    t,
+    token,
+    labels.map((label) => ({ label })),
+  )
+  token.control.latency(options.callMs)
+  const progress: object[] = []
+  const startedAt = systemClock.monotonic()
+  const keys = await openBackend({
+    config: backendConfig(token, { sessions: { min: options.sessions, max: options.sessions } }),
+    clock: systemClock,
+    logger: {
+      info: (message, fields) => progress.push({ message, ...fields }),
+      warn: () => undefined,
+      error: () => undefined,
+    },
+    selfTest: { plaintextBytes: 4300, aadBytes: 8200 },
+  })
+  t.teardown(() => {
+    keys.close()
+  })
+  const startMs = systemClock.monotonic() - startedAt
+  const backend = promised(enforceContract(keys.backend('', NO_RECORDS)))
+  const isRead = () =>
+    progress.some((line) => 'message' in line && String(line.message).includes('are known'))
+  while (options.waitsForRun && !isRead()) await pause(50)
+  const runMs = options.waitsForRun ? systemClock.monotonic() - startedAt : undefined
+  // All sessions are there, as after the first seconds.
+  while ((keys.stats().tokens[0]?.sessions.open ?? 0) < options.sessions) await pause(50)
+
+  const latenciesMs: number[] = []
+  let failures = 0
+  const using: Promise<void>[] = []
+  const beganAt = systemClock.monotonic()
+  for (let i = 0; i < options.uses; i++) {
+    const at = beganAt + (i * 1000) / options.perSecond
+    await pause(Math.max(0, at - systemClock.monotonic()))
+    const label = labels[(i * 7919) % labels.length] ?? ''
+    using.push(
+      encrypt({ backend } as never, keyId(label), Buffer.alloc(32)).then(
+        () => void latenciesMs.push(systemClock.monotonic() - at),
+        () => void (failures += 1),
+      ),
+    )
+  }
+  await Promise.all(using)
+  return { startMs, runMs, failures, latenciesMs: latenciesMs.sort((a, b) => a - b), progress }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+export function quantile(sorted: readonly number[], q: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? NaN
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  t.setTimeout(0)
+  const keys = Number(process.argv[2] ?? 10_000)
+  for (const waitsForRun of [false, true]) {
+    void t.test(`first uses ${waitsForRun ? 'after' : 'during'} the first run`, async (t) => {
+      const sessions = Number(process.argv[3] ?? 12)
+      const common = { keys, uses: Math.min(1000, keys), perSecond: 100, callMs: 5, sessions }
+      const { latenciesMs: ms, ...rest } = await measureFirstUses(t, { ...common, waitsForRun })
+      const found = { p50: quantile(ms, 0.5), p99: quantile(ms, 0.99), max: ms.at(-1) }
+      t.comment(JSON.stringify({ ...rest, ...found }))
+    })
+  }
+}
