@@ -50,6 +50,12 @@ export const COMPONENTS = {
     holds: 'Who may use which key: Cedar policies, their store, decisions, and trying them out.',
     imports: ['core', 'store', 'usage'],
   },
+  audit: {
+    rank: 3,
+    holds:
+      'The audit log: its tree and files, the thread that writes it, verification, search, and the comparison with CloudTrail.',
+    imports: ['core', 'store'],
+  },
   killswitch: {
     rank: 3,
     holds: 'Switches, gate, lease, instances, receipts, and the service that operators call.',
@@ -91,8 +97,8 @@ export const COMPONENTS = {
     rank: 6,
     holds: 'Wiring: server, cluster, worker, administration. No SQL, no business rule, no loop.',
     imports: [
-      ...['admin', 'config', 'core', 'keys', 'killswitch', 'observability', 'openapi', 'policy'],
-      ...['server', 'sigv4', 'store', 'usage', 'xks'],
+      ...['admin', 'audit', 'config', 'core', 'keys', 'killswitch', 'observability', 'openapi'],
+      ...['policy', 'server', 'sigv4', 'store', 'usage', 'xks'],
     ],
   },
   tools: {
@@ -105,8 +111,8 @@ export const COMPONENTS = {
     rank: 8,
     holds: 'Commands, a file for each: parse, call one service, print.',
     imports: [
-      ...['app', 'config', 'core', 'killswitch', 'kms', 'openapi', 'policy', 'store', 'terminal'],
-      ...['tools', 'xks'],
+      ...['app', 'audit', 'config', 'core', 'killswitch', 'kms', 'openapi', 'policy', 'store'],
+      ...['terminal', 'tools', 'xks'],
     ],
     types: ['keys', 'sigv4', 'usage'],
   },

@@ -130,6 +130,7 @@ export async function fillErrors(document) {
       codes,
     ),
     ...codes('PolicyErrorCode'),
+    ...codes('AuditErrorCode'),
     ...['EndpointErrorCode', 'RegistrationErrorCode', 'SimulationErrorCode'].flatMap(codes),
   ]
   const isOfConnection = ({ path }) => path.endsWith('client-certificate.ts')

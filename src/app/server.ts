@@ -22,6 +22,7 @@ import { createVerifier } from '../sigv4/verify.ts'
 import { startStoredRecorder } from '../usage/stored-recorder.ts'
 import { createPipeline } from '../xks/pipeline.ts'
 import { describeCertificate, logReloads, startAdminOf, toTlsFiles } from './admin.ts'
+import { createServerAudit } from './audit.ts'
 import { createControlledGate } from './gate.ts'
 import { createServerPolicies } from './policy.ts'
 import { type ServerMetrics, createServerMetrics, serveMetrics } from './observability.ts'
@@ -124,6 +125,10 @@ async function start(
   const resources = await openResources(config, schemas, log, cleanup)
   const { store } = resources
 
+  const audit = await createServerAudit(
+    { config, store, logger, version: schemas.version, worker: options.worker?.number ?? 0 },
+    cleanup,
+  )
   const { authorizer, follower } = await createServerPolicies(config, store, logger, cleanup)
   let cutRevoked: () => Promise<void> = () => Promise.resolve()
   const control = await createControlledGate(
@@ -159,8 +164,10 @@ async function start(
       version: schemas.version,
       fleetSize: () => config.health.fleetSize ?? control.fleet().groups,
     },
+    audit: audit?.requests,
     onFinish: (record) => {
       logRequest(record)
+      audit?.record(record)
       activity.record(record)
       metrics.onFinish(record)
     },

@@ -42,6 +42,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['MISCONFIGURED', 'config'],
   ['HIGH_WATER_UNWRITABLE', 'config'],
   ['STORE_UNSUITABLE', 'config'],
+  ['AUDIT_UNWRITABLE', 'config'],
 ])
 
 /** Returns the exit code for an error that a command threw. */

@@ -10,8 +10,9 @@ import { STATE_NAME } from './state-folder.ts'
 
 type Written = ValueOf<typeof CONFIG>
 
-/** The two files of this host have defaults that depend on where the store is. */
-export interface Config extends Omit<Written, 'control'> {
+/** The files of this host have defaults that depend on where the store is. */
+export interface Config extends Omit<Written, 'control' | 'audit'> {
+  readonly audit: Written['audit'] & { readonly folder: string }
   readonly control: Written['control'] & {
     readonly sentinelFile: string
     readonly highWaterFile: string
@@ -36,13 +37,14 @@ export type { MasterKeyConfig } from './sections/store.ts'
 
 /**
  * @param raw free of faults
- * @param stateFolder folder of this instance's two files when a server holds the store
+ * @param stateFolder folder of this instance's files when a server holds the store
  */
 export function toConfig(raw: RawConfig, conversion: Conversion, stateFolder: string): Config {
   const written = CONFIG.convert(raw, '', conversion)
   const base = written.store.path ?? join(stateFolder, STATE_NAME)
   return {
     ...written,
+    audit: { folder: `${base}.audit`, ...written.audit },
     control: { sentinelFile: `${base}.block`, highWaterFile: `${base}.epoch`, ...written.control },
   }
 }

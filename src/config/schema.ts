@@ -6,6 +6,7 @@ import { keyStores } from './sections/key-stores.ts'
 import { listener } from './sections/listener.ts'
 import {
   activity,
+  audit,
   control,
   health,
   limits,
@@ -27,6 +28,7 @@ export const CONFIG = object('Configuration of Latchkey.', {
   store,
   control,
   policy,
+  audit,
   admin: optional(admin),
   limits,
   sigv4,

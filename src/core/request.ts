@@ -84,6 +84,10 @@ export interface RequestRecord {
    */
   shadowDenial?: { readonly reason: string; readonly policies: readonly string[] } | undefined
   keyVersion?: number | undefined
+  /** Epoch of the switches that let the request pass; set if there is an audit log. */
+  gateEpoch?: number | undefined
+  /** Hex SHA-256 that ties an Encrypt to its Decrypts; set if there is an audit log. */
+  sealedSha256?: string | undefined
   status?: number | undefined
   /** The error name that KMS was told; xks/errors.ts has the table. */
   errorName?: string | undefined

@@ -9,7 +9,11 @@ import {
 } from 'node:crypto'
 
 /** Bound into every signature, so that a statement of one kind cannot pass as one of another. */
-const DOMAINS = { receipt: 'latchkey receipt v1\n', backup: 'latchkey backup v1\n' } as const
+const DOMAINS = {
+  receipt: 'latchkey receipt v1\n',
+  backup: 'latchkey backup v1\n',
+  audit: 'latchkey audit log v1\n',
+} as const
 
 export type StatementKind = keyof typeof DOMAINS
 
@@ -34,13 +38,8 @@ export interface Signer {
 
 /** @param seed 32 bytes, the private key of RFC 8032 */
 export function createSigner(seed: Buffer, kind: StatementKind = 'receipt'): Signer {
-  const privateKey = createPrivateKey({
-    key: Buffer.concat([PKCS8_HEAD, seed]),
-    format: 'der',
-    type: 'pkcs8',
-  })
-  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' })
-  const publicKey = spki.subarray(SPKI_HEAD.length).toString('base64')
+  const { privateKey, rawPublicKey } = importSeed(seed)
+  const publicKey = rawPublicKey.toString('base64')
   return {
     publicKey,
     sign(statement) {
@@ -64,8 +63,24 @@ export function verifySigned(
 
 function parsePublicKey(publicKey: string): KeyObject | undefined {
   const bytes = Buffer.from(publicKey, 'base64')
-  if (bytes.length !== 32) return undefined
-  return createPublicKey({ key: Buffer.concat([SPKI_HEAD, bytes]), format: 'der', type: 'spki' })
+  return bytes.length === 32 ? importPublicKey(bytes) : undefined
+}
+
+/** @param seed 32 bytes, the private key of RFC 8032 */
+export function importSeed(seed: Buffer): {
+  readonly privateKey: KeyObject
+  readonly rawPublicKey: Buffer
+} {
+  const key = Buffer.concat([PKCS8_HEAD, seed])
+  const privateKey = createPrivateKey({ key, format: 'der', type: 'pkcs8' })
+  key.fill(0)
+  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' })
+  return { privateKey, rawPublicKey: spki.subarray(SPKI_HEAD.length) }
+}
+
+/** @param raw 32 bytes */
+export function importPublicKey(raw: Buffer): KeyObject {
+  return createPublicKey({ key: Buffer.concat([SPKI_HEAD, raw]), format: 'der', type: 'spki' })
 }
 
 /** Values that JSON cannot carry (undefined, Dates) are signed as they look after a round trip. */

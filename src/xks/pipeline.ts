@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { hasProbeId, isProbe } from '../core/probe.ts'
-import type { Operation } from '../core/request.ts'
-import type { BackendKey } from '../keys/key-backend.ts'
+import type { Operation, RequestRecord } from '../core/request.ts'
+import type { BackendKey, SealedBytes } from '../keys/key-backend.ts'
 import { accessClassOf } from '../policy/principal.ts'
 import type { KeyOperation } from '../policy/request.ts'
 import type { Verifier } from '../sigv4/verify.ts'
@@ -15,7 +15,7 @@ import { XksError } from './errors.ts'
 import type { KeyStore, KeyStoreLookup } from './key-store.ts'
 import { decrypt } from './operations/decrypt.ts'
 import { type ProxyIdentity, toHealthStatus, toKeyMetadata } from './operations/describe.ts'
-import { encrypt } from './operations/encrypt.ts'
+import { encrypt, toEncryptResponse } from './operations/encrypt.ts'
 import { type RawRequest, type RequestContext, createRequestContext } from './request-context.ts'
 import { type Target, parseTarget } from './route.ts'
 
@@ -25,6 +25,19 @@ export interface PipelineDeps extends AnswerDeps {
   readonly keyStores: KeyStoreLookup
   readonly limits: Limits & { readonly requestDeadlineMs: number }
   readonly identity: ProxyIdentity
+  /** Absent: there is no audit log. */
+  readonly audit?: RequestAudit | undefined
+}
+
+/** The audit log as the pipeline uses it. `onFinish` records every request besides. */
+export interface RequestAudit {
+  /** Identifies what an Encrypt produced and a Decrypt received. */
+  hashSealed(parts: SealedBytes): string
+  /**
+   * Present if a plaintext may leave only after its record is durable.
+   * @throws XksError InternalException
+   */
+  readonly recordDurably?: ((record: RequestRecord) => Promise<void>) | undefined
 }
 
 /** Never throws or rejects. */
@@ -49,6 +62,9 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     try {
       const body = await serve(deps, request)
       record.status = 200
+      if (record.operation === 'Decrypt' && deps.audit?.recordDurably !== undefined) {
+        await request.deadline.race(deps.audit.recordDurably(record))
+      }
       return new GatedAnswer(deps, request, { status: 200, body })
     } catch (thrown) {
       timer.fail()
@@ -88,6 +104,7 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   const subject = { keyStore: keyStore.name, operation, keyId, metadata, isProbe: isOwn }
   const pass = deps.gate.check(subject)
   request.pass = pass
+  if (deps.audit !== undefined) record.gateEpoch = pass.epoch
   timer.end('gate')
 
   if (keyId === undefined) {
@@ -100,9 +117,13 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   timer.end('policy')
 
   switch (input.kind) {
-    case 'encrypt':
-      return schemas.encode('EncryptResponse', await encrypt(request, keyStore, key, input))
+    case 'encrypt': {
+      const sealed = await encrypt(request, keyStore, key, input)
+      if (deps.audit !== undefined) record.sealedSha256 = deps.audit.hashSealed(sealed)
+      return schemas.encode('EncryptResponse', toEncryptResponse(sealed))
+    }
     case 'decrypt':
+      if (deps.audit !== undefined) record.sealedSha256 = deps.audit.hashSealed(input)
       return schemas.encode('DecryptResponse', await decrypt(request, keyStore, key, input))
     case 'none': {
       const enabled = key.enabled && !pass.isKeyBlocked

@@ -1,4 +1,4 @@
-/** `workers`, `limits`, `sigv4`, `health`, `logging`, `metrics`, `tracing`, `activity` and `control`. */
+/** `workers`, `limits`, `sigv4`, `health`, `logging`, `metrics`, `tracing`, `activity`, `policy`, `audit` and `control`. */
 // SPDX-License-Identifier: Apache-2.0
 import { converted, object, optional, plain } from '../setting.ts'
 import { choice, duration, integer, path, port, text } from '../settings.ts'
@@ -128,6 +128,27 @@ export const policy = object(
       path(
         'Folder of policies: `NAME.cedar`, `NAME.shadow.cedar` and `labels.yaml`. Changed files take effect within five seconds. Omit it to keep policies in the store, where `latchkey policy put` writes them and every instance applies them at once.',
       ),
+    ),
+  },
+)
+
+export const audit = object(
+  'The audit log: a record of every request that strangers can verify (docs/audit.md).',
+  {
+    mode: choice(
+      ['off', 'buffered', 'strict'],
+      'buffered: an answer does not wait for its record. strict: the plaintext of a Decrypt leaves only once its record is on the disk, and a full disk refuses.',
+      'off',
+    ),
+    folder: optional(
+      path(
+        'Folder of the logs; each process writes its own. Default: the path of the store followed by `.audit`; with `store.postgres`, `latchkey.audit` in the state folder.',
+      ),
+    ),
+    checkpointInterval: duration(
+      'Interval at which a log that has grown is signed.',
+      '1s',
+      [100, 60_000],
     ),
   },
 )

@@ -15,6 +15,8 @@ export interface GatePass {
   readonly subject: RequestSubject
   /** GetKeyMetadata of a blocked key still succeeds, and answers DISABLED. */
   readonly isKeyBlocked: boolean
+  /** Epoch of the rules that let it pass. */
+  readonly epoch: number
 }
 
 export interface Gate {
@@ -144,7 +146,7 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
       const code = refusal(subject)
       if (code !== undefined) throw toError(code)
       inFlight += 1
-      return { subject, isKeyBlocked: rules.isKeyBlocked(subject) }
+      return { subject, isKeyBlocked: rules.isKeyBlocked(subject), epoch }
     },
     release(pass) {
       inFlight -= 1

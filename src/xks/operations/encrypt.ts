@@ -20,6 +20,8 @@ import { computeCdiv, encodeAad, encodeCiphertextMetadata } from '../wire-bytes.
 
 type Response = components['schemas']['EncryptResponse']
 type Sealed = SealedBytes & Pick<VerifiedSealedBytes, 'digest'>
+/** The parts of the answer, and the ciphertextMetadata. */
+export type EncryptResult = Sealed & { readonly metadata: Buffer }
 type Context = Pick<RequestContext, 'record' | 'timer' | 'deadline'>
 
 /**
@@ -30,13 +32,18 @@ export async function encrypt(
   { verifyEveryEncrypt }: Pick<KeyStore, 'verifyEveryEncrypt'>,
   key: BackendKey,
   input: EncryptInput,
-): Promise<Response> {
+): Promise<EncryptResult> {
   request.record.keyVersion = key.currentVersion
   const metadata = encodeCiphertextMetadata(key.currentVersion)
   const verify = input.wantsCdiv || (verifyEveryEncrypt && key.canDecrypt)
-  const { ciphertext, iv, tag, digest } = await (verify
+  const sealed = await (verify
     ? sealAndVerify(request, key, input, metadata)
     : seal(request, key, input, metadata))
+  return { ...sealed, metadata }
+}
+
+export function toEncryptResponse(result: EncryptResult): Response {
+  const { ciphertext, iv, tag, digest, metadata } = result
   return {
     ciphertext: ciphertext.toString('base64'),
     ciphertextMetadata: metadata.toString('base64'),

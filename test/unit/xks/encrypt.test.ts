@@ -7,7 +7,7 @@ import type { BackendKey, DecryptRequest, SealedBytes } from '../../../src/keys/
 import { Deadline } from '../../../src/core/deadline.ts'
 import type { RequestRecord } from '../../../src/core/request.ts'
 import { toXksError } from '../../../src/xks/error-map.ts'
-import { encrypt } from '../../../src/xks/operations/encrypt.ts'
+import { encrypt, toEncryptResponse } from '../../../src/xks/operations/encrypt.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
 import { keyId } from '../../support/server.ts'
 
@@ -73,7 +73,7 @@ function run(key: BackendKey, options: { readonly verify: boolean; readonly cdiv
     { verifyEveryEncrypt: options.verify },
     key,
     { kind: 'encrypt', plaintext: PLAINTEXT, aad: AAD, wantsCdiv: options.cdiv },
-  )
+  ).then(toEncryptResponse)
   return { result, stages }
 }
 

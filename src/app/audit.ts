@@ -1,0 +1,113 @@
+/** The audit log of a serving process: opened, certified, and connected to its requests. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { hashSealed } from '../audit/record.ts'
+import { type AuditLog, type AuditStats, startAuditLog } from '../audit/writer/audit-log.ts'
+import {
+  closeLogFolder,
+  createLogFolder,
+  deriveLogSeed,
+  recoverLogs,
+} from '../audit/writer/log-folder.ts'
+import type { Config } from '../config/config.ts'
+import type { Cleanup } from '../core/cleanup.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
+import type { RequestRecord } from '../core/request.ts'
+import { openSigner } from '../killswitch/receipt/signing-key.ts'
+import { appendEvent } from '../store/event-log.ts'
+import type { Store } from '../store/store.ts'
+import { XksError } from '../xks/errors.ts'
+import type { RequestAudit } from '../xks/pipeline.ts'
+
+export interface ServerAudit {
+  readonly requests: RequestAudit
+  record(record: RequestRecord): void
+  stats(): AuditStats
+}
+
+export interface AuditDeps {
+  readonly config: Config
+  readonly store: Store
+  readonly version: string
+  readonly worker: number
+  readonly logger: Logger
+}
+
+/**
+ * Completes the logs of processes that are gone and starts one for this process. Undefined if the
+ * audit log is off.
+ * @throws AuditError AUDIT_UNWRITABLE
+ */
+export async function createServerAudit(
+  deps: AuditDeps,
+  cleanup: Cleanup,
+): Promise<ServerAudit | undefined> {
+  const { config, store, logger } = deps
+  const { mode, folder: root, checkpointIntervalMs } = config.audit
+  if (mode === 'off') return undefined
+  const { derive } = store.sealing
+  const host = hostname()
+  const toTime = () => new Date(clock.now()).toISOString()
+  const note = (kind: string, detail: Readonly<Record<string, unknown>>) =>
+    store.change(async (transaction, epoch) => {
+      const operator = `audit log on ${host}`
+      const event = { at: clock.now(), epoch, kind, operator, detail }
+      await appendEvent(transaction, store.sealing, event)
+    })
+
+  const onFailed = (path: string, err: unknown) => {
+    logger.error('an audit log that was left open could not be completed', { folder: path, err })
+  }
+  for (const log of await recoverLogs({ root, host, derive, onFailed })) {
+    const { folder, ...detail } = log
+    logger.warn('audit log completed after a crash', { folder, ...detail })
+    await note('audit-recovered', detail)
+  }
+
+  const startedAt = toTime()
+  const { folder, certificate } = await createLogFolder({
+    ...{ root, derive, host, startedAt, storeId: store.id, pid: process.pid },
+    ...{ worker: deps.worker, version: deps.version },
+    logId: `${startedAt.replace(/[-:]|\.\d+/g, '')}-${randomUUID().slice(0, 8)}`,
+    certify: await openSigner(store, 'audit'),
+  })
+  const { origin, verifierKey } = certificate
+  await note('audit-opened', { origin, verifierKey })
+  const log = await startAuditLog({
+    ...{ folder, origin, checkpointMs: checkpointIntervalMs },
+    seed: deriveLogSeed(derive, origin),
+    start: { time: startedAt, host, pid: process.pid, worker: deps.worker, version: deps.version },
+    onFailing: (why) => {
+      logger.error('the audit log cannot be written', { mode, folder, why })
+    },
+    onWorking: (lost) => {
+      logger.warn('the audit log is written again', { folder, lost })
+    },
+  })
+  cleanup.add(async () => {
+    const head = await log.stop(toTime())
+    if (head === undefined) return
+    await closeLogFolder(folder)
+    // Without the event the log is still whole; only its end is not in the store.
+    await note('audit-closed', { origin, size: head.size, root: head.root }).catch(() => undefined)
+  })
+  logger.info('audit log', { mode, folder, origin })
+  return {
+    requests: {
+      hashSealed,
+      recordDurably: mode === 'strict' ? (record) => recordDurably(log, record) : undefined,
+    },
+    record: log.record.bind(log),
+    stats: () => log.stats(),
+  }
+}
+
+async function recordDurably(log: AuditLog, record: RequestRecord): Promise<void> {
+  try {
+    await log.recordDurably(record)
+  } catch (cause) {
+    throw new XksError('InternalException', undefined, { reason: 'AUDIT_UNWRITABLE', cause })
+  }
+}

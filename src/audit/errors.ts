@@ -1,0 +1,12 @@
+/** Errors of the audit log. */
+// SPDX-License-Identifier: Apache-2.0
+import { LatchkeyError } from '../core/errors.ts'
+
+export type AuditErrorCode =
+  | 'AUDIT_UNWRITABLE' // the log cannot be written: folder, permissions, a full disk
+  | 'AUDIT_INVALID' // a log, a proof or an export is not what it should be
+  | 'AUDIT_NOT_FOUND' // no log, or no entry, of this name
+
+export class AuditError extends LatchkeyError<AuditErrorCode> {
+  override readonly name = 'AuditError'
+}

@@ -1,0 +1,151 @@
+/** Reads a log from its files: its checkpoint, its entries one bundle at a time, and its nodes. */
+// SPDX-License-Identifier: Apache-2.0
+import { existsSync, readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { verifySigned } from '../../core/signature.ts'
+import { AuditError } from '../errors.ts'
+import { type Checkpoint, openCheckpoint } from '../log/checkpoint.ts'
+import { HASH_BYTES, type NodeReader } from '../log/merkle.ts'
+import { type NoteKey, parseVerifierKey } from '../log/note.ts'
+import {
+  decodeBundle,
+  fullTiles,
+  partialWidth,
+  readNodes,
+  splitTile,
+  TILE_WIDTH,
+  tilePath,
+} from '../log/tiles.ts'
+import { CHECKPOINT } from '../writer/log-files.ts'
+import { type LogCertificate, readCertificate } from '../writer/log-folder.ts'
+
+export interface OpenedLog {
+  readonly folder: string
+  readonly certificate: LogCertificate
+  readonly key: NoteKey
+  readonly checkpoint: Checkpoint
+  /** The checkpoint as it is in the file, with all signatures. */
+  readonly signedCheckpoint: string
+}
+
+/**
+ * Opens a log whose key the store vouches for, at its last checkpoint.
+ * @param publicKey that of the store, as `latchkey receipt key` prints it
+ * @throws AuditError AUDIT_INVALID
+ */
+export async function openLog(folder: string, publicKey: string): Promise<OpenedLog> {
+  const signed = await readCertificate(folder)
+  const certificate = signed.statement
+  const key = parseVerifierKey(certificate.verifierKey)
+  if (!verifySigned(signed, publicKey, 'audit') || key?.name !== certificate.origin) {
+    throw new AuditError('AUDIT_INVALID', `${folder}: the certificate is not signed by this key`, {
+      hint: 'the key is that of latchkey receipt key on the store of this log',
+    })
+  }
+  const path = join(folder, CHECKPOINT)
+  const signedCheckpoint = await readFile(path, 'utf8').catch(() => '')
+  const checkpoint = openCheckpoint(signedCheckpoint, key)
+  if (checkpoint === undefined) {
+    const what = signedCheckpoint === '' ? 'there is no checkpoint' : 'the checkpoint is not signed'
+    throw new AuditError('AUDIT_INVALID', `${folder}: ${what} by the key of the log`)
+  }
+  return { folder, certificate, key, checkpoint, signedCheckpoint }
+}
+
+/** Number of bundles that a tree has, the partial one included. */
+export function bundlesOf(size: number): number {
+  return Math.ceil(size / TILE_WIDTH)
+}
+
+/** Entries of bundle `index` in a tree of this size. */
+export function widthOf(index: number, size: number): number {
+  return index < fullTiles(0, size) ? TILE_WIDTH : partialWidth(0, size)
+}
+
+/**
+ * Returns the entries of a bundle; undefined if the file is missing or is no such bundle. A log that
+ * has grown meanwhile has a full bundle in place of the partial one.
+ */
+export function readBundle(
+  folder: string,
+  index: number,
+  width: number,
+): readonly Buffer[] | undefined {
+  const bytes = readWide(folder, 'entries', index, width)
+  const entries = bytes && decodeBundle(bytes)
+  return entries !== undefined && entries.length >= width ? entries.slice(0, width) : undefined
+}
+
+/** Returns the hashes of a tile; undefined if the file is missing or too short. */
+export function readTile(
+  folder: string,
+  level: number,
+  index: number,
+  width: number,
+): readonly Buffer[] | undefined {
+  const bytes = readWide(folder, level, index, width)
+  if (bytes === undefined || bytes.length % HASH_BYTES !== 0) return undefined
+  const hashes = splitTile(bytes)
+  return hashes.length >= width ? hashes.slice(0, width) : undefined
+}
+
+function readWide(
+  folder: string,
+  level: number | 'entries',
+  index: number,
+  width: number,
+): Buffer | undefined {
+  const paths = [tilePath(level, index, width), tilePath(level, index)]
+  const found = paths.map((path) => join(folder, path)).find((path) => existsSync(path))
+  return found === undefined ? undefined : readFileSync(found)
+}
+
+/** Tiles that are kept in memory; a proof reads few, and reads some of them often. */
+const CACHED_TILES = 64
+
+/** @throws AuditError AUDIT_INVALID for a tile that is missing */
+export function openNodes(folder: string, size: number): NodeReader {
+  const cache = new Map<string, readonly Buffer[]>()
+  return readNodes(size, (level, index, width) => {
+    const name = `${String(level)} ${String(index)}`
+    const known = cache.get(name)
+    if (known !== undefined) return known
+    const hashes = readTile(folder, level, index, width)
+    if (hashes === undefined) {
+      const path = tilePath(level, index, width)
+      throw new AuditError('AUDIT_INVALID', `${folder}: ${path} is missing or too short`)
+    }
+    if (cache.size >= CACHED_TILES) cache.clear()
+    cache.set(name, hashes)
+    return hashes
+  })
+}
+
+export interface IndexedEntry {
+  readonly index: number
+  readonly bytes: Buffer
+}
+
+/**
+ * Returns the entries from an index on. They are not verified.
+ * @throws AuditError AUDIT_INVALID for a bundle that is missing
+ */
+export function* readEntries(
+  folder: string,
+  size: number,
+  from = 0,
+): Generator<IndexedEntry, void, undefined> {
+  for (let bundle = Math.floor(from / TILE_WIDTH); bundle < bundlesOf(size); bundle++) {
+    const width = widthOf(bundle, size)
+    const entries = readBundle(folder, bundle, width)
+    if (entries === undefined) {
+      const path = tilePath('entries', bundle, width)
+      throw new AuditError('AUDIT_INVALID', `${folder}: ${path} is missing or not a bundle`)
+    }
+    for (const [i, bytes] of entries.entries()) {
+      const index = bundle * TILE_WIDTH + i
+      if (index >= from) yield { index, bytes }
+    }
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The entries of an audit log: canonical JSON (RFC 8785), so that an auditor can rebuild each byte.
+ * They are built field by field; plaintext, ciphertext and AAD have no field.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { hash } from 'node:crypto'
+import type { RequestMetadata, RequestRecord } from '../core/request.ts'
+import { type Json, toCanonicalJson } from '../core/signature.ts'
+import { MAX_ENTRY_BYTES } from './log/tiles.ts'
+
+/** XKS 1.0.3: ARNs have up to 2,048 characters. */
+const MAX_TEXT = 2048
+/** When an entry would be too long, each text of the metadata is cut to this. */
+const SHORT_TEXT = 128
+const MAX_OTHER_FIELDS = 16
+
+export type Outcome = 'allowed' | 'refused' | 'failed'
+
+/** An entry as it is read from a log. Which of its fields are there depends on `kind`. */
+export interface AuditEntry {
+  readonly kind: 'start' | 'request' | 'recovered' | 'stop'
+  readonly seq?: number
+  /** ISO 8601, UTC. */
+  readonly time?: string
+  readonly outcome?: Outcome
+  readonly [field: string]: Json | undefined
+}
+
+export interface EntryPlace {
+  /** Counts the entries that a process wanted to write, lost ones too. */
+  readonly seq: number
+  /** Entries that were lost immediately before this one. */
+  readonly lost: number
+  /** `seq` of an earlier entry about the same request that this one corrects. */
+  readonly corrects?: number | undefined
+}
+
+function outcomeOf({ status = 500 }: RequestRecord): Outcome {
+  if (status === 200) return 'allowed'
+  return status >= 500 ? 'failed' : 'refused'
+}
+
+/** Encodes the entry of a request. docs/audit.md describes each field. */
+export function encodeRequest(record: RequestRecord, place: EntryPlace): string {
+  const text = encode(record, place, MAX_TEXT)
+  // Escapes can make a text six times as long.
+  if (text.length * 3 <= MAX_ENTRY_BYTES || Buffer.byteLength(text) <= MAX_ENTRY_BYTES) return text
+  return encode({ ...record, metadata: withoutOther(record.metadata) }, place, SHORT_TEXT)
+}
+
+function withoutOther(metadata: RequestMetadata | undefined): RequestMetadata {
+  return { kmsOperation: '', kmsRequestId: '', ...metadata, other: { cut: true } }
+}
+
+function encode(record: RequestRecord, place: EntryPlace, most: number): string {
+  const metadata: Partial<RequestMetadata> = record.metadata ?? {}
+  const clip = (text: string | undefined) => text && toWellFormed(text.slice(0, most))
+  return toCanonicalJson({
+    kind: 'request',
+    seq: place.seq,
+    ...(place.lost === 0 ? {} : { lost: place.lost }),
+    corrects: place.corrects,
+    time: toTime(record.at),
+    keyStore: record.keyStore,
+    operation: record.operation,
+    keyId: record.keyId,
+    keyVersion: record.keyVersion,
+    outcome: outcomeOf(record),
+    status: record.status,
+    errorName: record.errorName,
+    reason: record.reason,
+    kmsRequestId: clip(metadata.kmsRequestId),
+    kmsOperation: clip(metadata.kmsOperation),
+    awsPrincipalArn: clip(metadata.awsPrincipalArn),
+    kmsKeyArn: clip(metadata.kmsKeyArn),
+    kmsViaService: clip(metadata.kmsViaService),
+    awsSourceVpc: clip(metadata.awsSourceVpc),
+    awsSourceVpce: clip(metadata.awsSourceVpce),
+    otherMetadata: metadata.other && clipAll(metadata.other),
+    accessClass: record.accessClass,
+    policies: record.policies,
+    policyRevision: record.policyRevision,
+    gateEpoch: record.gateEpoch,
+    accessKeyId: record.accessKeyId,
+    region: record.region,
+    sealedSha256: record.sealedSha256,
+    bodySha256: record.bodySha256,
+    unverifiedKmsRequestId: clip(record.unverifiedKmsRequestId),
+    remoteAddress: record.remoteAddress,
+    durationUs: Math.round(1000 * (record.totalMs ?? sum(record.stages))),
+  })
+}
+
+/** RFC 8785 has no canonical form of a lone surrogate. */
+function toWellFormed(text: string): string {
+  return text.replace(/[\ud800-\udfff]/gu, '\ufffd')
+}
+
+function toTime(at: number): string {
+  return new Date(at).toISOString()
+}
+
+function sum(stages: readonly number[]): number {
+  return stages.reduce((total, one) => total + (Number.isNaN(one) ? 0 : one), 0)
+}
+
+function clipAll(fields: Readonly<Record<string, unknown>>): Json {
+  return Object.fromEntries(
+    Object.entries(fields)
+      .slice(0, MAX_OTHER_FIELDS)
+      .map(([name, value]) => [toWellFormed(name.slice(0, 64)), toText(value)]),
+  )
+}
+
+function toText(value: unknown): string {
+  try {
+    const text = typeof value === 'string' ? value : JSON.stringify(value)
+    return toWellFormed(text.slice(0, 256))
+  } catch {
+    // The serializer can run out of stack on nesting that the parser accepts.
+    return '[too deep]'
+  }
+}
+
+/** Encodes an entry about the log itself. */
+export function encodeMark(
+  kind: 'start' | 'stop' | 'recovered',
+  fields: Readonly<Record<string, Json>>,
+): string {
+  return toCanonicalJson({ ...fields, kind })
+}
+
+/** Returns the entry of these bytes; undefined if they are not the canonical form of one. */
+export function decodeEntry(bytes: Buffer): AuditEntry | undefined {
+  const text = bytes.toString('utf8')
+  try {
+    const value = JSON.parse(text) as AuditEntry | null
+    const isEntry = typeof value === 'object' && typeof value?.kind === 'string'
+    return isEntry && toCanonicalJson(value) === text ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** What an Encrypt produced, and what a Decrypt received. */
+export interface SealedParts {
+  readonly iv: Buffer
+  readonly ciphertext: Buffer
+  readonly tag: Buffer
+}
+
+/**
+ * Ties an Encrypt to its Decrypts. The hash covers initialization vector and tag as well, because
+ * the ciphertext of a short plaintext alone could be guessed.
+ */
+export function hashSealed({ iv, ciphertext, tag }: SealedParts): string {
+  return hash('sha256', Buffer.concat([iv, ciphertext, tag]), 'hex')
+}

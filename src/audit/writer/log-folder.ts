@@ -1,0 +1,273 @@
+/**
+ * The folder of one log: who writes it, the certificate of its key, and what to do with a log whose
+ * process ended without closing it.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Signed, Signer } from '../../core/signature.ts'
+import { AuditError } from '../errors.ts'
+import { parseCheckpoint } from '../log/checkpoint.ts'
+import { createNoteSigner, type NoteSigner, parseNote } from '../log/note.ts'
+import { encodeMark } from '../record.ts'
+import { CHECKPOINT, LogFiles, loadState } from './log-files.ts'
+import type { PublishedHead } from './protocol.ts'
+import { readWal, removeWal, syncFolder } from './wal.ts'
+
+const OWNER = 'owner.json'
+const CERTIFICATE = 'certificate.json'
+/** The verifier key as a file, which other tools read. */
+const VERIFIER_KEY = 'log.vkey'
+const RECOVERY = 'recovery.lock'
+
+/** The statement with which a store vouches for the key of a log. */
+export interface LogCertificate {
+  readonly kind: 'audit log'
+  readonly storeId: string
+  readonly origin: string
+  readonly verifierKey: string
+  readonly host: string
+  readonly pid: number
+  readonly worker: number
+  readonly version: string
+  /** ISO 8601, UTC. */
+  readonly startedAt: string
+}
+
+/** Derives the private key of a log from the key of its store. It is on no disk. */
+export type DeriveSeed = (purpose: string) => Buffer
+
+export function originOf(storeId: string, logId: string): string {
+  return `latchkey/${storeId}/audit/${logId}`
+}
+
+export function deriveLogSeed(derive: DeriveSeed, origin: string): Buffer {
+  return derive(`audit log ${origin}`)
+}
+
+function signerOf(derive: DeriveSeed, origin: string): NoteSigner {
+  const seed = deriveLogSeed(derive, origin)
+  const signer = createNoteSigner(origin, seed)
+  seed.fill(0)
+  return signer
+}
+
+/** Identifies a process even after its number was given to another one. */
+interface Owner {
+  readonly host: string
+  readonly pid: number
+  readonly boot: string
+  readonly started: string
+}
+
+function ownerOf(host: string, pid: number): Owner {
+  return { host, pid, boot: readSystem('/proc/sys/kernel/random/boot_id'), started: startOf(pid) }
+}
+
+/** Ticks since the start of the system; empty where there is no /proc or no such process. */
+function startOf(pid: number): string {
+  const stat = readSystem(`/proc/${String(pid)}/stat`)
+  // The name of the program is in parentheses and may hold spaces.
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+}
+
+function readSystem(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim()
+  } catch {
+    return ''
+  }
+}
+
+/** Reports whether the process is certainly gone. That of another host counts as running. */
+function isGone(owner: Owner, host: string): boolean {
+  if (owner.host !== host) return false
+  const now = ownerOf(host, owner.pid)
+  if (now.boot !== owner.boot) return true
+  if (now.boot !== '') return now.started !== owner.started
+  try {
+    process.kill(owner.pid, 0)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH'
+  }
+}
+
+export interface NewLog {
+  readonly folder: string
+  readonly certificate: LogCertificate
+}
+
+export interface NewLogOptions extends Omit<LogCertificate, 'kind' | 'origin' | 'verifierKey'> {
+  /** Folder of all logs. */
+  readonly root: string
+  readonly logId: string
+  readonly derive: DeriveSeed
+  readonly certify: Signer
+}
+
+/** Creates the folder of a log with its certificate. @throws AuditError AUDIT_UNWRITABLE */
+export async function createLogFolder(options: NewLogOptions): Promise<NewLog> {
+  const { root, logId, derive, certify, ...facts } = options
+  const origin = originOf(facts.storeId, logId)
+  const { verifierKey } = signerOf(derive, origin)
+  const certificate: LogCertificate = { kind: 'audit log', origin, verifierKey, ...facts }
+  const folder = join(root, logId)
+  try {
+    await mkdir(root, { recursive: true, mode: 0o750 })
+    await mkdir(folder, { mode: 0o750 })
+    // First, so that whoever finds the folder knows whose it is.
+    await writeSynced(join(folder, OWNER), JSON.stringify(ownerOf(facts.host, facts.pid)))
+    await writeSynced(join(folder, CERTIFICATE), JSON.stringify(certify.sign(certificate)))
+    await writeSynced(join(folder, VERIFIER_KEY), verifierKey)
+    syncFolder(folder)
+    syncFolder(root)
+  } catch (cause) {
+    throw unwritable(folder, cause)
+  }
+  return { folder, certificate }
+}
+
+function unwritable(folder: string, cause: unknown): AuditError {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  return new AuditError('AUDIT_UNWRITABLE', `${folder}: the audit log cannot be written: ${why}`, {
+    ...{ cause, hint: 'make audit.folder a folder that this user can write to' },
+  })
+}
+
+async function writeSynced(path: string, text: string): Promise<void> {
+  const handle = await open(path, 'w', 0o640)
+  try {
+    await handle.writeFile(`${text}\n`)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Marks a log as closed by its process. */
+export async function closeLogFolder(folder: string): Promise<void> {
+  await rm(join(folder, OWNER), { force: true })
+  syncFolder(folder)
+}
+
+/** Reports whether a process writes the log, or ended without closing it. */
+export function isOpenLog(folder: string): boolean {
+  return existsSync(join(folder, OWNER))
+}
+
+/** @throws AuditError AUDIT_INVALID */
+export async function readCertificate(folder: string): Promise<Signed<LogCertificate>> {
+  const text = await readFile(join(folder, CERTIFICATE), 'utf8').catch(() => '')
+  try {
+    const signed = JSON.parse(text) as Signed<LogCertificate>
+    if (typeof signed.statement.verifierKey === 'string') return signed
+  } catch {
+    // The error below says what is wrong.
+  }
+  throw new AuditError('AUDIT_INVALID', `${folder}: ${CERTIFICATE} is missing or not a certificate`)
+}
+
+/** Names of the logs in a folder, oldest first. */
+export async function listLogs(root: string): Promise<readonly string[]> {
+  const entries = await readdir(root, { withFileTypes: true }).catch(() => [])
+  return entries
+    .filter((one) => one.isDirectory() && existsSync(join(root, one.name, CERTIFICATE)))
+    .map(({ name }) => name)
+    .sort()
+}
+
+export interface RecoveredLog extends PublishedHead {
+  readonly folder: string
+  readonly origin: string
+  /** Entries that were in the write-ahead log only. */
+  readonly entries: number
+  /** Bytes of a write that was interrupted, which nobody was told to be durable. */
+  readonly discardedBytes: number
+}
+
+export interface RecoveryOptions {
+  /** Folder of all logs. */
+  readonly root: string
+  readonly host: string
+  readonly derive: DeriveSeed
+  /** Called for a log that cannot be recovered now; the next start tries again. */
+  readonly onFailed: (folder: string, error: unknown) => void
+}
+
+/**
+ * Completes the logs of this host whose process is gone: what is in the write-ahead log goes into
+ * tiles, and an entry says so.
+ */
+export async function recoverLogs(options: RecoveryOptions): Promise<readonly RecoveredLog[]> {
+  const recovered: RecoveredLog[] = []
+  for (const logId of await listLogs(options.root)) {
+    const folder = join(options.root, logId)
+    try {
+      const log = await recoverIfGone(folder, options)
+      if (log !== undefined) recovered.push(log)
+    } catch (error) {
+      options.onFailed(folder, error)
+    }
+  }
+  return recovered
+}
+
+async function recoverIfGone(
+  folder: string,
+  { host, derive }: RecoveryOptions,
+): Promise<RecoveredLog | undefined> {
+  const owner = await readOwner(folder)
+  if (owner === undefined || !isGone(owner, host) || !(await lock(folder, host))) return undefined
+  try {
+    return await recoverLog(folder, derive)
+  } finally {
+    await rm(join(folder, RECOVERY), { force: true })
+  }
+}
+
+async function readOwner(folder: string): Promise<Owner | undefined> {
+  const text = await readFile(join(folder, OWNER), 'utf8').catch(() => undefined)
+  return text === undefined ? undefined : (JSON.parse(text) as Owner)
+}
+
+/** Returns false while another process recovers the same log. */
+async function lock(folder: string, host: string): Promise<boolean> {
+  const path = join(folder, RECOVERY)
+  const mine = JSON.stringify(ownerOf(host, process.pid))
+  try {
+    await writeFile(path, mine, { flag: 'wx' })
+    return true
+  } catch {
+    const text = await readFile(path, 'utf8').catch(() => '')
+    if (text === '' || !isGone(JSON.parse(text) as Owner, host)) return false
+    await writeFile(path, mine)
+    return true
+  }
+}
+
+async function recoverLog(folder: string, derive: DeriveSeed): Promise<RecoveredLog> {
+  const { origin } = (await readCertificate(folder)).statement
+  const wal = readWal(folder)
+  const { entries, discardedBytes } = wal
+  const note = parseNote(await readFile(join(folder, CHECKPOINT), 'utf8').catch(() => ''))
+  const size = wal.start ?? (note && parseCheckpoint(note.text))?.size ?? 0
+  const state = loadState(folder, size)
+  const files = new LogFiles(folder, signerOf(derive, origin), state)
+  // A second recovery, after a crash of the first, must come to the same tree: so the mark has no
+  // time, and nothing is added without a write-ahead log.
+  if (wal.start !== undefined) {
+    const mark = encodeMark('recovered', { entries: entries.length, discardedBytes })
+    files.append([...entries, Buffer.from(mark)])
+    await files.publish()
+    await files.sync()
+    removeWal(folder)
+  }
+  await closeLogFolder(folder)
+  const { tree } = state
+  return {
+    ...{ folder, origin, entries: entries.length, discardedBytes },
+    ...{ size: tree.size, root: tree.root().toString('base64') },
+  }
+}

@@ -1,0 +1,32 @@
+/** What the event loop and the thread of an audit log say to each other. */
+// SPDX-License-Identifier: Apache-2.0
+
+export interface AuditThreadData {
+  /** Folder of this log, which exists. */
+  readonly folder: string
+  readonly origin: string
+  /** Private key of the log, 32 bytes. */
+  readonly seed: Uint8Array
+  readonly checkpointMs: number
+}
+
+export type ToThread =
+  /** Tickets count the batches. */
+  | { readonly kind: 'append'; readonly ticket: number; readonly entries: readonly string[] }
+  | { readonly kind: 'close' }
+
+export interface PublishedHead {
+  readonly size: number
+  /** Base64. */
+  readonly root: string
+}
+
+export type FromThread =
+  | { readonly kind: 'ready' }
+  /** All batches up to this ticket that were not refused are on the disk. */
+  | { readonly kind: 'durable'; readonly upTo: number }
+  | { readonly kind: 'refused'; readonly from: number; readonly upTo: number; readonly why: string }
+  | ({ readonly kind: 'published' } & PublishedHead)
+  /** The checkpoint or the tiles could not be written; it is tried again. */
+  | { readonly kind: 'unpublished'; readonly why: string }
+  | ({ readonly kind: 'closed' } & PublishedHead)

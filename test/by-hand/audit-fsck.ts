@@ -1,0 +1,66 @@
+/**
+ * Lets fsck of transparency-dev/tessera, which knows nothing of Latchkey, check logs of every size
+ * around tiles, and then logs with one byte changed in each of their files:
+ *
+ *     go install github.com/transparency-dev/tessera/cmd/fsck@v1.0.4
+ *     npm run build:test && FSCK=$(go env GOPATH)/bin/fsck node .test-build/test/by-hand/audit-fsck.js
+ *
+ * test/audit/tampering.test.ts does the same with our own verifier.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { decryptRecord, looseLog } from '../support/audit.ts'
+
+const run = promisify(execFile)
+const FSCK = process.env['FSCK'] ?? 'fsck'
+/** Records of requests; each log has two entries more. */
+const SIZES = [0, 1, 100, 253, 254, 255, 256, 511, 700, 3000, 66_000]
+
+t.setTimeout(600_000)
+
+async function fsck(folder: string): Promise<string> {
+  const words = ['--ui=false', `--storage_url=file://${folder}/`]
+  const key = `--public_key=${join(folder, 'log.vkey')}`
+  try {
+    const { stderr } = await run(FSCK, [...words, key], { timeout: 30_000 })
+    // Its exit code is 0 for some failures.
+    return /Successfully fsck'd log with size (\d+)/.exec(stderr)?.[1] ?? stderr
+  } catch (error) {
+    return `failed: ${String((error as { stderr?: string }).stderr)}`
+  }
+}
+
+for (const size of SIZES)
+  void t.test(`fsck passes on a log of ${String(size)} records`, async (t) => {
+    const { log, folder, stop } = await looseLog(t)
+    for (let i = 0; i < size; i++) {
+      log.record(decryptRecord(`id-${String(i)}`))
+      if (i % 5000 === 4999) await new Promise((resolve) => setTimeout(resolve, 300))
+    }
+    await stop()
+    t.equal(log.stats().lost, 0)
+    t.equal(await fsck(folder), String(size + 2))
+  })
+
+void t.test('fsck fails on a log with a byte changed in any file that it reads', async (t) => {
+  const { log, folder, stop, copy } = await looseLog(t)
+  for (let i = 0; i < 600; i++) log.record(decryptRecord(`id-${String(i)}`))
+  await stop()
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+    (name) => /^tile\/|^checkpoint$/.test(name) && statSync(join(folder, name)).isFile(),
+  )
+  t.ok(files.length >= 8)
+  for (const [i, name] of files.entries()) {
+    const changed = await copy(`changed-${String(i)}`)
+    const path = join(changed, name)
+    const bytes = readFileSync(path)
+    const at = Math.floor(bytes.length / 2)
+    bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at)
+    writeFileSync(path, bytes)
+    t.match(await fsck(changed), /fail/, name)
+  }
+})

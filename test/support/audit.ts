@@ -1,0 +1,132 @@
+/** Logs of a test: made by a real server, or entry by entry, and read without src/audit. */
+// SPDX-License-Identifier: Apache-2.0
+import { createHmac, randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { cp } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { createLogFolder, deriveLogSeed, listLogs } from '../../src/audit/writer/log-folder.ts'
+import { startAuditLog, type AuditLog } from '../../src/audit/writer/audit-log.ts'
+import { verifyLog, type LogReport } from '../../src/audit/reader/verify-log.ts'
+import type { RequestRecord } from '../../src/core/request.ts'
+import { createSigner } from '../../src/core/signature.ts'
+import { openSigner } from '../../src/killswitch/receipt/signing-key.ts'
+import { openStore } from '../../src/store/store.ts'
+import { toStoreOptions } from '../../src/app/store.ts'
+import type { Config } from '../../src/config/config.ts'
+import { temporaryFolder } from './cli.ts'
+import { plainRoot } from './merkle.ts'
+
+export type Entry = Readonly<Record<string, unknown>>
+
+/** Returns the public key of a configuration's store. */
+export async function publicKeyOf(config: Config): Promise<string> {
+  const store = await openStore(await toStoreOptions(config))
+  try {
+    return (await openSigner(store)).publicKey
+  } finally {
+    await store.close()
+  }
+}
+
+/** Returns the folders of all logs of a configuration. */
+export async function logsOf(config: Config): Promise<readonly string[]> {
+  return (await listLogs(config.audit.folder)).map((name) => join(config.audit.folder, name))
+}
+
+/**
+ * Reads a log as a stranger would who knows only the specification, and checks its root.
+ * @returns its entries
+ * @throws if the files do not lead to the root of the checkpoint
+ */
+export function readPlainly(folder: string): readonly Entry[] {
+  const [, size = '', root = ''] = readFileSync(join(folder, 'checkpoint'), 'utf8').split('\n')
+  const bundles = readdirSync(join(folder, 'tile/entries'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\d$/.test(name))
+    .map((name) => ({
+      name,
+      first: firstOf(name),
+      width: Number(/\.p\/(\d+)$/.exec(name)?.[1] ?? 256),
+    }))
+    .sort((a, b) => a.first - b.first || b.width - a.width)
+  const entries: Buffer[] = []
+  for (const { name, first } of bundles) {
+    if (first !== entries.length || entries.length >= Number(size)) continue
+    const path = join(folder, 'tile/entries', name)
+    const bytes = readFileSync(path)
+    for (let at = 0; at < bytes.length;) {
+      const end = at + 2 + bytes.readUInt16BE(at)
+      entries.push(bytes.subarray(at + 2, end))
+      at = end
+    }
+  }
+  const whole = entries.slice(0, Number(size))
+  if (plainRoot(whole).toString('base64') !== root) throw new Error(`${folder}: another root`)
+  return whole.map((one) => JSON.parse(one.toString('utf8')) as Entry)
+}
+
+/** Index of the first entry of a bundle, by its name such as `x001/234.p/5`. */
+function firstOf(name: string): number {
+  const digits = name.replace(/\.p\/\d+$/, '').replaceAll(/[x/]/g, '')
+  return Number(digits) * 256
+}
+
+export interface LooseLog {
+  readonly folder: string
+  readonly publicKey: string
+  readonly log: AuditLog
+  stop(): Promise<void>
+  verify(folder?: string): Promise<LogReport>
+  /** Returns a copy of the log to change. */
+  copy(name: string): Promise<string>
+}
+
+/** Starts a log without a server and without a store. */
+export async function looseLog(t: Test, checkpointMs = 50): Promise<LooseLog> {
+  const root = await temporaryFolder(t)
+  const storeKey = randomBytes(32)
+  const certify = createSigner(randomBytes(32), 'audit')
+  const derive = (purpose: string) => createHmac('sha256', storeKey).update(purpose).digest()
+  const { folder, certificate } = await createLogFolder({
+    ...{ root, derive, certify, logId: 'log', storeId: 'test', host: 'host', pid: process.pid },
+    ...{ worker: 0, version: '0', startedAt: new Date(0).toISOString() },
+  })
+  const log = await startAuditLog({
+    ...{ folder, origin: certificate.origin, checkpointMs },
+    seed: deriveLogSeed(derive, certificate.origin),
+    start: { time: new Date(0).toISOString() },
+    onFailing: () => undefined,
+    onWorking: () => undefined,
+  })
+  let isStopped = false
+  const stop = async () => {
+    if (!isStopped) await log.stop(new Date(0).toISOString())
+    isStopped = true
+  }
+  t.teardown(stop)
+  return {
+    ...{ folder, log, stop, publicKey: certify.publicKey },
+    verify: (other = folder) => verifyLog(other, { publicKey: certify.publicKey }),
+    async copy(name) {
+      const to = join(root, name)
+      await cp(folder, to, { recursive: true })
+      return to
+    },
+  }
+}
+
+/** A record as the pipeline leaves it after a Decrypt. */
+export function decryptRecord(kmsRequestId: string): RequestRecord {
+  return {
+    ...{ at: 1_790_000_000_000, remoteAddress: '192.0.2.1', httpVersion: '1.1', method: 'POST' },
+    ...{ target: '/', bodyBytes: 500, keyStore: 'demo', operation: 'Decrypt', keyId: 'test-key' },
+    ...{ keyVersion: 1, status: 200, accessKeyId: 'AAAAAAAAAAAAAAAAAAAA', region: 'us-east-1' },
+    metadata: {
+      ...{ kmsRequestId, kmsOperation: 'Decrypt' },
+      awsPrincipalArn: 'arn:aws:iam::123456789012:user/Alice',
+      kmsKeyArn: 'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+    },
+    stages: [0.1, 0.2],
+    totalMs: 0.3,
+  }
+}
