@@ -54,7 +54,7 @@ export const COMPONENTS = {
     rank: 3,
     holds:
       'The audit log: its tree and files, the thread that writes it, verification, search, and the comparison with CloudTrail.',
-    imports: ['core', 'store'],
+    imports: ['core'],
   },
   killswitch: {
     rank: 3,

@@ -142,7 +142,14 @@ export function decodeEntry(bytes: Buffer): AuditEntry | undefined {
   }
 }
 
-/** What an Encrypt produced, and what a Decrypt received. */
+/** Returns a field as text; an absent one is empty. */
+export function fieldOf(entry: AuditEntry, name: string): string {
+  const value = entry[name]
+  if (value === undefined) return ''
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+/** Output of an Encrypt and input of a Decrypt. */
 export interface SealedParts {
   readonly iv: Buffer
   readonly ciphertext: Buffer

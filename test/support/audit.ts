@@ -5,7 +5,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { createLogFolder, deriveLogSeed, listLogs } from '../../src/audit/writer/log-folder.ts'
+import {
+  closeLogFolder,
+  createLogFolder,
+  deriveLogSeed,
+  listLogs,
+} from '../../src/audit/writer/log-folder.ts'
 import { startAuditLog, type AuditLog } from '../../src/audit/writer/audit-log.ts'
 import { verifyLog, type LogReport } from '../../src/audit/reader/verify-log.ts'
 import type { RequestRecord } from '../../src/core/request.ts'
@@ -81,9 +86,9 @@ export interface LooseLog {
   copy(name: string): Promise<string>
 }
 
-/** Starts a log without a server and without a store. */
-export async function looseLog(t: Test, checkpointMs = 50): Promise<LooseLog> {
-  const root = await temporaryFolder(t)
+/** Starts a log without a server and without a store. @param where folder of all logs */
+export async function looseLog(t: Test, where?: string): Promise<LooseLog> {
+  const root = where ?? (await temporaryFolder(t))
   const storeKey = randomBytes(32)
   const certify = createSigner(randomBytes(32), 'audit')
   const derive = (purpose: string) => createHmac('sha256', storeKey).update(purpose).digest()
@@ -92,7 +97,7 @@ export async function looseLog(t: Test, checkpointMs = 50): Promise<LooseLog> {
     ...{ worker: 0, version: '0', startedAt: new Date(0).toISOString() },
   })
   const log = await startAuditLog({
-    ...{ folder, origin: certificate.origin, checkpointMs },
+    ...{ folder, origin: certificate.origin, checkpointMs: 50 },
     seed: deriveLogSeed(derive, certificate.origin),
     start: { time: new Date(0).toISOString() },
     onFailing: () => undefined,
@@ -100,8 +105,9 @@ export async function looseLog(t: Test, checkpointMs = 50): Promise<LooseLog> {
   })
   let isStopped = false
   const stop = async () => {
-    if (!isStopped) await log.stop(new Date(0).toISOString())
+    if (isStopped) return
     isStopped = true
+    if ((await log.stop(new Date(0).toISOString())) !== undefined) await closeLogFolder(folder)
   }
   t.teardown(stop)
   return {

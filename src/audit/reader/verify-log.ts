@@ -70,8 +70,8 @@ export interface LogReport {
 export interface VerifyOptions {
   /** Public key of the store. */
   readonly publicKey: string
-  /** Heads of earlier checkpoints, which this log must continue. */
-  readonly heads?: readonly KnownHead[]
+  /** Returns heads of earlier checkpoints of an origin, which its log must continue. */
+  readonly heads?: (origin: string) => readonly KnownHead[]
   readonly onProgress?: (entries: number) => void
 }
 
@@ -93,7 +93,9 @@ export async function verifyLog(folder: string, options: VerifyOptions): Promise
   const { checkpoint } = log
   const check = new LogCheck(folder, checkpoint.size)
   await check.run(checkpoint.root, options.onProgress ?? (() => undefined))
-  if (check.problems.length === 0) check.compareHeads(options.heads ?? [])
+  if (check.problems.length === 0) {
+    check.compareHeads(options.heads?.(checkpoint.origin) ?? [])
+  }
   return {
     ...{ folder, origin: checkpoint.origin, size: checkpoint.size, isOpen },
     root: checkpoint.root.toString('base64'),
@@ -125,7 +127,7 @@ class LogCheck {
     for (let bundle = 0; bundle < bundlesOf(this.#size); bundle++) {
       if (!this.#checkBundle(bundle)) return
       onProgress(this.#tree.size)
-      // Other work of the process goes on meanwhile.
+      // Lets other work of the process run in between.
       if (bundle % 64 === 63) await new Promise((resolve) => setImmediate(resolve))
     }
     for (const tile of this.#tree.partials()) this.#checkTile(tile)
@@ -134,7 +136,7 @@ class LogCheck {
     }
   }
 
-  /** Returns false if there are no entries to go on with. */
+  /** Returns false if the entries cannot be read, which ends the check. */
   #checkBundle(bundle: number): boolean {
     const width = widthOf(bundle, this.#size)
     const entries = readBundle(this.#folder, bundle, width)

@@ -97,7 +97,9 @@ export class LogFiles {
     const folder = dirname(file)
     await this.#makeFolder(folder)
     const temporary = `${file}.new`
-    const handle = await open(temporary, 'w', 0o644)
+    // What a crash left is not written through.
+    await rm(temporary, { force: true })
+    const handle = await open(temporary, 'wx', 0o644)
     try {
       await handle.writeFile(bytes)
     } finally {

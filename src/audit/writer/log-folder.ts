@@ -4,7 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Signed, Signer } from '../../core/signature.ts'
 import { AuditError } from '../errors.ts'
@@ -117,7 +117,7 @@ export async function createLogFolder(options: NewLogOptions): Promise<NewLog> {
   try {
     await mkdir(root, { recursive: true, mode: 0o750 })
     await mkdir(folder, { mode: 0o750 })
-    // First, so that whoever finds the folder knows whose it is.
+    // The owner comes first: a folder without one counts as closed.
     await writeSynced(join(folder, OWNER), JSON.stringify(ownerOf(facts.host, facts.pid)))
     await writeSynced(join(folder, CERTIFICATE), JSON.stringify(certify.sign(certificate)))
     await writeSynced(join(folder, VERIFIER_KEY), verifierKey)
@@ -137,7 +137,7 @@ function unwritable(folder: string, cause: unknown): AuditError {
 }
 
 async function writeSynced(path: string, text: string): Promise<void> {
-  const handle = await open(path, 'w', 0o640)
+  const handle = await open(path, 'wx', 0o640)
   try {
     await handle.writeFile(`${text}\n`)
     await handle.sync()
@@ -183,7 +183,7 @@ export interface RecoveredLog extends PublishedHead {
   readonly origin: string
   /** Entries that were in the write-ahead log only. */
   readonly entries: number
-  /** Bytes of a write that was interrupted, which nobody was told to be durable. */
+  /** Bytes of a write that was interrupted, and therefore never reported as durable. */
   readonly discardedBytes: number
 }
 
@@ -235,16 +235,17 @@ async function readOwner(folder: string): Promise<Owner | undefined> {
 /** Returns false while another process recovers the same log. */
 async function lock(folder: string, host: string): Promise<boolean> {
   const path = join(folder, RECOVERY)
-  const mine = JSON.stringify(ownerOf(host, process.pid))
+  const take = () => writeSynced(path, JSON.stringify(ownerOf(host, process.pid)))
   try {
-    await writeFile(path, mine, { flag: 'wx' })
-    return true
+    await take()
   } catch {
     const text = await readFile(path, 'utf8').catch(() => '')
     if (text === '' || !isGone(JSON.parse(text) as Owner, host)) return false
-    await writeFile(path, mine)
-    return true
+    await rm(path, { force: true })
+    // Of two processes that find the same stale lock, one fails here and leaves the log to the other.
+    await take()
   }
+  return true
 }
 
 async function recoverLog(folder: string, derive: DeriveSeed): Promise<RecoveredLog> {

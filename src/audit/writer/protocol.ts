@@ -1,4 +1,4 @@
-/** What the event loop and the thread of an audit log say to each other. */
+/** Messages between the event loop and the thread of an audit log. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface AuditThreadData {

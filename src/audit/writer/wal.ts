@@ -107,7 +107,8 @@ export class Wal {
     this.#isPreparing = true
     try {
       const path = this.#nextPath()
-      const handle = await open(path, 'w', 0o600)
+      rmSync(path, { force: true })
+      const handle = await open(path, 'wx', 0o600)
       try {
         await handle.writeFile(Buffer.alloc(this.#segmentBytes))
         await handle.sync()
@@ -137,7 +138,8 @@ export class Wal {
     const temporary = isPrepared ? this.#nextPath() : join(this.#folder, 'wal-new')
     const bytes = Math.max(this.#segmentBytes, needed)
     const path = join(this.#folder, `wal-${String(this.#end).padStart(16, '0')}`)
-    const fd = openSync(temporary, isPrepared ? 'r+' : 'w', 0o600)
+    if (!isPrepared) rmSync(temporary, { force: true })
+    const fd = openSync(temporary, isPrepared ? 'r+' : 'wx', 0o600)
     try {
       const head = Buffer.alloc(HEAD_BYTES)
       MAGIC.copy(head)

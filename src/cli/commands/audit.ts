@@ -1,0 +1,168 @@
+/** `latchkey audit verify | prove | check-proof` */
+// SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { findMissing, openAuditLogs } from '../../app/audit-logs.ts'
+import { AuditError } from '../../audit/errors.ts'
+import { openLog } from '../../audit/reader/log-reader.ts'
+import { checkProof, proveEntry } from '../../audit/reader/prove.ts'
+import { searchLog } from '../../audit/reader/search.ts'
+import { type LogReport, type Problem, verifyLog } from '../../audit/reader/verify-log.ts'
+import {
+  CONFIG_FLAG,
+  type Command,
+  type Context,
+  loadControlConfig,
+  stringFlag,
+  UsageError,
+} from '../../terminal/command.ts'
+import { toTable } from '../../terminal/output.ts'
+
+export const AUDIT_FLAGS = {
+  folder: {
+    type: 'string',
+    value: 'DIR',
+    description: 'Folder of the logs, or of one log (default: audit.folder).',
+  },
+  'public-key': {
+    type: 'string',
+    value: 'KEY',
+    description: 'Public key as printed by receipt key (default: the key of the control store).',
+  },
+  ...CONFIG_FLAG,
+} as const
+
+/**
+ * @param publicKey that of the store, if it is known already
+ * @throws AuditError, StorageError
+ */
+export function openLogs(context: Context, publicKey?: string) {
+  return openAuditLogs({
+    folder: stringFlag(context, 'folder'),
+    publicKey: publicKey ?? stringFlag(context, 'public-key'),
+    loadConfig: () => loadControlConfig(context),
+  })
+}
+
+/** Entries between two notes of progress. */
+const NOTE_EVERY = 1_000_000
+
+export const auditVerify: Command = {
+  flags: AUDIT_FLAGS,
+  examples: ['latchkey audit verify', 'latchkey audit verify --folder copy --public-key 3Kz…='],
+  async run(context) {
+    const logs = await openLogs(context)
+    const reports: LogReport[] = []
+    for (const folder of logs.folders) {
+      let noted = 0
+      reports.push(
+        await verifyLog(folder, {
+          publicKey: logs.publicKey,
+          heads: (origin) => logs.heads.get(origin) ?? [],
+          onProgress(entries) {
+            if (entries < noted + NOTE_EVERY) return
+            noted = entries
+            context.output.note(`${basename(folder)}: ${String(entries)} entries verified`)
+          },
+        }),
+      )
+    }
+    const isWhole = stringFlag(context, 'folder') === undefined
+    const origins = new Set(reports.flatMap(({ origin }) => origin ?? []))
+    const missing = isWhole ? findMissing(logs, origins) : []
+    const found = [...reports.flatMap(({ problems }) => problems), ...missing]
+    context.output.result(toText(reports, missing), { valid: found.length === 0, reports, missing })
+    if (found.length === 0) return
+    throw new AuditError('AUDIT_INVALID', `${String(found.length)} problems found`)
+  },
+}
+
+function toText(reports: readonly LogReport[], missing: readonly Problem[]): string {
+  const rows = reports.map((report) => [
+    basename(report.folder),
+    String(report.size),
+    String(report.requests),
+    String(report.lost),
+    report.firstTime ?? '',
+    report.lastTime ?? '',
+    report.isOpen ? 'open' : 'closed',
+    report.problems.length === 0 ? 'valid' : 'INVALID',
+  ])
+  const headings = ['LOG', 'ENTRIES', 'REQUESTS', 'LOST', 'FIRST', 'LAST', 'STATE', 'RESULT']
+  const problems = reports.flatMap(({ folder, problems }) =>
+    problems.map((problem) => `${basename(folder)}: ${describe(problem)}`),
+  )
+  return [toTable(headings, rows), ...problems, ...missing.map(describe)].join('\n')
+}
+
+function describe({ kind, message, path, index }: Problem): string {
+  const at = index === undefined ? '' : ` at entry ${String(index)}`
+  return `${kind}${at}${path === undefined ? '' : ` in ${path}`}: ${message}`
+}
+
+export const auditProve: Command = {
+  operands: ['REQUEST_ID'],
+  flags: {
+    index: {
+      type: 'string',
+      value: 'N',
+      description: 'Index of the entry, if several are about this request.',
+    },
+    ...AUDIT_FLAGS,
+  },
+  examples: [
+    'latchkey audit prove 9d7e7a1c-7b0e-4c0f-9a57-6f1c6f8a2f31 > decrypt.tlog-proof',
+    'latchkey audit check-proof decrypt.tlog-proof --public-key 3Kz…=',
+  ],
+  async run(context) {
+    const [kmsRequestId = ''] = context.operands
+    const wanted = stringFlag(context, 'index')
+    const { folders, publicKey } = await openLogs(context)
+    const found = []
+    for (const folder of folders) {
+      const log = await openLog(folder, publicKey)
+      for (const one of searchLog(log, { kmsRequestId })) {
+        if (wanted === undefined || String(one.index) === wanted) found.push(one)
+      }
+    }
+    const [first, ...others] = found
+    if (first === undefined) {
+      throw new AuditError(
+        'AUDIT_NOT_FOUND',
+        `no log has an entry of the request ${kmsRequestId}`,
+        {
+          hint: 'an entry is in a checkpoint within audit.checkpointInterval',
+        },
+      )
+    }
+    if (others.length > 0) {
+      const places = found.map(({ log, index }) => `${basename(log.folder)} ${String(index)}`)
+      throw new UsageError(
+        'USAGE',
+        `several entries are about this request: ${places.join(', ')}`,
+        {
+          hint: 'choose one with --index',
+        },
+      )
+    }
+    const proof = await proveEntry(first.log, first.index, first.bytes)
+    context.output.result(proof, { proof, index: first.index, entry: first.entry })
+  },
+}
+
+export const auditCheckProof: Command = {
+  operands: ['FILE'],
+  flags: { 'public-key': AUDIT_FLAGS['public-key'], ...CONFIG_FLAG },
+  examples: ['latchkey audit check-proof decrypt.tlog-proof --public-key 3Kz…='],
+  async run(context) {
+    const [file = ''] = context.operands
+    const text = await readFile(file, 'utf8')
+    const publicKey = stringFlag(context, 'public-key') ?? (await openLogs(context)).publicKey
+    const { entry, index, checkpoint } = checkProof(text, publicKey)
+    const { origin, size } = checkpoint
+    const place = `entry ${String(index)} of ${String(size)} in ${origin}`
+    context.output.result(`valid: ${place}\n${JSON.stringify(entry, undefined, 2)}`, {
+      ...{ valid: true, origin, index, size, entry },
+    })
+  },
+}

@@ -1,0 +1,18 @@
+/** Sends kill -9 to a server in strict mode: each plaintext that left has its record in a whole log. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { auditStorm } from '../support/audit-storm.ts'
+
+/** `test/by-hand/audit-storm.ts` runs as many lives as one likes. */
+const LIVES = 4
+
+void t.test('no plaintext leaves without its record', async (t) => {
+  const { received, recorded, recovered, logs } = await auditStorm(t, LIVES, 300)
+  t.ok(received.size >= LIVES * 300, `${String(received.size)} plaintexts left`)
+  t.same(
+    [...received].filter((id) => !recorded.has(id)),
+    [],
+  )
+  t.equal(logs, LIVES)
+  t.equal(recovered, LIVES - 1)
+})

@@ -1,0 +1,91 @@
+/** Kills a server that decrypts with `audit.mode: strict` again and again, and compares its logs with the plaintexts that left. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomInt } from 'node:crypto'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { openAdministration } from '../../src/app/administration.ts'
+import { listLogs } from '../../src/audit/writer/log-folder.ts'
+import { verifyLog } from '../../src/audit/reader/verify-log.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { createKmsSideClient } from '../../src/kms/client/client.ts'
+import { publicKeyOf, readPlainly } from './audit.ts'
+import { startLatchkey, workspace } from './cli.ts'
+import { keyId, REGION } from './server.ts'
+import { keyStoreName } from './store.ts'
+import { decryptBody, encryptBody, requestMetadata } from './wire.ts'
+
+const AT_ONCE = 16
+
+export interface StormResult {
+  /** Request ids of the plaintexts that the client received. */
+  readonly received: ReadonlySet<string>
+  /** Request ids of the Decrypts that the logs have as allowed. */
+  readonly recorded: ReadonlySet<string>
+  readonly logs: number
+  readonly recovered: number
+}
+
+/** @throws if a log is not verified without a problem, by our verifier and by the plain algorithm */
+export async function auditStorm(
+  t: Test,
+  lives: number,
+  decryptsOfALife: number,
+): Promise<StormResult> {
+  const place = await workspace(t, { settings: { audit: { mode: 'strict' } } })
+  const config = await loadConfig(place.configFile, {})
+  const administration = await openAdministration(config)
+  const keys = administration.keys(keyStoreName('demo'))
+  await keys.createKey({ keyId: keyId('payroll'), canEncrypt: true, canDecrypt: true })
+  const credential = await administration.credentials.create(keyStoreName('demo'))
+  await administration.close()
+  const received = new Set<string>()
+
+  for (let life = 1; life <= lives; life++) {
+    const running = startLatchkey(t, ['serve'], { cwd: place.folder })
+    const [line] = await running.shows(/^.*"listening".*$/m)
+    const client = createKmsSideClient({
+      endpoint: `https://localhost:${String((JSON.parse(line) as { port: number }).port)}`,
+      uriPath: '/demo/kms/xks/v1',
+      ...{ accessKeyId: credential.accessKeyId, secretAccessKey: credential.secretAccessKey },
+      ...{ region: REGION, caFile: place.caFile, timeoutMs: 20_000 },
+    })
+    const sealed = await client.post('/keys/payroll/encrypt', JSON.stringify(encryptBody()))
+    const sample = decryptBody(sealed.body as Record<string, unknown>)
+    const enough = received.size + decryptsOfALife + randomInt(decryptsOfALife)
+    let isDying = false
+    const work = async (worker: number) => {
+      for (let i = 0; !isDying; i++) {
+        const kmsRequestId = [life, worker, i].join('-')
+        const body = { ...sample, requestMetadata: requestMetadata('Decrypt', { kmsRequestId }) }
+        const answer = await client
+          .post('/keys/payroll/decrypt', JSON.stringify(body))
+          .catch(() => undefined)
+        if (answer?.status === 200) received.add(kmsRequestId)
+        if (received.size >= enough) isDying = true
+      }
+    }
+    const workers = Array.from({ length: AT_ONCE }, (_, worker) => work(worker))
+    await Promise.race(workers)
+    // The others are in the middle of their requests.
+    await running.ended(life === lives ? 'SIGTERM' : 'SIGKILL')
+    await Promise.all(workers)
+    await client.close()
+  }
+
+  const publicKey = await publicKeyOf(config)
+  const recorded = new Set<string>()
+  let recovered = 0
+  const logs = await listLogs(config.audit.folder)
+  for (const name of logs) {
+    const folder = join(config.audit.folder, name)
+    const report = await verifyLog(folder, { publicKey })
+    t.same(report.problems, [], `${name}: ${String(report.size)} entries`)
+    t.equal(report.isOpen, false, name)
+    for (const entry of readPlainly(folder)) {
+      if (entry['kind'] === 'recovered') recovered += 1
+      if (entry['operation'] === 'Decrypt' && entry['outcome'] === 'allowed')
+        recorded.add(String(entry['kmsRequestId']))
+    }
+  }
+  return { received, recorded, recovered, logs: logs.length }
+}
