@@ -130,7 +130,6 @@ sigv4:
   clockSkew: 5m
 
 health: { interval: 10s, fleetSize: 1 }
-
 activity:
   retention: 720h
   flushInterval: 5s

@@ -162,3 +162,15 @@ function toFirstEnd(name: string, ca: unknown): Readonly<Record<string, number>>
   )
   return { [name]: Math.min(...ends) }
 }
+
+/** The oldest release of Node.js that still gets security fixes. */
+const OLDEST_SUPPORTED_NODE = 22
+
+export function warnOfNode(logger: Logger): void {
+  const { node } = process.versions
+  if (Number(node.split('.')[0]) >= OLDEST_SUPPORTED_NODE) return
+  logger.warn('this release of Node.js no longer gets security fixes', {
+    node,
+    hint: `use Node.js ${String(OLDEST_SUPPORTED_NODE)} or later; hybrid key exchange needs its OpenSSL 3.5`,
+  })
+}

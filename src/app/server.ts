@@ -25,7 +25,12 @@ import { describeCertificate, logReloads, startAdminOf, toTlsFiles } from './adm
 import { createServerAudit } from './audit.ts'
 import { createControlledGate } from './gate.ts'
 import { createServerPolicies } from './policy.ts'
-import { type ServerMetrics, createServerMetrics, serveMetrics } from './observability.ts'
+import {
+  type ServerMetrics,
+  createServerMetrics,
+  serveMetrics,
+  warnOfNode,
+} from './observability.ts'
 import { serveKeyStores } from './key-stores.ts'
 import { openResources, reloadResources } from './resources.ts'
 
@@ -93,18 +98,6 @@ export async function startServer(
     await cleanup.run().catch(() => undefined)
     throw error
   }
-}
-
-/** The oldest release of Node.js that still gets security fixes. */
-const OLDEST_SUPPORTED_NODE = 22
-
-export function warnOfNode(logger: Logger): void {
-  const { node } = process.versions
-  if (Number(node.split('.')[0]) >= OLDEST_SUPPORTED_NODE) return
-  logger.warn('this release of Node.js no longer gets security fixes', {
-    node,
-    hint: `use Node.js ${String(OLDEST_SUPPORTED_NODE)} or later; hybrid key exchange needs its OpenSSL 3.5`,
-  })
 }
 
 async function start(

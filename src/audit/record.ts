@@ -81,6 +81,7 @@ function encode(record: RequestRecord, place: EntryPlace, most: number): string 
     policies: record.policies,
     policyRevision: record.policyRevision,
     gateEpoch: record.gateEpoch,
+    isProbe: record.isProbe,
     accessKeyId: record.accessKeyId,
     region: record.region,
     sealedSha256: record.sealedSha256,

@@ -1,11 +1,7 @@
 /** All commands in the order of the overview. A command's module is loaded when it is called. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Command, NamedCommand } from '../terminal/command.ts'
-
-interface Entry {
-  readonly summary: string
-  load(): Promise<Command>
-}
+import type { NamedCommand } from '../terminal/command.ts'
+import { AUDIT_COMMANDS, type Entry } from './audit-commands.ts'
 
 /** Commands by name: a word, or a group and a word. */
 export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
@@ -253,30 +249,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: "Translate the policies of AWS's sample proxy",
       load: async () => (await import('./commands/policy-usage.ts')).policyImport,
     },
-    'audit verify': {
-      summary: 'Verify the audit logs from their files, without trusting who wrote them',
-      load: async () => (await import('./commands/audit.ts')).auditVerify,
-    },
-    'audit prove': {
-      summary: 'Write a proof that a log has the entry of a request, to be checked off line',
-      load: async () => (await import('./commands/audit.ts')).auditProve,
-    },
-    'audit check-proof': {
-      summary: 'Check a proof of an entry without the log',
-      load: async () => (await import('./commands/audit.ts')).auditCheckProof,
-    },
-    'audit search': {
-      summary: 'Search the audit logs',
-      load: async () => (await import('./commands/audit-read.ts')).auditSearch,
-    },
-    'audit tail': {
-      summary: 'Show the last entries of the audit logs',
-      load: async () => (await import('./commands/audit-read.ts')).auditTail,
-    },
-    'audit export': {
-      summary: 'Write entries of the audit logs as JSON lines, CSV, ECS or OCSF',
-      load: async () => (await import('./commands/audit-read.ts')).auditExport,
-    },
+    ...AUDIT_COMMANDS,
     register: {
       summary:
         'Register a key store with AWS KMS: check, create, connect, create a KMS key, test it',

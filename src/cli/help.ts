@@ -11,6 +11,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   'Stop and restore': ['kill', 'restore', 'deadman', 'drill', 'receipt', 'control'],
   'Keys and credentials': ['keys', 'credentials', 'pkcs11', 'admin'],
   Policies: ['policy'],
+  'Audit log': ['audit'],
   'The control store': ['store'],
   KMS: ['register', 'rotate-credentials', 'unregister', 'simulate', 'kms'],
   Measure: ['bench', 'report'],

@@ -1,4 +1,4 @@
-/** Proves that a log has an entry, in one file that anybody can check without the log. */
+/** Proves that a log has an entry, in one file that can be checked without the log. */
 // SPDX-License-Identifier: Apache-2.0
 import { type Json, type Signed, toCanonicalJson, verifySigned } from '../../core/signature.ts'
 import { AuditError } from '../errors.ts'

@@ -97,7 +97,7 @@ export class LogFiles {
     const folder = dirname(file)
     await this.#makeFolder(folder)
     const temporary = `${file}.new`
-    // What a crash left is not written through.
+    // A crash may have left one, and it must not be written through.
     await rm(temporary, { force: true })
     const handle = await open(temporary, 'wx', 0o644)
     try {

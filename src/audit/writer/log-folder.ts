@@ -242,7 +242,7 @@ async function lock(folder: string, host: string): Promise<boolean> {
     const text = await readFile(path, 'utf8').catch(() => '')
     if (text === '' || !isGone(JSON.parse(text) as Owner, host)) return false
     await rm(path, { force: true })
-    // Of two processes that find the same stale lock, one fails here and leaves the log to the other.
+    // If two processes find the same stale lock, one fails here and leaves the log to the other.
     await take()
   }
   return true

@@ -108,7 +108,7 @@ void t.test('a tree of more than two levels of tiles', (t) => {
     const root = rootFromInclusion(hashLeaf(Buffer.from(String(index))), index, size, proof)
     t.ok(root?.equals(tree.root()), `leaf ${String(index)}`)
   }
-  // A tree that is opened again from its partial tiles goes on in the same way.
+  // A tree that is opened again from its partial tiles continues in the same way.
   const partials = Array.from({ length: 3 }, (_, level) => {
     const width = partialWidth(level, size)
     const index = Math.floor(size / TILE_WIDTH ** (level + 1))

@@ -52,6 +52,7 @@ void t.test('what has a default can be left out', async (t) => {
     sigv4: { clockSkewMs: 300_000 },
     health: { intervalMs: 10_000 },
     policy: {},
+    audit: { mode: 'off', folder: join(folder, 'latchkey.db.audit'), checkpointIntervalMs: 1000 },
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
     logging: { level: 'info' },
   })
@@ -120,6 +121,11 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
     sigv4: { clockSkewMs: 240_000 },
     health: { intervalMs: 30_000, fleetSize: 3 },
     policy: {},
+    audit: {
+      mode: 'off',
+      folder: join(FIXTURES, 'data/latchkey.db.audit'),
+      checkpointIntervalMs: 1000,
+    },
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
     logging: { level: 'warn' },
     metrics: { host: '0.0.0.0', port: 9464 },

@@ -1,0 +1,36 @@
+/** The commands on audit logs, a part of commands.ts. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Command } from '../terminal/command.ts'
+
+/** A command whose module is loaded when it is called. */
+export interface Entry {
+  readonly summary: string
+  load(): Promise<Command>
+}
+
+export const AUDIT_COMMANDS: Readonly<Record<string, Entry>> = {
+  'audit verify': {
+    summary: 'Verify the audit logs from their files, without trusting who wrote them',
+    load: async () => (await import('./commands/audit.ts')).auditVerify,
+  },
+  'audit prove': {
+    summary: 'Write a proof that a log has the entry of a request, to be checked off line',
+    load: async () => (await import('./commands/audit.ts')).auditProve,
+  },
+  'audit check-proof': {
+    summary: 'Check a proof of an entry without the log',
+    load: async () => (await import('./commands/audit.ts')).auditCheckProof,
+  },
+  'audit search': {
+    summary: 'Search the audit logs',
+    load: async () => (await import('./commands/audit-read.ts')).auditSearch,
+  },
+  'audit tail': {
+    summary: 'Show the last entries of the audit logs',
+    load: async () => (await import('./commands/audit-read.ts')).auditTail,
+  },
+  'audit export': {
+    summary: 'Write entries of the audit logs as JSON lines, CSV, ECS or OCSF',
+    load: async () => (await import('./commands/audit-read.ts')).auditExport,
+  },
+}
