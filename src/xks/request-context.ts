@@ -149,6 +149,8 @@ export function createRequestContext(
     policyRevision: undefined,
     shadowDenial: undefined,
     keyVersion: undefined,
+    gateEpoch: undefined,
+    sealedSha256: undefined,
     status: undefined,
     errorName: undefined,
     reason: undefined,
