@@ -111,8 +111,8 @@ export const COMPONENTS = {
     rank: 8,
     holds: 'Commands, a file for each: parse, call one service, print.',
     imports: [
-      ...['app', 'audit', 'config', 'core', 'killswitch', 'kms', 'openapi', 'policy', 'store'],
-      ...['terminal', 'tools', 'xks'],
+      ...['admin', 'app', 'audit', 'config', 'core', 'killswitch', 'kms', 'openapi', 'policy'],
+      ...['store', 'terminal', 'tools', 'xks'],
     ],
     types: ['keys', 'sigv4', 'usage'],
   },

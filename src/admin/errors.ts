@@ -30,8 +30,16 @@ export const ADMIN_STATUS: Readonly<Record<AdminErrorCode, number>> = {
 export class AdminError extends LatchkeyError<AdminErrorCode> {
   override readonly name = 'AdminError'
 
-  constructor(code: AdminErrorCode, message: string, options: ErrorOptionsWithHint = {}) {
+  /** Code of the service's own error, more precise than `code`. */
+  readonly reason: string | undefined
+
+  constructor(
+    code: AdminErrorCode,
+    message: string,
+    options: ErrorOptionsWithHint & { readonly reason?: string } = {},
+  ) {
     super(code, message, options)
+    this.reason = options.reason
   }
 
   get status(): number {

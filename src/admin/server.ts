@@ -209,7 +209,8 @@ function parseBody(
 ): unknown {
   let value: unknown
   try {
-    value = JSON.parse(typeof text === 'string' ? text : '')
+    // An absent body is an empty object, which suits requests whose fields are all optional.
+    value = JSON.parse(typeof text === 'string' && text !== '' ? text : '{}')
   } catch {
     throw new AdminError('INPUT_INVALID', 'the body is not JSON')
   }
@@ -236,11 +237,17 @@ interface Refusal extends Omit<AdminEvent, 'status' | 'code' | 'fault'> {
 
 function refuse(deps: AdminServerDeps, reply: FastifyReply, { error, ...about }: Refusal): void {
   const refusal = error instanceof AdminError ? error : deps.toAdminError(error)
-  const { code, message, hint, status } = refusal
+  const { code, message, hint, reason, status } = refusal
   if (code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer')
   send(reply, {
     status,
-    body: { error: { code, message, ...(hint === undefined ? {} : { hint }) } },
+    body: {
+      error: {
+        ...{ code, message },
+        ...(reason === undefined ? {} : { reason }),
+        ...(hint === undefined ? {} : { hint }),
+      },
+    },
   })
   deps.onEvent({ ...about, status, code, ...(code === 'INTERNAL' ? { fault: error } : {}) })
 }

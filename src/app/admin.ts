@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { AdminError, type AdminErrorCode } from '../admin/errors.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
-import { serviceRoutes } from '../admin/routes/service.ts'
+import { aboutRoutes, serviceRoutes } from '../admin/routes/service.ts'
 import { switchRoutes } from '../admin/routes/switches.ts'
 import { type AdminEvent, createAdminServer } from '../admin/server.ts'
 import type { AdminConfig, Config } from '../config/config.ts'
@@ -53,19 +53,21 @@ export async function startAdminOf(
   const open = async (connections: 'kept' | 'one') =>
     openStore(await toStoreOptions(config, { connections }))
   const killSwitch = createKillSwitch(await open('kept'), config, () => open('one'))
+  const schemas = createApiSchemas()
   let names = config.keyStores.map(({ name }) => name)
   const keyStores = () => names
   try {
     const { app, setTls, setCallers } = await createAdminServer({
       config: admin,
       ...(tls === undefined ? {} : { tls }),
-      schemas: createApiSchemas(),
+      schemas,
       routes: [
         ...serviceRoutes({
           isReady: async () => deps.isReady(),
           ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }),
         }),
         ...switchRoutes({ killSwitch, keyStores, now: clock.now }),
+        ...aboutRoutes({ keyStores, version: schemas.version }),
         ...reportRoutes({ killSwitch, keyStores, now: clock.now }),
       ],
       toAdminError,
@@ -150,12 +152,14 @@ function toAdminError(error: unknown): AdminError {
     const name = CONTROL_ERRORS[code]
     return new AdminError(name, message, {
       cause: error,
+      reason: code,
       ...(hint === undefined ? {} : { hint }),
     })
   }
   if (error instanceof StorageError) {
     return new AdminError('UNAVAILABLE', `the control store failed: ${error.code}`, {
       cause: error,
+      reason: error.code,
       ...(error.hint === undefined ? {} : { hint: error.hint }),
     })
   }

@@ -5,7 +5,7 @@ import { systemClock as clock } from '../core/clock.ts'
 import { type KillSwitch, createKillSwitch } from '../killswitch/operator/service.ts'
 import { withPatience } from '../killswitch/operator/stop.ts'
 import { readHighWater } from '../killswitch/instance/high-water.ts'
-import type { StorageError } from '../store/database.ts'
+import type { LatchkeyError } from '../core/errors.ts'
 import { continues } from '../store/epochs.ts'
 import { readFact } from '../store/facts.ts'
 import { type Store, openStore } from '../store/store.ts'
@@ -17,7 +17,7 @@ export interface OpenOptions {
    * changed from outside is opened too. Default: one attempt, and such a store is refused.
    */
   readonly patienceMs?: number
-  readonly onRetry?: (error: StorageError) => void
+  readonly onRetry?: (error: LatchkeyError) => void
   /** Called before any work when the store is older than what this host has seen. */
   readonly onOldStore?: (warning: string) => void
 }

@@ -47,8 +47,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/status.ts')).status,
     },
     exposure: {
-      summary:
-        'Show who fetched data keys recently, what they still work for after a kill, and until when',
+      summary: 'Show who fetched data keys, what they still work for after a kill, and until when',
       load: async () => (await import('./commands/exposure.ts')).exposure,
     },
     'receipt list': {
@@ -66,6 +65,22 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
     'receipt key': {
       summary: 'Print the public key that verifies receipts, for auditors',
       load: async () => (await import('./commands/receipt.ts')).receiptKey,
+    },
+    'context add': {
+      summary: 'Name an admin listener that the commands of operators call',
+      load: async () => (await import('./commands/context.ts')).contextAdd,
+    },
+    'context use': {
+      summary: 'Choose the admin listener to call, or local for the control store of this host',
+      load: async () => (await import('./commands/context.ts')).contextUse,
+    },
+    'context list': {
+      summary: 'List the named admin listeners',
+      load: async () => (await import('./commands/context.ts')).contextList,
+    },
+    'context remove': {
+      summary: 'Forget a named admin listener',
+      load: async () => (await import('./commands/context.ts')).contextRemove,
     },
     drill: {
       summary: 'Kill and restore the test key latchkey-drill on the live fleet, and time both',
@@ -251,8 +266,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
     },
     ...AUDIT_COMMANDS,
     register: {
-      summary:
-        'Register a key store with AWS KMS: check, create, connect, create a KMS key, test it',
+      summary: 'Register a key store with AWS KMS: check, create, connect, add a KMS key, test it',
       load: async () => (await import('./commands/register.ts')).register,
     },
     'rotate-credentials': {
@@ -261,8 +275,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/rotate-credentials.ts')).rotateCredentials,
     },
     unregister: {
-      summary:
-        'Disconnect a custom key store from KMS and delete it; refused while it has KMS keys',
+      summary: 'Disconnect a key store from KMS and delete it; refused while it has KMS keys',
       load: async () => (await import('./commands/unregister.ts')).unregister,
     },
     report: {

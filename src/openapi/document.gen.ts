@@ -373,6 +373,10 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
               "INTERNAL"
             ]
           },
+          "reason": {
+            "description": "The precise code, as on the command line, such as `NOTHING_KILLED`.",
+            "type": "string"
+          },
           "message": {
             "type": "string"
           },
@@ -1038,12 +1042,91 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "action": {
         "type": "string",
         "enum": [
+          "start",
           "renew",
-          "close"
+          "close",
+          "end"
         ]
       },
       "reason": {
         "$ref": "#/components/schemas/Reason"
+      },
+      "ttlMs": {
+        "description": "Time until the key store closes without a renewal. `start` needs it; `renew` may change it.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 86400000000
+      },
+      "mayRestore": {
+        "description": "False refuses whatever gives access back, even for the role `admin`.",
+        "type": "boolean"
+      }
+    }
+  },
+  "AdminDrillRequest": {
+    "type": "object",
+    "additionalProperties": false,
+    "properties": {
+      "keyStore": {
+        "description": "Default: the first key store of the configuration.",
+        "type": "string",
+        "pattern": "^[a-z0-9][a-z0-9-]{0,63}$"
+      }
+    }
+  },
+  "AdminAbout": {
+    "type": "object",
+    "required": [
+      "version",
+      "name",
+      "role",
+      "permissions",
+      "keyStores"
+    ],
+    "properties": {
+      "version": {
+        "type": "string"
+      },
+      "name": {
+        "description": "The caller. It is recorded as the operator.",
+        "type": "string"
+      },
+      "role": {
+        "type": "string",
+        "enum": [
+          "viewer",
+          "operator",
+          "admin"
+        ]
+      },
+      "permissions": {
+        "type": "array",
+        "items": {
+          "type": "string"
+        }
+      },
+      "keyStores": {
+        "type": "array",
+        "items": {
+          "type": "string"
+        }
+      }
+    }
+  },
+  "AdminReceiptKey": {
+    "type": "object",
+    "required": [
+      "algorithm",
+      "publicKey"
+    ],
+    "properties": {
+      "algorithm": {
+        "type": "string",
+        "const": "Ed25519"
+      },
+      "publicKey": {
+        "description": "32 bytes.",
+        "$ref": "#/components/schemas/Base64"
       }
     }
   },
@@ -1122,6 +1205,13 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "array",
         "items": {
           "$ref": "#/components/schemas/Switch"
+        }
+      },
+      "storeWarnings": {
+        "description": "Problems of the server that holds the store.",
+        "type": "array",
+        "items": {
+          "type": "string"
         }
       },
       "lastBackup": {

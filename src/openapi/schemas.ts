@@ -18,6 +18,7 @@ export type AdminRequestSchemaName =
   | 'AdminRehearsalRequest'
   | 'AdminRestoreRequest'
   | 'AdminDeadmanRequest'
+  | 'AdminDrillRequest'
   | 'AdminReason'
 
 export type ResponseSchemaName =

@@ -129,6 +129,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/about": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The caller's name and role, the version, and the names of the key stores
+         * @description For the roles `viewer`, `operator` and `admin`.
+         */
+        get: operations["adminAbout"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/admin/v1/status": {
         parameters: {
             query?: never;
@@ -239,7 +259,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Renew a dead man's switch, or close its key store. Only the command line starts and ends one
+         * Start, renew or end a dead man's switch, or close its key store
          * @description For the roles `operator` and `admin`.
          */
         post: operations["adminDeadman"];
@@ -281,6 +301,26 @@ export interface paths {
          * @description For the roles `viewer`, `operator` and `admin`.
          */
         get: operations["adminExposure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/receipt-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The public key that verifies receipts
+         * @description For the roles `viewer`, `operator` and `admin`.
+         */
+        get: operations["adminReceiptKey"];
         put?: never;
         post?: never;
         delete?: never;
@@ -468,6 +508,8 @@ export interface components {
             error: {
                 /** @enum {string} */
                 code: "UNAUTHENTICATED" | "FORBIDDEN" | "CROSS_SITE" | "WRONG_HOST" | "CONTENT_TYPE" | "INPUT_INVALID" | "NOT_FOUND" | "CONFLICT" | "UNAVAILABLE" | "INTERNAL";
+                /** @description The precise code, as on the command line, such as `NOTHING_KILLED`. */
+                reason?: string;
                 message: string;
                 hint?: string;
             };
@@ -669,8 +711,31 @@ export interface components {
         };
         AdminDeadmanRequest: {
             /** @enum {string} */
-            action: "renew" | "close";
+            action: "start" | "renew" | "close" | "end";
             reason: components["schemas"]["Reason"];
+            /** @description Time until the key store closes without a renewal. `start` needs it; `renew` may change it. */
+            ttlMs?: number;
+            /** @description False refuses whatever gives access back, even for the role `admin`. */
+            mayRestore?: boolean;
+        };
+        AdminDrillRequest: {
+            /** @description Default: the first key store of the configuration. */
+            keyStore?: string;
+        };
+        AdminAbout: {
+            version: string;
+            /** @description The caller. It is recorded as the operator. */
+            name: string;
+            /** @enum {string} */
+            role: "viewer" | "operator" | "admin";
+            permissions: string[];
+            keyStores: string[];
+        };
+        AdminReceiptKey: {
+            /** @constant */
+            algorithm: "Ed25519";
+            /** @description 32 bytes. */
+            publicKey: components["schemas"]["Base64"];
         };
         DeadManSwitch: {
             keyStore: string;
@@ -697,6 +762,8 @@ export interface components {
             storeId: string;
             epoch: number;
             switches: components["schemas"]["Switch"][];
+            /** @description Problems of the server that holds the store. */
+            storeWarnings?: string[];
             /** @description The last `latchkey store backup`; absent when there was none. */
             lastBackup?: {
                 createdAt: components["schemas"]["Milliseconds"];
@@ -1051,9 +1118,35 @@ export interface operations {
             503: components["responses"]["AdminError"];
         };
     };
-    adminStatus: {
+    adminAbout: {
         parameters: {
             query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What the caller may do here. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminAbout"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+        };
+    };
+    adminStatus: {
+        parameters: {
+            query?: {
+                /** @description How many of the latest events to return. Default: 100. */
+                events?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1069,6 +1162,7 @@ export interface operations {
                     "application/json": components["schemas"]["AdminStatus"];
                 };
             };
+            400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
@@ -1307,6 +1401,30 @@ export interface operations {
             503: components["responses"]["AdminError"];
         };
     };
+    adminReceiptKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key of the control store. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminReceiptKey"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
     adminReceipts: {
         parameters: {
             query?: never;
@@ -1366,7 +1484,11 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["AdminDrillRequest"];
+            };
+        };
         responses: {
             /** @description The times of the drill. */
             200: {
@@ -1377,6 +1499,7 @@ export interface operations {
                     "application/json": components["schemas"]["AdminDrill"];
                 };
             };
+            400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];

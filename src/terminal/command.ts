@@ -122,8 +122,16 @@ export function stringFlag(context: Context, name: string): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
+/** The part of a configuration that names key stores; a remote listener tells only the names. */
+export interface KeyStoreList<Store extends { readonly name: string; readonly backend?: string }> {
+  readonly keyStores: readonly Store[]
+}
+
 /** Finds the key store that --key-store names, or the only one, or the only one of --backend. @throws UsageError */
-export function findKeyStore(context: Context, config: Config): Config['keyStores'][number] {
+export function findKeyStore<Store extends { readonly name: string; readonly backend?: string }>(
+  context: Context,
+  config: KeyStoreList<Store>,
+): Store {
   const name = stringFlag(context, 'key-store')
   const backend = stringFlag(context, 'backend')
   const keyStores = config.keyStores.filter(

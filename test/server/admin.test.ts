@@ -32,6 +32,8 @@ const CALLS = [
   ['POST', '/admin/v1/restorations/abcdef/approve', 'restore'],
   ['POST', '/admin/v1/restorations/abcdef/withdraw', 'stop', { reason: 'test' }],
   ['POST', '/admin/v1/deadman/demo', 'deadman', { action: 'renew', reason: 'test' }],
+  ['GET', '/admin/v1/about', 'read'],
+  ['GET', '/admin/v1/receipt-key', 'read'],
   ['GET', '/admin/v1/receipts', 'read'],
   ['GET', '/admin/v1/receipts/abcdef', 'read'],
   ['POST', '/admin/v1/drills', 'drill'],

@@ -1,6 +1,6 @@
-/** Liveness, readiness and metrics. */
+/** Liveness, readiness, metrics, and what a caller may know of the listener. */
 // SPDX-License-Identifier: Apache-2.0
-import type { AdminRoute } from '../route.ts'
+import { type AdminRoute, PERMISSIONS, ok } from '../route.ts'
 
 export interface ServiceDeps {
   /** Reports whether this process, with its workers, can serve at all. */
@@ -42,4 +42,25 @@ export function serviceRoutes({ isReady, metrics }: ServiceDeps): readonly Admin
     })
   }
   return routes
+}
+
+export interface AboutDeps {
+  /** Names of the configured key stores. */
+  readonly keyStores: () => readonly string[]
+  readonly version: string
+}
+
+/** The caller's own name and role, and the names that a scope can have. */
+export function aboutRoutes({ keyStores, version }: AboutDeps): readonly AdminRoute[] {
+  return [
+    {
+      method: 'GET',
+      path: '/admin/v1/about',
+      permission: 'read',
+      handle: ({ principal: { name, role } }) =>
+        Promise.resolve(
+          ok({ version, name, role, permissions: PERMISSIONS[role], keyStores: keyStores() }),
+        ),
+    },
+  ]
 }

@@ -3,6 +3,7 @@
 import { toRemark } from '../../core/remark.ts'
 import type { Direction } from '../../core/scope.ts'
 import type { Actor } from '../../killswitch/model.ts'
+import type { DeadManOrder, DeadManOutcome } from '../../killswitch/operator/dead-man-switch.ts'
 import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { StopResult } from '../../killswitch/operator/stop.ts'
@@ -59,7 +60,13 @@ function stopRoutes({ killSwitch, keyStores, now }: SwitchRoutesDeps): readonly 
       method: 'POST',
       path: '/admin/v1/drills',
       permission: 'drill',
-      handle: async ({ principal }) => ok(await killSwitch.drill({ operator: principal.name })),
+      body: 'AdminDrillRequest',
+      async handle({ body, principal }) {
+        const { keyStore } = body as Schemas['AdminDrillRequest']
+        if (keyStore !== undefined) toScope({ kind: 'key-store', keyStore }, keyStores())
+        const order = { operator: principal.name, ...(keyStore === undefined ? {} : { keyStore }) }
+        return ok(await killSwitch.drill(order))
+      },
     },
   ]
 }
@@ -151,7 +158,7 @@ function toTarget(
   )
 }
 
-function deadmanRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
+function deadmanRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly AdminRoute[] {
   return [
     {
       method: 'POST',
@@ -159,20 +166,37 @@ function deadmanRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] 
       permission: 'deadman',
       body: 'AdminDeadmanRequest',
       async handle({ body, parameters, principal }) {
-        const { action, reason } = body as Schemas['AdminDeadmanRequest']
-        const mayRestore = isPermitted(principal.role, 'restore')
+        const raw = body as Schemas['AdminDeadmanRequest']
+        const keyStore = parameters['keyStore'] ?? ''
+        if (raw.action === 'start') toScope({ kind: 'key-store', keyStore }, keyStores())
         const order = {
-          ...{ keyStore: parameters['keyStore'] ?? '', reason: toRemark(reason), mayRestore },
+          ...{ keyStore, reason: toRemark(raw.reason) },
+          mayRestore: raw.mayRestore !== false && isPermitted(principal.role, 'restore'),
           ...toActor(principal),
         }
-        return ok(
-          await (action === 'renew'
-            ? killSwitch.renewDeadMan(order)
-            : killSwitch.closeDeadMan(order)),
-        )
+        return ok(await changeDeadMan(killSwitch, raw, order))
       },
     },
   ]
+}
+
+/** @throws AdminError, ControlError */
+function changeDeadMan(
+  killSwitch: KillSwitch,
+  { action, ttlMs }: Schemas['AdminDeadmanRequest'],
+  order: DeadManOrder,
+): Promise<DeadManOutcome> {
+  switch (action) {
+    case 'start':
+      if (ttlMs === undefined) throw new AdminError('INPUT_INVALID', 'start needs ttlMs')
+      return killSwitch.startDeadMan({ ...order, ttlMs })
+    case 'renew':
+      return killSwitch.renewDeadMan({ ...order, ...(ttlMs === undefined ? {} : { ttlMs }) })
+    case 'close':
+      return killSwitch.closeDeadMan(order)
+    case 'end':
+      return killSwitch.endDeadMan(order)
+  }
 }
 
 function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
@@ -181,7 +205,22 @@ function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
       method: 'GET',
       path: '/admin/v1/status',
       permission: 'read',
-      handle: async () => ok(await killSwitch.status(RECENT_EVENTS)),
+      async handle({ query }) {
+        const text = query.get('events') ?? String(RECENT_EVENTS)
+        if (!/^\d{1,6}$/.test(text)) {
+          throw new AdminError('INPUT_INVALID', 'events must be a whole number up to 999999')
+        }
+        const found = await killSwitch.status(Number(text))
+        // The status is worth more than the warnings, which need a privilege of the database.
+        const storeWarnings = await killSwitch.storeWarnings(found.instances.length).catch(() => [])
+        return ok({ ...found, storeWarnings })
+      },
+    },
+    {
+      method: 'GET',
+      path: '/admin/v1/receipt-key',
+      permission: 'read',
+      handle: async () => ok({ algorithm: 'Ed25519', publicKey: await killSwitch.publicKey() }),
     },
     {
       method: 'GET',

@@ -1,8 +1,7 @@
 /** `latchkey deadman start | renew | close | end`: a key store that closes unless its owner renews it. */
 // SPDX-License-Identifier: Apache-2.0
-import { openKillSwitch } from '../../app/kill-switch.ts'
 import type { DeadManOrder, DeadManOutcome } from '../../killswitch/operator/dead-man-switch.ts'
-import type { KillSwitch } from '../../killswitch/operator/service.ts'
+import type { Operator } from '../../killswitch/operator/service.ts'
 import {
   CONFIG_FLAG,
   type Command,
@@ -11,12 +10,13 @@ import {
   UsageError,
   YES_FLAG,
   findKeyStore,
-  loadControlConfig,
   stringFlag,
 } from '../../terminal/command.ts'
+import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
 import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
+import { withOperator } from '../operator.ts'
 
-const FLAGS = { ...KEY_STORE_FLAG, ...REASON_FLAGS, ...CONFIG_FLAG }
+const FLAGS = { ...KEY_STORE_FLAG, ...REASON_FLAGS, ...CONTEXT_FLAG, ...CONFIG_FLAG }
 const TTL_FLAG = {
   for: {
     type: 'string',
@@ -70,19 +70,15 @@ export const deadmanEnd: Command = {
 
 async function withSwitch(
   context: Context,
-  work: (killSwitch: KillSwitch, order: DeadManOrder) => Promise<DeadManOutcome | undefined>,
+  work: (killSwitch: Operator, order: DeadManOrder) => Promise<DeadManOutcome | undefined>,
 ): Promise<void> {
-  const config = await loadControlConfig(context)
-  const keyStore = findKeyStore(context, config).name
-  const mayRestore = context.flags['yes'] === true
-  const order = { keyStore, mayRestore, ...parseReason(context) }
-  const killSwitch = await openKillSwitch(config, { onOldStore: context.output.note })
-  try {
+  await withOperator(context, async (killSwitch, place) => {
+    const keyStore = findKeyStore(context, place).name
+    const mayRestore = context.flags['yes'] === true
+    const order = { keyStore, mayRestore, ...parseReason(context) }
     const outcome = await work(killSwitch, order)
     if (outcome !== undefined) context.output.result(toText(keyStore, outcome), outcome)
-  } finally {
-    await killSwitch.close()
-  }
+  })
 }
 
 function toText(keyStore: string, outcome: DeadManOutcome): string {

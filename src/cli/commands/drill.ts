@@ -1,24 +1,17 @@
 /** `latchkey drill` */
 // SPDX-License-Identifier: Apache-2.0
-import { openKillSwitch } from '../../app/kill-switch.ts'
-import {
-  CONFIG_FLAG,
-  type Command,
-  KEY_STORE_FLAG,
-  findKeyStore,
-  loadControlConfig,
-} from '../../terminal/command.ts'
+import { CONFIG_FLAG, type Command, KEY_STORE_FLAG, findKeyStore } from '../../terminal/command.ts'
 import { REASON_FLAGS, parseOperator } from '../../terminal/flags/scope.ts'
+import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
 import { toTable } from '../../terminal/output.ts'
+import { withOperator } from '../operator.ts'
 
 export const drill: Command = {
-  flags: { ...KEY_STORE_FLAG, operator: REASON_FLAGS.operator, ...CONFIG_FLAG },
+  flags: { ...KEY_STORE_FLAG, operator: REASON_FLAGS.operator, ...CONTEXT_FLAG, ...CONFIG_FLAG },
   examples: ['latchkey drill', 'latchkey drill --key-store payroll --json'],
   async run(context) {
-    const config = await loadControlConfig(context)
-    const { name } = findKeyStore(context, config)
-    const control = await openKillSwitch(config, { onOldStore: context.output.note })
-    try {
+    await withOperator(context, async (control, place) => {
+      const { name } = findKeyStore(context, place)
       const done = await control.drill({ keyStore: name, operator: parseOperator(context) })
       const rows = done.instances.map(({ id, host, pid, worker, how, afterMs }) => [
         ...[id.slice(0, 8), host, String(pid), String(worker), how, `${afterMs.toFixed(0)} ms`],
@@ -32,8 +25,6 @@ export const drill: Command = {
         ].join('\n'),
         done,
       )
-    } finally {
-      await control.close()
-    }
+    })
   },
 }

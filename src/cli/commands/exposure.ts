@@ -2,15 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Exposure } from '../../usage/exposure.ts'
 import { parseExternalKeyId } from '../../core/ids.ts'
-import { openKillSwitch } from '../../app/kill-switch.ts'
-import type { Config } from '../../config/config.ts'
 import type { LongKill } from '../../killswitch/instance/long-kill.ts'
 import { describeScope, type Scope } from '../../core/scope.ts'
 import type { ExposureReport } from '../../killswitch/operator/exposure.ts'
 import {
   CONFIG_FLAG,
   findKeyStore,
-  loadContextConfig,
   stringFlag,
   UsageError,
   type Command,
@@ -18,6 +15,8 @@ import {
 } from '../../terminal/command.ts'
 import { PROBES_FLAG, describeProbes } from '../../terminal/flags/probes.ts'
 import { toTable } from '../../terminal/output.ts'
+import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
+import { type Place, withOperator } from '../operator.ts'
 import { parsePast } from '../../terminal/flags/time.ts'
 
 export const exposure: Command = {
@@ -41,6 +40,7 @@ export const exposure: Command = {
         'Start of the period: 2h or 30d ago, or a date (default: everything kept, see activity.retention).',
     },
     ...PROBES_FLAG,
+    ...CONTEXT_FLAG,
     ...CONFIG_FLAG,
   },
   examples: [
@@ -49,21 +49,21 @@ export const exposure: Command = {
     'latchkey exposure --key-store payroll --since 7d',
   ],
   async run(context) {
-    const config = await loadContextConfig(context)
-    const killSwitch = await openKillSwitch(config)
-    try {
-      const asked = stringFlag(context, 'since')
-      const since = asked === undefined ? undefined : parsePast(asked)
-      const window = { since, probes: context.flags['probes'] === true }
-      const report = await killSwitch.exposure(parseAbout(context, config), window)
-      context.output.result(toText(report), report)
-    } finally {
-      await killSwitch.close()
-    }
+    await withOperator(
+      context,
+      async (killSwitch, place) => {
+        const asked = stringFlag(context, 'since')
+        const since = asked === undefined ? undefined : parsePast(asked)
+        const window = { since, probes: context.flags['probes'] === true }
+        const report = await killSwitch.exposure(parseAbout(context, place), window)
+        context.output.result(toText(report), report)
+      },
+      'all',
+    )
   },
 }
 
-function parseAbout(context: Context, config: Config): Scope | { readonly id: string } | undefined {
+function parseAbout(context: Context, config: Place): Scope | { readonly id: string } | undefined {
   const id = stringFlag(context, 'switch')
   const key = stringFlag(context, 'key')
   const named = stringFlag(context, 'key-store')

@@ -1,23 +1,24 @@
 /** `latchkey kill` */
 // SPDX-License-Identifier: Apache-2.0
-import { openKillSwitch } from '../../app/kill-switch.ts'
+import { AdminRefusal } from '../../admin/client/http.ts'
 import { ConfigError } from '../../config/faults.ts'
 import { systemClock } from '../../core/clock.ts'
 import { LatchkeyError } from '../../core/errors.ts'
 import { describeScope } from '../../core/scope.ts'
 import { ControlError } from '../../killswitch/model.ts'
-import type { Kill, KillOrder } from '../../killswitch/operator/kill.ts'
+import type { KillOrder } from '../../killswitch/operator/kill.ts'
+import type { StopOutcome } from '../../killswitch/operator/service.ts'
 import type { Revocation } from '../../killswitch/operator/waiting-fleet.ts'
-import { type StopResult, defaultPatienceMs } from '../../killswitch/operator/stop.ts'
+import { defaultPatienceMs } from '../../killswitch/operator/stop.ts'
 import { StorageError } from '../../store/database.ts'
 import {
   type Command,
   CONFIG_FLAG,
   type Context,
-  loadControlConfig,
   stringFlag,
   UsageError,
 } from '../../terminal/command.ts'
+import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
 import {
   DIRECTION_FLAG,
   parseDirection,
@@ -28,6 +29,7 @@ import {
 } from '../../terminal/flags/scope.ts'
 import { durationFlag, parseFuture } from '../../terminal/flags/time.ts'
 import { toTable } from '../../terminal/output.ts'
+import { type Place, findPlace, openOperator } from '../operator.ts'
 import { checkNoRehearsal, REHEARSAL_FLAGS, rehearseKill } from './rehearse.ts'
 
 export const kill: Command = {
@@ -53,6 +55,7 @@ export const kill: Command = {
         'How long to retry the write and to wait for the instances (default: 30s plus the lease).',
     },
     ...REHEARSAL_FLAGS,
+    ...CONTEXT_FLAG,
     ...CONFIG_FLAG,
   },
   examples: [
@@ -66,35 +69,33 @@ export const kill: Command = {
     if (wait === true && noWait === true) {
       throw new UsageError('USAGE', '--wait and --no-wait cannot be combined')
     }
-    const config = await loadControlConfig(context).catch((error: unknown) => {
+    const place = await findPlace(context).catch((error: unknown) => {
       throw withWayToStop(error, undefined)
     })
     if (context.flags['rehearse'] === true) {
-      const scope = parseScope(context, config)
+      const scope = parseScope(context, place)
       return rehearseKill(context, { scope, direction: parseDirection(context) ?? 'both' })
     }
     checkNoRehearsal(context)
     const until = stringFlag(context, 'until')
     const order: KillOrder = {
-      scope: parseScope(context, config),
+      scope: parseScope(context, place),
       direction: parseDirection(context) ?? 'both',
       ...parseReason(context),
       ...(until === undefined ? {} : { until: parseFuture(until) }),
     }
-    const patienceMs = durationFlag(context, 'timeout', defaultPatienceMs(config.control.leaseMs))
+    const { leaseMs, sentinelFile } = toControl(place)
+    const patienceMs = durationFlag(context, 'timeout', defaultPatienceMs(leaseMs))
     const startedAt = systemClock.monotonic()
     const onRetry = createRetryNote(context)
-    const { sentinelFile } = config.control
-    const killSwitch = await openKillSwitch(config, {
-      patienceMs,
-      onRetry,
-      onOldStore: context.output.note,
-    }).catch((error: unknown) => {
-      throw withWayToStop(error, sentinelFile)
-    })
+    const killSwitch = await openOperator(context, place, { patienceMs, onRetry }).catch(
+      (error: unknown) => {
+        throw withWayToStop(error, sentinelFile)
+      },
+    )
     try {
       const name = describeScope(order.scope)
-      let written: Kill | undefined
+      let written: StopOutcome['kill'] | undefined
       const where = () => (written === undefined ? name : `${name} (${describe(written)})`)
       const stopping = killSwitch.stop(order, {
         wait: noWait !== true,
@@ -124,8 +125,15 @@ export const kill: Command = {
   },
 }
 
+/** The longest lease that a configuration allows: a listener does not tell its own. */
+const LONGEST_LEASE_MS = 60_000
+
+function toControl(place: Place): { readonly leaseMs: number; readonly sentinelFile?: string } {
+  return place.kind === 'store' ? place.config.control : { leaseMs: LONGEST_LEASE_MS }
+}
+
 /** Prints the note once: the operator needs it immediately, but not for each attempt. */
-function createRetryNote({ output }: Context): (error: StorageError) => void {
+function createRetryNote({ output }: Context): (error: LatchkeyError) => void {
   let isSaid = false
   return ({ code, message, hint = '' }) => {
     if (isSaid) return
@@ -134,7 +142,7 @@ function createRetryNote({ output }: Context): (error: StorageError) => void {
   }
 }
 
-function toText(name: string, { kill: written, revocation, receipt }: StopResult): string {
+function toText(name: string, { kill: written, revocation, receipt }: StopOutcome): string {
   if (revocation === undefined) {
     return `written: ${name} (${describe(written)}); did not wait for the instances`
   }
@@ -143,7 +151,7 @@ function toText(name: string, { kill: written, revocation, receipt }: StopResult
     : `receipt: latchkey receipt show ${receipt.statement.id}`
 }
 
-function toJson(order: KillOrder, { kill: written, revocation, receipt, warning }: StopResult) {
+function toJson(order: KillOrder, { kill: written, revocation, receipt, warning }: StopOutcome) {
   return {
     ...{ scope: order.scope, direction: order.direction, switch: written.switch },
     state: revocation === undefined ? 'written' : 'revoked',
@@ -155,7 +163,7 @@ function toJson(order: KillOrder, { kill: written, revocation, receipt, warning 
   }
 }
 
-function describe({ switch: made, isNew, epoch }: Kill): string {
+function describe({ switch: made, isNew, epoch }: StopOutcome['kill']): string {
   const at = `epoch ${String(epoch)}`
   if (made === undefined) {
     return `${at}; the store was changed outside of Latchkey, so everything is refused`
@@ -182,6 +190,8 @@ function withWayToStop(error: unknown, sentinelFile: string | undefined): unknow
   if (!(error instanceof Error) || error instanceof UsageError) return error
   // The switch is written, and its own error says what delays it.
   if (error instanceof ControlError) return error
+  // The listener itself answered, and its store did too.
+  if (error instanceof AdminRefusal && !/^(STORE_|UNAVAILABLE$)/.test(error.code)) return error
   if (error instanceof TypeError || error instanceof RangeError) return error
   const touch = sentinelFile === undefined ? '' : `touch ${sentinelFile} there or `
   const message = `no kill is confirmed; to stop a host now, ${touch}send SIGUSR2 to its latchkey process (${error.message})`

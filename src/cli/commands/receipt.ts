@@ -1,26 +1,19 @@
 /** `latchkey receipt list | show | verify | key` */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
-import { openKillSwitch } from '../../app/kill-switch.ts'
 import { describeScope } from '../../core/scope.ts'
-import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { Receipt } from '../../killswitch/receipt/receipt.ts'
 import { type Signed, verifySigned } from '../../core/signature.ts'
-import {
-  CONFIG_FLAG,
-  type Command,
-  type Context,
-  UsageError,
-  loadControlConfig,
-  stringFlag,
-} from '../../terminal/command.ts'
+import { CONFIG_FLAG, type Command, UsageError, stringFlag } from '../../terminal/command.ts'
+import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
 import { toTable } from '../../terminal/output.ts'
+import { withOperator } from '../operator.ts'
 
 export const receiptList: Command = {
-  flags: CONFIG_FLAG,
+  flags: { ...CONTEXT_FLAG, ...CONFIG_FLAG },
   examples: ['latchkey receipt list'],
   async run(context) {
-    const receipts = await withControl(context, (control) => control.receipts())
+    const receipts = await withOperator(context, (control) => control.receipts())
     const rows = receipts.map(({ statement }) => [
       statement.id,
       toDate(statement.revokedAt),
@@ -37,20 +30,20 @@ export const receiptList: Command = {
 
 export const receiptShow: Command = {
   operands: ['SWITCH'],
-  flags: CONFIG_FLAG,
+  flags: { ...CONTEXT_FLAG, ...CONFIG_FLAG },
   examples: ['latchkey receipt show 0f3a5c7d9e1b > receipt.json'],
   async run(context) {
     const [id = ''] = context.operands
-    const found = await withControl(context, (control) => control.findReceipt(id))
+    const found = await withOperator(context, (control) => control.findReceipt(id))
     context.output.result(JSON.stringify(found, undefined, 2), found)
   },
 }
 
 export const receiptKey: Command = {
-  flags: CONFIG_FLAG,
+  flags: { ...CONTEXT_FLAG, ...CONFIG_FLAG },
   examples: ['latchkey receipt key'],
   async run(context) {
-    const publicKey = await withControl(context, (control) => control.publicKey())
+    const publicKey = await withOperator(context, (control) => control.publicKey())
     context.output.result(publicKey, { algorithm: 'Ed25519', publicKey })
   },
 }
@@ -63,6 +56,7 @@ export const receiptVerify: Command = {
       value: 'KEY',
       description: 'Public key as printed by receipt key (default: the key of the control store).',
     },
+    ...CONTEXT_FLAG,
     ...CONFIG_FLAG,
   },
   examples: ['latchkey receipt verify receipt.json --public-key 3Kz…='],
@@ -71,7 +65,7 @@ export const receiptVerify: Command = {
     const signed = parseReceipt(await readFile(file, 'utf8'))
     const publicKey =
       stringFlag(context, 'public-key') ??
-      (await withControl(context, (control) => control.publicKey()))
+      (await withOperator(context, (control) => control.publicKey()))
     if (!verifySigned(signed, publicKey)) {
       throw new UsageError('INPUT_INVALID', 'the signature does not match this receipt and key', {
         ...(signed.publicKey === publicKey ? {} : { hint: 'the receipt names another key' }),
@@ -111,17 +105,6 @@ function render(receipt: Receipt): string {
     `last data  ${receipt.lastSuccessAt === null ? 'none reported by an instance' : toDate(receipt.lastSuccessAt)}`,
     `instances  ${String(receipt.instances.length)}, in flight ${String(receipt.inFlight)}`,
   ].join('\n')
-}
-
-async function withControl<T>(context: Context, work: (control: KillSwitch) => Promise<T>) {
-  const control = await openKillSwitch(await loadControlConfig(context), {
-    onOldStore: context.output.note,
-  })
-  try {
-    return await work(control)
-  } finally {
-    await control.close()
-  }
 }
 
 function toDate(time: number): string {

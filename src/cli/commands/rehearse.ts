@@ -3,18 +3,12 @@
 import type { Refused, Rehearsal } from '../../usage/rehearsal.ts'
 import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
-import { openKillSwitch } from '../../app/kill-switch.ts'
 import { describeScope } from '../../core/scope.ts'
 import type { RehearsalOrder, RehearsalReport } from '../../killswitch/operator/exposure.ts'
-import type { KillSwitch } from '../../killswitch/operator/service.ts'
-import {
-  loadContextConfig,
-  stringFlag,
-  UsageError,
-  type Context,
-  type Flag,
-} from '../../terminal/command.ts'
+import type { Operator } from '../../killswitch/operator/service.ts'
+import { stringFlag, UsageError, type Context, type Flag } from '../../terminal/command.ts'
 import { PROBES_FLAG, describeProbes } from '../../terminal/flags/probes.ts'
+import { withOperator } from '../operator.ts'
 import { toTable } from '../../terminal/output.ts'
 import { parsePast, parseWhen } from '../../terminal/flags/time.ts'
 
@@ -41,36 +35,38 @@ export const REHEARSAL_FLAGS = {
 } as const satisfies Record<string, Flag>
 
 const HOUR_MS = 3_600_000
+/** Pause between two looks through an admin listener, which does not tell how often usage is written. */
+const STEP_MS = 5000
 
 /** @throws UsageError, StorageError */
 export async function rehearseKill(context: Context, order: RehearsalOrder): Promise<void> {
-  const config = await loadContextConfig(context)
   const since = stringFlag(context, 'since')
   const until = stringFlag(context, 'until')
-  const killSwitch = await openKillSwitch(config)
-  try {
-    if (context.flags['watch'] === true) {
-      if (since !== undefined)
-        throw new UsageError('USAGE', '--since and --watch cannot be combined')
-      await watch(context, order, killSwitch, {
-        stepMs: Math.max(1000, config.activity.flushIntervalMs),
-        endsAt: until === undefined ? Infinity : parseWhen(until),
-      })
-      return
-    }
-    const now = systemClock.now()
-    const window = {
-      since: since === undefined ? now - HOUR_MS : parsePast(since),
-      until: until === undefined ? now : parsePast(until),
-      probes: context.flags['probes'] === true,
-    }
-    if (window.since >= window.until)
-      throw new UsageError('USAGE', '--since must be before --until')
-    const found = await killSwitch.rehearse(order, window)
-    context.output.result(toText(order, found), { ...toJson(order), ...found })
-  } finally {
-    await killSwitch.close()
-  }
+  await withOperator(
+    context,
+    async (killSwitch, place) => {
+      if (context.flags['watch'] === true) {
+        if (since !== undefined)
+          throw new UsageError('USAGE', '--since and --watch cannot be combined')
+        await watch(context, order, killSwitch, {
+          stepMs: place.kind === 'store' ? place.config.activity.flushIntervalMs : STEP_MS,
+          endsAt: until === undefined ? Infinity : parseWhen(until),
+        })
+        return
+      }
+      const now = systemClock.now()
+      const window = {
+        since: since === undefined ? now - HOUR_MS : parsePast(since),
+        until: until === undefined ? now : parsePast(until),
+        probes: context.flags['probes'] === true,
+      }
+      if (window.since >= window.until)
+        throw new UsageError('USAGE', '--since must be before --until')
+      const found = await killSwitch.rehearse(order, window)
+      context.output.result(toText(order, found), { ...toJson(order), ...found })
+    },
+    'all',
+  )
 }
 
 /**
@@ -87,7 +83,7 @@ export function checkNoRehearsal(context: Context): void {
 async function watch(
   context: Context,
   order: RehearsalOrder,
-  killSwitch: KillSwitch,
+  killSwitch: Operator,
   { stepMs, endsAt }: { readonly stepMs: number; readonly endsAt: number },
 ): Promise<void> {
   const startedAt = systemClock.now()
@@ -103,7 +99,7 @@ async function watch(
   for (;;) {
     const left = endsAt - systemClock.now()
     if (left <= 0) return
-    await pause(Math.min(stepMs, left))
+    await pause(Math.min(Math.max(1000, stepMs), left))
     const now = await look()
     const more = toDifference(before, now)
     if (more.wouldBeRefused > 0) {

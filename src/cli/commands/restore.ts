@@ -1,7 +1,5 @@
 /** `latchkey restore`, `restore approve`, `restore withdraw` */
 // SPDX-License-Identifier: Apache-2.0
-import { openKillSwitch } from '../../app/kill-switch.ts'
-import type { Config } from '../../config/config.ts'
 import { describeScope } from '../../core/scope.ts'
 import { type Switch } from '../../killswitch/model.ts'
 import type { RestoreOrder, RestoreOutcome } from '../../killswitch/operator/restore.ts'
@@ -10,7 +8,6 @@ import {
   type Command,
   type Context,
   YES_FLAG,
-  loadControlConfig,
   stringFlag,
 } from '../../terminal/command.ts'
 import {
@@ -22,7 +19,9 @@ import {
   parseReason,
   parseScope,
 } from '../../terminal/flags/scope.ts'
+import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
 import type { Output } from '../../terminal/output.ts'
+import { type Place, withOperator } from '../operator.ts'
 
 const { operator } = REASON_FLAGS
 
@@ -33,6 +32,7 @@ export const restore: Command = {
     ...DIRECTION_FLAG,
     ...REASON_FLAGS,
     ...YES_FLAG,
+    ...CONTEXT_FLAG,
     ...CONFIG_FLAG,
   },
   examples: [
@@ -40,10 +40,8 @@ export const restore: Command = {
     'latchkey restore --switch 0f3a5c7d9e1b --reason "incident 4711 is over" --yes',
   ],
   async run(context) {
-    const config = await loadControlConfig(context)
-    const order: RestoreOrder = { target: parseTarget(context, config), ...parseReason(context) }
-    const control = await openKillSwitch(config, { onOldStore: context.output.note })
-    try {
+    await withOperator(context, async (control, place) => {
+      const order: RestoreOrder = { target: parseTarget(context, place), ...parseReason(context) }
       if (context.flags['yes'] !== true) {
         const found = await control.previewRestore(order.target)
         context.output.result(`would lift:\n${toLines(found)}\nAdd --yes to do it.`, {
@@ -53,49 +51,37 @@ export const restore: Command = {
         return
       }
       report(context.output, await control.restore(order))
-    } finally {
-      await control.close()
-    }
+    })
   },
 }
 
 export const restoreApprove: Command = {
   operands: ['REQUEST'],
-  flags: { operator, ...CONFIG_FLAG },
+  flags: { operator, ...CONTEXT_FLAG, ...CONFIG_FLAG },
   examples: ['latchkey restore approve 5ac0ffee --operator bob'],
   async run(context) {
-    const control = await openKillSwitch(await loadControlConfig(context), {
-      onOldStore: context.output.note,
-    })
-    try {
+    await withOperator(context, async (control) => {
       const [id = ''] = context.operands
       report(context.output, await control.approve({ id, ...parseActor(context) }))
-    } finally {
-      await control.close()
-    }
+    })
   },
 }
 
 export const restoreWithdraw: Command = {
   operands: ['REQUEST'],
-  flags: { ...REASON_FLAGS, ...CONFIG_FLAG },
+  flags: { ...REASON_FLAGS, ...CONTEXT_FLAG, ...CONFIG_FLAG },
   examples: ['latchkey restore withdraw 5ac0ffee --reason "requested by mistake"'],
   async run(context) {
     const by = parseReason(context)
-    const control = await openKillSwitch(await loadControlConfig(context), {
-      onOldStore: context.output.note,
-    })
-    try {
+    await withOperator(context, async (control) => {
       const [id = ''] = context.operands
       await control.withdraw({ id, ...by })
       context.output.result(`withdrawn ${id}`, { state: 'withdrawn', request: id })
-    } finally {
-      await control.close()
-    }
+    })
   },
 }
 
-function parseTarget(context: Context, config: Config): RestoreOrder['target'] {
+function parseTarget(context: Context, config: Place): RestoreOrder['target'] {
   const id = stringFlag(context, 'switch')
   if (id !== undefined) return { id }
   const direction = parseDirection(context)

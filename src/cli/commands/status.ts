@@ -1,14 +1,15 @@
 /** `latchkey status` */
 // SPDX-License-Identifier: Apache-2.0
-import { openKillSwitch } from '../../app/kill-switch.ts'
 import { systemClock } from '../../core/clock.ts'
 import { findLongKills } from '../../killswitch/instance/long-kill.ts'
 import { describeScope } from '../../core/scope.ts'
 import type { ControlStatus, InstanceStatus } from '../../killswitch/operator/status.ts'
 import { REVOKED, type Receipt } from '../../killswitch/receipt/receipt.ts'
 import type { Signed } from '../../core/signature.ts'
-import { CONFIG_FLAG, type Command, loadControlConfig } from '../../terminal/command.ts'
+import { CONFIG_FLAG, type Command } from '../../terminal/command.ts'
+import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
 import { toTable } from '../../terminal/output.ts'
+import { withOperator } from '../operator.ts'
 import { describeLongKill } from './exposure.ts'
 
 const RECENT_EVENTS = 10
@@ -16,14 +17,12 @@ const RECENT_EVENTS = 10
 export const status: Command = {
   flags: {
     events: { type: 'boolean', description: 'Show all events, not only the last ten.' },
+    ...CONTEXT_FLAG,
     ...CONFIG_FLAG,
   },
   examples: ['latchkey status', 'latchkey status --json'],
   async run(context) {
-    const control = await openKillSwitch(await loadControlConfig(context), {
-      onOldStore: context.output.note,
-    })
-    try {
+    await withOperator(context, async (control) => {
       const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
       const found = await control.status(events)
       // A role without the privilege to see warnings still gets the rest of the status.
@@ -37,9 +36,7 @@ export const status: Command = {
         longKills,
         storeWarnings,
       })
-    } finally {
-      await control.close()
-    }
+    })
   },
 }
 

@@ -108,6 +108,35 @@ export interface KillSwitch {
   close(): Promise<void>
 }
 
+/** A stop as a caller sees it, on this host or through the admin listener. */
+export interface StopOutcome extends Omit<StopResult, 'kill'> {
+  readonly kill: Pick<Kill, 'switch' | 'isNew' | 'epoch'>
+}
+
+/** The part of the kill switch that commands use, on the store or through the admin listener. */
+export interface Operator extends Pick<
+  KillSwitch,
+  | 'restore'
+  | 'previewRestore'
+  | 'approve'
+  | 'withdraw'
+  | 'status'
+  | 'storeWarnings'
+  | 'rehearse'
+  | 'exposure'
+  | 'receipts'
+  | 'findReceipt'
+  | 'publicKey'
+  | 'drill'
+  | 'startDeadMan'
+  | 'renewDeadMan'
+  | 'closeDeadMan'
+  | 'endDeadMan'
+  | 'close'
+> {
+  stop(order: KillOrder, options: StopOptions): Promise<StopOutcome>
+}
+
 /**
  * Works on a store that is already open; `close` closes it.
  * @param openReports opens a separate handle for the reports, so that no kill waits behind one.

@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
+import type { LatchkeyError } from '../../core/errors.ts'
 import { type Reader, StorageError } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'
 import { SUCCESS } from '../../usage/usage-key.ts'
@@ -22,7 +23,7 @@ export interface StopOptions {
   /** Milliseconds from the call to the result. Default: see `defaultPatienceMs`. */
   readonly patienceMs?: number
   /** Called after each failed attempt that will be repeated. */
-  readonly onRetry?: (error: StorageError) => void
+  readonly onRetry?: (error: LatchkeyError) => void
   readonly onWritten?: (kill: Kill) => void
   /** Called as soon as the warning is known, while the kill still waits. */
   readonly onWarning?: (warning: string) => void
@@ -102,7 +103,7 @@ export interface Patience {
   /** Monotonic milliseconds. */
   readonly endsAt: number
   readonly sentinelFile: string
-  readonly onRetry?: ((error: StorageError) => void) | undefined
+  readonly onRetry?: ((error: LatchkeyError) => void) | undefined
 }
 
 /**

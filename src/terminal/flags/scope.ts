@@ -3,10 +3,16 @@
 import { userInfo } from 'node:os'
 import { parseExternalKeyId } from '../../core/ids.ts'
 import { toRemark } from '../../core/remark.ts'
-import type { Config } from '../../config/config.ts'
 import type { Criteria, Direction, Scope } from '../../core/scope.ts'
 import type { Actor } from '../../killswitch/model.ts'
-import { findKeyStore, stringFlag, UsageError, type Context, type Flag } from '../command.ts'
+import {
+  findKeyStore,
+  stringFlag,
+  UsageError,
+  type Context,
+  type Flag,
+  type KeyStoreList,
+} from '../command.ts'
 
 export const SCOPE_FLAGS = {
   all: { type: 'boolean', description: 'Every request of every key store.' },
@@ -64,7 +70,10 @@ export const REASON_FLAGS = {
 const MAX_TEXT = 500
 
 /** @throws UsageError when the flags name nothing, or two things at once */
-export function parseScope(context: Context, config: Config): Scope {
+export function parseScope(
+  context: Context,
+  config: KeyStoreList<{ readonly name: string }>,
+): Scope {
   const { all } = context.flags
   const key = stringFlag(context, 'key')
   const criteria = parseCriteria(context)

@@ -1,0 +1,143 @@
+/** Calls the admin API over HTTPS, as one operator. */
+// SPDX-License-Identifier: Apache-2.0
+import http from 'node:http'
+import https from 'node:https'
+import { LatchkeyError } from '../../core/errors.ts'
+import type { Secret } from '../../core/secret.ts'
+import type { components } from '../../openapi/types.gen.ts'
+
+export interface AdminEndpoint {
+  /** Origin of the listener, such as `https://latchkey.example.com:8444`. */
+  readonly url: string
+  readonly token?: Secret
+  /** PEM text of authorities to trust instead of the system's. */
+  readonly ca?: string
+  /** PEM texts. */
+  readonly clientCertificate?: { readonly certificate: string; readonly privateKey: string }
+}
+
+/** An answer that refuses, with the code that the same command has on the control store. */
+export class AdminRefusal extends LatchkeyError {
+  override readonly name = 'AdminRefusal'
+}
+
+export class AdminCallError extends LatchkeyError<
+  | 'ADMIN_UNREACHABLE' // no connection, no valid certificate, or no answer in time
+  | 'ADMIN_ANSWER_INVALID' // the answer is not that of an admin listener
+> {
+  override readonly name = 'AdminCallError'
+}
+
+export interface AdminHttp {
+  get(path: string): Promise<unknown>
+  /** @param timeoutMs longest time until the answer is complete (default: 30 s) */
+  post(path: string, body: object, timeoutMs?: number): Promise<unknown>
+  close(): void
+}
+
+const TIMEOUT_MS = 30_000
+
+/** @throws AdminRefusal, AdminCallError from each call */
+export function createAdminHttp(endpoint: AdminEndpoint): AdminHttp {
+  const { ca, clientCertificate, token } = endpoint
+  const isTls = endpoint.url.startsWith('https:')
+  const agent = isTls
+    ? new https.Agent({
+        keepAlive: true,
+        ...(ca === undefined ? {} : { ca }),
+        ...(clientCertificate && {
+          cert: clientCertificate.certificate,
+          key: clientCertificate.privateKey,
+        }),
+      })
+    : new http.Agent({ keepAlive: true })
+
+  async function call(
+    method: 'GET' | 'POST',
+    path: string,
+    { text, timeoutMs = TIMEOUT_MS }: { readonly text?: string; readonly timeoutMs?: number },
+  ): Promise<unknown> {
+    const options = {
+      ...{ method, agent, signal: AbortSignal.timeout(timeoutMs) },
+      headers: {
+        ...(method === 'POST' && { 'content-type': 'application/json' }),
+        ...(token && { authorization: `Bearer ${token.reveal()}` }),
+      },
+    }
+    const answer = await send(new URL(path, endpoint.url), options, text).catch(
+      (cause: unknown) => {
+        throw toCallError(endpoint.url, cause)
+      },
+    )
+    return readAnswer(endpoint.url, answer)
+  }
+
+  return {
+    get: (path) => call('GET', path, {}),
+    post: (path, body, timeoutMs) =>
+      call('POST', path, {
+        text: JSON.stringify(body),
+        ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      }),
+    close: () => {
+      agent.destroy()
+    },
+  }
+}
+
+interface HttpAnswer {
+  readonly status: number
+  readonly text: string
+}
+
+function send(url: URL, options: https.RequestOptions, body: string | undefined) {
+  const { request } = url.protocol === 'https:' ? https : http
+  return new Promise<HttpAnswer>((resolve, reject) => {
+    const outgoing = request(url, options, (response) => {
+      const chunks: Buffer[] = []
+      response.on('data', (chunk: Buffer) => chunks.push(chunk))
+      response.on('error', reject)
+      response.on('end', () => {
+        resolve({
+          status: response.statusCode ?? 0,
+          text: Buffer.concat(chunks).toString('utf8'),
+        })
+      })
+    })
+    outgoing.on('error', reject)
+    outgoing.end(body)
+  })
+}
+
+function readAnswer(url: string, { status, text }: HttpAnswer): unknown {
+  const value = parseJson(text)
+  if (status === 200 && typeof value === 'object' && value !== null) return value
+  const { error } = (value ?? {}) as Partial<components['schemas']['AdminErrorResponse']>
+  if (typeof error?.code !== 'string' || typeof error.message !== 'string') {
+    throw new AdminCallError(
+      'ADMIN_ANSWER_INVALID',
+      `${url} answered with status ${String(status)}, but not as an admin listener does`,
+      { hint: 'name the port of the section admin in latchkey.yaml' },
+    )
+  }
+  const { code, reason = code, message, hint } = error
+  throw new AdminRefusal(reason, message, hint === undefined ? {} : { hint })
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function toCallError(url: string, cause: unknown): AdminCallError {
+  const { name, code, message } = cause as { name?: string; code?: string; message?: string }
+  const isLate = name === 'AbortError' || name === 'TimeoutError'
+  const what = isLate ? 'no answer in time' : (code ?? message ?? 'unknown fault')
+  return new AdminCallError('ADMIN_UNREACHABLE', `${url} cannot be called: ${what}`, {
+    cause,
+    hint: 'check the address, and the authority that signed its certificate; another instance can do the same',
+  })
+}

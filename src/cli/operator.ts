@@ -1,0 +1,84 @@
+/** Opens the kill switch for a command: on the control store of this host, or through an admin listener. */
+// SPDX-License-Identifier: Apache-2.0
+import type { OpenOptions } from '../app/kill-switch.ts'
+import type { Operator } from '../killswitch/operator/service.ts'
+import type { Config } from '../config/config.ts'
+import {
+  type Context,
+  UsageError,
+  loadContextConfig,
+  loadControlConfig,
+  stringFlag,
+} from '../terminal/command.ts'
+import { type AdminTarget, findAdminTarget } from '../terminal/contexts.ts'
+
+/** Where a command works. */
+export type Place =
+  | { readonly kind: 'store'; readonly config: Config; readonly keyStores: Config['keyStores'] }
+  | {
+      readonly kind: 'listener'
+      readonly target: AdminTarget
+      readonly keyStores: readonly { readonly name: string }[]
+      readonly operator: Operator
+    }
+
+/**
+ * @param sections `all` for commands on usage, `control` for those that work with faults in other sections
+ * @throws UsageError, ConfigError, AdminCallError, AdminRefusal
+ */
+export async function findPlace(
+  context: Context,
+  sections: 'all' | 'control' = 'control',
+): Promise<Place> {
+  const target = await findAdminTarget(context)
+  if (target === undefined) {
+    const config = await (sections === 'all' ? loadContextConfig : loadControlConfig)(context)
+    return { kind: 'store', config, keyStores: config.keyStores }
+  }
+  if (stringFlag(context, 'operator') !== undefined) {
+    throw new UsageError(
+      'USAGE',
+      '--operator is for the control store: an admin listener records the name of the token or certificate',
+    )
+  }
+  const { createAdminHttp } = await import('../admin/client/http.ts')
+  const { createRemoteOperator, loadAbout } = await import('../admin/client/operator.ts')
+  const { findSwitches } = await import('../killswitch/operator/restore.ts')
+  const http = createAdminHttp(target)
+  const { keyStores, name, role } = await loadAbout(http)
+  if (context.output.isTerminal) {
+    context.output.note(`${target.url} (${target.source}), as ${name}, ${role}`)
+  }
+  const operator = createRemoteOperator(http, findSwitches)
+  return { kind: 'listener', target, keyStores: keyStores.map((one) => ({ name: one })), operator }
+}
+
+/** @throws StorageError */
+export async function openOperator(
+  context: Context,
+  place: Place,
+  options: OpenOptions = {},
+): Promise<Operator> {
+  if (place.kind === 'listener') return place.operator
+  if (context.output.isTerminal) {
+    const { path, postgres } = place.config.store
+    context.output.note(`on the control store ${path ?? postgres?.host.toString() ?? ''}`)
+  }
+  const { openKillSwitch } = await import('../app/kill-switch.ts')
+  return openKillSwitch(place.config, { onOldStore: context.output.note, ...options })
+}
+
+/** Runs `work` and closes the operator even if `work` throws. */
+export async function withOperator<T>(
+  context: Context,
+  work: (operator: Operator, place: Place) => Promise<T>,
+  sections: 'all' | 'control' = 'control',
+): Promise<T> {
+  const place = await findPlace(context, sections)
+  const operator = await openOperator(context, place)
+  try {
+    return await work(operator, place)
+  } finally {
+    await operator.close()
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * Admin listeners by name, in a file of the user, and the one that the environment names. A context has
+ * the paths of a token and of certificates, never a token itself.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { homedir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { isIP } from 'node:net'
+import { Secret } from '../core/secret.ts'
+import { type Context, type Flag, UsageError, stringFlag } from './command.ts'
+import { readPrivateFile } from './files.ts'
+
+export interface AdminContext {
+  readonly address: string
+  readonly tokenFile?: string
+  readonly caFile?: string
+  readonly clientCertificate?: string
+  readonly clientKey?: string
+}
+
+export interface ContextFile {
+  /** Name of the context in use; absent: the control store. */
+  readonly current?: string
+  readonly contexts: Readonly<Record<string, AdminContext>>
+}
+
+/** An admin listener with everything that a call needs. */
+export interface AdminTarget {
+  readonly url: string
+  /** Where the address comes from, for people: `context prod`. */
+  readonly source: string
+  readonly token?: Secret
+  readonly ca?: string
+  readonly clientCertificate?: { readonly certificate: string; readonly privateKey: string }
+}
+
+export const CONTEXT_FLAG = {
+  context: {
+    type: 'string',
+    value: 'NAME',
+    description:
+      'Admin listener to call: a name from context add (default: $LATCHKEY_ADDR, else the context in use; --config or the name "local": the control store).',
+  },
+} as const satisfies Record<string, Flag>
+
+/** The name that stands for the control store of this host. */
+export const LOCAL = 'local'
+const EMPTY: ContextFile = { contexts: {} }
+
+export function contextsPath({ environment }: Context): string {
+  const folder = environment['XDG_CONFIG_HOME'] ?? join(environment['HOME'] ?? homedir(), '.config')
+  return join(folder, 'latchkey', 'contexts.json')
+}
+
+/** @throws UsageError, or a system error */
+export async function loadContexts(context: Context): Promise<ContextFile> {
+  const path = contextsPath(context)
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return undefined
+  })
+  if (text === undefined) return EMPTY
+  try {
+    const file = JSON.parse(text) as Partial<ContextFile> | null
+    if (typeof file?.contexts === 'object') return file as ContextFile
+  } catch {
+    // The error below says it.
+  }
+  throw new UsageError('INPUT_INVALID', `${path} is not a file of contexts`)
+}
+
+/** Replaces the file as a whole. */
+export async function saveContexts(context: Context, file: ContextFile): Promise<void> {
+  const path = contextsPath(context)
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const draft = `${path}.${randomBytes(6).toString('hex')}.new`
+  const handle = await open(draft, 'wx', 0o600)
+  try {
+    await handle.writeFile(`${JSON.stringify(file, undefined, 2)}\n`)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(draft, path)
+}
+
+/**
+ * Returns the admin listener that a command is to call; undefined: the control store of this host.
+ * @throws UsageError, or a system error for a file that cannot be read
+ */
+export async function findAdminTarget(context: Context): Promise<AdminTarget | undefined> {
+  const named = stringFlag(context, 'context')
+  if (stringFlag(context, 'config') !== undefined) {
+    if (named === undefined) return undefined
+    throw new UsageError('USAGE', '--config and --context cannot be combined')
+  }
+  const { environment } = context
+  const address = environment['LATCHKEY_ADDR'] ?? ''
+  if (named === undefined && address !== '') return fromEnvironment(environment, address)
+  const file = await loadContexts(context)
+  const name = named ?? file.current ?? LOCAL
+  if (name === LOCAL) return undefined
+  const found = Object.hasOwn(file.contexts, name) ? file.contexts[name] : undefined
+  if (found === undefined) {
+    throw new UsageError('INPUT_INVALID', `there is no context ${name}`, {
+      hint: 'latchkey context list shows them',
+    })
+  }
+  return toTarget(`context ${name}`, found, undefined)
+}
+
+function fromEnvironment(environment: NodeJS.ProcessEnv, address: string): Promise<AdminTarget> {
+  const read = (name: string) => {
+    const value = environment[name] ?? ''
+    return value === '' ? undefined : value
+  }
+  const token = read('LATCHKEY_TOKEN')
+  const entries = {
+    tokenFile: read('LATCHKEY_TOKEN_FILE'),
+    caFile: read('LATCHKEY_CACERT'),
+    clientCertificate: read('LATCHKEY_CLIENT_CERT'),
+    clientKey: read('LATCHKEY_CLIENT_KEY'),
+  }
+  const given = Object.entries(entries).filter(([, value]) => value !== undefined)
+  const one = { address, ...(Object.fromEntries(given) as Omit<AdminContext, 'address'>) }
+  return toTarget('LATCHKEY_ADDR', one, token)
+}
+
+async function toTarget(
+  source: string,
+  { address, tokenFile, caFile, clientCertificate, clientKey }: AdminContext,
+  token: string | undefined,
+): Promise<AdminTarget> {
+  if ((clientCertificate === undefined) !== (clientKey === undefined)) {
+    throw new UsageError('USAGE', `${source}: a client certificate needs its key, and the reverse`)
+  }
+  const bearer = token ?? (tokenFile && (await readPrivateFile(tokenFile)).toString('utf8').trim())
+  return {
+    url: parseAddress(address),
+    source,
+    ...(bearer === undefined || bearer === '' ? {} : { token: new Secret(bearer) }),
+    ...(caFile === undefined ? {} : { ca: await readFile(caFile, 'utf8') }),
+    ...(clientCertificate === undefined || clientKey === undefined
+      ? {}
+      : {
+          clientCertificate: {
+            certificate: await readFile(clientCertificate, 'utf8'),
+            privateKey: (await readPrivateFile(clientKey)).toString('utf8'),
+          },
+        }),
+  }
+}
+
+/** Accepts plain HTTP for loopback only, because a token would be readable on the way. @throws UsageError */
+export function parseAddress(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isBare = url?.pathname === '/' && url.search === '' && url.username === ''
+  if (url === undefined || !isBare || !['http:', 'https:'].includes(url.protocol)) {
+    throw new UsageError('INPUT_INVALID', `invalid address ${JSON.stringify(text)}`, {
+      hint: 'expected https://host:port, without a path',
+    })
+  }
+  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const isLoopback =
+    host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+  if (url.protocol === 'http:' && !isLoopback) {
+    throw new UsageError('INPUT_INVALID', `${text}: plain HTTP is for loopback only`)
+  }
+  return url.origin
+}
+
+/** Paths are kept absolute, so that a context works in any folder. */
+export function toAbsolute(path: string | undefined): string | undefined {
+  return path === undefined ? undefined : resolve(path)
+}
