@@ -1,6 +1,7 @@
 /**
- * Measures what policies cost: Latchkey without policies, with a hundred whose decisions are kept, and with a hundred that are
- * evaluated for each request, in turns in one run; and a decision alone.
+ * Measures the cost of policies: Latchkey without policies, with a hundred whose decisions are
+ * cached, and with a hundred that are evaluated for each request, in alternation in one run; and a
+ * single decision.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'

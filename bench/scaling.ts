@@ -42,7 +42,10 @@ interface Load {
   readonly core: string
   /** Whether the client yields its core while it waits. */
   readonly sleeps: boolean
-  /** Uses one in so many connections, and which one, since workers get connections in turns. */
+  /**
+   * Uses only every so many-th connection, starting with this one, because workers get connections
+   * in turn.
+   */
   readonly connection?: { readonly of: number; readonly take: number }
 }
 
@@ -120,7 +123,7 @@ async function measure(one: Case, round: number): Promise<void> {
   one.perCpuSecond.push((rate * Number(values.seconds) * 1000) / (cpuMs() - before))
 }
 
-/** Runs the cases in turns. The others are compared with the first. */
+/** Runs the cases in alternation. The others are compared with the first. */
 async function compare(title: string, warmUps: number, cases: readonly Case[]): Promise<void> {
   for (let i = 0; i < warmUps; i++) {
     for (const one of cases) for (const [server, load] of one.loads(i)) await server.load(load)

@@ -1,6 +1,6 @@
 /**
- * Measures what keys on a token cost: Latchkey on SoftHSM2, Latchkey on software keys and a bare loop on the
- * same token, in turns in one run. Needs softhsm2.
+ * Measures the cost of keys on a token: Latchkey on SoftHSM2, Latchkey on software keys, and a bare
+ * loop on the same token, in alternation in one run. Needs softhsm2.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm } from 'node:fs/promises'

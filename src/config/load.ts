@@ -14,7 +14,7 @@ import { checkSemantics } from './semantics.ts'
 import type { SecretSource } from './setting.ts'
 import { findStateFolder } from './state-folder.ts'
 
-/** A configuration, with what is needed to say later which settings changed. */
+/** A configuration, with the data needed to report later which settings changed. */
 export interface LoadedConfig {
   readonly config: Config
   /** The settings as written, with defaults and overrides. */

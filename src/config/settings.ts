@@ -1,4 +1,4 @@
-/** The kinds of settings of which the sections consist. */
+/** The kinds of settings that sections are made of. */
 // SPDX-License-Identifier: Apache-2.0
 import { DURATION_FORM, DURATION_PATTERN, toMilliseconds } from '../core/duration.ts'
 import { REGION_PATTERN } from '../core/partitions.ts'

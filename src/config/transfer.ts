@@ -1,6 +1,5 @@
 /**
- * Packs a configuration for a worker process. It travels over a channel that only the two processes
- * hold.
+ * Packs a configuration for a worker process. Only the two processes have access to the channel.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { Secret } from '../core/secret.ts'

@@ -1,4 +1,4 @@
-/** Explains why a native add-on cannot be loaded, in words that blame the installation. */
+/** Explains why a native add-on cannot be loaded, in terms of the installation. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**

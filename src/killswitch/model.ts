@@ -29,8 +29,8 @@ export interface Actor {
 }
 
 /**
- * Reports whether both actors count as one person: the same subject, even through different doors,
- * or the same operator name.
+ * Reports whether both actors count as one person: the same identity, even through the command and
+ * the admin listener, or the same operator name.
  */
 export function isSamePerson(a: Actor, b: Actor): boolean {
   const subjectOf = ({ identity }: Actor) => identity.slice(identity.indexOf(':') + 1)

@@ -24,7 +24,7 @@ export interface Explanation {
   readonly decision: Decision
   /** Policies that decided. */
   readonly deciding: readonly PolicyVerdict[]
-  /** Policies for this key and action of which only one part does not hold. */
+  /** Policies for this key and action that fail in only one part. */
   readonly almost: readonly PolicyVerdict[]
   /** All the others. */
   readonly others: readonly PolicyVerdict[]

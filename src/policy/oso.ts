@@ -1,4 +1,7 @@
-/** Translates Polar policies of AWS's sample proxy to Cedar, as far as it understands them. */
+/**
+ * Translates Polar policies of AWS's sample proxy to Cedar, except for parts that it cannot
+ * translate.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface OsoImport {

@@ -101,7 +101,7 @@ export async function checkDocuments(
       const policy = policies.find(({ id }) => id === policyId)
       const fault = {
         path: policy === undefined ? policyId : placeIn(policy, offset),
-        // Cedar repeats a complaint for each action; one is enough.
+        // Cedar repeats an error for each action; one is enough.
         message: message
           .replace(/for policy `[^`]*`, /, '')
           .replace(/ in context for XKS::Action::"\w+"/, ' in context'),

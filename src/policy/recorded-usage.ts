@@ -1,6 +1,6 @@
 /**
- * Applies policies to recorded usage: whom they would refuse, and the smallest set that allows what
- * was asked for.
+ * Applies policies to recorded usage: finds whom they would refuse, and the smallest set that
+ * permits what was recorded.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { SUCCESS, type UsageKey } from '../usage/usage-key.ts'
@@ -25,7 +25,10 @@ export interface SimulatedRefusal {
   readonly lastAt: number
   readonly denial: DenialReason
   readonly policies: readonly string[]
-  /** A policy for it reads what was not recorded, such as the time of day, so it might be allowed. */
+  /**
+   * A policy reads data that is not recorded, such as the time of day, so the request might be
+   * allowed.
+   */
   readonly isUncertain: boolean
 }
 

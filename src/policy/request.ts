@@ -88,7 +88,7 @@ interface Field {
   readonly of: (facts: Facts) => Value | undefined
   /** Whether it differs between requests, so that decisions that read it are not cached. */
   readonly isVolatile?: true
-  /** Whether recorded usage lacks it. */
+  /** Whether recorded usage lacks this field. */
   readonly isUnrecorded?: true
 }
 
@@ -133,7 +133,7 @@ const CONTEXT: Readonly<Record<string, Field>> = {
   'context.plaintextBytes': { of: ({ request }) => request.plaintextBytes, ...volatile },
 }
 
-/** Cedar supports neither IPv4 in the form of IPv6 nor zones. */
+/** Cedar supports neither IPv4-mapped IPv6 addresses nor zones. */
 function toIp(address: string): Value | undefined {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '')
   return isIP(plain) === 0 ? undefined : extension('ip', plain)

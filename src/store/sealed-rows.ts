@@ -42,7 +42,7 @@ export const KEY_VERSIONS: SealedTable = {
   columns: ['created_at', 'destroyed_at', 'reserved_uses', 'material'],
 }
 
-/** The check value by which each key version on a token is known again. */
+/** Check values that identify key versions on tokens. */
 export const TOKEN_KEYS: SealedTable = {
   name: 'token_keys',
   key: ['key_store', 'key_id', 'version'],

@@ -212,7 +212,7 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
   }
 
   async function audit(): Promise<void> {
-    // Uses its own connection where that is cheap, so that a long read keeps nothing waiting.
+    // Uses its own connection where that is cheap, so that a long read blocks nothing else.
     auditor ??= engine.openAuditor?.() ?? Promise.resolve(database)
     try {
       const own = await auditor

@@ -25,8 +25,8 @@ export const MINUTES_KEPT_MS = 2 * HOUR_MS
 const PURGE_ROWS = 500
 
 /**
- * Writes all or nothing, except for subjects, which may be written twice. Each statement stands
- * alone, so a process suspended here does not make a kill wait for a lock.
+ * Writes all or nothing, except for subjects, which may be written twice. Each statement is its own
+ * transaction, so a process that is suspended here does not make a kill wait for a lock.
  * @param counts a small number: they become one statement
  */
 export async function writeCounts(database: Database, counts: readonly Count[]): Promise<void> {

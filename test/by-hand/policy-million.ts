@@ -1,6 +1,6 @@
 /**
- * Random requests against the engine and a plain call of Cedar, until there were COUNT of them:
- * `node .test-build/test/by-hand/policy-million.js [COUNT] [SEED]`. Ends with 1 on the first difference.
+ * Compares the engine with a plain call of Cedar on COUNT random requests: `node
+ * .test-build/test/by-hand/policy-million.js [COUNT] [SEED]`. Exits with 1 on the first difference.
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'

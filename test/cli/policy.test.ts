@@ -1,4 +1,4 @@
-/** `latchkey policy …`: from a first suggestion to policies in force, and back. */
+/** Tests `latchkey policy …`, from a first suggestion to policies in force and back. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

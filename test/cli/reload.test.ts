@@ -1,4 +1,7 @@
-/** SIGHUP applies what a running server can take over, and says what needs a restart. */
+/**
+ * Tests that SIGHUP applies the settings that a running server can change, and reports those that
+ * need a restart.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -66,7 +69,7 @@ async function startWith(t: Test, workers: number) {
   const admin = (JSON.parse(line) as { port: number }).port
   return {
     ...{ space, running, admin },
-    /** Whether a path is that of a key store. */
+    /** Reports whether a path belongs to a key store. */
     async serves(prefix: string) {
       const { body } = await get(port, `${prefix}/kms/xks/v1/health`)
       return !body.includes('InvalidUriPathException')
@@ -109,7 +112,7 @@ for (const workers of [1, 2]) {
       config.limits = { requestDeadline: '20s' }
     })
     running.process.kill('SIGHUP')
-    // The log level leaves no line, so the effect is what tells.
+    // A change of the log level is not logged, so the test observes its effect.
     await eventually(async () => serves('/third'), 20_000)
     t.equal(await serves('/second'), false)
     t.equal(await serves('/demo'), false)

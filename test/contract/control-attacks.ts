@@ -1,6 +1,6 @@
 /**
- * Attacks on the kill switch by an attacker who owns the tables but lacks the master key. Nothing
- * that they plant or restore may make a change claim success when it was not made.
+ * Defines attacks on the kill switch by an attacker who owns the tables but lacks the master key.
+ * Nothing that they plant or restore may make a kill report success falsely.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
@@ -29,7 +29,7 @@ import {
 
 const TABLES = ['facts', 'switches', 'control_events', 'epochs', 'registrations', 'instances']
 
-/** Statements that put the rows back as they are now. */
+/** Returns statements that restore the rows to their current state. */
 async function backUp(store: Store): Promise<readonly string[]> {
   const statements: string[] = []
   await store.database.snapshot(async (reader) => {
@@ -52,7 +52,7 @@ async function backUp(store: Store): Promise<readonly string[]> {
   return statements
 }
 
-/** A kill that waits, what became of it, and whether it says `revoked` before any lease is over. */
+/** A waiting kill, its outcome, and whether it printed `revoked` before any lease ended. */
 async function killAndWait({ store, clock }: ControlFixture) {
   const done = await kill(store, clock, ORDER)
   let isOver = false

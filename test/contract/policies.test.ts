@@ -1,4 +1,6 @@
-/** Policies as rows of the control store, on both engines: changes, revisions, and what others did to them. */
+/**
+ * Tests policies as rows of the control store, on both engines: changes, revisions, and tampering.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import type { PolicyState } from '../../src/policy/authorizer.ts'

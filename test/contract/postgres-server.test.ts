@@ -33,7 +33,7 @@ async function optionsFor(t: Test, postgres: ReturnType<typeof addressOf>) {
   return { postgres, masterKey: { kind: 'file', path } as const, clock: new FakeClock() }
 }
 
-/** As an operator moves a database: pg_dump, and psql into another one. */
+/** Moves a database as an operator would: pg_dump, then psql into another one. */
 function moveDump({ host, port, user }: PostgresTarget, from: string, to: string): void {
   const where = ['-h', host, '-p', String(port), '-U', user]
   const input = execFileSync(binary('pg_dump'), [...where, from])
@@ -151,7 +151,7 @@ void t.test(
       hint: /CREATE DATABASE latchkey ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0/,
     }
     await t.rejects(createStore(options), refused, 'init')
-    // One that an earlier release made there.
+    // Creates the schema as an earlier release did.
     const good = await optionsFor(
       t,
       addressOf(server.target, (await server.createDatabase()).database),

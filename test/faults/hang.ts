@@ -1,5 +1,5 @@
 /**
- * Makes an HSM hang under load, and checks what KMS is told meanwhile and how soon everything works
+ * Makes an HSM hang under load, and checks what KMS gets meanwhile and how soon everything works
  * again.
  */
 // SPDX-License-Identifier: Apache-2.0

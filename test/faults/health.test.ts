@@ -1,4 +1,4 @@
-/** Health follows a failed operation at once, and not after the interval of the checks. */
+/** Tests that health changes with a failed operation, not only after the interval of the checks. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { withFaults } from '../support/pkcs11/fault-module.ts'

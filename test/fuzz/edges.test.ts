@@ -1,4 +1,7 @@
-/** Parsers at the edge that others have no fuzzer for: names, PROXY headers, XFCC, console files, key references, PEM. */
+/**
+ * Fuzzes the remaining parsers of outside input: names, PROXY headers, XFCC, console files, key
+ * references, PEM.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

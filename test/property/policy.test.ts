@@ -1,4 +1,7 @@
-/** Random policies and requests: cache, slices and trimmed requests decide as one plain call of Cedar does. */
+/**
+ * Tests with random policies and requests that cached, sliced and trimmed requests get the same
+ * decision as one plain call of Cedar.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -8,7 +11,7 @@ import { policySet } from '../support/policy.ts'
 
 t.setTimeout(200_000)
 
-/** `test/by-hand/policy-million.ts` runs as many as one likes. */
+/** `test/by-hand/policy-million.ts` runs any number. */
 const SETS = 40
 const REQUESTS_OF_A_SET = 25
 

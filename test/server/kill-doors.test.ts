@@ -26,7 +26,7 @@ const MASTER_KEY = { file: 'master.key' }
 
 interface Case {
   readonly name: string
-  /** How many people a restoration takes; one, unless said. */
+  /** Number of people that a restore needs (default: one). */
   readonly people?: number
   run(t: Test, door: Door, place: Place): Promise<void>
 }

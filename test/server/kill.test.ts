@@ -1,4 +1,4 @@
-/** Tests the kill switch on the real server over TLS: what KMS is told, and when. */
+/** Tests the kill switch on the real server over TLS: what KMS gets, and when. */
 // SPDX-License-Identifier: Apache-2.0
 import { access, unlink, writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'

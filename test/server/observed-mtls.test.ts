@@ -100,7 +100,7 @@ void t.test('what a terminator tells is observed, each request by itself', async
   ]
   const body = JSON.stringify(encryptBody())
   const session = await openHttp2(t, server, show(own))
-  // All at once on one session, so that none may take what was told of another.
+  // Sends all requests at once on one session, so that none may use the result of another.
   const statuses = await Promise.all(
     told.flatMap(([headers]) =>
       Array.from({ length: 5 }, () =>

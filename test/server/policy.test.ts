@@ -1,4 +1,7 @@
-/** Policies at the real server: who is refused, what KMS is told, what is logged and counted, and when a change holds. */
+/**
+ * Tests policies on the real server: who is refused, what KMS gets, what is logged and counted, and
+ * when a change takes effect.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -13,7 +16,7 @@ t.setTimeout(180_000)
 const BY = { operator: 'tester', reason: 'a test' }
 const HEALTH = { requestMetadata: { kmsRequestId: 'r', kmsOperation: 'KmsHealthCheck' } }
 const LOOK = { requestMetadata: requestMetadata('DescribeKey') }
-/** As requestMetadata() has it. */
+/** The principal that requestMetadata() sets. */
 const PRINCIPAL = requestMetadata('Encrypt')['awsPrincipalArn'] as string
 const OTHER = PRINCIPAL.replace(/[^/]+$/, 'somebody-else')
 const only = (principal: string) =>

@@ -19,8 +19,8 @@ const SETTINGS = { control: { lease: `${String(LEASE_MS)}ms` } }
 const PATH = `/keys/${KEY_ID}/encrypt`
 
 /**
- * A peer that reads nothing until told to: it has the head of the answer, and the body waits in the
- * server.
+ * A peer that reads nothing until it is told to. It has the head of the answer, and the body waits
+ * in the server.
  */
 async function askWithoutReading(t: Test, server: TestServer) {
   const session = http2.connect(`https://127.0.0.1:${String(server.port)}`, {
@@ -80,7 +80,7 @@ void t.test('a kill is complete only once it was cut', async (t) => {
 void t.test('an instance that cannot read its store cuts it when its lease is over', async (t) => {
   const server = await startTestServer(t, { config: SETTINGS })
   const peer = await askWithoutReading(t, server)
-  // A process that stands still while it holds the lock.
+  // A process that is suspended while it holds the lock.
   const lock = new Sqlite((server.config.store as { readonly path: string }).path)
   t.teardown(() => lock.close())
   lock.exec('BEGIN EXCLUSIVE')

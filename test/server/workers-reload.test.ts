@@ -1,4 +1,7 @@
-/** SIGHUP to `latchkey serve` with workers: the admin listener of the primary and the workers load renewed files. */
+/**
+ * Tests SIGHUP to `latchkey serve` with workers: the admin listener of the primary and the workers
+ * load renewed files.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, X509Certificate } from 'node:crypto'
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -61,7 +64,7 @@ void t.test('both listeners show the renewed certificate, and the metric knows i
   await copyFile(renewed.privateKeyFile, tls.privateKey)
   program.child.kill('SIGHUP')
   await eventually(async () => (await serialAt(adminPort)) === serialNumber, 30_000)
-  // Connections are assigned to workers in turns.
+  // Connections are assigned to workers in turn.
   const { port } = program.server
   await eventually(async () => {
     const serials = [await serialAt(port), await serialAt(port), await serialAt(port)]

@@ -23,7 +23,7 @@ void t.test('one signal to the primary blocks all workers', async (t) => {
   await workersOf(program, WORKERS)
   const encrypt = async (session: Session) =>
     (await session.call(`/keys/${KEY_ID}/encrypt`, encryptBody())).status
-  // Connections are assigned to workers in turns.
+  // Connections are assigned to workers in turn.
   const sessions: Session[] = []
   for (let i = 0; i < 2 * WORKERS; i++) sessions.push(await openSession(t, server))
   const askAll = () => Promise.all(sessions.map(encrypt))

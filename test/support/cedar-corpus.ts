@@ -1,4 +1,4 @@
-/** Cases of cedar-policy/cedar-integration-tests, put to our wrapper of Cedar. */
+/** Runs cases of cedar-policy/cedar-integration-tests through our wrapper of Cedar. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -25,7 +25,9 @@ interface CorpusCase {
 
 export interface CorpusResult {
   readonly agreed: number
-  /** Requests that are not asked: a number in them is above 2^53, which JavaScript does not keep. */
+  /**
+   * Requests that are skipped: a number in them is above 2^53, which JavaScript cannot represent.
+   */
   readonly leftOut: number
   readonly differences: readonly string[]
 }

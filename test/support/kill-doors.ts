@@ -1,4 +1,7 @@
-/** The doors of the kill switch and the engines under it, for tests that go through all of them. */
+/**
+ * Provides both interfaces of the kill switch, the command and the admin listener, on both engines,
+ * for tests that cover all combinations.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import Sqlite from 'better-sqlite3'
@@ -17,7 +20,10 @@ interface Order {
   readonly wait?: false
 }
 
-/** A door's answer: what it prints or sends as JSON; for a refusal, the message and the hint. */
+/**
+ * Answer of one interface: the JSON that it prints or sends; for a refusal, the message and the
+ * hint.
+ */
 export interface Answer extends Json {
   readonly error?: { readonly message: string; readonly hint?: string }
 }
@@ -30,7 +36,7 @@ export interface Door {
   withdraw(request: string): Promise<Answer>
 }
 
-/** The store as others can reach it. */
+/** The store, as another process with access to it sees it. */
 export interface Engine {
   /** Blocks every change but no reader. */
   lock(): Promise<{ release(): void }>
@@ -39,7 +45,7 @@ export interface Engine {
 }
 
 export interface Place extends Engine {
-  /** Used by the test in addition to the door. */
+  /** Used by the test directly, in addition to the interface. */
   readonly beside: KillSwitch
 }
 

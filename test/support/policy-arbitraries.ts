@@ -1,4 +1,7 @@
-/** Random sets of policies that are valid by the schema, and requests that come close to what they say. */
+/**
+ * Generates random policy sets that are valid by the schema, and requests that nearly match their
+ * conditions.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import type { PolicyRequest } from '../../src/policy/request.ts'

@@ -1,4 +1,4 @@
-/** Requests as policies see them, and sets of policies from texts. */
+/** Builds requests as policies see them, and policy sets from text. */
 // SPDX-License-Identifier: Apache-2.0
 import { type PolicySet, checkDocuments } from '../../src/policy/policy-set.ts'
 import type { PolicyRequest } from '../../src/policy/request.ts'

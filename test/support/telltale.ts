@@ -6,7 +6,7 @@ export interface Telltale {
   readonly reason: string
 }
 
-/** Applies to comments, which describe something and are sentences. */
+/** Forms to avoid in comments, which must be sentences. */
 export const IN_COMMENTS: readonly Telltale[] = [
   {
     form: /^(?:What|Whose|Whoever|Of|By whom|From whom)\b/,

@@ -104,7 +104,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       const pid = slot.process?.pid
       if (pid !== undefined) deps.onStarted({ number: slot.number, pid })
     } catch (error) {
-      // The process exits without our help, and is restarted after a longer pause.
+      // The process exits by itself, and is restarted after a longer pause.
       if (state === 'running') deps.onFailedStart(slot.number, error)
     }
   }

@@ -26,7 +26,7 @@ export interface KeyStoreRecords {
   versions(keyId: ExternalKeyId): readonly number[]
   /** Whether these are the recorded versions, and no others. */
   isAsRecorded(keyId: ExternalKeyId, versions: readonly SeenVersion[]): boolean
-  /** Calls `listener` for each key of which versions were recorded, trusted or destroyed. */
+  /** Calls `listener` for each key whose versions were recorded, trusted or destroyed. */
   onChange(listener: (keyId: ExternalKeyId) => void): void
 }
 

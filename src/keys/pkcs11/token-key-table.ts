@@ -1,4 +1,4 @@
-/** Stored check values of key versions on tokens, and what `keys trust` does to them. */
+/** Stores check values of key versions on tokens, and implements `keys trust`. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import type { Row } from '../../store/database.ts'
@@ -41,7 +41,7 @@ export function parseTokenKey(row: Row): TokenKeyRow {
   }
 }
 
-/** Compares check values. One that the token could not compute is empty, and says nothing about the key. */
+/** Compares check values. A value that the token could not compute is empty, and matches any. */
 export function isSameKey(recorded: string, found: string): boolean {
   return recorded === found || recorded === '' || found === ''
 }
@@ -93,8 +93,9 @@ export class TokenKeyTable {
 }
 
 /**
- * Makes the records of a key those of the versions that are on the token now, in one change with its event.
- * @returns what differed; nothing is written if nothing did
+ * Replaces the records of a key by the versions that are on the token now, in one change with its
+ * event.
+ * @returns the differences; nothing is written if there are none
  */
 export async function trustVersions(
   store: Store,

@@ -14,7 +14,7 @@ import { type RestoreRequest, type RestoreTarget, SwitchTable } from '../switch-
 import { pruneRequests, readDatabaseNow, withdrawRequests } from './restore-requests.ts'
 
 export interface RestorePolicy {
-  /** 2: a person other than the one who asked must approve. */
+  /** 2: a second person must approve. */
   readonly people: 1 | 2
   /** Milliseconds between the request and the restore. */
   readonly delayMs: number

@@ -218,8 +218,7 @@ function createReports(store: Store, openReports: (() => Promise<Store>) | undef
 
 /**
  * Raises the epoch above everything that a running instance has seen, and marks it as accepted. A
- * host that was down in the meantime and has seen a higher epoch refuses when it comes back; run
- * this again then.
+ * host that was down and has seen a higher epoch refuses when it starts; run this again then.
  * @returns the new epoch
  */
 export async function acceptEpoch(

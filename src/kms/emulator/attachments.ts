@@ -1,6 +1,6 @@
 /**
- * Tags, key policies and grants of KMS keys. The emulator keeps them and gives them back, as
- * applications and Terraform expect; it does not decide by them.
+ * Keeps tags, key policies and grants of KMS keys, and returns them, as applications and Terraform
+ * expect. The emulator does not enforce them.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'

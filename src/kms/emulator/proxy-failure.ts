@@ -170,7 +170,7 @@ export type KmsExceptionName =
   | 'CustomKeyStoreInvalidStateException' // the connection state does not allow the operation
   | 'CustomKeyStoreNameInUseException'
   | 'CustomKeyStoreHasCMKsException' // there are KMS keys in the store
-  | 'AlreadyExistsException' // there is such an alias
+  | 'AlreadyExistsException' // an alias of this name exists
   | 'InvalidAliasNameException'
   | 'TagException'
   | 'MalformedPolicyDocumentException' // the key policy is not JSON

@@ -1,6 +1,7 @@
 /**
- * Everything that the emulator must remember to decrypt after a restart, as one file of JSON with mode
- * 0600. It holds KMS's half of each key and the credentials of proxies, in clear: it is for trials.
+ * Saves everything that the emulator needs to decrypt after a restart, as one JSON file with mode
+ * 0600. It holds KMS's half of each key and the credentials of proxies unencrypted: it is for
+ * trials.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecretKey, randomBytes } from 'node:crypto'

@@ -73,7 +73,9 @@ export interface CertificateChange {
   readonly now: string
 }
 
-/** Results for a name that enforcing does not accept, shown in a handshake or told by a terminator. */
+/**
+ * Results for a name that enforcing would not accept, from a handshake or a terminator's header.
+ */
 const WRONG_NAMES: readonly string[] = ['WRONG_SUBJECT', 'FORWARDED_SUBJECT']
 /**
  * More names than KMS has regions. Clients with a valid signature are known, so they do not fill

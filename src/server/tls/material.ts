@@ -52,7 +52,7 @@ export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<Tl
   const { certificateFile, privateKeyFile } = config.tls
   const { clientCertificate } = config
   const forwardedBy = clientCertificate?.forwardedBy
-  // One after the other, so that of several faults always the same one is reported.
+  // Checked one after another, so that the same fault is reported each time.
   const cert = await loadPem(certificateFile, 'CERTIFICATE')
   const key = await loadPem(privateKeyFile, 'PRIVATE KEY')
   const ca = await loadAuthorities(clientCertificate?.caFile)

@@ -1,4 +1,4 @@
-/** Schema version 10: which key of a token each version is, as known by its check value. */
+/** Schema version 10: check values that identify key versions on tokens. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**

@@ -85,7 +85,7 @@ export class PostgresSession {
     return this.#generation
   }
 
-  /** Whether there is a connection that has worked so far. */
+  /** Whether there is a connection that has not failed yet. */
   get isReady(): boolean {
     return this.#isReady
   }

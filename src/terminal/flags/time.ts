@@ -1,4 +1,4 @@
-/** Moments, durations and counts as they are given on the command line. */
+/** Parses times, durations and counts from the command line. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { DATE_FORM, DURATION_FORM, parseDate, parseDuration } from '../../core/duration.ts'

@@ -25,8 +25,8 @@ export type LoadOperation = (typeof OPERATIONS)[number]
 export type Mix = Readonly<Partial<Record<LoadOperation, number>>>
 
 /**
- * The mix that KMS sends on behalf of S3, EBS and similar services: data keys are made once and opened many
- * times, while keys are described and health is polled occasionally.
+ * The mix that KMS sends on behalf of S3, EBS and similar services: each data key is created once
+ * and decrypted many times, while keys are described and health is polled occasionally.
  */
 export const KMS_MIX: Mix = { decrypt: 70, encrypt: 28, metadata: 1, health: 1 }
 

@@ -1,4 +1,7 @@
-/** `latchkey kms`: the emulator of KMS as a service on a port, for the AWS SDKs of an application. */
+/**
+ * Implements `latchkey kms`: serves the emulator of KMS on a port, for the AWS SDKs of an
+ * application.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../../core/clock.ts'
 import { Secret } from '../../core/secret.ts'

@@ -1,4 +1,7 @@
-/** How an operator's network is crossed to AWS: HTTPS_PROXY, NO_PROXY and AWS_CA_BUNDLE, as the AWS CLI honours them. */
+/**
+ * Connects to AWS across an operator's network: HTTPS_PROXY, NO_PROXY and AWS_CA_BUNDLE, as the AWS
+ * CLI supports them.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import http from 'node:http'

@@ -1,4 +1,4 @@
-/** IVs are drawn from the kernel one by one, at the moment of the encryption. */
+/** Tests that each IV is drawn from the kernel at the moment of the encryption. */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecretKey, randomBytes } from 'node:crypto'
 import fs from 'node:fs'

@@ -1,4 +1,4 @@
-/** Labels of tokens are UTF-8 and compared whole, without the padding at their end. */
+/** Tests that token labels are UTF-8, and are compared completely without their padding. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { Pkcs11Module } from '../../../src/keys/pkcs11/worker/module.ts'

@@ -1,4 +1,4 @@
-/** Decisions: default deny, forbid before permit, a policy that fails denies, and what is kept for the next request. */
+/** Tests decisions: default deny, forbid before permit, denial when a policy fails, and caching. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createAuthorizer, preparePolicies } from '../../../src/policy/authorizer.ts'

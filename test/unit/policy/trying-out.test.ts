@@ -1,4 +1,4 @@
-/** Explanations, simulation, suggestions, cases and the import of AWS's sample policies. */
+/** Tests explanations, simulation, suggestions, cases, and the import of AWS's sample policies. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { judgeCase, parseCases, parseLogLine, parseRequest } from '../../../src/policy/cases.ts'

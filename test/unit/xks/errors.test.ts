@@ -39,7 +39,7 @@ void t.test('[ERR-2] every message is printable ASCII under 512 characters', (t)
 
 const OPERATIONS = ['GetKeyMetadata', 'Encrypt', 'Decrypt', 'GetHealthStatus'] as const
 
-/** Typed a second time, so that changing one table does not change what KMS is told. */
+/** Typed a second time, so that changing one table does not change what KMS gets. */
 const DECRYPT_NAMES = {
   KEY_NOT_FOUND: 'KeyNotFoundException',
   KEY_DISABLED: 'InvalidStateException',

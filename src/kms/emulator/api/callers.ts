@@ -1,4 +1,7 @@
-/** Who calls the emulator: verifies the signature of a request with the caller's credential. */
+/**
+ * Identifies callers of the emulator: verifies the signature of a request with the caller's
+ * credential.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage } from 'node:http'
 import { equalBytes } from '../../../core/constant-time.ts'

@@ -11,7 +11,10 @@ interface Disk {
   requests: number
 }
 
-/** A disk that outlives its counters, and that answers when `gate` lets it. */
+/**
+ * Creates a counter on a simulated disk, whose contents outlive the counter. The disk answers once
+ * `gate` resolves.
+ */
 function counterOn(
   disk: Disk,
   { blockUses = 4, maxUses = 100, gate = () => Promise.resolve() } = {},
