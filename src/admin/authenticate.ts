@@ -16,6 +16,8 @@ export interface AdminPrincipal {
   /** Recorded as the operator of every change. */
   readonly name: string
   readonly role: AdminRole
+  /** Who holds the token or the certificate, and perhaps others. */
+  readonly person: string
   readonly by: 'certificate' | 'token'
 }
 
@@ -39,7 +41,7 @@ export function createAuthenticate(
     hash: Buffer.from(token.sha256, 'hex'),
   }))
   const subjects = new Map(
-    config.clientCertificates?.subjects.map(({ commonName, role }) => [commonName, role]),
+    config.clientCertificates?.subjects.map((subject) => [subject.commonName, subject]),
   )
   return ({ socket, authorization }) => {
     if (authorization !== undefined) return byToken(tokens, authorization)
@@ -47,9 +49,13 @@ export function createAuthenticate(
   }
 }
 
-interface HashedToken {
-  readonly name: string
+interface Holder {
   readonly role: AdminRole
+  readonly person?: string
+}
+
+interface HashedToken extends Holder {
+  readonly name: string
   readonly hash: Buffer
 }
 
@@ -60,7 +66,9 @@ function byToken(tokens: readonly HashedToken[], header: string): AdminPrincipal
   const hash = createHash('sha256').update(token).digest()
   let found: HashedToken | undefined
   for (const one of tokens) if (equalBytes(one.hash, hash)) found = one
-  return found && { name: found.name, role: found.role, by: 'token' }
+  if (found === undefined) return undefined
+  const { name, role, person = name } = found
+  return { name, role, person, by: 'token' }
 }
 
 /**
@@ -69,15 +77,21 @@ function byToken(tokens: readonly HashedToken[], header: string): AdminPrincipal
  * common name.
  */
 function byCertificate(
-  subjects: ReadonlyMap<string, AdminRole>,
+  subjects: ReadonlyMap<string, Holder>,
   socket: Socket,
 ): AdminPrincipal | undefined {
   if (!(socket instanceof TLSSocket) || subjects.size === 0) return undefined
   if (socket.getPeerX509Certificate() === undefined || !socket.authorized) return undefined
   const commonName: unknown = socket.getPeerCertificate().subject.CN
   if (typeof commonName !== 'string') return undefined
-  const role = subjects.get(commonName)
-  return role && { name: commonName, role, by: 'certificate' }
+  const holder = subjects.get(commonName)
+  if (holder === undefined) return undefined
+  return {
+    name: commonName,
+    role: holder.role,
+    person: holder.person ?? commonName,
+    by: 'certificate',
+  }
 }
 
 /** The parts of a request that tell which page sent it. */

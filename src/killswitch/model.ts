@@ -22,7 +22,7 @@ export interface Actor {
   /** The name to record. */
   readonly operator: string
   /**
-   * `token:NAME`, `certificate:NAME` or `os:USER`. It distinguishes two people whatever operator
+   * `token:PERSON`, `certificate:PERSON` or `os:USER`. It distinguishes two people whatever operator
    * name they give.
    */
   readonly identity: string

@@ -1,5 +1,6 @@
 /** Tests the admin listener of a real server: who may call what, and how a call affects KMS. */
 // SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
 import t from 'tap'
 import { createAuthority } from '../../certs/dev-pki.ts'
 import { PERMISSIONS } from '../../src/admin/route.ts'
@@ -8,6 +9,7 @@ import type { Receipt } from '../../src/killswitch/receipt/receipt.ts'
 import { type Signed, verifySigned } from '../../src/core/signature.ts'
 import {
   ROLES,
+  type Call,
   call,
   codeOf as code,
   pki,
@@ -230,3 +232,36 @@ void t.test(
     t.notMatch(JSON.stringify(log), /latchkey_token_of/)
   },
 )
+
+void t.test('one person with several tokens and a certificate is one person', async (t) => {
+  const holders = ['operator', 'viewer', 'admin'].map((role) => ({
+    ...{ name: `laptop-${role}`, role: 'admin' },
+    sha256: createHash('sha256').update(token(role)).digest('hex'),
+    ...(role === 'admin' ? {} : { person: 'carol' }),
+  }))
+  const subjects = [
+    { commonName: 'alice', role: 'admin', person: 'carol' },
+    { commonName: 'bob', role: 'admin' },
+  ]
+  const clientCertificates = { ca: pki.caFile, subjects }
+  const config = { control: { restore: { people: 2 } } }
+  const server = await start(t, config, { tokens: holders, clientCertificates })
+  const scope = { kind: 'all' }
+  const first = { token: token('operator') }
+  const order = { ...first, body: { scope, reason: 'test' } }
+  t.equal((await call(server, 'POST', '/admin/v1/switches', order)).status, 200)
+  const asked = await call(server, 'POST', '/admin/v1/restorations', order)
+  t.equal(asked.status, 200, JSON.stringify(asked.body))
+  const { id = '' } = asked.body['request'] as Record<string, string>
+  const approve = (by: Call) => call(server, 'POST', `/admin/v1/restorations/${id}/approve`, by)
+  const certificateOf = (commonName: string) =>
+    pki.issue(`admin-${commonName}`, { commonName, usage: 'client' })
+  for (const by of [
+    first,
+    { token: token('viewer') },
+    { certificate: await certificateOf('alice') },
+  ]) {
+    t.equal(code(await approve(by)), 'CONFLICT')
+  }
+  t.equal((await approve({ certificate: await certificateOf('bob') })).status, 200)
+})

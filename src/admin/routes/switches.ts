@@ -136,8 +136,8 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
 }
 
 /** The identity comes from the token or the certificate, so a caller cannot choose another. */
-function toActor({ name, by }: AdminPrincipal): Actor {
-  return { operator: name, identity: `${by}:${name}` }
+function toActor({ name, person, by }: AdminPrincipal): Actor {
+  return { operator: name, identity: `${by}:${person}` }
 }
 
 function toTarget(

@@ -8,6 +8,17 @@ const role = choice(
   "viewer reads; operator also stops access, renews dead man's switches and runs drills; admin also restores.",
 )
 
+const person = optional(
+  text(
+    'Person who holds it, for one who holds several: all of them count as one person where a restore takes two. May be the name of a user of the operating system. Default: the name itself.',
+    {
+      pattern: '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$',
+      patternErrorMessage:
+        '1 to 64 letters, digits, periods, underscores, dashes and @, a letter or digit first',
+    },
+  ),
+)
+
 const subjects = list(
   'Subject common names, compared in full, and their roles.',
   object('One person or machine.', {
@@ -16,6 +27,7 @@ const subjects = list(
       patternErrorMessage: '1 to 128 printable ASCII characters',
     }),
     role,
+    person,
   }),
   { minItems: 1 },
 )
@@ -29,6 +41,7 @@ const tokens = list(
         '1 to 64 letters, digits, periods, underscores, dashes and @, a letter or digit first',
     }),
     role,
+    person,
     sha256: text('SHA-256 of the bearer token, in hex.', {
       pattern: '^[0-9a-f]{64}$',
       patternErrorMessage: 'a SHA-256 hash: 64 hexadecimal digits in lower case',

@@ -82,6 +82,8 @@ void t.test(
         'store.masterKey.pkcs11.backend',
         'store.masterKey.pkcs11.label',
         'admin.names',
+        'admin.clientCertificates.subjects[].person',
+        'admin.tokens[].person',
       ],
     )
   },
