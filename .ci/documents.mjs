@@ -135,8 +135,7 @@ activity:
   flushInterval: 5s
   maxSubjects: 2000
 
-logging:
-  level: info
+logging: { level: info, format: latchkey }
 
 metrics: # for Prometheus
   host: 127.0.0.1

@@ -11,6 +11,7 @@ import { startServer, type RunningServer, type ServerOptions } from './server.ts
 import type { WorkerFacts, WorkerStart } from './worker.ts'
 import type { Config } from '../config/config.ts'
 import { packConfig } from '../config/transfer.ts'
+import { VERSION } from '../openapi/document.gen.ts'
 import { createLog } from '../observability/log.ts'
 import { toText, type MetricsSnapshot } from '../observability/metrics/registry.ts'
 import { createSupervisor } from './workers/supervisor.ts'
@@ -41,10 +42,13 @@ async function startWorkers(
   // The log lines of all workers go through this process. If each wrote to a shared pipe, a line of
   // more than PIPE_BUF = 4,096 bytes could be interrupted by another, and three ARNs make such a
   // line.
-  const log = createLog(config.logging, options.logFile ?? 1)
+  const group = randomUUID()
+  const log = createLog(config.logging, options.logFile ?? 1, {
+    instanceId: group,
+    version: VERSION,
+  })
   const { logger } = log
   warnOfNode(logger)
-  const group = randomUUID()
   const pack = (whole: Config) =>
     packConfig({
       ...whole,

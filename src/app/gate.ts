@@ -14,12 +14,11 @@ import { createExpiry } from '../killswitch/instance/expiry.ts'
 import { createGate, type Gate } from '../killswitch/gate/gate.ts'
 import { openLeaseGuard, type LeaseGuard } from '../killswitch/gate/guard/lease-guard.ts'
 import { openHighWater } from '../killswitch/instance/high-water.ts'
-import { createLongKillWatch } from '../killswitch/instance/long-kill.ts'
+import { type ControlFigures, createControlWatch } from '../killswitch/instance/control-watch.ts'
 import { createLocalBlock } from '../killswitch/instance/local-block.ts'
 import { type EpochFollower, createPoller, isLoss } from '../killswitch/instance/poller.ts'
 import { createFleetSize, type Fleet } from '../killswitch/instance/fleet-size.ts'
 import { loadControlState } from '../killswitch/switch-table.ts'
-import type { Reader } from '../store/database.ts'
 import type { Store } from '../store/store.ts'
 
 export interface ControlledGate {
@@ -27,6 +26,8 @@ export interface ControlledGate {
   /** Call `protect` with the port before the listener accepts its first connection. */
   readonly guard: Pick<LeaseGuard, 'missing' | 'protect' | 'stats'>
   readonly fleet: () => Fleet
+  /** Undefined in all worker processes but the first. */
+  readonly figures: () => ControlFigures | undefined
   /** Runs the first poll and the sentinel check, and then continues in the background. */
   start(): Promise<void>
   /** Handles SIGUSR2. */
@@ -34,6 +35,8 @@ export interface ControlledGate {
 }
 
 export interface GateDeps {
+  /** Id of `latchkey serve`, which the log and the traces have, too. */
+  readonly instanceId: string
   readonly config: Config
   readonly store: Store
   readonly clock: Clock
@@ -49,8 +52,8 @@ export interface GateDeps {
 
 /** Interval in milliseconds for counting instances and checking timed switches. */
 const HOUSEKEEPING_MS = 1000
-/** Interval in milliseconds for checking switches that have been in force for days. */
-const LONG_KILL_MS = 60_000
+/** Interval in milliseconds for reading what warnings and metrics say about the control state. */
+const WATCH_MS = 10_000
 
 /** @throws StorageError or a system error when the high-water file cannot be read */
 export async function createControlledGate(
@@ -63,7 +66,7 @@ export async function createControlledGate(
   const guard = openLeaseGuard(leaseMs)
   cleanup.add(guard.close)
   const gate = createGate(clock, leaseMs, guard.missing === undefined)
-  const id = randomUUID()
+  const id = deps.worker === undefined ? deps.instanceId : randomUUID()
   const poller = createPoller({
     ...{ store, clock, gate, guard, intervalMs, cutRevoked, logger },
     ...{ follower: deps.follower, onChange: deps.onChange },
@@ -92,17 +95,15 @@ export async function createControlledGate(
       poller.lookAgain()
     },
   })
-  const longKills = createLongKillWatch({
+  const watch = createControlWatch({
     ...{ now: () => clock.now(), logger },
-    switches: async () => {
-      const load = (reader: Reader) => loadControlState(reader, store.sealing)
-      return (await store.database.snapshot(load)).switches
-    },
+    load: () => store.database.snapshot((reader) => loadControlState(reader, store.sealing)),
   })
   return {
     gate,
     guard,
     fleet: () => fleetSize.fleet,
+    figures: watch.figures,
     async start() {
       await block.start()
       cleanup.add(block.stop)
@@ -126,12 +127,12 @@ export async function createControlledGate(
         if (guard.missing !== undefined) {
           logger.warn('lease guard is not available', { reason: guard.missing })
         }
-        await longKills.look().catch(() => undefined)
+        await watch.look().catch(() => undefined)
         await fleetSize.take().catch(() => undefined)
         const warnings = await store.database.warnings(fleetSize.fleet.instances).catch(() => [])
         for (const warning of warnings)
           logger.warn('the control store server needs attention', { warning })
-        cleanup.add(repeat(LONG_KILL_MS, () => longKills.look()))
+        cleanup.add(repeat(WATCH_MS, () => watch.look()))
       }
     },
     block: block.block,

@@ -108,7 +108,9 @@ export async function openKeyBackend(
 ): Promise<OpenKeyBackend> {
   const cleanup = new Cleanup()
   try {
-    const log = createLog({ ...config.logging, level: 'error' }, STANDARD_ERROR)
+    const log = createLog({ ...config.logging, level: 'error' }, STANDARD_ERROR, {
+      ...{ version, instanceId: '' },
+    })
     cleanup.add(log.close)
     const store = await openStore(await toStoreOptions(config))
     cleanup.add(() => store.close())

@@ -6,12 +6,15 @@ import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Config } from '../config/config.ts'
 import type { GateStats } from '../killswitch/gate/gate.ts'
+import type { ControlFigures } from '../killswitch/instance/control-watch.ts'
 import type { PolicyStats } from '../policy/authorizer.ts'
 import type { LeaseGuardStats } from '../killswitch/gate/guard/lease-guard.ts'
 import { createCertificateWatch, type SeenCertificate } from '../server/tls/client-certificate.ts'
 import type { Handshake } from '../server/tls/server.ts'
 import { type Address, startMetricsServer } from '../server/listen.ts'
-import type { TlsMaterial } from '../server/tls/material.ts'
+import { type TlsMaterial, loadTlsMaterial } from '../server/tls/material.ts'
+import { createCertificateReload } from '../server/tls/reload.ts'
+import { toTlsFiles } from './admin.ts'
 import { createRequestMetrics, measureBaseline } from '../observability/metrics/request-metrics.ts'
 import { createMetricsRegistry, type MetricsSnapshot } from '../observability/metrics/registry.ts'
 import { createStateCollectors, type TokenState } from '../observability/metrics/states.ts'
@@ -41,6 +44,8 @@ export interface WatchedParts {
   readonly keyStoreConfigs: () => Config['keyStores']
   readonly connections: () => number
   readonly gate: () => GateStats
+  readonly control: () => ControlFigures | undefined
+  readonly keyUses: () => ReadonlyMap<string, number>
   readonly policies: () => PolicyStats
   readonly leaseGuard: () => LeaseGuardStats
   readonly tokens: () => ReadonlyMap<
@@ -53,13 +58,17 @@ export interface WatchedParts {
 
 export async function createServerMetrics(
   config: Config,
-  { version, logger }: { readonly version: string; readonly logger: Logger },
+  {
+    version,
+    instanceId,
+    logger,
+  }: { readonly version: string; readonly instanceId: string; readonly logger: Logger },
   cleanup: Cleanup,
 ): Promise<ServerMetrics> {
   const baselineMs = measureBaseline(clock)
   const account = createRequestMetrics(baselineMs)
   const registry = createMetricsRegistry()
-  const tracing = await (config.tracing && startTracing({ ...config.tracing, version }))
+  const tracing = await (config.tracing && startTracing({ ...config.tracing, version, instanceId }))
   cleanup.add(() => tracing?.stop())
   registry.add(account.values)
   /** Time of the last valid signature, by access key id. */
@@ -97,6 +106,7 @@ export async function createServerMetrics(
           baselineMs,
           now: clock.now,
           node: process.versions.node,
+          instanceId,
           quotas: () =>
             parts
               .keyStoreConfigs()
@@ -138,6 +148,28 @@ export async function serveMetrics(
   const server = await startMetricsServer(text, metrics)
   cleanup.add(server.close)
   return { metrics: server.address }
+}
+
+/**
+ * Only feeds the metric, which each process has, while the admin listener itself is in one of them.
+ */
+export async function watchAdminCertificate(
+  config: Config,
+  metrics: ServerMetrics,
+  cleanup: Cleanup,
+): Promise<void> {
+  const files = config.admin && toTlsFiles(config.admin)
+  if (files === undefined) return
+  const setMaterial = (material: TlsMaterial) => {
+    metrics.setMaterial(material, 'admin_')
+  }
+  setMaterial(await loadTlsMaterial(files, clock.now()))
+  const watch = createCertificateReload({
+    ...{ config: files, now: clock.now, apply: setMaterial },
+    ...{ onReloaded: () => undefined, onFailed: () => undefined }, // the listener's own reload logs it
+  })
+  await watch.start()
+  cleanup.add(watch.stop)
 }
 
 /**

@@ -6,6 +6,9 @@
 import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
+import { loadHighestUses } from '../keys/software/use-reservations.ts'
+import { MAX_USES } from '../keys/software/use-counter.ts'
+import { periodic } from '../core/periodic.ts'
 import { type SoftwareKeystore, openSoftwareKeystore } from '../keys/software/software-keystore.ts'
 import type { Log } from '../observability/log.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
@@ -59,6 +62,25 @@ export async function openResources(
       log.logger.warn('uses of keys could not be reserved in advance', { err: error })
     })
   return { store, keystore, backends, credentials }
+}
+
+/** Interval for counting uses of keys. */
+const KEY_USES_MS = 300_000
+
+/** Returns the share of the limit that the most used key of each key store has reached. */
+export function watchKeyUses(
+  { database }: Pick<Store, 'database'>,
+  cleanup: Cleanup,
+): () => ReadonlyMap<string, number> {
+  let shares: ReadonlyMap<string, number> = new Map()
+  const work = async () => {
+    const uses = await database.snapshot(loadHighestUses)
+    shares = new Map([...uses].map(([keyStore, count]) => [keyStore, count / MAX_USES]))
+  }
+  void work().catch(() => undefined)
+  const watch = periodic({ intervalMs: KEY_USES_MS, work, onError: () => undefined })
+  cleanup.add(() => watch.stop())
+  return () => shares
 }
 
 /**

@@ -3,6 +3,7 @@
  * connected.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { randomUUID } from 'node:crypto'
 import type { Config } from '../config/config.ts'
 import { Cleanup } from '../core/cleanup.ts'
 import type { Logger } from '../core/logger.ts'
@@ -11,28 +12,29 @@ import type { GateStats } from '../killswitch/gate/gate.ts'
 import { type Log, createLog } from '../observability/log.ts'
 import type { MetricsSnapshot } from '../observability/metrics/registry.ts'
 import { createLateLog, createOverloadLog, createRequestLog } from '../observability/request-log.ts'
+import { VERSION } from '../openapi/document.gen.ts'
 import { createApiSchemas } from '../openapi/schemas.ts'
 import { drain } from '../server/drain.ts'
 import { type Address, listen, startPingServer } from '../server/listen.ts'
 import { createPing } from '../server/ping.ts'
 import { createListener } from '../server/server.ts'
-import { type TlsMaterial, loadTlsMaterial } from '../server/tls/material.ts'
+import { loadTlsMaterial } from '../server/tls/material.ts'
 import { createCertificateReload } from '../server/tls/reload.ts'
 import { createVerifier } from '../sigv4/verify.ts'
 import { startStoredRecorder } from '../usage/stored-recorder.ts'
 import { createPipeline } from '../xks/pipeline.ts'
-import { describeCertificate, logReloads, startAdminOf, toTlsFiles } from './admin.ts'
+import { describeCertificate, logReloads, startAdminOf } from './admin.ts'
 import { createServerAudit } from './audit.ts'
 import { createControlledGate } from './gate.ts'
 import { createServerPolicies } from './policy.ts'
 import {
-  type ServerMetrics,
   createServerMetrics,
   serveMetrics,
   warnOfNode,
+  watchAdminCertificate,
 } from './observability.ts'
 import { serveKeyStores } from './key-stores.ts'
-import { openResources, reloadResources } from './resources.ts'
+import { openResources, reloadResources, watchKeyUses } from './resources.ts'
 
 export interface RunningServer {
   readonly xks: Address
@@ -85,9 +87,11 @@ export async function startServer(
 ): Promise<RunningServer> {
   const cleanup = new Cleanup()
   try {
-    const log = createLog(config.logging, options.logFile ?? 1, options.worker?.number)
+    const instanceId = options.worker?.group ?? randomUUID()
+    const source = { instanceId, version: VERSION, worker: options.worker?.number }
+    const log = createLog(config.logging, options.logFile ?? 1, source)
     if (options.worker === undefined) warnOfNode(log.logger)
-    const server = await start(config, options, log, cleanup)
+    const server = await start(config, { ...options, instanceId }, log, cleanup)
     if (options.worker === undefined) {
       server.startServing()
       const scrape = await serveMetrics(config, server.metrics, cleanup)
@@ -102,15 +106,20 @@ export async function startServer(
 
 async function start(
   config: Config,
-  options: ServerOptions,
+  options: ServerOptions & { readonly instanceId: string },
   log: Log,
   cleanup: Cleanup,
 ): Promise<RunningServer> {
   const { logger } = log
+  const { instanceId } = options
   cleanup.add(log.close)
   const schemas = createApiSchemas()
   const material = await loadTlsMaterial(config.listener, clock.now())
-  const metrics = await createServerMetrics(config, { version: schemas.version, logger }, cleanup)
+  const metrics = await createServerMetrics(
+    config,
+    { version: schemas.version, instanceId, logger },
+    cleanup,
+  )
   metrics.setMaterial(material)
   const logRequest = createRequestLog(log)
   const logLate = createLateLog(logger)
@@ -126,7 +135,7 @@ async function start(
   let cutRevoked: () => Promise<void> = () => Promise.resolve()
   const control = await createControlledGate(
     {
-      ...{ config, store, clock, version: schemas.version, worker: options.worker },
+      ...{ config, store, clock, version: schemas.version, worker: options.worker, instanceId },
       logger,
       follower,
       onChange: () => reloadResources(resources),
@@ -202,6 +211,7 @@ async function start(
     ...{ keyStores: keyStores.all, keyStoreConfigs: keyStores.configs },
     connections: listener.tls.countConnections,
     gate: () => control.gate.stats(),
+    ...{ control: control.figures, keyUses: watchKeyUses(store, cleanup) },
     policies: authorizer.stats,
     leaseGuard: control.guard.stats,
     tokens: resources.backends.stats,
@@ -266,28 +276,6 @@ async function start(
     logger,
     stop: () => cleanup.run(),
   }
-}
-
-/**
- * Only feeds the metric, which each process has, while the admin listener itself is in one of them.
- */
-async function watchAdminCertificate(
-  config: Config,
-  metrics: ServerMetrics,
-  cleanup: Cleanup,
-): Promise<void> {
-  const files = config.admin && toTlsFiles(config.admin)
-  if (files === undefined) return
-  const setMaterial = (material: TlsMaterial) => {
-    metrics.setMaterial(material, 'admin_')
-  }
-  setMaterial(await loadTlsMaterial(files, clock.now()))
-  const watch = createCertificateReload({
-    ...{ config: files, now: clock.now, apply: setMaterial },
-    ...{ onReloaded: () => undefined, onFailed: () => undefined }, // the listener's own reload logs it
-  })
-  await watch.start()
-  cleanup.add(watch.stop)
 }
 
 /** Computes the body limit: Base64 takes four characters for three bytes. */

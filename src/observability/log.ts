@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import pino from 'pino'
 import type { Config } from '../config/config.ts'
+import { systemClock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import { periodic } from '../core/periodic.ts'
+import { type Line, type LogSource, toConvention } from './log-format.ts'
 
 /** Buffered lines are written after this time, or once they reach this many bytes. */
 const FLUSH_MS = 250
@@ -31,6 +33,8 @@ export interface Log {
   writeBlock(block: Buffer): void
   /** Number of blocks dropped since the start because the reader was too slow. */
   droppedBlocks(): number
+  /** Converts a line to the configured convention; undefined: lines keep Latchkey's own names. */
+  readonly convert: ((line: Line) => Line) | undefined
   /** The number of this worker process; undefined outside workers. */
   readonly worker: number | undefined
   /** Writes the buffered lines and closes the log, at the end of the process. */
@@ -50,9 +54,17 @@ export const REDACTED_PATHS = [
 
 /**
  * @param dest path of a file, created with mode 0600 and appended to, or 1 for standard output
- * @param worker number of this worker process, added to its lines
+ * @param source the process that writes; its worker number is added to its lines
  */
-export function createLog(config: Config['logging'], dest: string | 1 | 2, worker?: number): Log {
+export function createLog(
+  config: Config['logging'],
+  dest: string | 1 | 2,
+  source: LogSource & { readonly worker?: number | undefined },
+): Log {
+  const { worker } = source
+  const { format } = config
+  const convert =
+    format === 'latchkey' ? undefined : (line: Line) => toConvention(format, line, source)
   const destination = pino.destination({
     dest,
     mode: 0o600,
@@ -83,17 +95,21 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
     },
     lines,
   )
-  const logger: Logger = {
-    info: (message, fields) => {
-      writer.info(fields ?? {}, message)
-    },
-    warn: (message, fields) => {
-      writer.warn(fields ?? {}, message)
-    },
-    error: (message, fields) => {
-      writer.error(fields ?? {}, message)
-    },
-  }
+  const write =
+    (level: 'info' | 'warn' | 'error'): Logger['info'] =>
+    (message, fields = {}) => {
+      if (convert === undefined) writer[level](fields, message)
+      else if (writer.isLevelEnabled(level)) {
+        const head = {
+          level: pino.levels.values[level],
+          time: new Date(systemClock.now()).toISOString(),
+          worker,
+        }
+        const line = convert({ ...head, ...redact(fields), msg: message })
+        lines.write(`${JSON.stringify(line)}\n`)
+      }
+    }
+  const logger: Logger = { info: write('info'), warn: write('warn'), error: write('error') }
   let logsInfo = writer.isLevelEnabled('info')
   let dropped = 0
   let droppedInAll = 0
@@ -116,6 +132,7 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
       writer.level = level
       logsInfo = writer.isLevelEnabled('info')
     },
+    convert,
     worker,
     droppedBlocks: () => droppedInAll,
     writeAscii: (line) => {
@@ -139,6 +156,15 @@ export function createLog(config: Config['logging'], dest: string | 1 | 2, worke
       })
     },
   }
+}
+
+/** Does for other conventions what pino does for our own lines. */
+function redact(fields: object): Line {
+  const redacted = Object.entries(fields).map(([name, value]: [string, unknown]) => {
+    if (REDACTED_PATHS.includes(name)) return [name, '[redacted]']
+    return [name, value instanceof Error ? pino.stdSerializers.err(value) : value]
+  })
+  return Object.fromEntries(redacted) as Line
 }
 
 const LINE_FEED = 0x0a

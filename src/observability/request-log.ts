@@ -9,6 +9,7 @@ import {
   type Stage,
   type StageTimes,
 } from '../core/request.ts'
+import type { Line } from './log-format.ts'
 import type { Log } from './log.ts'
 
 /** XKS 1.0.3: ARNs have up to 2,048 characters. No outside value makes a field longer than this. */
@@ -81,7 +82,8 @@ const serialize = fastJson(LINE_SCHEMA as unknown as Schema)
  * stack. Only the fields above can be logged.
  */
 export function createRequestLog(log: Log): (record: RequestRecord) => void {
-  const { logger } = log
+  const { logger, convert } = log
+  const render = convert === undefined ? serialize : (line: Line) => JSON.stringify(convert(line))
   return (record) => {
     const line = toLine(record, INFO_LEVEL, log.worker)
     if (record.fault !== undefined) {
@@ -94,7 +96,7 @@ export function createRequestLog(log: Log): (record: RequestRecord) => void {
         msg: undefined,
       }
       logger.error('request', { ...fields, err: record.fault })
-    } else if (log.logsInfo) log.writeAscii(toAscii(serialize(line)))
+    } else if (log.logsInfo) log.writeAscii(toAscii(render(line)))
   }
 }
 

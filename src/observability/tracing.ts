@@ -18,6 +18,7 @@ export interface TracingOptions {
   /** Sampling rate in percent. */
   readonly percent: number
   readonly version: string
+  readonly instanceId: string
 }
 
 type Resource = NonNullable<TracerProviderOptions['resource']>
@@ -34,7 +35,7 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
   ])
   const exporter = new OTLPTraceExporter({ url: options.endpoint, timeoutMillis: SEND_WITHIN_MS })
   const provider = new sdk.TracerProvider({
-    resource: describe(options.version),
+    resource: describe(options),
     sampler: new sdk.TraceIdRatioBasedSampler(options.percent / 100),
     spanProcessors: [new sdk.BatchSpanProcessor({ exporter })],
   })
@@ -76,11 +77,15 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
 }
 
 /**
- * Built here because the package that would do it is not a direct dependency, and three attributes
+ * Built here because the package that would do it is not a direct dependency, and four attributes
  * need no detection.
  */
-function describe(version: string): Resource {
-  const attributes = { 'service.name': 'latchkey', 'service.version': version }
+function describe({ version, instanceId }: TracingOptions): Resource {
+  const attributes = {
+    'service.name': 'latchkey',
+    'service.version': version,
+    'service.instance.id': instanceId,
+  }
   const resource: Resource = {
     attributes,
     asyncAttributesPending: false,

@@ -70,6 +70,11 @@ export const logging = object('The log: JSON lines on standard output.', {
     'Minimum level of the lines to write. Requests are logged at info.',
     'info',
   ),
+  format: choice(
+    ['latchkey', 'ecs', 'otel'],
+    "Names of the fields. latchkey: those of docs/logging.md, which `latchkey report --log` needs; ecs: Elastic Common Schema; otel: OpenTelemetry's log data model with its semantic conventions.",
+    'latchkey',
+  ),
 })
 
 export const metrics = object(

@@ -183,6 +183,20 @@ export async function loadUsedKeys(
   }))
 }
 
+/**
+ * Returns the highest number of reserved uses among the newest used versions of each key store's
+ * keys. It feeds a metric, so codes are not checked.
+ */
+export async function loadHighestUses(reader: Reader): Promise<ReadonlyMap<string, number>> {
+  const rows = await reader.query(
+    `SELECT key_store, MAX(reserved_uses) AS uses FROM key_uses AS one
+     WHERE version = (SELECT MAX(version) FROM key_uses AS other
+                      WHERE other.key_store = one.key_store AND other.key_id = one.key_id)
+     GROUP BY key_store`,
+  )
+  return new Map(rows.map((row) => [String(column(row, 'key_store')), Number(column(row, 'uses'))]))
+}
+
 async function readUses(
   reader: Reader,
   sealing: Sealing,

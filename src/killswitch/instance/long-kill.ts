@@ -39,15 +39,14 @@ export function findLongKills(switches: readonly Switch[], now: number): readonl
 
 /** Logs a warning once a day for each switch. */
 export function createLongKillWatch(deps: {
-  readonly switches: () => Promise<readonly Switch[]>
   readonly now: () => number
   readonly logger: Logger
-}): { look(): Promise<void> } {
+}): { look(switches: readonly Switch[]): void } {
   const saidAt = new Map<string, number>()
   return {
-    async look() {
+    look(switches) {
       const now = deps.now()
-      for (const { id, scope, createdAt, harmAt } of findLongKills(await deps.switches(), now)) {
+      for (const { id, scope, createdAt, harmAt } of findLongKills(switches, now)) {
         if (now - (saidAt.get(id) ?? -Infinity) < REPEAT_MS) continue
         saidAt.set(id, now)
         deps.logger.warn(

@@ -109,6 +109,24 @@ export const METRICS = {
     labels: [],
     aggregator: 'max',
   },
+  latchkey_kill_oldest_timestamp_seconds: {
+    type: 'gauge',
+    help: 'Time of the oldest kill of Decrypt in force; 0 if there is none.',
+    labels: [],
+    aggregator: 'max',
+  },
+  latchkey_restore_requests: {
+    type: 'gauge',
+    help: 'Restore requests that wait for a second person, for their delay, or to be carried out.',
+    labels: [],
+    aggregator: 'max',
+  },
+  latchkey_access_deadline_timestamp_seconds: {
+    type: 'gauge',
+    help: "Time at which a dead man's switch closes its key store unless it is renewed.",
+    labels: ['key_store'],
+    aggregator: 'max',
+  },
   latchkey_gate_lease_age_seconds: {
     type: 'gauge',
     help: 'Time since the control store was last read; the highest of all workers.',
@@ -175,6 +193,12 @@ export const METRICS = {
     labels: ['key_store', 'manager', 'state'],
     aggregator: 'max',
   },
+  latchkey_key_uses_ratio: {
+    type: 'gauge',
+    help: 'Encryptions of the most used current version of a software key, as a share of its limit.',
+    labels: ['key_store'],
+    aggregator: 'max',
+  },
   latchkey_token_sessions: {
     type: 'gauge',
     help: 'PKCS#11 sessions of a token.',
@@ -231,8 +255,8 @@ export const METRICS = {
   },
   latchkey_info: {
     type: 'gauge',
-    help: 'Always 1, with the versions of Latchkey and Node.js.',
-    labels: ['version', 'node'],
+    help: 'Always 1, with the versions of Latchkey and Node.js, and the id of the instance.',
+    labels: ['version', 'node', 'instance_id'],
     aggregator: 'first',
   },
 } as const satisfies Readonly<Record<string, MetricDescription>>

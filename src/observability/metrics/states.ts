@@ -37,6 +37,13 @@ export interface TokenState {
   readonly restarts: number
 }
 
+export interface ControlState {
+  /** Milliseconds since the Unix epoch, like `openUntil`. */
+  readonly oldestKillAt?: number
+  readonly restoreRequests: number
+  readonly deadlines: readonly { readonly keyStore: string; readonly openUntil: number }[]
+}
+
 export interface CredentialState {
   readonly keyStore: string
   readonly accessKeyId: string
@@ -49,6 +56,7 @@ export interface StateSources {
   readonly now: () => number
   readonly version: string
   readonly node: string
+  readonly instanceId: string
   readonly baselineMs: Readonly<Record<string, number>>
   readonly quotas: () => readonly {
     readonly keyStore: string
@@ -56,6 +64,10 @@ export interface StateSources {
   }[]
   readonly connections: () => number
   readonly gate: () => GateState
+  /** Undefined in processes that do not watch it. */
+  readonly control: () => ControlState | undefined
+  /** Share of the limit of uses, by key store. */
+  readonly keyUses: () => ReadonlyMap<string, number>
   readonly policies: () => PoliciesState
   readonly leaseGuard: () => LeaseGuardState
   readonly managers: () => readonly {
@@ -73,6 +85,9 @@ export interface StateSources {
 export function createStateCollectors(sources: StateSources): Collectors {
   return {
     ...ofGate(sources.gate),
+    ...ofControl(sources.control),
+    latchkey_key_uses_ratio: () =>
+      [...sources.keyUses()].map(([keyStore, share]) => value(share, { key_store: keyStore })),
     latchkey_lease_guard: () => [value(sources.leaseGuard().isOn ? 1 : 0)],
     latchkey_lease_guard_fired_total: () => [value(sources.leaseGuard().firings)],
     ...ofPolicies(sources.policies),
@@ -96,7 +111,10 @@ export function createStateCollectors(sources: StateSources): Collectors {
         value(endsAt / 1000, { certificate }),
       ),
     latchkey_log_blocks_dropped_total: () => [value(sources.droppedLogBlocks())],
-    latchkey_info: () => [value(1, { version: sources.version, node: sources.node })],
+    latchkey_info: () => {
+      const { version, node, instanceId } = sources
+      return [value(1, { version, node, instance_id: instanceId })]
+    },
   }
 }
 
@@ -117,6 +135,22 @@ function ofGate(gate: () => GateState): Collectors {
     latchkey_gate_late_answers_total: () => [value(gate().lateAnswers)],
     latchkey_gate_refusals_total: () =>
       Object.entries(gate().refusals).map(([reason, count]) => value(count ?? 0, { reason })),
+  }
+}
+
+function ofControl(control: () => ControlState | undefined): Collectors {
+  const each = (toValues: (state: ControlState) => readonly MetricValue[]) => () => {
+    const state = control()
+    return state === undefined ? [] : toValues(state)
+  }
+  return {
+    latchkey_kill_oldest_timestamp_seconds: each(({ oldestKillAt = 0 }) => [
+      value(oldestKillAt / 1000),
+    ]),
+    latchkey_restore_requests: each(({ restoreRequests }) => [value(restoreRequests)]),
+    latchkey_access_deadline_timestamp_seconds: each(({ deadlines }) =>
+      deadlines.map(({ keyStore, openUntil }) => value(openUntil / 1000, { key_store: keyStore })),
+    ),
   }
 }
 

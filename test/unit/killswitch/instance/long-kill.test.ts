@@ -47,17 +47,17 @@ void t.test('not one that lets Decrypt pass, nor one that is lifted before', (t)
 void t.test('the log says it once a day for each switch', async (t) => {
   let now = NOW
   const said: object[] = []
+  const switches = [thrown(6), thrown(1)]
   const watch = createLongKillWatch({
-    switches: async () => [thrown(6), thrown(1)],
     now: () => now,
     logger: { ...silentLogger, warn: (_message, fields) => said.push(fields ?? {}) },
   })
-  await watch.look()
+  watch.look(switches)
   now += DAY - 1
-  await watch.look()
+  watch.look(switches)
   t.match(said, [{ switch: 's6', scope: 'all' }])
   t.equal(said.length, 1)
   now += 1
-  await watch.look()
+  watch.look(switches)
   t.equal(said.length, 2)
 })

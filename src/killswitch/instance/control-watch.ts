@@ -1,0 +1,46 @@
+/** Reads the control state now and then, for warnings and metrics. Nothing is decided by it. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Logger } from '../../core/logger.ts'
+import type { ControlState } from '../switch-table.ts'
+import { createLongKillWatch } from './long-kill.ts'
+
+export interface ControlFigures {
+  /** Wall time of the oldest kill of Decrypt in force; undefined if there is none. */
+  readonly oldestKillAt?: number
+  /** Number of restore requests that are not carried out, withdrawn or expired. */
+  readonly restoreRequests: number
+  /** Access deadlines, with wall times in milliseconds since the Unix epoch. */
+  readonly deadlines: readonly { readonly keyStore: string; readonly openUntil: number }[]
+}
+
+export interface ControlWatch {
+  /** Undefined before the first successful look. */
+  figures(): ControlFigures | undefined
+  /** @throws StorageError; the figures stay */
+  look(): Promise<void>
+}
+
+export function createControlWatch(deps: {
+  readonly load: () => Promise<ControlState>
+  readonly now: () => number
+  readonly logger: Logger
+}): ControlWatch {
+  let figures: ControlFigures | undefined
+  const longKills = createLongKillWatch(deps)
+  return {
+    figures: () => figures,
+    async look() {
+      const { switches, requests, deadManSwitches } = await deps.load()
+      longKills.look(switches)
+      const now = deps.now()
+      const kills = switches.filter(({ direction }) => direction !== 'encrypt')
+      figures = {
+        ...(kills.length === 0
+          ? {}
+          : { oldestKillAt: Math.min(...kills.map(({ createdAt }) => createdAt)) }),
+        restoreRequests: requests.filter(({ expiresAt }) => expiresAt > now).length,
+        deadlines: deadManSwitches.map(({ keyStore, openUntil }) => ({ keyStore, openUntil })),
+      }
+    },
+  }
+}
