@@ -168,6 +168,7 @@ function redact(fields: object): Line {
 }
 
 const LINE_FEED = 0x0a
+
 /** UTF-8 takes at most three bytes for each UTF-16 unit of a string. */
 const MAX_BYTES_PER_UNIT = 3
 
