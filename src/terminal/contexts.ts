@@ -5,7 +5,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
-import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { isIP } from 'node:net'
 import { Secret } from '../core/secret.ts'
@@ -49,14 +48,17 @@ export const CONTEXT_FLAG = {
 export const LOCAL = 'local'
 const EMPTY: ContextFile = { contexts: {} }
 
-export function contextsPath({ environment }: Context): string {
-  const folder = environment['XDG_CONFIG_HOME'] ?? join(environment['HOME'] ?? homedir(), '.config')
-  return join(folder, 'latchkey', 'contexts.json')
+/** Undefined for a process without a home, such as a service: it has no contexts. */
+function contextsPath({ environment }: Context): string | undefined {
+  const { XDG_CONFIG_HOME: folder, HOME: home } = environment
+  if (folder !== undefined && folder !== '') return join(folder, 'latchkey', 'contexts.json')
+  return home === undefined ? undefined : join(home, '.config', 'latchkey', 'contexts.json')
 }
 
 /** @throws UsageError, or a system error */
 export async function loadContexts(context: Context): Promise<ContextFile> {
   const path = contextsPath(context)
+  if (path === undefined) return EMPTY
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     return undefined
@@ -74,6 +76,7 @@ export async function loadContexts(context: Context): Promise<ContextFile> {
 /** Replaces the file as a whole. */
 export async function saveContexts(context: Context, file: ContextFile): Promise<void> {
   const path = contextsPath(context)
+  if (path === undefined) throw new UsageError('USAGE', 'HOME is not set, so contexts have no file')
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const draft = `${path}.${randomBytes(6).toString('hex')}.new`
   const handle = await open(draft, 'wx', 0o600)

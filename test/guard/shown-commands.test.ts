@@ -51,6 +51,7 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   'docs/latency.md': 'measures for minutes: test/cli/bench and report run shorter measurements',
   'docs/moving.md': "needs the HSM of AWS's sample proxy",
   'docs/register.md': 'needs AWS: test/kms runs these commands against the emulator',
+  'docs/remote.md': 'needs an admin listener: test/cli/remote.test.ts runs the commands',
   'docs/simulate.md': 'needs several terminals: test/cli/simulate.test.ts runs both commands',
   'docker/README.md': 'needs a container engine: npm run check:container',
 }
