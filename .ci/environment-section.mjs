@@ -74,6 +74,7 @@ changed settings: \`applied\`, and \`needsRestart\`. A file with errors changes 
 | \`keyStores\`: added, removed, or changed, quotas included | applied. Unchanged key stores keep their state; requests in progress end as they began. A key store that is the first of its \`backends\` entry needs a restart. |
 | \`admin.tokens\`, \`admin.clientCertificates.subjects\` | applied to the next request |
 | \`logging.level\` | applied |
+| \`backends[].tokens[].pin\`, and what is where it points to | applied to the next login. If the token has refused the PIN before, the new one is tried once. |
 | contents of certificate files | read again, as every five seconds anyway |
 | all others, the paths of certificates included, and secrets that changed where they are | need a restart. The running values stay, also in worker processes that are restarted. |
 

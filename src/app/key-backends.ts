@@ -24,6 +24,8 @@ export interface Backends {
   }
   /** Statistics by backend name. */
   stats(): ReadonlyMap<string, ReturnType<Pkcs11Keys['stats']>>
+  /** Takes over PINs that have changed. */
+  setPins(backends: Config['backends']): void
   /** Applies changes in the store. @throws StorageError */
   reload(): Promise<void>
   close(): Promise<void>
@@ -81,6 +83,10 @@ export async function openBackends(
       }
     },
     stats: () => new Map([...opened].map(([name, keys]) => [name, keys.stats()])),
+    setPins(backends) {
+      for (const { name, tokens } of backends)
+        opened.get(name)?.setPins(tokens.map(({ pin }) => pin))
+    },
     async reload() {
       await records?.reload()
     },

@@ -56,7 +56,7 @@ export interface RunningServer {
   /** @throws TlsError; the old certificate stays in use */
   reloadCertificates(): Promise<void>
   /**
-   * Takes over key stores, callers of the admin listener and log level.
+   * Takes over key stores, callers of the admin listener, PINs of tokens and log level.
    * @returns names of key stores that need a restart
    */
   apply(config: Config): Promise<readonly string[]>
@@ -271,6 +271,7 @@ async function start(
     async apply(next) {
       log.setLevel(next.logging.level)
       admin?.setCallers(next)
+      resources.backends.setPins(next.backends)
       return keyStores.apply(next.keyStores)
     },
     logger,

@@ -10,6 +10,9 @@ const RELOADABLE = [
   'admin.clientCertificates.subjects',
 ] as const
 
+/** The PIN of a token, and where it is. */
+const PIN = /^backends\[\d+\]\.tokens\[\d+\]\.pin(?:\.|$)/
+
 export interface ConfigChanges {
   /** Paths of settings that a running server takes over. */
   readonly reloadable: readonly string[]
@@ -19,6 +22,7 @@ export interface ConfigChanges {
 export function compareConfigs(before: LoadedConfig, after: LoadedConfig): ConfigChanges {
   const changed = [...compare(before.raw, after.raw, ''), ...compareSecrets(before, after)]
   const isReloadable = (path: string) =>
+    PIN.test(path) ||
     RELOADABLE.some(
       (one) => path === one || path.startsWith(`${one}.`) || path.startsWith(`${one}[`),
     )
@@ -33,13 +37,19 @@ export function withReloadable(running: LoadedConfig, next: LoadedConfig): Loade
   return {
     config: mix(running.config, next.config),
     raw: mix(running.raw, next.raw),
-    secrets: running.secrets,
+    secrets: new Map(
+      [...running.secrets].map(([path, secret]) => [
+        path,
+        (PIN.test(path) ? next.secrets.get(path) : undefined) ?? secret,
+      ]),
+    ),
   }
 }
 
 /** The parts of both forms of a configuration that a reload takes over. */
 interface Reloadable {
   readonly keyStores: unknown
+  readonly backends: readonly unknown[]
   readonly logging: { readonly level: unknown }
   readonly admin?: {
     readonly tokens?: unknown
@@ -52,10 +62,30 @@ function mix<T extends Reloadable>(running: T, next: T): T {
   return {
     ...running,
     keyStores: next.keyStores,
+    backends: running.backends.map((one, i) => mixPins(one, next.backends[i])),
     logging: { ...running.logging, level: next.logging.level },
     ...(admin === undefined || next.admin === undefined
       ? {}
       : { admin: mixAdmin(admin, next.admin) }),
+  }
+}
+
+/** Tokens keep their place: a list with others needs a restart, and keeps its PINs until then. */
+function mixPins(running: unknown, next: unknown): unknown {
+  if (!isSettings(running) || !isSettings(next)) return running
+  const [own, others] = [running['tokens'], next['tokens']]
+  if (!isList(own) || !isList(others) || own.length !== others.length) return running
+  const isSameToken = (a: unknown, b: unknown) =>
+    isSettings(a) &&
+    isSettings(b) &&
+    ['label', 'serial', 'slot'].every((name) => a[name] === b[name])
+  if (!own.every((one, i) => isSameToken(one, others[i]))) return running
+  return {
+    ...running,
+    tokens: own.map((one, i) => {
+      const other = others[i]
+      return isSettings(one) && isSettings(other) ? { ...one, pin: other['pin'] } : one
+    }),
   }
 }
 

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
+import { Secret } from '../../src/core/secret.ts'
 import type { Pkcs11BackendConfig } from '../../src/config/config.ts'
 import { decrypt, encrypt, keyId, refusal, soon } from '../contract/key-backend-fixture.ts'
 import { type PromisedBackend, promised } from '../support/promised-backend.ts'
@@ -77,6 +78,22 @@ void t.test('a single error of the token does not fail the request that meets it
   t.equal((await backend.health(soon()))[0]?.status, 'ACTIVE')
 })
 
+void t.test('device errors on 30 % of the calls fail almost no request', async (t) => {
+  const { control, backend } = await opened(t, { sessions: { min: 2, max: 2 } })
+  await roundTrip(t, backend, 'before')
+  for (const place of ['C_EncryptInit', 'C_Encrypt', 'C_DecryptInit', 'C_Decrypt'])
+    control.plan(place, { rv: RECOVERABLE.CKR_DEVICE_ERROR, probability: 0.3 })
+  let failures = 0
+  const use = async () => {
+    const plaintext = randomBytes(32)
+    const sealed = await encrypt({ backend } as never, KEY, plaintext)
+    t.ok((await decrypt({ backend } as never, KEY, sealed)).equals(plaintext))
+  }
+  for (let round = 0; round < 200; round++) await use().catch(() => (failures += 1))
+  t.ok(control.count('C_Encrypt').injected > 30, 'errors were met')
+  t.ok(failures <= 2, `${String(failures)} of 200 round trips failed`)
+})
+
 void t.test('lost sessions, logins and handles do not fail a request', async (t) => {
   const { control, backend } = await opened(t, ONE_SESSION)
   await roundTrip(t, backend, 'before')
@@ -135,6 +152,30 @@ void t.test('a PIN that is refused later is not tried again', async (t) => {
     t.equal((await backend.health(soon()))[0]?.status, 'UNAVAILABLE')
   }
   t.equal(control.count('C_Login').calls, logins + 1, 'in spite of requests and health checks')
+})
+
+void t.test('another PIN is tried once, by one process', async (t) => {
+  const { token, control, keys, backend } = await opened(t, { sessions: { min: 3, max: 3 } })
+  await roundTrip(t, backend, 'before')
+  control.plan('C_Login', { rv: PIN_INCORRECT })
+  control.dropSessions()
+  await t.rejects(encrypt({ backend } as never, KEY, AAD), refusal('UNAVAILABLE'))
+  await eventually(() => control.processes().length === 0, PATIENCE_MS)
+  control.heal()
+  const logins = () => control.count('C_Login').calls
+  const before = logins()
+  keys.setPins([new Secret(token.pin)])
+  await t.rejects(encrypt({ backend } as never, KEY, AAD), refusal('UNAVAILABLE'))
+  t.equal(logins(), before, 'the same PIN is not tried')
+  keys.setPins([new Secret('99999999')])
+  await eventually(() => logins() === before + 1, PATIENCE_MS)
+  await eventually(() => control.processes().length === 0, PATIENCE_MS)
+  await t.rejects(encrypt({ backend } as never, KEY, AAD), refusal('UNAVAILABLE'))
+  t.equal(logins(), before + 1, 'a wrong one is tried once')
+  keys.setPins([new Secret(token.pin)])
+  await eventually(() => isServed(backend), PATIENCE_MS)
+  await eventually(() => control.processes().length === 3, PATIENCE_MS)
+  t.equal((await backend.health(soon()))[0]?.status, 'ACTIVE')
 })
 
 void t.test('fewer sessions than configured are enough', async (t) => {

@@ -4,6 +4,7 @@ import type { Pkcs11BackendConfig, TokenConfig } from '../../config/config.ts'
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import type { KeyStoreName } from '../../core/ids.ts'
+import type { Secret } from '../../core/secret.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyBackend } from '../key-backend.ts'
@@ -19,6 +20,8 @@ import type { ProbeReport, StartCall } from './wire/calls.ts'
 export interface Pkcs11Keys {
   backend(keyPrefix: string, records: KeyStoreRecords): KeyBackend
   administration(keyStore: KeyStoreName, keyPrefix: string, store: Store): TokenAdministration
+  /** Takes over PINs, in the order of the tokens. A token that has refused its PIN tries another one once. */
+  setPins(pins: readonly Secret[]): void
   /** The tokens, for requests outside key stores. */
   readonly fleet: TokenFleet
   stats(): { readonly tokens: readonly TokenStats[] }
@@ -100,6 +103,13 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
     },
     administration: (keyStore, keyPrefix, store) =>
       createTokenAdministration({ fleet, store, clock, keyStore, keyPrefix }),
+    setPins(pins) {
+      for (const [i, pool] of pools.entries()) {
+        const pin = pins[i]
+        // The pool logs how it ended.
+        if (pin !== undefined) void pool.setPin(pin.reveal())
+      }
+    },
     stats: () => ({ tokens: fleet.stats() }),
     pids: () => pools.flatMap(({ pids }) => pids),
     close() {

@@ -62,3 +62,19 @@ void t.test('a secret that changed where it is needs a restart', async (t) => {
   t.strictSame(compareConfigs(one, two).needsRestart, ['store.masterKey.passphrase'])
   t.strictSame(compareConfigs(one, one), { reloadable: [], needsRestart: [] })
 })
+
+void t.test('a PIN applies, and what else changed of its token needs a restart', async (t) => {
+  const load = await loads(t)
+  const text = `${SMALLEST}backends: [{ name: hsm, kind: pkcs11, module: m.so, tokens: [{ label: one, pin: { env: PIN } }] }]\n`
+  const [one, two] = [await load(text, { PIN: '1111' }), await load(text, { PIN: '2222' })]
+  t.strictSame(compareConfigs(one, two), {
+    reloadable: ['backends[0].tokens[0].pin'],
+    needsRestart: [],
+  })
+  const running = withReloadable(one, two)
+  t.equal(running.config.backends[0]?.tokens[0]?.pin.reveal(), '2222')
+  t.strictSame(compareConfigs(running, two), { reloadable: [], needsRestart: [] }, 'once')
+  const other = await load(text.replace('label: one', 'label: other'), { PIN: '3333' })
+  t.equal(withReloadable(one, other).config.backends[0]?.tokens[0]?.pin.reveal(), '1111')
+  t.match(compareConfigs(one, other).needsRestart, ['backends[0].tokens[0].label'])
+})

@@ -65,11 +65,17 @@ export class Circuit {
     this.#isOpen = false
   }
 
+  /** There is another PIN to try. */
+  unlock(): void {
+    this.#isLocked = false
+    this.#isOpen = true
+  }
+
   lock(failure: WireFailure): void {
     if (this.#isLocked) return
     this.#isLocked = true
     this.#refusal = { code: 'UNAVAILABLE', message: `${failure.message}; it is not tried again` }
-    this.#options.logger.warn('a token refused its PIN; it is not tried again until a restart', {
+    this.#options.logger.warn('a token refused its PIN; it is not tried again until it changes', {
       ...nameToken(this.#options),
       detail: failure.message,
     })

@@ -15,3 +15,20 @@ export interface PoolOptions {
   /** See StartCall. */
   readonly ownKey?: string
 }
+
+export function toStartCall({ config, token, selfTest, ownKey }: PoolOptions): StartCall {
+  const { pin, ...selector } = token
+  return {
+    call: 'start',
+    module: config.module,
+    ...(config.parameters === undefined ? {} : { parameters: config.parameters }),
+    token: selector,
+    pin: pin.reveal(),
+    iv: config.iv,
+    keysBy: config.keys.by,
+    healthKey: config.healthKey,
+    functionFailedIsBusy: config.functionFailedIsBusy,
+    ...(selfTest === undefined ? {} : { selfTest }),
+    ...(ownKey === undefined ? {} : { ownKey }),
+  }
+}

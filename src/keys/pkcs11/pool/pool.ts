@@ -71,6 +71,11 @@ export class TokenPool {
     return this.#workers.start()
   }
 
+  /** See WorkerSupervisor.setPin. */
+  setPin(pin: string): Promise<void> {
+    return this.#workers.setPin(pin)
+  }
+
   stop(): void {
     this.#workers.stop()
     this.#queue.stop()

@@ -6,7 +6,7 @@ import { Circuit, nameToken, type CircuitState } from './circuit-breaker.ts'
 import { toBackendError, type WireFailure } from '../wire/errors.ts'
 import { TokenError } from './worker-process.ts'
 import { TokenWorker } from './worker.ts'
-import type { PoolOptions } from './options.ts'
+import { toStartCall, type PoolOptions } from './options.ts'
 
 export interface WorkerEvents {
   /** Whether a request has waited for this many milliseconds. */
@@ -32,7 +32,7 @@ const PRESSED_AFTER_MS = 20
 export class WorkerSupervisor {
   readonly #options: PoolOptions
   readonly #events: WorkerEvents
-  readonly #call: StartCall
+  #call: StartCall
   readonly #circuit: Circuit
   #workers: TokenWorker[] = []
   #ticking: Periodic | undefined
@@ -47,21 +47,7 @@ export class WorkerSupervisor {
     this.#options = options
     this.#events = events
     this.#circuit = new Circuit(options, events.onOpen)
-    const { config, token, selfTest } = options
-    const { pin, ...selector } = token
-    this.#call = {
-      call: 'start',
-      module: config.module,
-      ...(config.parameters === undefined ? {} : { parameters: config.parameters }),
-      token: selector,
-      pin: pin.reveal(),
-      iv: config.iv,
-      keysBy: config.keys.by,
-      healthKey: config.healthKey,
-      functionFailedIsBusy: config.functionFailedIsBusy,
-      ...(selfTest === undefined ? {} : { selfTest }),
-      ...(options.ownKey === undefined ? {} : { ownKey: options.ownKey }),
-    }
+    this.#call = toStartCall(options)
   }
 
   get all(): readonly TokenWorker[] {
@@ -122,6 +108,17 @@ export class WorkerSupervisor {
     this.#tick()
   }
 
+  /** Takes over another PIN. If the token has refused the one before, it is tried once, by one worker. */
+  async setPin(pin: string): Promise<void> {
+    if (pin === this.#call.pin) return
+    this.#call = { ...this.#call, pin }
+    if (!this.#circuit.isLocked || this.#isStopped) return
+    this.#hasStarted = false
+    this.#circuit.unlock()
+    await this.#startWorker()
+    this.#hasStarted = true
+  }
+
   stop(): void {
     this.#isStopped = true
     void this.#ticking?.stop()
@@ -152,7 +149,7 @@ export class WorkerSupervisor {
     this.#circuit.blame(failure)
     worker.overdueSince = undefined
     worker.failures += 1
-    if (failure.recovery === 'stop') this.#lock(failure)
+    if (failure.recovery === 'stop') this.#lock(worker, failure)
     else if (worker.state === 'ready' && worker.failures >= MAX_FAILURES) {
       worker.state = 'faulty'
       worker.failures = 0
@@ -182,9 +179,11 @@ export class WorkerSupervisor {
     return this.#workers.some(({ isUsable }) => isUsable)
   }
 
-  #lock(failure: WireFailure): void {
-    this.#circuit.lock(failure)
-    for (const worker of [...this.#workers]) worker.kill()
+  #lock(worker: TokenWorker, failure: WireFailure): void {
+    // A worker with a PIN from before is replaced by one with the current PIN.
+    const isCurrent = worker.pin === this.#call.pin
+    if (isCurrent) this.#circuit.lock(failure)
+    for (const one of isCurrent ? [...this.#workers] : [worker]) one.kill()
   }
 
   #now(): number {
@@ -258,7 +257,7 @@ export class WorkerSupervisor {
     if (isSurplus) this.#maxSessions = this.ready
     else this.#circuit.blame(failure)
     worker.kill()
-    if (failure.recovery === 'stop') this.#lock(failure)
+    if (failure.recovery === 'stop') this.#lock(worker, failure)
     return failure
   }
 

@@ -26,6 +26,8 @@ export class TokenWorker {
   failures = 0
   /** Time of the next test of a faulty worker. */
   probeAt = Infinity
+  /** The PIN that it was started with. */
+  pin: string | undefined
   #serviceMs = 1
 
   constructor(environment: Readonly<Record<string, string>>, clock: Clock) {
@@ -35,6 +37,7 @@ export class TokenWorker {
   }
 
   async start(call: StartCall): Promise<void> {
+    this.pin = call.pin
     this.facts = await this.process.start(call)
     if (this.state === 'starting') this.state = 'ready'
   }

@@ -8,11 +8,12 @@ import type { BackendErrorCode } from '../../errors.ts'
  * - probe: encrypt and decrypt with the health key. If that works, the data is at fault; if not,
  *   reinitialize.
  * - refind: forget handles, look the key up again, try once more.
+ * - retry: a new session, and the call once more, for as long as there is time; reinitialize when that keeps failing.
  * - relogin: log in if necessary, forget handles, try once more.
  * - reinitialize: C_Finalize, C_Initialize, log in, try once more.
  * - stop: do not log in again until Latchkey is restarted.
  */
-export type CkrAction = 'drop' | 'probe' | 'refind' | 'relogin' | 'reinitialize' | 'stop'
+export type CkrAction = 'drop' | 'probe' | 'refind' | 'retry' | 'relogin' | 'reinitialize' | 'stop'
 
 export interface CkrTreatment {
   readonly encrypt: BackendErrorCode
@@ -130,6 +131,16 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
+    why: 'the device failed this call, and may well do the next one',
+    encrypt: 'UNAVAILABLE',
+    decrypt: 'UNAVAILABLE',
+    recovery: 'retry',
+    codes: {
+      CKR_DEVICE_ERROR: 0x30,
+      CKR_DEVICE_MEMORY: 0x31,
+    },
+  },
+  {
     why: 'the token or the module is gone; some modules need a restart to see it again',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
@@ -137,8 +148,6 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     codes: {
       CKR_HOST_MEMORY: 0x2,
       CKR_SLOT_ID_INVALID: 0x3,
-      CKR_DEVICE_ERROR: 0x30,
-      CKR_DEVICE_MEMORY: 0x31,
       CKR_DEVICE_REMOVED: 0x32,
       CKR_TOKEN_NOT_PRESENT: 0xe0,
       CKR_TOKEN_NOT_RECOGNIZED: 0xe1,

@@ -27,7 +27,15 @@ const CODES: Readonly<Record<BackendErrorCode, true>> = {
   ...{ BUSY: true, TIMEOUT: true, UNAVAILABLE: true, MISCONFIGURED: true, CONTRACT: true },
 }
 const ACTIONS: Readonly<Record<CkrAction, true>> = {
-  ...{ drop: true, probe: true, refind: true, relogin: true, reinitialize: true, stop: true },
+  ...{
+    drop: true,
+    probe: true,
+    refind: true,
+    retry: true,
+    relogin: true,
+    reinitialize: true,
+    stop: true,
+  },
 }
 const MAX_SENTENCE = 4000
 

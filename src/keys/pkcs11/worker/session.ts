@@ -22,6 +22,10 @@ const CKF_USER_PIN_LOCKED = 0x4_0000
 const REINITIALIZE_EVERY_MS = 200
 /** Attempts: refind or relogin first, then reinitialize, then give up. */
 const MAX_ATTEMPTS = 3
+/** Attempts after errors of the device, which come and go. The deadline mostly ends them earlier. */
+const MAX_RETRIES = 20
+/** The module is reinitialized each time that so many retries have failed. */
+const REINITIALIZE_AFTER_RETRIES = 5
 
 export interface Recovery {
   /** Called after a login, since older handles may now refer to other keys. */
@@ -65,7 +69,8 @@ export class TokenSession {
         if (!(error instanceof CkrFailure)) throw error
         this.#drop()
         const outcome = this.#recover(error, attempt)
-        const isWorthwhile = attempt < MAX_ATTEMPTS && this.#clock.monotonic() < endsAt
+        const most = error.row.recovery === 'retry' ? MAX_RETRIES : MAX_ATTEMPTS
+        const isWorthwhile = attempt < most && this.#clock.monotonic() < endsAt
         if (outcome === 'again' && isWorthwhile) continue
         const wire = toWire(error, direction)
         if (outcome === 'stop') this.#refused = wire
@@ -92,6 +97,11 @@ export class TokenSession {
   #recover(error: CkrFailure, attempt: number): 'final' | 'again' | 'gone' | 'stop' {
     const { recovery } = error.row
     if (recovery === 'drop' || recovery === 'stop') return recovery === 'stop' ? 'stop' : 'final'
+    if (recovery === 'retry') {
+      // Handles stay: only a login or another module state makes them mean other keys.
+      if (attempt % REINITIALIZE_AFTER_RETRIES === 0) this.#reinitialize()
+      return 'again'
+    }
     if (recovery === 'refind') this.#recovery.onStaleHandle()
     else if (recovery !== 'probe') this.#recovery.onLogin()
     if ((recovery === 'refind' || recovery === 'relogin') && attempt === 1) return 'again'
