@@ -33,4 +33,8 @@ export const AUDIT_COMMANDS: Readonly<Record<string, Entry>> = {
     summary: 'Write entries of the audit logs as JSON lines, CSV, ECS or OCSF',
     load: async () => (await import('./commands/audit-read.ts')).auditExport,
   },
+  'audit reconcile': {
+    summary: 'Compare the audit logs with CloudTrail, both ways',
+    load: async () => (await import('./commands/audit-reconcile.ts')).auditReconcile,
+  },
 }

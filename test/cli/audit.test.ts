@@ -62,7 +62,7 @@ void t.test('verify, search, prove, export and tail', async (t) => {
       t.same(await json('search', '--principal', 'arn:*:user/Bob'), [])
       const ofAlice = (await json('search', '--principal', 'arn:*:user/Alice')) as unknown[]
       t.equal(ofAlice.length, 2 * ROUNDS + 1)
-        t.same(await json('search', '--until', '2001-01-01'), [])
+      t.same(await json('search', '--until', '2001-01-01'), [])
       const cut = await run('search', '--limit', '3')
       t.match(cut, { code: 0, stderr: /more than 3 entries/ })
       t.equal(cut.stdout.trimEnd().split('\n').length, 4)
@@ -100,6 +100,32 @@ void t.test('verify, search, prove, export and tail', async (t) => {
   await t.test('tail', async (t) => {
     const last = (await json('tail', '--count', '2')) as unknown[]
     t.match(last, [{ kmsRequestId: `Decrypt-${String(ROUNDS - 1)}` }, { keyId: 'missing' }])
+  })
+
+  await t.test('reconcile', async (t) => {
+    const entries = (await json('search', '--outcome', 'allowed')) as Record<string, string>[]
+    const toEvent = (entry: Record<string, string>) => ({
+      eventSource: 'kms.amazonaws.com',
+      eventName: entry['kmsOperation'],
+      eventTime: `${String(entry['time']).slice(0, 19)}Z`,
+      requestID: entry['kmsRequestId'],
+      userIdentity: { type: 'IAMUser', arn: entry['awsPrincipalArn'] },
+      resources: [{ type: 'AWS::KMS::Key', ARN: entry['kmsKeyArn'] }],
+    })
+    const file = join(server.folder, 'cloudtrail.json')
+    const reconcile = (events: readonly unknown[]) => {
+      writeFileSync(file, JSON.stringify({ Records: events }))
+      return run('reconcile', '--cloudtrail', file)
+    }
+    const events = entries.map(toEvent)
+    const same = await reconcile(events)
+    t.match(same, { code: 0, stdout: /10 in the logs, 10 in CloudTrail, 10 in both/ })
+    const without = await reconcile(events.toSpliced(4, 1))
+    t.match(without, { code: 1, stderr: /1 differences? found/ })
+    t.match(without.stdout, /not-in-cloudtrail .* Encrypt-2/)
+    const more = await reconcile([...events, { ...events[0], requestID: 'elsewhere' }])
+    t.match(more.stdout, /not-in-log .* elsewhere/)
+    t.match(await run('reconcile'), { code: 64 })
   })
 
   await t.test('a log that the store knows and that is gone', async (t) => {

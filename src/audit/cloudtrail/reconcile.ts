@@ -1,0 +1,242 @@
+/**
+ * Compares audit logs with CloudTrail, both ways, by the request id that both have. Each difference
+ * is a question for a person: docs/audit.md says what it can mean.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { type AuditEntry, fieldOf } from '../record.ts'
+import type { KmsEvent } from './events.ts'
+import { createSpill } from './spill.ts'
+
+export type FindingKind =
+  /** The proxy served a request that CloudTrail does not have: KMS may not have made it. */
+  | 'not-in-cloudtrail'
+  /** CloudTrail has a successful call on one of our keys that no log has. */
+  | 'not-in-log'
+  | 'principal-differs'
+  | 'key-differs'
+  | 'operation-differs'
+  /** More requests with one id than a retry explains. */
+  | 'repeated'
+
+export interface Finding {
+  readonly kind: FindingKind
+  readonly kmsRequestId: string
+  /** ISO 8601, UTC. */
+  readonly time: string
+  readonly operation: string
+  readonly principal: string
+  readonly key: string
+  /** The value of the other side, for what differs. */
+  readonly other?: string
+}
+
+export interface PrincipalSummary {
+  readonly principal: string
+  /** Requests that both sides have. */
+  readonly matched: number
+  readonly findings: number
+}
+
+export interface Reconciliation {
+  /** Requests in the logs, and calls in CloudTrail, within the compared period. */
+  readonly requests: number
+  readonly events: number
+  readonly matched: number
+  /** Outside of the period that the other side covers. */
+  readonly notCompared: number
+  /** In ISO 8601, UTC: what both sides cover. */
+  readonly from: string | undefined
+  readonly to: string | undefined
+  readonly findings: readonly Finding[]
+  /** All findings; the list above has the first ones. */
+  readonly findingCount: number
+  readonly principals: readonly PrincipalSummary[]
+}
+
+export interface ReconcileOptions {
+  /** KMS keys that are external keys of ours even if no log has a request for them. */
+  readonly keyArns?: readonly string[]
+  /** Folder for temporary files. */
+  readonly folder?: string
+  /** CloudTrail delivers late: what is newer than its last event by less than this is not compared. */
+  readonly slackMs?: number
+}
+
+/** Operations of KMS that call the proxy with key material, by the name in CloudTrail. */
+const CALLS_PROXY: ReadonlySet<string> = new Set([
+  ...['Encrypt', 'Decrypt', 'ReEncrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext'],
+  ...['GenerateDataKeyPair', 'GenerateDataKeyPairWithoutPlaintext'],
+])
+/** An answer that comes too late makes KMS try once more, with the same id. */
+const MOST_TRIES = 2
+const MAX_LISTED = 10_000
+const MAX_PRINCIPALS = 10_000
+const SLACK_MS = 1000
+
+interface Side {
+  readonly side: 'log' | 'cloudtrail'
+  readonly at: number
+  readonly operation: string
+  readonly principal: string
+  readonly keys: readonly string[]
+  readonly isSuccess: boolean
+}
+
+/** Whether an entry is about a request that KMS signed and that CloudTrail should have. */
+function isCompared(entry: AuditEntry): boolean {
+  const { kind, outcome } = entry
+  if (kind !== 'request' || entry['kmsRequestId'] === undefined) return false
+  if (entry['isProbe'] === true || entry['operation'] === 'GetHealthStatus') return false
+  return outcome === 'allowed' && CALLS_PROXY.has(fieldOf(entry, 'kmsOperation'))
+}
+
+export async function reconcile(
+  entries: Iterable<AuditEntry>,
+  events: AsyncIterable<KmsEvent>,
+  { keyArns = [], folder, slackMs = SLACK_MS }: ReconcileOptions = {},
+): Promise<Reconciliation> {
+  const spill = createSpill<Side>(folder)
+  try {
+    const ours = new Set(keyArns)
+    const log = new Span()
+    const trail = new Span()
+    for (const entry of entries) {
+      const at = Date.parse(entry.time ?? '')
+      log.add(at)
+      if (!isCompared(entry)) continue
+      const key = fieldOf(entry, 'kmsKeyArn')
+      ours.add(key)
+      spill.add(fieldOf(entry, 'kmsRequestId'), {
+        ...{ side: 'log', at, keys: [key], isSuccess: true },
+        operation: fieldOf(entry, 'kmsOperation'),
+        principal: fieldOf(entry, 'awsPrincipalArn'),
+      })
+    }
+    for await (const event of events) {
+      trail.add(event.at)
+      if (!CALLS_PROXY.has(event.operation) || !event.keyArns.some((key) => ours.has(key))) continue
+      spill.add(event.kmsRequestId, {
+        ...{ side: 'cloudtrail', at: event.at, operation: event.operation, keys: event.keyArns },
+        ...{ principal: event.principal ?? '', isSuccess: event.errorCode === undefined },
+      })
+    }
+    return compare(spill.groups(), log.widen(slackMs), trail.widen(slackMs))
+  } finally {
+    spill.close()
+  }
+}
+
+/** The period between the first and the last moment of one side. */
+class Span {
+  first = Infinity
+  last = -Infinity
+
+  add(at: number): void {
+    if (Number.isNaN(at)) return
+    this.first = Math.min(this.first, at)
+    this.last = Math.max(this.last, at)
+  }
+
+  /** CloudTrail's times are whole seconds. */
+  widen(ms: number): this {
+    this.first -= ms
+    this.last += ms
+    return this
+  }
+
+  has(at: number): boolean {
+    return at >= this.first && at <= this.last
+  }
+}
+
+type Groups = Iterable<readonly [id: string, sides: readonly Side[]]>
+
+function compare(groups: Groups, log: Span, trail: Span): Reconciliation {
+  const findings: Finding[] = []
+  const principals = new Map<string, { matched: number; findings: number }>()
+  const count = { requests: 0, events: 0, matched: 0, notCompared: 0, findings: 0 }
+
+  const summaryOf = (principal: string) => {
+    const name =
+      principals.size < MAX_PRINCIPALS || principals.has(principal) ? principal : 'others'
+    const known = principals.get(name) ?? { matched: 0, findings: 0 }
+    principals.set(name, known)
+    return known
+  }
+  const report = (kind: FindingKind, id: string, side: Side, other?: string) => {
+    count.findings += 1
+    summaryOf(side.principal).findings += 1
+    if (findings.length >= MAX_LISTED) return
+    findings.push({
+      ...{ kind, kmsRequestId: id, time: toTime(side.at), operation: side.operation },
+      ...{ principal: side.principal, key: side.keys.join(' ') },
+      ...(other === undefined ? {} : { other }),
+    })
+  }
+
+  for (const [id, sides] of groups) {
+    const requests = sides.filter(({ side }) => side === 'log')
+    const [event] = sides.filter(({ side }) => side === 'cloudtrail')
+    const [request] = requests
+    if (request !== undefined && event === undefined) {
+      if (!trail.has(request.at)) count.notCompared += 1
+      else {
+        count.requests += requests.length
+        for (const one of requests) report('not-in-cloudtrail', id, one)
+      }
+    } else if (event !== undefined && request === undefined) {
+      if (!log.has(event.at)) count.notCompared += 1
+      else {
+        count.events += 1
+        // KMS may have refused the caller without asking us.
+        if (event.isSuccess) report('not-in-log', id, event)
+      }
+    } else if (event !== undefined && request !== undefined) {
+      count.requests += requests.length
+      count.events += 1
+      count.matched += 1
+      summaryOf(event.principal).matched += 1
+      compareOne(id, requests, event, report)
+    }
+  }
+  findings.sort((a, b) => (a.time < b.time ? -1 : 1))
+  const from = Math.max(log.first, trail.first)
+  const to = Math.min(log.last, trail.last)
+  return {
+    ...{ requests: count.requests, events: count.events, matched: count.matched },
+    ...{ notCompared: count.notCompared, findings, findingCount: count.findings },
+    from: from <= to ? toTime(from) : undefined,
+    to: from <= to ? toTime(to) : undefined,
+    principals: [...principals]
+      .map(([principal, one]) => ({ principal, ...one }))
+      .sort((a, b) => b.findings - a.findings || b.matched - a.matched),
+  }
+}
+
+function compareOne(
+  id: string,
+  requests: readonly Side[],
+  event: Side,
+  report: (kind: FindingKind, id: string, side: Side, other?: string) => void,
+): void {
+  for (const request of requests) {
+    const { principal, keys, operation } = request
+    // Calls of AWS services may lack the ARN on either side.
+    if (principal !== '' && event.principal !== '' && principal !== event.principal) {
+      report('principal-differs', id, request, event.principal)
+    }
+    if (event.keys.length > 0 && !keys.some((key) => event.keys.includes(key))) {
+      report('key-differs', id, request, event.keys.join(' '))
+    }
+    if (operation !== event.operation) report('operation-differs', id, request, event.operation)
+  }
+  const halves = event.operation === 'ReEncrypt' ? 2 : 1
+  if (requests.length > MOST_TRIES * halves) {
+    const [first] = requests
+    if (first !== undefined) report('repeated', id, first, String(requests.length))
+  }
+}
+
+function toTime(at: number): string {
+  return new Date(at).toISOString()
+}
