@@ -6,6 +6,7 @@ import { type KillSwitch, createKillSwitch } from '../killswitch/operator/servic
 import { withPatience } from '../killswitch/operator/stop.ts'
 import { readHighWater } from '../killswitch/instance/high-water.ts'
 import type { LatchkeyError } from '../core/errors.ts'
+import type { StorageError } from '../store/database.ts'
 import { continues } from '../store/epochs.ts'
 import { readFact } from '../store/facts.ts'
 import { type Store, openStore } from '../store/store.ts'
@@ -18,6 +19,8 @@ export interface OpenOptions {
    */
   readonly patienceMs?: number
   readonly onRetry?: (error: LatchkeyError) => void
+  /** Returns true for an error that is thrown at once instead of being retried. */
+  readonly endsEarly?: (error: StorageError) => boolean
   /** Called before any work when the store is older than what this host has seen. */
   readonly onOldStore?: (warning: string) => void
 }
@@ -25,7 +28,7 @@ export interface OpenOptions {
 /** @throws StorageError */
 export async function openKillSwitch(
   config: Config,
-  { patienceMs = 0, onRetry, onOldStore }: OpenOptions = {},
+  { patienceMs = 0, onRetry, endsEarly, onOldStore }: OpenOptions = {},
 ): Promise<KillSwitch> {
   const isPatient = patienceMs > 0
   const open = async () =>
@@ -34,7 +37,13 @@ export async function openKillSwitch(
       allowsTampered: isPatient,
     })
   const { sentinelFile } = config.control
-  const patience = { clock, endsAt: clock.monotonic() + patienceMs, sentinelFile, onRetry }
+  const patience = {
+    clock,
+    endsAt: clock.monotonic() + patienceMs,
+    sentinelFile,
+    onRetry,
+    endsEarly,
+  }
   const store = isPatient ? await withPatience(open, patience) : await open()
   if (onOldStore !== undefined) await warnOfOldStore(store, config, onOldStore)
   return createKillSwitch(store, config)

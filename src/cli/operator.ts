@@ -10,17 +10,20 @@ import {
   loadControlConfig,
   stringFlag,
 } from '../terminal/command.ts'
-import { type AdminTarget, findAdminTarget } from '../terminal/contexts.ts'
+import { StorageError } from '../store/database.ts'
+import { type AdminTarget, findAdminTarget, findKnownTarget } from '../terminal/contexts.ts'
+
+interface ListenerPlace {
+  readonly kind: 'listener'
+  readonly target: AdminTarget
+  readonly keyStores: readonly { readonly name: string }[]
+  readonly operator: Operator
+}
 
 /** Where a command works. */
 export type Place =
   | { readonly kind: 'store'; readonly config: Config; readonly keyStores: Config['keyStores'] }
-  | {
-      readonly kind: 'listener'
-      readonly target: AdminTarget
-      readonly keyStores: readonly { readonly name: string }[]
-      readonly operator: Operator
-    }
+  | ListenerPlace
 
 /**
  * @param sections `all` for commands on usage, `control` for those that work with faults in other sections
@@ -41,6 +44,10 @@ export async function findPlace(
       '--operator is for the control store: an admin listener records the name of the token or certificate',
     )
   }
+  return openListener(context, target)
+}
+
+async function openListener(context: Context, target: AdminTarget): Promise<ListenerPlace> {
   const { createAdminHttp } = await import('../admin/client/http.ts')
   const { createRemoteOperator, loadAbout } = await import('../admin/client/operator.ts')
   const { findSwitches } = await import('../killswitch/operator/restore.ts')
@@ -52,6 +59,43 @@ export async function findPlace(
   const operator = createRemoteOperator(http, findSwitches)
   return { kind: 'listener', target, keyStores: keyStores.map((one) => ({ name: one })), operator }
 }
+
+/**
+ * Opens the kill switch for a kill. Where the database has no connection left, the admin listener that
+ * the user has named is asked instead, if it has the same key stores: it keeps a connection open.
+ * @throws StorageError
+ */
+export async function openForKill(
+  context: Context,
+  place: Place,
+  options: OpenOptions,
+): Promise<Operator> {
+  if (place.kind === 'listener') return place.operator
+  const target = await findKnownTarget(context).catch(() => undefined)
+  if (target === undefined) return openOperator(context, place, options)
+  const { hasNoConnectionLeft } = await import('../store/postgres/errors.ts')
+  try {
+    return await openOperator(context, place, { ...options, endsEarly: hasNoConnectionLeft })
+  } catch (error) {
+    if (!(error instanceof StorageError) || !hasNoConnectionLeft(error)) throw error
+  }
+  const where = `the admin listener ${target.url} (${target.source})`
+  const full = 'the database has no connection left (SQLSTATE 53300)'
+  const other = await openListener(context, target).catch(() => undefined)
+  if (other !== undefined && namesOf(other) === namesOf(place)) {
+    context.output.note(`${full}; asking ${where} instead`)
+    return other.operator
+  }
+  await other?.operator.close()
+  const not = other === undefined ? 'cannot be asked' : 'has other key stores'
+  context.output.note(`${full}, and ${where} ${not}; trying on`)
+  return openOperator(context, place, options)
+}
+
+const namesOf = ({ keyStores }: Place): string =>
+  Array.from(keyStores, ({ name }) => name)
+    .sort()
+    .join(' ')
 
 /** @throws StorageError */
 export async function openOperator(

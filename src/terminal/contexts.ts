@@ -114,6 +114,20 @@ export async function findAdminTarget(context: Context): Promise<AdminTarget | u
   return toTarget(`context ${name}`, found, undefined)
 }
 
+/**
+ * Returns a listener that the user has named somewhere, also when the command works on the control store:
+ * $LATCHKEY_ADDR, the context in use, or the only one.
+ */
+export async function findKnownTarget(context: Context): Promise<AdminTarget | undefined> {
+  const address = context.environment['LATCHKEY_ADDR'] ?? ''
+  if (address !== '') return fromEnvironment(context.environment, address)
+  const { current, contexts } = await loadContexts(context)
+  const names = Object.keys(contexts)
+  const name = current ?? (names.length === 1 ? names[0] : undefined)
+  const found = name === undefined ? undefined : contexts[name]
+  return found && toTarget(`context ${String(name)}`, found, undefined)
+}
+
 function fromEnvironment(environment: NodeJS.ProcessEnv, address: string): Promise<AdminTarget> {
   const read = (name: string) => {
     const value = environment[name] ?? ''

@@ -29,7 +29,7 @@ import {
 } from '../../terminal/flags/scope.ts'
 import { durationFlag, parseFuture } from '../../terminal/flags/time.ts'
 import { toTable } from '../../terminal/output.ts'
-import { type Place, findPlace, openOperator } from '../operator.ts'
+import { type Place, findPlace, openForKill } from '../operator.ts'
 import { checkNoRehearsal, REHEARSAL_FLAGS, rehearseKill } from './rehearse.ts'
 
 export const kill: Command = {
@@ -88,7 +88,7 @@ export const kill: Command = {
     const patienceMs = durationFlag(context, 'timeout', defaultPatienceMs(leaseMs))
     const startedAt = systemClock.monotonic()
     const onRetry = createRetryNote(context)
-    const killSwitch = await openOperator(context, place, { patienceMs, onRetry }).catch(
+    const killSwitch = await openForKill(context, place, { patienceMs, onRetry }).catch(
       (error: unknown) => {
         throw withWayToStop(error, sentinelFile)
       },

@@ -104,6 +104,8 @@ export interface Patience {
   readonly endsAt: number
   readonly sentinelFile: string
   readonly onRetry?: ((error: LatchkeyError) => void) | undefined
+  /** Returns true for an error after which the caller has a better way than another attempt. */
+  readonly endsEarly?: ((error: StorageError) => boolean) | undefined
 }
 
 /**
@@ -111,13 +113,14 @@ export interface Patience {
  * @throws what the last attempt threw
  */
 export async function withPatience<T>(work: () => Promise<T>, patience: Patience): Promise<T> {
-  const { clock, endsAt, sentinelFile, onRetry } = patience
+  const { clock, endsAt, sentinelFile, onRetry, endsEarly } = patience
   for (;;) {
     try {
       return await withinDeadline(work(), endsAt - clock.monotonic())
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
       const hinted = withHint(error, sentinelFile)
+      if (endsEarly?.(error) === true) throw error
       const leftMs = endsAt - clock.monotonic()
       if (!RETRIED.has(error.code) || leftMs <= 0) throw hinted
       onRetry?.(hinted)

@@ -156,6 +156,11 @@ export function toLoginError(error: unknown, usesTls: boolean): StorageError {
   })
 }
 
+/** Reports whether the server or the role has no connection left for one more process. */
+export function hasNoConnectionLeft(error: StorageError): boolean {
+  return sqlState(error.cause) === '53300'
+}
+
 /** Reports whether only a new connection can help. */
 export function belongsToConnection(error: StorageError): boolean {
   const state = sqlState(error.cause)
