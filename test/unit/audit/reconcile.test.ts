@@ -105,8 +105,9 @@ void t.test('exactly what is forged, dropped or changed is found', async (t) => 
               return [toRecord(event, { kmsOperation: 'ReEncrypt' })]
             case 'keep':
             case undefined:
-              return [toRecord(event)]
+              break
           }
+          return [toRecord(event)]
         })
         const keyArns = events.flatMap((event) => event.keyArns)
         const { findings } = await run(records, events, { keyArns })
