@@ -102,7 +102,7 @@ export interface KeyBackend {
 
 export interface VerifiedSealedBytes extends SealedBytes {
   /** 32 bytes if a prefix was given: SHA-256 of prefix, IV, ciphertext and tag. */
-  readonly digest?: Buffer
+  readonly digest?: Buffer | undefined
   /** Duration of the decryption in milliseconds. */
   readonly verifyMs: number
 }

@@ -62,6 +62,11 @@ export interface Authorizer {
 }
 
 const ALLOWED: Decision = { denial: undefined, policies: [] }
+/** Names of the counters. */
+const NAMES = {
+  enforced: { allow: 'enforced allow', deny: 'enforced deny' },
+  shadow: { allow: 'shadow allow', deny: 'shadow deny' },
+} as const
 const NO_POLICIES: readonly string[] = []
 const UNUSABLE: Decision = { denial: 'POLICY_UNUSABLE', policies: [] }
 
@@ -84,7 +89,7 @@ export function createAuthorizer(): Authorizer {
   let evaluations = 0
 
   function count(set: 'enforced' | 'shadow', decision: Decision): Decision {
-    const name = `${set} ${decision.denial === undefined ? 'allow' : 'deny'}`
+    const name = NAMES[set][decision.denial === undefined ? 'allow' : 'deny']
     decisions[name] = (decisions[name] ?? 0) + 1
     return decision
   }
@@ -112,7 +117,15 @@ export function createAuthorizer(): Authorizer {
       const decision = isUsable ? (enforced?.decide(request) ?? ALLOWED) : UNUSABLE
       if (enforced !== undefined || !isUsable) count('enforced', decision)
       const tried = shadow && count('shadow', shadow.decide(request))
-      return { isAsked: true, ...decision, revision, shadow: tried, generation, toRequest }
+      return {
+        isAsked: true,
+        denial: decision.denial,
+        policies: decision.policies,
+        revision,
+        shadow: tried,
+        generation,
+        toRequest,
+      }
     },
     allows(pass) {
       if (pass.generation === generation) return pass.denial === undefined

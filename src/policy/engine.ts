@@ -12,9 +12,9 @@ import {
   ACTIONS,
   FIELDS,
   Facts,
+  createCacheKey,
   isVolatile,
   type PolicyRequest,
-  toCacheKey,
   toEvaluationRequest,
 } from './request.ts'
 
@@ -58,7 +58,7 @@ let madeNames = 0
 /** The policies of one key and action that are decided together. */
 interface Part {
   readonly fields: ReadonlySet<string>
-  readonly keyFields: readonly string[]
+  readonly toCacheKey: (facts: Facts) => string
   readonly policies: readonly Policy[]
   decisions: Map<string, Decision>
 }
@@ -72,22 +72,19 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
   const stats = { evaluated: 0, kept: 0 }
   /** Names of prepared sets, by the ids of their policies. */
   const namesOf = new Map<string, string>()
-  /** By key store and key id, then by action. */
-  const byTarget = new Map<string, Partial<Record<string, Slice>>>()
+  /** By key store, key id and action. */
+  const byKeyStore = new Map<string, Map<string, Partial<Record<string, Slice>>>>()
+  let targets = 0
   /** Targets with the same policies share them. */
   const parts = new Map<string, Part>()
 
   function sliceOf(request: PolicyRequest): Slice {
     const { keyStore, keyId } = request
-    const key = `${keyStore}/${keyId}`
     const action = ACTIONS[request.operation]
-    let byAction = byTarget.get(key)
-    if (byAction === undefined) {
-      if (byTarget.size >= MAX_TARGETS) byTarget.clear()
-      byTarget.set(key, (byAction = {}))
-    }
+    const byAction = byKeyStore.get(keyStore)?.get(keyId) ?? addTarget(keyStore, keyId)
     let slice = byAction[action]
     if (slice === undefined) {
+      const key = `${keyStore}/${keyId}`
       const target = { key, keyStore, action, groups: labels.of(keyStore, keyId).groups }
       const own = policies.filter(({ json }) => isFor(json, target))
       const isFresh = ({ reads }: Policy) => [...reads].some(isVolatile)
@@ -100,14 +97,26 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
     return slice
   }
 
+  function addTarget(keyStore: string, keyId: string): Partial<Record<string, Slice>> {
+    if (targets >= MAX_TARGETS) {
+      byKeyStore.clear()
+      targets = 0
+    }
+    targets += 1
+    const byAction = {}
+    const byKey = byKeyStore.get(keyStore) ?? new Map<string, Partial<Record<string, Slice>>>()
+    byKeyStore.set(keyStore, byKey.set(keyId, byAction))
+    return byAction
+  }
+
   function partOf(own: readonly Policy[]): Part | undefined {
     if (own.length === 0) return undefined
     const signature = own.map((policy) => policies.indexOf(policy)).join(',')
     let part = parts.get(signature)
     if (part === undefined) {
       const fields = new Set(own.flatMap(({ reads }) => [...reads]))
-      const keyFields = [...fields].sort()
-      part = { fields, keyFields, policies: own, decisions: new Map() }
+      const toCacheKey = createCacheKey([...fields].sort())
+      part = { fields, toCacheKey, policies: own, decisions: new Map() }
       parts.set(signature, part)
     }
     return part
@@ -144,7 +153,7 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
   }
 
   function lookUp(part: Part, facts: Facts): Decision {
-    const key = toCacheKey(facts, part.keyFields)
+    const key = part.toCacheKey(facts)
     const known = part.decisions.get(key)
     if (known !== undefined) {
       stats.kept += 1
@@ -168,7 +177,7 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
     close() {
       freeNames.push(...namesOf.values())
       namesOf.clear()
-      byTarget.clear()
+      byKeyStore.clear()
       parts.clear()
     },
   }

@@ -34,8 +34,8 @@ export function accessClassOf(metadata: Partial<RequestMetadata>): AccessClass {
   const kind = kindOf(awsPrincipalArn)
   if (kind === 'service') return 'service-itself'
   if (kind === 'unknown') return 'unknown'
-  const account = arnField(awsPrincipalArn, ACCOUNT_FIELD)
-  if (!ACCOUNT.test(account)) return 'unknown'
+  const account = accountOf(awsPrincipalArn)
+  if (account === undefined) return 'unknown'
   if (kmsKeyArn !== undefined && arnField(kmsKeyArn, ACCOUNT_FIELD) !== account) {
     return 'foreign-account'
   }
@@ -60,6 +60,7 @@ const ACCOUNT = /^\d{12}$/
 /** arn:partition:service:region:account:resource */
 const PARTITION_FIELD = 1
 const SERVICE_FIELD = 2
+const REGION_FIELD = 3
 const ACCOUNT_FIELD = 4
 const RESOURCE_FIELD = 5
 
@@ -88,14 +89,21 @@ function kindOf(arn: string): Principal['kind'] {
   return ((match?.[1] ?? match?.[2]) as Principal['kind'] | undefined) ?? 'unknown'
 }
 
+/** Returns the account of awsPrincipalArn without parsing the rest. */
+export function accountOf(arn: string): string | undefined {
+  const account = arn.startsWith('arn:') ? arnField(arn, ACCOUNT_FIELD) : ''
+  return ACCOUNT.test(account) ? account : undefined
+}
+
 /** Parses awsPrincipalArn. An unknown form yields the kind `unknown`. */
 export function parsePrincipal(arn: string): Principal {
   const kind = kindOf(arn)
-  const id = arn.startsWith('arn:') ? arnField(arn, ACCOUNT_FIELD) : ''
-  const account = ACCOUNT.test(id) ? { account: id } : {}
+  const id = accountOf(arn)
+  const account = id === undefined ? {} : { account: id }
   const names = arnField(arn, RESOURCE_FIELD).split('/').slice(1)
   const last = names.at(-1) ?? ''
-  const roleOf = (text: string) => `arn:${arnField(arn, PARTITION_FIELD)}:iam::${id}:role/${text}`
+  const roleOf = (text: string) =>
+    `arn:${arnField(arn, PARTITION_FIELD)}:iam::${id ?? ''}:role/${text}`
   switch (kind) {
     case 'root':
       return { arn, kind, name: 'root', roles: [], ...account }
@@ -130,8 +138,13 @@ export interface KmsKey {
 
 /** Tolerates a slash in front of `key/`: AWS's test client sends one. */
 export function parseKmsKey(arn: string): KmsKey {
-  const [, partition = '', , region = '', account = '', ...rest] = arn.split(':')
-  return { arn, partition, region, account, keyId: rest.join(':').replace(/^\/?key\//, '') }
+  return {
+    arn,
+    partition: arnField(arn, PARTITION_FIELD),
+    region: arnField(arn, REGION_FIELD),
+    account: arnField(arn, ACCOUNT_FIELD),
+    keyId: arnField(arn, RESOURCE_FIELD).replace(/^\/?key\//, ''),
+  }
 }
 
 export interface ViaService {

@@ -12,6 +12,7 @@ import {
   type Principal,
   type ViaService,
   accessClassOf,
+  accountOf,
   parseKmsKey,
   parsePrincipal,
   parseViaService,
@@ -56,8 +57,16 @@ export class Facts {
     this.request = request
   }
 
+  get arn(): string {
+    return this.request.metadata.awsPrincipalArn ?? ''
+  }
+
+  get account(): string | undefined {
+    return accountOf(this.arn)
+  }
+
   get principal(): Principal {
-    return (this.#principal ??= parsePrincipal(this.request.metadata.awsPrincipalArn ?? ''))
+    return (this.#principal ??= parsePrincipal(this.arn))
   }
 
   get kmsKey(): KmsKey | undefined {
@@ -113,8 +122,7 @@ const CONTEXT: Readonly<Record<string, Field>> = {
   'context.sourceVpc': { of: ({ request }) => request.metadata.awsSourceVpc },
   'context.sourceVpce': { of: ({ request }) => request.metadata.awsSourceVpce },
   'context.sameAccount': {
-    of: ({ principal, kmsKey }) =>
-      principal.account !== undefined && principal.account === kmsKey?.account,
+    of: ({ account, kmsKey }) => account !== undefined && account === kmsKey?.account,
   },
   'context.credential.id': { of: ({ request }) => request.credential.id, ...unrecorded },
   'context.credential.age': {
@@ -145,21 +153,21 @@ const RECORDS: Readonly<Record<string, (facts: Facts) => boolean>> = {
   'context.viaService': ({ viaService }) => viaService !== undefined,
 }
 
-const PRINCIPAL: Readonly<Record<string, (principal: Principal) => string | undefined>> = {
+const PRINCIPAL: Readonly<Record<string, (facts: Facts) => string | undefined>> = {
   'principal.arn': ({ arn }) => arn,
-  'principal.kind': ({ kind }) => kind,
-  'principal.name': ({ name }) => name,
-  'principal.sessionName': ({ sessionName }) => sessionName,
-  'principal.path': ({ path }) => path,
+  'principal.kind': ({ principal }) => principal.kind,
+  'principal.name': ({ principal }) => principal.name,
+  'principal.sessionName': ({ principal }) => principal.sessionName,
+  'principal.path': ({ principal }) => principal.path,
   // Parents.
   'principal.account': ({ account }) => account,
-  'principal.roles': ({ roles }) => roles.join(' '),
-  'principal.service': ({ kind, name }) => (kind === 'service' ? name : undefined),
+  'principal.roles': ({ principal }) => principal.roles.join(' '),
+  'principal.service': ({ principal: { kind, name } }) => (kind === 'service' ? name : undefined),
 }
 
 const OTHERS: Readonly<Record<string, (facts: Facts) => string | undefined>> = {
   // The identities themselves.
-  principal: ({ principal }) => principal.arn,
+  principal: ({ arn }) => arn,
   action: ({ request }) => ACTIONS[request.operation],
   resource: ({ request }) => `${request.keyStore}/${request.keyId}`,
   'principal.tags': ({ tags }) => JSON.stringify(tags),
@@ -184,30 +192,37 @@ export function isRecorded(field: string): boolean {
   return CONTEXT[field]?.isUnrecorded !== true
 }
 
+/** Returns the value of one field as text; undefined if the request lacks it. */
+type FieldReader = (facts: Facts) => string | undefined
+
 /**
- * Returns the same key for exactly those requests that agree in all of `fields`.
+ * Returns a function that gives the same key for exactly those requests that agree in all of
+ * `fields`.
  * @param fields none of them volatile
  */
-export function toCacheKey(facts: Facts, fields: readonly string[]): string {
-  let key = ''
-  for (const field of fields) {
-    const value = valueOf(facts, field)
-    // Includes lengths, because values may contain any character.
-    if (value !== undefined) key += `${String(value.length)}:${value}`
-    else key += isInRecord(facts, field) ? '+' : '-'
+export function createCacheKey(fields: readonly string[]): (facts: Facts) => string {
+  const readers = fields.map((field) => ({ field, read: readerOf(field) }))
+  return (facts) => {
+    let key = ''
+    for (const { field, read } of readers) {
+      const value = read(facts)
+      // Includes lengths, because values may contain any character.
+      if (value !== undefined) key += `${String(value.length)}:${value}`
+      else key += isInRecord(facts, field) ? '+' : '-'
+    }
+    return key
   }
-  return key
 }
 
-function valueOf(facts: Facts, field: string): string | undefined {
-  const ofPrincipal = PRINCIPAL[field]
-  if (ofPrincipal !== undefined) return ofPrincipal(facts.principal)
+function readerOf(field: string): FieldReader {
+  const plain = PRINCIPAL[field] ?? OTHERS[field]
+  if (plain !== undefined) return plain
   const isThere = RECORDS[field]
-  if (isThere !== undefined) return isThere(facts) ? '1' : '0'
-  const other = OTHERS[field]
-  if (other !== undefined) return other(facts)
-  const value = CONTEXT[field]?.of(facts)
-  return typeof value === 'string' ? value : value === undefined ? undefined : JSON.stringify(value)
+  if (isThere !== undefined) return (facts) => (isThere(facts) ? '1' : '0')
+  return (facts) => {
+    const value = CONTEXT[field]?.of(facts)
+    return value === undefined || typeof value === 'string' ? value : JSON.stringify(value)
+  }
 }
 
 /** Reports whether the record that holds a field of the context is present. */

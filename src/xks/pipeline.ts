@@ -157,14 +157,19 @@ function authorize(
   const { metadata = {}, accessKeyId = '' } = record
   record.accessClass = accessClassOf(metadata)
   const pass = authorizer.decide(() => ({
-    ...{ keyStore: keyStore.name, keyId: key.keyId, operation, metadata },
-    ...{ keyVersion: key.currentVersion, keyCreatedAt: key.createdAt },
+    keyStore: keyStore.name,
+    keyId: key.keyId,
+    operation,
+    metadata,
+    keyVersion: key.currentVersion,
+    keyCreatedAt: key.createdAt,
     credential: { id: accessKeyId, createdAt: keyStore.credentials(accessKeyId)?.createdAt },
     now: clock.now(),
     tlsVersion: raw.tls?.version,
     clientName: raw.tls?.clientName,
     remoteAddress: raw.remoteAddress,
-    ...sizesOf(input),
+    aadBytes: input.kind === 'none' ? 0 : input.aad.length,
+    plaintextBytes: plaintextBytesOf(input),
   }))
   request.policyPass = pass
   if (!pass.isAsked) return
@@ -177,10 +182,9 @@ function authorize(
   if (reason !== undefined) record.shadowDenial = { reason, policies }
 }
 
-function sizesOf(input: Input) {
-  if (input.kind === 'none') return { aadBytes: 0, plaintextBytes: 0 }
-  const { length } = input.kind === 'encrypt' ? input.plaintext : input.ciphertext
-  return { aadBytes: input.aad.length, plaintextBytes: length }
+function plaintextBytesOf(input: Input): number {
+  if (input.kind === 'none') return 0
+  return input.kind === 'encrypt' ? input.plaintext.length : input.ciphertext.length
 }
 
 interface Route extends Pick<Target, 'operation' | 'keyId'> {

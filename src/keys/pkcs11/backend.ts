@@ -94,8 +94,9 @@ class FoundKey implements BackendKey, VerifiedEncryption {
     return this.#seal(request, VERIFY)
   }
 
-  async decrypt({ version, deadline, ...request }: DecryptRequest): Promise<Buffer> {
-    const key = this.#find(version, 'canDecrypt')
+  async decrypt(request: DecryptRequest): Promise<Buffer> {
+    const { deadline } = request
+    const key = this.#find(request.version, 'canDecrypt')
     const sealed = Buffer.concat([request.ciphertext, request.tag])
     const parts = [request.aad, request.iv, sealed]
     const [plaintext = NONE] = await this.#send(key, { kind: DECRYPT, flags: 0, parts, deadline })
@@ -112,14 +113,16 @@ class FoundKey implements BackendKey, VerifiedEncryption {
     const parts = [aad, plaintext, digestPrefix ?? NONE]
     const [iv = NONE, sealed = NONE, digest = NONE, verifyTime] = await this.#send(key, {
       kind: ENCRYPT,
-      ...{ flags, parts, deadline },
+      flags,
+      parts,
+      deadline,
     })
     const tagAt = sealed.length - TAG_BYTES
     return {
       iv,
       ciphertext: sealed.subarray(0, tagAt),
       tag: sealed.subarray(tagAt),
-      ...(digestPrefix === undefined ? {} : { digest }),
+      digest: digestPrefix === undefined ? undefined : digest,
       verifyMs: (verifyTime?.readUInt32LE(0) ?? 0) / 1000,
     }
   }

@@ -117,7 +117,7 @@ function sealVerified(
     throw new BackendError('CONTRACT', 'the ciphertext did not decrypt to the same bytes')
   }
   const verifyMs = clock.monotonic() - sealedAt
-  return digest ? { iv, ciphertext, tag, digest, verifyMs } : { iv, ciphertext, tag, verifyMs }
+  return { iv, ciphertext, tag, digest, verifyMs }
 }
 
 function hash(...parts: readonly Buffer[]): Buffer {

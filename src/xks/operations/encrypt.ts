@@ -39,7 +39,8 @@ export async function encrypt(
   const sealed = await (verify
     ? sealAndVerify(request, key, input, metadata)
     : seal(request, key, input, metadata))
-  return { ...sealed, metadata }
+  const { ciphertext, iv, tag, digest } = sealed
+  return { ciphertext, iv, tag, digest, metadata }
 }
 
 export function toEncryptResponse(result: EncryptResult): Response {
@@ -59,11 +60,10 @@ async function seal(
   { plaintext, aad }: EncryptInput,
   metadata: Buffer,
 ): Promise<Sealed> {
-  const request = {
-    ...{ version: key.currentVersion, plaintext, deadline },
-    aad: encodeAad(aad, metadata),
-  }
-  const sealed = await deadline.race(key.encrypt(request))
+  const version = key.currentVersion
+  const sealed = await deadline.race(
+    key.encrypt({ version, plaintext, aad: encodeAad(aad, metadata), deadline }),
+  )
   timer.end('backend')
   return sealed
 }
@@ -107,5 +107,5 @@ async function sealAndVerify(
     throw new XksError('InternalException', undefined, { reason: 'VERIFY_MISMATCH' })
   }
   timer.end('verify')
-  return { iv, ciphertext, tag, ...(digest && { digest }) }
+  return { iv, ciphertext, tag, digest }
 }

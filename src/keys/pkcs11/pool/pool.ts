@@ -121,7 +121,11 @@ export class TokenPool {
     const left = Math.min(deadline.remainingMs, attemptMs, kind === CALL ? Infinity : operationMs)
     return new Promise((resolve, reject) => {
       const request: QueuedRequest = {
-        ...{ kind, flags, parts, resolve, reject },
+        kind,
+        flags,
+        parts,
+        resolve,
+        reject,
         queuedAt: now,
         endsAt: now + left,
         attempts: 0,
