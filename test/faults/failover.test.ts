@@ -6,8 +6,9 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
+import type { Pkcs11BackendConfig } from '../../src/config/config.ts'
 import { Secret } from '../../src/core/secret.ts'
-import { decrypt, encrypt, keyId, soon } from '../contract/key-backend-fixture.ts'
+import { decrypt, encrypt, keyId, refusal, soon } from '../contract/key-backend-fixture.ts'
 import { promised } from '../support/promised-backend.ts'
 import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
@@ -24,7 +25,7 @@ const LABELS = ['one', 'two'] as const
 const DEVICE_ERROR = 0x30
 const PATIENCE_MS = 30_000
 
-async function opened(t: Test) {
+async function opened(t: Test, more: Partial<Pkcs11BackendConfig> = {}) {
   const token = await withFaults(t, await createSoftHsm(t, LABELS))
   const material = randomBytes(32)
   for (const label of LABELS) await createTokenKeys(t, token, [{ label: 'key', material }], label)
@@ -32,6 +33,7 @@ async function opened(t: Test) {
     tokens: LABELS.map((label) => ({ label, pin: new Secret(token.pin) })),
     sessions: { min: 1, max: 1 },
     deadlines: { operationMs: 4000, startMs: 60_000, stuckMs: 1000 },
+    ...more,
   })
   const backend = promised(enforceContract(keys.backend('', NO_RECORDS)))
   const roundTrip = async () => {
@@ -44,7 +46,7 @@ async function opened(t: Test) {
     const managers = await backend.health(soon())
     return Object.fromEntries(managers.map(({ id, status }) => [id, status]))
   }
-  return { token, control: token.control, roundTrip, statuses }
+  return { token, control: token.control, backend, roundTrip, statuses }
 }
 
 async function slotOf(t: Test, token: FaultyToken, label: string): Promise<number> {
@@ -66,6 +68,52 @@ void t.test('work goes to both tokens', async (t) => {
   for (const pid of pids)
     t.ok(done.filter((call) => call.pid === pid).length >= 20, 'each has its share')
   t.same(await statuses(), { 'hsm/one': 'ACTIVE', 'hsm/two': 'ACTIVE' })
+})
+
+const SLOW_MS = 200
+const HEDGE_MS = 30
+
+void t.test('a slow token delays an operation by little more than hedge.after', async (t) => {
+  const { token, control, roundTrip, backend } = await opened(t, { hedge: { afterMs: HEDGE_MS } })
+  await roundTrip()
+  control.only(await slotOf(t, token, 'one'))
+  for (const name of ['C_EncryptInit', 'C_Encrypt', 'C_DecryptInit', 'C_Decrypt'])
+    control.plan(name, { latencyMs: SLOW_MS })
+  const mark = control.mark()
+  const sealed = await encrypt({ backend } as never, KEY, randomBytes(32))
+  const latencies: number[] = []
+  for (let round = 0; round < 200; round++) {
+    const startedAt = performance.now()
+    await (round % 2 === 0
+      ? decrypt({ backend } as never, KEY, sealed)
+      : encrypt({ backend } as never, KEY, randomBytes(32)))
+    latencies.push(performance.now() - startedAt)
+  }
+  latencies.sort((a, b) => a - b)
+  const slowest = latencies.at(-1) ?? Infinity
+  t.ok(slowest < SLOW_MS, `the slowest took ${slowest.toFixed(1)} ms`)
+  t.comment(
+    `p50 ${(latencies[100] ?? 0).toFixed(1)} ms, p99 ${(latencies[197] ?? 0).toFixed(1)} ms`,
+  )
+  const done = control.log(mark).filter((call) => /^C_(?:En|De)crypt/.test(call.function))
+  t.equal(new Set(done.map(({ pid }) => pid)).size, 2, 'the slow token was tried')
+})
+
+void t.test('an operation that fails on every token fails once, hedged or not', async (t) => {
+  const { control, roundTrip, backend } = await opened(t, { hedge: { afterMs: HEDGE_MS } })
+  await roundTrip()
+  const sealed = await encrypt({ backend } as never, KEY, randomBytes(32))
+  const broken = { ...sealed, tag: randomBytes(16) }
+  await t.rejects(decrypt({ backend } as never, KEY, broken), refusal('INTEGRITY_FAILURE'))
+  for (const name of ['C_EncryptInit', 'C_DecryptInit']) control.plan(name, { rv: DEVICE_ERROR })
+  await t.rejects(decrypt({ backend } as never, KEY, sealed), { name: 'BackendError' })
+  control.heal()
+  const isServed = () =>
+    decrypt({ backend } as never, KEY, sealed).then(
+      () => true,
+      () => false,
+    )
+  await eventually(isServed, PATIENCE_MS)
 })
 
 const DEATHS: readonly [string, FaultPlan][] = [

@@ -94,6 +94,18 @@ export const backends = list(
         [10, 600_000],
       ),
     }),
+    hedge: optional(
+      object(
+        'Try a slow operation on another token as well. For two tokens or more with the same keys.',
+        {
+          after: duration(
+            'Time after which the operation is sent to the next token too; the first answer counts.',
+            '30ms',
+            [1, 60_000],
+          ),
+        },
+      ),
+    ),
     heartbeat: duration(
       'Interval at which an idle session is used, so that no network device drops it.',
       '20s',

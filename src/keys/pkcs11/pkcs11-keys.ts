@@ -50,6 +50,7 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
   const pools = config.tokens.map((token) => new TokenPool({ ...deps, token }))
   const fleet = new TokenFleet(
     pools.map((pool, i) => ({ id: toTokenId(config, config.tokens[i] ?? {}), pool })),
+    config.hedge?.afterMs,
   )
   try {
     await Promise.all(pools.map((pool) => pool.start()))

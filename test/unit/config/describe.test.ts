@@ -73,6 +73,8 @@ void t.test(
         'backends[].tokens[].slot',
         'backends[].tokens[].pin.file',
         'backends[].tokens[].pin.exec',
+        'backends[].hedge',
+        'backends[].hedge.after',
         ...SETTINGS.filter((setting) => setting.startsWith('store.postgres')),
         'store.masterKey.passphrase',
         'store.masterKey.passphrase.file',

@@ -26,10 +26,13 @@ const TRY_ELSEWHERE: ReadonlySet<BackendErrorCode> = new Set([
 
 export class TokenFleet {
   readonly #members: readonly FleetMember[]
+  readonly #hedgeMs: number | undefined
   #turn = 0
 
-  constructor(members: readonly FleetMember[]) {
+  /** @param hedgeMs time after which a slow operation is tried on the next token too; undefined: never */
+  constructor(members: readonly FleetMember[], hedgeMs?: number) {
     this.#members = members
+    this.#hedgeMs = hedgeMs
   }
 
   /** The only token; undefined if there are several. */
@@ -42,10 +45,11 @@ export class TokenFleet {
   send(kind: number, flags: number, parts: readonly Buffer[], deadline: Deadline): Promise<Answer> {
     const { single } = this
     if (single !== undefined) return single.send(kind, flags, parts, deadline)
-    return this.#tryEach(
-      (pool, attemptMs) => pool.send(kind, flags, parts, deadline, attemptMs),
-      deadline,
-    )
+    const work = (pool: TokenPool, attemptMs: number) =>
+      pool.send(kind, flags, parts, deadline, attemptMs)
+    return this.#hedgeMs === undefined
+      ? this.#tryEach(work, deadline)
+      : this.#hedge(work, deadline, this.#hedgeMs)
   }
 
   call(call: Call, deadline: Deadline): Promise<unknown> {
@@ -89,11 +93,52 @@ export class TokenFleet {
         return await work(pool, left === 1 ? Infinity : deadline.remainingMs / left)
       } catch (error) {
         failure = error
-        const mayGoOn = error instanceof BackendError && TRY_ELSEWHERE.has(error.code)
-        if (!mayGoOn || deadline.remainingMs <= 0) break
+        if (!mayTryElsewhere(error, deadline)) break
       }
     }
     throw failure
+  }
+
+  /**
+   * Tries the next token as soon as one fails or is slow. The first answer counts. The loser ends within its deadline, and its
+   * answer is dropped: a decryption has no effect, and a ciphertext that no caller got is only one more use of the key.
+   */
+  #hedge<T>(
+    work: (pool: TokenPool, attemptMs: number) => Promise<T>,
+    deadline: Deadline,
+    hedgeMs: number,
+  ): Promise<T> {
+    const waiting = [...this.#inOrder()]
+    let open = 0
+    let timer: NodeJS.Timeout | undefined
+    return new Promise((resolve, reject) => {
+      const tryNext = () => {
+        clearTimeout(timer)
+        const pool = waiting.shift()
+        if (pool === undefined) return
+        open += 1
+        // Not a deadline: it starts a second attempt beside the first.
+        if (waiting.length > 0) timer = setTimeout(tryNext, hedgeMs)
+        work(pool, Infinity).then(
+          (answer) => {
+            waiting.length = 0
+            clearTimeout(timer)
+            resolve(answer)
+          },
+          (error: unknown) => {
+            open -= 1
+            if (!mayTryElsewhere(error, deadline)) waiting.length = 0
+            else if (waiting.length > 0 || open > 0) {
+              tryNext()
+              return
+            }
+            clearTimeout(timer)
+            reject(error instanceof Error ? error : new Error('not an Error', { cause: error }))
+          },
+        )
+      }
+      tryNext()
+    })
   }
 
   /** Returns the working tokens, or all of them if none works, so that their own error is reported. */
@@ -105,4 +150,9 @@ export class TokenFleet {
     const turned = [...some.slice(this.#turn), ...some.slice(0, this.#turn)]
     return turned.sort((a, b) => a.load - b.load)
   }
+}
+
+function mayTryElsewhere(error: unknown, deadline: Deadline): boolean {
+  const isOfToken = error instanceof BackendError && TRY_ELSEWHERE.has(error.code)
+  return isOfToken && deadline.remainingMs > 0
 }
