@@ -184,3 +184,20 @@ void t.test('each key store has its own keys', async (t) => {
     failure(64, 'several key stores are configured; choose one with --key-store: one, two'),
   )
 })
+
+void t.test('list shows a page, and says how to go on', async (t) => {
+  const space = await workspace(t)
+  for (const name of ['c', 'a', 'e', 'b', 'd']) await key(space, 'create', name)
+  const ids = async (...words: readonly string[]) =>
+    (await list(space, ...words)).map(({ keyId }) => keyId).join('')
+  t.equal(await ids('--limit', '2'), 'ab')
+  t.equal(await ids('--limit', '2', '--after', 'b'), 'cd')
+  t.equal(await ids('--limit', '2', '--after', 'd'), 'e')
+  t.equal(await ids('--after', 'bb'), 'cde', 'the key itself may be gone')
+  t.equal(await ids('--after', 'e'), '')
+  const first = await space.run('keys', 'list', '--limit', '2')
+  t.match(first.stdout, /^3 more: --after b$/m)
+  t.notMatch((await space.run('keys', 'list', '--after', 'b')).stdout, /more:/)
+  for (const wrong of ['0', '-1', 'x', '1.5'])
+    t.match(await space.run('keys', 'list', `--limit=${wrong}`), { code: 65, stderr: /--limit/ })
+})

@@ -208,52 +208,64 @@ void t.test('a file that is not whole, or not of this store, is no backup', asyn
   await t.rejects(loadBackup(path, other), { code: 'MASTER_KEY_WRONG' })
 })
 
-void t.test(
-  'another master key: the old one opens nothing, servers go on, an escrow opens it',
-  async (t) => {
-    const space = await workspace(t)
-    const file = (name: string) => join(space.folder, name)
-    const { publicKey, privateKey } = generateKeyPairSync('rsa', {
-      modulusLength: 3072,
-      publicKeyEncoding: { type: 'spki', format: 'pem' },
-      privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-    })
-    await writeFile(file('recovery.pub'), publicKey)
-    await writeFile(file('recovery.pem'), privateKey, { mode: 0o600 })
-    t.match(await space.run('store', 'escrow', file('escrow.json'), '--to', file('recovery.pub')), {
-      code: 0,
-    })
-    const { running } = await space.serve()
-    t.match(await space.run('store', 'rekey', '--new-master-key', file('second.key')), { code: 0 })
-    t.equal(running.process.exitCode, null)
-    t.match(await space.run('status'), {
-      code: 1,
-      stderr: /the master key does not open this store/,
-    })
-    const text = await readFile(space.configFile, 'utf8')
-    await writeFile(space.configFile, text.replace('master.key', 'second.key'))
-    t.match(await space.run('status'), { code: 0, stdout: /1 instance serving/ })
+for (const engine of ['SQLite', 'PostgreSQL']) {
+  void t.test(
+    `${engine}: another master key: the old one opens nothing, servers go on, an escrow opens it`,
+    async (t) => {
+      const { host, port, database, user } = await server.createDatabase()
+      const postgres = { host, port, database, user, tls: { mode: 'off' } }
+      const settings = {
+        store: { postgres, masterKey: { file: 'master.key' }, pollInterval: '50ms' },
+      }
+      const space = await workspace(t, engine === 'PostgreSQL' ? { settings } : {})
+      const file = (name: string) => join(space.folder, name)
+      const { publicKey, privateKey } = generateKeyPairSync('rsa', {
+        modulusLength: 3072,
+        publicKeyEncoding: { type: 'spki', format: 'pem' },
+        privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+      })
+      await writeFile(file('recovery.pub'), publicKey)
+      await writeFile(file('recovery.pem'), privateKey, { mode: 0o600 })
+      t.match(
+        await space.run('store', 'escrow', file('escrow.json'), '--to', file('recovery.pub')),
+        {
+          code: 0,
+        },
+      )
+      const { running } = await space.serve()
+      t.match(await space.run('store', 'rekey', '--new-master-key', file('second.key')), {
+        code: 0,
+      })
+      t.equal(running.process.exitCode, null)
+      t.match(await space.run('status'), {
+        code: 1,
+        stderr: /the master key does not open this store/,
+      })
+      const text = await readFile(space.configFile, 'utf8')
+      await writeFile(space.configFile, text.replace('master.key', 'second.key'))
+      t.match(await space.run('status'), { code: 0, stdout: /1 instance serving/ })
 
-    await writeFile(space.configFile, text.replace('master.key', 'lost.key'))
-    t.match(await space.run('status'), { code: 77 })
-    await writeFile(file('words'), 'correct horse\n', { mode: 0o600 })
-    const escrow = ['--escrow', file('escrow.json'), '--recovery-key', file('recovery.pem')]
-    t.match(await space.run('store', 'rekey', ...escrow, '--new-passphrase', file('words')), {
-      code: 0,
-    })
-    await writeFile(
-      space.configFile,
-      text.replace('file: master.key', 'passphrase: { file: words }'),
-    )
-    t.match(await space.run('status'), { code: 0 })
-    const other = generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey
-    await writeFile(file('recovery.pem'), other.export({ type: 'pkcs8', format: 'pem' }))
-    t.match(await space.run('store', 'rekey', ...escrow, '--new-passphrase', file('words')), {
-      code: 1,
-      stderr: /the recovery key does not open this escrow/,
-    })
-  },
-)
+      await writeFile(space.configFile, text.replace('master.key', 'lost.key'))
+      t.match(await space.run('status'), { code: 77 })
+      await writeFile(file('words'), 'correct horse\n', { mode: 0o600 })
+      const escrow = ['--escrow', file('escrow.json'), '--recovery-key', file('recovery.pem')]
+      t.match(await space.run('store', 'rekey', ...escrow, '--new-passphrase', file('words')), {
+        code: 0,
+      })
+      await writeFile(
+        space.configFile,
+        text.replace('file: master.key', 'passphrase: { file: words }'),
+      )
+      t.match(await space.run('status'), { code: 0 })
+      const other = generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey
+      await writeFile(file('recovery.pem'), other.export({ type: 'pkcs8', format: 'pem' }))
+      t.match(await space.run('store', 'rekey', ...escrow, '--new-passphrase', file('words')), {
+        code: 1,
+        stderr: /the recovery key does not open this escrow/,
+      })
+    },
+  )
+}
 
 void t.test(
   'the page on recovery, followed to the letter, ends in a server that serves',

@@ -11,6 +11,7 @@ import {
   UsageError,
   YES_FLAG,
   keyIdOperand,
+  stringFlag,
 } from '../../terminal/command.ts'
 import { parseReason, REASON_FLAGS } from '../../terminal/flags/scope.ts'
 import { toTable } from '../../terminal/output.ts'
@@ -19,12 +20,32 @@ import { withAdministration } from '../with-administration.ts'
 const FLAGS = { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...CONFIG_FLAG }
 
 export const keysList: Command = {
-  flags: FLAGS,
-  examples: ['latchkey keys list', 'latchkey keys list --key-store demo --json'],
+  flags: {
+    limit: {
+      type: 'string',
+      value: 'NUMBER',
+      description: 'Largest number of keys to show (default: all).',
+    },
+    after: {
+      type: 'string',
+      value: 'KEY_ID',
+      description: 'Show only the keys after this one, in the order of their ids.',
+    },
+    ...FLAGS,
+  },
+  examples: [
+    'latchkey keys list',
+    'latchkey keys list --key-store demo --json',
+    'latchkey keys list --limit 100 --after payroll-2026',
+  ],
   async run(context) {
-    const keys = await withAdministration(context, (administration, keyStore) =>
+    const after = stringFlag(context, 'after')
+    const limit = parseLimit(stringFlag(context, 'limit'))
+    const all = await withAdministration(context, (administration, keyStore) =>
       administration.keys(keyStore).listKeys(),
     )
+    const left = after === undefined ? all : all.filter(({ keyId }) => keyId > after)
+    const keys = left.slice(0, limit)
     const rows = keys.map((key) => [
       key.keyId,
       key.problem?.kind ?? key.status,
@@ -37,8 +58,19 @@ export const keysList: Command = {
     const problems = keys.flatMap(({ keyId, problem }) =>
       problem === undefined ? [] : [`${keyId}: ${problem.reason}`],
     )
-    context.output.result([toTable(headings, rows), ...problems].join('\n'), keys)
+    const last = keys.at(-1)
+    const more =
+      last === undefined || keys.length === left.length
+        ? []
+        : [`${String(left.length - keys.length)} more: --after ${last.keyId}`]
+    context.output.result([toTable(headings, rows), ...problems, ...more].join('\n'), keys)
   },
+}
+
+function parseLimit(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
+  throw new UsageError('INPUT_INVALID', `--limit: expected a whole number from 1, found ${text}`)
 }
 
 export const keysRotate = changeCommand({
