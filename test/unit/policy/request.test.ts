@@ -10,7 +10,7 @@ import {
   FIELDS,
   Facts,
   isVolatile,
-  toCacheKey,
+  createCacheKey,
   toEvaluationRequest,
 } from '../../../src/policy/request.ts'
 import { accessClassOf, parsePrincipal } from '../../../src/policy/principal.ts'
@@ -151,7 +151,7 @@ void t.test(
   (t) => {
     const stable = [...FIELDS].filter((field) => !isVolatile(field))
     const keyOf = (fields: readonly string[], request = FULL) =>
-      toCacheKey(new Facts(request), fields)
+      createCacheKey(fields)(new Facts(request))
     const others = {
       'principal.arn': { awsPrincipalArn: ALICE },
       'context.sourceVpc': { awsSourceVpc: 'vpc-2' },
