@@ -219,7 +219,8 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
       }
       const space = await workspace(t, engine === 'PostgreSQL' ? { settings } : {})
       const file = (name: string) => join(space.folder, name)
-      const done = async (...words: readonly string[]) => await done(...words)
+      const done = async (...words: readonly string[]) =>
+        t.match(await space.run(...words), { code: 0 })
       const { publicKey, privateKey } = generateKeyPairSync('rsa', {
         modulusLength: 3072,
         publicKeyEncoding: { type: 'spki', format: 'pem' },
