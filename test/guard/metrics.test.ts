@@ -21,7 +21,7 @@ void t.test('the document has every metric of Node.js, as prom-client has it now
     return [...text.matchAll(/^# TYPE (\S+) /gm)].map(([, name = '']) => name)
   }
   t.same(
-    rowsOf('## Of Node.js')
+    rowsOf('## Node.js metrics')
       .map(([name]) => name)
       .sort(),
     (await names()).sort(),
@@ -63,7 +63,7 @@ for (const file of ['docker/grafana/dashboard.json', 'docker/prometheus/alerts.y
     const named = [...new Set(read(file).match(/\b(?:latchkey|nodejs|process)_[a-z0-9_]+/g))]
     t.ok(named.length >= 4)
     const known = new Set([
-      ...rowsOf('## Of Node.js').map(([name = '']) => name),
+      ...rowsOf('## Node.js metrics').map(([name = '']) => name),
       ...Object.entries(METRICS).flatMap(([name, { type }]) =>
         type === 'histogram' ? ['', '_bucket', '_sum', '_count'].map((end) => name + end) : [name],
       ),
