@@ -1,4 +1,4 @@
-/** The audit logs of a configuration or of a folder, for commands. */
+/** Opens the audit logs of a configuration or of a folder, for commands. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ export interface AuditLogs {
   readonly folders: readonly string[]
   /** Public key of the store, which certifies their keys. */
   readonly publicKey: string
-  /** Heads that the store knows, by the origin of their log. */
+  /** Heads recorded in the store, by the origin of their log. */
   readonly heads: ReadonlyMap<string, readonly KnownHead[]>
   /** Origins of the logs that the store has seen opened. */
   readonly opened: ReadonlySet<string>
@@ -25,7 +25,7 @@ export interface AuditLogs {
 export interface AuditPlace {
   /** A folder of logs, or of one log; absent: that of the configuration. */
   readonly folder: string | undefined
-  /** Absent: that of the store, which is then opened. */
+  /** Public key of the store; absent: opens the store to read it. */
   readonly publicKey: string | undefined
   readonly loadConfig: () => Promise<Config>
 }

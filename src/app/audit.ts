@@ -1,4 +1,4 @@
-/** The audit log of a serving process: opened, certified, and connected to its requests. */
+/** Opens the audit log of a serving process, certifies its key, and connects it to requests. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
@@ -90,7 +90,7 @@ export async function createServerAudit(
     const head = await log.stop(toTime())
     if (head === undefined) return
     await closeLogFolder(folder)
-    // Without the event the log is still whole; only its end is not in the store.
+    // Without this event the log is still complete, but the store does not know its end.
     await note('audit-closed', { origin, size: head.size, root: head.root }).catch(() => undefined)
   })
   logger.info('audit log', { mode, folder, origin })

@@ -1,4 +1,4 @@
-/** The key stores that a server serves; a reload of the configuration can change them. */
+/** The key stores that a server serves. A reload of the configuration can change them. */
 // SPDX-License-Identifier: Apache-2.0
 import { isDeepStrictEqual } from 'node:util'
 import type { KeyStoreConfig } from '../config/config.ts'

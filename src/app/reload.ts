@@ -1,4 +1,4 @@
-/** Applies a changed configuration to a running service, and logs what that did. */
+/** Applies a changed configuration to a running service, and logs the result. */
 // SPDX-License-Identifier: Apache-2.0
 import { compareConfigs, withReloadable } from '../config/changes.ts'
 import { ConfigError } from '../config/faults.ts'
@@ -46,7 +46,8 @@ export function createConfigReload(
     }
   }
 
-  // One after another: the comparison is with the configuration that the last reload left.
+  // Reloads run one after another, because each compares with the configuration that the last one
+  // left.
   let last = Promise.resolve()
   return () => (last = last.then(reload))
 }

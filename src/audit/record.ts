@@ -27,7 +27,10 @@ export interface AuditEntry {
 }
 
 export interface EntryPlace {
-  /** Counts the entries that a process wanted to write, lost ones too. */
+  /**
+   * Number of the entry, counting every entry that the process wanted to write, including lost
+   * ones.
+   */
   readonly seq: number
   /** Entries that were lost immediately before this one. */
   readonly lost: number
@@ -150,7 +153,7 @@ export function fieldOf(entry: AuditEntry, name: string): string {
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
-/** Output of an Encrypt and input of a Decrypt. */
+/** Ciphertext: the output of an Encrypt and the input of a Decrypt. */
 export interface SealedParts {
   readonly iv: Buffer
   readonly ciphertext: Buffer

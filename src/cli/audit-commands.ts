@@ -1,4 +1,4 @@
-/** The commands on audit logs, a part of commands.ts. */
+/** Lists the commands for audit logs, a part of commands.ts. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from '../terminal/command.ts'
 

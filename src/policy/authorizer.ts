@@ -19,7 +19,7 @@ export interface PolicyState {
   readonly shadow: Documents | undefined
 }
 
-/** A request between its decision and its answer. */
+/** State of a request from its decision until its answer leaves. */
 export interface PolicyPass {
   /** False if there is no policy at all. */
   readonly isAsked: boolean

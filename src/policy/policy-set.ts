@@ -36,7 +36,7 @@ export interface PolicySet {
 }
 
 export const MAX_DOCUMENT_BYTES = 256 * 1024
-/** Number that a server can certainly apply within a lease. */
+/** Maximum number of policies, which a server can certainly apply within a lease. */
 export const MAX_POLICIES = 500
 const DOCUMENT_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 const ID = /^[\x21-\x7e]{1,128}$/

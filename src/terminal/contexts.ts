@@ -25,10 +25,10 @@ export interface ContextFile {
   readonly contexts: Readonly<Record<string, AdminContext>>
 }
 
-/** An admin listener with everything that a call needs. */
+/** Address of an admin listener, with everything that a call needs. */
 export interface AdminTarget {
   readonly url: string
-  /** Where the address comes from, for people: `context prod`. */
+  /** Origin of the address, for messages, such as `context prod`. */
   readonly source: string
   readonly token?: Secret
   readonly ca?: string
@@ -68,7 +68,7 @@ export async function loadContexts(context: Context): Promise<ContextFile> {
     const file = JSON.parse(text) as Partial<ContextFile> | null
     if (typeof file?.contexts === 'object') return file as ContextFile
   } catch {
-    // The error below says it.
+    // The error below reports it.
   }
   throw new UsageError('INPUT_INVALID', `${path} is not a file of contexts`)
 }

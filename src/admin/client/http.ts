@@ -16,7 +16,7 @@ export interface AdminEndpoint {
   readonly clientCertificate?: { readonly certificate: string; readonly privateKey: string }
 }
 
-/** An answer that refuses, with the code that the same command has on the control store. */
+/** A refusal, with the code that the same command gets from the control store. */
 export class AdminRefusal extends LatchkeyError {
   override readonly name = 'AdminRefusal'
 }

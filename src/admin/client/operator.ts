@@ -22,7 +22,7 @@ type Schemas = components['schemas']
 export type AdminAbout = Schemas['AdminAbout']
 
 const ROOT = '/admin/v1'
-/** Beyond the time that the listener itself waits. */
+/** Added to the time for which the listener itself waits. */
 const MARGIN_MS = 10_000
 /** The listener's own default is 30 s and the lease, which is at most a minute. */
 const STOP_TIMEOUT_MS = 120_000
@@ -75,7 +75,7 @@ export function createRemoteOperator(
       await http.post(`${ROOT}/restorations/${encode(id)}/withdraw`, { reason })
     },
     status,
-    // The answer of `status` has them.
+    // The status already includes the switches in force.
     storeWarnings: () => Promise.resolve(warnings),
     rehearse: async (order, window) =>
       (await http.post(`${ROOT}/rehearsals`, { ...order, ...window })) as RehearsalReport,
@@ -102,7 +102,7 @@ export function createRemoteOperator(
   }
 }
 
-/** Repeats a call that got no connection or no answer: a second one makes no second switch. */
+/** Repeats a call that got no connection or no answer. A repeated kill makes no second switch. */
 async function stop(
   http: AdminHttp,
   { scope, direction, reason, until }: KillOrder,

@@ -18,7 +18,7 @@ export interface KmsEvent {
   readonly operation: string
   readonly principal: string | undefined
   readonly keyArns: readonly string[]
-  /** KMS refused it or failed, perhaps before it called the proxy. */
+  /** Whether KMS refused it or failed, perhaps before it called the proxy. */
   readonly errorCode: string | undefined
 }
 
@@ -54,7 +54,7 @@ export async function* readKmsEvents(file: string): AsyncGenerator<KmsEvent, voi
   }
 }
 
-/** CloudTrail's events have up to 256 KB; a longer one is no event. */
+/** CloudTrail's events have up to 256 KB, so anything longer is not an event. */
 const MAX_RECORD_BYTES = 4 * 1024 * 1024
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
@@ -68,7 +68,7 @@ const OPEN_BRACE = 0x7b
  * `[…]`, else the values of a stream of objects, such as lines.
  */
 export class RecordSplitter {
-  /** Depth at which records begin; known once the first bytes are. */
+  /** Depth at which records begin; undefined until the first bytes determine it. */
   #recordDepth: number | undefined
   #head = ''
   #depth = 0
@@ -123,7 +123,7 @@ export class RecordSplitter {
     this.#pieces.push(bytes)
   }
 
-  /** Returns everything read so far once the beginning says what kind of file it is. */
+  /** Returns everything read so far, once the beginning shows the format of the file. */
   #findDepth(chunk: Buffer): Buffer {
     this.#head += chunk.toString('latin1')
     const text = this.#head.replace(/^\xef\xbb\xbf/, '').trimStart()

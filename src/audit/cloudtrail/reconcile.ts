@@ -26,13 +26,13 @@ export interface Finding {
   readonly operation: string
   readonly principal: string
   readonly key: string
-  /** The value of the other side, for what differs. */
+  /** Value on the other side, for fields that differ. */
   readonly other?: string
 }
 
 export interface PrincipalSummary {
   readonly principal: string
-  /** Requests that both sides have. */
+  /** Number of requests that both sides have. */
   readonly matched: number
   readonly findings: number
 }
@@ -42,23 +42,25 @@ export interface Reconciliation {
   readonly requests: number
   readonly events: number
   readonly matched: number
-  /** Outside of the period that the other side covers. */
+  /** Number of requests outside the period that the other side covers. */
   readonly notCompared: number
-  /** In ISO 8601, UTC: what both sides cover. */
+  /** Period that both sides cover, in ISO 8601, UTC. */
   readonly from: string | undefined
   readonly to: string | undefined
   readonly findings: readonly Finding[]
-  /** All findings; the list above has the first ones. */
+  /** Number of all findings; the list above has only the first ones. */
   readonly findingCount: number
   readonly principals: readonly PrincipalSummary[]
 }
 
 export interface ReconcileOptions {
-  /** KMS keys that are external keys of ours even if no log has a request for them. */
+  /** ARNs of KMS keys whose external keys are ours, even if no log has a request for them. */
   readonly keyArns?: readonly string[]
   /** Folder for temporary files. */
   readonly folder?: string
-  /** CloudTrail delivers late: what is newer than its last event by less than this is not compared. */
+  /**
+   * CloudTrail delivers late, so events newer than its last one minus this time are not compared.
+   */
   readonly slackMs?: number
 }
 
@@ -67,7 +69,7 @@ const CALLS_PROXY: ReadonlySet<string> = new Set([
   ...['Encrypt', 'Decrypt', 'ReEncrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext'],
   ...['GenerateDataKeyPair', 'GenerateDataKeyPairWithoutPlaintext'],
 ])
-/** An answer that comes too late makes KMS try once more, with the same id. */
+/** An answer that comes too late makes KMS retry once, with the same id. */
 const MOST_TRIES = 2
 const MAX_LISTED = 10_000
 const MAX_PRINCIPALS = 10_000
@@ -126,7 +128,7 @@ export async function reconcile(
   }
 }
 
-/** The period between the first and the last moment of one side. */
+/** Period between the first and the last time on one side. */
 class Span {
   first = Infinity
   last = -Infinity

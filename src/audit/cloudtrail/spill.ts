@@ -1,6 +1,6 @@
 /**
- * Groups items by an id in memory that does not depend on their number: items go to files by a hash
- * of their id, and each file is grouped alone.
+ * Groups items by an id, in memory that does not grow with their number: items go to files by a
+ * hash of their id, and each file is grouped by itself.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'

@@ -64,7 +64,7 @@ export interface EntryProof {
   readonly hashes: readonly Buffer[]
   /** Signed note. */
   readonly checkpoint: string
-  /** Not authenticated. Ours is the entry itself, so that a proof needs no second file. */
+  /** Not authenticated. Latchkey's is the entry itself, so a proof needs no second file. */
   readonly extra?: Buffer | undefined
 }
 

@@ -11,7 +11,7 @@ import { importPublicKey, importSeed } from '../../core/signature.ts'
 const TYPES = { note: 0x01, cosignature: 0x04 } as const
 export type KeyType = keyof typeof TYPES
 
-/** Who signs, as verifiers know it. */
+/** A signer, as verifiers know it. */
 export interface NoteKey {
   readonly name: string
   readonly type: KeyType

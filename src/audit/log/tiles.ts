@@ -49,7 +49,7 @@ export function encodeBundle(entries: readonly Buffer[]): Buffer {
   )
 }
 
-/** Returns undefined for bytes that are no whole number of entries. */
+/** Returns undefined unless the bytes are a whole number of entries. */
 export function decodeBundle(bytes: Buffer): readonly Buffer[] | undefined {
   const entries: Buffer[] = []
   let at = 0
@@ -137,7 +137,7 @@ export class GrowingTree {
     for (const hashes of this.#levels) {
       let end = hashes.length
       while (end > 0) {
-        // The lowest bit of what is left is the size of the rightmost perfect subtree.
+        // The lowest bit of the remaining size is the size of the rightmost perfect subtree.
         const width = end & -end
         const subtree = hashPerfect(hashes.slice(end - width, end))
         root = root === undefined ? subtree : hashNode(subtree, root)

@@ -1,4 +1,4 @@
-/** Entries in the forms that other systems read: CSV, Elastic Common Schema, OCSF. */
+/** Formats entries for other systems: CSV, Elastic Common Schema, OCSF. */
 // SPDX-License-Identifier: Apache-2.0
 import { type AuditEntry, fieldOf } from '../record.ts'
 
@@ -13,7 +13,7 @@ const COLUMNS = [
   ...['sealedSha256', 'seq'],
 ] as const
 
-/** Returns the line that comes before the entries, if the form has one. */
+/** Returns the line before the entries, if the format has one. */
 export function headOf(format: Format): string | undefined {
   return format === 'csv' ? COLUMNS.join(',') : undefined
 }

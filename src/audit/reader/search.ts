@@ -3,7 +3,7 @@
 import { type AuditEntry, decodeEntry, fieldOf } from '../record.ts'
 import { type OpenedLog, readEntries } from './log-reader.ts'
 
-/** An entry must match all that are set. */
+/** An entry must match every criterion that is set. */
 export interface Filter {
   readonly kmsRequestId?: string | undefined
   /** The whole ARN, or with `*` for any characters. */

@@ -32,7 +32,7 @@ export type ProblemKind =
   | 'form'
   /** The log is shorter than it once was. */
   | 'rolled-back'
-  /** The log has another history than the one that is known. */
+  /** The log does not continue the known history. */
   | 'forked'
   /** A log that the store knows is not there. */
   | 'missing'
@@ -75,7 +75,7 @@ export interface VerifyOptions {
   readonly onProgress?: (entries: number) => void
 }
 
-/** More problems than these say nothing new. */
+/** Further problems would add no information. */
 const MAX_PROBLEMS = 20
 
 export async function verifyLog(folder: string, options: VerifyOptions): Promise<LogReport> {
@@ -171,7 +171,8 @@ class LogCheck {
     }
     const wrong = hashes.findIndex((one, i) => found[i]?.equals(one) !== true)
     if (wrong < 0) return
-    // At the lowest level the entry was reported already, or is, if the hash was changed instead.
+    // At the lowest level, a wrong hash comes from a changed entry, which was already reported, or
+    // from a changed hash, which is reported here.
     if (level === 0 && this.problems.some(({ index: known }) => known === at + wrong)) return
     this.#report({
       ...{ kind: 'hash', message: 'not what the entries say', path },

@@ -16,11 +16,11 @@ const BATCH = 64
 const BATCH_MS = 3
 
 export interface AuditStats {
-  /** Entries that are on the disk. */
+  /** Number of entries on the disk. */
   readonly written: number
-  /** Entries that could not be written. */
+  /** Number of entries that could not be written. */
   readonly lost: number
-  /** Entries that wait for the disk. */
+  /** Number of entries that wait for the disk. */
   readonly queued: number
   /** Size of the tree of the last checkpoint. */
   readonly published: number
@@ -54,7 +54,7 @@ export interface AuditLogOptions extends AuditThreadData {
 interface Batch {
   readonly ticket: number
   readonly count: number
-  /** Entries lost before those of this batch, which only they say. */
+  /** Number of entries lost before this batch, which only its entries report. */
   readonly lostBefore: number
   readonly waiters: readonly Waiter[]
 }
@@ -81,16 +81,16 @@ class ThreadedLog implements AuditLog {
   #isFlushing = false
   #ticket = 0
   #seq = 0
-  /** Lost since the last entry. */
+  /** Number of entries lost since the last one. */
   #gap = 0
-  /** Those that the entries of the next batch say. */
+  /** Number of lost entries that the next batch reports. */
   #lostBefore = 0
   #queued = 0
   #written = 0
   #lost = 0
   #published = 0
   #failure: string | undefined
-  /** Set once the thread is gone; nothing can be written any more. */
+  /** Set once the thread has ended, after which nothing can be written. */
   #end: string | undefined
   #closed: ((head: PublishedHead | undefined) => void) | undefined
   /** Durable entries by their record, until the answer has left. */

@@ -91,13 +91,14 @@ export class LogFiles {
     this.#unsynced.clear()
   }
 
-  /** A reader sees the old file or the new one, and never a part. */
+  /** A reader sees either the old file or the new one, never a part. */
   async #write(path: string, bytes: Buffer): Promise<void> {
     const file = join(this.#folder, path)
     const folder = dirname(file)
     await this.#makeFolder(folder)
     const temporary = `${file}.new`
-    // A crash may have left one, and it must not be written through.
+    // A crash may have left a temporary file. It is removed, so that nothing is written through a
+    // link.
     await rm(temporary, { force: true })
     const handle = await open(temporary, 'wx', 0o644)
     try {
@@ -111,7 +112,7 @@ export class LogFiles {
 
   async #makeFolder(folder: string): Promise<void> {
     const first = await mkdir(folder, { recursive: true, mode: 0o755 })
-    // Each new folder is a name in the one above it.
+    // Each new folder is an entry of its parent, which must be synced too.
     for (let made = folder; first !== undefined && made !== dirname(first); made = dirname(made)) {
       this.#unsynced.add(dirname(made))
     }

@@ -1,6 +1,6 @@
 /**
- * The folder of one log: who writes it, the certificate of its key, and what to do with a log whose
- * process ended without closing it.
+ * Manages the folder of one log: its owner, the certificate of its key, and recovery after a
+ * process that did not close it.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync } from 'node:fs'
@@ -35,7 +35,7 @@ export interface LogCertificate {
   readonly startedAt: string
 }
 
-/** Derives the private key of a log from the key of its store. It is on no disk. */
+/** Derives the private key of a log from the store's key. It is never written to disk. */
 export type DeriveSeed = (purpose: string) => Buffer
 
 export function originOf(storeId: string, logId: string): string {
@@ -80,7 +80,7 @@ function readSystem(path: string): string {
   }
 }
 
-/** Reports whether the process is certainly gone. That of another host counts as running. */
+/** Reports whether the process has certainly ended. A process of another host counts as running. */
 function isGone(owner: Owner, host: string): boolean {
   if (owner.host !== host) return false
   const now = ownerOf(host, owner.pid)
@@ -256,7 +256,7 @@ async function recoverLog(folder: string, derive: DeriveSeed): Promise<Recovered
   const size = wal.start ?? (note && parseCheckpoint(note.text))?.size ?? 0
   const state = loadState(folder, size)
   const files = new LogFiles(folder, signerOf(derive, origin), state)
-  // A second recovery, after a crash of the first, must come to the same tree: so the mark has no
+  // A second recovery, after a crash of the first, must produce the same tree. So the mark has no
   // time, and nothing is added without a write-ahead log.
   if (wal.start !== undefined) {
     const mark = encodeMark('recovered', { entries: entries.length, discardedBytes })

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 export interface AuditThreadData {
-  /** Folder of this log, which exists. */
+  /** Existing folder of this log. */
   readonly folder: string
   readonly origin: string
   /** Private key of the log, 32 bytes. */

@@ -20,9 +20,9 @@ const files = new LogFiles(folder, createNoteSigner(origin, Buffer.from(seed)), 
   bundle: [],
 })
 const wal = new Wal(folder, 0)
-/** Durable entries that are not in the tree yet. */
+/** Durable entries that are not yet in the tree. */
 let waiting: Buffer[] = []
-/** A failed sync says nothing about what is on the disk, so nothing more is written after one. */
+/** After a failed sync the state of the disk is unknown, so nothing more is written. */
 let failure: string | undefined
 let published = -1
 
@@ -108,7 +108,7 @@ async function close(): Promise<void> {
     await files.sync()
     wal.remove()
   } catch (error) {
-    // The write-ahead log stays, and the next start takes it up.
+    // The write-ahead log stays, and the next start applies it.
     say({ kind: 'unpublished', why: describe(error) })
   }
   say({ kind: 'closed', ...head() })

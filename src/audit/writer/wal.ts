@@ -125,7 +125,7 @@ export class Wal {
     if (this.#segment !== undefined && this.#segment.position + length <= this.#segment.bytes) {
       return this.#segment
     }
-    // The new one first: while the disk is full, the old one stays.
+    // The new segment is created first, so that the old one stays if the disk is full.
     const next = this.#createSegment(length)
     this.#closeSegment()
     this.#segment = next
@@ -177,7 +177,7 @@ function toFrame(index: number, entry: Buffer): readonly Buffer[] {
   return [head, entry]
 }
 
-/** The index is part of it, so that a frame in the wrong place is none. */
+/** The checksum covers the index, so a frame in the wrong place is not valid. */
 function checksum(index: number, entry: Buffer): number {
   const bytes = Buffer.alloc(8)
   bytes.writeBigUInt64BE(BigInt(index))
@@ -191,7 +191,7 @@ function writeAll(fd: number, bytes: Buffer, position: number): void {
   }
 }
 
-/** Makes names in a folder durable. */
+/** Syncs a folder, so that the names in it are durable. */
 export function syncFolder(folder: string): void {
   const fd = openSync(folder, 'r')
   try {
@@ -219,7 +219,7 @@ export function readWal(folder: string): WalContents {
     const bytes = readFileSync(join(folder, name))
     const first = Number(SEGMENT.exec(name)?.[1])
     const isSegment = bytes.subarray(0, MAGIC.length).equals(MAGIC)
-    // The crash came before the segment was whole; then it holds no entry that counts.
+    // The crash came before the segment was complete, so it holds no entry that counts.
     if (!isSegment || bytes.readBigUInt64BE(MAGIC.length) !== BigInt(first)) continue
     start ??= first
     if (first !== start + entries.length) {

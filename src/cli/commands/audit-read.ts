@@ -51,7 +51,7 @@ function toFilter(context: Context): Filter {
 /** Entries that are read between two turns of the event loop. */
 const TURN = 5000
 
-/** Hands each entry that matches to `take`, which ends the search by returning false. */
+/** Passes each matching entry to `take`, which ends the search by returning false. */
 async function search(context: Context, take: (found: FoundEntry) => boolean): Promise<void> {
   const { folders, publicKey } = await openLogs(context)
   const filter = toFilter(context)
@@ -91,7 +91,7 @@ export const auditSearch: Command = {
   async run(context) {
     const most = countFlag(context, 'limit', LIMITS)
     const found: FoundEntry[] = []
-    // One more than is printed shows that there are more.
+    // Reads one more than is printed, to know whether there are more.
     await search(context, (one) => found.push(one) <= most)
     const isCut = found.length > most
     found.splice(most)
@@ -157,7 +157,7 @@ export const auditTail: Command = {
     const { publicKey } = await openLogs(context)
     for (let isFirst = true; isFirst || isFollowing; isFirst = false) {
       if (!isFirst) await sleep(FOLLOW_MS)
-      // Listed again: a process that starts has a log of its own.
+      // Lists the logs again, because a process that starts has a log of its own.
       const { folders } = await openLogs(context, publicKey)
       for (const folder of folders) {
         const log = await openLog(folder, publicKey).catch(() => undefined)

@@ -188,7 +188,7 @@ function toMs(ms: number): string {
 /** @param sentinelFile undefined if it is not configured */
 function withWayToStop(error: unknown, sentinelFile: string | undefined): unknown {
   if (!(error instanceof Error) || error instanceof UsageError) return error
-  // The switch is written, and its own error says what delays it.
+  // The switch is written, and the error of the wait says what delays it.
   if (error instanceof ControlError) return error
   // The listener itself answered, and its store did too.
   if (error instanceof AdminRefusal && !/^(STORE_|UNAVAILABLE$)/.test(error.code)) return error

@@ -1,8 +1,8 @@
 /**
- * The protocol on the pipe to a worker process: frames with a length (4 bytes, little-endian),
- * a kind or status (1), an id (4), and a body. Both ends are of one release on one machine, so there are no
- * versions. But a module that writes where it must not can put anything into the pipe, so nothing in it is believed:
- * what does not fit is a ProtocolError, and the end of the worker process.
+ * The protocol on the pipe to a worker process: frames with a length (4 bytes, little-endian), a
+ * kind or status (1), an id (4), and a body. Both ends are of one release on one machine, so there
+ * are no versions. But a faulty module can write anything into the pipe, so nothing in it is
+ * trusted: unexpected content is a ProtocolError, which ends the worker process.
  */
 // SPDX-License-Identifier: Apache-2.0
 

@@ -22,7 +22,7 @@ export interface TokenIndexOptions extends KeyHandlesOptions {
   readonly handles: KeyHandles | undefined
 }
 
-/** Keys in one report, which the parent parses between requests. */
+/** Maximum number of keys in one report, which the parent parses between requests. */
 const MAX_ENTRIES = 200
 
 export class TokenIndex {
