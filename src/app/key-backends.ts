@@ -77,8 +77,9 @@ export async function openBackends(
         return { backend: parts.keystore.backend(keyStore.name), verifyEveryEncrypt: false }
       }
       const found = used.find(({ name }) => name === keyStore.backend)
+      const ownRecords = records.of(keyStore.name, found?.iv === 'host')
       return {
-        backend: keys.backend(keyStore.keyPrefix, records.of(keyStore.name)),
+        backend: keys.backend(keyStore.keyPrefix, ownRecords),
         verifyEveryEncrypt: found?.verifyEveryEncrypt ?? true,
       }
     },

@@ -45,7 +45,7 @@ async function createFixture(t: Test, token: TestToken): Promise<KeyBackendFixtu
     const name = keyStoreName(text)
     const prefix = `${text}/`
     return {
-      backend: promised(enforceContract(keys.backend(prefix, records.of(name)))),
+      backend: promised(enforceContract(keys.backend(prefix, records.of(name, true)))),
       administration: keys.administration(name, prefix, store),
     }
   }

@@ -36,7 +36,7 @@ async function startInstance(t: Test, token: FaultyToken, options: StoreOptions)
   }
   const keys = await openKeysOn(t, token, { sessions: { min: 1, max: 1 } })
   const records = await openTokenKeyRecords({ store, clock: systemClock, logger })
-  const backend = promised(enforceContract(keys.backend('', records.of(STORE))))
+  const backend = promised(enforceContract(keys.backend('', records.of(STORE, true))))
   let isStopped = false
   const stop = async () => {
     if (isStopped) return

@@ -176,7 +176,7 @@ function usageOf(key: KeySummary): string {
   return usage.filter((part) => part !== '').join(',') || 'none'
 }
 
-/** Uses of keys on a token are not counted. */
+/** Uses of keys on a token that draws the IVs itself are not counted. */
 function countOf({ versions }: KeySummary): string {
   const counts = versions.map(({ encryptions }) => encryptions)
   if (counts.includes(undefined)) return '-'

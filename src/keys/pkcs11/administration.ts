@@ -9,6 +9,7 @@ import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyAdministration, KeyProblem, KeyStatus, KeySummary } from '../administration.ts'
 import { KeyTable, parseContents } from '../software/key-table.ts'
+import { loadUses, toId } from '../software/use-reservations.ts'
 import {
   isSameKey,
   parseTokenKey,
@@ -25,6 +26,8 @@ export interface TokenAdministrationDeps {
   readonly clock: Clock
   readonly keyStore: KeyStoreName
   readonly keyPrefix: string
+  /** Whether servers count encryptions. */
+  readonly countsUses: boolean
 }
 
 export type TokenAdministration = KeyAdministration & Required<Pick<KeyAdministration, 'trustKey'>>
@@ -52,7 +55,16 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       versions.set(row.keyId, [...(versions.get(row.keyId) ?? []), row])
     }
     const own = keys.filter((key) => key.keyStore === keyStore)
-    return { statuses: new Map(own.map(({ keyId, status }) => [keyId, status])), versions }
+    const uses = deps.countsUses
+      ? await store.database.snapshot((reader) => loadUses(reader, store.sealing, keyStore))
+      : undefined
+    const encryptions = (keyId: ExternalKeyId, version: number) =>
+      uses && (uses.get(toId({ keyStore, keyId, version })) ?? 0)
+    return {
+      statuses: new Map(own.map(({ keyId, status }) => [keyId, status])),
+      versions,
+      encryptions,
+    }
   }
 
   async function summarise(keyId: ExternalKeyId): Promise<KeySummary> {
@@ -195,6 +207,8 @@ export function toKeyId(name: string, keyPrefix: string): ExternalKeyId | undefi
 interface Recorded {
   readonly statuses: ReadonlyMap<string, KeyStatus>
   readonly versions: ReadonlyMap<string, readonly TokenKeyRow[]>
+  /** Returns the encryptions reserved so far; undefined: not counted. */
+  readonly encryptions: (keyId: ExternalKeyId, version: number) => number | undefined
 }
 
 function toSummary(
@@ -218,7 +232,7 @@ function toSummary(
       version: one.version,
       state: one === current ? 'CURRENT' : 'PREVIOUS',
       createdAt: undefined,
-      encryptions: undefined,
+      encryptions: recorded.encryptions(keyId, one.version),
       token: { label: one.label, id: one.id, isExtractable: one.isExtractable },
     })),
   }

@@ -13,6 +13,7 @@ import type {
   VerifiedEncryptRequest,
   VerifiedSealedBytes,
 } from '../key-backend.ts'
+import { takeUse } from '../software/use-counter.ts'
 import type { KeyDirectory, KnownKey, KnownVersion } from './key-directory.ts'
 import type { KeyStoreRecords } from './key-records.ts'
 import type { TokenFleet } from './pool/fleet.ts'
@@ -109,6 +110,8 @@ class FoundKey implements BackendKey, VerifiedEncryption {
     // Encrypting with an older version than the newest known one would undo a rotation.
     this.#deps.records.checkNewest(this.keyId, version)
     if (verify !== 0) this.#find(version, 'canDecrypt')
+    const uses = this.#deps.records.uses(this.keyId, version)
+    if (uses?.tryTake() === false) await takeUse(uses, deadline)
     const flags = verify | (digestPrefix === undefined ? 0 : DIGEST)
     const parts = [aad, plaintext, digestPrefix ?? NONE]
     const [iv = NONE, sealed = NONE, digest = NONE, verifyTime] = await this.#send(key, {

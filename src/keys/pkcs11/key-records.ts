@@ -9,6 +9,8 @@ import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyStatus } from '../administration.ts'
 import { parseContents } from '../software/key-table.ts'
+import type { UseCounter } from '../software/use-counter.ts'
+import { createUseCounters, type UseLimits } from './use-counters.ts'
 import type { KeyName } from './token-key-table.ts'
 import { TrustedKeys, type SeenVersion } from './trusted-keys.ts'
 
@@ -22,6 +24,8 @@ export interface KeyStoreRecords {
   check(keyId: ExternalKeyId, version: SeenVersion): void
   /** @throws BackendError KEY_REPLACED */
   checkNewest(keyId: ExternalKeyId, current: number): void
+  /** Returns the counter of a version's encryptions; undefined if they are not counted. */
+  uses(keyId: ExternalKeyId, version: number): UseCounter | undefined
   /** Returns the recorded versions. */
   versions(keyId: ExternalKeyId): readonly number[]
   /** Whether these are the recorded versions, and no others. */
@@ -37,7 +41,8 @@ export interface TokenKeyRecords {
    * @throws StorageError
    */
   reload(): Promise<void>
-  of(keyStore: KeyStoreName): KeyStoreRecords
+  /** @param countsUses whether Latchkey draws the IVs, so that the number of encryptions is limited */
+  of(keyStore: KeyStoreName, countsUses: boolean): KeyStoreRecords
   close(): Promise<void>
 }
 
@@ -45,7 +50,10 @@ export async function openTokenKeyRecords(deps: {
   readonly store: Store
   readonly clock: Clock
   readonly logger: Logger
+  /** For tests. */
+  readonly uses?: UseLimits
 }): Promise<TokenKeyRecords> {
+  const counters = createUseCounters(deps, deps.uses)
   const feed = deps.store.feed(KEYS, TOKEN_KEYS)
   const disabled = new Set<string>()
   let isTampered = false
@@ -91,7 +99,7 @@ export async function openTokenKeyRecords(deps: {
   await reload()
   return {
     reload,
-    of: (keyStore) => ({
+    of: (keyStore, countsUses) => ({
       status(keyId) {
         if (isTampered) {
           throw new BackendError('UNAVAILABLE', 'the store was changed outside of Latchkey')
@@ -107,6 +115,7 @@ export async function openTokenKeyRecords(deps: {
       checkNewest: (keyId, current) => {
         trusted.checkNewest(keyStore, keyId, current)
       },
+      uses: (keyId, version) => (countsUses ? counters(keyStore, keyId, version) : undefined),
       versions: (keyId) => trusted.versions({ keyStore, keyId }),
       isAsRecorded: (keyId, versions) => trusted.isAsRecorded({ keyStore, keyId }, versions),
       onChange(listener) {

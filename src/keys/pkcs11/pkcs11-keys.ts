@@ -103,7 +103,10 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
       })
     },
     administration: (keyStore, keyPrefix, store) =>
-      createTokenAdministration({ fleet, store, clock, keyStore, keyPrefix }),
+      createTokenAdministration({
+        ...{ fleet, store, clock, keyStore, keyPrefix },
+        countsUses: config.iv === 'host',
+      }),
     setPins(pins) {
       for (const [i, pool] of pools.entries()) {
         const pin = pins[i]

@@ -21,7 +21,7 @@ import type {
 import type { SoftwareKey } from './gcm.ts'
 import { checkHealth } from './health-key.ts'
 import type { LoadedKey, LoadedVersion } from './snapshot.ts'
-import type { UseCounter } from './use-counter.ts'
+import { takeUse } from './use-counter.ts'
 
 export interface SoftwareBackendDeps {
   readonly store: Store
@@ -122,15 +122,6 @@ function sealVerified(
 
 function hash(...parts: readonly Buffer[]): Buffer {
   return crypto.hash('sha256', Buffer.concat(parts), 'buffer')
-}
-
-/** Waits for the disk, as the first encryption in a process must. */
-async function takeUse(uses: UseCounter, deadline: Deadline): Promise<void> {
-  try {
-    await deadline.race(uses.take())
-  } catch (error) {
-    throw toBackendError(error)
-  }
 }
 
 /** A store that is intact again serves only after it has been reloaded. */

@@ -14,7 +14,7 @@ import { createSoftwareBackend } from './backend.ts'
 import { ensureHealthKey } from './health-key.ts'
 import { type VersionRow, parseContents } from './key-table.ts'
 import { applyRows, type LoadedKey, type Snapshot } from './snapshot.ts'
-import { BLOCK_USES, MAX_USES, UseCounter } from './use-counter.ts'
+import { BLOCK_USES, MAX_USES, UseCounter, warnNearLimit } from './use-counter.ts'
 import { createUseReservations, loadUsedKeys } from './use-reservations.ts'
 
 export interface SoftwareKeystore {
@@ -66,15 +66,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
     return new UseCounter({
       ...limits,
       reserve: (count, isUrgent) => reservations.reserve(at, count, isUrgent),
-      onNearLimit: (encryptions) => {
-        deps.logger.warn('a key version approaches its encryption limit; rotate the key', {
-          keyStore,
-          keyId: key,
-          keyVersion: version,
-          encryptions,
-          limit: limits.maxUses,
-        })
-      },
+      onNearLimit: warnNearLimit(deps.logger, at, limits.maxUses),
     })
   }
 

@@ -3,7 +3,10 @@
  * never undercounts.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { BackendError } from '../errors.ts'
+import type { Deadline } from '../../core/deadline.ts'
+import type { Logger } from '../../core/logger.ts'
+import { BackendError, toBackendError } from '../errors.ts'
+import type { VersionUses } from './use-reservations.ts'
 
 /** NIST SP 800-38D, 8.3: with random 96-bit IVs, at most 2^32 encryptions under one key. */
 export const MAX_USES = 2 ** 32
@@ -30,6 +33,28 @@ export interface UseCounterOptions {
 }
 
 const WARN_AT = [0.75, 0.9]
+
+/** Waits for the disk, as the first encryption in a process must. @throws BackendError */
+export async function takeUse(uses: UseCounter, deadline: Deadline): Promise<void> {
+  try {
+    await deadline.race(uses.take())
+  } catch (error) {
+    throw toBackendError(error)
+  }
+}
+
+/** Logs that a version approaches its limit. */
+export function warnNearLimit(
+  logger: Logger,
+  { keyStore, keyId, version }: Pick<VersionUses, 'keyStore' | 'keyId' | 'version'>,
+  limit: number,
+): (encryptions: number) => void {
+  return (encryptions) => {
+    logger.warn('a key version approaches its encryption limit; rotate the key', {
+      ...{ keyStore, keyId, keyVersion: version, encryptions, limit },
+    })
+  }
+}
 
 export class UseCounter {
   readonly #options: UseCounterOptions

@@ -7,6 +7,7 @@ export const NO_RECORDS: KeyStoreRecords = {
   see: () => undefined,
   check: () => undefined,
   checkNewest: () => undefined,
+  uses: () => undefined,
   versions: () => [],
   isAsRecorded: () => true,
   onChange: () => undefined,
