@@ -12,7 +12,7 @@ const NAME = '@latchkey/latchkey'
 /** Files of the package besides dist/src and dist/certs. */
 const OTHERS = [
   ...['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md'],
-  ...['npm-shrinkwrap.json', 'openapi.yaml', 'package.json'],
+  ...['openapi.yaml', 'package.json'],
   'docker/systemd/latchkey.service',
   ...['binding.gyp', 'build/Release/lease_guard.node', 'lease-guard.c'].map(
     (name) => `src/killswitch/gate/guard/${name}`,
@@ -86,10 +86,14 @@ try {
     const packed = await pack(folder)
     tarball = join(folder, packed.filename)
     const names = packed.files.map(({ path }) => path)
-    const others = names.filter((path) => !/^dist\/(src|certs)\/.*\.(js|json)$/.test(path)).sort()
+    const others = names
+      .filter((path) => !/^dist\/(src|certs)\/.*\.(js|json)$|^node_modules\//.test(path))
+      .sort()
     if (others.join() !== [...OTHERS].sort().join()) throw new Error(others.join('\n'))
-    if (existsSync(join(ROOT, 'npm-shrinkwrap.json'))) throw new Error('the shrinkwrap is left')
-    return `${names.length} files, ${Math.round(packed.size / 1024)} KiB`
+    const { bundleDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+    if (bundleDependencies !== undefined) throw new Error('package.json was not restored')
+    const bundled = packed.bundled.length
+    return `${names.length} files, ${bundled} packages, ${Math.round(packed.size / 1024)} KiB`
   })
   await check('it installs in an empty folder, without a warning', async () => {
     const env = { npm_config_nodedir: await findHeaders(process.execPath, process.versions.node) }
@@ -119,7 +123,8 @@ try {
       ['quickstart', '--dir', demo, '--port', '0', '--once'],
       here,
     )
-    const [, program = ''] = /^\S+ (\S+) simulate /m.exec(output) ?? []
+    // The path has an @, so it is quoted for the shell.
+    const [, program = ''] = /^\S+ '?([^\s']+)'? simulate /m.exec(output) ?? []
     if (!program.startsWith(prefix) || !existsSync(program)) throw new Error(output)
   })
   await check('serve with the guard of the lease, kill, restore', async () => {

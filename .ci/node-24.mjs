@@ -14,7 +14,7 @@ import { buildAddOns, fetchNode, GUARD_BINARY } from './native.mjs'
 import { must, ROOT, run } from './process.mjs'
 import { findTests } from './tests.mjs'
 
-const VERSION = '24.18.1'
+export const VERSION = '24.18.1'
 /** Whole-program tests, because versions of Node.js differ in TLS, HTTP and native code. */
 const TESTS = ['server/', 'contract/', 'unit/core/tls-groups']
 /** Tokens of other vendors use the same add-on; SoftHSM2 alone is enough here. */

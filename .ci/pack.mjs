@@ -1,16 +1,25 @@
-// Prepares what `npm pack` needs besides the sources: the build, the lease guard, and npm-shrinkwrap.json, which pins
-// every version and the overrides even where Latchkey is a dependency. `clean` removes the shrinkwrap again.
+// Prepares what `npm pack` needs besides the sources: the build, the lease guard, and the packages of the lock file, which
+// go into the tarball. npm ignores the lock file and the overrides of a package that is installed; what is bundled it
+// takes as it is. `clean` restores package.json.
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { GUARD_BINARY } from './native.mjs'
 import { ROOT } from './process.mjs'
 import { setUp } from './setup.mjs'
 
-const SHRINKWRAP = join(ROOT, 'npm-shrinkwrap.json')
+const MANIFEST = join(ROOT, 'package.json')
+const ORIGINAL = join(ROOT, 'node_modules/.cache/package.json')
 
-if (process.argv[2] === 'clean') rmSync(SHRINKWRAP, { force: true })
-else {
+/** Also runs before, in case an earlier `npm pack` was interrupted. */
+function restore() {
+  if (!existsSync(ORIGINAL)) return
+  copyFileSync(ORIGINAL, MANIFEST)
+  rmSync(ORIGINAL)
+}
+
+restore()
+if (process.argv[2] !== 'clean') {
   // npm prints the tarball's name on standard output, so nothing else may be printed there.
   await setUp((text) => process.stderr.write(text))
   if (!existsSync(join(ROOT, GUARD_BINARY))) {
@@ -18,8 +27,10 @@ else {
       `${GUARD_BINARY} is missing: a package without it would have no guard of the lease`,
     )
   }
-  const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'))
-  delete lock.packages[''].devDependencies
-  for (const [path, { dev }] of Object.entries(lock.packages)) if (dev) delete lock.packages[path]
-  writeFileSync(SHRINKWRAP, `${JSON.stringify(lock, null, 2)}\n`)
+  const manifest = JSON.parse(readFileSync(MANIFEST, 'utf8'))
+  mkdirSync(dirname(ORIGINAL), { recursive: true })
+  copyFileSync(MANIFEST, ORIGINAL)
+  const { dependencies, optionalDependencies } = manifest
+  manifest.bundleDependencies = Object.keys({ ...dependencies, ...optionalDependencies })
+  writeFileSync(MANIFEST, `${JSON.stringify(manifest, null, 2)}\n`)
 }

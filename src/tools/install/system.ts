@@ -4,6 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { chmod, chown, constants, mkdir, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,6 +16,8 @@ import { renderFirstConfig } from '../demo/config-template.ts'
 const ETC = '/etc/latchkey'
 const STATE = '/var/lib/latchkey'
 const UNIT = '/etc/systemd/system/latchkey.service'
+/** The unit of the .deb and the .rpm, which then needs no copy in /etc. */
+const PACKAGED_UNIT = '/usr/lib/systemd/system/latchkey.service'
 const USER = 'latchkey'
 const COMMAND_TIMEOUT_MS = 30_000
 /** Relative to the project root, so it resolves from dist/ and from .test-build/. */
@@ -53,6 +56,7 @@ export async function prepareSystem(): Promise<void> {
     SYSTEM_CONFIG,
     renderFirstConfig({ store: join(STATE, 'latchkey.db'), masterKey: join(STATE, 'master.key') }),
   )
+  if (existsSync(PACKAGED_UNIT)) return
   const template = await readFile(TEMPLATE, 'utf8')
   await writeNew(
     UNIT,

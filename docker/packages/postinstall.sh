@@ -1,0 +1,12 @@
+#!/bin/sh
+# Runs after an installation and after an upgrade. The service is not started: it needs a certificate first.
+# SPDX-License-Identifier: Apache-2.0
+set -e
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+  # Restarts it only if it runs; it drains first.
+  systemctl try-restart latchkey.service || true
+fi
+if [ ! -e /etc/latchkey/latchkey.yaml ]; then
+  echo 'latchkey: run "latchkey init --system", then put a certificate in /etc/latchkey/tls (man latchkey)'
+fi
