@@ -47,7 +47,8 @@ const RUN_BY: Readonly<Record<string, string>> = {
 const NOT_RUN: Readonly<Record<string, string>> = {
   'docs/audit.md': 'needs logs and CloudTrail: test/cli/audit.test.ts runs these commands',
   'docs/cli.md': 'lists examples of every command, for many different configurations',
-  'docs/install.md': 'needs a host: npm run check:package and npm run check:packages install as the page does',
+  'docs/install.md':
+    'needs a host: npm run check:package and npm run check:packages install as the page does',
   'docs/kms.md': 'needs several terminals: test/cli/kms.test.ts runs the command',
   'docs/latency.md': 'measures for minutes: test/cli/bench and report run shorter measurements',
   'docs/moving.md': "needs the HSM of AWS's sample proxy",
