@@ -14,6 +14,8 @@ resource "aws_lb" "xks" {
   enable_cross_zone_load_balancing = true
   # KMS's requests come through the endpoint service, which bypasses these rules.
   enforce_security_group_inbound_rules_on_private_link_traffic = "off"
+
+  tags = var.tags
 }
 
 resource "aws_lb_target_group" "xks" {
@@ -36,6 +38,8 @@ resource "aws_lb_target_group" "xks" {
     healthy_threshold   = 2
     unhealthy_threshold = 2
   }
+
+  tags = var.tags
 }
 
 resource "aws_lb_target_group_attachment" "xks" {
@@ -59,12 +63,16 @@ resource "aws_lb_listener" "xks" {
     type             = "forward"
     target_group_arn = aws_lb_target_group.xks.arn
   }
+
+  tags = var.tags
 }
 
 resource "aws_security_group" "balancer" {
   name_prefix = "${var.name}-"
   description = "Latchkey's load balancer"
   vpc_id      = var.vpc_id
+
+  tags = var.tags
 }
 
 resource "aws_vpc_security_group_egress_rule" "xks" {
@@ -76,6 +84,8 @@ resource "aws_vpc_security_group_egress_rule" "xks" {
   ip_protocol       = "tcp"
   from_port         = var.proxy_port
   to_port           = var.proxy_port
+
+  tags = var.tags
 }
 
 resource "aws_vpc_security_group_egress_rule" "ping" {
@@ -87,6 +97,8 @@ resource "aws_vpc_security_group_egress_rule" "ping" {
   ip_protocol       = "tcp"
   from_port         = var.ping_port
   to_port           = var.ping_port
+
+  tags = var.tags
 }
 
 resource "aws_vpc_endpoint_service" "xks" {
@@ -96,6 +108,8 @@ resource "aws_vpc_endpoint_service" "xks" {
   allowed_principals         = ["cks.kms.${data.aws_region.current.region}.${data.aws_partition.current.dns_suffix}"]
   private_dns_name           = var.private_dns_name
   supported_ip_address_types = ["ipv4"]
+
+  tags = var.tags
 }
 
 resource "aws_route53_record" "verification" {
@@ -147,4 +161,6 @@ resource "aws_kms_key" "external" {
       error_message = "external_key_ids needs key_store."
     }
   }
+
+  tags = var.tags
 }

@@ -4,6 +4,12 @@ variable "name" {
   default     = "latchkey"
 }
 
+variable "tags" {
+  description = "Tags of all created resources that can have tags."
+  type        = map(string)
+  default     = {}
+}
+
 variable "vpc_id" {
   description = "VPC from which the proxies can be reached."
   type        = string

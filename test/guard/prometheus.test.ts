@@ -21,7 +21,8 @@ void t.test(
   async (t) => {
     t.match((await promtool(['check', 'config', 'prometheus.yml'])).stdout, 'SUCCESS')
     t.match((await promtool(['check', 'rules', 'alerts.yml'])).stdout, /SUCCESS: \d+ rules found/)
-    t.match((await promtool(['test', 'rules', 'alerts.test.yml'])).stdout, 'SUCCESS')
+    for (const file of ['alerts.test.yml', 'alerts-days.test.yml'])
+      t.match((await promtool(['test', 'rules', file])).stdout, 'SUCCESS')
   },
 )
 
