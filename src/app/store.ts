@@ -1,7 +1,7 @@
 /** Converts the configuration of the store to the options that open it. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../core/clock.ts'
-import type { Config } from '../config/config.ts'
+import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import type { MasterKeySource } from '../store/master-key.ts'
 import type { StoreOptions } from '../store/store.ts'
 
@@ -20,6 +20,14 @@ async function toMasterKeySource(config: Config): Promise<MasterKeySource> {
   const backend = config.backends.find(({ name }) => name === masterKey.backend)
   if (backend === undefined)
     throw new TypeError('a master key without its backend passes the checks')
+  return toTokenSource(backend, masterKey.label)
+}
+
+/** Returns a master key that is a key on a token. */
+export async function toTokenSource(
+  backend: Pkcs11BackendConfig,
+  label: string,
+): Promise<MasterKeySource> {
   const { createTokenMasterKey } = await import('../keys/pkcs11/master-key.ts')
-  return { kind: 'pkcs11', key: createTokenMasterKey({ config: backend, clock }, masterKey.label) }
+  return { kind: 'pkcs11', key: createTokenMasterKey({ config: backend, clock }, label) }
 }

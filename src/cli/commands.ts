@@ -124,11 +124,11 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
     },
     'store rekey': {
       summary: 'Replace the master key of the store',
-      load: async () => (await import('./commands/store.ts')).storeRekey,
+      load: async () => (await import('./commands/store-custody.ts')).storeRekey,
     },
     'store escrow': {
       summary: "Encrypt the store's key to a recovery key, in case the master key is lost",
-      load: async () => (await import('./commands/store.ts')).storeEscrow,
+      load: async () => (await import('./commands/store-custody.ts')).storeEscrow,
     },
     'config check': {
       summary: 'Check a configuration file and report everything that is wrong with it',

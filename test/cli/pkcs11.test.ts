@@ -1,5 +1,7 @@
 /** Tests keys on a token from the command line, and the output of `pkcs11 probe`. */
 // SPDX-License-Identifier: Apache-2.0
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { findLeaks, planted } from '../support/leaks.ts'
 import { createSoftHsm, createTokenKeys } from '../support/pkcs11/tokens.ts'
@@ -99,4 +101,24 @@ void t.test('a kill of a key that was made on the token has no warning', async (
   const kill = (key: string) => run('kill', '--key', key, '--reason', 'test', '--no-wait')
   t.notMatch((await kill('payroll')).stderr, /no known key/)
   t.match((await kill('payrol')).stderr, /no known key payrol/, 'and a misspelt one has it')
+})
+
+void t.test('the master key moves from a file to a token and back', async (t) => {
+  const token = await createSoftHsm(t)
+  const { run, configure, folder } = await workspaceOn(t, token)
+  t.match(await run('store', 'rekey'), { code: 64, stderr: /expected one of --new-master-key/ })
+  const onto = ['store', 'rekey', '--new-token-key', 'latchkey wrapping']
+  t.match(await run(...onto, '--backend', 'none'), { code: 64, stderr: /expected one of: hsm/ })
+  t.match(await run('store', 'rekey', '--new-token-key', 'payroll'), { code: 65 })
+  const moved = await run(...onto)
+  t.equal(moved.code, 0, moved.stderr)
+  t.not((await run('status')).code, 0, 'the file opens it no more')
+  await rm(join(folder, 'master.key'))
+  await configure({ masterKey: { pkcs11: { backend: 'hsm', label: 'latchkey wrapping' } } })
+  t.match(await run('status'), { code: 0 })
+  t.match(await run('keys', 'create', 'payroll'), { code: 0 })
+  t.match(await run('store', 'rekey', '--new-master-key', 'second.key'), { code: 0 })
+  t.not((await run('status')).code, 0)
+  await configure({ masterKey: { file: 'second.key' } })
+  t.match(await run('keys', 'list'), { code: 0, stdout: /payroll +ENABLED/ })
 })

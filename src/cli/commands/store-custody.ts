@@ -1,0 +1,191 @@
+/** `latchkey store rekey | escrow`: who can open the control store. */
+// SPDX-License-Identifier: Apache-2.0
+import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { access, readFile } from 'node:fs/promises'
+import { toStoreOptions, toTokenSource } from '../../app/store.ts'
+import type { Config } from '../../config/config.ts'
+import { systemClock } from '../../core/clock.ts'
+import { Secret } from '../../core/secret.ts'
+import type { Escrow } from '../../store/custody.ts'
+import type { MasterKeySource } from '../../store/master-key.ts'
+import {
+  BACKEND_FLAG,
+  type Command,
+  CONFIG_FLAG,
+  type Context,
+  loadContextConfig,
+  loadControlConfig,
+  stringFlag,
+  UsageError,
+} from '../../terminal/command.ts'
+import { readPrivateFile, writeNewFile } from '../../terminal/files.ts'
+
+export const storeRekey: Command = {
+  flags: {
+    'new-master-key': {
+      type: 'string',
+      value: 'FILE',
+      description: 'New master key file. It is created if it does not exist.',
+    },
+    'new-passphrase': {
+      type: 'string',
+      value: 'FILE',
+      description: 'File with a new passphrase as its first line; - reads standard input.',
+    },
+    'new-token-key': {
+      type: 'string',
+      value: 'LABEL',
+      description:
+        'Label of a key on a token as the new master key, such as "latchkey master key". It is created if it does not exist.',
+    },
+    ...BACKEND_FLAG,
+    escrow: {
+      type: 'string',
+      value: 'FILE',
+      description: 'Escrow to open the store with, when the master key is lost.',
+    },
+    'recovery-key': {
+      type: 'string',
+      value: 'FILE',
+      description: 'PEM file with the private key of the escrow.',
+    },
+    ...CONFIG_FLAG,
+  },
+  examples: [
+    'latchkey store rekey --new-master-key /etc/latchkey/master-2.key',
+    'latchkey store rekey --new-token-key "latchkey master key" --backend hsm',
+    'latchkey store rekey --escrow escrow.json --recovery-key recovery.pem --new-master-key master-2.key',
+  ],
+  async run(context) {
+    const label = stringFlag(context, 'new-token-key')
+    const config = await (label === undefined ? loadControlConfig : loadContextConfig)(context)
+    const next = await readNewSource(context, config)
+    const { rewrapStore } = await import('../../store/custody.ts')
+    const masterKey = await readEscrow(context)
+    const options =
+      masterKey === undefined ? await toStoreOptions(config) : toEscrowed(config, masterKey)
+    await rewrapStore({ ...options, connections: 'one' }, next)
+    context.output.result(
+      'the store has the new master key: set store.masterKey to it before the next start. Running servers continue. Backups made before still need the old one.',
+      { done: true, kind: next.kind },
+    )
+  },
+}
+
+export const storeEscrow: Command = {
+  operands: ['FILE'],
+  flags: {
+    to: {
+      type: 'string',
+      value: 'PEM',
+      description: 'RSA public key of the recovery, of at least 3,072 bits (required).',
+    },
+    ...CONFIG_FLAG,
+  },
+  examples: ['latchkey store escrow escrow.json --to recovery-public.pem'],
+  async run(context) {
+    const [path = ''] = context.operands
+    if (path === '') throw new UsageError('USAGE', 'expected FILE')
+    const to = stringFlag(context, 'to')
+    if (to === undefined) throw new UsageError('USAGE', 'expected --to PEM')
+    const { escrowStoreKey } = await import('../../store/custody.ts')
+    const options = await toStoreOptions(await loadControlConfig(context))
+    const recoveryKey = await parseKey(to, createPublicKey)
+    const escrow = await escrowStoreKey({ ...options, connections: 'one' }, recoveryKey)
+    await writeNewFile(path, `${JSON.stringify(escrow)}\n`, 0o600)
+    const text = `the key of store ${escrow.storeId} is in ${path}, for the recovery key ${escrow.recoveryKey}`
+    context.output.result(text, { file: path, ...escrow })
+  },
+}
+
+/** No key id can begin like this, so the key is never served. */
+const LABEL_START = 'latchkey '
+
+async function readNewSource(context: Context, config: Config): Promise<MasterKeySource> {
+  const path = stringFlag(context, 'new-master-key')
+  const passphraseFile = stringFlag(context, 'new-passphrase')
+  const label = stringFlag(context, 'new-token-key')
+  if ([path, passphraseFile, label].filter((one) => one !== undefined).length !== 1) {
+    throw new UsageError(
+      'USAGE',
+      'expected one of --new-master-key, --new-passphrase and --new-token-key',
+    )
+  }
+  if (label !== undefined) {
+    if (!label.startsWith(LABEL_START)) {
+      throw new UsageError(
+        'INPUT_INVALID',
+        `--new-token-key: expected a label that begins with "${LABEL_START}"`,
+      )
+    }
+    return toTokenSource(findBackend(context, config), label)
+  }
+  if (path !== undefined) {
+    const exists = await access(path).then(
+      () => true,
+      () => false,
+    )
+    const { createMasterKeyFile } = await import('../../store/master-key.ts')
+    if (!exists) await createMasterKeyFile(path)
+    return { kind: 'file', path }
+  }
+  const text = (await readPrivateFile(passphraseFile ?? '')).toString('utf8')
+  const [line = ''] = text.split(/\r?\n/)
+  if (line === '') throw new UsageError('INPUT_INVALID', 'the passphrase is empty')
+  return { kind: 'passphrase', passphrase: new Secret(line) }
+}
+
+/** Finds the backend that --backend names, or the only one. @throws UsageError */
+function findBackend(context: Context, { backends }: Config): Config['backends'][number] {
+  const name = stringFlag(context, 'backend')
+  const [found, ...others] = backends.filter((one) => name === undefined || one.name === name)
+  if (found !== undefined && others.length === 0) return found
+  const names = backends.map((one) => one.name).join(', ')
+  throw new UsageError('USAGE', `--backend: expected one of: ${names === '' ? 'none' : names}`)
+}
+
+async function readEscrow(context: Context): Promise<MasterKeySource | undefined> {
+  const path = stringFlag(context, 'escrow')
+  const keyFile = stringFlag(context, 'recovery-key')
+  if ((path === undefined) !== (keyFile === undefined)) {
+    throw new UsageError('USAGE', '--escrow and --recovery-key belong together')
+  }
+  if (path === undefined || keyFile === undefined) return undefined
+  const { createEscrowSource } = await import('../../store/custody.ts')
+  const escrow = parseEscrow(path, await readFile(path, 'utf8'))
+  const pem = await readPrivateFile(keyFile)
+  const key = (() => {
+    try {
+      return createPrivateKey(pem)
+    } catch (cause) {
+      throw new UsageError('INPUT_INVALID', `${keyFile} is not a private key in PEM`, { cause })
+    }
+  })()
+  return createEscrowSource(escrow, key)
+}
+
+function parseEscrow(path: string, text: string): Escrow {
+  try {
+    const escrow = JSON.parse(text) as Partial<Escrow>
+    if (escrow.format === 'latchkey-escrow' && typeof escrow.wrapped === 'string') {
+      return escrow as Escrow
+    }
+  } catch {
+    // The error is reported below.
+  }
+  throw new UsageError('INPUT_INVALID', `${path} is not an escrow of a store`)
+}
+
+async function parseKey(path: string, parse: typeof createPublicKey) {
+  const pem = await readFile(path)
+  try {
+    return parse(pem)
+  } catch (cause) {
+    throw new UsageError('INPUT_INVALID', `${path} is not a public key in PEM`, { cause })
+  }
+}
+
+/** Reads nothing of the configured master key, which may be lost. */
+function toEscrowed({ store }: Config, masterKey: MasterKeySource) {
+  return { ...store, masterKey, clock: systemClock }
+}
