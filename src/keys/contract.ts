@@ -31,7 +31,7 @@ const PRINTABLE = /^[\x20-\x7e]{1,256}$/
 
 /**
  * Refuses to use a key against its description, and checks lengths and ranges. It makes no copies
- * and sets no timers, so the request path does not feel it.
+ * and sets no timers, so its cost to a request is negligible.
  */
 export function enforceContract(backend: KeyBackend): KeyBackend {
   return {

@@ -184,8 +184,8 @@ export const FIELDS: ReadonlySet<string> = new Set(
 export const isVolatile = (field: string) => CONTEXT[field]?.isVolatile === true
 
 /**
- * Reports whether recorded usage has a field; a policy that reads another one cannot be simulated
- * exactly.
+ * Reports whether recorded usage has a field. Policies that read a field without a record cannot be
+ * simulated exactly.
  */
 export function isRecorded(field: string): boolean {
   if (field === 'principal.tags' || field.startsWith('resource.')) return false

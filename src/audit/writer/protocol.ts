@@ -11,7 +11,7 @@ export interface AuditThreadData {
 }
 
 export type ToThread =
-  /** Tickets count the batches. */
+  /** `ticket` numbers the batches. */
   | { readonly kind: 'append'; readonly ticket: number; readonly entries: readonly string[] }
   | { readonly kind: 'close' }
 

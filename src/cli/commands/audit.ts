@@ -44,7 +44,7 @@ export function openLogs(context: Context, publicKey?: string) {
   })
 }
 
-/** Entries between two notes of progress. */
+/** Number of entries between two progress messages. */
 const NOTE_EVERY = 1_000_000
 
 export const auditVerify: Command = {

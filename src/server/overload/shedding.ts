@@ -15,7 +15,7 @@ export interface ShedRequest {
   readonly remoteAddress: string
   readonly http: string
   readonly method: string
-  /** As sent, of unbounded length. */
+  /** The request target as sent, of any length. */
   readonly target: string
 }
 

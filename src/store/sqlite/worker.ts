@@ -147,7 +147,7 @@ function perform(command: Command): Omit<ReplyMessage, 'id'> {
       if (connection(command.on).inTransaction) connection(command.on).exec('ROLLBACK')
       return {}
     case 'erase':
-      // The log still has them as they were: it is copied into the database and cut to nothing.
+      // The WAL still contains the deleted values: copies it into the database and truncates it.
       connection('writer').pragma('wal_checkpoint(TRUNCATE)')
       return {}
     case 'close':

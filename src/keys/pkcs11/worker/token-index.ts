@@ -141,7 +141,8 @@ export class TokenIndex {
           ? undefined
           : { kind: 'UNUSABLE', reason: describeUnusable(key) }
     this.#options.handles?.keep(ref, problem === undefined ? key : undefined)
-    // Keys for other algorithms are not listed; they count where they share a name with an AES key.
+    // Keys for other algorithms are not listed, but are counted if they share a name with an AES
+    // key.
     const shown = keys.find(({ isAes }) => isAes)
     if (shown === undefined) return { name, version }
     return {

@@ -41,7 +41,7 @@ export async function openCloudTrail(path: string): Promise<CloudTrail> {
   }
 }
 
-/** CloudTrail leaves out what is secret, and what would fill the log. */
+/** CloudTrail omits secrets and large values. */
 const LEFT_OUT = new Set([
   ...['Plaintext', 'CiphertextBlob', 'GrantTokens', 'GrantToken', 'DryRun'],
   'XksProxyAuthenticationCredential',
