@@ -14,7 +14,7 @@ export async function run(
   environment: NodeJS.ProcessEnv,
   streams: Streams,
 ): Promise<number> {
-  const output = createOutput(streams, argv.includes('--json'))
+  const output = createOutput(streams, argv.includes('--json'), argv.includes('--wide'))
   try {
     const found = findCommand(argv)
     if (found === undefined) return showOverview(argv, streams)

@@ -45,6 +45,7 @@ export class UsageError extends LatchkeyError<'USAGE' | 'INPUT_INVALID' | 'FILE_
 /** Flags that every command has. */
 export const COMMON_FLAGS = {
   json: { type: 'boolean', description: 'Print one JSON document.' },
+  wide: { type: 'boolean', description: 'Do not shorten tables to the width of the terminal.' },
   help: { type: 'boolean', short: 'h', description: 'Print this help.' },
 } as const satisfies Record<string, Flag>
 

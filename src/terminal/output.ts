@@ -13,6 +13,10 @@ export interface Output {
   line(text: string): void
   /** Whether standard output is a terminal, so that colours may be used. */
   readonly isTerminal: boolean
+  /** Formats rows as columns. On a terminal, cells are shortened in the middle until a row fits its width. */
+  table(headings: readonly string[], rows: readonly (readonly string[])[]): string
+  /** Replaces what a terminal shows; elsewhere it separates one state from the next. */
+  clear(): void
   /** Prints a remark to standard error. */
   note(text: string): void
   error(error: unknown, options?: { readonly withStack: boolean }): void
@@ -27,7 +31,8 @@ export interface Streams {
   readonly columns?: number
 }
 
-export function createOutput(streams: Streams, json: boolean): Output {
+/** @param wide leave tables as wide as they are */
+export function createOutput(streams: Streams, json: boolean, wide = false): Output {
   return {
     json,
     result(text, value) {
@@ -37,6 +42,10 @@ export function createOutput(streams: Streams, json: boolean): Output {
       if (!json) streams.stdout(`${text}\n`)
     },
     isTerminal: streams.isTerminal === true,
+    table: (headings, rows) => toTable(headings, rows, wide ? undefined : streams.columns),
+    clear() {
+      if (!json) streams.stdout(streams.isTerminal === true ? '\u001b[2J\u001b[H' : '\n')
+    },
     note(text) {
       streams.stderr(`latchkey: ${text}\n`)
     },
@@ -84,20 +93,63 @@ function renderText({ message, hint, file, faults, stack }: Described): string {
 /** Largest width of a cell, since an ARN can have 2,048 characters. */
 const MAX_COLUMN = 120
 
-/** Formats rows as columns, each as wide as its widest cell. A much wider cell shifts only its own line. */
-export function toTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+const GAP = '  '
+/** No column is made narrower, or its cells would no longer tell one row from another. */
+const MIN_COLUMN = 8
+
+/**
+ * Formats rows as columns, each as wide as its widest cell. Without `columns`, a much wider cell shifts only its own line.
+ * @param columns width to fit into: the widest cells are shortened in the middle, where ARNs differ least
+ */
+export function toTable(
+  headings: readonly string[],
+  rows: readonly (readonly string[])[],
+  columns?: number,
+): string {
   const all = [headings, ...rows]
-  const widths = headings.map((_, i) =>
-    Math.min(MAX_COLUMN, Math.max(...all.map((row) => (row[i] ?? '').length))),
-  )
+  const longest = headings.map((_, i) => Math.max(...all.map((row) => (row[i] ?? '').length)))
+  const widths =
+    columns === undefined
+      ? longest.map((width) => Math.min(MAX_COLUMN, width))
+      : fitWidths(longest, headings, columns)
   return all
     .map((row) =>
       row
-        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-        .join('  ')
+        .map((cell, i) => {
+          const width = widths[i] ?? 0
+          return (columns === undefined ? cell : shorten(cell, width)).padEnd(width)
+        })
+        .join(GAP)
         .trimEnd(),
     )
     .join('\n')
+}
+
+/** Takes from the widest column, again and again. A column keeps room for its heading. */
+function fitWidths(
+  longest: readonly number[],
+  headings: readonly string[],
+  columns: number,
+): readonly number[] {
+  const widths = [...longest]
+  const least = headings.map((heading) => Math.max(MIN_COLUMN, heading.length))
+  let excess =
+    widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - columns
+  while (excess > 0) {
+    const room = widths.map((width, i) => (width > (least[i] ?? 0) ? width : 0))
+    const widest = room.indexOf(Math.max(...room))
+    if (room[widest] === 0) break
+    widths[widest] = (widths[widest] ?? 0) - 1
+    excess -= 1
+  }
+  return widths
+}
+
+/** Keeps the beginning and the end of a text. */
+export function shorten(text: string, width: number): string {
+  if (text.length <= width) return text
+  const end = Math.ceil((width - 1) / 2)
+  return `${text.slice(0, width - 1 - end)}\u2026${text.slice(text.length - end)}`
 }
 
 interface Sentence {

@@ -40,10 +40,13 @@ void t.test('the run-book of the night, without the master key', async (t) => {
   t.match(killed.stdout, /^revoked key store demo after \d+ ms\nINSTANCE/)
   const [, id = ''] = /latchkey receipt show ([0-9a-f]+)/.exec(killed.stdout) ?? []
   t.equal(await encrypt(), 400)
+  const during = (await operator(['status'])).stdout
   t.match(
-    (await operator(['status'])).stdout,
-    new RegExp(`${id} .* operator-token .* contract ended`),
+    during,
+    /^1 switch in force: key store demo, since .* UTC \(less than a minute ago\), by operator-token; 1 instance serving\n/,
   )
+  t.match(during, /open, 1 switch /)
+  t.match(during, new RegExp(`${id} .* operator-token .* contract ended`))
   const exposed = await operator(['exposure', '--switch', id, '--json'])
   t.match(json(exposed), { scope: { kind: 'key-store', keyStore: 'demo' } })
 

@@ -14,7 +14,7 @@ import {
   type Context,
 } from '../../terminal/command.ts'
 import { PROBES_FLAG, describeProbes } from '../../terminal/flags/probes.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
 import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
 import { type Place, withOperator } from '../operator.ts'
 import { parsePast } from '../../terminal/flags/time.ts'
@@ -56,7 +56,7 @@ export const exposure: Command = {
         const since = asked === undefined ? undefined : parsePast(asked)
         const window = { since, probes: context.flags['probes'] === true }
         const report = await killSwitch.exposure(parseAbout(context, place), window)
-        context.output.result(toText(report), report)
+        context.output.result(toText(report, context.output), report)
       },
       'all',
     )
@@ -82,20 +82,20 @@ function parseAbout(context: Context, config: Place): Scope | { readonly id: str
   return { kind: 'key', keyStore, keyId: key }
 }
 
-function toText(report: ExposureReport): string {
+function toText(report: ExposureReport, output: Output): string {
   const { scope, since, until: now, exposures: found, longKills, probesLeftOut } = report
   const what = scope.kind === 'all' ? 'every key' : describeScope(scope)
   const head = `data keys of ${what} fetched since ${toDate(since)}`
   const none = 'no fetches are recorded'
   const services = new Map(found.map(({ service }) => [service.name, service]))
-  const table = toTable(
+  const table = output.table(
     ['KEY', 'SERVICE', 'FETCHES', 'LAST', 'WORKS ON'],
     found.map((one) => [
       ...[`${one.keyStore}/${one.keyId}`, one.service.name, String(one.requests)],
       ...[toDate(one.lastAt), worksOn(one, now)],
     ]),
   )
-  const who = toTable(
+  const who = output.table(
     ['KEY', 'PRINCIPAL', 'ACCOUNT', 'KMS OPERATION', 'DIRECTION', 'FETCHES', 'LAST'],
     found.flatMap(({ keyStore, keyId, by }) =>
       by.map((one) => [

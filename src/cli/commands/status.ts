@@ -1,49 +1,70 @@
 /** `latchkey status` */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
+import type { Operator } from '../../killswitch/operator/service.ts'
 import { findLongKills } from '../../killswitch/instance/long-kill.ts'
 import { describeScope } from '../../core/scope.ts'
 import type { ControlStatus, InstanceStatus } from '../../killswitch/operator/status.ts'
 import { REVOKED, type Receipt } from '../../killswitch/receipt/receipt.ts'
 import type { Signed } from '../../core/signature.ts'
-import { CONFIG_FLAG, type Command } from '../../terminal/command.ts'
+import { CONFIG_FLAG, type Command, type Context } from '../../terminal/command.ts'
 import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
+import { describeTime } from '../../terminal/flags/time.ts'
 import { withOperator } from '../operator.ts'
 import { describeLongKill } from './exposure.ts'
 
 const RECENT_EVENTS = 10
+const WATCH_MS = 2000
 
 export const status: Command = {
   flags: {
     events: { type: 'boolean', description: 'Show all events, not only the last ten.' },
+    watch: {
+      type: 'boolean',
+      description: 'Show the status again every two seconds, until Ctrl-C.',
+    },
     ...CONTEXT_FLAG,
     ...CONFIG_FLAG,
   },
   examples: ['latchkey status', 'latchkey status --json'],
   async run(context) {
     await withOperator(context, async (control) => {
-      const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
-      const found = await control.status(events)
-      // A role without the privilege to see warnings still gets the rest of the status.
-      const storeWarnings = await control.storeWarnings(found.instances.length).catch(() => [])
-      for (const warning of storeWarnings) context.output.note(`warning: ${warning}`)
-      const now = systemClock.now()
-      const longKills = findLongKills(found.switches, now)
-      const warnings = longKills.map((one) => describeLongKill(one, now))
-      context.output.result([toText(found), ...warnings].join('\n\n'), {
-        ...found,
-        longKills,
-        storeWarnings,
-      })
+      const show = () => showStatus(context, control)
+      await show()
+      while (context.flags['watch'] === true) {
+        await pause(WATCH_MS)
+        context.output.clear()
+        await show()
+      }
     })
   },
 }
 
-function toText(found: ControlStatus): string {
+async function showStatus(context: Context, control: Operator): Promise<void> {
+  const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
+  const found = await control.status(events)
+  // A role without the privilege to see warnings still gets the rest of the status.
+  const storeWarnings = await control.storeWarnings(found.instances.length).catch(() => [])
+  for (const warning of storeWarnings) context.output.note(`warning: ${warning}`)
+  const now = systemClock.now()
+  const longKills = findLongKills(found.switches, now)
+  const warnings = longKills.map((one) => describeLongKill(one, now))
+  context.output.result([toText(found, now, context.output), ...warnings].join('\n\n'), {
+    ...found,
+    longKills,
+    storeWarnings,
+  })
+}
+
+function toText(found: ControlStatus, now: number, output: Output): string {
   const { switches, deadManSwitches, requests, instances, events } = found
+  const section = (headings: readonly string[], rows: readonly (readonly string[])[]) =>
+    rows.length === 0 ? '' : output.table(headings, rows)
   return [
-    [`epoch ${String(found.epoch)} of store ${found.storeId}`, describeService(found)].join(': '),
+    describeState(found, now),
+    `epoch ${String(found.epoch)} of store ${found.storeId}`,
     describeBackup(found),
     section(
       ['SWITCH', 'STOPS', 'DIRECTION', 'SINCE', 'UNTIL', 'BY', 'REASON'],
@@ -68,7 +89,8 @@ function toText(found: ControlStatus): string {
     section(
       ['INSTANCE', 'HOST', 'PID', 'WORKER', 'STATE', 'EPOCH', 'ACKNOWLEDGED', 'LEASE', 'SEEN'],
       instances.map((one) => [
-        ...[one.id.slice(0, 8), one.host, String(one.pid), String(one.worker), toState(one)],
+        ...[one.id.slice(0, 8), one.host, String(one.pid), String(one.worker)],
+        describeGate(one, switches.length),
         ...[String(one.ackedEpoch), one.hasAcknowledged ? 'yes' : 'no'],
         ...[`${String(one.leaseMs)} ms`, one.seenAt === 0 ? '-' : `${String(one.silentMs)} ms ago`],
       ]),
@@ -91,20 +113,29 @@ function describeBackup({ lastBackup, epoch }: ControlStatus): string {
   return `last backup: ${toDate(lastBackup.createdAt)}, ${count(since, 'epoch')} ago`
 }
 
-/** Answers a person's first questions: does a switch stop anything, and do the instances serve? */
-function describeService({ switches, instances }: ControlStatus): string {
-  const stopped =
-    switches.length === 0 ? 'no switch is in force' : `${String(switches.length)} in force`
-  const open = instances.filter((one) => toState(one) === 'open').length
+/** Answers a person's first questions in one line: does a switch stop anything, and do the instances serve? */
+function describeState({ switches, instances }: ControlStatus, now: number): string {
+  const open = instances.filter((one) => one.state === 'open' && toState(one).startsWith('open'))
   const all = instances.filter(({ isDismissed }) => !isDismissed).length
-  if (all === 0) return `${stopped}, no instance is running`
-  return open === all
-    ? `${stopped}, ${count(open, 'instance')} serving`
-    : `${stopped}, ${String(open)} of ${count(all, 'instance')} serving: see STATE below`
+  const serving =
+    all === 0
+      ? 'no instance is running'
+      : open.length === all
+        ? `${count(all, 'instance')} serving`
+        : `${String(open.length)} of ${count(all, 'instance')} serving: see STATE below`
+  const [first] = switches
+  if (first === undefined) return `no switch is in force, ${serving}`
+  const latest = switches.reduce((a, b) => (a.createdAt >= b.createdAt ? a : b))
+  const which = switches.length === 1 ? '' : 'the latest '
+  const what = latest.direction === 'both' ? '' : `, ${latest.direction}`
+  return (
+    `${count(switches.length, 'switch', 'switches')} in force: ${which}${describeScope(latest.scope)}${what}, ` +
+    `since ${describeTime(latest.createdAt, now)}, by ${latest.operator}; ${serving}`
+  )
 }
 
-function count(number: number, noun: string): string {
-  return `${String(number)} ${noun}${number === 1 ? '' : 's'}`
+function count(number: number, noun: string, plural = `${noun}s`): string {
+  return `${String(number)} ${number === 1 ? noun : plural}`
 }
 
 /** A receipt is long and signed, so only its location is shown here. */
@@ -112,10 +143,6 @@ function toDetail({ kind, detail }: ControlStatus['events'][number]): string {
   if (kind !== REVOKED) return JSON.stringify(detail)
   const { id, timeToRevokeMs, instances } = (detail as unknown as Signed<Receipt>).statement
   return `${String(instances.length)} instances, ${String(timeToRevokeMs)} ms: latchkey receipt show ${id}`
-}
-
-function section(headings: readonly string[], rows: readonly (readonly string[])[]): string {
-  return rows.length === 0 ? '' : toTable(headings, rows)
 }
 
 /**
@@ -128,6 +155,12 @@ function toState(one: InstanceStatus): string {
   if (!isGenuine) return 'unknown: row missing or changed'
   if (silentMs > leaseMs) return 'silent'
   return reason === null ? state : `${state}: ${reason}`
+}
+
+/** An open instance that enforces switches is not simply open. */
+function describeGate(one: InstanceStatus, switches: number): string {
+  const state = toState(one)
+  return state === 'open' && switches > 0 ? `open, ${count(switches, 'switch', 'switches')}` : state
 }
 
 function toDate(time: number | undefined): string {

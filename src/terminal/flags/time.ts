@@ -70,3 +70,19 @@ export function countFlag(
   }
   return count
 }
+
+const UNITS = [
+  ['day', 86_400_000],
+  ['hour', 3_600_000],
+  ['minute', 60_000],
+] as const
+
+/** Describes a moment with its zone and how long ago it is: `2026-11-29 21:04 UTC (2 hours ago)`. */
+export function describeTime(at: number, now: number): string {
+  const text = `${new Date(at).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  const found = UNITS.find(([, span]) => now - at >= span)
+  if (found === undefined) return `${text} (less than a minute ago)`
+  const [unit, span] = found
+  const number = Math.floor((now - at) / span)
+  return `${text} (${String(number)} ${unit}${number === 1 ? '' : 's'} ago)`
+}
