@@ -21,6 +21,7 @@ export interface AdminAnswer {
   /** A string is sent as it is; anything else as JSON. */
   readonly body: unknown
   readonly contentType?: string
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 interface Common {

@@ -228,6 +228,7 @@ function send(reply: FastifyReply, answer: AdminAnswer): void {
     .header('content-type', answer.contentType ?? 'application/json')
     .header('cache-control', 'no-store')
     .header('x-content-type-options', 'nosniff')
+    .headers(answer.headers ?? {})
     .send(isText ? answer.body : `${JSON.stringify(answer.body)}\n`)
 }
 

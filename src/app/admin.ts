@@ -1,6 +1,7 @@
 /** Connects the admin listener to the kill switch and the metrics: once per `latchkey serve`. */
 // SPDX-License-Identifier: Apache-2.0
 import { AdminError, type AdminErrorCode } from '../admin/errors.ts'
+import { consoleRoutes } from '../admin/routes/console.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
 import { aboutRoutes, serviceRoutes } from '../admin/routes/service.ts'
 import { switchRoutes } from '../admin/routes/switches.ts'
@@ -67,6 +68,7 @@ export async function startAdminOf(
           ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }),
         }),
         ...switchRoutes({ killSwitch, keyStores, now: clock.now }),
+        ...consoleRoutes(),
         ...aboutRoutes({ keyStores, version: schemas.version }),
         ...reportRoutes({ killSwitch, keyStores, now: clock.now }),
       ],

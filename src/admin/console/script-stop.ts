@@ -1,0 +1,171 @@
+/** The part of the console's script that stops, shows the acknowledgements and the receipt, and restores. */
+// SPDX-License-Identifier: Apache-2.0
+
+export const STOP_SCRIPT = `
+const SCOPES = [['key-store', 'One key store'], ['key', 'One key'], ['account', 'An AWS account'], ['principal', 'A principal'], ['all', 'Everything']]
+
+function field(id, label, input) {
+  return [h('label', { htmlFor: id }, label), Object.assign(input, { id })]
+}
+
+function options(pairs) {
+  return pairs.map(([value, text]) => h('option', { value }, text))
+}
+
+/** The stop form: a scope, the rehearsal's result, the typed name, and only then the button. */
+function showStopForm() {
+  const form = h('form', {})
+  const kind = h('select', {}, ...options(SCOPES))
+  const keyStore = h('select', {}, ...options(state.about.keyStores.map((one) => [one, one])))
+  const value = h('input', { type: 'text', autocomplete: 'off', spellcheck: false })
+  const direction = h('select', {}, ...options([['both', 'Encrypt and decrypt'], ['decrypt', 'Decrypt'], ['encrypt', 'Encrypt']]))
+  const reason = h('input', { type: 'text', autocomplete: 'off', maxLength: 500 })
+  const name = h('input', { type: 'text', autocomplete: 'off', spellcheck: false })
+  const rehearse = h('button', { type: 'button' }, 'Rehearse')
+  const stop = h('button', { type: 'submit', className: 'danger', disabled: true }, 'Stop now')
+  const result = h('div', { role: 'status', ariaLabel: 'Rehearsal' })
+  const outcome = h('div', { role: 'status', ariaLabel: 'Outcome' })
+  const storeField = h('div', {}, ...field('stop-key-store', 'Key store', keyStore))
+  const valueLabel = h('label', { htmlFor: 'stop-value' }, 'Key id')
+  value.id = 'stop-value'
+  const valueField = h('div', {}, valueLabel, value)
+  const confirmLabel = h('label', { htmlFor: 'stop-name' }, '')
+  name.id = 'stop-name'
+  const confirm = h('div', { hidden: true }, confirmLabel, name)
+  let rehearsed
+
+  const toScope = () => {
+    if (kind.value === 'all') return { kind: 'all' }
+    if (kind.value === 'key-store') return { kind: 'key-store', keyStore: keyStore.value }
+    if (kind.value === 'key') return { kind: 'key', keyStore: keyStore.value, keyId: value.value.trim() }
+    return { kind: 'match', criteria: { [kind.value]: value.value.trim() } }
+  }
+  const toName = () => kind.value === 'all' ? 'all' : kind.value === 'key-store' ? keyStore.value : value.value.trim()
+  const check = () => {
+    stop.disabled = rehearsed === undefined || reason.value.trim() === '' || name.value.trim() !== toName()
+  }
+  const reset = () => {
+    rehearsed = undefined
+    confirm.hidden = true
+    name.value = ''
+    storeField.hidden = !['key-store', 'key'].includes(kind.value)
+    valueField.hidden = ['key-store', 'all'].includes(kind.value)
+    valueLabel.textContent = { key: 'Key id', account: 'Account, 12 digits', principal: 'Principal ARN; * and ? are wildcards' }[kind.value] ?? ''
+    result.replaceChildren()
+    check()
+  }
+  for (const one of [kind, keyStore, value, direction]) one.addEventListener('input', reset)
+  for (const one of [reason, name]) one.addEventListener('input', check)
+
+  rehearse.addEventListener('click', async () => {
+    try {
+      const found = await api('POST', '/rehearsals', { scope: toScope(), direction: direction.value })
+      rehearsed = found
+      result.replaceChildren(
+        h('p', {}, 'In the last hour, ' + count(found.wouldBeRefused, 'request') + ' of ' + found.requests + ' would have been refused. No request was refused now.'),
+        ...(found.principals.length === 0 ? [] : [table('Whom it would refuse', ['Principal', 'Requests', 'Last'], found.principals.slice(0, 20).map((one) => [one.name, String(one.requests), toTime(one.lastAt)]))]))
+      confirmLabel.textContent = 'Type ' + toName() + ' to confirm'
+      confirm.hidden = false
+      check()
+      name.focus()
+      fail()
+    } catch (error) { fail(error) }
+  })
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault()
+    stop.disabled = true
+    outcome.replaceChildren(h('p', {}, 'Stopping; waiting for the instances.'))
+    const watching = setInterval(() => {
+      refresh().then(() => {
+        const { instances } = state.status
+        const done = instances.filter((one) => one.hasAcknowledged).length
+        if (outcome.dataset.done === undefined) outcome.firstChild.textContent = 'Stopping: ' + done + ' of ' + count(instances.length, 'instance') + ' have acknowledged.'
+      }, () => undefined)
+    }, 500)
+    try {
+      const stopped = await api('POST', '/switches', { scope: toScope(), direction: direction.value, reason: reason.value.trim() })
+      outcome.dataset.done = 'yes'
+      outcome.replaceChildren(...describeStop(stopped))
+      reset()
+      reason.value = ''
+      fail()
+    } catch (error) {
+      outcome.replaceChildren()
+      fail(error)
+    } finally {
+      clearInterval(watching)
+      delete outcome.dataset.done
+      await refresh().catch(fail)
+    }
+  })
+  form.append(
+    h('h2', { id: 'stop-title' }, 'Stop'),
+    h('p', { className: 'soft' }, 'A stop takes effect at once on every instance. Rehearse first; it refuses nothing.'),
+    ...field('stop-kind', 'What to stop', kind), storeField, valueField,
+    ...field('stop-direction', 'Direction', direction),
+    ...field('stop-reason', 'Reason, recorded permanently', reason),
+    rehearse, result, confirm, stop)
+  $('stop').replaceChildren(form, outcome)
+  reset()
+}
+
+function describeStop({ state: how, elapsedMs, instances = [], receipt, warning }) {
+  const print = h('button', { type: 'button' }, 'Print')
+  print.addEventListener('click', () => window.print())
+  return [
+    h('h3', {}, how === 'revoked' ? 'Revoked after ' + Math.round(elapsedMs) + ' ms' : 'Written, but not confirmed'),
+    ...(warning === undefined ? [] : [h('p', {}, warning)]),
+    table('How each instance confirmed it', ['Instance', 'Host', 'How', 'After'], instances.map((one) => [one.id.slice(0, 8), one.host, one.how, Math.round(one.afterMs) + ' ms'])),
+    ...(receipt === undefined ? [] : [
+      h('p', {}, 'Receipt ' + receipt.statement.id + ', signed with Ed25519 by ' + receipt.publicKey),
+      h('a', { href: URL.createObjectURL(new Blob([JSON.stringify(receipt, undefined, 2)], { type: 'application/json' })), download: 'receipt-' + receipt.statement.id + '.json' }, 'Download the receipt'),
+      print]),
+  ]
+}
+
+/** A button that asks for a typed name before it acts. */
+function actButton(text, typed, act, needsReason = true) {
+  const button = h('button', { type: 'button' }, text)
+  button.addEventListener('click', () => {
+    const input = h('input', { type: 'text', autocomplete: 'off', ariaLabel: 'Type ' + typed + ' to confirm' })
+    const reason = h('input', { type: 'text', ariaLabel: 'Reason, recorded permanently' })
+    const go = h('button', { type: 'button', className: 'danger', disabled: true }, text + ' now')
+    const check = () => { go.disabled = input.value.trim() !== typed || (needsReason && reason.value.trim() === '') }
+    for (const one of [input, reason]) one.addEventListener('input', check)
+    go.addEventListener('click', () => {
+      act(reason.value.trim()).then(() => { fail(); return refresh() }).catch(fail)
+    })
+    button.replaceWith(h('div', { className: 'card' }, h('p', {}, 'Type ' + typed + ' to confirm' + (needsReason ? ', and a reason.' : '.')), input, ...(needsReason ? [reason] : []), go))
+    input.focus()
+  })
+  return button
+}
+
+function showSwitches({ switches }) {
+  const canRestore = state.isUnlocked && may('restore')
+  const rows = switches.map((one) => [one.id, describeScope(one.scope), one.direction, toTime(one.createdAt), toTime(one.until), one.operator, one.reason,
+    ...(canRestore ? [actButton('Restore', one.id, (reason) => api('POST', '/restorations', { switch: one.id, reason }))] : [])])
+  show('switches', 'Switches in force', rows.length === 0
+    ? h('p', { className: 'soft' }, 'Nothing is stopped.')
+    : table('What is stopped', ['Switch', 'Stops', 'Direction', 'Since', 'Until', 'By', 'Reason', ...(canRestore ? ['Action'] : [])], rows))
+}
+
+function describeTarget(target) {
+  if (target.kind === 'switches') return 'lift ' + target.switchIds.join(', ')
+  return target.kind === 'reopen' ? 'reopen ' + target.keyStore : "end the dead man's switch of " + target.keyStore
+}
+
+function showRestorations({ requests }) {
+  const rows = requests.map((one) => {
+    const path = '/restorations/' + encodeURIComponent(one.id)
+    const actions = h('div', {},
+      ...(state.isUnlocked && may('restore') ? [actButton('Approve', one.id, () => api('POST', path + '/approve', {}), false)] : []),
+      ...(state.isUnlocked && may('stop') ? [actButton('Withdraw', one.id, (reason) => api('POST', path + '/withdraw', { reason }))] : []))
+    const approved = one.approval === undefined ? '-' : one.approval.operator
+    return [one.id, describeTarget(one.target), one.operator, approved, toTime(one.readyAt), toTime(one.expiresAt), one.reason, actions]
+  })
+  show('restorations', 'Restorations that wait', rows.length === 0
+    ? h('p', { className: 'soft' }, 'None waits.')
+    : table('Requests for access that wait for a person or for time', ['Request', 'To do', 'Asked by', 'Approved by', 'From', 'Expires', 'Reason', 'Action'], rows))
+}
+`
