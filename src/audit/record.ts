@@ -58,41 +58,45 @@ function withoutOther(metadata: RequestMetadata | undefined): RequestMetadata {
 function encode(record: RequestRecord, place: EntryPlace, most: number): string {
   const metadata: Partial<RequestMetadata> = record.metadata ?? {}
   const clip = (text: string | undefined) => text && toWellFormed(text.slice(0, most))
-  return toCanonicalJson({
-    kind: 'request',
-    seq: place.seq,
-    ...(place.lost === 0 ? {} : { lost: place.lost }),
-    corrects: place.corrects,
-    time: toTime(record.at),
-    keyStore: record.keyStore,
-    operation: record.operation,
-    keyId: record.keyId,
-    keyVersion: record.keyVersion,
-    outcome: outcomeOf(record),
-    status: record.status,
-    errorName: record.errorName,
-    reason: record.reason,
-    kmsRequestId: clip(metadata.kmsRequestId),
-    kmsOperation: clip(metadata.kmsOperation),
+  // In the order of RFC 8785, so that JSON.stringify writes the canonical form: sorting the members
+  // of each entry would take four times as long.
+  const fields = {
+    accessClass: record.accessClass,
+    accessKeyId: record.accessKeyId,
     awsPrincipalArn: clip(metadata.awsPrincipalArn),
-    kmsKeyArn: clip(metadata.kmsKeyArn),
-    kmsViaService: clip(metadata.kmsViaService),
     awsSourceVpc: clip(metadata.awsSourceVpc),
     awsSourceVpce: clip(metadata.awsSourceVpce),
-    otherMetadata: metadata.other && clipAll(metadata.other),
-    accessClass: record.accessClass,
-    policies: record.policies,
-    policyRevision: record.policyRevision,
+    bodySha256: record.bodySha256,
+    corrects: place.corrects,
+    durationUs: Math.round(1000 * (record.totalMs ?? sum(record.stages))),
+    errorName: record.errorName,
     gateEpoch: record.gateEpoch,
     isProbe: record.isProbe,
-    accessKeyId: record.accessKeyId,
+    keyId: record.keyId,
+    keyStore: record.keyStore,
+    keyVersion: record.keyVersion,
+    kind: 'request',
+    kmsKeyArn: clip(metadata.kmsKeyArn),
+    kmsOperation: clip(metadata.kmsOperation),
+    kmsRequestId: clip(metadata.kmsRequestId),
+    kmsViaService: clip(metadata.kmsViaService),
+    lost: place.lost === 0 ? undefined : place.lost,
+    operation: record.operation,
+    otherMetadata: metadata.other && clipAll(metadata.other),
+    outcome: outcomeOf(record),
+    policies: record.policies,
+    policyRevision: record.policyRevision,
+    reason: record.reason,
     region: record.region,
-    sealedSha256: record.sealedSha256,
-    bodySha256: record.bodySha256,
-    unverifiedKmsRequestId: clip(record.unverifiedKmsRequestId),
     remoteAddress: record.remoteAddress,
-    durationUs: Math.round(1000 * (record.totalMs ?? sum(record.stages))),
-  })
+    sealedSha256: record.sealedSha256,
+    seq: place.seq,
+    status: record.status,
+    time: toTime(record.at),
+    unverifiedKmsRequestId: clip(record.unverifiedKmsRequestId),
+  }
+  // KMS chooses the names of other members, and JavaScript puts names that are numbers first.
+  return fields.otherMetadata === undefined ? JSON.stringify(fields) : toCanonicalJson(fields)
 }
 
 /** RFC 8785 has no canonical form of a lone surrogate. */
