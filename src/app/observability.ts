@@ -17,7 +17,11 @@ import { createCertificateReload } from '../server/tls/reload.ts'
 import { toTlsFiles } from './admin.ts'
 import { createRequestMetrics, measureBaseline } from '../observability/metrics/request-metrics.ts'
 import { createMetricsRegistry, type MetricsSnapshot } from '../observability/metrics/registry.ts'
-import { createStateCollectors, type TokenState } from '../observability/metrics/states.ts'
+import {
+  type AuditState,
+  createStateCollectors,
+  type TokenState,
+} from '../observability/metrics/states.ts'
 import { startTracing } from '../observability/tracing.ts'
 import type { Credential } from '../sigv4/credential.ts'
 import type { KeyStore } from '../xks/key-store.ts'
@@ -47,6 +51,7 @@ export interface WatchedParts {
   readonly control: () => ControlFigures | undefined
   readonly keyUses: () => ReadonlyMap<string, number>
   readonly policies: () => PolicyStats
+  readonly audit: () => AuditState | undefined
   readonly leaseGuard: () => LeaseGuardStats
   readonly tokens: () => ReadonlyMap<
     string,

@@ -213,6 +213,7 @@ async function start(
     gate: () => control.gate.stats(),
     ...{ control: control.figures, keyUses: watchKeyUses(store, cleanup) },
     policies: authorizer.stats,
+    audit: () => audit?.stats(),
     leaseGuard: control.guard.stats,
     tokens: resources.backends.stats,
     credentials: resources.credentials.all,

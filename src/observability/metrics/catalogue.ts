@@ -175,6 +175,24 @@ export const METRICS = {
     labels: [],
     aggregator: sum,
   },
+  latchkey_audit_entries_total: {
+    type: 'counter',
+    help: 'Entries of the audit log, by outcome: written or lost.',
+    labels: ['outcome'],
+    aggregator: sum,
+  },
+  latchkey_audit_queued_entries: {
+    type: 'gauge',
+    help: 'Entries of the audit log that wait for the disk.',
+    labels: [],
+    aggregator: sum,
+  },
+  latchkey_audit_failing: {
+    type: 'gauge',
+    help: '1 if the last entries of the audit log could not be written.',
+    labels: [],
+    aggregator: 'max',
+  },
   latchkey_lease_guard: {
     type: 'gauge',
     help: '1 if the kernel guards the end of the lease; the lowest of all workers.',

@@ -14,6 +14,14 @@ export interface GateState {
   readonly refusals: Readonly<Partial<Record<string, number>>>
 }
 
+export interface AuditState {
+  readonly written: number
+  readonly lost: number
+  readonly queued: number
+  /** Why the last entries could not be written. */
+  readonly failure: string | undefined
+}
+
 export interface PoliciesState {
   readonly revision: number
   readonly enforced: number
@@ -69,6 +77,8 @@ export interface StateSources {
   /** Share of the limit of uses, by key store. */
   readonly keyUses: () => ReadonlyMap<string, number>
   readonly policies: () => PoliciesState
+  /** Undefined without an audit log. */
+  readonly audit: () => AuditState | undefined
   readonly leaseGuard: () => LeaseGuardState
   readonly managers: () => readonly {
     readonly keyStore: string
@@ -91,6 +101,7 @@ export function createStateCollectors(sources: StateSources): Collectors {
     latchkey_lease_guard: () => [value(sources.leaseGuard().isOn ? 1 : 0)],
     latchkey_lease_guard_fired_total: () => [value(sources.leaseGuard().firings)],
     ...ofPolicies(sources.policies),
+    ...ofAudit(sources.audit),
     ...ofTokens(sources.tokens),
     ...ofCredentials(sources),
     latchkey_baseline_seconds: () =>
@@ -151,6 +162,21 @@ function ofControl(control: () => ControlState | undefined): Collectors {
     latchkey_access_deadline_timestamp_seconds: each(({ deadlines }) =>
       deadlines.map(({ keyStore, openUntil }) => value(openUntil / 1000, { key_store: keyStore })),
     ),
+  }
+}
+
+function ofAudit(audit: () => AuditState | undefined): Collectors {
+  const ofState = (toValues: (state: AuditState) => readonly MetricValue[]) => () => {
+    const state = audit()
+    return state === undefined ? [] : toValues(state)
+  }
+  return {
+    latchkey_audit_entries_total: ofState(({ written, lost }) => [
+      value(written, { outcome: 'written' }),
+      value(lost, { outcome: 'lost' }),
+    ]),
+    latchkey_audit_queued_entries: ofState(({ queued }) => [value(queued)]),
+    latchkey_audit_failing: ofState(({ failure }) => [value(failure === undefined ? 0 : 1)]),
   }
 }
 
