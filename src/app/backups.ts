@@ -5,13 +5,12 @@ import type { Config } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { openHighWater, readHighWater } from '../killswitch/instance/high-water.ts'
 import { dismissInstances, loadInstances } from '../killswitch/instance/instances.ts'
+import { findLosses, type Losses } from '../killswitch/operator/losses.ts'
 import { acceptEpoch } from '../killswitch/operator/service.ts'
-import { loadStatus } from '../killswitch/operator/status.ts'
 import { loadBackup, recordBackup, verifyBackup, writeBackup } from '../store/backup.ts'
 import type { Manifest } from '../store/backup-file.ts'
 import { StorageError, type Reader } from '../store/database.ts'
 import { createEngine } from '../store/engine.ts'
-import { column } from '../store/sealed-rows.ts'
 import { readState } from '../store/sealed-state.ts'
 import { type Store, openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
@@ -38,28 +37,6 @@ export async function backUpStore(
   } finally {
     await store.close()
   }
-}
-
-/** Content of the store that the backup lacks. */
-export interface Losses {
-  /** Switches in force, by id. */
-  readonly kills: readonly string[]
-  /** Dead man's switches, by key store. */
-  readonly deadManSwitches: readonly string[]
-  /** Access key ids revoked since, which the backup has as valid. */
-  readonly revocations: readonly string[]
-  /** Key store and key id of keys disabled since, which the backup has as enabled. */
-  readonly disabledKeys: readonly string[]
-  /** Key store, key id and version that the backup lacks; what they encrypted cannot be decrypted. */
-  readonly versions: readonly string[]
-  /** The same for versions destroyed since, whose material the backup still has. */
-  readonly destroyedVersions: readonly string[]
-  /** Events after the last one of the backup, oldest first. */
-  readonly events: readonly {
-    readonly at: number
-    readonly kind: string
-    readonly operator: string
-  }[]
 }
 
 export interface RecoveryPlan {
@@ -107,7 +84,7 @@ export async function planRecovery(
       const backup = await openStore({ path: scratch, masterKey, clock })
       try {
         const storeEpoch = await current.database.epoch()
-        return { ...plan, storeEpoch, losses: await compare(current, backup) }
+        return { ...plan, storeEpoch, losses: await findLosses(current, backup) }
       } finally {
         await backup.close()
       }
@@ -121,58 +98,6 @@ export async function planRecovery(
 
 async function removeFiles(path: string): Promise<void> {
   for (const end of ['', '-wal', '-shm']) await rm(`${path}${end}`, { force: true })
-}
-
-async function summarize(store: Store) {
-  const { keys, versions, credentials } = await store.contents()
-  const { switches, deadManSwitches, events } = await loadStatus(store, Number.MAX_SAFE_INTEGER)
-  const id = (row: (typeof keys)[number], ...names: readonly string[]) =>
-    names.map((name) => String(column(row, name))).join(' ')
-  return {
-    kills: switches.map((one) => one.id),
-    deadManSwitches: deadManSwitches.map(({ keyStore }) => keyStore),
-    valid: credentials
-      .filter((row) => row['revoked_at'] === null)
-      .map((row) => id(row, 'access_key_id')),
-    credentials: credentials.map((row) => id(row, 'access_key_id')),
-    enabled: keys
-      .filter((row) => row['status'] === 'ENABLED')
-      .map((row) => id(row, 'key_store', 'key_id')),
-    keys: keys.map((row) => id(row, 'key_store', 'key_id')),
-    versions: versions.map((row) => id(row, 'key_store', 'key_id', 'version')),
-    present: versions
-      .filter((row) => row['destroyed_at'] === null)
-      .map((row) => id(row, 'key_store', 'key_id', 'version')),
-    events: [...events].reverse(),
-  }
-}
-
-async function compare(current: Store, backup: Store): Promise<Losses> {
-  if (current.id !== backup.id) {
-    throw new StorageError(
-      'BACKUP_INVALID',
-      'the backup belongs to another store than the existing one',
-    )
-  }
-  const now = await summarize(current)
-  const then = await summarize(backup)
-  const without = (some: readonly string[], others: readonly string[]) => {
-    const known = new Set(others)
-    return some.filter((one) => !known.has(one))
-  }
-  const both = (some: readonly string[], others: readonly string[]) =>
-    without(some, without(some, others))
-  return {
-    kills: without(now.kills, then.kills),
-    deadManSwitches: without(now.deadManSwitches, then.deadManSwitches),
-    revocations: without(both(then.valid, now.credentials), now.valid),
-    disabledKeys: without(both(then.enabled, now.keys), now.enabled),
-    versions: without(now.versions, then.versions),
-    destroyedVersions: without(both(then.present, now.versions), now.present),
-    events: now.events
-      .slice(then.events.length)
-      .map(({ at, kind, operator }) => ({ at, kind, operator })),
-  }
 }
 
 /**
