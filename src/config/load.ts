@@ -127,7 +127,8 @@ async function readText(file: string, path: string): Promise<string> {
 
 /** @throws ConfigError with every syntax error, each with its line */
 function parseYaml(file: string, text: string): unknown {
-  const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
+  // At this level the package prints nothing itself: its warning about a mapping as a key quotes the file.
+  const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true, logLevel: 'error' })
   // A warning means an unknown tag; its value would silently become plain text.
   const problems = [...document.errors, ...document.warnings]
   if (problems.length > 0) {

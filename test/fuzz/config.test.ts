@@ -99,6 +99,20 @@ void t.test(
   },
 )
 
+void t.test(
+  'a mapping as a key is a fault, and the package prints nothing of the file',
+  async (t) => {
+    const { faults } = await configFolder(t)
+    const printed: string[] = []
+    const note = ({ message }: Error) => printed.push(message)
+    process.on('warning', note)
+    t.teardown(() => process.off('warning', note))
+    t.ok((await faults(`${WHOLE}\n? { secret: text }\n: 1\n`)).length > 0)
+    await new Promise(setImmediate)
+    t.same(printed, [])
+  },
+)
+
 void t.test('the order of settings changes nothing', async (t) => {
   const { load } = await configFolder(t)
   const expected = await load(WHOLE)
