@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Decision, type DenialReason, type Engine, createEngine } from './engine.ts'
 import { type Documents, type PolicySet, compileDocuments } from './policy-set.ts'
-import type { PolicyRequest } from './request.ts'
+import type { PolicyRequest } from './facts.ts'
 
 /** The policies in force and those in shadow. */
 export interface PolicyState {

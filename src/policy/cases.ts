@@ -5,7 +5,7 @@ import { parseDate, parseDuration } from '../core/duration.ts'
 import { suggest } from '../core/suggest.ts'
 import { PolicyError, type PolicyFault } from './cedar.ts'
 import type { Decision } from './engine.ts'
-import { ACTIONS, type KeyOperation, type PolicyRequest } from './request.ts'
+import { ACTIONS, type KeyOperation, type PolicyRequest } from './facts.ts'
 
 export interface PolicyCase {
   readonly name: string

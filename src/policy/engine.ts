@@ -8,15 +8,8 @@ import { type Evaluation, PolicyError } from './cedar.ts'
 import { isFor, isForPrincipal } from './field-reads.ts'
 import type { Policy, PolicySet } from './policy-set.ts'
 import { uidsOf } from './principal.ts'
-import {
-  ACTIONS,
-  FIELDS,
-  Facts,
-  createCacheKey,
-  isVolatile,
-  type PolicyRequest,
-  toEvaluationRequest,
-} from './request.ts'
+import { ACTIONS, Facts, type PolicyRequest } from './facts.ts'
+import { FIELDS, createCacheKey, isVolatile, toEvaluationRequest } from './request.ts'
 
 export type DenialReason =
   | 'POLICY_FORBID' // a policy forbids it

@@ -7,7 +7,8 @@ import { type Cedar, PolicyError, type PolicyJson } from './cedar.ts'
 import { type Decision, decidePlainly } from './engine.ts'
 import { isFor } from './field-reads.ts'
 import { type Policy, type PolicySet, placeOf } from './policy-set.ts'
-import { ACTIONS, FIELDS, Facts, type PolicyRequest, toEvaluationRequest } from './request.ts'
+import { ACTIONS, Facts, type PolicyRequest } from './facts.ts'
+import { FIELDS, toEvaluationRequest } from './request.ts'
 
 export interface PolicyVerdict {
   readonly id: string

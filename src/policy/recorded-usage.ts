@@ -8,7 +8,8 @@ import type { Activity } from '../usage/usage-table.ts'
 import { type DenialReason, createEngine } from './engine.ts'
 import { isFor } from './field-reads.ts'
 import type { PolicySet } from './policy-set.ts'
-import { ACTIONS, type KeyOperation, type PolicyRequest, isRecorded } from './request.ts'
+import { ACTIONS, type KeyOperation, type PolicyRequest } from './facts.ts'
+import { isRecorded } from './request.ts'
 import { parsePrincipal, parseViaService } from './principal.ts'
 
 /** Requests that agree in everything that was recorded. */

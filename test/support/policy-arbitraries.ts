@@ -4,7 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
-import type { PolicyRequest } from '../../src/policy/request.ts'
+import type { PolicyRequest } from '../../src/policy/facts.ts'
 import { NOON } from './policy.ts'
 
 const ACCOUNTS = ['111122223333', '999999999999']

@@ -1,7 +1,7 @@
 /** Builds requests as policies see them, and policy sets from text. */
 // SPDX-License-Identifier: Apache-2.0
 import { type PolicySet, checkDocuments } from '../../src/policy/policy-set.ts'
-import type { PolicyRequest } from '../../src/policy/request.ts'
+import type { PolicyRequest } from '../../src/policy/facts.ts'
 
 export const ACCOUNT = '111122223333'
 export const KMS_KEY = `arn:aws:kms:eu-west-1:${ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab`

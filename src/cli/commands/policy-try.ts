@@ -19,7 +19,7 @@ import { PolicyError } from '../../policy/cedar.ts'
 import { type Decision, decidePlainly } from '../../policy/engine.ts'
 import { type Explanation, type PolicyVerdict, explain } from '../../policy/explain.ts'
 import { type Documents, type PolicySet, checkDocuments } from '../../policy/policy-set.ts'
-import type { PolicyRequest } from '../../policy/request.ts'
+import type { PolicyRequest } from '../../policy/facts.ts'
 import {
   CONFIG_FLAG,
   type Command,

@@ -6,9 +6,9 @@
 import t from 'tap'
 import { loadCedar } from '../../../src/policy/cedar.ts'
 import { NO_LABELS } from '../../../src/policy/labels.ts'
+import { Facts } from '../../../src/policy/facts.ts'
 import {
   FIELDS,
-  Facts,
   isVolatile,
   createCacheKey,
   toEvaluationRequest,
