@@ -93,7 +93,10 @@ void t.test('the port answers GET /metrics and nothing else', async (t) => {
   const at = `http://127.0.0.1:${String(port)}`
   const response = await fetch(`${at}/metrics`)
   t.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
-  t.match(await response.text(), /^latchkey_info\{version="\d.*",node="\d.*",instance_id="[-0-9a-f]{36}"\} 1$/m)
+  t.match(
+    await response.text(),
+    /^latchkey_info\{version="\d.*",node="\d.*",instance_id="[-0-9a-f]{36}"\} 1$/m,
+  )
   t.equal((await fetch(`${at}/`)).status, 404)
   t.equal((await fetch(`${at}/metrics?x`)).status, 404)
   t.equal((await fetch(`${at}/metrics`, { method: 'POST' })).status, 404)

@@ -11,10 +11,7 @@ import { createSigner, type Signer, type StatementKind } from '../../core/signat
 const FACT = 'receipt_key'
 
 /** @throws StorageError STORE_TAMPERED, also when the fact was removed */
-export async function openSigner(
-  store: Store,
-  kind: StatementKind = 'receipt',
-): Promise<Signer> {
+export async function openSigner(store: Store, kind: StatementKind = 'receipt'): Promise<Signer> {
   const { database, sealing } = store
   const wrapped = await database.snapshot((reader) => findSealedFact(reader, sealing, FACT))
   const seed =

@@ -54,7 +54,7 @@ void t.test('what has a default can be left out', async (t) => {
     policy: {},
     audit: { mode: 'off', folder: join(folder, 'latchkey.db.audit'), checkpointIntervalMs: 1000 },
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
-    logging: { level: 'info' },
+    logging: { level: 'info', format: 'latchkey' },
   })
 })
 
@@ -127,7 +127,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
       checkpointIntervalMs: 1000,
     },
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
-    logging: { level: 'warn' },
+    logging: { level: 'warn', format: 'latchkey' },
     metrics: { host: '0.0.0.0', port: 9464 },
     tracing: { endpoint: 'http://127.0.0.1:4318/v1/traces', percent: 5 },
   })

@@ -88,7 +88,9 @@ void t.test('a secret that is missing is reported with all the rest', async (t) 
 
 void t.test('exactly one source is named', async (t) => {
   const { faults } = await configFolder(t)
-  t.strictSame(await faults(withPassphrase('{}')), [`${PLACE}: expected exactly one of file, env, exec`])
+  t.strictSame(await faults(withPassphrase('{}')), [
+    `${PLACE}: expected exactly one of file, env, exec`,
+  ])
   t.strictSame(await faults(withPassphrase('{ file: a, env: B }')), [
     `${PLACE}: expected exactly one of file, env, exec`,
   ])
