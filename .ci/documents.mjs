@@ -112,7 +112,7 @@ control: # the kill switch
     expires: 24h
 
 policy: { folder: policies } # who may use which key; in the store if this is omitted
-audit: { mode: strict, folder: audit, checkpointInterval: 1s } # records that strangers can verify
+audit: { mode: strict, folder: audit, checkpointInterval: 1s } # records that third parties can verify
 admin:
   host: 10.0.0.5 # default: loopback; any other address requires tls
   port: 8444

@@ -1,7 +1,7 @@
 /**
  * Identifies the caller by a client certificate that chains to the configured authority, or by a
- * bearer token. Also refuses requests that a page of another site sends through an
- * operator's browser, which presents the certificate whatever page the request comes from.
+ * bearer token. Also refuses requests that a page of another site makes an
+ * operator's browser send, because the browser presents its certificate for every page.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate, createHash } from 'node:crypto'
@@ -16,7 +16,7 @@ export interface AdminPrincipal {
   /** Recorded as the operator of every change. */
   readonly name: string
   readonly role: AdminRole
-  /** Who holds the token or the certificate, and perhaps others. */
+  /** Person who holds the token or certificate. One person may hold several. */
   readonly person: string
   readonly by: 'certificate' | 'token'
 }
@@ -116,7 +116,7 @@ export function checkSource(
   const host = parseHost(headers.host)
   if (host === undefined || !isOwnName(host.hostname.replace(/^\[|\]$/g, ''))) {
     throw new AdminError('WRONG_HOST', 'the Host header does not name this listener', {
-      hint: 'admin.names has further names that it is called by',
+      hint: 'if requests may use this name, add it to admin.names',
     })
   }
   const site = headers['sec-fetch-site']

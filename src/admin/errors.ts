@@ -8,9 +8,9 @@ export type AdminErrorCode =
   | 'CROSS_SITE' // a page of another site made a browser send it
   | 'WRONG_HOST' // the Host header has a name that is not this listener's
   | 'CONTENT_TYPE' // a POST without application/json
-  | 'INPUT_INVALID' // the body does not fit openapi.yaml
+  | 'INPUT_INVALID' // the body does not match openapi.yaml
   | 'NOT_FOUND' // there is no such path, switch or receipt
-  | 'CONFLICT' // it was already done, or needs another person first
+  | 'CONFLICT' // the action was already taken, or needs the approval of a second person first
   | 'UNAVAILABLE' // the control store does not answer
   | 'INTERNAL' // an internal fault; see the log
 

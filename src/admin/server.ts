@@ -50,11 +50,11 @@ const HANDSHAKE_TIMEOUT_MS = 10_000
 const MAX_CONNECTIONS = 256
 
 export interface AdminServer {
-  /** Ready to listen on `.server`. */
+  /** Not listening yet: call `listen` on `app.server`. */
   readonly app: FastifyInstance
-  /** Applies renewed files. Existing connections no longer prove who calls. */
+  /** Applies renewed files. Existing connections no longer identify their callers. */
   setTls(tls: SecureContextOptions): void
-  /** Knows the tokens and subjects of this configuration from now on. */
+  /** Replaces the known tokens and subjects by those of this configuration. */
   setCallers(config: AdminConfig): void
 }
 
@@ -167,7 +167,7 @@ async function serve(
       return
     }
     const { method, headers } = request
-    // First, so that a page of another site learns nothing.
+    // This check comes first, so that a page of another site learns nothing.
     deps.checkSource({ method, headers, isTls: deps.tls !== undefined })
     principal = deps.authenticate({
       socket: request.raw.socket,

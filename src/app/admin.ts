@@ -23,7 +23,7 @@ import { toStoreOptions } from './store.ts'
 export interface AdminDeps {
   /** Reports whether this process, with its workers, serves KMS. */
   readonly isReady: () => boolean | Promise<boolean>
-  /** Returns Prometheus's text format; absent: there is no /metrics. */
+  /** Returns the metrics in Prometheus's text format. Absent if there is no /metrics. */
   readonly metrics?: () => Promise<string>
   readonly log: Pick<Log, 'logger'>
 }
@@ -32,7 +32,7 @@ export interface RunningAdmin {
   readonly address: Address
   /** Reads the certificate files now. @throws TlsError; the old ones stay in use */
   reloadCertificates(): Promise<void>
-  /** Takes over tokens, subjects of certificates, and the names of key stores. */
+  /** Applies new tokens, certificate subjects and key store names. */
   setCallers(config: Config): void
   stop(): Promise<void>
 }

@@ -119,13 +119,13 @@ export async function ensureStore(config: Config, owner?: Owner): Promise<boolea
   return false
 }
 
-/** The role that owns the tables in PostgreSQL, where the role of the configuration does not. */
+/** The role that owns the tables in PostgreSQL, if it is not the role of the configuration. */
 export interface Owner {
   readonly user: string
   readonly passwordFile?: string
 }
 
-/** Returns how its owner reaches the store, in place of the role that serves. */
+/** Returns the address with which the owner connects to the store, instead of the role that serves. */
 function toOwned(
   { store: { postgres } }: Config,
   owner: Owner | undefined,

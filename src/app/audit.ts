@@ -83,7 +83,7 @@ export async function createServerAudit(
       logger.error('the audit log cannot be written', { mode, folder, why })
     },
     onWorking: (lost) => {
-      logger.warn('the audit log is written again', { folder, lost })
+      logger.warn('the audit log can be written again', { folder, lost })
     },
   })
   cleanup.add(async () => {

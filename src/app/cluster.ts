@@ -110,7 +110,7 @@ async function startWorkers(
       await Promise.all([supervisor.callAll('reload'), admin?.reloadCertificates()])
     },
     async apply(next) {
-      // First for workers that start later.
+      // Set before the workers apply it, so that a worker that starts meanwhile gets it too.
       packed = pack(next)
       log.setLevel(next.logging.level)
       admin?.setCallers(next)

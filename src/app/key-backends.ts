@@ -24,7 +24,7 @@ export interface Backends {
   }
   /** Statistics by backend name. */
   stats(): ReadonlyMap<string, ReturnType<Pkcs11Keys['stats']>>
-  /** Takes over PINs that have changed. */
+  /** Applies PINs that have changed. */
   setPins(backends: Config['backends']): void
   /** Applies changes in the store. @throws StorageError */
   reload(): Promise<void>

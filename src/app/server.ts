@@ -1,5 +1,5 @@
 /**
- * From a configuration to a running Latchkey: the only place where components are created and
+ * Starts Latchkey from a configuration. This is the only place where components are created and
  * connected.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -56,7 +56,7 @@ export interface RunningServer {
   /** @throws TlsError; the old certificate stays in use */
   reloadCertificates(): Promise<void>
   /**
-   * Takes over key stores, callers of the admin listener, PINs of tokens and log level.
+   * Applies new key stores, callers of the admin listener, PINs of tokens, and the log level.
    * @returns names of key stores that need a restart
    */
   apply(config: Config): Promise<readonly string[]>

@@ -14,7 +14,7 @@ export const AUDIT_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/audit.ts')).auditVerify,
   },
   'audit prove': {
-    summary: 'Write a proof that a log has the entry of a request, to be checked off line',
+    summary: 'Write a proof that a log has the entry of a request, which can be checked offline',
     load: async () => (await import('./commands/audit.ts')).auditProve,
   },
   'audit check-proof': {
@@ -34,7 +34,7 @@ export const AUDIT_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/audit-read.ts')).auditExport,
   },
   'audit reconcile': {
-    summary: 'Compare the audit logs with CloudTrail, both ways',
+    summary: 'Compare the audit logs with CloudTrail, in both directions',
     load: async () => (await import('./commands/audit-reconcile.ts')).auditReconcile,
   },
 }

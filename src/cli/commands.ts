@@ -11,11 +11,13 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/quickstart.ts')).quickstart,
     },
     simulate: {
-      summary: 'Play KMS and a vendor on AWS against a running server, with a kill and a restore',
+      summary:
+        'Simulate KMS and a vendor on AWS against a running server, with a kill and a restore',
       load: async () => (await import('./commands/simulate.ts')).simulate,
     },
     kms: {
-      summary: 'Play KMS for your own application: AWS SDKs and tools call it, it calls your proxy',
+      summary:
+        'Emulate KMS for your own application: AWS SDKs and tools call it, and it calls your proxy',
       load: async () => (await import('./commands/kms.ts')).kms,
     },
     init: {
@@ -167,7 +169,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/keys.ts')).keysDestroyVersion,
     },
     'keys trust': {
-      summary: 'Accept the key that a token has now instead of the one that the store knows',
+      summary: 'Accept the key that is on a token now in place of the one recorded in the store',
       load: async () => (await import('./commands/keys.ts')).keysTrust,
     },
     'pkcs11 probe': {

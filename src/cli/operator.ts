@@ -88,7 +88,7 @@ export async function openForKill(
   }
   await other?.operator.close()
   const not = other === undefined ? 'cannot be asked' : 'has other key stores'
-  context.output.note(`${full}, and ${where} ${not}; trying on`)
+  context.output.note(`${full}, and ${where} ${not}; still trying`)
   return openOperator(context, place, options)
 }
 

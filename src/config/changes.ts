@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { LoadedConfig } from './load.ts'
 
-/** Settings that a running server takes over, with everything below them. */
+/** Settings that a running server applies on reload, with everything below them. */
 const RELOADABLE = [
   'keyStores',
   'logging.level',
@@ -10,11 +10,11 @@ const RELOADABLE = [
   'admin.clientCertificates.subjects',
 ] as const
 
-/** The PIN of a token, and where it is. */
+/** The PIN of a token, and the settings below it that say where to read the PIN. */
 const PIN = /^backends\[\d+\]\.tokens\[\d+\]\.pin(?:\.|$)/
 
 export interface ConfigChanges {
-  /** Paths of settings that a running server takes over. */
+  /** Paths of settings that a running server applies on reload. */
   readonly reloadable: readonly string[]
   readonly needsRestart: readonly string[]
 }
@@ -46,7 +46,7 @@ export function withReloadable(running: LoadedConfig, next: LoadedConfig): Loade
   }
 }
 
-/** The parts of both forms of a configuration that a reload takes over. */
+/** The parts of both forms of a configuration that a reload applies. */
 interface Reloadable {
   readonly keyStores: unknown
   readonly backends: readonly unknown[]
@@ -70,7 +70,10 @@ function mix<T extends Reloadable>(running: T, next: T): T {
   }
 }
 
-/** Tokens keep their place: a list with others needs a restart, and keeps its PINs until then. */
+/**
+ * Applies new PINs if the tokens are the same, in the same order. Other tokens need a restart; until
+ * then the running list keeps its PINs.
+ */
 function mixPins(running: unknown, next: unknown): unknown {
   if (!isSettings(running) || !isSettings(next)) return running
   const [own, others] = [running['tokens'], next['tokens']]

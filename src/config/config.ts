@@ -36,8 +36,8 @@ export type AdminRole = AdminConfig['tokens'][number]['role']
 export type { MasterKeyConfig } from './sections/store.ts'
 
 /**
- * @param raw free of faults
- * @param stateFolder folder of this instance's files when a server holds the store
+ * @param raw a configuration without faults
+ * @param stateFolder folder of this instance's files when the store is in PostgreSQL
  */
 export function toConfig(raw: RawConfig, conversion: Conversion, stateFolder: string): Config {
   const written = CONFIG.convert(raw, '', conversion)

@@ -11,7 +11,7 @@ import type { Schema } from './setting.ts'
 
 const PREFIX = 'LATCHKEY_'
 const SEPARATOR = '__'
-/** The value that takes a setting out of the file. */
+/** The value that removes a setting from the file. */
 const REMOVED = 'null'
 
 export interface Overridden {
@@ -176,7 +176,7 @@ function setAt(whole: unknown, steps: readonly Step[], value: unknown): unknown 
   const settings = isSettings ? (whole as Readonly<Record<string, unknown>>) : {}
   const changed = setAt(settings[step.name], rest, value)
   const others = Object.entries(settings).filter(
-    // Only one property of a choice may be set, so the new one replaces the one in the file.
+    // Only one property of a choice may be set, so the variable's replaces the one in the file.
     ([name]) => name !== step.name && !(step.isChoice && changed !== undefined),
   )
   return Object.fromEntries(changed === undefined ? others : [...others, [step.name, changed]])

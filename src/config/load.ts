@@ -75,7 +75,7 @@ async function load(
   environment: NodeJS.ProcessEnv,
   part: {
     readonly pick: (value: unknown) => unknown
-    /** Whether a wrong variable for this path concerns the part. */
+    /** Reports whether an invalid variable for this path affects the part. */
     readonly concerns: (path: string) => boolean
   },
 ): Promise<LoadedConfig> {
@@ -92,7 +92,7 @@ async function load(
   return { config, raw, secrets: loaded.secrets }
 }
 
-/** @throws ConfigError unless there are none */
+/** @throws ConfigError if there are faults */
 function throwFaults(
   file: string,
   faults: readonly Fault[],
@@ -127,7 +127,7 @@ async function readText(file: string, path: string): Promise<string> {
 
 /** @throws ConfigError with every syntax error, each with its line */
 function parseYaml(file: string, text: string): unknown {
-  // At this level the package prints nothing itself: its warning about a mapping as a key quotes the file.
+  // At this log level the package prints nothing. Its warning about a mapping as a key would quote the file.
   const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true, logLevel: 'error' })
   // A warning means an unknown tag; its value would silently become plain text.
   const problems = [...document.errors, ...document.warnings]

@@ -22,7 +22,7 @@ export async function loadSecrets(
 ): Promise<LoadedSecrets> {
   const faults: Fault[] = []
   const secrets = new Map<string, Secret>()
-  // All at once, because programs that ask a server take their time.
+  // All secrets are read at once, because a program that asks a server may be slow.
   const results = await Promise.all(
     [...sources].map(
       async ([path, source]) => [path, await load(source, absolute, environment)] as const,

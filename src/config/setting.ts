@@ -35,7 +35,7 @@ export interface Schema {
 export interface SecretSource {
   readonly file?: string
   readonly env?: string
-  /** A program and its operands; the secret is its standard output. */
+  /** A program and its arguments; the secret is its standard output. */
   readonly exec?: readonly string[]
 }
 

@@ -102,7 +102,7 @@ function secretSource(description: string, fileSentence: string) {
     env: optional(text('Name of an environment variable.')),
     exec: optional(
       list(
-        'A program and its operands, run without a shell for up to 30 s; the secret is what it prints. A line break at the end is ignored.',
+        'A program and its arguments, run without a shell for up to 30 s; the secret is what it prints. A line break at the end is ignored.',
         plain<string>({ type: 'string' }),
         { minItems: 1, examples: [['vault', 'kv', 'get', '-field=pin', 'secret/hsm']] },
       ),
@@ -151,7 +151,7 @@ export function rotatedSecret(description: string): Setting<SecretSource, Rotate
   }
 }
 
-/** A list of at least one text. */
+/** A list of one or more texts. */
 export function texts(
   description: string,
   example: string,
@@ -162,7 +162,7 @@ export function texts(
   })
 }
 
-/** A list of at least one AWS region. */
+/** A list of one or more AWS regions. */
 export function regionNames(description: string): Setting<readonly string[], readonly string[]> {
   const item = plain<string>({
     type: 'string',

@@ -1,6 +1,6 @@
 /**
- * Finds the folder of an instance's two small files, the high-water mark and the sentinel, when a
- * server holds the store.
+ * Finds the folder of an instance's two small files, the high-water mark and the sentinel, when
+ * the store is in PostgreSQL.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { accessSync, constants } from 'node:fs'

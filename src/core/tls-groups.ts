@@ -53,7 +53,7 @@ export function groupOf(socket: Pick<TLSSocket, 'getSession'>): string {
   const session = socket.getSession()
   if (session === undefined) return 'unknown'
   const group = parseGroup(session)
-  // The session contains its secret.
+  // The session contains its secret, so it is overwritten.
   session.fill(0)
   return group === undefined ? 'unknown' : (NAMES.get(group) ?? `0x${group.toString(16)}`)
 }

@@ -1187,7 +1187,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A file that is the same for everyone. */
+            /** @description A static file. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1207,7 +1207,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A file that is the same for everyone. */
+            /** @description A static file. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1227,7 +1227,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A file that is the same for everyone. */
+            /** @description A static file. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1574,7 +1574,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Id of the receipt, which is that of its switch. */
+                /** @description Id of the receipt. It equals the id of its switch. */
                 id: string;
             };
             cookie?: never;

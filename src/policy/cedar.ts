@@ -15,7 +15,7 @@ import { SCHEMA } from './schema.ts'
 export type PolicyErrorCode =
   | 'POLICY_INVALID' // policies or labels are not valid; every fault is listed
   | 'POLICY_NOT_FOUND' // there is no such document or revision
-  | 'POLICY_UNCHANGED' // the change would leave everything as it is
+  | 'POLICY_UNCHANGED' // the change would have no effect
   | 'POLICY_IN_FILES' // policies come from a folder (policy.folder), so those of the store cannot be changed
   | 'POLICY_CHANGED' // the policies were changed meanwhile
   | 'POLICY_NOT_EVERYWHERE' // the wait ended before every instance applied the policies

@@ -139,7 +139,7 @@ function splitAt(body: string, word: string): readonly string[] {
   return parts.map((part) => part.join(' ')).filter((part) => part !== '')
 }
 
-/** Fields of the sample's metadata: an expression, and what must be tested before it. */
+/** Maps each field of the sample's metadata to its Cedar expression, and to the `has` test that an optional field needs first. */
 const FIELDS: Readonly<Record<string, { readonly value: string; readonly has?: string }>> = {
   awsPrincipalArn: { value: 'principal.arn' },
   kmsOperation: { value: 'context.kmsOperation' },

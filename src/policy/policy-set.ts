@@ -160,7 +160,7 @@ function findDuplicates(policies: readonly Policy[]): readonly PolicyFault[] {
     const first = seen.get(policy.id)
     seen.set(policy.id, first ?? policy)
     if (first === undefined) return []
-    const message = `the id "${policy.id}" is that of the policy at ${placeOf(first)} too`
+    const message = `the id "${policy.id}" is already used by the policy at ${placeOf(first)}`
     return [{ path: placeOf(policy), message }]
   })
 }

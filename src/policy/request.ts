@@ -14,7 +14,7 @@ type Value = EvaluationRequest['context'][string]
 interface Field {
   /** Absent for an optional field that the request lacks. */
   readonly of: (facts: Facts) => Value | undefined
-  /** Whether it differs between requests, so that decisions that read it are not cached. */
+  /** Whether the value differs from request to request. Decisions that read it are not cached. */
   readonly isVolatile?: true
   /** Whether recorded usage lacks this field. */
   readonly isUnrecorded?: true

@@ -101,7 +101,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     isDraining: () => draining,
   }
   const handle = (fault?: XksError) => (request: FastifyRequest, reply: FastifyReply) => {
-    // From here on the answer is ours, until the tick in which it reaches the socket.
+    // From here on Fastify writes nothing; the handler itself writes the response to the socket.
     reply.hijack()
     const connection = connections.of(request.raw)
     connections.begin(connection)
@@ -174,7 +174,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
   }
 }
 
-/** Only the name is known of a certificate that ended in a terminator. */
+/** If a terminator ended the TLS connection, only the name in the client certificate is known. */
 function toForwardedSeen(forwarded: Forwarded | undefined): SeenCertificate {
   const result = forwarded?.fault?.reason ?? 'OK'
   const commonName = forwarded?.commonName

@@ -123,7 +123,7 @@ export function stringFlag(context: Context, name: string): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
-/** The part of a configuration that names key stores; a remote listener tells only the names. */
+/** The part of a configuration that names key stores; a remote listener reports only the names. */
 export interface KeyStoreList<Store extends { readonly name: string; readonly backend?: string }> {
   readonly keyStores: readonly Store[]
 }

@@ -119,8 +119,9 @@ export interface RecorderStats {
 }
 
 export interface RecorderDeps {
-  /** Writes all or nothing, like the next. */
+  /** Writes all counts or none. */
   readonly writeCounts: (counts: readonly Count[]) => Promise<void>
+  /** Writes all uses or none. */
   readonly writeUses: (uses: readonly CredentialUse[]) => Promise<void>
   /** Called occasionally to delete old rows. */
   readonly purge: () => Promise<void>

@@ -64,7 +64,7 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     viaServices: ['dynamodb'],
     goesOn:
       'access to tables by callers that stay active: the table key is cached for each of them',
-    howLong: 'until 5 minutes without activity; how long for an active caller is not published',
+    howLong: '5 minutes after the last activity; the limit for an active caller is not published',
     endedBy: 'five minutes of inactivity',
     certainty: 'archived',
     source: 'Amazon DynamoDB Developer Guide, "Table key caching", a copy of 2023 or earlier',
@@ -74,7 +74,7 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     name: 'Amazon RDS, Aurora',
     viaServices: ['rds'],
     goesOn: 'a running database, until the service next needs the key',
-    howLong: 'not published; then the cluster is stopped',
+    howLong: 'not published; the service then stops the cluster',
     endedBy: 'the service, once it notices: inaccessible-encryption-credentials-recoverable',
     certainty: 'inferred',
     source:

@@ -44,7 +44,7 @@ export interface RequestContext {
   policyPass: PolicyPass | undefined
 }
 
-/** After an error, the remaining time counts for the stage after the last one that ended. */
+/** Index of the stage after each stage. After an error, the remaining time is attributed to it. */
 const NEXT: readonly number[] = STAGES.map((_, i) => Math.min(i + 1, STAGES.length - 1))
 
 /** Attributes the time since the last call to a stage. */

@@ -1,4 +1,4 @@
-/** `latchkey audit …` on the logs of a real server. */
+/** Tests `latchkey audit …` on the logs of a real server. */
 // SPDX-License-Identifier: Apache-2.0
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -50,7 +50,10 @@ void t.test('verify, search, prove, export and tail', async (t) => {
     writeFileSync(bundle, Buffer.from(bytes.toString('latin1').replace('Alice', 'Mallo'), 'latin1'))
     const changed = await latchkeyHere(words)
     t.equal(changed.code, 65)
-    t.match(changed.stdout, /entry at entry 1 in tile\/entries\/000\.p\/13: not what its hash says/)
+    t.match(
+      changed.stdout,
+      /entry at entry 1 in tile\/entries\/000\.p\/13: does not match its hash/,
+    )
   })
 
   await t

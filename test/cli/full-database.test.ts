@@ -52,7 +52,7 @@ void t.test('a kill falls back to the admin listener that the environment names'
   const named = { LATCHKEY_ADDR: address, LATCHKEY_CACERT: pki.caFile }
   const wrong = await kill({ ...named, LATCHKEY_TOKEN: 'none' }, '--timeout', '2s')
   t.equal(wrong.code, 69)
-  t.match(wrong.stderr, /the admin listener .* cannot be asked; trying on/)
+  t.match(wrong.stderr, /the admin listener .* cannot be asked; still trying/)
   t.equal(await encrypt(), 200, 'nothing was stopped so far')
 
   const done = await kill({ ...named, LATCHKEY_TOKEN: token('operator') })

@@ -68,7 +68,7 @@ bool revoked;                   /* a killer printed `revoked`, and nothing was r
 #define instant(i) (request[i] != HANDED)
 #endif
 
-#ifdef GUARDED                  /* the kernel cuts what has not left when the last lease has ended */
+#ifdef GUARDED                  /* when the last lease ends, the kernel drops answers that have not left */
 byte guard[3];                  /* ticks until then; a switch that closes the gate does not change it */
 #define arm(i) guard[i] = GRANTED
 #define fire(i) countDown(guard[i]); if :: guard[i] == 0 && request[i] == HANDED -> request[i] = IDLE :: else fi

@@ -12,7 +12,7 @@ export interface AdminEndpoint {
   readonly token?: Secret
   /** PEM text of authorities to trust instead of the system's. */
   readonly ca?: string
-  /** PEM texts. */
+  /** PEM text of the certificate and of its key. */
   readonly clientCertificate?: { readonly certificate: string; readonly privateKey: string }
 }
 
@@ -117,7 +117,7 @@ function readAnswer(url: string, { status, text }: HttpAnswer): unknown {
     throw new AdminCallError(
       'ADMIN_ANSWER_INVALID',
       `${url} answered with status ${String(status)}, but not as an admin listener does`,
-      { hint: 'name the port of the section admin in latchkey.yaml' },
+      { hint: 'use the port set in the section admin of latchkey.yaml' },
     )
   }
   const { code, reason = code, message, hint } = error
@@ -138,6 +138,6 @@ function toCallError(url: string, cause: unknown): AdminCallError {
   const what = isLate ? 'no answer in time' : (code ?? message ?? 'unknown fault')
   return new AdminCallError('ADMIN_UNREACHABLE', `${url} cannot be called: ${what}`, {
     cause,
-    hint: 'check the address, and the authority that signed its certificate; another instance can do the same',
+    hint: 'check the address and the authority that signed its certificate, or call another instance',
   })
 }

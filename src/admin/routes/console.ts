@@ -1,10 +1,10 @@
-/** The console's files. They are the same for everyone and hold no data, so they need no caller. */
+/** The console's files. They are static and hold no data, so they need no authentication. */
 // SPDX-License-Identifier: Apache-2.0
 import { PAGE, STYLE } from '../console/assets.ts'
 import { SCRIPT } from '../console/script.ts'
 import type { AdminRoute } from '../route.ts'
 
-/** Nothing from elsewhere, nothing inline, and no page may frame the console. */
+/** Forbids other origins, inline scripts and styles, and frames. */
 const HEADERS = {
   'content-security-policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",

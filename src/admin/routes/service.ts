@@ -5,7 +5,7 @@ import { type AdminRoute, PERMISSIONS, ok } from '../route.ts'
 export interface ServiceDeps {
   /** Reports whether this process, with its workers, can serve at all. */
   readonly isReady: () => Promise<boolean>
-  /** Returns Prometheus's text format; absent: there are no metrics. */
+  /** Returns the metrics in Prometheus's text format. Absent if metrics are disabled. */
   readonly metrics?: () => Promise<string>
 }
 

@@ -147,7 +147,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       const [first, ...others] = slots
       if (first === undefined) throw new RangeError('there is no worker to start')
       try {
-        // The first worker starts alone: it finds faults, and migrates the store.
+        // The first worker starts alone: it migrates the store, and reports a fault before others start.
         const facts = await launch(first)
         await Promise.all(others.map(launch))
         await callAll('serve')

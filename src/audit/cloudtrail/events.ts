@@ -1,6 +1,6 @@
 /**
- * Reads CloudTrail's events of KMS from files as S3 delivers them, from lines of JSON, and from the
- * answers of LookupEvents; gzipped or not; one event at a time.
+ * Reads KMS events of CloudTrail, one at a time, from files that CloudTrail delivered to S3, from JSON
+ * lines, and from responses of LookupEvents. Files may be gzipped.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createReadStream } from 'node:fs'
@@ -14,7 +14,7 @@ export interface KmsEvent {
   readonly kmsRequestId: string
   /** Wall time, milliseconds since the Unix epoch. */
   readonly at: number
-  /** Such as `Decrypt`. */
+  /** Operation of KMS, such as `Decrypt`. */
   readonly operation: string
   readonly principal: string | undefined
   readonly keyArns: readonly string[]
@@ -28,10 +28,10 @@ export async function findCloudTrailFiles(path: string): Promise<readonly string
   const names = await readdir(path, { recursive: true })
   const files = names.filter((name) => /\.jsonl?(?:\.gz)?$/.test(name)).sort()
   if (files.length > 0) return files.map((name) => join(path, name))
-  throw new AuditError('AUDIT_NOT_FOUND', `${path}: there are no files .json or .json.gz`)
+  throw new AuditError('AUDIT_NOT_FOUND', `${path}: there are no .json or .json.gz files`)
 }
 
-/** @throws AuditError AUDIT_INVALID for a file that is not of CloudTrail */
+/** @throws AuditError AUDIT_INVALID for a file that is not from CloudTrail */
 export async function* readKmsEvents(file: string): AsyncGenerator<KmsEvent, void, undefined> {
   const splitter = new RecordSplitter()
   const stream = createReadStream(file)

@@ -1,5 +1,5 @@
 /**
- * Compares audit logs with CloudTrail, both ways, by the request id that both have. Each difference
+ * Compares audit logs with CloudTrail, in both directions, by request id. Each difference
  * is a question for a person: docs/audit.md says what it can mean.
  */
 // SPDX-License-Identifier: Apache-2.0

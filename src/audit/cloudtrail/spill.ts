@@ -14,13 +14,13 @@ const BUFFERED = 64 * 1024
 
 export interface Spill<Item> {
   add(id: string, item: Item): void
-  /** Returns the items of each id, once. */
+  /** Returns each id once, with all of its items. */
   groups(): Generator<readonly [id: string, items: readonly Item[]], void, undefined>
   /** Removes the files. */
   close(): void
 }
 
-/** @param folder where the files go (default: the folder of the system for temporary files) */
+/** @param folder folder of the files (default: the system's folder for temporary files) */
 export function createSpill<Item>(folder = tmpdir()): Spill<Item> {
   const path = mkdtempSync(join(folder, 'latchkey-reconcile-'))
   const partitions = Array.from({ length: PARTITIONS }, (_, i) => ({

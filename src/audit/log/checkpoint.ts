@@ -18,7 +18,7 @@ export function signCheckpoint(head: TreeHead, signer: NoteSigner): string {
   return `${text}\n${signer.sign(text)}`
 }
 
-/** Returns undefined for a text that is no checkpoint. Extension lines are allowed and ignored. */
+/** Returns undefined if the text is not a checkpoint. Extension lines are allowed and ignored. */
 export function parseCheckpoint(text: string): Checkpoint | undefined {
   const [origin = '', size = '', root = '', ...rest] = text.split('\n')
   const bytes = parseBase64(root)
@@ -28,7 +28,7 @@ export function parseCheckpoint(text: string): Checkpoint | undefined {
   return count === undefined ? undefined : { origin, size: count, root: bytes }
 }
 
-/** No sign, no leading zero, and exact. */
+/** Accepts neither a sign nor a leading zero, and no number above 2^53 - 1. */
 function parseDecimal(text: string): number | undefined {
   const value = Number(text)
   return /^(?:0|[1-9]\d*)$/.test(text) && Number.isSafeInteger(value) ? value : undefined
@@ -62,9 +62,9 @@ const PROOF_HEAD = 'c2sp.org/tlog-proof@v1'
 export interface EntryProof {
   readonly index: number
   readonly hashes: readonly Buffer[]
-  /** Signed note. */
+  /** The checkpoint as a signed note. */
   readonly checkpoint: string
-  /** Not authenticated. Latchkey's is the entry itself, so a proof needs no second file. */
+  /** Extra data, not authenticated. Latchkey stores the entry here, so that a proof needs no second file. */
   readonly extra?: Buffer | undefined
 }
 
@@ -78,7 +78,7 @@ export function encodeProof({ index, hashes, checkpoint, extra }: EntryProof): s
   return `${lines.join('\n')}\n\n${checkpoint}`
 }
 
-/** Returns undefined for a text that is no proof. */
+/** Returns undefined if the text is not a proof. */
 export function parseProof(text: string): EntryProof | undefined {
   const end = text.indexOf('\n\n')
   if (end < 0) return undefined

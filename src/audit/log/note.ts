@@ -86,7 +86,7 @@ function toSignedBytes(type: KeyType, text: string, seconds: number | bigint): B
   return Buffer.from(head + text)
 }
 
-/** Returns undefined for a text that is no verifier key of a known type. */
+/** Returns undefined if the text is not a verifier key of a known type. */
 export function parseVerifierKey(text: string): NoteKey | undefined {
   const [, name = '', id = '', material = ''] = /^([^+]+)\+([0-9a-f]{8})\+(.+)$/.exec(text) ?? []
   const bytes = parseBase64(material)
@@ -98,7 +98,7 @@ export function parseVerifierKey(text: string): NoteKey | undefined {
   return { name, type, id: expected, publicKey: importPublicKey(raw) }
 }
 
-/** Returns undefined for a text that is no signed note. */
+/** Returns undefined if the text is not a signed note. */
 export function parseNote(text: string): Note | undefined {
   const end = text.lastIndexOf('\n\n')
   const hasControls = Buffer.from(text).some((byte) => byte < SPACE && byte !== LINE_FEED)

@@ -20,7 +20,7 @@ export function tilePath(level: number | 'entries', index: number, width = TILE_
   return `tile/${String(level)}/${path}${partial}`
 }
 
-/** Returns the number of hashes that the last tile of a level has in a tree; 0: there is none. */
+/** Returns the number of hashes in the partial tile of a level; 0 if the level has no partial tile. */
 export function partialWidth(level: number, size: number): number {
   return Math.floor(size / TILE_WIDTH ** level) % TILE_WIDTH
 }
@@ -68,7 +68,7 @@ export function splitTile(bytes: Buffer): readonly Buffer[] {
   )
 }
 
-/** Computes the root of a perfect tree over a power of two of hashes. */
+/** Computes the root of a perfect tree. The number of hashes must be a power of two. */
 export function hashPerfect(hashes: readonly Buffer[]): Buffer {
   let row = hashes
   while (row.length > 1) {
@@ -132,7 +132,7 @@ export class GrowingTree {
   }
 
   root(): Buffer {
-    // From the right: the smallest perfect subtree is the last one.
+    // Goes from right to left, since the last perfect subtree is the smallest.
     let root: Buffer | undefined
     for (const hashes of this.#levels) {
       let end = hashes.length

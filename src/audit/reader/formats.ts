@@ -18,7 +18,7 @@ export function headOf(format: Format): string | undefined {
   return format === 'csv' ? COLUMNS.join(',') : undefined
 }
 
-/** @param origin of the log */
+/** @param origin name of the log */
 export function toLine(format: Format, entry: AuditEntry, origin: string, version: string): string {
   switch (format) {
     case 'jsonl':

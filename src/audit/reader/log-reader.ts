@@ -31,7 +31,7 @@ export interface OpenedLog {
 
 /**
  * Opens a log whose key the store vouches for, at its last checkpoint.
- * @param publicKey that of the store, as `latchkey receipt key` prints it
+ * @param publicKey public key of the store, as `latchkey receipt key` prints it
  * @throws AuditError AUDIT_INVALID
  */
 export async function openLog(folder: string, publicKey: string): Promise<OpenedLog> {
@@ -40,15 +40,15 @@ export async function openLog(folder: string, publicKey: string): Promise<Opened
   const key = parseVerifierKey(certificate.verifierKey)
   if (!verifySigned(signed, publicKey, 'audit') || key?.name !== certificate.origin) {
     throw new AuditError('AUDIT_INVALID', `${folder}: the certificate is not signed by this key`, {
-      hint: 'the key is that of latchkey receipt key on the store of this log',
+      hint: 'use the public key that latchkey receipt key prints for the store of this log',
     })
   }
   const path = join(folder, CHECKPOINT)
   const signedCheckpoint = await readFile(path, 'utf8').catch(() => '')
   const checkpoint = openCheckpoint(signedCheckpoint, key)
   if (checkpoint === undefined) {
-    const what = signedCheckpoint === '' ? 'there is no checkpoint' : 'the checkpoint is not signed'
-    throw new AuditError('AUDIT_INVALID', `${folder}: ${what} by the key of the log`)
+    const what = signedCheckpoint === '' ? 'missing' : "not signed by the log's key"
+    throw new AuditError('AUDIT_INVALID', `${folder}: the checkpoint is ${what}`)
   }
   return { folder, certificate, key, checkpoint, signedCheckpoint }
 }
@@ -64,8 +64,8 @@ export function widthOf(index: number, size: number): number {
 }
 
 /**
- * Returns the entries of a bundle; undefined if the file is missing or is no such bundle. A log that
- * has grown meanwhile has a full bundle in place of the partial one.
+ * Returns the entries of a bundle; undefined if the file is missing or is not a bundle. If the log
+ * has grown meanwhile, a full bundle has replaced the partial one.
  */
 export function readBundle(
   folder: string,
@@ -101,7 +101,7 @@ function readWide(
   return found === undefined ? undefined : readFileSync(found)
 }
 
-/** Tiles that are kept in memory; a proof reads few, and reads some of them often. */
+/** Number of tiles to cache. A proof reads few tiles, some of them often. */
 const CACHED_TILES = 64
 
 /** @throws AuditError AUDIT_INVALID for a tile that is missing */

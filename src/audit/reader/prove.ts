@@ -34,8 +34,8 @@ export interface CheckedProof {
 }
 
 /**
- * Checks a proof off line.
- * @param publicKey that of the store, as `latchkey receipt key` prints it
+ * Checks a proof offline.
+ * @param publicKey public key of the store, as `latchkey receipt key` prints it
  * @throws AuditError AUDIT_INVALID
  */
 export function checkProof(text: string, publicKey: string): CheckedProof {

@@ -18,23 +18,23 @@ import {
 } from './log-reader.ts'
 
 export type ProblemKind =
-  /** The certificate or the checkpoint is missing or not signed by who should have. */
+  /** The certificate or the checkpoint is missing, or not signed by the expected key. */
   | 'signature'
   /** A file is missing or too short. */
   | 'file'
-  /** An entry is not what its hash says. */
+  /** An entry does not match its hash. */
   | 'entry'
-  /** A hash is not what the entries below it say. */
+  /** A hash does not match the entries below it. */
   | 'hash'
   /** The entries do not lead to the signed root. */
   | 'root'
-  /** An entry is not in the form or the place that the program gives it. */
+  /** An entry is not in canonical form or not in a valid position. */
   | 'form'
   /** The log is shorter than it once was. */
   | 'rolled-back'
   /** The log does not continue the known history. */
   | 'forked'
-  /** A log that the store knows is not there. */
+  /** A log that the store knows is missing. */
   | 'missing'
 
 export interface Problem {
@@ -47,7 +47,7 @@ export interface Problem {
 }
 
 export interface KnownHead extends TreeHead {
-  /** Where it is known from, such as `the store`. */
+  /** Source of the head, such as `the store`. */
   readonly source: string
 }
 
@@ -56,7 +56,7 @@ export interface LogReport {
   readonly origin: string | undefined
   readonly size: number
   readonly root: string | undefined
-  /** A process writes it, or ended without closing it. */
+  /** Whether a process writes the log, or ended without closing it. */
   readonly isOpen: boolean
   /** Entries of requests. */
   readonly requests: number
@@ -127,7 +127,7 @@ class LogCheck {
     for (let bundle = 0; bundle < bundlesOf(this.#size); bundle++) {
       if (!this.#checkBundle(bundle)) return
       onProgress(this.#tree.size)
-      // Lets other work of the process run in between.
+      // Yields to the event loop.
       if (bundle % 64 === 63) await new Promise((resolve) => setImmediate(resolve))
     }
     for (const tile of this.#tree.partials()) this.#checkTile(tile)
@@ -153,7 +153,7 @@ class LogCheck {
       const expected = hashes?.[i]
       if (expected !== undefined && !leaf.equals(expected)) {
         const path = tilePath('entries', bundle, width)
-        this.#report({ kind: 'entry', message: 'not what its hash says', path, index })
+        this.#report({ kind: 'entry', message: 'does not match its hash', path, index })
       }
       this.#order.take(index, entry)
       for (const tile of this.#tree.appendHash(leaf)) this.#checkTile(tile)
@@ -175,7 +175,7 @@ class LogCheck {
     // from a changed hash, which is reported here.
     if (level === 0 && this.problems.some(({ index: known }) => known === at + wrong)) return
     this.#report({
-      ...{ kind: 'hash', message: 'not what the entries say', path },
+      ...{ kind: 'hash', message: 'does not match the entries', path },
       index: at + wrong * TILE_WIDTH ** level,
     })
   }
@@ -192,7 +192,7 @@ class LogCheck {
       } else if (!rootOf(node, size).equals(root)) {
         this.#report({
           kind: 'forked',
-          message: `the first ${String(size)} entries are not those that ${source} knows`,
+          message: `the first ${String(size)} entries differ from those that ${source} knows`,
         })
       }
     }
@@ -227,20 +227,25 @@ class EntryOrder {
   take(index: number, bytes: Buffer): void {
     const entry = decodeEntry(bytes)
     if (entry === undefined) {
-      this.#report({ kind: 'form', message: 'not canonical JSON of an entry', index })
+      this.#report({ kind: 'form', message: 'not an entry in canonical JSON', index })
       return
     }
     const { kind, seq, time } = entry
     if ((index === 0) !== (kind === 'start')) {
-      this.#report({ kind: 'form', message: `an entry ${kind} does not belong here`, index })
+      this.#report({
+        kind: 'form',
+        message: `an entry of kind ${kind} does not belong here`,
+        index,
+      })
     }
     if (this.#last?.kind === 'recovered' || this.#last?.kind === 'stop') {
       const isRecovery = this.#last.kind === 'stop' && kind === 'recovered'
-      if (!isRecovery) this.#report({ kind: 'form', message: 'the log had ended before', index })
+      if (!isRecovery) this.#report({ kind: 'form', message: 'the log was already closed', index })
     }
     if (kind !== 'recovered') {
       const number = seq ?? -1
-      if (number < this.#next) this.#report({ kind: 'form', message: 'its number is used', index })
+      if (number < this.#next)
+        this.#report({ kind: 'form', message: 'its number was already used', index })
       else this.#lost += number - this.#next
       this.#next = Math.max(this.#next, number + 1)
     }

@@ -24,7 +24,7 @@ export interface AuditStats {
   readonly queued: number
   /** Size of the tree of the last checkpoint. */
   readonly published: number
-  /** Why the last batch could not be written; undefined once one was. */
+  /** Why the last batch could not be written; undefined if it was. */
   readonly failure: string | undefined
 }
 
@@ -50,7 +50,7 @@ export interface AuditLogOptions extends AuditThreadData {
   readonly onWorking: (lost: number) => void
 }
 
-/** A batch that the thread has and has not answered. */
+/** A batch that was sent to the thread and has no answer yet. */
 interface Batch {
   readonly ticket: number
   readonly count: number
@@ -232,7 +232,7 @@ class ThreadedLog implements AuditLog {
     }
   }
 
-  /** @param why absent: the batches up to this ticket are on the disk */
+  /** @param why reason of a failure; absent if the batches up to this ticket are on the disk */
   #settle(upTo: number, why?: string): void {
     while ((this.#sent[0]?.ticket ?? Infinity) <= upTo) {
       const batch = this.#sent.shift()

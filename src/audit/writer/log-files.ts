@@ -131,7 +131,7 @@ async function syncPath(path: string): Promise<void> {
 /**
  * Reads the state of a log at a size that its tiles have, from full tiles or from partial ones that
  * are at least as wide.
- * @throws RangeError if they have not
+ * @throws RangeError if a tile is missing or too short
  */
 export function loadState(folder: string, size: number): LogState {
   const levels = Array.from({ length: levelsOf(size) }, (_, level) => {

@@ -27,6 +27,6 @@ export type FromThread =
   | { readonly kind: 'durable'; readonly upTo: number }
   | { readonly kind: 'refused'; readonly from: number; readonly upTo: number; readonly why: string }
   | ({ readonly kind: 'published' } & PublishedHead)
-  /** The checkpoint or the tiles could not be written; it is tried again. */
+  /** The checkpoint or the tiles could not be written; the thread tries again. */
   | { readonly kind: 'unpublished'; readonly why: string }
   | ({ readonly kind: 'closed' } & PublishedHead)

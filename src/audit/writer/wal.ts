@@ -33,7 +33,7 @@ export const SEGMENT_BYTES = 8 * 1024 * 1024
 interface Segment {
   readonly path: string
   readonly fd: number
-  /** Length of the file, all of it written. */
+  /** Length of the file, all of which was filled in advance. */
   readonly bytes: number
   position: number
 }
@@ -209,7 +209,7 @@ export interface WalContents {
   readonly discardedBytes: number
 }
 
-/** Reads what a process left behind, up to the first frame that is not whole. */
+/** Reads what a process left behind, up to the first frame that is incomplete or damaged. */
 export function readWal(folder: string): WalContents {
   const names = readdirSync(folder).filter((name) => SEGMENT.test(name))
   let start: number | undefined
@@ -219,7 +219,7 @@ export function readWal(folder: string): WalContents {
     const bytes = readFileSync(join(folder, name))
     const first = Number(SEGMENT.exec(name)?.[1])
     const isSegment = bytes.subarray(0, MAGIC.length).equals(MAGIC)
-    // The crash came before the segment was complete, so it holds no entry that counts.
+    // The crash came before the segment was complete, so it holds no entry that was reported as durable.
     if (!isSegment || bytes.readBigUInt64BE(MAGIC.length) !== BigInt(first)) continue
     start ??= first
     if (first !== start + entries.length) {

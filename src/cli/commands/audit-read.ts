@@ -20,15 +20,15 @@ import { AUDIT_FLAGS, openLogs } from './audit.ts'
 const text = (value: string, description: string): Flag => ({ type: 'string', value, description })
 
 const FILTER_FLAGS = {
-  since: text('WHEN', 'Only requests since: 2h or 30d ago, or a date.'),
-  until: text('WHEN', 'Only requests before.'),
+  since: text('WHEN', 'Start of the period: 2h or 30d ago, or a date (default: the first entry).'),
+  until: text('WHEN', 'End of the period, in the same forms (default: the last entry).'),
   'request-id': text('ID', 'Only this kmsRequestId.'),
   principal: text('ARN', 'Only this principal; `*` stands for any characters.'),
   'key-store': text('NAME', 'Only this key store.'),
   key: text('KEY_ID', 'Only this key.'),
   operation: text('NAME', 'Only GetKeyMetadata, Encrypt, Decrypt or GetHealthStatus.'),
   outcome: text('NAME', 'Only allowed, refused or failed.'),
-  'access-class': text('NAME', 'Only this access class, see docs/access-justifications.md.'),
+  'access-class': text('NAME', 'Only this access class (docs/access-justifications.md).'),
 } as const
 
 function toFilter(context: Context): Filter {
@@ -80,7 +80,7 @@ const LIMITS = { otherwise: 1000, least: 1, most: 100_000 }
 
 export const auditSearch: Command = {
   flags: {
-    limit: text('COUNT', 'Most entries to print (default: 1000).'),
+    limit: text('COUNT', 'Maximum number of entries to print (default: 1000).'),
     ...FILTER_FLAGS,
     ...AUDIT_FLAGS,
   },

@@ -15,13 +15,13 @@ export const auditReconcile: Command = {
     cloudtrail: {
       type: 'string',
       value: 'PATH',
-      description: 'File of CloudTrail, or folder of files, .json or .json.gz (required).',
+      description: 'File from CloudTrail, or folder of such files, .json or .json.gz (required).',
     },
     'kms-key': {
       type: 'string',
       value: 'ARN',
       description:
-        'KMS keys that are external keys, separated by commas (default: those with a request in the logs).',
+        'ARNs of KMS keys whose external keys are in this proxy, separated by commas (default: those with a request in the logs).',
     },
     ...AUDIT_FLAGS,
   },

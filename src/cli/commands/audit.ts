@@ -33,7 +33,7 @@ export const AUDIT_FLAGS = {
 } as const
 
 /**
- * @param publicKey that of the store, if it is known already
+ * @param publicKey public key of the store, if it is already known
  * @throws AuditError, StorageError
  */
 export function openLogs(context: Context, publicKey?: string) {

@@ -125,7 +125,7 @@ export const kill: Command = {
   },
 }
 
-/** The longest lease that a configuration allows: a listener does not tell its own. */
+/** The longest lease that a configuration allows: a listener does not report its own. */
 const LONGEST_LEASE_MS = 60_000
 
 function toControl(place: Place): { readonly leaseMs: number; readonly sentinelFile?: string } {

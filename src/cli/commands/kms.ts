@@ -28,7 +28,7 @@ export const kms: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'File that keeps key stores, keys and aliases over restarts, mode 0600 (default: memory only).',
+        'File that keeps key stores, keys and aliases across restarts, mode 0600 (default: memory only).',
     },
     demo: {
       type: 'string',
@@ -72,7 +72,8 @@ export const kms: Command = {
     throttle: {
       type: 'string',
       value: 'N',
-      description: 'Throttle cryptographic operations beyond N a second (default: never).',
+      description:
+        'Cryptographic operations per second beyond which calls are throttled (default: unlimited).',
     },
     timeout: {
       type: 'string',
@@ -82,7 +83,8 @@ export const kms: Command = {
     cloudtrail: {
       type: 'string',
       value: 'FILE',
-      description: 'Append a CloudTrail record of each call, one a line (default: none).',
+      description:
+        'File to append a CloudTrail record of each call to, one per line (default: none).',
     },
   },
   examples: [

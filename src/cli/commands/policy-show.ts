@@ -54,7 +54,7 @@ export const policyGet: Command = {
     revision: {
       type: 'string',
       value: 'REVISION',
-      description: 'As it was after this revision (default: now).',
+      description: 'Revision to print (default: the current one).',
     },
     shadow: CANDIDATE_FLAGS.shadow,
     ...CONFIG_FLAG,

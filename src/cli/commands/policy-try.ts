@@ -93,7 +93,7 @@ export const policyExplain: Command = {
     log: {
       type: 'string',
       value: 'FILE',
-      description: 'REQUEST is a kmsRequestId, and its line is in this log.',
+      description: 'Request log in which to find REQUEST, which is then a kmsRequestId.',
     },
     all: { type: 'boolean', description: 'Show every policy, not only those that almost applied.' },
     ...CANDIDATE_FLAGS,
@@ -162,7 +162,7 @@ async function findInLog(context: Context, file: string, id: string): Promise<Po
     throw new UsageError('INPUT_INVALID', `no request for a key in ${file} has the id ${id}`)
   }
   context.output.note(
-    'the log has no sizes, credential age or TLS version: they are taken to be none',
+    'the log has no sizes, credential age or TLS version: they are treated as absent',
   )
   return found
 }

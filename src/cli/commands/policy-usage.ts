@@ -94,7 +94,7 @@ export const policySuggest: Command = {
           'some requests were counted without their callers (activity.maxSubjects)',
         )
       context.output.note(
-        'read it before you put it: it allows everything that was requested, whether or not that was right',
+        'review the policies before you put them: they allow everything that was requested, whether or not it should be allowed',
       )
       context.output.result(text, { cedar: text })
     }),
@@ -105,7 +105,7 @@ export const policyImport: Command = {
     oso: {
       type: 'string',
       value: 'FILE',
-      description: "A Polar file of AWS's sample proxy (required).",
+      description: "Polar file of AWS's sample proxy (required).",
     },
   },
   examples: ['latchkey policy import --oso oso.polar > imported.cedar'],

@@ -35,7 +35,7 @@ export const REHEARSAL_FLAGS = {
 } as const satisfies Record<string, Flag>
 
 const HOUR_MS = 3_600_000
-/** Pause between two looks through an admin listener, which does not tell how often usage is written. */
+/** Pause between two looks through an admin listener, which does not report how often usage is written. */
 const STEP_MS = 5000
 
 /** @throws UsageError, StorageError */

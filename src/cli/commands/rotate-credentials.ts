@@ -107,7 +107,7 @@ function describePlan(name: string, current: string, isBegun: boolean): string {
       ? 'A rotation is in progress, and would be continued with:'
       : 'The rotation would take these steps, each only after the previous one is confirmed:',
     '  1. create a new credential next to the old one',
-    '  2. give it to KMS: UpdateCustomKeyStore, while it stays connected',
+    '  2. give it to KMS with UpdateCustomKeyStore; the key store stays connected',
     '  3. wait until the old one has been unused for a while and the new one is in use',
     '  4. revoke the old one',
     'Add --yes to do it.',

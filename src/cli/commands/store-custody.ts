@@ -42,7 +42,7 @@ export const storeRekey: Command = {
     escrow: {
       type: 'string',
       value: 'FILE',
-      description: 'Escrow to open the store with, when the master key is lost.',
+      description: 'Escrow that opens the store when the master key is lost.',
     },
     'recovery-key': {
       type: 'string',
@@ -78,7 +78,7 @@ export const storeEscrow: Command = {
     to: {
       type: 'string',
       value: 'PEM',
-      description: 'RSA public key of the recovery, of at least 3,072 bits (required).',
+      description: 'RSA public key of the recovery key pair, of at least 3,072 bits (required).',
     },
     ...CONFIG_FLAG,
   },

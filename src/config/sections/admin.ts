@@ -10,7 +10,7 @@ const role = choice(
 
 const person = optional(
   text(
-    'Person who holds it, for one who holds several: all of them count as one person where a restore takes two. May be the name of a user of the operating system. Default: the name itself.',
+    'Person who holds it. Set it for a person with several entries: they count as one person when a restore needs two. May be the name of a user of the operating system. Default: the name itself.',
     {
       pattern: '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$',
       patternErrorMessage:
@@ -63,7 +63,7 @@ export const admin = converted(
       ),
       names: optional(
         texts(
-          'Further host names that it is called by, as behind a proxy. Addresses, localhost and the names of its certificate need no entry; a request for any other name is refused.',
+          'Further host names that requests may use, such as the name of a proxy in front. Addresses, localhost and the names of its certificate need no entry; a request for any other name is refused.',
           'latchkey.example.com',
         ),
       ),

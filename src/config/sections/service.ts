@@ -110,7 +110,7 @@ export const activity = object(
   'Counts of who used which key, kept in the store for `kill --rehearse`, `exposure` and the last use of credentials.',
   {
     retention: duration(
-      'How long counts by hour are kept. Counts by minute are kept for two hours.',
+      'How long hourly counts are kept. Counts per minute are kept for two hours.',
       '30d',
       [7_200_000, 31_536_000_000],
     ),
@@ -138,11 +138,11 @@ export const policy = object(
 )
 
 export const audit = object(
-  'The audit log: a record of every request that strangers can verify (docs/audit.md).',
+  'The audit log: a record of every request that third parties can verify (docs/audit.md).',
   {
     mode: choice(
       ['off', 'buffered', 'strict'],
-      'buffered: an answer does not wait for its record. strict: the plaintext of a Decrypt leaves only once its record is on the disk, and a full disk refuses.',
+      'buffered: an answer does not wait for its record. strict: the plaintext of a Decrypt leaves only once its record is on the disk; if it cannot be written, the request is refused.',
       'off',
     ),
     folder: optional(

@@ -82,7 +82,7 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
     await table.put({ ...row, reason: null, operator: null })
   }
 
-  /** Refuses to make another key under a name that servers refuse with any key but the recorded one. */
+  /** Refuses to create a key whose name is recorded: servers accept only the recorded key of that name. */
   async function checkUnknown(keyId: ExternalKeyId): Promise<void> {
     const { versions } = await recorded()
     if (!versions.has(keyId)) return

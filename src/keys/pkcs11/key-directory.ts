@@ -1,6 +1,6 @@
 /**
- * The keys on a fleet of tokens, as far as they are known: from the runs over all keys, and one by one for a key that no run
- * has found yet.
+ * The known keys of a fleet of tokens. Runs over all keys find most of them; a key that no run has found yet is looked up by
+ * name.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -77,18 +77,18 @@ export class KeyDirectory {
     for (const [name, key] of this.#listed) listener(name, key)
   }
 
-  /** @param versions returns versions that a key is likely to have, to be looked for */
+  /** @param versions returns versions that a key is likely to have; look-ups search for them */
   addHints(versions: (name: string) => readonly number[]): void {
     this.#hints.push(versions)
   }
 
-  /** Makes a key be looked up again at its next use, unless what is known of it is still right. */
+  /** Forgets a key, so that its next use looks it up again, unless `isRight` accepts what is known of it. */
   reconsider(name: string, isRight: (key: KnownKey) => boolean): void {
     const key = this.#listed.get(name) ?? this.#entries.get(name)?.key
     if (key === undefined || !isRight(key)) this.forget(name)
   }
 
-  /** Makes a key be looked up again at its next use. */
+  /** Forgets a key, so that its next use looks it up again. */
   forget(name: string): void {
     this.#listed.delete(name)
     this.#entries.delete(name)
@@ -102,19 +102,19 @@ export class KeyDirectory {
     return used
   }
 
-  /** Takes over what a run has found. @param token the token's name in this fleet */
+  /** Applies what a run has found. @param token the token's name in this fleet */
   list(token: string, entries: readonly ListedKey[], isFresh: boolean): void {
     const list = this.#lists.get(token) ?? new KeyList()
     this.#lists.set(token, list)
     for (const name of list.take(entries, isFresh)) this.#combine(name)
   }
 
-  /** The run that has begun without knowledge is over: what it did not report is gone. */
+  /** Ends a fresh run: keys that it did not report are gone. */
   endFreshRun(token: string): void {
     for (const name of this.#lists.get(token)?.endFreshRun() ?? []) this.#combine(name)
   }
 
-  /** Brings the versions of all tokens together: one that is not on every token yet is served by those that have it. */
+  /** Merges the versions of all tokens. A version that is not on every token yet is served by the tokens that have it. */
   #combine(name: string): void {
     const versions = new Map<number, TokenKey>()
     for (const list of this.#lists.values()) {
@@ -213,7 +213,7 @@ function toKnownKey(versions: readonly TokenKey[]): KnownKey | undefined {
   return current && { current, versions: new Map(known.map((one) => [one.version, one])) }
 }
 
-/** Refuses from memory as a look-up would. @throws BackendError MISCONFIGURED, KEY_USAGE */
+/** Refuses an unusable key from memory, with the error that a look-up would throw. @throws BackendError MISCONFIGURED, KEY_USAGE */
 function checkNoProblem(key: KnownKey): KnownKey {
   for (const { problem } of key.versions.values()) {
     if (problem === undefined) continue

@@ -20,7 +20,7 @@ import type { ProbeReport, StartCall } from './wire/calls.ts'
 export interface Pkcs11Keys {
   backend(keyPrefix: string, records: KeyStoreRecords): KeyBackend
   administration(keyStore: KeyStoreName, keyPrefix: string, store: Store): TokenAdministration
-  /** Takes over PINs, in the order of the tokens. A token that has refused its PIN tries another one once. */
+  /** Applies new PINs, in the order of the tokens. A token that has refused its PIN gets one attempt with a new one. */
   setPins(pins: readonly Secret[]): void
   /** The tokens, for requests outside key stores. */
   readonly fleet: TokenFleet
@@ -73,7 +73,7 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
         }),
       ),
     )
-  // A small or fast token is known before the first request; the keys of others are looked up one by one meanwhile.
+  // The keys of a small or fast token are known before the first request; meanwhile keys of other tokens are looked up one by one.
   if (deps.selfTest !== undefined) {
     const reading = readKeys()
     const isThere = pools.every(({ metadata }) => metadata !== undefined)

@@ -71,7 +71,7 @@ export class TokenKeyTable {
     )
   }
 
-  /** Records a version unless there is a record, which stays as it is: the first sight counts. */
+  /** Records a version. An existing record stays as it is, because the first key seen is the trusted one. */
   async recordFirst(row: TokenKeyRow): Promise<void> {
     const { keyStore, keyId, version } = row
     const where = { key_store: keyStore, key_id: keyId, version }

@@ -1,5 +1,5 @@
 /**
- * Knows the keys of tokens again, in this process and after a restart. The check value of each version is recorded in the
+ * Recognizes the keys of tokens, also after a restart. The check value of each version is recorded in the
  * store when it is first seen (trust on first use). Another key under the same name is then refused from memory by every
  * instance, until the old one is back or `keys trust` accepts the new one.
  */
@@ -36,7 +36,7 @@ export interface TrustedKeysDeps {
 
 /** Rows per change. A change holds the lock of the store, which a kill needs as well. */
 const BATCH = 100
-/** A little apart, so that processes that start together do not all record the same rows. */
+/** Random interval, so that processes that start together do not all record the same rows. */
 const RECORD_EVERY_MS = 200 + Math.random() * 100
 
 export class TrustedKeys {
@@ -162,7 +162,7 @@ export class TrustedKeys {
     if (this.#warned.has(name)) return
     this.#warned.add(name)
     this.#deps.logger.warn(
-      'a token does not have the key that the store knows; it is refused until it is back or trusted',
+      'a token does not have the recorded key; refused until it is back or keys trust accepts the change',
       { keyStore, keyId, keyVersion, found, hint: HINT },
     )
   }
@@ -185,7 +185,7 @@ export class TrustedKeys {
 }
 
 const HINT =
-  'restore the old key, as it cannot decrypt what another one encrypts; if the change was meant: latchkey keys trust KEY_ID --reason TEXT'
+  'restore the old key, as it cannot decrypt what another one encrypts; if the change is intended: latchkey keys trust KEY_ID --reason TEXT'
 
 function replaced(message: string): BackendError {
   return new BackendError('KEY_REPLACED', message, { hint: HINT })

@@ -1,4 +1,4 @@
-/** Reads the control state now and then, for warnings and metrics. Nothing is decided by it. */
+/** Reads the control state at intervals, for warnings and metrics. No decision depends on it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
 import type { ControlState } from '../switch-table.ts'
@@ -16,7 +16,7 @@ export interface ControlFigures {
 export interface ControlWatch {
   /** Undefined before the first successful look. */
   figures(): ControlFigures | undefined
-  /** @throws StorageError; the figures stay */
+  /** @throws StorageError; the earlier figures stay */
   look(): Promise<void>
 }
 

@@ -204,7 +204,7 @@ function parse(sealing: Sealing, registration: Row | undefined, row: Row | undef
     ...{ id, group: text('grp'), host: text('host'), version: text('version') },
     pid: number('pid', identity),
     worker: number('worker', identity),
-    // A lease that no code covers says nothing.
+    // A lease that neither a registration nor a code covers does not count.
     leaseMs: registration === undefined && !heart.isGenuine ? 0 : leaseMs,
     startedAt: number('started_at', identity),
     registeredEpoch: registration === undefined ? -1 : number('changed_epoch', registration),

@@ -135,8 +135,8 @@ export function createPoller(deps: PollerDeps): Poller {
     gate.apply(createRules(state.switches, ends), state.epoch)
     const applyFollower = await found.prepare?.()
     applyFollower?.()
-    // Both checks use the new rules from here on, so only answers that had already passed them are
-    // left.
+    // From here on both checks use the new rules. Only answers that passed the checks earlier can
+    // still violate them.
     await deps.cutRevoked()
     await highWater.raise(mark)
     gate.accept('HIGH_WATER_UNWRITABLE')

@@ -30,14 +30,14 @@ export interface KmsSideClientOptions {
   readonly region: string
   /** PEM bundle to trust instead of the system's. */
   readonly caFile?: string
-  /** PEM files to show when the proxy asks for mTLS. */
+  /** PEM files of the client certificate, for a proxy that requires mTLS. */
   readonly clientCertificate?: {
     readonly certificateFile: string
     readonly privateKeyFile: string
   }
   /** Timeout of a call in milliseconds (KMS uses 250). */
   readonly timeoutMs?: number
-  /** Marks every request as one of Latchkey's own tools: core/probe.ts. */
+  /** Marks every request as sent by one of Latchkey's own tools (core/probe.ts). */
   readonly isProbe?: boolean
   /** Local address to connect from (default: chosen by the system). */
   readonly localAddress?: string

@@ -5,17 +5,17 @@ import { partitionOf } from '../../core/partitions.ts'
 import { KmsException } from './proxy-failure.ts'
 
 export interface Alias {
-  /** With `alias/`. */
+  /** Includes the prefix `alias/`. */
   readonly name: string
   /** UUID of the KMS key. */
   readonly keyId: string
-  /** Milliseconds since the Unix epoch, like the next. */
+  /** Milliseconds since the Unix epoch. */
   readonly createdAt: number
   readonly updatedAt: number
 }
 
 export interface Aliases {
-  /** @param name with `alias/`. @throws KmsException AlreadyExistsException, InvalidAliasNameException */
+  /** @param name includes `alias/` @throws KmsException AlreadyExistsException, InvalidAliasNameException */
   create(name: string, keyId: string): void
   /** @throws KmsException NotFoundException */
   update(name: string, keyId: string): void
@@ -48,7 +48,7 @@ export function createAliases(deps: {
   return {
     create(name, keyId) {
       if (name.startsWith('alias/aws/') || !NAME.test(name)) {
-        throw new KmsException('InvalidAliasNameException', `${name} is no name for an alias`)
+        throw new KmsException('InvalidAliasNameException', `${name} is not a valid alias name`)
       }
       if (aliases.has(name)) {
         const message = `An alias with the name ${arnOf(name)} already exists`

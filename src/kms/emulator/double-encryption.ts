@@ -61,7 +61,7 @@ export function parseSealed(answer: unknown, inner: Buffer, aad: Buffer): Sealed
   if (length !== 12 && length !== 16) malformed('initializationVector has neither 12 nor 16 bytes')
   const cdiv = takeBytes(answer, 'ciphertextDataIntegrityValue', [32, 32])
   if (!equalBytes(cdiv, computeCdiv(aad, sealed))) {
-    malformed('ciphertextDataIntegrityValue is not that of the other fields')
+    malformed('ciphertextDataIntegrityValue does not match the other fields')
   }
   return sealed
 }

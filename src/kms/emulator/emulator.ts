@@ -32,7 +32,7 @@ export interface KmsStandInOptions {
   readonly timeoutMs?: number
   readonly onCall?: (report: CallReport) => void
   readonly connectDelay?: () => Promise<void>
-  /** Marks every request to a proxy as one of Latchkey's own tools: core/probe.ts. */
+  /** Marks every request as sent by one of Latchkey's own tools (core/probe.ts). */
   readonly isProbe?: boolean
   readonly vpcEndpointServices?: ReadonlyMap<string, string>
   /** State of an earlier emulator to continue from (default: empty). */
@@ -50,11 +50,11 @@ export interface KmsStandIn extends KmsCryptography {
   readonly keys: KmsKeys
   readonly aliases: Aliases
   readonly attachments: Attachments
-  /** Creates a KMS key after it has asked the proxy for the external key. */
+  /** Asks the proxy for the external key, then creates a KMS key. */
   createKey(caller: KmsCaller, input: NewKmsKey): Promise<KmsKey>
   /** Returns `Unavailable` as the key state while the key store is not connected. */
   keyState(key: KmsKey): string
-  /** Returns what another emulator needs to continue from here. It has secrets. */
+  /** Returns what another emulator needs to continue from here. It contains secrets. */
   state(): KmsState
   close(): Promise<void>
 }

@@ -48,7 +48,7 @@ export interface Decrypted {
 export interface ReEncryptInput {
   readonly ciphertextBlob: Buffer
   readonly sourceEncryptionContext?: EncryptionContext
-  /** The key that the ciphertext must be of. */
+  /** The key under which the ciphertext must have been encrypted. */
   readonly sourceKeyId?: string
   readonly destinationKeyId: string
   readonly destinationEncryptionContext?: EncryptionContext
@@ -68,7 +68,7 @@ export function createKmsCryptography(deps: {
   /** @throws KmsException when the store is not connected */
   readonly connectionOf: (key: KmsKey) => ProxyConnection
   readonly requestId: () => string
-  /** Comes before the AAD of every request, and marks the requests of a probe. */
+  /** Prepended to the AAD of every request; marks requests as those of a probe. */
   readonly aadPrefix?: Buffer
 }): KmsCryptography {
   const { aadPrefix = Buffer.alloc(0) } = deps
@@ -213,7 +213,7 @@ function checkDryRun({ caller }: KmsCall): void {
 }
 
 function notOurs(): KmsException {
-  return new KmsException('InvalidCiphertextException', 'the ciphertext is not one of KMS')
+  return new KmsException('InvalidCiphertextException', 'the ciphertext was not created by KMS')
 }
 
 function checkLength(length: number, most: number): void {

@@ -157,10 +157,10 @@ const KNOWN: ReadonlySet<string> = new Set(
 
 /** Names of the KMS API (version 2014-11-01). The emulator throws no others. */
 export type KmsExceptionName =
-  | 'ValidationException' // a parameter breaks its pattern or length
+  | 'ValidationException' // a parameter violates its pattern or length
   | 'NotFoundException' // there is no such KMS key
   | 'DisabledException' // the KMS key is disabled in KMS
-  | 'IncorrectKeyException' // the ciphertext is of another KMS key than the one named
+  | 'IncorrectKeyException' // the ciphertext was encrypted under a different KMS key than the one named
   | 'InvalidCiphertextException' // the blob is invalid, or belongs to another backing key
   | 'InvalidKeyUsageException' // the KMS key does not allow this usage
   | 'UnsupportedOperationException' // the operation does not apply to this kind of key store

@@ -29,7 +29,7 @@ export const EMPTY_STATE: KmsState = {
 
 export type KmsStateErrorCode =
   | 'KMS_STATE_INVALID' // the file is not the state of an emulator
-  | 'KMS_STATE_OF_ANOTHER' // the file is of another account or region
+  | 'KMS_STATE_OF_ANOTHER' // the file belongs to another account or region
 
 export class KmsStateError extends LatchkeyError<KmsStateErrorCode> {
   override readonly name = 'KmsStateError'

@@ -110,8 +110,8 @@ const SUSPECT = 8
 const MAX_STRIKES = 100
 
 /**
- * Connections with a valid signature and strangers are counted separately, so that a crowd of one
- * kind does not shed the other.
+ * Connections with and without a valid signature are counted separately, so that a crowd of one kind
+ * does not shed the other.
  */
 interface Group {
   heads: number

@@ -140,7 +140,7 @@ async function loadPem(path: string, what: 'CERTIFICATE' | 'PRIVATE KEY'): Promi
   if (begun.length !== ended) {
     throw unreadable(
       `cut off: ${String(begun.length)} blocks begin and ${String(ended)} end`,
-      'copy it again, whole',
+      'copy the whole file again',
     )
   }
   const other = what === 'CERTIFICATE' ? 'PRIVATE KEY' : 'CERTIFICATE'

@@ -33,7 +33,7 @@ type CheckForwarded = (rawHeaders: readonly string[], isFromTerminator: boolean)
 /**
  * Applies the same rule as to a client certificate in our own handshake (XKS 1.0.3,
  * Authentication): one common name, compared in full. Other clients were checked in their
- * handshake, so from them the header can only be a lie.
+ * handshake, so a header from them is forged.
  * @param subjects common names that may call
  */
 export function createCheckForwarded(

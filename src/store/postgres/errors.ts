@@ -82,7 +82,7 @@ const TLS_MEANINGS = [
   {
     codes: /^(SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_)/,
     text: 'no trusted authority has issued the certificate of the server',
-    hint: 'put the PEM file of the authority, with those in between, into store.postgres.tls.ca',
+    hint: 'set store.postgres.tls.ca to a PEM file with the authority and its intermediates',
   },
   {
     codes: /^ERR_TLS_CERT_ALTNAME_INVALID$/,

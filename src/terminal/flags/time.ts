@@ -32,7 +32,7 @@ export function parseFuture(text: string): number {
 /** Milliseconds since the Unix epoch of `now`, `2h` or `30d` ago, or a date that is over. @throws UsageError */
 export function parsePast(text: string): number {
   const time = toMoment(text, -1)
-  // Read again: the `now` of above is over.
+  // Reads the clock again, because time has passed since `now` was parsed.
   if (time > systemClock.now()) throw new UsageError('INPUT_INVALID', `${text} is in the future`)
   return time
 }

@@ -22,7 +22,9 @@ export function checkCertificate(
   const chain = chainOf(socket)
   const [leaf] = chain
   if (leaf === undefined) {
-    return [fail('tls-chain', 'the server sent no certificate', 'configure one: certs/README.md')]
+    return [
+      fail('tls-chain', 'the server sent no certificate', 'configure one; see certs/README.md'),
+    ]
   }
   return [
     checkChain(socket, chain),

@@ -86,7 +86,7 @@ export function toConsoleExample({ store }: Plan) {
     XksProxyUriPath: store.uriPath,
     XksProxyAuthenticationCredential: {
       AccessKeyId: 'created by latchkey credentials create',
-      RawSecretAccessKey: 'shown once, in the file',
+      RawSecretAccessKey: 'written once, to the output file',
     },
   }
 }

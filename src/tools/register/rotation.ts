@@ -58,7 +58,7 @@ export async function rotateCredential(deps: RotationDeps): Promise<RotationReco
   record = { ...record, newAccessKeyId: made.accessKeyId }
   await records.save(record)
   deps.tell('new credential', made.accessKeyId, true)
-  // Taken before the update, since KMS uses the new credential during it, and that is its first use.
+  // Read before the update, because KMS first uses the new credential during the update.
   const givenAt = record.givenAt ?? clock.now()
   if (current === record.oldAccessKeyId) await give(deps, made)
   else if (current !== made.accessKeyId) throw changedByOthers(current)

@@ -155,7 +155,7 @@ when { context.kmsOpration == "x" };`),
   t.same(await faultsOf({ a: PERMIT, b: `\n${PERMIT}`, labels: 'x: 1' }), [
     'labels: x: expected KEY_STORE/KEY_ID, or KEY_STORE/PREFIX*',
     'labels: x: expected groups, tags or both',
-    'b.cedar:2: the id "ours" is that of the policy at a.cedar:1 too',
+    'b.cedar:2: the id "ours" is already used by the policy at a.cedar:1',
   ])
   t.match(await faultsOf({ 'Bad Name': PERMIT }), [/^Bad Name: expected a name/])
   t.match(

@@ -1,4 +1,4 @@
-/** Opens the circuit when no request has succeeded for as long as one may wait. An open circuit rejects requests. */
+/** Opens the circuit when no request has succeeded for as long as a request may wait. An open circuit rejects requests. */
 // SPDX-License-Identifier: Apache-2.0
 import type { WireFailure } from '../wire/errors.ts'
 import type { PoolOptions } from './options.ts'
@@ -65,7 +65,7 @@ export class Circuit {
     this.#isOpen = false
   }
 
-  /** There is another PIN to try. */
+  /** Allows one attempt with a new PIN. */
   unlock(): void {
     this.#isLocked = false
     this.#isOpen = true
@@ -74,8 +74,8 @@ export class Circuit {
   lock(failure: WireFailure): void {
     if (this.#isLocked) return
     this.#isLocked = true
-    this.#refusal = { code: 'UNAVAILABLE', message: `${failure.message}; it is not tried again` }
-    this.#options.logger.warn('a token refused its PIN; it is not tried again until it changes', {
+    this.#refusal = { code: 'UNAVAILABLE', message: `${failure.message}; waiting for another PIN` }
+    this.#options.logger.warn('a token refused its PIN; waiting for another PIN', {
       ...nameToken(this.#options),
       detail: failure.message,
     })

@@ -23,14 +23,14 @@ export interface KeyReaderEvents {
   readonly takeUsed: () => readonly string[]
 }
 
-/** Pause before the next step while the worker or the queue is busy, and the longest time to wait like that. */
+/** Pause before the next step while the worker or the queue is busy, and the longest total of such pauses. */
 const BUSY_MS = 10
 const MAX_BUSY_MS = 100
 const RETRY_MS = 1000
 /** A search by name takes time on a token with more keys. */
 const MANY_KEYS = 100
 const PROGRESS_EVERY_MS = 5000
-/** Refreshes of several processes and tokens drift apart. */
+/** Random share of the interval, so that processes and tokens do not all refresh at the same time. */
 const JITTER = 0.2
 
 export class KeyReader {

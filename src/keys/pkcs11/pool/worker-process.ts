@@ -69,7 +69,7 @@ export class WorkerProcess {
   #nextId = 1
   #outbox: Buffer[] = []
   #hasEnded = false
-  /** Called once, when the process has ended, or was ended for what it sent. */
+  /** Called once, when the process has ended, or was killed because of what it sent. */
   onEnd: (why: WireFailure) => void = () => undefined
 
   /** @param environment the whole environment of the process. No argument and no variable holds a secret. */
@@ -83,7 +83,7 @@ export class WorkerProcess {
       try {
         for (const frame of this.#reader.take(chunk)) this.#take(frame)
       } catch {
-        // ProtocolError, or SyntaxError of JSON. Which answers can still be believed is unknown, so none is.
+        // After a ProtocolError, or a SyntaxError of JSON, no answer of this process can be trusted.
         this.#end(GARBLED)
       }
     })

@@ -108,7 +108,7 @@ export class WorkerSupervisor {
     this.#tick()
   }
 
-  /** Takes over another PIN. If the token has refused the one before, it is tried once, by one worker. */
+  /** Applies a new PIN. If the token has refused the previous one, one worker tries the new one once. */
   async setPin(pin: string): Promise<void> {
     if (pin === this.#call.pin) return
     this.#call = { ...this.#call, pin }
@@ -180,7 +180,7 @@ export class WorkerSupervisor {
   }
 
   #lock(worker: TokenWorker, failure: WireFailure): void {
-    // A worker with a PIN from before is replaced by one with the current PIN.
+    // A worker with an old PIN is replaced by one with the current PIN.
     const isCurrent = worker.pin === this.#call.pin
     if (isCurrent) this.#circuit.lock(failure)
     for (const one of isCurrent ? [...this.#workers] : [worker]) one.kill()

@@ -47,7 +47,10 @@ export interface TokenKey {
   readonly problem?: KeyProblem
 }
 
-/** How to look for the versions of a key: all, with up to 15 missing in a row, or 1, 2 and these with what follows each. */
+/**
+ * Which versions of a key to look for. `all` finds every version, with up to 15 missing ones in a row. A list finds version
+ * 1, 2 and those listed, each with the versions that directly follow it.
+ */
 export type VersionSearch = 'all' | readonly number[]
 
 export interface ListedKey {
@@ -65,7 +68,7 @@ export interface IndexReport {
   /** Keys that this run has yet to read. */
   readonly left: number
   readonly isComplete: boolean
-  /** Whether the run began without knowledge, so that every key is reported, and no removed one. */
+  /** Whether the run began with an empty index: it then reports every key, and no removals. */
   readonly isFresh: boolean
   readonly entries: readonly ListedKey[]
 }

@@ -84,7 +84,7 @@ export class CkrFailure extends Error {
   }
 }
 
-/** @param direction column of the table; calls that are neither use the one for encrypt */
+/** @param direction column of the table; calls that neither encrypt nor decrypt use `encrypt` */
 export function toWire(error: unknown, direction: Direction): WireFailure {
   if (error instanceof WorkerFailure) return error.wire
   if (error instanceof CkrFailure) {

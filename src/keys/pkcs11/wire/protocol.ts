@@ -100,7 +100,7 @@ export function checkResult(
 export class FrameReader {
   #chunks: Buffer[] = []
   #size = 0
-  /** Bytes from which on there is more to do. */
+  /** Number of buffered bytes that the next step needs. */
   #needed = HEAD_BYTES
 
   /** Returned frames are views of the chunk that they arrived in. @throws ProtocolError */

@@ -14,7 +14,7 @@ export interface FoundKey extends KeyAttributes {
   readonly check: Buffer | undefined
 }
 
-/** A handle that is known to be that of the right key. */
+/** A handle whose check value was compared with the expected one. */
 type CheckedHandle = Pick<FoundKey, 'handle' | 'check'>
 
 export interface KeyHandlesOptions {
@@ -31,9 +31,9 @@ const GAP = 16
 export class KeyHandles {
   readonly #options: KeyHandlesOptions
   readonly #found = new Map<string, FoundKey>()
-  /** Handles of keys that were used before anything else about them was read. */
+  /** Handles of keys of which only the check value was read. */
   readonly #checked = new Map<string, CheckedHandle>()
-  /** Handles whose names were read, and nothing else. */
+  /** Handles of keys of which only the name was read. */
   readonly #suggested = new Map<string, Handle | 'several'>()
 
   constructor(options: KeyHandlesOptions) {

@@ -130,7 +130,7 @@ function tryMode(module: Pkcs11Module, session: Handle, iv: IvMode): string {
   }
 }
 
-/** Judges keys as those are judged that are served. */
+/** Applies the checks that a server applies to keys. */
 function listKeys(module: Pkcs11Module, session: Handle, { keysBy, healthKey }: ProbeCall) {
   const isReserved = (label: string) => label === healthKey
   const gcm = createAesGcm(module, 'host')

@@ -24,7 +24,7 @@ const REINITIALIZE_EVERY_MS = 200
 const MAX_ATTEMPTS = 3
 /** Attempts after errors of the device, which come and go. The deadline mostly ends them earlier. */
 const MAX_RETRIES = 20
-/** The module is reinitialized each time that so many retries have failed. */
+/** Number of failed retries after which the module is reinitialized. */
 const REINITIALIZE_AFTER_RETRIES = 5
 
 export interface Recovery {

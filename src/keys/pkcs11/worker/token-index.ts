@@ -1,6 +1,6 @@
 /**
  * All keys of a token, by name and version. A run makes one search, reads the keys that it does not know, and ends with what
- * was added, changed and removed. It is done in steps, so that other requests get their turn.
+ * was added, changed and removed. A run is divided into steps, between which the worker serves other requests.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyProblem } from '../../administration.ts'
@@ -18,7 +18,7 @@ import {
 import type { Handle } from './module.ts'
 
 export interface TokenIndexOptions extends KeyHandlesOptions {
-  /** Gets every usable key; undefined without one. */
+  /** Receives every usable key; undefined if no operation needs the handles. */
   readonly handles: KeyHandles | undefined
 }
 
@@ -35,7 +35,7 @@ export class TokenIndex {
   #reserved = new Set<string>()
   /** Handles that this run has yet to read. */
   #unread: Handle[] = []
-  /** Names of which something is to be reported. */
+  /** Names with changes to report. */
   readonly #changed = new Set<string>()
   #run: number | undefined
   #total = 0
@@ -57,7 +57,7 @@ export class TokenIndex {
   }
 
   /**
-   * @param run another number than before begins a run
+   * @param run a number other than that of the last call begins a new run
    * @param again names of keys to read again, because they are in use
    * @param mayGoOn called after each key
    */
@@ -129,7 +129,7 @@ export class TokenIndex {
     this.#changed.add(known.ref)
   }
 
-  /** Judges the keys of one name as an operation does that looks it up. */
+  /** Applies the checks of a look-up by name to the keys of one name. */
   #judge(ref: string): ListedKey {
     const { name, version } = parseRef(ref)
     const keys = [...(this.#byRef.get(ref) ?? [])].flatMap((hex) => this.#known.get(hex)?.key ?? [])

@@ -22,8 +22,8 @@ export type FrontDoorErrorName =
   | 'MissingAuthenticationTokenException' // the request is not signed
   | 'IncompleteSignatureException' // the Authorization header cannot be read
   | 'UnrecognizedClientException' // there is no such access key id
-  | 'InvalidSignatureException' // another secret, region or service, or too long ago
-  | 'UnknownOperationException' // no operation of KMS, or not one of the emulator
+  | 'InvalidSignatureException' // the secret, region or service is wrong, or the date is too old
+  | 'UnknownOperationException' // the operation does not exist in KMS or in the emulator
   | 'SerializationException' // the body is not JSON
 
 export class FrontDoorError extends Error {

@@ -1,4 +1,4 @@
-/** The record that CloudTrail makes of a call to KMS. Plaintexts and ciphertexts are never in one. */
+/** The record that CloudTrail makes of a call to KMS. It never contains plaintext or ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { constants, open } from 'node:fs/promises'
@@ -26,7 +26,7 @@ export interface CloudTrail {
   close(): Promise<void>
 }
 
-/** Appends one record a line, and creates the file if it is missing. Never writes through a link. */
+/** Appends one record per line, and creates the file if it is missing. Never writes through a link. */
 export async function openCloudTrail(path: string): Promise<CloudTrail> {
   const { O_WRONLY, O_APPEND, O_NOFOLLOW } = constants
   const file = await open(path, 'wx', 0o600).catch((cause: unknown) => {

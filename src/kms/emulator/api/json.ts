@@ -35,7 +35,7 @@ export function context(input: Json, name = 'EncryptionContext'): Readonly<Recor
 
 const PAGE = 50
 
-/** @param pageSize most entries in a page, unless the request's Limit is smaller */
+/** @param pageSize maximum number of entries in a page, unless the request's Limit is lower */
 export function toPage(
   name: string,
   all: readonly Json[],

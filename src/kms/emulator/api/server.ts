@@ -19,13 +19,13 @@ export interface KmsApiOptions extends KmsIdentity {
   readonly credentials: readonly KmsCredential[]
   /** File to which the state is written after each change (default: none). */
   readonly stateFile?: string
-  /** Gets a record of each call (default: none). The API closes it. */
+  /** Receives a record of each call (default: none). The API closes it. */
   readonly cloudTrail?: CloudTrail
   /** Cryptographic operations per second, over all callers; more are throttled (default: unlimited). */
   readonly requestsPerSecond?: number
-  /** Most entries in an answer that lists (default: 50). */
+  /** Maximum number of entries in a page of a list (default: 50). */
   readonly pageSize?: number
-  /** Called before an operation runs; what it throws is answered. */
+  /** Called before an operation runs. An error that it throws becomes the response. */
   readonly onCall?: (operation: string, input: Json) => void
   /** Called when the answer is an error that is not the caller's fault. */
   readonly onFault?: (error: unknown) => void
@@ -55,7 +55,7 @@ export function createKmsApi(options: KmsApiOptions): KmsApi {
   const quota = createQuota(clock, options.requestsPerSecond ?? Infinity)
   let writing: Promise<void> = Promise.resolve()
 
-  /** Writes one after the other, so that a later state is never replaced by an earlier one. */
+  /** Runs writes one after the other, so that an earlier state never replaces a later one. */
   function inTurn(work: () => Promise<void>): Promise<void> {
     writing = writing.then(work, work)
     return writing
@@ -207,7 +207,7 @@ function parseBody(body: Buffer): Json {
     const value: unknown = JSON.parse(body.toString('utf8'))
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json
   } catch {
-    // The error below says it.
+    // The error below says what is wrong.
   }
   throw new FrontDoorError('SerializationException', 'the body is not a JSON object')
 }
