@@ -33,7 +33,7 @@ async function nfpm() {
   return program
 }
 
-/** Installs what runs, for the Node.js of the packages. It is kept for the next build. */
+/** Installs the runtime dependencies for the Node.js of the packages. It is kept for the next build. */
 async function installModules(node) {
   const folder = join(CACHE, 'modules')
   mkdirSync(folder, { recursive: true })
@@ -50,7 +50,7 @@ async function installModules(node) {
   return folder
 }
 
-/** Puts the files together as they are below / on a host. */
+/** Lays out the files as they are below / on a host. */
 async function stage(folder) {
   const prefix = await fetchNode(NODE)
   const modules = await installModules(join(prefix, 'bin/node'))

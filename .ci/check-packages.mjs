@@ -80,7 +80,7 @@ async function prepareRoot() {
     await must('debootstrap', ['--variant=minbase', RELEASE, BASE], { timeoutMs: 550_000 })
   }
   await must('cp', ['-a', BASE, root])
-  // A Debian that was not installed on a host has none.
+  // debootstrap does not write this file.
   writeFileSync(join(root, 'etc/hosts'), '127.0.0.1 localhost\n')
   for (const name of mounts) await must('mount', ['--bind', `/${name}`, join(root, name)])
 }
@@ -198,7 +198,7 @@ try {
   process.stdout.write(`${error.stack}\n`)
 } finally {
   for (const name of mounts) await run('umount', ['--lazy', join(root, name)])
-  // A folder that is still mounted here would be emptied.
+  // If a folder were still mounted here, this would delete its contents on the host.
   const { stdout } = await run('sh', ['-c', `grep -c ' ${root}/' /proc/self/mounts`])
   if (stdout.trim() === '0') rmSync(folder, { recursive: true, force: true })
   else process.stdout.write(`${folder} is still mounted\n`)

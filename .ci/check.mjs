@@ -8,7 +8,7 @@ import { compile, cpuOfChildren, installPrograms, must, ROOT } from './process.m
 import { setUp } from './setup.mjs'
 import { findTests, runTests, WIDTH } from './tests.mjs'
 
-/** Programs that tests need, or files by shell pattern, with their Debian packages. */
+/** Programs and files (as shell patterns) that tests need, with the Debian package of each. */
 const PROGRAMS = {
   chromium: 'chromium',
   '/usr/bin/aws': 'awscli',

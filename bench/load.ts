@@ -13,8 +13,8 @@ export interface LoadPlan {
   /** Core for taskset (default: the second one). */
   readonly core?: string
   /**
-   * Opens this many times the connections, one after another, and uses only one of every so many,
-   * because a server assigns them to its workers in turn.
+   * Opens `of` times as many connections, and uses only every `of`-th one, from index `take` on. A
+   * server assigns connections to its workers in turn, so this selects a worker.
    */
   readonly connection?: { readonly of: number; readonly take: number }
   /** Whether to yield the core while waiting, for runs in which the server shares it. */

@@ -1,7 +1,7 @@
 /**
- * Measures the cost of policies: Latchkey without policies, with a hundred whose decisions are
- * cached, and with a hundred that are evaluated for each request, in alternation in one run; and a
- * single decision.
+ * Measures the cost of policies. One run alternates between no policies, a hundred policies whose
+ * decisions are cached, and a hundred that are evaluated for each request. The cost of a single
+ * decision is measured separately.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
@@ -28,7 +28,7 @@ const { values } = parseArgs({
 const REQUESTS = 512
 const PRINCIPAL = 'arn:aws:sts::123456789012:assumed-role/S3Access/session-0123456789'
 
-/** One permits the requests of the benchmark; all the others are for other accounts, with conditions of the usual kind. */
+/** One permits the requests of the benchmark; all the others are for other accounts, with typical conditions. */
 function policiesOf(count: number, extra: string): string {
   return Array.from({ length: count }, (_, i) => {
     const account = i === count - 1 ? '123456789012' : String(200_000_000_000 + i)
@@ -60,7 +60,7 @@ async function measureServers(folder: string): Promise<void> {
     await writeFile(file, `${config}\npolicy:\n  folder: ${policies}\n`)
     servers.set(name, await startLatchkey([file, join(folder, `${name}.log`)]))
   }
-  /** Answers for each second of processor time of the server. */
+  /** Answers per second of the server's processor time, by configuration. */
   const rates = new Map([...servers.keys()].map((name) => [name, [] as number[]]))
   try {
     for (const server of servers.values()) await run(demo, server, 1)

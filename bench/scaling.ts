@@ -43,8 +43,8 @@ interface Load {
   /** Whether the client yields its core while it waits. */
   readonly sleeps: boolean
   /**
-   * Uses only every so many-th connection, starting with this one, because workers get connections
-   * in turn.
+   * Uses only every `of`-th connection, from index `take` on. Workers get connections in turn, so this
+   * selects a worker.
    */
   readonly connection?: { readonly of: number; readonly take: number }
 }

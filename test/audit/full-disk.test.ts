@@ -1,4 +1,4 @@
-/** Fills the disk of an audit log: what cannot be written is refused, counted and seen in the log. */
+/** Fills the disk of an audit log: entries that cannot be written are refused or counted, and the log shows the gap. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { rmSync, writeFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { temporaryFolder } from '../support/cli.ts'
 
 const run = promisify(execFile)
 const MIB = 1024 * 1024
-/** More entries than fit. */
+/** Number of entries, more than fit on the disk. */
 const MOST = 100_000
 
 void t.test('a full disk refuses, and room on it ends the refusals', async (t) => {
@@ -32,7 +32,7 @@ void t.test('a full disk refuses, and room on it ends the refusals', async (t) =
   }
   t.match(refused, { name: 'AuditError', code: 'AUDIT_UNWRITABLE', message: /ENOSPC/ })
   t.ok(durable > 1000, `${String(durable)} entries fit`)
-  // Single entries fill what room the segment has left.
+  // Single entries fill the rest of the segment.
   const fits = () =>
     log.recordDurably(decryptRecord('one more')).then(
       () => true,

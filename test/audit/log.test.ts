@@ -1,4 +1,4 @@
-/** The audit log of a real server: what it has, who can verify it, and that nothing else is in it. */
+/** Tests the audit log of a real server: what it contains, what it must not contain, and who can verify it. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
@@ -14,7 +14,7 @@ const ENCRYPT = `/keys/${KEY_ID}/encrypt`
 const DECRYPT = `/keys/${KEY_ID}/decrypt`
 const ROUNDS = 140
 
-/** Encrypts and decrypts, each with a request id of its own. Returns ids and what must stay secret. */
+/** Encrypts and decrypts, each with its own request id. Returns the ids, and the bytes that must stay secret. */
 async function roundTrips(t: Test, server: TestServer, rounds: number) {
   const client = server.client()
   const [plaintext, aad] = [randomBytes(32), randomBytes(48)]

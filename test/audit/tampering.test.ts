@@ -1,4 +1,4 @@
-/** Changes a log in more than a hundred ways; the verifier finds each, and says where. */
+/** Changes a log in more than a hundred ways. The verifier must find each change and its place. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import {
@@ -23,7 +23,7 @@ const RECORDS = 700
 interface Tampering {
   readonly name: string
   readonly apply: (folder: string) => void
-  /** Index of the entry that the verifier must name; absent: it names none. */
+  /** Index of the entry that the verifier must name; absent if it names none. */
   readonly index?: number
 }
 
@@ -147,7 +147,7 @@ void t.test('each tampering is found, with its place', async (t) => {
     apply(copied)
     const { problems } = await verifyLog(copied, { publicKey })
     const [problem] = problems
-    // A file below tile/, or the signature that no longer holds.
+    // A problem has the index of an entry, except an invalid signature, which covers the whole log.
     const isPlaced = problem?.kind === 'signature' || problem?.index !== undefined
     t.ok(isPlaced, `${name}: ${JSON.stringify(problem)}`)
     if (index !== undefined) t.equal(problem?.index, index, name)

@@ -1,4 +1,4 @@
-/** Drives the console in a real browser: the night's run-book by people who have nothing else. */
+/** Drives the console in a real browser, through the run-book for an emergency at night. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync } from 'node:fs'
 import type { Browser, Page } from 'playwright-core'
@@ -26,7 +26,7 @@ async function open(t: Test, browser: Browser, server: TestServer, how: 'certifi
   page.setDefaultTimeout(60_000)
   page.on('pageerror', (error) => faults.push(error.message))
   page.on('console', (message) => {
-    // A refused sign-in is an answer, and the browser reports every 401.
+    // The browser reports every 401 as an error, and a refused sign-in is expected here.
     if (message.type() === 'error' && !message.text().includes('401')) faults.push(message.text())
   })
   t.teardown(() => context.close())
@@ -43,7 +43,7 @@ async function signIn(page: Page, role: string): Promise<void> {
 const headline = (page: Page, text: RegExp) =>
   page.getByRole('status', { name: 'State' }).filter({ hasText: text }).waitFor()
 
-/** Checks what WCAG asks for and a program can see: contrast, names of fields, width. */
+/** Checks the WCAG criteria that a program can test: contrast, names of fields, width. */
 async function checkAccess(t: Test, page: Page): Promise<void> {
   for (const colorScheme of ['light', 'dark'] as const) {
     await page.emulateMedia({ colorScheme })
@@ -61,7 +61,7 @@ async function checkAccess(t: Test, page: Page): Promise<void> {
   t.ok(width <= 375, `${String(width)} px wide`)
   await page.setViewportSize({ width: 1280, height: 800 })
   if (AXE === undefined || !existsSync(AXE)) return
-  // The policy of the page refuses scripts of others; the test's own connection does not ask it.
+  // The page's Content Security Policy refuses foreign scripts, but does not apply to this connection.
   const client = await page.context().newCDPSession(page)
   await client.send('Runtime.evaluate', { expression: readFileSync(AXE, 'utf8') })
   const violations = await page.evaluate<string[]>(

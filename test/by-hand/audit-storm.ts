@@ -1,5 +1,5 @@
 /**
- * The storm of test/crash/audit.test.ts for as many lives as one likes:
+ * The storm of test/crash/audit.test.ts for any number of server restarts:
  *
  *     npm run build:test && LIVES=50 node .test-build/test/by-hand/audit-storm.js
  */

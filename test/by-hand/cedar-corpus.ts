@@ -1,6 +1,6 @@
 /**
- * Cedar's generated corpus through our wrapper. Unpack corpus-tests.tar.gz of cedar-policy/cedar-integration-tests, and run
- * `node .test-build/test/by-hand/cedar-corpus.js FOLDER [COUNT]`, where FOLDER holds corpus-tests/. Ends with 1 on a difference.
+ * Runs Cedar's generated corpus through our wrapper. Unpack corpus-tests.tar.gz of cedar-policy/cedar-integration-tests, and run
+ * `node .test-build/test/by-hand/cedar-corpus.js FOLDER [COUNT]`, where FOLDER holds corpus-tests/. Exits with 1 on a difference.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync } from 'node:fs'

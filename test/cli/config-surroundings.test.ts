@@ -1,4 +1,4 @@
-/** `latchkey config check` finds what would stop `serve`: files, keys, folders and ports. */
+/** Tests that `latchkey config check` finds what would stop `serve`: files, keys, folders and ports. */
 // SPDX-License-Identifier: Apache-2.0
 import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'

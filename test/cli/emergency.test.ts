@@ -174,7 +174,7 @@ void t.test('when nothing can be written, the first line says what stops a host'
 
 void t.test('a file that cannot grow: the kill says why, and changes nothing', async (t) => {
   const place = await workspace(t)
-  // The limit of the process stands for a full disk, which needs a file system of its own.
+  // A file size limit simulates a full disk, which would need a separate file system.
   const words = ['kill', '--all', '--reason', 'r', '--timeout', '1s', '--config', place.configFile]
   const { status, stderr } = spawnSync(
     'prlimit',

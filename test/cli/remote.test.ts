@@ -1,6 +1,6 @@
 /**
  * Runs the commands of operators against an admin listener, from a folder without a configuration or a
- * master key: the night's run-book, with a token, with a certificate, and with contexts.
+ * master key: the run-book for an emergency at night, with a token, with a certificate, and with contexts.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, stat, writeFile } from 'node:fs/promises'

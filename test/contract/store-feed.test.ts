@@ -1,4 +1,4 @@
-/** The change feed on both engines: whatever is changed, it leads to what a whole read finds, and to nothing else. */
+/** Tests the change feed on both engines: after any change, a reader has exactly what reading the whole store yields. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import type { Row } from '../../src/store/database.ts'

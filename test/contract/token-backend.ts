@@ -29,7 +29,7 @@ export function tokenContract({ name, create, skip = [] }: TokenContract): void 
       maxPlaintextBytes: 65_536,
       ivSamples: 2000,
       importsKeys: true,
-      // The backend knows nothing of a key until it has asked the token.
+      // The backend does not know a key until it has asked the token.
       firstEncryptWaits: true,
     },
     skip,
@@ -61,7 +61,7 @@ async function createFixture(t: Test, token: TestToken): Promise<KeyBackendFixtu
       signal('SIGSTOP')
       return Promise.resolve(async () => {
         signal('SIGCONT')
-        // Until then, every request is refused at once.
+        // Until the token is ACTIVE again, every request is refused at once.
         while ((await main.backend.health(soon()))[0]?.status !== 'ACTIVE');
       })
     },

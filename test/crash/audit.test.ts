@@ -1,9 +1,9 @@
-/** Sends kill -9 to a server in strict mode: each plaintext that left has its record in a whole log. */
+/** Sends kill -9 to a server in strict mode: each plaintext that left has its record in a log that verifies. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { auditStorm } from '../support/audit-storm.ts'
 
-/** `test/by-hand/audit-storm.ts` runs as many lives as one likes. */
+/** `test/by-hand/audit-storm.ts` runs any number of restarts. */
 const LIVES = 4
 
 void t.test('no plaintext leaves without its record', async (t) => {

@@ -93,7 +93,7 @@ async function runStorm(t: Test, configFile: string, killAfter: number): Promise
   const [, signal] = (await once(child, 'close')) as [number | null, string | null]
   clearTimeout(timer)
   t.same([signal, errors], ['SIGKILL', ''], 'it was killed, and had no trouble before')
-  // The last line may be incomplete, and then it was not read as an acknowledgement.
+  // The last line may be incomplete; it then does not count as an acknowledgement.
   const lines = text.split('\n').slice(0, -1)
   const acknowledged = lines.map((line) => JSON.parse(line) as Line)
   const changes = acknowledged.filter((line) => !('encrypted' in line))

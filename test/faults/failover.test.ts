@@ -88,7 +88,7 @@ void t.test('a slow token delays an operation by little more than hedge.after', 
       ? decrypt({ backend } as never, KEY, sealed)
       : encrypt({ backend } as never, KEY, randomBytes(32)))
     latencies.push(performance.now() - startedAt)
-    // The slow token ends what it has begun, and gets its turn again.
+    // The slow token finishes its operation, and gets requests again.
     await new Promise((resolve) => setTimeout(resolve, 15))
   }
   latencies.sort((a, b) => a - b)

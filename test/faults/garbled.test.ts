@@ -16,7 +16,7 @@ t.setTimeout(120_000)
 const START = { call: 'start', module: 'none' } as unknown as StartCall
 const TIME = Buffer.alloc(4)
 const json = (value: unknown) => Buffer.from(JSON.stringify(value))
-/** A frame that claims a length which no reader may believe. */
+/** A frame with a forged length, which no reader may trust. */
 const withLength = (length: number) => {
   const frame = encodeFrame(DONE, 1, [TIME])
   frame.writeUInt32LE(length, 0)

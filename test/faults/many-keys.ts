@@ -22,7 +22,7 @@ export interface ManyKeysOptions {
   readonly perSecond: number
   readonly callMs: number
   readonly sessions: number
-  /** Whether to wait until the token's keys were read, as on any but the first minutes. */
+  /** Whether to wait until the token's keys were read, which takes a server its first minutes. */
   readonly waitsForRun: boolean
 }
 
@@ -66,7 +66,7 @@ export async function measureFirstUses(t: Test, options: ManyKeysOptions): Promi
     progress.some((line) => 'message' in line && String(line.message).includes('are known'))
   while (options.waitsForRun && !isRead()) await pause(50)
   const runMs = options.waitsForRun ? systemClock.monotonic() - startedAt : undefined
-  // All sessions are there, as after the first seconds.
+  // Waits until every worker has opened its session, as a server has after a few seconds.
   while ((keys.stats().tokens[0]?.sessions.open ?? 0) < options.sessions) await pause(50)
 
   const latenciesMs: number[] = []

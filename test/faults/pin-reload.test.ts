@@ -1,4 +1,4 @@
-/** Tests that a running server takes over a corrected PIN file at SIGHUP, and tries it once. */
+/** Tests that a running server applies a corrected PIN file at SIGHUP, and tries it once. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import t from 'tap'

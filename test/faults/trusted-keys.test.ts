@@ -1,5 +1,5 @@
 /**
- * Tests with a real token and a real store that a key is known again after a restart: another key of the same name, and a
+ * Tests with a real token and a real store that a key is recognized after a restart: another key of the same name, and a
  * token that was restored from an old backup, are refused until they are trusted.
  */
 // SPDX-License-Identifier: Apache-2.0

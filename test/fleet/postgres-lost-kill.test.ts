@@ -59,7 +59,7 @@ void t.test('a standby that lacks the kill is promoted', async (t) => {
   t.equal(code, 0, stderr)
   t.match(stderr, /^latchkey: warning: the store is at epoch \d+, which does not continue/)
 
-  // A pod that starts on another host: it has the same store and no mark.
+  // A pod that starts on another host has the same store and no mark.
   const { highWaterFile } = server.config.control
   const elsewhere = {
     ...server.config,

@@ -149,7 +149,7 @@ void t.test('no file except the generated one is longer than 300 lines', (t) => 
   t.end()
 })
 
-/** Files from elsewhere, with their licences. */
+/** Third-party files, with their licences. */
 const LICENCES: ReadonlyMap<string, string> = new Map([
   ['src/tools/doctor/aws-authorities.ts', 'CC-BY-SA-4.0'],
 ])

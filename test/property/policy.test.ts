@@ -26,7 +26,7 @@ void t.test('no decision differs, and none that is denied plainly is allowed', a
       async (texts, requests) => {
         const set = await policySet(texts)
         const engine = createEngine(set)
-        // Twice: the second time from what was kept.
+        // Decides twice; the second decision comes from the cache.
         for (const one of [...requests, ...requests]) {
           const found = JSON.stringify(engine.decide(one))
           const plain = JSON.stringify(decidePlainly(set, one))

@@ -1,4 +1,4 @@
-/** Tests what a running server counts of its requests, and that stopping it loses no counts. */
+/** Tests the usage counters of a running server, and that stopping it loses no counts. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import {

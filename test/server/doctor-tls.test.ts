@@ -87,7 +87,7 @@ void t.test('certificates with one thing wrong', async (t) => {
   for (const [name, more, expected] of cases) {
     const verdicts = await look(t, { files: await issue(name, more) })
     t.match(verdicts, expected, name)
-    // The list is of 2022, so what it lacks is no proof.
+    // The list dates from 2022, so an authority that it lacks is a warning, not a failure.
     t.equal(verdicts['tls-authority'], 'warn', 'and its authority is not on the list of AWS')
   }
 })

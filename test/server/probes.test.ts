@@ -1,4 +1,4 @@
-/** Tests that what Latchkey's own tools send leaves no trace in reports of usage, unless asked for. */
+/** Tests that reports of usage leave out requests of Latchkey's own tools, unless asked for them. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { PROBE_ID_PREFIX, probeRequestId } from '../../src/core/probe.ts'
@@ -61,7 +61,7 @@ void t.test('doctor and bench are marked, and left out of every report', async (
 void t.test('the mark hides no decryption of what KMS encrypted', async (t) => {
   const { server, rehearse, exposure } = await start(t)
   const path = `/keys/${KEY_ID}`
-  // As KMS: an encryption context of the application is the AAD.
+  // Sends what KMS sends: the AAD is an encryption context of the application.
   const additionalAuthenticatedData = Buffer.from('tenant=northwind').toString('base64')
   const sealed = await callProxy(
     server,

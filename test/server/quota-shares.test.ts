@@ -29,7 +29,7 @@ void t.test('two servers grant together what one would alone', async (t) => {
     }),
   )
   t.teardown(() => Promise.all(clients.map((client) => client.close())))
-  // Both instances have seen each other; GetHealthStatus does not count against the quota.
+  // Waits until both instances have seen each other; GetHealthStatus does not count against the quota.
   await eventually(async () => {
     const answers = await Promise.all(clients.map((client) => client.getHealthStatus()))
     return answers.every(

@@ -15,7 +15,7 @@ import {
 
 const PATH = `/keys/${KEY_ID}/encrypt`
 
-/** Uses the settings of AWS SDKs, or omits the hash of the body. */
+/** Signs with Smithy's signer, as AWS SDKs do. `applyChecksum` adds the hash of the body. */
 async function callBySmithy(
   server: TestServer,
   applyChecksum: boolean,

@@ -3,7 +3,7 @@
  * and its ciphertextMetadata, so a case's own tag can never verify here. GCM's ciphertext does not
  * depend on the AAD, though: the case's key, IV, plaintext and ciphertext are used as they are, and
  * node:crypto computes the tag over the framed AAD. A case with a changed tag has the same bits
- * changed in that one. What Encrypt makes has an IV of the proxy's choice; node:crypto opens it.
+ * changed in that one. The proxy chooses the IV of an Encrypt, so node:crypto decrypts its result.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv } from 'node:crypto'

@@ -40,7 +40,7 @@ export async function logsOf(config: Config): Promise<readonly string[]> {
 }
 
 /**
- * Reads a log as a stranger would who knows only the specification, and checks its root.
+ * Reads a log by the specification alone, as a third party would, and checks its root.
  * @returns its entries
  * @throws if the files do not lead to the root of the checkpoint
  */

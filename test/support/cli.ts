@@ -96,7 +96,7 @@ export function startLatchkey(
   }
 }
 
-/** Runs `latchkey ARGUMENTS` to its end. */
+/** Runs `latchkey ARGUMENTS` and waits for it to exit. */
 export function latchkey(
   t: Test,
   words: readonly string[],

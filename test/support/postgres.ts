@@ -236,7 +236,7 @@ async function serve(
   }
 }
 
-/** Signals the group of the postmaster, and its backends, which have their own groups. */
+/** Signals the process group of the postmaster and those of its backends. */
 function signalAll(pid: number, signal: NodeJS.Signals): void {
   const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8')
   process.kill(-pid, signal)

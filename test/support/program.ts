@@ -12,7 +12,7 @@ import { eventually, startTestServer, type TestServer, type TestServerOptions } 
 type Line = Readonly<Record<string, unknown>>
 
 export interface Program {
-  /** Has the port that the process chose; it is not running itself. */
+  /** Provides the port that the process chose. This server itself does not run. */
   readonly server: TestServer
   readonly running: Running
   readonly child: ChildProcess

@@ -18,7 +18,7 @@ export interface Registration {
   readonly workspace: Workspace
   readonly server: Running
   readonly kms: KmsServer
-  /** Where the proxy listens; a test may redirect KMS. */
+  /** Port that KMS connects to. A test may change it to redirect KMS. */
   readonly target: { port: number }
   /**
    * Flags for the checks: where to connect, which authority to trust, and which authorities KMS

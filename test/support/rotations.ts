@@ -23,7 +23,7 @@ export interface Rotations {
 const AAD = Buffer.from('aad')
 const SELF = fileURLToPath(import.meta.url)
 
-/** Rotates, and encrypts with the versions that it has seen, `rounds` times each. */
+/** In each of `rounds` rounds, rotates and encrypts with the versions that it has seen. */
 export async function rotate(work: Rotations): Promise<void> {
   const store = await openStore({
     path: work.path,

@@ -109,7 +109,7 @@ async function listening(running: Running) {
   // From here on its log is read and discarded, because a soak writes a gigabyte.
   running.process.stdout?.removeAllListeners('data').resume()
   const portOf = (text: string) => (JSON.parse(text) as { readonly port: number }).port
-  // That line comes earlier.
+  // The admin listener logs its line earlier.
   const [adminLine] = /^.*"admin listener".*$/m.exec(running.stdout()) ?? []
   return { port: portOf(line), adminPort: adminLine === undefined ? undefined : portOf(adminLine) }
 }

@@ -22,7 +22,7 @@ export interface MixedLoadReport {
   readonly answers: number
   /** Requests that KMS would have sent again, by errorName or `connection`. */
   readonly failures: ReadonlyMap<string, number>
-  /** Answers that are untrue, of which there must be none. */
+  /** Wrong answers, of which there must be none. */
   readonly wrong: readonly string[]
   readonly kept: readonly Kept[]
   /** Milliseconds of each answer, ascending. */
@@ -51,7 +51,7 @@ export async function runMixedLoad(plan: MixedLoadPlan): Promise<MixedLoadReport
   const latencies: number[] = []
   let begun = 0
 
-  /** Returns undefined if it failed in an allowed way. */
+  /** Returns undefined if the request failed with an allowed error. */
   async function ask(
     what: string,
     request: () => Promise<KmsSideResponse>,

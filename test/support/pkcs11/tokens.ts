@@ -95,7 +95,7 @@ export function throughProxy(token: TestToken): TestToken {
   return { ...token, module: library('p11-kit-proxy.so'), environment }
 }
 
-/** Puts `p11-kit server`, which hides AES-GCM among others, in front of `token`. */
+/** Puts `p11-kit server` in front of `token`. It hides AES-GCM and other mechanisms. */
 export async function throughServer(t: Test, token: TestToken): Promise<TestToken> {
   const socket = join(token.folder, 'p11-kit.sock')
   const operands = ['server', '--foreground', '--provider', token.module, '--name', socket]

@@ -1,4 +1,4 @@
-/** The tree of the audit log against RFC 6962: known roots, the plain algorithm, and changed proofs. */
+/** Tests the tree of the audit log against RFC 6962: known roots, the plain algorithm, and changed proofs. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -25,7 +25,7 @@ import {
 } from '../../../src/audit/log/tiles.ts'
 import { plainConsistency, plainInclusion, plainRoot } from '../../support/merkle.ts'
 
-/** Leaves and roots of the test of google/certificate-transparency, merkletree/merkle_tree_test.cc. */
+/** Leaves and roots from google/certificate-transparency, merkletree/merkle_tree_test.cc. */
 const KNOWN: readonly (readonly [leaf: string, root: string])[] = [
   ['', '6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d'],
   ['00', 'fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125'],

@@ -1,4 +1,4 @@
-/** Signed notes, checkpoints and proofs against the examples of their specifications. */
+/** Tests signed notes, checkpoints and proofs against the examples of their specifications. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t from 'tap'

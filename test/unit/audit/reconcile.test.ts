@@ -1,4 +1,4 @@
-/** Compares logs with real events of CloudTrail: what is forged, dropped or changed is found, and nothing else. */
+/** Compares logs with real events of CloudTrail: forged, dropped and changed requests are found, and nothing else. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,7 +18,7 @@ import { decryptRecord } from '../../support/audit.ts'
 import { temporaryFolder } from '../../support/cli.ts'
 import { ROOT } from '../../support/repository.ts'
 
-/** `CLOUDTRAIL=FOLDER` reads the whole dataset, or one's own files. */
+/** `CLOUDTRAIL=FOLDER` reads other files, such as the whole dataset. */
 const EVENTS = process.env['CLOUDTRAIL'] ?? join(ROOT, 'test/vectors/cloudtrail/kms-events.json')
 
 async function readAll(path: string): Promise<readonly KmsEvent[]> {

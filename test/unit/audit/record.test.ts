@@ -1,4 +1,4 @@
-/** Entries are canonical whatever callers send, fit into a bundle, and have no field for secrets. */
+/** Tests that entries are canonical whatever callers send, fit into a bundle, and have no field for secrets. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

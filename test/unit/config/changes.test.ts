@@ -1,4 +1,4 @@
-/** Tests which changes of a configuration a running server takes over. */
+/** Tests which changes of a configuration a running server applies. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import t from 'tap'

@@ -1,4 +1,4 @@
-/** The table of partitions, over all of its rows, and against the endpoints that the AWS SDK makes. */
+/** Tests every row of the table of partitions, also against the endpoints of the AWS SDK. */
 // SPDX-License-Identifier: Apache-2.0
 import { KMSClient } from '@aws-sdk/client-kms'
 import t from 'tap'

@@ -11,7 +11,7 @@ import {
 } from '../../../src/core/signature.ts'
 
 void t.test('members are sorted, and nothing is between them', (t) => {
-  // RFC 8785, 3.2.3, without the numbers, which JavaScript writes in the same way.
+  // RFC 8785, 3.2.3, without the numbers, which JavaScript writes in the same form.
   const names = ['\u20ac', '\r', '\ufb33', '1', '\ud83d\ude00', '\u0080', '\u00f6']
   const text = toCanonicalJson(Object.fromEntries(names.map((name) => [name, 0])))
   t.equal(text, '{"\\r":0,"1":0,"\u0080":0,"\u00f6":0,"\u20ac":0,"\ud83d\ude00":0,"\ufb33":0}')

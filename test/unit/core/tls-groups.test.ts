@@ -1,4 +1,4 @@
-/** The key exchange group of a real handshake, on both sides, and of bytes that are no session. */
+/** Tests the key exchange group of a real handshake, on both sides, and of bytes that are not a session. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'

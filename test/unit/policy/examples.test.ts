@@ -1,4 +1,4 @@
-/** The examples of docs/policies: each passes its cases, and no mistake in one goes unseen by them. */
+/** Tests the examples of docs/policies: each passes its cases, and the cases notice every mistake in it. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { type PolicyCase, judgeCase, parseCases } from '../../../src/policy/cases.ts'
@@ -32,7 +32,7 @@ const failuresOf = (set: PolicySet, cases: readonly PolicyCase[]) =>
 
 type Json = Record<string, unknown>
 
-/** Operators whose result can be turned round. */
+/** Operators with a Boolean result, which a mistake can negate. */
 const BOOLEAN = [
   '==',
   '!=',

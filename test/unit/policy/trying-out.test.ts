@@ -207,7 +207,7 @@ cases:
   t.equal(parseLogLine({ keyStore: 'a', operation: 'GetHealthStatus' }), undefined)
 })
 
-/** In the form of the file that comes with AWS's sample proxy, and with its gaps; the words are ours. */
+/** Has the form of the file that comes with AWS's sample proxy, and its gaps, in our own words. */
 const SAMPLE = `# Who may encrypt
 allow(prefix: String, "encrypt", metadata: EncryptMetadata)
     if prefix != ""

@@ -179,7 +179,7 @@ void t.test('what requests say: stops those that say it, in its key store', (t) 
       code: 'KILLED_MATCH',
     })
   }
-  // Whatever the metadata.
+  // Health checks pass whatever their metadata.
   gate.check(subject('GetHealthStatus', { metadata, keyStore: 'b' }))
   t.end()
 })

@@ -95,7 +95,7 @@ void t.test('one that others hide is dismissed, says so, and stays', async (t) =
   }
   t.same(await ids(), ['a1 dismissed'], 'a row that is missing is silence, not absence')
   await rollCall.take()
-  // As its poller does when it sees the epoch of that.
+  // Registers again, as its poller does when it sees the new epoch.
   await join('a1', 'a')
   clock.advance(leaseEndMs(LEASE_MS) + 1)
   await beat('a1')

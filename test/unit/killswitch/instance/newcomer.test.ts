@@ -1,4 +1,4 @@
-/** A host that has no mark of the store that it finds: whom it believes. */
+/** Tests whom a host believes that has no mark of the store that it finds. */
 // SPDX-License-Identifier: Apache-2.0
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'

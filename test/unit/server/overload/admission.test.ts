@@ -17,7 +17,7 @@ const DEADLINE_MS = 200
 /** Number served in any round. */
 const FIRST = 8
 
-/** Waits for the rest of this turn of the event loop, and for what it scheduled for its end. */
+/** Waits until this turn of the event loop and the immediates that it scheduled have run. */
 const endOfTurn = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
 
 function create() {
