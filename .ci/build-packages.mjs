@@ -1,4 +1,4 @@
-// Builds the .deb and the .rpm with nfpm, which is built with Go. They bring a Node.js of their own.
+// Builds the .deb and the .rpm with nfpm, which is built with Go. The packages include Node.js.
 // SPDX-License-Identifier: Apache-2.0
 import {
   chmodSync,

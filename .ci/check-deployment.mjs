@@ -116,7 +116,7 @@ async function checkTerraform() {
   const [hclfmt, inspect] = [await tool('hclfmt'), await tool('terraform-config-inspect')]
   for (const file of files) {
     await check(`format of ${file}`, async () => {
-      // Its own -check exits with 0 regardless of its findings.
+      // The output is compared here, because `hclfmt -check` exits with 0 even if it finds something.
       const formatted = await must(hclfmt, [file])
       if (formatted !== readFileSync(join(ROOT, file), 'utf8')) throw new Error(formatted)
     })

@@ -27,7 +27,7 @@ setting in capitals: \`__\` separates parts, \`_\` separates words, and entries 
 
 const PROGRAMS_SECTION = `### Secrets from programs
 
-\`exec\` names a program and its operands. It is run without a shell and without input, with the environment of Latchkey,
+\`exec\` names a program and its arguments. It is run without a shell and without input, with the environment of Latchkey,
 for up to 30 seconds; what it prints is the secret. If it fails, the error has the last line of its standard error.
 
 \`\`\`yaml

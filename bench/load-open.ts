@@ -31,7 +31,7 @@ export interface PhaseResult extends Phase {
   readonly unanswered: number
   /** Latencies of all responses in milliseconds, from when the requests were due. */
   readonly ms: { readonly p50: number; readonly p99: number; readonly p999: number; max: number }
-  /** Number of responses other than 200 more than a second after the start of the phase. */
+  /** Number of responses other than 200, not counting the first second of the phase. */
   readonly refusedLater: number
 }
 

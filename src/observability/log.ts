@@ -158,7 +158,7 @@ export function createLog(
   }
 }
 
-/** Does for other conventions what pino does for our own lines. */
+/** Redacts secrets and serializes errors for other conventions, as pino does for our own lines. */
 function redact(fields: object): Line {
   const redacted = Object.entries(fields).map(([name, value]: [string, unknown]) => {
     if (REDACTED_PATHS.includes(name)) return [name, '[redacted]']

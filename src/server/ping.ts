@@ -1,6 +1,6 @@
 /**
- * Answers the load balancers' question whether this instance wants traffic, on the TLS port and on
- * a plain one.
+ * Tells load balancers whether this instance wants traffic, on the TLS port and on a plain HTTP
+ * port.
  */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'

@@ -46,7 +46,7 @@ export interface Store {
    * @throws StorageError STORE_TAMPERED if not even that is kept
    */
   bumpEpoch(): Promise<EpochMark>
-  /** Returns what changes in these tables from now on, beginning with all of it; each reader needs its own. */
+  /** Returns a feed of these tables: all rows first, then every change. Each reader needs its own feed. */
   feed(...tables: readonly SealedTable[]): Feed
   /** Returns keys and credentials, verified. @throws StorageError STORE_TAMPERED */
   contents(): Promise<StoreContents>

@@ -49,7 +49,7 @@ function gate() {
   return { opened, open }
 }
 
-/** Repeats work until it meets its deadline; only for work whose deadline may be too short. */
+/** Repeats work that may miss its deadline on a slow machine, until it meets the deadline. */
 async function insist<T>(work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {

@@ -28,7 +28,7 @@ export interface ManyKeysOptions {
 
 export interface ManyKeysResult {
   readonly startMs: number
-  /** Milliseconds from the start until all keys were read; undefined if that was not waited for. */
+  /** Milliseconds from the start until all keys were read; undefined if `waitsForRun` is false. */
   readonly runMs: number | undefined
   readonly failures: number
   /** Latencies in ascending order. */

@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 
 export interface SwallowingProxy {
   readonly port: number
-  /** Sets where further connections go. */
+  /** Sets the port to which new connections are forwarded. */
   aim(port: number): void
   swallow(yes: boolean): void
 }

@@ -185,7 +185,7 @@ async function parseKey(path: string, parse: typeof createPublicKey) {
   }
 }
 
-/** Reads nothing of the configured master key, which may be lost. */
+/** Ignores the configured master key, which may be lost. */
 function toEscrowed({ store }: Config, masterKey: MasterKeySource) {
   return { ...store, masterKey, clock: systemClock }
 }

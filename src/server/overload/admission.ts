@@ -95,7 +95,7 @@ const CROWD = 64
 const WATCHED_MS = 40
 const IDLE_SHARE = 0.02
 /**
- * During an overload, a round that follows one twice as crowded as CROWD serves an eighth of CROWD.
+ * During an overload, the round after one of N requests serves CROWD * (CROWD / N) ** STEEPNESS.
  */
 const STEEPNESS = 3
 /**

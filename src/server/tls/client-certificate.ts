@@ -61,7 +61,7 @@ export function toSeen(socket: TLSSocket, refusal: Refusal | undefined): SeenCer
   const result = refusal?.reason ?? 'OK'
   if (certificate === undefined) return { result }
   const { subject, issuer } = certificate
-  // Node types the extended key usage as it names it in other places.
+  // `keyUsage` is the extended key usage, and undefined in a certificate without one, unlike in Node's types.
   const usages = certificate.keyUsage as readonly string[] | undefined
   return { result, shown: { subject, issuer, purposes: [...(usages ?? [])].sort().join(' ') } }
 }
