@@ -11,14 +11,14 @@
 export const SCHEMA_VERSION = 1
 
 export const SCHEMA = `// Latchkey: schema of policies, version ${String(SCHEMA_VERSION)}.
-// What KMS says of a request (requestMetadata, XKS 1.0.3) and what the proxy knows, as Cedar types.
+// The fields of a request that KMS sends (requestMetadata, XKS 1.0.3) and those that the proxy adds, as Cedar types.
 namespace XKS {
   // An AWS account, by its twelve digits.
   entity Account;
-  // An IAM role, by its ARN. A session of a role is in it. STS does not say the path of a role, so a role with a path is
-  // in arn:aws:iam::ACCOUNT:role/path/NAME and in arn:aws:iam::ACCOUNT:role/NAME, and a session in the latter only.
+  // An IAM role, by its ARN. A session of a role is in it. The ARN of a session lacks the path of its role, so a role with
+  // a path is in arn:aws:iam::ACCOUNT:role/path/NAME and in arn:aws:iam::ACCOUNT:role/NAME, and a session in the latter only.
   entity Role;
-  // An AWS service that calls for itself, by the name that KMS gives: "ec2.amazonaws.com", or "AWS Internal".
+  // An AWS service that calls for itself, by the name that KMS sends: "ec2.amazonaws.com", or "AWS Internal".
   entity AwsService;
   // awsPrincipalArn, by the ARN as KMS sent it. Tags are the fields of requestMetadata that XKS 1.0.3 does not know.
   entity Principal in [Account, Role, AwsService] = {
@@ -42,18 +42,18 @@ namespace XKS {
   } tags String;
 
   type Context = {
-    // Computed from the other fields, not said by KMS: customer-direct, customer-by-service, service-itself,
+    // Computed from the other fields, not sent by KMS: customer-direct, customer-by-service, service-itself,
     // foreign-account, key-administration, unknown.
     "accessClass": String,
-    "kmsOperation": String, // as sent, also one that is not known here
-    // kmsKeyArn; absent when KMS makes a new KMS key.
+    "kmsOperation": String, // as sent, even if this release does not know it
+    // kmsKeyArn; absent when KMS creates a KMS key.
     "kmsKey"?: { "arn": String, "partition": String, "region": String, "account": String, "keyId": String },
     // kmsViaService: name is its first label, in lower case.
     "viaService"?: { "name": String, "region"?: String },
     "sourceVpc"?: String, // awsSourceVpc
     "sourceVpce"?: String, // awsSourceVpce
-    "sameAccount": Bool, // the account of the principal is that of the KMS key; false where one is not known
-    // The credential that the request was signed with; age is since it was made here.
+    "sameAccount": Bool, // the principal and the KMS key have the same account; false if either account is unknown
+    // The credential that signed the request. Its age counts from its creation in this store.
     "credential": { "id": String, "age"?: duration },
     // The connection. clientName is the common name of the client certificate, where mTLS ends here.
     "tls": { "version"?: String, "clientName"?: String, "remote"?: ipaddr },
@@ -64,7 +64,7 @@ namespace XKS {
 
   action Use;
   action Encrypt, Decrypt in [Use] appliesTo { principal: [Principal], resource: [Key], context: Context };
-  // GetKeyMetadata: KMS asks when a KMS key is made or described.
+  // GetKeyMetadata: KMS calls it when it creates or describes a KMS key.
   action Describe appliesTo { principal: [Principal], resource: [Key], context: Context };
 }
 `

@@ -57,7 +57,7 @@ export interface DecodedBody {
 
 /**
  * @throws XksError ValidationException for a wrong media type, text that is not UTF-8 JSON, or a
- * body that does not fit its schema in openapi.yaml
+ * body that does not match its schema in openapi.yaml
  */
 export function decodeBody(
   schemas: ApiSchemas,

@@ -24,8 +24,8 @@ export const PAGE = `<!doctype html>
 <main id="main">
 <form id="sign-in" hidden>
 <h2>Sign in</h2>
-<p>This browser has shown no client certificate that the listener knows. A token works as well; the page keeps it in memory until it
-is closed.</p>
+<p>The browser did not present a known client certificate. Sign in with a token instead; the page keeps it in memory until you close
+the page.</p>
 <label for="token">Token</label>
 <input id="token" type="password" autocomplete="off" spellcheck="false" required>
 <button type="submit">Sign in</button>

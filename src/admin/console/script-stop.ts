@@ -1,4 +1,4 @@
-/** The part of the console's script that stops, shows the acknowledgements and the receipt, and restores. */
+/** The part of the console's script that stops access, shows acknowledgements and the receipt, and restores access. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const STOP_SCRIPT = `
@@ -12,7 +12,7 @@ function options(pairs) {
   return pairs.map(([value, text]) => h('option', { value }, text))
 }
 
-/** The stop form: a scope, the rehearsal's result, the typed name, and only then the button. */
+/** Shows the stop form. Its button works only after a rehearsal and once the name of the scope is typed. */
 function showStopForm() {
   const form = h('form', {})
   const kind = h('select', {}, ...options(SCOPES))
@@ -63,7 +63,7 @@ function showStopForm() {
       rehearsed = found
       result.replaceChildren(
         h('p', {}, 'In the last hour, ' + count(found.wouldBeRefused, 'request') + ' of ' + found.requests + ' would have been refused. No request was refused now.'),
-        ...(found.principals.length === 0 ? [] : [table('Whom it would refuse', ['Principal', 'Requests', 'Last'], found.principals.slice(0, 20).map((one) => [one.name, String(one.requests), toTime(one.lastAt)]))]))
+        ...(found.principals.length === 0 ? [] : [table('Callers that would be refused', ['Principal', 'Requests', 'Last'], found.principals.slice(0, 20).map((one) => [one.name, String(one.requests), toTime(one.lastAt)]))]))
       confirmLabel.textContent = 'Type ' + toName() + ' to confirm'
       confirm.hidden = false
       check()
@@ -100,7 +100,7 @@ function showStopForm() {
   })
   form.append(
     h('h2', { id: 'stop-title' }, 'Stop'),
-    h('p', { className: 'soft' }, 'A stop takes effect at once on every instance. Rehearse first; it refuses nothing.'),
+    h('p', { className: 'soft' }, 'Rehearse first: a rehearsal refuses no request. A stop takes effect on every instance immediately.'),
     ...field('stop-kind', 'What to stop', kind), storeField, valueField,
     ...field('stop-direction', 'Direction', direction),
     ...field('stop-reason', 'Reason, recorded permanently', reason),
@@ -115,7 +115,7 @@ function describeStop({ state: how, elapsedMs, instances = [], receipt, warning 
   return [
     h('h3', {}, how === 'revoked' ? 'Revoked after ' + Math.round(elapsedMs) + ' ms' : 'Written, but not confirmed'),
     ...(warning === undefined ? [] : [h('p', {}, warning)]),
-    table('How each instance confirmed it', ['Instance', 'Host', 'How', 'After'], instances.map((one) => [one.id.slice(0, 8), one.host, one.how, Math.round(one.afterMs) + ' ms'])),
+    table('How each instance confirmed the stop', ['Instance', 'Host', 'How', 'After'], instances.map((one) => [one.id.slice(0, 8), one.host, one.how, Math.round(one.afterMs) + ' ms'])),
     ...(receipt === undefined ? [] : [
       h('p', {}, 'Receipt ' + receipt.statement.id + ', signed with Ed25519 by ' + receipt.publicKey),
       h('a', { href: URL.createObjectURL(new Blob([JSON.stringify(receipt, undefined, 2)], { type: 'application/json' })), download: 'receipt-' + receipt.statement.id + '.json' }, 'Download the receipt'),
@@ -123,7 +123,7 @@ function describeStop({ state: how, elapsedMs, instances = [], receipt, warning 
   ]
 }
 
-/** A button that asks for a typed name before it acts. */
+/** Returns a button that asks for a typed name before it acts. */
 function actButton(text, typed, act, needsReason = true) {
   const button = h('button', { type: 'button' }, text)
   button.addEventListener('click', () => {
@@ -164,8 +164,8 @@ function showRestorations({ requests }) {
     const approved = one.approval === undefined ? '-' : one.approval.operator
     return [one.id, describeTarget(one.target), one.operator, approved, toTime(one.readyAt), toTime(one.expiresAt), one.reason, actions]
   })
-  show('restorations', 'Restorations that wait', rows.length === 0
-    ? h('p', { className: 'soft' }, 'None waits.')
-    : table('Requests for access that wait for a person or for time', ['Request', 'To do', 'Asked by', 'Approved by', 'From', 'Expires', 'Reason', 'Action'], rows))
+  show('restorations', 'Pending restore requests', rows.length === 0
+    ? h('p', { className: 'soft' }, 'No request is pending.')
+    : table('Requests that wait for a second person or for the end of their delay', ['Request', 'To do', 'Asked by', 'Approved by', 'From', 'Expires', 'Reason', 'Action'], rows))
 }
 `

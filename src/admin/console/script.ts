@@ -102,12 +102,12 @@ function showInstances({ instances }) {
 function showDeadMan({ deadManSwitches }) {
   const rows = deadManSwitches.map((one) => [one.keyStore, toTime(one.openUntil), toTime(one.renewedAt), one.operator, one.reason])
   show('deadman', "Dead man's switches", rows.length === 0
-    ? h('p', { className: 'soft' }, 'No key store has one.')
+    ? h('p', { className: 'soft' }, "No key store has a dead man's switch.")
     : table('Key stores that close unless they are renewed', ['Key store', 'Open until', 'Renewed', 'By', 'Reason'], rows))
 }
 
 function showEvents({ events }) {
-  show('events', 'Events', table('The latest events; each is chained to the one before',
+  show('events', 'Events', table('The latest events. Each is chained to the previous one.',
     ['Event', 'At', 'Epoch', 'What', 'By'],
     events.slice(0, 25).map((one) => [String(one.seq), toTime(one.at), String(one.epoch), one.kind, one.operator])))
 }
@@ -117,7 +117,7 @@ async function showExposure() {
   const rows = exposures.slice(0, 50).map((one) => [one.keyStore + '/' + one.keyId, one.service.name, String(one.requests), toTime(one.lastAt),
     one.endsAt === undefined ? 'unknown: until ' + one.service.endedBy : one.endsAt <= until ? 'over since ' + toTime(one.endsAt) : 'until ' + toTime(one.endsAt) + ' at the latest'])
   show('exposure', 'Data keys that a kill does not reach',
-    rows.length === 0 ? h('p', { className: 'soft' }, 'No fetches are recorded.') : table('Who fetched data keys, and what they still work for', ['Key', 'Service', 'Fetches', 'Last', 'Works on'], rows),
+    rows.length === 0 ? h('p', { className: 'soft' }, 'No fetches are recorded.') : table('Who fetched data keys, and what they still work for', ['Key', 'Service', 'Fetches', 'Last', 'Still works'], rows),
     h('p', { className: 'soft' }, probesLeftOut === 0 ? '' : count(probesLeftOut, 'request') + " of Latchkey's own tools left out."))
 }
 

@@ -89,7 +89,7 @@ function toText(report: ExposureReport, output: Output): string {
   const none = 'no fetches are recorded'
   const services = new Map(found.map(({ service }) => [service.name, service]))
   const table = output.table(
-    ['KEY', 'SERVICE', 'FETCHES', 'LAST', 'WORKS ON'],
+    ['KEY', 'SERVICE', 'FETCHES', 'LAST', 'STILL WORKS'],
     found.map((one) => [
       ...[`${one.keyStore}/${one.keyId}`, one.service.name, String(one.requests)],
       ...[toDate(one.lastAt), worksOn(one, now)],
