@@ -179,7 +179,7 @@ function toForwardedSeen(forwarded: Forwarded | undefined): SeenCertificate {
   const result = forwarded?.fault?.reason ?? 'OK'
   const commonName = forwarded?.commonName
   if (commonName === undefined) return { result }
-  return { result, shown: { subject: `CN=${commonName}`, issuer: '', purposes: '' } }
+  return { result, shown: { commonName, subject: `CN=${commonName}`, issuer: '', purposes: '' } }
 }
 
 declare module 'fastify' {

@@ -3,7 +3,7 @@
  * and took another course.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes } from 'node:crypto'
+import { drawFromKernel } from '../core/kernel-random.ts'
 import { StorageError, type Reader, type Transaction } from './database.ts'
 import { column } from './sealed-rows.ts'
 import { notWritten } from './sealed-state.ts'
@@ -19,7 +19,7 @@ export interface EpochMark {
 const TAG_BYTES = 12
 
 export function createTag(): string {
-  return randomBytes(TAG_BYTES).toString('base64url')
+  return drawFromKernel(TAG_BYTES).toString('base64url')
 }
 
 function authenticate(sealing: Sealing, epoch: number, tag: string, acceptsAny: number): string {

@@ -6,12 +6,11 @@ import {
   createHmac,
   createSecretKey,
   hkdfSync,
-  randomBytes,
   type KeyObject,
 } from 'node:crypto'
+import { drawIv, IV_BYTES } from '../core/kernel-random.ts'
 import { StorageError, type SqlValue } from './database.ts'
 
-const IV_BYTES = 12
 const TAG_BYTES = 16
 
 export interface Sealing {
@@ -78,7 +77,7 @@ function deriveKey(storeKey: Buffer, info: string): KeyObject {
 
 /** Returns Base64 of the IV (12 bytes), the ciphertext, and the tag (16 bytes). */
 export function seal(key: KeyObject, aad: Buffer, plaintext: Buffer): string {
-  const iv = randomBytes(IV_BYTES)
+  const iv = drawIv()
   const cipher = createCipheriv('aes-256-gcm', key, iv, { authTagLength: TAG_BYTES })
   cipher.setAAD(aad)
   const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()])

@@ -154,3 +154,26 @@ void t.test('what changes is told once, each time', (t) => {
   t.same(told, ['issuer: Amazon -> Private', 'purpose: 1 -> 1 2', 'name:  -> new'])
   t.end()
 })
+
+void t.test('another authority with another name around the common name is told', (t) => {
+  const told: string[] = []
+  const see = createCertificateWatch(({ field, before, now }) => {
+    told.push(`${field}: ${before} -> ${now}`)
+  })
+  const meet = (subject: string, issuer: string, commonName: string | undefined = WEST) => {
+    const name = commonName === '' ? {} : { commonName }
+    see({ result: 'OK', shown: { ...name, subject, issuer, purposes: '1' } })
+  }
+  meet('O=Amazon\nCN=west', 'Amazon')
+  meet('CN=west', '')
+  meet('CN=west', '')
+  meet('O=Amazon\nCN=west', 'Amazon')
+  t.same(told, [], 'what a terminator reports is compared with its own reports')
+  meet('O=AWS KMS\nCN=west', 'Private')
+  meet('O=AWS KMS\nCN=west', 'Private')
+  t.same(told, ['name: O=Amazon\nCN=west -> O=AWS KMS\nCN=west', 'issuer: Amazon -> Private'])
+  meet('CN=a\nCN=b', 'Amazon', '')
+  meet('CN=c\nCN=d', 'Amazon', '')
+  t.equal(told.length, 2, 'without one common name, the whole subject is the name')
+  t.end()
+})

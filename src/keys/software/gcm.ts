@@ -4,7 +4,7 @@ import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } fro
 import { Crypto } from '@peculiar/webcrypto'
 import { equalBytes } from '../../core/constant-time.ts'
 import { BackendError } from '../errors.ts'
-import { drawIv } from '../random-iv.ts'
+import { drawIv } from '../../core/kernel-random.ts'
 import type { DecryptRequest, EncryptRequest, SealedBytes } from '../key-backend.ts'
 
 const { subtle } = new Crypto()

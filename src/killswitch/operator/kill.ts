@@ -1,7 +1,7 @@
 /** The operator's side of the kill switch: writes it. wait.ts waits until every instance refuses. */
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { drawFromKernel } from '../../core/kernel-random.ts'
 import { toAscii } from '../../core/remark.ts'
 import { type Direction, type Scope, describeScope, isSameScope } from '../../core/scope.ts'
 import { StorageError } from '../../store/database.ts'
@@ -68,7 +68,7 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
     const made: Switch = same ?? {
       ...{ scope, direction, reason, operator },
       ...(until === undefined ? {} : { until }),
-      id: randomBytes(ID_BYTES).toString('hex'),
+      id: drawFromKernel(ID_BYTES).toString('hex'),
       createdAt: clock.now(),
       epoch,
     }

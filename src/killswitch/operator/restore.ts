@@ -3,8 +3,8 @@
  * second person.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { drawFromKernel } from '../../core/kernel-random.ts'
 import { type Direction, type Scope, describeScope, isSameScope } from '../../core/scope.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { SealedTransaction } from '../../store/sealed-transaction.ts'
@@ -108,7 +108,7 @@ export async function askFor(
   const requestedAt = clock.now()
   const readyAt = requestedAt + policy.delayMs
   const request: RestoreRequest = {
-    id: randomBytes(ID_BYTES).toString('hex'),
+    id: drawFromKernel(ID_BYTES).toString('hex'),
     target,
     reason: order.reason,
     operator: order.operator,

@@ -3,27 +3,21 @@
  * encrypt the result, and checks the response. Neither side can decrypt alone.
  */
 // SPDX-License-Identifier: Apache-2.0
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  randomBytes,
-  type KeyObject,
-} from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, type KeyObject } from 'node:crypto'
 import { parseBase64 } from '../../core/base64.ts'
 import { equalBytes } from '../../core/constant-time.ts'
+import { drawIv, IV_BYTES } from '../../core/kernel-random.ts'
 import { ProxyFailure } from './proxy-failure.ts'
 import type { SealedByProxy } from './ciphertext-blob.ts'
 
 const CIPHER = 'aes-256-gcm'
-const IV_BYTES = 12
 const TAG_BYTES = 16
 /** XKS 1.0.3, Encrypt: the largest ciphertextMetadata in bytes that KMS accepts. */
 const MAX_METADATA_BYTES = 20
 
 /** Returns IV, ciphertext and tag: 28 bytes more than the plaintext. */
 export function encryptInside(material: KeyObject, plaintext: Buffer, aad: Buffer): Buffer {
-  const iv = randomBytes(IV_BYTES)
+  const iv = drawIv()
   const cipher = createCipheriv(CIPHER, material, iv).setAAD(aad)
   const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()])
   return Buffer.concat([iv, ciphertext, cipher.getAuthTag()])

@@ -49,7 +49,10 @@ export interface SeenCertificate {
   /** `OK`, or the reason of the refusal. */
   readonly result: string
   readonly shown?: {
+    /** Absent if the certificate has none or several. */
+    readonly commonName?: string
     readonly subject: string
+    /** Empty if a terminator ended the connection; it reports only the name. */
     readonly issuer: string
     /** Object identifiers of the extended key usage, sorted. */
     readonly purposes: string
@@ -63,7 +66,14 @@ export function toSeen(socket: TLSSocket, refusal: Refusal | undefined): SeenCer
   const { subject, issuer } = certificate
   // `keyUsage` is the extended key usage, and undefined in a certificate without one, unlike in Node's types.
   const usages = certificate.keyUsage as readonly string[] | undefined
-  return { result, shown: { subject, issuer, purposes: [...(usages ?? [])].sort().join(' ') } }
+  const commonName = commonNameOf(socket)
+  return {
+    result,
+    shown: {
+      ...(commonName === undefined ? {} : { commonName }),
+      ...{ subject, issuer, purposes: [...(usages ?? [])].sort().join(' ') },
+    },
+  }
 }
 
 export interface CertificateChange {
@@ -84,8 +94,8 @@ const WRONG_NAMES: readonly string[] = ['WRONG_SUBJECT', 'FORWARDED_SUBJECT']
 const MAX_NAMES = 200
 
 /**
- * Notices when the certificate of a client with a good signature has another issuer or purpose than its last one of that name,
- * or a name that enforcing does not accept. The first certificate of a process is only remembered.
+ * Notices when the certificate of a client with a good signature has another issuer, purpose or distinguished name than the last
+ * one of its common name, or a name that enforcing does not accept. The first certificate of a process is only remembered.
  */
 export function createCertificateWatch(
   onChange: (change: CertificateChange) => void,
@@ -94,15 +104,19 @@ export function createCertificateWatch(
   return ({ result, shown }) => {
     if (shown === undefined) return
     const { subject } = shown
-    const last = known.get(subject)
+    // A terminator reports less of a certificate than a handshake shows, so the two are not compared.
+    const key = `${shown.issuer === '' ? 'forwarded' : 'shown'} ${shown.commonName ?? subject}`
+    const last = known.get(key)
     if (last === undefined) {
       if (known.size >= MAX_NAMES) return
-      known.set(subject, shown)
+      known.set(key, shown)
       if (WRONG_NAMES.includes(result))
         onChange({ field: 'name', subject, before: '', now: subject })
       return
     }
-    known.set(subject, shown)
+    known.set(key, shown)
+    if (last.subject !== subject)
+      onChange({ field: 'name', subject, before: last.subject, now: subject })
     if (last.issuer !== shown.issuer)
       onChange({ field: 'issuer', subject, before: last.issuer, now: shown.issuer })
     if (last.purposes !== shown.purposes)

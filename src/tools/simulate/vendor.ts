@@ -4,9 +4,10 @@
  * of open documents cached in memory for a while.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
+import { drawIv, IV_BYTES } from '../../core/kernel-random.ts'
 import type { KmsStandIn } from '../../kms/emulator/emulator.ts'
 import { KmsException } from '../../kms/emulator/proxy-failure.ts'
 
@@ -50,7 +51,6 @@ const PRINCIPAL = {
   viaService: 's3',
 }
 const CIPHER = 'aes-256-gcm'
-const IV_BYTES = 12
 const TAG_BYTES = 16
 
 export function createVendor({ kms, keyArn, clock, cacheMs }: VendorOptions): Vendor {
@@ -131,7 +131,7 @@ export function createVendor({ kms, keyArn, clock, cacheMs }: VendorOptions): Ve
 }
 
 function seal(dataKey: Buffer, text: string): Buffer {
-  const iv = randomBytes(IV_BYTES)
+  const iv = drawIv()
   const cipher = createCipheriv(CIPHER, dataKey, iv)
   return Buffer.concat([iv, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()])
 }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import type { IvMode } from '../../../config/config.ts'
-import { drawIv, IV_BYTES } from '../../random-iv.ts'
+import { drawIv, IV_BYTES } from '../../../core/kernel-random.ts'
 import { WorkerFailure } from '../wire/errors.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
