@@ -62,7 +62,7 @@ function cpuOf(pid: number): number {
   return readCpuMs(pid) + pids.reduce((sum, one) => sum + cpuOf(Number(one)), 0)
 }
 
-/** Signed anew for each round, because signatures expire after five minutes. */
+/** Signed again for each round, because signatures expire after five minutes. */
 function sign({ signer }: Proxy): readonly string[] {
   const path = `/keys/${signer.keyId}/encrypt`
   return Array.from({ length: REQUESTS }, () => signedRequest(path, encryptBody(), signer))
