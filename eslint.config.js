@@ -141,6 +141,7 @@ const OWNERS = {
   'prom-client': ['src/observability/metrics'],
   'hdr-histogram-js': ['src/tools/bench', 'bench'],
   '@aws-sdk/client-kms': ['src/tools/register'],
+  '@aws-sdk/credential-provider-node': ['src/tools/register'],
   uplot: ['src/tools/report'],
   pkcs11js: ['src/keys/pkcs11', 'bench'],
   '@opentelemetry/api': ['src/observability'],

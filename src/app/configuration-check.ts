@@ -14,8 +14,10 @@ import { systemClock as clock } from '../core/clock.ts'
 import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { checkPolicyState, loadPolicyFolder } from '../policy/policy-files.ts'
 import { listen } from '../server/listen.ts'
-import { loadTlsMaterial } from '../server/tls/material.ts'
+import { checkClientFiles, loadTlsMaterial } from '../server/tls/material.ts'
+import { StorageError } from '../store/database.ts'
 import { createMasterKey } from '../store/master-key.ts'
+import { inspectSqlite } from '../store/sqlite/inspect.ts'
 import { toTlsFiles } from './admin.ts'
 
 export interface ConfigurationCheck {
@@ -35,6 +37,7 @@ export async function checkConfiguration(config: Config): Promise<ConfigurationC
   await checkCertificates(config, fault, warn)
   await checkStore(config, fault, warn)
   await checkState(config, fault, warn)
+  await checkAudit(config, fault)
   await checkModules(config, fault)
   await checkPolicies(config, fault)
   await checkPorts(config, fault, warn)
@@ -115,19 +118,64 @@ async function checkStore({ store }: Config, fault: Report, warn: Report): Promi
       if (found === undefined)
         throw new Error(`${path}: there is no store; latchkey init creates one`)
       await access(path, constants.R_OK | constants.W_OK)
+      await checkStoreFile(path, masterKey, warn)
     })
     await checkFolder('store.path', path, fault, warn)
   }
   if (postgres === undefined) return
   const { tls, passwordFile } = postgres
-  const files = [passwordFile, tls?.caFile, tls?.certificateFile, tls?.privateKeyFile]
-  for (const file of files) {
-    if (file !== undefined)
-      await attempt('store.postgres', fault, () => access(file, constants.R_OK))
+  if (passwordFile !== undefined)
+    await attempt('store.postgres', fault, () => access(passwordFile, constants.R_OK))
+  if (tls !== undefined) {
+    await attempt('store.postgres.tls', fault, () => checkClientFiles(tls))
+    const { certificateFile, privateKeyFile } = tls
+    if ((certificateFile === undefined) !== (privateKeyFile === undefined))
+      fault('store.postgres.tls', 'expected both of certificate and privateKey, or neither')
   }
   const isLocal = /^(localhost|127\.[\d.]+|::1|\[::1\]|\/.*)$/.test(postgres.host)
   if (tls === undefined && !isLocal)
     warn('store.postgres.tls.mode', `the connection to ${postgres.host} is not encrypted`)
+}
+
+/** A master key on a token is not tried, because that needs a PIN. */
+async function checkStoreFile(
+  path: string,
+  masterKey: Config['store']['masterKey'],
+  warn: Report,
+): Promise<void> {
+  const { masterKeyRecord, hasWal } = await inspectSqlite(path)
+  if (masterKeyRecord === undefined || masterKey.kind === 'pkcs11') return
+  try {
+    const storeKey = await createMasterKey(masterKey).unwrap(masterKeyRecord)
+    storeKey.fill(0)
+  } catch (error) {
+    const isWrong = error instanceof StorageError && error.code !== 'MASTER_KEY_UNREADABLE'
+    // Another check reports a file that cannot be read.
+    if (!isWrong) return
+    if (!hasWal) throw error
+    warn('store.masterKey', `${error.message}, as the store was at its last checkpoint`)
+  }
+}
+
+/** The server creates the folder, with its parents. */
+async function checkAudit({ audit: { mode, folder } }: Config, fault: Report): Promise<void> {
+  if (mode === 'off') return
+  await attempt('audit.folder', fault, async () => {
+    const place = await nearestFolder(folder)
+    if (!(await stat(place)).isDirectory()) throw new Error(`${place} is not a folder`)
+    await access(place, constants.W_OK | constants.X_OK)
+  })
+}
+
+async function nearestFolder(path: string): Promise<string> {
+  try {
+    await lstat(path)
+    return path
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if ((code !== 'ENOENT' && code !== 'ENOTDIR') || dirname(path) === path) throw error
+    return nearestFolder(dirname(path))
+  }
 }
 
 /** @param file a file whose folder must take new files */

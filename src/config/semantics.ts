@@ -37,6 +37,7 @@ export function checkSemantics(
   checkPlace((raw as Partial<RawConfig> | null | undefined)?.store, (path, message) =>
     faults.push({ path, message }),
   )
+  checkPorts(raw, isSound, (path, message) => faults.push({ path, message }))
   if (isSound('store') && isSound('backends')) {
     checkMasterKeyBackend(raw, (path, message) => faults.push({ path, message }))
   }
@@ -47,6 +48,30 @@ export function checkSemantics(
     checkLease(raw, (path, message) => faults.push({ path, message }))
   }
   return faults
+}
+
+/** Two listeners cannot bind one port of one address, nor of one that includes the other. */
+function checkPorts(raw: RawConfig, isSound: (section: Section) => boolean, fault: Report): void {
+  // An empty file is null, and a section that is missing is not among the unsound ones.
+  const { listener, admin, metrics } = (raw as Partial<RawConfig> | null) ?? {}
+  const bound = [
+    ...(isSound('listener') ? [{ path: 'listener.port', at: listener }] : []),
+    ...(isSound('listener') ? [{ path: 'listener.ping.port', at: listener?.ping }] : []),
+    ...(isSound('admin') ? [{ path: 'admin.port', at: admin }] : []),
+    ...(isSound('metrics') ? [{ path: 'metrics.port', at: metrics }] : []),
+  ].flatMap(({ path, at }) => (at === undefined || at.port === 0 ? [] : [{ path, ...at }]))
+  bound.forEach(({ path, host, port }, i) => {
+    const other = bound.slice(0, i).find((one) => one.port === port && overlap(one.host, host))
+    if (other !== undefined)
+      fault(path, `expected another port than ${other.path}, found ${String(port)}`)
+  })
+}
+
+function overlap(one: string, other: string): boolean {
+  const hosts = [one, other].map((host) => (host === 'localhost' ? '127.0.0.1' : host))
+  // Node.js binds :: for both families.
+  if (hosts[0] === hosts[1] || hosts.includes('::')) return true
+  return hosts.includes('0.0.0.0') && !hosts.some(isIPv6)
 }
 
 /** A single late poll must not cost the lease. */
@@ -96,20 +121,14 @@ function checkListener(raw: RawConfig, fault: Report): void {
     fault('listener.clientCertificate', 'expected regions, subjects or both')
   }
   checkPeers(raw, fault)
-  if (listener.ping?.port === listener.port && listener.port !== 0) {
-    fault(
-      'listener.ping.port',
-      `expected another port than listener.port, found ${String(listener.port)}`,
-    )
-  }
 }
 
 /** Addresses that never leave the host. */
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
 
-function checkAdmin({ admin, listener }: RawConfig, fault: Report): void {
+function checkAdmin({ admin }: RawConfig, fault: Report): void {
   if (admin === undefined) return
-  const { host, port, tls, clientCertificates, tokens = [] } = admin
+  const { host, tls, clientCertificates, tokens = [] } = admin
   if (tls === undefined && !LOOPBACK.test(host)) {
     fault('admin.tls', `is required when admin.host is not loopback (${host})`)
   }
@@ -118,9 +137,6 @@ function checkAdmin({ admin, listener }: RawConfig, fault: Report): void {
   }
   if (clientCertificates === undefined && tokens.length === 0) {
     fault('admin', 'expected clientCertificates, tokens or both; otherwise no one could call it')
-  }
-  if (port !== 0 && port === listener.port) {
-    fault('admin.port', `expected another port than listener.port, found ${String(port)}`)
   }
   const names = [
     ...(clientCertificates?.subjects ?? []).map(({ commonName }, i) => ({

@@ -1,8 +1,9 @@
 /** Tests that `latchkey config check` finds what would stop `serve`: files, keys, folders and ports. */
 // SPDX-License-Identifier: Apache-2.0
-import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { parse, stringify } from 'yaml'
 import { type Workspace, workspace } from '../support/cli.ts'
@@ -44,6 +45,16 @@ const der = Buffer.from(pem.replace(/-----.*-----|\s/g, ''), 'base64')
 
 const CERTIFICATE = 'listener.tls.certificate'
 const KEY = 'listener.tls.privateKey'
+
+/** A store in PostgreSQL with these TLS files, each of which gets its bytes. */
+const postgres =
+  (tls: Readonly<Record<string, string | Buffer>>): Change =>
+  async (config, folder) => {
+    for (const [name, bytes] of Object.entries(tls)) await writeFile(join(folder, name), bytes)
+    const files = Object.fromEntries(Object.keys(tls).map((name) => [name, name]))
+    const place = { host: 'db.example.com', database: 'x', user: 'x', tls: files }
+    await set('store', { postgres: place, masterKey: { file: 'master.key' } })(config, folder)
+  }
 
 const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
   'no certificate': [set(CERTIFICATE, 'none.crt'), /listener\.tls: .*none\.crt: cannot be read/],
@@ -88,6 +99,74 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
     /store\.masterKey\.file: .*exactly 32 bytes|32 bytes/,
   ],
   'no store': [set('store.path', 'none.db'), /store\.path: .*there is no store; latchkey init/],
+  'a store that is none': [
+    (_config, folder) => writeFile(join(folder, 'latchkey.db'), 'junk'.repeat(2000)),
+    /store\.path: .*latchkey\.db is not a Latchkey store/,
+  ],
+  'an empty store': [
+    (_config, folder) => writeFile(join(folder, 'latchkey.db'), ''),
+    /store\.path: .*latchkey\.db is empty/,
+  ],
+  'a database of another program': [
+    async (_config, folder) => {
+      const path = join(folder, 'latchkey.db')
+      await rm(path)
+      new Sqlite(path).exec('CREATE TABLE x (y)').close()
+    },
+    /store\.path: .*latchkey\.db is not a Latchkey store/,
+  ],
+  'a store of a later release': [
+    (_config, folder) => {
+      const database = new Sqlite(join(folder, 'latchkey.db'))
+      database.pragma('user_version = 9999')
+      database.close()
+    },
+    /store\.path: .*schema version 9999/,
+  ],
+  'a store without its beginning': [
+    async (_config, folder) => {
+      const path = join(folder, 'latchkey.db')
+      await writeFile(path, (await readFile(path)).fill(0, 100, 8192))
+    },
+    /store\.path: .*cannot be read as a store/,
+  ],
+  'the master key of another store': [
+    (_config, folder) => writeFile(join(folder, 'master.key'), Buffer.alloc(32, 7)),
+    /store\.path: the master key does not open this store; store and master key belong together/,
+  ],
+  'an authority of PostgreSQL that is none': [
+    postgres({ ca: 'junk' }),
+    /store\.postgres\.tls: .*ca: not a PEM certificate/,
+  ],
+  'a key of PostgreSQL for another certificate': [
+    postgres({ certificate: pem, privateKey: await readFile(other.privateKeyFile) }),
+    /store\.postgres\.tls: .*is not the key of the first certificate/,
+  ],
+  'a certificate for PostgreSQL without its key': [
+    postgres({ certificate: pem }),
+    /store\.postgres\.tls: expected both of certificate and privateKey, or neither/,
+  ],
+  'a folder of the audit log that cannot be created': [
+    async (config, folder) => {
+      await writeFile(join(folder, 'file'), '')
+      await set('audit', { mode: 'strict', folder: 'file/audit' })(config, folder)
+    },
+    /audit\.folder: .*file is not a folder/,
+  ],
+  'a folder of the audit log behind a link that leads nowhere': [
+    async (config, folder) => {
+      await symlink('nowhere', join(folder, 'link'))
+      await set('audit', { mode: 'buffered', folder: 'link/audit' })(config, folder)
+    },
+    /audit\.folder: ENOENT/,
+  ],
+  'two listeners on one port': [
+    async (config, folder) => {
+      await set('listener.port', 8443)(config, folder)
+      await set('metrics', { host: '127.0.0.1', port: 8443 })(config, folder)
+    },
+    /metrics\.port: expected another port than listener\.port, found 8443/,
+  ],
   'no folder for the high-water file': [
     set('control.highWaterFile', 'no/such/folder/x.epoch'),
     /control\.highWaterFile: .*cannot be written/,
@@ -170,6 +249,29 @@ void t.test('a port in use is a warning, as a running server has it', async (t) 
   t.match(await space.run('config', 'check'), {
     code: 0,
     stdout: /is in use; that is expected while Latchkey is running/,
+  })
+})
+
+void t.test('the check changes no file, and leaves none behind', async (t) => {
+  const space = await workspace(t)
+  await change(space, set('audit', { mode: 'strict', folder: 'new/audit' }))
+  const store = join(space.folder, 'latchkey.db')
+  const [files, bytes] = [await readdir(space.folder), await readFile(store)]
+  t.match(await space.run('config', 'check'), { code: 0, stdout: /is valid/ })
+  t.same(await readdir(space.folder), files)
+  t.ok(bytes.equals(await readFile(store)))
+})
+
+void t.test('changes that wait in the WAL make another master key a warning', async (t) => {
+  const space = await workspace(t)
+  const database = new Sqlite(join(space.folder, 'latchkey.db'))
+  t.teardown(() => database.close())
+  database.exec('BEGIN; CREATE TABLE x (y); DROP TABLE x; COMMIT')
+  t.match(await space.run('config', 'check'), { code: 0 })
+  await writeFile(join(space.folder, 'master.key'), Buffer.alloc(32, 7))
+  t.match(await space.run('config', 'check'), {
+    code: 0,
+    stdout: /store\.masterKey: .*does not open this store, as the store was at its last checkpoint/,
   })
 })
 

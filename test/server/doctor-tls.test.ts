@@ -145,6 +145,7 @@ void t.test('mTLS: asked for, and shown or not', async (t) => {
     const found = findings.find(({ check }) => check === 'tls-client-certificate')
     t.equal(found?.verdict, verdict)
     t.match(found?.detail, /a client certificate is requested/)
+    if (verdict === 'warn') t.match(JSON.stringify(found), `CN=${commonName};`)
   }
 })
 

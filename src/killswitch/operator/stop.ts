@@ -184,9 +184,9 @@ export async function writeReceipt(
 const WARNING_PATIENCE_MS = 1000
 
 /**
- * Warns about a key that was not created here and that no request has used recently: it may be
- * misspelt, or may not exist yet. Undefined for a known key, and when the store does not answer in
- * time. Never rejects.
+ * Warns about a key that was not created here, that no server has seen on a token, and that no
+ * request has used recently: it may be misspelt, or may not exist yet. Undefined for a known key,
+ * and when the store does not answer in time. Never rejects.
  */
 export async function warnIfKeyUnknown(store: Store, scope: Scope): Promise<string | undefined> {
   if (scope.kind !== 'key') return undefined
@@ -202,12 +202,12 @@ export async function warnIfKeyUnknown(store: Store, scope: Scope): Promise<stri
   const known = await Promise.race([look, patience])
   clearTimeout(timer)
   if (known) return undefined
-  return `the key store ${keyStore} has no known key ${keyId}: it was not created here and was not used recently. Check the spelling; the switch is in force regardless`
+  return `the key store ${keyStore} has no known key ${keyId}: it was not created here, was not seen on a token, and was not used recently. Check the spelling; the switch is in force regardless`
 }
 
 /**
- * A key is known when it was created as a software key or served recently: keys in HSMs are known
- * only by their use.
+ * A key is known when it was created as a software key, when a server has seen it on a token, or
+ * when it was used recently.
  */
 async function isKnown(reader: Reader, keyStore: string, keyId: string): Promise<boolean> {
   const made = await reader.query(
@@ -215,6 +215,11 @@ async function isKnown(reader: Reader, keyStore: string, keyId: string): Promise
     [keyStore, keyId],
   )
   if (made.length > 0) return true
+  const onToken = await reader.query(
+    'SELECT key_id FROM token_keys WHERE key_store = ? AND key_id = ? LIMIT 1',
+    [keyStore, keyId],
+  )
+  if (onToken.length > 0) return true
   const used = await reader.query(
     'SELECT key_id FROM activity_subjects WHERE key_store = ? AND key_id = ? AND outcome = ? LIMIT 1',
     [keyStore, keyId, SUCCESS],

@@ -109,6 +109,25 @@ function toContext(pair: { cert: Buffer; key: Buffer }, ca?: Buffer): SecureCont
   }
 }
 
+/**
+ * Checks files of a client as those of a server are checked, apart from the dates.
+ * @throws TlsError
+ */
+export async function checkClientFiles(files: {
+  readonly caFile?: string | undefined
+  readonly certificateFile?: string | undefined
+  readonly privateKeyFile?: string | undefined
+}): Promise<void> {
+  await loadAuthorities(files.caFile)
+  const { certificateFile, privateKeyFile } = files
+  if (certificateFile === undefined || privateKeyFile === undefined) return
+  const cert = await loadPem(certificateFile, 'CERTIFICATE')
+  const key = await loadPem(privateKeyFile, 'PRIVATE KEY')
+  checkPair(parseCertificate(cert, certificateFile), key, {
+    tls: { certificateFile, privateKeyFile },
+  })
+}
+
 async function loadAuthorities(path: string | undefined): Promise<Buffer | undefined> {
   if (path === undefined) return undefined
   const pem = await loadPem(path, 'CERTIFICATE')

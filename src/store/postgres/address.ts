@@ -90,13 +90,19 @@ async function loadTls(
   tls: NonNullable<PostgresAddress['tls']>,
 ): Promise<NonNullable<PostgresTarget['tls']>> {
   const load = async (name: 'ca' | 'cert' | 'key', path: string | undefined) =>
-    path === undefined ? {} : { [name]: await read(path) }
+    path === undefined ? {} : { [name]: await readPem(path) }
   return {
     ...(tls.serverName === undefined ? {} : { serverName: tls.serverName }),
     ...(await load('ca', tls.caFile)),
     ...(await load('cert', tls.certificateFile)),
     ...(await load('key', tls.privateKeyFile)),
   }
+}
+
+/** OpenSSL would skip a block behind a byte order mark. */
+async function readPem(path: string): Promise<Buffer> {
+  const bytes = await read(path)
+  return bytes.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? bytes.subarray(3) : bytes
 }
 
 async function readLine(path: string): Promise<string> {

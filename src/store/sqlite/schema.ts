@@ -8,6 +8,9 @@ import type Sqlite from 'better-sqlite3'
 import { StorageError, type Reader, type Row } from '../database.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
 
+/** "Lkey": marks the file as a Latchkey store. */
+export const APPLICATION_ID = 0x4c6b6579
+
 const SCHEMA = 'SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name'
 /** Tables that ANALYZE leaves behind; only the query planner reads them. */
 const STATISTICS = /^CREATE TABLE sqlite_stat[14]\([a-z,]+\)$/

@@ -9,7 +9,7 @@ import Sqlite from 'better-sqlite3'
 import { StorageError, type Row, type SqlValue, type StorageErrorCode } from '../database.ts'
 import { describeAddOnFault, rebuildHint } from '../../core/native-add-on.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
-import { makeSchema } from './schema.ts'
+import { APPLICATION_ID, makeSchema } from './schema.ts'
 import type {
   Command,
   CommandMessage,
@@ -17,9 +17,6 @@ import type {
   ReplyMessage,
   SqliteWorkerData,
 } from './protocol.ts'
-
-/** "Lkey": marks the file as a Latchkey store. */
-const APPLICATION_ID = 0x4c6b6579
 
 const { path, busyTimeoutMs } = workerData as SqliteWorkerData
 const connections: Partial<Record<Connection, Sqlite.Database>> = {}

@@ -1,5 +1,6 @@
 /** Checks TLS from outside: versions, cipher suites, and whether the server requests a client certificate. */
 // SPDX-License-Identifier: Apache-2.0
+import { kmsNames } from '../../core/partitions.ts'
 import { groupOf, tlsGroups } from '../../core/tls-groups.ts'
 import { watchHandshake } from '../../kms/client/certificate-request.ts'
 import { dial, EndpointError, type DialOptions } from '../../kms/client/dial.ts'
@@ -155,6 +156,6 @@ async function checkClientCertificate({ remote }: Session): Promise<Finding> {
   return warn(
     check,
     'a client certificate is requested, but none was sent',
-    'KMS sends one with CN=cks.kms.REGION.amazonaws.com; pass yours with --client-certificate',
+    `KMS sends one with CN=${kmsNames(remote.credential.region).join(' or ')}; pass yours with --client-certificate`,
   )
 }

@@ -31,7 +31,7 @@ export async function connectStore(
     onState(state, elapsedMs)
     if (state === 'CONNECTED') return
     if (state === 'FAILED' && hasAsked) {
-      const { meaning, hint } = explainConnectionError(code)
+      const { meaning, hint } = explainConnectionError(code, kms.region)
       throw new RegistrationError('CONNECT_FAILED', `KMS could not connect: ${code}: ${meaning}`, {
         hint,
       })

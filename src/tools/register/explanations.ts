@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ConnectionErrorCodeType } from '@aws-sdk/client-kms'
 import { LatchkeyError } from '../../core/errors.ts'
+import { kmsNames } from '../../core/partitions.ts'
 
 export interface Explanation {
   readonly meaning: string
@@ -12,6 +13,9 @@ const CLOUDHSM: Explanation = {
   meaning: 'this code applies to CloudHSM key stores, not to external key stores',
   hint: 'check which key store this is: latchkey works with external key stores only',
 }
+
+/** Stands in the hints for the service principals of KMS in a region. */
+const PRINCIPAL = 'cks.kms.REGION.amazonaws.com'
 
 /** Every `ConnectionErrorCode` of DescribeCustomKeyStores that the SDK knows. */
 export const CONNECTION_ERRORS = {
@@ -69,14 +73,17 @@ export const CONNECTION_ERRORS = {
   USER_NOT_FOUND: CLOUDHSM,
 } as const satisfies Readonly<Record<ConnectionErrorCodeType, Explanation>>
 
-/** Explains a code; an unknown code is shown unchanged. */
-export function explainConnectionError(code: string): Explanation {
-  return (
-    (CONNECTION_ERRORS as Readonly<Record<string, Explanation>>)[code] ?? {
-      meaning: 'this release of latchkey does not know the code',
-      hint: 'the KMS API reference explains it: CustomKeyStoresListEntry',
-    }
-  )
+/** Explains a code, with the names of the region; an unknown code is shown unchanged. */
+export function explainConnectionError(code: string, region: string): Explanation {
+  const found = (CONNECTION_ERRORS as Readonly<Record<string, Explanation>>)[code] ?? {
+    meaning: 'this release of latchkey does not know the code',
+    hint: 'the KMS API reference explains it: CustomKeyStoresListEntry',
+  }
+  return { meaning: found.meaning, hint: withNames(found.hint, region) }
+}
+
+function withNames(hint: string, region: string): string {
+  return hint.replace(PRINCIPAL, kmsNames(region).join(' and '))
 }
 
 const ACCESS = 'docs/register.md lists the permissions'
@@ -117,8 +124,9 @@ export const EXCEPTION_HINTS = {
   CredentialsProviderError: CREDENTIALS,
 } as const satisfies Readonly<Record<string, string>>
 
-export function hintOf(exception: string): string | undefined {
-  return (EXCEPTION_HINTS as Readonly<Record<string, string>>)[exception]
+export function hintOf(exception: string, region: string): string | undefined {
+  const hint = (EXCEPTION_HINTS as Readonly<Record<string, string>>)[exception]
+  return hint === undefined ? undefined : withNames(hint, region)
 }
 
 type RegistrationErrorCode =

@@ -10,8 +10,8 @@ export class KmsError extends RegistrationError {
   override readonly name = 'KmsError'
   readonly exception: string
 
-  constructor(exception: string, message: string, cause: unknown) {
-    const hint = hintOf(exception)
+  constructor(exception: string, message: string, region: string, cause: unknown) {
+    const hint = hintOf(exception, region)
     super('KMS_REFUSED', `${exception}: ${message}`, {
       cause,
       ...(hint === undefined ? {} : { hint }),
@@ -72,27 +72,34 @@ export interface KmsApi {
 export async function openKms(region: string | undefined): Promise<KmsApi> {
   // The SDK would print its warning about the end of Node.js 20 before every result.
   process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true'
-  const sdk = await import('@aws-sdk/client-kms')
+  const [sdk, { defaultProvider }] = await Promise.all([
+    import('@aws-sdk/client-kms'),
+    import('@aws-sdk/credential-provider-node'),
+  ])
+  const requestHandler = {
+    connectionTimeout: 5000,
+    requestTimeout: 30_000,
+    httpsAgent: await createAwsAgent(process.env),
+  }
   const client = new sdk.KMSClient({
     ...(region === undefined ? {} : { region }),
-    requestHandler: {
-      connectionTimeout: 5000,
-      requestTimeout: 30_000,
-      httpsAgent: await createAwsAgent(process.env),
-    },
+    requestHandler,
+    // The clients of IAM Identity Center inherit nothing from this one, and would go past the proxy.
+    credentials: defaultProvider({ clientConfig: { requestHandler } }),
   })
-  const found = await wrapKmsErrors(() => client.config.region())
+  const found = await wrapKmsErrors(() => client.config.region(), region ?? '')
   return createKmsApi(sdk, client, found)
 }
 
 function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): KmsApi {
+  const wrap = <T>(work: () => Promise<T>) => wrapKmsErrors(work, region)
   const describe = (which: { CustomKeyStoreId: string } | { CustomKeyStoreName: string }) =>
-    wrapKmsErrors(() => client.send(new sdk.DescribeCustomKeyStoresCommand(which)))
+    wrap(() => client.send(new sdk.DescribeCustomKeyStoresCommand(which)))
 
   async function* listAll() {
     let marker: string | undefined
     do {
-      const page = await wrapKmsErrors(() =>
+      const page = await wrap(() =>
         client.send(new sdk.ListKeysCommand({ ...(marker && { Marker: marker }), Limit: 1000 })),
       )
       yield* page.Keys ?? []
@@ -113,12 +120,17 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
     async getStore(id) {
       const [store] = (await describe({ CustomKeyStoreId: id })).CustomKeyStores ?? []
       if (store === undefined) {
-        throw new KmsError('CustomKeyStoreNotFoundException', `there is no ${id}`, undefined)
+        throw new KmsError(
+          'CustomKeyStoreNotFoundException',
+          `there is no ${id}`,
+          region,
+          undefined,
+        )
       }
       return store
     },
     async createStore(input, credential) {
-      const { CustomKeyStoreId: id = '' } = await wrapKmsErrors(() =>
+      const { CustomKeyStoreId: id = '' } = await wrap(() =>
         client.send(
           new sdk.CreateCustomKeyStoreCommand({
             ...toCreateParameters(input),
@@ -129,17 +141,15 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       return id
     },
     async connectStore(id) {
-      await wrapKmsErrors(() =>
-        client.send(new sdk.ConnectCustomKeyStoreCommand({ CustomKeyStoreId: id })),
-      )
+      await wrap(() => client.send(new sdk.ConnectCustomKeyStoreCommand({ CustomKeyStoreId: id })))
     },
     async disconnectStore(id) {
-      await wrapKmsErrors(() =>
+      await wrap(() =>
         client.send(new sdk.DisconnectCustomKeyStoreCommand({ CustomKeyStoreId: id })),
       )
     },
     async updateCredential(id, credential) {
-      await wrapKmsErrors(() =>
+      await wrap(() =>
         client.send(
           new sdk.UpdateCustomKeyStoreCommand({
             CustomKeyStoreId: id,
@@ -149,12 +159,10 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       )
     },
     async deleteStore(id) {
-      await wrapKmsErrors(() =>
-        client.send(new sdk.DeleteCustomKeyStoreCommand({ CustomKeyStoreId: id })),
-      )
+      await wrap(() => client.send(new sdk.DeleteCustomKeyStoreCommand({ CustomKeyStoreId: id })))
     },
     async createKey(storeId, xksKeyId) {
-      const { KeyMetadata: key } = await wrapKmsErrors(() =>
+      const { KeyMetadata: key } = await wrap(() =>
         client.send(new sdk.CreateKeyCommand(toKeyParameters(storeId, xksKeyId))),
       )
       return toSummary(key)
@@ -164,7 +172,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       let unreadable = 0
       for await (const { KeyId: keyId } of listAll()) {
         try {
-          const { KeyMetadata: key } = await wrapKmsErrors(() =>
+          const { KeyMetadata: key } = await wrap(() =>
             client.send(new sdk.DescribeKeyCommand({ KeyId: keyId })),
           )
           if (key?.CustomKeyStoreId === storeId) keys.push(toSummary(key))
@@ -176,7 +184,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       return { keys, unreadable }
     },
     async scheduleKeyDeletion(keyId, days) {
-      const { DeletionDate: date } = await wrapKmsErrors(() =>
+      const { DeletionDate: date } = await wrap(() =>
         client.send(
           new sdk.ScheduleKeyDeletionCommand({ KeyId: keyId, PendingWindowInDays: days }),
         ),
@@ -184,7 +192,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       return date
     },
     async generateDataKey(keyId, context) {
-      const { Plaintext: plaintext, CiphertextBlob: ciphertextBlob } = await wrapKmsErrors(() =>
+      const { Plaintext: plaintext, CiphertextBlob: ciphertextBlob } = await wrap(() =>
         client.send(
           new sdk.GenerateDataKeyCommand({
             KeyId: keyId,
@@ -199,7 +207,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       }
     },
     async decrypt(ciphertextBlob, context) {
-      const { Plaintext: plaintext } = await wrapKmsErrors(() =>
+      const { Plaintext: plaintext } = await wrap(() =>
         client.send(
           new sdk.DecryptCommand({ CiphertextBlob: ciphertextBlob, EncryptionContext: context }),
         ),
@@ -262,11 +270,11 @@ export function isException(error: unknown, name: string): boolean {
 }
 
 /** Copies only name and message, since other fields of an SDK error may hold the whole request. */
-async function wrapKmsErrors<T>(work: () => Promise<T>): Promise<T> {
+async function wrapKmsErrors<T>(work: () => Promise<T>, region: string): Promise<T> {
   try {
     return await work()
   } catch (error) {
     if (!(error instanceof Error)) throw error
-    throw new KmsError(error.name, error.message, error)
+    throw new KmsError(error.name, error.message, region, error)
   }
 }

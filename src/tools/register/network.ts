@@ -48,6 +48,15 @@ export function isDirect(host: string, port: number, noProxy: string): boolean {
   })
 }
 
+/** A password with a bare `%` is not percent-encoded, and is taken as it stands. */
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
 type Connected = (error: Error | null, socket: Duplex) => void
 
 /** Node.js ignores the socket beside an error, but its types ask for one. */
@@ -72,16 +81,19 @@ class ProxyAgent extends https.Agent {
     const port = Number(options.port ?? 443)
     if (isDirect(host, port, this.#noProxy)) return super.createConnection(options, callback)
     const { protocol, hostname, port: proxyPort, username, password } = this.#proxy
-    const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
+    const login = Buffer.from(`${decode(username)}:${decode(password)}`).toString('base64')
     const target = `${host}:${String(port)}`
     const request = (protocol === 'https:' ? https : http).request({
-      ...{ host: hostname, method: 'CONNECT', path: target, timeout: CONNECT_TIMEOUT_MS },
+      ...{
+        host: hostname.replace(/^\[|\]$/g, ''),
+        method: 'CONNECT',
+        path: target,
+        timeout: CONNECT_TIMEOUT_MS,
+      },
       port: proxyPort === '' ? (protocol === 'https:' ? 443 : 80) : proxyPort,
       headers: {
         host: target,
-        ...(username === ''
-          ? {}
-          : { 'proxy-authorization': `Basic ${Buffer.from(login).toString('base64')}` }),
+        ...(username === '' ? {} : { 'proxy-authorization': `Basic ${login}` }),
       },
     })
     request.once('connect', (response, socket) => {

@@ -23,6 +23,34 @@ void t.test('two key stores have two names and two prefixes', async (t) => {
   ])
 })
 
+void t.test('no two listeners share a port of one address', async (t) => {
+  const { faults, load } = await configFolder(t)
+  const admin = (host: string) =>
+    `admin: { host: '${host}', port: 9000, tokens: [{ name: x, role: viewer, sha256: '${'0'.repeat(64)}' }] }`
+  const metrics = (host: string) => `metrics: { host: '${host}', port: 9000 }`
+  const ping = (host: string) => withListener(`ping: { host: '${host}', port: 9000 }`)
+
+  for (const [yaml, expected] of [
+    [`${ping('0.0.0.0')}\n${metrics('127.0.0.1')}`, ['metrics.port', 'listener.ping.port']],
+    [`${ping('127.0.0.1')}\n${metrics('::')}`, ['metrics.port', 'listener.ping.port']],
+    [`${ping('127.0.0.1')}\n${admin('localhost')}`, ['admin.port', 'listener.ping.port']],
+    [`${SMALLEST}\n${admin('127.0.0.1')}\n${metrics('127.0.0.1')}`, ['metrics.port', 'admin.port']],
+  ] as const) {
+    const [path, other] = expected
+    t.strictSame(
+      await faults(yaml),
+      [`${path}: expected another port than ${other}, found 9000`],
+      yaml,
+    )
+  }
+  for (const yaml of [
+    `${ping('127.0.0.2')}\n${metrics('127.0.0.1')}`,
+    `${ping('0.0.0.0')}\n${metrics('::1')}`,
+    `${ping('127.0.0.1').replace('9000', '0')}\n${metrics('127.0.0.1').replace('9000', '0')}`,
+  ])
+    await t.resolves(load(yaml), yaml)
+})
+
 void t.test('one prefix may start with another', async (t) => {
   const { load } = await configFolder(t)
   const { keyStores } = await load(

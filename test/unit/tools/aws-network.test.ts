@@ -1,17 +1,19 @@
 /** Tests the connection to AWS through an operator's network: proxies and private authorities. */
 // SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { connect, type AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
+import { openKms } from '../../../src/tools/register/kms-api.ts'
 import { createAwsAgent, isDirect } from '../../../src/tools/register/network.ts'
 import { testPki } from '../../support/pki.ts'
 
 const pki = await testPki()
 
-async function listen(t: Test, server: http.Server): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+async function listen(t: Test, server: http.Server, host = '127.0.0.1'): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, host, resolve))
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
@@ -19,7 +21,7 @@ async function listen(t: Test, server: http.Server): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-async function setUp(t: Test, refusal?: number) {
+async function setUp(t: Test, refusal?: number, proxyHost?: string) {
   const pair = { cert: readFileSync(pki.certificateFile), key: readFileSync(pki.privateKeyFile) }
   const aws = await listen(
     t,
@@ -40,7 +42,7 @@ async function setUp(t: Test, refusal?: number) {
     upstream.on('error', () => socket.destroy())
     socket.on('error', () => upstream.destroy())
   })
-  return { aws, asked, proxyPort: await listen(t, proxy) }
+  return { aws, asked, proxyPort: await listen(t, proxy, proxyHost) }
 }
 
 async function get(t: Test, port: number, environment: NodeJS.ProcessEnv): Promise<string> {
@@ -74,6 +76,60 @@ void t.test('through the proxy, and past it for what NO_PROXY names', async (t) 
     'from AWS',
   )
   t.equal(asked.length, 2)
+})
+
+void t.test('a proxy with an IPv6 address, and a password with a bare percent sign', async (t) => {
+  const { aws, asked, proxyPort } = await setUp(t, undefined, '::1')
+  for (const [written, password] of [
+    ['50%', '50%'],
+    ['a%zz', 'a%zz'],
+    ['a%25', 'a%'],
+  ] as const) {
+    const HTTPS_PROXY = `http://user:${written}@[::1]:${String(proxyPort)}`
+    t.equal(await get(t, aws, { HTTPS_PROXY, AWS_CA_BUNDLE: pki.caFile }), 'from AWS')
+    const login = Buffer.from(`user:${password}`).toString('base64')
+    t.equal(asked.at(-1), `localhost:${String(aws)} Basic ${login}`)
+  }
+})
+
+void t.test('IAM Identity Center is asked through the proxy too', async (t) => {
+  const { asked, proxyPort } = await setUp(t, 403)
+  const home = t.testdir({
+    '.aws': {
+      config: [
+        '[profile sso]',
+        'sso_start_url = https://example.awsapps.com/start',
+        'sso_region = eu-west-1',
+        'sso_account_id = 123456789012',
+        'sso_role_name = admin',
+        'region = eu-west-1',
+      ].join('\n'),
+      sso: {
+        cache: {
+          // SHA-1 of the start URL.
+          [`${createHash('sha1').update('https://example.awsapps.com/start').digest('hex')}.json`]:
+            JSON.stringify({ accessToken: 'token', expiresAt: '2099-01-01T00:00:00Z' }),
+        },
+      },
+    },
+  })
+  const environment = {
+    ...{ HOME: home, AWS_PROFILE: 'sso', AWS_MAX_ATTEMPTS: '1' },
+    HTTPS_PROXY: `http://127.0.0.1:${String(proxyPort)}`,
+  }
+  const before = { ...process.env }
+  t.teardown(() => {
+    process.env = before
+  })
+  const others = Object.entries(before).filter(([name]) => !/^AWS_|_proxy$/i.test(name))
+  process.env = { ...Object.fromEntries(others), ...environment }
+  const kms = await openKms(undefined)
+  t.teardown(() => {
+    kms.close()
+  })
+  await t.rejects(kms.findStore('any'))
+  t.ok(asked.length > 0)
+  t.same([...new Set(asked)], ['portal.sso.eu-west-1.amazonaws.com:443'])
 })
 
 void t.test('authorities are those of AWS_CA_BUNDLE, and of the system without it', async (t) => {

@@ -1,0 +1,79 @@
+/**
+ * Reads a store's file without opening it in place: SQLite would leave a WAL behind that belongs to the user who checks, and
+ * the server could not write it.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { open, readFile, stat } from 'node:fs/promises'
+import { StorageError } from '../database.ts'
+import { MIGRATIONS } from '../migrations/migrations.ts'
+import { APPLICATION_ID } from './schema.ts'
+
+export interface StoreFile {
+  /** How the master key is wrapped; absent if the file cannot tell, because it is large or new. */
+  readonly masterKeyRecord?: string
+  /** Whether later changes wait in the WAL, as while a server runs. */
+  readonly hasWal: boolean
+}
+
+/** SQLite, Database File Format, 1.3: text at offset 0, two numbers, and the versions that say WAL. */
+const MAGIC = 'SQLite format 3\0'
+const HEADER_BYTES = 100
+const AT = { writeVersion: 18, readVersion: 19, userVersion: 60, applicationId: 68 }
+const ROLLBACK_JOURNAL = 1
+/** A larger file is not read as a whole. */
+const MAX_READ_BYTES = 256 * 1024 * 1024
+
+/** @throws StorageError STORE_CORRUPT, STORE_NEWER, as opening would; a system error */
+export async function inspectSqlite(path: string): Promise<StoreFile> {
+  const wal = await stat(`${path}-wal`).catch(() => undefined)
+  const hasWal = wal !== undefined && wal.size > 0
+  const header = await readHeader(path)
+  if (header.length === 0) throw new StorageError('STORE_CORRUPT', `${path} is empty`)
+  const isSqlite = header.length === HEADER_BYTES && header.toString('latin1', 0, 16) === MAGIC
+  // Until the first checkpoint, only the WAL has the header of a new store.
+  const isOurs = isSqlite && (header.readUInt32BE(AT.applicationId) === APPLICATION_ID || hasWal)
+  if (!isOurs) throw new StorageError('STORE_CORRUPT', `${path} is not a Latchkey store`)
+  const version = header.readUInt32BE(AT.userVersion)
+  if (version > MIGRATIONS.length) {
+    throw new StorageError(
+      'STORE_NEWER',
+      `${path} has schema version ${String(version)}; this release supports up to ${String(MIGRATIONS.length)}`,
+      { hint: 'use the release that wrote it, or a later one' },
+    )
+  }
+  const masterKeyRecord = await readMasterKeyRecord(path, hasWal)
+  return { hasWal, ...(masterKeyRecord === undefined ? {} : { masterKeyRecord }) }
+}
+
+async function readHeader(path: string): Promise<Buffer> {
+  const file = await open(path, 'r')
+  try {
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await file.close()
+  }
+}
+
+/** Opens a copy in memory. */
+async function readMasterKeyRecord(path: string, hasWal: boolean): Promise<string | undefined> {
+  if ((await stat(path)).size > MAX_READ_BYTES) return undefined
+  const bytes = await readFile(path)
+  // A file in WAL mode does not open in memory.
+  bytes[AT.writeVersion] = ROLLBACK_JOURNAL
+  bytes[AT.readVersion] = ROLLBACK_JOURNAL
+  const { default: Sqlite } = await import('better-sqlite3')
+  try {
+    const database = new Sqlite(bytes, { readonly: true })
+    try {
+      const row = database.prepare("SELECT value FROM facts WHERE name = 'master_key'").get()
+      return (row as { readonly value?: string } | undefined)?.value
+    } finally {
+      database.close()
+    }
+  } catch (cause) {
+    // A checkpoint may have been in progress while the file was read.
+    if (hasWal) return undefined
+    throw new StorageError('STORE_CORRUPT', `${path} cannot be read as a store`, { cause })
+  }
+}
