@@ -1,10 +1,11 @@
 /**
  * Fuzzes the remaining parsers of outside input: names, PROXY headers, XFCC, console files, key
- * references, PEM.
+ * references. Each seed is accepted as it is, and each parser must accept and refuse some of the
+ * inputs, so that a seed that went stale is noticed.
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { serviceOf } from '../../src/core/partitions.ts'
 import { parseRef } from '../../src/keys/pkcs11/wire/calls.ts'
 import { parseProxyHeader } from '../../src/server/trusted-proxy/connection.ts'
@@ -18,7 +19,7 @@ import { isDirect } from '../../src/tools/register/network.ts'
 import { damaged, runs } from '../support/fuzz.ts'
 
 const NAME = 'CN=cks.kms.eu-west-1.amazonaws.com,OU=KMS\\, AWS,O=Amazon'
-const XFCC = `By=spiffe://x;Hash=00ff;Subject="${NAME.replaceAll('\\', '\\\\')}";URI=;DNS=a.example`
+const XFCC = `By=spiffe://x;Hash=00ff;Subject="${NAME.replaceAll('\\', '\\\\')}";Chain=""`
 const CONSOLE = JSON.stringify({
   XksProxyUriPath: '/demo/kms/xks/v1',
   XksProxyAuthenticationCredential: { AccessKeyId: 'A'.repeat(20), RawSecretAccessKey: 'not-told' },
@@ -28,16 +29,59 @@ const PROXY = Buffer.from('0d0a0d0a000d0a515549540a2111000cc0000201c6336407d4310
 const texts = (good: string) =>
   fc.oneof(damaged(good), fc.string({ unit: 'binary', maxLength: 80 }))
 
+/** Counts what a parser did, to show that the inputs reach both sides. */
+function counter() {
+  const counts = { accepted: 0, refused: 0 }
+  return {
+    take(isAccepted: boolean) {
+      counts[isAccepted ? 'accepted' : 'refused'] += 1
+    },
+    check(t: Test, what: string) {
+      t.ok(counts.accepted >= 20 && counts.refused >= 20, `${what}: ${JSON.stringify(counts)}`)
+    },
+  }
+}
+
+/** RFC 2253, 2.4, as OpenSSL writes it: special characters and bytes beyond ASCII are escaped. */
+function escapeValue(value: string): string {
+  const bytes = [...Buffer.from(value)].map((byte) => {
+    const character = String.fromCharCode(byte)
+    if (byte < 0x20 || byte > 0x7e) return `\\${byte.toString(16).padStart(2, '0').toUpperCase()}`
+    return ',+"\\<>;=#'.includes(character) ? `\\${character}` : character
+  })
+  return bytes.join('')
+}
+
 void t.test('names of certificates, bare and forwarded', (t) => {
+  const [names, headers] = [counter(), counter()]
+  t.equal(parseCommonName(NAME), 'cks.kms.eu-west-1.amazonaws.com')
+  t.equal(parseXfccSubject(XFCC), NAME.replaceAll('\\', '\\\\'))
   fc.assert(
     fc.property(texts(NAME), texts(XFCC), (name, header) => {
-      for (const found of [parseCommonName(name), parseXfccSubject(header)])
-        if (found !== undefined && typeof found !== 'string') return false
-      return true
+      const [commonName, subject] = [parseCommonName(name), parseXfccSubject(header)]
+      names.take(commonName !== undefined)
+      headers.take(subject !== undefined)
+      // Nothing is accepted that the input does not say.
+      const isNamed = commonName === undefined || /(?:^|[,+])(?:cn|2\.5\.4\.3)=/i.test(name)
+      return isNamed && (subject === undefined || header.includes(`"${subject}"`))
     }),
     runs(2000),
   )
-  t.equal(parseCommonName(NAME), 'cks.kms.eu-west-1.amazonaws.com')
+  names.check(t, 'names')
+  headers.check(t, 'headers')
+  t.end()
+})
+
+void t.test('every common name survives its escapes, and a second one is refused', (t) => {
+  const value = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 })
+  fc.assert(
+    fc.property(value, value, (commonName, unit) => {
+      const name = `OU=${escapeValue(unit)},CN=${escapeValue(commonName)}`
+      if (parseCommonName(name) !== commonName) return false
+      return parseCommonName(`${name}+CN=${escapeValue(unit)}`) === undefined
+    }),
+    runs(1000),
+  )
   t.end()
 })
 
@@ -50,28 +94,72 @@ void t.test('headers of the PROXY protocol', (t) => {
       return damagedBytes
     }),
   )
+  const seen = counter()
+  t.match(parseProxyHeader(PROXY), { length: 28, source: { address: '192.0.2.1', port: 54321 } })
   fc.assert(
     fc.property(bytes, fc.nat(60), (whole, length) => {
-      const result = parseProxyHeader(whole.subarray(0, length))
-      return typeof result === 'string' || typeof result === 'object'
+      const data = whole.subarray(0, length)
+      const result = parseProxyHeader(data)
+      seen.take(typeof result === 'object')
+      if (typeof result !== 'object') return true
+      // A header is complete, and neither more nor fewer bytes after it change it.
+      const [exact, more] = [data.subarray(0, result.length), Buffer.concat([data, PROXY])]
+      const isSame = [exact, more].every(
+        (one) => JSON.stringify(parseProxyHeader(one)) === JSON.stringify(result),
+      )
+      const shorter = parseProxyHeader(data.subarray(0, result.length - 1))
+      return isSame && result.length <= data.length && shorter === 'incomplete'
     }),
     runs(2000),
+  )
+  seen.check(t, 'headers')
+  t.end()
+})
+
+void t.test('a PROXY header says what was written into it', (t) => {
+  const input = fc.record({
+    address: fc.ipV4(),
+    port: fc.nat(65_535),
+    extensions: fc.uint8Array({ maxLength: 200 }),
+  })
+  fc.assert(
+    fc.property(input, ({ address, port, extensions }) => {
+      const header = Buffer.alloc(28 + extensions.length)
+      PROXY.copy(header, 0, 0, 28)
+      header.writeUInt16BE(12 + extensions.length, 14)
+      header.set(address.split('.').map(Number), 16)
+      header.writeUInt16BE(port, 24)
+      header.set(extensions, 28)
+      const result = parseProxyHeader(header)
+      return (
+        typeof result === 'object' &&
+        result.length === header.length &&
+        result.source?.address === address &&
+        result.source.port === port
+      )
+    }),
+    runs(1000),
   )
   t.end()
 })
 
 void t.test('files for the console, whose secret is in no error', (t) => {
+  const seen = counter()
+  t.doesNotThrow(() => parseConsoleFile(CONSOLE))
   fc.assert(
     fc.property(texts(CONSOLE), (text) => {
       try {
         parseConsoleFile(text)
+        seen.take(true)
         return true
       } catch (error) {
+        seen.take(false)
         return error instanceof UsageError && !error.message.includes('not-told')
       }
     }),
     runs(2000),
   )
+  seen.check(t, 'files')
   t.end()
 })
 
