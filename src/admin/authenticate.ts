@@ -9,6 +9,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { TLSSocket, type SecureContextOptions } from 'node:tls'
 import { isIP, type Socket } from 'node:net'
 import { equalBytes } from '../core/constant-time.ts'
+import { chainEndsAt } from '../core/peer-certificate.ts'
 import type { AdminConfig, AdminRole } from '../config/config.ts'
 import { AdminError } from './errors.ts'
 
@@ -31,10 +32,12 @@ export type Authenticate = (call: AdminCall) => AdminPrincipal | undefined
 /**
  * A token has 256 random bits, so its hash needs neither a salt nor a slow function.
  * @param isVerified reports whether a connection was made under the authority in use now
+ * @param now returns the wall time in milliseconds since the Unix epoch
  */
 export function createAuthenticate(
   config: AdminConfig,
   isVerified: (socket: Socket) => boolean,
+  now: () => number,
 ): Authenticate {
   const tokens = config.tokens.map((token) => ({
     ...token,
@@ -45,7 +48,7 @@ export function createAuthenticate(
   )
   return ({ socket, authorization }) => {
     if (authorization !== undefined) return byToken(tokens, authorization)
-    return isVerified(socket) ? byCertificate(subjects, socket) : undefined
+    return isVerified(socket) ? byCertificate(subjects, socket, now()) : undefined
   }
 }
 
@@ -74,14 +77,16 @@ function byToken(tokens: readonly HashedToken[], header: string): AdminPrincipal
 /**
  * `authorized` alone proves nothing: Node sets it on a resumed TLS 1.3 session without any
  * certificate. So a certificate must be present, must chain, and must carry a single configured
- * common name.
+ * common name. The handshake checked the dates of the chain once; the connection may outlive them.
  */
 function byCertificate(
   subjects: ReadonlyMap<string, Holder>,
   socket: Socket,
+  now: number,
 ): AdminPrincipal | undefined {
   if (!(socket instanceof TLSSocket) || subjects.size === 0) return undefined
   if (socket.getPeerX509Certificate() === undefined || !socket.authorized) return undefined
+  if (now >= chainEndsAt(socket)) return undefined
   const commonName: unknown = socket.getPeerCertificate().subject.CN
   if (typeof commonName !== 'string') return undefined
   const holder = subjects.get(commonName)

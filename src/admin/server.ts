@@ -1,11 +1,12 @@
 /** The admin listener: authenticates, checks the role, validates, and calls one route. */
 // SPDX-License-Identifier: Apache-2.0
-import http from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { AdminConfig } from '../config/config.ts'
+import type { Clock } from '../core/clock.ts'
+import { findFramingFault } from '../core/http-framing.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import {
   type AdminPrincipal,
@@ -15,6 +16,7 @@ import {
   createAuthenticate,
   createIsOwnName,
 } from './authenticate.ts'
+import { type BareServer, createBareServer } from './bare-server.ts'
 import { AdminError } from './errors.ts'
 import { type AdminAnswer, type AdminRoute, type GuardedRoute, isPermitted } from './route.ts'
 
@@ -36,18 +38,16 @@ export interface AdminServerDeps {
   /** Absent: plain HTTP, which the configuration allows on loopback only. */
   readonly tls?: SecureContextOptions
   readonly schemas: ApiSchemas
+  readonly clock: Clock
   readonly routes: readonly AdminRoute[]
   /** Converts any thrown value to an error that the caller may see. */
   readonly toAdminError: (error: unknown) => AdminError
   readonly onEvent: (event: AdminEvent) => void
+  /** Called when a connection was closed for a reason other than a request. */
+  readonly onRefused: (reason: string, remoteAddress: string | undefined) => void
 }
 
 const MAX_BODY_BYTES = 16_384
-const REQUEST_TIMEOUT_MS = 10_000
-const HEADERS_TIMEOUT_MS = 5000
-const KEEP_ALIVE_MS = 60_000
-const HANDSHAKE_TIMEOUT_MS = 10_000
-const MAX_CONNECTIONS = 256
 
 export interface AdminServer {
   /** Not listening yet: call `listen` on `app.server`. */
@@ -61,12 +61,20 @@ export interface AdminServer {
 export async function createAdminServer(deps: AdminServerDeps): Promise<AdminServer> {
   /** Connections whose certificate was verified against the authority in use. */
   let verified = new WeakSet<Socket>()
+  let bare: BareServer | undefined
   const app = fastify({
     logger: false,
     bodyLimit: MAX_BODY_BYTES,
     exposeHeadRoutes: false,
     trustProxy: false,
-    serverFactory: (handler) => createBareServer(deps, handler),
+    serverFactory: (handler) => {
+      bare = createBareServer({
+        ...{ tls: deps.tls, clock: deps.clock, handler },
+        requestCert: deps.config.clientCertificates !== undefined,
+        onRefused: deps.onRefused,
+      })
+      return bare.server
+    },
   })
   // The body is read whatever its content type, so that checkSource decides on the refusal.
   app.removeAllContentTypeParsers()
@@ -76,12 +84,25 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
   app.server.on('secureConnection', (socket: Socket) => {
     verified.add(socket)
   })
+  app.addHook('onRequest', (request, reply, done) => {
+    const isFaulty = findFramingFault(request.raw) !== undefined
+    if (isFaulty) reply.raw.shouldKeepAlive = false
+    done(
+      isFaulty
+        ? new AdminError('INPUT_INVALID', 'the only supported transfer coding is chunked')
+        : undefined,
+    )
+  })
   let isOwnName = createIsOwnName(deps.config, deps.tls)
   const isVerified = (socket: Socket) => verified.has(socket)
-  let authenticate = createAuthenticate(deps.config, isVerified)
+  let authenticate = createAuthenticate(deps.config, isVerified, deps.clock.now)
   const guarded: GuardedDeps = {
     ...deps,
-    authenticate: (call) => authenticate(call),
+    authenticate(call) {
+      const principal = authenticate(call)
+      if (principal !== undefined) bare?.prove(call.socket)
+      return principal
+    },
     checkSource: (source) => {
       checkSource(source, isOwnName)
     },
@@ -109,7 +130,7 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
   return {
     app,
     setCallers(config) {
-      authenticate = createAuthenticate(config, isVerified)
+      authenticate = createAuthenticate(config, isVerified, deps.clock.now)
     },
     setTls(tls) {
       if (!(app.server instanceof https.Server)) return
@@ -119,32 +140,6 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
       app.server.closeIdleConnections()
     },
   }
-}
-
-function createBareServer(deps: AdminServerDeps, handler: http.RequestListener): http.Server {
-  const timeouts = {
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    connectionsCheckingInterval: 1000,
-  }
-  const server =
-    deps.tls === undefined
-      ? http.createServer(timeouts, handler)
-      : https.createServer(
-          {
-            ...timeouts,
-            ...deps.tls,
-            handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-            // The handshake accepts clients without a valid certificate, because a bearer token is
-            // just as good. A certificate that does not chain identifies no one (authenticate.ts).
-            requestCert: deps.config.clientCertificates !== undefined,
-            rejectUnauthorized: false,
-          },
-          handler,
-        )
-  server.maxConnections = MAX_CONNECTIONS
-  return server
 }
 
 interface GuardedDeps extends AdminServerDeps {

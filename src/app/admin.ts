@@ -14,8 +14,8 @@ import { createKillSwitch } from '../killswitch/operator/service.ts'
 import type { Log } from '../observability/log.ts'
 import { createApiSchemas } from '../openapi/schemas.ts'
 import { type Address, listen } from '../server/listen.ts'
-import { type TlsFiles, type TlsMaterial, loadTlsMaterial } from '../server/tls/material.ts'
-import { createCertificateReload } from '../server/tls/reload.ts'
+import type { TlsFiles, TlsMaterial } from '../server/tls/material.ts'
+import { createCertificateReload, loadForReload } from '../server/tls/reload.ts'
 import { StorageError } from '../store/database.ts'
 import { openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
@@ -48,7 +48,8 @@ export async function startAdminOf(
   const { admin } = config
   if (admin === undefined) return undefined
   const files = toTlsFiles(admin)
-  const tls = files && (await loadTlsMaterial(files, clock.now())).context
+  const loaded = files && (await loadForReload(files, clock.now()))
+  const tls = loaded?.material.context
   // Uses its own handle, so that operators do not wait behind requests. Its connection is always
   // open, so that a kill can be written even when the server has no free connection.
   const open = async (connections: 'kept' | 'one') =>
@@ -62,6 +63,7 @@ export async function startAdminOf(
       config: admin,
       ...(tls === undefined ? {} : { tls }),
       schemas,
+      clock,
       routes: [
         ...serviceRoutes({
           isReady: async () => deps.isReady(),
@@ -76,17 +78,22 @@ export async function startAdminOf(
       onEvent: (event) => {
         logEvent(deps, event)
       },
+      onRefused: (reason, remoteAddress) => {
+        const listener = 'admin'
+        deps.log.logger.info('connection refused', { reason, remoteAddress, listener })
+      },
     })
     const certificates =
       files &&
+      loaded &&
       createCertificateReload({
-        ...{ config: files, now: clock.now },
+        ...{ config: files, fingerprint: loaded.fingerprint, now: clock.now },
         apply: ({ context }) => {
           setTls(context)
         },
         ...logReloads(deps.log.logger, 'admin'),
       })
-    await certificates?.start()
+    certificates?.start()
     const address = await listen(app.server, admin)
     deps.log.logger.info('admin listener', { ...address, tls: tls !== undefined })
     return {

@@ -12,8 +12,8 @@ import type { LeaseGuardStats } from '../killswitch/gate/guard/lease-guard.ts'
 import { createCertificateWatch, type SeenCertificate } from '../server/tls/client-certificate.ts'
 import type { Handshake } from '../server/tls/server.ts'
 import { type Address, startMetricsServer } from '../server/listen.ts'
-import { type TlsMaterial, loadTlsMaterial } from '../server/tls/material.ts'
-import { createCertificateReload } from '../server/tls/reload.ts'
+import type { TlsMaterial } from '../server/tls/material.ts'
+import { createCertificateReload, loadForReload } from '../server/tls/reload.ts'
 import { toTlsFiles } from './admin.ts'
 import { createRequestMetrics, measureBaseline } from '../observability/metrics/request-metrics.ts'
 import { createMetricsRegistry, type MetricsSnapshot } from '../observability/metrics/registry.ts'
@@ -168,12 +168,13 @@ export async function watchAdminCertificate(
   const setMaterial = (material: TlsMaterial) => {
     metrics.setMaterial(material, 'admin_')
   }
-  setMaterial(await loadTlsMaterial(files, clock.now()))
+  const { material, fingerprint } = await loadForReload(files, clock.now())
+  setMaterial(material)
   const watch = createCertificateReload({
-    ...{ config: files, now: clock.now, apply: setMaterial },
+    ...{ config: files, fingerprint, now: clock.now, apply: setMaterial },
     ...{ onReloaded: () => undefined, onFailed: () => undefined }, // the listener's own reload logs it
   })
-  await watch.start()
+  watch.start()
   cleanup.add(watch.stop)
 }
 

@@ -18,8 +18,7 @@ import { drain } from '../server/drain.ts'
 import { type Address, listen, startPingServer } from '../server/listen.ts'
 import { createPing } from '../server/ping.ts'
 import { createListener } from '../server/server.ts'
-import { loadTlsMaterial } from '../server/tls/material.ts'
-import { createCertificateReload } from '../server/tls/reload.ts'
+import { createCertificateReload, loadForReload } from '../server/tls/reload.ts'
 import { createVerifier } from '../sigv4/verify.ts'
 import { startStoredRecorder } from '../usage/stored-recorder.ts'
 import { createPipeline } from '../xks/pipeline.ts'
@@ -114,7 +113,7 @@ async function start(
   const { instanceId } = options
   cleanup.add(log.close)
   const schemas = createApiSchemas()
-  const material = await loadTlsMaterial(config.listener, clock.now())
+  const { material, fingerprint } = await loadForReload(config.listener, clock.now())
   const metrics = await createServerMetrics(
     config,
     { version: schemas.version, instanceId, logger },
@@ -222,6 +221,7 @@ async function start(
   const reloadLog = logReloads(logger, 'xks')
   const certificates = createCertificateReload({
     config: config.listener,
+    fingerprint,
     now: clock.now,
     apply: listener.tls.setMaterial,
     onReloaded: (fresh) => {
@@ -230,7 +230,7 @@ async function start(
     },
     onFailed: reloadLog.onFailed,
   })
-  await certificates.start()
+  certificates.start()
   cleanup.add(certificates.stop)
   await watchAdminCertificate(config, metrics, cleanup)
 

@@ -5,6 +5,7 @@ import { type Http2Session, type Http2Stream, constants } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../core/clock.ts'
+import type { Slot } from '../core/connection-slots.ts'
 import { periodic } from '../core/periodic.ts'
 import type { SeenCertificate } from './tls/client-certificate.ts'
 import { type Conduct, HTTP2_SHARE, newConduct } from './overload/admission.ts'
@@ -25,6 +26,8 @@ export interface Handshaken {
   readonly tls?: ConnectionTls
   /** Whether the connection comes from a terminator that speaks for the client. */
   readonly isFromTerminator: boolean
+  /** Absent in tests without a network. */
+  readonly slot?: Slot
   /**
    * Wall time at which the first certificate of the client's chain expires; absent if the client
    * has none.
@@ -46,6 +49,7 @@ export interface Connection {
   readonly tls: ConnectionTls | undefined
   readonly isFromTerminator: boolean
   readonly conduct: Conduct
+  readonly slot: Slot | undefined
   /** Duration of the handshake in milliseconds, until the first request has reported it. */
   tlsMs: number | undefined
   /** The client's certificate, until the first good signature has reported it. */
@@ -119,6 +123,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
       tls: facts.tls,
       isFromTerminator: facts.isFromTerminator,
       conduct: newConduct(),
+      slot: facts.slot,
       tlsMs: facts.tlsMs,
       seen: facts.seen,
       open: 0,
@@ -194,6 +199,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
     },
     mayAsk(connection) {
       if (connection.isCut) return false
+      if (!connection.conduct.hasSigned) connection.slot?.touch()
       if (connection.trustedUntil === Infinity || clock.now() < connection.trustedUntil) return true
       cut(connection)
       return false

@@ -47,7 +47,8 @@ export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | und
   const { request } = exchange
   try {
     const target = request.raw.url ?? ''
-    const ping = request.method === 'GET' ? parsePing(target) : undefined
+    const isPing = request.method === 'GET' && exchange.fault === undefined
+    const ping = isPing ? parsePing(target) : undefined
     // Returned rather than sent here, because an earlier answer on the same connection may still be
     // waiting.
     if (ping !== undefined) return toPingAnswer(deps.ping.answer(ping.deep))
@@ -127,11 +128,12 @@ function toRawRequest({ request, fault, connection, startedAt }: Exchange, targe
 
 function write(
   deps: ExchangeDeps,
-  { request, reply, connection, seen = connection.seen }: Exchange,
+  { request, reply, connection, fault, seen = connection.seen }: Exchange,
   response: RawResponse,
   signature: SignatureState,
 ): void {
   const isHttp1 = request.raw.httpVersionMajor === 1
+  if (signature === 'good' && !connection.conduct.hasSigned) connection.slot?.prove()
   if (deps.admission.note(connection.conduct, signature)) {
     connection.isCut = true
     deps.onClosed(request.raw.socket.remoteAddress)
@@ -145,7 +147,9 @@ function write(
   const length = String(response.body.length)
   const headers = ['content-type', 'application/json', 'content-length', length]
   // HTTP/2 has no such header; its sessions are closed by GOAWAY.
-  let closes = (deps.isDraining() || isLast) && isHttp1
+  // A fault of framing ends the connection even if another error came first.
+  let closes =
+    isHttp1 && (deps.isDraining() || isLast || fault?.headers?.['connection'] === 'close')
   for (const name in response.headers) {
     if (name === 'connection') closes ||= isHttp1
     else headers.push(name, response.headers[name] ?? '')

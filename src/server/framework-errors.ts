@@ -3,8 +3,9 @@
  * into XKS answers.
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { findFramingFault } from '../core/http-framing.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import { XksError } from '../xks/errors.ts'
 
@@ -62,7 +63,37 @@ export function refuseUnparsable(
     return code
   }
   const [statusLine, errorMessage] = UNPARSABLE.get(code) ?? NOT_HTTP
-  const body = schemas.encode('ErrorResponse', { errorName: 'ValidationException', errorMessage })
+  endWith(schemas, socket, statusLine, errorMessage)
+  return code
+}
+
+const ONLY_POST = 'The only allowed method is POST.'
+
+/** Node hands over the bare socket for CONNECT on HTTP/1.1. */
+export function refuseConnect(schemas: ApiSchemas, socket: Socket): void {
+  endWith(schemas, socket, '405 Method Not Allowed', ONLY_POST)
+}
+
+/** The same for a stream of HTTP/2. */
+export function refuseConnectStream(schemas: ApiSchemas, response: ServerResponse): void {
+  const body = toBody(schemas, ONLY_POST)
+  response.writeHead(405, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+  })
+  response.end(body)
+}
+
+const toBody = (schemas: ApiSchemas, errorMessage: string) =>
+  schemas.encode('ErrorResponse', { errorName: 'ValidationException', errorMessage })
+
+function endWith(
+  schemas: ApiSchemas,
+  socket: Socket,
+  statusLine: string,
+  errorMessage: string,
+): void {
+  const body = toBody(schemas, errorMessage)
   socket.end(
     `HTTP/1.1 ${statusLine}\r\ncontent-type: application/json\r\n` +
       `content-length: ${String(Buffer.byteLength(body))}\r\nconnection: close\r\n\r\n${body}`,
@@ -70,7 +101,6 @@ export function refuseUnparsable(
       socket.destroy()
     },
   )
-  return code
 }
 
 interface Http2Request extends IncomingMessage {
@@ -90,17 +120,17 @@ export function findHttpFault(request: IncomingMessage): XksError | undefined {
       reason: 'HOST_DIFFERS',
     })
   }
-  const codings = headers['transfer-encoding']
+  const framing = findFramingFault(request)
+  if (framing === undefined) return undefined
+  const details = { headers: { connection: 'close' }, reason: 'TRANSFER_CODING' }
   // RFC 9112, 6.1: 501 for a transfer coding that the server does not support.
-  if (codings === undefined || codings.toLowerCase() === 'chunked') return undefined
-  return new XksError(
-    'UnsupportedOperationException',
-    'The only supported transfer coding is chunked.',
-    {
-      headers: { connection: 'close' },
-      reason: 'TRANSFER_CODING',
-    },
-  )
+  return framing === 'unsupported'
+    ? new XksError(
+        'UnsupportedOperationException',
+        'The only supported transfer coding is chunked.',
+        details,
+      )
+    : new XksError('ValidationException', 'HTTP/1.0 has no transfer codings.', details)
 }
 
 /**

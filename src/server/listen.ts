@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import type { Server } from 'node:net'
+import { limitConnections } from '../core/connection-slots.ts'
 import { createPingServer, type Ping } from './ping.ts'
 
 export interface Address {
@@ -69,7 +70,7 @@ export async function startMetricsServer(
       )
     },
   )
-  server.maxConnections = MAX_CONNECTIONS
+  limitConnections(server, MAX_CONNECTIONS)
   const address = await listen(server, at)
   return {
     address,

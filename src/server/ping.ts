@@ -4,8 +4,11 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
+import { limitConnections } from '../core/connection-slots.ts'
 import type { ManagerHealth } from '../keys/key-backend.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
+
+const MAX_CONNECTIONS = 100
 
 export interface Ping {
   /** @param deep also evaluate the cached health of the key managers; never runs a new check */
@@ -82,6 +85,6 @@ export function createPingServer(ping: Ping): http.Server {
       response.end(body)
     },
   )
-  server.maxConnections = 100
+  limitConnections(server, MAX_CONNECTIONS)
   return server
 }

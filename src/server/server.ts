@@ -15,7 +15,14 @@ import { createTlsServer, type TlsServer, type Handshake } from './tls/server.ts
 import { type Exchange, type ExchangeDeps, makeAnswer, sendAnswer } from './exchange.ts'
 import { createCheckForwarded, type Forwarded } from './trusted-proxy/forwarded-certificate.ts'
 import { firstByteAt, isUnused } from './tls/first-byte.ts'
-import { announceBody, findHttpFault, refuseUnparsable, toFault } from './framework-errors.ts'
+import {
+  announceBody,
+  findHttpFault,
+  refuseConnect,
+  refuseConnectStream,
+  refuseUnparsable,
+  toFault,
+} from './framework-errors.ts'
 import { createInFlightResponses } from './in-flight-responses.ts'
 import { createShedding, type ShedRequest } from './overload/shedding.ts'
 import type { Ping } from './ping.ts'
@@ -123,7 +130,22 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     trustProxy: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     serverFactory: (handler) => {
-      tls = createTlsServer({ ...deps, connections, handler: shedding.before(handler) })
+      tls = createTlsServer({
+        ...{ ...deps, connections, handler: shedding.before(handler) },
+        onConnect(request) {
+          const { socket } = request
+          const { open } = connections.of(request)
+          deps.onRefused(CLOSED.connect, socket.remoteAddress)
+          // Answers to earlier requests have nowhere to go: this answer would overtake them.
+          if (open > 0) socket.destroy()
+          else refuseConnect(deps.schemas, socket)
+        },
+        onConnectStream(request, response) {
+          deps.onRefused(CLOSED.connect, request.socket.remoteAddress)
+          refuseConnectStream(deps.schemas, response)
+          connections.of(request).close()
+        },
+      })
       tls.server.once('close', connections.stop)
       return tls.server
     },

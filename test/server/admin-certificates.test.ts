@@ -101,3 +101,22 @@ void t.test('a bad file leaves the old one in use', async (t) => {
   await t.rejects(server.running.reloadCertificates(), { code: 'CERTIFICATE_UNREADABLE' })
   t.equal((await ask(alice)).status, 200)
 })
+
+/** Returns a kept connection of alice whose certificate ends soon; later if this machine is slow. */
+async function openBrief({ ask, agentOf }: Awaited<ReturnType<typeof start>>) {
+  for (let seconds = 3; ; seconds *= 2) {
+    const notAfter = new Date(Date.now() + seconds * 1000)
+    const files = await pki.issue(`admin-brief-${String(seconds)}`, { ...ALICE, notAfter })
+    const agent = await agentOf(files)
+    if ((await ask(agent)).status === 200) return { agent, endsAt: notAfter.getTime() }
+  }
+}
+
+void t.test('a certificate identifies no one after its end, on a kept connection', async (t) => {
+  const listener = await start(t)
+  const { agent, endsAt } = await openBrief(listener)
+  const [[kept] = []] = Object.values(agent.freeSockets)
+  await new Promise((resolve) => setTimeout(resolve, endsAt - Date.now() + 1000))
+  t.equal((await listener.ask(agent)).status, 401)
+  t.equal(Object.values(agent.freeSockets)[0]?.[0], kept, 'it is the same connection')
+})

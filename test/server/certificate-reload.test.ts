@@ -1,6 +1,7 @@
 /** Tests that renewed certificates are loaded while the server runs and broken ones are not. */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { copyFile, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -182,4 +183,20 @@ void t.test('[AUTH-2] the authority of client certificates is reloaded too', asy
   await writeFile(server.files.caFile, both)
   await server.running.reloadCertificates()
   t.same([await isServed(old), await isServed(next)], [true, true])
+})
+
+void t.test('files that are renewed while the server starts are loaded', async (t) => {
+  const server = await start(t)
+  await server.stop()
+  const state = { isStarted: false }
+  const starting = server.start().then(() => {
+    state.isStarted = true
+  })
+  // The store is opened after the certificates were loaded.
+  const wal = join(server.folder, 'latchkey.db-wal')
+  while (!existsSync(wal) && !state.isStarted) await new Promise(setImmediate)
+  t.notOk(state.isStarted, 'the server is still starting')
+  await put(server.files, renewed)
+  await starting
+  await eventually(async () => (await shownSerial(server)) === (await serial(renewed)), SOON_MS)
 })

@@ -164,12 +164,15 @@ void t.test('[ERR-2] a body that is cut off is refused, and the connection close
   )
 })
 
-void t.test('[ERR-2] CONNECT ends the connection', async (t) => {
-  const { wire } = await start(t)
+void t.test('[ERR-2] CONNECT is refused, and ends the connection', async (t) => {
+  const { server, wire } = await start(t)
   wire.write('CONNECT localhost:443 HTTP/1.1\r\nHost: localhost\r\n\r\n')
   const answer = await wire.answer()
-  if (answer !== undefined) checkError(t, answer, 'InvalidUriPathException')
+  t.match(answer, { status: 405, json: { errorName: 'ValidationException' } })
   await wire.closed()
+  const lines = (await server.stopAndReadLog()).filter(({ reason }) => reason === 'CONNECT')
+  t.match(lines, [{ msg: 'connection refused', remoteAddress: '127.0.0.1' }])
+  t.equal(lines.length, 1)
 })
 
 void t.test(

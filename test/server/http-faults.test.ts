@@ -150,3 +150,61 @@ void t.test('on HTTP/1.1 the only transfer coding is chunked', async (t) => {
     t.equal(answer?.headers.get('connection'), 'close')
   }
 })
+
+void t.test('on HTTP/1.0 there is no transfer coding', async (t) => {
+  const server = await startTestServer(t)
+  const wire = await openWire(server)
+  const chunk = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`
+  const headers = {
+    ...bareHeaders(server),
+    ...{ 'Content-Type': 'application/json', 'Transfer-Encoding': 'chunked' },
+    Connection: 'keep-alive',
+  }
+  const request = requestBytes({ target: `${server.uriPath}${ENCRYPT}`, headers }, chunk)
+  wire.write(request.toString('latin1').replace('HTTP/1.1', 'HTTP/1.0'))
+  const answer = await wire.answer()
+  t.match(answer, { status: 400, json: { errorName: 'ValidationException' } })
+  t.equal(answer?.headers.get('connection'), 'close')
+  await wire.closed()
+})
+
+void t.test('the faults of HTTP apply to /ping and to unknown paths as well', async (t) => {
+  const server = await startTestServer(t)
+  for (const target of ['/ping', '/elsewhere']) {
+    for (const [version, coding] of [
+      ['1.1', 'gzip, chunked'],
+      ['1.0', 'chunked'],
+    ] as const) {
+      const wire = await openWire(server)
+      const head = `GET ${target} HTTP/${version}\r\nHost: localhost\r\nConnection: keep-alive\r\n`
+      wire.write(`${head}Transfer-Encoding: ${coding}\r\n\r\n0\r\n\r\n`)
+      const answer = await wire.answer()
+      t.ok((answer?.status ?? 0) >= 400, `${target} with ${coding}, HTTP/${version}`)
+      t.ok(answer?.json['errorName'])
+      t.equal(answer?.headers.get('connection'), 'close')
+      await wire.closed()
+    }
+  }
+  const differing = {
+    ...{ ':method': 'GET', ':path': '/ping', ':authority': 'localhost' },
+    host: 'elsewhere.example',
+  }
+  const { status } = await ask(t, server, differing, null)
+  t.ok(Number(status) >= 400, '/ping whose Host differs from :authority')
+})
+
+void t.test('on HTTP/2 CONNECT is refused, logged, and ends the session', async (t) => {
+  const server = await startTestServer(t)
+  const session = await openHttp2(t, server)
+  const closed = once(session, 'close')
+  const stream = session.request({ ':method': 'CONNECT', ':authority': 'localhost:443' })
+  let text = ''
+  stream.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+  const [answer] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
+  stream.end()
+  await closed
+  t.equal(answer[':status'], 405)
+  t.match(JSON.parse(text), { errorName: 'ValidationException' })
+  const lines = (await server.stopAndReadLog()).filter(({ reason }) => reason === 'CONNECT')
+  t.match(lines, [{ msg: 'connection refused', remoteAddress: '127.0.0.1' }])
+})

@@ -223,6 +223,8 @@ void t.test('by default a connection outlives the 350 s of a Network Load Balanc
     connections,
     onRefused: () => undefined,
     onHandshake: () => undefined,
+    onConnect: () => undefined,
+    onConnectStream: () => undefined,
     clock: systemClock,
   })
   t.match(dual.server, {
@@ -234,10 +236,14 @@ void t.test('by default a connection outlives the 350 s of a Network Load Balanc
 })
 
 void t.test(
-  'connections beyond maxConnections are closed, and closed ones make room',
+  'connections beyond maxConnections are refused when all have signed, and closed ones make room',
   async (t) => {
     const server = await start(t, {}, { maxConnections: 3 })
     const open = [await openWire(server), await openWire(server), await openWire(server)]
+    for (const wire of open) {
+      wire.write(signedRequest(server, '/health', healthBody))
+      t.equal((await wire.answer())?.status, 200)
+    }
     await t.rejects(openWire(server), { code: 'ECONNRESET' })
     for (const wire of open) {
       wire.write(signedRequest(server, '/health', healthBody))
@@ -257,3 +263,37 @@ void t.test(
     )
   },
 )
+
+void t.test('idle strangers keep no caller out: the longest-idle one makes room', async (t) => {
+  const server = await start(t, {}, { maxConnections: 3 })
+  const ping = 'GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n'
+  const strangers = [await openWire(server), await openWire(server), await openWire(server)]
+  // The first one opened is the last one used.
+  for (const wire of strangers.toReversed()) {
+    wire.write(ping)
+    t.equal((await wire.answer())?.status, 200)
+  }
+  const [first, second, third] = strangers
+  const caller = await openWire(server)
+  await third?.closed()
+  const ask = async () => {
+    caller.write(signedRequest(server, '/health', healthBody))
+    return (await caller.answer())?.status
+  }
+  t.equal(await ask(), 200)
+  const crowd = []
+  for (let i = 0; i < 10; i++) {
+    const wire = await openWire(server)
+    wire.write(ping)
+    t.equal((await wire.answer())?.status, 200)
+    crowd.push(wire)
+  }
+  await Promise.all([first?.closed(), second?.closed()])
+  t.equal(await ask(), 200, 'a signature keeps a connection open')
+  for (const wire of [caller, ...crowd]) wire.destroy()
+  const refused = (await server.stopAndReadLog()).filter(
+    ({ reason }) => reason === 'CONNECTIONS_FULL',
+  )
+  t.equal(refused.length, 11)
+  t.match(refused[0], { msg: 'connection refused', remoteAddress: '127.0.0.1' })
+})

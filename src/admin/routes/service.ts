@@ -9,6 +9,9 @@ export interface ServiceDeps {
   readonly metrics?: () => Promise<string>
 }
 
+/** Probes need no credential, so they may not keep a connection. */
+const CLOSE = { connection: 'close' }
+
 /** Version 0.0.4 of Prometheus's text format. */
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
@@ -18,7 +21,7 @@ export function serviceRoutes({ isReady, metrics }: ServiceDeps): readonly Admin
       method: 'GET',
       path: '/livez',
       permission: 'none',
-      handle: () => Promise.resolve({ status: 200, body: { status: 'ok' } }),
+      handle: () => Promise.resolve({ status: 200, body: { status: 'ok' }, headers: CLOSE }),
     },
     {
       method: 'GET',
@@ -29,6 +32,7 @@ export function serviceRoutes({ isReady, metrics }: ServiceDeps): readonly Admin
         return {
           status: ready ? 200 : 503,
           body: { status: ready ? 'ok' : 'unavailable' },
+          headers: CLOSE,
         }
       },
     },

@@ -122,11 +122,14 @@ export const listener = object('The HTTPS port that KMS connects to.', {
     ),
     tlsHandshake: duration('Limit from the TCP connection to the end of the TLS handshake.', '10s'),
   }),
-  maxConnections: integer('Maximum number of open connections. Further ones are closed at once.', {
-    minimum: 1,
-    maximum: 1_000_000,
-    default: 10_000,
-  }),
+  maxConnections: integer(
+    'Maximum number of open connections. When it is reached, the longest-idle connection without a valid signature is closed for a new one; if there is none, the new one is closed.',
+    {
+      minimum: 1,
+      maximum: 1_000_000,
+      default: 10_000,
+    },
+  ),
   maxRequestsPerConnection: integer(
     'Approximate number of requests after which an answer closes its connection, so that the next connection can reach another worker or host. 0: unlimited.',
     { minimum: 0, maximum: 1_000_000_000, default: 10_000 },

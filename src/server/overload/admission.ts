@@ -16,6 +16,8 @@ export interface Conduct {
    * reason.
    */
   strikes: number
+  /** Requests that were shed before the first valid signature. */
+  sheds: number
   /**
    * The last round in which the connection sent something, and how many requests it sent in that
    * round.
@@ -32,7 +34,7 @@ const HTTP1_SHARE = 32
 export const HTTP2_SHARE = 128
 
 export const newConduct = (share = HTTP1_SHARE): Conduct => ({
-  ...{ hasSigned: false, strikes: 0, round: 0, inRound: 0 },
+  ...{ hasSigned: false, strikes: 0, sheds: 0, round: 0, inRound: 0 },
   share,
 })
 
@@ -214,8 +216,10 @@ export function createAdmission<Item, Answer>(
     const share = isTrusted ? conduct.share : SMALL_SHARE
     if (inRound <= share && (isExempt || hasRoom(strangers, now))) return 'serve'
     if (inRound > FLOOD * share) return 'close'
-    // The first requests of a new connection may be valid; that is not known yet.
-    return strikes > 0 && strike(conduct) ? 'close' : 'shed'
+    // The first requests of a new connection may be valid, so the connection is not suspect yet.
+    conduct.sheds += 1
+    const isOver = (strikes > 0 && strike(conduct)) || conduct.sheds >= MAX_STRIKES
+    return isOver ? 'close' : 'shed'
   }
 
   return {
@@ -238,11 +242,13 @@ export function createAdmission<Item, Answer>(
       batch.add(item)
     },
     note(conduct, signature) {
-      if (signature === 'unchecked') return false
+      // A signer that is refused for lack of time did nothing wrong.
+      if (signature === 'unchecked') return !conduct.hasSigned && strike(conduct)
       if (signature === 'not required') return conduct.inRound > SMALL_SHARE && strike(conduct)
       if (signature === 'bad') return strike(conduct)
       conduct.hasSigned = true
       conduct.strikes = 0
+      conduct.sheds = 0
       return false
     },
   }

@@ -1,6 +1,6 @@
 /** mTLS: decides whether a connection may carry HTTP at all. */
 // SPDX-License-Identifier: Apache-2.0
-import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 
 /** Why a connection was closed, for the log. */
 export interface Refusal {
@@ -15,6 +15,10 @@ export const CLOSED = {
   untrusted: { reason: 'CERTIFICATE_OVER' },
   /** Too many consecutive requests had no valid signature. */
   unsigned: { reason: 'UNSIGNED_REQUESTS' },
+  /** The server was full, and of the connections without a valid signature this was idle for longest. */
+  crowded: { reason: 'CONNECTIONS_FULL' },
+  /** CONNECT, the method for tunnels, ends the connection. */
+  connect: { reason: 'CONNECT' },
   /**
    * On HTTP/2, the headers of a request did not arrive in time. The code is Node's own for
    * HTTP/1.1.
@@ -129,25 +133,6 @@ export function commonNameOf(socket: TLSSocket): string | undefined {
   // Several common names arrive as an array.
   const commonName: unknown = socket.getPeerCertificate().subject.CN
   return typeof commonName === 'string' ? commonName : undefined
-}
-
-/**
- * Returns the wall time at which the first certificate of the verified chain expires, in
- * milliseconds since the Unix epoch.
- */
-export function chainEndsAt(socket: TLSSocket): number {
-  let endsAt = Infinity
-  const seen = new Set<string>()
-  // The chain ends with a root, which is its own issuer. According to Node's types the issuer may
-  // be missing.
-  let certificate: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true)
-  while (certificate?.fingerprint256 !== undefined && !seen.has(certificate.fingerprint256)) {
-    seen.add(certificate.fingerprint256)
-    endsAt = Math.min(endsAt, Date.parse(certificate.valid_to ?? ''))
-    certificate = certificate.issuerCertificate
-  }
-  // A date that cannot be parsed must not extend trust.
-  return Number.isNaN(endsAt) ? 0 : endsAt
 }
 
 /** Node types it as Error, but at run time it is OpenSSL's name of the failure. */

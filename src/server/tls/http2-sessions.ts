@@ -23,6 +23,8 @@ export interface Http2SessionsOptions {
   readonly config: ListenerConfig
   readonly maxHeaderBytes: number
   readonly handler: RequestListener
+  /** Called for CONNECT, which has no path. */
+  readonly onConnect: RequestListener
   readonly clock: Clock
   /** Called for each session before its first request. */
   readonly onSession: (session: http2.ServerHttp2Session, socket: TLSSocket) => void
@@ -64,6 +66,8 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
     handler as unknown as (req: http2.Http2ServerRequest, res: http2.Http2ServerResponse) => void,
   )
   server.on('checkExpectation', handler)
+  // Node would answer without a body, and nothing would be logged.
+  server.on('connect', options.onConnect)
   let accepted: TLSSocket | undefined
   server.on('session', (session) => {
     if (accepted === undefined) return

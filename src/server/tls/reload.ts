@@ -14,7 +14,7 @@ import { loadTlsMaterial, type TlsFiles, type TlsMaterial } from './material.ts'
 const LOOK_EVERY_MS = 5000
 
 export interface CertificateReload {
-  start(): Promise<void>
+  start(): void
   stop(): Promise<void>
   /**
    * Reads the files now, whether or not they changed.
@@ -23,8 +23,26 @@ export interface CertificateReload {
   reload(): Promise<void>
 }
 
+/** Material with the state of its files just before they were read. */
+export interface LoadedMaterial {
+  readonly material: TlsMaterial
+  readonly fingerprint: string
+}
+
+/**
+ * Loads the files for the start. Their fingerprint is taken before they are read, so that
+ * the first check notices files that were renewed while the server was starting.
+ * @throws TlsError
+ */
+export async function loadForReload(config: TlsFiles, now: number): Promise<LoadedMaterial> {
+  const current = await fingerprint(filesOf(config))
+  return { material: await loadTlsMaterial(config, now), fingerprint: current }
+}
+
 export interface CertificateReloadDeps {
   readonly config: TlsFiles
+  /** Fingerprint of the files that are in use. */
+  readonly fingerprint: string
   readonly now: () => number
   readonly apply: (material: TlsMaterial) => void
   readonly onReloaded: (material: TlsMaterial) => void
@@ -35,12 +53,9 @@ export interface CertificateReloadDeps {
 }
 
 export function createCertificateReload(deps: CertificateReloadDeps): CertificateReload {
-  const { tls, clientCertificate } = deps.config
-  const files = [tls.certificateFile, tls.privateKeyFile]
-  const authorities = [clientCertificate, clientCertificate?.forwardedBy?.certificate]
-  for (const authority of authorities) if (authority !== undefined) files.push(authority.caFile)
+  const files = filesOf(deps.config)
   let looking: Periodic | undefined
-  let seen = ''
+  let seen = deps.fingerprint
   /** Why the current files were refused. */
   let refusal: string | undefined
 
@@ -68,8 +83,7 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
   }
 
   return {
-    async start() {
-      seen = await fingerprint(files)
+    start() {
       looking = periodic({
         ...{ intervalMs: LOOK_EVERY_MS, work: look, onError: deps.onFailed },
         ...(deps.schedule && { schedule: deps.schedule }),
@@ -80,6 +94,13 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
     },
     reload,
   }
+}
+
+function filesOf({ tls, clientCertificate }: TlsFiles): readonly string[] {
+  const files = [tls.certificateFile, tls.privateKeyFile]
+  const authorities = [clientCertificate, clientCertificate?.forwardedBy?.certificate]
+  for (const authority of authorities) if (authority !== undefined) files.push(authority.caFile)
+  return files
 }
 
 async function fingerprint(files: readonly string[]): Promise<string> {

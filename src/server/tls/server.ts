@@ -7,14 +7,16 @@ import type http2 from 'node:http2'
 import type { IncomingMessage, RequestListener } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../../core/clock.ts'
+import { limitConnections, tcpBelow } from '../../core/connection-slots.ts'
+import { chainEndsAt } from '../../core/peer-certificate.ts'
 import { groupOf } from '../../core/tls-groups.ts'
 import type { ListenerConfig } from '../../config/config.ts'
 import type { Connections } from '../connection.ts'
 import {
   CLOSED,
-  chainEndsAt,
   commonNameOf,
   checkClientCertificate,
   toReason,
@@ -68,6 +70,10 @@ export interface TlsServerOptions {
   readonly material: TlsMaterial
   readonly connections: Connections
   readonly handler: RequestListener
+  /** Called for CONNECT on HTTP/1.1. Node's parser has let go of the socket. */
+  readonly onConnect: (request: IncomingMessage, socket: Duplex) => void
+  /** Called for CONNECT on HTTP/2. */
+  readonly onConnectStream: RequestListener
   readonly onRefused: (refusal: Refusal, remoteAddress: string | undefined) => void
   readonly onHandshake: (handshake: Handshake) => void
   readonly clock: Clock
@@ -111,11 +117,12 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
   )
   // Node would answer 417 without a body to an Expect header that it does not know.
   server.on('checkExpectation', handler)
-  server.maxConnections = config.maxConnections
+  server.on('connect', options.onConnect)
   const sessions = createHttp2Sessions({
     config,
     maxHeaderBytes: MAX_HEADER_BYTES,
     handler,
+    onConnect: options.onConnectStream,
     clock: options.clock,
     onSession: options.connections.openSession,
     onTimeout: (remoteAddress) => {
@@ -123,7 +130,6 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     },
   })
   server.once('close', sessions.stop)
-  const open = new Set<Socket>()
   /** A refused connection no longer has an address when it is logged. */
   const addresses = new WeakMap<object, string | undefined>()
   const openedAt = new WeakMap<object, number>()
@@ -141,6 +147,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
             : commonNameOf(socket),
       },
       isFromTerminator: peer.isFromTerminator,
+      slot: slots.of(socket),
       trustedUntil: peer.isEnforced ? chainEndsAt(socket) : undefined,
       seen: peer.isFromTerminator || !peer.subjects ? undefined : toSeen(socket, refusal),
     })
@@ -209,14 +216,15 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
   server.on('connection', (socket: Socket) => {
     socket.setNoDelay(true)
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS)
-    open.add(socket)
-    socket.once('close', () => open.delete(socket))
     proxied(socket, (source) => {
       addresses.set(socket, source?.address ?? socket.remoteAddress)
       openedAt.set(socket, options.clock.monotonic())
       if (terminators?.isOne(socket) === true) terminators.accept(socket)
       else for (const listener of startTls) listener.call(server, socket)
     })
+  })
+  const slots = limitConnections(server, config.maxConnections, (socket) => {
+    options.onRefused(CLOSED.crowded, addresses.get(socket) ?? socket.remoteAddress)
   })
   // Node's own listener would report a failed handshake again, as a failed HTTP request.
   server.removeAllListeners('tlsClientError')
@@ -233,9 +241,9 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
       inUse = material
     },
     closeSessions: sessions.close,
-    countConnections: () => open.size,
+    countConnections: () => slots.open.size,
     destroyConnections() {
-      for (const socket of open) socket.destroy()
+      for (const socket of slots.open) socket.destroy()
     },
     destroyConnectionOf(request) {
       const { stream } = request as { readonly stream?: http2.ServerHttp2Stream }
@@ -243,9 +251,4 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
       else if (stream.session !== undefined) sessions.destroy(stream.session)
     },
   }
-}
-
-/** Node has no public property for the TCP socket below a TLS socket. */
-function tcpBelow(socket: TLSSocket): object {
-  return (socket as unknown as { readonly _parent?: Socket })._parent ?? socket
 }

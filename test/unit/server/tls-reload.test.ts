@@ -3,7 +3,7 @@
 import { copyFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createCertificateReload } from '../../../src/server/tls/reload.ts'
+import { createCertificateReload, loadForReload } from '../../../src/server/tls/reload.ts'
 import { SERVER_CERTIFICATE, testPki } from '../../support/pki.ts'
 
 const pki = await testPki()
@@ -14,13 +14,20 @@ const tomorrow = await pki.issue('valid-tomorrow', {
   notAfter: new Date(Date.now() + 3 * DAY_MS),
 })
 
-async function start(t: Test) {
+type Put = (from: TlsPair) => Promise<void>
+
+interface TlsPair {
+  readonly certificateFile: string
+  readonly privateKeyFile: string
+}
+
+async function start(t: Test, beforeStart: (put: Put) => Promise<void> = () => Promise.resolve()) {
   const folder = t.testdir()
   const tls = {
     certificateFile: join(folder, 'tls.crt'),
     privateKeyFile: join(folder, 'tls.key'),
   }
-  const put = async (from: typeof tls) => {
+  const put = async (from: TlsPair) => {
     await copyFile(from.certificateFile, tls.certificateFile)
     await copyFile(from.privateKeyFile, tls.privateKeyFile)
   }
@@ -29,8 +36,10 @@ async function start(t: Test) {
   const due: (() => void)[] = []
   const subjects: string[] = []
   const failures: string[] = []
+  const { fingerprint } = await loadForReload({ tls }, now)
+  await beforeStart(put)
   const reload = createCertificateReload({
-    config: { tls },
+    ...{ config: { tls }, fingerprint },
     now: () => now,
     apply: ({ certificate }) => subjects.push(certificate.serialNumber),
     onReloaded: () => undefined,
@@ -40,7 +49,7 @@ async function start(t: Test) {
       return () => undefined
     },
   })
-  await reload.start()
+  reload.start()
   return {
     ...{ tls, put, subjects, failures },
     sleep: (ms: number) => {
@@ -84,3 +93,11 @@ void t.test(
     t.equal(subjects.length, 1)
   },
 )
+
+void t.test('a file that is renewed between loading and the start is loaded', async (t) => {
+  const renewed = await pki.issue('renewed-at-start', SERVER_CERTIFICATE)
+  const { look, subjects } = await start(t, (put) => put(renewed))
+  await look()
+  await look()
+  t.equal(subjects.length, 1)
+})

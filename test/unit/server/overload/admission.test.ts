@@ -206,6 +206,27 @@ void t.test('answers without a good signature count until there is one', (t) => 
   t.end()
 })
 
+void t.test('a stranger whose requests come too late is closed, too', (t) => {
+  const { admission } = create()
+  const conduct = newConduct()
+  for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, 'unchecked'))
+  t.ok(admission.note(conduct, 'unchecked'))
+  t.end()
+})
+
+void t.test('a stranger that is always shed is closed, without a bad request', async (t) => {
+  const { admission, idle } = create()
+  const conduct = newConduct()
+  const count = { serve: 0, shed: 0, close: 0 }
+  while (count.close === 0) {
+    for (let i = 0; i < 50; i++) count[admission.judge(conduct, false)] += 1
+    await endOfTurn()
+    idle(5)
+  }
+  t.equal(count.shed, 99)
+  t.equal(count.shed, 99)
+})
+
 void t.test('health and ping are never shed, and a flood of them is closed', async (t) => {
   const { admission, clock, round } = create()
   for (let i = 0; i < 20; i++) await round(1000, 0.05)

@@ -1,0 +1,90 @@
+/** The HTTP server below the admin listener: limits of its connections, and what ends them. */
+// SPDX-License-Identifier: Apache-2.0
+import http from 'node:http'
+import https from 'node:https'
+import type { Socket } from 'node:net'
+import type { SecureContextOptions } from 'node:tls'
+import type { Clock } from '../core/clock.ts'
+import { limitConnections, tcpBelow } from '../core/connection-slots.ts'
+
+const REQUEST_TIMEOUT_MS = 10_000
+const HEADERS_TIMEOUT_MS = 5000
+const KEEP_ALIVE_MS = 60_000
+const HANDSHAKE_TIMEOUT_MS = 10_000
+const MAX_CONNECTIONS = 256
+/** The answer to a request on an older connection ends it; idle connections end sooner anyway. */
+const MAX_AGE_MS = 3_600_000
+
+export interface BareServer {
+  readonly server: http.Server
+  /** Call when a request of the connection was authenticated. */
+  prove(socket: Socket): void
+}
+
+export interface BareServerDeps {
+  /** Absent: plain HTTP. */
+  readonly tls: SecureContextOptions | undefined
+  readonly requestCert: boolean
+  readonly clock: Clock
+  readonly handler: http.RequestListener
+  readonly onRefused: (reason: string, remoteAddress: string | undefined) => void
+  /** For tests. */
+  readonly maxConnections?: number
+}
+
+export function createBareServer(deps: BareServerDeps): BareServer {
+  const timeouts = {
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: 1000,
+  }
+  const { clock } = deps
+  const endsAt = new WeakMap<Socket, number>()
+  const handler: http.RequestListener = (request, response) => {
+    const { socket } = request
+    slots.of(socket).touch()
+    if (clock.monotonic() >= (endsAt.get(tcpBelow(socket)) ?? 0)) response.shouldKeepAlive = false
+    deps.handler(request, response)
+  }
+  const server =
+    deps.tls === undefined
+      ? http.createServer(timeouts, handler)
+      : https.createServer(
+          {
+            ...timeouts,
+            ...deps.tls,
+            handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+            // The handshake accepts clients without a valid certificate, because a bearer token is
+            // just as good. A certificate that does not chain identifies no one (authenticate.ts).
+            requestCert: deps.requestCert,
+            rejectUnauthorized: false,
+          },
+          handler,
+        )
+  const slots = limitConnections(server, deps.maxConnections ?? MAX_CONNECTIONS, (socket) => {
+    deps.onRefused('CONNECTIONS_FULL', socket.remoteAddress)
+  })
+  server.on('connection', (socket: Socket) => {
+    endsAt.set(socket, clock.monotonic() + MAX_AGE_MS)
+  })
+  // Node would close the connection without an answer.
+  server.on('connect', ({ socket }: http.IncomingMessage) => {
+    deps.onRefused('CONNECT', socket.remoteAddress)
+    const error = { code: 'INPUT_INVALID', message: 'CONNECT is not supported' }
+    const body = `${JSON.stringify({ error })}\n`
+    socket.end(
+      'HTTP/1.1 405 Method Not Allowed\r\ncontent-type: application/json\r\n' +
+        `content-length: ${String(Buffer.byteLength(body))}\r\nconnection: close\r\n\r\n${body}`,
+      () => {
+        socket.destroy()
+      },
+    )
+  })
+  return {
+    server,
+    prove(socket) {
+      slots.of(socket).prove()
+    },
+  }
+}
