@@ -5,6 +5,7 @@ import type { Answer, RawResponse, SignatureState } from '../xks/answer.ts'
 import type { XksError } from '../xks/errors.ts'
 import type { Pipeline } from '../xks/pipeline.ts'
 import { type Connection, type Connections, isGone, takeTlsMs } from './connection.ts'
+import { findHttpFault } from './framework-errors.ts'
 import type { InFlightResponses } from './in-flight-responses.ts'
 import type { Admission } from './overload/admission.ts'
 import { parsePing, type Ping } from './ping.ts'
@@ -47,7 +48,8 @@ export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | und
   const { request } = exchange
   try {
     const target = request.raw.url ?? ''
-    const isPing = request.method === 'GET' && exchange.fault === undefined
+    // A terminator's own health check names no client, so only faults of HTTP itself apply to it.
+    const isPing = request.method === 'GET' && findHttpFault(request.raw) === undefined
     const ping = isPing ? parsePing(target) : undefined
     // Returned rather than sent here, because an earlier answer on the same connection may still be
     // waiting.
