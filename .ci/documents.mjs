@@ -15,7 +15,8 @@ in the current folder, or the one in /etc/latchkey. It is read at the start; SIG
 [some changes](#changes-while-serving). Unknown settings are errors;
 \`latchkey config check\` reports all errors at once, each with its path, and exits with code 78. It also checks what the file
 depends on, as \`serve\` would on this host: certificates and their keys, authorities, the master key, the store, folders
-that are written to, modules and ports. \`--offline\` checks the file alone.
+that are written to, modules and ports. It opens neither the store in place nor a token, and does not connect to PostgreSQL, so
+a damaged row, a wrong PIN or a refused login shows at the start only. \`--offline\` checks the file alone.
 
 - **Paths** are relative to the folder of the file.
 - **Times** are a whole number with a unit: \`200ms\`, \`5s\`, \`5m\`, \`1h\`.
