@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { countChecks } from './counted-checks.mjs'
 import { buildah, buildImage, importImage } from './buildah.mjs'
 import { makeBases } from './container-base.mjs'
 import { checkImage } from './container-image.mjs'
@@ -21,25 +22,7 @@ const PROGRAMS = {
 const NODE_IMAGE = 'localhost/latchkey-base-node'
 const DEBIAN_IMAGE = 'localhost/latchkey-base-debian'
 
-let passed = 0
-let failed = 0
-
-async function check(name, work) {
-  const startedAt = performance.now()
-  let outcome = 'ok'
-  try {
-    const remark = await work()
-    passed += 1
-    if (typeof remark === 'string') outcome = remark
-  } catch (error) {
-    failed += 1
-    outcome = 'FAILED'
-    process.stdout.write(`${error.message}\n`)
-  }
-  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
-  process.stdout.write(`${name.padEnd(64)} ${outcome} (${seconds} s)\n`)
-  return outcome !== 'FAILED'
-}
+const { check, fail, finish } = countChecks()
 
 async function makeImages() {
   const bases = await makeBases(NODE_VERSION)
@@ -84,11 +67,9 @@ async function main() {
 try {
   await main()
 } catch (error) {
-  failed += 1
-  process.stdout.write(`${error.stack}\n`)
+  fail(error)
 }
 if (process.env.KEEP === undefined) {
   rmSync(join(ROOT, 'node_modules/.cache/container/storage'), { recursive: true, force: true })
 }
-process.stdout.write(`${passed} passed, ${failed} failed\n`)
-process.exitCode = failed === 0 ? 0 : 1
+finish()

@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { countChecks } from './counted-checks.mjs'
 import { has, installPrograms, must, ROOT, run } from './process.mjs'
 import { serveChart } from './serve-chart.mjs'
 import { setUp } from './setup.mjs'
@@ -51,19 +52,7 @@ const ALL_VALUES = {
   affinity: { nodeAffinity: {} },
 }
 
-let passed = 0
-let failed = 0
-
-async function check(name, work) {
-  try {
-    const remark = await work()
-    passed += 1
-    process.stdout.write(`${name.padEnd(64)} ${remark ?? 'ok'}\n`)
-  } catch (error) {
-    failed += 1
-    process.stdout.write(`${error.message}\n${name.padEnd(64)} FAILED\n`)
-  }
-}
+const { check, fail, finish } = countChecks()
 
 /** @returns {Promise<string>} the program: this host's own, or a newly built one */
 async function tool(name) {
@@ -140,10 +129,8 @@ try {
   await serveChart({ helm: await tool('helm'), folder, check })
   await checkTerraform()
 } catch (error) {
-  failed += 1
-  process.stdout.write(`${error.message}\n`)
+  fail(error)
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }
-process.stdout.write(`${passed} passed, ${failed} failed\n`)
-process.exitCode = failed === 0 ? 0 : 1
+finish()

@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { countChecks } from './counted-checks.mjs'
 import { findHeaders } from './native.mjs'
 import { installPrograms, must, ROOT, run } from './process.mjs'
 
@@ -18,19 +19,7 @@ const OTHERS = [
     (name) => `src/killswitch/gate/guard/${name}`,
   ),
 ]
-let passed = 0
-let failed = 0
-
-async function check(name, work) {
-  try {
-    const remark = await work()
-    passed += 1
-    process.stdout.write(`${name.padEnd(64)} ${remark ?? 'ok'}\n`)
-  } catch (error) {
-    failed += 1
-    process.stdout.write(`${error.message}\n${name.padEnd(64)} FAILED\n`)
-  }
-}
+const { check, fail, finish } = countChecks()
 
 async function pack(folder) {
   const { stdout, code, output } = await run('npm', [
@@ -154,11 +143,9 @@ try {
     if (!/CKM_AES_GCM|"token"/.test(output)) throw new Error(output)
   })
 } catch (error) {
-  failed += 1
-  process.stdout.write(`${error.stack}\n`)
+  fail(error)
 } finally {
   if (process.env.KEEP === undefined) rmSync(folder, { recursive: true, force: true })
   else process.stdout.write(`${folder}\n`)
 }
-process.stdout.write(`${passed} passed, ${failed} failed\n`)
-process.exitCode = failed === 0 ? 0 : 1
+finish()

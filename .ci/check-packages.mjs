@@ -13,6 +13,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { countChecks } from './counted-checks.mjs'
 import { buildPackages } from './build-packages.mjs'
 import { installPrograms, must, ROOT, run } from './process.mjs'
 import { setUp } from './setup.mjs'
@@ -20,19 +21,7 @@ import { setUp } from './setup.mjs'
 const RELEASE = 'bookworm'
 const BASE = join(ROOT, `node_modules/.cache/packages/${RELEASE}`)
 const VERSIONS = ['0.1.0', '0.1.1']
-let passed = 0
-let failed = 0
-
-async function check(name, work) {
-  try {
-    const remark = await work()
-    passed += 1
-    process.stdout.write(`${name.padEnd(64)} ${remark ?? 'ok'}\n`)
-  } catch (error) {
-    failed += 1
-    process.stdout.write(`${error.message}\n${name.padEnd(64)} FAILED\n`)
-  }
-}
+const { check, fail, finish } = countChecks()
 
 const folder = mkdtempSync(join(tmpdir(), 'latchkey-packages-'))
 const root = join(folder, 'root')
@@ -194,8 +183,7 @@ try {
     return `${inDeb.length} files`
   })
 } catch (error) {
-  failed += 1
-  process.stdout.write(`${error.stack}\n`)
+  fail(error)
 } finally {
   for (const name of mounts) await run('umount', ['--lazy', join(root, name)])
   // If a folder were still mounted here, this would delete its contents on the host.
@@ -203,5 +191,4 @@ try {
   if (stdout.trim() === '0') rmSync(folder, { recursive: true, force: true })
   else process.stdout.write(`${folder} is still mounted\n`)
 }
-process.stdout.write(`${passed} passed, ${failed} failed\n`)
-process.exitCode = failed === 0 ? 0 : 1
+finish()

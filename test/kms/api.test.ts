@@ -5,9 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   CancelKeyDeletionCommand,
-  ConnectCustomKeyStoreCommand,
   CreateAliasCommand,
-  CreateCustomKeyStoreCommand,
   CreateGrantCommand,
   CreateKeyCommand,
   DecryptCommand,
@@ -36,7 +34,7 @@ import t, { type Test } from 'tap'
 import { openCloudTrail } from '../../src/kms/emulator/api/cloudtrail.ts'
 import type { KmsApiOptions } from '../../src/kms/emulator/api/server.ts'
 import { loadKmsState } from '../../src/kms/emulator/state.ts'
-import { AWS_CREDENTIAL, startKmsServer } from '../support/kms-server.ts'
+import { AWS_CREDENTIAL, connectStore, startKmsServer } from '../support/kms-server.ts'
 import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
 
 /** A busy machine may delay a request; other tests cover the refusals that follow from that. */
@@ -69,22 +67,7 @@ async function startKms(
 async function setUp(t: Test, api: Partial<KmsApiOptions> = {}) {
   const server = await startTestServer(t, { config: PATIENT })
   const { client, kms } = await startKms(t, server, api)
-  const created = await client.send(
-    new CreateCustomKeyStoreCommand({
-      CustomKeyStoreName: 'store',
-      CustomKeyStoreType: 'EXTERNAL_KEY_STORE',
-      XksProxyConnectivity: 'PUBLIC_ENDPOINT',
-      XksProxyUriEndpoint: 'https://localhost',
-      XksProxyUriPath: server.uriPath,
-      XksProxyAuthenticationCredential: {
-        AccessKeyId: server.credential.accessKeyId,
-        RawSecretAccessKey: server.credential.secretAccessKey.reveal(),
-      },
-    }),
-  )
-  const { CustomKeyStoreId = '' } = created
-  await client.send(new ConnectCustomKeyStoreCommand({ CustomKeyStoreId }))
-  await kms.stores.settled(CustomKeyStoreId)
+  const CustomKeyStoreId = await connectStore(client, kms, server)
   const { KeyMetadata: key } = await client.send(
     new CreateKeyCommand({
       ...{ Origin: 'EXTERNAL_KEY_STORE', CustomKeyStoreId, XksKeyId: KEY_ID },

@@ -3,8 +3,6 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import {
-  ConnectCustomKeyStoreCommand,
-  CreateCustomKeyStoreCommand,
   CreateKeyCommand,
   DecryptCommand,
   DeleteCustomKeyStoreCommand,
@@ -20,7 +18,7 @@ import {
 } from '@aws-sdk/client-kms'
 import t, { type Test } from 'tap'
 import { KEY_ID, startTestServer } from '../support/server.ts'
-import { AWS_CREDENTIAL, startKmsServer } from '../support/kms-server.ts'
+import { AWS_CREDENTIAL, connectStore, startKmsServer } from '../support/kms-server.ts'
 
 /** A busy machine may delay a request; other tests cover the refusals that follow from that. */
 const PATIENT = { limits: { requestDeadline: '20s' } }
@@ -41,22 +39,7 @@ async function setUp(t: Test) {
   t.teardown(() => {
     client.destroy()
   })
-  const created = await client.send(
-    new CreateCustomKeyStoreCommand({
-      CustomKeyStoreName: 'store',
-      CustomKeyStoreType: 'EXTERNAL_KEY_STORE',
-      XksProxyConnectivity: 'PUBLIC_ENDPOINT',
-      XksProxyUriEndpoint: 'https://localhost',
-      XksProxyUriPath: server.uriPath,
-      XksProxyAuthenticationCredential: {
-        AccessKeyId: server.credential.accessKeyId,
-        RawSecretAccessKey: server.credential.secretAccessKey.reveal(),
-      },
-    }),
-  )
-  const storeId = created.CustomKeyStoreId ?? ''
-  await client.send(new ConnectCustomKeyStoreCommand({ CustomKeyStoreId: storeId }))
-  await server2.kms.stores.settled(storeId)
+  const storeId = await connectStore(client, server2.kms, server)
   return { server, client, storeId, kms: server2.kms }
 }
 

@@ -3,6 +3,11 @@
  * secret, a proxy that is down, another CA.
  */
 // SPDX-License-Identifier: Apache-2.0
+import {
+  ConnectCustomKeyStoreCommand,
+  CreateCustomKeyStoreCommand,
+  type KMSClient,
+} from '@aws-sdk/client-kms'
 import type { Test } from 'tap'
 import { type Clock, systemClock } from '../../src/core/clock.ts'
 import { Secret } from '../../src/core/secret.ts'
@@ -14,6 +19,7 @@ import {
   createKmsStandIn,
 } from '../../src/kms/emulator/emulator.ts'
 import { KmsException, type KmsExceptionName } from '../../src/kms/emulator/proxy-failure.ts'
+import type { TestServer } from './server.ts'
 
 /** AWS's own example credential, which works only with this server. */
 export const AWS_CREDENTIAL = {
@@ -96,4 +102,28 @@ export async function startKmsServer(t: Test, options: KmsServerOptions): Promis
       AWS_EC2_METADATA_DISABLED: 'true',
     },
   }
+}
+
+/** Creates and connects a custom key store on the proxy under test, as an administrator does. */
+export async function connectStore(
+  client: KMSClient,
+  kms: KmsStandIn,
+  { uriPath, credential }: Pick<TestServer, 'uriPath' | 'credential'>,
+): Promise<string> {
+  const { CustomKeyStoreId = '' } = await client.send(
+    new CreateCustomKeyStoreCommand({
+      CustomKeyStoreName: 'store',
+      CustomKeyStoreType: 'EXTERNAL_KEY_STORE',
+      XksProxyConnectivity: 'PUBLIC_ENDPOINT',
+      XksProxyUriEndpoint: 'https://localhost',
+      XksProxyUriPath: uriPath,
+      XksProxyAuthenticationCredential: {
+        AccessKeyId: credential.accessKeyId,
+        RawSecretAccessKey: credential.secretAccessKey.reveal(),
+      },
+    }),
+  )
+  await client.send(new ConnectCustomKeyStoreCommand({ CustomKeyStoreId }))
+  await kms.stores.settled(CustomKeyStoreId)
+  return CustomKeyStoreId
 }

@@ -3,6 +3,7 @@
 import http from 'node:http'
 import https from 'node:https'
 import { LatchkeyError } from '../../core/errors.ts'
+import { type HttpAnswer, exchange } from '../../core/http-exchange.ts'
 import type { Secret } from '../../core/secret.ts'
 import type { components } from '../../openapi/types.gen.ts'
 
@@ -64,7 +65,8 @@ export function createAdminHttp(endpoint: AdminEndpoint): AdminHttp {
         ...(token && { authorization: `Bearer ${token.reveal()}` }),
       },
     }
-    const answer = await send(new URL(path, endpoint.url), options, text).catch(
+    const { request } = isTls ? https : http
+    const answer = await exchange(request(new URL(path, endpoint.url), options), text).catch(
       (cause: unknown) => {
         throw toCallError(endpoint.url, cause)
       },
@@ -83,30 +85,6 @@ export function createAdminHttp(endpoint: AdminEndpoint): AdminHttp {
       agent.destroy()
     },
   }
-}
-
-interface HttpAnswer {
-  readonly status: number
-  readonly text: string
-}
-
-function send(url: URL, options: https.RequestOptions, body: string | undefined) {
-  const { request } = url.protocol === 'https:' ? https : http
-  return new Promise<HttpAnswer>((resolve, reject) => {
-    const outgoing = request(url, options, (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.on('error', reject)
-      response.on('end', () => {
-        resolve({
-          status: response.statusCode ?? 0,
-          text: Buffer.concat(chunks).toString('utf8'),
-        })
-      })
-    })
-    outgoing.on('error', reject)
-    outgoing.end(body)
-  })
 }
 
 function readAnswer(url: string, { status, text }: HttpAnswer): unknown {

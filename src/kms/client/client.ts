@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
 import type { Secret } from '../../core/secret.ts'
+import { exchange } from '../../core/http-exchange.ts'
 import { systemClock } from '../../core/clock.ts'
 import { parseJson } from './connection.ts'
 import {
@@ -83,15 +84,15 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
     const target = `${uriPath}${path}`
     const headers = signHeaders({ host: endpoint.host, target, body }, options)
     const startedAt = systemClock.monotonic()
-    const { status, text } = await send(
-      {
+    const { status, text } = await exchange(
+      https.request({
         agent,
         ...toAddress(endpoint, options.connectTo),
         method: 'POST',
         path: target,
         headers,
         signal: AbortSignal.timeout(options.timeoutMs ?? DEFAULT_TIMEOUT_MS),
-      },
+      }),
       body,
     )
     return { status, body: parseJson(text), totalMs: systemClock.monotonic() - startedAt }
@@ -119,25 +120,4 @@ function toAddress(endpoint: URL, connectTo: KmsSideClientOptions['connectTo']) 
   const port = endpoint.port === '' ? 443 : endpoint.port
   if (connectTo === undefined) return { hostname: host, port }
   return { hostname: connectTo.host, port: connectTo.port, servername: host }
-}
-
-function send(
-  options: https.RequestOptions,
-  body: string,
-): Promise<{ readonly status: number; readonly text: string }> {
-  return new Promise((resolve, reject) => {
-    const request = https.request(options, (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.on('error', reject)
-      response.on('end', () => {
-        resolve({
-          status: response.statusCode ?? 0,
-          text: Buffer.concat(chunks).toString('utf8'),
-        })
-      })
-    })
-    request.on('error', reject)
-    request.end(body)
-  })
 }

@@ -5,6 +5,7 @@ import http2 from 'node:http2'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { systemClock } from '../../core/clock.ts'
+import { readText } from '../../core/http-exchange.ts'
 import { Deadline } from '../../core/deadline.ts'
 import {
   dial,
@@ -182,10 +183,8 @@ async function collect(
   startedAt: number,
   firstByteMs: number,
 ): Promise<Pick<WireAnswer, 'text' | 'body' | 'firstByteMs' | 'totalMs'>> {
-  const chunks: Buffer[] = []
-  for await (const chunk of stream) chunks.push(chunk as Buffer)
+  const text = await readText(stream)
   const totalMs = clock.monotonic() - startedAt
-  const text = Buffer.concat(chunks).toString('utf8')
   return { text, body: parseJson(text), firstByteMs, totalMs }
 }
 

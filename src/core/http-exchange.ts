@@ -1,0 +1,50 @@
+/** One exchange of an HTTP client: sends a body and reads the whole answer, up to a limit. */
+// SPDX-License-Identifier: Apache-2.0
+import type { ClientRequest } from 'node:http'
+
+export interface HttpAnswer {
+  readonly status: number
+  readonly text: string
+}
+
+/** Exposure and events of a large fleet fit. A peer that sends more than this is no peer of ours. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+/**
+ * The caller sets the deadline, by the `signal` of the request.
+ * @param maxBytes limit of the answer's body
+ * @throws Error of the connection or the signal, or for a body over the limit
+ */
+export function exchange(
+  request: ClientRequest,
+  body: string | undefined,
+  maxBytes = MAX_ANSWER_BYTES,
+): Promise<HttpAnswer> {
+  return new Promise((resolve, reject) => {
+    request.on('error', reject)
+    request.on('response', (response) => {
+      readText(response, maxBytes).then((text) => {
+        resolve({ status: response.statusCode ?? 0, text })
+      }, reject)
+    })
+    request.end(body)
+  })
+}
+
+/**
+ * Reads a body as UTF-8, and destroys its stream when the limit is exceeded.
+ * @throws Error of the stream, or for a body over the limit
+ */
+export async function readText(
+  stream: AsyncIterable<unknown>,
+  maxBytes = MAX_ANSWER_BYTES,
+): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of stream) {
+    chunks.push(chunk as Buffer)
+    bytes += (chunk as Buffer).length
+    if (bytes > maxBytes) throw new Error(`the answer has more than ${String(maxBytes)} bytes`)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
