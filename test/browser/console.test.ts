@@ -1,16 +1,15 @@
 /** Drives the console in a real browser, through the run-book for an emergency at night. */
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import type { Browser, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { call, pki, startWithAdmin, token } from '../support/admin.ts'
-import { FIND_PALE_TEXTS, startChromium } from '../support/chromium.ts'
+import { checkAccessibility } from '../support/accessibility.ts'
+import { startChromium } from '../support/chromium.ts'
 import { KEY_ID, eventually, type TestServer } from '../support/server.ts'
 
 const alice = await pki.issue('alice-console', { commonName: 'alice', usage: 'client' })
 const READ = { token: token('viewer') }
-/** A copy of axe-core, for a run by hand: LATCHKEY_AXE=…/axe.min.js. */
-const AXE = process.env['LATCHKEY_AXE']
 
 /** Errors of all pages of a test. */
 const faults: string[] = []
@@ -43,34 +42,6 @@ async function signIn(page: Page, role: string): Promise<void> {
 const headline = (page: Page, text: RegExp) =>
   page.getByRole('status', { name: 'State' }).filter({ hasText: text }).waitFor()
 
-/** Checks the WCAG criteria that a program can test: contrast, names of fields, width. */
-async function checkAccess(t: Test, page: Page): Promise<void> {
-  for (const colorScheme of ['light', 'dark'] as const) {
-    await page.emulateMedia({ colorScheme })
-    const { count, pale } = await page.evaluate<{ count: number; pale: [] }>(FIND_PALE_TEXTS)
-    t.ok(count > 20)
-    t.same(pale, [], colorScheme)
-  }
-  const nameless = await page.evaluate(
-    `[...document.querySelectorAll('input, select, button')].filter((one) =>
-      one.offsetParent !== null && !(one.labels?.length > 0 || one.ariaLabel || one.textContent.trim())).map((one) => one.outerHTML)`,
-  )
-  t.same(nameless, [], 'every field has a name')
-  await page.setViewportSize({ width: 375, height: 700 })
-  const width = Number(await page.evaluate('document.documentElement.scrollWidth'))
-  t.ok(width <= 375, `${String(width)} px wide`)
-  await page.setViewportSize({ width: 1280, height: 800 })
-  if (AXE === undefined || !existsSync(AXE)) return
-  // The page's Content Security Policy refuses foreign scripts, but does not apply to this connection.
-  const client = await page.context().newCDPSession(page)
-  await client.send('Runtime.evaluate', { expression: readFileSync(AXE, 'utf8') })
-  const violations = await page.evaluate<string[]>(
-    `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }).then(({ violations }) =>
-      violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`,
-  )
-  t.same(violations, [], 'axe-core finds no violation')
-}
-
 void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   const server = await startWithAdmin(t, {
     activity: { flushInterval: '100ms' },
@@ -86,11 +57,12 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   await viewer.getByLabel('Token').fill('latchkey_wrong')
   await viewer.getByRole('button', { name: 'Sign in' }).click()
   await viewer.getByRole('alert').filter({ hasText: 'a known client certificate' }).waitFor()
+  await checkAccessibility(t, viewer, 'a refused sign-in')
   await signIn(viewer, 'viewer')
   await headline(viewer, /Serving.*No switch is in force; 1 of 1 instance serving/s)
   t.notOk(await viewer.getByRole('button', { name: 'Unlock actions' }).isVisible())
   await viewer.getByRole('cell', { name: 'direct calls to KMS' }).waitFor()
-  await checkAccess(t, viewer)
+  await checkAccessibility(t, viewer, 'a viewer')
 
   const operator = await open(t, browser, server, 'none')
   await signIn(operator, 'operator')
@@ -105,13 +77,14 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   t.ok(await stop.isDisabled(), 'not before the name')
   t.equal(await encrypt(), 200)
   await operator.getByLabel('Type demo to confirm').fill('demo')
-  await checkAccess(t, operator)
+  await checkAccessibility(t, operator, 'rehearsed')
   await stop.click()
   const result = operator.locator('#stop h3, [role=alert]:not(:empty)')
   t.match(await result.first().innerText(), /Revoked after \d+ ms/)
   t.equal(await encrypt(), 400)
   await headline(operator, /Stopped.*1 switch in force: key store demo.*by operator-token/s)
   await headline(viewer, /Stopped/)
+  await checkAccessibility(t, operator, 'stopped, with a receipt')
   const downloading = operator.waitForEvent('download')
   await operator.getByRole('link', { name: 'Download the receipt' }).click()
   const receipt = JSON.parse(readFileSync(await (await downloading).path(), 'utf8')) as object
@@ -137,7 +110,7 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   const asked = await call(server, 'GET', '/admin/v1/status', READ)
   const [{ id = '' } = {}] = asked.body['requests'] as { id?: string }[]
   await second.getByLabel(`Type ${id} to confirm`).fill(id)
-  await checkAccess(t, second)
+  await checkAccessibility(t, second, 'an approval')
   await second.getByRole('button', { name: 'Approve now' }).click()
   await headline(second, /Serving/)
   // An instance applies the restoration at its next poll.

@@ -67,6 +67,7 @@ header p { margin: 0; color: var(--soft); flex: 1; }
 h1 { font-size: 1.25rem; margin: 0; }
 h2 { font-size: 1.1rem; margin: 1.5rem 0 .5rem; }
 main { max-width: 75rem; margin: 0 auto; padding: 0 1rem 3rem; }
+main p { overflow-wrap: anywhere; }
 #headline { margin: 1rem 0; padding: 1rem; border: 2px solid; border-radius: .5rem; font-size: 1.15rem; }
 #headline strong { display: block; font-size: 1.6rem; }
 .serving { color: var(--good); background: var(--good-back); }

@@ -75,16 +75,17 @@ function showStopForm() {
     event.preventDefault()
     stop.disabled = true
     outcome.replaceChildren(h('p', {}, 'Stopping; waiting for the instances.'))
+    let isOver = false
     const watching = setInterval(() => {
       refresh().then(() => {
         const { instances } = state.status
         const done = instances.filter((one) => one.hasAcknowledged).length
-        if (outcome.dataset.done === undefined) outcome.firstChild.textContent = 'Stopping: ' + done + ' of ' + count(instances.length, 'instance') + ' have acknowledged.'
+        if (!isOver) outcome.firstChild.textContent = 'Stopping: acknowledged by ' + done + ' of ' + count(instances.length, 'instance') + '.'
       }, () => undefined)
     }, 500)
     try {
       const stopped = await api('POST', '/switches', { scope: toScope(), direction: direction.value, reason: reason.value.trim() })
-      outcome.dataset.done = 'yes'
+      isOver = true
       outcome.replaceChildren(...describeStop(stopped))
       reset()
       reason.value = ''
@@ -93,8 +94,8 @@ function showStopForm() {
       outcome.replaceChildren()
       fail(error)
     } finally {
+      isOver = true
       clearInterval(watching)
-      delete outcome.dataset.done
       await refresh().catch(fail)
     }
   })

@@ -1,0 +1,63 @@
+/** Checks a page with axe-core, in light and dark mode and on a narrow screen. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type { CDPSession, Page } from 'playwright-core'
+import type { Test } from 'tap'
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** WCAG 2.2 at levels A and AA, and axe-core's own best practices. */
+const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22a', 'wcag22aa', 'best-practice']
+
+/** Result of axe-core. `passes` counts the rules that found something to check. */
+interface Outcome {
+  readonly passes: number
+  readonly violations: readonly string[]
+}
+
+const RUN = `axe.run(document, { runOnly: ${JSON.stringify(RULES)}, resultTypes: ['violations'] }).then(({ passes, violations }) => ({
+  passes: passes.length,
+  violations: violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html, failureSummary }) => html + ' ' + failureSummary).join(' | ')),
+}))`
+
+const WIDE = { width: 1280, height: 800 }
+/** The width of a small phone, in CSS pixels. */
+const NARROW = { width: 375, height: 700 }
+
+const LOOKS = [
+  { name: 'light', colorScheme: 'light', viewport: WIDE },
+  { name: 'dark, 375 px', colorScheme: 'dark', viewport: NARROW },
+] as const
+
+const sessions = new WeakMap<Page, Promise<CDPSession>>()
+
+/**
+ * Runs axe-core in the page. The page's Content Security Policy refuses foreign scripts, but does not apply to the
+ * debugger's connection.
+ */
+async function runAxe(page: Page): Promise<Outcome> {
+  const session = sessions.get(page) ?? page.context().newCDPSession(page)
+  sessions.set(page, session)
+  const client = await session
+  await client.send('Runtime.evaluate', { expression: `window.axe ?? (() => { ${AXE} })()` })
+  return page.evaluate<Outcome>(RUN)
+}
+
+/**
+ * Asserts that the page, in the state that it is in, violates no rule of WCAG 2.2 AA in light and dark mode, and that
+ * nothing sticks out at 375 pixels.
+ */
+export async function checkAccessibility(t: Test, page: Page, state: string): Promise<void> {
+  for (const { name, colorScheme, viewport } of LOOKS) {
+    await page.emulateMedia({ colorScheme })
+    await page.setViewportSize(viewport)
+    const { passes, violations } = await runAxe(page)
+    t.ok(passes > 10, `${state}, ${name}: ${String(passes)} rules apply`)
+    t.same(violations, [], `${state}, ${name}: axe-core finds no violation`)
+    const width = Number(await page.evaluate('document.documentElement.scrollWidth'))
+    t.ok(width <= viewport.width, `${state}, ${name}: ${String(width)} px wide`)
+  }
+  await page.emulateMedia({ colorScheme: 'light' })
+  await page.setViewportSize(WIDE)
+}
