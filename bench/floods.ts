@@ -11,9 +11,16 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { readCredential } from '../src/tools/demo/demo.ts'
 import type { FloodPlan, FloodResult } from './load-flood.ts'
-import type { OpenPlan, PhaseResult } from './load-open.ts'
+import type { PhaseResult } from './load-open.ts'
 import { type SignFor, encryptBody, signedRequest } from './requests.ts'
-import { CLIENT_CORE, runLoad, SERVER_CORE, startLatchkey, startPinned } from './servers.ts'
+import {
+  CLIENT_CORE,
+  runLoad,
+  runOpen,
+  SERVER_CORE,
+  startLatchkey,
+  startPinned,
+} from './servers.ts'
 import { prepareWorkplace } from './workplace.ts'
 
 const { values } = parseArgs({
@@ -87,9 +94,9 @@ async function measure({ port, caFile, signer }: Target): Promise<void> {
   for (const [name, junk] of kinds) {
     const flood = junk === undefined ? undefined : startFlood({ port, caFile, junk })
     const phases = [{ rate: Number(values.rate), seconds: Number(values.seconds) }]
-    const result = await runOpen({ ...at, requests, phases })
+    const [result] = await runOpen({ ...at, requests, phases })
     const junked = await flood?.stop()
-    process.stdout.write(`${render(name, result, junked)}\n`)
+    if (result !== undefined) process.stdout.write(`${render(name, result, junked)}\n`)
   }
 }
 
@@ -108,17 +115,6 @@ function startFlood(at: Pick<FloodPlan, 'port' | 'caFile'> & { readonly junk: st
       return result
     },
   }
-}
-
-async function runOpen(plan: OpenPlan): Promise<PhaseResult> {
-  const child = startPinned(CLIENT_CORE, 'load-open', [])
-  child.send(plan)
-  const [{ results, error }] = (await once(child, 'message')) as [
-    { results?: readonly PhaseResult[]; error?: string },
-  ]
-  const [result] = results ?? []
-  if (result === undefined) throw new Error(error ?? 'the client failed')
-  return result
 }
 
 function render(name: string, result: PhaseResult, junk?: FloodResult): string {

@@ -4,7 +4,6 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,9 +11,9 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { readCredential } from '../src/tools/demo/demo.ts'
 import { configFileOf, softhsm } from './cases/softhsm.ts'
-import type { OpenPlan, PhaseResult } from './load-open.ts'
+import type { OpenPlan } from './load-open.ts'
 import { encryptBody, signedRequest } from './requests.ts'
-import { runLoad, startLatchkey, startPinned, type RunningProcess } from './servers.ts'
+import { runLoad, runOpen, startLatchkey, type RunningProcess } from './servers.ts'
 import { holdToShare } from './share-of-core.ts'
 import { prepareWorkplace, type Workplace } from './workplace.ts'
 
@@ -128,16 +127,6 @@ async function findSaturation(open: Omit<OpenPlan, 'phases'>, closed: number): P
     highest = rate
   }
   return highest
-}
-
-async function runOpen(plan: OpenPlan): Promise<readonly PhaseResult[]> {
-  const child = startPinned('1', 'load-open', [])
-  child.send(plan)
-  const [{ results, error }] = (await once(child, 'message')) as [
-    { results?: readonly PhaseResult[]; error?: string },
-  ]
-  if (results === undefined) throw new Error(error ?? 'the client failed')
-  return results
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'latchkey-bench-'))

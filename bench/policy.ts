@@ -13,7 +13,7 @@ import { compileDocuments } from '../src/policy/policy-set.ts'
 import type { PolicyRequest } from '../src/policy/facts.ts'
 import { type Demo, readCredential } from '../src/tools/demo/demo.ts'
 import { encryptBody, signedRequest } from './requests.ts'
-import { type RunningProcess, runLoad, startLatchkey } from './servers.ts'
+import { type RunningProcess, runLoad, runOpen, startLatchkey } from './servers.ts'
 import { prepareWorkplace } from './workplace.ts'
 
 const { values } = parseArgs({
@@ -23,9 +23,12 @@ const { values } = parseArgs({
     connections: { type: 'string', default: '16' },
     policies: { type: 'string', default: '100' },
     decisions: { type: 'string', default: '20000' },
+    // Requests per second of the open loop, KMS's default quota.
+    rate: { type: 'string', default: '1800' },
   },
 })
 const REQUESTS = 512
+const OPEN_CONNECTIONS = 32
 const PRINCIPAL = 'arn:aws:sts::123456789012:assumed-role/S3Access/session-0123456789'
 
 /** One permits the requests of the benchmark; all the others are for other accounts, with typical conditions. */
@@ -62,11 +65,15 @@ async function measureServers(folder: string): Promise<void> {
   }
   /** Answers per second of the server's processor time, by configuration. */
   const rates = new Map([...servers.keys()].map((name) => [name, [] as number[]]))
+  /** p99 of the open loop in milliseconds, by configuration. */
+  const tails = new Map([...servers.keys()].map((name) => [name, [] as number[]]))
   try {
     for (const server of servers.values()) await run(demo, server, 1)
     for (let round = 0; round < Number(values.rounds); round++) {
       for (const [name, server] of servers)
         rates.get(name)?.push(await run(demo, server, Number(values.seconds)))
+      for (const [name, server] of servers)
+        tails.get(name)?.push(await measureTail(demo, server, Number(values.seconds)))
     }
   } finally {
     await Promise.all([...servers.values()].map((server) => server.stop()))
@@ -78,22 +85,37 @@ async function measureServers(folder: string): Promise<void> {
       0.5,
     )
     process.stdout.write(
-      `${name.padEnd(10)} ${percentile(own, 0.5).toFixed(0).padStart(6)} answers for a second of processor time; ratio to none ${ratio.toFixed(3)}\n`,
+      `${name.padEnd(10)} ${percentile(own, 0.5).toFixed(0).padStart(6)} answers for a second of processor time; ratio to none ${ratio.toFixed(3)};` +
+        ` p99 at ${values.rate}/s ${spread(tails.get(name) ?? [])} ms\n`,
     )
   }
 }
 
 async function run(demo: Demo, server: RunningProcess, seconds: number): Promise<number> {
-  const signer = { ...(await readCredential(demo)), keyId: demo.keyId }
+  const requests = await sign(demo)
   const before = server.cpuMs()
   const rate = await runLoad({
-    ...{ port: server.port, seconds, caFile: demo.caFile, sleeps: true },
+    ...{ port: server.port, seconds, caFile: demo.caFile, sleeps: true, requests },
     connections: Number(values.connections),
-    requests: Array.from({ length: REQUESTS }, () =>
-      signedRequest(`/keys/${demo.keyId}/encrypt`, encryptBody(), signer),
-    ),
   })
   return (rate * seconds * 1000) / (server.cpuMs() - before)
+}
+
+/** Returns the p99 at a constant rate, in milliseconds. */
+async function measureTail(demo: Demo, server: RunningProcess, seconds: number): Promise<number> {
+  const [result] = await runOpen({
+    ...{ port: server.port, caFile: demo.caFile, requests: await sign(demo) },
+    ...{ connections: OPEN_CONNECTIONS, phases: [{ rate: Number(values.rate), seconds }] },
+  })
+  return result?.ms.p99 ?? NaN
+}
+
+/** Signs requests for one run, because signatures expire after five minutes. */
+async function sign(demo: Demo): Promise<readonly string[]> {
+  const signer = { ...(await readCredential(demo)), keyId: demo.keyId }
+  return Array.from({ length: REQUESTS }, () =>
+    signedRequest(`/keys/${demo.keyId}/encrypt`, encryptBody(), signer),
+  )
 }
 
 const REQUEST: PolicyRequest = {
@@ -135,6 +157,12 @@ function report(name: string, count: number, decide: () => unknown): void {
   process.stdout.write(
     `${name.padEnd(24)} mean of processor time ${((user + system) / count).toFixed(1)} us; p50 ${of(0.5)}, p99 ${of(0.99)} us\n`,
   )
+}
+
+/** Returns the median, with the smallest and the largest. */
+function spread(numbers: readonly number[]): string {
+  const [low, middle, high] = [0, 0.5, 1].map((share) => percentile(numbers, share).toFixed(1))
+  return `${String(middle)} (${String(low)} to ${String(high)})`
 }
 
 function percentile(numbers: readonly number[], share: number): number {

@@ -3,13 +3,12 @@
  * the processor time of all their processes, and the latency at fixed rates.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { parseConsoleFile, readPrivateFile } from '../src/terminal/files.ts'
-import type { OpenPlan, PhaseResult } from './load-open.ts'
+import type { PhaseResult } from './load-open.ts'
 import { encryptBody, signedRequest, type SignFor } from './requests.ts'
-import { readCpuMs, runLoad, startPinned } from './servers.ts'
+import { readCpuMs, runLoad, runOpen } from './servers.ts'
 
 const { values } = parseArgs({
   options: {
@@ -79,16 +78,14 @@ async function measureRate(proxy: Proxy, seconds: number): Promise<void> {
 }
 
 async function measureLatency(proxy: Proxy, seconds: number): Promise<void> {
-  const child = startPinned(values.core, 'load-open', [])
-  child.send({
-    ...{ port: proxy.port, caFile: proxy.caFile, requests: sign(proxy) },
-    connections: CONNECTIONS_OF_OPEN_LOOP,
-    phases: values.rates.split(',').map((rate) => ({ rate: Number(rate), seconds })),
-  } satisfies OpenPlan)
-  const [{ results, error }] = (await once(child, 'message')) as [
-    { results?: readonly PhaseResult[]; error?: string },
-  ]
-  if (results === undefined) throw new Error(error ?? 'the client failed')
+  const results = await runOpen(
+    {
+      ...{ port: proxy.port, caFile: proxy.caFile, requests: sign(proxy) },
+      connections: CONNECTIONS_OF_OPEN_LOOP,
+      phases: values.rates.split(',').map((rate) => ({ rate: Number(rate), seconds })),
+    },
+    values.core,
+  )
   for (const one of results) {
     proxy.open.set(one.rate, [...(proxy.open.get(one.rate) ?? []), one])
   }

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { SERVING_FLAGS } from '../src/app/workers/worker-process.ts'
+import type { OpenPlan, PhaseResult } from './load-open.ts'
 import type { LoadPlan } from './load.ts'
 import type { LoopPlan } from './token-loop.ts'
 
@@ -75,6 +76,21 @@ export function readCpuMs(pid: number): number {
 /** Returns responses per second. @throws when a response was not 200 */
 export function runLoad(plan: LoadPlan): Promise<number> {
   return runPlan('load', plan, plan.core ?? CLIENT_CORE)
+}
+
+/**
+ * Runs an open loop and returns the result of each phase.
+ * @param core the client's, as taskset takes it
+ * @throws when the client fails
+ */
+export async function runOpen(plan: OpenPlan, core = CLIENT_CORE): Promise<readonly PhaseResult[]> {
+  const child = startPinned(core, 'load-open', [])
+  child.send(plan)
+  const [{ results, error }] = (await once(child, 'message')) as [
+    { results?: readonly PhaseResult[]; error?: string },
+  ]
+  if (results === undefined) throw new Error(error ?? 'the client failed')
+  return results
 }
 
 /** Exchanges per second. */
