@@ -39,6 +39,7 @@ const RUN_BY: Readonly<Record<string, string>> = {
   'docs/admin.md': 'test/cli/documents.test.ts',
   'docs/doctor.md': 'test/cli/documents.test.ts',
   'docs/policy.md': 'test/cli/documents.test.ts',
+  'docs/register.md': 'test/kms/documents.test.ts',
   'docs/run-book.md': 'test/cli/documents.test.ts',
   'docs/store.md': 'test/contract/store-backup.test.ts',
 }
@@ -52,7 +53,6 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   'docs/kms.md': 'needs several terminals: test/cli/kms.test.ts runs the command',
   'docs/latency.md': 'measures for minutes: test/cli/bench and report run shorter measurements',
   'docs/moving.md': "needs the HSM of AWS's sample proxy",
-  'docs/register.md': 'needs AWS: test/kms runs these commands against the emulator',
   'docs/remote.md': 'needs an admin listener: test/cli/remote.test.ts runs the commands',
   'docs/simulate.md': 'needs several terminals: test/cli/simulate.test.ts runs both commands',
   'docker/README.md': 'needs a container engine: npm run check:container',

@@ -7,7 +7,7 @@ import t from 'tap'
 import { openAdministration } from '../../src/app/administration.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
-import { ENDPOINT, registration, type Registration } from '../support/registration.ts'
+import { ENDPOINT, keepPolling, registration, type Registration } from '../support/registration.ts'
 import { eventually } from '../support/server.ts'
 
 interface Summary {
@@ -29,26 +29,6 @@ async function registered(r: Registration) {
 
 const list = async (r: Registration) =>
   (await r.workspace.json('credentials', 'list')) as readonly Summary[]
-
-/** Lets KMS ask for health from time to time, as it does while a store is connected. */
-function keepPolling(r: Registration, id: string): () => Promise<void> {
-  let isOver = false
-  const poll = async () => {
-    while (!isOver) {
-      // A request in progress when its connection is replaced after a change of the store is lost;
-      // the next one counts.
-      await r.kms.kms.stores.pollHealth(id).catch((error: unknown) => {
-        if ((error as { code?: unknown }).code !== 'TCP') throw error
-      })
-      await new Promise((resolve) => setTimeout(resolve, 100))
-    }
-  }
-  const polling = poll()
-  return async () => {
-    isOver = true
-    await polling
-  }
-}
 
 void t.test('the old credential is revoked once it is silent, and not before', async (t) => {
   const r = await registration(t)

@@ -87,3 +87,26 @@ export async function registration(
     },
   }
 }
+
+/**
+ * Lets KMS ask for health from time to time, as it does while a store is connected.
+ * @returns what stops it
+ */
+export function keepPolling(r: Registration, id: string): () => Promise<void> {
+  let isOver = false
+  const poll = async () => {
+    while (!isOver) {
+      // A request in progress when its connection is replaced after a change of the store is lost;
+      // the next one counts.
+      await r.kms.kms.stores.pollHealth(id).catch((error: unknown) => {
+        if ((error as { code?: unknown }).code !== 'TCP') throw error
+      })
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+  }
+  const polling = poll()
+  return async () => {
+    isOver = true
+    await polling
+  }
+}

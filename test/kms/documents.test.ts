@@ -1,0 +1,41 @@
+/** Runs the commands of docs/register.md in their order against the emulator of KMS. */
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { ENDPOINT, keepPolling, registration } from '../support/registration.ts'
+import { shownCommands, toWords } from '../support/shown-commands.ts'
+
+/** The emulator's region, and the names that the test's proxy has. */
+const VALUES: Readonly<Record<string, string>> = {
+  'https://xks.example.com': ENDPOINT,
+  'payroll-2026': 'payroll',
+  payroll: 'demo',
+  'eu-west-1': 'us-east-1',
+}
+
+/** Flags that the page leaves at their defaults, which wait for minutes. */
+const FLAGS: Readonly<Record<string, readonly string[]>> = {
+  'rotate-credentials': ['--quiet', '1s', '--timeout', '60s'],
+  unregister: [],
+}
+
+void t.test('the page about registration, from register to unregister', async (t) => {
+  const r = await registration(t)
+  const shown = shownCommands('docs/register.md')
+  t.equal(shown.length, 5)
+  let stop: () => Promise<void> = () => Promise.resolve()
+  for (const command of shown) {
+    const words = toWords(command).map((word) => VALUES[word] ?? word)
+    const [name] = words
+    const flags = FLAGS[name ?? ''] ?? r.checkFlags
+    const { code, stdout, stderr } = await r.latchkey(...words, ...flags)
+    // The page says that it refuses while there are KMS keys, and register has made one.
+    const isRefused = name === 'unregister' && words.includes('--yes')
+    t.equal(code, isRefused ? 1 : 0, `latchkey ${command}\n${stdout}${stderr}`)
+    if (isRefused) t.match(stderr, 'demo has KMS keys')
+    if (name === 'register') {
+      const [store] = r.kms.kms.stores.describe()
+      stop = keepPolling(r, store?.id ?? '')
+    }
+    if (name === 'rotate-credentials' && words.includes('--yes')) await stop()
+  }
+})
