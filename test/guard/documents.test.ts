@@ -72,8 +72,8 @@ void t.test(
     const document = read('docs/internals/dependencies.md')
     for (const [heading, group] of [
       ['## What the program needs', 'dependencies'],
-      ['## What the program can do without', 'optionalDependencies'],
-      ['## What development needs', 'devDependencies'],
+      ['## Optional', 'optionalDependencies'],
+      ['## Development', 'devDependencies'],
       ['## Overrides', 'overrides'],
     ] as const) {
       const names = Object.keys(project[group] ?? {})
