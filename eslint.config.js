@@ -142,7 +142,7 @@ const OWNERS = {
   'hdr-histogram-js': ['src/tools/bench', 'bench'],
   '@aws-sdk/client-kms': ['src/tools/register'],
   '@aws-sdk/credential-provider-node': ['src/tools/register'],
-  uplot: ['src/tools/report'],
+  uplot: ['src/admin', 'src/tools/report'],
   pkcs11js: ['src/keys/pkcs11', 'bench'],
   '@opentelemetry/api': ['src/observability'],
   '@opentelemetry/sdk-trace': ['src/observability'],

@@ -1,11 +1,13 @@
 /** Connects the admin listener to the kill switch and the metrics: once per `latchkey serve`. */
 // SPDX-License-Identifier: Apache-2.0
 import { AdminError, type AdminErrorCode } from '../admin/errors.ts'
+import { auditRoutes } from '../admin/routes/audit.ts'
 import { consoleRoutes } from '../admin/routes/console.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
 import { aboutRoutes, serviceRoutes } from '../admin/routes/service.ts'
 import { switchRoutes } from '../admin/routes/switches.ts'
 import { type AdminEvent, createAdminServer } from '../admin/server.ts'
+import { readLatest } from '../audit/reader/latest.ts'
 import type { AdminConfig, Config } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
@@ -27,6 +29,9 @@ export interface AdminDeps {
   readonly metrics?: () => Promise<string>
   readonly log: Pick<Log, 'logger'>
 }
+
+/** Limits of the audit page of the console. */
+const LATEST_AUDIT = { logs: 20, entries: 100 }
 
 export interface RunningAdmin {
   readonly address: Address
@@ -58,6 +63,11 @@ export async function startAdminOf(
   const schemas = createApiSchemas()
   let names = config.keyStores.map(({ name }) => name)
   const keyStores = () => names
+  const readAudit = async () => {
+    const { mode, folder } = config.audit
+    const latest = await readLatest(folder, await killSwitch.publicKey(), LATEST_AUDIT)
+    return { mode, logs: [...latest.logs], entries: [...latest.entries] }
+  }
   try {
     const { app, setTls, setCallers } = await createAdminServer({
       config: admin,
@@ -71,6 +81,7 @@ export async function startAdminOf(
         }),
         ...switchRoutes({ killSwitch, keyStores, now: clock.now }),
         ...consoleRoutes(),
+        ...auditRoutes({ readAudit }),
         ...aboutRoutes({ keyStores, version: schemas.version }),
         ...reportRoutes({ killSwitch, keyStores, now: clock.now }),
       ],

@@ -1284,6 +1284,57 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       }
     }
   },
+  "AdminAudit": {
+    "type": "object",
+    "required": [
+      "mode",
+      "logs",
+      "entries"
+    ],
+    "properties": {
+      "mode": {
+        "type": "string",
+        "enum": [
+          "off",
+          "buffered",
+          "strict"
+        ]
+      },
+      "logs": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "name"
+          ],
+          "properties": {
+            "name": {
+              "type": "string"
+            },
+            "host": {
+              "type": "string"
+            },
+            "size": {
+              "description": "Entries that the checkpoint covers.",
+              "type": "integer"
+            },
+            "fault": {
+              "description": "Why the log cannot be opened.",
+              "type": "string"
+            }
+          }
+        }
+      },
+      "entries": {
+        "description": "docs/audit.md describes their fields.",
+        "type": "array",
+        "items": {
+          "type": "object",
+          "additionalProperties": true
+        }
+      }
+    }
+  },
   "AdminDrill": {
     "type": "object",
     "required": [

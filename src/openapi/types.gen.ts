@@ -429,6 +429,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The newest entries of the audit logs on the listener's host
+         * @description For the roles `viewer`, `operator` and `admin`.
+         */
+        get: operations["adminAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/admin/v1/drills": {
         parameters: {
             query?: never;
@@ -851,6 +871,22 @@ export interface components {
         };
         AdminReceipts: {
             receipts: components["schemas"]["SignedReceipt"][];
+        };
+        AdminAudit: {
+            /** @enum {string} */
+            mode: "off" | "buffered" | "strict";
+            logs: {
+                name: string;
+                host?: string;
+                /** @description Entries that the checkpoint covers. */
+                size?: number;
+                /** @description Why the log cannot be opened. */
+                fault?: string;
+            }[];
+            /** @description docs/audit.md describes their fields. */
+            entries: {
+                [key: string]: unknown;
+            }[];
         };
         AdminDrill: {
             keyStore: string;
@@ -1593,6 +1629,33 @@ export interface operations {
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminAudit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /**
+             * @description The newest 20 logs, and the newest 100 entries of requests in them. The listener checks that the store vouches for
+             *     the key of each log, and that this key signed its size. It does not check the entries against the tree.
+             */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminAudit"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };

@@ -1,46 +1,14 @@
 /** Drives the console in a real browser, through the run-book for an emergency at night. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
-import type { Browser, Page } from 'playwright-core'
-import t, { type Test } from 'tap'
-import { call, pki, startWithAdmin, token } from '../support/admin.ts'
+import t from 'tap'
+import { call, startWithAdmin, token } from '../support/admin.ts'
 import { checkAccessibility } from '../support/accessibility.ts'
 import { startChromium } from '../support/chromium.ts'
-import { KEY_ID, eventually, type TestServer } from '../support/server.ts'
+import { openConsole, signIn, waitForHeadline } from '../support/console.ts'
+import { KEY_ID, eventually } from '../support/server.ts'
 
-const alice = await pki.issue('alice-console', { commonName: 'alice', usage: 'client' })
 const READ = { token: token('viewer') }
-
-/** Errors of all pages of a test. */
-const faults: string[] = []
-
-async function open(t: Test, browser: Browser, server: TestServer, how: 'certificate' | 'none') {
-  const origin = `https://localhost:${String(server.running.admin?.port)}`
-  const { certificateFile: certPath, privateKeyFile: keyPath } = alice
-  const context = await browser.newContext({
-    ignoreHTTPSErrors: true,
-    ...(how === 'certificate' && { clientCertificates: [{ origin, certPath, keyPath }] }),
-  })
-  const page = await context.newPage()
-  page.setDefaultTimeout(60_000)
-  page.on('pageerror', (error) => faults.push(error.message))
-  page.on('console', (message) => {
-    // The browser reports every 401 as an error, and a refused sign-in is expected here.
-    if (message.type() === 'error' && !message.text().includes('401')) faults.push(message.text())
-  })
-  t.teardown(() => context.close())
-  await page.goto(`${origin}/console`)
-  return page
-}
-
-async function signIn(page: Page, role: string): Promise<void> {
-  await page.getByLabel('Token').fill(token(role))
-  await page.getByRole('button', { name: 'Sign in' }).click()
-  await page.getByText(`${role}-token, ${role}`).waitFor()
-}
-
-const headline = (page: Page, text: RegExp) =>
-  page.getByRole('status', { name: 'State' }).filter({ hasText: text }).waitFor()
 
 void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   const server = await startWithAdmin(t, {
@@ -52,19 +20,19 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   t.equal(await encrypt(), 200)
   const browser = await startChromium(t)
 
-  const viewer = await open(t, browser, server, 'none')
+  const { page: viewer, faults: viewerFaults } = await openConsole(t, browser, server)
   await viewer.getByRole('heading', { name: 'Sign in' }).waitFor()
   await viewer.getByLabel('Token').fill('latchkey_wrong')
   await viewer.getByRole('button', { name: 'Sign in' }).click()
   await viewer.getByRole('alert').filter({ hasText: 'a known client certificate' }).waitFor()
   await checkAccessibility(t, viewer, 'a refused sign-in')
   await signIn(viewer, 'viewer')
-  await headline(viewer, /Serving.*No switch is in force; 1 of 1 instance serving/s)
+  await waitForHeadline(viewer, /Serving.*No switch is in force; 1 of 1 instance serving/s)
   t.notOk(await viewer.getByRole('button', { name: 'Unlock actions' }).isVisible())
   await viewer.getByRole('cell', { name: 'direct calls to KMS' }).waitFor()
   await checkAccessibility(t, viewer, 'a viewer')
 
-  const operator = await open(t, browser, server, 'none')
+  const { page: operator, faults: operatorFaults } = await openConsole(t, browser, server)
   await signIn(operator, 'operator')
   t.notOk(await operator.getByRole('heading', { name: 'Stop' }).isVisible(), 'looks first')
   await operator.getByRole('button', { name: 'Unlock actions' }).click()
@@ -82,8 +50,8 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   const result = operator.locator('#stop h3, [role=alert]:not(:empty)')
   t.match(await result.first().innerText(), /Revoked after \d+ ms/)
   t.equal(await encrypt(), 400)
-  await headline(operator, /Stopped.*1 switch in force: key store demo.*by operator-token/s)
-  await headline(viewer, /Stopped/)
+  await waitForHeadline(operator, /Stopped.*1 switch in force: key store demo.*by operator-token/s)
+  await waitForHeadline(viewer, /Stopped/)
   await checkAccessibility(t, operator, 'stopped, with a receipt')
   const downloading = operator.waitForEvent('download')
   await operator.getByRole('link', { name: 'Download the receipt' }).click()
@@ -91,7 +59,9 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   t.match(receipt, { statement: { reason: 'contract ended' }, signature: String })
   t.equal(await operator.getByRole('button', { name: 'Restore' }).count(), 0)
 
-  const admin = await open(t, browser, server, 'certificate')
+  const { page: admin, faults: adminFaults } = await openConsole(t, browser, server, {
+    certificate: true,
+  })
   await admin.getByText('alice, admin').waitFor()
   await admin.getByRole('button', { name: 'Unlock actions' }).click()
   await admin.getByRole('button', { name: 'Restore' }).click()
@@ -103,7 +73,7 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   await admin.getByRole('cell', { name: `lift ${switchId}` }).waitFor()
   t.equal(await encrypt(), 400, 'it waits for a second person')
 
-  const second = await open(t, browser, server, 'none')
+  const { page: second, faults: secondFaults } = await openConsole(t, browser, server)
   await signIn(second, 'admin')
   await second.getByRole('button', { name: 'Unlock actions' }).click()
   await second.getByRole('button', { name: 'Approve' }).click()
@@ -112,9 +82,10 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   await second.getByLabel(`Type ${id} to confirm`).fill(id)
   await checkAccessibility(t, second, 'an approval')
   await second.getByRole('button', { name: 'Approve now' }).click()
-  await headline(second, /Serving/)
+  await waitForHeadline(second, /Serving/)
   // An instance applies the restoration at its next poll.
   await eventually(async () => (await encrypt()) === 200)
+  const faults = [...viewerFaults, ...operatorFaults, ...adminFaults, ...secondFaults]
   t.same(faults, [], 'no page had an error')
 })
 

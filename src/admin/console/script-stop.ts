@@ -4,14 +4,6 @@
 export const STOP_SCRIPT = `
 const SCOPES = [['key-store', 'One key store'], ['key', 'One key'], ['account', 'An AWS account'], ['principal', 'A principal'], ['all', 'Everything']]
 
-function field(id, label, input) {
-  return [h('label', { htmlFor: id }, label), Object.assign(input, { id })]
-}
-
-function options(pairs) {
-  return pairs.map(([value, text]) => h('option', { value }, text))
-}
-
 /** Shows the stop form. Its button works only after a rehearsal and once the name of the scope is typed. */
 function showStopForm() {
   const form = h('form', {})
@@ -87,6 +79,7 @@ function showStopForm() {
       const stopped = await api('POST', '/switches', { scope: toScope(), direction: direction.value, reason: reason.value.trim() })
       isOver = true
       outcome.replaceChildren(...describeStop(stopped))
+      outcome.firstChild.focus()
       reset()
       reason.value = ''
       fail()
@@ -111,17 +104,41 @@ function showStopForm() {
 }
 
 function describeStop({ state: how, elapsedMs, instances = [], receipt, warning }) {
-  const print = h('button', { type: 'button' }, 'Print')
-  print.addEventListener('click', () => window.print())
   return [
-    h('h3', {}, how === 'revoked' ? 'Revoked after ' + Math.round(elapsedMs) + ' ms' : 'Written, but not confirmed'),
+    h('h3', { tabIndex: -1 }, how === 'revoked' ? 'Revoked after ' + Math.round(elapsedMs) + ' ms' : 'Written, but not confirmed'),
     ...(warning === undefined ? [] : [h('p', {}, warning)]),
-    table('How each instance confirmed the stop', ['Instance', 'Host', 'How', 'After'], instances.map((one) => [one.id.slice(0, 8), one.host, one.how, Math.round(one.afterMs) + ' ms'])),
-    ...(receipt === undefined ? [] : [
-      h('p', {}, 'Receipt ' + receipt.statement.id + ', signed with Ed25519 by ' + receipt.publicKey),
-      h('a', { href: URL.createObjectURL(new Blob([JSON.stringify(receipt, undefined, 2)], { type: 'application/json' })), download: 'receipt-' + receipt.statement.id + '.json' }, 'Download the receipt'),
-      print]),
+    ...(receipt === undefined
+      ? [table('How each instance confirmed the stop', ['Instance', 'Host', 'How', 'After'], instances.map((one) => [one.id.slice(0, 8), one.host, one.how, Math.round(one.afterMs) + ' ms']))]
+      : [describeReceipt(receipt)]),
   ]
+}
+
+/** Shows a receipt as a document, with a link to the signed file and a button that prints it alone. */
+function describeReceipt(receipt) {
+  const { statement, publicKey, signature } = receipt
+  const facts = [['Receipt', statement.id], ['Stopped', describeScope(statement.scope) + ', ' + (statement.direction === 'both' ? 'encrypt and decrypt' : statement.direction)],
+    ['Reason', statement.reason], ['By', statement.operator], ['Killed', toTime(statement.killedAt)],
+    ['Revoked', toTime(statement.revokedAt) + ', ' + statement.timeToRevokeMs + ' ms after the call'],
+    ['Last answer with data', toTime(statement.lastSuccessAt)], ['Control store', statement.storeId + ', epoch ' + statement.epoch],
+    ['Signed with Ed25519 by', publicKey], ['Signature', signature]]
+  const print = h('button', { type: 'button' }, 'Print')
+  const element = h('article', { className: 'receipt card', ariaLabel: 'Receipt ' + statement.id },
+    h('h3', {}, 'Receipt of a revocation'),
+    h('dl', {}, ...facts.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
+    table('How each instance confirmed the stop', ['Instance', 'Host', 'How', 'After'],
+      statement.instances.map((one) => [one.id.slice(0, 8), one.host, one.how, Math.round(one.afterMs) + ' ms'])),
+    soft('latchkey receipt verify checks the file with the public key that you were given beforehand.'),
+    download('Download the receipt', 'receipt-' + statement.id + '.json', receipt), ' ', print)
+  print.addEventListener('click', () => {
+    document.body.classList.add('print-receipt')
+    element.classList.add('chosen')
+    addEventListener('afterprint', () => {
+      document.body.classList.remove('print-receipt')
+      element.classList.remove('chosen')
+    }, { once: true })
+    window.print()
+  })
+  return element
 }
 
 /** Returns a button that asks for a typed name before it acts. */

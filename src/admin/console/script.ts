@@ -1,14 +1,19 @@
 /**
- * The console's script: bare DOM, without a library. It makes text nodes only, so nothing that the API
- * returns can become markup. script-stop.ts has the part that stops and restores.
+ * The console's script: bare DOM, without a library. It makes text nodes only, so nothing that the API returns can
+ * become markup. This file has what all pages share; script-*.ts have one page each.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { KEYS_SCRIPT } from './script-keys.ts'
+import { NOW_SCRIPT } from './script-now.ts'
+import { RECORDS_SCRIPT } from './script-records.ts'
 import { STOP_SCRIPT } from './script-stop.ts'
+import { TRAFFIC_SCRIPT } from './script-traffic.ts'
 
 const BASE = `'use strict'
 const $ = (id) => document.getElementById(id)
-const state = { token: undefined, about: undefined, status: undefined, isUnlocked: false }
+const state = { token: undefined, about: undefined, status: undefined, isUnlocked: false, view: 'now' }
 const POLL_MS = 2000
+const DAY_MS = 86400000
 
 /** Makes an element with properties and children; a string becomes a text node. */
 function h(tag, properties, ...children) {
@@ -21,23 +26,24 @@ function h(tag, properties, ...children) {
   return element
 }
 
-async function api(method, path, body) {
+async function call(method, path, body) {
   const headers = {}
   if (state.token !== undefined) headers.authorization = 'Bearer ' + state.token
   if (method === 'POST') headers['content-type'] = 'application/json'
-  const response = await fetch('/admin/v1' + path, {
+  const response = await fetch(path, {
     method, headers, cache: 'no-store', redirect: 'error',
     body: body === undefined ? undefined : JSON.stringify(body),
   })
-  const value = await response.json()
-  if (response.ok) return value
-  const { code, message, hint } = value.error
+  if (response.ok) return response
+  const { code, message, hint } = (await response.json()).error
   throw Object.assign(new Error(hint === undefined ? message : message + ' (' + hint + ')'), { code })
 }
 
+const api = async (method, path, body) => (await call(method, '/admin/v1' + path, body)).json()
 const may = (permission) => state.about?.permissions.includes(permission) === true
 const count = (n, noun, plural = noun + 's') => n + ' ' + (n === 1 ? noun : plural)
 const toTime = (at) => at === undefined || at === null ? '-' : new Date(at).toISOString().slice(0, 19).replace('T', ' ') + ' UTC'
+const soft = (text) => h('p', { className: 'soft' }, text)
 
 function describeScope({ kind, keyStore, keyId, criteria }) {
   if (kind === 'all') return 'all'
@@ -55,6 +61,20 @@ function table(caption, headings, rows) {
       h('tbody', {}, ...rows.map((row) => h('tr', {}, ...row.map((cell) => h('td', {}, cell)))))))
 }
 
+function field(id, label, input) {
+  return [h('label', { htmlFor: id }, label), Object.assign(input, { id })]
+}
+
+function options(pairs) {
+  return pairs.map(([value, text]) => h('option', { value }, text))
+}
+
+/** Returns a link that saves a value as a file of JSON. */
+function download(text, name, value) {
+  const file = new Blob([JSON.stringify(value, undefined, 2)], { type: 'application/json' })
+  return h('a', { href: URL.createObjectURL(file), download: name }, text)
+}
+
 /** Replaces a section only when its text changed, so that focus and selection survive a refresh. */
 function show(id, title, ...children) {
   const next = [h('h2', { id: id + '-title' }, title), ...children]
@@ -65,83 +85,64 @@ function show(id, title, ...children) {
   section.replaceChildren(...next)
 }
 
-function isSilent(one) { return one.silentMs > one.leaseMs }
-function toState(one) {
-  if (one.isDismissed) return 'dismissed after a long silence'
-  if (!one.isGenuine) return 'unknown: row missing or changed'
-  if (isSilent(one)) return 'silent'
-  if (one.reason !== null) return one.state + ': ' + one.reason
-  const { length } = state.status.switches
-  return one.state === 'open' && length > 0 ? 'open, ' + count(length, 'switch', 'switches') : one.state
-}
-
-function showHeadline({ switches, instances, epoch }) {
-  const all = instances.filter((one) => !one.isDismissed)
-  const open = all.filter((one) => toState(one).startsWith('open')).length
-  const serving = all.length === 0 ? 'no instance is running' : open + ' of ' + count(all.length, 'instance') + ' serving'
-  const latest = switches.reduce((a, b) => a === undefined || b.createdAt > a.createdAt ? b : a, undefined)
-  const kind = switches.length > 0 ? 'stopped' : open === 0 || open < all.length ? 'refusing' : 'serving'
-  const word = { stopped: 'Stopped', refusing: open === 0 ? 'Refusing' : 'Partly refusing', serving: 'Serving' }[kind]
-  const what = latest === undefined ? 'No switch is in force'
-    : count(switches.length, 'switch', 'switches') + ' in force: ' + describeScope(latest.scope) + ', since ' + toTime(latest.createdAt) + ', by ' + latest.operator
-  const text = what + '; ' + serving + '. Epoch ' + epoch + ', version ' + state.about.version + '.'
-  const headline = $('headline')
-  if (headline.dataset.text === word + text) return
-  headline.dataset.text = word + text
-  headline.className = kind
-  headline.replaceChildren(h('strong', {}, word), text)
-}
-
-function showInstances({ instances }) {
-  show('instances', 'Instances', table('Serving processes, and what each has applied',
-    ['Instance', 'Host', 'Process', 'State', 'Epoch', 'Acknowledged', 'Lease'],
-    instances.map((one) => [one.id.slice(0, 8), one.host, one.pid + ', worker ' + one.worker, toState(one),
-      String(one.ackedEpoch), one.hasAcknowledged ? 'yes' : 'no', one.leaseMs + ' ms'])))
-}
-
-function showDeadMan({ deadManSwitches }) {
-  const rows = deadManSwitches.map((one) => [one.keyStore, toTime(one.openUntil), toTime(one.renewedAt), one.operator, one.reason])
-  show('deadman', "Dead man's switches", rows.length === 0
-    ? h('p', { className: 'soft' }, "No key store has a dead man's switch.")
-    : table('Key stores that close unless they are renewed', ['Key store', 'Open until', 'Renewed', 'By', 'Reason'], rows))
-}
-
-function showEvents({ events }) {
-  show('events', 'Events', table('The latest events. Each is chained to the previous one.',
-    ['Event', 'At', 'Epoch', 'What', 'By'],
-    events.slice(0, 25).map((one) => [String(one.seq), toTime(one.at), String(one.epoch), one.kind, one.operator])))
-}
-
-async function showExposure() {
-  const { exposures, probesLeftOut, until } = await api('GET', '/exposure')
-  const rows = exposures.slice(0, 50).map((one) => [one.keyStore + '/' + one.keyId, one.service.name, String(one.requests), toTime(one.lastAt),
-    one.endsAt === undefined ? 'unknown: until ' + one.service.endedBy : one.endsAt <= until ? 'over since ' + toTime(one.endsAt) : 'until ' + toTime(one.endsAt) + ' at the latest'])
-  show('exposure', 'Data keys that a kill does not reach',
-    rows.length === 0 ? h('p', { className: 'soft' }, 'No fetches are recorded.') : table('Who fetched data keys, and what they still work for', ['Key', 'Service', 'Fetches', 'Last', 'Still works'], rows),
-    h('p', { className: 'soft' }, probesLeftOut === 0 ? '' : count(probesLeftOut, 'request') + " of Latchkey's own tools left out."))
-}
-
-function fail(error) {
-  $('fault').textContent = error === undefined ? '' : error.message
+/** Shows an error, or removes it. A refresh removes only what a refresh has shown. */
+function fail(error, source = 'action') {
+  const fault = $('fault')
+  if (error === undefined && source === 'refresh' && fault.dataset.source !== source) return
+  fault.dataset.source = source
+  fault.textContent = error === undefined ? '' : error.message
   if (error?.code === 'UNAUTHENTICATED') signOut()
+}
+
+/** Loads one section. A caller whose role does not cover it still sees the others. */
+async function part(id, title, load) {
+  try {
+    await load()
+  } catch (error) {
+    if (!['FORBIDDEN', 'NOT_FOUND'].includes(error.code)) throw error
+    show(id, title, soft(error.message + '.'))
+  }
 }
 
 function signOut() {
   state.token = undefined
   state.about = undefined
-  for (const id of ['content', 'headline', 'unlock']) $(id).hidden = true
+  for (const id of ['content', 'headline', 'unlock', 'views']) $(id).hidden = true
   $('who').textContent = ''
   $('sign-in').hidden = false
 }
+`
+
+const START = `
+/** Pages, with what each loads when it is opened and then every two seconds while it is shown. */
+const VIEWS = {
+  now: { title: 'Now', open: showExposure },
+  keys: { title: 'Keys', open: showKeys },
+  traffic: { title: 'Traffic', open: showTraffic, poll: showTraffic },
+  records: { title: 'Records', open: showRecords },
+}
 
 async function refresh() {
-  state.status = await api('GET', '/status?events=25')
+  state.status = await api('GET', '/status?events=100')
   showHeadline(state.status)
   showRestorations(state.status)
   showSwitches(state.status)
   showInstances(state.status)
   showDeadMan(state.status)
   showEvents(state.status)
+  await followSwitches(state.status)
+}
+
+async function openView() {
+  const name = location.hash.slice(1)
+  state.view = name in VIEWS ? name : 'now'
+  for (const one of Object.keys(VIEWS)) $('view-' + one).hidden = one !== state.view
+  for (const link of $('views').children) {
+    if (link.hash.slice(1) === state.view) link.ariaCurrent = 'page'
+    else link.removeAttribute('aria-current')
+  }
+  document.title = VIEWS[state.view].title + ' - Latchkey console'
+  await VIEWS[state.view].open()
 }
 
 async function enter() {
@@ -157,11 +158,11 @@ async function enter() {
   $('sign-in').hidden = true
   const { name, role } = state.about
   $('who').textContent = name + ', ' + role
-  for (const id of ['content', 'headline']) $(id).hidden = false
+  for (const id of ['content', 'headline', 'views']) $(id).hidden = false
   $('unlock').hidden = !may('stop')
   showStopForm()
   await refresh()
-  await showExposure()
+  await openView()
 }
 
 $('sign-in').addEventListener('submit', (event) => {
@@ -174,14 +175,29 @@ $('sign-in').addEventListener('submit', (event) => {
 $('unlock').addEventListener('click', () => {
   state.isUnlocked = !state.isUnlocked
   $('unlock').ariaPressed = String(state.isUnlocked)
-  $('unlock').textContent = state.isUnlocked ? 'Lock actions' : 'Unlock actions'
   $('stop').hidden = !state.isUnlocked
   for (const id of ['restorations', 'switches']) delete $(id).dataset.text
+  if (state.isUnlocked && state.view !== 'now') location.hash = '#now'
   refresh().catch(fail)
 })
+addEventListener('hashchange', () => {
+  if (state.about === undefined || location.hash === '#main') return
+  fail()
+  openView().then(() => $('main').focus(), fail)
+})
 setInterval(() => {
-  if (state.about !== undefined && !document.hidden) refresh().then(() => fail(), fail)
+  if (state.about === undefined || document.hidden) return
+  refresh().then(() => VIEWS[state.view].poll?.()).then(() => fail(undefined, 'refresh'), (error) => fail(error, 'refresh'))
 }, POLL_MS)
+enter().catch(fail)
 `
 
-export const SCRIPT = `${BASE}${STOP_SCRIPT}\nenter().catch(fail)\n`
+export const SCRIPT = [
+  BASE,
+  NOW_SCRIPT,
+  STOP_SCRIPT,
+  KEYS_SCRIPT,
+  TRAFFIC_SCRIPT,
+  RECORDS_SCRIPT,
+  START,
+].join('')

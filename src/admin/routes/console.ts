@@ -1,8 +1,13 @@
 /** The console's files. They are static and hold no data, so they need no authentication. */
 // SPDX-License-Identifier: Apache-2.0
-import { PAGE, STYLE } from '../console/assets.ts'
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { PAGE } from '../console/assets.ts'
 import { SCRIPT } from '../console/script.ts'
+import { STYLE } from '../console/style.ts'
 import type { AdminRoute } from '../route.ts'
+
+const require = createRequire(import.meta.url)
 
 /** Forbids other origins, inline scripts and styles, and frames. */
 const HEADERS = {
@@ -14,16 +19,32 @@ const HEADERS = {
   'referrer-policy': 'no-referrer',
 }
 
+const HTML = 'text/html; charset=utf-8'
+const JAVASCRIPT = 'text/javascript; charset=utf-8'
+const CSS = 'text/css; charset=utf-8'
+
 export function consoleRoutes(): readonly AdminRoute[] {
   const files = [
-    ['/console', PAGE, 'text/html; charset=utf-8'],
-    ['/console/app.js', SCRIPT, 'text/javascript; charset=utf-8'],
-    ['/console/style.css', STYLE, 'text/css; charset=utf-8'],
+    ['/console', () => Promise.resolve(PAGE), HTML],
+    ['/console/app.js', () => Promise.resolve(SCRIPT), JAVASCRIPT],
+    ['/console/style.css', () => Promise.resolve(STYLE), CSS],
+    ['/console/uplot.js', loadPlots, JAVASCRIPT],
+    [
+      '/console/uplot.css',
+      () => readFile(require.resolve('uplot/dist/uPlot.min.css'), 'utf8'),
+      CSS,
+    ],
   ] as const
-  return files.map(([path, body, contentType]) => ({
+  return files.map(([path, load, contentType]) => ({
     method: 'GET',
     path,
     permission: 'none',
-    handle: () => Promise.resolve({ status: 200, body, contentType, headers: HEADERS }),
+    handle: async () => ({ status: 200, body: await load(), contentType, headers: HEADERS }),
   }))
+}
+
+/** Returns the library of the plots as a module: its minified file declares one variable. */
+async function loadPlots(): Promise<string> {
+  const library = await readFile(require.resolve('uplot/dist/uPlot.iife.min.js'), 'utf8')
+  return `${library}\nexport default uPlot\n`
 }

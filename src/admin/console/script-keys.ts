@@ -1,0 +1,97 @@
+/** The part of the console's script that shows key stores, keys, their callers, and what expires. */
+// SPDX-License-Identifier: Apache-2.0
+
+export const KEYS_SCRIPT = `
+/** An expiry that is nearer than this is marked. */
+const SOON_MS = 30 * DAY_MS
+
+/** Returns the samples of one metric in Prometheus's text format, as labels and a value. */
+function samplesOf(text, name) {
+  const found = []
+  for (const line of text.split('\\n')) {
+    if (!line.startsWith(name)) continue
+    const [, labels = '', value] = /^[a-z_]+(?:[{](.*)[}])? (\\S+)$/.exec(line) ?? []
+    if (value === undefined || !/^[{ ]/.test(line.slice(name.length))) continue
+    found.push({ labels: Object.fromEntries([...labels.matchAll(/([a-z_]+)="((?:[^"\\\\]|\\\\.)*)"/g)].map((one) => [one[1], one[2]])), value: Number(value) })
+  }
+  return found
+}
+
+/** Metrics are optional: an installation may have switched them off. */
+async function loadMetrics() {
+  try {
+    return await (await call('GET', '/metrics')).text()
+  } catch (error) {
+    if (error.code === 'NOT_FOUND') return undefined
+    throw error
+  }
+}
+
+function inDays(at, now) {
+  const days = Math.floor(Math.abs(at - now) / DAY_MS)
+  const span = days === 0 ? 'less than a day' : count(days, 'day')
+  return at < now ? span + ' ago' : 'in ' + span
+}
+
+/** Lists everything that ends by itself, the nearest first. */
+function showExpiries(credentials, metrics, now) {
+  const certificates = metrics === undefined ? [] : samplesOf(metrics, 'latchkey_certificate_expiry_timestamp_seconds')
+  const all = [
+    ...state.status.deadManSwitches.map((one) => ({ what: "Dead man's switch of " + one.keyStore, at: one.openUntil, then: 'the key store closes' })),
+    ...certificates.map((one) => ({ what: 'Certificate: ' + one.labels.certificate, at: one.value * 1000, then: 'connections fail' })),
+    ...credentials.filter((one) => one.expiresAt !== undefined && one.status === 'ACTIVE')
+      .map((one) => ({ what: 'Credential ' + one.accessKeyId + ' of ' + one.keyStore, at: one.expiresAt, then: "KMS's requests that it signs are refused" })),
+    ...state.status.switches.filter((one) => one.until !== undefined).map((one) => ({ what: 'Switch ' + one.id, at: one.until, then: 'access is restored' })),
+  ].sort((a, b) => a.at - b.at)
+  const rows = all.map((one) => [one.what, toTime(one.at), one.at - now < SOON_MS ? h('span', { className: 'due' }, inDays(one.at, now)) : inDays(one.at, now), one.then])
+  show('expiries', 'What expires', rows.length === 0 ? soft('Nothing expires by itself.') : table('Nearest first', ['What', 'At', 'Left', 'Then'], rows),
+    soft(metrics === undefined ? 'Metrics are off, so certificates are not listed.' : ''))
+}
+
+function describeVersions({ versions }) {
+  return versions.map((one) => one.version + ' ' + one.state.toLowerCase()).join(', ')
+}
+
+async function showCallers(keyStore, keyId) {
+  const since = Date.now() - DAY_MS
+  const found = await api('POST', '/rehearsals', { scope: { kind: 'key', keyStore, keyId }, since })
+  const rows = found.principals.map((one) => [one.name, String(one.requests), toTime(one.lastAt)])
+  const services = found.services.map((one) => (one.name === '-' ? 'direct calls to KMS' : one.name) + ' (' + one.requests + ')').join(', ')
+  show('users', 'Callers of ' + keyStore + '/' + keyId,
+    rows.length === 0 ? soft('Nobody used it in the last 24 hours.') : table('Callers whose requests were answered in the last 24 hours', ['Principal', 'Requests', 'Last'], rows),
+    soft(services === '' ? '' : 'Through: ' + services + '.'))
+  const title = $('users-title')
+  title.tabIndex = -1
+  title.focus()
+}
+
+function toKeyRow(keyStore, key, used) {
+  const button = h('button', { type: 'button', ariaLabel: 'Callers of ' + keyStore + '/' + key.keyId }, 'Callers')
+  button.addEventListener('click', () => { showCallers(keyStore, key.keyId).then(() => fail(), fail) })
+  const usage = [key.canEncrypt ? 'encrypt' : '', key.canDecrypt ? 'decrypt' : ''].filter((one) => one !== '').join(', ')
+  const use = used.get(keyStore + '/' + key.keyId)
+  return [key.keyId, key.problem === undefined ? key.status.toLowerCase() : key.problem.kind.toLowerCase() + ': ' + key.problem.reason, usage,
+    describeVersions(key), toTime(key.createdAt), use === undefined ? '-' : count(use.requests, 'request') + ', last ' + toTime(use.lastAt), button]
+}
+
+async function showKeys() {
+  const now = Date.now()
+  const [{ credentials }, used, metrics, stores] = await Promise.all([
+    api('GET', '/credentials'),
+    api('POST', '/rehearsals', { scope: { kind: 'all' }, since: now - DAY_MS }),
+    loadMetrics(),
+    Promise.all(state.about.stores.map(async (one) => ({ ...one, ...(await api('GET', '/keys/' + encodeURIComponent(one.name)).catch((error) => ({ keys: [], fault: error.message }))) }))),
+  ])
+  const byKey = new Map(used.keys.map((one) => [one.name, one]))
+  showExpiries(credentials, metrics, now)
+  delete $('stores').dataset.text
+  show('stores', 'Key stores', ...stores.flatMap(({ name, prefix, backend, keys, fault }) => [
+    h('h3', {}, name),
+    soft('Served at ' + prefix + '/kms/xks/v1; ' + (backend === undefined ? 'software keys' : 'keys on the token of ' + backend) + '; ' + count(keys.length, 'key') + '.'),
+    ...(fault === undefined ? [] : [h('p', { className: 'due' }, fault)]),
+    keys.length === 0 ? soft('There are no keys.') : table('Keys of ' + name, ['Key', 'State', 'Usage', 'Versions', 'Created', 'Used in 24 hours', 'Who'], keys.map((key) => toKeyRow(name, key, byKey)))]))
+  show('users', 'Callers', soft('Choose a key to see who uses it.'))
+  show('credentials', 'Credentials', table('Credentials that KMS signs its requests with', ['Access key id', 'Key store', 'State', 'Created', 'Expires', 'Uses', 'Last use'],
+    credentials.map((one) => [one.accessKeyId, one.keyStore, one.status.toLowerCase(), toTime(one.createdAt), toTime(one.expiresAt), String(one.uses ?? 0), toTime(one.lastUsedAt)])))
+}
+`

@@ -1,0 +1,87 @@
+/** The part of the console's script that shows the state of the fleet, and what a kill does not reach. */
+// SPDX-License-Identifier: Apache-2.0
+
+export const NOW_SCRIPT = `
+function isSilent(one) { return one.silentMs > one.leaseMs }
+function toState(one) {
+  if (one.isDismissed) return 'dismissed after a long silence'
+  if (!one.isGenuine) return 'unknown: row missing or changed'
+  if (isSilent(one)) return 'silent'
+  if (one.reason !== null) return one.state + ': ' + one.reason
+  const { length } = state.status.switches
+  return one.state === 'open' && length > 0 ? 'open, ' + count(length, 'switch', 'switches') : one.state
+}
+
+function showHeadline({ switches, instances, epoch }) {
+  const all = instances.filter((one) => !one.isDismissed)
+  const open = all.filter((one) => toState(one).startsWith('open')).length
+  const serving = all.length === 0 ? 'no instance is running' : open + ' of ' + count(all.length, 'instance') + ' serving'
+  const latest = switches.reduce((a, b) => a === undefined || b.createdAt > a.createdAt ? b : a, undefined)
+  const kind = switches.length > 0 ? 'stopped' : open === 0 || open < all.length ? 'refusing' : 'serving'
+  const word = { stopped: 'Stopped', refusing: open === 0 ? 'Refusing' : 'Partly refusing', serving: 'Serving' }[kind]
+  const what = latest === undefined ? 'No switch is in force'
+    : count(switches.length, 'switch', 'switches') + ' in force: ' + describeScope(latest.scope) + ', since ' + toTime(latest.createdAt) + ', by ' + latest.operator
+  const text = what + '; ' + serving + '. Epoch ' + epoch + ', version ' + state.about.version + '.'
+  const headline = $('headline')
+  if (headline.dataset.text === word + text) return
+  headline.dataset.text = word + text
+  headline.className = kind
+  headline.replaceChildren(h('strong', {}, word), text)
+}
+
+function showInstances({ instances }) {
+  show('instances', 'Instances', table('Serving processes, and what each has applied',
+    ['Instance', 'Host', 'Process', 'State', 'Epoch', 'Acknowledged', 'Lease'],
+    instances.map((one) => [one.id.slice(0, 8), one.host, one.pid + ', worker ' + one.worker, toState(one),
+      String(one.ackedEpoch), one.hasAcknowledged ? 'yes' : 'no', one.leaseMs + ' ms'])))
+}
+
+function showDeadMan({ deadManSwitches }) {
+  const rows = deadManSwitches.map((one) => [one.keyStore, toTime(one.openUntil), toTime(one.renewedAt), one.operator, one.reason])
+  show('deadman', "Dead man's switches", rows.length === 0
+    ? soft("No key store has a dead man's switch.")
+    : table('Key stores that close unless they are renewed', ['Key store', 'Open until', 'Renewed', 'By', 'Reason'], rows))
+}
+
+/** What the exposure is about: everything, a key store, or a switch in force. Each value is a query. */
+function exposureChoices() {
+  return [['', 'Everything'],
+    ...state.about.keyStores.map((one) => ['?keyStore=' + encodeURIComponent(one), 'Key store ' + one]),
+    ...state.status.switches.map((one) => ['?switch=' + encodeURIComponent(one.id), 'Switch ' + one.id + ': ' + describeScope(one.scope)])]
+}
+
+function describeEnd(one, until) {
+  if (one.endsAt === undefined) return 'unknown: until ' + one.service.endedBy
+  return one.endsAt <= until ? 'over since ' + toTime(one.endsAt) : 'until ' + toTime(one.endsAt) + ' at the latest'
+}
+
+async function showExposure(chosen = '') {
+  const report = await api('GET', '/exposure' + chosen)
+  const { exposures, longKills, probesLeftOut, until } = report
+  const rows = exposures.slice(0, 50).map((one) => [one.keyStore + '/' + one.keyId, one.service.name, String(one.requests), toTime(one.lastAt),
+    describeEnd(one, until), one.service.goesOn])
+  const choice = h('select', {}, ...options(exposureChoices()))
+  choice.value = chosen
+  choice.addEventListener('input', () => { showExposure(choice.value).then(() => { fail(); $('exposure-choice').focus() }, fail) })
+  show('exposure', 'Data keys that a kill does not reach',
+    ...field('exposure-choice', 'Show what continues to work with', choice),
+    ...longKills.map((one) => h('p', { className: 'due' }, 'The switch ' + one.id + ' approaches seven days. After ' + toTime(one.harmAt) +
+      ', DynamoDB archives tables, and Aurora clusters can only be restored from a backup.')),
+    rows.length === 0 ? soft('No fetches are recorded.')
+      : table('Who fetched data keys, and what they still work for', ['Key', 'Service', 'Fetches', 'Last', 'Still works', 'What continues'], rows),
+    soft(exposures.length > rows.length ? 'The file has all ' + exposures.length + ' entries.' : ''),
+    soft(probesLeftOut === 0 ? '' : count(probesLeftOut, 'request') + " of Latchkey's own tools left out."),
+    h('p', {}, download('Download as JSON', 'exposure.json', report)))
+  $('exposure-choice').value = chosen
+}
+
+/** After a stop, shows what continues to work with the new switch; after a restore, everything. */
+async function followSwitches({ switches }) {
+  const ids = switches.map(({ id }) => id)
+  const known = state.switchIds
+  state.switchIds = ids
+  if (known === undefined || state.view !== 'now' || ids.join() === known.join()) return
+  const added = ids.find((id) => !known.includes(id))
+  await showExposure(added === undefined ? '' : '?switch=' + encodeURIComponent(added))
+}
+`

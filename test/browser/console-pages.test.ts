@@ -1,0 +1,121 @@
+/** Opens each page of the console in a real browser, by keyboard alone where people stop access, and prints a receipt. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Page } from 'playwright-core'
+import t from 'tap'
+import { call, startWithAdmin, token } from '../support/admin.ts'
+import { checkAccessibility } from '../support/accessibility.ts'
+import { LOOK_AT_CANVASES, startChromium } from '../support/chromium.ts'
+import { openConsole, signIn, waitForHeadline } from '../support/console.ts'
+import { KEY_ID, eventually } from '../support/server.ts'
+
+const FIRST_PAINT_BYTES = 100_000
+
+/** Presses Tab until the element with this name has the focus, as a person without a mouse does. */
+async function tabTo(page: Page, name: RegExp): Promise<void> {
+  const focused = `(() => {
+    const one = document.activeElement
+    return one.ariaLabel ?? one.labels?.[0]?.textContent ?? one.textContent
+  })()`
+  for (let i = 0; i < 60; i++) {
+    await page.keyboard.press('Tab')
+    if (name.test(await page.evaluate<string>(focused))) return
+  }
+  throw new Error(`Tab never reaches ${String(name)}`)
+}
+
+void t.test('the first page is small, and plots load only where they are', async (t) => {
+  const server = await startWithAdmin(t)
+  const client = server.client()
+  await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })
+  const browser = await startChromium(t)
+  const { page, faults } = await openConsole(t, browser, server)
+  const sizes = new Map<string, number>()
+  page.on('requestfinished', async (request) => {
+    const { responseBodySize, responseHeadersSize } = await request.sizes()
+    sizes.set(new URL(request.url()).pathname, responseBodySize + responseHeadersSize)
+  })
+  await page.reload()
+  await signIn(page, 'viewer')
+  await waitForHeadline(page, /Serving/)
+  await page.getByRole('heading', { name: 'Instances' }).waitFor()
+  const first = [...sizes.values()].reduce((sum, size) => sum + size, 0)
+  t.ok(sizes.has('/console/app.js'))
+  t.ok(
+    first > 10_000 && first < FIRST_PAINT_BYTES,
+    `${String(first)} bytes until it shows the state`,
+  )
+  t.notOk(sizes.has('/console/uplot.js'))
+
+  await page.getByRole('link', { name: 'Traffic' }).click()
+  await page.locator('#plot-stages canvas').waitFor()
+  await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })
+  await client.encrypt('no-such-key', { plaintext: Buffer.alloc(32) })
+  const cell = (name: string) => page.getByRole('cell', { name, exact: true })
+  await page.getByRole('cell', { name: /^KeyNotFoundException/ }).waitFor()
+  await cell('backend').waitFor()
+  const medians = page.locator('#rates-table tbody td').nth(3)
+  await eventually(async () => /^[\d.]+ ms$/.test(await medians.innerText()), 60_000)
+  await checkAccessibility(t, page, 'traffic')
+  const looks = await page.evaluate<readonly { drawn: number; colors: number }[]>(LOOK_AT_CANVASES)
+  t.equal(looks.length, 3)
+  for (const { drawn, colors } of looks) t.ok(drawn > 1000 && colors > 3)
+  t.equal(await page.title(), 'Traffic - Latchkey console')
+  t.same(faults, [])
+})
+
+void t.test('a stop by keyboard alone, the receipt on paper, and the records', async (t) => {
+  const server = await startWithAdmin(t, {
+    audit: { mode: 'buffered', checkpointInterval: '100ms' },
+  })
+  const client = server.client()
+  await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })
+  const browser = await startChromium(t)
+  const { page, faults } = await openConsole(t, browser, server)
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor()
+  await tabTo(page, /^Token$/)
+  await page.keyboard.type(token('operator'))
+  await page.keyboard.press('Enter')
+  await waitForHeadline(page, /Serving/)
+
+  await tabTo(page, /^Unlock actions$/)
+  await page.keyboard.press('Space')
+  await tabTo(page, /^What to stop$/)
+  await page.keyboard.type('Everything')
+  await tabTo(page, /^Reason, recorded permanently$/)
+  await page.keyboard.type('by keyboard')
+  await tabTo(page, /^Rehearse$/)
+  await page.keyboard.press('Enter')
+  await page.getByLabel('Type all to confirm').waitFor()
+  await eventually(() => page.evaluate<boolean>(`document.activeElement.id === 'stop-name'`))
+  await page.keyboard.type('all')
+  await tabTo(page, /^Stop now$/)
+  await page.keyboard.press('Enter')
+  const done = page.getByRole('heading', { name: /^Revoked after \d+ ms$/ })
+  await done.waitFor()
+  t.match(await page.evaluate<string>('document.activeElement.textContent'), /^Revoked after/)
+
+  await page.evaluate('window.print = () => { window.hasPrinted = true }')
+  await page.getByRole('button', { name: 'Print' }).click()
+  t.ok(await page.evaluate('window.hasPrinted'))
+  await page.emulateMedia({ media: 'print' })
+  const paper = await page.locator('body').innerText()
+  t.match(paper, /Receipt of a revocation[^]*by keyboard[^]*operator-token[^]*Signature/)
+  t.notMatch(paper, /Instances|Unlock|Serving|Stopped\.|Records/, 'nothing else is printed')
+  await page.emulateMedia({ media: 'screen' })
+  await page.evaluate(`dispatchEvent(new Event('afterprint'))`)
+  t.match(await page.locator('body').innerText(), 'Instances')
+
+  await page.getByRole('link', { name: 'Records' }).click()
+  await page.getByText(/^Chain verified: events 1 to \d+\.$/).waitFor()
+  await page.getByRole('cell', { name: 'all: by keyboard' }).first().waitFor()
+  const { body } = await call(server, 'GET', '/admin/v1/receipts', { token: token('viewer') })
+  const [{ statement: { id = '' } = {} } = {}] = body['receipts'] as {
+    statement?: { id?: string }
+  }[]
+  await page.getByRole('button', { name: `Show the receipt ${id}` }).click()
+  await page.getByRole('article', { name: `Receipt ${id}` }).waitFor()
+  await page.getByRole('cell', { name: 'certificate and checkpoint' }).waitFor()
+  await page.getByRole('cell', { name: 'Encrypt', exact: true }).first().waitFor()
+  await checkAccessibility(t, page, 'records')
+  t.same(faults, [])
+})

@@ -1,0 +1,59 @@
+/** Opens the console in Chromium, and signs in. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Browser, Page } from 'playwright-core'
+import type { Test } from 'tap'
+import { pki, token } from './admin.ts'
+import type { TestServer } from './server.ts'
+
+const alice = await pki.issue('alice-console', { commonName: 'alice', usage: 'client' })
+
+export interface OpenConsole {
+  readonly page: Page
+  /** Errors of the page and of its scripts so far. */
+  readonly faults: string[]
+}
+
+export interface OpenOptions {
+  /** Page of the console (default: now). */
+  readonly view?: string
+  /** Present alice's certificate, which has the role admin. */
+  readonly certificate?: boolean
+}
+
+export const originOf = (server: TestServer) =>
+  `https://localhost:${String(server.running.admin?.port)}`
+
+export async function openConsole(
+  t: Test,
+  browser: Browser,
+  server: TestServer,
+  { view = 'now', certificate = false }: OpenOptions = {},
+): Promise<OpenConsole> {
+  const origin = originOf(server)
+  const { certificateFile: certPath, privateKeyFile: keyPath } = alice
+  const context = await browser.newContext({
+    ignoreHTTPSErrors: true,
+    ...(certificate && { clientCertificates: [{ origin, certPath, keyPath }] }),
+  })
+  const page = await context.newPage()
+  page.setDefaultTimeout(60_000)
+  const faults: string[] = []
+  page.on('pageerror', (error) => faults.push(error.message))
+  page.on('console', (message) => {
+    // The browser reports every 401 as an error, and a refused sign-in is expected here.
+    if (message.type() === 'error' && !message.text().includes('401')) faults.push(message.text())
+  })
+  t.teardown(() => context.close())
+  await page.goto(`${origin}/console#${view}`)
+  return { page, faults }
+}
+
+export async function signIn(page: Page, role: string): Promise<void> {
+  await page.getByLabel('Token').fill(token(role))
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByText(`${role}-token, ${role}`).waitFor()
+}
+
+/** Waits until the headline has this text. */
+export const waitForHeadline = (page: Page, text: RegExp) =>
+  page.getByRole('status', { name: 'State' }).filter({ hasText: text }).waitFor()
