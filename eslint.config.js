@@ -83,9 +83,9 @@ export const COMPONENTS = {
   },
   admin: {
     rank: 5,
-    holds: 'The admin listener: authentication, roles, routes.',
+    holds: 'The admin listener: authentication, roles, routes; and a client of it.',
     imports: ['core'],
-    types: ['config', 'killswitch', 'openapi'],
+    types: ['config', 'keys', 'killswitch', 'openapi', 'policy', 'sigv4', 'usage'],
   },
   terminal: {
     rank: 5,

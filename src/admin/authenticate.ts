@@ -10,17 +10,9 @@ import { TLSSocket, type SecureContextOptions } from 'node:tls'
 import { isIP, type Socket } from 'node:net'
 import { equalBytes } from '../core/constant-time.ts'
 import { chainEndsAt } from '../core/peer-certificate.ts'
-import type { AdminConfig, AdminRole } from '../config/config.ts'
+import type { AdminConfig } from '../config/config.ts'
 import { AdminError } from './errors.ts'
-
-export interface AdminPrincipal {
-  /** Recorded as the operator of every change. */
-  readonly name: string
-  readonly role: AdminRole
-  /** Person who holds the token or certificate. One person may hold several. */
-  readonly person: string
-  readonly by: 'certificate' | 'token'
-}
+import { type AdminPrincipal, type Grant, describeGrants } from './principal.ts'
 
 export interface AdminCall {
   readonly socket: Socket
@@ -52,9 +44,18 @@ export function createAuthenticate(
   }
 }
 
-interface Holder {
-  readonly role: AdminRole
+interface Holder extends Grant {
   readonly person?: string
+}
+
+/** A principal of the configuration has one role. */
+function toPrincipal(
+  name: string,
+  { role, keyStores, person = name }: Holder,
+  by: AdminPrincipal['by'],
+): AdminPrincipal {
+  const grant = keyStores === undefined ? { role } : { role, keyStores }
+  return { name, grants: [grant], role: describeGrants([grant]), person, by }
 }
 
 interface HashedToken extends Holder {
@@ -70,8 +71,7 @@ function byToken(tokens: readonly HashedToken[], header: string): AdminPrincipal
   let found: HashedToken | undefined
   for (const one of tokens) if (equalBytes(one.hash, hash)) found = one
   if (found === undefined) return undefined
-  const { name, role, person = name } = found
-  return { name, role, person, by: 'token' }
+  return toPrincipal(found.name, found, 'token')
 }
 
 /**
@@ -91,12 +91,7 @@ function byCertificate(
   if (typeof commonName !== 'string') return undefined
   const holder = subjects.get(commonName)
   if (holder === undefined) return undefined
-  return {
-    name: commonName,
-    role: holder.role,
-    person: holder.person ?? commonName,
-    by: 'certificate',
-  }
+  return toPrincipal(commonName, holder, 'certificate')
 }
 
 /** The parts of a request that tell which page sent it. */

@@ -27,19 +27,30 @@ export const ADMIN_STATUS: Readonly<Record<AdminErrorCode, number>> = {
   INTERNAL: 500,
 }
 
+interface AdminFault {
+  readonly path: string
+  readonly message: string
+}
+
 export class AdminError extends LatchkeyError<AdminErrorCode> {
   override readonly name = 'AdminError'
 
   /** Code of the service's own error, more precise than `code`. */
   readonly reason: string | undefined
+  /** All faults of a document, where the service lists them. */
+  readonly faults: readonly AdminFault[] | undefined
 
   constructor(
     code: AdminErrorCode,
     message: string,
-    options: ErrorOptionsWithHint & { readonly reason?: string } = {},
+    options: ErrorOptionsWithHint & {
+      readonly reason?: string
+      readonly faults?: readonly AdminFault[]
+    } = {},
   ) {
     super(code, message, options)
     this.reason = options.reason
+    this.faults = options.faults
   }
 
   get status(): number {

@@ -1,11 +1,10 @@
 /** Routes of the admin API are data, so that a test can check all of them. */
 // SPDX-License-Identifier: Apache-2.0
-import type { AdminRole } from '../config/config.ts'
 import type { Criteria, Scope } from '../core/scope.ts'
 import type { AdminRequestSchemaName } from '../openapi/schemas.ts'
 import type { components } from '../openapi/types.gen.ts'
-import type { AdminPrincipal } from './authenticate.ts'
 import { AdminError } from './errors.ts'
+import type { AdminPrincipal, Permission } from './principal.ts'
 
 export interface AdminCallInput {
   readonly principal: AdminPrincipal
@@ -40,6 +39,8 @@ export interface GuardedRoute extends Common {
   readonly permission: Permission
   /** Schema in openapi.yaml that the body must match; absent: the body is ignored. */
   readonly body?: AdminRequestSchemaName
+  /** Largest body in bytes (default: 16 KiB). */
+  readonly bodyLimit?: number
   /** @throws AdminError, ControlError, StorageError */
   handle(call: AdminCallInput): Promise<AdminAnswer>
 }
@@ -50,22 +51,9 @@ export function ok(body: unknown): AdminAnswer {
   return { status: 200, body }
 }
 
-type Permission =
-  | 'read' // read status, switches, receipts and metrics
-  | 'stop' // use the kill switch: everyone above a viewer may stop things at once
-  | 'deadman' // renew or close a dead man's switch
-  | 'drill' // kill and restore a test key
-  | 'restore' // give access back, or approve a restore
-
-/** Permissions of each role. A test compares this table with docs/admin.md. */
-export const PERMISSIONS: Readonly<Record<AdminRole, readonly Permission[]>> = {
-  viewer: ['read'],
-  operator: ['read', 'stop', 'deadman', 'drill'],
-  admin: ['read', 'stop', 'deadman', 'drill', 'restore'],
-}
-
-export function isPermitted(role: AdminRole, permission: Permission): boolean {
-  return PERMISSIONS[role].includes(permission)
+/** The key store that a scope is limited to; undefined: none. */
+export function keyStoreOf(scope: Scope): string | undefined {
+  return scope.kind === 'all' ? undefined : scope.keyStore
 }
 
 type RawScope = components['schemas']['SwitchScope']

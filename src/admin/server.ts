@@ -1,5 +1,6 @@
 /** The admin listener: authenticates, checks the role, validates, and calls one route. */
 // SPDX-License-Identifier: Apache-2.0
+import { isPermittedSomewhere, type AdminPrincipal } from './principal.ts'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
@@ -9,7 +10,6 @@ import type { Clock } from '../core/clock.ts'
 import { findFramingFault } from '../core/http-framing.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import {
-  type AdminPrincipal,
   type Authenticate,
   type CallSource,
   checkSource,
@@ -18,7 +18,7 @@ import {
 } from './authenticate.ts'
 import { type BareServer, createBareServer } from './bare-server.ts'
 import { AdminError } from './errors.ts'
-import { type AdminAnswer, type AdminRoute, type GuardedRoute, isPermitted } from './route.ts'
+import { type AdminAnswer, type AdminRoute, type GuardedRoute } from './route.ts'
 
 /** A log event: who did what, and with which result. Never holds a token or a body. */
 export interface AdminEvent {
@@ -111,6 +111,7 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
     app.route({
       method: route.method,
       url: route.path,
+      ...('bodyLimit' in route ? { bodyLimit: route.bodyLimit } : {}),
       handler: (request, reply) => serve(guarded, route, request, reply),
     })
   }
@@ -186,7 +187,8 @@ async function callGuarded(
   if (principal === undefined) {
     throw new AdminError('UNAUTHENTICATED', 'a known client certificate or token is required')
   }
-  if (!isPermitted(principal.role, route.permission)) {
+  // A route that concerns some key stores checks them itself.
+  if (!isPermittedSomewhere(principal, route.permission)) {
     throw new AdminError('FORBIDDEN', `the role ${principal.role} does not allow this`)
   }
   return route.handle({
@@ -233,7 +235,7 @@ interface Refusal extends Omit<AdminEvent, 'status' | 'code' | 'fault'> {
 
 function refuse(deps: AdminServerDeps, reply: FastifyReply, { error, ...about }: Refusal): void {
   const refusal = error instanceof AdminError ? error : deps.toAdminError(error)
-  const { code, message, hint, reason, status } = refusal
+  const { code, message, hint, reason, faults, status } = refusal
   if (code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer')
   send(reply, {
     status,
@@ -242,6 +244,7 @@ function refuse(deps: AdminServerDeps, reply: FastifyReply, { error, ...about }:
         ...{ code, message },
         ...(reason === undefined ? {} : { reason }),
         ...(hint === undefined ? {} : { hint }),
+        ...(faults === undefined ? {} : { faults }),
       },
     },
   })

@@ -1,8 +1,9 @@
 /** Connects the admin listener to the kill switch and the metrics: once per `latchkey serve`. */
 // SPDX-License-Identifier: Apache-2.0
-import { AdminError, type AdminErrorCode } from '../admin/errors.ts'
 import { auditRoutes } from '../admin/routes/audit.ts'
 import { consoleRoutes } from '../admin/routes/console.ts'
+import { keyRoutes } from '../admin/routes/keys.ts'
+import { policyRoutes } from '../admin/routes/policies.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
 import { aboutRoutes, serviceRoutes } from '../admin/routes/service.ts'
 import { switchRoutes } from '../admin/routes/switches.ts'
@@ -11,15 +12,17 @@ import { readLatest } from '../audit/reader/latest.ts'
 import type { AdminConfig, Config } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
-import { ControlError, type ControlErrorCode } from '../killswitch/model.ts'
 import { createKillSwitch } from '../killswitch/operator/service.ts'
 import type { Log } from '../observability/log.ts'
+import { checkDocuments } from '../policy/policy-set.ts'
 import { createApiSchemas } from '../openapi/schemas.ts'
 import { type Address, listen } from '../server/listen.ts'
 import type { TlsFiles, TlsMaterial } from '../server/tls/material.ts'
 import { createCertificateReload, loadForReload } from '../server/tls/reload.ts'
-import { StorageError } from '../store/database.ts'
 import { openStore } from '../store/store.ts'
+import { openAdministration } from './administration.ts'
+import { toAdminError } from './admin-errors.ts'
+import { openPolicies } from './policy.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface AdminDeps {
@@ -61,8 +64,8 @@ export async function startAdminOf(
     openStore(await toStoreOptions(config, { connections }))
   const killSwitch = createKillSwitch(await open('kept'), config, () => open('one'))
   const schemas = createApiSchemas()
-  let names = config.keyStores.map(({ name }) => name)
-  const keyStores = () => names
+  let current = config
+  const keyStores = () => current.keyStores.map(({ name }) => name)
   const readAudit = async () => {
     const { mode, folder } = config.audit
     const latest = await readLatest(folder, await killSwitch.publicKey(), LATEST_AUDIT)
@@ -82,8 +85,16 @@ export async function startAdminOf(
         ...switchRoutes({ killSwitch, keyStores, now: clock.now }),
         ...consoleRoutes(),
         ...auditRoutes({ readAudit }),
-        ...aboutRoutes({ keyStores, version: schemas.version }),
+        ...aboutRoutes({ keyStores: () => current.keyStores, version: schemas.version }),
         ...reportRoutes({ killSwitch, keyStores, now: clock.now }),
+        ...keyRoutes({
+          keyStores,
+          withAdministration: (work) => using(openAdministration(current), work),
+        }),
+        ...policyRoutes({
+          ...{ checkDocuments, now: clock.now },
+          withPolicies: (work) => using(openPolicies(current), work),
+        }),
       ],
       toAdminError,
       onEvent: (event) => {
@@ -111,7 +122,7 @@ export async function startAdminOf(
       address,
       reloadCertificates: certificates?.reload ?? (() => Promise.resolve()),
       setCallers(next) {
-        names = next.keyStores.map(({ name }) => name)
+        current = next
         if (next.admin !== undefined) setCallers(next.admin)
       },
       async stop() {
@@ -128,6 +139,19 @@ export async function startAdminOf(
   } catch (error) {
     await killSwitch.close()
     throw error
+  }
+}
+
+/** Opens what a call needs, and closes it even if `work` throws. */
+async function using<Part extends { close(): Promise<void> }, T>(
+  opening: Promise<Part>,
+  work: (part: Part) => Promise<T>,
+): Promise<T> {
+  const part = await opening
+  try {
+    return await work(part)
+  } finally {
+    await part.close()
   }
 }
 
@@ -151,39 +175,6 @@ export function logReloads(logger: Logger, listener: 'xks' | 'admin') {
 
 export function describeCertificate({ certificate: { subject, validTo } }: TlsMaterial) {
   return { certificate: { subject, validTo: new Date(validTo).toISOString() } }
-}
-
-const CONTROL_ERRORS: Readonly<Record<ControlErrorCode, AdminErrorCode>> = {
-  NOTHING_KILLED: 'NOT_FOUND',
-  NO_SUCH_REQUEST: 'NOT_FOUND',
-  NO_SUCH_RECEIPT: 'NOT_FOUND',
-  NOT_REVOKED: 'UNAVAILABLE',
-  NOT_READY: 'CONFLICT',
-  REQUEST_EXPIRED: 'CONFLICT',
-  RESTORE_NEEDED: 'FORBIDDEN',
-  SAME_PERSON: 'CONFLICT',
-  RESTORED_MEANWHILE: 'CONFLICT',
-}
-
-/** Our own messages are sent to the caller; any other error is reported only as internal. */
-function toAdminError(error: unknown): AdminError {
-  if (error instanceof ControlError) {
-    const { code, message, hint } = error
-    const name = CONTROL_ERRORS[code]
-    return new AdminError(name, message, {
-      cause: error,
-      reason: code,
-      ...(hint === undefined ? {} : { hint }),
-    })
-  }
-  if (error instanceof StorageError) {
-    return new AdminError('UNAVAILABLE', `the control store failed: ${error.code}`, {
-      cause: error,
-      reason: error.code,
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-    })
-  }
-  return new AdminError('INTERNAL', 'an internal fault; see the log', { cause: error })
 }
 
 function logEvent(deps: AdminDeps, { fault, ...event }: AdminEvent): void {

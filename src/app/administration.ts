@@ -1,6 +1,7 @@
 /** The resources that commands use: the server's store, without a listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises'
+import type { KeyStoreAdministration } from '../admin/administration.ts'
 import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { KeyStoreName } from '../core/ids.ts'
@@ -23,13 +24,10 @@ import { loadCredentialUses } from '../usage/usage-table.ts'
 import { openBackend } from './key-backends.ts'
 import { toStoreOptions } from './store.ts'
 
-export interface Administration {
-  keys(keyStore: KeyStoreName): KeyAdministration
+export interface Administration extends KeyStoreAdministration {
   readonly credentials: CredentialTable
-  /** Returns uses by access key id over the whole fleet; unused credentials are absent. */
   credentialUses(): Promise<ReadonlyMap<string, CredentialUse>>
   readonly rotations: RotationRecords
-  close(): Promise<void>
 }
 
 /** Changes made here reach running servers through the store's epoch. @throws StorageError */

@@ -1,5 +1,6 @@
 /** Provides policies from the store or a folder, for servers and for commands. */
 // SPDX-License-Identifier: Apache-2.0
+import type { PolicyAdministration } from '../admin/administration.ts'
 import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
@@ -7,8 +8,8 @@ import type { Logger } from '../core/logger.ts'
 import type { EpochFollower } from '../killswitch/instance/poller.ts'
 import { ControlError } from '../killswitch/model.ts'
 import { loadInstances } from '../killswitch/instance/instances.ts'
+import { defaultPatienceMs } from '../killswitch/operator/stop.ts'
 import { waitForRevocation } from '../killswitch/operator/wait.ts'
-import type { PendingKill, Revocation } from '../killswitch/operator/waiting-fleet.ts'
 import {
   type Authorizer,
   type PolicyState,
@@ -18,19 +19,14 @@ import {
 import { PolicyError } from '../policy/cedar.ts'
 import { followPolicyFolder, loadPolicyFolder } from '../policy/policy-files.ts'
 import {
-  type Author,
-  type PlannedChange,
-  type PolicyChange,
-  type PolicyRevision,
   loadPoliciesAt,
   loadPolicyHistory,
   loadPolicyState,
   planChange,
   writeChange,
 } from '../policy/policy-table.ts'
-import type { Documents } from '../policy/policy-set.ts'
 import { type Store, openStore } from '../store/store.ts'
-import { type Activity, type Period, loadActivity, toPeriod } from '../usage/usage-table.ts'
+import { loadActivity, toPeriod } from '../usage/usage-table.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface ServerPolicies {
@@ -101,29 +97,6 @@ function describePolicies({ revision, enforced, shadow }: PolicyState) {
   }
 }
 
-/** The policy operations of commands. */
-export interface PolicyAdministration {
-  /** Reads the folder if the configuration names one, otherwise the store. */
-  state(): Promise<PolicyState>
-  /**
-   * @throws PolicyError POLICY_IN_FILES like all functions below, POLICY_NOT_FOUND,
-   * POLICY_UNCHANGED
-   */
-  plan(change: PolicyChange): Promise<PlannedChange>
-  write(plan: PlannedChange, by: Author): Promise<PendingKill>
-  /**
-   * Resolves when every instance applies the change or can no longer hold a lease.
-   * @throws PolicyError POLICY_NOT_EVERYWHERE
-   */
-  wait(written: PendingKill, patienceMs: number): Promise<Revocation>
-  /** Newest first. */
-  history(): Promise<readonly PolicyRevision[]>
-  at(revision: number): Promise<Documents>
-  /** Returns the usage recorded since a wall time in milliseconds since the Unix epoch. */
-  usage(since: number): Promise<{ readonly usage: readonly Activity[]; readonly period: Period }>
-  close(): Promise<void>
-}
-
 /** @throws StorageError */
 export async function openPolicies(config: Config): Promise<PolicyAdministration> {
   const { folder } = config.policy
@@ -143,22 +116,20 @@ export async function openPolicies(config: Config): Promise<PolicyAdministration
       checkInStore()
       return planChange(store, change)
     },
-    async write(plan, by) {
+    async apply(plan, by, { wait, patienceMs, onWritten }) {
       const startedAt = clock.monotonic()
       const { epoch, tag, noted } = await writeChange(store, clock, plan, {
         ...by,
         note: (transaction) => loadInstances(transaction, store.sealing, transaction.ledger),
       })
-      return { epoch, tag, registered: noted, startedAt, committedAt: clock.monotonic() }
-    },
-    async wait(written, patienceMs) {
+      onWritten?.(epoch)
+      if (!wait) return { epoch }
+      const written = { epoch, tag, registered: noted, startedAt, committedAt: clock.monotonic() }
+      const { leaseMs } = config.control
+      const endsAt = clock.monotonic() + (patienceMs ?? defaultPatienceMs(leaseMs))
       try {
-        const { leaseMs } = config.control
-        return await waitForRevocation(
-          { store, clock, leaseMs },
-          written,
-          clock.monotonic() + patienceMs,
-        )
+        const revocation = await waitForRevocation({ store, clock, leaseMs }, written, endsAt)
+        return { epoch, revocation }
       } catch (cause) {
         if (!(cause instanceof ControlError)) throw cause
         throw new PolicyError(

@@ -1,5 +1,6 @@
 /** Opens the kill switch for a command: on the control store of this host, or through an admin listener. */
 // SPDX-License-Identifier: Apache-2.0
+import type { AdminAbout, AdminApi } from '../admin/client/api.ts'
 import type { OpenOptions } from '../app/kill-switch.ts'
 import type { Operator } from '../killswitch/operator/service.ts'
 import type { Config } from '../config/config.ts'
@@ -16,7 +17,8 @@ import { type AdminTarget, findAdminTarget, findKnownTarget } from '../terminal/
 interface ListenerPlace {
   readonly kind: 'listener'
   readonly target: AdminTarget
-  readonly keyStores: readonly { readonly name: string }[]
+  readonly keyStores: AdminAbout['stores']
+  readonly api: AdminApi
   readonly operator: Operator
 }
 
@@ -49,15 +51,16 @@ export async function findPlace(
 
 async function openListener(context: Context, target: AdminTarget): Promise<ListenerPlace> {
   const { createAdminHttp } = await import('../admin/client/http.ts')
-  const { createRemoteOperator, loadAbout } = await import('../admin/client/operator.ts')
+  const { createAdminApi } = await import('../admin/client/api.ts')
+  const { createRemoteOperator } = await import('../admin/client/operator.ts')
   const { findSwitches } = await import('../killswitch/operator/restore.ts')
-  const http = createAdminHttp(target)
-  const { keyStores, name, role } = await loadAbout(http)
+  const api = createAdminApi(createAdminHttp(target))
+  const { stores, name, role } = await api.get('/admin/v1/about')
   if (context.output.isTerminal) {
     context.output.note(`${target.url} (${target.source}), as ${name}, ${role}`)
   }
-  const operator = createRemoteOperator(http, findSwitches)
-  return { kind: 'listener', target, keyStores: keyStores.map((one) => ({ name: one })), operator }
+  const operator = createRemoteOperator(api, findSwitches)
+  return { kind: 'listener', target, keyStores: stores, api, operator }
 }
 
 /**
@@ -104,12 +107,16 @@ export async function openOperator(
   options: OpenOptions = {},
 ): Promise<Operator> {
   if (place.kind === 'listener') return place.operator
-  if (context.output.isTerminal) {
-    const { path, postgres } = place.config.store
-    context.output.note(`on the control store ${path ?? postgres?.host.toString() ?? ''}`)
-  }
+  tellStore(context, place)
   const { openKillSwitch } = await import('../app/kill-switch.ts')
   return openKillSwitch(place.config, { onOldStore: context.output.note, ...options })
+}
+
+/** On a terminal, says on which store a command works. */
+export function tellStore({ output }: Context, place: Place): void {
+  if (!output.isTerminal || place.kind === 'listener') return
+  const { path, postgres } = place.config.store
+  output.note(`on the control store ${path ?? postgres?.host.toString() ?? ''}`)
 }
 
 /** Runs `work` and closes the operator even if `work` throws. */

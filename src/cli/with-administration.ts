@@ -1,22 +1,77 @@
-/** Opens and closes the control store for commands on keys and credentials. */
+/** Opens keys, credentials and policies: on the control store of this host, or through an admin listener. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Administration } from '../app/administration.ts'
-import type { Config } from '../config/config.ts'
-import type { KeyStoreName } from '../core/ids.ts'
-import { findKeyStore, loadContextConfig, type Context } from '../terminal/command.ts'
+import type { KeyStoreAdministration, PolicyAdministration } from '../admin/administration.ts'
+import { type KeyStoreName, parseKeyStoreName } from '../core/ids.ts'
+import { UsageError, findKeyStore, type Context } from '../terminal/command.ts'
+import { type Place, findPlace, tellStore } from './operator.ts'
 
-/** Opens the store, runs `work` for one key store, and closes the store even if `work` throws. */
-export async function withAdministration<T>(
+type KeyStore = Place['keyStores'][number]
+
+/** Opens them, runs `work`, and closes them even if `work` throws. */
+export async function withDesk<T>(
   context: Context,
-  work: (administration: Administration, keyStore: KeyStoreName, config: Config) => Promise<T>,
+  work: (administration: KeyStoreAdministration, place: Place) => Promise<T>,
 ): Promise<T> {
-  const config = await loadContextConfig(context)
-  const keyStore = findKeyStore(context, config)
-  const { openAdministration } = await import('../app/administration.ts')
-  const administration = await openAdministration(config)
+  const place = await findPlace(context, 'all')
+  const administration = await openDesk(context, place)
   try {
-    return await work(administration, keyStore.name, config)
+    return await work(administration, place)
   } finally {
     await administration.close()
   }
+}
+
+async function openDesk(context: Context, place: Place): Promise<KeyStoreAdministration> {
+  if (place.kind === 'listener') {
+    const { createRemoteAdministration } = await import('../admin/client/administration.ts')
+    return createRemoteAdministration(place.api)
+  }
+  tellStore(context, place)
+  const { openAdministration } = await import('../app/administration.ts')
+  return openAdministration(place.config)
+}
+
+/** Does the same for one key store: the one of --key-store, or the only one. */
+export async function withAdministration<T>(
+  context: Context,
+  work: (
+    administration: KeyStoreAdministration,
+    keyStore: KeyStoreName,
+    found: KeyStore,
+  ) => Promise<T>,
+): Promise<T> {
+  const place = await findPlace(context, 'all')
+  const found = findKeyStore<KeyStore>(context, place)
+  const name = parseKeyStoreName(found.name)
+  if (name === undefined) throw new UsageError('INPUT_INVALID', `not a key store: ${found.name}`)
+  const administration = await openDesk(context, place)
+  try {
+    return await work(administration, name, found)
+  } finally {
+    await administration.close()
+  }
+}
+
+/** Opens the policies, runs `work`, and closes them even if `work` throws. */
+export async function withPolicies<T>(
+  context: Context,
+  work: (policies: PolicyAdministration) => Promise<T>,
+): Promise<T> {
+  const place = await findPlace(context)
+  const policies = await openDeskOfPolicies(context, place)
+  try {
+    return await work(policies)
+  } finally {
+    await policies.close()
+  }
+}
+
+async function openDeskOfPolicies(context: Context, place: Place): Promise<PolicyAdministration> {
+  if (place.kind === 'listener') {
+    const { createRemotePolicies } = await import('../admin/client/policies.ts')
+    return createRemotePolicies(place.api)
+  }
+  tellStore(context, place)
+  const { openPolicies } = await import('../app/policy.ts')
+  return openPolicies(place.config)
 }

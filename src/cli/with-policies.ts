@@ -1,11 +1,11 @@
 /** Loads the policies that commands work on: those of the configuration, or those of a path. */
 // SPDX-License-Identifier: Apache-2.0
 import { stat } from 'node:fs/promises'
-import type { PolicyAdministration } from '../app/policy.ts'
-import type { Config } from '../config/config.ts'
+import type { PolicyAdministration } from '../admin/administration.ts'
 import { loadPolicyFiles, loadPolicyFolder } from '../policy/policy-files.ts'
 import type { Documents } from '../policy/policy-set.ts'
-import { type Context, type Flag, loadControlConfig, stringFlag } from '../terminal/command.ts'
+import { type Context, type Flag, stringFlag } from '../terminal/command.ts'
+import { withPolicies } from './with-administration.ts'
 
 /** Flags that select the policies a command examines. */
 export const CANDIDATE_FLAGS = {
@@ -17,21 +17,6 @@ export const CANDIDATE_FLAGS = {
   },
   shadow: { type: 'boolean', description: 'The policies in shadow instead of those in force.' },
 } as const satisfies Record<string, Flag>
-
-/** Opens the store, runs `work`, and closes the store even if `work` throws. */
-export async function withPolicies<T>(
-  context: Context,
-  work: (policies: PolicyAdministration, config: Config) => Promise<T>,
-): Promise<T> {
-  const config = await loadControlConfig(context)
-  const { openPolicies } = await import('../app/policy.ts')
-  const policies = await openPolicies(config)
-  try {
-    return await work(policies, config)
-  } finally {
-    await policies.close()
-  }
-}
 
 /** Returns the documents of a file, or those in force in a folder. */
 export async function loadPolicyPath(path: string): Promise<Documents> {

@@ -126,7 +126,7 @@ function checkListener(raw: RawConfig, fault: Report): void {
 /** Addresses that never leave the host. */
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
 
-function checkAdmin({ admin }: RawConfig, fault: Report): void {
+function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
   if (admin === undefined) return
   const { host, tls, clientCertificates, tokens = [] } = admin
   if (tls === undefined && !LOOPBACK.test(host)) {
@@ -145,6 +145,19 @@ function checkAdmin({ admin }: RawConfig, fault: Report): void {
     })),
     ...tokens.map(({ name }, i) => ({ name, path: `admin.tokens[${String(i)}].name` })),
   ]
+  const holders = [
+    ...(clientCertificates?.subjects ?? []).map((one, i) => ({
+      ...{ one, path: `admin.clientCertificates.subjects[${String(i)}].keyStores` },
+    })),
+    ...tokens.map((one, i) => ({ one, path: `admin.tokens[${String(i)}].keyStores` })),
+  ]
+  for (const { one, path } of holders) {
+    for (const name of one.keyStores ?? []) {
+      if (!keyStores.some((keyStore) => keyStore.name === name)) {
+        fault(path, `expected names of key stores, found ${JSON.stringify(name)}`)
+      }
+    }
+  }
   names.forEach(({ name, path }, i) => {
     // In the records a name stands for one person and one role.
     if (names.findIndex((other) => other.name === name) < i) {

@@ -382,6 +382,25 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
           },
           "hint": {
             "type": "string"
+          },
+          "faults": {
+            "description": "All faults of policies that are not valid.",
+            "type": "array",
+            "items": {
+              "type": "object",
+              "required": [
+                "path",
+                "message"
+              ],
+              "properties": {
+                "path": {
+                  "type": "string"
+                },
+                "message": {
+                  "type": "string"
+                }
+              }
+            }
           }
         }
       }
@@ -1081,7 +1100,8 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "name",
       "role",
       "permissions",
-      "keyStores"
+      "keyStores",
+      "stores"
     ],
     "properties": {
       "version": {
@@ -1092,12 +1112,8 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "string"
       },
       "role": {
-        "type": "string",
-        "enum": [
-          "viewer",
-          "operator",
-          "admin"
-        ]
+        "description": "Roles, with the key stores that they are limited to.",
+        "type": "string"
       },
       "permissions": {
         "type": "array",
@@ -1109,6 +1125,28 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "array",
         "items": {
           "type": "string"
+        }
+      },
+      "stores": {
+        "description": "The same key stores, with their URI prefix and the entry of `backends` that holds their keys.",
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "name",
+            "prefix"
+          ],
+          "properties": {
+            "name": {
+              "type": "string"
+            },
+            "prefix": {
+              "type": "string"
+            },
+            "backend": {
+              "type": "string"
+            }
+          }
         }
       }
     }
@@ -1362,6 +1400,596 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "array",
         "items": {
           "$ref": "#/components/schemas/InstanceOutcome"
+        }
+      }
+    }
+  },
+  "KeyStoreName": {
+    "type": "string",
+    "pattern": "^[a-z0-9][a-z0-9-]{0,63}$"
+  },
+  "AdminKey": {
+    "type": "object",
+    "required": [
+      "keyId",
+      "status",
+      "canEncrypt",
+      "canDecrypt",
+      "versions"
+    ],
+    "properties": {
+      "keyId": {
+        "type": "string"
+      },
+      "status": {
+        "type": "string",
+        "enum": [
+          "ENABLED",
+          "DISABLED"
+        ]
+      },
+      "canEncrypt": {
+        "type": "boolean"
+      },
+      "canDecrypt": {
+        "type": "boolean"
+      },
+      "createdAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "problem": {
+        "description": "Why a key on a token is not served.",
+        "type": "object",
+        "required": [
+          "kind",
+          "reason"
+        ],
+        "properties": {
+          "kind": {
+            "type": "string",
+            "enum": [
+              "AMBIGUOUS",
+              "UNUSABLE",
+              "REPLACED"
+            ]
+          },
+          "reason": {
+            "type": "string"
+          }
+        }
+      },
+      "versions": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "version",
+            "state"
+          ],
+          "properties": {
+            "version": {
+              "type": "integer"
+            },
+            "state": {
+              "type": "string",
+              "enum": [
+                "CURRENT",
+                "PREVIOUS",
+                "DESTROYED"
+              ]
+            },
+            "createdAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            },
+            "encryptions": {
+              "description": "Encryptions reserved so far; absent if they are not counted.",
+              "type": "integer"
+            },
+            "token": {
+              "description": "The object on the token.",
+              "type": "object",
+              "required": [
+                "label",
+                "id",
+                "isExtractable"
+              ],
+              "properties": {
+                "label": {
+                  "type": "string"
+                },
+                "id": {
+                  "type": "string"
+                },
+                "isExtractable": {
+                  "type": "boolean"
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  },
+  "AdminKeys": {
+    "type": "object",
+    "required": [
+      "keys"
+    ],
+    "properties": {
+      "keys": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/AdminKey"
+        }
+      }
+    }
+  },
+  "AdminKeyCreateRequest": {
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "keyId",
+      "canEncrypt",
+      "canDecrypt"
+    ],
+    "properties": {
+      "keyId": {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9._-]{1,128}$"
+      },
+      "canEncrypt": {
+        "type": "boolean"
+      },
+      "canDecrypt": {
+        "type": "boolean"
+      },
+      "material": {
+        "description": "The 32 bytes to import, in Base64; absent, random material is generated.",
+        "type": "string",
+        "pattern": "^[A-Za-z0-9+/]{43}=$"
+      }
+    }
+  },
+  "AdminKeyChangeRequest": {
+    "description": "`destroy-version` needs `version`, and shreds its material permanently. `trust` needs `reason`, and accepts the\nkey that is on a token now.\n",
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "action"
+    ],
+    "properties": {
+      "action": {
+        "type": "string",
+        "enum": [
+          "rotate",
+          "disable",
+          "enable",
+          "destroy-version",
+          "trust"
+        ]
+      },
+      "version": {
+        "type": "integer",
+        "minimum": 1
+      },
+      "reason": {
+        "$ref": "#/components/schemas/Reason"
+      }
+    }
+  },
+  "AdminKeyChange": {
+    "type": "object",
+    "required": [
+      "key"
+    ],
+    "properties": {
+      "key": {
+        "$ref": "#/components/schemas/AdminKey"
+      },
+      "changes": {
+        "description": "Check values that `trust` recorded.",
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "version"
+          ],
+          "properties": {
+            "version": {
+              "type": "integer"
+            },
+            "recorded": {
+              "type": "string"
+            },
+            "found": {
+              "type": "string"
+            }
+          }
+        }
+      }
+    }
+  },
+  "AdminCredential": {
+    "type": "object",
+    "required": [
+      "accessKeyId",
+      "keyStore",
+      "status",
+      "createdAt"
+    ],
+    "properties": {
+      "accessKeyId": {
+        "type": "string"
+      },
+      "keyStore": {
+        "type": "string"
+      },
+      "status": {
+        "type": "string",
+        "enum": [
+          "ACTIVE",
+          "EXPIRED",
+          "REVOKED"
+        ]
+      },
+      "createdAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "expiresAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "revokedAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "uses": {
+        "description": "Requests that it signed.",
+        "type": "integer"
+      },
+      "lastUsedAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      }
+    }
+  },
+  "AdminCredentials": {
+    "type": "object",
+    "required": [
+      "credentials"
+    ],
+    "properties": {
+      "credentials": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/AdminCredential"
+        }
+      }
+    }
+  },
+  "AdminCredentialCreateRequest": {
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "keyStore"
+    ],
+    "properties": {
+      "keyStore": {
+        "$ref": "#/components/schemas/KeyStoreName"
+      },
+      "expiresAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "pair": {
+        "description": "An existing pair to import; absent, a random one is generated.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": [
+          "accessKeyId",
+          "secretAccessKey"
+        ],
+        "properties": {
+          "accessKeyId": {
+            "type": "string",
+            "maxLength": 64
+          },
+          "secretAccessKey": {
+            "type": "string",
+            "maxLength": 128
+          }
+        }
+      }
+    }
+  },
+  "AdminNewCredential": {
+    "type": "object",
+    "required": [
+      "accessKeyId",
+      "keyStore",
+      "secretAccessKey"
+    ],
+    "properties": {
+      "accessKeyId": {
+        "type": "string"
+      },
+      "keyStore": {
+        "type": "string"
+      },
+      "secretAccessKey": {
+        "type": "string"
+      },
+      "expiresAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      }
+    }
+  },
+  "AdminCredentialChangeRequest": {
+    "description": "`expire` needs `at`. `revoke` is permanent.",
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "action"
+    ],
+    "properties": {
+      "action": {
+        "type": "string",
+        "enum": [
+          "expire",
+          "revoke"
+        ]
+      },
+      "at": {
+        "$ref": "#/components/schemas/Milliseconds"
+      }
+    }
+  },
+  "PolicyDocuments": {
+    "description": "Texts of policy documents by their names.",
+    "type": "object",
+    "additionalProperties": {
+      "type": "string"
+    }
+  },
+  "AdminPolicies": {
+    "type": "object",
+    "required": [
+      "revision",
+      "enforced"
+    ],
+    "properties": {
+      "revision": {
+        "type": "integer"
+      },
+      "enforced": {
+        "$ref": "#/components/schemas/PolicyDocuments"
+      },
+      "shadow": {
+        "$ref": "#/components/schemas/PolicyDocuments"
+      }
+    }
+  },
+  "AdminPolicyChangeRequest": {
+    "description": "`put` needs `documents`, `delete` needs `name`, `rollback` needs `revision`. `put` and `delete` change what is in\nforce, or with `mode` what is in shadow.\n",
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "kind"
+    ],
+    "properties": {
+      "kind": {
+        "type": "string",
+        "enum": [
+          "put",
+          "delete",
+          "promote",
+          "discard",
+          "rollback"
+        ]
+      },
+      "documents": {
+        "$ref": "#/components/schemas/PolicyDocuments"
+      },
+      "name": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200
+      },
+      "mode": {
+        "type": "string",
+        "enum": [
+          "enforce",
+          "shadow"
+        ]
+      },
+      "revision": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 999999999
+      },
+      "dryRun": {
+        "description": "True: return the change without writing it.",
+        "type": "boolean"
+      },
+      "expectedRevision": {
+        "description": "The revision that the caller has planned for; another one is refused with `CONFLICT`.",
+        "type": "integer"
+      },
+      "reason": {
+        "description": "Required to write the change.",
+        "$ref": "#/components/schemas/Reason"
+      },
+      "wait": {
+        "description": "True (the default) answers once every instance applies the change; false, once it is written.",
+        "type": "boolean"
+      },
+      "timeoutMs": {
+        "description": "How long to wait for the instances. Default: 30 seconds and the lease.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 600000
+      }
+    }
+  },
+  "AdminPolicyChange": {
+    "type": "object",
+    "required": [
+      "before",
+      "after",
+      "entries"
+    ],
+    "properties": {
+      "before": {
+        "$ref": "#/components/schemas/AdminPolicies"
+      },
+      "after": {
+        "$ref": "#/components/schemas/AdminPolicies"
+      },
+      "entries": {
+        "description": "Effect on each document; without `text` it is deleted.",
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "name",
+            "mode"
+          ],
+          "properties": {
+            "name": {
+              "type": "string"
+            },
+            "mode": {
+              "type": "string",
+              "enum": [
+                "enforce",
+                "shadow",
+                "discard"
+              ]
+            },
+            "text": {
+              "type": "string"
+            }
+          }
+        }
+      },
+      "epoch": {
+        "type": "integer"
+      },
+      "elapsedMs": {
+        "type": "number"
+      },
+      "instances": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/InstanceOutcome"
+        }
+      }
+    }
+  },
+  "AdminPolicyHistory": {
+    "type": "object",
+    "required": [
+      "revisions"
+    ],
+    "properties": {
+      "revisions": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "revision",
+            "action",
+            "reason",
+            "operator",
+            "createdAt",
+            "documents"
+          ],
+          "properties": {
+            "revision": {
+              "type": "integer"
+            },
+            "action": {
+              "type": "string"
+            },
+            "reason": {
+              "type": "string"
+            },
+            "operator": {
+              "type": "string"
+            },
+            "createdAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            },
+            "documents": {
+              "type": "array",
+              "items": {
+                "type": "object",
+                "additionalProperties": true
+              }
+            }
+          }
+        }
+      }
+    }
+  },
+  "AdminPolicyRevision": {
+    "type": "object",
+    "required": [
+      "documents"
+    ],
+    "properties": {
+      "documents": {
+        "$ref": "#/components/schemas/PolicyDocuments"
+      }
+    }
+  },
+  "AdminUsage": {
+    "type": "object",
+    "required": [
+      "period",
+      "usage"
+    ],
+    "properties": {
+      "period": {
+        "type": "object",
+        "required": [
+          "since",
+          "until",
+          "spanMs"
+        ],
+        "properties": {
+          "since": {
+            "$ref": "#/components/schemas/Milliseconds"
+          },
+          "until": {
+            "$ref": "#/components/schemas/Milliseconds"
+          },
+          "spanMs": {
+            "type": "integer"
+          }
+        }
+      },
+      "usage": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "subject",
+            "requests",
+            "firstAt",
+            "lastAt"
+          ],
+          "properties": {
+            "subject": {
+              "type": "object",
+              "additionalProperties": true
+            },
+            "requests": {
+              "type": "integer"
+            },
+            "firstAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            },
+            "lastAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            }
+          }
         }
       }
     }

@@ -20,6 +20,11 @@ export type AdminRequestSchemaName =
   | 'AdminDeadmanRequest'
   | 'AdminDrillRequest'
   | 'AdminReason'
+  | 'AdminKeyCreateRequest'
+  | 'AdminKeyChangeRequest'
+  | 'AdminCredentialCreateRequest'
+  | 'AdminCredentialChangeRequest'
+  | 'AdminPolicyChangeRequest'
 
 export type ResponseSchemaName =
   | 'GetKeyMetadataResponse'

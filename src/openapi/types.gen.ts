@@ -118,7 +118,7 @@ export interface paths {
         };
         /**
          * Metrics of all workers combined, in Prometheus's text format
-         * @description For the roles `viewer`, `operator` and `admin`.
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminMetrics"];
         put?: never;
@@ -198,7 +198,7 @@ export interface paths {
         };
         /**
          * The caller's name and role, the version, and the names of the key stores
-         * @description For the roles `viewer`, `operator` and `admin`.
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminAbout"];
         put?: never;
@@ -218,7 +218,7 @@ export interface paths {
         };
         /**
          * Switches, dead man's switches, instances and what they have acknowledged, and the latest events
-         * @description For the roles `viewer`, `operator` and `admin`.
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminStatus"];
         put?: never;
@@ -340,7 +340,7 @@ export interface paths {
         put?: never;
         /**
          * Report from recorded usage what a kill would have refused, without refusing any request
-         * @description For the roles `viewer`, `operator` and `admin`.
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
          */
         post: operations["adminRehearse"];
         delete?: never;
@@ -358,7 +358,7 @@ export interface paths {
         };
         /**
          * Report who fetched data keys recently, what they still work for after a kill, and until when
-         * @description For the roles `viewer`, `operator` and `admin`.
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminExposure"];
         put?: never;
@@ -378,7 +378,7 @@ export interface paths {
         };
         /**
          * The public key that verifies receipts
-         * @description For the roles `viewer`, `operator` and `admin`.
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceiptKey"];
         put?: never;
@@ -398,7 +398,7 @@ export interface paths {
         };
         /**
          * The latest receipts, newest first
-         * @description For the roles `viewer`, `operator` and `admin`.
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceipts"];
         put?: never;
@@ -418,7 +418,7 @@ export interface paths {
         };
         /**
          * One receipt
-         * @description For the roles `viewer`, `operator` and `admin`.
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceipt"];
         put?: never;
@@ -463,6 +463,178 @@ export interface paths {
          * @description For the roles `operator` and `admin`.
          */
         post: operations["adminDrill"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/keys/{keyStore}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The keys of a key store
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         */
+        get: operations["adminKeys"];
+        put?: never;
+        /**
+         * Create or import a key
+         * @description For the roles `custodian` and `admin`.
+         */
+        post: operations["adminCreateKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/keys/{keyStore}/{keyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate, disable, enable or trust a key, or destroy a version of it
+         * @description For the roles `custodian` and `admin`.
+         */
+        post: operations["adminChangeKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The credentials that KMS signs with, without their secrets
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         */
+        get: operations["adminCredentials"];
+        put?: never;
+        /**
+         * Create or import a credential
+         * @description For the roles `custodian` and `admin`.
+         */
+        post: operations["adminCreateCredential"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/credentials/{accessKeyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set the expiry of a credential, or revoke it
+         * @description For the roles `custodian` and `admin`.
+         */
+        post: operations["adminChangeCredential"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The policies in force and in shadow
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         */
+        get: operations["adminPolicies"];
+        put?: never;
+        /**
+         * Change the policies, or plan a change
+         * @description For the roles `custodian` and `admin`.
+         */
+        post: operations["adminChangePolicies"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/policies/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The revisions of the policies, newest first
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         */
+        get: operations["adminPolicyHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/policies/revisions/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The documents in force after a revision
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         */
+        get: operations["adminPolicyRevision"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Recorded requests by caller, key and outcome
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         */
+        get: operations["adminUsage"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -592,6 +764,11 @@ export interface components {
                 reason?: string;
                 message: string;
                 hint?: string;
+                /** @description All faults of policies that are not valid. */
+                faults?: {
+                    path: string;
+                    message: string;
+                }[];
             };
         };
         /** @description Milliseconds since the Unix epoch. */
@@ -806,10 +983,16 @@ export interface components {
             version: string;
             /** @description The caller. It is recorded as the operator. */
             name: string;
-            /** @enum {string} */
-            role: "viewer" | "operator" | "admin";
+            /** @description Roles, with the key stores that they are limited to. */
+            role: string;
             permissions: string[];
             keyStores: string[];
+            /** @description The same key stores, with their URI prefix and the entry of `backends` that holds their keys. */
+            stores: {
+                name: string;
+                prefix: string;
+                backend?: string;
+            }[];
         };
         AdminReceiptKey: {
             /** @constant */
@@ -895,6 +1078,176 @@ export interface components {
             revokedAfterMs: number;
             restoredAfterMs: number;
             instances: components["schemas"]["InstanceOutcome"][];
+        };
+        KeyStoreName: string;
+        AdminKey: {
+            keyId: string;
+            /** @enum {string} */
+            status: "ENABLED" | "DISABLED";
+            canEncrypt: boolean;
+            canDecrypt: boolean;
+            createdAt?: components["schemas"]["Milliseconds"];
+            /** @description Why a key on a token is not served. */
+            problem?: {
+                /** @enum {string} */
+                kind: "AMBIGUOUS" | "UNUSABLE" | "REPLACED";
+                reason: string;
+            };
+            versions: {
+                version: number;
+                /** @enum {string} */
+                state: "CURRENT" | "PREVIOUS" | "DESTROYED";
+                createdAt?: components["schemas"]["Milliseconds"];
+                /** @description Encryptions reserved so far; absent if they are not counted. */
+                encryptions?: number;
+                /** @description The object on the token. */
+                token?: {
+                    label: string;
+                    id: string;
+                    isExtractable: boolean;
+                };
+            }[];
+        };
+        AdminKeys: {
+            keys: components["schemas"]["AdminKey"][];
+        };
+        AdminKeyCreateRequest: {
+            keyId: string;
+            canEncrypt: boolean;
+            canDecrypt: boolean;
+            /** @description The 32 bytes to import, in Base64; absent, random material is generated. */
+            material?: string;
+        };
+        /**
+         * @description `destroy-version` needs `version`, and shreds its material permanently. `trust` needs `reason`, and accepts the
+         *     key that is on a token now.
+         */
+        AdminKeyChangeRequest: {
+            /** @enum {string} */
+            action: "rotate" | "disable" | "enable" | "destroy-version" | "trust";
+            version?: number;
+            reason?: components["schemas"]["Reason"];
+        };
+        AdminKeyChange: {
+            key: components["schemas"]["AdminKey"];
+            /** @description Check values that `trust` recorded. */
+            changes?: {
+                version: number;
+                recorded?: string;
+                found?: string;
+            }[];
+        };
+        AdminCredential: {
+            accessKeyId: string;
+            keyStore: string;
+            /** @enum {string} */
+            status: "ACTIVE" | "EXPIRED" | "REVOKED";
+            createdAt: components["schemas"]["Milliseconds"];
+            expiresAt?: components["schemas"]["Milliseconds"];
+            revokedAt?: components["schemas"]["Milliseconds"];
+            /** @description Requests that it signed. */
+            uses?: number;
+            lastUsedAt?: components["schemas"]["Milliseconds"];
+        };
+        AdminCredentials: {
+            credentials: components["schemas"]["AdminCredential"][];
+        };
+        AdminCredentialCreateRequest: {
+            keyStore: components["schemas"]["KeyStoreName"];
+            expiresAt?: components["schemas"]["Milliseconds"];
+            /** @description An existing pair to import; absent, a random one is generated. */
+            pair?: {
+                accessKeyId: string;
+                secretAccessKey: string;
+            };
+        };
+        AdminNewCredential: {
+            accessKeyId: string;
+            keyStore: string;
+            secretAccessKey: string;
+            expiresAt?: components["schemas"]["Milliseconds"];
+        };
+        /** @description `expire` needs `at`. `revoke` is permanent. */
+        AdminCredentialChangeRequest: {
+            /** @enum {string} */
+            action: "expire" | "revoke";
+            at?: components["schemas"]["Milliseconds"];
+        };
+        /** @description Texts of policy documents by their names. */
+        PolicyDocuments: {
+            [key: string]: string;
+        };
+        AdminPolicies: {
+            revision: number;
+            enforced: components["schemas"]["PolicyDocuments"];
+            shadow?: components["schemas"]["PolicyDocuments"];
+        };
+        /**
+         * @description `put` needs `documents`, `delete` needs `name`, `rollback` needs `revision`. `put` and `delete` change what is in
+         *     force, or with `mode` what is in shadow.
+         */
+        AdminPolicyChangeRequest: {
+            /** @enum {string} */
+            kind: "put" | "delete" | "promote" | "discard" | "rollback";
+            documents?: components["schemas"]["PolicyDocuments"];
+            name?: string;
+            /** @enum {string} */
+            mode?: "enforce" | "shadow";
+            revision?: number;
+            /** @description True: return the change without writing it. */
+            dryRun?: boolean;
+            /** @description The revision that the caller has planned for; another one is refused with `CONFLICT`. */
+            expectedRevision?: number;
+            /** @description Required to write the change. */
+            reason?: components["schemas"]["Reason"];
+            /** @description True (the default) answers once every instance applies the change; false, once it is written. */
+            wait?: boolean;
+            /** @description How long to wait for the instances. Default: 30 seconds and the lease. */
+            timeoutMs?: number;
+        };
+        AdminPolicyChange: {
+            before: components["schemas"]["AdminPolicies"];
+            after: components["schemas"]["AdminPolicies"];
+            /** @description Effect on each document; without `text` it is deleted. */
+            entries: {
+                name: string;
+                /** @enum {string} */
+                mode: "enforce" | "shadow" | "discard";
+                text?: string;
+            }[];
+            epoch?: number;
+            elapsedMs?: number;
+            instances?: components["schemas"]["InstanceOutcome"][];
+        };
+        AdminPolicyHistory: {
+            revisions: {
+                revision: number;
+                action: string;
+                reason: string;
+                operator: string;
+                createdAt: components["schemas"]["Milliseconds"];
+                documents: {
+                    [key: string]: unknown;
+                }[];
+            }[];
+        };
+        AdminPolicyRevision: {
+            documents: components["schemas"]["PolicyDocuments"];
+        };
+        AdminUsage: {
+            period: {
+                since: components["schemas"]["Milliseconds"];
+                until: components["schemas"]["Milliseconds"];
+                spanMs: number;
+            };
+            usage: {
+                subject: {
+                    [key: string]: unknown;
+                };
+                requests: number;
+                firstAt: components["schemas"]["Milliseconds"];
+                lastAt: components["schemas"]["Milliseconds"];
+            }[];
         };
     };
     responses: {
@@ -1687,6 +2040,333 @@ export interface operations {
             403: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
             415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the key store. */
+                keyStore: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All keys, in the order of their ids. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminKeys"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminCreateKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the key store. */
+                keyStore: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminKeyCreateRequest"];
+            };
+        };
+        responses: {
+            /** @description The new key. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminKey"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminChangeKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the key store. */
+                keyStore: string;
+                /** @description External key id. */
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminKeyChangeRequest"];
+            };
+        };
+        responses: {
+            /** @description The key after the change. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminKeyChange"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminCredentials: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All credentials of the key stores that the caller may read. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminCredentials"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminCreateCredential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminCredentialCreateRequest"];
+            };
+        };
+        responses: {
+            /** @description The credential with its secret, which no later call returns. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminNewCredential"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminChangeCredential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Access key id. */
+                accessKeyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminCredentialChangeRequest"];
+            };
+        };
+        responses: {
+            /** @description The credential after the change. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminCredential"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminPolicies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The documents of the current revision. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminPolicies"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminChangePolicies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminPolicyChangeRequest"];
+            };
+        };
+        responses: {
+            /** @description The planned change, and with `dryRun` false its epoch. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminPolicyChange"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminPolicyHistory: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All revisions. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminPolicyHistory"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminPolicyRevision: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Number of the revision. */
+                revision: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The documents. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminPolicyRevision"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminUsage: {
+        parameters: {
+            query: {
+                /** @description Start of the period. */
+                since: components["schemas"]["Milliseconds"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was recorded since then. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminUsage"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };

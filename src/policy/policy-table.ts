@@ -62,6 +62,7 @@ export interface Author {
 
 /** A change that was planned and not written. */
 export interface PlannedChange {
+  readonly change: PolicyChange
   readonly before: PolicyState
   readonly after: PolicyState
   readonly entries: readonly Entry[]
@@ -106,7 +107,7 @@ export async function planChange(store: Store, change: PolicyChange): Promise<Pl
   }
   const revision = before.revision + 1
   const stored = changes.map((entry) => ({ ...entry, revision }))
-  return { before, after: toState([...entries, ...stored]), entries: changes }
+  return { change, before, after: toState([...entries, ...stored]), entries: changes }
 }
 
 /** A change that was written to the store. */

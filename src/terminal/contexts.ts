@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { dirname, join, resolve } from 'node:path'
 import { isIP } from 'node:net'
 import { Secret } from '../core/secret.ts'
-import { type Context, type Flag, UsageError, stringFlag } from './command.ts'
+import { CONFIG_FLAG, type Context, type Flag, UsageError, stringFlag } from './command.ts'
 import { readPrivateFile } from './files.ts'
 
 export interface AdminContext {
@@ -43,6 +43,9 @@ export const CONTEXT_FLAG = {
       'Admin listener to call: a name from context add (default: $LATCHKEY_ADDR, else the context in use; --config or the name "local": the control store).',
   },
 } as const satisfies Record<string, Flag>
+
+/** Flags of commands that work on the control store or call an admin listener. */
+export const PLACE_FLAGS = { ...CONTEXT_FLAG, ...CONFIG_FLAG } as const
 
 /** The name that stands for the control store of this host. */
 export const LOCAL = 'local'

@@ -65,7 +65,10 @@ interface ConsoleFile {
 }
 
 /** XKS 1.0.3, XKS proxy configuration in AWS KMS console. The text contains the secret. */
-export function toConsoleFile(keyStore: KeyStoreConfig, credential: Credential): ConsoleFile {
+export function toConsoleFile(
+  keyStore: Pick<KeyStoreConfig, 'prefix'>,
+  credential: Credential,
+): ConsoleFile {
   return {
     XksProxyUriPath: `${keyStore.prefix}${API_ROOT}`,
     XksProxyAuthenticationCredential: {

@@ -28,8 +28,9 @@ async function serve(t: Test, config = {}) {
   t.teardown(() => policies.close())
   const change = async (order: PolicyChange) => {
     const plan = await policies.plan(order)
-    const written = await policies.write(plan, { kind: order.kind, ...BY })
-    return policies.wait(written, 20_000)
+    const options = { wait: true, patienceMs: 20_000 }
+    const { revocation } = await policies.apply(plan, { kind: order.kind, ...BY }, options)
+    return revocation
   }
   const put = (text: string, mode: 'enforce' | 'shadow' = 'enforce') =>
     change({ kind: 'put', documents: new Map([['main', text]]), mode })
@@ -62,8 +63,8 @@ void t.test(
   async (t) => {
     const { server, put, change, ask } = await serve(t)
     t.same(await ask(), OPEN, 'without a policy everything is allowed')
-    const { instances } = await put(only(OTHER))
-    t.match(instances, [{ how: 'acknowledged' }])
+    const revocation = await put(only(OTHER))
+    t.match(revocation?.instances, [{ how: 'acknowledged' }])
     t.same(await ask(), DENIED, 'with one, what none permits is denied; health is not asked about')
     await put(only(PRINCIPAL))
     t.same(await ask(), OPEN)

@@ -11,9 +11,9 @@ import { startTestServer, type TestServer } from './server.ts'
 type Json = Record<string, unknown>
 
 export const pki = await testPki()
-export const ROLES: readonly AdminRole[] = ['viewer', 'operator', 'admin']
+export const ROLES: readonly AdminRole[] = ['viewer', 'operator', 'custodian', 'admin']
 export const token = (role: string) => `latchkey_token_of_the_${role}`
-const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+export const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 
 export interface Call {
   readonly token?: string

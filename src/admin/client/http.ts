@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import https from 'node:https'
-import { LatchkeyError } from '../../core/errors.ts'
+import { type ErrorOptionsWithHint, LatchkeyError } from '../../core/errors.ts'
 import { type HttpAnswer, exchange } from '../../core/http-exchange.ts'
 import type { Secret } from '../../core/secret.ts'
 import type { components } from '../../openapi/types.gen.ts'
@@ -17,9 +17,20 @@ export interface AdminEndpoint {
   readonly clientCertificate?: { readonly certificate: string; readonly privateKey: string }
 }
 
+type Schemas = components['schemas']
+type Faults = Schemas['AdminErrorResponse']['error']['faults']
+
 /** A refusal, with the code that the same command gets from the control store. */
 export class AdminRefusal extends LatchkeyError {
   override readonly name = 'AdminRefusal'
+  readonly file = ''
+  /** All faults of a document that the listener refused. */
+  readonly faults: Faults
+
+  constructor(code: string, message: string, options: ErrorOptionsWithHint, faults?: Faults) {
+    super(code, message, options)
+    this.faults = faults
+  }
 }
 
 export class AdminCallError extends LatchkeyError<
@@ -90,7 +101,7 @@ export function createAdminHttp(endpoint: AdminEndpoint): AdminHttp {
 function readAnswer(url: string, { status, text }: HttpAnswer): unknown {
   const value = parseJson(text)
   if (status === 200 && typeof value === 'object' && value !== null) return value
-  const { error } = (value ?? {}) as Partial<components['schemas']['AdminErrorResponse']>
+  const { error } = (value ?? {}) as Partial<Schemas['AdminErrorResponse']>
   if (typeof error?.code !== 'string' || typeof error.message !== 'string') {
     throw new AdminCallError(
       'ADMIN_ANSWER_INVALID',
@@ -98,8 +109,8 @@ function readAnswer(url: string, { status, text }: HttpAnswer): unknown {
       { hint: 'use the port set in the section admin of latchkey.yaml' },
     )
   }
-  const { code, reason = code, message, hint } = error
-  throw new AdminRefusal(reason, message, hint === undefined ? {} : { hint })
+  const { code, reason = code, message, hint, faults } = error
+  throw new AdminRefusal(reason, message, hint === undefined ? {} : { hint }, faults)
 }
 
 function parseJson(text: string): unknown {

@@ -5,8 +5,7 @@ import { pause } from '../../core/deadline.ts'
 import type { Scope } from '../../core/scope.ts'
 import type { Signed } from '../../core/signature.ts'
 import type { DeadManOrder, DeadManOutcome } from '../../killswitch/operator/dead-man-switch.ts'
-import type { Drill } from '../../killswitch/operator/drill.ts'
-import type { ExposureReport, RehearsalReport } from '../../killswitch/operator/exposure.ts'
+import type { ExposureReport } from '../../killswitch/operator/exposure.ts'
 import type { KillOrder } from '../../killswitch/operator/kill.ts'
 import type { RestoreOrder, RestoreOutcome } from '../../killswitch/operator/restore.ts'
 import type { Operator, StopOutcome } from '../../killswitch/operator/service.ts'
@@ -15,11 +14,10 @@ import type { StopOptions } from '../../killswitch/operator/stop.ts'
 import type { Receipt } from '../../killswitch/receipt/receipt.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import type { Switch } from '../../killswitch/model.ts'
-import { AdminCallError, type AdminHttp } from './http.ts'
+import type { AdminApi } from './api.ts'
+import { AdminCallError } from './http.ts'
 
 type Schemas = components['schemas']
-
-export type AdminAbout = Schemas['AdminAbout']
 
 const ROOT = '/admin/v1'
 /** Added to the time for which the listener itself waits. */
@@ -30,73 +28,89 @@ const DRILL_TIMEOUT_MS = 300_000
 const RETRY_PAUSE_MS = 500
 const MOST_EVENTS = 999_999
 
-export async function loadAbout(http: AdminHttp): Promise<AdminAbout> {
-  return (await http.get(`${ROOT}/about`)) as AdminAbout
-}
-
 /**
  * The listener records its caller as the operator, whatever an order says.
  * @param findSwitches selects the switches that a restore would lift
  */
 export function createRemoteOperator(
-  http: AdminHttp,
+  api: AdminApi,
   findSwitches: (switches: readonly Switch[], target: RestoreOrder['target']) => readonly Switch[],
 ): Operator {
   let warnings: readonly string[] = []
 
   async function status(recentEvents: number): Promise<ControlStatus> {
     const events = Math.min(recentEvents, MOST_EVENTS)
-    const found = (await http.get(`${ROOT}/status?events=${String(events)}`)) as ControlStatus & {
-      readonly storeWarnings?: readonly string[]
-    }
+    const found = await api.get(`${ROOT}/status`, { query: { events } })
     const { storeWarnings = [], ...rest } = found
     warnings = storeWarnings
-    return rest
+    return rest as unknown as ControlStatus
   }
 
   async function changeDeadMan(
     action: Schemas['AdminDeadmanRequest']['action'],
-    { keyStore, reason, mayRestore, ttlMs }: Partial<DeadManOrder> & { readonly ttlMs?: number },
+    {
+      keyStore = '',
+      reason = '',
+      mayRestore,
+      ttlMs,
+    }: Partial<DeadManOrder> & {
+      readonly ttlMs?: number
+    },
   ): Promise<DeadManOutcome> {
-    const body = { action, reason, mayRestore, ttlMs }
-    return (await http.post(`${ROOT}/deadman/${keyStore ?? ''}`, body)) as DeadManOutcome
+    const body = {
+      ...{ action, reason },
+      ...(mayRestore === undefined ? {} : { mayRestore }),
+      ...(ttlMs === undefined ? {} : { ttlMs }),
+    }
+    const answer = await api.post(`${ROOT}/deadman/{keyStore}`, body, { path: { keyStore } })
+    return answer as unknown as DeadManOutcome
   }
 
   return {
-    stop: (order, options) => stop(http, order, options),
+    stop: (order, options) => stop(api, order, options),
     async restore({ target, reason }) {
       const body = 'id' in target ? { switch: target.id, reason } : { ...target, reason }
-      return (await http.post(`${ROOT}/restorations`, body)) as RestoreOutcome
+      return (await api.post(`${ROOT}/restorations`, body)) as unknown as RestoreOutcome
     },
     previewRestore: async (target) => findSwitches((await status(0)).switches, target),
-    approve: async ({ id }) =>
-      (await http.post(`${ROOT}/restorations/${encode(id)}/approve`, {})) as RestoreOutcome,
+    async approve({ id }) {
+      const options = { path: { id } }
+      const answer = await api.post(`${ROOT}/restorations/{id}/approve`, {}, options)
+      return answer as unknown as RestoreOutcome
+    },
     async withdraw({ id, reason }) {
-      await http.post(`${ROOT}/restorations/${encode(id)}/withdraw`, { reason })
+      await api.post(`${ROOT}/restorations/{id}/withdraw`, { reason }, { path: { id } })
     },
     status,
     // The status already includes the switches in force.
     storeWarnings: () => Promise.resolve(warnings),
-    rehearse: async (order, window) =>
-      (await http.post(`${ROOT}/rehearsals`, { ...order, ...window })) as RehearsalReport,
-    exposure: async (about, window = {}) =>
-      (await http.get(`${ROOT}/exposure?${toQuery(about, window)}`)) as ExposureReport,
-    receipts: async () => {
-      const { receipts } = (await http.get(`${ROOT}/receipts`)) as Schemas['AdminReceipts']
+    async rehearse(order, window) {
+      const answer = await api.post(`${ROOT}/rehearsals`, { ...order, ...window })
+      return answer
+    },
+    async exposure(about, window = {}) {
+      const answer = await api.get(`${ROOT}/exposure`, { query: toQuery(about, window) })
+      return answer as unknown as ExposureReport
+    },
+    async receipts() {
+      const { receipts } = await api.get(`${ROOT}/receipts`)
       return receipts as unknown as readonly Signed<Receipt>[]
     },
-    findReceipt: async (id) =>
-      (await http.get(`${ROOT}/receipts/${encode(id)}`)) as Signed<Receipt>,
-    publicKey: async () =>
-      ((await http.get(`${ROOT}/receipt-key`)) as Schemas['AdminReceiptKey']).publicKey,
-    drill: async ({ keyStore }) =>
-      (await http.post(`${ROOT}/drills`, { keyStore }, DRILL_TIMEOUT_MS)) as Drill,
+    async findReceipt(id) {
+      const found = await api.get(`${ROOT}/receipts/{id}`, { path: { id } })
+      return found as unknown as Signed<Receipt>
+    },
+    publicKey: async () => (await api.get(`${ROOT}/receipt-key`)).publicKey,
+    async drill({ keyStore }) {
+      const body = keyStore === undefined ? {} : { keyStore }
+      return await api.post(`${ROOT}/drills`, body, { timeoutMs: DRILL_TIMEOUT_MS })
+    },
     startDeadMan: (order) => changeDeadMan('start', order),
     renewDeadMan: (order) => changeDeadMan('renew', order),
     closeDeadMan: (order) => changeDeadMan('close', order),
     endDeadMan: (order) => changeDeadMan('end', order),
     close() {
-      http.close()
+      api.close()
       return Promise.resolve()
     },
   }
@@ -104,7 +118,7 @@ export function createRemoteOperator(
 
 /** Repeats a call that got no connection or no answer. A repeated kill makes no second switch. */
 async function stop(
-  http: AdminHttp,
+  api: AdminApi,
   { scope, direction, reason, until }: KillOrder,
   options: StopOptions,
 ): Promise<StopOutcome> {
@@ -112,10 +126,13 @@ async function stop(
   const endsAt = clock.monotonic() + patienceMs
   for (;;) {
     const leftMs = Math.max(1, Math.ceil(endsAt - clock.monotonic()))
-    const body = { scope, direction, reason, until, wait, timeoutMs: leftMs }
+    const body = {
+      ...{ scope, direction, reason, wait, timeoutMs: leftMs },
+      ...(until === undefined ? {} : { until }),
+    }
     try {
-      const answer = await http.post(`${ROOT}/switches`, body, leftMs + MARGIN_MS)
-      return finish(answer as Schemas['AdminStopResponse'], options)
+      const answer = await api.post(`${ROOT}/switches`, body, { timeoutMs: leftMs + MARGIN_MS })
+      return finish(answer, options)
     } catch (error) {
       const isOver = clock.monotonic() + RETRY_PAUSE_MS >= endsAt
       if (!(error instanceof AdminCallError) || error.code !== 'ADMIN_UNREACHABLE' || isOver) {
@@ -146,14 +163,12 @@ function finish(answer: Schemas['AdminStopResponse'], options: StopOptions): Sto
 function toQuery(
   about: Scope | { readonly id: string } | undefined,
   { since, probes }: { readonly since?: number | undefined; readonly probes?: boolean },
-): string {
-  const query = new URLSearchParams()
-  if (about !== undefined && 'id' in about) query.set('switch', about.id)
-  if (about !== undefined && 'keyStore' in about) query.set('keyStore', about.keyStore)
-  if (about !== undefined && 'keyId' in about) query.set('keyId', about.keyId)
-  if (since !== undefined) query.set('since', String(since))
-  if (probes === true) query.set('probes', 'true')
-  return query.toString()
+) {
+  return {
+    ...(about !== undefined && 'id' in about && { switch: about.id }),
+    ...(about !== undefined && 'keyStore' in about && { keyStore: about.keyStore }),
+    ...(about !== undefined && 'keyId' in about && { keyId: about.keyId }),
+    ...(since === undefined ? {} : { since }),
+    ...(probes === true && { probes }),
+  }
 }
-
-const encode = encodeURIComponent

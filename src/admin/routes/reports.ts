@@ -3,12 +3,13 @@
  * change nothing.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { checkPermitted } from '../principal.ts'
 import { parseExternalKeyId } from '../../core/ids.ts'
 import type { Scope } from '../../core/scope.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
-import { type AdminRoute, ok, toScope } from '../route.ts'
+import { type AdminRoute, keyStoreOf, ok, toScope } from '../route.ts'
 
 type Schemas = components['schemas']
 
@@ -31,7 +32,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
       path: '/admin/v1/rehearsals',
       permission: 'read',
       body: 'AdminRehearsalRequest',
-      async handle({ body }) {
+      async handle({ body, principal }) {
         const raw = body as Schemas['AdminRehearsalRequest']
         const until = raw.until ?? now()
         const since = raw.since ?? until - HOUR_MS
@@ -40,6 +41,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
           scope: toScope(raw.scope, keyStores()),
           direction: raw.direction ?? ('both' as const),
         }
+        checkPermitted(principal, 'read', keyStoreOf(order.scope))
         const window = { since, until, probes: raw.probes === true }
         return ok({ ...order, ...(await killSwitch.rehearse(order, window)) })
       },
@@ -48,7 +50,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
       method: 'GET',
       path: '/admin/v1/exposure',
       permission: 'read',
-      async handle({ query }) {
+      async handle({ query, principal }) {
         for (const name of query.keys()) {
           // Ignoring a misspelt parameter would show more than was asked for.
           if (!EXPOSURE_PARAMETERS.includes(name)) {
@@ -60,9 +62,13 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         if (id !== undefined && scope !== undefined) {
           throw new AdminError('INPUT_INVALID', 'switch cannot be combined with other parameters')
         }
+        // The scope of a switch is known only once it is found.
+        if (id === undefined) checkPermitted(principal, 'read', scope && keyStoreOf(scope))
         const about = id === undefined ? scope : { id }
         const window = { since: toSince(query.get('since')), probes: toBoolean(query, 'probes') }
-        return ok(await killSwitch.exposure(about, window))
+        const found = await killSwitch.exposure(about, window)
+        checkPermitted(principal, 'read', keyStoreOf(found.scope))
+        return ok(found)
       },
     },
   ]

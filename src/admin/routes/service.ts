@@ -1,6 +1,7 @@
 /** Liveness, readiness, metrics, and what a caller may know of the listener. */
 // SPDX-License-Identifier: Apache-2.0
-import { type AdminRoute, PERMISSIONS, ok } from '../route.ts'
+import { PERMISSIONS, checkPermitted, isPermitted } from '../principal.ts'
+import { type AdminRoute, ok } from '../route.ts'
 
 export interface ServiceDeps {
   /** Reports whether this process, with its workers, can serve at all. */
@@ -42,15 +43,22 @@ export function serviceRoutes({ isReady, metrics }: ServiceDeps): readonly Admin
       method: 'GET',
       path: '/metrics',
       permission: 'read',
-      handle: async () => ({ status: 200, body: await metrics(), contentType: METRICS_TYPE }),
+      async handle({ principal }) {
+        checkPermitted(principal, 'read')
+        return { status: 200, body: await metrics(), contentType: METRICS_TYPE }
+      },
     })
   }
   return routes
 }
 
 export interface AboutDeps {
-  /** Names of the configured key stores. */
-  readonly keyStores: () => readonly string[]
+  /** The configured key stores. */
+  readonly keyStores: () => readonly {
+    readonly name: string
+    readonly prefix: string
+    readonly backend?: string | undefined
+  }[]
   readonly version: string
 }
 
@@ -61,10 +69,21 @@ export function aboutRoutes({ keyStores, version }: AboutDeps): readonly AdminRo
       method: 'GET',
       path: '/admin/v1/about',
       permission: 'read',
-      handle: ({ principal: { name, role } }) =>
-        Promise.resolve(
-          ok({ version, name, role, permissions: PERMISSIONS[role], keyStores: keyStores() }),
-        ),
+      handle({ principal }) {
+        const { name, role, grants } = principal
+        const visible = keyStores().filter((one) => isPermitted(principal, 'read', one.name))
+        return Promise.resolve(
+          ok({
+            ...{ version, name, role },
+            permissions: [...new Set(grants.flatMap((grant) => PERMISSIONS[grant.role]))],
+            keyStores: visible.map((one) => one.name),
+            stores: visible.map((one) => ({
+              ...{ name: one.name, prefix: one.prefix },
+              ...(one.backend === undefined ? {} : { backend: one.backend }),
+            })),
+          }),
+        )
+      },
     },
   ]
 }

@@ -1,5 +1,6 @@
 /** Routes for kills, restores, dead man's switches, receipts and drills. */
 // SPDX-License-Identifier: Apache-2.0
+import { checkPermitted, isPermitted, type AdminPrincipal } from '../principal.ts'
 import { toRemark } from '../../core/remark.ts'
 import type { Direction } from '../../core/scope.ts'
 import type { Actor } from '../../killswitch/model.ts'
@@ -8,9 +9,14 @@ import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { StopResult } from '../../killswitch/operator/stop.ts'
 import type { components } from '../../openapi/types.gen.ts'
-import type { AdminPrincipal } from '../authenticate.ts'
 import { AdminError } from '../errors.ts'
-import { type AdminRoute, isPermitted, ok, toScope } from '../route.ts'
+import {
+  checkRestoreRequest,
+  checkRestoreTarget,
+  isWithin,
+  narrowStatus,
+} from '../key-store-limit.ts'
+import { type AdminRoute, keyStoreOf, ok, toScope } from '../route.ts'
 
 type Schemas = components['schemas']
 
@@ -42,8 +48,10 @@ function stopRoutes({ killSwitch, keyStores, now }: SwitchRoutesDeps): readonly 
         if (until !== undefined && until <= now()) {
           throw new AdminError('INPUT_INVALID', 'until is in the past')
         }
+        const checked = toScope(scope, keyStores())
+        checkPermitted(principal, 'stop', keyStoreOf(checked))
         const order = {
-          scope: toScope(scope, keyStores()),
+          scope: checked,
           direction: direction ?? ('both' satisfies Direction),
           reason: toRemark(reason),
           operator: principal.name,
@@ -64,6 +72,7 @@ function stopRoutes({ killSwitch, keyStores, now }: SwitchRoutesDeps): readonly 
       async handle({ body, principal }) {
         const { keyStore } = body as Schemas['AdminDrillRequest']
         if (keyStore !== undefined) toScope({ kind: 'key-store', keyStore }, keyStores())
+        checkPermitted(principal, 'drill', keyStore ?? keyStores()[0])
         const order = { operator: principal.name, ...(keyStore === undefined ? {} : { keyStore }) }
         return ok(await killSwitch.drill(order))
       },
@@ -101,8 +110,10 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
       body: 'AdminRestoreRequest',
       async handle({ body, principal }) {
         const raw = body as Schemas['AdminRestoreRequest']
+        const target = toTarget(raw, keyStores())
+        await checkRestoreTarget(killSwitch, principal, target)
         const order = {
-          target: toTarget(raw, keyStores()),
+          target,
           reason: toRemark(raw.reason),
           ...toActor(principal),
         }
@@ -113,8 +124,11 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
       method: 'POST',
       path: '/admin/v1/restorations/:id/approve',
       permission: 'restore',
-      handle: async ({ parameters, principal }) =>
-        ok(await killSwitch.approve({ id: parameters['id'] ?? '', ...toActor(principal) })),
+      async handle({ parameters, principal }) {
+        const { id = '' } = parameters
+        await checkRestoreRequest(killSwitch, principal, id, 'restore')
+        return ok(await killSwitch.approve({ id, ...toActor(principal) }))
+      },
     },
     {
       method: 'POST',
@@ -124,8 +138,10 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
       body: 'AdminReason',
       async handle({ body, parameters, principal }) {
         const { reason } = body as Schemas['AdminReason']
+        const { id = '' } = parameters
+        await checkRestoreRequest(killSwitch, principal, id, 'stop')
         await killSwitch.withdraw({
-          id: parameters['id'] ?? '',
+          id,
           operator: principal.name,
           reason: toRemark(reason),
         })
@@ -168,10 +184,11 @@ function deadmanRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
       async handle({ body, parameters, principal }) {
         const raw = body as Schemas['AdminDeadmanRequest']
         const keyStore = parameters['keyStore'] ?? ''
+        checkPermitted(principal, 'deadman', keyStore)
         if (raw.action === 'start') toScope({ kind: 'key-store', keyStore }, keyStores())
         const order = {
           ...{ keyStore, reason: toRemark(raw.reason) },
-          mayRestore: raw.mayRestore !== false && isPermitted(principal.role, 'restore'),
+          mayRestore: raw.mayRestore !== false && isPermitted(principal, 'restore', keyStore),
           ...toActor(principal),
         }
         return ok(await changeDeadMan(killSwitch, raw, order))
@@ -205,7 +222,7 @@ function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
       method: 'GET',
       path: '/admin/v1/status',
       permission: 'read',
-      async handle({ query }) {
+      async handle({ query, principal }) {
         const text = query.get('events') ?? String(RECENT_EVENTS)
         if (!/^\d{1,6}$/.test(text)) {
           throw new AdminError('INPUT_INVALID', 'events must be a whole number up to 999999')
@@ -213,7 +230,7 @@ function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
         const found = await killSwitch.status(Number(text))
         // The warnings need a database privilege that may be missing; the status must not fail for it.
         const storeWarnings = await killSwitch.storeWarnings(found.instances.length).catch(() => [])
-        return ok({ ...found, storeWarnings })
+        return ok({ ...narrowStatus(principal, found), storeWarnings })
       },
     },
     {
@@ -226,13 +243,21 @@ function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
       method: 'GET',
       path: '/admin/v1/receipts',
       permission: 'read',
-      handle: async () => ok({ receipts: (await killSwitch.receipts()).slice(0, RECENT_RECEIPTS) }),
+      async handle({ principal }) {
+        const all = await killSwitch.receipts()
+        const receipts = all.filter(({ statement }) => isWithin(principal, 'read', statement.scope))
+        return ok({ receipts: receipts.slice(0, RECENT_RECEIPTS) })
+      },
     },
     {
       method: 'GET',
       path: '/admin/v1/receipts/:id',
       permission: 'read',
-      handle: async ({ parameters }) => ok(await killSwitch.findReceipt(parameters['id'] ?? '')),
+      async handle({ parameters, principal }) {
+        const receipt = await killSwitch.findReceipt(parameters['id'] ?? '')
+        checkPermitted(principal, 'read', keyStoreOf(receipt.statement.scope))
+        return ok(receipt)
+      },
     },
   ]
 }

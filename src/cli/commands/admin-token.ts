@@ -7,7 +7,7 @@ import { writePrivateFile } from '../../terminal/files.ts'
 const TOKEN_BYTES = 32
 /** A fixed prefix lets secret scanners find a leaked token. */
 const PREFIX = 'latchkey_'
-const ROLES = ['viewer', 'operator', 'admin']
+const ROLES = ['viewer', 'operator', 'custodian', 'admin']
 
 export const adminToken: Command = {
   flags: {
@@ -16,7 +16,7 @@ export const adminToken: Command = {
       value: 'NAME',
       description: 'Holder of the token, recorded with every action.',
     },
-    role: { type: 'string', value: 'ROLE', description: 'Role: viewer, operator or admin.' },
+    role: { type: 'string', value: 'ROLE', description: 'Role: viewer, operator, custodian or admin.' },
     output: {
       type: 'string',
       value: 'FILE',

@@ -1,13 +1,12 @@
 /** `latchkey credentials create` */
 // SPDX-License-Identifier: Apache-2.0
 import {
-  CONFIG_FLAG,
   type Command,
   KEY_STORE_FLAG,
   UsageError,
-  findKeyStore,
   stringFlag,
 } from '../../terminal/command.ts'
+import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import {
   parseConsoleFile,
   readPrivateFile,
@@ -37,7 +36,7 @@ export const credentialsCreate: Command = {
         'Import the pair from an existing console file with mode 0600; - for standard input.',
     },
     ...KEY_STORE_FLAG,
-    ...CONFIG_FLAG,
+    ...PLACE_FLAGS,
   },
   examples: [
     'latchkey credentials create --output kms-console.json',
@@ -54,9 +53,9 @@ export const credentialsCreate: Command = {
         ? {}
         : { pair: parseConsoleFile((await readPrivateFile(source)).toString('utf8')) }),
     }
-    await withAdministration(context, async ({ credentials }, keyStore, config) => {
+    await withAdministration(context, async ({ credentials }, keyStore, found) => {
       const credential = await credentials.create(keyStore, options)
-      const file = toConsoleFile(findKeyStore(context, config), credential)
+      const file = toConsoleFile(found, credential)
       const text = `${JSON.stringify(file, undefined, 2)}\n`
       if (target === undefined) {
         context.output.result(text, file)

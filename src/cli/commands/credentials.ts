@@ -1,17 +1,16 @@
 /** `latchkey credentials list | expire | revoke` */
 // SPDX-License-Identifier: Apache-2.0
-import { openAdministration, type Administration } from '../../app/administration.ts'
-import type { Config } from '../../config/config.ts'
-import type { CredentialSummary, CredentialTable } from '../../sigv4/credential-table.ts'
+import type { KeyStoreAdministration } from '../../admin/administration.ts'
+import type { CredentialSummary } from '../../sigv4/credential-table.ts'
 import {
-  CONFIG_FLAG,
   UsageError,
   YES_FLAG,
   findKeyStore,
-  loadContextConfig,
   stringFlag,
   type Command,
 } from '../../terminal/command.ts'
+import { PLACE_FLAGS } from '../../terminal/contexts.ts'
+import { withDesk } from '../with-administration.ts'
 import { toTable } from '../../terminal/output.ts'
 import { parseWhen } from '../../terminal/flags/time.ts'
 
@@ -23,22 +22,22 @@ export const credentialsList: Command = {
       value: 'NAME',
       description: 'List only credentials of this key store.',
     },
-    ...CONFIG_FLAG,
+    ...PLACE_FLAGS,
   },
   examples: ['latchkey credentials list', 'latchkey credentials list --key-store demo --json'],
   async run(context) {
     const only = stringFlag(context, 'key-store')
-    const config = await loadContextConfig(context)
-    const all = await withCredentials(config, async (credentials, loadUses) => {
-      const uses = await loadUses()
-      return (await credentials.list()).map((one) => {
+    const shown = await withDesk(context, async ({ credentials, credentialUses }, place) => {
+      const uses = await credentialUses()
+      const all = (await credentials.list()).map((one) => {
         const use = uses.get(one.accessKeyId)
         return { ...one, uses: use?.uses ?? 0, ...(use && { lastUsedAt: use.lastAt }) }
       })
+      const chosen = all.filter(({ keyStore }) => only === undefined || keyStore === only)
+      // A key store that was removed from the configuration may still have credentials.
+      if (only !== undefined && chosen.length === 0) findKeyStore(context, place)
+      return chosen
     })
-    const shown = all.filter(({ keyStore }) => only === undefined || keyStore === only)
-    // A key store that was removed from the configuration may still have credentials.
-    if (only !== undefined && shown.length === 0) findKeyStore(context, config)
     const rows = shown.map((one) => [
       one.accessKeyId,
       one.keyStore,
@@ -72,26 +71,24 @@ export const credentialsExpire: Command = {
       description:
         'Time from which it is refused: 90d, 12h, or a date such as 2027-01-31 (default: now).',
     },
-    ...CONFIG_FLAG,
+    ...PLACE_FLAGS,
   },
   examples: ['latchkey credentials expire AKIAEXAMPLEEXAMPLEEXAMPLEX --at 24h'],
   async run(context) {
     const at = parseWhen(stringFlag(context, 'at') ?? 'now')
     const [id = ''] = context.operands
-    const config = await loadContextConfig(context)
-    const changed = await withCredentials(config, (credentials) => credentials.expire(id, at))
+    const changed = await withDesk(context, ({ credentials }) => credentials.expire(id, at))
     context.output.result(`${id} is refused from ${toDate(changed.expiresAt)}`, changed)
   },
 }
 
 export const credentialsRevoke: Command = {
   operands: ['ACCESS_KEY_ID'],
-  flags: { ...YES_FLAG, ...CONFIG_FLAG },
+  flags: { ...YES_FLAG, ...PLACE_FLAGS },
   examples: ['latchkey credentials revoke AKIAEXAMPLEEXAMPLEEXAMPLEX --yes'],
   async run(context) {
     const [id = ''] = context.operands
-    const config = await loadContextConfig(context)
-    const revoked = await withCredentials(config, async (credentials) => {
+    const revoked = await withDesk(context, async ({ credentials }) => {
       if (context.flags['yes'] === true) return credentials.revoke(id)
       await findOne(credentials, id)
       return undefined
@@ -105,23 +102,14 @@ export const credentialsRevoke: Command = {
   },
 }
 
-async function findOne(credentials: CredentialTable, id: string): Promise<CredentialSummary> {
+async function findOne(
+  credentials: KeyStoreAdministration['credentials'],
+  id: string,
+): Promise<CredentialSummary> {
   const found = (await credentials.list()).find(({ accessKeyId }) => accessKeyId === id)
   if (found === undefined)
     throw new UsageError('INPUT_INVALID', `there is no credential with the id ${id}`)
   return found
-}
-
-async function withCredentials<T>(
-  config: Config,
-  work: (credentials: CredentialTable, loadUses: Administration['credentialUses']) => Promise<T>,
-): Promise<T> {
-  const administration = await openAdministration(config)
-  try {
-    return await work(administration.credentials, administration.credentialUses)
-  } finally {
-    await administration.close()
-  }
 }
 
 function toDate(time: number | undefined): string {

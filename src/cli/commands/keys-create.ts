@@ -4,7 +4,6 @@ import { Secret } from '../../core/secret.ts'
 import type { KeySummary, NewKey } from '../../keys/administration.ts'
 import {
   BACKEND_FLAG,
-  CONFIG_FLAG,
   type Command,
   type Context,
   KEY_STORE_FLAG,
@@ -12,6 +11,7 @@ import {
   keyIdOperand,
   stringFlag,
 } from '../../terminal/command.ts'
+import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { readPrivateFile } from '../../terminal/files.ts'
 import { withAdministration } from '../with-administration.ts'
 import { describeKey } from './keys.ts'
@@ -27,7 +27,7 @@ const USAGE_FLAG = {
 
 export const keysCreate: Command = {
   operands: ['KEY_ID'],
-  flags: { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...USAGE_FLAG, ...CONFIG_FLAG },
+  flags: { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...USAGE_FLAG, ...PLACE_FLAGS },
   examples: [
     'latchkey keys create payroll-2026',
     'latchkey keys create archive --key-store demo --usage decrypt',
@@ -48,7 +48,7 @@ export const keysImport: Command = {
     ...KEY_STORE_FLAG,
     ...BACKEND_FLAG,
     ...USAGE_FLAG,
-    ...CONFIG_FLAG,
+    ...PLACE_FLAGS,
   },
   examples: [
     'latchkey keys import payroll-2019 --from-file ./payroll-2019.key',

@@ -4,7 +4,6 @@ import type { ExternalKeyId } from '../../core/ids.ts'
 import type { KeyAdministration, KeySummary } from '../../keys/administration.ts'
 import {
   BACKEND_FLAG,
-  CONFIG_FLAG,
   type Command,
   type Context,
   KEY_STORE_FLAG,
@@ -13,11 +12,12 @@ import {
   keyIdOperand,
   stringFlag,
 } from '../../terminal/command.ts'
+import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { parseReason, REASON_FLAGS } from '../../terminal/flags/scope.ts'
 import { toTable } from '../../terminal/output.ts'
 import { withAdministration } from '../with-administration.ts'
 
-const FLAGS = { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...CONFIG_FLAG }
+const FLAGS = { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...PLACE_FLAGS }
 
 export const keysList: Command = {
   flags: {

@@ -7,12 +7,14 @@ import { createHash } from 'node:crypto'
 import { PolicyError } from '../../policy/cedar.ts'
 import { compileDocuments } from '../../policy/policy-set.ts'
 import { SCHEMA, SCHEMA_VERSION } from '../../policy/schema.ts'
-import { CONFIG_FLAG, type Command, UsageError, stringFlag } from '../../terminal/command.ts'
+import { type Command, UsageError, stringFlag } from '../../terminal/command.ts'
+import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { toTable } from '../../terminal/output.ts'
-import { CANDIDATE_FLAGS, withPolicies } from '../with-policies.ts'
+import { withPolicies } from '../with-administration.ts'
+import { CANDIDATE_FLAGS } from '../with-policies.ts'
 
 export const policyList: Command = {
-  flags: CONFIG_FLAG,
+  flags: PLACE_FLAGS,
   examples: ['latchkey policy list'],
   run: (context) =>
     withPolicies(context, async (policies) => {
@@ -57,7 +59,7 @@ export const policyGet: Command = {
       description: 'Revision to print (default: the current one).',
     },
     shadow: CANDIDATE_FLAGS.shadow,
-    ...CONFIG_FLAG,
+    ...PLACE_FLAGS,
   },
   examples: ['latchkey policy get s3', 'latchkey policy get s3 --revision 3 > s3.cedar'],
   run: (context) =>
@@ -81,7 +83,7 @@ export const policyGet: Command = {
 }
 
 export const policyHistory: Command = {
-  flags: CONFIG_FLAG,
+  flags: PLACE_FLAGS,
   examples: ['latchkey policy history'],
   run: (context) =>
     withPolicies(context, async (policies) => {

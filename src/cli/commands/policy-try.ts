@@ -21,12 +21,12 @@ import { type Explanation, type PolicyVerdict, explain } from '../../policy/expl
 import { type Documents, type PolicySet, checkDocuments } from '../../policy/policy-set.ts'
 import type { PolicyRequest } from '../../policy/facts.ts'
 import {
-  CONFIG_FLAG,
   type Command,
   type Context,
   UsageError,
   stringFlag,
 } from '../../terminal/command.ts'
+import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { CANDIDATE_FLAGS, loadCandidate, loadPolicyPath } from '../with-policies.ts'
 
 async function checked(context: Context, documents: Documents): Promise<PolicySet> {
@@ -53,7 +53,7 @@ export const policyCheck: Command = {
 
 export const policyTest: Command = {
   operands: ['CASES'],
-  flags: { ...CANDIDATE_FLAGS, ...CONFIG_FLAG },
+  flags: { ...CANDIDATE_FLAGS, ...PLACE_FLAGS },
   examples: [
     'latchkey policy test cases.yaml --policies policies/',
     'latchkey policy test cases.yaml --shadow',
@@ -97,7 +97,7 @@ export const policyExplain: Command = {
     },
     all: { type: 'boolean', description: 'Show every policy, not only those that almost applied.' },
     ...CANDIDATE_FLAGS,
-    ...CONFIG_FLAG,
+    ...PLACE_FLAGS,
   },
   examples: [
     'latchkey policy explain request.yaml --policies policies/',

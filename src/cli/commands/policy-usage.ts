@@ -8,16 +8,17 @@ import { importOso } from '../../policy/oso.ts'
 import { checkDocuments } from '../../policy/policy-set.ts'
 import { type Simulation, simulate, suggestPolicies } from '../../policy/recorded-usage.ts'
 import {
-  CONFIG_FLAG,
   type Command,
   type Context,
   type Flag,
   UsageError,
   stringFlag,
 } from '../../terminal/command.ts'
+import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { parsePast } from '../../terminal/flags/time.ts'
 import { toTable } from '../../terminal/output.ts'
-import { CANDIDATE_FLAGS, candidateOf, withPolicies } from '../with-policies.ts'
+import { withPolicies } from '../with-administration.ts'
+import { CANDIDATE_FLAGS, candidateOf } from '../with-policies.ts'
 
 const SINCE_FLAG = {
   since: {
@@ -32,7 +33,7 @@ function sinceOf(context: Context): number {
 }
 
 export const policySimulate: Command = {
-  flags: { ...SINCE_FLAG, ...CANDIDATE_FLAGS, ...CONFIG_FLAG },
+  flags: { ...SINCE_FLAG, ...CANDIDATE_FLAGS, ...PLACE_FLAGS },
   examples: [
     'latchkey policy simulate --since 7d --policies policies/',
     'latchkey policy simulate --shadow',
@@ -80,7 +81,7 @@ function toText(found: Simulation): string {
 }
 
 export const policySuggest: Command = {
-  flags: { ...SINCE_FLAG, ...CONFIG_FLAG },
+  flags: { ...SINCE_FLAG, ...PLACE_FLAGS },
   examples: ['latchkey policy suggest --since 30d > suggested.cedar'],
   run: (context) =>
     withPolicies(context, async (policies) => {

@@ -3,17 +3,13 @@
  * store's policies.
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { PolicyAdministration } from '../../app/policy.ts'
-import type { Config } from '../../config/config.ts'
+import type { AppliedChange } from '../../admin/administration.ts'
 import { systemClock as clock } from '../../core/clock.ts'
-import { defaultPatienceMs } from '../../killswitch/operator/stop.ts'
-import type { Revocation } from '../../killswitch/operator/waiting-fleet.ts'
 import { documentNameOf } from '../../policy/policy-files.ts'
 import { checkDocuments } from '../../policy/policy-set.ts'
 import type { PlannedChange, PolicyChange } from '../../policy/policy-table.ts'
 import { type Simulation, simulate } from '../../policy/recorded-usage.ts'
 import {
-  CONFIG_FLAG,
   type Command,
   type Context,
   type Flag,
@@ -21,9 +17,11 @@ import {
   YES_FLAG,
   stringFlag,
 } from '../../terminal/command.ts'
+import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
 import { durationFlag } from '../../terminal/flags/time.ts'
-import { loadPolicyPath, withPolicies } from '../with-policies.ts'
+import { withPolicies } from '../with-administration.ts'
+import { loadPolicyPath } from '../with-policies.ts'
 
 const WAIT_FLAGS = {
   wait: {
@@ -48,7 +46,7 @@ const SHADOW_FLAG = {
   },
 } as const satisfies Record<string, Flag>
 
-const FLAGS = { ...REASON_FLAGS, ...WAIT_FLAGS, ...YES_FLAG, ...CONFIG_FLAG }
+const FLAGS = { ...REASON_FLAGS, ...WAIT_FLAGS, ...YES_FLAG, ...PLACE_FLAGS }
 
 export const policyPut: Command = {
   operands: ['PATH'],
@@ -126,7 +124,9 @@ async function change(context: Context, order: PolicyChange): Promise<void> {
   if (wait === true && noWait === true)
     throw new UsageError('USAGE', '--wait and --no-wait cannot be combined')
   const { reason, operator } = parseReason(context)
-  await withPolicies(context, async (policies, config) => {
+  const timeout = stringFlag(context, 'timeout')
+  const patience = timeout === undefined ? {} : { patienceMs: durationFlag(context, 'timeout', 0) }
+  await withPolicies(context, async (policies) => {
     const plan = await policies.plan(order)
     const { warnings, ...enforced } = await checkDocuments(plan.after.enforced)
     const shadow = plan.after.shadow && (await checkDocuments(plan.after.shadow))
@@ -139,36 +139,31 @@ async function change(context: Context, order: PolicyChange): Promise<void> {
       context.output.result(text, { ...toJson(plan), simulation: expected, done: false })
       return
     }
-    const written = await policies.write(plan, { kind: order.kind, operator, reason })
-    const done = `revision ${String(plan.after.revision)}, epoch ${String(written.epoch)}: ${describe(order, plan)}`
-    if (noWait === true) {
-      context.output.result(`written: ${done}`, {
-        ...toJson(plan),
-        epoch: written.epoch,
-        state: 'written',
-      })
+    const revision = `revision ${String(plan.after.revision)}`
+    const done = (epoch: number) =>
+      `${revision}, epoch ${String(epoch)}: ${describe(order, plan)}`
+    const by = { kind: order.kind, operator, reason }
+    const { epoch, revocation } = await policies.apply(plan, by, {
+      wait: noWait !== true,
+      ...patience,
+      onWritten: (written) => {
+        if (noWait !== true)
+          context.output.note(`written: ${done(written)}; waiting for the instances`)
+      },
+    })
+    if (revocation === undefined) {
+      const json = { ...toJson(plan), epoch, state: 'written' }
+      context.output.result(`written: ${done(epoch)}`, json)
       return
     }
-    context.output.note(`written: ${done}; waiting for the instances`)
-    const revocation = await waitFor(context, policies, config, written)
-    context.output.result(toText(done, revocation), {
-      ...{ ...toJson(plan), state: 'in force', epoch: written.epoch },
+    context.output.result(toText(done(epoch), revocation), {
+      ...{ ...toJson(plan), state: 'in force', epoch },
       ...{ instances: revocation.instances, elapsedMs: revocation.elapsedMs, done: true },
     })
   })
 }
 
-function waitFor(
-  context: Context,
-  policies: PolicyAdministration,
-  { control }: Config,
-  written: Parameters<PolicyAdministration['wait']>[0],
-): Promise<Revocation> {
-  const patienceMs = durationFlag(context, 'timeout', defaultPatienceMs(control.leaseMs))
-  return policies.wait(written, patienceMs)
-}
-
-function toText(done: string, { instances, elapsedMs }: Revocation): string {
+function toText(done: string, { instances, elapsedMs }: NonNullable<AppliedChange['revocation']>): string {
   const ended = instances.filter(({ how }) => how !== 'acknowledged')
   const lost = ended.map(({ host, pid, how }) => `\n  ${host} pid ${String(pid)}: ${how}`)
   const count = `${String(instances.length - ended.length)} of ${String(instances.length)} instances`

@@ -4,8 +4,15 @@ import { converted, list, object, optional } from '../setting.ts'
 import { choice, file, port, serverCertificate, text, texts } from '../settings.ts'
 
 const role = choice(
-  ['viewer', 'operator', 'admin'],
-  "viewer reads; operator also stops access, renews dead man's switches and runs drills; admin also restores.",
+  ['viewer', 'operator', 'custodian', 'admin'],
+  "viewer reads; operator also stops access, renews dead man's switches and runs drills; custodian reads and manages keys, credentials and policies; admin does all of this and restores.",
+)
+
+const keyStores = optional(
+  texts(
+    'Key stores that the role is limited to. Default: all of them, and what concerns no key store in particular.',
+    'payroll',
+  ),
 )
 
 const person = optional(
@@ -27,6 +34,7 @@ const subjects = list(
       patternErrorMessage: '1 to 128 printable ASCII characters',
     }),
     role,
+    keyStores,
     person,
   }),
   { minItems: 1 },
@@ -41,6 +49,7 @@ const tokens = list(
         '1 to 64 letters, digits, periods, underscores, dashes and @, a letter or digit first',
     }),
     role,
+    keyStores,
     person,
     sha256: text('SHA-256 of the bearer token, in hex.', {
       pattern: '^[0-9a-f]{64}$',

@@ -1,0 +1,57 @@
+/**
+ * Keys, credentials and policies as operators manage them: the control store offers these interfaces
+ * on its host, and the client of the admin listener offers them elsewhere.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { KeyStoreName } from '../core/ids.ts'
+import type { KeyAdministration } from '../keys/administration.ts'
+import type { Revocation } from '../killswitch/operator/waiting-fleet.ts'
+import type { PolicyState } from '../policy/authorizer.ts'
+import type { Documents } from '../policy/policy-set.ts'
+import type { Author, PlannedChange, PolicyChange, PolicyRevision } from '../policy/policy-table.ts'
+import type { CredentialTable } from '../sigv4/credential-table.ts'
+import type { CredentialUse } from '../usage/recorder.ts'
+import type { Activity, Period } from '../usage/usage-table.ts'
+
+export interface KeyStoreAdministration {
+  keys(keyStore: KeyStoreName): KeyAdministration
+  readonly credentials: Pick<CredentialTable, 'create' | 'list' | 'expire' | 'revoke'>
+  /** Returns uses by access key id over the whole fleet; unused credentials are absent. */
+  credentialUses(): Promise<ReadonlyMap<string, Pick<CredentialUse, 'uses' | 'lastAt'>>>
+  close(): Promise<void>
+}
+
+export interface ApplyOptions {
+  readonly wait: boolean
+  /** How long to wait, in milliseconds (default: 30 s and the lease). */
+  readonly patienceMs?: number
+  /** Called once the change is durable, with its epoch. */
+  readonly onWritten?: (epoch: number) => void
+}
+
+export interface AppliedChange {
+  readonly epoch: number
+  /** Absent if the caller did not wait. */
+  readonly revocation?: Pick<Revocation, 'instances' | 'elapsedMs'>
+}
+
+export interface PolicyAdministration {
+  /** Reads the folder if the configuration names one, otherwise the store. */
+  state(): Promise<PolicyState>
+  /**
+   * @throws PolicyError POLICY_IN_FILES like all functions below, POLICY_NOT_FOUND,
+   * POLICY_UNCHANGED
+   */
+  plan(change: PolicyChange): Promise<PlannedChange>
+  /**
+   * Writes a planned change, and waits until every instance applies it or can no longer hold a lease.
+   * @throws PolicyError POLICY_CHANGED, POLICY_NOT_EVERYWHERE
+   */
+  apply(plan: PlannedChange, by: Author, options: ApplyOptions): Promise<AppliedChange>
+  /** Newest first. */
+  history(): Promise<readonly PolicyRevision[]>
+  at(revision: number): Promise<Documents>
+  /** Returns the usage recorded since a wall time in milliseconds since the Unix epoch. */
+  usage(since: number): Promise<{ readonly usage: readonly Activity[]; readonly period: Period }>
+  close(): Promise<void>
+}

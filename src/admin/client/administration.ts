@@ -1,0 +1,109 @@
+/** Keys and credentials through the admin listener, with the interface of the control store. */
+// SPDX-License-Identifier: Apache-2.0
+import type { AccessKeyId, ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
+import { Secret } from '../../core/secret.ts'
+import type { KeyAdministration, KeySummary, TrustOrder } from '../../keys/administration.ts'
+import type { components } from '../../openapi/types.gen.ts'
+import type { CredentialSummary, NewCredential } from '../../sigv4/credential-table.ts'
+import type { KeyStoreAdministration } from '../administration.ts'
+import type { AdminApi } from './api.ts'
+
+type Schemas = components['schemas']
+
+export function createRemoteAdministration(api: AdminApi): KeyStoreAdministration {
+  const change = async (accessKeyId: string, body: Schemas['AdminCredentialChangeRequest']) => {
+    const options = { path: { accessKeyId } }
+    return toSummary(await api.post('/admin/v1/credentials/{accessKeyId}', body, options))
+  }
+  const loadCredentials = async () => (await api.get('/admin/v1/credentials')).credentials
+  return {
+    keys: (keyStore) => createRemoteKeys(api, keyStore),
+    credentials: {
+      create: (keyStore, options) => createCredential(api, keyStore, options),
+      async list(keyStore) {
+        const all = (await loadCredentials()).map(toSummary)
+        return keyStore === undefined ? all : all.filter((one) => one.keyStore === keyStore)
+      },
+      expire: (accessKeyId, at) => change(accessKeyId, { action: 'expire', at }),
+      revoke: (accessKeyId) => change(accessKeyId, { action: 'revoke' }),
+    },
+    async credentialUses() {
+      const all = await loadCredentials()
+      return new Map(
+        all.flatMap(({ accessKeyId, uses, lastUsedAt }) =>
+          uses === undefined || lastUsedAt === undefined
+            ? []
+            : [[accessKeyId, { uses, lastAt: lastUsedAt }]],
+        ),
+      )
+    },
+    close() {
+      api.close()
+      return Promise.resolve()
+    },
+  }
+}
+
+async function createCredential(
+  api: AdminApi,
+  keyStore: KeyStoreName,
+  { expiresAt, pair }: NewCredential = {},
+) {
+  const created = await api.post('/admin/v1/credentials', {
+    keyStore,
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(pair && {
+      pair: { accessKeyId: pair.accessKeyId, secretAccessKey: pair.secretAccessKey.reveal() },
+    }),
+  })
+  return {
+    // The listener has parsed it.
+    accessKeyId: created.accessKeyId as AccessKeyId,
+    keyStore,
+    secretAccessKey: new Secret(created.secretAccessKey),
+    ...(created.expiresAt === undefined ? {} : { expiresAt: created.expiresAt }),
+  }
+}
+
+/** Leaves out what `list` does not return on the control store. */
+function toSummary({
+  uses: _uses,
+  lastUsedAt: _lastUsedAt,
+  ...one
+}: Schemas['AdminCredential']): CredentialSummary {
+  return one as CredentialSummary
+}
+
+function createRemoteKeys(api: AdminApi, keyStore: KeyStoreName): KeyAdministration {
+  const path = { keyStore }
+  const change = async (keyId: ExternalKeyId, body: Schemas['AdminKeyChangeRequest']) => {
+    const options = { path: { keyStore, keyId } }
+    const found = await api.post('/admin/v1/keys/{keyStore}/{keyId}', body, options)
+    return { ...found, key: toKey(found.key) }
+  }
+  return {
+    async createKey({ keyId, canEncrypt, canDecrypt, material }) {
+      const body = {
+        ...{ keyId, canEncrypt, canDecrypt },
+        ...(material && { material: material.reveal().toString('base64') }),
+      }
+      return toKey(await api.post('/admin/v1/keys/{keyStore}', body, { path }))
+    },
+    listKeys: async () => (await api.get('/admin/v1/keys/{keyStore}', { path })).keys.map(toKey),
+    rotateKey: async (keyId) => (await change(keyId, { action: 'rotate' })).key,
+    setKeyStatus: async (keyId, status) =>
+      (await change(keyId, { action: status === 'ENABLED' ? 'enable' : 'disable' })).key,
+    destroyVersion: async (keyId, version) =>
+      (await change(keyId, { action: 'destroy-version', version })).key,
+    async trustKey(keyId, { reason }: TrustOrder) {
+      const { key, changes = [] } = await change(keyId, { action: 'trust', reason })
+      return { key, changes }
+    },
+  }
+}
+
+/** JSON leaves out what is undefined, and the listener returns valid ids only. */
+function toKey(key: Schemas['AdminKey']): KeySummary {
+  const keyId = key.keyId as ExternalKeyId
+  return { ...key, keyId } as KeySummary
+}

@@ -1,0 +1,176 @@
+/** Routes for keys and for the credentials that KMS signs with. */
+// SPDX-License-Identifier: Apache-2.0
+import { checkPermitted, isPermitted, type AdminPrincipal, type Permission } from '../principal.ts'
+import { parseExternalKeyId, parseKeyStoreName, type KeyStoreName } from '../../core/ids.ts'
+import { toRemark } from '../../core/remark.ts'
+import { Secret } from '../../core/secret.ts'
+import type { KeyAdministration } from '../../keys/administration.ts'
+import type { components } from '../../openapi/types.gen.ts'
+import type { KeyStoreAdministration } from '../administration.ts'
+import { AdminError } from '../errors.ts'
+import { type AdminRoute, ok } from '../route.ts'
+
+type Schemas = components['schemas']
+
+/** The code that the command gives when it works on the control store. */
+const WRONG_COMMAND = 'USAGE'
+
+export interface KeyRoutesDeps {
+  /** Opens keys and credentials for one call. */
+  readonly withAdministration: <T>(
+    work: (administration: KeyStoreAdministration) => Promise<T>,
+  ) => Promise<T>
+  /** Names of the configured key stores. */
+  readonly keyStores: () => readonly string[]
+}
+
+export function keyRoutes(deps: KeyRoutesDeps): readonly AdminRoute[] {
+  return [...routesOfKeys(deps), ...routesOfCredentials(deps)]
+}
+
+function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonly AdminRoute[] {
+  const path = '/admin/v1/keys/:keyStore'
+  const open = <T>(keyStore: KeyStoreName, work: (keys: KeyAdministration) => Promise<T>) =>
+    withAdministration((administration) => work(administration.keys(keyStore)))
+  const toKeyStore = (
+    principal: AdminPrincipal,
+    permission: Permission,
+    parameters: Readonly<Record<string, string>>,
+  ) => checkKeyStore(keyStores(), principal, permission, parameters['keyStore'] ?? '')
+  return [
+    {
+      ...{ method: 'GET', path, permission: 'read' },
+      async handle({ parameters, principal }) {
+        const keyStore = toKeyStore(principal, 'read', parameters)
+        return ok({ keys: await open(keyStore, (keys) => keys.listKeys()) })
+      },
+    },
+    {
+      ...{ method: 'POST', path, permission: 'keys', body: 'AdminKeyCreateRequest' },
+      async handle({ body, parameters, principal }) {
+        const keyStore = toKeyStore(principal, 'keys', parameters)
+        const { keyId, canEncrypt, canDecrypt, material } = body as Schemas['AdminKeyCreateRequest']
+        const key = {
+          ...{ keyId: toKeyId(keyId), canEncrypt, canDecrypt },
+          ...(material && { material: new Secret(Buffer.from(material, 'base64')) }),
+        }
+        return ok(await open(keyStore, (keys) => keys.createKey(key)))
+      },
+    },
+    {
+      ...{ method: 'POST', path: `${path}/:keyId`, permission: 'keys' },
+      body: 'AdminKeyChangeRequest',
+      async handle({ body, parameters, principal }) {
+        const keyStore = toKeyStore(principal, 'keys', parameters)
+        const change = body as Schemas['AdminKeyChangeRequest']
+        const keyId = parameters['keyId'] ?? ''
+        return ok(await open(keyStore, (keys) => changeKey(keys, keyId, change, principal)))
+      },
+    },
+  ]
+}
+
+/** @throws AdminError, BackendError */
+async function changeKey(
+  keys: KeyAdministration,
+  text: string,
+  { action, version, reason }: Schemas['AdminKeyChangeRequest'],
+  { name }: AdminPrincipal,
+) {
+  const keyId = toKeyId(text)
+  switch (action) {
+    case 'rotate':
+      return { key: await keys.rotateKey(keyId) }
+    case 'disable':
+      return { key: await keys.setKeyStatus(keyId, 'DISABLED') }
+    case 'enable':
+      return { key: await keys.setKeyStatus(keyId, 'ENABLED') }
+    case 'destroy-version':
+      if (version === undefined) {
+        throw new AdminError('INPUT_INVALID', 'destroy-version needs version')
+      }
+      return { key: await keys.destroyVersion(keyId, version) }
+    case 'trust':
+      if (reason === undefined) throw new AdminError('INPUT_INVALID', 'trust needs reason')
+      if (keys.trustKey === undefined) {
+        const message = 'the keys of this key store are not on a token'
+        throw new AdminError('CONFLICT', message, { reason: WRONG_COMMAND })
+      }
+      return keys.trustKey(keyId, { reason: toRemark(reason), operator: name })
+  }
+}
+
+function routesOfCredentials({
+  withAdministration,
+  keyStores,
+}: KeyRoutesDeps): readonly AdminRoute[] {
+  const path = '/admin/v1/credentials'
+  return [
+    {
+      ...{ method: 'GET', path, permission: 'read' },
+      handle: ({ principal }) =>
+        withAdministration(async ({ credentials, credentialUses }) => {
+          const uses = await credentialUses()
+          const all = await credentials.list()
+          const visible = all.filter(({ keyStore }) => isPermitted(principal, 'read', keyStore))
+          return ok({
+            credentials: visible.map((one) => {
+              const use = uses.get(one.accessKeyId)
+              return { ...one, ...(use && { uses: use.uses, lastUsedAt: use.lastAt }) }
+            }),
+          })
+        }),
+    },
+    {
+      ...{ method: 'POST', path, permission: 'credentials', body: 'AdminCredentialCreateRequest' },
+      async handle({ body, principal }) {
+        const raw = body as Schemas['AdminCredentialCreateRequest']
+        const keyStore = checkKeyStore(keyStores(), principal, 'credentials', raw.keyStore)
+        const { expiresAt, pair } = raw
+        const created = await withAdministration(({ credentials }) =>
+          credentials.create(keyStore, {
+            ...(expiresAt === undefined ? {} : { expiresAt }),
+            ...(pair && { pair: { ...pair, secretAccessKey: new Secret(pair.secretAccessKey) } }),
+          }),
+        )
+        return ok({ ...created, secretAccessKey: created.secretAccessKey.reveal() })
+      },
+    },
+    {
+      ...{ method: 'POST', path: `${path}/:accessKeyId`, permission: 'credentials' },
+      body: 'AdminCredentialChangeRequest',
+      async handle({ body, parameters, principal }) {
+        const { action, at } = body as Schemas['AdminCredentialChangeRequest']
+        const { accessKeyId = '' } = parameters
+        return withAdministration(async ({ credentials }) => {
+          const found = (await credentials.list()).find((one) => one.accessKeyId === accessKeyId)
+          checkPermitted(principal, 'credentials', found?.keyStore)
+          if (action === 'revoke') return ok(await credentials.revoke(accessKeyId))
+          if (at === undefined) throw new AdminError('INPUT_INVALID', 'expire needs at')
+          return ok(await credentials.expire(accessKeyId, at))
+        })
+      },
+    },
+  ]
+}
+
+/** @throws AdminError INPUT_INVALID, FORBIDDEN */
+function checkKeyStore(
+  known: readonly string[],
+  principal: AdminPrincipal,
+  permission: Permission,
+  text: string,
+): KeyStoreName {
+  const name = parseKeyStoreName(text)
+  if (name === undefined || !known.includes(name)) {
+    throw new AdminError('INPUT_INVALID', `there is no key store ${text.slice(0, 64)}`)
+  }
+  checkPermitted(principal, permission, name)
+  return name
+}
+
+function toKeyId(text: string) {
+  const keyId = parseExternalKeyId(text)
+  if (keyId === undefined) throw new AdminError('INPUT_INVALID', 'keyId is not a valid key id')
+  return keyId
+}
