@@ -438,7 +438,7 @@ export interface paths {
         };
         /**
          * The newest entries of the audit logs on the listener's host
-         * @description For the roles `viewer`, `operator` and `admin`.
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminAudit"];
         put?: never;
