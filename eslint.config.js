@@ -62,6 +62,12 @@ export const COMPONENTS = {
     imports: ['core', 'store', 'usage'],
     types: ['config'],
   },
+  tripwire: {
+    rank: 4,
+    holds:
+      'Limits on normal use: decides whether a request breaks one, tries rules out on the past, and suggests some.',
+    imports: ['core', 'policy', 'store', 'usage'],
+  },
   xks: {
     rank: 4,
     holds:
@@ -98,7 +104,7 @@ export const COMPONENTS = {
     holds: 'Wiring: server, cluster, worker, administration. No SQL, no business rule, no loop.',
     imports: [
       ...['admin', 'audit', 'config', 'core', 'keys', 'killswitch', 'observability', 'openapi'],
-      ...['policy', 'server', 'sigv4', 'store', 'usage', 'xks'],
+      ...['policy', 'server', 'sigv4', 'store', 'tripwire', 'usage', 'xks'],
     ],
   },
   tools: {
@@ -112,7 +118,7 @@ export const COMPONENTS = {
     holds: 'Commands, a file for each: parse, call one service, print.',
     imports: [
       ...['admin', 'app', 'audit', 'config', 'core', 'killswitch', 'kms', 'openapi', 'policy'],
-      ...['store', 'terminal', 'tools', 'xks'],
+      ...['store', 'terminal', 'tools', 'tripwire', 'xks'],
     ],
     types: ['keys', 'sigv4', 'usage'],
   },

@@ -114,6 +114,7 @@ control: # the kill switch
 
 policy: { folder: policies } # who may use which key; in the store if this is omitted
 audit: { mode: strict, folder: audit, checkpointInterval: 1s } # records that third parties can verify
+tripwire: { learning: 168h, maxSubjects: 10000, mode: rehearse, rules: [{ name: bulk, keyStore: payroll, key: salaries, per: principal, measure: decrypts, limit: 3000, window: 1h, atLeast: 50, action: kill, direction: decrypt }] }
 admin:
   host: 10.0.0.5 # default: loopback; any other address requires tls
   port: 8444
@@ -135,7 +136,6 @@ activity:
   retention: 720h
   flushInterval: 5s
   maxSubjects: 2000
-
 logging: { level: info, format: latchkey }
 
 metrics: # for Prometheus

@@ -21,6 +21,7 @@ import {
   type AuditState,
   createStateCollectors,
   type TokenState,
+  type TripwireState,
 } from '../observability/metrics/states.ts'
 import { startTracing } from '../observability/tracing.ts'
 import type { Credential } from '../sigv4/credential.ts'
@@ -52,6 +53,7 @@ export interface WatchedParts {
   readonly keyUses: () => ReadonlyMap<string, number>
   readonly policies: () => PolicyStats
   readonly audit: () => AuditState | undefined
+  readonly tripwire: () => TripwireState | undefined
   readonly leaseGuard: () => LeaseGuardStats
   readonly tokens: () => ReadonlyMap<
     string,

@@ -34,6 +34,7 @@ import {
 } from './observability.ts'
 import { serveKeyStores } from './key-stores.ts'
 import { openResources, reloadResources, watchKeyUses } from './resources.ts'
+import { createServerTripwire } from './tripwire.ts'
 
 export interface RunningServer {
   readonly xks: Address
@@ -152,6 +153,10 @@ async function start(
   })
   cleanup.add(() => activity.stop())
   await control.start()
+  const tripwire = await createServerTripwire(
+    { config, store, logger, instances: () => control.fleet().instances },
+    cleanup,
+  )
 
   const pipeline = createPipeline({
     clock,
@@ -166,10 +171,12 @@ async function start(
       fleetSize: () => config.health.fleetSize ?? control.fleet().groups,
     },
     audit: audit?.requests,
+    isThrottled: tripwire?.isThrottled,
     onFinish: (record) => {
       logRequest(record)
       audit?.record(record)
       activity.record(record)
+      tripwire?.observe(record)
       metrics.onFinish(record)
     },
     onSentAfterLease: logLate,
@@ -213,6 +220,7 @@ async function start(
     ...{ control: control.figures, keyUses: watchKeyUses(store, cleanup) },
     policies: authorizer.stats,
     audit: () => audit?.stats(),
+    tripwire: () => tripwire?.stats(),
     leaseGuard: control.guard.stats,
     tokens: resources.backends.stats,
     credentials: resources.credentials.all,

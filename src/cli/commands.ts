@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { NamedCommand } from '../terminal/command.ts'
 import { AUDIT_COMMANDS, type Entry } from './audit-commands.ts'
+import { KEY_COMMANDS } from './key-commands.ts'
+import { TRIPWIRE_COMMANDS } from './tripwire-commands.ts'
 
 /** Commands by name: a word, or a group and a word. */
 export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
@@ -140,38 +142,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: 'Print the JSON Schema of the configuration file, for editors',
       load: async () => (await import('./commands/config.ts')).configSchema,
     },
-    'keys create': {
-      summary: 'Create an AES-256 key in the key store',
-      load: async () => (await import('./commands/keys-create.ts')).keysCreate,
-    },
-    'keys import': {
-      summary: 'Import existing AES-256 key material',
-      load: async () => (await import('./commands/keys-create.ts')).keysImport,
-    },
-    'keys list': {
-      summary: 'List the keys of a key store',
-      load: async () => (await import('./commands/keys.ts')).keysList,
-    },
-    'keys rotate': {
-      summary: 'Create a new key version; older ones still decrypt',
-      load: async () => (await import('./commands/keys.ts')).keysRotate,
-    },
-    'keys disable': {
-      summary: 'Refuse Encrypt and Decrypt with a key, with InvalidStateException',
-      load: async () => (await import('./commands/keys.ts')).keysDisable,
-    },
-    'keys enable': {
-      summary: 'Enable a disabled key',
-      load: async () => (await import('./commands/keys.ts')).keysEnable,
-    },
-    'keys destroy-version': {
-      summary: 'Shred the material of an old version permanently',
-      load: async () => (await import('./commands/keys.ts')).keysDestroyVersion,
-    },
-    'keys trust': {
-      summary: 'Accept the key that is on a token now in place of the one recorded in the store',
-      load: async () => (await import('./commands/keys.ts')).keysTrust,
-    },
+    ...KEY_COMMANDS,
     'pkcs11 probe': {
       summary:
         'Show the slots, tokens, mechanisms and keys of a PKCS#11 module, and which iv modes work',
@@ -267,6 +238,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy-usage.ts')).policyImport,
     },
     ...AUDIT_COMMANDS,
+    ...TRIPWIRE_COMMANDS,
     register: {
       summary: 'Register a key store with AWS KMS: check, create, connect, add a KMS key, test it',
       load: async () => (await import('./commands/register.ts')).register,

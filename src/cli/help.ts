@@ -12,6 +12,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   'Keys and credentials': ['keys', 'credentials', 'pkcs11', 'admin'],
   Policies: ['policy'],
   'Audit log': ['audit'],
+  Tripwire: ['tripwire'],
   'The control store': ['store'],
   KMS: ['register', 'rotate-credentials', 'unregister', 'simulate', 'kms'],
   Measure: ['bench', 'report'],

@@ -18,6 +18,7 @@ import {
   workers,
 } from './sections/service.ts'
 import { store } from './sections/store.ts'
+import { tripwire } from './sections/tripwire.ts'
 import { object, optional, type RawOf } from './setting.ts'
 
 export const CONFIG = object('Configuration of Latchkey.', {
@@ -29,6 +30,7 @@ export const CONFIG = object('Configuration of Latchkey.', {
   control,
   policy,
   audit,
+  tripwire,
   admin: optional(admin),
   limits,
   sigv4,

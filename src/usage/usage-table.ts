@@ -170,12 +170,39 @@ export async function loadActivity(
      ORDER BY a.requests DESC, s.subject`,
     [spanMs, since, until],
   )
-  return rows.map((row) => ({
+  return rows.map(parseActivity)
+}
+
+function parseActivity(row: Row): Activity {
+  return {
     subject: parseSubject(row),
     requests: Number(row['requests']),
     firstAt: Number(row['first_at']),
     lastAt: Number(row['last_at']),
-  }))
+  }
+}
+
+/** The requests of one subject within one minute or hour. */
+export interface ActivitySpan extends Activity {
+  /** Start of the minute or hour, milliseconds since the Unix epoch. */
+  readonly startsAt: number
+}
+
+/** Returns activity by minute or hour, oldest first. */
+export async function loadActivitySpans(
+  reader: Reader,
+  { since, until, spanMs }: Period,
+): Promise<readonly ActivitySpan[]> {
+  const rows = await reader.query(
+    `SELECT s.key_store, s.operation, s.key_id, s.kms_operation, s.principal, s.kms_key_arn,
+            s.via_service, s.vpc, s.vpce, s.outcome, s.is_overflow, s.is_probe,
+            a.starts_at, a.requests, a.first_at, a.last_at
+     FROM activity a JOIN activity_subjects s ON s.subject = a.subject
+     WHERE a.span_ms = ? AND a.starts_at >= ? AND a.starts_at < ?
+     ORDER BY a.starts_at, a.first_at, s.subject`,
+    [spanMs, since, until],
+  )
+  return rows.map((row) => ({ ...parseActivity(row), startsAt: Number(row['starts_at']) }))
 }
 
 /**

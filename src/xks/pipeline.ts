@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { hasProbeId, isProbe } from '../core/probe.ts'
-import type { Operation, RequestRecord } from '../core/request.ts'
+import type { Operation, RequestRecord, RequestSubject } from '../core/request.ts'
 import type { BackendKey, SealedBytes } from '../keys/key-backend.ts'
 import { accessClassOf } from '../policy/principal.ts'
 import type { KeyOperation } from '../policy/facts.ts'
@@ -27,6 +27,8 @@ export interface PipelineDeps extends AnswerDeps {
   readonly identity: ProxyIdentity
   /** Absent: there is no audit log. */
   readonly audit?: RequestAudit | undefined
+  /** Reports whether the tripwire refuses the request for now. Absent: it has no rules. */
+  readonly isThrottled?: ((subject: RequestSubject) => boolean) | undefined
 }
 
 /** The audit log as the pipeline uses it. `onFinish` records every request besides. */
@@ -105,6 +107,9 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   const pass = deps.gate.check(subject)
   request.pass = pass
   if (deps.audit !== undefined) record.gateEpoch = pass.epoch
+  if (deps.isThrottled?.(subject) === true) {
+    throw new XksError('ThrottlingException', undefined, { reason: 'TRIPWIRE' })
+  }
   timer.end('gate')
 
   if (keyId === undefined) {

@@ -6,6 +6,7 @@
 import t, { type Test } from 'tap'
 import {
   loadActivity,
+  loadActivitySpans,
   loadCredentialUses,
   purgeActivity,
   toPeriod,
@@ -107,6 +108,16 @@ function suite(engine: string, open: (t: Test) => Promise<Database>): void {
     const period = { since: NOON + 60_000, until: NOON + 120_000, spanMs: 60_000 }
     const found = await database.snapshot((reader) => loadActivity(reader, period))
     t.equal(found[0]?.requests, 1)
+    const all = { since: NOON, until: NOON + 180_000, spanMs: 60_000 }
+    const spans = await database.snapshot((reader) => loadActivitySpans(reader, all))
+    t.same(
+      spans.map(({ startsAt, requests }) => [startsAt - NOON, requests]),
+      [
+        [0, 1],
+        [60_000, 1],
+        [120_000, 1],
+      ],
+    )
   })
 
   void t.test(`${engine}: uses of credentials add up over the fleet`, async (t) => {

@@ -55,6 +55,7 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   'docs/moving.md': "needs the HSM of AWS's sample proxy",
   'docs/remote.md': 'needs an admin listener: test/cli/remote.test.ts runs the commands',
   'docs/simulate.md': 'needs several terminals: test/cli/simulate.test.ts runs both commands',
+  'docs/tripwire.md': 'needs a month of usage: test/cli/tripwire.test.ts runs the commands',
   'docker/README.md': 'needs a container engine: npm run check:container',
 }
 

@@ -193,6 +193,24 @@ export const METRICS = {
     labels: [],
     aggregator: 'max',
   },
+  latchkey_tripwire_trips_total: {
+    type: 'counter',
+    help: 'Broken rules of the tripwire, by what was done: log, throttle, kill, or failed for a kill that the store did not accept.',
+    labels: ['rule', 'done'],
+    aggregator: sum,
+  },
+  latchkey_tripwire_throttled: {
+    type: 'gauge',
+    help: 'Callers, keys and key stores that the tripwire has throttled within the last window.',
+    labels: [],
+    aggregator: 'max',
+  },
+  latchkey_tripwire_forgotten_total: {
+    type: 'counter',
+    help: 'Callers and keys that the tripwire forgot because there were more than tripwire.maxSubjects.',
+    labels: [],
+    aggregator: sum,
+  },
   latchkey_lease_guard: {
     type: 'gauge',
     help: '1 if the kernel guards the end of the lease; the lowest of all workers.',

@@ -22,6 +22,17 @@ export interface AuditState {
   readonly failure: string | undefined
 }
 
+export interface TripwireState {
+  /** Trips by rule and by what was done. */
+  readonly trips: readonly {
+    readonly rule: string
+    readonly done: string
+    readonly count: number
+  }[]
+  readonly throttled: number
+  readonly forgotten: number
+}
+
 export interface PoliciesState {
   readonly revision: number
   readonly enforced: number
@@ -79,6 +90,8 @@ export interface StateSources {
   readonly policies: () => PoliciesState
   /** Undefined without an audit log. */
   readonly audit: () => AuditState | undefined
+  /** Undefined without rules. */
+  readonly tripwire: () => TripwireState | undefined
   readonly leaseGuard: () => LeaseGuardState
   readonly managers: () => readonly {
     readonly keyStore: string
@@ -102,6 +115,7 @@ export function createStateCollectors(sources: StateSources): Collectors {
     latchkey_lease_guard_fired_total: () => [value(sources.leaseGuard().firings)],
     ...ofPolicies(sources.policies),
     ...ofAudit(sources.audit),
+    ...ofTripwire(sources.tripwire),
     ...ofTokens(sources.tokens),
     ...ofCredentials(sources),
     latchkey_baseline_seconds: () =>
@@ -162,6 +176,19 @@ function ofControl(control: () => ControlState | undefined): Collectors {
     latchkey_access_deadline_timestamp_seconds: each(({ deadlines }) =>
       deadlines.map(({ keyStore, openUntil }) => value(openUntil / 1000, { key_store: keyStore })),
     ),
+  }
+}
+
+function ofTripwire(tripwire: () => TripwireState | undefined): Collectors {
+  const one = (read: (state: TripwireState) => number) => () => {
+    const state = tripwire()
+    return state === undefined ? [] : [value(read(state))]
+  }
+  return {
+    latchkey_tripwire_trips_total: () =>
+      (tripwire()?.trips ?? []).map(({ rule, done, count }) => value(count, { rule, done })),
+    latchkey_tripwire_throttled: one(({ throttled }) => throttled),
+    latchkey_tripwire_forgotten_total: one(({ forgotten }) => forgotten),
   }
 }
 

@@ -53,6 +53,7 @@ void t.test('what has a default can be left out', async (t) => {
     health: { intervalMs: 10_000 },
     policy: {},
     audit: { mode: 'off', folder: join(folder, 'latchkey.db.audit'), checkpointIntervalMs: 1000 },
+    tripwire: { mode: 'rehearse', rules: [], learningMs: 604_800_000, maxSubjects: 10_000 },
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
     logging: { level: 'info', format: 'latchkey' },
   })
@@ -126,6 +127,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
       folder: join(FIXTURES, 'data/latchkey.db.audit'),
       checkpointIntervalMs: 1000,
     },
+    tripwire: { mode: 'rehearse', rules: [], learningMs: 604_800_000, maxSubjects: 10_000 },
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
     logging: { level: 'warn', format: 'latchkey' },
     metrics: { host: '0.0.0.0', port: 9464 },

@@ -1,0 +1,130 @@
+/** Connects the tripwire to recorded usage, the kill switch and the event log of the store. */
+// SPDX-License-Identifier: Apache-2.0
+import { hostname } from 'node:os'
+import type { Config } from '../config/config.ts'
+import type { Cleanup } from '../core/cleanup.ts'
+import { systemClock as clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
+import { createKillSwitch, type KillSwitch } from '../killswitch/operator/service.ts'
+import { appendEvent, readEvents } from '../store/event-log.ts'
+import { type Store, openStore } from '../store/store.ts'
+import { loadRecalledUsage, recall, toLearnUntil } from '../tripwire/recorded-usage.ts'
+import type { TripwireEvent } from '../tripwire/rule.ts'
+import { type AutomaticKill, type Tripwire, createTripwire } from '../tripwire/tripwire.ts'
+import { type ActivitySpan, loadActivitySpans } from '../usage/usage-table.ts'
+import { toStoreOptions } from './store.ts'
+
+export interface ServerTripwireDeps {
+  readonly config: Config
+  readonly store: Store
+  readonly logger: Logger
+  /** Number of processes that serve. */
+  readonly instances: () => number
+  /** Receives every trip, for notifications. Must not throw. */
+  readonly onEvent?: (event: TripwireEvent) => void
+}
+
+/** Kind of the event that a trip leaves in the store. */
+const TRIPPED = 'tripwire'
+/** The event log is permanent: beyond this, trips are in the log and the metrics alone. */
+const MAX_EVENTS_AN_HOUR = 60
+const HOUR_MS = 3_600_000
+
+/** Undefined if there are no rules. @throws StorageError */
+export async function createServerTripwire(
+  deps: ServerTripwireDeps,
+  cleanup: Cleanup,
+): Promise<Tripwire | undefined> {
+  const { config, store, logger, instances } = deps
+  const { mode, rules, maxSubjects, learningMs } = config.tripwire
+  if (rules.length === 0) return undefined
+  const now = clock.now()
+  const toTime = (wall: number) => clock.monotonic() - (clock.now() - wall)
+  const usage = await store.database.snapshot((reader) =>
+    loadRecalledUsage(reader, rules, { now, retentionMs: config.activity.retentionMs }),
+  )
+  const learnUntil = toLearnUntil(usage, { now, learningMs })
+  const kills = mode === 'enforce' && rules.some(({ action }) => action === 'kill')
+  const killSwitch = kills ? await openOwnKillSwitch(config, cleanup) : undefined
+  const note = createNotes(store)
+  const tripwire = createTripwire({
+    ...{ mode, rules, maxSubjects, clock, logger, host: hostname(), shares: instances },
+    learnUntil: (keyStore) => toTime(learnUntil(keyStore)),
+    async kill(order) {
+      if (killSwitch === undefined) throw new TypeError('no rule of this process kills')
+      return killWithReceipt(killSwitch, order)
+    },
+    onEvent(event) {
+      deps.onEvent?.(event)
+      note(event)
+    },
+  })
+  recall(tripwire.detector, usage, toTime, instances())
+  await quietReported(tripwire, store, toTime)
+  cleanup.add(tripwire.stop)
+  const learning = config.keyStores.map(({ name }) => name).filter((name) => learnUntil(name) > now)
+  logger.info('tripwire rules loaded', { mode, rules: rules.map(({ name }) => name), learning })
+  return tripwire
+}
+
+/** Opens a handle of its own, so that a kill does not wait behind requests or for a connection. */
+async function openOwnKillSwitch(config: Config, cleanup: Cleanup): Promise<KillSwitch> {
+  const own = await openStore(await toStoreOptions(config, { connections: 'kept' }))
+  const killSwitch = createKillSwitch(own, config)
+  cleanup.add(() => killSwitch.close())
+  return killSwitch
+}
+
+async function killWithReceipt(killSwitch: KillSwitch, order: AutomaticKill) {
+  const { kill } = await killSwitch.stop(order, { wait: true })
+  return kill.switch?.id
+}
+
+/** Keeps a restart from reporting the same trip again within its window. */
+async function quietReported(
+  { detector }: Tripwire,
+  store: Store,
+  toTime: (wall: number) => number,
+): Promise<void> {
+  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
+  for (const { kind, at, detail } of events) {
+    if (kind !== TRIPPED) continue
+    const { rule, subject, windowMs } = detail as unknown as TripwireEvent
+    detector.quiet(rule, subject, toTime(at + windowMs))
+  }
+}
+
+/** Returns a function that writes trips as events of the store, in the background. */
+function createNotes(store: Store): (event: TripwireEvent) => void {
+  let hour = 0
+  let written = 0
+  return (event) => {
+    const { at, ...detail } = event
+    const thisHour = Math.floor(at / HOUR_MS)
+    if (thisHour !== hour) written = 0
+    hour = thisHour
+    if (++written > MAX_EVENTS_AN_HOUR) return
+    const operator = `automatic: tripwire on ${hostname()}`
+    // The log line and the metric have the trip even if the store does not answer.
+    store
+      .change((transaction, epoch) =>
+        appendEvent(transaction, store.sealing, { at, epoch, kind: TRIPPED, operator, detail }),
+      )
+      .catch(() => undefined)
+  }
+}
+
+/** Returns recorded usage by hour, oldest first, without a server. @throws StorageError */
+export async function loadHourlyUsage(
+  config: Config,
+  since: number,
+): Promise<readonly ActivitySpan[]> {
+  const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
+  try {
+    const start = Math.floor(since / HOUR_MS) * HOUR_MS
+    const period = { since: start, until: clock.now() + HOUR_MS, spanMs: HOUR_MS }
+    return await store.database.snapshot((reader) => loadActivitySpans(reader, period))
+  } finally {
+    await store.close()
+  }
+}

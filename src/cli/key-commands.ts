@@ -1,0 +1,38 @@
+/** Lists the commands for keys, a part of commands.ts. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Entry } from './audit-commands.ts'
+
+export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
+  'keys create': {
+    summary: 'Create an AES-256 key in the key store',
+    load: async () => (await import('./commands/keys-create.ts')).keysCreate,
+  },
+  'keys import': {
+    summary: 'Import existing AES-256 key material',
+    load: async () => (await import('./commands/keys-create.ts')).keysImport,
+  },
+  'keys list': {
+    summary: 'List the keys of a key store',
+    load: async () => (await import('./commands/keys.ts')).keysList,
+  },
+  'keys rotate': {
+    summary: 'Create a new key version; older ones still decrypt',
+    load: async () => (await import('./commands/keys.ts')).keysRotate,
+  },
+  'keys disable': {
+    summary: 'Refuse Encrypt and Decrypt with a key, with InvalidStateException',
+    load: async () => (await import('./commands/keys.ts')).keysDisable,
+  },
+  'keys enable': {
+    summary: 'Enable a disabled key',
+    load: async () => (await import('./commands/keys.ts')).keysEnable,
+  },
+  'keys destroy-version': {
+    summary: 'Shred the material of an old version permanently',
+    load: async () => (await import('./commands/keys.ts')).keysDestroyVersion,
+  },
+  'keys trust': {
+    summary: 'Accept the key that is on a token now in place of the one recorded in the store',
+    load: async () => (await import('./commands/keys.ts')).keysTrust,
+  },
+}

@@ -1,0 +1,189 @@
+/**
+ * Decides whether a request breaks a rule. The code is pure: it does no I/O and reads no clock, so
+ * that a server, a simulation and a test run the same decisions.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { type Subject, type Trip, type TripwireRule, toCaller } from './rule.ts'
+import { WindowCount } from './window-count.ts'
+
+/** A finished request that was answered, or refused to this caller. */
+export interface Observation {
+  readonly keyStore: string
+  readonly keyId: string
+  readonly operation: string
+  /** awsPrincipalArn. */
+  readonly principal: string
+  readonly accessClass: string
+  readonly isAllowed: boolean
+}
+
+export interface DetectorOptions {
+  readonly rules: readonly TripwireRule[]
+  /**
+   * Number of subjects that each rule remembers. Beyond it, the one that was quiet for longest is
+   * forgotten.
+   */
+  readonly maxSubjects: number
+  /** Number of processes that share the requests: each applies an equal share of a count. */
+  readonly shares?: () => number
+  /** Returns until when the callers and classes of a key store are learned without a trip. */
+  readonly learnUntil?: (keyStore: string) => number
+}
+
+export interface Detector {
+  /** @param at milliseconds from any start, which should not go back */
+  observe(request: Observation, at: number, onTrip: (trip: Trip) => void): void
+  /** Takes in earlier requests without a trip: counts them, and knows their callers and classes. */
+  recall(request: Observation, at: number, count: number): void
+  /** Reports no trip of a rule about this subject before `until`: it has been reported. */
+  quiet(rule: string, subject: Subject, until: number): void
+  /** Subjects that were forgotten because there were too many. */
+  readonly forgotten: number
+}
+
+/** Number of names that are remembered for one subject. Further ones do not count as new. */
+const MAX_KNOWN = 10_000
+
+interface Entry {
+  readonly count: WindowCount
+  /** All requests, for a share. */
+  readonly all: WindowCount | undefined
+  /** Callers or classes seen so far. */
+  readonly known: Set<string> | undefined
+  quietUntil: number
+}
+
+interface CompiledRule {
+  readonly rule: TripwireRule
+  /** In the order of their last use. */
+  readonly entries: Map<string, Entry>
+}
+
+export function createDetector(options: DetectorOptions): Detector {
+  const { maxSubjects, shares = () => 1, learnUntil = () => -Infinity } = options
+  const compiled: readonly CompiledRule[] = options.rules.map((rule) => ({
+    rule,
+    entries: new Map<string, Entry>(),
+  }))
+  let forgotten = 0
+
+  function entryOf({ rule, entries }: CompiledRule, name: string): Entry {
+    const found = entries.get(name)
+    if (found === undefined && entries.size >= maxSubjects) {
+      for (const oldest of entries.keys()) {
+        entries.delete(oldest)
+        forgotten += 1
+        break
+      }
+    }
+    const entry = found ?? createEntry(rule)
+    if (found !== undefined) entries.delete(name)
+    entries.set(name, entry)
+    return entry
+  }
+
+  /** Returns the entry if the request changed what the rule measures. */
+  function take(
+    one: CompiledRule,
+    request: Observation,
+    at: number,
+    count: number,
+    learns: boolean,
+  ) {
+    const { rule } = one
+    if (!isCounted(rule, request)) return undefined
+    const entry = entryOf(one, nameOf(rule, request))
+    if (entry.known !== undefined) {
+      const name =
+        rule.measure === 'newPrincipals' ? toCaller(request.principal) : request.accessClass
+      if (entry.known.has(name) || entry.known.size >= MAX_KNOWN) return undefined
+      entry.known.add(name)
+      if (learns) return undefined
+    }
+    entry.all?.add(at, count)
+    if (entry.all !== undefined && request.isAllowed) return undefined
+    entry.count.add(at, count)
+    return entry
+  }
+
+  return {
+    observe(request, at, onTrip) {
+      for (const one of compiled) {
+        const { rule } = one
+        const learns = at < learnUntil(request.keyStore)
+        const entry = take(one, request, at, 1, learns)
+        if (entry === undefined || at < entry.quietUntil) continue
+        const limit = limitOf(rule, shares)
+        const measured = measure(rule, entry, at)
+        if (measured <= limit) continue
+        entry.quietUntil = at + rule.windowMs
+        onTrip({ rule, subject: subjectOf(rule, request), measured, limit })
+      }
+    },
+    recall(request, at, count) {
+      for (const one of compiled) take(one, request, at, count, true)
+    },
+    quiet(name, subject, until) {
+      for (const one of compiled) {
+        if (one.rule.name !== name) continue
+        const { keyStore = '', keyId, principal } = subject
+        const id = principal ?? (keyId === undefined ? keyStore : `${keyStore} ${keyId}`)
+        const entry = entryOf(one, id)
+        entry.quietUntil = Math.max(entry.quietUntil, until)
+      }
+    },
+    get forgotten() {
+      return forgotten
+    },
+  }
+}
+
+function createEntry({ measure, windowMs }: TripwireRule): Entry {
+  return {
+    count: new WindowCount(windowMs),
+    all: measure === 'denialPercent' ? new WindowCount(windowMs) : undefined,
+    known: measure.startsWith('new') ? new Set<string>() : undefined,
+    quietUntil: -Infinity,
+  }
+}
+
+/** Reports whether a rule counts a request at all. */
+export function isCounted(rule: TripwireRule, request: Observation): boolean {
+  if (rule.keyStore !== undefined && rule.keyStore !== request.keyStore) return false
+  if (rule.key !== undefined && rule.key !== request.keyId) return false
+  const { operation, isAllowed } = request
+  switch (rule.measure) {
+    case 'decrypts':
+      return isAllowed && operation === 'Decrypt'
+    case 'denialPercent':
+      return true
+    case 'newPrincipals':
+    case 'newAccessClasses':
+      return isAllowed && (operation === 'Decrypt' || operation === 'Encrypt')
+  }
+}
+
+/** A blank separates: neither key store names nor key ids contain one. */
+function nameOf({ per }: TripwireRule, { keyStore, keyId, principal }: Observation): string {
+  if (per === 'principal') return toCaller(principal)
+  return per === 'key-store' ? keyStore : `${keyStore} ${keyId}`
+}
+
+export function subjectOf(
+  { per }: TripwireRule,
+  { keyStore, keyId, principal }: Observation,
+): Subject {
+  if (per === 'principal') return { principal: toCaller(principal) }
+  return per === 'key-store' ? { keyStore } : { keyStore, keyId }
+}
+
+function measure(rule: TripwireRule, { count, all }: Entry, at: number): number {
+  if (all === undefined) return count.totalAt(at)
+  const requests = all.totalAt(at)
+  return requests < rule.atLeast ? 0 : (100 * count.totalAt(at)) / requests
+}
+
+/** Every process sees each new caller and each class, and its own share of denials. */
+function limitOf({ measure, limit }: TripwireRule, shares: () => number): number {
+  return measure === 'decrypts' ? Math.ceil(limit / Math.max(1, shares())) : limit
+}

@@ -1,0 +1,101 @@
+/** Reads from recorded usage what a process needs to continue where others ended. */
+// SPDX-License-Identifier: Apache-2.0
+import { accessClassOf } from '../policy/principal.ts'
+import type { Reader } from '../store/database.ts'
+import { SUCCESS, type UsageKey } from '../usage/usage-key.ts'
+import { MINUTE_MS } from '../usage/recorder.ts'
+import {
+  type Activity,
+  type ActivitySpan,
+  loadActivity,
+  loadActivitySpans,
+  toPeriod,
+} from '../usage/usage-table.ts'
+import type { Detector, Observation } from './detector.ts'
+import type { TripwireRule } from './rule.ts'
+
+/** Outcomes in recorded usage that count as a denial: our codes where there are any. */
+function isDenial(outcome: string): boolean {
+  return outcome.startsWith('POLICY_') || DENIALS.has(outcome)
+}
+
+const DENIALS: ReadonlySet<string> = new Set([
+  ...['KEY_NOT_FOUND', 'INTEGRITY_FAILURE', 'VERSION_NOT_FOUND', 'METADATA'],
+])
+
+/** Returns undefined if no rule counts the subject. */
+export function toObservation(subject: UsageKey): Observation | undefined {
+  const { keyStore, keyId, operation, principal, kmsOperation, kmsKeyArn, viaService } = subject
+  if (keyId === undefined || principal === undefined || subject.isProbe === true) return undefined
+  const isAllowed = subject.outcome === SUCCESS
+  if (!isAllowed && !isDenial(subject.outcome)) return undefined
+  const accessClass = accessClassOf({
+    awsPrincipalArn: principal,
+    ...(kmsOperation === undefined ? {} : { kmsOperation }),
+    ...(kmsKeyArn === undefined ? {} : { kmsKeyArn }),
+    ...(viaService === undefined ? {} : { kmsViaService: viaService }),
+  })
+  return { keyStore, keyId, operation, principal, accessClass, isAllowed }
+}
+
+export interface RecalledUsage {
+  /** Requests within the longest window, oldest first. */
+  readonly spans: readonly ActivitySpan[]
+  /** Every subject that is still recorded. */
+  readonly subjects: readonly Activity[]
+}
+
+/** @param now wall time, milliseconds since the Unix epoch */
+export async function loadRecalledUsage(
+  reader: Reader,
+  rules: readonly TripwireRule[],
+  { now, retentionMs }: { readonly now: number; readonly retentionMs: number },
+): Promise<RecalledUsage> {
+  const windowMs = Math.max(0, ...rules.map((rule) => rule.windowMs))
+  const asked = { since: now - windowMs, until: now + MINUTE_MS }
+  return {
+    spans: await loadActivitySpans(reader, toPeriod(asked, now)),
+    subjects: await loadActivity(
+      reader,
+      toPeriod({ since: now - retentionMs, until: now + MINUTE_MS }, now),
+    ),
+  }
+}
+
+/**
+ * Gives a detector the requests before its start. The count of an hour or a minute counts as of its
+ * first request, so that none is counted for longer than its window.
+ * @param toTime converts wall time to the detector's
+ * @param shares number of processes: each takes over an equal share
+ */
+export function recall(
+  detector: Pick<Detector, 'recall'>,
+  { spans, subjects }: RecalledUsage,
+  toTime: (wall: number) => number,
+  shares: number,
+): void {
+  for (const { subject, firstAt } of subjects) {
+    const observation = toObservation(subject)
+    if (observation !== undefined) detector.recall(observation, toTime(firstAt), 0)
+  }
+  for (const { subject, requests, firstAt } of spans) {
+    const observation = toObservation(subject)
+    if (observation === undefined) continue
+    detector.recall(observation, toTime(firstAt), Math.floor(requests / shares))
+  }
+}
+
+/**
+ * Returns until when, in wall time, the callers of a key store are learned. A key store without
+ * recorded usage is new, or its record was lost: either way all of its callers would seem new.
+ */
+export function toLearnUntil(
+  { subjects }: RecalledUsage,
+  { now, learningMs }: { readonly now: number; readonly learningMs: number },
+): (keyStore: string) => number {
+  const firstAt = new Map<string, number>()
+  for (const { subject, firstAt: at } of subjects) {
+    firstAt.set(subject.keyStore, Math.min(firstAt.get(subject.keyStore) ?? Infinity, at))
+  }
+  return (keyStore) => (firstAt.get(keyStore) ?? now) + learningMs
+}

@@ -1,0 +1,197 @@
+/** The tripwire of a serving process: watches finished requests, and acts when a rule is broken. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
+import type { RequestRecord, RequestSubject } from '../core/request.ts'
+import type { Scope } from '../core/scope.ts'
+import { type Detector, type Observation, createDetector } from './detector.ts'
+import {
+  type Action,
+  type Trip,
+  type TripwireEvent,
+  type TripwireRule,
+  describeSubject,
+  isDenial,
+  toCaller,
+  toScope,
+} from './rule.ts'
+
+/** A kill that the tripwire orders. */
+export interface AutomaticKill {
+  readonly scope: Scope
+  readonly direction: TripwireRule['direction']
+  readonly reason: string
+  readonly operator: string
+}
+
+export interface TripwireDeps {
+  readonly mode: 'rehearse' | 'enforce'
+  readonly rules: readonly TripwireRule[]
+  readonly maxSubjects: number
+  /** Names the host in the record of a kill. */
+  readonly host: string
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly shares: () => number
+  /** Monotonic milliseconds; see `DetectorOptions`. */
+  readonly learnUntil: (keyStore: string) => number
+  /** Resolves to the id of the switch once no instance answers what it stops. */
+  readonly kill: (order: AutomaticKill) => Promise<string | undefined>
+  /** Receives every trip, for notifications. Must not throw. */
+  readonly onEvent: (event: TripwireEvent) => void
+}
+
+interface Counted {
+  readonly rule: string
+  /** `failed`: a kill that the store did not accept. */
+  readonly done: Action | 'failed'
+  count: number
+}
+
+export interface TripwireStats {
+  readonly mode: 'rehearse' | 'enforce'
+  readonly rules: number
+  /** Trips by rule and by what was done. */
+  readonly trips: readonly Counted[]
+  /** Subjects that are throttled now. */
+  readonly throttled: number
+  readonly forgotten: number
+}
+
+export interface Tripwire {
+  /** Takes in earlier requests, before the first one is served. */
+  readonly detector: Pick<Detector, 'recall' | 'quiet'>
+  /** Call with each finished request. Never throws. */
+  observe(record: RequestRecord): void
+  /** Reports whether a broken rule refuses this request for now. */
+  isThrottled(subject: RequestSubject): boolean
+  stats(): TripwireStats
+  /** Resolves when the kills in progress have ended. */
+  stop(): Promise<void>
+}
+
+/** Number of subjects that are throttled at once; beyond it, the oldest is released. */
+const MAX_THROTTLES = 1000
+
+interface Throttle {
+  readonly rule: TripwireRule
+  readonly until: number
+}
+
+export function createTripwire(deps: TripwireDeps): Tripwire {
+  const { clock, logger, mode } = deps
+  const detector = createDetector(deps)
+  const trips = new Map<string, Counted>()
+  const throttles = new Map<string, Throttle>()
+  const kills = new Set<Promise<void>>()
+
+  function count(rule: string, done: Counted['done']): void {
+    const id = `${rule} ${done}`
+    const counted = trips.get(id)
+    if (counted === undefined) trips.set(id, { rule, done, count: 1 })
+    else counted.count += 1
+  }
+
+  function onTrip(trip: Trip): void {
+    const { rule, subject, measured, limit } = trip
+    const done = mode === 'enforce' ? rule.action : 'log'
+    count(rule.name, done)
+    const { name, measure, action, windowMs } = rule
+    const event = { ...subject, rule: name, measure, measured, limit, windowMs, action, done }
+    if (done === 'log') logger.warn('a tripwire rule was broken', event)
+    else logger.error('a tripwire rule was broken', event)
+    if (done !== 'log') throttle(trip)
+    if (done === 'kill') startKill(trip)
+    const at = clock.now()
+    deps.onEvent({ rule: name, measure, measured, limit, windowMs, action, done, subject, at })
+  }
+
+  /** A kill throttles too, so that this process stops before the switch is written. */
+  function throttle({ rule, subject }: Trip): void {
+    if (throttles.size >= MAX_THROTTLES) {
+      for (const oldest of throttles.keys()) {
+        throttles.delete(oldest)
+        break
+      }
+    }
+    const { keyStore = '', keyId, principal } = subject
+    const id = principal ?? (keyId === undefined ? keyStore : `${keyStore} ${keyId}`)
+    throttles.set(id, { rule, until: clock.monotonic() + rule.windowMs })
+  }
+
+  function startKill({ rule, subject, measured, limit }: Trip): void {
+    const scope = toScope(rule, subject)
+    const seconds = String(rule.windowMs / 1000)
+    const reason = `tripwire rule ${rule.name}: ${rule.measure} ${String(Math.round(measured))} in ${seconds} s, limit ${String(limit)}, ${describeSubject(subject)}`
+    const operator = `automatic: tripwire on ${deps.host}`
+    const kill = deps
+      .kill({ scope, direction: rule.direction, reason: reason.slice(0, 500), operator })
+      .then(
+        (switchId) => {
+          logger.error('the tripwire killed', { ...subject, rule: rule.name, switch: switchId })
+        },
+        (err: unknown) => {
+          count(rule.name, 'failed')
+          logger.error('the tripwire could not kill; this process throttles', {
+            ...subject,
+            rule: rule.name,
+            err,
+          })
+        },
+      )
+      .finally(() => kills.delete(kill))
+    kills.add(kill)
+  }
+
+  function isActive(id: string, { keyStore, keyId, operation }: RequestSubject): boolean {
+    const found = throttles.get(id)
+    if (found === undefined) return false
+    if (clock.monotonic() >= found.until) {
+      throttles.delete(id)
+      return false
+    }
+    const { rule } = found
+    if (rule.keyStore !== undefined && rule.keyStore !== keyStore) return false
+    // As with a kill, a caller is stopped in the whole key store.
+    if (rule.key !== undefined && rule.per !== 'principal' && rule.key !== keyId) return false
+    return operation === 'Decrypt' || (operation === 'Encrypt' && rule.direction === 'both')
+  }
+
+  return {
+    detector,
+    observe(record) {
+      const observation = toObservation(record)
+      if (observation !== undefined) detector.observe(observation, clock.monotonic(), onTrip)
+    },
+    isThrottled(subject) {
+      if (throttles.size === 0) return false
+      const { keyStore, keyId = '', metadata } = subject
+      return (
+        isActive(keyStore, subject) ||
+        isActive(`${keyStore} ${keyId}`, subject) ||
+        isActive(toCaller(metadata?.awsPrincipalArn ?? ''), subject)
+      )
+    },
+    stats: () => ({
+      mode,
+      rules: deps.rules.length,
+      trips: [...trips.values()],
+      throttled: [...throttles.values()].filter(({ until }) => clock.monotonic() < until).length,
+      forgotten: detector.forgotten,
+    }),
+    async stop() {
+      await Promise.all(kills)
+    },
+  }
+}
+
+/** Returns undefined for a request that no rule counts, such as those of Latchkey's own tools. */
+function toObservation(record: RequestRecord): Observation | undefined {
+  const { keyStore, keyId, operation, metadata, accessClass = 'unknown', status } = record
+  const principal = metadata?.awsPrincipalArn
+  if (keyStore === undefined || keyId === undefined || operation === undefined) return undefined
+  if (principal === undefined || record.isProbe === true) return undefined
+  const isAllowed = status === 200
+  if (!isAllowed && !isDenial(record.errorName, record.reason)) return undefined
+  return { keyStore, keyId, operation, principal, accessClass, isAllowed }
+}

@@ -1,0 +1,52 @@
+/** A count over a sliding window, in constant memory. */
+// SPDX-License-Identifier: Apache-2.0
+
+const SLOTS = 16
+/** Share of the window that a count covers at least. */
+export const LEAST_COVERED = (SLOTS - 1) / SLOTS
+
+/**
+ * Counts in slots of a sixteenth of the window. The count covers at most the window, and at least
+ * fifteen sixteenths of it, so it never counts what is older than the window.
+ */
+export class WindowCount {
+  readonly #slots = new Uint32Array(SLOTS)
+  readonly #slotMs: number
+  /** Number of the newest slot since time 0. */
+  #newest = 0
+  #total = 0
+
+  constructor(windowMs: number) {
+    this.#slotMs = windowMs / SLOTS
+  }
+
+  /** @param at milliseconds from any start; a time before the newest counts as the newest */
+  add(at: number, count = 1): void {
+    this.#turnTo(at)
+    const slot = this.#newest % SLOTS
+    this.#slots[slot] = (this.#slots[slot] ?? 0) + count
+    this.#total += count
+  }
+
+  totalAt(at: number): number {
+    this.#turnTo(at)
+    return this.#total
+  }
+
+  #turnTo(at: number): void {
+    const newest = Math.floor(at / this.#slotMs)
+    if (newest <= this.#newest) return
+    if (newest - this.#newest >= SLOTS) {
+      this.#slots.fill(0)
+      this.#total = 0
+      this.#newest = newest
+      return
+    }
+    while (this.#newest < newest) {
+      this.#newest += 1
+      const slot = this.#newest % SLOTS
+      this.#total -= this.#slots[slot] ?? 0
+      this.#slots[slot] = 0
+    }
+  }
+}
