@@ -1,9 +1,10 @@
-// Makes the pictures of docs/images from a real run: the terminal of `simulate` as SVG, and the page of `report` as PNG.
-// Run `npm run images` after a change to either, on a machine with nothing else to do: the times in the pictures are real.
+// Makes the pictures of docs/images from a real run: the terminal of `simulate` as SVG, and the page of `report` and the
+// console, in light and dark, as PNG. Run `npm run images` after a change to one of them, on a machine with nothing else to do:
+// the times in the pictures are real. `npm run images -- console` makes only those whose name contains a word.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -25,12 +26,13 @@ async function startDemo(folder) {
   for await (const chunk of server.stdout) {
     text += chunk
     const [, endpoint] = /^Latchkey serves (https:\/\/localhost:\d+)\//m.exec(text) ?? []
-    if (endpoint !== undefined) {
+    const [, consoleUrl] = /^console +(http:\S+)$/m.exec(text) ?? []
+    if (endpoint !== undefined && consoleUrl !== undefined) {
       const stop = async () => {
         server.kill('SIGTERM')
         await once(server, 'exit')
       }
-      return { endpoint, stop }
+      return { endpoint, consoleUrl, stop }
     }
   }
   throw new Error(`quickstart ended:\n${text}`)
@@ -119,8 +121,8 @@ async function drawSimulate(folder) {
 
 async function drawReport(folder) {
   const page = join(folder, 'report.html')
-  await runInTerminal(['report', '--out', page, ...process.argv.slice(2)])
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
+  await runInTerminal(['report', '--out', page])
+  const browser = await launch()
   try {
     const tab = await browser.newPage({
       viewport: REPORT,
@@ -135,11 +137,76 @@ async function drawReport(folder) {
   }
 }
 
+const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
+
+/** Starts `simulate --serve`, and resolves once its applications run. Returns a function that stops it. */
+async function playApplications(demo, endpoint) {
+  const words = ['simulate', '--demo', demo, '--endpoint', endpoint, '--serve']
+  const child = spawn(process.execPath, [MAIN, ...words], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(child, 'exit')
+  let text = ''
+  for await (const chunk of child.stdout) {
+    text += chunk
+    if (text.includes('Ctrl-C stops it.')) break
+  }
+  return async () => {
+    child.kill('SIGTERM')
+    await ended
+  }
+}
+
+/** Time for which the plots are drawn before the picture, in milliseconds. */
+const PLOTTED_MS = 90_000
+const CONSOLE = { width: 1080, height: 760 }
+
+/** Draws the pages of the console with the applications running, and its first page after a stop. */
+async function drawConsole(folder) {
+  const demo = join(folder, 'console')
+  const { endpoint, consoleUrl, stop } = await startDemo(demo)
+  const stopApplications = await playApplications(demo, endpoint)
+  const browser = await launch()
+  try {
+    const tab = await browser.newPage({ viewport: CONSOLE, deviceScaleFactor: 1.25 })
+    const draw = async (name) => {
+      for (const colorScheme of ['light', 'dark']) {
+        await tab.emulateMedia({ colorScheme })
+        // The plots are drawn again for the scheme.
+        await tab.waitForTimeout(500)
+        await tab.screenshot({ path: join(IMAGES, `console-${name}-${colorScheme}.png`) })
+      }
+      await tab.emulateMedia({ colorScheme: 'light' })
+    }
+    await tab.goto(`${consoleUrl}#traffic`)
+    await tab.getByLabel('Token').fill((await readFile(join(demo, 'console.token'), 'utf8')).trim())
+    await tab.getByRole('button', { name: 'Sign in' }).click()
+    await tab.locator('#plot-stages canvas').waitFor()
+    await tab.waitForTimeout(PLOTTED_MS)
+    await draw('traffic')
+    await tab.getByRole('link', { name: 'Now' }).click()
+    await tab.getByRole('button', { name: 'Unlock actions' }).click()
+    await tab
+      .getByLabel('Reason, recorded permanently')
+      .fill('INC-2041: credentials of the vendor leaked')
+    await tab.getByRole('button', { name: 'Rehearse' }).click()
+    await tab.getByLabel('Type demo to confirm').fill('demo')
+    await tab.getByRole('button', { name: 'Stop now' }).click()
+    await tab.getByRole('heading', { name: /^Revoked after/ }).waitFor()
+    await tab.getByRole('status', { name: 'State' }).filter({ hasText: 'Stopped' }).waitFor()
+    await tab.getByRole('article', { name: /^Receipt/ }).scrollIntoViewIfNeeded()
+    await draw('stopped')
+  } finally {
+    await browser.close()
+    await stopApplications()
+    await stop()
+  }
+}
+
 await mkdir(IMAGES, { recursive: true })
+const PICTURES = { simulate: drawSimulate, report: drawReport, console: drawConsole }
+const [word = ''] = process.argv.slice(2)
 const folder = await mkdtemp(join(tmpdir(), 'latchkey-images-'))
 try {
-  await drawSimulate(folder)
-  await drawReport(folder)
+  for (const [name, draw] of Object.entries(PICTURES)) if (name.includes(word)) await draw(folder)
 } finally {
   await rm(folder, { recursive: true, force: true })
 }

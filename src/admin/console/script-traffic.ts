@@ -85,12 +85,15 @@ function drawLimit(plot) {
 function makePlot(uPlot, target, { label, lines, isLatency }) {
   const axis = { stroke: color('soft'), grid: { stroke: color('line'), width: 1 }, ticks: { stroke: color('line'), width: 1 }, font: '13px system-ui, sans-serif' }
   const value = isLatency ? inMs : inRate
+  const toClock = (at) => new Date(at * 1000).toISOString().slice(11, 19)
   target.replaceChildren()
   return new uPlot({
     width: Math.max(260, target.clientWidth), height: 240,
     scales: { y: isLatency ? { distr: 3, range: () => [0.01, 1000] } : { range: (plot, min, max) => [0, Math.max(1, max * 1.1)] } },
-    series: [{ label: 'Time' }, ...lines.map(([name, stroke]) => ({ label: name, stroke: color(stroke), width: 2, value: (plot, one) => value(one) }))],
-    axes: [axis, { ...axis, size: 60, values: (plot, splits) => splits.map((one) => isLatency && Math.abs(Math.log10(one) - Math.round(Math.log10(one))) > 1e-9 ? null : String(one)) }],
+    series: [{ label: 'Time, UTC', value: (plot, at) => at === null ? '-' : toClock(at) },
+      ...lines.map(([name, stroke]) => ({ label: name, stroke: color(stroke), width: 2, points: { show: false }, value: (plot, one) => value(one) }))],
+    axes: [{ ...axis, space: 90, values: (plot, splits) => splits.map(toClock) },
+      { ...axis, size: 60, ...(isLatency && { splits: () => [0.01, 0.1, 1, 10, 100, 1000], filter: (plot, splits) => splits, values: (plot, splits) => splits.map((one) => one + ' ms') }) }],
     hooks: isLatency ? { draw: [drawLimit] } : {},
   }, dataOf(label), target)
 }

@@ -3,9 +3,10 @@
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { startService } from '../../app/cluster.ts'
+import type { Config } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import { stringFlag, UsageError, type Command } from '../../terminal/command.ts'
-import { prepareDemo, type Demo } from '../../tools/demo/demo.ts'
+import { consolePort, prepareDemo, type Demo } from '../../tools/demo/demo.ts'
 import { roundTrip, type Step } from '../../tools/demo/round-trip.ts'
 import { untilStopped } from './serve.ts'
 
@@ -20,7 +21,7 @@ export const quickstart: Command = {
       type: 'string',
       value: 'PORT',
       description:
-        'Port to listen on; 0 selects a free port (default: the port of the demo, 8443 if new).',
+        'Port to listen on, with the console on the next one; 0 selects free ports (default: the port of the demo, 8443 if new).',
     },
     once: { type: 'boolean', description: 'Stop after the round trip.' },
   },
@@ -29,16 +30,17 @@ export const quickstart: Command = {
     const port = parsePort(stringFlag(context, 'port'))
     const demo = await prepareDemo(resolve(stringFlag(context, 'dir') ?? 'demo'), port ?? 8443)
     const config = await loadConfig(demo.configFile, context.environment)
-    const listener = port === undefined ? config.listener : { ...config.listener, port }
-    const server = await startService({ ...config, listener }, { logFile: demo.logFile })
+    const server = await startService(withPort(config, port), { logFile: demo.logFile })
+    const consoleUrl = server.admin && `http://localhost:${String(server.admin.port)}/console`
     try {
       const steps = await roundTrip(demo, server.xks.port)
-      context.output.result(render(demo, server.xks.port, steps), {
+      context.output.result(render({ demo, port: server.xks.port, consoleUrl, steps }), {
         endpoint: `https://localhost:${String(server.xks.port)}`,
         uriPath: demo.uriPath,
         keyId: demo.keyId,
         ca: demo.caFile,
         consoleFile: demo.consoleFile,
+        ...(consoleUrl === undefined ? {} : { consoleUrl, tokenFile: demo.tokenFile }),
         steps,
       })
     } catch (error) {
@@ -59,7 +61,26 @@ function parsePort(text: string | undefined): number | undefined {
   return port
 }
 
-function render(demo: Demo, port: number, steps: readonly Step[]): string {
+/** @param port undefined: the ports of the configuration */
+function withPort(config: Config, port: number | undefined): Config {
+  if (port === undefined) return config
+  const { listener, admin } = config
+  return {
+    ...config,
+    listener: { ...listener, port },
+    ...(admin && { admin: { ...admin, port: consolePort(port) } }),
+  }
+}
+
+interface Started {
+  readonly demo: Demo
+  readonly port: number
+  /** Absent for a demo of an earlier version, whose configuration has no admin listener. */
+  readonly consoleUrl: string | undefined
+  readonly steps: readonly Step[]
+}
+
+function render({ demo, port, consoleUrl, steps }: Started): string {
   const endpoint = `https://localhost:${String(port)}`
   return [
     `Latchkey serves ${endpoint}${demo.uriPath}`,
@@ -74,6 +95,12 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
     `certificate authority      ${demo.caFile}`,
     `KMS console's JSON file    ${demo.consoleFile}`,
     `request log                ${demo.logFile}`,
+    ...(consoleUrl === undefined
+      ? []
+      : [
+          `console                    ${consoleUrl}`,
+          `token for the console      ${demo.tokenFile}`,
+        ]),
     '',
     'Try it from another terminal:',
     '',
@@ -83,7 +110,7 @@ function render(demo: Demo, port: number, steps: readonly Step[]): string {
     `  --data '${CURL_BODY}' \\`,
     `  ${endpoint}${demo.uriPath}/keys/${demo.keyId}/encrypt`,
     '',
-    'The whole scenario, with KMS, a vendor, a kill and a restore:',
+    'The whole scenario, with KMS, a vendor, a kill and a restore; --serve then keeps applications running for the console:',
     '',
     `${ownCommand()} simulate --demo ${quote(dirname(demo.configFile))} --endpoint ${endpoint}`,
     '',

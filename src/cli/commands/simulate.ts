@@ -3,10 +3,15 @@
 import { openKillSwitch } from '../../app/kill-switch.ts'
 import { systemClock } from '../../core/clock.ts'
 import { type Scope, describeScope } from '../../core/scope.ts'
-import { type KmsStandIn, createKmsStandIn } from '../../kms/emulator/emulator.ts'
+import {
+  type KmsStandIn,
+  type KmsStandInOptions,
+  createKmsStandIn,
+} from '../../kms/emulator/emulator.ts'
 import { type CallReport, KMS_TIMEOUT_MS } from '../../kms/emulator/proxy-connection.ts'
-import { CONFIG_FLAG, type Command, KEY_STORE_FLAG } from '../../terminal/command.ts'
+import { CONFIG_FLAG, type Command, type Context, KEY_STORE_FLAG } from '../../terminal/command.ts'
 import { durationFlag } from '../../terminal/flags/time.ts'
+import { APPLICATION_NAMES, playApplications } from '../../tools/simulate/live.ts'
 import {
   ScenarioEnded,
   SimulationError,
@@ -64,61 +69,116 @@ export const simulate: Command = {
       value: 'TIME',
       description: 'How long the emulated KMS waits for a response (default: 250ms, as KMS does).',
     },
+    serve: {
+      type: 'boolean',
+      description:
+        'Then keep KMS and three applications running until Ctrl-C, and print the address of the console.',
+    },
     ...KEY_STORE_FLAG,
     ...CONFIG_FLAG,
   },
   examples: [
     'latchkey simulate',
+    'latchkey simulate --serve',
     'latchkey simulate --demo demo --endpoint https://localhost:8443',
     'latchkey simulate --config /etc/latchkey/latchkey.yaml --key-id simulation',
   ],
   async run(context) {
     const timeoutMs = durationFlag(context, 'timeout', KMS_TIMEOUT_MS)
     const target = await findTarget(context)
-    const reports: CallReport[] = []
-    const kms = createKmsStandIn({
-      clock: systemClock,
-      isProbe: true,
-      region: target.region,
-      accountId: '111122223333',
-      timeoutMs,
-      reach: () => ({
-        connectTo: target.connectTo,
-        ...(target.caFile === undefined ? {} : { caFile: target.caFile }),
-      }),
-      onCall: (report) => reports.push(report),
-    })
-    const story = createScenarioRunner(context.output)
-    const { host, connectTo, keyStore } = target
-    const uri = `https://${host}:${String(connectTo.port)}${keyStore.prefix}${API_ROOT}`
-    context.output.line(`latchkey simulate against ${uri}`)
     try {
-      await tell(kms, target, story)
+      await tellAll(context, target, timeoutMs)
+      if (context.flags['serve'] === true) await serve(context, target, timeoutMs)
     } finally {
-      await kms.close()
       await target.release()
     }
-    const paint = createPaint(context.output.isTerminal)
-    const failed = story.steps.filter(({ ok }) => !ok).length
-    const times = summarize(reports)
-    context.output.line('')
-    for (const line of describeTimes(times, timeoutMs)) context.output.line(paint('2', line))
-    const isWhole = story.steps.length === STEPS
-    const verdict = toVerdict(story.steps, isWhole)
-    context.output.result(paint(failed === 0 && isWhole ? '1;32' : '1;31', verdict), {
-      endpoint: uri,
-      scope: target.scope,
-      steps: story.steps,
-      passed: story.steps.length - failed,
-      failed,
-      timesMs: times,
-    })
-    if (failed > 0 || !isWhole) {
-      throw new SimulationError('SIMULATION_FAILED', verdict, {
-        hint: 'check that the server runs with this configuration and at this endpoint',
-      })
-    }
   },
+}
+
+function openKms(
+  target: Target,
+  options: Pick<KmsStandInOptions, 'timeoutMs' | 'isProbe' | 'onCall'>,
+): KmsStandIn {
+  const { region, connectTo, caFile } = target
+  const reach = { connectTo, ...(caFile === undefined ? {} : { caFile }) }
+  const about = { clock: systemClock, region, accountId: '111122223333' }
+  return createKmsStandIn({ ...about, ...options, reach: () => reach })
+}
+
+async function tellAll({ output }: Context, target: Target, timeoutMs: number): Promise<void> {
+  const reports: CallReport[] = []
+  const onCall = (report: CallReport) => reports.push(report)
+  const kms = openKms(target, { timeoutMs, isProbe: true, onCall })
+  const story = createScenarioRunner(output)
+  const { host, connectTo, keyStore } = target
+  const uri = `https://${host}:${String(connectTo.port)}${keyStore.prefix}${API_ROOT}`
+  output.line(`latchkey simulate against ${uri}`)
+  try {
+    await tell(kms, target, story)
+  } finally {
+    await kms.close()
+  }
+  const paint = createPaint(output.isTerminal)
+  const failed = story.steps.filter(({ ok }) => !ok).length
+  const times = summarize(reports)
+  output.line('')
+  for (const line of describeTimes(times, timeoutMs)) output.line(paint('2', line))
+  const isWhole = story.steps.length === STEPS
+  const verdict = toVerdict(story.steps, isWhole)
+  output.result(paint(failed === 0 && isWhole ? '1;32' : '1;31', verdict), {
+    endpoint: uri,
+    scope: target.scope,
+    steps: story.steps,
+    passed: story.steps.length - failed,
+    failed,
+    timesMs: times,
+  })
+  if (failed > 0 || !isWhole) {
+    throw new SimulationError('SIMULATION_FAILED', verdict, {
+      hint: 'check that the server runs with this configuration and at this endpoint',
+    })
+  }
+}
+
+/**
+ * Plays applications until a signal. In a demo they count as applications; elsewhere they stay marked, so that they leave
+ * no traces in reports.
+ */
+async function serve({ output }: Context, target: Target, timeoutMs: number): Promise<void> {
+  const kms = openKms(target, { timeoutMs, isProbe: target.tokenFile === undefined })
+  const stopping = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      stopping.abort()
+    })
+  }
+  for (const line of describeConsole(target)) output.line(line)
+  try {
+    await playApplications({
+      ...{ kms, proxy: toProxy(target), xksKeyId: target.xksKeyId, signal: stopping.signal },
+      onChange: output.line,
+    })
+  } finally {
+    await kms.close()
+  }
+}
+
+function describeConsole({ config: { admin }, tokenFile }: Target): readonly string[] {
+  const scheme = admin?.tls === undefined ? 'http' : 'https'
+  const port = String(admin?.port)
+  return [
+    '',
+    `Still running: ${APPLICATION_NAMES.join(', ')}. Stop them in the console, and watch them here:`,
+    '',
+    ...(admin === undefined
+      ? ['There is no console: the configuration has no section admin.']
+      : [
+          `console  ${admin.port === 0 ? 'the address that the server prints' : `${scheme}://localhost:${port}/console`}`,
+        ]),
+    ...(admin === undefined || tokenFile === undefined ? [] : [`token    ${tokenFile}`]),
+    '',
+    'Ctrl-C stops it.',
+  ]
 }
 
 /** Restores what the scenario killed, even if a step throws. */

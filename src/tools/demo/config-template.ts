@@ -10,6 +10,8 @@ export interface FirstConfigOptions {
   readonly prefix?: string
   readonly store?: string
   readonly masterKey?: string
+  /** Admin listener on loopback, in plain HTTP, with one token of the role admin. Default: none. */
+  readonly admin?: { readonly port: number; readonly tokenSha256: string }
 }
 
 export function renderFirstConfig(options: FirstConfigOptions = {}): string {
@@ -38,5 +40,18 @@ store:
   path: ${options.store ?? 'latchkey.db'}
   masterKey:
     file: ${options.masterKey ?? 'master.key'}
+${renderAdmin(options)}`
+}
+
+function renderAdmin({ admin }: FirstConfigOptions): string {
+  if (admin === undefined) return ''
+  return `
+# The console, and the commands of operators from elsewhere. Plain HTTP is for loopback only.
+admin:
+  port: ${String(admin.port)}
+  tokens:
+    - name: demo
+      role: admin
+      sha256: ${admin.tokenSha256}
 `
 }

@@ -1,5 +1,6 @@
 /** The folder of `quickstart`: certificates, configuration, control store, a key and a credential. */
 // SPDX-License-Identifier: Apache-2.0
+import { createHash, randomBytes } from 'node:crypto'
 import { access, mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAuthority, issueCertificate } from '../../../certs/dev-pki.ts'
@@ -18,11 +19,14 @@ export interface Demo {
   /** File for curl's --config with the credential, which keeps it off the command line. */
   readonly curlFile: string
   readonly logFile: string
+  /** Holds the token for the console. */
+  readonly tokenFile: string
   readonly uriPath: string
   readonly keyId: string
 }
 
 const KEY_ID = 'demo-key'
+const TOKEN_BYTES = 32
 
 /** Creates what is missing and keeps what exists. @param port port of a new demo */
 export async function prepareDemo(folder: string, port: number): Promise<Demo> {
@@ -33,20 +37,38 @@ export async function prepareDemo(folder: string, port: number): Promise<Demo> {
     consoleFile: at('kms-console.json'),
     curlFile: at('curl.conf'),
     logFile: at('latchkey.log'),
+    tokenFile: at('console.token'),
     uriPath: '/demo/kms/xks/v1',
     keyId: KEY_ID,
   }
   await mkdir(at('pki'), { recursive: true, mode: 0o700 })
   // The last file of each step marks the step as done.
   if (!(await exists(at('pki/server.key')))) await makePki(demo, at)
-  if (!(await exists(demo.configFile))) await writeNewFile(demo.configFile, renderConfig(port), 0o644)
+  if (!(await exists(demo.configFile))) {
+    const text = renderConfig(port, await prepareToken(demo.tokenFile))
+    await writeNewFile(demo.configFile, text, 0o644)
+  }
   const config = await loadConfig(demo.configFile)
   if (!(await storeExists(config))) await initializeStore(config)
   await prepareStore(config, demo)
   return demo
 }
 
-function renderConfig(port: number): string {
+/** Returns the port of the console: the one after the proxy's. */
+export function consolePort(port: number): number {
+  return port === 0 || port === 65_535 ? 0 : port + 1
+}
+
+/** @returns the SHA-256 of the token, in hex */
+async function prepareToken(path: string): Promise<string> {
+  if (!(await exists(path))) {
+    await writePrivateFile(path, `latchkey_${randomBytes(TOKEN_BYTES).toString('base64url')}\n`)
+  }
+  const token = (await readFile(path, 'utf8')).trim()
+  return createHash('sha256').update(token).digest('hex')
+}
+
+function renderConfig(port: number, tokenSha256: string): string {
   return renderFirstConfig({
     host: '127.0.0.1',
     port,
@@ -54,6 +76,7 @@ function renderConfig(port: number): string {
     privateKey: 'pki/server.key',
     keyStore: 'demo',
     prefix: '/demo',
+    admin: { port: consolePort(port), tokenSha256 },
   })
 }
 

@@ -22,6 +22,8 @@ import { API_ROOT } from '../../xks/route.ts'
 
 export interface Target {
   readonly config: Config
+  /** File with the token for the demo's console. Absent for a server of the caller's own. */
+  readonly tokenFile?: string
   readonly keyStore: KeyStoreConfig
   readonly xksKeyId: string
   /** Region that KMS signs for. */
@@ -63,6 +65,7 @@ async function demoTarget(context: Context, folder: string): Promise<Target> {
   const file = await readPrivateFile(join(folder, 'kms-console.json'))
   return {
     config,
+    tokenFile: join(folder, 'console.token'),
     keyStore,
     xksKeyId: stringFlag(context, 'key-id') ?? 'demo-key',
     region: regionOf(context, keyStore),
