@@ -2,13 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Page } from 'playwright-core'
 import t from 'tap'
-import { call, startWithAdmin, token } from '../support/admin.ts'
+import { call, sha256, startWithAdmin, token } from '../support/admin.ts'
 import { checkAccessibility } from '../support/accessibility.ts'
 import { LOOK_AT_CANVASES, startChromium } from '../support/chromium.ts'
 import { openConsole, signIn, waitForHeadline } from '../support/console.ts'
 import { KEY_ID, eventually } from '../support/server.ts'
 
 const FIRST_PAINT_BYTES = 100_000
+const POLICY = '@id("all") permit(principal, action, resource);'
 
 /** Presses Tab until the element with this name has the focus, as a person without a mouse does. */
 async function tabTo(page: Page, name: RegExp): Promise<void> {
@@ -116,6 +117,78 @@ void t.test('a stop by keyboard alone, the receipt on paper, and the records', a
   await page.getByRole('article', { name: `Receipt ${id}` }).waitFor()
   await page.getByRole('cell', { name: 'certificate and checkpoint' }).waitFor()
   await page.getByRole('cell', { name: 'Encrypt', exact: true }).first().waitFor()
+  await page.getByText(/^No policies: every caller/).waitFor()
   await checkAccessibility(t, page, 'records')
   t.same(faults, [])
+})
+
+void t.test('keys, who uses them, what expires, and what a limited role sees of it', async (t) => {
+  const expiresAt = Date.now() + 3 * 86_400_000
+  const server = await startWithAdmin(
+    t,
+    { activity: { flushInterval: '100ms' } },
+    {
+      tokens: [
+        { name: 'admin-token', role: 'admin', sha256: sha256(token('admin')) },
+        {
+          name: 'viewer-token',
+          role: 'viewer',
+          keyStores: ['demo'],
+          sha256: sha256(token('viewer')),
+        },
+      ],
+    },
+  )
+  const admin = { token: token('admin') }
+  const created = await call(server, 'POST', '/admin/v1/credentials', {
+    ...admin,
+    body: { keyStore: 'demo', expiresAt },
+  })
+  t.equal(created.status, 200)
+  await server.client().encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })
+  const policy = { kind: 'put', documents: { main: POLICY }, reason: 'a test' }
+  t.equal(
+    (await call(server, 'POST', '/admin/v1/policies', { ...admin, body: policy })).status,
+    200,
+  )
+  const browser = await startChromium(t)
+  const { page, faults } = await openConsole(t, browser, server, {
+    view: 'keys',
+    certificate: true,
+  })
+  await page.getByRole('heading', { name: 'Key stores' }).waitFor()
+  await eventually(async () => {
+    await page.getByRole('link', { name: 'Now' }).click()
+    await page.getByRole('link', { name: 'Keys' }).click()
+    await page.getByRole('button', { name: `Callers of demo/${KEY_ID}` }).click()
+    await page.getByRole('heading', { name: `Callers of demo/${KEY_ID}` }).waitFor()
+    return (await page.getByRole('cell', { name: /^arn:aws:iam::/ }).count()) === 1
+  }, 60_000)
+  await page.getByRole('cell', { name: 'encrypt, decrypt' }).first().waitFor()
+  await page.getByRole('cell', { name: '1 current' }).first().waitFor()
+  await page.getByRole('cell', { name: /^Certificate: / }).first().waitFor()
+  const { accessKeyId = '' } = created.body as { accessKeyId?: string }
+  const row = page.getByRole('row').filter({ hasText: `Credential ${accessKeyId} of demo` })
+  t.match(await row.innerText(), /in 2 days/)
+  await checkAccessibility(t, page, 'keys')
+
+  await page.getByRole('link', { name: 'Records' }).click()
+  await page.getByRole('button', { name: 'Show the policy document main' }).click()
+  await page.getByText(POLICY).waitFor()
+  t.same(faults, [])
+
+  const { page: other, faults: otherFaults } = await openConsole(t, browser, server)
+  await signIn(other, 'viewer')
+  await other.getByLabel('Show what continues to work with').waitFor()
+  t.equal(await other.getByLabel('Show what continues to work with').inputValue(), '?keyStore=demo')
+  await other.getByRole('link', { name: 'Keys' }).click()
+  await other.getByText('Certificates are not listed').waitFor()
+  await other.getByRole('link', { name: 'Traffic' }).click()
+  await other.getByText('There is nothing to plot').waitFor()
+  await other.getByRole('link', { name: 'Records' }).click()
+  await other.locator('#audit').getByText('does not allow this for all key stores').waitFor()
+  t.same(
+    otherFaults.filter((one) => !one.includes('403')),
+    [],
+  )
 })

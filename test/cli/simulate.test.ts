@@ -50,6 +50,22 @@ void t.test('against quickstart', async (t) => {
     t.notMatch(stdout, 'You restore access')
   })
 
+  await t.test('with --serve, applications run on, and say when they are stopped', async (t) => {
+    const serving = startLatchkey(t, [...words, '--serve'])
+    await serving.shows(/^Still running: documents \(S3\), orders \(DynamoDB\), payroll\./m)
+    await serving.shows(/^token +\S+\/console\.token$/m)
+    const config = ['--config', configFile]
+    const killed = await latchkey(t, ['kill', '--all', '--reason', 'a test', ...config])
+    t.equal(killed.code, 0, killed.stderr)
+    await serving.shows(/payroll: refused, KMSInvalidStateException$/m)
+    const yes = ['--reason', 'a test', '--yes']
+    t.equal((await latchkey(t, ['restore', '--all', ...yes, ...config])).code, 0)
+    await serving.shows(/payroll: works again$/m)
+    const { stdout } = await latchkey(t, ['exposure', '--json', ...config])
+    t.match(stdout, 'assumed-role/DocumentService', 'in a demo they count')
+    t.equal((await serving.ended('SIGTERM')).code, 0)
+  })
+
   await t.test('it finds the demo, and can be run again', async (t) => {
     const plain = ['simulate', '--endpoint', endpoint, ...PATIENTLY, '--json']
     const { code, stdout, stderr } = await latchkey(t, plain, { cwd: parent })

@@ -24,6 +24,7 @@ export const PAGE = `<!doctype html>
 </header>
 <nav id="views" aria-label="Pages" hidden>
 <a href="#now">Now</a>
+<a href="#keys">Keys</a>
 <a href="#traffic">Traffic</a>
 <a href="#records">Records</a>
 </nav>

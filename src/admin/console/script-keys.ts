@@ -17,12 +17,12 @@ function samplesOf(text, name) {
   return found
 }
 
-/** Metrics are optional: an installation may have switched them off. */
+/** Metrics may be off, and are for callers of all key stores only. */
 async function loadMetrics() {
   try {
     return await (await call('GET', '/metrics')).text()
   } catch (error) {
-    if (error.code === 'NOT_FOUND') return undefined
+    if (['NOT_FOUND', 'FORBIDDEN'].includes(error.code)) return undefined
     throw error
   }
 }
@@ -45,7 +45,7 @@ function showExpiries(credentials, metrics, now) {
   ].sort((a, b) => a.at - b.at)
   const rows = all.map((one) => [one.what, toTime(one.at), one.at - now < SOON_MS ? h('span', { className: 'due' }, inDays(one.at, now)) : inDays(one.at, now), one.then])
   show('expiries', 'What expires', rows.length === 0 ? soft('Nothing expires by itself.') : table('Nearest first', ['What', 'At', 'Left', 'Then'], rows),
-    soft(metrics === undefined ? 'Metrics are off, so certificates are not listed.' : ''))
+    soft(metrics === undefined ? 'Certificates are not listed: metrics are off, or your role is for some key stores only.' : ''))
 }
 
 function describeVersions({ versions }) {
@@ -76,13 +76,13 @@ function toKeyRow(keyStore, key, used) {
 
 async function showKeys() {
   const now = Date.now()
-  const [{ credentials }, used, metrics, stores] = await Promise.all([
+  const [{ credentials }, metrics, used, stores] = await Promise.all([
     api('GET', '/credentials'),
-    api('POST', '/rehearsals', { scope: { kind: 'all' }, since: now - DAY_MS }),
     loadMetrics(),
+    Promise.all(state.about.stores.map((one) => api('POST', '/rehearsals', { scope: { kind: 'key-store', keyStore: one.name }, since: now - DAY_MS }))),
     Promise.all(state.about.stores.map(async (one) => ({ ...one, ...(await api('GET', '/keys/' + encodeURIComponent(one.name)).catch((error) => ({ keys: [], fault: error.message }))) }))),
   ])
-  const byKey = new Map(used.keys.map((one) => [one.name, one]))
+  const byKey = new Map(used.flatMap(({ keys }) => keys.map((one) => [one.name, one])))
   showExpiries(credentials, metrics, now)
   delete $('stores').dataset.text
   show('stores', 'Key stores', ...stores.flatMap(({ name, prefix, backend, keys, fault }) => [

@@ -45,7 +45,7 @@ function showDeadMan({ deadManSwitches }) {
 
 /** What the exposure is about: everything, a key store, or a switch in force. Each value is a query. */
 function exposureChoices() {
-  return [['', 'Everything'],
+  return [...(state.isLimited ? [] : [['', 'Everything']]),
     ...state.about.keyStores.map((one) => ['?keyStore=' + encodeURIComponent(one), 'Key store ' + one]),
     ...state.status.switches.map((one) => ['?switch=' + encodeURIComponent(one.id), 'Switch ' + one.id + ': ' + describeScope(one.scope)])]
 }
@@ -55,8 +55,15 @@ function describeEnd(one, until) {
   return one.endsAt <= until ? 'over since ' + toTime(one.endsAt) : 'until ' + toTime(one.endsAt) + ' at the latest'
 }
 
-async function showExposure(chosen = '') {
-  const report = await api('GET', '/exposure' + chosen)
+async function showExposure(wanted = '') {
+  // A caller whose role is for some key stores may not ask about everything.
+  const own = '?keyStore=' + encodeURIComponent(state.about.keyStores[0])
+  const chosen = state.isLimited && wanted === '' ? own : wanted
+  const report = await api('GET', '/exposure' + chosen).catch((error) => {
+    if (error.code !== 'FORBIDDEN' || chosen !== '') throw error
+    state.isLimited = true
+  })
+  if (report === undefined) return showExposure()
   const { exposures, longKills, probesLeftOut, until } = report
   const rows = exposures.slice(0, 50).map((one) => [one.keyStore + '/' + one.keyId, one.service.name, String(one.requests), toTime(one.lastAt),
     describeEnd(one, until), one.service.goesOn])

@@ -13,7 +13,7 @@ function describeDetail(detail) {
 function showEvents({ events }) {
   const last = events[0]?.seq ?? 0
   show('events', 'Events',
-    h('p', {}, last === 0 ? 'There are no events yet.' : 'Chain verified: events 1 to ' + last + '.'),
+    h('p', {}, last === 0 ? 'There are no events yet, or your role is for some key stores only.' : 'Chain verified: events 1 to ' + last + '.'),
     soft("At each refresh, this server checks every event's code and its link to the event before, with the key of the control store; it refuses to answer when one was changed or removed. The browser cannot check this itself."),
     ...(last === 0 ? [] : [table(last > events.length ? 'The latest ' + events.length + ' of ' + last : 'All events', ['Event', 'At', 'Epoch', 'What', 'By', 'About'],
       events.map((one) => [String(one.seq), toTime(one.at), String(one.epoch), one.kind, one.operator, describeDetail(one.detail)]))]))
@@ -81,6 +81,7 @@ async function showAudit() {
 
 async function showRecords() {
   await part('receipts', 'Receipts', showReceipts)
+  await part('policies', 'Policies', showPolicies)
   await part('audit', 'Audit log', showAudit)
 }
 `

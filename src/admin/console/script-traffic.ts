@@ -148,7 +148,7 @@ function showLatest({ answered, refused, shed, p50, p99, stages }) {
 async function showTraffic() {
   const text = await loadMetrics()
   if (text === undefined) {
-    show('rates', 'Requests', soft('Metrics are off: metrics.enabled switches them on.'))
+    show('rates', 'Requests', soft('There is nothing to plot: metrics are off, or your role is for some key stores only.'))
     return
   }
   if (traffic.library === undefined) {
