@@ -74,7 +74,7 @@ void t.test('the page about policies, from a suggestion to policies in force', a
     '/var/log/latchkey.log': file('latchkey.log'),
   }
   const shown = shownCommands('docs/policy.md')
-  t.equal(shown.length, 7)
+  t.equal(shown.length, 9)
   for (const command of shown) {
     const words = toWords(command).map((word) => values[word] ?? word)
     const { code, stdout, stderr } = await place.run(...words)
