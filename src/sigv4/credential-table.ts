@@ -5,6 +5,7 @@ import type { Clock } from '../core/clock.ts'
 import { LatchkeyError } from '../core/errors.ts'
 import { parseAccessKeyId, type AccessKeyId, type KeyStoreName } from '../core/ids.ts'
 import { Secret } from '../core/secret.ts'
+import { secretContext } from '../store/bindings.ts'
 import { StorageError, type Row } from '../store/database.ts'
 import { column, CREDENTIALS, selectRows } from '../store/sealed-rows.ts'
 import { insertRow, type SealedTransaction, updateRow } from '../store/sealed-transaction.ts'
@@ -159,10 +160,6 @@ function createActive(store: Store): () => Promise<readonly Credential[]> {
     })
     return all
   }
-}
-
-function secretContext(accessKeyId: string, keyStore: string): readonly string[] {
-  return ['credential', accessKeyId, keyStore]
 }
 
 function makeCredential(keyStore: KeyStoreName, options: NewCredential): Credential {

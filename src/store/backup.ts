@@ -26,11 +26,12 @@ import { createEngine } from './engine.ts'
 import { readMark } from './epochs.ts'
 import { readEvents } from './event-log.ts'
 import { readFact } from './facts.ts'
+import { createKeyring } from './keyring.ts'
 import { createMasterKey, syncFolder } from './master-key.ts'
 import { MIGRATIONS } from './migrations/migrations.ts'
 import { column, FACTS, LAST_BACKUP, verifyAll } from './sealed-rows.ts'
 import { readState } from './sealed-state.ts'
-import { createSealing, type Sealing } from './sealing.ts'
+import type { Sealing } from './sealing.ts'
 import { putRow } from './sealed-transaction.ts'
 import type { Store, StoreOptions } from './store.ts'
 
@@ -149,9 +150,14 @@ export async function loadBackup(
         throw invalid(path, 'its rows do not match its manifest')
       }
       const record = await readFact(transaction, 'master_key')
-      const storeKey = await createMasterKey(options.masterKey).unwrap(record)
-      const sealing = createSealing(storeKey)
+      const id = await readFact(transaction, 'store_id')
+      const masterKey = createMasterKey(options.masterKey)
+      const storeKey = await masterKey.unwrap(record)
+      const isEscrow = options.masterKey.kind === 'escrow'
+      const keyring = createKeyring({ masterKey, record, storeKey, storeId: id, isEscrow })
       storeKey.fill(0)
+      const { sealing } = keyring
+      await keyring.refresh(transaction)
       if (!verifySigned(signed, createBackupSigner(sealing).publicKey, 'backup')) {
         throw invalid(path, 'its manifest was not signed by the store of its rows')
       }
@@ -159,7 +165,6 @@ export async function loadBackup(
       await readEvents(transaction, sealing)
       const { epoch, tag } = await readState(transaction, sealing)
       const mark = await readMark(transaction, sealing, epoch)
-      const id = await readFact(transaction, 'store_id')
       if (
         epoch !== statement.epoch ||
         tag !== statement.tag ||

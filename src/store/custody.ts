@@ -14,6 +14,7 @@ import {
 import { StorageError } from './database.ts'
 import { readFact } from './facts.ts'
 import { createMasterKey, type MasterKeySource } from './master-key.ts'
+import { refuseDuringRekey } from './rekey.ts'
 import { FACTS } from './sealed-rows.ts'
 import { notWritten } from './sealed-state.ts'
 import { updateRow } from './sealed-transaction.ts'
@@ -43,9 +44,10 @@ export async function rewrapStore(options: StoreOptions, next: MasterKeySource):
   try {
     const masterKey = createMasterKey(next)
     const value = await masterKey.wrap(storeKey)
-    await store.change((transaction) =>
-      updateRow(transaction, store.sealing, FACTS, { name: 'master_key', value }),
-    )
+    await store.change(async (transaction) => {
+      await refuseDuringRekey(transaction)
+      await updateRow(transaction, store.sealing, FACTS, { name: 'master_key', value })
+    })
     const record = await store.database.snapshot((reader) => readFact(reader, 'master_key'))
     const again = await masterKey.unwrap(record)
     const isSame = again.equals(storeKey)
@@ -65,6 +67,7 @@ export async function escrowStoreKey(options: StoreOptions, recoveryKey: KeyObje
   }
   const { store, storeKey } = await openWithKey(options)
   try {
+    await store.database.snapshot(refuseDuringRekey)
     const wrapped = publicEncrypt({ key: recoveryKey, ...OAEP }, storeKey).toString('base64')
     return {
       ...{ format: 'latchkey-escrow', version: 1, storeId: store.id },

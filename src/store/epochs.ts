@@ -4,7 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { drawFromKernel } from '../core/kernel-random.ts'
-import { StorageError, type Reader, type Transaction } from './database.ts'
+import { StorageError, type Reader, type SqlValue, type Transaction } from './database.ts'
 import { column } from './sealed-rows.ts'
 import { notWritten } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
@@ -22,8 +22,9 @@ export function createTag(): string {
   return drawFromKernel(TAG_BYTES).toString('base64url')
 }
 
-function authenticate(sealing: Sealing, epoch: number, tag: string, acceptsAny: number): string {
-  return sealing.authenticate(['epochs', epoch, tag, acceptsAny])
+/** Fields that the code of an epoch covers. */
+export function epochFields(epoch: number, tag: string, acceptsAny: number): readonly SqlValue[] {
+  return ['epochs', epoch, tag, acceptsAny]
 }
 
 /** @param acceptsAny whether a server that saw another history may continue from here */
@@ -36,7 +37,7 @@ export async function writeEpoch(
   const flag = acceptsAny ? 1 : 0
   await transaction.execute(
     'INSERT INTO epochs (epoch, tag, accepts_any, mac) VALUES (?, ?, ?, ?)',
-    [epoch, tag, flag, authenticate(sealing, epoch, tag, flag)],
+    [epoch, tag, flag, sealing.authenticate(epochFields(epoch, tag, flag))],
   )
   const written = await readMark(transaction, sealing, epoch)
   if (written.tag !== tag) throw notWritten(`epochs ${String(epoch)}`)
@@ -56,9 +57,8 @@ export async function readMark(
   ])
   if (row === undefined) return { epoch, tag: '' }
   const tag = String(column(row, 'tag'))
-  if (
-    column(row, 'mac') !== authenticate(sealing, epoch, tag, Number(column(row, 'accepts_any')))
-  ) {
+  const fields = epochFields(epoch, tag, Number(column(row, 'accepts_any')))
+  if (!sealing.isAuthentic(fields, column(row, 'mac'))) {
     throw new StorageError('STORE_TAMPERED', `changed outside of Latchkey: epochs ${String(epoch)}`)
   }
   return { epoch, tag }
@@ -93,9 +93,10 @@ export async function isAccepted(
     'SELECT epoch, tag, mac FROM epochs WHERE accepts_any = 1 AND epoch > ? AND epoch <= ?',
     [from, current],
   )
-  return rows.some(
-    (row) =>
-      column(row, 'mac') ===
-      authenticate(sealing, Number(column(row, 'epoch')), String(column(row, 'tag')), 1),
+  return rows.some((row) =>
+    sealing.isAuthentic(
+      epochFields(Number(column(row, 'epoch')), String(column(row, 'tag')), 1),
+      column(row, 'mac'),
+    ),
   )
 }

@@ -4,8 +4,9 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { toAsciiJson } from '../core/remark.ts'
-import { StorageError, type Reader, type Row } from './database.ts'
-import { column } from './sealed-rows.ts'
+import { StorageError, type Reader, type Row, type SqlValue } from './database.ts'
+import { REKEY, type Rekey } from './keyring.ts'
+import { column, FACTS, selectRows } from './sealed-rows.ts'
 import { notWritten, readState } from './sealed-state.ts'
 import type { SealedTransaction } from './sealed-transaction.ts'
 import type { Sealing } from './sealing.ts'
@@ -26,11 +27,11 @@ export interface ControlEvent {
 /** Head of the chain before the first event. */
 export const EVENTS_START = 'start'
 
-function authenticate(sealing: Sealing, before: string, row: Row): string {
-  const fields = ['seq', 'at', 'epoch', 'kind', 'operator', 'detail'].map((name) =>
-    column(row, name),
-  )
-  return sealing.authenticate(['control_events', before, ...fields])
+const COLUMNS = ['seq', 'at', 'epoch', 'kind', 'operator', 'detail']
+
+/** @param before code of the previous event */
+function fieldsOf(before: string, row: Row): readonly SqlValue[] {
+  return ['control_events', before, ...COLUMNS.map((name) => column(row, name))]
 }
 
 /** Call inside `Store.change`, which seals the end of the chain with everything else. */
@@ -43,13 +44,15 @@ export async function appendEvent(
   const seq = ledger.events.seq + 1
   const { at, epoch, kind, operator } = event
   const row = { seq, at, epoch, kind, operator, detail: toAsciiJson(event.detail) }
-  const mac = authenticate(sealing, ledger.events.head, row)
+  const mac = sealing.authenticate(fieldsOf(ledger.events.head, row))
   await transaction.execute(
     'INSERT INTO control_events (seq, at, epoch, kind, operator, detail, mac) VALUES (?, ?, ?, ?, ?, ?, ?)',
     [seq, at, epoch, kind, operator, row.detail, mac],
   )
   const [written] = await transaction.query('SELECT * FROM control_events WHERE seq = ?', [seq])
-  if (written === undefined || authenticate(sealing, ledger.events.head, written) !== mac) {
+  const isWritten =
+    written !== undefined && sealing.authenticate(fieldsOf(ledger.events.head, written)) === mac
+  if (!isWritten) {
     throw notWritten(`control_events ${String(seq)}`)
   }
   ledger.events = { seq, head: mac }
@@ -65,14 +68,16 @@ export async function readEvents(
   sealing: Sealing,
 ): Promise<readonly ControlEvent[]> {
   const { events: end } = await readState(reader, sealing)
+  const seam = await findSeam(reader, sealing)
   const rows = await reader.query(
     'SELECT seq, at, epoch, kind, operator, detail, mac FROM control_events ORDER BY seq',
   )
   let before = EVENTS_START
   const events = rows.map((row, i) => {
-    const mac = authenticate(sealing, before, row)
-    if (column(row, 'mac') !== mac || column(row, 'seq') !== i + 1) throw broken()
-    before = mac
+    const mac = String(column(row, 'mac'))
+    const isNext = sealing.isAuthentic(fieldsOf(before, row), mac) && column(row, 'seq') === i + 1
+    if (!isNext) throw broken()
+    before = seam?.seq === i + 1 ? seam.before : mac
     return {
       seq: i + 1,
       at: Number(column(row, 'at')),
@@ -84,6 +89,53 @@ export async function readEvents(
   })
   if (end.head !== before || end.seq !== rows.length) throw broken()
   return events
+}
+
+/** The end of the events that a new store key has authenticated again, while it does so. */
+async function findSeam(reader: Reader, sealing: Sealing): Promise<Rekey['events']> {
+  const [row] = await selectRows(reader, sealing, FACTS, { name: REKEY })
+  return row === undefined ? undefined : (JSON.parse(String(column(row, 'value'))) as Rekey).events
+}
+
+/**
+ * Authenticates the next events with the key that `sealing` seals with, from the end of those that
+ * already are. Call inside `Store.change`.
+ * @returns the new end; undefined once all events have their new code
+ */
+export async function recodeEvents(
+  transaction: SealedTransaction,
+  { sealing, seam, limit }: Recoding,
+): Promise<Rekey['events']> {
+  const { ledger } = transaction
+  const done = seam ?? { seq: 0, before: EVENTS_START }
+  const rows = await transaction.query(
+    `SELECT seq, at, epoch, kind, operator, detail, mac FROM control_events
+     WHERE seq >= ? ORDER BY seq LIMIT ?`,
+    [done.seq, limit + 1],
+  )
+  const next = rows.filter((row) => Number(column(row, 'seq')) > done.seq)
+  let { before } = done
+  let head = rows.length > next.length ? String(column(rows[0] ?? {}, 'mac')) : EVENTS_START
+  for (const row of next) {
+    const old = String(column(row, 'mac'))
+    if (!sealing.isAuthentic(fieldsOf(before, row), old)) throw broken()
+    head = sealing.authenticate(fieldsOf(head, row))
+    const seq = column(row, 'seq')
+    await transaction.execute('UPDATE control_events SET mac = ? WHERE seq = ?', [head, seq])
+    before = old
+  }
+  const seq = done.seq + next.length
+  if (seq < ledger.events.seq) return { seq, before }
+  if (before !== ledger.events.head) throw broken()
+  ledger.events = { seq, head }
+  return undefined
+}
+
+interface Recoding {
+  readonly sealing: Sealing
+  readonly seam: Rekey['events']
+  /** Number of events in one change. */
+  readonly limit: number
 }
 
 function broken(): StorageError {

@@ -134,8 +134,11 @@ export function sealedColumns(table: SealedTable): readonly string[] {
 }
 
 export function codeOf(sealing: Sealing, table: SealedTable, row: Row): RowCode {
-  const fields = [table.name, ...sealedColumns(table).map((name) => column(row, name))]
-  return sealing.code(fields)
+  return sealing.code(fieldsOf(table, row))
+}
+
+function fieldsOf(table: SealedTable, row: Row): readonly SqlValue[] {
+  return [table.name, ...sealedColumns(table).map((name) => column(row, name))]
 }
 
 export function describeRow(table: SealedTable, row: Row): string {
@@ -144,14 +147,19 @@ export function describeRow(table: SealedTable, row: Row): string {
 
 /** @throws StorageError STORE_TAMPERED */
 export function verifyRow(sealing: Sealing, table: SealedTable, row: Row): RowCode {
-  const code = codeOf(sealing, table, row)
-  if (column(row, 'mac') !== code.mac) {
+  const code = sealing.codeWith(fieldsOf(table, row), column(row, 'mac'))
+  if (code === undefined) {
     throw new StorageError(
       'STORE_TAMPERED',
       `changed outside of Latchkey: ${describeRow(table, row)}`,
     )
   }
   return code
+}
+
+/** Reports whether the code of a row was made with this key. */
+export function isSealedBy(sealing: Sealing, table: SealedTable, row: Row): boolean {
+  return sealing.codeWith(fieldsOf(table, row), column(row, 'mac')) !== undefined
 }
 
 /** Verifies each row separately, so a missing or older row goes unnoticed here. @throws StorageError STORE_TAMPERED */
@@ -277,24 +285,4 @@ export async function findSealedFact(
 /** Verifies everything that is sealed. @throws StorageError STORE_TAMPERED */
 export async function verifyAll(reader: Reader, sealing: Sealing): Promise<void> {
   await loadTables(reader, sealing, SEALED_TABLES)
-}
-
-/**
- * Each command also verifies up to this many rows. Larger tables are verified by their readers, and
- * by servers.
- */
-const FEW_ROWS = 2000
-
-/**
- * Verifies everything if that is little; otherwise only the facts.
- * @returns whether it verified everything
- * @throws StorageError STORE_TAMPERED
- */
-export async function verifyFew(reader: Reader, sealing: Sealing): Promise<boolean> {
-  const state = await readState(reader, sealing)
-  const rows = [...state.tables.values()].reduce((sum, table) => sum + table.rows, 0)
-  const isFew = rows <= FEW_ROWS
-  const tables = isFew ? SEALED_TABLES : [FACTS]
-  for (const table of tables) await loadTable(reader, sealing, table, state)
-  return isFew
 }

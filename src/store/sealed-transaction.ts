@@ -102,6 +102,21 @@ export async function updateRow(
 ): Promise<boolean> {
   const [before] = await selectRows(transaction, sealing, table, keyOf(table, given))
   if (before === undefined) return false
+  await replaceRow(transaction, sealing, table, before, given)
+  return true
+}
+
+/**
+ * Writes all columns of a row.
+ * @param before the row as it was selected in this transaction
+ */
+export async function replaceRow(
+  transaction: SealedTransaction,
+  sealing: Sealing,
+  table: SealedTable,
+  before: Row,
+  given: Row,
+): Promise<void> {
   const row = { ...given, changed_epoch: transaction.ledger.epoch }
   const code = codeOf(sealing, table, row)
   const names = [...table.columns, 'changed_epoch', 'mac']
@@ -112,7 +127,6 @@ export async function updateRow(
   )
   transaction.ledger.subtract(table, before, verifyRow(sealing, table, before).element)
   transaction.ledger.add(table, row, code)
-  return true
 }
 
 /** Updates the row that has this primary key, or inserts it. */

@@ -1,4 +1,4 @@
-/** Wraps secrets and authenticates rows under the store key. */
+/** Wraps secrets and authenticates rows under a store key. keyring.ts combines two of them. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   createCipheriv,
@@ -29,8 +29,22 @@ export interface Sealing {
    * table (sealed-state.ts).
    */
   code(fields: readonly SqlValue[]): RowCode
-  /** Returns 32 bytes that depend on this store's key and on the purpose. */
+  /** Returns the code of these fields if `mac` is its visible half; otherwise undefined. */
+  codeWith(fields: readonly SqlValue[], mac: SqlValue): RowCode | undefined
+  /** Reports whether `authenticate` returned `mac` for these fields. */
+  isAuthentic(fields: readonly SqlValue[], mac: SqlValue): boolean
+  /** Like authenticate, with the newest key that this process has: proves that it has that key. */
+  prove(fields: readonly SqlValue[]): string
+  /** Reports whether `prove` returned `mac` in a process whose newest key is the same. */
+  isProven(fields: readonly SqlValue[], mac: SqlValue): boolean
+  /** Returns 32 bytes that depend on the key with which the store was created, and on the purpose. */
   derive(purpose: string): Buffer
+}
+
+/** The sealing of one store key. */
+export interface KeySealing extends Sealing {
+  /** `derive` depends on this key, 32 bytes, and on nothing else of the store key. */
+  readonly purposeKey: KeyObject
 }
 
 export interface RowCode {
@@ -41,12 +55,36 @@ export interface RowCode {
 }
 
 /** @param storeKey 32 bytes; independent keys are derived from it, and it is not kept */
-export function createSealing(storeKey: Buffer): Sealing {
+export function createSealing(storeKey: Buffer): KeySealing {
   const wrappingKey = deriveKey(storeKey, 'latchkey store v1: wrapping')
   const rowKey = deriveKey(storeKey, 'latchkey store v1: rows')
   const codeKey = deriveKey(storeKey, 'latchkey store v2: rows')
   const purposeKey = deriveKey(storeKey, 'latchkey store v2: purposes')
+
+  function authenticate(fields: readonly SqlValue[]): string {
+    return createHmac('sha256', rowKey).update(encodeFields(fields)).digest('base64')
+  }
+
+  function code(fields: readonly SqlValue[]): RowCode {
+    const bytes = createHmac('sha512', codeKey).update(encodeFields(fields)).digest()
+    return {
+      mac: bytes.toString('base64', 0, 32),
+      element: BigInt(`0x${bytes.toString('hex', 32)}`),
+    }
+  }
+
+  const isAuthentic = (fields: readonly SqlValue[], mac: SqlValue) => mac === authenticate(fields)
   return {
+    purposeKey,
+    authenticate,
+    code,
+    isAuthentic,
+    prove: authenticate,
+    isProven: isAuthentic,
+    codeWith(fields, mac) {
+      const found = code(fields)
+      return found.mac === mac ? found : undefined
+    },
     wrap: (context, secret) => seal(wrappingKey, encodeFields(context), secret),
     unwrap: (context, wrapped) => {
       const secret = unseal(wrappingKey, encodeFields(context), wrapped)
@@ -58,17 +96,13 @@ export function createSealing(storeKey: Buffer): Sealing {
       }
       return secret
     },
-    authenticate: (fields) =>
-      createHmac('sha256', rowKey).update(encodeFields(fields)).digest('base64'),
-    code(fields) {
-      const bytes = createHmac('sha512', codeKey).update(encodeFields(fields)).digest()
-      return {
-        mac: bytes.toString('base64', 0, 32),
-        element: BigInt(`0x${bytes.toString('hex', 32)}`),
-      }
-    },
-    derive: (purpose) => createHmac('sha256', purposeKey).update(purpose).digest(),
+    derive: (purpose) => derive(purposeKey, purpose),
   }
+}
+
+/** @param purposeKey of a KeySealing */
+export function derive(purposeKey: KeyObject, purpose: string): Buffer {
+  return createHmac('sha256', purposeKey).update(purpose).digest()
 }
 
 function deriveKey(storeKey: Buffer, info: string): KeyObject {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
+import { createAuditing, verifyFew } from './audit.ts'
 import { StorageError, type Database, type Reader, type Row, type Transaction } from './database.ts'
 import { createEngine, type Engine, type StorePlace } from './engine.ts'
 import { createMasterKey, type MasterKeySource } from './master-key.ts'
@@ -9,13 +10,12 @@ import { createTag, type EpochMark, writeEpoch } from './epochs.ts'
 import { EVENTS_START } from './event-log.ts'
 import { findFact, readFact, writeFact } from './facts.ts'
 import { createFeed, type Feed } from './feed.ts'
+import { createKeyring, followKeys, type Keyring } from './keyring.ts'
 import {
   FACTS,
   loadContents,
   loadTables,
-  SEALED_TABLES,
   verifyAll,
-  verifyFew,
   type SealedTable,
   type StoreContents,
 } from './sealed-rows.ts'
@@ -48,6 +48,8 @@ export interface Store {
   bumpEpoch(): Promise<EpochMark>
   /** Returns a feed of these tables: all rows first, then every change. Each reader needs its own feed. */
   feed(...tables: readonly SealedTable[]): Feed
+  /** Loads a new key of the store, if there is one. Call at each new epoch. @throws as Keyring.refresh */
+  refreshKeys(reader: Reader): Promise<boolean>
   /** Returns keys and credentials, verified. @throws StorageError STORE_TAMPERED */
   contents(): Promise<StoreContents>
   /** Returns complete tables as of one moment, verified. @throws StorageError STORE_TAMPERED */
@@ -68,6 +70,8 @@ export interface ChangeOptions {
   readonly acceptsAny?: boolean
   /** Minimum for the new epoch. */
   readonly minEpoch?: number
+  /** Set only by `store rekey`: seals the state with another key than the current one. */
+  readonly sealing?: Sealing
 }
 
 export interface StoreOptions extends StorePlace {
@@ -94,6 +98,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   try {
     const sealing = createSealing(storeKey)
     const id = toUuid(sealing.derive('store id'))
+    const keyring = createKeyring({ masterKey, record, storeKey, storeId: id, isEscrow: false })
     await database.transaction(async (transaction) => {
       // Another init may have created the store since engine.create() looked. Its facts must not be
       // overwritten.
@@ -117,7 +122,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       await database.checkSchema(transaction)
     })
     await engine.settle()
-    return assemble(engine, database, sealing, id)
+    return assemble(engine, database, keyring, id)
   } catch (error) {
     await engine.discard(database)
     throw error
@@ -136,10 +141,16 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   return store
 }
 
-/** Like openStore, and also returns the store's key, 32 bytes, which the caller must overwrite. */
-export async function openWithKey(
-  options: StoreOptions,
-): Promise<{ readonly store: Store; readonly storeKey: Buffer }> {
+/** An open store, with what only those need who change its keys. */
+export interface StoreWithKeys {
+  readonly store: Store
+  /** 32 bytes, which the caller must overwrite. */
+  readonly storeKey: Buffer
+  readonly keyring: Keyring
+}
+
+/** @throws as openStore */
+export async function openWithKey(options: StoreOptions): Promise<StoreWithKeys> {
   const engine = createEngine(options)
   const database = await engine.open()
   try {
@@ -147,15 +158,17 @@ export async function openWithKey(
       record: await readFact(reader, 'master_key'),
       id: await readFact(reader, 'store_id'),
     }))
-    const storeKey = await createMasterKey(options.masterKey).unwrap(record)
-    const sealing = createSealing(storeKey)
+    const masterKey = createMasterKey(options.masterKey)
+    const storeKey = await masterKey.unwrap(record)
+    const isEscrow = options.masterKey.kind === 'escrow'
+    const keyring = createKeyring({ masterKey, record, storeKey, storeId: id, isEscrow })
     try {
-      await bringUp(database, sealing)
+      await bringUp(database, keyring)
     } catch (error) {
       const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
       if (!isTampered || options.allowsTampered !== true) throw error
     }
-    return { store: assemble(engine, database, sealing, id), storeKey }
+    return { store: assemble(engine, database, keyring, id), storeKey, keyring }
   } catch (error) {
     await database.close()
     throw error
@@ -163,7 +176,8 @@ export async function openWithKey(
 }
 
 /** Seals what an earlier release wrote, and verifies the contents. */
-async function bringUp(database: Database, sealing: Sealing): Promise<void> {
+async function bringUp(database: Database, keyring: Keyring): Promise<void> {
+  const { sealing } = keyring
   if (!(await database.snapshot(hasState))) {
     await database.transaction(async (transaction) => {
       await database.checkSchema(transaction)
@@ -173,6 +187,7 @@ async function bringUp(database: Database, sealing: Sealing): Promise<void> {
   }
   await database.snapshot(async (reader) => {
     await database.checkSchema(reader)
+    await keyring.refresh(reader)
     await verifyFew(reader, sealing)
   })
 }
@@ -197,57 +212,30 @@ function withLedger(transaction: Transaction, ledger: Ledger): SealedTransaction
   }
 }
 
-function assemble(engine: Engine, database: Database, sealing: Sealing, id: string): Store {
-  let fault: StorageError | undefined
-  let auditor: Promise<Database> | undefined
-
-  /** Remembers why the store cannot be trusted, until an audit passes. */
-  async function judged<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work
-    } catch (error) {
-      if (error instanceof StorageError && error.code === 'STORE_TAMPERED') fault = error
-      throw error
-    }
-  }
-
-  async function audit(): Promise<void> {
-    // Uses its own connection where that is cheap, so that a long read blocks nothing else.
-    auditor ??= engine.openAuditor?.() ?? Promise.resolve(database)
-    try {
-      const own = await auditor
-      const isSmall = await own.snapshot(async (reader) => {
-        await own.checkSchema(reader)
-        return verifyFew(reader, sealing)
-      })
-      // One snapshot per table, so that other work can use a shared connection in between.
-      for (const table of isSmall ? [] : SEALED_TABLES) {
-        await own.snapshot((reader) => loadTables(reader, sealing, [table]))
-      }
-      fault = undefined
-    } catch (error) {
-      await judged(Promise.reject(error as Error)).catch(() => undefined)
-      throw error
-    }
-  }
-
+function assemble(engine: Engine, opened: Database, keyring: Keyring, id: string): Store {
+  const { sealing } = keyring
+  const database = followKeys(opened, keyring)
+  const auditing = createAuditing(engine, database, keyring)
+  const { judged } = auditing
   return {
     database,
     sealing,
     id,
-    audit,
+    audit: auditing.audit,
     get fault() {
-      return fault
+      return auditing.fault
     },
     async change(work, options) {
       const result = await database.transaction(async (transaction) => {
+        await keyring.refresh(transaction)
         const before = await readState(transaction, sealing)
         const epoch = Math.max(before.epoch + 1, options?.minEpoch ?? 0)
         const ledger = new Ledger(before, { epoch, tag: createTag() })
         const done = await work(withLedger(transaction, ledger), epoch)
-        await writeEpoch(transaction, sealing, ledger, options?.acceptsAny ?? false)
+        const own = options?.sealing ?? sealing
+        await writeEpoch(transaction, own, ledger, options?.acceptsAny ?? false)
         const { tables, events, tag } = ledger
-        await writeState(transaction, sealing, { epoch, tag, tables, events })
+        await writeState(transaction, own, { epoch, tag, tables, events })
         await ledger.readBack(transaction, sealing)
         // Checked at the end, when the written tables are locked, so that a planted object is
         // visible.
@@ -260,6 +248,7 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
     },
     async bumpEpoch() {
       const mark = await database.transaction(async (transaction) => {
+        await keyring.refresh(transaction).catch(() => false)
         const next = {
           epoch: Number(await readFact(transaction, 'epoch')) + 1,
           tag: createTag(),
@@ -275,17 +264,20 @@ function assemble(engine: Engine, database: Database, sealing: Sealing, id: stri
     feed(...tables) {
       // After a failed audit the rows that did not change cannot be trusted either.
       return createFeed(
-        (work) => (fault === undefined ? judged(database.snapshot(work)) : Promise.reject(fault)),
+        (work) =>
+          auditing.fault === undefined
+            ? judged(database.snapshot(work))
+            : Promise.reject(auditing.fault),
         sealing,
         tables,
       )
     },
+    refreshKeys: (reader) => keyring.refresh(reader),
     contents: () => judged(database.snapshot((reader) => loadContents(reader, sealing))),
     tables: (...tables) =>
       judged(database.snapshot((reader) => loadTables(reader, sealing, tables))),
     async close() {
-      const own = await auditor?.catch(() => undefined)
-      if (own !== database) await own?.close()
+      await auditing.close()
       await database.close()
     },
   }

@@ -8,6 +8,7 @@ import { systemClock } from '../../core/clock.ts'
 import { Secret } from '../../core/secret.ts'
 import type { Escrow } from '../../store/custody.ts'
 import type { MasterKeySource } from '../../store/master-key.ts'
+import type { RekeyStage } from '../../store/rekey.ts'
 import {
   BACKEND_FLAG,
   type Command,
@@ -39,6 +40,11 @@ export const storeRekey: Command = {
         'Label of a key on a token as the new master key, such as "latchkey master key". It is created if it does not exist.',
     },
     ...BACKEND_FLAG,
+    'new-store-key': {
+      type: 'boolean',
+      description:
+        "Replace the store's own key and seal everything again, while servers run. The master key stays the same.",
+    },
     escrow: {
       type: 'string',
       value: 'FILE',
@@ -54,9 +60,14 @@ export const storeRekey: Command = {
   examples: [
     'latchkey store rekey --new-master-key /etc/latchkey/master-2.key',
     'latchkey store rekey --new-token-key "latchkey master key" --backend hsm',
+    'latchkey store rekey --new-store-key',
     'latchkey store rekey --escrow escrow.json --recovery-key recovery.pem --new-master-key master-2.key',
   ],
   async run(context) {
+    if (context.flags['new-store-key'] === true) {
+      await replaceKey(context)
+      return
+    }
     const label = stringFlag(context, 'new-token-key')
     const config = await (label === undefined ? loadControlConfig : loadContextConfig)(context)
     const next = await readNewSource(context, config)
@@ -96,6 +107,44 @@ export const storeEscrow: Command = {
     const text = `the key of store ${escrow.storeId} is in ${path}, for the recovery key ${escrow.recoveryKey}`
     context.output.result(text, { file: path, ...escrow })
   },
+}
+
+/** Long enough for each server to poll, and to read its master key from a token. */
+const PATIENCE_MS = 60_000
+/** Number of rows between two progress messages. */
+const REMARK_EVERY = 10_000
+
+const STAGES: Readonly<Record<RekeyStage, string>> = {
+  announced: 'waiting until every instance has the new store key',
+  switched: 'the new store key seals; sealing everything else again',
+  rewrapped: 'everything is sealed with the new store key; waiting for every instance to use it',
+  finished: 'the old store key is dropped',
+}
+
+async function replaceKey(context: Context): Promise<void> {
+  const others = ['new-master-key', 'new-passphrase', 'new-token-key', 'escrow', 'recovery-key']
+  const other = others.find((name) => context.flags[name] !== undefined)
+  if (other !== undefined) {
+    throw new UsageError('USAGE', `--new-store-key: expected without --${other}`)
+  }
+  const options = await toStoreOptions(await loadControlConfig(context), { connections: 'one' })
+  const { replaceStoreKey } = await import('../../killswitch/operator/rekey.ts')
+  let remarkAt = REMARK_EVERY
+  const rows = await replaceStoreKey(options, {
+    patienceMs: PATIENCE_MS,
+    onStage: (stage) => {
+      context.output.note(STAGES[stage])
+    },
+    onProgress: (done) => {
+      if (done < remarkAt) return
+      remarkAt += REMARK_EVERY
+      context.output.note(`${String(done)} rows`)
+    },
+  })
+  context.output.result(
+    `the store has a new key, and ${String(rows)} rows were sealed again. Make a new escrow if you have one: earlier escrows no longer open the store. Backups made before open as before.`,
+    { done: true, rows },
+  )
 }
 
 /** No key id can begin like this, so the key is never served. */

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { ExternalKeyId } from '../../core/ids.ts'
+import { materialContext } from '../../store/bindings.ts'
 import { StorageError } from '../../store/database.ts'
 import { KEY_VERSIONS, selectRows } from '../../store/sealed-rows.ts'
 import { readState } from '../../store/sealed-state.ts'
@@ -10,7 +11,7 @@ import { BackendError } from '../errors.ts'
 import type { ManagerStatus } from '../key-backend.ts'
 import { createKeyAdministration } from './administration.ts'
 import { importKey } from './gcm.ts'
-import { materialContext, parseContents, type VersionRow } from './key-table.ts'
+import { parseContents, type VersionRow } from './key-table.ts'
 
 /** No key store can have this name, so no path leads to the key. */
 const HEALTH_STORE = '.health'

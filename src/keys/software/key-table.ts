@@ -1,7 +1,8 @@
 /** Stored keys and versions: their material is wrapped, their rows authenticated. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId } from '../../core/ids.ts'
-import type { Row, SqlValue } from '../../store/database.ts'
+import { materialContext } from '../../store/bindings.ts'
+import type { Row } from '../../store/database.ts'
 import {
   column,
   KEY_VERSIONS,
@@ -95,13 +96,6 @@ export interface KeyRows {
 
 export function parseContents(contents: Pick<StoreContents, 'keys' | 'versions'>): KeyRows {
   return { keys: contents.keys.map(parseKey), versions: contents.versions.map(parseVersion) }
-}
-
-/** Binds wrapped material to its row, so that it cannot be unwrapped in another. */
-export function materialContext(
-  row: Pick<VersionRow, 'keyStore' | 'keyId' | 'version'>,
-): SqlValue[] {
-  return ['key material', row.keyStore, row.keyId, row.version]
 }
 
 /** Access to the tables inside one transaction. */

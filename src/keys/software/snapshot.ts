@@ -2,17 +2,22 @@
  * The keys of all key stores in memory, ready for use.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { timingSafeEqual } from 'node:crypto'
 import type { Awaitable } from '../../core/deadline.ts'
+import { materialContext } from '../../store/bindings.ts'
 import type { Sealing } from '../../store/sealing.ts'
 import { toBackendError } from '../errors.ts'
 import { importKey, type SoftwareKey } from './gcm.ts'
-import { materialContext, type KeyRow, type KeyRows, type VersionRow } from './key-table.ts'
+import type { KeyRow, KeyRows, VersionRow } from './key-table.ts'
 import type { UseCounter } from './use-counter.ts'
 
 export interface LoadedVersion {
   readonly version: number
-  /** Material as wrapped in the store, to detect whether it is still the same. */
-  readonly wrapped: string
+  /**
+   * Reports whether this is the same material. It may be wrapped under another key of the store;
+   * then the version unwraps that from now on.
+   */
+  readonly isSame: (wrapped: string) => boolean
   /** Unwraps and tests the key on first use. @throws StorageError, BackendError */
   readonly withKey: <T>(work: (key: SoftwareKey) => T) => Awaitable<T>
   readonly uses: UseCounter
@@ -54,7 +59,7 @@ export async function applyRows(
       continue
     }
     const same = findVersions(before, keyStore, keyId)?.get(version.version)
-    const isSame = same?.wrapped === material
+    const isSame = same?.isSame(material) === true
     of.set(version.version, isSame ? same : loadVersion(version, material, deps))
   }
   for (const [i, row] of keys.entries()) {
@@ -87,7 +92,8 @@ function pendingOf(
   return of
 }
 
-function loadVersion(row: VersionRow, wrapped: string, deps: SnapshotDeps): LoadedVersion {
+function loadVersion(row: VersionRow, material: string, deps: SnapshotDeps): LoadedVersion {
+  let wrapped = material
   let key: SoftwareKey | undefined
   let loading: Promise<SoftwareKey> | undefined
   const load = async () => {
@@ -101,8 +107,30 @@ function loadVersion(row: VersionRow, wrapped: string, deps: SnapshotDeps): Load
   }
   return {
     version: row.version,
-    wrapped,
+    isSame(other) {
+      if (other === wrapped) return true
+      if (!isSameSecret(deps.sealing, materialContext(row), wrapped, other)) return false
+      wrapped = other
+      return true
+    },
     withKey: (work) => (key === undefined ? (loading ??= load()).then(work) : work(key)),
     uses: deps.createUses(row),
+  }
+}
+
+/** False also when one of the two can no longer be unwrapped. */
+function isSameSecret(
+  sealing: Sealing,
+  context: ReturnType<typeof materialContext>,
+  ...wrapped: readonly [string, string]
+): boolean {
+  try {
+    const [one, other] = wrapped.map((text) => sealing.unwrap(context, text))
+    const isSame = one !== undefined && other !== undefined && timingSafeEqual(one, other)
+    one?.fill(0)
+    other?.fill(0)
+    return isSame
+  } catch {
+    return false
   }
 }

@@ -3,6 +3,7 @@
  * reservations share one statement. A row depends on no other row, and is not part of the digest.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { usesFields } from '../../store/bindings.ts'
 import { StorageError, type Database, type Reader, type Row } from '../../store/database.ts'
 import { column } from '../../store/sealed-rows.ts'
 import type { Sealing } from '../../store/sealing.ts'
@@ -222,7 +223,7 @@ function toRow(sealing: Sealing, at: VersionUses, total: number): Row {
     version: at.version,
     reserved_uses: total,
   }
-  return { ...row, mac: authenticate(sealing, row) }
+  return { ...row, mac: sealing.authenticate(usesFields(row)) }
 }
 
 function fromRow(row: Row): Pick<VersionUses, 'keyStore' | 'keyId' | 'version'> {
@@ -234,20 +235,13 @@ function fromRow(row: Row): Pick<VersionUses, 'keyStore' | 'keyId' | 'version'> 
 }
 
 function parse(sealing: Sealing, row: Row): number {
-  if (column(row, 'mac') !== authenticate(sealing, row)) {
+  if (!sealing.isAuthentic(usesFields(row), column(row, 'mac'))) {
     throw new StorageError(
       'STORE_TAMPERED',
       `changed outside of Latchkey: key_uses ${toId(fromRow(row))}`,
     )
   }
   return Number(column(row, 'reserved_uses'))
-}
-
-function authenticate(sealing: Sealing, row: Row): string {
-  return sealing.authenticate([
-    'key_uses',
-    ...[...KEY, 'reserved_uses'].map((name) => column(row, name)),
-  ])
 }
 
 function wentDown(at: VersionUses): StorageError {

@@ -69,11 +69,18 @@ export function sealHeart(
     ...[heart.beat, heart.ackedEpoch, heart.ackedTag, heart.highEpoch, heart.state, heart.reason],
     ...[heart.lastSuccessAt, heart.inFlight, heart.renewedBeat, heart.heldMs],
   ]
-  return [...values, authenticate(sealing, owner, values)]
+  // Under the newest key, which tells `store rekey` that this instance has it.
+  return [...values, sealing.prove(fieldsOf(owner, values))]
 }
 
-function authenticate(sealing: Sealing, { id, leaseMs }: HeartOwner, values: readonly SqlValue[]) {
-  return sealing.authenticate(['instances', id, leaseMs, ...values])
+function fieldsOf({ id, leaseMs }: HeartOwner, values: readonly SqlValue[]): readonly SqlValue[] {
+  return ['instances', id, leaseMs, ...values]
+}
+
+/** Reports whether the instance that wrote this row has the newest key of the store. */
+export function hasNewestKey(sealing: Sealing, owner: HeartOwner, row: Row): boolean {
+  const values = HEART_COLUMNS.map((name) => column(row, name))
+  return sealing.isProven(fieldsOf(owner, values), column(row, 'mac'))
 }
 
 /** Reports what is acknowledged and reads an epoch no older than the call, in one statement. */
@@ -108,7 +115,7 @@ export function parseHeart(
 ): Heartbeat & { readonly isGenuine: boolean } {
   if (row === undefined) return { ...SILENT, beat: -1, highEpoch: -1, isGenuine: false }
   const values = HEART_COLUMNS.map((name) => column(row, name))
-  if (column(row, 'mac') !== authenticate(sealing, owner, values)) {
+  if (!sealing.isAuthentic(fieldsOf(owner, values), column(row, 'mac'))) {
     return { ...SILENT, beat: Number(column(row, 'beat')), highEpoch: -1, isGenuine: false }
   }
   const number = (name: (typeof HEART_COLUMNS)[number]) => Number(column(row, name))

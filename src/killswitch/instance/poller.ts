@@ -111,6 +111,7 @@ export function createPoller(deps: PollerDeps): Poller {
   async function applyChanges(): Promise<void> {
     const askedAt = clock.monotonic()
     const found = await database.snapshot(async (reader) => {
+      await store.refreshKeys(reader)
       const state = await loadControlState(reader, store.sealing)
       const seen = highWater.mark
       const goesOn =

@@ -1,0 +1,216 @@
+/**
+ * Replaces the store's own key while servers run. First every instance loads the new key, next
+ * to the old one; then the new key seals, and everything is sealed again in small changes; then the
+ * old key is dropped. Each step is one change, so an interrupted rekey continues where it was.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../core/clock.ts'
+import { pause } from '../core/deadline.ts'
+import { factContext, PURPOSE_KEY } from './bindings.ts'
+import { type Reader, StorageError } from './database.ts'
+import { readEvents } from './event-log.ts'
+import { findFact } from './facts.ts'
+import { type Keyring, REKEY, type Rekey } from './keyring.ts'
+import { createMasterKey, type MasterKey } from './master-key.ts'
+import { recodeTables, resealAll, type ResealingDeps, rewrap } from './resealing.ts'
+import { column, FACTS, selectRows, verifyAll } from './sealed-rows.ts'
+import { notWritten } from './sealed-state.ts'
+import { deleteRow, putRow, replaceRow } from './sealed-transaction.ts'
+import { openWithKey, type Store, type StoreOptions } from './store.ts'
+
+/** Stage that a rekey has reached. */
+export type RekeyStage = 'announced' | 'switched' | 'rewrapped' | 'finished'
+
+export interface RekeyDeps {
+  readonly clock: Clock
+  /**
+   * Resolves once every running instance has the newest key, or after a while.
+   * @returns the instances that do not have it
+   */
+  readonly waitForKey: (store: Store) => Promise<readonly string[]>
+  /**
+   * Resolves once every running instance has acknowledged this epoch, or after a while.
+   * @returns the instances that have not
+   */
+  readonly waitForEpoch: (store: Store, epoch: number) => Promise<readonly string[]>
+  /** Reports whether any instance runs. */
+  readonly isServed: (store: Store) => Promise<boolean>
+  readonly onStage?: (stage: RekeyStage) => void
+  /** Called with the number of rows that were sealed again so far. */
+  readonly onProgress?: (rows: number) => void
+}
+
+/** Longer than a statement can last that was authenticated before its process switched. */
+const GRACE_MS = 6000
+
+/** @returns the number of rows that were sealed again @throws StorageError */
+export async function rekeyStore(options: StoreOptions, deps: RekeyDeps): Promise<number> {
+  const { store, storeKey, keyring } = await openWithKey(options)
+  storeKey.fill(0)
+  try {
+    const rekeying = new Rekeying(store, keyring, deps)
+    return await rekeying.run(createMasterKey(options.masterKey))
+  } finally {
+    await store.close()
+  }
+}
+
+/** @throws StorageError STORE_BUSY while the store key is being replaced */
+export async function refuseDuringRekey(reader: Reader): Promise<void> {
+  if ((await findFact(reader, REKEY)) === undefined) return
+  throw new StorageError('STORE_BUSY', 'the store key is being replaced', {
+    hint: 'run latchkey store rekey --new-store-key again, which completes it',
+  })
+}
+
+class Rekeying {
+  readonly #store: Store
+  readonly #keyring: Keyring
+  readonly #deps: RekeyDeps
+  #rows = 0
+
+  constructor(store: Store, keyring: Keyring, deps: RekeyDeps) {
+    this.#store = store
+    this.#keyring = keyring
+    this.#deps = deps
+  }
+
+  async run(masterKey: MasterKey): Promise<number> {
+    const { onStage } = this.#deps
+    if (this.#keyring.rekey === undefined) await this.#announce(masterKey)
+    if (this.#keyring.rekey?.phase === 'announced') {
+      onStage?.('announced')
+      await this.#waitForKey()
+      await this.#switch()
+    }
+    onStage?.('switched')
+    const resealing: ResealingDeps = {
+      ...{ store: this.#store, keyring: this.#keyring, clock: this.#deps.clock },
+      onRows: (rows) => {
+        this.#rows += rows
+        this.#deps.onProgress?.(this.#rows)
+      },
+    }
+    await resealAll(resealing)
+    onStage?.('rewrapped')
+    await this.#waitForEpoch()
+    // A process may have authenticated a row with the old key just before it switched.
+    await recodeTables(resealing)
+    await this.#finish()
+    onStage?.('finished')
+    return this.#rows
+  }
+
+  /** Loads the keys as the last change left them. */
+  async #refresh(): Promise<void> {
+    await this.#store.database.snapshot((reader) => this.#keyring.refresh(reader))
+  }
+
+  async #announce(masterKey: MasterKey): Promise<void> {
+    const next = randomBytes(32)
+    const other = await masterKey.wrap(next)
+    const again = await masterKey.unwrap(other)
+    const isSame = again.equals(next)
+    for (const key of [next, again]) key.fill(0)
+    if (!isSame) throw notWritten('the new store key')
+    await this.#store.change(async (transaction) => {
+      await refuseDuringRekey(transaction)
+      const rekey: Rekey = { phase: 'announced', other, startedAt: this.#deps.clock.now() }
+      const row = { name: REKEY, value: JSON.stringify(rekey) }
+      await putRow(transaction, this.#store.sealing, FACTS, row)
+    })
+    await this.#refresh()
+  }
+
+  /** @throws StorageError STORE_BUSY; then nothing has changed */
+  async #waitForKey(): Promise<void> {
+    const missing = await this.#deps.waitForKey(this.#store)
+    if (missing.length === 0) return
+    await this.#store.change((transaction) =>
+      deleteRow(transaction, this.#store.sealing, FACTS, { name: REKEY }),
+    )
+    throw new StorageError(
+      'STORE_BUSY',
+      `nothing was changed: the new store key was not loaded by ${missing.join(', ')}`,
+      {
+        hint: 'an instance must be able to read the current master key, and be of this release: restart it with the current configuration',
+      },
+    )
+  }
+
+  /** All facts and the state are from one key, so that this one alone vouches for both. */
+  async #switch(): Promise<void> {
+    const { sealing, id } = this.#store
+    const { turned, rekey, purposeKey } = this.#keyring
+    if (turned === undefined || rekey === undefined) throw lost()
+    await this.#store.change(
+      async (transaction, epoch) => {
+        const facts = await selectRows(transaction, sealing, FACTS)
+        const valueOf = (name: string) =>
+          String(column(facts.find((row) => row['name'] === name) ?? {}, 'value'))
+        // Another process may have continued this rekey in the meantime.
+        const now = JSON.parse(valueOf(REKEY)) as Rekey
+        if (now.phase !== 'announced' || now.other !== rekey.other) throw lost()
+        const previous = valueOf('master_key')
+        const purpose = purposeKey.export()
+        const values = new Map([
+          ['master_key', rekey.other],
+          [PURPOSE_KEY, turned.wrap(factContext(PURPOSE_KEY, id), purpose)],
+          [
+            REKEY,
+            JSON.stringify({
+              ...{ phase: 'rewrapping', other: previous, startedAt: rekey.startedAt },
+              switchedEpoch: epoch,
+            } satisfies Rekey),
+          ],
+        ])
+        purpose.fill(0)
+        for (const row of facts) {
+          const value = values.get(String(column(row, 'name')))
+          const next = value === undefined ? rewrap(turned, FACTS, row, id) : { ...row, value }
+          await replaceRow(transaction, turned, FACTS, row, next)
+        }
+        if (!facts.some((row) => row['name'] === PURPOSE_KEY)) {
+          const value = values.get(PURPOSE_KEY) ?? ''
+          await putRow(transaction, turned, FACTS, { name: PURPOSE_KEY, value })
+        }
+      },
+      { sealing: turned },
+    )
+    await this.#refresh()
+  }
+
+  /** @throws StorageError STORE_BUSY; the rekey can then be continued */
+  async #waitForEpoch(): Promise<void> {
+    const epoch = this.#keyring.rekey?.switchedEpoch ?? 0
+    const missing = await this.#deps.waitForEpoch(this.#store, epoch)
+    if (missing.length > 0) {
+      throw new StorageError(
+        'STORE_BUSY',
+        `everything is sealed with the new store key, but these instances still seal with the old one: ${missing.join(', ')}`,
+        { hint: 'run the same command again once they poll the store, or are stopped' },
+      )
+    }
+    if (await this.#deps.isServed(this.#store)) await pause(GRACE_MS)
+  }
+
+  /** Nothing may be left that only the old key verifies. */
+  async #finish(): Promise<void> {
+    const { database, sealing } = this.#store
+    const { current } = this.#keyring
+    await database.snapshot(async (reader) => {
+      await verifyAll(reader, current)
+      await readEvents(reader, current)
+    })
+    await this.#store.change(
+      (transaction) => deleteRow(transaction, sealing, FACTS, { name: REKEY }),
+      { erases: true },
+    )
+    await this.#refresh()
+  }
+}
+
+function lost(): StorageError {
+  return new StorageError('STORE_BUSY', 'another process continued this rekey in the meantime')
+}

@@ -1,0 +1,160 @@
+/** Seals everything in a store again, under the key that its keyring seals with, in small changes. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../core/clock.ts'
+import { pause } from '../core/deadline.ts'
+import { CODED_TABLES, type CodedTable, wrappedColumn } from './bindings.ts'
+import { type Reader, type Row, StorageError } from './database.ts'
+import { recodeEvents } from './event-log.ts'
+import { type Keyring, REKEY, type Rekey } from './keyring.ts'
+import {
+  column,
+  FACTS,
+  isSealedBy,
+  queryPage,
+  SEALED_TABLES,
+  type SealedTable,
+  selectRows,
+} from './sealed-rows.ts'
+import { putRow, replaceRow } from './sealed-transaction.ts'
+import type { Sealing } from './sealing.ts'
+import type { Store } from './store.ts'
+
+export interface ResealingDeps {
+  readonly store: Store
+  readonly keyring: Keyring
+  readonly clock: Clock
+  /** Called with the number of rows after each change. */
+  readonly onRows: (rows: number) => void
+}
+
+/** Rows that one change seals again. It holds the writers' lock for some tens of milliseconds. */
+const SLICE = 200
+/**
+ * The pause after a change is this long, or as long as the change: servers apply each change
+ * before they renew their lease.
+ */
+const LEAST_PAUSE_MS = 100
+
+/** Seals rows, secrets and events that an earlier key sealed. @throws StorageError STORE_TAMPERED */
+export async function resealAll(deps: ResealingDeps): Promise<void> {
+  for (const table of SEALED_TABLES) await resealTable(deps, table)
+  await resealEvents(deps)
+  await recodeTables(deps)
+}
+
+/** Seals rows that belong to no sum. @throws StorageError STORE_TAMPERED */
+export async function recodeTables(deps: ResealingDeps): Promise<void> {
+  for (const table of CODED_TABLES) await recodeTable(deps, table)
+}
+
+async function resealTable(deps: ResealingDeps, table: SealedTable): Promise<void> {
+  const { store, keyring } = deps
+  const { database, sealing, id } = store
+  const isCurrent = (row: Row) => isSealedBy(keyring.current, table, row)
+  let last: Row | undefined
+  for (;;) {
+    const page = await database.snapshot((reader) => queryPage(reader, table, last))
+    if (page.length === 0) return
+    last = page.at(-1)
+    const old = page.filter((row) => !isCurrent(row))
+    if (old.length === 0) continue
+    await inTurn(deps, old.length, async () => {
+      await store.change(async (transaction) => {
+        for (const key of old.map((row) => keyOf(table, row))) {
+          const [row] = await selectRows(transaction, sealing, table, key)
+          if (row === undefined || isCurrent(row)) continue
+          await replaceRow(transaction, sealing, table, row, rewrap(sealing, table, row, id))
+        }
+      })
+    })
+  }
+}
+
+function keyOf(table: SealedTable, row: Row): Row {
+  return Object.fromEntries(table.key.map((name) => [name, column(row, name)]))
+}
+
+/** Wraps the secret of a row again, if it has one. */
+export function rewrap(sealing: Sealing, table: SealedTable, row: Row, storeId: string): Row {
+  const wrapped = wrappedColumn(table, row, storeId)
+  if (wrapped === undefined) return row
+  const { name, context } = wrapped
+  const secret = sealing.unwrap(context, String(column(row, name)))
+  try {
+    return { ...row, [name]: sealing.wrap(context, secret) }
+  } finally {
+    secret.fill(0)
+  }
+}
+
+async function resealEvents(deps: ResealingDeps): Promise<void> {
+  const { store } = deps
+  const { sealing } = store
+  const readRekey = async (reader: Reader): Promise<Rekey> => {
+    const [row = {}] = await selectRows(reader, sealing, FACTS, { name: REKEY })
+    return JSON.parse(String(column(row, 'value'))) as Rekey
+  }
+  /** Seals the next events again. @returns whether there are more */
+  async function next(): Promise<boolean> {
+    const after = await store.change(async (transaction) => {
+      const { events: seam, ...rekey } = await readRekey(transaction)
+      const events = await recodeEvents(transaction, { sealing, seam, limit: SLICE })
+      const value = JSON.stringify(events === undefined ? rekey : { ...rekey, events })
+      await putRow(transaction, sealing, FACTS, { name: REKEY, value })
+      return events
+    })
+    return after !== undefined
+  }
+  while (await inTurn(deps, SLICE, next));
+}
+
+async function recodeTable(deps: ResealingDeps, table: CodedTable): Promise<void> {
+  const { name, key, columns, fields } = table
+  const { database, sealing } = deps.store
+  const order = key.join(', ')
+  const where = key.map((one) => `${one} = ?`).join(' AND ')
+  let last: Row | undefined
+  for (;;) {
+    const after = last === undefined ? '' : `WHERE (${order}) > (${key.map(() => '?').join(', ')})`
+    const page = await database.snapshot((reader) =>
+      reader.query(
+        `SELECT ${[...key, ...columns, 'mac'].join(', ')} FROM ${name} ${after}
+         ORDER BY ${order} LIMIT ${String(SLICE)}`,
+        key.flatMap((one) => (last === undefined ? [] : [column(last, one)])),
+      ),
+    )
+    if (page.length === 0) return
+    last = page.at(-1)
+    const isUnder = (one: Sealing) => (row: Row) => one.isAuthentic(fields(row), column(row, 'mac'))
+    const isCurrent = isUnder(deps.keyring.current)
+    const old = page.filter((row) => !isCurrent(row))
+    if (old.length === 0) continue
+    if (!old.every(isUnder(sealing))) {
+      throw new StorageError('STORE_TAMPERED', `changed outside of Latchkey: a row of ${name}`)
+    }
+    await inTurn(deps, old.length, async () => {
+      await database.transaction(async (transaction) => {
+        for (const row of old) {
+          // A row that was written in the meantime has its new code, or the next pass finds it.
+          await transaction.execute(`UPDATE ${name} SET mac = ? WHERE ${where} AND mac = ?`, [
+            sealing.authenticate(fields(row)),
+            ...key.map((one) => column(row, one)),
+            column(row, 'mac'),
+          ])
+        }
+      })
+    })
+  }
+}
+
+async function inTurn<T>(
+  { clock, onRows }: ResealingDeps,
+  rows: number,
+  work: () => Promise<T>,
+): Promise<T> {
+  const startedAt = clock.monotonic()
+  const result = await work()
+  onRows(rows)
+  await pause(Math.max(LEAST_PAUSE_MS, clock.monotonic() - startedAt))
+  return result
+}

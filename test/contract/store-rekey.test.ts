@@ -1,0 +1,253 @@
+/**
+ * A new store key, while a server answers and the command is killed in every stage, on both engines.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { generateKeyPairSync } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import pg from 'pg'
+import Sqlite from 'better-sqlite3'
+import t, { type Test } from 'tap'
+import { openAdministration } from '../../src/app/administration.ts'
+import { openKillSwitch } from '../../src/app/kill-switch.ts'
+import { toStoreOptions } from '../../src/app/store.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { KeyTable } from '../../src/keys/software/key-table.ts'
+import { openSigner } from '../../src/killswitch/receipt/signing-key.ts'
+import { createKmsSideClient } from '../../src/kms/client/client.ts'
+import { appendEvent } from '../../src/store/event-log.ts'
+import { openStore, type Store } from '../../src/store/store.ts'
+import { startLatchkey, type Workspace, workspace } from '../support/cli.ts'
+import { startPostgres } from '../support/postgres.ts'
+import { eventually, keyId, REGION } from '../support/server.ts'
+import { keyStoreName } from '../support/store.ts'
+
+t.setTimeout(300_000)
+const server = await startPostgres(t)
+const DEMO = keyStoreName('demo')
+const KEYS = 210
+const EVENTS = 210
+const REKEY = ['store', 'rekey', '--new-store-key']
+/** The command is killed once it has said this. */
+const STAGES = [
+  ['announced', /waiting until every instance/],
+  ['switched', /sealing everything else again/],
+  ['rewrapped', /waiting for every instance to use it/],
+] as const
+const DONE = /the store has a new key/
+
+interface Engine {
+  readonly place: Workspace
+  /** Runs SQL as the owner of the tables, without Latchkey. */
+  sql(statement: string, values?: readonly unknown[]): Promise<readonly Record<string, unknown>[]>
+}
+
+const ENGINES: Readonly<Record<string, (t: Test) => Promise<Engine>>> = {
+  async SQLite(t) {
+    const place = await workspace(t)
+    return {
+      place,
+      sql(statement, values = []) {
+        const database = new Sqlite(join(place.folder, 'latchkey.db'))
+        try {
+          const prepared = database.prepare(statement.replaceAll(/\$\d/g, '?'))
+          if (prepared.reader) return Promise.resolve(prepared.all(...values) as [])
+          prepared.run(...values)
+          return Promise.resolve([])
+        } finally {
+          database.close()
+        }
+      },
+    }
+  },
+  async PostgreSQL(t) {
+    const { host, port, database, user } = await server.createDatabase()
+    const postgres = { host, port, database, user, tls: { mode: 'off' } }
+    const settings = {
+      store: { postgres, masterKey: { file: 'master.key' }, pollInterval: '50ms' },
+    }
+    const place = await workspace(t, { settings })
+    return {
+      place,
+      async sql(statement, values = []) {
+        const client = new pg.Client({ host, port, database, user })
+        await client.connect()
+        const { rows } = await client.query(statement, [...values])
+        await client.end()
+        return rows as Record<string, unknown>[]
+      },
+    }
+  },
+}
+
+async function opened(t: Test, { configFile }: Workspace): Promise<Store> {
+  const store = await openStore(await toStoreOptions(await loadConfig(configFile, {})))
+  t.teardown(() => store.close())
+  return store
+}
+
+/** More keys and events than one change seals again. */
+async function fill(t: Test, place: Workspace): Promise<void> {
+  const store = await opened(t, place)
+  await store.change(async (transaction, epoch) => {
+    const table = new KeyTable(transaction, store.sealing)
+    for (let i = 0; i < KEYS; i++) {
+      const at = { keyStore: DEMO, keyId: keyId(`key-${String(i)}`), createdAt: 1 }
+      const rights = { canEncrypt: true, canDecrypt: true, currentVersion: 1 } as const
+      await table.insertKey({ ...at, ...rights, status: 'ENABLED' })
+      await table.insertVersion({ ...at, version: 1 }, Buffer.alloc(32, i))
+    }
+    for (let i = 0; i < EVENTS; i++) {
+      const event = { at: i, epoch, kind: 'test', operator: 'o', detail: { i } }
+      await appendEvent(transaction, store.sealing, event)
+    }
+  })
+}
+
+async function clientFor(t: Test, place: Workspace, port: number) {
+  const administration = await openAdministration(await loadConfig(place.configFile, {}))
+  const { accessKeyId, secretAccessKey } = await administration.credentials.create(DEMO)
+  await administration.close()
+  const client = createKmsSideClient({
+    ...{ endpoint: `https://localhost:${String(port)}`, uriPath: '/demo/kms/xks/v1' },
+    ...{ accessKeyId, secretAccessKey, region: REGION, caFile: place.caFile, timeoutMs: 20_000 },
+  })
+  t.teardown(() => client.close())
+  return client
+}
+
+type Client = Awaited<ReturnType<typeof clientFor>>
+
+/** Encrypts again and again, with other keys each time; returns the statuses that were not 200. */
+function keepAsking(client: Client) {
+  const failures: unknown[] = []
+  const stop = new AbortController()
+  let count = 0
+  const loop = (async () => {
+    while (!stop.signal.aborted) {
+      const key = `key-${String(1 + (count++ % (KEYS - 1)))}`
+      const answer = await client.encrypt(key, { plaintext: Buffer.alloc(32, 7) })
+      if (answer.status !== 200) failures.push(answer)
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+  })()
+  return async () => {
+    stop.abort()
+    await loop
+    return { failures, count }
+  }
+}
+
+async function makeEscrow({ folder, run }: Workspace): Promise<readonly string[]> {
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', {
+    modulusLength: 3072,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  })
+  const file = (name: string) => join(folder, name)
+  await writeFile(file('recovery.pub'), publicKey)
+  await writeFile(file('recovery.pem'), privateKey, { mode: 0o600 })
+  await run('store', 'escrow', file('escrow.json'), '--to', file('recovery.pub'))
+  return ['--escrow', file('escrow.json'), '--recovery-key', file('recovery.pem')]
+}
+
+for (const [name, open] of Object.entries(ENGINES)) {
+  void t.test(`${name}: a new store key under a server, killed in the middle`, async (t) => {
+    const { place, sql } = await open(t)
+    await fill(t, place)
+    const escrow = await makeEscrow(place)
+    const masterKeyOf = async () =>
+      (await sql("SELECT value FROM facts WHERE name = 'master_key'"))[0]?.['value']
+    const before = await masterKeyOf()
+    const { publicKey } = await openSigner(await opened(t, place))
+    const { running, port } = await place.serve()
+    const client = await clientFor(t, place, port)
+    await eventually(async () => (await client.getHealthStatus()).status === 200, 60_000)
+    const sealed = await client.encrypt('key-0', { plaintext: Buffer.from('a secret') })
+    t.equal(sealed.status, 200)
+    const stopAsking = keepAsking(client)
+
+    /** In whichever stage: the kill switch works. In the middle, a backup has rows of both keys. */
+    const checkUse = async (stage: string) => {
+      const words = ['--key-store', 'demo', '--key', 'key-0']
+      const killed = await place.run('kill', ...words, '--reason', stage)
+      t.match(killed, { code: 0, stdout: /^revoked/m }, `${stage}: ${killed.stderr}`)
+      const refused = await client.decrypt('key-0', sealed.body as never)
+      t.not(refused.status, 200, `${stage}: refused after the kill`)
+      const lifted = await place.run('restore', ...words, '--reason', stage, '--yes')
+      t.equal(lifted.code, 0, `${stage}: ${lifted.stderr}`)
+      if (stage !== 'switched') return
+      const backup = join(place.folder, `${stage}.jsonl`)
+      const made = await place.run('store', 'backup', backup)
+      t.match(made, { code: 0 }, `${stage}: ${made.stderr}`)
+    }
+    for (const [stage, note] of name === 'SQLite' ? STAGES : STAGES.slice(1, 2)) {
+      const words = [...REKEY, '--config', place.configFile]
+      const rekey = startLatchkey(t, words)
+      await eventually(() => note.test(rekey.stderr()) || rekey.process.exitCode !== null, 60_000)
+      await rekey.ended('SIGKILL')
+      t.equal(rekey.stdout(), '', `${stage}: it did not end by itself`)
+      const [found] = await sql("SELECT count(*) AS rows FROM facts WHERE name = 'rekey'")
+      t.equal(Number(found?.['rows']), 1, `${stage}: it is not complete`)
+      await checkUse(stage)
+      t.match(
+        await place.run('store', 'rekey', '--new-master-key', join(place.folder, 'other.key')),
+        { code: 69, stderr: /the store key is being replaced/ },
+        `${stage}: no other master key meanwhile`,
+      )
+    }
+    const during = await sql("SELECT value, changed_epoch, mac FROM facts WHERE name = 'rekey'")
+    const done = await place.run(...REKEY)
+    t.match(done, { code: 0, stdout: DONE }, done.stderr)
+    const { failures, count } = await stopAsking()
+    t.same(failures, [], 'nothing was refused')
+    t.ok(count > 50, `${String(count)} requests`)
+    t.not(await masterKeyOf(), before)
+    t.same(await sql("SELECT name FROM facts WHERE name = 'rekey'"), [])
+
+    const store = await opened(t, place)
+    await store.audit()
+    t.equal((await openSigner(store)).publicKey, publicKey, 'receipts keep their signer')
+    t.equal((await client.decrypt('key-0', sealed.body as never)).status, 200)
+    const stale = await place.run(
+      ...['store', 'rekey', ...escrow, '--new-master-key', join(place.folder, 'new.key')],
+    )
+    t.match(stale, { code: 1, stderr: /the escrow holds an earlier key of this store/ })
+    const backup = join(place.folder, 'switched.jsonl')
+    t.match(await place.run('store', 'verify', backup), { code: 0 }, 'a backup from the middle')
+
+    // An attacker who knows the old key must not be able to make it valid again.
+    await sql('INSERT INTO facts (name, value, changed_epoch, mac) VALUES ($1, $2, $3, $4)', [
+      ...['rekey', during[0]?.['value'], during[0]?.['changed_epoch'], during[0]?.['mac']],
+    ])
+    await t.rejects(
+      toStoreOptions(await loadConfig(place.configFile, {})).then(openStore),
+      { code: 'STORE_TAMPERED' },
+      'the earlier record is not valid again',
+    )
+    await sql("DELETE FROM facts WHERE name = 'rekey'")
+    await running.ended('SIGTERM')
+    const again = await place.serve()
+    t.match(again.running.stdout(), /"gate":"open"/)
+  })
+}
+
+void t.test('an instance that cannot load the key: nothing is changed', async (t) => {
+  const place = await workspace(t)
+  const file = (name: string) => join(place.folder, name)
+  await place.serve()
+  t.match(await place.run('store', 'rekey', '--new-master-key', file('second.key')), { code: 0 })
+  // The server still has the first one.
+  const text = await readFile(place.configFile, 'utf8')
+  await writeFile(place.configFile, text.replace('master.key', 'second.key'))
+  const config = await loadConfig(place.configFile, {})
+  const { replaceStoreKey } = await import('../../src/killswitch/operator/rekey.ts')
+  await t.rejects(replaceStoreKey(await toStoreOptions(config), { patienceMs: 2000 }), {
+    code: 'STORE_BUSY',
+    message: /nothing was changed: the new store key was not loaded by \S+ \(process \d+\)/,
+  })
+  const control = await openKillSwitch(config)
+  const { instances } = await control.status(1)
+  await control.close()
+  t.match(instances, [{ state: 'open' }], 'it goes on')
+})
