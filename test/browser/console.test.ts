@@ -1,16 +1,29 @@
-/** Drives the console in a real browser, through the run-book for an emergency at night. */
+/**
+ * Drives the console in a real browser, through the run-book for an emergency at night: docs/run-book.md, by the console
+ * alone. The browser has tokens and a certificate, and neither the configuration nor the master key.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
+import type { Page } from 'playwright-core'
 import t from 'tap'
 import { call, startWithAdmin, token } from '../support/admin.ts'
 import { checkAccessibility } from '../support/accessibility.ts'
 import { startChromium } from '../support/chromium.ts'
+import { latchkey, temporaryFolder } from '../support/cli.ts'
 import { openConsole, signIn, waitForHeadline } from '../support/console.ts'
 import { KEY_ID, eventually } from '../support/server.ts'
 
 const READ = { token: token('viewer') }
 
-void t.test('one stops, two restore, and a viewer only looks', async (t) => {
+/** Clicks a link that saves a file. */
+async function download(page: Page, name: string) {
+  const downloading = page.waitForEvent('download')
+  await page.getByRole('link', { name }).click()
+  const path = await (await downloading).path()
+  return { path, text: readFileSync(path, 'utf8') }
+}
+
+void t.test('the run-book of the night: one stops, two restore, a viewer only looks', async (t) => {
   const server = await startWithAdmin(t, {
     activity: { flushInterval: '100ms' },
     control: { restore: { people: 2 } },
@@ -53,20 +66,35 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   await waitForHeadline(operator, /Stopped.*1 switch in force: key store demo.*by operator-token/s)
   await waitForHeadline(viewer, /Stopped/)
   await checkAccessibility(t, operator, 'stopped, with a receipt')
-  const downloading = operator.waitForEvent('download')
-  await operator.getByRole('link', { name: 'Download the receipt' }).click()
-  const receipt = JSON.parse(readFileSync(await (await downloading).path(), 'utf8')) as object
-  t.match(receipt, { statement: { reason: 'contract ended' }, signature: String })
+  const seen = await call(server, 'GET', '/admin/v1/status', READ)
+  const [{ id: switchId = '' } = {}] = seen.body['switches'] as { id?: string }[]
+
+  // Step 3: every instance acknowledged it, and the receipt is checked with the public key alone.
+  await operator.getByRole('row').filter({ hasText: 'open, 1 switch' }).waitFor()
+  const { publicKey } = (await call(server, 'GET', '/admin/v1/receipt-key', READ)).body
+  const receipt = await download(operator, 'Download the receipt')
+  t.match(JSON.parse(receipt.text), { statement: { id: switchId, reason: 'contract ended' } })
+  const words = ['receipt', 'verify', receipt.path, '--public-key', String(publicKey)]
+  const verified = await latchkey(t, words, { cwd: await temporaryFolder(t) })
+  t.match(verified.stdout, /^good signature/, verified.stderr)
+
+  // Step 4: the page shows what the switch does not reach.
+  const choice = operator.getByLabel('Show what continues to work with')
+  await eventually(async () => (await choice.inputValue()) === `?switch=${switchId}`)
+  const exposure = JSON.parse((await download(operator, 'Download as JSON')).text) as object
+  t.match(exposure, {
+    scope: { kind: 'key-store', keyStore: 'demo' },
+    exposures: [{ keyId: KEY_ID, service: { name: 'direct calls to KMS' } }],
+  })
   t.equal(await operator.getByRole('button', { name: 'Restore' }).count(), 0)
 
   const { page: admin, faults: adminFaults } = await openConsole(t, browser, server, {
     certificate: true,
   })
   await admin.getByText('alice, admin').waitFor()
+  // Step 8: one person asks for access back, and another approves.
   await admin.getByRole('button', { name: 'Unlock actions' }).click()
   await admin.getByRole('button', { name: 'Restore' }).click()
-  const status = await call(server, 'GET', '/admin/v1/status', READ)
-  const [{ id: switchId = '' } = {}] = status.body['switches'] as { id?: string }[]
   await admin.getByLabel(`Type ${switchId} to confirm`).fill(switchId)
   await admin.getByLabel('Reason, recorded permanently').last().fill('contract renewed')
   await admin.getByRole('button', { name: 'Restore now' }).click()
@@ -83,6 +111,7 @@ void t.test('one stops, two restore, and a viewer only looks', async (t) => {
   await checkAccessibility(t, second, 'an approval')
   await second.getByRole('button', { name: 'Approve now' }).click()
   await waitForHeadline(second, /Serving/)
+  await second.getByText('Nothing is stopped.').waitFor()
   // An instance applies the restoration at its next poll.
   await eventually(async () => (await encrypt()) === 200)
   const faults = [...viewerFaults, ...operatorFaults, ...adminFaults, ...secondFaults]
