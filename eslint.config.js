@@ -109,9 +109,10 @@ export const COMPONENTS = {
   },
   tools: {
     rank: 7,
-    holds: 'doctor, bench, report, simulate, register, demo: what the commands of these names do.',
-    imports: ['app', 'certs', 'config', 'core', 'kms', 'terminal', 'xks'],
-    types: ['keys', 'openapi', 'sigv4'],
+    holds:
+      'doctor, bench, report, simulate, register, demo, certify: what the commands of these names do.',
+    imports: ['app', 'certs', 'config', 'core', 'keys', 'kms', 'terminal', 'xks'],
+    types: ['openapi', 'sigv4'],
   },
   cli: {
     rank: 8,

@@ -143,11 +143,6 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/config.ts')).configSchema,
     },
     ...KEY_COMMANDS,
-    'pkcs11 probe': {
-      summary:
-        'Show the slots, tokens, mechanisms and keys of a PKCS#11 module, and which iv modes work',
-      load: async () => (await import('./commands/pkcs11-probe.ts')).pkcs11Probe,
-    },
     'credentials create': {
       summary:
         "Create a credential for KMS and print the KMS console's JSON file; its secret is shown once",

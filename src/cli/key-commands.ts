@@ -1,4 +1,4 @@
-/** Lists the commands for keys, a part of commands.ts. */
+/** Lists the commands for keys and tokens, a part of commands.ts. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Entry } from './audit-commands.ts'
 
@@ -34,5 +34,15 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
   'keys trust': {
     summary: 'Accept the key that is on a token now in place of the one recorded in the store',
     load: async () => (await import('./commands/keys.ts')).keysTrust,
+  },
+  'pkcs11 probe': {
+    summary:
+      'Show the slots, tokens, mechanisms and keys of a PKCS#11 module, and which iv modes work',
+    load: async () => (await import('./commands/pkcs11-probe.ts')).pkcs11Probe,
+  },
+  'pkcs11 certify': {
+    summary:
+      'Test a token with the contract suite, faults and load, and print a report for the maintainers',
+    load: async () => (await import('./commands/pkcs11-certify.ts')).pkcs11Certify,
   },
 }

@@ -1,6 +1,6 @@
 /**
  * The interface that a key manager implements to serve one key store. It knows AES-256-GCM keys by
- * id and version, and nothing about XKS, JSON or HTTP. The suite in `test/contract/key-backend.ts`
+ * id and version, and nothing about XKS, JSON or HTTP. The suite in `src/keys/suite`
  * checks an implementation against every sentence below; `keys/contract.ts` enforces them at run
  * time.
  */

@@ -1,12 +1,11 @@
 /**
- * The contract of `KeyBackend` as a test suite. An implementation for another key manager calls
- * `keyBackendContract` in its own test file. The checks use only interfaces.
+ * The contract of `KeyBackend` as tests of tap. An implementation for another key manager calls
+ * `keyBackendContract` in its own test file. `src/keys/suite` has the checks.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
-import { CIPHERTEXT_CHECKS } from './key-backend-ciphertexts.ts'
-import type { Checks, KeyBackendFixture, KeyBackendTraits } from './key-backend-fixture.ts'
-import { KEY_CHECKS } from './key-backend-keys.ts'
+import type { KeyBackendFixture, KeyBackendTraits } from '../../src/keys/suite/fixture.ts'
+import { CHECKS } from '../../src/keys/suite/suite.ts'
 
 export interface KeyBackendContract {
   /** Suffix of each test's name. */
@@ -17,8 +16,6 @@ export interface KeyBackendContract {
   /** Tests that this key manager cannot pass, each with the reason. */
   readonly skip: readonly { readonly test: string; readonly reason: string }[]
 }
-
-const CHECKS: Checks = { ...CIPHERTEXT_CHECKS, ...KEY_CHECKS }
 
 export function keyBackendContract({ name, create, traits, skip }: KeyBackendContract): void {
   void t.test(`each test that is left out for ${name} is one of the suite's`, (t) => {

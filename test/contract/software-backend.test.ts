@@ -4,8 +4,8 @@ import type { Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
 import type { KeyBackend } from '../../src/keys/key-backend.ts'
 import { keyStoreName, storeFolder } from '../support/store.ts'
-import { promised } from '../support/promised-backend.ts'
-import type { KeyBackendFixture, KeyBackendTraits } from './key-backend-fixture.ts'
+import { promised } from '../../src/keys/suite/promised-backend.ts'
+import type { KeyBackendFixture, KeyBackendTraits } from '../../src/keys/suite/fixture.ts'
 import { keyBackendContract } from './key-backend.ts'
 
 const traits: KeyBackendTraits = {

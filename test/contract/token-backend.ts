@@ -8,11 +8,11 @@ import { systemClock } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { enforceContract } from '../../src/keys/contract.ts'
 import { openTokenKeyRecords } from '../../src/keys/pkcs11/key-records.ts'
-import { promised } from '../support/promised-backend.ts'
+import { promised } from '../../src/keys/suite/promised-backend.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import type { TestToken } from '../support/pkcs11/tokens.ts'
 import { keyStoreName, storeFolder } from '../support/store.ts'
-import { soon, type KeyBackendFixture } from './key-backend-fixture.ts'
+import { soon, type KeyBackendFixture } from '../../src/keys/suite/fixture.ts'
 import { keyBackendContract, type KeyBackendContract } from './key-backend.ts'
 
 export interface TokenContract {

@@ -13,7 +13,7 @@ import { openSoftwareKeystore } from '../../src/keys/software/software-keystore.
 import { Deadline } from '../../src/core/deadline.ts'
 import { toStoreOptions } from '../../src/app/store.ts'
 import { openStore } from '../../src/store/store.ts'
-import { promised, type PromisedBackend } from '../support/promised-backend.ts'
+import { promised, type PromisedBackend } from '../../src/keys/suite/promised-backend.ts'
 import { keyId, startTestServer, type TestServer } from '../support/server.ts'
 import { startStorm, STORM_AAD, type Change, type Encrypted, type Line } from '../support/storm.ts'
 import { keyStoreName } from '../support/store.ts'

@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
-import { encrypt, keyId, refusal } from '../contract/key-backend-fixture.ts'
+import { encrypt, keyId, refusal } from '../../src/keys/suite/fixture.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import type { FaultControl } from '../support/pkcs11/fault-control.ts'
 import { withFaults, type FaultyToken } from '../support/pkcs11/fault-module.ts'
 import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
 import { createSoftHsm, createTokenKeys, openToken } from '../support/pkcs11/tokens.ts'
-import { promised } from '../support/promised-backend.ts'
+import { promised } from '../../src/keys/suite/promised-backend.ts'
 import { eventually } from '../support/server.ts'
 
 t.jobs = 1

@@ -8,8 +8,8 @@ import t, { type Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
 import { Secret } from '../../src/core/secret.ts'
 import type { Pkcs11BackendConfig } from '../../src/config/config.ts'
-import { decrypt, encrypt, keyId, refusal, soon } from '../contract/key-backend-fixture.ts'
-import { type PromisedBackend, promised } from '../support/promised-backend.ts'
+import { decrypt, encrypt, keyId, refusal, soon } from '../../src/keys/suite/fixture.ts'
+import { type PromisedBackend, promised } from '../../src/keys/suite/promised-backend.ts'
 import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import { withFaults } from '../support/pkcs11/fault-module.ts'
@@ -22,6 +22,7 @@ const KEY = keyId('key')
 const AAD = Buffer.from('bound')
 const ONE_SESSION = { sessions: { min: 1, max: 1 } }
 const GENERAL_ERROR = 0x5
+const FUNCTION_FAILED = 0x6
 const PIN_INCORRECT = 0xa0
 const OS_LOCKING_OK = 2
 const PATIENCE_MS = 30_000
@@ -187,6 +188,30 @@ void t.test('fewer sessions than configured are enough', async (t) => {
   await Promise.all(many)
   t.ok(control.sessions() <= 2)
   t.equal((await backend.health(soon()))[0]?.status, 'ACTIVE')
+})
+
+void t.test(
+  'an unspecific error of a call without data is no verdict on the ciphertext',
+  async (t) => {
+    const { control, backend } = await opened(t, ONE_SESSION)
+    const sealed = await encrypt({ backend } as never, KEY, AAD)
+    for (const place of ['C_EncryptInit', 'C_DecryptInit']) {
+      control.plan(place, { rv: GENERAL_ERROR, times: 1 })
+      await roundTrip(t, backend, `once from ${place}: the key is looked up again`)
+    }
+    control.plan('C_DecryptInit', { rv: GENERAL_ERROR, times: 3 })
+  t.ok((await decrypt({ backend } as never, KEY, sealed)).equals(AAD))
+  },
+)
+
+void t.test('with functionFailedIsBusy, CKR_FUNCTION_FAILED on Encrypt is BUSY', async (t) => {
+  const { control, backend } = await opened(t, { ...ONE_SESSION, functionFailedIsBusy: true })
+  const sealed = await encrypt({ backend } as never, KEY, AAD)
+  control.plan('C_Encrypt', { rv: FUNCTION_FAILED, times: 1 })
+  await t.rejects(encrypt({ backend } as never, KEY, AAD), refusal('BUSY'))
+  control.plan('C_Decrypt', { rv: FUNCTION_FAILED, times: 1 })
+  await t.rejects(decrypt({ backend } as never, KEY, sealed), refusal('INTEGRITY_FAILURE'))
+  await roundTrip(t, backend, 'afterwards')
 })
 
 void t.test("a wrong tag is the ciphertext's fault, and a dead token is not", async (t) => {

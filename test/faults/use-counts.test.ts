@@ -4,10 +4,10 @@ import t from 'tap'
 import { systemClock } from '../../src/core/clock.ts'
 import { enforceContract } from '../../src/keys/contract.ts'
 import { openTokenKeyRecords } from '../../src/keys/pkcs11/key-records.ts'
-import { decrypt, encrypt, keyId, refusal } from '../contract/key-backend-fixture.ts'
+import { decrypt, encrypt, keyId, refusal } from '../../src/keys/suite/fixture.ts'
 import { openKeysOn } from '../support/pkcs11/backend-config.ts'
 import { createSoftHsm, createTokenKeys } from '../support/pkcs11/tokens.ts'
-import { promised } from '../support/promised-backend.ts'
+import { promised } from '../../src/keys/suite/promised-backend.ts'
 import { keyStoreName, storeFolder } from '../support/store.ts'
 
 t.setTimeout(120_000)

@@ -15,11 +15,14 @@ const REQUIREMENTS: readonly Requirement[] = tableRows(read('docs/internals/conf
   .filter(([id = '']) => /^[A-Z0-9]+-\d+$/.test(id))
   .map(([id = '', , , where = '', test = '']) => ({ id, where, test }))
 
-/** Maps each file below test/ to the ids in the names of its tests. */
+/** Maps each file below test/ to the ids in the names of its tests. The checks of the key backend contract are part of the program. */
 const TESTED = new Map(
-  loadSources('test')
+  [...loadSources('test'), ...loadSources('src/keys/suite')]
     .filter(({ path }) => !path.startsWith('test/guard/'))
-    .map((source) => [source.path.replace(/^test\//, ''), findRequirementIds(source)]),
+    .map((source) => [
+      source.path.replace(/^test\//, '').replace(/^src\/keys\/suite\//, 'contract/'),
+      findRequirementIds(source),
+    ]),
 )
 
 const codeSpans = (cell: string) => [...cell.matchAll(/`([^`]+)`/g)].map(([, span = '']) => span)

@@ -48,6 +48,8 @@ const RUN_BY: Readonly<Record<string, string>> = {
 const NOT_RUN: Readonly<Record<string, string>> = {
   'docs/audit.md': 'needs logs and CloudTrail: test/cli/audit.test.ts runs these commands',
   'docs/cli.md': 'lists examples of every command, for many different configurations',
+  'docs/hsm/try.md':
+    'needs an HSM: test/cli/pkcs11-certify.test.ts runs these commands on SoftHSM2',
   'docs/install.md':
     'needs a host: npm run check:package and npm run check:packages install as the page does',
   'docs/kms.md': 'needs several terminals: test/cli/kms.test.ts runs the command',

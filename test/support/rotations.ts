@@ -7,7 +7,7 @@ import { openSoftwareKeystore } from '../../src/keys/software/software-keystore.
 import { systemClock } from '../../src/core/clock.ts'
 import { Deadline } from '../../src/core/deadline.ts'
 import { openStore } from '../../src/store/store.ts'
-import { promised } from './promised-backend.ts'
+import { promised } from '../../src/keys/suite/promised-backend.ts'
 import { keyId } from './server.ts'
 import { keyStoreName } from './store.ts'
 

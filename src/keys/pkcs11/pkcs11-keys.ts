@@ -15,7 +15,7 @@ import type { KeyStoreRecords } from './key-records.ts'
 import { TokenFleet } from './pool/fleet.ts'
 import { TokenPool, type TokenStats } from './pool/pool.ts'
 import { WorkerProcess, TokenError } from './pool/worker-process.ts'
-import type { ProbeReport, StartCall } from './wire/calls.ts'
+import type { DiscardCall, ProbeCall, ProbeReport, StartCall } from './wire/calls.ts'
 
 export interface Pkcs11Keys {
   backend(keyPrefix: string, records: KeyStoreRecords): KeyBackend
@@ -34,8 +34,10 @@ export interface Pkcs11KeysDeps {
   readonly config: Pkcs11BackendConfig
   readonly clock: Clock
   readonly logger: Logger
-  /** Sizes that each token must be able to encrypt; undefined for commands, which also do not read the keys ahead. */
+  /** Sizes that each token must be able to encrypt; undefined for commands. */
   readonly selfTest: StartCall['selfTest'] | undefined
+  /** Whether to read the keys ahead, as a server does (default: if there is a self-test). */
+  readonly readsKeys?: boolean
   /** See StartCall. */
   readonly ownKey?: string
 }
@@ -74,7 +76,7 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
       ),
     )
   // The keys of a small or fast token are known before the first request; meanwhile keys of other tokens are looked up one by one.
-  if (deps.selfTest !== undefined) {
+  if (deps.readsKeys ?? deps.selfTest !== undefined) {
     const reading = readKeys()
     const isThere = pools.every(({ metadata }) => metadata !== undefined)
     if (isThere) await new Deadline(clock, READ_FIRST_MS).race(reading).catch(() => undefined)
@@ -136,18 +138,49 @@ function toTokenId(
 
 /** @throws BackendError @throws DeadlineExceeded after `deadlines.startMs` */
 export async function probeModule(config: Pkcs11BackendConfig, clock: Clock): Promise<ProbeReport> {
+  const { keys, healthKey, tokens, deadlines } = config
+  const report = await callOnce(config, clock, deadlines.startMs, {
+    ...{ call: 'probe', ...toAddress(config), keysBy: keys.by, healthKey },
+    tokens: tokens.map(({ pin, ...token }) => ({ token, pin: pin.reveal() })),
+  })
+  return report as ProbeReport
+}
+
+/**
+ * Finds the keys of `pkcs11 certify` on the first token, and destroys them unless `destroys` is false.
+ * @param prefix of their labels: CERTIFY_PREFIX, or a longer one of a single run
+ * @returns the number of keys found
+ * @throws BackendError @throws DeadlineExceeded
+ */
+export async function discardKeys(
+  config: Pkcs11BackendConfig,
+  clock: Clock,
+  order: Pick<DiscardCall, 'prefix' | 'destroys'>,
+): Promise<number> {
+  const [first] = config.tokens
+  if (first === undefined) return 0
+  const { pin, ...token } = first
+  const call = { ...toAddress(config), ...order, token, pin: pin.reveal() }
+  return (await callOnce(config, clock, DISCARD_MS, { call: 'discard', ...call })) as number
+}
+
+/** Generous, because all labels of the token are read. */
+const DISCARD_MS = 300_000
+
+function toAddress({ module, parameters }: Pkcs11BackendConfig) {
+  return { module, ...(parameters === undefined ? {} : { parameters }) }
+}
+
+/** Makes a call that is the only one of its process. */
+async function callOnce(
+  config: Pkcs11BackendConfig,
+  clock: Clock,
+  limitMs: number,
+  call: ProbeCall | DiscardCall,
+): Promise<unknown> {
   const process = new WorkerProcess(config.environment)
-  const deadline = new Deadline(clock, config.deadlines.startMs)
   try {
-    const report = process.call({
-      call: 'probe',
-      module: config.module,
-      ...(config.parameters === undefined ? {} : { parameters: config.parameters }),
-      keysBy: config.keys.by,
-      healthKey: config.healthKey,
-      tokens: config.tokens.map(({ pin, ...token }) => ({ token, pin: pin.reveal() })),
-    })
-    return (await deadline.race(report)) as ProbeReport
+    return await new Deadline(clock, limitMs).race(process.call(call))
   } catch (error) {
     throw error instanceof TokenError ? error.toBackendError() : error
   } finally {

@@ -10,7 +10,7 @@ import {
   type EncryptedBytes,
   promised,
   type PromisedBackend,
-} from '../../support/promised-backend.ts'
+} from '../../../src/keys/suite/promised-backend.ts'
 import { keyId } from '../../support/server.ts'
 
 const ID = keyId('key')

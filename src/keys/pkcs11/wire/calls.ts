@@ -114,6 +114,21 @@ export interface ProbeReport {
   }[]
 }
 
+/** Label prefix of the keys that `pkcs11 certify` makes, and the only ones that DiscardCall destroys. */
+export const CERTIFY_PREFIX = 'latchkey-certify-'
+
+/** Like ProbeCall, the only call to its worker: finds the keys whose label begins with `prefix`. */
+export interface DiscardCall {
+  readonly call: 'discard'
+  readonly module: string
+  readonly parameters?: string
+  readonly token: TokenSelector
+  readonly pin: string
+  readonly prefix: string
+  /** Whether to destroy them. */
+  readonly destroys: boolean
+}
+
 export interface NewTokenKey {
   readonly name: string
   readonly version: number
@@ -126,6 +141,8 @@ export interface NewTokenKey {
 export type Call =
   | StartCall
   | ProbeCall
+  /** Returns the number of keys found. */
+  | DiscardCall
   /** Encrypts and decrypts with the health key. */
   | { readonly call: 'health' }
   /** Returns the versions of a key, in ascending order. See KeyHandles.versions. */
@@ -174,7 +191,7 @@ const PROBE_REPORT: Form = {
 const ANSWERS: Readonly<Record<Call['call'], Form>> = {
   ...{ start: TOKEN_FACTS, probe: PROBE_REPORT, health: 'nothing', destroy: 'nothing' },
   ...{ describe: [TOKEN_KEY], list: [LISTED_KEY], create: TOKEN_KEY, index: INDEX_REPORT },
-  names: 'number',
+  ...{ names: 'number', discard: 'number' },
 }
 
 /** Whether a worker's answer has the form that the types above promise for this call. */

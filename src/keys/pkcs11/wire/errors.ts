@@ -77,11 +77,20 @@ export class CkrFailure extends Error {
   readonly call: string
 
   constructor(call: string, code: number) {
-    const row = toCkrRow(code)
+    const row = toRowOf(call, toCkrRow(code))
     super(`${call} ended with ${row.name}`)
     this.row = row
     this.call = call
   }
+}
+
+/** Calls that get a key and no data. */
+const WITHOUT_DATA: ReadonlySet<string> = new Set(['C_EncryptInit', 'C_DecryptInit'])
+
+/** A call without data cannot fail because of data. Kryoptic returns CKR_GENERAL_ERROR from it for a destroyed key. */
+function toRowOf(call: string, row: CkrRow): CkrRow {
+  if (row.recovery !== 'probe' || !WITHOUT_DATA.has(call)) return row
+  return { ...row, recovery: 'refind', encrypt: 'UNAVAILABLE', decrypt: 'UNAVAILABLE' }
 }
 
 /** @param direction column of the table; calls that neither encrypt nor decrypt use `encrypt` */

@@ -7,8 +7,9 @@
 import { readSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { systemClock as clock } from '../../../core/clock.ts'
-import type { Call, ProbeCall, StartCall } from '../wire/calls.ts'
+import type { Call, DiscardCall, ProbeCall, StartCall } from '../wire/calls.ts'
 import { WorkerFailure, toWire, type Direction } from '../wire/errors.ts'
+import { discard } from './discard.ts'
 import { loadModule } from './module.ts'
 import { probe } from './probe.ts'
 import {
@@ -41,9 +42,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 let host: TokenWorkerProgram | undefined
 
-async function start(call: StartCall | ProbeCall): Promise<unknown> {
+type FirstCall = StartCall | ProbeCall | DiscardCall
+
+async function start(call: FirstCall): Promise<unknown> {
   const module = await loadModule(call.module, call.parameters)
   if (call.call === 'probe') return probe(module, call, clock)
+  if (call.call === 'discard') return discard(module, call, clock)
   host = new TokenWorkerProgram(module, call, clock)
   return host.open()
 }
@@ -58,13 +62,7 @@ const json = (value: unknown) => Buffer.from(JSON.stringify(value ?? null))
 /** @returns the parts of the response body */
 function carryOut({ kind, body }: Frame): readonly Buffer[] {
   if (kind === CALL) {
-    return [
-      json(
-        started().call(
-          JSON.parse(body.toString('utf8', 4)) as Exclude<Call, StartCall | ProbeCall>,
-        ),
-      ),
-    ]
+    return [json(started().call(JSON.parse(body.toString('utf8', 4)) as Exclude<Call, FirstCall>))]
   }
   const parts = decodeParts(body)
   const [head = NONE, ref = NONE, check = NONE, aad = NONE, first = NONE, second = NONE] = parts
@@ -148,7 +146,7 @@ async function serve(): Promise<void> {
 async function answerStart(frame: Frame): Promise<Buffer> {
   const time = Buffer.alloc(4)
   try {
-    const facts = await start(JSON.parse(frame.body.toString('utf8', 4)) as StartCall | ProbeCall)
+    const facts = await start(JSON.parse(frame.body.toString('utf8', 4)) as FirstCall)
     return encodeFrame(DONE, frame.id, [time, json(facts)])
   } catch (error) {
     host = undefined

@@ -9,7 +9,7 @@ import { CkrFailure, WorkerFailure } from '../wire/errors.ts'
 import { createKey } from './key-attributes.ts'
 import { finalize, initialize, invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { clean, readFacts } from './token-search.ts'
-import { TokenSession } from './session.ts'
+import { createBareSession } from './session.ts'
 import { TokenIndex } from './token-index.ts'
 
 const MECHANISMS = {
@@ -92,16 +92,7 @@ function openToken(
   call: ProbeCall & ProbeCall['tokens'][number],
   clock: Clock,
 ) {
-  const nothing = () => undefined
-  const start = {
-    ...call,
-    call: 'start' as const,
-    iv: 'host' as const,
-    functionFailedIsBusy: false,
-  }
-  const session = new TokenSession(module, start, clock, {
-    ...{ onLogin: nothing, onStaleHandle: nothing, probe: nothing },
-  })
+  const session = createBareSession(module, call, clock)
   const run = <T>(work: (handle: Handle) => T) =>
     session.run('encrypt', clock.monotonic() + TIME_MS, work)
   const facts = session.facts()

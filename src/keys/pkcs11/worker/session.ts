@@ -68,6 +68,7 @@ export class TokenSession {
       } catch (error) {
         if (!(error instanceof CkrFailure)) throw error
         this.#drop()
+        if (this.#isBusy(error, direction)) throw new WorkerFailure('BUSY', error.message)
         const outcome = this.#recover(error, attempt)
         const most = error.row.recovery === 'retry' ? MAX_RETRIES : MAX_ATTEMPTS
         const isWorthwhile = attempt < most && this.#clock.monotonic() < endsAt
@@ -91,6 +92,12 @@ export class TokenSession {
     this.#ensure()
     if (this.#slot === undefined) throw new TypeError('a session without a slot')
     return this.#slot
+  }
+
+  /** Some HSMs return this code for too many requests. The direction of a verifying decryption is `encrypt`. */
+  #isBusy({ row }: CkrFailure, direction: Direction): boolean {
+    const { functionFailedIsBusy } = this.#start
+    return functionFailedIsBusy && direction === 'encrypt' && row.name === 'CKR_FUNCTION_FAILED'
   }
 
   /** final: the table's verdict stands. again: retry. gone: the token does not work. */
@@ -214,4 +221,20 @@ export class TokenSession {
       if (!(error instanceof CkrFailure)) throw error
     }
   }
+}
+
+/** Opens a session for a call that is the only one of its process, and uses no key of its own. */
+export function createBareSession(
+  module: Pkcs11Module,
+  login: Pick<StartCall, 'module' | 'parameters' | 'token' | 'pin'>,
+  clock: Clock,
+): TokenSession {
+  const start: StartCall = {
+    ...login,
+    ...{ call: 'start', iv: 'host', keysBy: 'label', healthKey: '', functionFailedIsBusy: false },
+  }
+  const nothing = () => undefined
+  return new TokenSession(module, start, clock, {
+    ...{ onLogin: nothing, onStaleHandle: nothing, probe: nothing },
+  })
 }

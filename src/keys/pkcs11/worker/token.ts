@@ -7,6 +7,7 @@ import { createAesGcm, mechanismOf, type AesGcm, type SealedByToken } from './ae
 import {
   encodeRef,
   type Call,
+  type DiscardCall,
   type ListedKey,
   type NewTokenKey,
   type ProbeCall,
@@ -128,7 +129,7 @@ export class TokenWorkerProgram {
     }
   }
 
-  call(call: Exclude<Call, StartCall | ProbeCall>): unknown {
+  call(call: Exclude<Call, StartCall | ProbeCall | DiscardCall>): unknown {
     switch (call.call) {
       case 'health':
         this.#unhurried((session) => {

@@ -8,7 +8,7 @@ import { enforceContract } from '../../../../src/keys/contract.ts'
 import { systemClock } from '../../../../src/core/clock.ts'
 import { Deadline } from '../../../../src/core/deadline.ts'
 import { Secret } from '../../../../src/core/secret.ts'
-import { promised } from '../../../support/promised-backend.ts'
+import { promised } from '../../../../src/keys/suite/promised-backend.ts'
 import { keyId } from '../../../support/server.ts'
 import { keyStoreName, storeFolder } from '../../../support/store.ts'
 

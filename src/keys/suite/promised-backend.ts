@@ -3,8 +3,8 @@
  * its key.
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { Deadline } from '../../src/core/deadline.ts'
-import type { ExternalKeyId } from '../../src/core/ids.ts'
+import type { Deadline } from '../../core/deadline.ts'
+import type { ExternalKeyId } from '../../core/ids.ts'
 import {
   type BackendKey,
   type DecryptRequest,
@@ -15,7 +15,7 @@ import {
   type VerifiedEncryptRequest,
   type VerifiedSealedBytes,
   canVerify,
-} from '../../src/keys/key-backend.ts'
+} from '../key-backend.ts'
 
 export type EncryptedBytes = SealedBytes & { readonly version: number }
 

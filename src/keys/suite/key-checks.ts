@@ -3,18 +3,9 @@
  * and shutdown.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { systemClock } from '../../src/core/clock.ts'
-import { Deadline } from '../../src/core/deadline.ts'
-import {
-  AAD,
-  createKey,
-  decrypt,
-  encrypt,
-  keyId,
-  refusal,
-  soon,
-  type Checks,
-} from './key-backend-fixture.ts'
+import { systemClock } from '../../core/clock.ts'
+import { Deadline } from '../../core/deadline.ts'
+import { AAD, createKey, decrypt, encrypt, keyId, refusal, soon, type Checks } from './fixture.ts'
 
 const PLAINTEXT = Buffer.from('a data key of thirty-two bytes!!')
 const INPUT = { plaintext: PLAINTEXT, aad: AAD }

@@ -3,12 +3,11 @@
  * that its checks share.
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { Test } from 'tap'
-import type { KeyAdministration, NewKey } from '../../src/keys/administration.ts'
-import { systemClock } from '../../src/core/clock.ts'
-import { Deadline } from '../../src/core/deadline.ts'
-import { parseExternalKeyId, type ExternalKeyId } from '../../src/core/ids.ts'
-import type { EncryptedBytes, PromisedBackend } from '../support/promised-backend.ts'
+import type { KeyAdministration, NewKey } from '../administration.ts'
+import { systemClock } from '../../core/clock.ts'
+import { Deadline } from '../../core/deadline.ts'
+import { parseExternalKeyId, type ExternalKeyId } from '../../core/ids.ts'
+import type { EncryptedBytes, PromisedBackend } from './promised-backend.ts'
 
 /** One key store: the backend that serves requests, and a way to change its keys. */
 export interface KeyStoreUnderTest {
@@ -40,8 +39,27 @@ export interface KeyBackendTraits {
   readonly firstEncryptWaits: boolean
 }
 
+export type Message = [] | [string]
+
+/** The assertions that checks make. A test of tap fits; `suite.ts` has another implementation. */
+export interface Expect {
+  ok(found: unknown, ...message: Message): unknown
+  notOk(found: unknown, ...message: Message): unknown
+  equal(found: unknown, wanted: unknown, ...message: Message): unknown
+  /** Compares structures. */
+  same(found: unknown, wanted: unknown, ...message: Message): unknown
+  /** A pattern has expressions for texts, and some properties of objects. */
+  match(found: unknown, pattern: object, ...message: Message): unknown
+  rejects(
+    promise: Promise<unknown>,
+    pattern: { readonly name: string; readonly code: string },
+    ...message: Message
+  ): Promise<unknown>
+  comment(message: string): unknown
+}
+
 export type Check = (
-  t: Test,
+  t: Expect,
   fixture: KeyBackendFixture,
   traits: KeyBackendTraits,
 ) => Promise<void> | void

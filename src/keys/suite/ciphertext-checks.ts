@@ -4,9 +4,9 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import { Secret } from '../../src/core/secret.ts'
-import type { EncryptedBytes } from '../support/promised-backend.ts'
-import { AAD, createKey, decrypt, encrypt, refusal, type Checks } from './key-backend-fixture.ts'
+import { Secret } from '../../core/secret.ts'
+import type { EncryptedBytes } from './promised-backend.ts'
+import { AAD, createKey, decrypt, encrypt, refusal, type Checks } from './fixture.ts'
 
 const INTEGRITY = refusal('INTEGRITY_FAILURE')
 

@@ -1,0 +1,230 @@
+/** Faults that can be caused without a module in between: processes that die and hang, other programs, too many operations. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import type { KeyStoreOnToken, OpenToken, TokenWorkplace } from '../../app/token-workplace.ts'
+import type { Pkcs11BackendConfig } from '../../config/config.ts'
+import { systemClock as clock } from '../../core/clock.ts'
+import { Deadline } from '../../core/deadline.ts'
+import { promised } from '../../keys/suite/promised-backend.ts'
+import { codeOf, describeError } from '../../keys/suite/suite.ts'
+import { sendSignal, toKeyId } from './contract.ts'
+import { type LoadReport, pause, runLoad } from './load.ts'
+
+export interface FaultResult {
+  readonly fault: string
+  readonly hasPassed: boolean
+  /** Observations; for a fault that was not passed, the reason. */
+  readonly detail: string
+}
+
+interface Place {
+  readonly workplace: TokenWorkplace
+  readonly token: OpenToken
+  readonly keys: KeyStoreOnToken
+  readonly config: Pkcs11BackendConfig
+  readonly durationMs: number
+  readonly signal: AbortSignal
+}
+
+/** @returns what was seen @throws Error if the backend did not behave as it must */
+type Fault = (place: Place) => Promise<string>
+
+const KEY = toKeyId('key')
+/** KMS waits this long. */
+const KMS_MS = 250
+const RECOVERY_MS = 30_000
+const UNHURRIED_MS = 20_000
+/** Codes of requests that fail while the token does not work. KMS retries them. */
+const TEMPORARY: ReadonlySet<string> = new Set(['BUSY', 'TIMEOUT', 'UNAVAILABLE'])
+const AAD = Buffer.from('what KMS binds')
+const WIDTH = 8
+const KILL_EVERY_MS = 500
+const RETRY_MS = 20
+
+const FAULTS: Readonly<Record<string, Fault>> = {
+  'a worker process is killed again and again under load': async (place) => {
+    const { token } = place
+    // Not a deadline: it causes the fault.
+    const killing = setInterval(() => {
+      const [pid] = token.pids()
+      if (pid !== undefined) process.kill(pid, 'SIGKILL')
+    }, KILL_EVERY_MS)
+    try {
+      return describeLoad(await loadOn(place))
+    } finally {
+      clearInterval(killing)
+    }
+  },
+
+  'all worker processes are killed at once': async (place) => {
+    sendSignal(place.token, 'SIGKILL')
+    return `back after ${String(await recover(place))} ms`
+  },
+
+  'the module hangs, and its processes are replaced': async (place) => {
+    sendSignal(place.token, 'SIGSTOP')
+    const startedAt = clock.monotonic()
+    const error = await errorOf(roundTrip(place.keys, KMS_MS))
+    const answeredMs = clock.monotonic() - startedAt
+    require(TEMPORARY.has(codeOf(error)), `a request ended with ${describeError(error)}`)
+    return `${codeOf(error)} after ${answeredMs.toFixed(0)} ms, back after ${String(await recover(place))} ms`
+  },
+
+  'another program logs in and ends': async ({ workplace, keys }) => {
+    const other = await workplace.open({ sessions: { min: 1, max: 1 } })
+    await roundTrip(keys, UNHURRIED_MS)
+    await other.close()
+    await roundTrip(keys, UNHURRIED_MS)
+    return 'requests went on'
+  },
+
+  'another program destroys a key that is in use': async (place) => {
+    const { workplace, token, keys } = place
+    const keyId = toKeyId('destroyed')
+    const sealed = await encryptNew(token, keys, 'destroyed')
+    await behind(workplace, (other) => other.destroyBehind('destroyed', 1))
+    const request = { ...sealed, keyId, aad: AAD, deadline: new Deadline(clock, UNHURRIED_MS) }
+    const error = await errorOf(promised(keys.backend).decrypt(request))
+    require(codeOf(error) === 'KEY_NOT_FOUND', `Decrypt ended with ${describeError(error)}`)
+    await roundTrip(keys, UNHURRIED_MS)
+    return 'KEY_NOT_FOUND, and other keys go on'
+  },
+
+  'another program replaces a key under the same name': async (place) => {
+    const { workplace, token, keys, config } = place
+    const keyId = toKeyId('replaced')
+    const sealed = await encryptNew(token, keys, 'replaced')
+    await behind(workplace, async (other) => {
+      await other.destroyBehind('replaced', 1)
+      await other.createBehind('replaced', 1)
+    })
+    const backend = promised(keys.backend)
+    const deadline = () => new Deadline(clock, UNHURRIED_MS)
+    const opened = await errorOf(
+      backend.decrypt({ ...sealed, keyId, aad: AAD, deadline: deadline() }),
+    )
+    const input = { keyId, version: 1, plaintext: AAD, aad: AAD }
+    const made = await errorOf(backend.encrypt({ ...input, deadline: deadline() }))
+    // Without check values, another key is noticed only by the tag of what the old one encrypted.
+    const isRecognized = config.iv !== 'host' || codeOf(made) === 'KEY_REPLACED'
+    require(isRecognized, `Encrypt ended with ${describeError(made)}`)
+    return `Decrypt: ${codeOf(opened)}; Encrypt: ${codeOf(made)}`
+  },
+
+  'more operations than may wait': async (place) => {
+    const { keys, config } = place
+    const some = Array.from({ length: 2 * config.maxQueued }, () => roundTrip(keys, KMS_MS))
+    const outcomes = await Promise.allSettled(some)
+    const failed = outcomes.flatMap((one) =>
+      one.status === 'rejected' ? [one.reason as unknown] : [],
+    )
+    const codes = new Set(failed.map(codeOf))
+    for (const code of codes) require(TEMPORARY.has(code), `requests ended with ${code}`)
+    await recover(place)
+    const served = String(outcomes.length - failed.length)
+    return `${served} of ${String(outcomes.length)} served${codes.size === 0 ? '' : `, the others: ${[...codes].join(', ')}`}`
+  },
+}
+
+/** @throws BackendError if the token cannot be opened, or `signal.reason` */
+export async function runFaults(
+  workplace: TokenWorkplace,
+  plan: Pick<Place, 'config' | 'durationMs' | 'signal'>,
+  onFault: (fault: string) => void,
+): Promise<readonly FaultResult[]> {
+  const { signal } = plan
+  const token = await workplace.open({ sessions: { min: 2, max: 4 } }, 'faults')
+  try {
+    const keys = token.keyStore('keys')
+    const usage = { canEncrypt: true, canDecrypt: true }
+    await keys.administration.createKey({ keyId: KEY, ...usage })
+    await token.settle()
+    const results: FaultResult[] = []
+    for (const [fault, cause] of Object.entries(FAULTS)) {
+      signal.throwIfAborted()
+      onFault(fault)
+      const place = { workplace, token, keys, ...plan }
+      try {
+        const detail = await cause(place)
+        results.push({ fault, hasPassed: true, detail })
+      } catch (error) {
+        results.push({ fault, hasPassed: false, detail: describeError(error) })
+        await recover(place).catch(() => undefined)
+      }
+    }
+    signal.throwIfAborted()
+    return results
+  } finally {
+    await token.close()
+  }
+}
+
+function loadOn({ keys: { backend }, durationMs }: Place): Promise<LoadReport> {
+  return runLoad({ backend, keyId: KEY, width: WIDTH, durationMs, limitMs: KMS_MS })
+}
+
+function describeLoad({ succeeded, wrong, errors, longestOutageMs }: LoadReport): string {
+  require(wrong === 0, `${String(wrong)} plaintexts were wrong`)
+  require(succeeded > 0, `no request succeeded: ${JSON.stringify(errors)}`)
+  for (const code of Object.keys(errors))
+    require(TEMPORARY.has(code), `requests ended with ${code}`)
+  const failed = Object.entries(errors).map(([code, count]) => `, ${String(count)} ${code}`)
+  return `${String(succeeded)} round trips${failed.join('')}; longest outage ${longestOutageMs.toFixed(0)} ms; 0 wrong`
+}
+
+/** @throws Error for a wrong plaintext, BackendError */
+async function roundTrip({ backend }: KeyStoreOnToken, limitMs: number): Promise<void> {
+  const keys = promised(backend)
+  const deadline = new Deadline(clock, limitMs)
+  const plaintext = randomBytes(32)
+  const { currentVersion: version } = await keys.describe(KEY, deadline)
+  const sealed = await keys.encrypt({ keyId: KEY, version, plaintext, aad: AAD, deadline })
+  const opened = await keys.decrypt({ keyId: KEY, version, ...sealed, aad: AAD, deadline })
+  require(opened.equals(plaintext), 'a plaintext was wrong')
+}
+
+/** Waits until a round trip succeeds. @returns milliseconds */
+async function recover({ keys, signal }: Place): Promise<number> {
+  const startedAt = clock.monotonic()
+  for (;;) {
+    signal.throwIfAborted()
+    const error = await errorOf(roundTrip(keys, UNHURRIED_MS))
+    const elapsedMs = clock.monotonic() - startedAt
+    if (error === undefined) return Math.round(elapsedMs)
+    require(elapsedMs < RECOVERY_MS, `not back after 30 s: ${describeError(error)}`)
+    await pause(RETRY_MS)
+  }
+}
+
+async function encryptNew(token: OpenToken, keys: KeyStoreOnToken, name: string) {
+  const keyId = toKeyId(name)
+  await keys.administration.createKey({ keyId, canEncrypt: true, canDecrypt: true })
+  await token.settle()
+  const deadline = new Deadline(clock, UNHURRIED_MS)
+  const input = { keyId, version: 1, plaintext: randomBytes(32), aad: AAD, deadline }
+  return { version: 1, ...(await promised(keys.backend).encrypt(input)) }
+}
+
+/** Works on the same keys in another opening, as another program would. */
+async function behind(
+  workplace: TokenWorkplace,
+  work: (keys: KeyStoreOnToken) => Promise<void>,
+): Promise<void> {
+  const other = await workplace.open({ sessions: { min: 1, max: 1 } }, 'faults')
+  try {
+    await work(other.keyStore('keys'))
+  } finally {
+    await other.close()
+  }
+}
+
+function errorOf(attempt: Promise<unknown>): Promise<unknown> {
+  return attempt.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+}
+
+function require(holds: boolean, otherwise: string): void {
+  if (!holds) throw new Error(otherwise)
+}
