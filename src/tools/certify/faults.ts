@@ -38,6 +38,7 @@ const UNHURRIED_MS = 20_000
 const TEMPORARY: ReadonlySet<string> = new Set(['BUSY', 'TIMEOUT', 'UNAVAILABLE'])
 const AAD = Buffer.from('what KMS binds')
 const WIDTH = 8
+const SESSIONS = 2
 const KILL_EVERY_MS = 500
 const RETRY_MS = 20
 
@@ -133,7 +134,7 @@ export async function runFaults(
   onFault: (fault: string) => void,
 ): Promise<readonly FaultResult[]> {
   const { signal } = plan
-  const token = await workplace.open({ sessions: { min: 2, max: 4 } }, 'faults')
+  const token = await workplace.open({ sessions: { min: SESSIONS, max: 2 * SESSIONS } }, 'faults')
   try {
     const keys = token.keyStore('keys')
     const usage = { canEncrypt: true, canDecrypt: true }
@@ -145,6 +146,7 @@ export async function runFaults(
       onFault(fault)
       const place = { workplace, token, keys, ...plan }
       try {
+        await waitForSessions(place)
         const detail = await cause(place)
         results.push({ fault, hasPassed: true, detail })
       } catch (error) {
@@ -181,6 +183,15 @@ async function roundTrip({ backend }: KeyStoreOnToken, limitMs: number): Promise
   const sealed = await keys.encrypt({ keyId: KEY, version, plaintext, aad: AAD, deadline })
   const opened = await keys.decrypt({ keyId: KEY, version, ...sealed, aad: AAD, deadline })
   require(opened.equals(plaintext), 'a plaintext was wrong')
+}
+
+/** Waits for the processes that the last fault has ended, so that no fault meets one that is starting. */
+async function waitForSessions({ token, signal }: Place): Promise<void> {
+  const endsAt = clock.monotonic() + RECOVERY_MS
+  while (token.sessions() < SESSIONS && clock.monotonic() < endsAt) {
+    signal.throwIfAborted()
+    await pause(RETRY_MS)
+  }
 }
 
 /** Waits until a round trip succeeds. @returns milliseconds */
