@@ -77,8 +77,8 @@ export const COMPONENTS = {
   },
   observability: {
     rank: 5,
-    holds: 'Log, request log, metrics, traces.',
-    imports: ['core'],
+    holds: 'Log, request log, metrics, traces, webhooks.',
+    imports: ['core', 'store'],
     types: ['config'],
   },
   server: {
@@ -139,7 +139,7 @@ const OWNERS = {
   'fast-json-stringify': ['src/observability', 'src/openapi'],
   'better-sqlite3': ['src/store'],
   '@peculiar/webcrypto': ['src/keys/software'],
-  aws4: ['src/kms', 'bench'],
+  aws4: ['src/kms', 'src/observability/webhooks', 'bench'],
   ajv: ['src/openapi', 'src/config'],
   yaml: ['src/config', 'src/policy'],
   '@cedar-policy/cedar-wasm/nodejs': ['src/policy'],
@@ -148,7 +148,7 @@ const OWNERS = {
   'prom-client': ['src/observability/metrics'],
   'hdr-histogram-js': ['src/tools/bench', 'bench'],
   '@aws-sdk/client-kms': ['src/tools/register'],
-  '@aws-sdk/credential-provider-node': ['src/tools/register'],
+  '@aws-sdk/credential-provider-node': ['src/tools/register', 'src/observability/webhooks'],
   uplot: ['src/admin', 'src/tools/report'],
   pkcs11js: ['src/keys/pkcs11', 'bench'],
   '@opentelemetry/api': ['src/observability'],

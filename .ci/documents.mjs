@@ -1,4 +1,4 @@
-// The text around the generated parts of docs/configuration.md, and the generator of docs/cli.md.
+// The text around the generated parts of docs/configuration.md.
 // SPDX-License-Identifier: Apache-2.0
 import { SETTINGS_SECTIONS } from './environment-section.mjs'
 const NOTE =
@@ -145,6 +145,20 @@ metrics: # for Prometheus
 tracing: # for an OpenTelemetry collector
   endpoint: http://127.0.0.1:4318/v1/traces
   percent: 10
+
+webhooks: # who is told about kills, restores and refusals
+  - name: pager
+    to: { generic: { url: 'https://hooks.example.com/latchkey', key: { env: WEBHOOK_KEY }, ca: tls/ca.pem } }
+    events: [kill, restore, restore-request, refusal]
+    timeout: 5s
+    giveUpAfter: 24h
+  - { name: chat, to: { slack: { url: { env: SLACK_URL } } } }
+  - name: topic
+    to:
+      sns:
+        topicArn: arn:aws:sns:eu-west-1:111122223333:latchkey
+        endpoint: https://sns.eu-west-1.amazonaws.com/
+        ca: tls/ca.pem
 \`\`\`
 
 Only \`listener.tls\`, \`keyStores\` and \`store\` are required; \`latchkey init\` writes a file with these.
@@ -224,77 +238,3 @@ Only \`latchkey config check\` detects conflicts between settings, such as two k
 
 ${tables}`
 }
-
-const CLI_HEAD = `${NOTE}
-
-# The command line
-
-\`latchkey COMMAND [FLAGS]\`. \`latchkey COMMAND --help\` prints the same descriptions.
-
-Results go to standard output, everything else to standard error: \`latchkey: error: …\`, often followed by
-\`latchkey: hint: …\` with what to do. With \`--json\` a result is one JSON document, and an error is
-\`{"error":{"code":…,"message":…}}\`, with \`hint\` and \`faults\` if there are any; [errors.md](errors.md) lists the codes.
-\`LATCHKEY_DEBUG=1\` adds the stack to an error.
-
-Commands change keys and credentials in the store, and running servers apply the changes within \`store.pollInterval\`,
-without a restart. Commands that destroy something only show what they would do unless \`--yes\` is given. Secrets are read
-from files and standard input, never from the command line.
-`
-
-const cell = (text) => text.replaceAll('|', '\\|')
-
-function exitCodes(codes) {
-  return [
-    '## Exit codes',
-    '',
-    '| code | meaning |',
-    '|---|---|',
-    ...Object.values(codes).map(({ code, meaning }) => `| ${code} | ${cell(meaning)} |`),
-    '',
-  ].join('\n')
-}
-
-function flagRow([name, flag]) {
-  const short = flag.short === undefined ? '' : `\`-${flag.short}\`, `
-  const value = flag.value === undefined ? '' : ` ${flag.value}`
-  return `| ${short}\`--${name}${value}\` | ${cell(flag.description)} |`
-}
-
-function commandSection(command, usage, commonFlags) {
-  return [
-    `## \`${command.name}\``,
-    '',
-    `${command.summary}.`,
-    '',
-    '```',
-    usage,
-    '```',
-    '',
-    '| flag | what it does |',
-    '|---|---|',
-    ...Object.entries({ ...command.flags, ...commonFlags }).map(flagRow),
-    '',
-    command.examples.length === 1 ? 'Example:' : 'Examples:',
-    '',
-    '```',
-    ...command.examples,
-    '```',
-    '',
-  ].join('\n')
-}
-
-/** Builds docs/cli.md from the descriptions of the commands. */
-export function cliDocument({ commands, commonFlags, exitCodes: codes, usageOf }) {
-  const overview = [
-    '| command | what it does |',
-    '|---|---|',
-    ...commands.map(
-      ({ name, summary }) => `| [\`${name}\`](#${anchor(name)}) | ${cell(summary)} |`,
-    ),
-    '',
-  ].join('\n')
-  const sections = commands.map((command) => commandSection(command, usageOf(command), commonFlags))
-  return [CLI_HEAD, overview, exitCodes(codes), ...sections].join('\n')
-}
-
-const anchor = (name) => name.replaceAll(' ', '-')

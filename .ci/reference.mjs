@@ -131,6 +131,7 @@ export async function fillErrors(document) {
     ),
     ...codes('PolicyErrorCode'),
     ...codes('AuditErrorCode'),
+    ...codes('WebhookErrorCode'),
     ...['EndpointErrorCode', 'RegistrationErrorCode', 'SimulationErrorCode'].flatMap(codes),
   ]
   const isOfConnection = ({ path }) => path.endsWith('client-certificate.ts')

@@ -12,6 +12,7 @@ import type { Config } from '../config/config.ts'
 import type { Fault } from '../config/faults.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { openHighWater } from '../killswitch/instance/high-water.ts'
+import { createReceiver } from '../observability/webhooks/receiver.ts'
 import { checkPolicyState, loadPolicyFolder } from '../policy/policy-files.ts'
 import { listen } from '../server/listen.ts'
 import { checkClientFiles, loadTlsMaterial } from '../server/tls/material.ts'
@@ -40,6 +41,7 @@ export async function checkConfiguration(config: Config): Promise<ConfigurationC
   await checkAudit(config, fault)
   await checkModules(config, fault)
   await checkPolicies(config, fault)
+  await checkWebhooks(config, fault)
   await checkPorts(config, fault, warn)
   return { faults, warnings }
 }
@@ -103,6 +105,12 @@ async function checkPolicies({ policy: { folder } }: Config, fault: Report): Pro
   await attempt('policy.folder', fault, async () => {
     await checkPolicyState(await loadPolicyFolder(folder))
   })
+}
+
+/** Sends nothing. */
+async function checkWebhooks({ webhooks }: Config, fault: Report): Promise<void> {
+  for (const [i, webhook] of webhooks.entries())
+    await attempt(`webhooks[${String(i)}].to`, fault, () => createReceiver(webhook))
 }
 
 async function checkStore({ store }: Config, fault: Report, warn: Report): Promise<void> {

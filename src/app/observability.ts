@@ -22,6 +22,7 @@ import {
   createStateCollectors,
   type TokenState,
   type TripwireState,
+  type WebhookState,
 } from '../observability/metrics/states.ts'
 import { startTracing } from '../observability/tracing.ts'
 import type { Credential } from '../sigv4/credential.ts'
@@ -60,6 +61,7 @@ export interface WatchedParts {
     { readonly tokens: readonly Omit<TokenState, 'backend'>[] }
   >
   readonly credentials: () => readonly Credential[]
+  readonly webhooks: () => readonly WebhookState[]
   readonly droppedLogBlocks: () => number
 }
 

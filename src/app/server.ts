@@ -33,6 +33,7 @@ import {
   watchAdminCertificate,
 } from './observability.ts'
 import { serveKeyStores } from './key-stores.ts'
+import { createServerWebhooks } from './webhooks.ts'
 import { openResources, reloadResources, watchKeyUses } from './resources.ts'
 import { createServerTripwire } from './tripwire.ts'
 
@@ -133,12 +134,16 @@ async function start(
   )
   const { authorizer, follower } = await createServerPolicies(config, store, logger, cleanup)
   let cutRevoked: () => Promise<void> = () => Promise.resolve()
+  const webhooks = await createServerWebhooks({ ...options, config, store, logger }, cleanup)
   const control = await createControlledGate(
     {
       ...{ config, store, clock, version: schemas.version, worker: options.worker, instanceId },
       logger,
       follower,
-      onChange: () => reloadResources(resources),
+      onChange() {
+        webhooks.onChange()
+        return reloadResources(resources)
+      },
       cutRevoked: () => cutRevoked(),
     },
     cleanup,
@@ -148,15 +153,14 @@ async function start(
     healthIntervalMs: config.health.intervalMs,
   })
   cleanup.add(keyStores.stop)
-  const activity = startStoredRecorder({
-    ...{ config: config.activity, store, clock, logger },
-  })
+  const activity = startStoredRecorder({ config: config.activity, store, clock, logger })
   cleanup.add(() => activity.stop())
   await control.start()
   const tripwire = await createServerTripwire(
     { config, store, logger, instances: () => control.fleet().instances },
     cleanup,
   )
+  webhooks.start(control.gate)
 
   const pipeline = createPipeline({
     clock,
@@ -221,6 +225,7 @@ async function start(
     policies: authorizer.stats,
     audit: () => audit?.stats(),
     tripwire: () => tripwire?.stats(),
+    webhooks: webhooks.stats,
     leaseGuard: control.guard.stats,
     tokens: resources.backends.stats,
     credentials: resources.credentials.all,

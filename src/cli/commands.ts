@@ -1,8 +1,8 @@
 /** All commands in the order of the overview. A command's module is loaded when it is called. */
 // SPDX-License-Identifier: Apache-2.0
 import type { NamedCommand } from '../terminal/command.ts'
-import { AUDIT_COMMANDS, type Entry } from './audit-commands.ts'
 import { KEY_COMMANDS } from './key-commands.ts'
+import { type Entry, OBSERVATION_COMMANDS } from './observation-commands.ts'
 import { TRIPWIRE_COMMANDS } from './tripwire-commands.ts'
 
 /** Commands by name: a word, or a group and a word. */
@@ -232,7 +232,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: "Translate the policies of AWS's sample proxy",
       load: async () => (await import('./commands/policy-usage.ts')).policyImport,
     },
-    ...AUDIT_COMMANDS,
+    ...OBSERVATION_COMMANDS,
     ...TRIPWIRE_COMMANDS,
     register: {
       summary: 'Register a key store with AWS KMS: check, create, connect, add a KMS key, test it',

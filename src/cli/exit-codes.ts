@@ -47,6 +47,9 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['HIGH_WATER_UNWRITABLE', 'config'],
   ['STORE_UNSUITABLE', 'config'],
   ['AUDIT_UNWRITABLE', 'config'],
+  ['WEBHOOK_KEY_INVALID', 'config'],
+  ['WEBHOOK_URL_INVALID', 'config'],
+  ['WEBHOOK_CA_UNREADABLE', 'config'],
 ])
 
 /** Returns the exit code for an error that a command threw. */

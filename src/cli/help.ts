@@ -15,6 +15,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   Tripwire: ['tripwire'],
   'The control store': ['store'],
   KMS: ['register', 'rotate-credentials', 'unregister', 'simulate', 'kms'],
+  Webhooks: ['webhooks'],
   Measure: ['bench', 'report'],
   Inspect: ['status', 'exposure', 'doctor', 'version'],
 }

@@ -1,6 +1,6 @@
 /** Lists the commands for the tripwire, a part of commands.ts. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Entry } from './audit-commands.ts'
+import type { Entry } from './observation-commands.ts'
 
 export const TRIPWIRE_COMMANDS: Readonly<Record<string, Entry>> = {
   'tripwire simulate': {

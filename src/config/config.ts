@@ -33,6 +33,8 @@ export type TokenSelector = Omit<TokenConfig, 'pin'>
 export type IvMode = Pkcs11BackendConfig['iv']
 export type AdminConfig = NonNullable<Config['admin']>
 export type AdminRole = AdminConfig['tokens'][number]['role']
+export type WebhookConfig = Config['webhooks'][number]
+export type { WebhookEvent } from './sections/webhooks.ts'
 export type { MasterKeyConfig } from './sections/store.ts'
 
 /**

@@ -19,6 +19,7 @@ import {
 } from './sections/service.ts'
 import { store } from './sections/store.ts'
 import { tripwire } from './sections/tripwire.ts'
+import { webhooks } from './sections/webhooks.ts'
 import { object, optional, type RawOf } from './setting.ts'
 
 export const CONFIG = object('Configuration of Latchkey.', {
@@ -39,6 +40,7 @@ export const CONFIG = object('Configuration of Latchkey.', {
   logging,
   metrics: optional(metrics),
   tracing: optional(tracing),
+  webhooks,
 })
 
 /** JSON Schema of the configuration file. */

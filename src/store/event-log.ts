@@ -60,26 +60,36 @@ export async function appendEvent(
 }
 
 /**
- * Returns all events, oldest first.
+ * Returns the events after number `since`, oldest first; all of them by default. The chain proves
+ * that none of them was changed or is missing.
  * @throws StorageError STORE_TAMPERED when one was changed or is missing
  */
 export async function readEvents(
   reader: Reader,
   sealing: Sealing,
+  since = 0,
 ): Promise<readonly ControlEvent[]> {
   const { events: end } = await readState(reader, sealing)
   const seam = await findSeam(reader, sealing)
   const rows = await reader.query(
-    'SELECT seq, at, epoch, kind, operator, detail, mac FROM control_events ORDER BY seq',
+    'SELECT seq, at, epoch, kind, operator, detail, mac FROM control_events WHERE seq >= ? ORDER BY seq',
+    [Math.max(1, since)],
   )
-  let before = EVENTS_START
-  const events = rows.map((row, i) => {
+  // The event `since` itself is read for its code, which the next one covers.
+  const [last] = since === 0 ? [] : rows
+  const fresh = since === 0 ? rows : rows.slice(1)
+  if (since > 0 && (last === undefined || column(last, 'seq') !== since)) throw broken()
+  const headAfter = (seq: number, row: Row) =>
+    seam?.seq === seq ? seam.before : String(column(row, 'mac'))
+  let before = last === undefined ? EVENTS_START : headAfter(since, last)
+  const events = fresh.map((row, i) => {
+    const seq = since + i + 1
     const mac = String(column(row, 'mac'))
-    const isNext = sealing.isAuthentic(fieldsOf(before, row), mac) && column(row, 'seq') === i + 1
+    const isNext = sealing.isAuthentic(fieldsOf(before, row), mac) && column(row, 'seq') === seq
     if (!isNext) throw broken()
-    before = seam?.seq === i + 1 ? seam.before : mac
+    before = headAfter(seq, row)
     return {
-      seq: i + 1,
+      seq,
       at: Number(column(row, 'at')),
       epoch: Number(column(row, 'epoch')),
       kind: String(column(row, 'kind')),
@@ -87,7 +97,7 @@ export async function readEvents(
       detail: JSON.parse(String(column(row, 'detail'))) as Record<string, unknown>,
     }
   })
-  if (end.head !== before || end.seq !== rows.length) throw broken()
+  if (end.head !== before || end.seq !== since + fresh.length) throw broken()
   return events
 }
 

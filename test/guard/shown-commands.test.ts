@@ -42,6 +42,7 @@ const RUN_BY: Readonly<Record<string, string>> = {
   'docs/register.md': 'test/kms/documents.test.ts',
   'docs/run-book.md': 'test/cli/documents.test.ts',
   'docs/store.md': 'test/contract/store-backup.test.ts',
+  'docs/webhooks.md': 'test/cli/webhooks.test.ts',
 }
 
 /** Other documents that show commands, and why no test runs these lines. */

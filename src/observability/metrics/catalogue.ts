@@ -11,6 +11,8 @@ export interface MetricDescription {
 
 const ofRequest = ['key_store', 'operation'] as const
 const sum = 'sum'
+const total = { type: 'counter', labels: [], aggregator: sum } as const
+const amount = { type: 'gauge', labels: [], aggregator: sum } as const
 
 export const METRICS = {
   latchkey_request_duration_seconds: {
@@ -44,16 +46,12 @@ export const METRICS = {
     aggregator: sum,
   },
   latchkey_requests_shed_total: {
-    type: 'counter',
+    ...total,
     help: 'Requests rejected by admission control before they were parsed.',
-    labels: [],
-    aggregator: sum,
   },
   latchkey_connections: {
-    type: 'gauge',
+    ...amount,
     help: 'Open connections on the TLS port.',
-    labels: [],
-    aggregator: sum,
   },
   latchkey_connections_refused_total: {
     type: 'counter',
@@ -146,10 +144,8 @@ export const METRICS = {
     aggregator: sum,
   },
   latchkey_gate_late_answers_total: {
-    type: 'counter',
+    ...total,
     help: 'Answers that may have left after the lease under which they were released.',
-    labels: [],
-    aggregator: sum,
   },
   latchkey_policies: {
     type: 'gauge',
@@ -170,10 +166,8 @@ export const METRICS = {
     aggregator: sum,
   },
   latchkey_policy_evaluations_total: {
-    type: 'counter',
+    ...total,
     help: 'Decisions that were not in the cache and had to be evaluated.',
-    labels: [],
-    aggregator: sum,
   },
   latchkey_audit_entries_total: {
     type: 'counter',
@@ -182,10 +176,8 @@ export const METRICS = {
     aggregator: sum,
   },
   latchkey_audit_queued_entries: {
-    type: 'gauge',
+    ...amount,
     help: 'Entries of the audit log that wait for the disk.',
-    labels: [],
-    aggregator: sum,
   },
   latchkey_audit_failing: {
     type: 'gauge',
@@ -206,10 +198,8 @@ export const METRICS = {
     aggregator: 'max',
   },
   latchkey_tripwire_forgotten_total: {
-    type: 'counter',
+    ...total,
     help: 'Callers and keys that the tripwire forgot because there were more than tripwire.maxSubjects.',
-    labels: [],
-    aggregator: sum,
   },
   latchkey_lease_guard: {
     type: 'gauge',
@@ -218,10 +208,8 @@ export const METRICS = {
     aggregator: 'min',
   },
   latchkey_lease_guard_fired_total: {
-    type: 'counter',
+    ...total,
     help: 'Times a process was suspended for longer than its lease and its connections were cut.',
-    labels: [],
-    aggregator: sum,
   },
   latchkey_key_manager_state: {
     type: 'gauge',
@@ -283,11 +271,21 @@ export const METRICS = {
     labels: ['key_store', 'access_key_id'],
     aggregator: 'max',
   },
-  latchkey_log_blocks_dropped_total: {
+  latchkey_webhook_messages_total: {
     type: 'counter',
-    help: 'Blocks of log lines dropped because the reader was too slow.',
-    labels: [],
+    help: 'Messages to webhooks, by outcome: delivered, failed (an attempt that may be repeated) or dropped.',
+    labels: ['webhook', 'outcome'],
     aggregator: sum,
+  },
+  latchkey_webhook_pending: {
+    type: 'gauge',
+    help: 'Events that a webhook is still to be told about, whichever instance tells them.',
+    labels: ['webhook'],
+    aggregator: 'max',
+  },
+  latchkey_log_blocks_dropped_total: {
+    ...total,
+    help: 'Blocks of log lines dropped because the reader was too slow.',
   },
   latchkey_info: {
     type: 'gauge',

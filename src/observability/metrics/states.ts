@@ -63,6 +63,15 @@ export interface ControlState {
   readonly deadlines: readonly { readonly keyStore: string; readonly openUntil: number }[]
 }
 
+export interface WebhookState {
+  readonly name: string
+  readonly delivered: number
+  readonly failed: number
+  readonly dropped: number
+  /** Undefined while the store cannot be read. */
+  readonly pending: number | undefined
+}
+
 export interface CredentialState {
   readonly keyStore: string
   readonly accessKeyId: string
@@ -102,6 +111,7 @@ export interface StateSources {
   /** Expiry of each certificate, milliseconds since the Unix epoch. */
   readonly certificates: () => Readonly<Record<string, number>>
   readonly credentials: () => readonly CredentialState[]
+  readonly webhooks: () => readonly WebhookState[]
   readonly droppedLogBlocks: () => number
 }
 
@@ -118,6 +128,7 @@ export function createStateCollectors(sources: StateSources): Collectors {
     ...ofTripwire(sources.tripwire),
     ...ofTokens(sources.tokens),
     ...ofCredentials(sources),
+    ...ofWebhooks(sources.webhooks),
     latchkey_baseline_seconds: () =>
       Object.entries(sources.baselineMs).map(([operation, ms]) => value(ms / 1000, { operation })),
     latchkey_connections: () => [value(sources.connections())],
@@ -250,5 +261,20 @@ function ofCredentials({ credentials, now }: StateSources): Collectors {
       each(({ createdAt = now() }) => (now() - createdAt) / 1000),
     latchkey_credential_last_used_timestamp_seconds: () =>
       each(({ lastUsedAt = 0 }) => lastUsedAt / 1000),
+  }
+}
+
+function ofWebhooks(webhooks: () => readonly WebhookState[]): Collectors {
+  return {
+    latchkey_webhook_messages_total: () =>
+      webhooks().flatMap(({ name, ...counts }) =>
+        (['delivered', 'failed', 'dropped'] as const).map((outcome) =>
+          value(counts[outcome], { webhook: name, outcome }),
+        ),
+      ),
+    latchkey_webhook_pending: () =>
+      webhooks().flatMap(({ name, pending }) =>
+        pending === undefined ? [] : [value(pending, { webhook: name })],
+      ),
   }
 }

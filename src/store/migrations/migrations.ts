@@ -11,6 +11,7 @@ import { REGISTRATIONS } from './0008-registrations.ts'
 import { POLICIES } from './0009-policies.ts'
 import { TOKEN_KEYS } from './0010-token-keys.ts'
 import { PROBES } from './0011-probes.ts'
+import { WEBHOOKS } from './0012-webhooks.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -24,4 +25,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   POLICIES,
   TOKEN_KEYS,
   PROBES,
+  WEBHOOKS,
 ]

@@ -51,7 +51,10 @@ void t.test(
   async (t) => {
     const { load } = await configFolder(t)
     const [example = ''] = EXAMPLES
-    await load(example, { HSM_PIN: '1234' })
+    await load(example, {
+      ...{ HSM_PIN: '1234', SLACK_URL: 'https://hooks.slack.com/x' },
+      WEBHOOK_KEY: Buffer.alloc(32).toString('base64'),
+    })
     const named = (value: unknown, path: string): readonly string[] => {
       if (Array.isArray(value)) return value.flatMap((item) => named(item, `${path}[]`))
       if (typeof value !== 'object' || value === null) return []
@@ -86,6 +89,10 @@ void t.test(
         'admin.names',
         'admin.clientCertificates.subjects[].person',
         'admin.tokens[].person',
+        'webhooks[].to.generic.key.file',
+        'webhooks[].to.generic.key.exec',
+        'webhooks[].to.slack.url.file',
+        'webhooks[].to.slack.url.exec',
       ],
     )
   },

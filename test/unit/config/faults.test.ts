@@ -26,7 +26,7 @@ colour: blue
   t.strictSame(
     [...(await faults(text))].sort(),
     [
-      'colour: is not a known setting; known are workers, listener, keyStores, backends, store, control, policy, audit, tripwire, admin, limits, sigv4, health, activity, logging, metrics, tracing',
+      'colour: is not a known setting; known are workers, listener, keyStores, backends, store, control, policy, audit, tripwire, admin, limits, sigv4, health, activity, logging, metrics, tracing, webhooks',
       'keyStores[0].name: expected 1 to 64 lower-case letters, digits and dashes, no dash first, found "Payroll"',
       'keyStores[0].prefix: expected a slash, then letters, digits, dashes and underscores, without a slash at the end, found "payroll/"',
       'listener.port: expected at most 65535, found 70000',

@@ -56,6 +56,7 @@ void t.test('what has a default can be left out', async (t) => {
     tripwire: { mode: 'rehearse', rules: [], learningMs: 604_800_000, maxSubjects: 10_000 },
     activity: { retentionMs: 2_592_000_000, flushIntervalMs: 5000, maxSubjects: 2000 },
     logging: { level: 'info', format: 'latchkey' },
+    webhooks: [],
   })
 })
 
@@ -132,6 +133,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
     logging: { level: 'warn', format: 'latchkey' },
     metrics: { host: '0.0.0.0', port: 9464 },
     tracing: { endpoint: 'http://127.0.0.1:4318/v1/traces', percent: 5 },
+    webhooks: [],
   })
 })
 

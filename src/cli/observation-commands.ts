@@ -1,4 +1,4 @@
-/** Lists the commands for audit logs, a part of commands.ts. */
+/** Lists the commands for audit logs and webhooks, a part of commands.ts. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from '../terminal/command.ts'
 
@@ -8,7 +8,7 @@ export interface Entry {
   load(): Promise<Command>
 }
 
-export const AUDIT_COMMANDS: Readonly<Record<string, Entry>> = {
+export const OBSERVATION_COMMANDS: Readonly<Record<string, Entry>> = {
   'audit verify': {
     summary: 'Verify the audit logs from their files, without trusting who wrote them',
     load: async () => (await import('./commands/audit.ts')).auditVerify,
@@ -36,5 +36,9 @@ export const AUDIT_COMMANDS: Readonly<Record<string, Entry>> = {
   'audit reconcile': {
     summary: 'Compare the audit logs with CloudTrail, in both directions',
     load: async () => (await import('./commands/audit-reconcile.ts')).auditReconcile,
+  },
+  'webhooks test': {
+    summary: 'Send a test message to the webhooks, and show what the receivers answer',
+    load: async () => (await import('./commands/webhooks.ts')).webhooksTest,
   },
 }

@@ -1,0 +1,55 @@
+/** Sends one request of a webhook, and says what the answer means. */
+// SPDX-License-Identifier: Apache-2.0
+import http from 'node:http'
+import https from 'node:https'
+import { exchange } from '../../core/http-exchange.ts'
+
+export interface OutgoingRequest {
+  readonly url: URL
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  /** Authorities to trust instead of the public ones, in PEM. */
+  readonly ca: Buffer | undefined
+}
+
+export type PostOutcome =
+  | { readonly result: 'delivered' }
+  /** `isFinal`: the receiver will never take this body. */
+  | { readonly result: 'failed'; readonly reason: string; readonly isFinal: boolean }
+
+/** Answers that say that the body is at fault, so that another attempt is of no use. */
+const FINAL: ReadonlySet<number> = new Set([400, 413, 422])
+const MAX_ANSWER_BYTES = 65_536
+const MAX_REASON = 200
+
+/** Follows no redirect. Never rejects. @param signal sets the deadline */
+export async function post(
+  { url, headers, body, ca }: OutgoingRequest,
+  signal: AbortSignal,
+): Promise<PostOutcome> {
+  const client = url.protocol === 'https:' ? https : http
+  try {
+    const request = client.request(url, {
+      method: 'POST',
+      headers: { ...headers, 'content-length': Buffer.byteLength(body) },
+      // A new connection for each: messages are rare, and a name may have a new address.
+      agent: false,
+      signal,
+      ...(ca === undefined ? {} : { ca }),
+    })
+    const { status, text } = await exchange(request, body, MAX_ANSWER_BYTES)
+    if (status >= 200 && status < 300) return { result: 'delivered' }
+    const said = text.replaceAll(/\s+/g, ' ').trim().slice(0, MAX_REASON)
+    const reason = `the receiver answered ${String(status)}${said === '' ? '' : `: ${said}`}`
+    return { result: 'failed', reason, isFinal: FINAL.has(status) }
+  } catch (error) {
+    return { result: 'failed', reason: describeFailure(error, signal), isFinal: false }
+  }
+}
+
+function describeFailure(error: unknown, signal: AbortSignal): string {
+  if (signal.aborted) return 'the receiver did not answer in time'
+  const { message, code } = error as NodeJS.ErrnoException
+  // An error of several addresses has a code only.
+  return message === '' ? (code ?? 'the connection failed') : message
+}
