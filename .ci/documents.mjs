@@ -113,7 +113,7 @@ control: # the kill switch
     expires: 24h
 
 policy: { folder: policies } # who may use which key; in the store if this is omitted
-audit: { mode: strict, folder: audit, checkpointInterval: 1s } # records that third parties can verify
+audit: { mode: strict, folder: audit, checkpointInterval: 1s, headInterval: 1h, principals: plain, witnesses: { policy: witnesses.policy, interval: 10s, timeout: 5s } }
 tripwire: { learning: 168h, maxSubjects: 10000, mode: rehearse, rules: [{ name: bulk, keyStore: payroll, key: salaries, per: principal, measure: decrypts, limit: 3000, window: 1h, atLeast: 50, action: kill, direction: decrypt }] }
 admin:
   host: 10.0.0.5 # default: loopback; any other address requires tls

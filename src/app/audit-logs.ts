@@ -3,23 +3,31 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { AuditError } from '../audit/errors.ts'
-import type { KnownHead, Problem } from '../audit/reader/verify-log.ts'
-import { listLogs } from '../audit/writer/log-folder.ts'
+import { createPrincipalHash, type HashPrincipal, PRINCIPALS } from '../audit/principal-hash.ts'
+import { readControlEvents, toKnownLogs } from '../audit/reader/known-logs.ts'
+import type { Problem } from '../audit/reader/problem.ts'
+import type { KnownLog, LogReport } from '../audit/reader/verify-log.ts'
+import { CERTIFICATE, CONTROL_LOG, listLogs } from '../audit/writer/log-folder.ts'
 import type { Config } from '../config/config.ts'
 import { openSigner } from '../killswitch/receipt/signing-key.ts'
-import { readEvents } from '../store/event-log.ts'
+import { EMPTY_ROOT, hashLeaf, nodesOf, rootOf } from '../core/tlog/merkle.ts'
+import { type ControlEvent, encodeEvent, readEvents } from '../store/event-log.ts'
 import { openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface AuditLogs {
-  /** Folders of the logs, oldest first. */
+  /** Folders of the logs: that of the control log first, then those of the processes, oldest first. */
   readonly folders: readonly string[]
   /** Public key of the store, which certifies their keys. */
   readonly publicKey: string
-  /** Heads recorded in the store, by the origin of their log. */
-  readonly heads: ReadonlyMap<string, readonly KnownHead[]>
-  /** Origins of the logs that the store has seen opened. */
-  readonly opened: ReadonlySet<string>
+  /** Whether the store itself was read; otherwise the published control log says what is known. */
+  readonly isFromStore: boolean
+  /** Logs of processes that were opened, by their origin. */
+  readonly known: ReadonlyMap<string, KnownLog>
+  /** Hashes ARNs as the logs of this store do; undefined if the store was not read. */
+  readonly hashPrincipal: HashPrincipal | undefined
+  /** Events of the store; empty if it was not read. */
+  readonly events: readonly ControlEvent[]
 }
 
 export interface AuditPlace {
@@ -31,33 +39,43 @@ export interface AuditPlace {
 }
 
 /**
- * Needs no store if a folder and a public key are given; nothing is then known about missing or
- * shortened logs.
+ * Needs no store if a folder and a public key are given. What is known about the logs then comes from the
+ * control log in that folder.
  * @throws AuditError AUDIT_NOT_FOUND, StorageError
  */
 export async function openAuditLogs(place: AuditPlace): Promise<AuditLogs> {
-  const known =
+  const stored =
     place.publicKey === undefined ? await readStore(await place.loadConfig()) : undefined
-  const folder = place.folder ?? known?.folder ?? (await place.loadConfig()).audit.folder
+  const folder = place.folder ?? stored?.folder ?? (await place.loadConfig()).audit.folder
   const folders = await findLogs(folder)
+  const publicKey = place.publicKey ?? stored?.publicKey ?? ''
+  const isFromStore = stored !== undefined
+  const known = isFromStore
+    ? toKnownLogs(stored.events, 'the store')
+    : toKnownLogs(await readControlEvents(folder, publicKey), 'the control log')
   return {
     folders,
-    publicKey: place.publicKey ?? known?.publicKey ?? '',
-    heads: known?.heads ?? new Map(),
-    opened: known?.opened ?? new Set(),
+    publicKey,
+    isFromStore,
+    known,
+    events: stored?.events ?? [],
+    hashPrincipal: stored?.hashPrincipal,
   }
 }
 
 /** @throws AuditError AUDIT_NOT_FOUND */
 async function findLogs(folder: string): Promise<readonly string[]> {
-  if (existsSync(join(folder, 'certificate.json'))) return [folder]
+  if (existsSync(join(folder, CERTIFICATE))) return [folder]
   const names = await listLogs(folder)
   if (names.length === 0) {
     throw new AuditError('AUDIT_NOT_FOUND', `${folder}: there is no audit log`, {
       hint: 'audit.mode says whether servers write one',
     })
   }
-  return names.map((name) => join(folder, name))
+  const isControl = (name: string) => name === CONTROL_LOG
+  return [...names.filter(isControl), ...names.filter((one) => !isControl(one))].map((name) =>
+    join(folder, name),
+  )
 }
 
 async function readStore(config: Config) {
@@ -65,35 +83,62 @@ async function readStore(config: Config) {
   try {
     const { publicKey } = await openSigner(store)
     const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
-    const heads = new Map<string, KnownHead[]>()
-    const opened = new Set<string>()
-    for (const { kind, detail } of events) {
-      const origin = String(detail['origin'])
-      if (kind === 'audit-opened') opened.add(origin)
-      if (kind !== 'audit-closed' && kind !== 'audit-recovered') continue
-      const root = Buffer.from(String(detail['root']), 'base64')
-      const head = { size: Number(detail['size']), root, source: 'the store' }
-      heads.set(origin, [...(heads.get(origin) ?? []), head])
-    }
-    return { folder: config.audit.folder, publicKey, heads, opened }
+    const hashPrincipal = createPrincipalHash(store.sealing.derive(PRINCIPALS))
+    return { folder: config.audit.folder, publicKey, events, hashPrincipal }
   } finally {
     await store.close()
   }
 }
 
-/** Returns a problem for each log that the store has seen and that is not among these. */
+/**
+ * Returns what is known about a log that has this size. About the control log, the store knows everything:
+ * its own events are that log.
+ */
+export function findKnown({ known, events }: AuditLogs, origin: string, size: number): KnownLog {
+  const found = known.get(origin)
+  if (found !== undefined || !origin.endsWith('/control')) return found ?? { heads: [] }
+  if (events.length === 0) return { heads: [] }
+  // The published log may be behind the store by the last seconds.
+  const length = Math.min(size, events.length)
+  const node = nodesOf(events.slice(0, length).map((event) => hashLeaf(encodeEvent(event))))
+  const isLonger = size > events.length
+  const root = isLonger ? EMPTY_ROOT : rootOf(node, length)
+  return { heads: [{ size: length, root, source: 'the store' }] }
+}
+
+export interface MissingLogs {
+  /** A problem for each log of these hosts that is known and not there. */
+  readonly problems: readonly Problem[]
+  /** Hosts of which no log was expected, with the number of their logs. */
+  readonly elsewhere: ReadonlyMap<string, number>
+}
+
+/**
+ * Finds logs that are known and not among the reports. Each host has a folder of its own, so logs of a host
+ * are expected only where there is another log of it, or on that host itself.
+ */
 export function findMissing(
-  { opened, heads }: AuditLogs,
-  origins: ReadonlySet<string>,
-): readonly Problem[] {
-  return [...opened]
-    .filter((origin) => !origins.has(origin))
-    .map((origin) => {
-      const size = heads.get(origin)?.at(-1)?.size
-      const entries = size === undefined ? '' : ` of ${String(size)} entries`
-      return {
-        kind: 'missing',
-        message: `the store knows the log ${origin}${entries}, which is not in this folder`,
-      }
+  { known, isFromStore }: AuditLogs,
+  reports: readonly LogReport[],
+  ownHost?: string,
+): MissingLogs {
+  const origins = new Set(reports.map(({ origin }) => origin))
+  const hosts = new Set([ownHost, ...reports.map(({ host }) => host)])
+  const source = isFromStore ? 'the store' : 'the control log'
+  const problems: Problem[] = []
+  const elsewhere = new Map<string, number>()
+  for (const [origin, { heads, host }] of known) {
+    if (origins.has(origin)) continue
+    if (host !== undefined && !hosts.has(host)) {
+      elsewhere.set(host, (elsewhere.get(host) ?? 0) + 1)
+      continue
+    }
+    const size = heads.at(-1)?.size
+    const entries = size === undefined ? '' : ` of ${String(size)} entries`
+    problems.push({
+      kind: 'missing',
+      message: `${source} knows the log ${origin}${entries}, which is not in this folder`,
     })
+  }
+  return { problems, elsewhere }
 }

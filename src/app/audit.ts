@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
+import { createPrincipalHash, PRINCIPALS } from '../audit/principal-hash.ts'
 import { hashSealed } from '../audit/record.ts'
 import { type AuditLog, type AuditStats, startAuditLog } from '../audit/writer/audit-log.ts'
 import {
@@ -14,6 +15,7 @@ import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
+import { periodic } from '../core/periodic.ts'
 import type { RequestRecord } from '../core/request.ts'
 import { openSigner } from '../killswitch/receipt/signing-key.ts'
 import { appendEvent } from '../store/event-log.ts'
@@ -45,7 +47,7 @@ export async function createServerAudit(
   cleanup: Cleanup,
 ): Promise<ServerAudit | undefined> {
   const { config, store, logger } = deps
-  const { mode, folder: root, checkpointIntervalMs } = config.audit
+  const { mode, folder: root, checkpointIntervalMs, headIntervalMs, principals } = config.audit
   if (mode === 'off') return undefined
   const { derive } = store.sealing
   const host = hostname()
@@ -74,10 +76,11 @@ export async function createServerAudit(
     certify: await openSigner(store, 'audit'),
   })
   const { origin, verifierKey } = certificate
-  await note('audit-opened', { origin, verifierKey })
+  await note('audit-opened', { origin, verifierKey, host })
   const log = await startAuditLog({
     ...{ folder, origin, checkpointMs: checkpointIntervalMs },
     seed: deriveLogSeed(derive, origin),
+    hashPrincipal: principals === 'hashed' ? createPrincipalHash(derive(PRINCIPALS)) : undefined,
     start: { time: startedAt, host, pid: process.pid, worker: deps.worker, version: deps.version },
     onFailing: (why) => {
       logger.error('the audit log cannot be written', { mode, folder, why })
@@ -86,7 +89,21 @@ export async function createServerAudit(
       logger.warn('the audit log can be written again', { folder, lost })
     },
   })
+  let noted = 0
+  const heads = periodic({
+    intervalMs: headIntervalMs,
+    async work() {
+      const { head } = log.stats()
+      if (head === undefined || head.size === noted) return
+      await note('audit-head', { origin, ...head })
+      noted = head.size
+    },
+    onError: (err) => {
+      logger.warn('the head of the audit log could not be recorded', { folder, err })
+    },
+  })
   cleanup.add(async () => {
+    await heads.stop()
     const head = await log.stop(toTime())
     if (head === undefined) return
     await closeLogFolder(folder)

@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os'
 import { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { startAdminOf, type RunningAdmin } from './admin.ts'
+import { startControlLog } from './control-log.ts'
 import { serveMetrics, warnOfNode } from './observability.ts'
 import { startServer, type RunningServer, type ServerOptions } from './server.ts'
 import type { WorkerFacts, WorkerStart } from './worker.ts'
@@ -89,6 +90,10 @@ async function startWorkers(
   const cleanup = new Cleanup()
   cleanup.add(end)
   let admin: RunningAdmin | undefined
+  await startControlLog(config, logger, cleanup).catch(async (error: unknown) => {
+    await cleanup.run()
+    throw error
+  })
   // Stopped almost last, so that operators can watch the drain.
   cleanup.add(() => admin?.stop())
   cleanup.add(supervisor.stop)

@@ -7,6 +7,7 @@ import { hash } from 'node:crypto'
 import type { RequestMetadata, RequestRecord } from '../core/request.ts'
 import { type Json, toCanonicalJson } from '../core/signature.ts'
 import { MAX_ENTRY_BYTES } from './log/tiles.ts'
+import type { HashPrincipal } from './principal-hash.ts'
 
 /** XKS 1.0.3: ARNs have up to 2,048 characters. */
 const MAX_TEXT = 2048
@@ -18,7 +19,7 @@ export type Outcome = 'allowed' | 'refused' | 'failed'
 
 /** An entry as it is read from a log. Which of its fields are there depends on `kind`. */
 export interface AuditEntry {
-  readonly kind: 'start' | 'request' | 'recovered' | 'stop'
+  readonly kind: 'start' | 'request' | 'recovered' | 'stop' | 'event'
   readonly seq?: number
   /** ISO 8601, UTC. */
   readonly time?: string
@@ -43,19 +44,49 @@ function outcomeOf({ status = 500 }: RequestRecord): Outcome {
   return status >= 500 ? 'failed' : 'refused'
 }
 
-/** Encodes the entry of a request. docs/audit.md describes each field. */
-export function encodeRequest(record: RequestRecord, place: EntryPlace): string {
+/**
+ * Encodes the entry of a request. docs/audit.md describes each field.
+ * @param hashPrincipal replaces the ARN of the caller, and values that may name one; absent: they stay
+ */
+export function encodeRequest(
+  given: RequestRecord,
+  place: EntryPlace,
+  hashPrincipal?: HashPrincipal,
+): string {
+  const record = hashPrincipal === undefined ? given : withoutNames(given, hashPrincipal)
   const text = encode(record, place, MAX_TEXT)
   // Escapes can make a text six times as long.
   if (text.length * 3 <= MAX_ENTRY_BYTES || Buffer.byteLength(text) <= MAX_ENTRY_BYTES) return text
   return encode({ ...record, metadata: withoutOther(record.metadata) }, place, SHORT_TEXT)
 }
 
+/** A record whose caller is a hash. */
+type HashedRecord = RequestRecord & { readonly awsPrincipalHash?: string }
+
+function withoutNames(record: RequestRecord, hashPrincipal: HashPrincipal): HashedRecord {
+  const { metadata } = record
+  if (metadata === undefined) return record
+  const { awsPrincipalArn, other, ...rest } = metadata
+  return {
+    ...record,
+    ...(awsPrincipalArn === undefined ? {} : { awsPrincipalHash: hashPrincipal(awsPrincipalArn) }),
+    metadata: {
+      ...rest,
+      // Source identities and session tags can name a person, too.
+      ...(other && {
+        other: Object.fromEntries(
+          Object.entries(other).map(([name, value]) => [name, hashPrincipal(toText(value))]),
+        ),
+      }),
+    },
+  }
+}
+
 function withoutOther(metadata: RequestMetadata | undefined): RequestMetadata {
   return { kmsOperation: '', kmsRequestId: '', ...metadata, other: { cut: true } }
 }
 
-function encode(record: RequestRecord, place: EntryPlace, most: number): string {
+function encode(record: HashedRecord, place: EntryPlace, most: number): string {
   const metadata: Partial<RequestMetadata> = record.metadata ?? {}
   const clip = (text: string | undefined) => text && toWellFormed(text.slice(0, most))
   // In the order of RFC 8785, so that JSON.stringify writes the canonical form: sorting the members
@@ -64,6 +95,7 @@ function encode(record: RequestRecord, place: EntryPlace, most: number): string 
     accessClass: record.accessClass,
     accessKeyId: record.accessKeyId,
     awsPrincipalArn: clip(metadata.awsPrincipalArn),
+    awsPrincipalHash: record.awsPrincipalHash,
     awsSourceVpc: clip(metadata.awsSourceVpc),
     awsSourceVpce: clip(metadata.awsSourceVpce),
     bodySha256: record.bodySha256,

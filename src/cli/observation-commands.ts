@@ -33,6 +33,18 @@ export const OBSERVATION_COMMANDS: Readonly<Record<string, Entry>> = {
     summary: 'Write entries of the audit logs as JSON lines, CSV, ECS or OCSF',
     load: async () => (await import('./commands/audit-read.ts')).auditExport,
   },
+  'audit principal-hash': {
+    summary: 'Print the hash that stands for a principal in logs with hashed principals',
+    load: async () => (await import('./commands/audit-read.ts')).auditPrincipalHash,
+  },
+  'audit prune': {
+    summary: 'Remove old entries from the audit logs; what remains can still be verified',
+    load: async () => (await import('./commands/audit-prune.ts')).auditPrune,
+  },
+  'audit witness': {
+    summary: 'Serve a witness that cosigns the control logs of other stores',
+    load: async () => (await import('./commands/audit-witness.ts')).auditWitness,
+  },
   'audit reconcile': {
     summary: 'Compare the audit logs with CloudTrail, in both directions',
     load: async () => (await import('./commands/audit-reconcile.ts')).auditReconcile,

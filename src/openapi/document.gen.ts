@@ -1305,6 +1305,10 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "signature": {
         "description": "64 bytes.",
         "$ref": "#/components/schemas/Base64"
+      },
+      "proof": {
+        "description": "Proves that the control log has the receipt (c2sp.org/tlog-proof), and needs no other file. Absent from\nlists.\n",
+        "type": "string"
       }
     }
   },

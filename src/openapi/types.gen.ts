@@ -1051,6 +1051,11 @@ export interface components {
             publicKey: components["schemas"]["Base64"];
             /** @description 64 bytes. */
             signature: components["schemas"]["Base64"];
+            /**
+             * @description Proves that the control log has the receipt (c2sp.org/tlog-proof), and needs no other file. Absent from
+             *     lists.
+             */
+            proof?: string;
         };
         AdminReceipts: {
             receipts: components["schemas"]["SignedReceipt"][];

@@ -1,13 +1,23 @@
 /**
- * The permanent log of every use of the kill switch. Codes chain its rows, so that none can be
- * removed unnoticed.
+ * The permanent log of changes of the store. Codes chain its rows, so that none can be removed unnoticed.
+ * The events are also the entries of a Merkle tree, the control log (docs/audit.md): others can verify
+ * that one without the key of the store.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { hash } from 'node:crypto'
 import { toAsciiJson } from '../core/remark.ts'
+import { type Json, toCanonicalJson } from '../core/signature.ts'
+import {
+  appendToFrontier,
+  type Frontier,
+  proveLast,
+  rootOfFrontier,
+} from '../core/tlog/frontier.ts'
+import { hashLeaf, type TreeHead } from '../core/tlog/merkle.ts'
 import { StorageError, type Reader, type Row, type SqlValue } from './database.ts'
 import { REKEY, type Rekey } from './keyring.ts'
 import { column, FACTS, selectRows } from './sealed-rows.ts'
-import { notWritten, readState } from './sealed-state.ts'
+import { type EventsEnd, notWritten, readState } from './sealed-state.ts'
 import type { SealedTransaction } from './sealed-transaction.ts'
 import type { Sealing } from './sealing.ts'
 
@@ -34,13 +44,22 @@ function fieldsOf(before: string, row: Row): readonly SqlValue[] {
   return ['control_events', before, ...COLUMNS.map((name) => column(row, name))]
 }
 
+/** An event as it was written, with what proves it in the control log once the change is committed. */
+export interface WrittenEvent extends ControlEvent {
+  readonly entry: Buffer
+  readonly hashes: readonly Buffer[]
+  /** The control log up to this event. */
+  readonly head: TreeHead
+}
+
 /** Call inside `Store.change`, which seals the end of the chain with everything else. */
 export async function appendEvent(
   transaction: SealedTransaction,
   sealing: Sealing,
   event: Omit<ControlEvent, 'seq'>,
-): Promise<ControlEvent> {
+): Promise<WrittenEvent> {
   const { ledger } = transaction
+  const before = await loadFrontier(transaction, sealing, ledger.events)
   const seq = ledger.events.seq + 1
   const { at, epoch, kind, operator } = event
   const row = { seq, at, epoch, kind, operator, detail: toAsciiJson(event.detail) }
@@ -55,8 +74,27 @@ export async function appendEvent(
   if (!isWritten) {
     throw notWritten(`control_events ${String(seq)}`)
   }
-  ledger.events = { seq, head: mac }
-  return { ...event, seq }
+  const entry = encodeEvent(toEvent(written))
+  const frontier = appendToFrontier(before, seq - 1, hashLeaf(entry))
+  ledger.events = { seq, head: mac, frontier: frontier.map((one) => one.toString('base64')) }
+  const head = { size: seq, root: rootOfFrontier(frontier) }
+  return { ...event, seq, entry, hashes: proveLast(before), head }
+}
+
+/** An earlier release that changes the store leaves none, and the events are hashed again. */
+async function loadFrontier(
+  reader: Reader,
+  sealing: Sealing,
+  { seq, head, frontier }: EventsEnd,
+): Promise<Frontier> {
+  if (seq === 0) return []
+  if (frontier !== undefined) return frontier.map((one) => Buffer.from(one, 'base64'))
+  let tree: Frontier = []
+  const events = await readChain(reader, sealing, { seq, head })
+  for (const [i, event] of events.entries()) {
+    tree = appendToFrontier(tree, i, hashLeaf(encodeEvent(event)))
+  }
+  return tree
 }
 
 /**
@@ -69,35 +107,45 @@ export async function readEvents(
   sealing: Sealing,
   since = 0,
 ): Promise<readonly ControlEvent[]> {
-  const { events: end } = await readState(reader, sealing)
+  const { events } = await readState(reader, sealing)
+  return readChain(reader, sealing, events, since)
+}
+
+/** Returns the number of events, and the root of the control log that they are. */
+export async function readEventsHead(reader: Reader, sealing: Sealing): Promise<TreeHead> {
+  const { events } = await readState(reader, sealing)
+  return { size: events.seq, root: rootOfFrontier(await loadFrontier(reader, sealing, events)) }
+}
+
+async function readChain(
+  reader: Reader,
+  sealing: Sealing,
+  end: EventsEnd,
+  since = 0,
+): Promise<readonly ControlEvent[]> {
   const seam = await findSeam(reader, sealing)
   const rows = await reader.query(
-    'SELECT seq, at, epoch, kind, operator, detail, mac FROM control_events WHERE seq >= ? ORDER BY seq',
-    [Math.max(1, since)],
+    `SELECT seq, at, epoch, kind, operator, detail, mac FROM control_events
+     WHERE seq >= ? ORDER BY seq`,
+    [since],
   )
-  // The event `since` itself is read for its code, which the next one covers.
-  const [last] = since === 0 ? [] : rows
-  const fresh = since === 0 ? rows : rows.slice(1)
-  if (since > 0 && (last === undefined || column(last, 'seq') !== since)) throw broken()
-  const headAfter = (seq: number, row: Row) =>
-    seam?.seq === seq ? seam.before : String(column(row, 'mac'))
-  let before = last === undefined ? EVENTS_START : headAfter(since, last)
-  const events = fresh.map((row, i) => {
-    const seq = since + i + 1
-    const mac = String(column(row, 'mac'))
-    const isNext = sealing.isAuthentic(fieldsOf(before, row), mac) && column(row, 'seq') === seq
+  // The code that the event after this one covers.
+  const codeOf = (row: Row) =>
+    column(row, 'seq') === seam?.seq ? seam.before : String(column(row, 'mac'))
+  // The chain continues from the code of the last event that is skipped.
+  const skipped = since === 0 ? undefined : rows[0]
+  const rest = skipped === undefined ? rows : rows.slice(1)
+  if (skipped !== undefined && column(skipped, 'seq') !== since) throw broken()
+  let before = skipped === undefined ? EVENTS_START : codeOf(skipped)
+  const events = rest.map((row, i) => {
+    const isNext =
+      sealing.isAuthentic(fieldsOf(before, row), column(row, 'mac')) &&
+      column(row, 'seq') === since + i + 1
     if (!isNext) throw broken()
-    before = headAfter(seq, row)
-    return {
-      seq,
-      at: Number(column(row, 'at')),
-      epoch: Number(column(row, 'epoch')),
-      kind: String(column(row, 'kind')),
-      operator: String(column(row, 'operator')),
-      detail: JSON.parse(String(column(row, 'detail'))) as Record<string, unknown>,
-    }
+    before = codeOf(row)
+    return toEvent(row)
   })
-  if (end.head !== before || end.seq !== since + fresh.length) throw broken()
+  if (end.head !== before || end.seq !== since + rest.length) throw broken()
   return events
 }
 
@@ -137,7 +185,7 @@ export async function recodeEvents(
   const seq = done.seq + next.length
   if (seq < ledger.events.seq) return { seq, before }
   if (before !== ledger.events.head) throw broken()
-  ledger.events = { seq, head }
+  ledger.events = { ...ledger.events, head }
   return undefined
 }
 
@@ -146,6 +194,37 @@ interface Recoding {
   readonly seam: Rekey['events']
   /** Number of events in one change. */
   readonly limit: number
+}
+
+function toEvent(row: Row): ControlEvent {
+  return {
+    seq: Number(column(row, 'seq')),
+    at: Number(column(row, 'at')),
+    epoch: Number(column(row, 'epoch')),
+    kind: String(column(row, 'kind')),
+    operator: String(column(row, 'operator')),
+    detail: JSON.parse(String(column(row, 'detail'))) as Record<string, unknown>,
+  }
+}
+
+/** c2sp.org/tlog-tiles: the length of an entry is a uint16. */
+const MAX_ENTRY_BYTES = 65_535
+
+/**
+ * Returns an event as an entry of the control log: canonical JSON (RFC 8785). Details that are too long for
+ * an entry, such as the receipt of a very large fleet, are represented by their hash.
+ */
+export function encodeEvent({ seq, at, epoch, kind, operator, detail }: ControlEvent): Buffer {
+  const encode = (fields: Readonly<Record<string, Json>>) => {
+    const time = new Date(at).toISOString()
+    return Buffer.from(
+      toCanonicalJson({ kind: 'event', seq, time, epoch, event: kind, operator, ...fields }),
+    )
+  }
+  const entry = encode({ detail: detail as Json })
+  if (entry.length <= MAX_ENTRY_BYTES) return entry
+  const detailSha256 = hash('sha256', toCanonicalJson(detail as Json), 'hex')
+  return encode({ detailSha256 })
 }
 
 function broken(): StorageError {

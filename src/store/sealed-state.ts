@@ -20,7 +20,17 @@ export interface SealedState {
   readonly tag: string
   readonly tables: ReadonlyMap<string, TableSum>
   /** The last of the chained events (event-log.ts). */
-  readonly events: { readonly seq: number; readonly head: string }
+  readonly events: EventsEnd
+}
+
+export interface EventsEnd {
+  readonly seq: number
+  readonly head: string
+  /**
+   * The Merkle tree over the events (core/tlog/frontier.ts), each hash in Base64. Absent after a change by an earlier
+   * release, which does not know it.
+   */
+  readonly frontier?: readonly string[]
 }
 
 export const NO_ROWS: TableSum = { rows: 0, sum: 0n }

@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { parseCheckpoint } from '../../src/audit/log/checkpoint.ts'
+import { parseCheckpoint } from '../../src/core/tlog/checkpoint.ts'
 import { decodeBundle, encodeBundle } from '../../src/audit/log/tiles.ts'
 import { verifyLog, type KnownHead } from '../../src/audit/reader/verify-log.ts'
 import { decryptRecord, looseLog } from '../support/audit.ts'
@@ -170,13 +170,15 @@ void t.test('an older copy and another history are found by heads from elsewhere
   await stop()
   const [before, now] = [headOf(older), headOf(folder)]
   t.match((await verify()).problems, [])
-  t.match(await verifyLog(folder, { publicKey, heads: () => [before, now] }), { problems: [] })
-  t.match((await verifyLog(older, { publicKey, heads: () => [before] })).problems, [])
-  t.match((await verifyLog(older, { publicKey, heads: () => [now] })).problems, [
+  t.match(await verifyLog(folder, { publicKey, known: () => ({ heads: [before, now] }) }), {
+    problems: [],
+  })
+  t.match((await verifyLog(older, { publicKey, known: () => ({ heads: [before] }) })).problems, [])
+  t.match((await verifyLog(older, { publicKey, known: () => ({ heads: [now] }) })).problems, [
     { kind: 'rolled-back', index: 301 },
   ])
   const forged = { ...before, root: randomBytes(32) }
-  t.match((await verifyLog(folder, { publicKey, heads: () => [forged] })).problems, [
+  t.match((await verifyLog(folder, { publicKey, known: () => ({ heads: [forged] }) })).problems, [
     { kind: 'forked' },
   ])
   t.ok(existsSync(join(folder, 'tile/entries/001')))

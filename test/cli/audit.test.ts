@@ -37,7 +37,10 @@ void t.test('verify, search, prove, export and tail', async (t) => {
   await t.test('verify', async (t) => {
     const { code, stdout } = await run('verify')
     t.equal(code, 0)
-    t.match(stdout, /^LOG +ENTRIES +REQUESTS +LOST.*\n\S+ +13 +11 +0 .* closed +valid\n$/)
+    t.match(
+      stdout,
+      /^LOG +ENTRIES +REQUESTS +LOST.*\ncontrol +2 .* valid\n\S+ +13 +11 +0 .* closed +valid\n$/,
+    )
     const copy = join(server.folder, 'copy')
     cpSync(log, copy, { recursive: true })
     const { stdout: key } = await latchkeyHere(['receipt', 'key'], {
@@ -133,6 +136,11 @@ void t.test('verify, search, prove, export and tail', async (t) => {
 
   await t.test('a log that the store knows and that is gone', async (t) => {
     rmSync(log, { recursive: true })
+    t.match(await run('verify'), {
+      code: 65,
+      stdout: /missing: the store knows the log .*of 13 ent/,
+    })
+    rmSync(server.config.audit.folder, { recursive: true })
     t.match(await run('verify'), { code: 1, stderr: /there is no audit log/ })
   })
 })

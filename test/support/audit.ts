@@ -13,8 +13,9 @@ import {
 } from '../../src/audit/writer/log-folder.ts'
 import { startAuditLog, type AuditLog } from '../../src/audit/writer/audit-log.ts'
 import { verifyLog, type LogReport } from '../../src/audit/reader/verify-log.ts'
+import { CONTROL_LOG } from '../../src/audit/writer/log-folder.ts'
 import type { RequestRecord } from '../../src/core/request.ts'
-import { createSigner } from '../../src/core/signature.ts'
+import { createSigner, type Signer } from '../../src/core/signature.ts'
 import { openSigner } from '../../src/killswitch/receipt/signing-key.ts'
 import { openStore } from '../../src/store/store.ts'
 import { toStoreOptions } from '../../src/app/store.ts'
@@ -34,9 +35,10 @@ export async function publicKeyOf(config: Config): Promise<string> {
   }
 }
 
-/** Returns the folders of all logs of a configuration. */
+/** Returns the folders of the logs of processes, without the control log. */
 export async function logsOf(config: Config): Promise<readonly string[]> {
-  return (await listLogs(config.audit.folder)).map((name) => join(config.audit.folder, name))
+  const names = await listLogs(config.audit.folder)
+  return names.filter((name) => name !== CONTROL_LOG).map((name) => join(config.audit.folder, name))
 }
 
 /**
@@ -79,6 +81,8 @@ function firstOf(name: string): number {
 export interface LooseLog {
   readonly folder: string
   readonly publicKey: string
+  /** Signs for the store of the log. */
+  readonly certify: Signer
   readonly log: AuditLog
   stop(): Promise<void>
   verify(folder?: string): Promise<LogReport>
@@ -111,7 +115,7 @@ export async function looseLog(t: Test, where?: string): Promise<LooseLog> {
   }
   t.teardown(stop)
   return {
-    ...{ folder, log, stop, publicKey: certify.publicKey },
+    ...{ folder, log, stop, certify, publicKey: certify.publicKey },
     verify: (other = folder) => verifyLog(other, { publicKey: certify.publicKey }),
     async copy(name) {
       const to = join(root, name)

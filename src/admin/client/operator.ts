@@ -3,7 +3,6 @@
 import { systemClock as clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import type { Scope } from '../../core/scope.ts'
-import type { Signed } from '../../core/signature.ts'
 import type { DeadManOrder, DeadManOutcome } from '../../killswitch/operator/dead-man-switch.ts'
 import type { ExposureReport } from '../../killswitch/operator/exposure.ts'
 import type { KillOrder } from '../../killswitch/operator/kill.ts'
@@ -11,7 +10,7 @@ import type { RestoreOrder, RestoreOutcome } from '../../killswitch/operator/res
 import type { Operator, StopOutcome } from '../../killswitch/operator/service.ts'
 import type { ControlStatus } from '../../killswitch/operator/status.ts'
 import type { StopOptions } from '../../killswitch/operator/stop.ts'
-import type { Receipt } from '../../killswitch/receipt/receipt.ts'
+import type { SignedReceipt } from '../../killswitch/receipt/receipt.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import type { Switch } from '../../killswitch/model.ts'
 import type { AdminApi } from './api.ts'
@@ -94,11 +93,11 @@ export function createRemoteOperator(
     },
     async receipts() {
       const { receipts } = await api.get(`${ROOT}/receipts`)
-      return receipts as unknown as readonly Signed<Receipt>[]
+      return receipts as unknown as readonly SignedReceipt[]
     },
     async findReceipt(id) {
       const found = await api.get(`${ROOT}/receipts/{id}`, { path: { id } })
-      return found as unknown as Signed<Receipt>
+      return found as unknown as SignedReceipt
     },
     publicKey: async () => (await api.get(`${ROOT}/receipt-key`)).publicKey,
     async drill({ keyStore }) {
@@ -156,7 +155,7 @@ function finish(answer: Schemas['AdminStopResponse'], options: StopOptions): Sto
     kill: { isNew, epoch, switch: answer.switch as Switch | undefined },
     ...(warning === undefined ? {} : { warning }),
     ...(revocation === undefined ? {} : { revocation }),
-    ...(receipt === undefined ? {} : { receipt: receipt as unknown as Signed<Receipt> }),
+    ...(receipt === undefined ? {} : { receipt: receipt as unknown as SignedReceipt }),
   }
 }
 

@@ -3,6 +3,7 @@
  * is a question for a person: docs/audit.md says what it can mean.
  */
 // SPDX-License-Identifier: Apache-2.0
+import type { HashPrincipal } from '../principal-hash.ts'
 import { type AuditEntry, fieldOf } from '../record.ts'
 import type { KmsEvent } from './events.ts'
 import { createSpill } from './spill.ts'
@@ -62,6 +63,8 @@ export interface ReconcileOptions {
    * CloudTrail delivers late, so events newer than its last one minus this time are not compared.
    */
   readonly slackMs?: number
+  /** Compares callers also with logs in which they are hashed. */
+  readonly hashPrincipal?: HashPrincipal | undefined
 }
 
 /** Operations of KMS that call the proxy with key material, by the name in CloudTrail. */
@@ -80,6 +83,8 @@ interface Side {
   readonly at: number
   readonly operation: string
   readonly principal: string
+  /** In a log with hashed principals. */
+  readonly principalHash?: string
   readonly keys: readonly string[]
   readonly isSuccess: boolean
 }
@@ -95,7 +100,7 @@ function isCompared(entry: AuditEntry): boolean {
 export async function reconcile(
   entries: Iterable<AuditEntry>,
   events: AsyncIterable<KmsEvent>,
-  { keyArns = [], folder, slackMs = SLACK_MS }: ReconcileOptions = {},
+  { keyArns = [], folder, slackMs = SLACK_MS, hashPrincipal }: ReconcileOptions = {},
 ): Promise<Reconciliation> {
   const spill = createSpill<Side>(folder)
   try {
@@ -112,6 +117,7 @@ export async function reconcile(
         ...{ side: 'log', at, keys: [key], isSuccess: true },
         operation: fieldOf(entry, 'kmsOperation'),
         principal: fieldOf(entry, 'awsPrincipalArn'),
+        principalHash: fieldOf(entry, 'awsPrincipalHash'),
       })
     }
     for await (const event of events) {
@@ -122,7 +128,7 @@ export async function reconcile(
         ...{ principal: event.principal ?? '', isSuccess: event.errorCode === undefined },
       })
     }
-    return compare(spill.groups(), log.widen(slackMs), trail.widen(slackMs))
+    return compare(spill.groups(), log.widen(slackMs), trail.widen(slackMs), hashPrincipal)
   } finally {
     spill.close()
   }
@@ -153,7 +159,12 @@ class Span {
 
 type Groups = Iterable<readonly [id: string, sides: readonly Side[]]>
 
-function compare(groups: Groups, log: Span, trail: Span): Reconciliation {
+function compare(
+  groups: Groups,
+  log: Span,
+  trail: Span,
+  hashPrincipal: HashPrincipal | undefined,
+): Reconciliation {
   const findings: Finding[] = []
   const principals = new Map<string, { matched: number; findings: number }>()
   const count = { requests: 0, events: 0, matched: 0, notCompared: 0, findings: 0 }
@@ -198,7 +209,7 @@ function compare(groups: Groups, log: Span, trail: Span): Reconciliation {
       count.events += 1
       count.matched += 1
       summaryOf(event.principal).matched += 1
-      compareOne(id, requests, event, report)
+      compareOne(id, requests, event, { report, hashPrincipal })
     }
   }
   findings.sort((a, b) => (a.time < b.time ? -1 : 1))
@@ -219,10 +230,22 @@ function compareOne(
   id: string,
   requests: readonly Side[],
   event: Side,
-  report: (kind: FindingKind, id: string, side: Side, other?: string) => void,
+  {
+    report,
+    hashPrincipal,
+  }: {
+    readonly report: (kind: FindingKind, id: string, side: Side, other?: string) => void
+    readonly hashPrincipal: HashPrincipal | undefined
+  },
 ): void {
   for (const request of requests) {
     const { principal, keys, operation } = request
+    const { principalHash = '' } = request
+    if (principalHash !== '' && hashPrincipal !== undefined && event.principal !== '') {
+      if (hashPrincipal(event.principal) !== principalHash) {
+        report('principal-differs', id, { ...request, principal: principalHash }, event.principal)
+      }
+    }
     // Calls of AWS services may lack the ARN on either side.
     if (principal !== '' && event.principal !== '' && principal !== event.principal) {
       report('principal-differs', id, request, event.principal)

@@ -3,7 +3,7 @@
  * growing tree that produces both.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { EMPTY_ROOT, HASH_BYTES, hashLeaf, hashNode } from './merkle.ts'
+import { EMPTY_ROOT, HASH_BYTES, hashLeaf, hashNode } from '../../core/tlog/merkle.ts'
 
 /** Hashes in a full tile, and entries in a full bundle. */
 export const TILE_WIDTH = 256
@@ -101,6 +101,11 @@ export class GrowingTree {
 
   get size(): number {
     return this.#size
+  }
+
+  /** Hashes of the partial tile of each level. */
+  get levels(): readonly (readonly Buffer[])[] {
+    return this.#levels
   }
 
   /** Returns the tiles that this entry has filled, from the lowest level up. */

@@ -7,7 +7,14 @@ export type Format = (typeof FORMATS)[number]
 
 const COLUMNS = [
   ...['time', 'kmsRequestId', 'outcome', 'operation', 'keyStore', 'keyId', 'keyVersion'],
-  ...['awsPrincipalArn', 'accessClass', 'kmsOperation', 'kmsKeyArn', 'kmsViaService'],
+  ...[
+    'awsPrincipalArn',
+    'awsPrincipalHash',
+    'accessClass',
+    'kmsOperation',
+    'kmsKeyArn',
+    'kmsViaService',
+  ],
   ...['awsSourceVpc', 'awsSourceVpce', 'status', 'errorName', 'reason', 'policies'],
   ...['policyRevision', 'gateEpoch', 'accessKeyId', 'region', 'remoteAddress', 'durationUs'],
   ...['sealedSha256', 'seq'],
@@ -48,7 +55,7 @@ function accountOf(arn: string | undefined): string | undefined {
 
 /** Elastic Common Schema 8.17. */
 function toEcs(entry: AuditEntry, origin: string): Readonly<Record<string, unknown>> {
-  const principal = textOf(entry['awsPrincipalArn'])
+  const principal = textOf(entry['awsPrincipalArn'] ?? entry['awsPrincipalHash'])
   const duration = numberOf(entry['durationUs'])
   return {
     '@timestamp': entry.time,
@@ -86,7 +93,7 @@ function toOcsf(
   origin: string,
   version: string,
 ): Readonly<Record<string, unknown>> {
-  const principal = textOf(entry['awsPrincipalArn'])
+  const principal = textOf(entry['awsPrincipalArn'] ?? entry['awsPrincipalHash'])
   const isAllowed = entry.outcome === 'allowed'
   const account = accountOf(principal)
   const duration = numberOf(entry['durationUs'])

@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { AuditError } from '../errors.ts'
 import type { AuditEntry } from '../record.ts'
-import { listLogs } from '../writer/log-folder.ts'
+import { listProcessLogs } from '../writer/log-folder.ts'
 import { openLog } from './log-reader.ts'
 import { searchLog } from './search.ts'
 
@@ -37,15 +37,15 @@ export async function readLatest(
   publicKey: string,
   most: LatestOptions,
 ): Promise<LatestEntries> {
-  const names = (await listLogs(root)).slice(-most.logs).reverse()
+  const names = (await listProcessLogs(root)).slice(-most.logs).reverse()
   const logs: LogSummary[] = []
   const found: AuditEntry[] = []
   for (const name of names) {
     try {
       const log = await openLog(join(root, name), publicKey)
       const { size } = log.checkpoint
-      logs.push({ name, host: log.certificate.host, size })
-      const from = Math.max(0, size - most.entries)
+      logs.push({ name, host: log.certificate.host ?? '', size })
+      const from = Math.max(log.pruned, size - most.entries)
       for (const { entry } of searchLog(log, {}, from)) found.push(entry)
     } catch (error) {
       if (!(error instanceof AuditError)) throw error

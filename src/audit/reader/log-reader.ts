@@ -5,9 +5,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { verifySigned } from '../../core/signature.ts'
 import { AuditError } from '../errors.ts'
-import { type Checkpoint, openCheckpoint } from '../log/checkpoint.ts'
-import { HASH_BYTES, type NodeReader } from '../log/merkle.ts'
-import { type NoteKey, parseVerifierKey } from '../log/note.ts'
+import { openCheckpoint, type OpenedCheckpoint } from '../../core/tlog/checkpoint.ts'
+import { HASH_BYTES, type NodeReader } from '../../core/tlog/merkle.ts'
+import { type NoteKey, parseVerifierKey } from '../../core/tlog/note.ts'
 import {
   decodeBundle,
   fullTiles,
@@ -18,13 +18,16 @@ import {
   tilePath,
 } from '../log/tiles.ts'
 import { CHECKPOINT } from '../writer/log-files.ts'
-import { type LogCertificate, readCertificate } from '../writer/log-folder.ts'
+import { readPruned } from '../writer/pruning.ts'
+import { type AnyCertificate, readCertificate } from '../writer/log-folder.ts'
 
 export interface OpenedLog {
   readonly folder: string
-  readonly certificate: LogCertificate
+  readonly certificate: AnyCertificate
   readonly key: NoteKey
-  readonly checkpoint: Checkpoint
+  readonly checkpoint: OpenedCheckpoint
+  /** Number of entries at the beginning that were pruned. */
+  readonly pruned: number
   /** The checkpoint as it is in the file, with all signatures. */
   readonly signedCheckpoint: string
 }
@@ -32,9 +35,14 @@ export interface OpenedLog {
 /**
  * Opens a log whose key the store vouches for, at its last checkpoint.
  * @param publicKey public key of the store, as `latchkey receipt key` prints it
+ * @param witnesses witnesses whose cosignatures count
  * @throws AuditError AUDIT_INVALID
  */
-export async function openLog(folder: string, publicKey: string): Promise<OpenedLog> {
+export async function openLog(
+  folder: string,
+  publicKey: string,
+  witnesses: readonly NoteKey[] = [],
+): Promise<OpenedLog> {
   const signed = await readCertificate(folder)
   const certificate = signed.statement
   const key = parseVerifierKey(certificate.verifierKey)
@@ -45,12 +53,13 @@ export async function openLog(folder: string, publicKey: string): Promise<Opened
   }
   const path = join(folder, CHECKPOINT)
   const signedCheckpoint = await readFile(path, 'utf8').catch(() => '')
-  const checkpoint = openCheckpoint(signedCheckpoint, key)
+  const checkpoint = openCheckpoint(signedCheckpoint, key, witnesses)
   if (checkpoint === undefined) {
     const what = signedCheckpoint === '' ? 'missing' : "not signed by the log's key"
     throw new AuditError('AUDIT_INVALID', `${folder}: the checkpoint is ${what}`)
   }
-  return { folder, certificate, key, checkpoint, signedCheckpoint }
+  const pruned = await readPruned(folder, certificate.origin, publicKey)
+  return { folder, certificate, key, checkpoint, pruned, signedCheckpoint }
 }
 
 /** Number of bundles that a tree has, the partial one included. */
@@ -136,6 +145,7 @@ export function* readEntries(
   size: number,
   from = 0,
 ): Generator<IndexedEntry, void, undefined> {
+  if (from >= size) return
   for (let bundle = Math.floor(from / TILE_WIDTH); bundle < bundlesOf(size); bundle++) {
     const width = widthOf(bundle, size)
     const entries = readBundle(folder, bundle, width)

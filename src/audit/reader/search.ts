@@ -1,13 +1,16 @@
 /** Searches logs entry by entry, in memory that does not depend on their size. */
 // SPDX-License-Identifier: Apache-2.0
+import type { HashPrincipal } from '../principal-hash.ts'
 import { type AuditEntry, decodeEntry, fieldOf } from '../record.ts'
 import { type OpenedLog, readEntries } from './log-reader.ts'
 
 /** An entry must match every criterion that is set. */
 export interface Filter {
   readonly kmsRequestId?: string | undefined
-  /** The whole ARN, or with `*` for any characters. */
+  /** The whole ARN, or with `*` for any characters; or the hash of an ARN. */
   readonly principal?: string | undefined
+  /** Finds a whole ARN also in logs with hashed principals. */
+  readonly hashPrincipal?: HashPrincipal | undefined
   readonly keyStore?: string | undefined
   readonly keyId?: string | undefined
   readonly operation?: string | undefined
@@ -48,12 +51,16 @@ export function* searchLog(
     const wanted = filter[name]
     return wanted === undefined ? [] : [Buffer.from(JSON.stringify(wanted))]
   })
-  const principal = filter.principal === undefined ? undefined : toPattern(filter.principal)
-  for (const { index, bytes } of readEntries(log.folder, log.checkpoint.size, from)) {
+  const isPrincipal = toPrincipalTest(filter)
+  for (const { index, bytes } of readEntries(
+    log.folder,
+    log.checkpoint.size,
+    Math.max(from, log.pruned),
+  )) {
     if (!needles.every((one) => bytes.includes(one))) continue
     const entry = decodeEntry(bytes)
     if (entry?.kind !== 'request' || !matches(entry, filter)) continue
-    if (principal !== undefined && !principal.test(fieldOf(entry, 'awsPrincipalArn'))) continue
+    if (!isPrincipal(entry)) continue
     yield { log, index, bytes, entry }
   }
 }
@@ -66,6 +73,17 @@ function matches(entry: AuditEntry, filter: Filter): boolean {
     const wanted = filter[name]
     return wanted === undefined || entry[field] === wanted
   })
+}
+
+function toPrincipalTest({ principal, hashPrincipal }: Filter): (entry: AuditEntry) => boolean {
+  if (principal === undefined) return () => true
+  const pattern = toPattern(principal)
+  const hashed = principal.includes('*') ? undefined : hashPrincipal?.(principal)
+  return (entry) => {
+    const hash = entry['awsPrincipalHash']
+    if (hash !== undefined) return hash === hashed || hash === principal
+    return pattern.test(fieldOf(entry, 'awsPrincipalArn'))
+  }
 }
 
 function toPattern(text: string): RegExp {

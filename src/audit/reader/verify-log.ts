@@ -3,10 +3,12 @@
  * root against the signed checkpoint, and the checkpoint against heads that are known from elsewhere.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { type NodeReader, rootOf, type TreeHead, hashLeaf } from '../log/merkle.ts'
+import type { LogPolicy } from '../../core/tlog/policy.ts'
+import { type NodeReader, rootOf, type TreeHead, hashLeaf } from '../../core/tlog/merkle.ts'
 import { GrowingTree, type Tile, TILE_WIDTH, tilePath } from '../log/tiles.ts'
-import { type AuditEntry, decodeEntry } from '../record.ts'
 import { isOpenLog } from '../writer/log-folder.ts'
+import { EntryOrder, type OrderSummary } from './entry-order.ts'
+import type { Problem } from './problem.ts'
 import {
   bundlesOf,
   type OpenedLog,
@@ -17,61 +19,43 @@ import {
   widthOf,
 } from './log-reader.ts'
 
-export type ProblemKind =
-  /** The certificate or the checkpoint is missing, or not signed by the expected key. */
-  | 'signature'
-  /** A file is missing or too short. */
-  | 'file'
-  /** An entry does not match its hash. */
-  | 'entry'
-  /** A hash does not match the entries below it. */
-  | 'hash'
-  /** The entries do not lead to the signed root. */
-  | 'root'
-  /** An entry is not in canonical form or not in a valid position. */
-  | 'form'
-  /** The log is shorter than it once was. */
-  | 'rolled-back'
-  /** The log does not continue the known history. */
-  | 'forked'
-  /** A log that the store knows is missing. */
-  | 'missing'
-
-export interface Problem {
-  readonly kind: ProblemKind
-  readonly message: string
-  /** File below the folder of the log. */
-  readonly path?: string
-  /** Index of the first entry that is affected. */
-  readonly index?: number
-}
-
 export interface KnownHead extends TreeHead {
   /** Source of the head, such as `the store`. */
   readonly source: string
 }
 
-export interface LogReport {
+/** Facts about a log that come from elsewhere. */
+export interface KnownLog {
+  /** Heads of earlier checkpoints, which the log must continue. */
+  readonly heads: readonly KnownHead[]
+  /** Its verifier key, and the host of its process; absent: not known. */
+  readonly verifierKey?: string | undefined
+  readonly host?: string | undefined
+}
+
+export interface LogReport extends OrderSummary {
   readonly folder: string
   readonly origin: string | undefined
+  /** Host of the process; undefined for the control log. */
+  readonly host: string | undefined
   readonly size: number
   readonly root: string | undefined
+  /** Number of entries at the beginning that were pruned: their hashes were verified, but not they. */
+  readonly pruned: number
+  /** Names of the witnesses that cosigned the checkpoint. */
+  readonly witnesses: readonly string[]
   /** Whether a process writes the log, or ended without closing it. */
   readonly isOpen: boolean
-  /** Entries of requests. */
-  readonly requests: number
-  /** Entries that the process could not write, by the gaps in their numbers. */
-  readonly lost: number
-  readonly firstTime: string | undefined
-  readonly lastTime: string | undefined
   readonly problems: readonly Problem[]
 }
 
 export interface VerifyOptions {
   /** Public key of the store. */
   readonly publicKey: string
-  /** Returns heads of earlier checkpoints of an origin, which its log must continue. */
-  readonly heads?: (origin: string) => readonly KnownHead[]
+  /** Returns what is known about the log of an origin that has this size now. */
+  readonly known?: (origin: string, size: number) => KnownLog
+  /** Witnesses that must have cosigned the control log. */
+  readonly policy?: LogPolicy | undefined
   readonly onProgress?: (entries: number) => void
 }
 
@@ -79,26 +63,46 @@ export interface VerifyOptions {
 const MAX_PROBLEMS = 20
 
 export async function verifyLog(folder: string, options: VerifyOptions): Promise<LogReport> {
+  const { publicKey, policy, known } = options
   const isOpen = isOpenLog(folder)
   let log: OpenedLog
   try {
-    log = await openLog(folder, options.publicKey)
+    log = await openLog(
+      folder,
+      publicKey,
+      policy?.witnesses.map(({ key }) => key),
+    )
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     return {
       ...{ folder, origin: undefined, size: 0, root: undefined, isOpen, requests: 0, lost: 0 },
       ...{ firstTime: undefined, lastTime: undefined, problems: [{ kind: 'signature', message }] },
+      ...{ pruned: 0, witnesses: [], host: undefined },
     }
   }
-  const { checkpoint } = log
-  const check = new LogCheck(folder, checkpoint.size)
-  await check.run(checkpoint.root, options.onProgress ?? (() => undefined))
+  const { checkpoint, certificate, pruned } = log
+  const { origin, size, root, witnesses } = checkpoint
+  const check = new LogCheck(log)
+  await check.run(options.onProgress ?? (() => undefined))
   if (check.problems.length === 0) {
-    check.compareHeads(options.heads?.(checkpoint.origin) ?? [])
+    const { heads, verifierKey = certificate.verifierKey } = known?.(origin, size) ?? { heads: [] }
+    check.compareHeads(heads)
+    if (verifierKey !== certificate.verifierKey) {
+      const message = 'the control log has another key for this log'
+      check.problems.push({ kind: 'signature', message })
+    }
+  }
+  const isControl = certificate.kind === 'control log'
+  if (isControl && policy?.isQuorum(witnesses) === false) {
+    const names = witnesses.map(({ name }) => name).join(', ')
+    const message = `cosigned by ${names === '' ? 'no witness' : names}: not enough for the policy`
+    check.problems.push({ kind: 'witness', message })
   }
   return {
-    ...{ folder, origin: checkpoint.origin, size: checkpoint.size, isOpen },
-    root: checkpoint.root.toString('base64'),
+    ...{ folder, origin, size, isOpen, pruned },
+    root: root.toString('base64'),
+    host: certificate.host,
+    witnesses: witnesses.map(({ name }) => name),
     ...check.summary(),
     problems: check.problems,
   }
@@ -108,13 +112,17 @@ class LogCheck {
   readonly problems: Problem[] = []
   readonly #folder: string
   readonly #size: number
+  readonly #root: Buffer
+  readonly #pruned: number
   readonly #tree = new GrowingTree()
   readonly #order: EntryOrder
 
-  constructor(folder: string, size: number) {
+  constructor({ folder, checkpoint, pruned, certificate }: OpenedLog) {
     this.#folder = folder
-    this.#size = size
-    this.#order = new EntryOrder((problem) => {
+    this.#size = checkpoint.size
+    this.#root = checkpoint.root
+    this.#pruned = pruned
+    this.#order = new EntryOrder(certificate.kind === 'control log', (problem) => {
       this.#report(problem)
     })
   }
@@ -123,15 +131,16 @@ class LogCheck {
     return this.#order.summary
   }
 
-  async run(root: Buffer, onProgress: (entries: number) => void): Promise<void> {
+  async run(onProgress: (entries: number) => void): Promise<void> {
     for (let bundle = 0; bundle < bundlesOf(this.#size); bundle++) {
-      if (!this.#checkBundle(bundle)) return
+      const isPruned = bundle * TILE_WIDTH < this.#pruned
+      if (!(isPruned ? this.#skipBundle(bundle) : this.#checkBundle(bundle))) return
       onProgress(this.#tree.size)
       // Yields to the event loop.
       if (bundle % 64 === 63) await new Promise((resolve) => setImmediate(resolve))
     }
     for (const tile of this.#tree.partials()) this.#checkTile(tile)
-    if (this.problems.length === 0 && !this.#tree.root().equals(root)) {
+    if (this.problems.length === 0 && !this.#tree.root().equals(this.#root)) {
       this.#report({ kind: 'root', message: 'the entries do not lead to the signed root' })
     }
   }
@@ -158,6 +167,21 @@ class LogCheck {
       this.#order.take(index, entry)
       for (const tile of this.#tree.appendHash(leaf)) this.#checkTile(tile)
     }
+    return true
+  }
+
+  /** Takes the hashes of entries that were pruned. Returns false if there are none. */
+  #skipBundle(bundle: number): boolean {
+    const width = widthOf(bundle, this.#size)
+    const hashes = readTile(this.#folder, 0, bundle, width)
+    if (hashes === undefined) {
+      const path = tilePath(0, bundle, width)
+      const index = bundle * TILE_WIDTH
+      this.#report({ kind: 'file', message: 'missing or too short', path, index })
+      return false
+    }
+    this.#order.skip()
+    for (const leaf of hashes) for (const tile of this.#tree.appendHash(leaf)) this.#checkTile(tile)
     return true
   }
 
@@ -200,58 +224,5 @@ class LogCheck {
 
   #report(problem: Problem): void {
     if (this.problems.length < MAX_PROBLEMS) this.problems.push(problem)
-  }
-}
-
-/** Follows the numbers of entries, which show what was lost before it reached the log. */
-class EntryOrder {
-  readonly #report: (problem: Problem) => void
-  #next = 0
-  #last: AuditEntry | undefined
-  #requests = 0
-  #lost = 0
-  #firstTime: string | undefined
-  #lastTime: string | undefined
-
-  constructor(report: (problem: Problem) => void) {
-    this.#report = report
-  }
-
-  get summary() {
-    return {
-      ...{ requests: this.#requests, lost: this.#lost },
-      ...{ firstTime: this.#firstTime, lastTime: this.#lastTime },
-    }
-  }
-
-  take(index: number, bytes: Buffer): void {
-    const entry = decodeEntry(bytes)
-    if (entry === undefined) {
-      this.#report({ kind: 'form', message: 'not an entry in canonical JSON', index })
-      return
-    }
-    const { kind, seq, time } = entry
-    if ((index === 0) !== (kind === 'start')) {
-      this.#report({
-        kind: 'form',
-        message: `an entry of kind ${kind} does not belong here`,
-        index,
-      })
-    }
-    if (this.#last?.kind === 'recovered' || this.#last?.kind === 'stop') {
-      const isRecovery = this.#last.kind === 'stop' && kind === 'recovered'
-      if (!isRecovery) this.#report({ kind: 'form', message: 'the log was already closed', index })
-    }
-    if (kind !== 'recovered') {
-      const number = seq ?? -1
-      if (number < this.#next)
-        this.#report({ kind: 'form', message: 'its number was already used', index })
-      else this.#lost += number - this.#next
-      this.#next = Math.max(this.#next, number + 1)
-    }
-    this.#last = entry
-    if (kind === 'request') this.#requests += 1
-    this.#firstTime ??= time
-    this.#lastTime = time ?? this.#lastTime
   }
 }

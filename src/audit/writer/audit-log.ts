@@ -6,6 +6,7 @@
 import { Worker } from 'node:worker_threads'
 import type { RequestRecord } from '../../core/request.ts'
 import { AuditError } from '../errors.ts'
+import type { HashPrincipal } from '../principal-hash.ts'
 import { encodeMark, encodeRequest } from '../record.ts'
 import type { AuditThreadData, FromThread, PublishedHead, ToThread } from './protocol.ts'
 
@@ -24,6 +25,8 @@ export interface AuditStats {
   readonly queued: number
   /** Size of the tree of the last checkpoint. */
   readonly published: number
+  /** The last checkpoint; undefined before the first. */
+  readonly head: PublishedHead | undefined
   /** Why the last batch could not be written; undefined if it was. */
   readonly failure: string | undefined
 }
@@ -45,6 +48,8 @@ export interface AuditLog {
 export interface AuditLogOptions extends AuditThreadData {
   /** Fields of the first entry. */
   readonly start: Readonly<Record<string, string | number>>
+  /** Set if entries must not name callers. */
+  readonly hashPrincipal?: HashPrincipal | undefined
   /** Called when entries cannot be written, and when they can again. Must not throw. */
   readonly onFailing: (why: string) => void
   readonly onWorking: (lost: number) => void
@@ -88,7 +93,7 @@ class ThreadedLog implements AuditLog {
   #queued = 0
   #written = 0
   #lost = 0
-  #published = 0
+  #head: PublishedHead | undefined
   #failure: string | undefined
   /** Set once the thread has ended, after which nothing can be written. */
   #end: string | undefined
@@ -120,14 +125,16 @@ class ThreadedLog implements AuditLog {
   record(record: RequestRecord): void {
     const earlier = this.#durable.get(record)
     if (earlier !== undefined && earlier.status === record.status) return
-    this.#push((seq, lost) => encodeRequest(record, { seq, lost, corrects: earlier?.seq }))
+    this.#push((seq, lost) =>
+      encodeRequest(record, { seq, lost, corrects: earlier?.seq }, this.#options.hashPrincipal),
+    )
   }
 
   async recordDurably(record: RequestRecord): Promise<void> {
     try {
       await this.#pushDurably((seq, lost) => {
         this.#durable.set(record, { seq, status: record.status })
-        return encodeRequest(record, { seq, lost })
+        return encodeRequest(record, { seq, lost }, this.#options.hashPrincipal)
       })
     } catch (error) {
       this.#durable.delete(record)
@@ -138,7 +145,8 @@ class ThreadedLog implements AuditLog {
   stats(): AuditStats {
     return {
       ...{ written: this.#written, lost: this.#lost, queued: this.#queued },
-      ...{ published: this.#published, failure: this.#end ?? this.#failure },
+      ...{ published: this.#head?.size ?? 0, head: this.#head },
+      failure: this.#end ?? this.#failure,
     }
   }
 
@@ -218,7 +226,7 @@ class ThreadedLog implements AuditLog {
         this.#settle(message.upTo, message.why)
         break
       case 'published':
-        this.#published = message.size
+        this.#head = { size: message.size, root: message.root }
         break
       case 'unpublished':
         this.#fail(message.why)

@@ -3,8 +3,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { signCheckpoint } from '../log/checkpoint.ts'
-import type { NoteSigner } from '../log/note.ts'
+import { signCheckpoint } from '../../core/tlog/checkpoint.ts'
+import type { TreeHead } from '../../core/tlog/merkle.ts'
+import type { NoteSigner } from '../../core/tlog/note.ts'
 import {
   decodeBundle,
   encodeBundle,
@@ -18,6 +19,14 @@ import {
 } from '../log/tiles.ts'
 
 export const CHECKPOINT = 'checkpoint'
+
+/** Asks witnesses for cosignatures. */
+export interface Cosign {
+  /** Reports whether a checkpoint that was published before should be published again, for want of cosignatures. */
+  isDue(): boolean
+  /** Returns signature lines, possibly none. Never rejects, and ends within the deadline of the witnesses. */
+  ask(checkpoint: string, head: TreeHead): Promise<readonly string[]>
+}
 
 /** The tree of a log and the bundle that is not full yet. */
 export interface LogState {
@@ -63,8 +72,9 @@ export class LogFiles {
   /**
    * Writes every file of the tree as it is, its checkpoint last. After a failure the next call
    * writes what is missing.
+   * @param cosign adds cosignatures to the checkpoint
    */
-  async publish(): Promise<void> {
+  async publish(cosign?: Cosign): Promise<void> {
     const { tree, bundle } = this.#state
     const head = { size: tree.size, root: tree.root() }
     for (const [path, bytes] of this.#full) {
@@ -80,7 +90,9 @@ export class LogFiles {
     for (const { level, index, hashes } of tree.partials()) {
       await this.#write(tilePath(level, index, hashes.length), Buffer.concat(hashes))
     }
-    await this.#write(CHECKPOINT, Buffer.from(signCheckpoint(head, this.#signer)))
+    const signed = signCheckpoint(head, this.#signer)
+    const cosignatures = cosign === undefined ? [] : await cosign.ask(signed, head)
+    await this.#write(CHECKPOINT, Buffer.from(signed + cosignatures.join('')))
   }
 
   /** Resolves when everything that was published is on the disk. */

@@ -4,29 +4,30 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Signed, Signer } from '../../core/signature.ts'
 import { AuditError } from '../errors.ts'
-import { parseCheckpoint } from '../log/checkpoint.ts'
-import { createNoteSigner, type NoteSigner, parseNote } from '../log/note.ts'
+import { parseCheckpoint } from '../../core/tlog/checkpoint.ts'
+import type { LogCertificate } from '../../core/tlog/evidence.ts'
+import { createNoteSigner, type NoteSigner, parseNote } from '../../core/tlog/note.ts'
 import { encodeMark } from '../record.ts'
 import { CHECKPOINT, LogFiles, loadState } from './log-files.ts'
 import type { PublishedHead } from './protocol.ts'
-import { readWal, removeWal, syncFolder } from './wal.ts'
+import { syncFolder, writeSynced } from './durable.ts'
+import { readWal, removeWal } from './wal.ts'
 
 const OWNER = 'owner.json'
-const CERTIFICATE = 'certificate.json'
+export const CERTIFICATE = 'certificate.json'
 /** The verifier key as a file, which other tools read. */
-const VERIFIER_KEY = 'log.vkey'
+export const VERIFIER_KEY = 'log.vkey'
+/** Folder of the control log among those of the processes; others that begin so keep an earlier history of it. */
+export const CONTROL_LOG = 'control'
 const RECOVERY = 'recovery.lock'
 
-/** The statement with which a store vouches for the key of a log. */
-export interface LogCertificate {
+/** The certificate of the log of a process. */
+export interface ProcessCertificate extends LogCertificate {
   readonly kind: 'audit log'
-  readonly storeId: string
-  readonly origin: string
-  readonly verifierKey: string
   readonly host: string
   readonly pid: number
   readonly worker: number
@@ -34,6 +35,9 @@ export interface LogCertificate {
   /** ISO 8601, UTC. */
   readonly startedAt: string
 }
+
+/** A certificate of either kind. Only a process has a host. */
+export type AnyCertificate = LogCertificate & Partial<Pick<ProcessCertificate, 'host'>>
 
 /** Derives the private key of a log from the store's key. It is never written to disk. */
 export type DeriveSeed = (purpose: string) => Buffer
@@ -96,10 +100,10 @@ function isGone(owner: Owner, host: string): boolean {
 
 export interface NewLog {
   readonly folder: string
-  readonly certificate: LogCertificate
+  readonly certificate: ProcessCertificate
 }
 
-export interface NewLogOptions extends Omit<LogCertificate, 'kind' | 'origin' | 'verifierKey'> {
+export interface NewLogOptions extends Omit<ProcessCertificate, 'kind' | 'origin' | 'verifierKey'> {
   /** Folder of all logs. */
   readonly root: string
   readonly logId: string
@@ -112,15 +116,15 @@ export async function createLogFolder(options: NewLogOptions): Promise<NewLog> {
   const { root, logId, derive, certify, ...facts } = options
   const origin = originOf(facts.storeId, logId)
   const { verifierKey } = signerOf(derive, origin)
-  const certificate: LogCertificate = { kind: 'audit log', origin, verifierKey, ...facts }
+  const certificate: ProcessCertificate = { kind: 'audit log', origin, verifierKey, ...facts }
   const folder = join(root, logId)
   try {
     await mkdir(root, { recursive: true, mode: 0o750 })
     await mkdir(folder, { mode: 0o750 })
     // The owner comes first: a folder without one counts as closed.
-    await writeSynced(join(folder, OWNER), JSON.stringify(ownerOf(facts.host, facts.pid)))
-    await writeSynced(join(folder, CERTIFICATE), JSON.stringify(certify.sign(certificate)))
-    await writeSynced(join(folder, VERIFIER_KEY), verifierKey)
+    await writeSynced(join(folder, OWNER), `${JSON.stringify(ownerOf(facts.host, facts.pid))}\n`)
+    await writeSynced(join(folder, CERTIFICATE), `${JSON.stringify(certify.sign(certificate))}\n`)
+    await writeSynced(join(folder, VERIFIER_KEY), `${verifierKey}\n`)
     syncFolder(folder)
     syncFolder(root)
   } catch (cause) {
@@ -136,16 +140,6 @@ function unwritable(folder: string, cause: unknown): AuditError {
   })
 }
 
-async function writeSynced(path: string, text: string): Promise<void> {
-  const handle = await open(path, 'wx', 0o640)
-  try {
-    await handle.writeFile(`${text}\n`)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
 /** Marks a log as closed by its process. */
 export async function closeLogFolder(folder: string): Promise<void> {
   await rm(join(folder, OWNER), { force: true })
@@ -158,10 +152,10 @@ export function isOpenLog(folder: string): boolean {
 }
 
 /** @throws AuditError AUDIT_INVALID */
-export async function readCertificate(folder: string): Promise<Signed<LogCertificate>> {
+export async function readCertificate(folder: string): Promise<Signed<AnyCertificate>> {
   const text = await readFile(join(folder, CERTIFICATE), 'utf8').catch(() => '')
   try {
-    const signed = JSON.parse(text) as Signed<LogCertificate>
+    const signed = JSON.parse(text) as Signed<AnyCertificate>
     if (typeof signed.statement.verifierKey === 'string') return signed
   } catch {
     // The error below says what is wrong.
@@ -176,6 +170,11 @@ export async function listLogs(root: string): Promise<readonly string[]> {
     .filter((one) => one.isDirectory() && existsSync(join(root, one.name, CERTIFICATE)))
     .map(({ name }) => name)
     .sort()
+}
+
+/** Names of the logs of processes, oldest first. */
+export async function listProcessLogs(root: string): Promise<readonly string[]> {
+  return (await listLogs(root)).filter((name) => !name.startsWith(CONTROL_LOG))
 }
 
 export interface RecoveredLog extends PublishedHead {
@@ -235,7 +234,7 @@ async function readOwner(folder: string): Promise<Owner | undefined> {
 /** Returns false while another process recovers the same log. */
 async function lock(folder: string, host: string): Promise<boolean> {
   const path = join(folder, RECOVERY)
-  const take = () => writeSynced(path, JSON.stringify(ownerOf(host, process.pid)))
+  const take = () => writeSynced(path, `${JSON.stringify(ownerOf(host, process.pid))}\n`)
   try {
     await take()
   } catch {

@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { periodic } from '../../core/periodic.ts'
-import { createNoteSigner } from '../log/note.ts'
+import { createNoteSigner } from '../../core/tlog/note.ts'
 import { GrowingTree } from '../log/tiles.ts'
 import { LogFiles } from './log-files.ts'
 import type { AuditThreadData, FromThread, ToThread } from './protocol.ts'

@@ -19,6 +19,7 @@ import {
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { syncFolder } from './durable.ts'
 
 /** Name of a segment: the index of its first entry, so that names sort as indexes do. */
 const SEGMENT = /^wal-(\d{16})$/
@@ -188,16 +189,6 @@ function writeAll(fd: number, bytes: Buffer, position: number): void {
   let done = 0
   while (done < bytes.length) {
     done += writeSync(fd, bytes, done, bytes.length - done, position + done)
-  }
-}
-
-/** Syncs a folder, so that the names in it are durable. */
-export function syncFolder(folder: string): void {
-  const fd = openSync(folder, 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
   }
 }
 

@@ -23,7 +23,10 @@ const FILTER_FLAGS = {
   since: text('WHEN', 'Start of the period: 2h or 30d ago, or a date (default: the first entry).'),
   until: text('WHEN', 'End of the period, in the same forms (default: the last entry).'),
   'request-id': text('ID', 'Only this kmsRequestId.'),
-  principal: text('ARN', 'Only this principal; `*` stands for any characters.'),
+  principal: text(
+    'ARN',
+    'Only this principal; `*` stands for any characters. In logs with hashed principals: a whole ARN, or its hash.',
+  ),
   'key-store': text('NAME', 'Only this key store.'),
   key: text('KEY_ID', 'Only this key.'),
   operation: text('NAME', 'Only GetKeyMetadata, Encrypt, Decrypt or GetHealthStatus.'),
@@ -53,8 +56,8 @@ const TURN = 5000
 
 /** Passes each matching entry to `take`, which ends the search by returning false. */
 async function search(context: Context, take: (found: FoundEntry) => boolean): Promise<void> {
-  const { folders, publicKey } = await openLogs(context)
-  const filter = toFilter(context)
+  const { folders, publicKey, hashPrincipal } = await openLogs(context)
+  const filter = { ...toFilter(context), hashPrincipal }
   let read = 0
   for (const folder of folders) {
     for (const found of searchLog(await openLog(folder, publicKey), filter)) {
@@ -148,13 +151,13 @@ export const auditTail: Command = {
   examples: ['latchkey audit tail', 'latchkey audit tail --follow --outcome refused'],
   async run(context) {
     const most = countFlag(context, 'count', { otherwise: 20, least: 1, most: 10_000 })
-    const filter = toFilter(context)
     const isFollowing = context.flags['follow'] === true
     const sizes = new Map<string, number>()
     const last: FoundEntry[] = []
     const byTime = (a: FoundEntry, b: FoundEntry) =>
       (a.entry.time ?? '') < (b.entry.time ?? '') ? -1 : 1
-    const { publicKey } = await openLogs(context)
+    const { publicKey, hashPrincipal } = await openLogs(context)
+    const filter = { ...toFilter(context), hashPrincipal }
     for (let isFirst = true; isFirst || isFollowing; isFirst = false) {
       if (!isFirst) await sleep(FOLLOW_MS)
       // Lists the logs again, because a process that starts has a log of its own.
@@ -175,5 +178,20 @@ export const auditTail: Command = {
         )
       }
     }
+  },
+}
+
+export const auditPrincipalHash: Command = {
+  operands: ['ARN'],
+  flags: AUDIT_FLAGS,
+  examples: ['latchkey audit principal-hash arn:aws:iam::123456789012:user/Alice'],
+  async run(context) {
+    const [arn = ''] = context.operands
+    const { hashPrincipal } = await openLogs(context)
+    if (hashPrincipal === undefined) {
+      throw new UsageError('USAGE', 'the hash depends on the key of the store: omit --public-key')
+    }
+    const principalHash = hashPrincipal(arn)
+    context.output.result(principalHash, { principal: arn, principalHash })
   },
 }

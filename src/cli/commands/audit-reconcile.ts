@@ -34,12 +34,13 @@ export const auditReconcile: Command = {
     if (path === undefined) {
       throw new UsageError('USAGE', 'expected --cloudtrail PATH')
     }
-    const { folders, publicKey } = await openLogs(context)
+    const { folders, publicKey, hashPrincipal } = await openLogs(context)
     const logs: OpenedLog[] = []
     for (const folder of folders) logs.push(await openLog(folder, publicKey))
     const files = await findCloudTrailFiles(path)
     const result = await reconcile(entriesOf(logs), eventsOf(files), {
       keyArns: stringFlag(context, 'kms-key')?.split(',') ?? [],
+      hashPrincipal,
     })
     context.output.result(toText(result), result)
     if (result.from === undefined) {

@@ -1,13 +1,17 @@
 /** `latchkey audit verify | prove | check-proof` */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { basename } from 'node:path'
-import { findMissing, openAuditLogs } from '../../app/audit-logs.ts'
+import { findKnown, findMissing, openAuditLogs } from '../../app/audit-logs.ts'
+import { loadLogPolicy } from '../../app/control-log.ts'
 import { AuditError } from '../../audit/errors.ts'
 import { openLog } from '../../audit/reader/log-reader.ts'
 import { checkProof, proveEntry } from '../../audit/reader/prove.ts'
 import { searchLog } from '../../audit/reader/search.ts'
-import { type LogReport, type Problem, verifyLog } from '../../audit/reader/verify-log.ts'
+import type { Problem } from '../../audit/reader/problem.ts'
+import { type LogReport, verifyLog } from '../../audit/reader/verify-log.ts'
+import { CONTROL_LOG } from '../../audit/writer/log-folder.ts'
 import {
   CONFIG_FLAG,
   type Command,
@@ -48,17 +52,28 @@ export function openLogs(context: Context, publicKey?: string) {
 const NOTE_EVERY = 1_000_000
 
 export const auditVerify: Command = {
-  flags: AUDIT_FLAGS,
+  flags: {
+    policy: {
+      type: 'string',
+      value: 'FILE',
+      description:
+        'Require a quorum of witnesses for the control log: a c2sp.org/tlog-policy file.',
+    },
+    ...AUDIT_FLAGS,
+  },
   examples: ['latchkey audit verify', 'latchkey audit verify --folder copy --public-key 3Kz…='],
   async run(context) {
     const logs = await openLogs(context)
+    const policyFile = stringFlag(context, 'policy')
+    const policy = policyFile === undefined ? undefined : await loadLogPolicy(policyFile)
     const reports: LogReport[] = []
     for (const folder of logs.folders) {
       let noted = 0
       reports.push(
         await verifyLog(folder, {
           publicKey: logs.publicKey,
-          heads: (origin) => logs.heads.get(origin) ?? [],
+          policy,
+          known: (origin, size) => findKnown(logs, origin, size),
           onProgress(entries) {
             if (entries < noted + NOTE_EVERY) return
             noted = entries
@@ -67,9 +82,15 @@ export const auditVerify: Command = {
         }),
       )
     }
-    const isWhole = stringFlag(context, 'folder') === undefined
-    const origins = new Set(reports.flatMap(({ origin }) => origin ?? []))
-    const missing = isWhole ? findMissing(logs, origins) : []
+    // The folder of a single log misses the others by intent.
+    const isDefault = stringFlag(context, 'folder') === undefined
+    const isWhole = isDefault || logs.folders.some((one) => basename(one) === CONTROL_LOG)
+    const { problems: missing, elsewhere } = isWhole
+      ? findMissing(logs, reports, isDefault ? hostname() : undefined)
+      : { problems: [], elsewhere: new Map<string, number>() }
+    for (const [host, count] of elsewhere) {
+      context.output.note(`${String(count)} logs of ${host} are not in this folder`)
+    }
     const found = [...reports.flatMap(({ problems }) => problems), ...missing]
     context.output.result(toText(reports, missing), { valid: found.length === 0, reports, missing })
     if (found.length === 0) return
@@ -83,16 +104,33 @@ function toText(reports: readonly LogReport[], missing: readonly Problem[]): str
     String(report.size),
     String(report.requests),
     String(report.lost),
+    String(report.pruned),
     report.firstTime ?? '',
     report.lastTime ?? '',
-    report.isOpen ? 'open' : 'closed',
+    stateOf(report),
     report.problems.length === 0 ? 'valid' : 'INVALID',
   ])
-  const headings = ['LOG', 'ENTRIES', 'REQUESTS', 'LOST', 'FIRST', 'LAST', 'STATE', 'RESULT']
+  const headings = [
+    'LOG',
+    'ENTRIES',
+    'REQUESTS',
+    'LOST',
+    'PRUNED',
+    'FIRST',
+    'LAST',
+    'STATE',
+    'RESULT',
+  ]
   const problems = reports.flatMap(({ folder, problems }) =>
     problems.map((problem) => `${basename(folder)}: ${describe(problem)}`),
   )
   return [toTable(headings, rows), ...problems, ...missing.map(describe)].join('\n')
+}
+
+/** The control log is never closed. */
+function stateOf({ host, isOpen }: LogReport): string {
+  if (host === undefined) return ''
+  return isOpen ? 'open' : 'closed'
 }
 
 function describe({ kind, message, path, index }: Problem): string {

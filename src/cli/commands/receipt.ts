@@ -1,9 +1,11 @@
 /** `latchkey receipt list | show | verify | key` */
 // SPDX-License-Identifier: Apache-2.0
+import { hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { describeScope } from '../../core/scope.ts'
-import type { Receipt } from '../../killswitch/receipt/receipt.ts'
-import { type Signed, verifySigned } from '../../core/signature.ts'
+import type { Receipt, SignedReceipt } from '../../killswitch/receipt/receipt.ts'
+import { type Json, toCanonicalJson, verifySigned } from '../../core/signature.ts'
+import { checkEvidence } from '../../core/tlog/evidence.ts'
 import { CONFIG_FLAG, type Command, UsageError, stringFlag } from '../../terminal/command.ts'
 import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
 import { toTable } from '../../terminal/output.ts'
@@ -71,29 +73,54 @@ export const receiptVerify: Command = {
         ...(signed.publicKey === publicKey ? {} : { hint: 'the receipt names another key' }),
       })
     }
-    context.output.result(`good signature\n${render(signed.statement)}`, {
+    const place = checkPlace(signed, publicKey)
+    const logged = place === undefined ? '' : `\nin the control log: ${place}`
+    context.output.result(`good signature${logged}\n${render(signed.statement)}`, {
       valid: true,
+      ...(place === undefined ? {} : { inControlLog: place }),
       statement: signed.statement,
     })
   },
 }
 
+/**
+ * Returns the place of the receipt in the control log; undefined if it has no proof.
+ * @throws UsageError if the proof does not hold, or is about something else
+ */
+function checkPlace({ proof, ...signed }: SignedReceipt, publicKey: string): string | undefined {
+  if (proof === undefined) return undefined
+  const checked = checkEvidence(proof, publicKey)
+  if (typeof checked === 'string') throw new UsageError('INPUT_INVALID', checked)
+  const { entry, certificate, index, checkpoint } = checked
+  const { detail, detailSha256 } = JSON.parse(entry.toString('utf8')) as Record<string, Json>
+  const text = toCanonicalJson(JSON.parse(JSON.stringify(signed)) as Json)
+  const isSame =
+    detail === undefined
+      ? hash('sha256', text, 'hex') === detailSha256
+      : toCanonicalJson(detail) === text
+  if (!isSame || certificate.kind !== 'control log') {
+    throw new UsageError('INPUT_INVALID', 'the proof is about another entry than this receipt')
+  }
+  return `entry ${String(index)} of ${String(checkpoint.size)} in ${checkpoint.origin}`
+}
+
 /** @throws UsageError */
-function parseReceipt(text: string): Signed<Receipt> {
-  let value: Partial<Signed<Receipt>> | null
+function parseReceipt(text: string): SignedReceipt {
+  let value: Partial<SignedReceipt> | null
   try {
-    value = JSON.parse(text) as Partial<Signed<Receipt>> | null
+    value = JSON.parse(text) as Partial<SignedReceipt> | null
   } catch {
     throw new UsageError('INPUT_INVALID', 'the file is not JSON')
   }
-  const { statement, publicKey, signature } = value ?? {}
+  const { statement, publicKey, signature, proof } = value ?? {}
   if (
     typeof statement !== 'object' ||
     typeof publicKey !== 'string' ||
-    typeof signature !== 'string'
+    typeof signature !== 'string' ||
+    !(proof === undefined || typeof proof === 'string')
   )
     throw new UsageError('INPUT_INVALID', 'the file is not a receipt')
-  return { statement, publicKey, signature }
+  return { statement, publicKey, signature, ...(proof === undefined ? {} : { proof }) }
 }
 
 function render(receipt: Receipt): string {

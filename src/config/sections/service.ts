@@ -155,6 +155,33 @@ export const audit = object(
       '1s',
       [100, 60_000],
     ),
+    headInterval: duration(
+      'Interval at which the size and root of a log that has grown go into the control log, so that an older copy of it is noticed.',
+      '1h',
+      [1000, 86_400_000],
+    ),
+    principals: choice(
+      ['plain', 'hashed'],
+      'hashed: entries have a keyed hash in place of the ARN of the caller (docs/audit.md#hashed-principals).',
+      'plain',
+    ),
+    witnesses: optional(
+      object('Witnesses that cosign the control log. Omit it to have none.', {
+        policy: path(
+          'File that lists the witnesses with their URLs and keys, and the quorum, in the form of c2sp.org/tlog-policy.',
+        ),
+        interval: duration(
+          'Interval at which they are asked, if the control log has grown.',
+          '10s',
+          [1000, 3_600_000],
+        ),
+        timeout: duration(
+          'How long to wait for a witness. No request waits for one.',
+          '5s',
+          [100, 60_000],
+        ),
+      }),
+    ),
   },
 )
 

@@ -11,8 +11,7 @@ import type { Reader } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'
 import { loadInstances } from '../instance/instances.ts'
 import { type Actor, ControlError, type Switch } from '../model.ts'
-import { type Receipt, listReceipts } from '../receipt/receipt.ts'
-import type { Signed } from '../../core/signature.ts'
+import { findReceipt, listReceipts, type SignedReceipt } from '../receipt/receipt.ts'
 import { openSigner } from '../receipt/signing-key.ts'
 import {
   type DeadManOrder,
@@ -60,15 +59,11 @@ export interface KillSwitch {
    * Returns the receipt of a complete revocation; undefined when the store was changed from
    * outside.
    */
-  receipt(
-    order: KillOrder,
-    kill: Kill,
-    revocation: Revocation,
-  ): Promise<Signed<Receipt> | undefined>
-  /** Newest first. */
-  receipts(): Promise<readonly Signed<Receipt>[]>
-  /** Returns the newest receipt of a switch. @throws ControlError NO_SUCH_RECEIPT */
-  findReceipt(switchId: string): Promise<Signed<Receipt>>
+  receipt(order: KillOrder, kill: Kill, revocation: Revocation): Promise<SignedReceipt | undefined>
+  /** Newest first, without proofs. */
+  receipts(): Promise<readonly SignedReceipt[]>
+  /** Returns the newest receipt of a switch, with its proof. @throws ControlError NO_SUCH_RECEIPT */
+  findReceipt(switchId: string): Promise<SignedReceipt>
   /** Returns the key that verifies receipts: 32 bytes in Base64. */
   publicKey(): Promise<string>
   /** Runs in the first key store of the configuration, unless the order names one. */
@@ -159,7 +154,7 @@ export function createKillSwitch(
       writeReceipt(store, clock, { order, kill: one, revocation }),
     receipts: () => listReceipts(store),
     async findReceipt(switchId) {
-      const found = (await listReceipts(store)).find(({ statement }) => statement.id === switchId)
+      const found = await findReceipt(store, switchId)
       if (found !== undefined) return found
       throw new ControlError('NO_SUCH_RECEIPT', `there is no receipt for ${switchId}`, {
         hint: 'latchkey receipt list shows the existing receipts',

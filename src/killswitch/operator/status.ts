@@ -6,6 +6,9 @@ import type { Store } from '../../store/store.ts'
 import { type Instance, loadInstances } from '../instance/instances.ts'
 import { type ControlState, loadControlState } from '../switch-table.ts'
 
+/** Heads of audit logs are recorded regularly, and no operator looks for them here. */
+const ROUTINE = 'audit-head'
+
 export interface InstanceStatus extends Instance {
   /** The instance refuses what every switch in force blocks. */
   readonly hasAcknowledged: boolean
@@ -42,7 +45,10 @@ export function loadStatus(store: Store, recentEvents: number): Promise<ControlS
         hasAcknowledged: one.ackedEpoch >= needed,
         silentMs: Math.max(0, now - one.seenAt),
       })),
-      events: (await readEvents(reader, store.sealing)).slice(-recentEvents).reverse(),
+      events: (await readEvents(reader, store.sealing))
+        .filter(({ kind }) => kind !== ROUTINE)
+        .slice(-recentEvents)
+        .reverse(),
     }
   })
 }

@@ -10,8 +10,7 @@ import { type Reader, StorageError } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'
 import { SUCCESS } from '../../usage/usage-key.ts'
 import type { Scope } from '../../core/scope.ts'
-import { type Receipt, recordReceipt, toReceipt } from '../receipt/receipt.ts'
-import type { Signed } from '../../core/signature.ts'
+import { recordReceipt, type SignedReceipt, toReceipt } from '../receipt/receipt.ts'
 import { openSigner } from '../receipt/signing-key.ts'
 import { type Kill, type KillOrder, kill } from './kill.ts'
 import { waitForRevocation } from './wait.ts'
@@ -37,7 +36,7 @@ export interface StopResult {
   /** Absent when the caller did not wait. */
   readonly revocation?: Revocation
   /** Absent when the caller did not wait, or when no receipt could be written. */
-  readonly receipt?: Signed<Receipt>
+  readonly receipt?: SignedReceipt
 }
 
 /**
@@ -171,13 +170,12 @@ export async function writeReceipt(
     readonly kill: Kill
     readonly revocation: Revocation
   },
-): Promise<Signed<Receipt> | undefined> {
+): Promise<SignedReceipt | undefined> {
   const { order, revocation } = about
   const statement = toReceipt(store.id, order, about.kill, revocation, clock.now())
   if (statement === undefined) return undefined
   const signed = (await openSigner(store)).sign(statement)
-  await recordReceipt(store, clock, signed)
-  return signed
+  return recordReceipt(store, clock, signed)
 }
 
 /** No kill waits longer than this for the warning. */

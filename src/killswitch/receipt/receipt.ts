@@ -1,7 +1,7 @@
 /** The receipt of a revocation: what was stopped, by whom, and what each instance reported. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
-import { appendEvent, readEvents } from '../../store/event-log.ts'
+import { appendEvent, type ControlEvent, readEvents } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
 import { ControlError } from '../model.ts'
 import type { Direction, Scope } from '../../core/scope.ts'
@@ -9,6 +9,7 @@ import { SwitchTable } from '../switch-table.ts'
 import type { Kill, KillOrder } from '../operator/kill.ts'
 import type { InstanceOutcome, Revocation } from '../operator/waiting-fleet.ts'
 import type { Signed } from '../../core/signature.ts'
+import { openControlLogKey, proveEvent, proveWritten } from './control-log.ts'
 
 /** Times are wall clock, in milliseconds since the Unix epoch; durations come from a monotonic clock. */
 export interface Receipt {
@@ -35,6 +36,12 @@ export interface Receipt {
    * Requests between the two checks when their instance acknowledged. None was granted after that.
    */
   readonly inFlight: number
+}
+
+/** A receipt as it is printed and given to auditors. */
+export interface SignedReceipt extends Signed<Receipt> {
+  /** Proves that the control log has the receipt (docs/audit.md): a text for `latchkey audit check-proof`. */
+  readonly proof?: string
 }
 
 /**
@@ -74,15 +81,16 @@ export const REVOKED = 'revoked'
 
 /**
  * Stores the receipt only if its switch is still in force, which the same transaction checks.
+ * @returns the receipt with its proof
  * @throws StorageError, ControlError RESTORED_MEANWHILE
  */
 export async function recordReceipt(
   store: Store,
   clock: Clock,
   signed: Signed<Receipt>,
-): Promise<void> {
+): Promise<SignedReceipt> {
   const { operator, id } = signed.statement
-  await store.change(async (transaction, epoch) => {
+  const event = await store.change(async (transaction, epoch) => {
     const table = new SwitchTable(transaction, store.sealing)
     if (!(await table.switches()).some((one) => one.id === id)) {
       throw new ControlError(
@@ -93,7 +101,7 @@ export async function recordReceipt(
         },
       )
     }
-    await appendEvent(transaction, store.sealing, {
+    return appendEvent(transaction, store.sealing, {
       at: clock.now(),
       epoch,
       kind: REVOKED,
@@ -101,13 +109,32 @@ export async function recordReceipt(
       detail: { ...signed },
     })
   })
+  return { ...signed, proof: proveWritten(await openControlLogKey(store), event) }
 }
 
-/** Newest first. @throws StorageError */
-export async function listReceipts(store: Store): Promise<readonly Signed<Receipt>[]> {
+/** Newest first, without proofs. @throws StorageError */
+export async function listReceipts(store: Store): Promise<readonly SignedReceipt[]> {
   const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
   return events
     .filter(({ kind }) => kind === REVOKED)
-    .map(({ detail }) => detail as unknown as Signed<Receipt>)
+    .map(toReceiptOf)
     .reverse()
+}
+
+/** Returns the newest receipt of a switch, with its proof. @throws StorageError */
+export async function findReceipt(
+  store: Store,
+  switchId: string,
+): Promise<SignedReceipt | undefined> {
+  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
+  const isWanted = (event: ControlEvent) =>
+    event.kind === REVOKED && toReceiptOf(event).statement.id === switchId
+  const found = events.findLast(isWanted)
+  if (found === undefined) return undefined
+  const proof = proveEvent(await openControlLogKey(store), events, found.seq)
+  return { ...toReceiptOf(found), ...(proof === undefined ? {} : { proof }) }
+}
+
+function toReceiptOf({ detail }: ControlEvent): Signed<Receipt> {
+  return detail as unknown as Signed<Receipt>
 }

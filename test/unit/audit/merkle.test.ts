@@ -11,7 +11,7 @@ import {
   proveInclusion,
   rootFromInclusion,
   rootOf,
-} from '../../../src/audit/log/merkle.ts'
+} from '../../../src/core/tlog/merkle.ts'
 import {
   decodeBundle,
   encodeBundle,

@@ -9,15 +9,15 @@ import {
   parseProof,
   signCheckpoint,
   verifyProof,
-} from '../../../src/audit/log/checkpoint.ts'
-import { hashLeaf, proveInclusion } from '../../../src/audit/log/merkle.ts'
+} from '../../../src/core/tlog/checkpoint.ts'
+import { hashLeaf, proveInclusion } from '../../../src/core/tlog/merkle.ts'
 import {
   createNoteSigner,
   type NoteKey,
   parseNote,
   parseVerifierKey,
   verifyNote,
-} from '../../../src/audit/log/note.ts'
+} from '../../../src/core/tlog/note.ts'
 import { GrowingTree, readNodes } from '../../../src/audit/log/tiles.ts'
 
 function key(text: string): NoteKey {

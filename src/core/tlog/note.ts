@@ -4,8 +4,8 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash, type KeyObject, sign, verify } from 'node:crypto'
-import { parseBase64 } from '../../core/base64.ts'
-import { importPublicKey, importSeed } from '../../core/signature.ts'
+import { parseBase64 } from '../base64.ts'
+import { importPublicKey, importSeed } from '../signature.ts'
 
 /** Signature types of the specification: a plain Ed25519 signature, and one with a time. */
 const TYPES = { note: 0x01, cosignature: 0x04 } as const

@@ -1,6 +1,6 @@
 /** Checkpoints (c2sp.org/tlog-checkpoint) and proofs of single entries (c2sp.org/tlog-proof). */
 // SPDX-License-Identifier: Apache-2.0
-import { parseBase64 } from '../../core/base64.ts'
+import { parseBase64 } from '../base64.ts'
 import { HASH_BYTES, hashLeaf, rootFromInclusion, type TreeHead } from './merkle.ts'
 import { type NoteKey, type NoteSigner, parseNote, verifyNote } from './note.ts'
 
@@ -29,7 +29,7 @@ export function parseCheckpoint(text: string): Checkpoint | undefined {
 }
 
 /** Accepts neither a sign nor a leading zero, and no number above 2^53 - 1. */
-function parseDecimal(text: string): number | undefined {
+export function parseDecimal(text: string): number | undefined {
   const value = Number(text)
   return /^(?:0|[1-9]\d*)$/.test(text) && Number.isSafeInteger(value) ? value : undefined
 }

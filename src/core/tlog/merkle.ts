@@ -31,6 +31,17 @@ export function hashNode(left: Buffer, right: Buffer): Buffer {
  */
 export type NodeReader = (level: number, index: number) => Buffer
 
+/** Reads nodes of the tree over these leaf hashes. */
+export function nodesOf(leaves: readonly Buffer[]): NodeReader {
+  const node: NodeReader = (level, index) => {
+    if (level > 0) return hashNode(node(level - 1, 2 * index), node(level - 1, 2 * index + 1))
+    const leaf = leaves[index]
+    if (leaf === undefined) throw new RangeError('the tree has no such leaf')
+    return leaf
+  }
+  return node
+}
+
 /** Returns the largest power of two below `size`, which is 2 or more. */
 function splitOf(size: number): number {
   let split = 1

@@ -1,0 +1,82 @@
+/** Checks the form of the entries of a log and their order. */
+// SPDX-License-Identifier: Apache-2.0
+import { type AuditEntry, decodeEntry } from '../record.ts'
+import type { Problem } from './problem.ts'
+
+export interface OrderSummary {
+  /** Entries of requests. */
+  readonly requests: number
+  /** Entries that the process could not write, by the gaps in their numbers. */
+  readonly lost: number
+  readonly firstTime: string | undefined
+  readonly lastTime: string | undefined
+}
+
+/** Follows the numbers of entries, which show what was lost before it reached the log. */
+export class EntryOrder {
+  readonly #isControl: boolean
+  readonly #report: (problem: Problem) => void
+  /** Undefined after entries that were pruned. */
+  #next: number | undefined = 0
+  #last: AuditEntry | undefined
+  #requests = 0
+  #lost = 0
+  #firstTime: string | undefined
+  #lastTime: string | undefined
+
+  constructor(isControl: boolean, report: (problem: Problem) => void) {
+    this.#isControl = isControl
+    this.#report = report
+  }
+
+  get summary(): OrderSummary {
+    return {
+      ...{ requests: this.#requests, lost: this.#lost },
+      ...{ firstTime: this.#firstTime, lastTime: this.#lastTime },
+    }
+  }
+
+  /** Call for entries that were pruned. */
+  skip(): void {
+    this.#next = undefined
+  }
+
+  take(index: number, bytes: Buffer): void {
+    const entry = decodeEntry(bytes)
+    if (entry === undefined) {
+      this.#report({ kind: 'form', message: 'not an entry in canonical JSON', index })
+      return
+    }
+    if (this.#isControl) this.#takeEvent(index, entry)
+    else this.#takeRequest(index, entry)
+    this.#last = entry
+    this.#firstTime ??= entry.time
+    this.#lastTime = entry.time ?? this.#lastTime
+  }
+
+  /** The events of a store have no gaps. */
+  #takeEvent(index: number, { kind, seq }: AuditEntry): void {
+    if (kind === 'event' && seq === index + 1) return
+    this.#report({ kind: 'form', message: 'not the event of this number', index })
+  }
+
+  #takeRequest(index: number, { kind, seq }: AuditEntry): void {
+    if ((index === 0) !== (kind === 'start') || kind === 'event') {
+      const message = `an entry of kind ${kind} does not belong here`
+      this.#report({ kind: 'form', message, index })
+    }
+    if (this.#last?.kind === 'recovered' || this.#last?.kind === 'stop') {
+      const isRecovery = this.#last.kind === 'stop' && kind === 'recovered'
+      if (!isRecovery) this.#report({ kind: 'form', message: 'the log was already closed', index })
+    }
+    if (kind !== 'recovered') {
+      const number = seq ?? -1
+      const next = this.#next ?? number
+      if (number < next)
+        this.#report({ kind: 'form', message: 'its number was already used', index })
+      else this.#lost += number - next
+      this.#next = Math.max(next, number + 1)
+    }
+    if (kind === 'request') this.#requests += 1
+  }
+}

@@ -1,0 +1,33 @@
+/** The problems that a verification finds. */
+// SPDX-License-Identifier: Apache-2.0
+
+export type ProblemKind =
+  /** The certificate or the checkpoint is missing, or not signed by the expected key. */
+  | 'signature'
+  /** A file is missing or too short. */
+  | 'file'
+  /** An entry does not match its hash. */
+  | 'entry'
+  /** A hash does not match the entries below it. */
+  | 'hash'
+  /** The entries, or the hashes of those that were pruned, do not lead to the signed root. */
+  | 'root'
+  /** An entry is not in canonical form or not in a valid position. */
+  | 'form'
+  /** The log is shorter than it once was. */
+  | 'rolled-back'
+  /** The log does not continue the known history. */
+  | 'forked'
+  /** A log that the store knows is missing. */
+  | 'missing'
+  /** The witnesses that cosigned the checkpoint are not enough. */
+  | 'witness'
+
+export interface Problem {
+  readonly kind: ProblemKind
+  readonly message: string
+  /** File below the folder of the log. */
+  readonly path?: string
+  /** Index of the first entry that is affected. */
+  readonly index?: number
+}

@@ -1,0 +1,137 @@
+/** Asks witnesses to cosign the checkpoints of a log (c2sp.org/tlog-witness). */
+// SPDX-License-Identifier: Apache-2.0
+import http from 'node:http'
+import https from 'node:https'
+import type { Clock } from '../../core/clock.ts'
+import { exchange, type HttpAnswer } from '../../core/http-exchange.ts'
+import { parseDecimal } from '../../core/tlog/checkpoint.ts'
+import { type NodeReader, proveConsistency, type TreeHead } from '../../core/tlog/merkle.ts'
+import { type NoteKey, parseNote, verifyNote } from '../../core/tlog/note.ts'
+import type { LogPolicy } from '../../core/tlog/policy.ts'
+import type { Cosign } from '../writer/log-files.ts'
+import { encodeSubmission } from './submission.ts'
+
+/** An answer holds a few signature lines. */
+const MAX_ANSWER_BYTES = 64 * 1024
+/** A log that does not grow is cosigned again after this many milliseconds, so that readers see that it is current. */
+const FRESH_MS = 3_600_000
+
+export interface WitnessOutcome {
+  readonly witness: string
+  /** Why there is no cosignature; absent if there is one. */
+  readonly failure?: string
+  /** The witness has seen another history, or a longer one. */
+  readonly isConflict?: boolean
+}
+
+export interface WitnessClientOptions {
+  readonly policy: LogPolicy
+  /** Deadline of one witness, in milliseconds. All are asked at once. */
+  readonly timeoutMs: number
+  readonly clock: Clock
+  /** Reads nodes of the log, whose tiles are written before a witness is asked. */
+  readonly openNodes: (size: number) => NodeReader
+  /** Called after each round. Must not throw. */
+  readonly onAsked: (outcomes: readonly WitnessOutcome[], isQuorum: boolean) => void
+}
+
+interface Witness {
+  readonly key: NoteKey
+  readonly url: string
+  /** Size of the last checkpoint that it cosigned, as far as this process knows. */
+  size: number
+}
+
+export function createWitnessClient(options: WitnessClientOptions): Cosign {
+  const { policy, clock, onAsked } = options
+  const witnesses: Witness[] = policy.witnesses.flatMap(({ key, url }) =>
+    url === undefined ? [] : [{ key, url, size: 0 }],
+  )
+  let askedAt = -Infinity
+  let isComplete = true
+  return {
+    isDue: () => !isComplete || clock.monotonic() - askedAt >= FRESH_MS,
+    async ask(checkpoint, head) {
+      const answers = await Promise.all(
+        witnesses.map((one) => askOne(one, checkpoint, head, options)),
+      )
+      const signed = answers.flatMap(({ line }, i) => (line === undefined ? [] : [witnesses[i]]))
+      askedAt = clock.monotonic()
+      isComplete = signed.length === witnesses.length
+      onAsked(
+        answers.map(({ outcome }) => outcome),
+        policy.isQuorum(signed.flatMap((one) => one?.key ?? [])),
+      )
+      return answers.flatMap(({ line }) => line ?? [])
+    },
+  }
+}
+
+interface Answer {
+  readonly line?: string
+  readonly outcome: WitnessOutcome
+}
+
+/** Never rejects. */
+async function askOne(
+  witness: Witness,
+  checkpoint: string,
+  head: TreeHead,
+  options: WitnessClientOptions,
+): Promise<Answer> {
+  const { key, url } = witness
+  const fail = (failure: string, isConflict = false): Answer => ({
+    outcome: { witness: key.name, failure, isConflict },
+  })
+  const signal = AbortSignal.timeout(options.timeoutMs)
+  try {
+    // A witness that remembers another size says which; the second attempt then fits.
+    for (let attempt = 0; attempt < 2; attempt++) {
+      if (witness.size > head.size) {
+        return fail(`it has cosigned ${String(witness.size)} entries, this log has fewer`, true)
+      }
+      const node = options.openNodes(head.size)
+      const hashes = proveConsistency(node, witness.size, head.size)
+      const body = encodeSubmission({ oldSize: witness.size, hashes, checkpoint })
+      const answer = await post(url, body, signal)
+      const { status, text } = answer
+      if (status === 409) {
+        const size = parseDecimal(text.trimEnd())
+        if (size === undefined) return fail('its answer has no size')
+        witness.size = size
+        continue
+      }
+      if (status !== 200) return fail(describe(answer), status === 422)
+      const line = findCosignature(key, checkpoint, text)
+      if (line === undefined) return fail('its cosignature is not valid')
+      witness.size = head.size
+      return { line, outcome: { witness: key.name } }
+    }
+    return fail('it is also asked by somebody else; the next round tries again')
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error))
+  }
+}
+
+function describe({ status, text }: HttpAnswer): string {
+  const said = text
+    .slice(0, 200)
+    .replace(/[^\u0020-\u007e]+/g, ' ')
+    .trim()
+  return `it answered with status ${String(status)}: ${said}`
+}
+
+function post(url: string, body: string, signal: AbortSignal): Promise<HttpAnswer> {
+  const target = new URL(`${url.replace(/\/$/, '')}/add-checkpoint`)
+  const { request } = target.protocol === 'https:' ? https : http
+  return exchange(request(target, { method: 'POST', signal }), body, MAX_ANSWER_BYTES)
+}
+
+/** Returns the line of this key among those that a witness sent, if it is valid. */
+function findCosignature(key: NoteKey, checkpoint: string, answer: string): string | undefined {
+  const lines = answer.split('\n').map((line) => `${line}\n`)
+  return lines.find((line) => {
+    const note = parseNote(checkpoint + line)
+    return note !== undefined && verifyNote(note, [key])?.includes(key) === true
+  })
+}

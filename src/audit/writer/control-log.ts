@@ -1,0 +1,109 @@
+/**
+ * Publishes the control log: writes the events of the store as the files of a log, beside the logs of the
+ * processes. Each `serve` does so in its own folder; all of them write the same log.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Signed } from '../../core/signature.ts'
+import { openCheckpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts'
+import type { LogCertificate } from '../../core/tlog/evidence.ts'
+import type { TreeHead } from '../../core/tlog/merkle.ts'
+import { type NoteSigner, parseNote, parseVerifierKey } from '../../core/tlog/note.ts'
+import { GrowingTree } from '../log/tiles.ts'
+import { CHECKPOINT, type Cosign, LogFiles, loadState, type LogState } from './log-files.ts'
+import { writeSynced } from './durable.ts'
+import { CERTIFICATE, CONTROL_LOG, VERIFIER_KEY } from './log-folder.ts'
+
+export interface ControlLogSource {
+  readonly signer: NoteSigner
+  readonly certificate: Signed<LogCertificate>
+  /** Returns the head of the log, and the entries from an index on; none if the log is not that long. */
+  readonly read: (after: number) => Promise<{ head: TreeHead; entries: readonly Buffer[] }>
+}
+
+export interface ControlLogOptions extends ControlLogSource {
+  /** Folder of all logs. */
+  readonly root: string
+  /** Asks witnesses to cosign a checkpoint that is about to be published. */
+  readonly cosign?: Cosign | undefined
+  /** Called when the folder has another history than the store, with the folder that keeps it. */
+  readonly onForked: (folder: string) => void
+}
+
+export interface ControlLogPublisher {
+  /** Writes what was added since the last call. @throws a system error, StorageError */
+  publish(): Promise<void>
+  /** Number of entries published; undefined before the first call. */
+  readonly size: number | undefined
+}
+
+export function createControlLogPublisher(options: ControlLogOptions): ControlLogPublisher {
+  const { root, signer, certificate, read, cosign, onForked } = options
+  const folder = join(root, CONTROL_LOG)
+  let state: LogState | undefined
+  let files: LogFiles | undefined
+  let published: number | undefined
+
+  async function open(): Promise<LogState> {
+    await mkdir(folder, { recursive: true, mode: 0o750 })
+    const texts = [
+      [CERTIFICATE, JSON.stringify(certificate)],
+      [VERIFIER_KEY, signer.verifierKey],
+    ] as const
+    for (const [name, text] of texts) {
+      const path = join(folder, name)
+      if (!existsSync(path)) await writeSynced(path, `${text}\n`)
+    }
+    const empty = { tree: new GrowingTree(), bundle: [] }
+    const signed = await readFile(join(folder, CHECKPOINT), 'utf8').catch(() => undefined)
+    if (signed === undefined) return empty
+    const key = parseVerifierKey(signer.verifierKey)
+    const head = key && openCheckpoint(signed, key)
+    if (head === undefined) return moveAside()
+    const loaded = loadState(folder, head.size)
+    return loaded.tree.root().equals(head.root) ? loaded : moveAside()
+  }
+
+  /** Keeps what is there as evidence, under another name. */
+  async function moveAside(): Promise<LogState> {
+    const text = await readFile(join(folder, CHECKPOINT), 'utf8').catch(() => '')
+    const note = parseNote(text)
+    const head = note && parseCheckpoint(note.text)
+    const name = head ? `${String(head.size)}-${head.root.toString('hex', 0, 4)}` : 'damaged'
+    const kept = join(root, `${CONTROL_LOG}-${name}`)
+    await rename(folder, kept)
+    onForked(kept)
+    return open()
+  }
+
+  async function update(): Promise<LogState> {
+    const known = state ?? (await open())
+    const { head, entries } = await read(known.tree.size)
+    const next = new GrowingTree(known.tree.size, known.tree.levels)
+    for (const entry of entries) next.append(entry)
+    // The store was replaced by an older copy, or the folder by one of another store.
+    const isForked = next.size !== head.size || !next.root().equals(head.root)
+    if (isForked) {
+      files = undefined
+      state = await moveAside()
+      return update()
+    }
+    files ??= new LogFiles(folder, signer, known)
+    files.append(entries)
+    return known
+  }
+
+  return {
+    async publish() {
+      state = await update()
+      if (published === state.tree.size && cosign?.isDue() !== true) return
+      await files?.publish(cosign)
+      published = state.tree.size
+    },
+    get size() {
+      return published
+    },
+  }
+}

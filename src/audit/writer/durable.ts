@@ -1,0 +1,39 @@
+/** Writes small files so that they are on the disk, as a whole or not at all. */
+// SPDX-License-Identifier: Apache-2.0
+import { closeSync, fsyncSync, openSync } from 'node:fs'
+import { open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/** Syncs a folder, so that the names in it are durable. */
+export function syncFolder(folder: string): void {
+  const fd = openSync(folder, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/**
+ * Creates a file. The caller syncs its folder.
+ * @throws a system error, also if the file exists
+ */
+export async function writeSynced(path: string, text: string, mode = 0o640): Promise<void> {
+  const handle = await open(path, 'wx', mode)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Creates or replaces a file: a reader, and a crash, find the old text or the new one. */
+export async function replaceSynced(path: string, text: string, mode = 0o640): Promise<void> {
+  const temporary = `${path}.new`
+  // A crash may have left one. It is removed, so that nothing is written through a link.
+  await rm(temporary, { force: true })
+  await writeSynced(temporary, text, mode)
+  await rename(temporary, path)
+  syncFolder(dirname(path))
+}

@@ -1,0 +1,54 @@
+/** `latchkey audit prune` */
+// SPDX-License-Identifier: Apache-2.0
+import { basename } from 'node:path'
+import { pruneLogs } from '../../app/audit-prune.ts'
+import {
+  CONFIG_FLAG,
+  type Command,
+  loadControlConfig,
+  stringFlag,
+  UsageError,
+  YES_FLAG,
+} from '../../terminal/command.ts'
+import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
+import { parsePast } from '../../terminal/flags/time.ts'
+import { toTable } from '../../terminal/output.ts'
+
+export const auditPrune: Command = {
+  flags: {
+    before: {
+      type: 'string',
+      value: 'WHEN',
+      description: 'Remove entries that are older: 90d or 52w ago, or a date (required).',
+    },
+    ...REASON_FLAGS,
+    ...YES_FLAG,
+    ...CONFIG_FLAG,
+  },
+  examples: [
+    'latchkey audit prune --before 400d --reason "retention of 400 days"',
+    'latchkey audit prune --before 2026-01-01 --reason "retention of 400 days" --yes',
+  ],
+  async run(context) {
+    const before = stringFlag(context, 'before')
+    if (before === undefined) throw new UsageError('USAGE', 'expected --before WHEN')
+    const isConfirmed = context.flags['yes'] === true
+    const config = await loadControlConfig(context)
+    const logs = await pruneLogs(config, {
+      ...{ before: parsePast(before), isConfirmed },
+      ...parseReason(context),
+    })
+    const rows = logs.map(({ folder, size, entries, prunedBefore }) => [
+      ...[basename(folder), String(size), String(prunedBefore), String(entries)],
+    ])
+    context.output.result(
+      logs.length === 0
+        ? 'no bundle of entries is that old'
+        : toTable(['LOG', 'ENTRIES', 'PRUNED BEFORE', 'PRUNED NOW'], rows),
+      { isDone: isConfirmed, logs },
+    )
+    if (!isConfirmed && logs.length > 0) {
+      context.output.note('nothing was removed; add --yes to remove these entries for good')
+    }
+  },
+}

@@ -1,0 +1,85 @@
+/**
+ * A proof of one entry (c2sp.org/tlog-proof) that needs nothing else: its extra data are the entry and
+ * the certificate with which the store vouches for the key of the log.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { type Json, type Signed, toCanonicalJson, verifySigned } from '../signature.ts'
+import {
+  encodeProof,
+  type EntryProof,
+  type OpenedCheckpoint,
+  parseProof,
+  verifyProof,
+} from './checkpoint.ts'
+import { type NoteKey, parseVerifierKey } from './note.ts'
+
+/** The statement with which a store vouches for the key of a log. */
+export interface LogCertificate {
+  /** The control log has the events of the store, an audit log the requests of one process. */
+  readonly kind: 'audit log' | 'control log'
+  readonly storeId: string
+  readonly origin: string
+  readonly verifierKey: string
+}
+
+export interface Evidence extends Omit<EntryProof, 'extra'> {
+  readonly certificate: Signed<LogCertificate>
+  readonly entry: Buffer
+}
+
+export function encodeEvidence({ certificate, entry, ...proof }: Evidence): string {
+  const extra = toCanonicalJson({
+    certificate: certificate as unknown as Json,
+    entry: entry.toString('utf8'),
+  })
+  return encodeProof({ ...proof, extra: Buffer.from(extra) })
+}
+
+export interface CheckedEvidence {
+  readonly certificate: LogCertificate
+  readonly entry: Buffer
+  readonly index: number
+  readonly checkpoint: OpenedCheckpoint
+}
+
+/**
+ * Checks a proof offline. Returns the reason as text if it does not hold.
+ * @param publicKey public key of the store, as `latchkey receipt key` prints it
+ * @param witnesses witnesses whose cosignatures count
+ */
+export function checkEvidence(
+  text: string,
+  publicKey: string,
+  witnesses: readonly NoteKey[] = [],
+): CheckedEvidence | string {
+  const proof = parseProof(text)
+  if (proof?.extra === undefined) return 'this is not a proof that Latchkey wrote'
+  const extra = parseExtra(proof.extra)
+  if (extra === undefined) return 'the extra data of the proof are not an entry and a certificate'
+  const { certificate, entry } = extra
+  if (!verifySigned(certificate, publicKey, 'audit')) {
+    return 'the certificate of the log is not signed by this key'
+  }
+  const { verifierKey, origin } = certificate.statement
+  const key = parseVerifierKey(verifierKey)
+  const checkpoint = key?.name === origin ? verifyProof(proof, entry, key, witnesses) : undefined
+  if (checkpoint === undefined) {
+    return 'the proof does not lead from the entry to a checkpoint that the log signed'
+  }
+  return { certificate: certificate.statement, entry, index: proof.index, checkpoint }
+}
+
+function parseExtra(extra: Buffer): Pick<Evidence, 'certificate' | 'entry'> | undefined {
+  try {
+    const { certificate, entry } = JSON.parse(extra.toString('utf8')) as {
+      readonly certificate: Signed<LogCertificate>
+      readonly entry: unknown
+    }
+    const isWhole = typeof certificate.statement.verifierKey === 'string'
+    return isWhole && typeof entry === 'string'
+      ? { certificate, entry: Buffer.from(entry) }
+      : undefined
+  } catch {
+    return undefined
+  }
+}

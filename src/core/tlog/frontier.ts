@@ -1,0 +1,38 @@
+/**
+ * A Merkle tree that only grows. Its frontier, the roots of the perfect subtrees that it consists of, is
+ * enough to append to it and to prove the last entry, so it can be stored where the tree itself is not.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { EMPTY_ROOT, hashNode } from './merkle.ts'
+
+/** Largest subtree first: one for each bit that is set in the size of the tree. */
+export type Frontier = readonly Buffer[]
+
+/** @param size number of entries before this one */
+export function appendToFrontier(frontier: Frontier, size: number, leaf: Buffer): Frontier {
+  const next = [...frontier]
+  let node = leaf
+  for (let rest = size; rest % 2 === 1; rest = Math.floor(rest / 2)) {
+    node = hashNode(next.pop() ?? EMPTY_ROOT, node)
+  }
+  return [...next, node]
+}
+
+export function rootOfFrontier(frontier: Frontier): Buffer {
+  if (frontier.length === 0) return EMPTY_ROOT
+  return frontier
+    .slice(0, -1)
+    .reduceRight(
+      (right, left) => hashNode(left, right),
+      frontier[frontier.length - 1] ?? EMPTY_ROOT,
+    )
+}
+
+/**
+ * Proves the last entry of a tree (RFC 6962, 2.1.1): its siblings are the subtrees before it, the
+ * smallest first.
+ * @param before frontier of the tree without that entry
+ */
+export function proveLast(before: Frontier): readonly Buffer[] {
+  return [...before].reverse()
+}

@@ -1,0 +1,155 @@
+/** Tests the control log of a real server: what is in it, who cosigns it, and how another history is found. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cp, readdir } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { openWitnessKey } from '../../src/audit/witness/key.ts'
+import { createWitnessServer } from '../../src/audit/witness/server.ts'
+import { createWitness } from '../../src/audit/witness/witness.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { checkEvidence } from '../../src/core/tlog/evidence.ts'
+import { parseVerifierKey } from '../../src/core/tlog/note.ts'
+import { openControlLogKey } from '../../src/killswitch/receipt/control-log.ts'
+import { openStore } from '../../src/store/store.ts'
+import { toStoreOptions } from '../../src/app/store.ts'
+import { logsOf, publicKeyOf, readPlainly } from '../support/audit.ts'
+import { latchkeyHere, temporaryFolder } from '../support/cli.ts'
+import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { call, encryptBody } from '../support/wire.ts'
+
+const folderOf = ({ config }: TestServer) => join(config.audit.folder, 'control')
+const eventsOf = (server: TestServer) => readPlainly(folderOf(server)).map(({ event }) => event)
+
+/** Reads while the server writes. */
+function hasEvent(server: TestServer, kind: string): boolean {
+  try {
+    return eventsOf(server).includes(kind)
+  } catch {
+    return false
+  }
+}
+
+function runner(server: TestServer) {
+  return (...words: readonly string[]) =>
+    latchkeyHere(words, { LATCHKEY_CONFIG: server.configFile })
+}
+
+/** Starts a witness that knows the control log of the store. */
+async function startWitness(t: Test, server: TestServer) {
+  const store = await openStore(await toStoreOptions(server.config))
+  const { verifierKey } = (await openControlLogKey(store)).signer
+  await store.close()
+  const key = parseVerifierKey(verifierKey)
+  if (key === undefined) throw new TypeError('no key')
+  const folder = await temporaryFolder(t)
+  const signer = await openWitnessKey(folder, 'witness.example', () => systemClock.now())
+  const witness = createWitness({
+    ...{ folder, signer, logs: [key] },
+    onEvent: () => undefined,
+  })
+  const http = createWitnessServer({ witness, onError: (error) => t.fail(String(error)) })
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    http.close().closeAllConnections()
+  })
+  const url = `http://127.0.0.1:${String((http.address() as AddressInfo).port)}`
+  return { policy: `witness W ${signer.verifierKey} ${url}\nquorum W\n` }
+}
+
+void t.test('a log, its witness, a receipt, and an older copy', async (t) => {
+  const policyFile = join(await temporaryFolder(t), 'witnesses.policy')
+  writeFileSync(policyFile, 'quorum none\n')
+  const server = await startTestServer(t, {
+    stopped: true,
+    config: {
+      audit: {
+        ...{ mode: 'buffered', headInterval: '1s', checkpointInterval: '100ms' },
+        witnesses: { policy: policyFile, interval: '1s' },
+      },
+    },
+  })
+  const { policy } = await startWitness(t, server)
+  writeFileSync(policyFile, policy)
+  const run = runner(server)
+  const publicKey = await publicKeyOf(server.config)
+  await server.start()
+  await call(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
+  await eventually(() => hasEvent(server, 'audit-opened'))
+  const older = await temporaryFolder(t)
+  await cp(folderOf(server), older, { recursive: true })
+  await eventually(() => hasEvent(server, 'audit-head'))
+  const killed = await run('kill', '--all', '--reason', 'x', '--json')
+  const { receipt } = JSON.parse(killed.stdout) as { receipt: { statement: object; proof: string } }
+  const checked = checkEvidence(receipt.proof, publicKey)
+  t.match(checked, { certificate: { kind: 'control log' } })
+  await server.stop()
+
+  const events = eventsOf(server)
+  for (const kind of ['audit-opened', 'audit-head', 'kill', 'revoked', 'audit-closed']) {
+    t.ok(events.includes(kind), kind)
+  }
+  const index = events.indexOf('revoked')
+  const entry = readPlainly(folderOf(server))[index]
+  t.match(typeof checked === 'string' ? checked : JSON.parse(checked.entry.toString()), entry ?? {})
+  t.match(entry, { detail: { statement: receipt.statement } })
+
+  await t.test('receipts are verified with their place', async (t) => {
+    const file = join(server.folder, 'receipt.json')
+    writeFileSync(file, JSON.stringify(receipt))
+    const words = ['receipt', 'verify', file, '--public-key', publicKey]
+    const place = new RegExp(`in the control log: entry ${String(index)} of \\d+ in latchkey/`)
+    t.match(await latchkeyHere(words), { code: 0, stdout: place })
+    const other = receipt.proof.replace(/^index \d+$/m, 'index 0')
+    writeFileSync(file, JSON.stringify({ ...receipt, proof: other }))
+    t.match(await latchkeyHere(words), { code: 65, stderr: /does not lead from the entry/ })
+    const proofFile = join(server.folder, 'receipt.tlog-proof')
+    writeFileSync(proofFile, receipt.proof)
+    const check = ['audit', 'check-proof', proofFile, '--public-key', publicKey]
+    t.match(await latchkeyHere(check), { code: 0, stdout: /"event": "revoked"/ })
+  })
+
+  await t.test(
+    'it is verified with the logs of the processes, with and without the store',
+    async (t) => {
+      const verify = ['audit', 'verify', '--policy', policyFile]
+      t.match(await run(...verify), { code: 0, stdout: /\ncontrol .* valid\n.* closed +valid/ })
+      const copy = await temporaryFolder(t)
+      await cp(server.config.audit.folder, copy, { recursive: true })
+      const elsewhere = () => latchkeyHere([...verify, '--folder', copy, '--public-key', publicKey])
+      t.match(await elsewhere(), { code: 0, stderr: '' })
+      const [log = ''] = await logsOf(server.config)
+      rmSync(join(copy, log.split('/').at(-1) ?? ''), { recursive: true })
+      t.match(await elsewhere(), { code: 0, stderr: /1 logs of .* are not in this folder/ })
+      writeFileSync(policyFile, policy.replace(/witness W \S+/, `witness W ${await otherKey(t)}`))
+      t.match(await elsewhere(), { code: 65, stdout: /witness: cosigned by no witness/ })
+      writeFileSync(policyFile, policy)
+    },
+  )
+
+  await t.test('an older control log, and one of another history, are found', async (t) => {
+    const copy = await temporaryFolder(t)
+    await cp(older, join(copy, 'control'), { recursive: true })
+    const behind = await run('audit', 'verify', '--folder', copy)
+    t.match(behind, { code: 0 }, 'a copy of the past is a part of the present')
+    // The store loses its last events, as after the restore of a backup: its log is forked.
+    const before = readFileSync(join(folderOf(server), 'checkpoint'), 'utf8')
+    const foreign = await startTestServer(t, { config: { audit: { mode: 'buffered' } } })
+    await foreign.stop()
+    rmSync(folderOf(server), { recursive: true })
+    await cp(folderOf(foreign), folderOf(server), { recursive: true })
+    await server.start()
+    await eventually(() => hasEvent(server, 'revoked'))
+    await server.stop()
+    t.ok(eventsOf(server).length > Number(before.split('\n')[1]))
+    const names = await readdir(server.config.audit.folder)
+    t.equal(names.filter((name) => /^control-\d+-[0-9a-f]{8}$/.test(name)).length, 1)
+    t.match(await run('audit', 'verify'), { code: 65, stdout: /\ncontrol-.* INVALID/ })
+  })
+})
+
+async function otherKey(t: Test): Promise<string> {
+  const signer = await openWitnessKey(await temporaryFolder(t), 'other.example', () => 0)
+  return signer.verifierKey
+}
