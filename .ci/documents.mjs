@@ -102,6 +102,7 @@ store:
   masterKey:
     file: master.key
   pollInterval: 250ms
+  maxBackupAge: 168h
 
 control: # the kill switch
   lease: 2s # a server that cannot read the store for this long refuses everything

@@ -20,6 +20,7 @@ import { type EpochFollower, createPoller, isLoss } from '../killswitch/instance
 import { createFleetSize, type Fleet } from '../killswitch/instance/fleet-size.ts'
 import { loadControlState } from '../killswitch/switch-table.ts'
 import type { Store } from '../store/store.ts'
+import { findStoreWarnings } from '../store/warnings.ts'
 
 export interface ControlledGate {
   readonly gate: Gate
@@ -99,6 +100,11 @@ export async function createControlledGate(
     ...{ now: () => clock.now(), logger },
     load: () => store.database.snapshot((reader) => loadControlState(reader, store.sealing)),
   })
+  const findWarnings = () =>
+    findStoreWarnings(store, {
+      ...{ processes: fleetSize.fleet.instances, now: clock.now() },
+      maxBackupAgeMs: config.store.maxBackupAgeMs,
+    }).catch(() => [])
   return {
     gate,
     guard,
@@ -129,9 +135,8 @@ export async function createControlledGate(
         }
         await watch.look().catch(() => undefined)
         await fleetSize.take().catch(() => undefined)
-        const warnings = await store.database.warnings(fleetSize.fleet.instances).catch(() => [])
-        for (const warning of warnings)
-          logger.warn('the control store server needs attention', { warning })
+        for (const warning of await findWarnings())
+          logger.warn('the control store needs attention', { warning })
         cleanup.add(repeat(WATCH_MS, () => watch.look()))
       }
     },

@@ -3,42 +3,19 @@
  * certificates, or a complete configuration.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { spawn, spawnSync } from 'node:child_process'
-import { chmod, chown, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { parse, stringify } from 'yaml'
 import { MAIN, type Workspace, workspace } from '../support/cli.ts'
+import { edit, FAULTS, giveAway, type Privation, runDeprived, UID } from '../support/privation.ts'
 
 t.setTimeout(300_000)
 
-/** A user id that no passwd file has. */
-const UID = 543_210
 const KILL = [MAIN, 'kill', '--all', '--reason', 'a test']
-
-interface Privation {
-  readonly name: string
-  /** Sets up the condition before the command runs. */
-  readonly prepare?: (place: Workspace) => Promise<unknown>
-  readonly environment?: Record<string, string>
-  readonly cwd?: string
-  /** Arguments to put before `node`. */
-  readonly by?: (place: Workspace) => readonly string[]
-}
-
 const asNobody = () => [
   ...['setpriv', `--reuid=${String(UID)}`, `--regid=${String(UID)}`, '--clear-groups'],
 ]
-
-/** Gives the user everything that the command must read and write. */
-async function giveAway({ folder }: Workspace): Promise<void> {
-  for (const name of ['.', ...(await readdir(folder))]) await chown(join(folder, name), UID, UID)
-}
-
-async function edit(place: Workspace, change: Record<string, unknown>): Promise<void> {
-  const config = parse(await readFile(place.configFile, 'utf8')) as Record<string, unknown>
-  await writeFile(place.configFile, stringify({ ...config, ...change }))
-}
 
 const TOKEN = {
   ...{ name: 'hsm', kind: 'pkcs11', module: '/nowhere/module.so' },
@@ -94,11 +71,7 @@ const PRIVATIONS: readonly Privation[] = [
   },
   {
     name: 'faults in every other section',
-    prepare: (place) =>
-      edit(place, {
-        ...{ listener: 'later', workers: -1, limits: { maxAadBytes: 'many' }, nonsense: true },
-        ...{ activity: [], backends: {}, keyStores: [{ name: 'demo', prefix: 'no slash' }] },
-      }),
+    prepare: (place) => edit(place, FAULTS),
   },
   {
     name: 'a folder for state that cannot be written to',
@@ -106,29 +79,8 @@ const PRIVATIONS: readonly Privation[] = [
   },
 ]
 
-function runKill(
-  { folder, configFile }: Workspace,
-  { environment = {}, cwd, by }: Privation,
-  place: Workspace,
-) {
-  const [command = '', ...words] = [
-    ...(by?.(place) ?? []),
-    ...[process.execPath, ...KILL, '--config', configFile],
-  ]
-  const child = spawn(command, words, {
-    cwd: cwd ?? folder,
-    env: { PATH: process.env['PATH'] ?? '', ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let output = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text))
-  return new Promise<{ code: number | null; output: string }>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code) => {
-      resolve({ code, output })
-    })
-  })
+function runKill(place: Workspace, privation: Privation) {
+  return runDeprived(place, privation, KILL)
 }
 
 async function checkWritten(t: Test, privation: Privation): Promise<void> {
@@ -136,7 +88,7 @@ async function checkWritten(t: Test, privation: Privation): Promise<void> {
   // Others may read the program itself already; they must also be able to read the test's folder.
   await chmod(place.folder, 0o755)
   await privation.prepare?.(place)
-  const { code, output } = await runKill(place, privation, place)
+  const { code, output } = await runKill(place, privation)
   t.equal(code, 0, output)
   t.match(output, /^revoked all/m)
 }

@@ -1,6 +1,5 @@
 /** Backups: written while others change the store, verified, recovered and copied, on both engines. */
 // SPDX-License-Identifier: Apache-2.0
-import { generateKeyPairSync } from 'node:crypto'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -9,11 +8,12 @@ import { initializeStore, openAdministration } from '../../src/app/administratio
 import { pause } from '../../src/core/deadline.ts'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { loadBackup, writeBackup } from '../../src/store/backup.ts'
+import { loadBackup, recordBackup, writeBackup } from '../../src/store/backup.ts'
 import { MIGRATIONS } from '../../src/store/migrations/migrations.ts'
 import { toStoreOptions } from '../../src/app/store.ts'
 import { createMasterKeyFile } from '../../src/store/master-key.ts'
 import { openStore } from '../../src/store/store.ts'
+import { findStoreWarnings } from '../../src/store/warnings.ts'
 import { latchkeyHere, workspace } from '../support/cli.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { read } from '../support/repository.ts'
@@ -64,6 +64,7 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
       await keys.createKey({ keyId: keyId('key'), canEncrypt: true, canDecrypt: true })
       const kept = await administration.credentials.create(DEMO)
       const backup = join(folder, 'backup.jsonl')
+      t.match((await run(file, 'status')).json, { storeWarnings: [/^there is no backup/] })
       const stop = new AbortController()
       const changing = (async () => {
         while (!stop.signal.aborted) {
@@ -80,6 +81,7 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
       t.equal((await stat(backup)).mode & 0o777, 0o600)
       t.match((await run(file, 'status')).json, {
         lastBackup: { epoch: (made.json as { epoch: number }).epoch },
+        storeWarnings: [/key versions? (is|are) newer than the last backup/],
       })
       t.match((await run(file, 'store', 'verify', backup)).json, { rows: { credentials: 1 } })
       t.match(await run(file, 'store', 'backup', backup), { code: 1 }, 'nothing is written over')
@@ -129,6 +131,21 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
     },
   )
 }
+
+void t.test('an old backup is a warning, unless other tools make them', async (t) => {
+  const folder = await storeFolder(t)
+  const store = await folder.open()
+  const day = 86_400_000
+  const warningsAt = (now: number, maxBackupAgeMs: number) =>
+    findStoreWarnings(store, { processes: 1, now, maxBackupAgeMs })
+  t.same(await warningsAt(0, day), [], 'a store without keys needs none')
+  const path = `${folder.options.path}.jsonl`
+  const { statement } = await writeBackup(store, path, { createdAt: 5 * day, release: '0' })
+  await recordBackup(store, statement)
+  t.same(await warningsAt(6 * day, day), [])
+  t.match(await warningsAt(8 * day, day), [/made at 1970-01-06T00:00:00.000Z, 3 days ago/])
+  t.same(await warningsAt(8 * day, 0), [])
+})
 
 void t.test('a copy from SQLite to PostgreSQL and back is the same store', async (t) => {
   const folder = t.testdir()
@@ -207,58 +224,6 @@ void t.test('a file that is not whole, or not of this store, is no backup', asyn
   const other = { ...folder.options, path: `${folder.options.path}-other`, masterKey }
   await t.rejects(loadBackup(path, other), { code: 'MASTER_KEY_WRONG' })
 })
-
-for (const engine of ['SQLite', 'PostgreSQL']) {
-  void t.test(
-    `${engine}: another master key: the old one opens nothing, servers go on, an escrow opens it`,
-    async (t) => {
-      const { host, port, database, user } = await server.createDatabase()
-      const postgres = { host, port, database, user, tls: { mode: 'off' } }
-      const settings = {
-        store: { postgres, masterKey: { file: 'master.key' }, pollInterval: '50ms' },
-      }
-      const space = await workspace(t, engine === 'PostgreSQL' ? { settings } : {})
-      const file = (name: string) => join(space.folder, name)
-      const done = async (...words: readonly string[]) =>
-        t.match(await space.run(...words), { code: 0 })
-      const { publicKey, privateKey } = generateKeyPairSync('rsa', {
-        modulusLength: 3072,
-        publicKeyEncoding: { type: 'spki', format: 'pem' },
-        privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-      })
-      await writeFile(file('recovery.pub'), publicKey)
-      await writeFile(file('recovery.pem'), privateKey, { mode: 0o600 })
-      await done('store', 'escrow', file('escrow.json'), '--to', file('recovery.pub'))
-      const { running } = await space.serve()
-      await done('store', 'rekey', '--new-master-key', file('second.key'))
-      t.equal(running.process.exitCode, null)
-      t.match(await space.run('status'), {
-        code: 1,
-        stderr: /the master key does not open this store/,
-      })
-      const text = await readFile(space.configFile, 'utf8')
-      await writeFile(space.configFile, text.replace('master.key', 'second.key'))
-      t.match(await space.run('status'), { code: 0, stdout: /1 instance serving/ })
-
-      await writeFile(space.configFile, text.replace('master.key', 'lost.key'))
-      t.match(await space.run('status'), { code: 77 })
-      await writeFile(file('words'), 'correct horse\n', { mode: 0o600 })
-      const escrow = ['--escrow', file('escrow.json'), '--recovery-key', file('recovery.pem')]
-      await done('store', 'rekey', ...escrow, '--new-passphrase', file('words'))
-      await writeFile(
-        space.configFile,
-        text.replace('file: master.key', 'passphrase: { file: words }'),
-      )
-      await done('status')
-      const other = generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey
-      await writeFile(file('recovery.pem'), other.export({ type: 'pkcs8', format: 'pem' }))
-      t.match(await space.run('store', 'rekey', ...escrow, '--new-passphrase', file('words')), {
-        code: 1,
-        stderr: /the recovery key does not open this escrow/,
-      })
-    },
-  )
-}
 
 void t.test(
   'the page on recovery, followed to the letter, ends in a server that serves',

@@ -97,5 +97,10 @@ export const store = object(
       '250ms',
       [10, 60_000],
     ),
+    maxBackupAge: duration(
+      'Age of the last backup by `latchkey store backup` above which the start and `latchkey status` warn. `0s`: no warnings, for backups by other tools.',
+      '168h',
+      [0, 366 * 86_400_000],
+    ),
   },
 )

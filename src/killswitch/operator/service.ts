@@ -9,6 +9,7 @@ import type { Scope } from '../../core/scope.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Reader } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'
+import { findStoreWarnings } from '../../store/warnings.ts'
 import { loadInstances } from '../instance/instances.ts'
 import { type Actor, ControlError, type Switch } from '../model.ts'
 import { findReceipt, listReceipts, type SignedReceipt } from '../receipt/receipt.ts'
@@ -80,7 +81,7 @@ export interface KillSwitch {
   /** @param recentEvents how many of the newest events to return */
   status(recentEvents: number): Promise<ControlStatus>
   /**
-   * Returns problems of the server that holds the store.
+   * Returns problems of the store, its backups, and the server that holds it.
    * @param processes number of serving processes
    */
   storeWarnings(processes: number): Promise<readonly string[]>
@@ -168,7 +169,11 @@ export function createKillSwitch(
     approve: (by) => approveRestore(store, clock, policy, by),
     withdraw: (by) => withdrawRestore(store, clock, by),
     status: (recentEvents) => loadStatus(store, recentEvents),
-    storeWarnings: (processes) => store.database.warnings(processes),
+    storeWarnings: (processes) =>
+      findStoreWarnings(store, {
+        ...{ processes, now: clock.now() },
+        maxBackupAgeMs: config.store.maxBackupAgeMs,
+      }),
     rehearse: async (order, window) => rehearseKill(await reports.open(), clock, order, window),
     async exposure(about, { since, probes = false } = {}) {
       const until = clock.now()

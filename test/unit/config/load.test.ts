@@ -39,6 +39,7 @@ void t.test('what has a default can be left out', async (t) => {
       path: join(folder, 'latchkey.db'),
       masterKey: { kind: 'file', path: join(folder, 'master.key') },
       pollIntervalMs: 250,
+      maxBackupAgeMs: 604_800_000,
     },
     control: {
       leaseMs: 2000,
@@ -101,6 +102,7 @@ void t.test('the configuration of release 0.1.0 means what it meant', async (t) 
       path: join(FIXTURES, 'data/latchkey.db'),
       masterKey: { kind: 'file', path: '/etc/latchkey/master.key' },
       pollIntervalMs: 500,
+      maxBackupAgeMs: 604_800_000,
     },
     control: {
       leaseMs: 2000,

@@ -1,0 +1,63 @@
+/** Who can open the store: another master key, a passphrase, an escrow, on both engines. */
+// SPDX-License-Identifier: Apache-2.0
+import { generateKeyPairSync } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { workspace } from '../support/cli.ts'
+import { startPostgres } from '../support/postgres.ts'
+
+t.setTimeout(200_000)
+const server = await startPostgres(t)
+
+for (const engine of ['SQLite', 'PostgreSQL']) {
+  void t.test(
+    `${engine}: another master key: the old one opens nothing, servers go on, an escrow opens it`,
+    async (t) => {
+      const { host, port, database, user } = await server.createDatabase()
+      const postgres = { host, port, database, user, tls: { mode: 'off' } }
+      const settings = {
+        store: { postgres, masterKey: { file: 'master.key' }, pollInterval: '50ms' },
+      }
+      const space = await workspace(t, engine === 'PostgreSQL' ? { settings } : {})
+      const file = (name: string) => join(space.folder, name)
+      const done = async (...words: readonly string[]) =>
+        t.match(await space.run(...words), { code: 0 })
+      const { publicKey, privateKey } = generateKeyPairSync('rsa', {
+        modulusLength: 3072,
+        publicKeyEncoding: { type: 'spki', format: 'pem' },
+        privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+      })
+      await writeFile(file('recovery.pub'), publicKey)
+      await writeFile(file('recovery.pem'), privateKey, { mode: 0o600 })
+      await done('store', 'escrow', file('escrow.json'), '--to', file('recovery.pub'))
+      const { running } = await space.serve()
+      await done('store', 'rekey', '--new-master-key', file('second.key'))
+      t.equal(running.process.exitCode, null)
+      t.match(await space.run('status'), {
+        code: 1,
+        stderr: /the master key does not open this store/,
+      })
+      const text = await readFile(space.configFile, 'utf8')
+      await writeFile(space.configFile, text.replace('master.key', 'second.key'))
+      t.match(await space.run('status'), { code: 0, stdout: /1 instance serving/ })
+
+      await writeFile(space.configFile, text.replace('master.key', 'lost.key'))
+      t.match(await space.run('status'), { code: 77 })
+      await writeFile(file('words'), 'correct horse\n', { mode: 0o600 })
+      const escrow = ['--escrow', file('escrow.json'), '--recovery-key', file('recovery.pem')]
+      await done('store', 'rekey', ...escrow, '--new-passphrase', file('words'))
+      await writeFile(
+        space.configFile,
+        text.replace('file: master.key', 'passphrase: { file: words }'),
+      )
+      await done('status')
+      const other = generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey
+      await writeFile(file('recovery.pem'), other.export({ type: 'pkcs8', format: 'pem' }))
+      t.match(await space.run('store', 'rekey', ...escrow, '--new-passphrase', file('words')), {
+        code: 1,
+        stderr: /the recovery key does not open this escrow/,
+      })
+    },
+  )
+}
