@@ -218,13 +218,20 @@ function parseBody(
   return value
 }
 
+/** Headers that stop pages of other sites from framing, loading or misreading an answer. */
+const NO_OTHER_SITE = {
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'x-content-type-options': 'nosniff',
+}
+
 function send(reply: FastifyReply, answer: AdminAnswer): void {
   const isText = typeof answer.body === 'string'
   void reply
     .code(answer.status)
     .header('content-type', answer.contentType ?? 'application/json')
     .header('cache-control', 'no-store')
-    .header('x-content-type-options', 'nosniff')
+    .headers(NO_OTHER_SITE)
     .headers(answer.headers ?? {})
     .send(isText ? answer.body : `${JSON.stringify(answer.body)}\n`)
 }

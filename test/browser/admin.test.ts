@@ -6,8 +6,11 @@
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
+import { parse } from 'yaml'
 import { call, pki, startWithAdmin, token } from '../support/admin.ts'
 import { startChromium } from '../support/chromium.ts'
+import { read } from '../support/repository.ts'
+import { eventually } from '../support/server.ts'
 
 const STOP = JSON.stringify({ scope: { kind: 'all' }, reason: 'not meant' })
 const alice = await pki.issue('alice-chromium', { commonName: 'alice', usage: 'client' })
@@ -92,7 +95,7 @@ void t.test('only its own pages reach the admin listener through a browser', asy
   t.same(status.body['switches'], [], 'none of them did anything')
 
   // The same browser on a page of the listener itself shows that it does hold the certificate.
-  await page.goto(`${admin}/livez`)
+  await page.goto(`${admin}/console`)
   const own = await page.evaluate(`fetch('/admin/v1/switches', {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: ${JSON.stringify(STOP)},
   }).then((response) => response.status)`)
@@ -110,3 +113,93 @@ void t.test('only its own pages reach the admin listener through a browser', asy
     'Chromium did send them, and each was refused for where it came from',
   )
 })
+
+interface Described {
+  readonly tags?: readonly string[]
+  readonly security?: readonly unknown[]
+}
+
+/** Returns method and path of every operation of the admin listener, and whether it needs a caller. */
+function adminOperations() {
+  const { paths } = parse(read('openapi.yaml')) as {
+    paths: Record<string, Record<string, Described>>
+  }
+  return Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).flatMap(([method, { tags, security = [] }]) =>
+      tags?.includes('Admin') === true
+        ? [{ method: method.toUpperCase(), path, isGuarded: security.length > 0 }]
+        : [],
+    ),
+  )
+}
+
+/** Every file of the console. Each is static, and has no data. */
+const FILES = ['/console', '/console/app.js', '/console/style.css', '/console/uplot.js']
+
+void t.test(
+  'no route answers a page of another site, and none can be framed or read',
+  async (t) => {
+    const server = await startWithAdmin(t)
+    const admin = `https://localhost:${String(server.running.admin?.port)}`
+    const attacker = await startAttacker(t)
+    const browser = await startChromium(t)
+    const context = await browser.newContext({
+      ignoreHTTPSErrors: true,
+      clientCertificates: [
+        { origin: admin, certPath: alice.certificateFile, keyPath: alice.privateKeyFile },
+      ],
+    })
+    const page = await context.newPage()
+    await page.goto(attacker)
+    const operations = adminOperations()
+    t.ok(operations.length > 25, `${String(operations.length)} operations`)
+    const calls = [...operations, ...FILES.map((path) => ({ method: 'GET', path }))].map(
+      ({ method, path }) => ({ method, path: path.replaceAll(/\{\w+\}/g, '0a') }),
+    )
+    // Without CORS the request is sent as it is; with it, the page could read the answer.
+    const outcomes = await page.evaluate<readonly string[]>(`Promise.all(
+    ${JSON.stringify(calls)}.flatMap(({ method, path }) => ['no-cors', 'cors'].map((mode) =>
+      fetch(${JSON.stringify(admin)} + path, { method, mode, credentials: 'include', ...(method === 'GET' ? {} : { body: '{}' }) })
+        .then(({ type, status }) => mode + ' ' + type + ' ' + status, () => mode + ' refused'))))`)
+    t.equal(outcomes.length, 2 * calls.length)
+    const known = ['no-cors opaque 0', 'no-cors refused', 'cors refused']
+    t.same(
+      [...new Set(outcomes)].filter((one) => !known.includes(one)),
+      [],
+      'nothing can be read',
+    )
+
+    const loads = await page.evaluate<readonly string[]>(`Promise.all(
+    ['/console/app.js', '/console/uplot.js'].map((path) => new Promise((resolve) => {
+      const script = document.createElement('script')
+      script.onload = () => resolve('loaded')
+      script.onerror = () => resolve('refused')
+      script.src = ${JSON.stringify(admin)} + path
+      document.body.append(script)
+    })))`)
+    t.same(loads, ['refused', 'refused'], 'another site cannot load a script of the console')
+    for (const path of ['/console', '/livez', '/admin/v1/status']) {
+      await page.evaluate(`{
+      const frame = document.createElement('iframe')
+      frame.src = ${JSON.stringify(admin + path)}
+      document.body.append(frame)
+    }`)
+    }
+    await eventually(() => page.frames().length === 5)
+    await page.waitForLoadState('networkidle')
+    const texts = await Promise.all(
+      page.frames().map((frame) => frame.evaluate<string>('document.body?.innerText ?? ""')),
+    )
+    t.notMatch(texts.join('\n'), /Latchkey|Sign in|"status"|"error"/, 'no frame shows anything')
+
+    await context.close()
+    const log = await server.stopAndReadLog()
+    const refused = log.filter(({ msg, code }) => msg === 'admin request' && code === 'CROSS_SITE')
+    const seen = new Set(refused.map(({ method, route }) => `${String(method)} ${String(route)}`))
+    const guarded = operations.filter(({ isGuarded }) => isGuarded)
+    const missing = guarded
+      .map(({ method, path }) => `${method} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`)
+      .filter((one) => !seen.has(one))
+    t.same(missing, [], 'each guarded route was reached, and refused the page')
+  },
+)
