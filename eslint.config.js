@@ -89,8 +89,9 @@ export const COMPONENTS = {
   },
   admin: {
     rank: 5,
-    holds: 'The admin listener: authentication, roles, routes; and a client of it.',
-    imports: ['core'],
+    holds:
+      'The admin listener: authentication, operators and their tokens, roles, routes; and a client of it.',
+    imports: ['core', 'store'],
     types: ['config', 'keys', 'killswitch', 'openapi', 'policy', 'sigv4', 'usage'],
   },
   terminal: {

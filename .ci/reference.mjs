@@ -130,6 +130,8 @@ export async function fillErrors(document) {
       codes,
     ),
     ...codes('PolicyErrorCode'),
+    ...codes('OperatorErrorCode'),
+    ...codes('AdminCallErrorCode'),
     ...codes('AuditErrorCode'),
     ...codes('WebhookErrorCode'),
     ...['EndpointErrorCode', 'RegistrationErrorCode', 'SimulationErrorCode'].flatMap(codes),

@@ -7,6 +7,7 @@ import type { KeyStoreName } from '../core/ids.ts'
 import type { KeyAdministration } from '../keys/administration.ts'
 import type { Revocation } from '../killswitch/operator/waiting-fleet.ts'
 import type { PolicyState } from '../policy/authorizer.ts'
+import type { OperatorDirectory } from './operators/directory.ts'
 import type { Documents } from '../policy/policy-set.ts'
 import type { Author, PlannedChange, PolicyChange, PolicyRevision } from '../policy/policy-table.ts'
 import type { CredentialTable } from '../sigv4/credential-table.ts'
@@ -55,3 +56,6 @@ export interface PolicyAdministration {
   usage(since: number): Promise<{ readonly usage: readonly Activity[]; readonly period: Period }>
   close(): Promise<void>
 }
+
+/** Operators and their tokens, on the control store or through an admin listener. */
+export type OperatorAdministration = OperatorDirectory & { close(): Promise<void> }

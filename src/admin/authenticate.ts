@@ -9,17 +9,34 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { TLSSocket, type SecureContextOptions } from 'node:tls'
 import { isIP, type Socket } from 'node:net'
 import { equalBytes } from '../core/constant-time.ts'
+import type { Grant } from '../core/role.ts'
 import { chainEndsAt } from '../core/peer-certificate.ts'
 import type { AdminConfig } from '../config/config.ts'
 import { AdminError } from './errors.ts'
-import { type AdminPrincipal, type Grant, describeGrants } from './principal.ts'
+import { type AdminPrincipal, describeGrants } from './principal.ts'
 
 export interface AdminCall {
   readonly socket: Socket
   readonly authorization: string | undefined
 }
 
-export type Authenticate = (call: AdminCall) => AdminPrincipal | undefined
+export type Authenticate = (call: AdminCall) => Promise<AdminPrincipal | undefined>
+
+/** Callers that the configuration does not list. */
+export interface OtherCallers {
+  /**
+   * Finds the operator whose token has this SHA-256, in hex.
+   * @throws StorageError while the store cannot be read
+   */
+  findByToken(sha256: string): Promise<Named | undefined>
+  /** Verifies a token of an identity provider. Absent: none is configured. */
+  verifyIdToken?(token: string): Promise<Named | undefined>
+}
+
+interface Named {
+  readonly name: string
+  readonly grants: readonly Grant[]
+}
 
 /**
  * A token has 256 random bits, so its hash needs neither a salt nor a slow function.
@@ -30,6 +47,7 @@ export function createAuthenticate(
   config: AdminConfig,
   isVerified: (socket: Socket) => boolean,
   now: () => number,
+  others: OtherCallers,
 ): Authenticate {
   const tokens = config.tokens.map((token) => ({
     ...token,
@@ -38,8 +56,8 @@ export function createAuthenticate(
   const subjects = new Map(
     config.clientCertificates?.subjects.map((subject) => [subject.commonName, subject]),
   )
-  return ({ socket, authorization }) => {
-    if (authorization !== undefined) return byToken(tokens, authorization)
+  return async ({ socket, authorization }) => {
+    if (authorization !== undefined) return byBearer(tokens, others, authorization)
     return isVerified(socket) ? byCertificate(subjects, socket, now()) : undefined
   }
 }
@@ -63,15 +81,36 @@ interface HashedToken extends Holder {
   readonly hash: Buffer
 }
 
-/** RFC 6750, 2.1. Every hash is compared, so that timing does not reveal which token matches. */
-function byToken(tokens: readonly HashedToken[], header: string): AdminPrincipal | undefined {
-  const token = /^bearer ([A-Za-z0-9._~+/-]{1,256}=*)$/i.exec(header)?.[1]
+/** A JSON Web Token in its compact form; those of identity providers have up to a few kilobytes. */
+const ID_TOKEN = /^[A-Za-z0-9_-]{1,2048}\.[A-Za-z0-9_-]{1,8192}\.[A-Za-z0-9_-]{1,2048}$/
+
+/** RFC 6750, 2.1. */
+async function byBearer(
+  tokens: readonly HashedToken[],
+  { findByToken, verifyIdToken }: OtherCallers,
+  header: string,
+): Promise<AdminPrincipal | undefined> {
+  const token = /^bearer ([A-Za-z0-9._~+/-]{1,12288}=*)$/i.exec(header)?.[1]
   if (token === undefined) return undefined
   const hash = createHash('sha256').update(token).digest()
+  const configured = findConfigured(tokens, hash)
+  if (configured !== undefined) return toPrincipal(configured.name, configured, 'token')
+  if (ID_TOKEN.test(token)) return toCaller(await verifyIdToken?.(token), 'oidc')
+  return toCaller(await findByToken(hash.toString('hex')), 'token')
+}
+
+/** Every hash is compared, so that timing does not reveal which token matches. */
+function findConfigured(tokens: readonly HashedToken[], hash: Buffer): HashedToken | undefined {
   let found: HashedToken | undefined
   for (const one of tokens) if (equalBytes(one.hash, hash)) found = one
-  if (found === undefined) return undefined
-  return toPrincipal(found.name, found, 'token')
+  return found
+}
+
+/** The name is the person, however the caller came in. */
+function toCaller(found: Named | undefined, by: AdminPrincipal['by']): AdminPrincipal | undefined {
+  if (found === undefined || found.grants.length === 0) return undefined
+  const { name, grants } = found
+  return { name, grants, role: describeGrants(grants), person: name, by }
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Callers of the admin listener, their roles, and the calls that a role allows. */
 // SPDX-License-Identifier: Apache-2.0
-import type { AdminRole } from '../config/config.ts'
+import type { AdminRole, Grant } from '../core/role.ts'
 import { AdminError } from './errors.ts'
 
 export interface AdminPrincipal {
@@ -12,7 +12,7 @@ export interface AdminPrincipal {
   readonly role: string
   /** Person who holds the token or certificate. One person may hold several. */
   readonly person: string
-  readonly by: 'certificate' | 'token'
+  readonly by: 'certificate' | 'token' | 'oidc'
 }
 
 export type Permission =
@@ -24,20 +24,17 @@ export type Permission =
   | 'keys' // create, import, rotate, disable, enable and destroy keys
   | 'credentials' // create, expire and revoke the credentials that KMS signs with
   | 'policy' // change policies
+  | 'operators' // add and remove operators, create and revoke their tokens
 
 /** Permissions of each role. A test compares this table with docs/admin.md. */
 export const PERMISSIONS: Readonly<Record<AdminRole, readonly Permission[]>> = {
   viewer: ['read'],
   operator: ['read', 'stop', 'deadman', 'drill'],
   custodian: ['read', 'keys', 'credentials', 'policy'],
-  admin: ['read', 'stop', 'deadman', 'drill', 'restore', 'keys', 'credentials', 'policy'],
-}
-
-/** A role, for all key stores or for some. */
-export interface Grant {
-  readonly role: AdminRole
-  /** Absent: all key stores, and what concerns none in particular. */
-  readonly keyStores?: readonly string[]
+  admin: [
+    ...['read', 'stop', 'deadman', 'drill', 'restore'],
+    ...['keys', 'credentials', 'policy', 'operators'],
+  ] as const,
 }
 
 /** @param keyStore absent: the call concerns all key stores */

@@ -12,6 +12,7 @@ import type { ApiSchemas } from '../openapi/schemas.ts'
 import {
   type Authenticate,
   type CallSource,
+  type OtherCallers,
   checkSource,
   createAuthenticate,
   createIsOwnName,
@@ -42,6 +43,7 @@ export interface AdminServerDeps {
   readonly routes: readonly AdminRoute[]
   /** Converts any thrown value to an error that the caller may see. */
   readonly toAdminError: (error: unknown) => AdminError
+  readonly callers: OtherCallers
   readonly onEvent: (event: AdminEvent) => void
   /** Called when a connection was closed for a reason other than a request. */
   readonly onRefused: (reason: string, remoteAddress: string | undefined) => void
@@ -95,11 +97,11 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
   })
   let isOwnName = createIsOwnName(deps.config, deps.tls)
   const isVerified = (socket: Socket) => verified.has(socket)
-  let authenticate = createAuthenticate(deps.config, isVerified, deps.clock.now)
+  let authenticate = createAuthenticate(deps.config, isVerified, deps.clock.now, deps.callers)
   const guarded: GuardedDeps = {
     ...deps,
-    authenticate(call) {
-      const principal = authenticate(call)
+    async authenticate(call) {
+      const principal = await authenticate(call)
       if (principal !== undefined) bare?.prove(call.socket)
       return principal
     },
@@ -131,7 +133,7 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
   return {
     app,
     setCallers(config) {
-      authenticate = createAuthenticate(config, isVerified, deps.clock.now)
+      authenticate = createAuthenticate(config, isVerified, deps.clock.now, deps.callers)
     },
     setTls(tls) {
       if (!(app.server instanceof https.Server)) return
@@ -165,7 +167,7 @@ async function serve(
     const { method, headers } = request
     // This check comes first, so that a page of another site learns nothing.
     deps.checkSource({ method, headers, isTls: deps.tls !== undefined })
-    principal = deps.authenticate({
+    principal = await deps.authenticate({
       socket: request.raw.socket,
       authorization: headers.authorization,
     })

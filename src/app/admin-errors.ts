@@ -4,6 +4,7 @@ import { AdminError, type AdminErrorCode } from '../admin/errors.ts'
 import { LatchkeyError } from '../core/errors.ts'
 import { BackendError, type BackendErrorCode } from '../keys/errors.ts'
 import { ControlError, type ControlErrorCode } from '../killswitch/model.ts'
+import { OperatorError, type OperatorErrorCode } from '../admin/operators/directory.ts'
 import { PolicyError, type PolicyErrorCode } from '../policy/cedar.ts'
 import { CredentialError, type CredentialErrorCode } from '../sigv4/credential-table.ts'
 import { StorageError } from '../store/database.ts'
@@ -55,6 +56,12 @@ const POLICY_ERRORS: Readonly<Record<PolicyErrorCode, AdminErrorCode>> = {
   POLICY_FAILED: 'INTERNAL',
 }
 
+const OPERATOR_ERRORS: Readonly<Record<OperatorErrorCode, AdminErrorCode>> = {
+  OPERATOR_NOT_FOUND: 'NOT_FOUND',
+  OPERATOR_INVALID: 'INPUT_INVALID',
+  TOKEN_NOT_FOUND: 'NOT_FOUND',
+}
+
 /** Our own messages are sent to the caller; any other error is reported only as internal. */
 export function toAdminError(error: unknown): AdminError {
   if (error instanceof StorageError) {
@@ -64,6 +71,7 @@ export function toAdminError(error: unknown): AdminError {
   if (error instanceof BackendError) return convert(error, BACKEND_ERRORS[error.code])
   if (error instanceof CredentialError) return convert(error, CREDENTIAL_ERRORS[error.code])
   if (error instanceof PolicyError) return convert(error, POLICY_ERRORS[error.code])
+  if (error instanceof OperatorError) return convert(error, OPERATOR_ERRORS[error.code])
   return convert(error, 'INTERNAL')
 }
 

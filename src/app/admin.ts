@@ -3,6 +3,7 @@
 import { auditRoutes } from '../admin/routes/audit.ts'
 import { consoleRoutes } from '../admin/routes/console.ts'
 import { keyRoutes } from '../admin/routes/keys.ts'
+import { operatorRoutes } from '../admin/routes/operators.ts'
 import { policyRoutes } from '../admin/routes/policies.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
 import { aboutRoutes, serviceRoutes } from '../admin/routes/service.ts'
@@ -14,15 +15,17 @@ import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import { createKillSwitch } from '../killswitch/operator/service.ts'
 import type { Log } from '../observability/log.ts'
+import { createCallerTable } from '../admin/operators/caller-table.ts'
+import { createDirectory } from '../admin/operators/directory.ts'
 import { checkDocuments } from '../policy/policy-set.ts'
 import { createApiSchemas } from '../openapi/schemas.ts'
 import { type Address, listen } from '../server/listen.ts'
 import type { TlsFiles, TlsMaterial } from '../server/tls/material.ts'
 import { createCertificateReload, loadForReload } from '../server/tls/reload.ts'
-import { openStore } from '../store/store.ts'
-import { openAdministration } from './administration.ts'
+import { type Store, openStore } from '../store/store.ts'
+import { createAdministration } from './administration.ts'
 import { toAdminError } from './admin-errors.ts'
-import { openPolicies } from './policy.ts'
+import { createPolicies } from './policy.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface AdminDeps {
@@ -62,7 +65,17 @@ export async function startAdminOf(
   // open, so that a kill can be written even when the server has no free connection.
   const open = async (connections: 'kept' | 'one') =>
     openStore(await toStoreOptions(config, { connections }))
-  const killSwitch = createKillSwitch(await open('kept'), config, () => open('one'))
+  const store = await open('kept')
+  const killSwitch = createKillSwitch(store, config, () => open('one'))
+  const callers = createCallerTable(store, clock)
+  // Keys, credentials and policies share another handle, opened at their first use, so that a kill
+  // does not wait behind them.
+  let opened: Promise<Store> | undefined
+  const shared = () =>
+    (opened ??= open('one').catch((error: unknown) => {
+      opened = undefined
+      throw error
+    }))
   const schemas = createApiSchemas()
   let current = config
   const keyStores = () => current.keyStores.map(({ name }) => name)
@@ -89,14 +102,20 @@ export async function startAdminOf(
         ...reportRoutes({ killSwitch, keyStores, now: clock.now }),
         ...keyRoutes({
           keyStores,
-          withAdministration: (work) => using(openAdministration(current), work),
+          withAdministration: (work) =>
+            using(async () => createAdministration(current, await shared()), work),
+        }),
+        ...operatorRoutes({
+          directory: createDirectory(store, clock),
+          needsTwoPeople: () => current.control.restore.people === 2,
+          keyStores,
         }),
         ...policyRoutes({
           ...{ checkDocuments, now: clock.now },
-          withPolicies: (work) => using(openPolicies(current), work),
+          withPolicies: (work) => using(async () => createPolicies(current, await shared()), work),
         }),
       ],
-      toAdminError,
+      ...{ toAdminError, callers },
       onEvent: (event) => {
         logEvent(deps, event)
       },
@@ -133,6 +152,8 @@ export async function startAdminOf(
           app.server.closeAllConnections()
         })
         await app.close()
+        await callers.flush()
+        await (await opened?.catch(() => undefined))?.close()
         await killSwitch.close()
       },
     }
@@ -144,10 +165,10 @@ export async function startAdminOf(
 
 /** Opens what a call needs, and closes it even if `work` throws. */
 async function using<Part extends { close(): Promise<void> }, T>(
-  opening: Promise<Part>,
+  open: () => Promise<Part>,
   work: (part: Part) => Promise<T>,
 ): Promise<T> {
-  const part = await opening
+  const part = await open()
   try {
     return await work(part)
   } finally {

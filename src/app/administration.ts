@@ -1,7 +1,7 @@
 /** The resources that commands use: the server's store, without a listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises'
-import type { KeyStoreAdministration } from '../admin/administration.ts'
+import type { KeyStoreAdministration, OperatorAdministration } from '../admin/administration.ts'
 import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { KeyStoreName } from '../core/ids.ts'
@@ -12,6 +12,7 @@ import type { ProbeReport } from '../keys/pkcs11/wire/calls.ts'
 import { createKeyAdministration } from '../keys/software/administration.ts'
 import { ensureHealthKey } from '../keys/software/health-key.ts'
 import { openHighWater } from '../killswitch/instance/high-water.ts'
+import { createDirectory } from '../admin/operators/directory.ts'
 import { type CredentialTable, createCredentialTable } from '../sigv4/credential-table.ts'
 import { type RotationRecords, createRotationRecords } from '../sigv4/rotation-record.ts'
 import { StorageError } from '../store/database.ts'
@@ -35,14 +36,11 @@ export async function openAdministration(config: Config): Promise<Administration
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
   try {
     await ensureHealthKey(store, clock)
-    const tokens = createTokenAdministrations(config, store)
+    const administration = createAdministration(config, store)
     return {
-      keys: (keyStore) => tokens.of(keyStore) ?? createKeyAdministration(store, keyStore, clock),
-      credentials: createCredentialTable(store, clock),
-      credentialUses: () => store.database.snapshot(loadCredentialUses),
-      rotations: createRotationRecords(store),
+      ...administration,
       async close() {
-        await tokens.close()
+        await administration.close()
         await store.close()
       },
     }
@@ -50,6 +48,24 @@ export async function openAdministration(config: Config): Promise<Administration
     await store.close()
     throw error
   }
+}
+
+/** Uses an open store, which `close` leaves open. */
+export function createAdministration(config: Config, store: Store): Administration {
+  const tokens = createTokenAdministrations(config, store)
+  return {
+    keys: (keyStore) => tokens.of(keyStore) ?? createKeyAdministration(store, keyStore, clock),
+    credentials: createCredentialTable(store, clock),
+    credentialUses: () => store.database.snapshot(loadCredentialUses),
+    rotations: createRotationRecords(store),
+    close: () => tokens.close(),
+  }
+}
+
+/** @throws StorageError */
+export async function openOperators(config: Config): Promise<OperatorAdministration> {
+  const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
+  return { ...createDirectory(store, clock), close: () => store.close() }
 }
 
 /**

@@ -99,8 +99,13 @@ function describePolicies({ revision, enforced, shadow }: PolicyState) {
 
 /** @throws StorageError */
 export async function openPolicies(config: Config): Promise<PolicyAdministration> {
-  const { folder } = config.policy
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
+  return { ...createPolicies(config, store), close: () => store.close() }
+}
+
+/** Uses an open store, which `close` leaves open. */
+export function createPolicies(config: Config, store: Store): PolicyAdministration {
+  const { folder } = config.policy
   const checkInStore = () => {
     if (folder === undefined) return
     throw new PolicyError('POLICY_IN_FILES', `policies come from the files in ${folder}`, {
@@ -158,6 +163,6 @@ export async function openPolicies(config: Config): Promise<PolicyAdministration
         ),
       }
     },
-    close: () => store.close(),
+    close: () => Promise.resolve(),
   }
 }

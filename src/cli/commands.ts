@@ -4,6 +4,7 @@ import type { NamedCommand } from '../terminal/command.ts'
 import { KEY_COMMANDS } from './key-commands.ts'
 import { type Entry, OBSERVATION_COMMANDS } from './observation-commands.ts'
 import { TRIPWIRE_COMMANDS } from './tripwire-commands.ts'
+import { OPERATOR_COMMANDS } from './operator-commands.ts'
 
 /** Commands by name: a word, or a group and a word. */
 export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
@@ -160,10 +161,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: 'Refuse a credential from now on, and erase its secret permanently',
       load: async () => (await import('./commands/credentials.ts')).credentialsRevoke,
     },
-    'admin token': {
-      summary: 'Create a bearer token for the admin listener, and print its configuration lines',
-      load: async () => (await import('./commands/admin-token.ts')).adminToken,
-    },
+    ...OPERATOR_COMMANDS,
     doctor: {
       summary: 'Check an XKS proxy of any vendor from outside, as KMS sees it',
       load: async () => (await import('./commands/doctor.ts')).doctor,

@@ -21,6 +21,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['CREDENTIAL_INVALID', 'data'],
   ['NO_SUCH_RECEIPT', 'data'],
   ['POLICY_INVALID', 'data'],
+  ['OPERATOR_INVALID', 'data'],
   ['AUDIT_INVALID', 'data'],
   ['POLICY_NOT_FOUND', 'data'],
   ['KMS_STATE_INVALID', 'data'],

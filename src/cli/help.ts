@@ -8,8 +8,9 @@ type Summary = Pick<NamedCommand, 'name' | 'summary'>
 /** Headings of the overview, each with the first words of its commands. */
 export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   Run: ['quickstart', 'init', 'serve', 'config'],
-  'Stop and restore': ['kill', 'restore', 'deadman', 'drill', 'receipt', 'control', 'context'],
-  'Keys and credentials': ['keys', 'credentials', 'pkcs11', 'admin'],
+  'Stop and restore': ['kill', 'restore', 'deadman', 'drill', 'receipt', 'control'],
+  'Keys and credentials': ['keys', 'credentials', 'pkcs11'],
+  Operators: ['operators', 'admin', 'context'],
   Policies: ['policy'],
   'Audit log': ['audit'],
   Tripwire: ['tripwire'],

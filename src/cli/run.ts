@@ -41,11 +41,11 @@ interface Found {
   readonly rest: readonly string[]
 }
 
-/** Finds a command by its name of one or two words: `serve`, `keys create`. */
+/** Finds a command by its name of one to three words: `serve`, `keys create`, `admin tokens list`. */
 function findCommand(argv: readonly string[]): Found | undefined {
   if (argv[0] === 'help' && argv.length > 1) return findCommand([...argv.slice(1), '--help'])
   if (argv[0] === '--version') return findCommand(['version', ...argv.slice(1)])
-  for (const words of [2, 1]) {
+  for (const words of [3, 2, 1]) {
     const name = argv.slice(0, words).join(' ')
     if (COMMANDS.has(name)) return { name, rest: argv.slice(words) }
   }
@@ -61,7 +61,10 @@ function showOverview(argv: readonly string[], streams: Streams): number {
   const all = [...COMMANDS].map(([name, { summary }]) => ({ name, summary }))
   // `latchkey help keys` is `latchkey keys --help`.
   const words = argv[0] === 'help' ? argv.slice(1) : argv
-  const [word = '', ...more] = words
+  const [first = '', second = '', ...others] = words
+  const isDeep = all.some(({ name }) => name.startsWith(`${first} ${second} `))
+  const word = isDeep ? `${first} ${second}` : first
+  const more = isDeep ? others : words.slice(1)
   const group = all.filter(({ name }) => name.startsWith(`${word} `))
   const wantsHelp = argv[0] === 'help' || argv.includes('--help') || argv.includes('-h')
   const show = (text: string) => {

@@ -1,6 +1,10 @@
 /** Opens keys, credentials and policies: on the control store of this host, or through an admin listener. */
 // SPDX-License-Identifier: Apache-2.0
-import type { KeyStoreAdministration, PolicyAdministration } from '../admin/administration.ts'
+import type {
+  KeyStoreAdministration,
+  OperatorAdministration,
+  PolicyAdministration,
+} from '../admin/administration.ts'
 import { type KeyStoreName, parseKeyStoreName } from '../core/ids.ts'
 import { UsageError, findKeyStore, type Context } from '../terminal/command.ts'
 import { type Place, findPlace, tellStore } from './operator.ts'
@@ -74,4 +78,31 @@ async function openDeskOfPolicies(context: Context, place: Place): Promise<Polic
   tellStore(context, place)
   const { openPolicies } = await import('../app/policy.ts')
   return openPolicies(place.config)
+}
+
+/** Opens operators and tokens, runs `work`, and closes them even if `work` throws. */
+export async function withOperators<T>(
+  context: Context,
+  work: (operators: OperatorAdministration) => Promise<T>,
+): Promise<T> {
+  const place = await findPlace(context)
+  const operators = await openDeskOfOperators(context, place)
+  try {
+    return await work(operators)
+  } finally {
+    await operators.close()
+  }
+}
+
+async function openDeskOfOperators(
+  context: Context,
+  place: Place,
+): Promise<OperatorAdministration> {
+  if (place.kind === 'listener') {
+    const { createRemoteOperators } = await import('../admin/client/operators.ts')
+    return createRemoteOperators(place.api)
+  }
+  tellStore(context, place)
+  const { openOperators } = await import('../app/administration.ts')
+  return openOperators(place.config)
 }

@@ -3,15 +3,14 @@
 import { toAsciiJson } from '../core/remark.ts'
 import type { Reader, Row, SqlValue } from '../store/database.ts'
 import type { EpochMark } from '../store/epochs.ts'
+import { column, loadTable } from '../store/sealed-rows.ts'
 import {
-  column,
   DEAD_MAN_SWITCHES,
-  loadTable,
   RESTORATIONS,
   RESTORE_REQUESTS,
   type SealedTable,
   SWITCHES,
-} from '../store/sealed-rows.ts'
+} from '../store/sealed-tables.ts'
 import { readState } from '../store/sealed-state.ts'
 import {
   deleteRow,

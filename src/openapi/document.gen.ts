@@ -1997,5 +1997,199 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       }
     }
+  },
+  "OperatorName": {
+    "type": "string",
+    "pattern": "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+  },
+  "OperatorRole": {
+    "type": "string",
+    "enum": [
+      "viewer",
+      "operator",
+      "custodian",
+      "admin"
+    ]
+  },
+  "AdminOperatorRequest": {
+    "description": "A group needs `role`; a person needs `role`, `groups` or both.",
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "name",
+      "kind"
+    ],
+    "properties": {
+      "name": {
+        "$ref": "#/components/schemas/OperatorName"
+      },
+      "kind": {
+        "type": "string",
+        "enum": [
+          "person",
+          "group"
+        ]
+      },
+      "role": {
+        "$ref": "#/components/schemas/OperatorRole"
+      },
+      "keyStores": {
+        "description": "Key stores that `role` is limited to; absent, all.",
+        "type": "array",
+        "minItems": 1,
+        "items": {
+          "$ref": "#/components/schemas/KeyStoreName"
+        }
+      },
+      "groups": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/OperatorName"
+        }
+      }
+    }
+  },
+  "AdminOperator": {
+    "type": "object",
+    "required": [
+      "name",
+      "kind",
+      "groups",
+      "createdAt",
+      "createdBy"
+    ],
+    "properties": {
+      "name": {
+        "type": "string"
+      },
+      "kind": {
+        "type": "string",
+        "enum": [
+          "person",
+          "group"
+        ]
+      },
+      "role": {
+        "$ref": "#/components/schemas/OperatorRole"
+      },
+      "keyStores": {
+        "type": "array",
+        "items": {
+          "type": "string"
+        }
+      },
+      "groups": {
+        "type": "array",
+        "items": {
+          "type": "string"
+        }
+      },
+      "createdAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "createdBy": {
+        "type": "string"
+      }
+    }
+  },
+  "AdminOperators": {
+    "type": "object",
+    "required": [
+      "operators"
+    ],
+    "properties": {
+      "operators": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/AdminOperator"
+        }
+      }
+    }
+  },
+  "AdminTokenRequest": {
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "operator"
+    ],
+    "properties": {
+      "operator": {
+        "$ref": "#/components/schemas/OperatorName"
+      },
+      "expiresAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      }
+    }
+  },
+  "AdminNewToken": {
+    "type": "object",
+    "required": [
+      "id",
+      "token"
+    ],
+    "properties": {
+      "id": {
+        "type": "string"
+      },
+      "token": {
+        "type": "string"
+      }
+    }
+  },
+  "AdminTokens": {
+    "type": "object",
+    "required": [
+      "tokens"
+    ],
+    "properties": {
+      "tokens": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "id",
+            "operator",
+            "status",
+            "createdAt",
+            "createdBy",
+            "uses"
+          ],
+          "properties": {
+            "id": {
+              "type": "string"
+            },
+            "operator": {
+              "type": "string"
+            },
+            "status": {
+              "type": "string",
+              "enum": [
+                "ACTIVE",
+                "EXPIRED",
+                "REVOKED"
+              ]
+            },
+            "createdAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            },
+            "createdBy": {
+              "type": "string"
+            },
+            "expiresAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            },
+            "revokedAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            },
+            "uses": {
+              "type": "integer"
+            },
+            "lastUsedAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            }
+          }
+        }
+      }
+    }
   }
 }

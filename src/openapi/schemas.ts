@@ -25,6 +25,8 @@ export type AdminRequestSchemaName =
   | 'AdminCredentialCreateRequest'
   | 'AdminCredentialChangeRequest'
   | 'AdminPolicyChangeRequest'
+  | 'AdminOperatorRequest'
+  | 'AdminTokenRequest'
 
 export type ResponseSchemaName =
   | 'GetKeyMetadataResponse'

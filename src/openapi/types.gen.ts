@@ -641,6 +641,94 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/operators": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Operators and groups
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         */
+        get: operations["adminOperators"];
+        put?: never;
+        /**
+         * Add an operator or a group, or replace its roles
+         * @description For the role `admin`.
+         */
+        post: operations["adminPutOperator"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/operators/{name}/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove an operator and revoke its tokens, or remove a group
+         * @description For the role `admin`.
+         */
+        post: operations["adminRemoveOperator"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tokens of operators, without their secrets
+         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         */
+        get: operations["adminTokens"];
+        put?: never;
+        /**
+         * Create a token for an operator
+         * @description For the role `admin`.
+         */
+        post: operations["adminCreateToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/tokens/{id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke a token
+         * @description For the role `admin`.
+         */
+        post: operations["adminRevokeToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ping": {
         parameters: {
             query?: never;
@@ -1252,6 +1340,54 @@ export interface components {
                 requests: number;
                 firstAt: components["schemas"]["Milliseconds"];
                 lastAt: components["schemas"]["Milliseconds"];
+            }[];
+        };
+        OperatorName: string;
+        /** @enum {string} */
+        OperatorRole: "viewer" | "operator" | "custodian" | "admin";
+        /** @description A group needs `role`; a person needs `role`, `groups` or both. */
+        AdminOperatorRequest: {
+            name: components["schemas"]["OperatorName"];
+            /** @enum {string} */
+            kind: "person" | "group";
+            role?: components["schemas"]["OperatorRole"];
+            /** @description Key stores that `role` is limited to; absent, all. */
+            keyStores?: components["schemas"]["KeyStoreName"][];
+            groups?: components["schemas"]["OperatorName"][];
+        };
+        AdminOperator: {
+            name: string;
+            /** @enum {string} */
+            kind: "person" | "group";
+            role?: components["schemas"]["OperatorRole"];
+            keyStores?: string[];
+            groups: string[];
+            createdAt: components["schemas"]["Milliseconds"];
+            createdBy: string;
+        };
+        AdminOperators: {
+            operators: components["schemas"]["AdminOperator"][];
+        };
+        AdminTokenRequest: {
+            operator: components["schemas"]["OperatorName"];
+            expiresAt?: components["schemas"]["Milliseconds"];
+        };
+        AdminNewToken: {
+            id: string;
+            token: string;
+        };
+        AdminTokens: {
+            tokens: {
+                id: string;
+                operator: string;
+                /** @enum {string} */
+                status: "ACTIVE" | "EXPIRED" | "REVOKED";
+                createdAt: components["schemas"]["Milliseconds"];
+                createdBy: string;
+                expiresAt?: components["schemas"]["Milliseconds"];
+                revokedAt?: components["schemas"]["Milliseconds"];
+                uses: number;
+                lastUsedAt?: components["schemas"]["Milliseconds"];
             }[];
         };
     };
@@ -2372,6 +2508,180 @@ export interface operations {
             400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminOperators: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All operators and groups of the control store. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminOperators"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminPutOperator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminOperatorRequest"];
+            };
+        };
+        responses: {
+            /** @description The operator or group. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminOperator"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminRemoveOperator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the operator or group. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is removed. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminDone"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminTokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All tokens of the control store. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminTokens"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminCreateToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description The token, which no later call returns. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminNewToken"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminRevokeToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the token. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Every listener of the fleet refuses it within a second. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminDone"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };

@@ -2,7 +2,8 @@
  * Progress of a credential rotation, kept as a fact of the store so that any host can continue it.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { FACTS, findSealedFact } from '../store/sealed-rows.ts'
+import { findSealedFact } from '../store/sealed-rows.ts'
+import { FACTS } from '../store/sealed-tables.ts'
 import { deleteRow, putRow } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
 

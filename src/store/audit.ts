@@ -3,7 +3,8 @@
 import { type Database, type Reader, StorageError } from './database.ts'
 import type { Engine } from './engine.ts'
 import { followKeys, type Keyring } from './keyring.ts'
-import { FACTS, loadTable, loadTables, SEALED_TABLES } from './sealed-rows.ts'
+import { loadTable, loadTables } from './sealed-rows.ts'
+import { FACTS, SEALED_TABLES } from './sealed-tables.ts'
 import { readState } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
 

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import type { Signed } from '../core/signature.ts'
 import { StorageError, type SqlValue } from './database.ts'
 import { MIGRATIONS } from './migrations/migrations.ts'
-import { SEALED_TABLES } from './sealed-rows.ts'
+import { SEALED_TABLES } from './sealed-tables.ts'
 
 /**
  * Description of a backup, signed, as the last line of its file. Times are wall clock, in
@@ -48,6 +48,7 @@ export const TABLES: readonly Table[] = [
   { name: 'activity_subjects', key: ['subject'] },
   { name: 'activity', key: ['span_ms', 'starts_at', 'subject'] },
   { name: 'credential_uses', key: ['access_key_id'] },
+  { name: 'admin_token_uses', key: ['id'] },
 ]
 
 export const FORMAT = 'latchkey-backup'

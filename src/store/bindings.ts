@@ -5,7 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue } from './database.ts'
 import { epochFields } from './epochs.ts'
-import { column, CREDENTIALS, FACTS, KEY_VERSIONS, type SealedTable } from './sealed-rows.ts'
+import { column } from './sealed-rows.ts'
+import { CREDENTIALS, FACTS, KEY_VERSIONS, type SealedTable } from './sealed-tables.ts'
 
 /** Fact of stores that earlier releases created: the wrapped seed of the key that signs receipts. */
 export const RECEIPT_KEY = 'receipt_key'

@@ -5,15 +5,8 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Reader, Row, SqlValue } from './database.ts'
-import {
-  column,
-  notWhole,
-  PAGE,
-  queryPage,
-  REMOVED_ROWS,
-  type SealedTable,
-  verifyRow,
-} from './sealed-rows.ts'
+import { column, notWhole, PAGE, queryPage, verifyRow } from './sealed-rows.ts'
+import { REMOVED_ROWS, type SealedTable } from './sealed-tables.ts'
 import {
   addElement,
   NO_ROWS,

@@ -6,15 +6,8 @@ import { CODED_TABLES, type CodedTable, wrappedColumn } from './bindings.ts'
 import { type Reader, type Row, StorageError } from './database.ts'
 import { recodeEvents } from './event-log.ts'
 import { type Keyring, REKEY, type Rekey } from './keyring.ts'
-import {
-  column,
-  FACTS,
-  isSealedBy,
-  queryPage,
-  SEALED_TABLES,
-  type SealedTable,
-  selectRows,
-} from './sealed-rows.ts'
+import { column, isSealedBy, queryPage, selectRows } from './sealed-rows.ts'
+import { FACTS, SEALED_TABLES, type SealedTable } from './sealed-tables.ts'
 import { putRow, replaceRow } from './sealed-transaction.ts'
 import type { Sealing } from './sealing.ts'
 import type { Store } from './store.ts'

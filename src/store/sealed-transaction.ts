@@ -1,16 +1,8 @@
 /** One change of sealed rows: tracks their sums, and reads back what it has written. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue, Transaction } from './database.ts'
-import {
-  column,
-  codeOf,
-  describeRow,
-  REMOVED_ROWS,
-  sealedColumns,
-  type SealedTable,
-  selectRows,
-  verifyRow,
-} from './sealed-rows.ts'
+import { column, codeOf, describeRow, sealedColumns, selectRows, verifyRow } from './sealed-rows.ts'
+import { REMOVED_ROWS, type SealedTable } from './sealed-tables.ts'
 import {
   addElement,
   NO_ROWS,

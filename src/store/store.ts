@@ -11,14 +11,8 @@ import { EVENTS_START } from './event-log.ts'
 import { findFact, readFact, writeFact } from './facts.ts'
 import { createFeed, type Feed } from './feed.ts'
 import { createKeyring, followKeys, type Keyring } from './keyring.ts'
-import {
-  FACTS,
-  loadContents,
-  loadTables,
-  verifyAll,
-  type SealedTable,
-  type StoreContents,
-} from './sealed-rows.ts'
+import { loadContents, loadTables, verifyAll, type StoreContents } from './sealed-rows.ts'
+import { FACTS, type SealedTable } from './sealed-tables.ts'
 import { notWritten, readState, writeState } from './sealed-state.ts'
 import { insertRow, Ledger, type SealedTransaction } from './sealed-transaction.ts'
 import { createSealing, type Sealing } from './sealing.ts'

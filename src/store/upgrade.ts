@@ -6,11 +6,9 @@
 import { StorageError, type Reader, type Row, type SqlValue, type Transaction } from './database.ts'
 import { readMark } from './epochs.ts'
 import { findFact, readFact } from './facts.ts'
+import { codeOf, column, describeRow } from './sealed-rows.ts'
 import {
-  codeOf,
-  column,
   CREDENTIALS,
-  describeRow,
   FACTS,
   KEY_VERSIONS,
   KEYS,
@@ -19,7 +17,7 @@ import {
   RESTORE_REQUESTS,
   type SealedTable,
   SWITCHES,
-} from './sealed-rows.ts'
+} from './sealed-tables.ts'
 import { addElement, NO_ROWS, type TableSum, writeState } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
 

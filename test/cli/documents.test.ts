@@ -14,6 +14,7 @@ async function reader(t: Test) {
   const place = await workspace(t, { keyStores: [{ name: 'payroll', prefix: '/payroll' }] })
   const { publicKey } = (await place.json('receipt', 'key')) as { readonly publicKey: string }
   let switchId = ''
+  let tokenId = ''
   return async (command: string) => {
     const values: Readonly<Record<string, string>> = {
       SWITCH_ID: switchId,
@@ -21,6 +22,8 @@ async function reader(t: Test) {
       '0f3a5c7d9e1b': switchId,
       '…': publicKey,
       NAME: 'payroll',
+      'bob.token': join(place.folder, 'bob.token'),
+      TOKEN_ID: tokenId,
       'receipt.json': join(place.folder, 'receipt.json'),
     }
     const words = toWords(command).map((word) => values[word] ?? word)
@@ -30,6 +33,8 @@ async function reader(t: Test) {
       await writeFile(join(place.folder, 'receipt.json'), stdout)
     const { switches } = (await place.json('status')) as { switches: readonly { id: string }[] }
     switchId = switches[0]?.id ?? switchId
+    const [token] = (await place.json('admin', 'tokens', 'list')) as readonly { id: string }[]
+    tokenId = token?.id ?? ''
   }
 }
 
@@ -47,11 +52,11 @@ void t.test('the run-book, from the kill to the restoration', async (t) => {
   for (const command of shown) await run(command)
 })
 
-void t.test('the receipts of the page about the admin listener', async (t) => {
+void t.test('operators and receipts of the page about the admin listener', async (t) => {
   const run = await reader(t)
   await run('kill --key-store payroll --reason "contract ended"')
   const shown = shownCommands('docs/admin.md')
-  t.equal(shown.length, 3)
+  t.equal(shown.length, 9)
   for (const command of shown) await run(command)
 })
 

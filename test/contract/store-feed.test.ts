@@ -3,7 +3,7 @@
 import t, { type Test } from 'tap'
 import type { Row } from '../../src/store/database.ts'
 import type { TableChange } from '../../src/store/feed.ts'
-import { FACTS, SWITCHES, type SealedTable } from '../../src/store/sealed-rows.ts'
+import { FACTS, SWITCHES, type SealedTable } from '../../src/store/sealed-tables.ts'
 import { deleteRow, putRow } from '../../src/store/sealed-transaction.ts'
 import type { Store } from '../../src/store/store.ts'
 import { kill } from '../../src/killswitch/operator/kill.ts'

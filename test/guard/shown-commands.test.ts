@@ -14,9 +14,10 @@ void t.test('commands in documents are commands, with flags that they have', asy
   for (const path of listFiles().filter((path) => path.endsWith('.md'))) {
     for (const command of shownCommands(path)) {
       const words = toWords(command)
-      const [first = '', second = ''] = words
+      const [first = '', second = '', third = ''] = words
       if (BUILT_IN.has(first)) continue
-      const name = [`${first} ${second}`, first].find((name) => COMMANDS.has(name))
+      const names = [`${first} ${second} ${third}`, `${first} ${second}`, first]
+      const name = names.find((one) => COMMANDS.has(one))
       if (name === undefined) {
         t.fail(`${path}: there is no command "${command}"`)
         continue

@@ -52,6 +52,12 @@ const CALLS = [
   ['GET', '/admin/v1/policies/revisions/1', 'read'],
   ['POST', '/admin/v1/policies', 'policy', { kind: 'promote', dryRun: true }],
   ['GET', '/admin/v1/usage?since=1', 'read'],
+  ['GET', '/admin/v1/operators', 'read'],
+  ['POST', '/admin/v1/operators', 'operators', { name: 'x', kind: 'person', role: 'viewer' }],
+  ['POST', '/admin/v1/operators/alice/remove', 'operators'],
+  ['GET', '/admin/v1/tokens', 'read'],
+  ['POST', '/admin/v1/tokens', 'operators', { operator: 'alice' }],
+  ['POST', '/admin/v1/tokens/abcdef/revoke', 'operators'],
 ] as const
 
 void t.test(

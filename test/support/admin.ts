@@ -4,14 +4,14 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
 import type { Test } from 'tap'
-import type { AdminRole } from '../../src/config/config.ts'
+import { ROLES } from '../../src/core/role.ts'
 import { testPki } from './pki.ts'
 import { startTestServer, type TestServer } from './server.ts'
 
 type Json = Record<string, unknown>
 
 export const pki = await testPki()
-export const ROLES: readonly AdminRole[] = ['viewer', 'operator', 'custodian', 'admin']
+export { ROLES }
 export const token = (role: string) => `latchkey_token_of_the_${role}`
 export const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 

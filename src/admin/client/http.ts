@@ -33,10 +33,11 @@ export class AdminRefusal extends LatchkeyError {
   }
 }
 
-export class AdminCallError extends LatchkeyError<
+type AdminCallErrorCode =
   | 'ADMIN_UNREACHABLE' // no connection, no valid certificate, or no answer in time
   | 'ADMIN_ANSWER_INVALID' // the answer is not that of an admin listener
-> {
+
+export class AdminCallError extends LatchkeyError<AdminCallErrorCode> {
   override readonly name = 'AdminCallError'
 }
 

@@ -1,13 +1,9 @@
 /** `latchkey admin token` */
 // SPDX-License-Identifier: Apache-2.0
-import { createHash, randomBytes } from 'node:crypto'
+import { ROLES } from '../../core/role.ts'
+import { createToken } from '../../admin/operators/directory.ts'
 import { type Command, UsageError, stringFlag } from '../../terminal/command.ts'
 import { writePrivateFile } from '../../terminal/files.ts'
-
-const TOKEN_BYTES = 32
-/** A fixed prefix lets secret scanners find a leaked token. */
-const PREFIX = 'latchkey_'
-const ROLES = ['viewer', 'operator', 'custodian', 'admin']
 
 export const adminToken: Command = {
   flags: {
@@ -16,7 +12,11 @@ export const adminToken: Command = {
       value: 'NAME',
       description: 'Holder of the token, recorded with every action.',
     },
-    role: { type: 'string', value: 'ROLE', description: 'Role: viewer, operator, custodian or admin.' },
+    role: {
+      type: 'string',
+      value: 'ROLE',
+      description: 'Role: viewer, operator, custodian or admin.',
+    },
     output: {
       type: 'string',
       value: 'FILE',
@@ -33,11 +33,10 @@ export const adminToken: Command = {
     if (name === undefined || role === undefined) {
       throw new UsageError('USAGE', '--name and --role are required')
     }
-    if (!ROLES.includes(role)) {
+    if (!ROLES.some((one) => one === role)) {
       throw new UsageError('INPUT_INVALID', `unknown role ${role}: expected ${ROLES.join(', ')}`)
     }
-    const token = PREFIX + randomBytes(TOKEN_BYTES).toString('base64url')
-    const sha256 = createHash('sha256').update(token).digest('hex')
+    const { token, sha256 } = createToken()
     const file = stringFlag(context, 'output')
     if (file !== undefined) await writePrivateFile(file, `${token}\n`)
     context.output.result(

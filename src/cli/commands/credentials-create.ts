@@ -1,11 +1,6 @@
 /** `latchkey credentials create` */
 // SPDX-License-Identifier: Apache-2.0
-import {
-  type Command,
-  KEY_STORE_FLAG,
-  UsageError,
-  stringFlag,
-} from '../../terminal/command.ts'
+import { type Command, KEY_STORE_FLAG, UsageError, stringFlag } from '../../terminal/command.ts'
 import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import {
   parseConsoleFile,

@@ -20,12 +20,7 @@ import { type Decision, decidePlainly } from '../../policy/engine.ts'
 import { type Explanation, type PolicyVerdict, explain } from '../../policy/explain.ts'
 import { type Documents, type PolicySet, checkDocuments } from '../../policy/policy-set.ts'
 import type { PolicyRequest } from '../../policy/facts.ts'
-import {
-  type Command,
-  type Context,
-  UsageError,
-  stringFlag,
-} from '../../terminal/command.ts'
+import { type Command, type Context, UsageError, stringFlag } from '../../terminal/command.ts'
 import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { CANDIDATE_FLAGS, loadCandidate, loadPolicyPath } from '../with-policies.ts'
 

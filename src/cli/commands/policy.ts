@@ -140,8 +140,7 @@ async function change(context: Context, order: PolicyChange): Promise<void> {
       return
     }
     const revision = `revision ${String(plan.after.revision)}`
-    const done = (epoch: number) =>
-      `${revision}, epoch ${String(epoch)}: ${describe(order, plan)}`
+    const done = (epoch: number) => `${revision}, epoch ${String(epoch)}: ${describe(order, plan)}`
     const by = { kind: order.kind, operator, reason }
     const { epoch, revocation } = await policies.apply(plan, by, {
       wait: noWait !== true,
@@ -163,7 +162,10 @@ async function change(context: Context, order: PolicyChange): Promise<void> {
   })
 }
 
-function toText(done: string, { instances, elapsedMs }: NonNullable<AppliedChange['revocation']>): string {
+function toText(
+  done: string,
+  { instances, elapsedMs }: NonNullable<AppliedChange['revocation']>,
+): string {
   const ended = instances.filter(({ how }) => how !== 'acknowledged')
   const lost = ended.map(({ host, pid, how }) => `\n  ${host} pid ${String(pid)}: ${how}`)
   const count = `${String(instances.length - ended.length)} of ${String(instances.length)} instances`

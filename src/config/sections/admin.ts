@@ -1,10 +1,11 @@
 /** `admin`: the listener for operators, with kill switch, status and metrics. */
 // SPDX-License-Identifier: Apache-2.0
+import { ROLES } from '../../core/role.ts'
 import { converted, list, object, optional } from '../setting.ts'
 import { choice, file, port, serverCertificate, text, texts } from '../settings.ts'
 
 const role = choice(
-  ['viewer', 'operator', 'custodian', 'admin'],
+  ROLES,
   "viewer reads; operator also stops access, renews dead man's switches and runs drills; custodian reads and manages keys, credentials and policies; admin does all of this and restores.",
 )
 
@@ -41,7 +42,7 @@ const subjects = list(
 )
 
 const tokens = list(
-  'Bearer tokens that may call, and their roles. The file holds only hashes; `latchkey admin token` creates a token and its hash.',
+  'Bearer tokens that may call, and their roles. The file holds only hashes; `latchkey admin token` creates a token and its hash. Tokens in the control store need no entry: `latchkey admin tokens create`.',
   object('One token.', {
     name: text('Name of the holder, recorded with every action.', {
       pattern: '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$',

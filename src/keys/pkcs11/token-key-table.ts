@@ -3,7 +3,8 @@
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import type { Row } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
-import { column, selectRows, TOKEN_KEYS } from '../../store/sealed-rows.ts'
+import { column, selectRows } from '../../store/sealed-rows.ts'
+import { TOKEN_KEYS } from '../../store/sealed-tables.ts'
 import {
   deleteRow,
   insertRow,

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
-import { KEY_VERSIONS, KEYS } from '../../store/sealed-rows.ts'
+import { KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyAdministration } from '../administration.ts'

@@ -3,13 +3,8 @@
 import type { ExternalKeyId } from '../../core/ids.ts'
 import { materialContext } from '../../store/bindings.ts'
 import type { Row } from '../../store/database.ts'
-import {
-  column,
-  KEY_VERSIONS,
-  KEYS,
-  selectRows,
-  type StoreContents,
-} from '../../store/sealed-rows.ts'
+import { column, selectRows, type StoreContents } from '../../store/sealed-rows.ts'
+import { KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
 import { insertRow, type SealedTransaction, updateRow } from '../../store/sealed-transaction.ts'
 import type { Sealing } from '../../store/sealing.ts'
 import { BackendError } from '../errors.ts'

@@ -3,7 +3,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { KeyStoreName } from '../../core/ids.ts'
-import { KEY_VERSIONS, KEYS } from '../../store/sealed-rows.ts'
+import { KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
 import type { TableChange } from '../../store/feed.ts'
 import type { Store } from '../../store/store.ts'
 import type { KeyAdministration } from '../administration.ts'

@@ -6,7 +6,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Reader, Row, Transaction } from '../../store/database.ts'
 import { findFact } from '../../store/facts.ts'
-import { column, FACTS, loadTable, REGISTRATIONS, selectRows } from '../../store/sealed-rows.ts'
+import { column, loadTable, selectRows } from '../../store/sealed-rows.ts'
+import { FACTS, REGISTRATIONS } from '../../store/sealed-tables.ts'
 import { readState, type SealedState } from '../../store/sealed-state.ts'
 import {
   deleteRow,

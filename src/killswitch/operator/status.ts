@@ -1,7 +1,8 @@
 /** Everything that a person wants to know about the kill switch at a glance. */
 // SPDX-License-Identifier: Apache-2.0
 import { type ControlEvent, readEvents } from '../../store/event-log.ts'
-import { findSealedFact, LAST_BACKUP } from '../../store/sealed-rows.ts'
+import { findSealedFact } from '../../store/sealed-rows.ts'
+import { LAST_BACKUP } from '../../store/sealed-tables.ts'
 import type { Store } from '../../store/store.ts'
 import { type Instance, loadInstances } from '../instance/instances.ts'
 import { type ControlState, loadControlState } from '../switch-table.ts'

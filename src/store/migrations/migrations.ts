@@ -12,6 +12,7 @@ import { POLICIES } from './0009-policies.ts'
 import { TOKEN_KEYS } from './0010-token-keys.ts'
 import { PROBES } from './0011-probes.ts'
 import { WEBHOOKS } from './0012-webhooks.ts'
+import { OPERATORS } from './0013-operators.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -26,4 +27,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   TOKEN_KEYS,
   PROBES,
   WEBHOOKS,
+  OPERATORS,
 ]

@@ -1,0 +1,34 @@
+/** Operators and their tokens through the admin listener, with the interface of the control store. */
+// SPDX-License-Identifier: Apache-2.0
+import { Secret } from '../../core/secret.ts'
+import type { OperatorAdministration } from '../administration.ts'
+import type { AdminApi } from './api.ts'
+
+/** The listener records its caller, whatever name is given here. */
+export function createRemoteOperators(api: AdminApi): OperatorAdministration {
+  return {
+    operators: async () => (await api.get('/admin/v1/operators')).operators,
+    async put({ name, kind, role, keyStores, groups }) {
+      return api.post('/admin/v1/operators', {
+        ...{ name, kind, groups: [...groups] },
+        ...(role === undefined ? {} : { role }),
+        ...(keyStores === undefined ? {} : { keyStores: [...keyStores] }),
+      })
+    },
+    async remove(name) {
+      await api.post('/admin/v1/operators/{name}/remove', {}, { path: { name } })
+    },
+    tokens: async () => (await api.get('/admin/v1/tokens')).tokens,
+    async createToken(order) {
+      const { id, token } = await api.post('/admin/v1/tokens', order)
+      return { id, token: new Secret(token) }
+    },
+    async revokeToken(id) {
+      await api.post('/admin/v1/tokens/{id}/revoke', {}, { path: { id } })
+    },
+    close() {
+      api.close()
+      return Promise.resolve()
+    },
+  }
+}

@@ -1,0 +1,97 @@
+/** Routes for operators, groups and their tokens. */
+// SPDX-License-Identifier: Apache-2.0
+import type { components } from '../../openapi/types.gen.ts'
+import type { OperatorDirectory } from '../operators/directory.ts'
+import { AdminError } from '../errors.ts'
+import { type AdminPrincipal, checkPermitted } from '../principal.ts'
+import { type AdminRoute, ok } from '../route.ts'
+
+type Schemas = components['schemas']
+
+export interface OperatorRoutesDeps {
+  readonly directory: OperatorDirectory
+  /** Whether a restore needs two people. */
+  readonly needsTwoPeople: () => boolean
+  /** Names of the configured key stores. */
+  readonly keyStores: () => readonly string[]
+}
+
+export function operatorRoutes(deps: OperatorRoutesDeps): readonly AdminRoute[] {
+  const { directory, keyStores } = deps
+  return [
+    {
+      ...{ method: 'GET', path: '/admin/v1/operators', permission: 'read' },
+      async handle({ principal }) {
+        checkPermitted(principal, 'read')
+        return ok({ operators: await directory.operators() })
+      },
+    },
+    {
+      ...{ method: 'POST', path: '/admin/v1/operators', permission: 'operators' },
+      body: 'AdminOperatorRequest',
+      async handle({ body, principal }) {
+        checkPermitted(principal, 'operators')
+        checkMayGrant(deps, principal, undefined)
+        const order = body as Schemas['AdminOperatorRequest']
+        for (const name of order.keyStores ?? []) {
+          if (!keyStores().includes(name)) {
+            throw new AdminError('INPUT_INVALID', `there is no key store ${name}`)
+          }
+        }
+        return ok(await directory.put({ ...order, groups: order.groups ?? [] }, principal.name))
+      },
+    },
+    {
+      ...{ method: 'POST', path: '/admin/v1/operators/:name/remove', permission: 'operators' },
+      async handle({ parameters, principal }) {
+        checkPermitted(principal, 'operators')
+        await directory.remove(parameters['name'] ?? '', principal.name)
+        return ok({ done: true })
+      },
+    },
+    {
+      ...{ method: 'GET', path: '/admin/v1/tokens', permission: 'read' },
+      async handle({ principal }) {
+        checkPermitted(principal, 'read')
+        return ok({ tokens: await directory.tokens() })
+      },
+    },
+    {
+      ...{ method: 'POST', path: '/admin/v1/tokens', permission: 'operators' },
+      body: 'AdminTokenRequest',
+      async handle({ body, principal }) {
+        checkPermitted(principal, 'operators')
+        const order = body as Schemas['AdminTokenRequest']
+        checkMayGrant(deps, principal, order.operator)
+        const { id, token } = await directory.createToken(order, principal.name)
+        return ok({ id, token: token.reveal() })
+      },
+    },
+    {
+      ...{ method: 'POST', path: '/admin/v1/tokens/:id/revoke', permission: 'operators' },
+      async handle({ parameters, principal }) {
+        checkPermitted(principal, 'operators')
+        await directory.revokeToken(parameters['id'] ?? '', principal.name)
+        return ok({ done: true })
+      },
+    },
+  ]
+}
+
+/**
+ * A caller who hands out identities can approve a restore as a second person. Where a restore needs two
+ * people, only the holder of the master key may therefore do so; anyone may renew a token of their own.
+ * @throws AdminError FORBIDDEN
+ */
+function checkMayGrant(
+  { needsTwoPeople }: OperatorRoutesDeps,
+  { person }: AdminPrincipal,
+  receiver: string | undefined,
+): void {
+  if (!needsTwoPeople() || receiver === person) return
+  throw new AdminError(
+    'FORBIDDEN',
+    'a restore needs two people, and this caller could make a second one',
+    { hint: 'run the command on a host with the master key' },
+  )
+}

@@ -1,0 +1,13 @@
+/** Roles of operators on the admin listener. admin/principal.ts says what each allows. */
+// SPDX-License-Identifier: Apache-2.0
+
+export const ROLES = ['viewer', 'operator', 'custodian', 'admin'] as const
+
+export type AdminRole = (typeof ROLES)[number]
+
+/** A role, for all key stores or for some. */
+export interface Grant {
+  readonly role: AdminRole
+  /** Absent: all key stores, and what concerns none in particular. */
+  readonly keyStores?: readonly string[]
+}

@@ -1,0 +1,122 @@
+/** Tables whose rows carry a code, with the columns that the code covers. */
+// SPDX-License-Identifier: Apache-2.0
+
+export interface SealedTable {
+  readonly name: string
+  /** Columns of the primary key. */
+  readonly key: readonly string[]
+  /** All other columns except `changed_epoch` and `mac`. */
+  readonly columns: readonly string[]
+  /** Excludes rows of the same table that are sealed differently. */
+  readonly except?: string
+  /** Deleted rows leave no record, since no server follows the changes of this table row by row. */
+  readonly leavesNoRecord?: true
+}
+
+/** All facts except those that seal the others. */
+export const FACTS: SealedTable = {
+  name: 'facts',
+  key: ['name'],
+  columns: ['value'],
+  except: "name NOT IN ('epoch', 'state')",
+}
+
+/** Fact: when `store backup` last succeeded, and the epoch of that backup. */
+export const LAST_BACKUP = 'last_backup'
+
+export const KEYS: SealedTable = {
+  name: 'external_keys',
+  key: ['key_store', 'key_id'],
+  columns: ['status', 'can_encrypt', 'can_decrypt', 'current_version', 'created_at'],
+}
+
+export const KEY_VERSIONS: SealedTable = {
+  name: 'key_versions',
+  key: ['key_store', 'key_id', 'version'],
+  columns: ['created_at', 'destroyed_at', 'reserved_uses', 'material'],
+}
+
+/** Check values that identify key versions on tokens. */
+export const TOKEN_KEYS: SealedTable = {
+  name: 'token_keys',
+  key: ['key_store', 'key_id', 'version'],
+  columns: ['check_value', 'seen_at', 'reason', 'operator'],
+}
+
+export const CREDENTIALS: SealedTable = {
+  name: 'credentials',
+  key: ['access_key_id'],
+  columns: ['key_store', 'secret', 'created_at', 'expires_at', 'revoked_at'],
+}
+
+export const SWITCHES: SealedTable = {
+  name: 'switches',
+  key: ['id'],
+  columns: [
+    ...['scope', 'key_store', 'key_id', 'criteria', 'direction'],
+    ...['reason', 'operator', 'created_at', 'epoch', 'until_at'],
+  ],
+}
+
+export const DEAD_MAN_SWITCHES: SealedTable = {
+  name: 'dead_man_switches',
+  key: ['key_store'],
+  columns: ['ttl_ms', 'renewed_at', 'open_until', 'reason', 'operator'],
+}
+
+export const RESTORATIONS: SealedTable = {
+  name: 'restorations',
+  key: ['id'],
+  columns: [
+    ...['target', 'reason', 'operator', 'identity', 'requested_at', 'ready_at', 'expires_at'],
+    ...['epoch', 'approved_by', 'approved_identity', 'approved_epoch'],
+  ],
+}
+
+/** Policy documents, one row per revision that touches them. Rows are only added. */
+export const POLICIES: SealedTable = {
+  name: 'policies',
+  key: ['revision', 'name'],
+  columns: ['mode', 'document', 'action', 'reason', 'operator', 'created_at'],
+}
+
+/** People who operate the fleet through the admin listener, and groups that give them roles. */
+export const OPERATORS: SealedTable = {
+  name: 'operators',
+  key: ['name'],
+  columns: ['kind', 'role', 'key_stores', 'member_of', 'created_at', 'created_by'],
+}
+
+/** Hashes of bearer tokens for the admin listener. */
+export const ADMIN_TOKENS: SealedTable = {
+  name: 'admin_tokens',
+  key: ['id'],
+  columns: ['operator', 'sha256', 'created_at', 'created_by', 'expires_at', 'revoked_at'],
+}
+
+/** Restore requests of schema versions before 6. No rows are added. */
+export const RESTORE_REQUESTS: SealedTable = {
+  name: 'restore_requests',
+  key: ['id'],
+  columns: ['switch_ids', 'reason', 'operator', 'requested_at', 'ready_at', 'approved_by'],
+}
+
+/** Records a deleted row by its table and the JSON of its primary key, so that servers notice the deletion. */
+export const REMOVED_ROWS: SealedTable = {
+  name: 'removed_rows',
+  key: ['table_name', 'row_key'],
+  columns: [],
+}
+
+/** Serving processes, from before their first lease until their gate is closed permanently. */
+export const REGISTRATIONS: SealedTable = {
+  name: 'registrations',
+  key: ['id'],
+  columns: ['grp', 'host', 'pid', 'worker', 'version', 'lease_ms', 'started_at', 'dismissed'],
+  leavesNoRecord: true,
+}
+
+export const SEALED_TABLES: readonly SealedTable[] = [
+  ...[FACTS, KEYS, KEY_VERSIONS, CREDENTIALS, SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS],
+  ...[RESTORATIONS, REMOVED_ROWS, REGISTRATIONS, POLICIES, TOKEN_KEYS, OPERATORS, ADMIN_TOKENS],
+]
