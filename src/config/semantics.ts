@@ -139,30 +139,24 @@ function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
   if (tls === undefined && clientCertificates !== undefined) {
     fault('admin.clientCertificates', 'needs admin.tls')
   }
-  const names = [
-    ...(clientCertificates?.subjects ?? []).map(({ commonName }, i) => ({
-      name: commonName,
-      path: `admin.clientCertificates.subjects[${String(i)}].commonName`,
-    })),
-    ...tokens.map(({ name }, i) => ({ name, path: `admin.tokens[${String(i)}].name` })),
-  ]
   const holders = [
     ...(clientCertificates?.subjects ?? []).map((one, i) => ({
-      ...{ one, path: `admin.clientCertificates.subjects[${String(i)}].keyStores` },
+      ...{ name: one.commonName, limits: one.keyStores, field: 'commonName' },
+      path: `admin.clientCertificates.subjects[${String(i)}]`,
     })),
-    ...tokens.map((one, i) => ({ one, path: `admin.tokens[${String(i)}].keyStores` })),
+    ...tokens.map((one, i) => ({
+      ...{ name: one.name, limits: one.keyStores, field: 'name' },
+      path: `admin.tokens[${String(i)}]`,
+    })),
   ]
-  for (const { one, path } of holders) {
-    for (const name of one.keyStores ?? []) {
-      if (!keyStores.some((keyStore) => keyStore.name === name)) {
-        fault(path, `expected names of key stores, found ${JSON.stringify(name)}`)
-      }
-    }
-  }
-  names.forEach(({ name, path }, i) => {
+  holders.forEach(({ name, limits = [], path, field }, i) => {
     // In the records a name stands for one person and one role.
-    if (names.findIndex((other) => other.name === name) < i) {
-      fault(path, `is already used: ${JSON.stringify(name)}`)
+    if (holders.findIndex((other) => other.name === name) < i) {
+      fault(`${path}.${field}`, `is already used: ${JSON.stringify(name)}`)
+    }
+    const unknown = limits.find((limit) => !keyStores.some((one) => one.name === limit))
+    if (unknown !== undefined) {
+      fault(`${path}.keyStores`, `expected names of key stores, found ${JSON.stringify(unknown)}`)
     }
   })
 }
