@@ -140,24 +140,24 @@ function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
     fault('admin.clientCertificates', 'needs admin.tls')
   }
   const holders = [
-    ...(clientCertificates?.subjects ?? []).map((one, i) => ({
-      ...{ name: one.commonName, limits: one.keyStores, field: 'commonName' },
-      path: `admin.clientCertificates.subjects[${String(i)}]`,
-    })),
-    ...tokens.map((one, i) => ({
-      ...{ name: one.name, limits: one.keyStores, field: 'name' },
-      path: `admin.tokens[${String(i)}]`,
+    ...(clientCertificates?.subjects ?? []).map(
+      ({ commonName: name, keyStores: limits = [] }, i) => ({
+        ...{ name, limits, path: `admin.clientCertificates.subjects[${String(i)}].commonName` },
+      }),
+    ),
+    ...tokens.map(({ name, keyStores: limits = [] }, i) => ({
+      ...{ name, limits, path: `admin.tokens[${String(i)}].name` },
     })),
   ]
-  holders.forEach(({ name, limits = [], path, field }, i) => {
+  holders.forEach(({ name, limits, path }, i) => {
     // In the records a name stands for one person and one role.
     if (holders.findIndex((other) => other.name === name) < i) {
-      fault(`${path}.${field}`, `is already used: ${JSON.stringify(name)}`)
+      fault(path, `is already used: ${JSON.stringify(name)}`)
     }
     const unknown = limits.find((limit) => !keyStores.some((one) => one.name === limit))
-    if (unknown !== undefined) {
-      fault(`${path}.keyStores`, `expected names of key stores, found ${JSON.stringify(unknown)}`)
-    }
+    if (unknown === undefined) return
+    const place = path.replace(/\.\w+$/, '.keyStores')
+    fault(place, `expected names of key stores, found ${JSON.stringify(unknown)}`)
   })
 }
 
