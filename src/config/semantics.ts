@@ -133,9 +133,8 @@ const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
 function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
   if (admin === undefined) return
   const { host, tls, clientCertificates, tokens = [] } = admin
-  if (tls === undefined && !LOOPBACK.test(host)) {
+  if (tls === undefined && !LOOPBACK.test(host))
     fault('admin.tls', `is required when admin.host is not loopback (${host})`)
-  }
   if (tls === undefined && clientCertificates !== undefined) {
     fault('admin.clientCertificates', 'needs admin.tls')
   }
@@ -151,13 +150,10 @@ function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
   ]
   holders.forEach(({ name, limits, path }, i) => {
     // In the records a name stands for one person and one role.
-    if (holders.findIndex((other) => other.name === name) < i) {
+    if (holders.findIndex((other) => other.name === name) < i)
       fault(path, `is already used: ${JSON.stringify(name)}`)
-    }
-    const unknown = limits.find((limit) => !keyStores.some((one) => one.name === limit))
-    if (unknown === undefined) return
-    const place = path.replace(/\.\w+$/, '.keyStores')
-    fault(place, `expected names of key stores, found ${JSON.stringify(unknown)}`)
+    for (const limit of limits.filter((one) => !keyStores.some((other) => other.name === one)))
+      fault(path, `expected names of key stores in keyStores, found ${JSON.stringify(limit)}`)
   })
 }
 
