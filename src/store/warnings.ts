@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Reader } from './database.ts'
 import { REKEY, type Rekey } from './keyring.ts'
-import { findSealedFact, LAST_BACKUP } from './sealed-rows.ts'
+import { findSealedFact } from './sealed-rows.ts'
+import { LAST_BACKUP } from './sealed-tables.ts'
 import type { Store } from './store.ts'
 
 export interface WarningOptions {
