@@ -25,15 +25,17 @@ export type Permission =
   | 'credentials' // create, expire and revoke the credentials that KMS signs with
   | 'policy' // change policies
   | 'operators' // add and remove operators, create and revoke their tokens
+  | 'audit' // read the files of the audit logs
 
 /** Permissions of each role. A test compares this table with docs/admin.md. */
 export const PERMISSIONS: Readonly<Record<AdminRole, readonly Permission[]>> = {
   viewer: ['read'],
+  auditor: ['read', 'audit'],
   operator: ['read', 'stop', 'deadman', 'drill'],
   custodian: ['read', 'keys', 'credentials', 'policy'],
   admin: [
     ...['read', 'stop', 'deadman', 'drill', 'restore'],
-    ...['keys', 'credentials', 'policy', 'operators'],
+    ...['keys', 'credentials', 'policy', 'operators', 'audit'],
   ] as const,
 }
 

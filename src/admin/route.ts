@@ -17,7 +17,7 @@ export interface AdminCallInput {
 
 export interface AdminAnswer {
   readonly status: number
-  /** A string is sent as it is; anything else as JSON. */
+  /** A string or a Buffer is sent as it is; anything else as JSON. */
   readonly body: unknown
   readonly contentType?: string
   readonly headers?: Readonly<Record<string, string>>
@@ -25,7 +25,7 @@ export interface AdminAnswer {
 
 interface Common {
   readonly method: 'GET' | 'POST'
-  /** In Fastify's syntax: `:name` is a parameter. */
+  /** In Fastify's syntax: `:name` is a parameter, and `*` at the end another, which may have slashes. */
   readonly path: string
 }
 

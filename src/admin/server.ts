@@ -228,14 +228,14 @@ const NO_OTHER_SITE = {
 }
 
 function send(reply: FastifyReply, answer: AdminAnswer): void {
-  const isText = typeof answer.body === 'string'
+  const isRaw = typeof answer.body === 'string' || Buffer.isBuffer(answer.body)
   void reply
     .code(answer.status)
     .header('content-type', answer.contentType ?? 'application/json')
     .header('cache-control', 'no-store')
     .headers(NO_OTHER_SITE)
     .headers(answer.headers ?? {})
-    .send(isText ? answer.body : `${JSON.stringify(answer.body)}\n`)
+    .send(isRaw ? answer.body : `${JSON.stringify(answer.body)}\n`)
 }
 
 interface Refusal extends Omit<AdminEvent, 'status' | 'code' | 'fault'> {

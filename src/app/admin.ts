@@ -10,6 +10,8 @@ import { aboutRoutes, serviceRoutes } from '../admin/routes/service.ts'
 import { switchRoutes } from '../admin/routes/switches.ts'
 import { type AdminEvent, createAdminServer } from '../admin/server.ts'
 import { readLatest } from '../audit/reader/latest.ts'
+import { readLogFile } from '../audit/reader/log-copy.ts'
+import { listLogs } from '../audit/writer/log-folder.ts'
 import type { AdminConfig, Config } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
@@ -97,7 +99,11 @@ export async function startAdminOf(
         }),
         ...switchRoutes({ killSwitch, keyStores, now: clock.now }),
         ...consoleRoutes(),
-        ...auditRoutes({ readAudit }),
+        ...auditRoutes({
+          readAudit,
+          listLogs: () => listLogs(config.audit.folder),
+          readLogFile: (log, path) => readLogFile(config.audit.folder, log, path),
+        }),
         ...aboutRoutes({ keyStores: () => current.keyStores, version: schemas.version }),
         ...reportRoutes({ killSwitch, keyStores, now: clock.now }),
         ...keyRoutes({

@@ -15,16 +15,31 @@ const MAX_ANSWER_BYTES = 64 * 1024 * 1024
  * @param maxBytes limit of the answer's body
  * @throws Error of the connection or the signal, or for a body over the limit
  */
-export function exchange(
+export async function exchange(
   request: ClientRequest,
   body: string | undefined,
   maxBytes = MAX_ANSWER_BYTES,
 ): Promise<HttpAnswer> {
+  const { status, bytes } = await exchangeBytes(request, body, maxBytes)
+  return { status, text: bytes.toString('utf8') }
+}
+
+export interface RawAnswer {
+  readonly status: number
+  readonly bytes: Buffer
+}
+
+/** Like `exchange`, for bodies that are no text. */
+export function exchangeBytes(
+  request: ClientRequest,
+  body: string | undefined,
+  maxBytes = MAX_ANSWER_BYTES,
+): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     request.on('error', reject)
     request.on('response', (response) => {
-      readText(response, maxBytes).then((text) => {
-        resolve({ status: response.statusCode ?? 0, text })
+      readBytes(response, maxBytes).then((bytes) => {
+        resolve({ status: response.statusCode ?? 0, bytes })
       }, reject)
     })
     request.end(body)
@@ -39,6 +54,10 @@ export async function readText(
   stream: AsyncIterable<unknown>,
   maxBytes = MAX_ANSWER_BYTES,
 ): Promise<string> {
+  return (await readBytes(stream, maxBytes)).toString('utf8')
+}
+
+async function readBytes(stream: AsyncIterable<unknown>, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of stream) {
@@ -46,5 +65,5 @@ export async function readText(
     bytes += (chunk as Buffer).length
     if (bytes > maxBytes) throw new Error(`the answer has more than ${String(maxBytes)} bytes`)
   }
-  return Buffer.concat(chunks).toString('utf8')
+  return Buffer.concat(chunks)
 }

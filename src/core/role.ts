@@ -1,7 +1,7 @@
 /** Roles of operators on the admin listener. admin/principal.ts says what each allows. */
 // SPDX-License-Identifier: Apache-2.0
 
-export const ROLES = ['viewer', 'operator', 'custodian', 'admin'] as const
+export const ROLES = ['viewer', 'auditor', 'operator', 'custodian', 'admin'] as const
 
 export type AdminRole = (typeof ROLES)[number]
 

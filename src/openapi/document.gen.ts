@@ -1151,6 +1151,20 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       }
     }
   },
+  "AdminAuditLogs": {
+    "type": "object",
+    "required": [
+      "logs"
+    ],
+    "properties": {
+      "logs": {
+        "type": "array",
+        "items": {
+          "type": "string"
+        }
+      }
+    }
+  },
   "AdminReceiptKey": {
     "type": "object",
     "required": [

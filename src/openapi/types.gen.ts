@@ -118,7 +118,7 @@ export interface paths {
         };
         /**
          * Metrics of all workers combined, in Prometheus's text format
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminMetrics"];
         put?: never;
@@ -198,7 +198,7 @@ export interface paths {
         };
         /**
          * The caller's name and role, the version, and the names of the key stores
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminAbout"];
         put?: never;
@@ -218,7 +218,7 @@ export interface paths {
         };
         /**
          * Switches, dead man's switches, instances and what they have acknowledged, and the latest events
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminStatus"];
         put?: never;
@@ -340,7 +340,7 @@ export interface paths {
         put?: never;
         /**
          * Report from recorded usage what a kill would have refused, without refusing any request
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         post: operations["adminRehearse"];
         delete?: never;
@@ -358,7 +358,7 @@ export interface paths {
         };
         /**
          * Report who fetched data keys recently, what they still work for after a kill, and until when
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminExposure"];
         put?: never;
@@ -378,7 +378,7 @@ export interface paths {
         };
         /**
          * The public key that verifies receipts
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceiptKey"];
         put?: never;
@@ -398,7 +398,7 @@ export interface paths {
         };
         /**
          * The latest receipts, newest first
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceipts"];
         put?: never;
@@ -418,9 +418,50 @@ export interface paths {
         };
         /**
          * One receipt
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceipt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/audit/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The audit logs on the listener's host
+         * @description For the roles `auditor` and `admin`.
+         */
+        get: operations["adminAuditLogs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/audit/logs/{log}/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A file of an audit log
+         * @description For the roles `auditor` and `admin`. The URL up to the name of the log, with a slash, is a prefix of
+         *     [c2sp.org/tlog-tiles](https://c2sp.org/tlog-tiles), so programs of others can read the log.
+         */
+        get: operations["adminAuditFile"];
         put?: never;
         post?: never;
         delete?: never;
@@ -438,7 +479,7 @@ export interface paths {
         };
         /**
          * The newest entries of the audit logs on the listener's host
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminAudit"];
         put?: never;
@@ -478,7 +519,7 @@ export interface paths {
         };
         /**
          * The keys of a key store
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminKeys"];
         put?: never;
@@ -522,7 +563,7 @@ export interface paths {
         };
         /**
          * The credentials that KMS signs with, without their secrets
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminCredentials"];
         put?: never;
@@ -566,7 +607,7 @@ export interface paths {
         };
         /**
          * The policies in force and in shadow
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminPolicies"];
         put?: never;
@@ -590,7 +631,7 @@ export interface paths {
         };
         /**
          * The revisions of the policies, newest first
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminPolicyHistory"];
         put?: never;
@@ -610,7 +651,7 @@ export interface paths {
         };
         /**
          * The documents in force after a revision
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminPolicyRevision"];
         put?: never;
@@ -630,7 +671,7 @@ export interface paths {
         };
         /**
          * Recorded requests by caller, key and outcome
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminUsage"];
         put?: never;
@@ -1081,6 +1122,9 @@ export interface components {
                 prefix: string;
                 backend?: string;
             }[];
+        };
+        AdminAuditLogs: {
+            logs: string[];
         };
         AdminReceiptKey: {
             /** @constant */
@@ -2118,6 +2162,64 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SignedReceipt"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminAuditLogs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Their names, the control log included. Empty if there is none. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminAuditLogs"];
+                };
+            };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminAuditFile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A name from `/admin/v1/audit/logs`. */
+                log: string;
+                /** @description `checkpoint`, `certificate.json`, `log.vkey`, `pruned.json`, or a path that begins with `tile/` and has slashes. */
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes of the file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                    "text/plain": string;
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
                 };
             };
             401: components["responses"]["AdminError"];

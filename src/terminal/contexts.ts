@@ -131,6 +131,11 @@ export async function findKnownTarget(context: Context): Promise<AdminTarget | u
   return found && toTarget(`context ${String(name)}`, found, undefined)
 }
 
+/** Returns the admin listener at an address, with the token and certificates that the environment names. */
+export function findTargetAt(context: Context, address: string): Promise<AdminTarget> {
+  return fromEnvironment(context.environment, address)
+}
+
 function fromEnvironment(environment: NodeJS.ProcessEnv, address: string): Promise<AdminTarget> {
   const read = (name: string) => {
     const value = environment[name] ?? ''

@@ -3,7 +3,7 @@
 import http from 'node:http'
 import https from 'node:https'
 import { type ErrorOptionsWithHint, LatchkeyError } from '../../core/errors.ts'
-import { type HttpAnswer, exchange } from '../../core/http-exchange.ts'
+import { exchangeBytes, type RawAnswer } from '../../core/http-exchange.ts'
 import type { Secret } from '../../core/secret.ts'
 import type { components } from '../../openapi/types.gen.ts'
 
@@ -43,6 +43,8 @@ export class AdminCallError extends LatchkeyError<AdminCallErrorCode> {
 
 export interface AdminHttp {
   get(path: string): Promise<unknown>
+  /** Returns a file; undefined if there is none. */
+  getBytes(path: string): Promise<Buffer | undefined>
   /** @param timeoutMs longest time until the answer is complete (default: 30 s) */
   post(path: string, body: object, timeoutMs?: number): Promise<unknown>
   close(): void
@@ -69,7 +71,7 @@ export function createAdminHttp(endpoint: AdminEndpoint): AdminHttp {
     method: 'GET' | 'POST',
     path: string,
     { text, timeoutMs = TIMEOUT_MS }: { readonly text?: string; readonly timeoutMs?: number },
-  ): Promise<unknown> {
+  ): Promise<RawAnswer> {
     const options = {
       ...{ method, agent, signal: AbortSignal.timeout(timeoutMs) },
       headers: {
@@ -78,29 +80,36 @@ export function createAdminHttp(endpoint: AdminEndpoint): AdminHttp {
       },
     }
     const { request } = isTls ? https : http
-    const answer = await exchange(request(new URL(path, endpoint.url), options), text).catch(
+    return exchangeBytes(request(new URL(path, endpoint.url), options), text).catch(
       (cause: unknown) => {
         throw toCallError(endpoint.url, cause)
       },
     )
-    return readAnswer(endpoint.url, answer)
   }
 
   return {
-    get: (path) => call('GET', path, {}),
-    post: (path, body, timeoutMs) =>
-      call('POST', path, {
+    get: async (path) => readAnswer(endpoint.url, await call('GET', path, {})),
+    async getBytes(path) {
+      const answer = await call('GET', path, {})
+      if (answer.status === 200) return answer.bytes
+      if (answer.status !== 404) readAnswer(endpoint.url, answer)
+      return undefined
+    },
+    async post(path, body, timeoutMs) {
+      const answer = await call('POST', path, {
         text: JSON.stringify(body),
         ...(timeoutMs === undefined ? {} : { timeoutMs }),
-      }),
+      })
+      return readAnswer(endpoint.url, answer)
+    },
     close: () => {
       agent.destroy()
     },
   }
 }
 
-function readAnswer(url: string, { status, text }: HttpAnswer): unknown {
-  const value = parseJson(text)
+function readAnswer(url: string, { status, bytes }: RawAnswer): unknown {
+  const value = parseJson(bytes.toString('utf8'))
   if (status === 200 && typeof value === 'object' && value !== null) return value
   const { error } = (value ?? {}) as Partial<Schemas['AdminErrorResponse']>
   if (typeof error?.code !== 'string' || typeof error.message !== 'string') {

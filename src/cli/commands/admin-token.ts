@@ -15,7 +15,7 @@ export const adminToken: Command = {
     role: {
       type: 'string',
       value: 'ROLE',
-      description: 'Role: viewer, operator, custodian or admin.',
+      description: 'Role: viewer, auditor, operator, custodian or admin.',
     },
     output: {
       type: 'string',

@@ -3,14 +3,14 @@
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename } from 'node:path'
-import { findKnown, findMissing, openAuditLogs } from '../../app/audit-logs.ts'
+import { type AuditLogs, findKnown, findMissing, openAuditLogs } from '../../app/audit-logs.ts'
 import { loadLogPolicy } from '../../app/control-log.ts'
 import { AuditError } from '../../audit/errors.ts'
 import { openLog } from '../../audit/reader/log-reader.ts'
 import { checkProof, proveEntry } from '../../audit/reader/prove.ts'
 import { searchLog } from '../../audit/reader/search.ts'
 import type { Problem } from '../../audit/reader/problem.ts'
-import { type LogReport, verifyLog } from '../../audit/reader/verify-log.ts'
+import { type KnownHead, type LogReport, verifyLog } from '../../audit/reader/verify-log.ts'
 import { CONTROL_LOG } from '../../audit/writer/log-folder.ts'
 import {
   CONFIG_FLAG,
@@ -20,7 +20,9 @@ import {
   stringFlag,
   UsageError,
 } from '../../terminal/command.ts'
+import { CONTEXT_FLAG, findAdminTarget, findTargetAt } from '../../terminal/contexts.ts'
 import { toTable } from '../../terminal/output.ts'
+import { withCopiedLogs } from '../audit-copies.ts'
 
 export const AUDIT_FLAGS = {
   folder: {
@@ -59,43 +61,90 @@ export const auditVerify: Command = {
       description:
         'Require a quorum of witnesses for the control log: a c2sp.org/tlog-policy file.',
     },
+    url: {
+      type: 'string',
+      value: 'URL',
+      description:
+        'Copy the logs from this admin listener, with the token and certificates of the environment. --folder then keeps the copies for the next time.',
+    },
+    ...CONTEXT_FLAG,
     ...AUDIT_FLAGS,
   },
-  examples: ['latchkey audit verify', 'latchkey audit verify --folder copy --public-key 3Kz…='],
+  examples: [
+    'latchkey audit verify --url https://latchkey.example.com:8444 --folder copies --public-key 3Kz…=',
+    'latchkey audit verify',
+    'latchkey audit verify --folder copy --public-key 3Kz…=',
+  ],
   async run(context) {
-    const logs = await openLogs(context)
-    const policyFile = stringFlag(context, 'policy')
-    const policy = policyFile === undefined ? undefined : await loadLogPolicy(policyFile)
-    const reports: LogReport[] = []
-    for (const folder of logs.folders) {
-      let noted = 0
-      reports.push(
-        await verifyLog(folder, {
-          publicKey: logs.publicKey,
-          policy,
-          known: (origin, size) => findKnown(logs, origin, size),
-          onProgress(entries) {
-            if (entries < noted + NOTE_EVERY) return
-            noted = entries
-            context.output.note(`${basename(folder)}: ${String(entries)} entries verified`)
-          },
-        }),
-      )
+    const target = await findTarget(context)
+    if (target === undefined) {
+      await verifyAll(context, await openLogs(context))
+      return
     }
-    // The folder of a single log misses the others by intent.
-    const isDefault = stringFlag(context, 'folder') === undefined
-    const isWhole = isDefault || logs.folders.some((one) => basename(one) === CONTROL_LOG)
-    const { problems: missing, elsewhere } = isWhole
-      ? findMissing(logs, reports, isDefault ? hostname() : undefined)
-      : { problems: [], elsewhere: new Map<string, number>() }
-    for (const [host, count] of elsewhere) {
-      context.output.note(`${String(count)} logs of ${host} are not in this folder`)
+    const publicKey = stringFlag(context, 'public-key')
+    if (publicKey === undefined) {
+      throw new UsageError('USAGE', 'logs from a listener need --public-key', {
+        hint: 'a key from the same listener would prove nothing: take it from another source',
+      })
     }
-    const found = [...reports.flatMap(({ problems }) => problems), ...missing]
-    context.output.result(toText(reports, missing), { valid: found.length === 0, reports, missing })
-    if (found.length === 0) return
-    throw new AuditError('AUDIT_INVALID', `${String(found.length)} problems found`)
+    await withCopiedLogs(target, stringFlag(context, 'folder'), {
+      output: context.output,
+      async work({ folder, earlier }) {
+        const loadConfig = () => loadControlConfig(context)
+        await verifyAll(context, await openAuditLogs({ folder, publicKey, loadConfig }), earlier)
+      },
+    })
   },
+}
+
+/** The listener that the flags name. The environment alone does not turn the command away from this host. */
+async function findTarget(context: Context) {
+  const url = stringFlag(context, 'url')
+  if (url !== undefined) return findTargetAt(context, url)
+  return stringFlag(context, 'context') === undefined ? undefined : findAdminTarget(context)
+}
+
+/** @throws AuditError AUDIT_INVALID if there is a problem */
+async function verifyAll(
+  context: Context,
+  logs: AuditLogs,
+  earlier: ReadonlyMap<string, KnownHead> = new Map(),
+): Promise<void> {
+  const policyFile = stringFlag(context, 'policy')
+  const policy = policyFile === undefined ? undefined : await loadLogPolicy(policyFile)
+  const reports: LogReport[] = []
+  for (const folder of logs.folders) {
+    let noted = 0
+    reports.push(
+      await verifyLog(folder, {
+        publicKey: logs.publicKey,
+        policy,
+        known(origin, size) {
+          const found = findKnown(logs, origin, size)
+          const before = earlier.get(origin)
+          return before === undefined ? found : { ...found, heads: [...found.heads, before] }
+        },
+        onProgress(entries) {
+          if (entries < noted + NOTE_EVERY) return
+          noted = entries
+          context.output.note(`${basename(folder)}: ${String(entries)} entries verified`)
+        },
+      }),
+    )
+  }
+  // The folder of a single log misses the others by intent.
+  const isDefault = stringFlag(context, 'folder') === undefined
+  const isWhole = isDefault || logs.folders.some((one) => basename(one) === CONTROL_LOG)
+  const { problems: missing, elsewhere } = isWhole
+    ? findMissing(logs, reports, isDefault ? hostname() : undefined)
+    : { problems: [], elsewhere: new Map<string, number>() }
+  for (const [host, count] of elsewhere) {
+    context.output.note(`${String(count)} logs of ${host} are not in this folder`)
+  }
+  const found = [...reports.flatMap(({ problems }) => problems), ...missing]
+  context.output.result(toText(reports, missing), { valid: found.length === 0, reports, missing })
+  if (found.length === 0) return
+  throw new AuditError('AUDIT_INVALID', `${String(found.length)} problems found`)
 }
 
 function toText(reports: readonly LogReport[], missing: readonly Problem[]): string {

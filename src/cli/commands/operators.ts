@@ -17,7 +17,7 @@ const ROLE_FLAGS = {
   role: {
     type: 'string',
     value: 'ROLE',
-    description: 'Role: viewer, operator, custodian or admin.',
+    description: 'Role: viewer, auditor, operator, custodian or admin.',
   },
   'key-stores': {
     type: 'string',

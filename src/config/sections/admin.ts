@@ -6,7 +6,7 @@ import { choice, file, port, serverCertificate, text, texts } from '../settings.
 
 const role = choice(
   ROLES,
-  "viewer reads; operator also stops access, renews dead man's switches and runs drills; custodian reads and manages keys, credentials and policies; admin does all of this and restores.",
+  "viewer reads; auditor also reads the files of the audit logs; operator also stops access, renews dead man's switches and runs drills; custodian reads and manages keys, credentials and policies; admin does all of this and restores.",
 )
 
 const keyStores = optional(
