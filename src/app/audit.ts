@@ -22,6 +22,7 @@ import { appendEvent } from '../store/event-log.ts'
 import type { Store } from '../store/store.ts'
 import { XksError } from '../xks/errors.ts'
 import type { RequestAudit } from '../xks/pipeline.ts'
+import { startControlLog } from './control-log.ts'
 
 export interface ServerAudit {
   readonly requests: RequestAudit
@@ -33,6 +34,7 @@ export interface AuditDeps {
   readonly config: Config
   readonly store: Store
   readonly version: string
+  /** Number from 1 in a worker process; 0 in a process that has none. */
   readonly worker: number
   readonly logger: Logger
 }
@@ -49,6 +51,8 @@ export async function createServerAudit(
   const { config, store, logger } = deps
   const { mode, folder: root, checkpointIntervalMs, headIntervalMs, principals } = config.audit
   if (mode === 'off') return undefined
+  // Workers share one publisher, in their primary. It stops after the audit log, whose end it publishes.
+  if (deps.worker === 0) await startControlLog(config, logger, cleanup)
   const { derive } = store.sealing
   const host = hostname()
   const toTime = () => new Date(clock.now()).toISOString()

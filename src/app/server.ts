@@ -24,7 +24,6 @@ import { startStoredRecorder } from '../usage/stored-recorder.ts'
 import { createPipeline } from '../xks/pipeline.ts'
 import { describeCertificate, logReloads, startAdminOf } from './admin.ts'
 import { createServerAudit } from './audit.ts'
-import { startControlLog } from './control-log.ts'
 import { createControlledGate } from './gate.ts'
 import { createServerPolicies } from './policy.ts'
 import {
@@ -129,8 +128,6 @@ async function start(
   const resources = await openResources(config, schemas, log, cleanup)
   const { store } = resources
 
-  // Workers share one publisher, in their primary. It stops after the audit log, whose end it publishes.
-  if (options.worker === undefined) await startControlLog(config, logger, cleanup)
   const audit = await createServerAudit(
     { config, store, logger, version: schemas.version, worker: options.worker?.number ?? 0 },
     cleanup,

@@ -2020,6 +2020,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     "type": "string",
     "enum": [
       "viewer",
+      "auditor",
       "operator",
       "custodian",
       "admin"

@@ -691,7 +691,7 @@ export interface paths {
         };
         /**
          * Operators and groups
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminOperators"];
         put?: never;
@@ -735,7 +735,7 @@ export interface paths {
         };
         /**
          * Tokens of operators, without their secrets
-         * @description For the roles `viewer`, `operator`, `custodian` and `admin`.
+         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminTokens"];
         put?: never;
@@ -1388,7 +1388,7 @@ export interface components {
         };
         OperatorName: string;
         /** @enum {string} */
-        OperatorRole: "viewer" | "operator" | "custodian" | "admin";
+        OperatorRole: "viewer" | "auditor" | "operator" | "custodian" | "admin";
         /** @description A group needs `role`; a person needs `role`, `groups` or both. */
         AdminOperatorRequest: {
             name: components["schemas"]["OperatorName"];

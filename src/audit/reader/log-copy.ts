@@ -1,7 +1,7 @@
 /** Gives the files of logs to readers elsewhere, and copies them from there. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Checkpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts'
 import { parseNote } from '../../core/tlog/note.ts'
@@ -102,6 +102,11 @@ async function put(path: string, bytes: Buffer): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o750 })
   const temporary = `${path}.new`
   await rm(temporary, { force: true })
-  await writeFile(temporary, bytes, { flag: 'wx', mode: 0o640 })
+  const handle = await open(temporary, 'wx', 0o640)
+  try {
+    await handle.writeFile(bytes)
+  } finally {
+    await handle.close()
+  }
   await rename(temporary, path)
 }
