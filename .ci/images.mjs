@@ -156,8 +156,8 @@ async function playApplications(demo, endpoint) {
 }
 
 /** Time for which the plots are drawn before the picture, in milliseconds. */
-const PLOTTED_MS = 90_000
-const CONSOLE = { width: 1080, height: 760 }
+const PLOTTED_MS = 60_000
+const CONSOLE = { width: 1080, height: 900 }
 
 /** Draws the pages of the console with the applications running, and its first page after a stop. */
 async function drawConsole(folder) {
@@ -192,7 +192,7 @@ async function drawConsole(folder) {
     await tab.getByRole('button', { name: 'Stop now' }).click()
     await tab.getByRole('heading', { name: /^Revoked after/ }).waitFor()
     await tab.getByRole('status', { name: 'State' }).filter({ hasText: 'Stopped' }).waitFor()
-    await tab.getByRole('article', { name: /^Receipt/ }).scrollIntoViewIfNeeded()
+    await tab.evaluate('scrollTo(0, 0)')
     await draw('stopped')
   } finally {
     await browser.close()

@@ -60,7 +60,7 @@ void t.test('the run-book of the night: one stops, two restore, a viewer only lo
   await operator.getByLabel('Type demo to confirm').fill('demo')
   await checkAccessibility(t, operator, 'rehearsed')
   await stop.click()
-  const result = operator.locator('#stop h3, [role=alert]:not(:empty)')
+  const result = operator.locator('#stop > div h2, [role=alert]:not(:empty)')
   t.match(await result.first().innerText(), /Revoked after \d+ ms/)
   t.equal(await encrypt(), 400)
   await waitForHeadline(operator, /Stopped.*1 switch in force: key store demo.*by operator-token/s)

@@ -87,7 +87,7 @@ async function showKeys() {
   delete $('stores').dataset.text
   show('stores', 'Key stores', ...stores.flatMap(({ name, prefix, backend, keys, fault }) => [
     h('h3', {}, name),
-    soft('Served at ' + prefix + '/kms/xks/v1; ' + (backend === undefined ? 'software keys' : 'keys on the token of ' + backend) + '; ' + count(keys.length, 'key') + '.'),
+    soft('Served at ' + prefix + '/kms/xks/v1; ' + (backend === undefined || backend === 'software' ? 'software keys' : 'keys on the token of ' + backend) + '; ' + count(keys.length, 'key') + '.'),
     ...(fault === undefined ? [] : [h('p', { className: 'due' }, fault)]),
     keys.length === 0 ? soft('There are no keys.') : table('Keys of ' + name, ['Key', 'State', 'Usage', 'Versions', 'Created', 'Used in 24 hours', 'Who'], keys.map((key) => toKeyRow(name, key, byKey)))]))
   show('users', 'Callers', soft('Choose a key to see who uses it.'))

@@ -99,13 +99,13 @@ function showStopForm() {
     ...field('stop-direction', 'Direction', direction),
     ...field('stop-reason', 'Reason, recorded permanently', reason),
     rehearse, result, confirm, stop)
-  $('stop').replaceChildren(form, outcome)
+  $('stop').replaceChildren(outcome, form)
   reset()
 }
 
 function describeStop({ state: how, elapsedMs, instances = [], receipt, warning }) {
   return [
-    h('h3', { tabIndex: -1 }, how === 'revoked' ? 'Revoked after ' + Math.round(elapsedMs) + ' ms' : 'Written, but not confirmed'),
+    h('h2', { tabIndex: -1 }, how === 'revoked' ? 'Revoked after ' + Math.round(elapsedMs) + ' ms' : 'Written, but not confirmed'),
     ...(warning === undefined ? [] : [h('p', {}, warning)]),
     ...(receipt === undefined
       ? [table('How each instance confirmed the stop', ['Instance', 'Host', 'How', 'After'], instances.map((one) => [one.id.slice(0, 8), one.host, one.how, Math.round(one.afterMs) + ' ms']))]

@@ -93,7 +93,7 @@ function makePlot(uPlot, target, { label, lines, isLatency }) {
     series: [{ label: 'Time, UTC', value: (plot, at) => at === null ? '-' : toClock(at) },
       ...lines.map(([name, stroke]) => ({ label: name, stroke: color(stroke), width: 2, points: { show: false }, value: (plot, one) => value(one) }))],
     axes: [{ ...axis, space: 90, values: (plot, splits) => splits.map(toClock) },
-      { ...axis, size: 60, ...(isLatency && { splits: () => [0.01, 0.1, 1, 10, 100, 1000], filter: (plot, splits) => splits, values: (plot, splits) => splits.map((one) => one + ' ms') }) }],
+      { ...axis, size: 72, ...(isLatency && { splits: () => [0.01, 0.1, 1, 10, 100, 1000], filter: (plot, splits) => splits, values: (plot, splits) => splits.map((one) => one + ' ms') }) }],
     hooks: isLatency ? { draw: [drawLimit] } : {},
   }, dataOf(label), target)
 }

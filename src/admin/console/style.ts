@@ -56,10 +56,12 @@ form, .card { background: var(--card); border: 1px solid var(--line); border-rad
 form h2 { margin-top: 0; }
 label { display: block; font-weight: 600; margin-top: .6rem; }
 input, select, button { font: inherit; color: inherit; background: var(--back); border: 1px solid var(--soft); border-radius: .35rem; padding: .4rem .6rem; min-height: 2.5rem; max-width: 100%; }
+input, select { display: block; }
 input { width: 100%; max-width: 40rem; }
 button { cursor: pointer; font-weight: 600; margin: .6rem .5rem 0 0; }
 td button { margin-top: 0; }
 button[disabled] { opacity: .55; cursor: not-allowed; }
+button[aria-pressed="true"] { color: var(--back); background: var(--text); }
 button.danger { color: var(--bad); border-color: var(--bad); background: var(--bad-back); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--card); padding: .75rem; border: 1px solid var(--line); border-radius: .5rem; }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
