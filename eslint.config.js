@@ -62,6 +62,12 @@ export const COMPONENTS = {
     imports: ['core', 'store', 'usage'],
     types: ['config'],
   },
+  retirement: {
+    rank: 4,
+    holds:
+      'Key versions from their last use to their destruction: requests, approvals, certificates.',
+    imports: ['core', 'keys', 'killswitch', 'store', 'usage'],
+  },
   tripwire: {
     rank: 4,
     holds:
@@ -105,7 +111,7 @@ export const COMPONENTS = {
     holds: 'Wiring: server, cluster, worker, administration. No SQL, no business rule, no loop.',
     imports: [
       ...['admin', 'audit', 'config', 'core', 'keys', 'killswitch', 'observability', 'openapi'],
-      ...['policy', 'server', 'sigv4', 'store', 'tripwire', 'usage', 'xks'],
+      ...['policy', 'retirement', 'server', 'sigv4', 'store', 'tripwire', 'usage', 'xks'],
     ],
   },
   tools: {
@@ -120,7 +126,7 @@ export const COMPONENTS = {
     holds: 'Commands, a file for each: parse, call one service, print.',
     imports: [
       ...['admin', 'app', 'audit', 'config', 'core', 'killswitch', 'kms', 'openapi', 'policy'],
-      ...['store', 'terminal', 'tools', 'tripwire', 'xks'],
+      ...['retirement', 'store', 'terminal', 'tools', 'tripwire', 'xks'],
     ],
     types: ['keys', 'sigv4', 'usage'],
   },

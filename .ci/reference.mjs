@@ -134,6 +134,7 @@ export async function fillErrors(document) {
     ...codes('AdminCallErrorCode'),
     ...codes('AuditErrorCode'),
     ...codes('WebhookErrorCode'),
+    ...codes('RetirementErrorCode'),
     ...['EndpointErrorCode', 'RegistrationErrorCode', 'SimulationErrorCode'].flatMap(codes),
   ]
   const isOfConnection = ({ path }) => path.endsWith('client-certificate.ts')

@@ -23,6 +23,9 @@ import type { Store } from '../store/store.ts'
 import { findStoreWarnings } from '../store/warnings.ts'
 
 export interface ControlledGate {
+  /** Id of this process in the registry, and whether it is the first of its `serve`. */
+  readonly id: string
+  readonly isFirst: boolean
   readonly gate: Gate
   /** Call `protect` with the port before the listener accepts its first connection. */
   readonly guard: Pick<LeaseGuard, 'missing' | 'protect' | 'stats'>
@@ -106,6 +109,8 @@ export async function createControlledGate(
       maxBackupAgeMs: config.store.maxBackupAgeMs,
     }).catch(() => [])
   return {
+    id,
+    isFirst: (deps.worker?.number ?? 0) <= 1,
     gate,
     guard,
     fleet: () => fleetSize.fleet,

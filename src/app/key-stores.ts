@@ -6,6 +6,7 @@ import { systemClock as clock } from '../core/clock.ts'
 import { enforceContract } from '../keys/contract.ts'
 import type { Fleet } from '../killswitch/instance/fleet-size.ts'
 import type { Log } from '../observability/log.ts'
+import type { RetiredVersions } from '../retirement/retired-versions.ts'
 import type { CredentialSnapshot } from '../sigv4/credential.ts'
 import { createHealthProbe } from '../xks/health-probe.ts'
 import type { KeyStore } from '../xks/key-store.ts'
@@ -16,6 +17,7 @@ import type { Backends } from './key-backends.ts'
 export interface KeyStoreDeps {
   readonly backends: Backends
   readonly credentials: CredentialSnapshot
+  readonly retired: RetiredVersions
   readonly log: Log
   readonly fleet: () => Fleet
   readonly healthIntervalMs: number
@@ -110,6 +112,7 @@ function createKeyStore(one: KeyStoreConfig, deps: KeyStoreDeps): KeyStore {
     backend,
     verifyEveryEncrypt,
     accept: one.accept,
+    isRetired: (keyId, version) => deps.retired.has(one.name, keyId, version),
     health: createHealthProbe({
       backend,
       clock,

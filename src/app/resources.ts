@@ -12,6 +12,7 @@ import { periodic } from '../core/periodic.ts'
 import { type SoftwareKeystore, openSoftwareKeystore } from '../keys/software/software-keystore.ts'
 import type { Log } from '../observability/log.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
+import { type RetiredVersions, createRetiredVersions } from '../retirement/retired-versions.ts'
 import { createCredentialTable } from '../sigv4/credential-table.ts'
 import { type CredentialSnapshot, createCredentialSnapshot } from '../sigv4/credential.ts'
 import { StorageError } from '../store/database.ts'
@@ -31,6 +32,7 @@ export interface Resources {
   readonly keystore: SoftwareKeystore
   readonly backends: Backends
   readonly credentials: CredentialSnapshot
+  readonly retired: RetiredVersions
 }
 
 /** `cleanup` closes the resources. @throws StorageError or a system error */
@@ -54,6 +56,8 @@ export async function openResources(
   const table = createCredentialTable(store, clock)
   const credentials = createCredentialSnapshot(() => table.loadActive())
   await credentials.reload()
+  const retired = createRetiredVersions(store)
+  await retired.reload()
   // Runs in the background: a request whose key is not ready yet takes precedence.
   void store.database
     .snapshot((reader) => loadLatestKeys(reader, LATEST_KEYS))
@@ -61,7 +65,7 @@ export async function openResources(
     .catch((error: unknown) => {
       log.logger.warn('uses of keys could not be reserved in advance', { err: error })
     })
-  return { store, keystore, backends, credentials }
+  return { store, keystore, backends, credentials, retired }
 }
 
 /** Interval for counting uses of keys. */
@@ -91,11 +95,13 @@ export async function reloadResources({
   keystore,
   backends,
   credentials,
+  retired,
 }: Resources): Promise<void> {
   const outcomes = await Promise.allSettled([
     credentials.reload(),
     keystore.reload(),
     backends.reload(),
+    retired.reload(),
   ])
   for (const outcome of outcomes) {
     if (outcome.status === 'fulfilled') continue

@@ -20,7 +20,6 @@ import { createPing } from '../server/ping.ts'
 import { createListener } from '../server/server.ts'
 import { createCertificateReload, loadForReload } from '../server/tls/reload.ts'
 import { createVerifier } from '../sigv4/verify.ts'
-import { startStoredRecorder } from '../usage/stored-recorder.ts'
 import { createPipeline } from '../xks/pipeline.ts'
 import { describeCertificate, logReloads, startAdminOf } from './admin.ts'
 import { createServerAudit } from './audit.ts'
@@ -36,6 +35,7 @@ import { serveKeyStores } from './key-stores.ts'
 import { createServerWebhooks } from './webhooks.ts'
 import { openResources, reloadResources, watchKeyUses } from './resources.ts'
 import { createServerTripwire } from './tripwire.ts'
+import { startUsage } from './usage.ts'
 
 export interface RunningServer {
   readonly xks: Address
@@ -153,13 +153,9 @@ async function start(
     healthIntervalMs: config.health.intervalMs,
   })
   cleanup.add(keyStores.stop)
-  const activity = startStoredRecorder({ config: config.activity, store, clock, logger })
-  cleanup.add(() => activity.stop())
+  const usage = await startUsage({ config, store, logger, control }, cleanup)
   await control.start()
-  const tripwire = await createServerTripwire(
-    { config, store, logger, instances: () => control.fleet().instances },
-    cleanup,
-  )
+  const tripwire = await createServerTripwire({ config, store, logger, control }, cleanup)
   webhooks.start(control.gate)
 
   const pipeline = createPipeline({
@@ -179,7 +175,7 @@ async function start(
     onFinish: (record) => {
       logRequest(record)
       audit?.record(record)
-      activity.record(record)
+      usage.record(record)
       tripwire?.observe(record)
       metrics.onFinish(record)
     },

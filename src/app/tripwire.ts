@@ -12,14 +12,14 @@ import { loadRecalledUsage, recall, toLearnUntil } from '../tripwire/recorded-us
 import type { TripwireEvent } from '../tripwire/rule.ts'
 import { type AutomaticKill, type Tripwire, createTripwire } from '../tripwire/tripwire.ts'
 import { type ActivitySpan, loadActivitySpans } from '../usage/usage-table.ts'
+import type { ControlledGate } from './gate.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface ServerTripwireDeps {
   readonly config: Config
   readonly store: Store
   readonly logger: Logger
-  /** Number of processes that serve. */
-  readonly instances: () => number
+  readonly control: Pick<ControlledGate, 'fleet'>
   /** Receives every trip, for notifications. Must not throw. */
   readonly onEvent?: (event: TripwireEvent) => void
 }
@@ -35,7 +35,8 @@ export async function createServerTripwire(
   deps: ServerTripwireDeps,
   cleanup: Cleanup,
 ): Promise<Tripwire | undefined> {
-  const { config, store, logger, instances } = deps
+  const { config, store, logger } = deps
+  const instances = () => deps.control.fleet().instances
   const { mode, rules, maxSubjects, learningMs } = config.tripwire
   if (rules.length === 0) return undefined
   const now = clock.now()

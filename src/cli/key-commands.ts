@@ -45,4 +45,24 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
       'Test a token with the contract suite, faults and load, and print a report for the maintainers',
     load: async () => (await import('./commands/pkcs11-certify.ts')).pkcs11Certify,
   },
+  'keys versions': {
+    summary: 'Show when each version of a key was used, by whom, and until when that is known',
+    load: async () => (await import('./commands/keys-retire.ts')).keysVersions,
+  },
+  'keys retire': {
+    summary: 'Ask for the destruction of an old version that has decrypted nothing for long',
+    load: async () => (await import('./commands/keys-retire.ts')).keysRetire,
+  },
+  'keys approve-retirement': {
+    summary: 'Approve it as a second person: the version refuses Decrypt from now on',
+    load: async () => (await import('./commands/keys-retire.ts')).keysApproveRetirement,
+  },
+  'keys cancel-retirement': {
+    summary: 'Cancel it: the version decrypts again',
+    load: async () => (await import('./commands/keys-retire.ts')).keysCancelRetirement,
+  },
+  'keys shred': {
+    summary: 'Destroy a retired version after its waiting period, and print the signed certificate',
+    load: async () => (await import('./commands/keys-retire.ts')).keysShred,
+  },
 }

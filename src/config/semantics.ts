@@ -5,6 +5,7 @@ import { toMilliseconds } from '../core/duration.ts'
 import type { Fault } from './faults.ts'
 import type { RawConfig } from './schema.ts'
 import { SOFTWARE } from './sections/backends.ts'
+import { checkTripwire } from './tripwire-semantics.ts'
 
 /**
  * XKS 1.0.3, API operations: the maximum length of XksProxyUriPath, and the part that follows each
@@ -264,28 +265,6 @@ function checkKeyStoreBackends(raw: RawConfig, fault: Report): void {
     }
     if (keyStore.keyPrefix !== '' && backend?.keys.by !== 'label') {
       fault(`${path}.keyPrefix`, 'needs a backend of kind pkcs11 whose keys are found by label')
-    }
-  })
-}
-
-function checkTripwire(
-  { tripwire }: RawConfig,
-  known: readonly string[] | undefined,
-  fault: Report,
-): void {
-  tripwire.rules.forEach(({ name, keyStore, key, per, measure, limit }, i) => {
-    const path = `tripwire.rules[${String(i)}]`
-    const first = tripwire.rules.findIndex((one) => one.name === name)
-    if (first < i) fault(`${path}.name`, `is already used by tripwire.rules[${String(first)}]`)
-    if (keyStore !== undefined && known?.includes(keyStore) === false) {
-      fault(`${path}.keyStore`, `expected one of ${known.join(', ')}, found ${keyStore}`)
-    }
-    if (key !== undefined && keyStore === undefined) fault(`${path}.key`, 'needs keyStore')
-    if (measure === 'newPrincipals' && per === 'principal') {
-      fault(`${path}.per`, 'expected key or key-store with newPrincipals')
-    }
-    if (measure === 'denialPercent' && limit > 100) {
-      fault(`${path}.limit`, `expected at most 100 percent, found ${String(limit)}`)
     }
   })
 }

@@ -13,6 +13,7 @@ const DOMAINS = {
   receipt: 'latchkey receipt v1\n',
   backup: 'latchkey backup v1\n',
   audit: 'latchkey audit log v1\n',
+  destruction: 'latchkey destruction v1\n',
 } as const
 
 export type StatementKind = keyof typeof DOMAINS

@@ -11,6 +11,7 @@ export type BackendErrorCode =
   | 'KEY_EXISTS' // a key with this id already exists
   | 'KEY_REPLACED' // the token has another key with this name than the recorded one
   | 'VERSION_NOT_FOUND' // the version does not exist or was destroyed
+  | 'VERSION_RETIRED' // the version is being retired, and refuses Decrypt before it is destroyed
   | 'INTEGRITY_FAILURE' // the tag does not match ciphertext, IV and AAD
   | 'LIMIT_EXCEEDED' // the input is larger than this key manager accepts
   | 'BUSY' // the key manager has no capacity now; the caller may retry

@@ -49,6 +49,8 @@ export const TABLES: readonly Table[] = [
   { name: 'activity', key: ['span_ms', 'starts_at', 'subject'] },
   { name: 'credential_uses', key: ['access_key_id'] },
   { name: 'admin_token_uses', key: ['id'] },
+  // Without ledger_writers, so that a store from a backup proves nothing about the time before.
+  { name: 'version_uses', key: ['key_store', 'key_id', 'version', 'kind', 'caller'] },
 ]
 
 export const FORMAT = 'latchkey-backup'

@@ -43,6 +43,16 @@ export const TOKEN_KEYS: SealedTable = {
   columns: ['check_value', 'seen_at', 'reason', 'operator'],
 }
 
+/** Key versions that are being retired, or that a retirement destroyed. */
+export const RETIREMENTS: SealedTable = {
+  name: 'retirements',
+  key: ['key_store', 'key_id', 'version'],
+  columns: [
+    ...['reason', 'operator', 'identity', 'requested_at', 'quiet_for', 'wait_for'],
+    ...['approved_by', 'approved_identity', 'approved_at', 'destroyed_at'],
+  ],
+}
+
 export const CREDENTIALS: SealedTable = {
   name: 'credentials',
   key: ['access_key_id'],
@@ -118,5 +128,14 @@ export const REGISTRATIONS: SealedTable = {
 
 export const SEALED_TABLES: readonly SealedTable[] = [
   ...[FACTS, KEYS, KEY_VERSIONS, CREDENTIALS, SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS],
-  ...[RESTORATIONS, REMOVED_ROWS, REGISTRATIONS, POLICIES, TOKEN_KEYS, OPERATORS, ADMIN_TOKENS],
+  ...[
+    RESTORATIONS,
+    REMOVED_ROWS,
+    REGISTRATIONS,
+    POLICIES,
+    TOKEN_KEYS,
+    RETIREMENTS,
+    OPERATORS,
+    ADMIN_TOKENS,
+  ],
 ]

@@ -3,7 +3,8 @@
  * that a server, a simulation and a test run the same decisions.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { type Subject, type Trip, type TripwireRule, toCaller } from './rule.ts'
+import { toCaller } from '../core/caller.ts'
+import { type Subject, type Trip, type TripwireRule } from './rule.ts'
 import { WindowCount } from './window-count.ts'
 
 /** A finished request that was answered, or refused to this caller. */

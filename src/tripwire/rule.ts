@@ -33,7 +33,7 @@ export interface TripwireRule {
 export interface Subject {
   readonly keyStore?: string
   readonly keyId?: string
-  /** ARN of the caller; for sessions of a role, without the name of the session. */
+  /** The caller, as core/caller.ts has it. */
   readonly principal?: string
 }
 
@@ -60,15 +60,6 @@ export interface TripwireEvent {
   readonly windowMs: number
   /** Wall time, milliseconds since the Unix epoch. */
   readonly at: number
-}
-
-/**
- * Returns the caller as the tripwire counts it. All sessions of a role are one caller, because a
- * caller of AssumeRole chooses the name of the session.
- */
-export function toCaller(principalArn: string): string {
-  if (!principalArn.includes(':assumed-role/')) return principalArn
-  return principalArn.slice(0, principalArn.lastIndexOf('/'))
 }
 
 /** Returns the scope of the kill switch that stops a subject, within the scope of its rule. */

@@ -1,9 +1,10 @@
 /** Derives rules from recorded usage: limits that nothing recorded came near. */
 // SPDX-License-Identifier: Apache-2.0
+import { toCaller } from '../core/caller.ts'
 import { HOUR_MS } from '../usage/recorder.ts'
 import type { ActivitySpan } from '../usage/usage-table.ts'
 import { toObservation } from './recorded-usage.ts'
-import { type TripwireRule, toCaller } from './rule.ts'
+import { type TripwireRule } from './rule.ts'
 
 /** Limits are this many times the most that was recorded. */
 const MARGIN = 3

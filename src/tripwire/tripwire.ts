@@ -1,5 +1,6 @@
 /** The tripwire of a serving process: watches finished requests, and acts when a rule is broken. */
 // SPDX-License-Identifier: Apache-2.0
+import { toCaller } from '../core/caller.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { RequestRecord, RequestSubject } from '../core/request.ts'
@@ -12,7 +13,6 @@ import {
   type TripwireRule,
   describeSubject,
   isDenial,
-  toCaller,
   toScope,
 } from './rule.ts'
 

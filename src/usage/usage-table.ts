@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Reader, Row, SqlValue } from '../store/database.ts'
 import { type Count, type CredentialUse, HOUR_MS, MINUTE_MS } from './recorder.ts'
+import { type MergeRule, upsert } from './upsert.ts'
 import { type UsageKey, toUsageKeyId } from './usage-key.ts'
 
 export interface Activity {
@@ -64,49 +65,16 @@ function addRow(rows: Map<string, Row>, count: Count, subject: string, spanMs: n
   })
 }
 
-type Rule = 'sum' | 'least' | 'most'
-const LATEST: Readonly<Record<string, Rule>> = { last_at: 'most' }
-const ADDED: Readonly<Record<string, Rule>> = {
+const LATEST: Readonly<Record<string, MergeRule>> = { last_at: 'most' }
+const ADDED: Readonly<Record<string, MergeRule>> = {
   requests: 'sum',
   first_at: 'least',
   last_at: 'most',
 }
-const ADDED_USES: Readonly<Record<string, Rule>> = {
+const ADDED_USES: Readonly<Record<string, MergeRule>> = {
   uses: 'sum',
   first_at: 'least',
   last_at: 'most',
-}
-
-/**
- * Rows are written in the order of the primary key, so that the writers of a fleet cannot deadlock.
- */
-async function upsert(
-  database: Database,
-  table: string,
-  key: readonly string[],
-  rows: ReadonlyMap<string, Row>,
-  rules: Readonly<Record<string, Rule>>,
-): Promise<void> {
-  const sorted = [...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row)
-  const changes = Object.entries(rules).map(
-    ([name, rule]) => `${name} = ${merged(table, name, rule)}`,
-  )
-  const names = Object.keys(sorted[0] ?? {})
-  if (names.length === 0) return
-  const marks = `(${names.map(() => '?').join(', ')})`
-  await database.heartbeat(
-    `INSERT INTO ${table} (${names.join(', ')}) VALUES ${sorted.map(() => marks).join(', ')}
-     ON CONFLICT (${key.join(', ')}) DO UPDATE SET ${changes.join(', ')}
-     RETURNING 1 AS written`,
-    sorted.flatMap((row) => names.map((name) => row[name] ?? null)),
-  )
-}
-
-function merged(table: string, name: string, rule: Rule): string {
-  const [before, after] = [`${table}.${name}`, `excluded.${name}`]
-  if (rule === 'sum') return `${before} + ${after}`
-  const takes = rule === 'least' ? `${after} < ${before}` : `${after} > ${before}`
-  return `CASE WHEN ${takes} THEN ${after} ELSE ${before} END`
 }
 
 /** Deletes rows past their retention. @param now wall time of the database's host */

@@ -23,6 +23,8 @@ export interface KeyStore {
    * specification.
    */
   readonly accept: readonly 'aws-sample'[]
+  /** Reports whether a version refuses Decrypt because it is being retired. */
+  isRetired(keyId: string, version: number): boolean
 }
 
 export type KeyStoreLookup = (uriPath: string) => KeyStore | undefined

@@ -58,6 +58,8 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   'docs/latency.md': 'measures for minutes: test/cli/bench and report run shorter measurements',
   'docs/moving.md': "needs the HSM of AWS's sample proxy",
   'docs/remote.md': 'needs an admin listener: test/cli/remote.test.ts runs the commands',
+  'docs/retirement.md':
+    'needs months without a Decrypt: test/contract/retirement.test.ts takes the same steps',
   'docs/simulate.md': 'needs several terminals: test/cli/simulate.test.ts runs both commands',
   'docs/tripwire.md': 'needs a month of usage: test/cli/tripwire.test.ts runs the commands',
   'docker/README.md': 'needs a container engine: npm run check:container',

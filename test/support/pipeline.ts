@@ -108,6 +108,7 @@ export function pipelineOf(setting: Setting = {}) {
     regions: undefined,
     credentials: () => credential,
     quota: { take: setting.quota ?? (() => true) },
+    isRetired: () => false,
     backend,
     health: {
       start: never,

@@ -5,7 +5,15 @@ import { list, object, oneOf, optional, plain, type Setting } from '../setting.t
 import { duration, file, secret, text } from '../settings.ts'
 
 /** Groups of events that a webhook can select. */
-export const WEBHOOK_EVENTS = ['kill', 'restore', 'restore-request', 'refusal', 'drill'] as const
+export const WEBHOOK_EVENTS = [
+  'kill',
+  'restore',
+  'restore-request',
+  'refusal',
+  'drill',
+  'tripwire',
+  'retirement',
+] as const
 export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number]
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
@@ -29,9 +37,9 @@ function url(description: string): Setting<string, string> {
 }
 
 const events = list(
-  "What to tell. kill: everything that stops access, also a dead man's switch that was closed. restore: everything that gives it back. restore-request: a restore that waits, is approved, is withdrawn or expires. refusal: an instance refuses everything because it cannot know what is in force, or serves again. drill: the kill and the restore of a drill.",
+  "What to tell. kill: everything that stops access, also a dead man's switch that was closed. restore: everything that gives it back. restore-request: a restore that waits, is approved, is withdrawn or expires. refusal: an instance refuses everything because it cannot know what is in force, or serves again. drill: the kill and the restore of a drill. tripwire: a rule of the tripwire was broken. retirement: a key version is to be destroyed, or was.",
   plain<WebhookEvent>({ type: 'string', enum: WEBHOOK_EVENTS }),
-  { minItems: 1, default: ['kill', 'restore', 'restore-request', 'refusal'] },
+  { minItems: 1, default: ['kill', 'restore', 'restore-request', 'refusal', 'tripwire'] },
 )
 
 const generic = object('A POST with a JSON body, signed as Standard Webhooks describes.', {

@@ -18,6 +18,7 @@ import {
 } from '../../store/sealed-transaction.ts'
 import type { Sealing } from '../../store/sealing.ts'
 import type { Store } from '../../store/store.ts'
+import { reopenWriter } from '../../usage/version-table.ts'
 import { HEART_COLUMNS, type Heartbeat, parseHeart, sealHeart, SILENT } from './heartbeat.ts'
 
 /** The fixed part of an instance's row. */
@@ -74,6 +75,7 @@ export async function register(
     if ((await findFact(transaction, FIRST_GROUP)) === undefined) {
       await insertRow(transaction, sealing, FACTS, { name: FIRST_GROUP, value: me.group })
     }
+    await reopenWriter(transaction, id)
     await transaction.execute('DELETE FROM instances WHERE id = ?', [id])
     await transaction.execute(
       `INSERT INTO instances (id, grp, host, pid, worker, version, lease_ms, started_at, seen_at, acked_at,

@@ -37,6 +37,20 @@ const KINDS: Readonly<Record<string, Kind>> = {
   'restore-approved': { event: 'restore-request', title: 'A restore request was approved' },
   'restore-withdrawn': { event: 'restore-request', title: 'A restore request was withdrawn' },
   'restore-expired': { event: 'restore-request', title: 'A restore request expired' },
+  tripwire: { event: 'tripwire', title: 'A rule of the tripwire was broken' },
+  'retire-requested': {
+    event: 'retirement',
+    title: 'The destruction of a key version was requested',
+  },
+  'retire-approved': {
+    event: 'retirement',
+    title: 'A key version refuses Decrypt before its destruction',
+  },
+  'retire-cancelled': {
+    event: 'retirement',
+    title: 'The destruction of a key version was cancelled',
+  },
+  'version-destroyed': { event: 'retirement', title: 'A key version was destroyed' },
   drill: { event: 'drill', title: 'A drill stopped and restored the test key' },
 }
 

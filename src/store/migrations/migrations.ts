@@ -13,6 +13,7 @@ import { TOKEN_KEYS } from './0010-token-keys.ts'
 import { PROBES } from './0011-probes.ts'
 import { WEBHOOKS } from './0012-webhooks.ts'
 import { OPERATORS } from './0013-operators.ts'
+import { VERSION_LEDGER } from './0014-version-ledger.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -28,4 +29,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   PROBES,
   WEBHOOKS,
   OPERATORS,
+  VERSION_LEDGER,
 ]

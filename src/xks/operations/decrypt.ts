@@ -19,7 +19,7 @@ type Response = components['schemas']['DecryptResponse']
 /** @throws BackendError; XksError InvalidCiphertextException for metadata that is not ours */
 export async function decrypt(
   { record, timer, deadline }: RequestContext,
-  { accept }: KeyStore,
+  { accept, isRetired }: Pick<KeyStore, 'accept' | 'isRetired'>,
   key: BackendKey,
   input: DecryptInput,
 ): Promise<Response> {
@@ -28,6 +28,9 @@ export async function decrypt(
     throw new XksError('InvalidCiphertextException', undefined, { reason: 'METADATA' })
   }
   record.keyVersion = version
+  if (isRetired(key.keyId, version)) {
+    throw new BackendError('VERSION_RETIRED', 'the key version is being retired')
+  }
   const { iv, ciphertext, tag } = input
   for (const [i, aad] of aads.entries()) {
     try {

@@ -48,6 +48,7 @@ const DECRYPT_NAMES = {
   KEY_REPLACED: 'InvalidStateException',
   KEY_EXISTS: 'InternalException',
   VERSION_NOT_FOUND: 'InvalidCiphertextException',
+  VERSION_RETIRED: 'InvalidStateException',
   INTEGRITY_FAILURE: 'InvalidCiphertextException',
   LIMIT_EXCEEDED: 'UnsupportedOperationException',
   BUSY: 'ThrottlingException',

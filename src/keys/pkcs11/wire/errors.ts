@@ -21,6 +21,7 @@ const CODES: Readonly<Record<BackendErrorCode, true>> = {
     KEY_EXISTS: true,
     KEY_REPLACED: true,
     VERSION_NOT_FOUND: true,
+    VERSION_RETIRED: true,
     INTEGRITY_FAILURE: true,
     LIMIT_EXCEEDED: true,
   },

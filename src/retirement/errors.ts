@@ -1,0 +1,13 @@
+/** Errors of `latchkey keys retire` and the commands after it. */
+// SPDX-License-Identifier: Apache-2.0
+import { LatchkeyError } from '../core/errors.ts'
+
+export type RetirementErrorCode =
+  | 'NOT_QUIET' // the version decrypted too recently, or it is unknown whether it did
+  | 'ALREADY_RETIRED' // the version is being retired, or was destroyed
+  | 'NO_RETIREMENT' // the version is not being retired
+  | 'NOT_APPROVED' // no second person has approved the retirement
+
+export class RetirementError extends LatchkeyError<RetirementErrorCode> {
+  override readonly name = 'RetirementError'
+}

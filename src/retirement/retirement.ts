@@ -1,0 +1,300 @@
+/**
+ * Retires a key version in four steps: a person asks, which needs a record that nothing was
+ * decrypted; a second person approves, and the version refuses Decrypt from then on; it waits, so that
+ * a user whom no record shows is noticed while a cancellation still helps; and it is destroyed,
+ * with a signed certificate.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../core/clock.ts'
+import type { ExternalKeyId } from '../core/ids.ts'
+import type { Signed } from '../core/signature.ts'
+import type { KeyAdministration, KeyVersionSummary } from '../keys/administration.ts'
+import { BackendError } from '../keys/errors.ts'
+import { type Actor, ControlError, isSamePerson } from '../killswitch/model.ts'
+import { openSigner } from '../killswitch/receipt/signing-key.ts'
+import type { Reader } from '../store/database.ts'
+import { appendEvent, readEvents } from '../store/event-log.ts'
+import type { SealedTransaction } from '../store/sealed-transaction.ts'
+import type { Store } from '../store/store.ts'
+import type { VersionUse } from '../usage/version-ledger.ts'
+import { type Quiet, loadVersionUses, toQuiet } from '../usage/version-table.ts'
+import { RetirementError } from './errors.ts'
+import { checkQuiet, checkQuietBefore, loadLedger, notQuiet, tend } from './quiet.ts'
+import {
+  type Retirement,
+  type VersionName,
+  deleteRetirement,
+  describeVersion,
+  isSameVersion,
+  loadRetirements,
+  putRetirement,
+} from './retirement-table.ts'
+
+/** One version of a key with its uses and its retirement. */
+export interface VersionReport extends KeyVersionSummary {
+  readonly quiet: Quiet
+  /** Most uses first. */
+  readonly uses: readonly Readonly<VersionUse>[]
+  readonly retirement?: Retirement
+}
+
+/** The signed statement that a version was destroyed. Times as in `Retirement`. */
+export interface DestructionCertificate extends Omit<Retirement, 'destroyedAt'> {
+  readonly kind: 'destruction'
+  readonly storeId: string
+  /** The last recorded Decrypt, the ledger's start, or the end of its last gap. */
+  readonly quietSince: number
+  /** `software`: the sealed material was erased from the store; `token`: the token destroyed the key. */
+  readonly keyManager: 'software' | 'token'
+  readonly destroyedAt: number
+  readonly destroyedBy: Actor
+}
+
+export interface RetirementDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly keys: KeyAdministration
+}
+
+/** Kind of the event that holds a certificate. */
+export const DESTROYED = 'version-destroyed'
+
+const DAY_MS = 86_400_000
+/** Limits of the two periods, in milliseconds. */
+export const QUIET_LIMITS = { least: DAY_MS, most: 365 * DAY_MS, otherwise: 90 * DAY_MS } as const
+export const WAIT_LIMITS = { least: 7 * DAY_MS, most: 30 * DAY_MS, otherwise: 14 * DAY_MS } as const
+
+/** @throws BackendError KEY_NOT_FOUND */
+export async function reportVersions(
+  deps: RetirementDeps,
+  keyStore: string,
+  keyId: ExternalKeyId,
+): Promise<readonly VersionReport[]> {
+  const { store, clock } = deps
+  const { versions } = await findKey(deps, keyId)
+  await tend(store, clock.now())
+  return store.database.snapshot(async (reader) => {
+    const state = await loadLedger(store, reader, { keyStore, keyId }, { now: clock.now() })
+    const uses = await loadVersionUses(reader, keyStore, keyId)
+    const retirements = await loadRetirements(reader, store.sealing)
+    return versions.map((one) => {
+      const own = uses.filter(({ version }) => version === one.version)
+      const name = { keyStore, keyId, version: one.version }
+      const retirement = retirements.find((other) => isSameVersion(other, name))
+      return {
+        ...{ ...one, quiet: toQuiet(state, own), uses: own },
+        ...(retirement === undefined ? {} : { retirement }),
+      }
+    })
+  })
+}
+
+export interface RetireOrder extends VersionName {
+  readonly keyId: ExternalKeyId
+  readonly reason: string
+  readonly requestedBy: Actor
+  readonly quietForMs: number
+  readonly waitForMs: number
+}
+
+/**
+ * Asks for a retirement. Nothing is refused yet.
+ * @throws RetirementError NOT_QUIET, ALREADY_RETIRED; BackendError VERSION_NOT_FOUND, KEY_USAGE
+ */
+export async function requestRetirement(
+  deps: RetirementDeps,
+  order: RetireOrder,
+): Promise<Retirement> {
+  const { store, clock } = deps
+  await checkRetirable(deps, order)
+  await tend(store, clock.now())
+  return store.change(async (transaction, epoch) => {
+    const { ledger } = transaction
+    const before = (await loadRetirements(transaction, store.sealing, ledger)).find((one) =>
+      isSameVersion(one, order),
+    )
+    if (before !== undefined) throw alreadyRetired(before)
+    await checkQuiet(store, transaction, order, clock.now())
+    const { keyStore, keyId, version, reason, requestedBy, quietForMs, waitForMs } = order
+    const at = clock.now()
+    const one = { keyStore, keyId, version, reason, requestedBy, quietForMs, waitForMs }
+    const made: Retirement = { ...one, requestedAt: at }
+    await putRetirement(transaction, store.sealing, made)
+    await note(store, transaction, { at, epoch, kind: 'retire-requested', ...requestedBy }, made)
+    return made
+  })
+}
+
+/**
+ * Records the approval of a second person. Every instance that has acknowledged the epoch refuses to
+ * decrypt with the version.
+ * @throws ControlError SAME_PERSON; RetirementError NO_RETIREMENT, ALREADY_RETIRED, NOT_QUIET
+ */
+export async function approveRetirement(
+  deps: RetirementDeps,
+  name: VersionName,
+  by: Actor,
+): Promise<Retirement> {
+  const { store, clock } = deps
+  await tend(store, clock.now())
+  return store.change(async (transaction, epoch) => {
+    const before = await findRetirement(store, transaction, name)
+    if (before.approval !== undefined) throw alreadyRetired(before)
+    if (isSamePerson(by, before.requestedBy)) {
+      const { operator, identity } = before.requestedBy
+      const message = `${operator} (${identity}) asked for this, and ${by.operator} (${by.identity}) counts as the same person`
+      throw new ControlError('SAME_PERSON', message, { hint: 'a second person must approve' })
+    }
+    await checkQuiet(store, transaction, before, clock.now())
+    const at = clock.now()
+    const approved = { ...before, approval: { ...by, at } }
+    await putRetirement(transaction, store.sealing, approved)
+    await note(store, transaction, { at, epoch, kind: 'retire-approved', ...by }, approved)
+    return approved
+  })
+}
+
+/**
+ * Anyone may cancel, because that destroys nothing. The version decrypts again at once.
+ * @throws RetirementError NO_RETIREMENT, ALREADY_RETIRED if it was destroyed
+ */
+export async function cancelRetirement(
+  { store, clock }: Pick<RetirementDeps, 'store' | 'clock'>,
+  name: VersionName,
+  { reason, ...by }: Actor & { readonly reason: string },
+): Promise<Retirement> {
+  return store.change(async (transaction, epoch) => {
+    const before = await findRetirement(store, transaction, name)
+    if (before.destroyedAt !== undefined) throw alreadyRetired(before)
+    await deleteRetirement(transaction, store.sealing, name)
+    const event = { at: clock.now(), epoch, kind: 'retire-cancelled', ...by }
+    await note(store, transaction, event, { ...before, reason })
+    return before
+  })
+}
+
+/**
+ * Destroys a version after its waiting period, and returns the certificate. Run again after a failure,
+ * it continues: also with a version whose material is gone and that has no certificate yet.
+ * @throws RetirementError NO_RETIREMENT, NOT_APPROVED, NOT_QUIET; ControlError NOT_READY
+ */
+export async function shredVersion(
+  deps: RetirementDeps,
+  name: VersionName & { readonly keyId: ExternalKeyId },
+  by: Actor,
+): Promise<Signed<DestructionCertificate>> {
+  const { store, clock, keys } = deps
+  await tend(store, clock.now())
+  const quietSince = await store.database.snapshot(async (reader) => {
+    const retirement = await findRetirement(store, reader, name)
+    const { approval, waitForMs, destroyedAt } = retirement
+    if (destroyedAt !== undefined) throw alreadyRetired(retirement)
+    if (approval === undefined) {
+      throw new RetirementError('NOT_APPROVED', 'no second person has approved the retirement')
+    }
+    if (clock.now() < approval.at + waitForMs) {
+      const when = new Date(approval.at + waitForMs).toISOString()
+      throw new ControlError('NOT_READY', `this version can be destroyed from ${when}`)
+    }
+    return checkQuietBefore(store, reader, { ...retirement, approval }, clock.now())
+  })
+  const before = await findVersion(deps, name)
+  if (before !== undefined && before.state !== 'DESTROYED') {
+    await keys.destroyVersion(name.keyId, name.version)
+  }
+  const signer = await openSigner(store, 'destruction')
+  return store.change(async (transaction, epoch) => {
+    const retirement = await findRetirement(store, transaction, name)
+    if (retirement.destroyedAt !== undefined) throw alreadyRetired(retirement)
+    const destroyedAt = clock.now()
+    const keyManager = keys.trustKey === undefined ? 'software' : 'token'
+    const signed = signer.sign<DestructionCertificate>({
+      ...{ kind: 'destruction', storeId: store.id, quietSince, keyManager },
+      ...{ ...retirement, destroyedAt, destroyedBy: by },
+    })
+    await putRetirement(transaction, store.sealing, { ...retirement, destroyedAt })
+    const { operator } = by
+    const event = { at: destroyedAt, epoch, kind: DESTROYED, operator, detail: { ...signed } }
+    await appendEvent(transaction, store.sealing, event)
+    return signed
+  })
+}
+
+/** Returns the certificate of a destroyed version. @throws RetirementError NO_RETIREMENT */
+export async function findCertificate(
+  { database, sealing }: Pick<Store, 'database' | 'sealing'>,
+  name: VersionName,
+): Promise<Signed<DestructionCertificate>> {
+  const events = await database.snapshot((reader) => readEvents(reader, sealing))
+  const found = events
+    .filter(({ kind }) => kind === DESTROYED)
+    .map(({ detail }) => detail as unknown as Signed<DestructionCertificate>)
+    .findLast(({ statement }) => isSameVersion(statement, name))
+  if (found !== undefined) return found
+  throw new RetirementError(
+    'NO_RETIREMENT',
+    `${describeVersion(name)} has no certificate of destruction`,
+  )
+}
+
+async function findKey({ keys }: RetirementDeps, keyId: ExternalKeyId) {
+  const key = (await keys.listKeys()).find((one) => one.keyId === keyId)
+  if (key === undefined) throw new BackendError('KEY_NOT_FOUND', `there is no key ${keyId}`)
+  return key
+}
+
+/** Undefined if the key has no such version: a token forgets what it destroyed. */
+async function findVersion(
+  deps: RetirementDeps,
+  { keyId, version }: VersionName & { readonly keyId: ExternalKeyId },
+): Promise<KeyVersionSummary | undefined> {
+  const { versions } = await findKey(deps, keyId)
+  return versions.find((one) => one.version === version)
+}
+
+async function checkRetirable(deps: RetirementDeps, order: RetireOrder): Promise<void> {
+  const { status } = await findKey(deps, order.keyId)
+  const found = await findVersion(deps, order)
+  if (found === undefined || found.state === 'DESTROYED') {
+    throw new BackendError('VERSION_NOT_FOUND', `there is no ${describeVersion(order)}`)
+  }
+  if (found.state === 'CURRENT') {
+    throw new BackendError('KEY_USAGE', 'the current version cannot be retired', {
+      hint: 'rotate the key first',
+    })
+  }
+  if (status === 'DISABLED') throw notQuiet('the key is disabled, so its silence proves nothing')
+}
+
+async function findRetirement(
+  store: Store,
+  reader: Reader | SealedTransaction,
+  name: VersionName,
+): Promise<Retirement> {
+  const state = 'ledger' in reader ? reader.ledger : undefined
+  const found = (await loadRetirements(reader, store.sealing, state)).find((one) =>
+    isSameVersion(one, name),
+  )
+  if (found !== undefined) return found
+  throw new RetirementError('NO_RETIREMENT', `${describeVersion(name)} is not being retired`, {
+    hint: 'latchkey keys versions shows what is',
+  })
+}
+
+function alreadyRetired({ destroyedAt, ...one }: Retirement): RetirementError {
+  const state = destroyedAt === undefined ? 'is being retired' : 'was destroyed'
+  return new RetirementError('ALREADY_RETIRED', `${describeVersion(one)} ${state} already`, {
+    hint: 'latchkey keys versions shows the state',
+  })
+}
+
+function note(
+  store: Store,
+  transaction: SealedTransaction,
+  event: { readonly at: number; readonly epoch: number; readonly kind: string } & Actor,
+  { keyStore, keyId, version, reason, quietForMs, waitForMs }: Retirement,
+) {
+  const { at, epoch, kind, operator, identity } = event
+  const detail = { keyStore, keyId, version, reason, identity, quietForMs, waitForMs }
+  return appendEvent(transaction, store.sealing, { at, epoch, kind, operator, detail })
+}

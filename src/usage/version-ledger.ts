@@ -1,0 +1,151 @@
+/**
+ * Records when each key version was used and by whom, in memory on the request path, and writes it in
+ * the background. Every write says until when the record of this process is complete, so that a
+ * crash leaves a known gap and not a silence.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { toCaller } from '../core/caller.ts'
+import type { Clock } from '../core/clock.ts'
+import type { RequestRecord } from '../core/request.ts'
+
+/** `refused`: a Decrypt that was refused because the version is being retired. */
+export type VersionUseKind = 'encrypt' | 'decrypt' | 'refused'
+
+export interface VersionUse {
+  readonly keyStore: string
+  readonly keyId: string
+  readonly version: number
+  readonly kind: VersionUseKind
+  /** Empty if there were too many callers, or KMS named none. */
+  readonly caller: string
+  uses: number
+  /** Wall time of the first and last use, milliseconds since the Unix epoch. */
+  readonly firstAt: number
+  lastAt: number
+}
+
+/** State of the record of one process. Wall times, milliseconds since the Unix epoch. */
+export interface LedgerWriter {
+  readonly id: string
+  readonly startedAt: number
+  /** Every use of this process before this time is written. */
+  readonly flushedAt: number
+  /** Whether the process serves no more. */
+  readonly isLast: boolean
+}
+
+export interface VersionLedger {
+  /**
+   * Says that this process keeps a record from now on. Call before it can serve.
+   * @throws whatever `write` rejects with
+   */
+  open(): Promise<void>
+  /** Synchronous, without I/O; never throws. */
+  record(request: VersionedRequest): void
+  /** Writes what is pending. Never rejects: what could not be written is kept for the next time. */
+  flush(): Promise<void>
+  /** Call when no request is served any more. */
+  close(): Promise<void>
+}
+
+export type VersionedRequest = Pick<
+  RequestRecord,
+  'operation' | 'keyStore' | 'keyId' | 'keyVersion' | 'status' | 'reason' | 'metadata'
+>
+
+export interface VersionLedgerDeps {
+  readonly id: string
+  readonly clock: Pick<Clock, 'now'>
+  /** Number of versions and callers that are counted individually between two writes. */
+  readonly maxPending: number
+  /** Writes all uses, and then the state of this writer. */
+  readonly write: (uses: readonly VersionUse[], writer: LedgerWriter) => Promise<void>
+}
+
+/**
+ * Reasons of a failed Decrypt that say nothing about a use: anyone with the credential can name a
+ * version or send bytes that it did not encrypt.
+ */
+const NO_USE: ReadonlySet<string> = new Set(['VERSION_NOT_FOUND', 'INTEGRITY_FAILURE', 'METADATA'])
+/** Reason of a Decrypt that a retirement refused. */
+export const VERSION_RETIRED = 'VERSION_RETIRED'
+
+export function createVersionLedger(deps: VersionLedgerDeps): VersionLedger {
+  const { id, clock, maxPending } = deps
+  const startedAt = clock.now()
+  let pending = new Map<string, VersionUse>()
+  /** Uses are never recorded as earlier than this: it was said that all earlier ones are written. */
+  let mark = startedAt
+  let running: Promise<void> = Promise.resolve()
+
+  function kindOf({
+    operation,
+    status,
+    reason = '',
+  }: VersionedRequest): VersionUseKind | undefined {
+    if (operation === 'Encrypt') return status === 200 ? 'encrypt' : undefined
+    if (operation !== 'Decrypt' || NO_USE.has(reason)) return undefined
+    return reason === VERSION_RETIRED ? 'refused' : 'decrypt'
+  }
+
+  function put(use: VersionUse): void {
+    const key = `${use.keyStore} ${use.keyId} ${String(use.version)} ${use.kind} ${use.caller}`
+    const found = pending.get(key)
+    if (found === undefined) pending.set(key, use)
+    else {
+      found.uses += use.uses
+      found.lastAt = Math.max(found.lastAt, use.lastAt)
+    }
+  }
+
+  async function write(isLast: boolean): Promise<void> {
+    const taken = pending
+    pending = new Map()
+    mark = Math.max(mark, clock.now())
+    const flushedAt = mark
+    try {
+      await deps.write([...taken.values()], { id, startedAt, flushedAt, isLast })
+    } catch {
+      // Some of it may be written. A use that counts twice does no harm, and a lost one does.
+      const newer = pending
+      pending = taken
+      for (const use of newer.values()) put(use)
+    }
+  }
+
+  const enqueue = (isLast: boolean) => (running = running.then(() => write(isLast)))
+
+  return {
+    async open() {
+      await deps.write([], { id, startedAt, flushedAt: startedAt, isLast: false })
+    },
+    record(request) {
+      const { keyStore, keyId, keyVersion: version, metadata } = request
+      if (version === undefined || keyStore === undefined || keyId === undefined) return
+      const kind = kindOf(request)
+      if (kind === undefined) return
+      const principal = metadata?.awsPrincipalArn ?? ''
+      const caller = pending.size < maxPending ? toCaller(principal) : ''
+      const key = `${keyStore} ${keyId} ${String(version)} ${kind} ${caller}`
+      const found = pending.get(key)
+      const at = Math.max(mark, clock.now())
+      if (found === undefined) {
+        pending.set(key, {
+          keyStore,
+          keyId,
+          version,
+          kind,
+          caller,
+          uses: 1,
+          firstAt: at,
+          lastAt: at,
+        })
+      } else {
+        found.uses += 1
+        if (at > found.lastAt) found.lastAt = at
+      }
+    },
+    flush: () => enqueue(false),
+    close: () => enqueue(true),
+  }
+}
