@@ -152,6 +152,7 @@ const OWNERS = {
   '@cedar-policy/cedar-wasm/nodejs': ['src/policy'],
   'node-forge': ['certs'],
   pg: ['src/store'],
+  'shamir-secret-sharing': ['src/store'],
   'prom-client': ['src/observability/metrics'],
   'hdr-histogram-js': ['src/tools/bench', 'bench'],
   '@aws-sdk/client-kms': ['src/tools/register'],

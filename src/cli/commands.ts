@@ -131,6 +131,10 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: 'Replace the master key of the store',
       load: async () => (await import('./commands/store-custody.ts')).storeRekey,
     },
+    'store recovery-key': {
+      summary: 'Make a recovery key for escrows, split among several people',
+      load: async () => (await import('./commands/store-recovery-key.ts')).storeRecoveryKey,
+    },
     'store escrow': {
       summary: "Encrypt the store's key to a recovery key, in case the master key is lost",
       load: async () => (await import('./commands/store-custody.ts')).storeEscrow,

@@ -65,7 +65,7 @@ async function openListener(context: Context, target: AdminTarget): Promise<List
 
 /**
  * Opens the kill switch for a kill. Where the database has no connection left, the admin listener that
- * the user has named is asked instead, if it has the same key stores: it keeps a connection open.
+ * the user has named is asked instead, if it has the same store: it keeps a connection open.
  * @throws StorageError
  */
 export async function openForKill(
@@ -85,14 +85,31 @@ export async function openForKill(
   const where = `the admin listener ${target.url} (${target.source})`
   const full = 'the database has no connection left (SQLSTATE 53300)'
   const other = await openListener(context, target).catch(() => undefined)
-  if (other !== undefined && namesOf(other) === namesOf(place)) {
+  const problem = other === undefined ? 'cannot be asked' : await findDifference(other, place)
+  if (other !== undefined && problem === undefined) {
     context.output.note(`${full}; asking ${where} instead`)
     return other.operator
   }
   await other?.operator.close()
-  const not = other === undefined ? 'cannot be asked' : 'has other key stores'
-  context.output.note(`${full}, and ${where} ${not}; still trying`)
+  context.output.note(`${full}, and ${where} ${problem ?? ''}; still trying`)
   return openOperator(context, place, options)
+}
+
+/**
+ * The store itself cannot be asked for its id, but the high-water mark of this host has it. A host
+ * without a mark compares only the names of the key stores.
+ */
+async function findDifference(other: ListenerPlace, place: Place): Promise<string | undefined> {
+  if (namesOf(other) !== namesOf(place)) return 'has other key stores'
+  if (place.kind === 'listener') return undefined
+  const { readMarkedStore } = await import('../killswitch/instance/high-water.ts')
+  const own = await readMarkedStore(place.config.control.highWaterFile)
+  if (own === undefined) return undefined
+  const its = await other.operator.status(0).then(
+    ({ storeId }) => storeId,
+    () => undefined,
+  )
+  return its === own ? undefined : 'has another store'
 }
 
 const namesOf = ({ keyStores }: Place): string =>

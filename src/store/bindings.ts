@@ -71,12 +71,19 @@ export function usesFields(row: Row): readonly SqlValue[] {
   return ['key_uses', ...names.map((name) => column(row, name))]
 }
 
+/** Fields that the code of a row of `webhooks` covers. */
+export function webhookFields(name: string, seq: number): readonly SqlValue[] {
+  return ['webhooks', name, seq]
+}
+
 /** A table whose rows have a code each but belong to no sum. */
 export interface CodedTable {
   readonly name: string
   readonly key: readonly string[]
   readonly columns: readonly string[]
   readonly fields: (row: Row) => readonly SqlValue[]
+  /** Whether its readers repair a row with a false code, so that one is no reason to refuse. */
+  readonly isRepaired?: true
 }
 
 /** Heartbeats are not among them, because each instance writes its own again with each poll. */
@@ -97,5 +104,12 @@ export const CODED_TABLES: readonly CodedTable[] = [
         String(column(row, 'tag')),
         Number(column(row, 'accepts_any')),
       ),
+  },
+  {
+    name: 'webhooks',
+    key: ['name'],
+    columns: ['seq'],
+    fields: (row) => webhookFields(String(column(row, 'name')), Number(column(row, 'seq'))),
+    isRepaired: true,
   },
 ]

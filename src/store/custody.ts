@@ -79,7 +79,8 @@ export async function escrowStoreKey(options: StoreOptions, recoveryKey: KeyObje
   }
 }
 
-function fingerprint(key: KeyObject): string {
+/** Returns the SHA-256 of a key pair's public key in SubjectPublicKeyInfo, in hex. */
+export function fingerprint(key: KeyObject): string {
   const spki = createPublicKey(
     key.export({ format: 'pem', type: key.type === 'private' ? 'pkcs8' : 'spki' }),
   )

@@ -120,9 +120,12 @@ async function recodeTable(deps: ResealingDeps, table: CodedTable): Promise<void
     last = page.at(-1)
     const isUnder = (one: Sealing) => (row: Row) => one.isAuthentic(fields(row), column(row, 'mac'))
     const isCurrent = isUnder(deps.keyring.current)
-    const old = page.filter((row) => !isCurrent(row))
+    const isGenuine = isUnder(sealing)
+    const old = page.filter(
+      (row) => !isCurrent(row) && (isGenuine(row) || table.isRepaired !== true),
+    )
     if (old.length === 0) continue
-    if (!old.every(isUnder(sealing))) {
+    if (!old.every(isGenuine)) {
       throw new StorageError('STORE_TAMPERED', `changed outside of Latchkey: a row of ${name}`)
     }
     await inTurn(deps, old.length, async () => {

@@ -3,6 +3,8 @@
  * open, writes it.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import pg from 'pg'
 import t from 'tap'
 import { pki, startWithAdmin, token } from '../support/admin.ts'
@@ -54,6 +56,16 @@ void t.test('a kill falls back to the admin listener that the environment names'
   t.equal(wrong.code, 69)
   t.match(wrong.stderr, /the admin listener .* cannot be asked; still trying/)
   t.equal(await encrypt(), 200, 'nothing was stopped so far')
+
+  const state = join(folder, 'state')
+  await mkdir(state)
+  const mark = { storeId: 'another', epoch: 1, tag: 'a' }
+  await writeFile(join(state, 'latchkey.epoch'), JSON.stringify(mark))
+  const there = { ...named, LATCHKEY_TOKEN: token('operator'), STATE_DIRECTORY: state }
+  const foreign = await kill(there, '--timeout', '2s')
+  t.equal(foreign.code, 69)
+  t.match(foreign.stderr, /the admin listener .* has another store; still trying/)
+  t.equal(await encrypt(), 200, 'and nothing was stopped there')
 
   const done = await kill({ ...named, LATCHKEY_TOKEN: token('operator') })
   t.equal(done.code, 0, done.stderr)

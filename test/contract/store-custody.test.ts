@@ -1,7 +1,7 @@
-/** Who can open the store: another master key, a passphrase, an escrow, on both engines. */
+/** Tests who can open the store: another master key, a passphrase, an escrow, on both engines. */
 // SPDX-License-Identifier: Apache-2.0
 import { generateKeyPairSync } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { workspace } from '../support/cli.ts'
@@ -61,3 +61,29 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
     },
   )
 }
+
+void t.test('a recovery key in parts: three of five open the store, two do not', async (t) => {
+  const space = await workspace(t)
+  const file = (name: string) => join(space.folder, name)
+  const publicKey = file('recovery.pub')
+  const made = await space.run('store', 'recovery-key', publicKey)
+  t.match(made, { code: 0, stdout: /any 3 of the 5 are the private key/ }, made.stderr)
+  t.equal((await stat(`${publicKey}.part-1`)).mode & 0o777, 0o600)
+  t.match(await space.run('store', 'escrow', file('escrow.json'), '--to', publicKey), { code: 0 })
+  const rekey = (parts: readonly number[], name: string) => {
+    const files = parts.map((part) => `${publicKey}.part-${String(part)}`).join(',')
+    const words = ['--escrow', file('escrow.json'), '--recovery-parts', files]
+    return space.run('store', 'rekey', ...words, '--new-master-key', file(name))
+  }
+  t.match(await rekey([1, 2], 'a.key'), { code: 1, stderr: /3 different parts .* found 2/ })
+  t.match(await rekey([1, 2, 2], 'a.key'), { code: 1, stderr: /found 2/ })
+  const part = JSON.parse(await readFile(`${publicKey}.part-3`, 'utf8')) as { share: string }
+  const damaged = { ...part, share: part.share.replace(/^..../, 'AAAA') }
+  await writeFile(`${publicKey}.part-3`, JSON.stringify(damaged))
+  t.match(await rekey([1, 2, 3], 'a.key'), { code: 1, stderr: /a part .* is damaged/ })
+  t.match(await rekey([5, 1, 4], 'b.key'), { code: 0 })
+  const text = await readFile(space.configFile, 'utf8')
+  await writeFile(space.configFile, text.replace('master.key', 'b.key'))
+  t.match(await space.run('status'), { code: 0 })
+  t.match(await space.run('store', 'recovery-key', publicKey), { stderr: /already exists/ })
+})

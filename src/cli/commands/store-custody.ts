@@ -1,6 +1,6 @@
 /** `latchkey store rekey | escrow`: who can open the control store. */
 // SPDX-License-Identifier: Apache-2.0
-import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { access, readFile } from 'node:fs/promises'
 import { toStoreOptions, toTokenSource } from '../../app/store.ts'
 import type { Config } from '../../config/config.ts'
@@ -20,6 +20,7 @@ import {
   UsageError,
 } from '../../terminal/command.ts'
 import { readPrivateFile, writeNewFile } from '../../terminal/files.ts'
+import { readRecoveryKey } from './store-recovery-key.ts'
 
 export const storeRekey: Command = {
   flags: {
@@ -54,6 +55,11 @@ export const storeRekey: Command = {
       type: 'string',
       value: 'FILE',
       description: 'PEM file with the private key of the escrow.',
+    },
+    'recovery-parts': {
+      type: 'string',
+      value: 'FILES',
+      description: 'Parts of the private key of the escrow, separated by commas, instead.',
     },
     ...CONFIG_FLAG,
   },
@@ -122,7 +128,14 @@ const STAGES: Readonly<Record<RekeyStage, string>> = {
 }
 
 async function replaceKey(context: Context): Promise<void> {
-  const others = ['new-master-key', 'new-passphrase', 'new-token-key', 'escrow', 'recovery-key']
+  const others = [
+    'new-master-key',
+    'new-passphrase',
+    'new-token-key',
+    'escrow',
+    'recovery-key',
+    'recovery-parts',
+  ]
   const other = others.find((name) => context.flags[name] !== undefined)
   if (other !== undefined) {
     throw new UsageError('USAGE', `--new-store-key: expected without --${other}`)
@@ -195,21 +208,16 @@ function findBackend(context: Context, { backends }: Config): Config['backends']
 
 async function readEscrow(context: Context): Promise<MasterKeySource | undefined> {
   const path = stringFlag(context, 'escrow')
-  const keyFile = stringFlag(context, 'recovery-key')
-  if ((path === undefined) !== (keyFile === undefined)) {
-    throw new UsageError('USAGE', '--escrow and --recovery-key belong together')
+  const key = await readRecoveryKey(context)
+  if ((path === undefined) !== (key === undefined)) {
+    throw new UsageError(
+      'USAGE',
+      '--escrow needs --recovery-key or --recovery-parts, and they need it',
+    )
   }
-  if (path === undefined || keyFile === undefined) return undefined
+  if (path === undefined || key === undefined) return undefined
   const { createEscrowSource } = await import('../../store/custody.ts')
   const escrow = parseEscrow(path, await readFile(path, 'utf8'))
-  const pem = await readPrivateFile(keyFile)
-  const key = (() => {
-    try {
-      return createPrivateKey(pem)
-    } catch (cause) {
-      throw new UsageError('INPUT_INVALID', `${keyFile} is not a private key in PEM`, { cause })
-    }
-  })()
   return createEscrowSource(escrow, key)
 }
 

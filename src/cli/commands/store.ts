@@ -1,7 +1,8 @@
 /** `latchkey store backup | verify | recover | copy`. */
 // SPDX-License-Identifier: Apache-2.0
-import type { RecoveryPlan } from '../../app/backups.ts'
 import { toStoreOptions } from '../../app/store.ts'
+import type { Config } from '../../config/config.ts'
+import type { RecoveryPlace, RecoveryPlan } from '../../killswitch/operator/recovery.ts'
 import { VERSION } from '../../openapi/document.gen.ts'
 import type { Manifest } from '../../store/backup-file.ts'
 import {
@@ -33,10 +34,11 @@ export const storeBackup: Command = {
   examples: ['latchkey store backup /backup/latchkey-2027-01-31.jsonl'],
   async run(context) {
     const path = operand(context)
-    const { backUpStore } = await import('../../app/backups.ts')
+    const { backUpStore } = await import('../../killswitch/operator/recovery.ts')
     const onProgress = createProgress(context)
     const config = await loadControlConfig(context)
-    const manifest = await backUpStore(config, path, { release: VERSION, onProgress })
+    const options = await toStoreOptions(config, ONE)
+    const manifest = await backUpStore(options, path, { release: VERSION, onProgress })
     context.output.result(`backed up and verified: ${describe(manifest)}`, manifest)
   },
 }
@@ -63,16 +65,17 @@ export const storeRecover: Command = {
   async run(context) {
     const path = operand(context)
     const by = parseReason(context)
-    const { planRecovery, recoverStore } = await import('../../app/backups.ts')
+    const { planRecovery, recoverStore } = await import('../../killswitch/operator/recovery.ts')
     const onProgress = createProgress(context)
     const config = await loadControlConfig(context)
-    const plan = await planRecovery(config, path, onProgress)
+    const place = await toPlace(config)
+    const plan = await planRecovery(place, path, onProgress)
     if (context.flags['yes'] !== true) {
       const text = `${toText(plan)}\nwould load it and let servers continue from it. Stop every process that uses the store, then add --yes.`
       context.output.result(text, { ...plan, done: false })
       return
     }
-    const done = await recoverStore(config, path, { ...by, plan, onProgress })
+    const done = await recoverStore(place, path, { ...by, plan, onProgress })
     const kept = done.kept === undefined ? [] : [`the previous file is now ${done.kept}`]
     const end = `recovered; servers continue from epoch ${String(done.epoch)}`
     context.output.result([toText(plan), ...kept, end].join('\n'), { ...plan, ...done, done: true })
@@ -93,17 +96,29 @@ export const storeCopy: Command = {
   async run(context) {
     const target = stringFlag(context, 'to-config')
     if (target === undefined) throw new UsageError('USAGE', 'expected --to-config FILE')
-    const { copyStore } = await import('../../app/backups.ts')
+    const { copyStore } = await import('../../killswitch/operator/recovery.ts')
     const config = await loadControlConfig(context)
     const { loadControlConfig: load } = await import('../../config/load.ts')
     const to = await load(target, context.environment)
     const draft = `${target}.copy-${String(process.pid)}`
-    const manifest = await copyStore(config, to, draft, {
-      release: VERSION,
-      onProgress: createProgress(context),
-    })
+    const manifest = await copyStore(
+      await toStoreOptions(config, ONE),
+      await toStoreOptions(to, ONE),
+      draft,
+      {
+        release: VERSION,
+        onProgress: createProgress(context),
+      },
+    )
     context.output.result(`copied and verified: ${describe(manifest)}`, manifest)
   },
+}
+
+const ONE = { connections: 'one' } as const
+
+async function toPlace(config: Config): Promise<RecoveryPlace> {
+  const { highWaterFile } = config.control
+  return { options: await toStoreOptions(config, ONE), highWaterFile }
 }
 
 function operand({ operands: [path = ''] }: Context): string {

@@ -78,6 +78,12 @@ export async function readHighWater(
   return found.storeId === storeId ? found.mark : 'FOREIGN'
 }
 
+/** Id of the store whose mark this host keeps; undefined without a readable mark. */
+export async function readMarkedStore(path: string): Promise<string | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => '')
+  return parse(text)?.storeId
+}
+
 function parse(text: string): { storeId: string; mark: EpochMark } | undefined {
   try {
     const { storeId, epoch, tag } = JSON.parse(text) as Record<string, unknown>

@@ -3,6 +3,7 @@
  * it, tells the events that follow, and moves it on.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { webhookFields } from '../../store/bindings.ts'
 import type { Row, SqlValue } from '../../store/database.ts'
 import { column } from '../../store/sealed-rows.ts'
 import { readState } from '../../store/sealed-state.ts'
@@ -43,7 +44,7 @@ interface Found extends Position {
 export function createCursor(store: Store, name: string, owner: string): Cursor {
   const { database, sealing } = store
   const { nowSql } = database
-  const fieldsOf = (seq: number) => ['webhooks', name, seq]
+  const fieldsOf = (seq: number) => webhookFields(name, seq)
   const authenticate = (seq: number) => sealing.authenticate(fieldsOf(seq))
   /** The highest number that this process has read or written. It outlives a row that is removed. */
   let known: number | undefined

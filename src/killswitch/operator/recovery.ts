@@ -1,32 +1,31 @@
-/** Backs up, recovers and copies the control store that a configuration names. */
+/**
+ * Backs up, recovers and copies a control store: what would be lost is found first, and the epoch and
+ * the mark of this host are raised above everything that was seen.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { rename, rm } from 'node:fs/promises'
-import type { Config } from '../config/config.ts'
-import { systemClock as clock } from '../core/clock.ts'
-import { openHighWater, readHighWater } from '../killswitch/instance/high-water.ts'
-import { dismissInstances, loadInstances } from '../killswitch/instance/instances.ts'
-import { findLosses, type Losses } from '../killswitch/operator/losses.ts'
-import { acceptEpoch } from '../killswitch/operator/service.ts'
-import { loadBackup, recordBackup, verifyBackup, writeBackup } from '../store/backup.ts'
-import type { Manifest } from '../store/backup-file.ts'
-import { StorageError, type Reader } from '../store/database.ts'
-import { createEngine } from '../store/engine.ts'
-import { readState } from '../store/sealed-state.ts'
-import { type Store, openStore } from '../store/store.ts'
-import { toStoreOptions } from './store.ts'
+import { openHighWater, readHighWater } from '../instance/high-water.ts'
+import { dismissInstances, loadInstances } from '../instance/instances.ts'
+import { findLosses, type Losses } from './losses.ts'
+import { acceptEpoch } from './service.ts'
+import { loadBackup, recordBackup, verifyBackup, writeBackup } from '../../store/backup.ts'
+import type { Manifest } from '../../store/backup-file.ts'
+import { StorageError, type Reader } from '../../store/database.ts'
+import { createEngine } from '../../store/engine.ts'
+import { readState } from '../../store/sealed-state.ts'
+import { type Store, openStore, type StoreOptions } from '../../store/store.ts'
 
-type OnProgress = (rows: number) => void
+export type OnProgress = (rows: number) => void
 
 /** Writes a backup, verifies it by loading it, and records its date in the store. @throws StorageError, a system error */
 export async function backUpStore(
-  config: Config,
+  options: StoreOptions,
   path: string,
   { release, onProgress }: { readonly release: string; readonly onProgress: OnProgress },
 ): Promise<Manifest> {
-  const options = await toStoreOptions(config, { connections: 'one' })
   const store = await openStore(options)
   try {
-    const createdAt = clock.now()
+    const createdAt = options.clock.now()
     const written = await writeBackup(store, path, { createdAt, release, onProgress })
     const manifest = await verifyBackup(path, options)
     if (manifest.sha256 !== written.statement.sha256) {
@@ -37,6 +36,12 @@ export async function backUpStore(
   } finally {
     await store.close()
   }
+}
+
+/** The store to recover, and where this host keeps its mark. */
+export interface RecoveryPlace {
+  readonly options: StoreOptions
+  readonly highWaterFile: string
 }
 
 export interface RecoveryPlan {
@@ -58,17 +63,16 @@ export interface RecoveryPlan {
  * @throws StorageError
  */
 export async function planRecovery(
-  config: Config,
+  { options, highWaterFile }: RecoveryPlace,
   path: string,
   onProgress: OnProgress,
 ): Promise<RecoveryPlan> {
-  const options = await toStoreOptions(config, { connections: 'one' })
-  const { masterKey } = options
+  const { masterKey, clock } = options
   const scratch = `${path}.recover-${String(process.pid)}`
   const manifest = await loadBackup(path, { path: scratch, masterKey, clock }, onProgress)
   try {
-    const seen = await readHighWater(config.control.highWaterFile, manifest.storeId)
-    const isOccupied = await createEngine(config.store).exists()
+    const seen = await readHighWater(highWaterFile, manifest.storeId)
+    const isOccupied = await createEngine(options).exists()
     const plan = {
       manifest,
       isOccupied,
@@ -107,7 +111,7 @@ async function removeFiles(path: string): Promise<void> {
  * @throws StorageError STORE_EXISTS
  */
 export async function recoverStore(
-  config: Config,
+  { options, highWaterFile }: RecoveryPlace,
   path: string,
   by: {
     readonly plan: RecoveryPlan
@@ -116,16 +120,14 @@ export async function recoverStore(
     readonly onProgress: OnProgress
   },
 ): Promise<{ readonly epoch: number; readonly kept?: string }> {
-  const { highWaterFile } = config.control
-  const options = await toStoreOptions(config, { connections: 'one' })
-  const kept = await moveAside(config)
+  const kept = await moveAside(options)
   await loadBackup(path, options, by.onProgress)
   const store = await openStore(options)
   try {
     const { seenEpoch = 0, storeEpoch = 0 } = by.plan
     const { operator, reason } = by
     const seen = Math.max(seenEpoch, storeEpoch)
-    const epoch = await acceptEpoch(store, clock, { operator, reason, seen })
+    const epoch = await acceptEpoch(store, options.clock, { operator, reason, seen })
     const { tag } = await store.database.snapshot((reader) => readState(reader, store.sealing))
     await (await openHighWater(highWaterFile, store.id)).raise({ epoch, tag })
     // The instances that served when the backup was made, so that a kill need not wait for them for
@@ -142,7 +144,7 @@ export async function recoverStore(
  * Moves an existing SQLite file with its log, because a log beside another file would damage that
  * one.
  */
-async function moveAside({ store: { path } }: Config): Promise<string | undefined> {
+async function moveAside({ path, clock }: StoreOptions): Promise<string | undefined> {
   if (path === undefined || !(await createEngine({ path }).exists())) return undefined
   const kept = `${path}.before-${new Date(clock.now()).toISOString().replaceAll(':', '')}`
   for (const end of ['-wal', '-shm', '']) {
@@ -158,17 +160,17 @@ async function moveAside({ store: { path } }: Config): Promise<string | undefine
  * @throws StorageError STORE_BUSY while instances run; STORE_EXISTS
  */
 export async function copyStore(
-  from: Config,
-  to: Config,
+  from: StoreOptions,
+  to: StoreOptions,
   draft: string,
   { release, onProgress }: { readonly release: string; readonly onProgress: OnProgress },
 ): Promise<Manifest> {
-  const store = await openStore(await toStoreOptions(from, { connections: 'one' }))
+  const store = await openStore(from)
   try {
     await checkIdle(store)
     try {
-      await writeBackup(store, draft, { createdAt: clock.now(), release, onProgress })
-      return await loadBackup(draft, await toStoreOptions(to, { connections: 'one' }))
+      await writeBackup(store, draft, { createdAt: from.clock.now(), release, onProgress })
+      return await loadBackup(draft, to)
     } finally {
       await removeFiles(draft)
     }
