@@ -7,17 +7,22 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
-import type { Signed } from '../core/signature.ts'
 import type { KeyAdministration, KeyVersionSummary } from '../keys/administration.ts'
 import { BackendError } from '../keys/errors.ts'
 import { type Actor, ControlError, isSamePerson } from '../killswitch/model.ts'
 import { openSigner } from '../killswitch/receipt/signing-key.ts'
 import type { Reader } from '../store/database.ts'
-import { appendEvent, readEvents } from '../store/event-log.ts'
+import { appendEvent } from '../store/event-log.ts'
 import type { SealedTransaction } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
 import type { VersionUse } from '../usage/version-ledger.ts'
 import { type Quiet, loadVersionUses, toQuiet } from '../usage/version-table.ts'
+import {
+  type DestructionCertificate,
+  type SignedCertificate,
+  recordCertificate,
+  withProof,
+} from './certificate.ts'
 import { RetirementError } from './errors.ts'
 import { checkQuiet, checkQuietBefore, loadLedger, notQuiet, tend } from './quiet.ts'
 import {
@@ -38,26 +43,11 @@ export interface VersionReport extends KeyVersionSummary {
   readonly retirement?: Retirement
 }
 
-/** The signed statement that a version was destroyed. Times as in `Retirement`. */
-export interface DestructionCertificate extends Omit<Retirement, 'destroyedAt'> {
-  readonly kind: 'destruction'
-  readonly storeId: string
-  /** The last recorded Decrypt, the ledger's start, or the end of its last gap. */
-  readonly quietSince: number
-  /** `software`: the sealed material was erased from the store; `token`: the token destroyed the key. */
-  readonly keyManager: 'software' | 'token'
-  readonly destroyedAt: number
-  readonly destroyedBy: Actor
-}
-
 export interface RetirementDeps {
   readonly store: Store
   readonly clock: Clock
   readonly keys: KeyAdministration
 }
-
-/** Kind of the event that holds a certificate. */
-export const DESTROYED = 'version-destroyed'
 
 const DAY_MS = 86_400_000
 /** Limits of the two periods, in milliseconds. */
@@ -182,7 +172,7 @@ export async function shredVersion(
   deps: RetirementDeps,
   name: VersionName & { readonly keyId: ExternalKeyId },
   by: Actor,
-): Promise<Signed<DestructionCertificate>> {
+): Promise<SignedCertificate> {
   const { store, clock, keys } = deps
   await tend(store, clock.now())
   const quietSince = await store.database.snapshot(async (reader) => {
@@ -203,7 +193,7 @@ export async function shredVersion(
     await keys.destroyVersion(name.keyId, name.version)
   }
   const signer = await openSigner(store, 'destruction')
-  return store.change(async (transaction, epoch) => {
+  const { signed, event } = await store.change(async (transaction, epoch) => {
     const retirement = await findRetirement(store, transaction, name)
     if (retirement.destroyedAt !== undefined) throw alreadyRetired(retirement)
     const destroyedAt = clock.now()
@@ -213,28 +203,10 @@ export async function shredVersion(
       ...{ ...retirement, destroyedAt, destroyedBy: by },
     })
     await putRetirement(transaction, store.sealing, { ...retirement, destroyedAt })
-    const { operator } = by
-    const event = { at: destroyedAt, epoch, kind: DESTROYED, operator, detail: { ...signed } }
-    await appendEvent(transaction, store.sealing, event)
-    return signed
+    const event = await recordCertificate(store, transaction, { signed, epoch })
+    return { signed, event }
   })
-}
-
-/** Returns the certificate of a destroyed version. @throws RetirementError NO_RETIREMENT */
-export async function findCertificate(
-  { database, sealing }: Pick<Store, 'database' | 'sealing'>,
-  name: VersionName,
-): Promise<Signed<DestructionCertificate>> {
-  const events = await database.snapshot((reader) => readEvents(reader, sealing))
-  const found = events
-    .filter(({ kind }) => kind === DESTROYED)
-    .map(({ detail }) => detail as unknown as Signed<DestructionCertificate>)
-    .findLast(({ statement }) => isSameVersion(statement, name))
-  if (found !== undefined) return found
-  throw new RetirementError(
-    'NO_RETIREMENT',
-    `${describeVersion(name)} has no certificate of destruction`,
-  )
+  return withProof(store, signed, event)
 }
 
 async function findKey({ keys }: RetirementDeps, keyId: ExternalKeyId) {

@@ -2,15 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { verifySigned } from '../../src/core/signature.ts'
+import { checkEvidence } from '../../src/core/tlog/evidence.ts'
 import { createKeyAdministration } from '../../src/keys/software/administration.ts'
 import { kill } from '../../src/killswitch/operator/kill.ts'
 import { restore } from '../../src/killswitch/operator/restore.ts'
 import { openSigner } from '../../src/killswitch/receipt/signing-key.ts'
+import { findCertificate } from '../../src/retirement/certificate.ts'
 import { createRetiredVersions } from '../../src/retirement/retired-versions.ts'
 import {
   approveRetirement,
   cancelRetirement,
-  findCertificate,
   reportVersions,
   requestRetirement,
   shredVersion,
@@ -109,7 +110,11 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
       const { publicKey } = await openSigner(store)
       t.ok(verifySigned(signed, publicKey, 'destruction'))
       t.notOk(verifySigned(signed, publicKey), 'it is no receipt of a kill')
-      t.same(await findCertificate(store, V1), signed)
+      const { proof = '', ...certificate } = signed
+      t.match(checkEvidence(proof, publicKey), { certificate: { kind: 'control log' } })
+      const { proof: later = '', ...again } = await findCertificate(store, V1)
+      t.same(again, certificate)
+      t.match(checkEvidence(later, publicKey), { certificate: { kind: 'control log' } })
       const [key] = await keys.listKeys()
       t.match(key?.versions, [{ state: 'DESTROYED' }, { state: 'CURRENT' }])
       t.equal(await codeOf(shredVersion(deps, V1, actor('carol'))), 'ALREADY_RETIRED')

@@ -9,11 +9,11 @@ import {
   WAIT_LIMITS,
   approveRetirement,
   cancelRetirement,
-  findCertificate,
   reportVersions,
   requestRetirement,
   shredVersion,
 } from '../../retirement/retirement.ts'
+import { findCertificate } from '../../retirement/certificate.ts'
 import type { Retirement, VersionName } from '../../retirement/retirement-table.ts'
 import {
   CONFIG_FLAG,
