@@ -151,6 +151,7 @@ const OWNERS = {
   yaml: ['src/config', 'src/policy'],
   '@cedar-policy/cedar-wasm/nodejs': ['src/policy'],
   'node-forge': ['certs'],
+  jose: ['src/admin'],
   pg: ['src/store'],
   'shamir-secret-sharing': ['src/store'],
   'prom-client': ['src/observability/metrics'],

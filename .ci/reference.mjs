@@ -132,6 +132,7 @@ export async function fillErrors(document) {
     ...codes('PolicyErrorCode'),
     ...codes('OperatorErrorCode'),
     ...codes('AdminCallErrorCode'),
+    ...codes('LoginErrorCode'),
     ...codes('AuditErrorCode'),
     ...codes('WebhookErrorCode'),
     ...codes('RetirementErrorCode'),

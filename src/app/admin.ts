@@ -1,23 +1,24 @@
 /** Connects the admin listener to the kill switch and the metrics: once per `latchkey serve`. */
 // SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises'
 import { auditRoutes } from '../admin/routes/audit.ts'
 import { consoleRoutes } from '../admin/routes/console.ts'
 import { keyRoutes } from '../admin/routes/keys.ts'
 import { operatorRoutes } from '../admin/routes/operators.ts'
 import { policyRoutes } from '../admin/routes/policies.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
-import { aboutRoutes, serviceRoutes } from '../admin/routes/service.ts'
+import { aboutRoutes, loginRoutes, serviceRoutes } from '../admin/routes/service.ts'
 import { switchRoutes } from '../admin/routes/switches.ts'
 import { type AdminEvent, createAdminServer } from '../admin/server.ts'
 import { readLatest } from '../audit/reader/latest.ts'
 import { readLogFile } from '../audit/reader/log-copy.ts'
 import { listLogs } from '../audit/writer/log-folder.ts'
-import type { AdminConfig, Config } from '../config/config.ts'
+import type { AdminConfig, Config, OidcConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import { createKillSwitch } from '../killswitch/operator/service.ts'
 import type { Log } from '../observability/log.ts'
-import { createCallerTable } from '../admin/operators/caller-table.ts'
+import { type CallerTable, createCallerTable } from '../admin/operators/caller-table.ts'
 import { createDirectory } from '../admin/operators/directory.ts'
 import { checkDocuments } from '../policy/policy-set.ts'
 import { createApiSchemas } from '../openapi/schemas.ts'
@@ -111,6 +112,7 @@ export async function startAdminOf(
           withAdministration: (work) =>
             using(async () => createAdministration(current, await shared()), work),
         }),
+        ...loginRoutes({ login: () => toLogin(admin) }),
         ...operatorRoutes({
           directory: createDirectory(store, clock),
           needsTwoPeople: () => current.control.restore.people === 2,
@@ -121,7 +123,11 @@ export async function startAdminOf(
           withPolicies: (work) => using(async () => createPolicies(current, await shared()), work),
         }),
       ],
-      ...{ toAdminError, callers },
+      toAdminError,
+      callers: {
+        findByToken: callers.findByToken,
+        ...(admin.oidc && { verifyIdToken: await openVerifier(admin.oidc, callers) }),
+      },
       onEvent: (event) => {
         logEvent(deps, event)
       },
@@ -167,6 +173,19 @@ export async function startAdminOf(
     await killSwitch.close()
     throw error
   }
+}
+
+async function openVerifier(oidc: OidcConfig, { findByName }: CallerTable) {
+  // Loaded only here, because most listeners have no identity provider.
+  const { createIdTokenVerifier } = await import('../admin/oidc/verify.ts')
+  const ca = oidc.caFile === undefined ? undefined : await readFile(oidc.caFile, 'utf8')
+  return createIdTokenVerifier(oidc, ca, findByName)
+}
+
+function toLogin({ oidc }: AdminConfig) {
+  if (oidc === undefined) return undefined
+  const { issuer, scope, audience, clientId = audience } = oidc
+  return { issuer, clientId, scope }
 }
 
 /** Opens what a call needs, and closes it even if `work` throws. */

@@ -33,6 +33,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['STORE_UNREACHABLE', 'unavailable'],
   ['EADDRINUSE', 'unavailable'],
   ['ADMIN_UNREACHABLE', 'unavailable'],
+  ['ISSUER_UNREACHABLE', 'unavailable'],
   ['ADMIN_ANSWER_INVALID', 'unavailable'],
   ['UNAVAILABLE', 'unavailable'],
   ['ENDPOINT_NOT_FOUND', 'unavailable'],

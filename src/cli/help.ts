@@ -10,7 +10,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   Run: ['quickstart', 'init', 'serve', 'config'],
   'Stop and restore': ['kill', 'restore', 'deadman', 'drill', 'receipt', 'control'],
   'Keys and credentials': ['keys', 'credentials', 'pkcs11'],
-  Operators: ['operators', 'admin', 'context'],
+  Operators: ['login', 'operators', 'admin', 'context'],
   Policies: ['policy'],
   'Audit log': ['audit'],
   Tripwire: ['tripwire'],

@@ -3,6 +3,10 @@
 import type { Entry } from './observation-commands.ts'
 
 export const OPERATOR_COMMANDS: Readonly<Record<string, Entry>> = {
+  login: {
+    summary: 'Log in to an admin listener through its identity provider, with a browser anywhere',
+    load: async () => (await import('./commands/login.ts')).login,
+  },
   'operators add': {
     summary: 'Add an operator to the store, or replace its roles',
     load: async () => (await import('./commands/operators.ts')).operatorsAdd,

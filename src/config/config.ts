@@ -32,6 +32,7 @@ export type TokenSelector = Omit<TokenConfig, 'pin'>
 /** Where the initialization vector of an encryption comes from. */
 export type IvMode = Pkcs11BackendConfig['iv']
 export type AdminConfig = NonNullable<Config['admin']>
+export type OidcConfig = NonNullable<AdminConfig['oidc']>
 export type WebhookConfig = Config['webhooks'][number]
 export type { WebhookEvent } from './sections/webhooks.ts'
 export type { MasterKeyConfig } from './sections/store.ts'

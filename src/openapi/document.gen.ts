@@ -2206,5 +2206,24 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       }
     }
+  },
+  "AdminLogin": {
+    "type": "object",
+    "required": [
+      "issuer",
+      "clientId",
+      "scope"
+    ],
+    "properties": {
+      "issuer": {
+        "type": "string"
+      },
+      "clientId": {
+        "type": "string"
+      },
+      "scope": {
+        "type": "string"
+      }
+    }
   }
 }

@@ -770,6 +770,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Where a command logs in
+         * @description For everyone. The values are public.
+         */
+        get: operations["adminLogin"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ping": {
         parameters: {
             query?: never;
@@ -1433,6 +1453,11 @@ export interface components {
                 uses: number;
                 lastUsedAt?: components["schemas"]["Milliseconds"];
             }[];
+        };
+        AdminLogin: {
+            issuer: string;
+            clientId: string;
+            scope: string;
         };
     };
     responses: {
@@ -2786,6 +2811,27 @@ export interface operations {
             415: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
+        };
+    };
+    adminLogin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Settings of the identity provider's device flow. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminLogin"];
+                };
+            };
+            404: components["responses"]["AdminError"];
         };
     };
     ping: {

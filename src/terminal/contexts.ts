@@ -77,8 +77,31 @@ export async function loadContexts(context: Context): Promise<ContextFile> {
 }
 
 /** Replaces the file as a whole. */
-export async function saveContexts(context: Context, file: ContextFile): Promise<void> {
+export function saveContexts(context: Context, file: ContextFile): Promise<void> {
+  return replaceFile(contextsPath(context), file)
+}
+
+/** Tokens of `latchkey login` by the origin of the listener, beside the contexts, mode 0600. */
+export async function saveLogin(context: Context, url: string, token: Secret): Promise<void> {
+  const path = loginsPath(context)
+  await replaceFile(path, { ...(await loadLogins(path)), [url]: token.reveal() })
+}
+
+function loginsPath(context: Context): string | undefined {
   const path = contextsPath(context)
+  return path && join(dirname(path), 'logins.json')
+}
+
+async function loadLogins(path: string | undefined): Promise<Readonly<Record<string, unknown>>> {
+  if (path === undefined) return {}
+  const bytes = await readPrivateFile(path).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return undefined
+  })
+  return bytes === undefined ? {} : (JSON.parse(bytes.toString('utf8')) as Record<string, unknown>)
+}
+
+async function replaceFile(path: string | undefined, file: object): Promise<void> {
   if (path === undefined) throw new UsageError('USAGE', 'HOME is not set, so contexts have no file')
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const draft = `${path}.${randomBytes(6).toString('hex')}.new`
@@ -104,7 +127,9 @@ export async function findAdminTarget(context: Context): Promise<AdminTarget | u
   }
   const { environment } = context
   const address = environment['LATCHKEY_ADDR'] ?? ''
-  if (named === undefined && address !== '') return fromEnvironment(environment, address)
+  if (named === undefined && address !== '') {
+    return withLogin(context, await fromEnvironment(environment, address))
+  }
   const file = await loadContexts(context)
   const name = named ?? file.current ?? LOCAL
   if (name === LOCAL) return undefined
@@ -114,7 +139,14 @@ export async function findAdminTarget(context: Context): Promise<AdminTarget | u
       hint: 'latchkey context list shows them',
     })
   }
-  return toTarget(`context ${name}`, found, undefined)
+  return withLogin(context, await toTarget(`context ${name}`, found, undefined))
+}
+
+/** Without a token and a certificate, a command calls with the token of the last login. */
+async function withLogin(context: Context, target: AdminTarget): Promise<AdminTarget> {
+  if (target.token !== undefined || target.clientCertificate !== undefined) return target
+  const token = (await loadLogins(loginsPath(context)))[target.url]
+  return typeof token === 'string' ? { ...target, token: new Secret(token) } : target
 }
 
 /**

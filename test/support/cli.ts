@@ -105,16 +105,23 @@ export function latchkey(
   return startLatchkey(t, words, options).ended()
 }
 
-/** Runs it without a process, and returns what `run` prints and returns. */
+/**
+ * Runs it without a process, and returns what `run` prints and returns.
+ * @param onNote receives each remark as it is printed
+ */
 export async function latchkeyHere(
   words: readonly string[],
   environment: NodeJS.ProcessEnv = {},
+  onNote?: (text: string) => void,
 ): Promise<Ended> {
   let stdout = ''
   let stderr = ''
   const code = await run(words, environment, {
     stdout: (text) => (stdout += text),
-    stderr: (text) => (stderr += text),
+    stderr: (text) => {
+      stderr += text
+      onNote?.(text)
+    },
   })
   return { code, stdout, stderr }
 }

@@ -1,6 +1,7 @@
 /** Liveness, readiness, metrics, and what a caller may know of the listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { PERMISSIONS, checkPermitted, isPermitted } from '../principal.ts'
+import { AdminError } from '../errors.ts'
 import { type AdminRoute, ok } from '../route.ts'
 
 export interface ServiceDeps {
@@ -83,6 +84,29 @@ export function aboutRoutes({ keyStores, version }: AboutDeps): readonly AdminRo
             })),
           }),
         )
+      },
+    },
+  ]
+}
+
+export interface LoginDeps {
+  /** Settings of the device flow; undefined without an identity provider. */
+  readonly login: () =>
+    { readonly issuer: string; readonly clientId: string; readonly scope: string } | undefined
+}
+
+/** Tells a command where to log in, before it has a token. The values are public. */
+export function loginRoutes({ login }: LoginDeps): readonly AdminRoute[] {
+  return [
+    {
+      method: 'GET',
+      path: '/admin/v1/login',
+      permission: 'none',
+      handle() {
+        const found = login()
+        if (found !== undefined) return Promise.resolve(ok(found))
+        const message = 'no identity provider is configured: admin.oidc'
+        return Promise.reject(new AdminError('NOT_FOUND', message))
       },
     },
   ]

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { ROLES } from '../../core/role.ts'
 import { converted, list, object, optional } from '../setting.ts'
-import { choice, file, port, serverCertificate, text, texts } from '../settings.ts'
+import { choice, duration, file, port, serverCertificate, text, texts } from '../settings.ts'
 
 const role = choice(
   ROLES,
@@ -60,6 +60,36 @@ const tokens = list(
   { minItems: 1 },
 )
 
+const oidc = object(
+  'Identity provider (OpenID Connect) whose tokens may call. `latchkey login` gets one by the device flow.',
+  {
+    issuer: text('Address of the issuer, exactly as in its tokens. HTTPS, except on loopback.', {
+      pattern: '^(https://|http://(localhost|127\\.0\\.0\\.1)[:/]).+$',
+      patternErrorMessage: 'an https:// address',
+    }),
+    audience: text('Audience that a token must have, such as the client id.'),
+    clientId: optional(
+      text('Client id that `latchkey login` uses: a public client. Default: the audience.'),
+    ),
+    scope: text('Scopes that `latchkey login` asks for.', { default: 'openid' }),
+    ca: optional(file('PEM bundle of the authorities to trust for the issuer.')),
+    nameClaim: text(
+      'Claim that names the person, who is recorded as the operator. Must be one that people cannot change themselves.',
+      { default: 'sub' },
+    ),
+    rolesClaim: text('Claim whose values give roles.', { default: 'groups' }),
+    roles: list(
+      'Values of that claim, and their roles. An operator of the store with the same name adds roles.',
+      object('One value.', { value: text('Value, compared in full.'), role, keyStores }),
+    ),
+    clockSkew: duration(
+      'How much the clocks of the issuer and of this host may differ.',
+      '30s',
+      [0, 300_000],
+    ),
+  },
+)
+
 export const admin = converted(
   object(
     'The admin listener: kill switch, status and metrics for operators. Omit it to disable it; the command line works without it.',
@@ -84,6 +114,7 @@ export const admin = converted(
         }),
       ),
       tokens: optional(tokens),
+      oidc: optional(oidc),
     },
   ),
   (admin) => ({ ...admin, tokens: admin.tokens ?? [] }),

@@ -1,0 +1,200 @@
+/** Logs in through a real identity provider by the device flow, and verifies its tokens at the listener. */
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs'
+import https from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { type JWK, SignJWT, exportJWK, generateKeyPair } from 'jose'
+import Provider from 'oidc-provider'
+import t, { type Test } from 'tap'
+import { call, pki, startWithAdmin, token } from '../support/admin.ts'
+import { latchkeyHere, temporaryFolder } from '../support/cli.ts'
+import { eventually } from '../support/server.ts'
+
+t.setTimeout(120_000)
+
+const CLIENT = 'latchkey-cli'
+
+interface Key {
+  readonly jwk: JWK
+  sign(claims: Record<string, unknown>, alg?: string): Promise<string>
+}
+
+async function createKey(kid: string): Promise<Key> {
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+  return {
+    jwk: { ...(await exportJWK(privateKey)), kid, alg: 'ES256', use: 'sig' },
+    sign: (claims) =>
+      new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid }).sign(privateKey),
+  }
+}
+
+/** Starts oidc-provider over TLS. `rotate` restarts it with another signing key. */
+async function startIssuer(t: Test, first: Key) {
+  let handler: (request: never, response: never) => unknown = () => undefined
+  const server = https.createServer(
+    { cert: readFileSync(pki.certificateFile), key: readFileSync(pki.privateKeyFile) },
+    (request, response) => void handler(request as never, response as never),
+  )
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const issuer = `https://localhost:${String((server.address() as AddressInfo).port)}`
+  const create = ({ jwk }: Key) =>
+    new Provider(issuer, {
+      clients: [
+        {
+          client_id: CLIENT,
+          token_endpoint_auth_method: 'none',
+          grant_types: ['urn:ietf:params:oauth:grant-type:device_code'],
+          response_types: [],
+          redirect_uris: [],
+          id_token_signed_response_alg: 'ES256',
+        },
+      ],
+      jwks: { keys: [jwk] },
+      conformIdTokenClaims: false,
+      claims: { openid: ['sub', 'groups'] },
+      features: { deviceFlow: { enabled: true }, devInteractions: { enabled: false } },
+      findAccount: (_context, id) => ({
+        accountId: id,
+        claims: () => ({ sub: id, groups: id === 'alice' ? ['oncall', 'other'] : [] }),
+      }),
+    })
+  let provider = create(first)
+  handler = provider.callback()
+  return {
+    issuer,
+    rotate(next: Key) {
+      provider = create(next)
+      handler = provider.callback()
+    },
+    /** Does what the page of the provider does once a person has signed in and confirmed the code. */
+    async confirm(userCode: string, accountId: string) {
+      const code = await provider.DeviceCode.findByUserCode(userCode.replaceAll('-', ''), {
+        ignoreExpiration: false,
+      })
+      const grant = new provider.Grant({ accountId, clientId: CLIENT })
+      grant.addOIDCScope('openid')
+      const grantId = await grant.save()
+      if (code === undefined) throw new Error(`no code ${userCode}`)
+      Object.assign(code, { accountId, grantId, scope: 'openid', claims: {} })
+      Object.assign(code, { authTime: Math.floor(Date.now() / 1000), sessionUid: 's' })
+      await code.save()
+    },
+  }
+}
+
+async function start(t: Test) {
+  const key = await createKey('one')
+  const provider = await startIssuer(t, key)
+  const oidc = {
+    ...{ issuer: provider.issuer, audience: CLIENT, ca: pki.caFile },
+    roles: [{ value: 'oncall', role: 'operator', keyStores: ['demo'] }],
+  }
+  const server = await startWithAdmin(t, {}, { oidc })
+  const now = Math.floor(Date.now() / 1000)
+  const claims = {
+    ...{ iss: provider.issuer, aud: CLIENT, sub: 'alice', groups: ['oncall'] },
+    ...{ iat: now, exp: now + 300 },
+  }
+  const status = async (bearer: string) =>
+    (await call(server, 'GET', '/admin/v1/status', { token: bearer })).status
+  return { key, provider, server, claims, now, status }
+}
+
+void t.test('a person logs in by the device flow, with the roles of the claims', async (t) => {
+  const { provider, server } = await start(t)
+  const HOME = await temporaryFolder(t)
+  const base = {
+    LATCHKEY_ADDR: `https://localhost:${String(server.running.admin?.port)}`,
+    ...{ LATCHKEY_CACERT: pki.caFile, HOME },
+  }
+  const codes: string[] = []
+  const run = (...words: string[]) =>
+    latchkeyHere(words, base, (text) => {
+      const [, code] = /confirm the code (\S+)/.exec(text) ?? []
+      if (code === undefined) return
+      codes.push(code)
+      void provider.confirm(code, 'alice')
+    })
+  t.equal((await run('status')).code, 1, 'nobody yet')
+  const done = await run('login', '--issuer-ca', pki.caFile)
+  t.match(
+    done.stdout,
+    /^logged in to https:\/\/localhost:\d+ as alice, operator of demo\n/,
+    done.stderr,
+  )
+  t.equal(codes.length, 1)
+  t.equal((await run('status')).code, 0)
+  t.equal((await run('kill', '--key-store', 'demo', '--reason', 'x')).code, 0)
+  t.equal((await run('kill', '--all', '--reason', 'x')).code, 1, 'the role is for one key store')
+  const seen = await latchkeyHere(['status'], { ...base, LATCHKEY_TOKEN: token('viewer') })
+  t.match(seen.stdout, /by alice/)
+})
+
+void t.test(
+  'a token counts only if issuer, audience, times, algorithm and key are right',
+  async (t) => {
+    const { key, claims, now, status, server } = await start(t)
+    t.equal(await status(await key.sign(claims)), 200)
+    t.equal(await status(await key.sign({ ...claims, exp: now - 10 })), 200, 'within the skew')
+    const other = await createKey('one')
+    const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+    const body = encode(claims)
+    const wrong: Record<string, string> = {
+      issuer: await key.sign({ ...claims, iss: 'https://localhost:1' }),
+      audience: await key.sign({ ...claims, aud: 'another-client' }),
+      expired: await key.sign({ ...claims, exp: now - 60 }),
+      early: await key.sign({ ...claims, nbf: now + 120 }),
+      'no expiry': await key.sign({ ...claims, exp: undefined }),
+      'no role': await key.sign({ ...claims, groups: ['everyone'] }),
+      'a role as a text': await key.sign({ ...claims, groups: 'oncall,' }),
+      'no name': await key.sign({ ...claims, sub: '' }),
+      'another key': await other.sign(claims),
+      'an unknown key': await (await createKey('two')).sign(claims),
+      none: `${encode({ alg: 'none' })}.${body}.`,
+      'none, with a signature': `${encode({ alg: 'none' })}.${body}.AAAA`,
+      'a shared secret': await new SignJWT(claims)
+        .setProtectedHeader({ alg: 'HS256', kid: 'one' })
+        .sign(Buffer.from(JSON.stringify(key.jwk))),
+      changed: (await key.sign(claims)).replace(
+        /\.[^.]+\./,
+        `.${encode({ ...claims, sub: 'eve' })}.`,
+      ),
+    }
+    for (const [name, text] of Object.entries(wrong)) t.equal(await status(text), 401, name)
+    const long = await key.sign({ ...claims, filler: 'x'.repeat(20_000) })
+    t.equal(await status(long).catch(() => 431), 431, 'larger than any header')
+    t.ok(server.running.admin)
+  },
+)
+
+void t.test('keys of the issuer rotate, and the store can add roles', async (t) => {
+  const { key, provider, claims, status, server } = await start(t)
+  t.equal(await status(await key.sign(claims)), 200)
+  const next = await createKey('two')
+  const fresh = await next.sign(claims)
+  t.equal(await status(fresh), 401, 'not published yet')
+  provider.rotate(next)
+  await eventually(async () => (await status(fresh)) === 200)
+  t.equal(await status(await key.sign(claims)), 401, 'the old key is withdrawn')
+  const operator = { name: 'alice', kind: 'person', role: 'viewer' }
+  const added = await call(server, 'POST', '/admin/v1/operators', {
+    ...{ token: token('admin'), body: operator },
+  })
+  t.equal(added.status, 200)
+  const plain = await next.sign({ ...claims, groups: [] })
+  t.equal(await status(plain), 200, 'the operator of the store with this name')
+})
+
+void t.test('an identity provider that does not answer is no refusal of its tokens', async (t) => {
+  const oidc = { issuer: 'https://localhost:1', audience: CLIENT, roles: [] }
+  const server = await startWithAdmin(t, {}, { oidc })
+  const bearer = await (await createKey('one')).sign({ sub: 'alice' })
+  const answer = await call(server, 'GET', '/admin/v1/status', { token: bearer })
+  t.match(answer, { status: 503, body: { error: { code: 'UNAVAILABLE' } } })
+  const own = await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
+  t.equal(own.status, 200, 'other callers are not affected')
+})
