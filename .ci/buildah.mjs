@@ -45,6 +45,8 @@ export function buildImage({ target, tag, args }) {
   return buildah(
     // No layers: with the storage driver vfs, each layer is a copy of everything.
     ...['build', '--isolation', 'chroot', '--layers=false', '--format', 'docker'],
+    // All times in the image are this one, so that two builds give one digest.
+    ...['--timestamp', '0'],
     ...['-f', 'docker/Dockerfile', '--ignorefile', 'docker/Dockerfile.dockerignore'],
     ...Object.entries(args).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),
     ...(existsSync(NPMRC) ? ['--volume', `${NPMRC}:/root/.npmrc:ro`] : []),

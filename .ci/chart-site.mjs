@@ -39,8 +39,12 @@ export async function prepareSite(folder, network, postgres) {
   }
 }
 
-/** Starts PostgreSQL with TLS and a password, on the bridge's address. */
-export async function startPostgres(folder, host) {
+/** Starts PostgreSQL with a password, on the bridge's address; it takes connections with TLS, and without if `isPlain`. */
+export async function startPostgres(
+  folder,
+  host,
+  { password = 'a password of some length', isPlain = false } = {},
+) {
   const { createAuthority, issueCertificate } = await built('certs/dev-pki.js')
   const authority = await createAuthority('database CA')
   const names = ['postgres']
@@ -51,7 +55,6 @@ export async function startPostgres(folder, host) {
   })
   const versions = readdirSync('/usr/lib/postgresql').sort((a, b) => Number(b) - Number(a))
   const bin = `/usr/lib/postgresql/${versions[0]}/bin`
-  const password = 'a password of some length'
   const data = join(folder, 'data')
   const as = (...words) =>
     must('setpriv', ['--reuid=postgres', '--regid=postgres', '--init-groups', ...words])
@@ -69,7 +72,7 @@ export async function startPostgres(folder, host) {
   await as(`${bin}/initdb`, '-D', data, '-U', 'latchkey', ...auth, '-E', 'UTF8', '--locale=C.UTF-8')
   writeFileSync(
     join(data, 'pg_hba.conf'),
-    'hostssl all all all scram-sha-256\nlocal all all trust\n',
+    `${isPlain ? 'host' : 'hostssl'} all all all scram-sha-256\nlocal all all trust\n`,
   )
   const settings = {
     ...{ listen_addresses: host, unix_socket_directories: folder, ssl: 'on', fsync: 'off' },

@@ -33,6 +33,11 @@ async function makeImages() {
   })
 }
 
+async function digestOf(name) {
+  // A hash over the configuration and the layers.
+  return JSON.parse(await buildah('inspect', '--type', 'image', name)).FromImageID
+}
+
 /** Runs `work` on a container's root folder, and removes the container. */
 async function withContainer(image, work) {
   const container = await buildah('from', image)
@@ -57,6 +62,15 @@ async function main() {
       buildImage({ target, tag: name, args }).then(() => undefined),
     )
     if (!built) continue
+    if (target === 'latchkey') {
+      await check(`${target}: a second build has the same digest`, async () => {
+        const again = `${name}-again`
+        await buildImage({ target, tag: again, args })
+        const [first, second] = [await digestOf(name), await digestOf(again)]
+        if (first !== second) throw new Error(`${first} and ${second}`)
+        return first
+      })
+    }
     await withContainer(name, async (container, folder) => {
       const image = await checkImage({ target, name, folder, check })
       if (image !== undefined) await useImage({ target, image, container, folder, check })

@@ -1,4 +1,4 @@
-// Checks the chart and the Terraform module. It is separate from `npm run check`, because Debian does not package the
+// Checks the chart, the compose file, the systemd unit and the Terraform module. It is separate from `npm run check`, because Debian does not package the
 // tools: helm and hclfmt are built with Go, and the Kubernetes schemas come from PyPI. The last line is
 // `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
@@ -7,12 +7,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { countChecks } from './counted-checks.mjs'
 import { has, installPrograms, must, ROOT, run } from './process.mjs'
+import { checkKubernetesFiles } from './kubernetes-files.mjs'
 import { serveChart } from './serve-chart.mjs'
+import { serveCompose } from './serve-compose.mjs'
+import { serveUnit } from './serve-unit.mjs'
 import { setUp } from './setup.mjs'
 
 const CACHE = join(ROOT, 'node_modules/.cache/deployment')
 const TOOLS = {
   helm: 'helm.sh/helm/v3/cmd/helm@v3.18.4',
+  kustomize: 'sigs.k8s.io/kustomize/kustomize/v5@v5.7.1',
   hclfmt: 'github.com/hashicorp/hcl/v2/cmd/hclfmt@v2.25.0',
   'terraform-config-inspect':
     'github.com/hashicorp/terraform-config-inspect@v0.0.0-20260904064934-75d64de68c31',
@@ -99,9 +103,11 @@ async function checkChart(folder) {
 }
 
 async function checkTerraform() {
-  const files = ['main', 'outputs', 'variables', 'versions'].map(
-    (name) => `docker/terraform/${name}.tf`,
-  )
+  const examples = ['vpc-endpoint-service', 'public-endpoint'].map((name) => `examples/${name}`)
+  const files = [
+    ...['alarms', 'main', 'outputs', 'variables', 'versions'].map((name) => `${name}.tf`),
+    ...examples.map((example) => `${example}/main.tf`),
+  ].map((file) => `docker/terraform/${file}`)
   const [hclfmt, inspect] = [await tool('hclfmt'), await tool('terraform-config-inspect')]
   for (const file of files) {
     await check(`format of ${file}`, async () => {
@@ -110,8 +116,8 @@ async function checkTerraform() {
       if (formatted !== readFileSync(join(ROOT, file), 'utf8')) throw new Error(formatted)
     })
   }
-  await check('the Terraform module can be read', async () => {
-    await must(inspect, ['docker/terraform'])
+  await check('Terraform can read the module and its examples', async () => {
+    for (const folder of ['', ...examples]) await must(inspect, [join('docker/terraform', folder)])
   })
 }
 
@@ -126,7 +132,13 @@ try {
   })
   await checkChart(folder)
   await setUp(() => undefined)
+  await checkKubernetesFiles({
+    ...{ helm: await tool('helm'), kustomize: await tool('kustomize'), validate: await schemas() },
+    ...{ folder, check, versions: KUBERNETES },
+  })
   await serveChart({ helm: await tool('helm'), folder, check })
+  await serveCompose({ folder, check })
+  await serveUnit({ folder, check })
   await checkTerraform()
 } catch (error) {
   fail(error)

@@ -3,15 +3,8 @@
 // the image it uses this host's /usr, and the built project at /opt/latchkey.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
-import {
-  chmodSync,
-  chownSync,
-  copyFileSync,
-  mkdirSync,
-  readFileSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, chownSync, copyFileSync, mkdirSync } from 'node:fs'
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { must, ROOT, run } from './process.mjs'
 
@@ -19,21 +12,22 @@ import { must, ROOT, run } from './process.mjs'
  * Ids as OpenShift assigns them: a uid from the namespace's range, the group root, and the first id
  * of the range as fsGroup.
  */
-const UID = 1_000_650_000
-const GROUPS = '0,1000650000'
-const FS_GROUP = 1_000_650_000
+const OPENSHIFT = { uid: 1_000_650_000, gid: 0, fsGroup: 1_000_650_000 }
 
 /**
  * @param {{ spec: object, name: string, folder: string, image: string, objects: object[], network:
- * object, claims?: string }} options `folder`: files of this pod; `claims`: folder of volumes that
- * outlive it
+ * object, claims?: string, user?: object }} options `folder`: files of this pod; `claims`: folder of
+ * volumes that outlive it; `user`: ids, which OpenShift assigns by default
  */
-export async function createPod({ spec, name, folder, image, objects, network, claims = folder }) {
+export async function createPod(options) {
+  const { spec, name, folder, image, objects, network } = options
+  const { claims = folder, user = OPENSHIFT } = options
   mkdirSync(folder, { recursive: true })
   const volumes = new Map(spec.volumes.map((one) => [one.name, makeVolume(one)]))
   const address = await network.join(name)
 
-  function makeVolume({ name: volume, configMap, secret, emptyDir }) {
+  function makeVolume({ name: volume, configMap, secret, emptyDir, hostPath }) {
+    if (hostPath !== undefined) return hostPath.path
     const path = join(folder, 'volumes', volume)
     mkdirSync(path, { recursive: true })
     if (emptyDir !== undefined) {
@@ -61,7 +55,7 @@ export async function createPod({ spec, name, folder, image, objects, network, c
     if (known !== undefined) return known
     const path = join(claims, `${mount.name}-${name}`)
     mkdirSync(path, { recursive: true })
-    chownSync(path, 0, FS_GROUP)
+    chownSync(path, user.gid, user.fsGroup)
     chmodSync(path, 0o2775)
     return path
   }
@@ -76,7 +70,7 @@ export async function createPod({ spec, name, folder, image, objects, network, c
       ...['setpriv', '--no-new-privs', ...command, ...(container.args ?? [])],
     ]
     const script = `set -e\nhostname ${name}\n${lines.join('\n')}
-exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
+exec chroot --userspec=${user.uid}:${user.gid} --groups=${user.gid},${user.fsGroup} ${root} "$@"\n`
     const isolated = ['--mount', '--pid', '--fork', '--kill-child', '--uts', '--ipc']
     const child = spawn(
       'ip',
@@ -159,7 +153,17 @@ exec chroot --userspec=${UID}:0 --groups=${GROUPS} ${root} "$@"\n`
         'nsenter',
         [
           ...['--target', String(pid), '--mount', '--pid', '--net', '--uts', '--root', '--wd'],
-          ...['--setuid', String(UID), '--setgid', '0', '--', 'env', '-i', ...env, ...words],
+          ...[
+            '--setuid',
+            String(user.uid),
+            '--setgid',
+            String(user.gid),
+            '--',
+            'env',
+            '-i',
+            ...env,
+            ...words,
+          ],
         ],
         { timeoutMs: 60_000 },
       )

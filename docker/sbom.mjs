@@ -3,6 +3,7 @@
 // packages.
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -24,7 +25,18 @@ try {
   writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest))
   writeFileSync(join(folder, 'package-lock.json'), JSON.stringify(lock))
   const args = ['sbom', '--package-lock-only', '--sbom-format=cyclonedx']
-  process.stdout.write(execFileSync('npm', args, { cwd: folder, maxBuffer: 2 ** 26 }))
+  const bill = JSON.parse(execFileSync('npm', args, { cwd: folder, maxBuffer: 2 ** 26 }))
+  process.stdout.write(JSON.stringify(makeReproducible(bill), undefined, 2))
 } finally {
   rmSync(outer, { recursive: true, force: true })
+}
+
+/** Replaces the time and the random number of a bill: the same packages give the same bytes. */
+function makeReproducible({ serialNumber: _random, metadata, ...bill }) {
+  const seconds = Number(process.env.SOURCE_DATE_EPOCH ?? 0)
+  const timestamp = new Date(seconds * 1000).toISOString()
+  const hash = createHash('sha256').update(JSON.stringify(bill)).digest('hex')
+  // RFC 9562, version 8.
+  const id = hash.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/, '$1-$2-8$3-8$4-$5')
+  return { ...bill, serialNumber: `urn:uuid:${id}`, metadata: { ...metadata, timestamp } }
 }

@@ -1,5 +1,9 @@
-# Everything that KMS needs to reach Latchkey through a VPC endpoint service: a Network Load Balancer that forwards TCP
-# (TLS ends in Latchkey, so mTLS works), the endpoint service, and a verified private DNS name.
+# Everything that KMS needs to reach Latchkey: a Network Load Balancer that forwards TCP (TLS ends in Latchkey, so mTLS
+# works), and either a VPC endpoint service with a verified private DNS name, or a public name.
+
+locals {
+  is_public = var.connectivity == "PUBLIC_ENDPOINT"
+}
 
 data "aws_region" "current" {}
 
@@ -7,7 +11,7 @@ data "aws_partition" "current" {}
 
 resource "aws_lb" "xks" {
   name                             = var.name
-  internal                         = true
+  internal                         = !local.is_public
   load_balancer_type               = "network"
   subnets                          = var.subnet_ids
   security_groups                  = [aws_security_group.balancer.id]
@@ -75,6 +79,19 @@ resource "aws_security_group" "balancer" {
   tags = var.tags
 }
 
+resource "aws_vpc_security_group_ingress_rule" "public" {
+  for_each = local.is_public ? var.public_sources : toset([])
+
+  security_group_id = aws_security_group.balancer.id
+  description       = "XKS requests from KMS"
+  cidr_ipv4         = each.value
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+
+  tags = var.tags
+}
+
 resource "aws_vpc_security_group_egress_rule" "xks" {
   for_each = var.proxy_addresses
 
@@ -102,6 +119,8 @@ resource "aws_vpc_security_group_egress_rule" "ping" {
 }
 
 resource "aws_vpc_endpoint_service" "xks" {
+  count = local.is_public ? 0 : 1
+
   # KMS does not wait for its connection to be accepted.
   acceptance_required        = false
   network_load_balancer_arns = [aws_lb.xks.arn]
@@ -113,15 +132,33 @@ resource "aws_vpc_endpoint_service" "xks" {
 }
 
 resource "aws_route53_record" "verification" {
+  count = local.is_public ? 0 : 1
+
   zone_id = var.hosted_zone_id
-  name    = aws_vpc_endpoint_service.xks.private_dns_name_configuration[0].name
-  type    = aws_vpc_endpoint_service.xks.private_dns_name_configuration[0].type
+  name    = aws_vpc_endpoint_service.xks[0].private_dns_name_configuration[0].name
+  type    = aws_vpc_endpoint_service.xks[0].private_dns_name_configuration[0].type
   ttl     = 300
-  records = [aws_vpc_endpoint_service.xks.private_dns_name_configuration[0].value]
+  records = [aws_vpc_endpoint_service.xks[0].private_dns_name_configuration[0].value]
+}
+
+resource "aws_route53_record" "public" {
+  count = local.is_public ? 1 : 0
+
+  zone_id = var.hosted_zone_id
+  name    = var.private_dns_name
+  type    = "A"
+
+  alias {
+    name                   = aws_lb.xks.dns_name
+    zone_id                = aws_lb.xks.zone_id
+    evaluate_target_health = false
+  }
 }
 
 resource "aws_vpc_endpoint_service_private_dns_verification" "xks" {
-  service_id            = aws_vpc_endpoint_service.xks.id
+  count = local.is_public ? 0 : 1
+
+  service_id            = aws_vpc_endpoint_service.xks[0].id
   wait_for_verification = true
   depends_on            = [aws_route53_record.verification]
 }
@@ -133,8 +170,8 @@ resource "aws_kms_custom_key_store" "xks" {
 
   custom_key_store_name               = var.name
   custom_key_store_type               = "EXTERNAL_KEY_STORE"
-  xks_proxy_connectivity              = "VPC_ENDPOINT_SERVICE"
-  xks_proxy_vpc_endpoint_service_name = aws_vpc_endpoint_service.xks.service_name
+  xks_proxy_connectivity              = var.connectivity
+  xks_proxy_vpc_endpoint_service_name = one(aws_vpc_endpoint_service.xks[*].service_name)
   xks_proxy_uri_endpoint              = "https://${var.private_dns_name}"
   xks_proxy_uri_path                  = "${var.prefix}/kms/xks/v1"
 
@@ -143,7 +180,7 @@ resource "aws_kms_custom_key_store" "xks" {
     raw_secret_access_key = var.key_store.secret_access_key
   }
 
-  depends_on = [aws_vpc_endpoint_service_private_dns_verification.xks]
+  depends_on = [aws_vpc_endpoint_service_private_dns_verification.xks, aws_route53_record.public]
 }
 
 # Needs a second apply, because KMS creates keys only in a connected key store.

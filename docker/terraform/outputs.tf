@@ -1,6 +1,6 @@
 output "vpc_endpoint_service_name" {
-  description = "Value for latchkey register --vpc-endpoint-service."
-  value       = aws_vpc_endpoint_service.xks.service_name
+  description = "Value for latchkey register --vpc-endpoint-service; null for a public endpoint."
+  value       = one(aws_vpc_endpoint_service.xks[*].service_name)
 }
 
 output "uri_endpoint" {

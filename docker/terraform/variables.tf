@@ -10,13 +10,30 @@ variable "tags" {
   default     = {}
 }
 
+variable "connectivity" {
+  description = "How KMS reaches the proxies: VPC_ENDPOINT_SERVICE, or PUBLIC_ENDPOINT through the internet."
+  type        = string
+  default     = "VPC_ENDPOINT_SERVICE"
+
+  validation {
+    condition     = contains(["VPC_ENDPOINT_SERVICE", "PUBLIC_ENDPOINT"], var.connectivity)
+    error_message = "connectivity is VPC_ENDPOINT_SERVICE or PUBLIC_ENDPOINT."
+  }
+}
+
+variable "public_sources" {
+  description = "Networks that may reach a public endpoint. Require client certificates (mTLS) rather than rely on addresses."
+  type        = set(string)
+  default     = ["0.0.0.0/0"]
+}
+
 variable "vpc_id" {
   description = "VPC from which the proxies can be reached."
   type        = string
 }
 
 variable "subnet_ids" {
-  description = "Private subnets for the load balancer, in at least two Availability Zones, as KMS requires."
+  description = "Subnets for the load balancer, in at least two Availability Zones, as KMS requires: private ones, or public ones for a public endpoint."
   type        = list(string)
 
   validation {
@@ -49,12 +66,12 @@ variable "ping_port" {
 }
 
 variable "private_dns_name" {
-  description = "Name that KMS calls, such as xks.example.com. It is the certificate's common name, in your public domain."
+  description = "Name that KMS calls, such as xks.example.com, private or public. It is the certificate's common name, in your public domain."
   type        = string
 }
 
 variable "hosted_zone_id" {
-  description = "Public Route 53 hosted zone of that domain, for the record that proves ownership."
+  description = "Public Route 53 hosted zone of that domain, for the record that proves ownership, or for the name of a public endpoint."
   type        = string
 }
 
@@ -78,4 +95,16 @@ variable "external_key_ids" {
   description = "External keys for which to create KMS keys, once the custom key store created here is connected."
   type        = set(string)
   default     = []
+}
+
+variable "custom_key_store_id" {
+  description = "Id of the key store that the alarms watch, if another tool created it, such as latchkey register."
+  type        = string
+  default     = null
+}
+
+variable "alarm_actions" {
+  description = "ARNs to notify, such as an SNS topic. Null creates no alarms; an empty list creates alarms that notify no one."
+  type        = list(string)
+  default     = null
 }

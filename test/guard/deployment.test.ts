@@ -104,3 +104,30 @@ void t.test('systemd finds the unit valid, and little exposed', async (t) => {
   ])
   t.match(stdout, /Overall exposure level for latchkey\.service: 1\.\d OK/)
 })
+
+void t.test('the list of cryptography is CycloneDX, and every part has a name of its own', (t) => {
+  const bill = JSON.parse(read('docker/release/cbom.cdx.json')) as {
+    readonly bomFormat: string
+    readonly components: readonly { readonly type: string; readonly 'bom-ref': string }[]
+    readonly dependencies: readonly { readonly dependsOn: readonly string[] }[]
+  }
+  t.equal(bill.bomFormat, 'CycloneDX')
+  const refs = bill.components.map((one) => one['bom-ref'])
+  t.ok(bill.components.every(({ type }) => type === 'cryptographic-asset') && refs.length > 10)
+  t.equal(new Set(refs).size, refs.length)
+  t.same(bill.dependencies[0]?.dependsOn, refs)
+  t.end()
+})
+
+void t.test('the workflow for releases names files and stages that exist', (t) => {
+  const text = read('docker/release/release.yml')
+  const { jobs } = parse(text) as {
+    jobs: { images: { strategy: { matrix: { target: readonly string[] } } } }
+  }
+  for (const target of jobs.images.strategy.matrix.target)
+    t.match(DOCKERFILE, new RegExp(`^FROM .* AS ${target}$`, 'm'))
+  const named = [...text.matchAll(/docker\/[\w./-]+/g)].map(([path]) => path)
+  for (const path of named.filter((one) => /^docker\/(release|Dockerfile)/.test(one)))
+    t.ok(exists(path), path)
+  t.end()
+})
