@@ -61,6 +61,18 @@ export interface Header {
   readonly version: typeof VERSION
 }
 
+/**
+ * Reports whether the manifest counts these rows. Tables that its schema version did not have yet
+ * have none.
+ */
+export function countsRows(
+  { rows: expected }: Manifest,
+  found: Readonly<Record<string, number>>,
+): boolean {
+  const names = new Set([...Object.keys(expected), ...Object.keys(found)])
+  return [...names].every((name) => (expected[name] ?? 0) === (found[name] ?? 0))
+}
+
 /** One line of the file: rows of a table, each with values in the order of the columns. */
 export interface Lines {
   readonly table: string
@@ -106,11 +118,11 @@ export function parseManifest(path: string, line: string): Signed<Manifest> {
   if (statement?.kind !== 'backup' || publicKey === undefined || signature === undefined) {
     throw invalid(path, 'it ends without a manifest')
   }
-  if (statement.schema !== MIGRATIONS.length) {
+  if (!(statement.schema <= MIGRATIONS.length)) {
     throw new StorageError(
-      statement.schema > MIGRATIONS.length ? 'STORE_NEWER' : 'BACKUP_INVALID',
-      `${path} has schema version ${String(statement.schema)}; expected ${String(MIGRATIONS.length)}`,
-      { hint: `load it with release ${statement.release}, then start this one` },
+      'STORE_NEWER',
+      `${path} has schema version ${String(statement.schema)}; expected at most ${String(MIGRATIONS.length)}`,
+      { hint: `load it with release ${statement.release}` },
     )
   }
   return { statement, publicKey, signature }

@@ -1,4 +1,8 @@
-/** All schema changes in order. The number of steps taken is the store's schema version. */
+/**
+ * All schema changes in order. The number of steps taken is the store's schema version. A new step only
+ * adds tables, and columns with defaults, because backups of schema versions since 8 are loaded into
+ * the tables of the current one (backup.ts).
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { INITIAL } from './0001-initial.ts'
 import { CONTROL } from './0002-control.ts'
