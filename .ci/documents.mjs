@@ -64,9 +64,8 @@ keyStores:
   - name: payroll
     prefix: /payroll # XksProxyUriPath is /payroll/kms/xks/v1
     regions: [eu-west-1]
-    quota:
-      requestsPerSecond: 1800
-      burst: 3600
+    rotateEvery: 2160h # 90 days, for software keys
+    quota: { requestsPerSecond: 1800, burst: 3600 }
   - name: archive
     prefix: /archive
     backend: hsm # the keys are on tokens, with labels such as archive/KEY_ID

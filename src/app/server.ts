@@ -31,6 +31,7 @@ import {
   warnOfNode,
   watchAdminCertificate,
 } from './observability.ts'
+import { startKeyRotation } from './key-rotation.ts'
 import { serveKeyStores } from './key-stores.ts'
 import { createServerWebhooks } from './webhooks.ts'
 import { openResources, reloadResources, watchKeyUses } from './resources.ts'
@@ -154,6 +155,7 @@ async function start(
   })
   cleanup.add(keyStores.stop)
   const usage = await startUsage({ config, store, logger, control }, cleanup)
+  if (control.isFirst) startKeyRotation({ config, store, logger }, cleanup)
   await control.start()
   const tripwire = await createServerTripwire({ config, store, logger, control }, cleanup)
   webhooks.start(control.gate)

@@ -260,6 +260,9 @@ function checkKeyStoreBackends(raw: RawConfig, fault: Report): void {
       )
       return
     }
+    if (keyStore.rotateEvery !== undefined && backend !== undefined) {
+      fault(`${path}.rotateEvery`, 'needs the backend software')
+    }
     if (keyStore.accept.length > 0 && backend === undefined) {
       fault(`${path}.accept`, 'needs a backend of kind pkcs11')
     }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseKeyStoreName } from '../../core/ids.ts'
 import { converted, list, object, optional, plain } from '../setting.ts'
-import { integer, regionNames, text } from '../settings.ts'
+import { duration, integer, regionNames, text } from '../settings.ts'
 
 const name = converted(
   text("Latchkey's name for the key store: up to 64 lower-case letters, digits and dashes.", {
@@ -71,6 +71,13 @@ export const keyStores = list(
     ),
     regions: optional(regionNames('AWS regions from which KMS may call. Default: all regions.')),
     quota: optional(quota),
+    rotateEvery: optional(
+      duration(
+        'Age at which the current version of a software key is replaced by a new one; older ones still decrypt. Default: keys are rotated by `latchkey keys rotate` only.',
+        '2160h',
+        [3_600_000, 315_360_000_000],
+      ),
+    ),
   }),
   { minItems: 1 },
 )
