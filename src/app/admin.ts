@@ -109,8 +109,8 @@ export async function startAdminOf(
         ...reportRoutes({ killSwitch, keyStores, now: clock.now }),
         ...keyRoutes({
           keyStores,
-          withAdministration: (work) =>
-            using(async () => createAdministration(current, await shared()), work),
+          withAdministration: (operator, work) =>
+            using(async () => createAdministration(current, await shared(), operator), work),
         }),
         ...loginRoutes({ login: () => toLogin(admin) }),
         ...operatorRoutes({

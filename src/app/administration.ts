@@ -31,12 +31,19 @@ export interface Administration extends KeyStoreAdministration {
   readonly rotations: RotationRecords
 }
 
-/** Changes made here reach running servers through the store's epoch. @throws StorageError */
-export async function openAdministration(config: Config): Promise<Administration> {
+/**
+ * Changes made here reach running servers through the store's epoch.
+ * @param operator who is recorded with each change (default: Latchkey itself)
+ * @throws StorageError
+ */
+export async function openAdministration(
+  config: Config,
+  operator = 'latchkey',
+): Promise<Administration> {
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
   try {
     await ensureHealthKey(store, clock)
-    const administration = createAdministration(config, store)
+    const administration = createAdministration(config, store, operator)
     return {
       ...administration,
       async close() {
@@ -51,11 +58,16 @@ export async function openAdministration(config: Config): Promise<Administration
 }
 
 /** Uses an open store, which `close` leaves open. */
-export function createAdministration(config: Config, store: Store): Administration {
-  const tokens = createTokenAdministrations(config, store)
+export function createAdministration(
+  config: Config,
+  store: Store,
+  operator: string,
+): Administration {
+  const tokens = createTokenAdministrations(config, store, operator)
   return {
-    keys: (keyStore) => tokens.of(keyStore) ?? createKeyAdministration(store, keyStore, clock),
-    credentials: createCredentialTable(store, clock),
+    keys: (keyStore) =>
+      tokens.of(keyStore) ?? createKeyAdministration(store, keyStore, clock, operator),
+    credentials: createCredentialTable(store, clock, operator),
     credentialUses: () => store.database.snapshot(loadCredentialUses),
     rotations: createRotationRecords(store),
     close: () => tokens.close(),
@@ -168,7 +180,11 @@ interface TokenAdministrations {
   close(): Promise<void>
 }
 
-function createTokenAdministrations(config: Config, store: Store): TokenAdministrations {
+function createTokenAdministrations(
+  config: Config,
+  store: Store,
+  operator: string,
+): TokenAdministrations {
   const opened = new Map<string, Promise<Pkcs11Keys>>()
 
   function open(backend: Pkcs11BackendConfig): Promise<Pkcs11Keys> {
@@ -191,7 +207,7 @@ function createTokenAdministrations(config: Config, store: Store): TokenAdminist
       const backend = config.backends.find(({ name }) => name === found?.backend)
       if (found === undefined || backend === undefined) return undefined
       const inner = async () =>
-        (await open(backend)).administration(keyStore, found.keyPrefix, store)
+        (await open(backend)).administration(keyStore, found.keyPrefix, store, operator)
       return {
         createKey: async (key) => (await inner()).createKey(key),
         listKeys: async () => (await inner()).listKeys(),

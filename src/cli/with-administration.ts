@@ -7,6 +7,7 @@ import type {
 } from '../admin/administration.ts'
 import { type KeyStoreName, parseKeyStoreName } from '../core/ids.ts'
 import { UsageError, findKeyStore, type Context } from '../terminal/command.ts'
+import { parseOperator } from '../terminal/flags/scope.ts'
 import { type Place, findPlace, tellStore } from './operator.ts'
 
 type KeyStore = Place['keyStores'][number]
@@ -32,7 +33,7 @@ async function openDesk(context: Context, place: Place): Promise<KeyStoreAdminis
   }
   tellStore(context, place)
   const { openAdministration } = await import('../app/administration.ts')
-  return openAdministration(place.config)
+  return openAdministration(place.config, parseOperator(context))
 }
 
 /** Does the same for one key store: the one of --key-store, or the only one. */

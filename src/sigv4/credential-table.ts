@@ -6,6 +6,7 @@ import { LatchkeyError } from '../core/errors.ts'
 import { parseAccessKeyId, type AccessKeyId, type KeyStoreName } from '../core/ids.ts'
 import { Secret } from '../core/secret.ts'
 import { secretContext } from '../store/bindings.ts'
+import { createChangeRecorder } from '../store/event-log.ts'
 import { StorageError, type Row } from '../store/database.ts'
 import { column, selectRows } from '../store/sealed-rows.ts'
 import { CREDENTIALS } from '../store/sealed-tables.ts'
@@ -62,11 +63,18 @@ const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 const SECRET_BYTES = 32
 const SECRET_FORM = /^[A-Za-z0-9/+=]{43,64}$/
 
-export function createCredentialTable(store: Store, clock: Clock): CredentialTable {
+/** @param operator who is recorded with each change; absent: changes leave no event */
+export function createCredentialTable(
+  store: Store,
+  clock: Clock,
+  operator?: string,
+): CredentialTable {
   const { sealing } = store
+  const record = createChangeRecorder(sealing, clock, operator)
   const active = createActive(store)
   const changeOne = (
     accessKeyId: string,
+    kind: 'credential-expiry-set' | 'credential-revoked',
     edit: (row: Row) => Row,
     options?: { readonly erases: boolean },
   ) =>
@@ -74,8 +82,15 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
       const row = await findRow(transaction, accessKeyId)
       const edited = edit(row)
       await updateRow(transaction, sealing, CREDENTIALS, edited)
+      await recordRow(transaction, kind, edited)
       return toSummary(edited, clock)
     }, options)
+
+  function recordRow(transaction: SealedTransaction, kind: string, row: Row): Promise<void> {
+    const { accessKeyId, keyStore, expiresAt } = toIdentity(row)
+    const expiry = expiresAt === null ? {} : { expiresAt: new Date(expiresAt).toISOString() }
+    return record(transaction, kind, { accessKeyId, keyStore, ...expiry })
+  }
 
   async function findRow(transaction: SealedTransaction, accessKeyId: string): Promise<Row> {
     const where = { access_key_id: accessKeyId }
@@ -102,7 +117,10 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
         revoked_at: null,
       }
       secret.fill(0)
-      await store.change((transaction) => insertNew(transaction, row))
+      await store.change(async (transaction) => {
+        await insertNew(transaction, row)
+        await recordRow(transaction, 'credential-created', row)
+      })
       return credential
     },
     async list(keyStore) {
@@ -112,7 +130,7 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
         .filter((summary) => keyStore === undefined || summary.keyStore === keyStore)
     },
     expire: (accessKeyId, at) =>
-      changeOne(accessKeyId, (row) => {
+      changeOne(accessKeyId, 'credential-expiry-set', (row) => {
         if (column(row, 'revoked_at') !== null) {
           throw new CredentialError('CREDENTIAL_REVOKED', `${accessKeyId} is revoked`)
         }
@@ -121,6 +139,7 @@ export function createCredentialTable(store: Store, clock: Clock): CredentialTab
     revoke: (accessKeyId) =>
       changeOne(
         accessKeyId,
+        'credential-revoked',
         (row) => ({
           ...row,
           secret: null,

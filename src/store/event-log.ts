@@ -5,6 +5,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
+import type { Clock } from '../core/clock.ts'
 import { toAsciiJson } from '../core/remark.ts'
 import { type Json, toCanonicalJson } from '../core/signature.ts'
 import {
@@ -80,6 +81,26 @@ export async function appendEvent(
   ledger.events = { seq, head: mac, frontier: frontier.map((one) => one.toString('base64')) }
   const head = { size: seq, root: rootOfFrontier(frontier) }
   return { ...event, seq, entry, hashes: proveLast(before), head }
+}
+
+/** Records a change of a key or credential in the same transaction. */
+export type RecordChange = (
+  transaction: SealedTransaction,
+  kind: string,
+  detail: Readonly<Record<string, unknown>>,
+) => Promise<void>
+
+/** @param operator absent: records nothing, for keys that Latchkey makes for itself */
+export function createChangeRecorder(
+  sealing: Sealing,
+  clock: Clock,
+  operator: string | undefined,
+): RecordChange {
+  return async (transaction, kind, detail) => {
+    if (operator === undefined) return
+    const { epoch } = transaction.ledger
+    await appendEvent(transaction, sealing, { at: clock.now(), epoch, kind, operator, detail })
+  }
 }
 
 /** An earlier release that changes the store leaves none, and the events are hashed again. */

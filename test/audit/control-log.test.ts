@@ -16,6 +16,7 @@ import { openStore } from '../../src/store/store.ts'
 import { toStoreOptions } from '../../src/app/store.ts'
 import { logsOf, publicKeyOf, readPlainly } from '../support/audit.ts'
 import { latchkeyHere, temporaryFolder } from '../support/cli.ts'
+import { keyStoreName } from '../support/store.ts'
 import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
 import { call, encryptBody } from '../support/wire.ts'
 
@@ -80,6 +81,9 @@ void t.test('a log, its witness, a receipt, and an older copy', async (t) => {
   const older = await temporaryFolder(t)
   await cp(folderOf(server), older, { recursive: true })
   await eventually(() => hasEvent(server, 'audit-head'))
+  await run('keys', 'create', 'another', '--json')
+  const { accessKeyId } = await server.administration.credentials.create(keyStoreName('demo'))
+  await run('credentials', 'revoke', accessKeyId, '--yes')
   const killed = await run('kill', '--all', '--reason', 'x', '--json')
   const { receipt } = JSON.parse(killed.stdout) as { receipt: { statement: object; proof: string } }
   const checked = checkEvidence(receipt.proof, publicKey)
@@ -87,7 +91,8 @@ void t.test('a log, its witness, a receipt, and an older copy', async (t) => {
   await server.stop()
 
   const events = eventsOf(server)
-  for (const kind of ['audit-opened', 'audit-head', 'kill', 'revoked', 'audit-closed']) {
+  const kinds = ['audit-opened', 'audit-head', 'kill', 'revoked', 'audit-closed', 'key-created']
+  for (const kind of [...kinds, 'credential-created', 'credential-revoked']) {
     t.ok(events.includes(kind), kind)
   }
   const index = events.indexOf('revoked')

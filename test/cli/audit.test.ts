@@ -39,7 +39,7 @@ void t.test('verify, search, prove, export and tail', async (t) => {
     t.equal(code, 0)
     t.match(
       stdout,
-      /^LOG +ENTRIES +REQUESTS +LOST.*\ncontrol +2 .* valid\n\S+ +13 +11 +0 .* closed +valid\n$/,
+      /^LOG +ENTRIES +REQUESTS +LOST.*\ncontrol +4 .* valid\n\S+ +13 +11 +0 .* closed +valid\n$/,
     )
     const copy = join(server.folder, 'copy')
     cpSync(log, copy, { recursive: true })

@@ -18,6 +18,7 @@ const WRONG_COMMAND = 'USAGE'
 export interface KeyRoutesDeps {
   /** Opens keys and credentials for one call. */
   readonly withAdministration: <T>(
+    operator: string,
     work: (administration: KeyStoreAdministration) => Promise<T>,
   ) => Promise<T>
   /** Names of the configured key stores. */
@@ -30,8 +31,11 @@ export function keyRoutes(deps: KeyRoutesDeps): readonly AdminRoute[] {
 
 function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonly AdminRoute[] {
   const path = '/admin/v1/keys/:keyStore'
-  const open = <T>(keyStore: KeyStoreName, work: (keys: KeyAdministration) => Promise<T>) =>
-    withAdministration((administration) => work(administration.keys(keyStore)))
+  const open = <T>(
+    { name }: AdminPrincipal,
+    keyStore: KeyStoreName,
+    work: (keys: KeyAdministration) => Promise<T>,
+  ) => withAdministration(name, (administration) => work(administration.keys(keyStore)))
   const toKeyStore = (
     principal: AdminPrincipal,
     permission: Permission,
@@ -42,7 +46,7 @@ function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonl
       ...{ method: 'GET', path, permission: 'read' },
       async handle({ parameters, principal }) {
         const keyStore = toKeyStore(principal, 'read', parameters)
-        return ok({ keys: await open(keyStore, (keys) => keys.listKeys()) })
+        return ok({ keys: await open(principal, keyStore, (keys) => keys.listKeys()) })
       },
     },
     {
@@ -54,7 +58,7 @@ function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonl
           ...{ keyId: toKeyId(keyId), canEncrypt, canDecrypt },
           ...(material && { material: new Secret(Buffer.from(material, 'base64')) }),
         }
-        return ok(await open(keyStore, (keys) => keys.createKey(key)))
+        return ok(await open(principal, keyStore, (keys) => keys.createKey(key)))
       },
     },
     {
@@ -64,7 +68,9 @@ function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonl
         const keyStore = toKeyStore(principal, 'keys', parameters)
         const change = body as Schemas['AdminKeyChangeRequest']
         const keyId = parameters['keyId'] ?? ''
-        return ok(await open(keyStore, (keys) => changeKey(keys, keyId, change, principal)))
+        return ok(
+          await open(principal, keyStore, (keys) => changeKey(keys, keyId, change, principal)),
+        )
       },
     },
   ]
@@ -109,7 +115,7 @@ function routesOfCredentials({
     {
       ...{ method: 'GET', path, permission: 'read' },
       handle: ({ principal }) =>
-        withAdministration(async ({ credentials, credentialUses }) => {
+        withAdministration(principal.name, async ({ credentials, credentialUses }) => {
           const uses = await credentialUses()
           const all = await credentials.list()
           const visible = all.filter(({ keyStore }) => isPermitted(principal, 'read', keyStore))
@@ -127,7 +133,7 @@ function routesOfCredentials({
         const raw = body as Schemas['AdminCredentialCreateRequest']
         const keyStore = checkKeyStore(keyStores(), principal, 'credentials', raw.keyStore)
         const { expiresAt, pair } = raw
-        const created = await withAdministration(({ credentials }) =>
+        const created = await withAdministration(principal.name, ({ credentials }) =>
           credentials.create(keyStore, {
             ...(expiresAt === undefined ? {} : { expiresAt }),
             ...(pair && { pair: { ...pair, secretAccessKey: new Secret(pair.secretAccessKey) } }),
@@ -142,7 +148,7 @@ function routesOfCredentials({
       async handle({ body, parameters, principal }) {
         const { action, at } = body as Schemas['AdminCredentialChangeRequest']
         const { accessKeyId = '' } = parameters
-        return withAdministration(async ({ credentials }) => {
+        return withAdministration(principal.name, async ({ credentials }) => {
           const found = (await credentials.list()).find((one) => one.accessKeyId === accessKeyId)
           checkPermitted(principal, 'credentials', found?.keyStore)
           if (action === 'revoke') return ok(await credentials.revoke(accessKeyId))

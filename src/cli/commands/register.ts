@@ -10,6 +10,7 @@ import {
   loadContextConfig,
   stringFlag,
 } from '../../terminal/command.ts'
+import { parseOperator } from '../../terminal/flags/scope.ts'
 import { KMS_FLAGS, hostFlag, regionOf, storeName, uriPathOf } from '../../terminal/flags/kms.ts'
 import { durationFlag } from '../../terminal/flags/time.ts'
 import { connectStore } from '../../tools/register/connect.ts'
@@ -113,7 +114,7 @@ export const register: Command = {
     // Checks all flags before anything is created.
     durationFlag(context, 'timeout', CONNECT_TIMEOUT_MS)
     hostFlag(context, 'connect-to')
-    const administration = await openAdministration(config)
+    const administration = await openAdministration(config, parseOperator(context))
     try {
       if (context.flags['dry-run'] === true) await dryRun(context, plan, keyStore, administration)
       else await registerForReal(context, plan, keyStore, administration)

@@ -3,6 +3,7 @@
 import { openAdministration } from '../../app/administration.ts'
 import { systemClock } from '../../core/clock.ts'
 import { type Command, YES_FLAG, findKeyStore, loadContextConfig } from '../../terminal/command.ts'
+import { parseOperator } from '../../terminal/flags/scope.ts'
 import { KMS_FLAGS, regionOf, storeName } from '../../terminal/flags/kms.ts'
 import { durationFlag } from '../../terminal/flags/time.ts'
 import { RegistrationError } from '../../tools/register/explanations.ts'
@@ -45,7 +46,7 @@ export const rotateCredentials: Command = {
     const config = await loadContextConfig(context)
     const keyStore = findKeyStore(context, config)
     const name = storeName(context, config)
-    const administration = await openAdministration(config)
+    const administration = await openAdministration(config, parseOperator(context))
     const kms = await openKms(regionOf(context))
     try {
       const store = await kms.findStore(name)

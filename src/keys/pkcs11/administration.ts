@@ -3,6 +3,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../../core/ids.ts'
+import { createChangeRecorder } from '../../store/event-log.ts'
 import { KEYS, TOKEN_KEYS } from '../../store/sealed-tables.ts'
 import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
@@ -26,6 +27,8 @@ export interface TokenAdministrationDeps {
   readonly clock: Clock
   readonly keyStore: KeyStoreName
   readonly keyPrefix: string
+  /** Who is recorded with each change; absent: changes leave no event. */
+  readonly operator?: string | undefined
   /** Whether servers count encryptions. */
   readonly countsUses: boolean
 }
@@ -37,6 +40,7 @@ const DEADLINE_MS = 30_000
 
 export function createTokenAdministration(deps: TokenAdministrationDeps): TokenAdministration {
   const { fleet, store, clock, keyStore, keyPrefix } = deps
+  const record = createChangeRecorder(store.sealing, clock, deps.operator)
   const nameOf = (keyId: ExternalKeyId) => `${keyPrefix}${keyId}`
   const call = (one: Call) => fleet.call(one, new Deadline(clock, DEADLINE_MS))
   const versionsOf = async (keyId: ExternalKeyId) =>
@@ -122,6 +126,9 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       // The record in KEYS tells a kill that the key was made here.
       await store.change(async (transaction) => {
         await recordVersion(transaction, keyId, created)
+        const isImported = material !== undefined
+        const detail = { keyStore, keyId, canEncrypt, canDecrypt, isImported }
+        await record(transaction, 'key-created', detail)
         const table = new KeyTable(transaction, store.sealing)
         if ((await table.findKey(keyStore, keyId)) !== undefined) return
         const status = 'ENABLED'
@@ -152,7 +159,10 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       const version = current.version + 1
       const usage = { canEncrypt, canDecrypt }
       const created = await call({ call: 'create', name: nameOf(keyId), version, ...usage })
-      await store.change((transaction) => recordVersion(transaction, keyId, created as TokenKey))
+      await store.change(async (transaction) => {
+        await recordVersion(transaction, keyId, created as TokenKey)
+        await record(transaction, 'key-rotated', { keyStore, keyId, version })
+      })
       return summarise(keyId)
     },
     async setKeyStatus(keyId, status) {
@@ -160,6 +170,8 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       await store.change(async (transaction) => {
         const table = new KeyTable(transaction, store.sealing)
         const row = await table.findKey(keyStore, keyId)
+        const kind = status === 'ENABLED' ? 'key-enabled' : 'key-disabled'
+        await record(transaction, kind, { keyStore, keyId })
         if (row !== undefined) await table.updateKey({ ...row, status })
         else {
           await table.insertKey({
@@ -184,9 +196,10 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
         })
       }
       await call({ call: 'destroy', name: nameOf(keyId), version })
-      await store.change((transaction) =>
-        new TokenKeyTable(transaction, store.sealing).delete({ keyStore, keyId }, version),
-      )
+      await store.change(async (transaction) => {
+        await new TokenKeyTable(transaction, store.sealing).delete({ keyStore, keyId }, version)
+        await record(transaction, 'key-version-destroyed', { keyStore, keyId, version })
+      })
       return summarise(keyId)
     },
     async trustKey(keyId, order) {

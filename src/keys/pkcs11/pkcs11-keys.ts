@@ -19,7 +19,13 @@ import type { DiscardCall, ProbeCall, ProbeReport, StartCall } from './wire/call
 
 export interface Pkcs11Keys {
   backend(keyPrefix: string, records: KeyStoreRecords): KeyBackend
-  administration(keyStore: KeyStoreName, keyPrefix: string, store: Store): TokenAdministration
+  /** @param operator who is recorded with each change; absent: changes leave no event */
+  administration(
+    keyStore: KeyStoreName,
+    keyPrefix: string,
+    store: Store,
+    operator?: string,
+  ): TokenAdministration
   /** Applies new PINs, in the order of the tokens. A token that has refused its PIN gets one attempt with a new one. */
   setPins(pins: readonly Secret[]): void
   /** The tokens, for requests outside key stores. */
@@ -104,9 +110,9 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
           'PKCS#11',
       })
     },
-    administration: (keyStore, keyPrefix, store) =>
+    administration: (keyStore, keyPrefix, store, operator) =>
       createTokenAdministration({
-        ...{ fleet, store, clock, keyStore, keyPrefix },
+        ...{ fleet, store, clock, keyStore, keyPrefix, operator },
         countsUses: config.iv === 'host',
       }),
     setPins(pins) {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { createChangeRecorder } from '../../store/event-log.ts'
 import { KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
@@ -11,20 +12,33 @@ import { loadUses } from './use-reservations.ts'
 
 const KEY_BYTES = 32
 
-/** @param keyStore name under which the keys are stored */
+/** Kind of the event, and what it says besides the name of the key. */
+interface KeyChange {
+  readonly kind: string
+  readonly [field: string]: string | number | boolean
+}
+
+/**
+ * @param keyStore name under which the keys are stored
+ * @param operator who is recorded with each change; absent: changes leave no event
+ */
 export function createKeyAdministration(
   store: Store,
   keyStore: string,
   clock: Clock,
+  operator?: string,
 ): KeyAdministration {
+  const record = createChangeRecorder(store.sealing, clock, operator)
+  /** @param work returns what to record about the change */
   const change = (
     keyId: string,
-    work: (table: KeyTable) => Promise<void>,
+    work: (table: KeyTable) => Promise<KeyChange>,
     options?: { readonly erases: boolean },
   ) =>
     store.change(async (transaction) => {
       const table = new KeyTable(transaction, store.sealing)
-      await work(table)
+      const { kind, ...detail } = await work(table)
+      await record(transaction, kind, { keyStore, keyId, ...detail })
       const uses = await loadUses(transaction, store.sealing, keyStore, keyId)
       const key = await table.key(keyStore, keyId)
       return toSummary(key, await table.versions(keyStore, keyId), uses)
@@ -37,7 +51,7 @@ export function createKeyAdministration(
     if (material === undefined) bytes.fill(0)
   }
 
-  async function destroy(table: KeyTable, keyId: string, version: number): Promise<void> {
+  async function destroy(table: KeyTable, keyId: string, version: number): Promise<KeyChange> {
     const key = await table.key(keyStore, keyId)
     const found = (await table.versions(keyStore, keyId)).find((v) => v.version === version)
     if (found?.material == null) {
@@ -49,6 +63,7 @@ export function createKeyAdministration(
       })
     }
     await table.updateVersion({ ...found, material: null, destroyedAt: clock.now() })
+    return { kind: 'key-version-destroyed', version }
   }
 
   return {
@@ -72,6 +87,7 @@ export function createKeyAdministration(
         }
         await table.insertKey(key)
         await addVersion(table, key, bytes)
+        return { kind: 'key-created', canEncrypt, canDecrypt, isImported: bytes !== undefined }
       }),
     async listKeys() {
       const [keyRows = [], versionRows = []] = await store.tables(KEYS, KEY_VERSIONS)
@@ -95,10 +111,12 @@ export function createKeyAdministration(
         const rotated = { ...key, currentVersion: key.currentVersion + 1 }
         await table.updateKey(rotated)
         await addVersion(table, rotated)
+        return { kind: 'key-rotated', version: rotated.currentVersion }
       }),
     setKeyStatus: (keyId, status) =>
       change(keyId, async (table) => {
         await table.updateKey({ ...(await table.key(keyStore, keyId)), status })
+        return { kind: status === 'ENABLED' ? 'key-enabled' : 'key-disabled' }
       }),
     destroyVersion: (keyId, version) =>
       change(keyId, (table) => destroy(table, keyId, version), { erases: true }),
