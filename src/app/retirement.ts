@@ -15,7 +15,8 @@ export async function withRetirement<T>(
   work: (deps: RetirementDeps) => Promise<T>,
 ): Promise<T> {
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
-  const administration = createAdministration(config, store)
+  // The events of the retirement name the people.
+  const administration = createAdministration(config, store, 'latchkey keys retire')
   try {
     return await work({ store, clock, keys: administration.keys(keyStore) })
   } finally {
