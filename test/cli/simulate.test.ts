@@ -24,7 +24,7 @@ interface Result {
 void t.test('against quickstart', async (t) => {
   const parent = await temporaryFolder(t)
   const folder = join(parent, 'demo')
-  const { configFile } = await prepareDemo(folder, 0)
+  const { configFile } = await prepareDemo(folder, 0, { withConsole: true })
   await appendFile(configFile, PATIENT)
   const server = startLatchkey(t, ['quickstart', '--dir', folder, '--port', '0'])
   const [, endpoint = ''] = await server.shows(/^Latchkey serves (https:\/\/localhost:\d+)\//m)

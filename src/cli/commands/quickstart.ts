@@ -28,7 +28,8 @@ export const quickstart: Command = {
   examples: ['latchkey quickstart', 'latchkey quickstart --dir /tmp/demo --port 9443 --once'],
   async run(context) {
     const port = parsePort(stringFlag(context, 'port'))
-    const demo = await prepareDemo(resolve(stringFlag(context, 'dir') ?? 'demo'), port ?? 8443)
+    const folder = resolve(stringFlag(context, 'dir') ?? 'demo')
+    const demo = await prepareDemo(folder, port ?? 8443, { withConsole: true })
     const config = await loadConfig(demo.configFile, context.environment)
     const server = await startService(withPort(config, port), { logFile: demo.logFile })
     const consoleUrl = server.admin && `http://localhost:${String(server.admin.port)}/console`

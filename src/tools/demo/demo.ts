@@ -28,8 +28,17 @@ export interface Demo {
 const KEY_ID = 'demo-key'
 const TOKEN_BYTES = 32
 
+export interface DemoOptions {
+  /** Gives a new demo an admin listener, with the console on the port after its own (default: none). */
+  readonly withConsole?: boolean
+}
+
 /** Creates what is missing and keeps what exists. @param port port of a new demo */
-export async function prepareDemo(folder: string, port: number): Promise<Demo> {
+export async function prepareDemo(
+  folder: string,
+  port: number,
+  { withConsole = false }: DemoOptions = {},
+): Promise<Demo> {
   const at = (name: string) => join(folder, name)
   const demo: Demo = {
     configFile: at('latchkey.yaml'),
@@ -45,7 +54,8 @@ export async function prepareDemo(folder: string, port: number): Promise<Demo> {
   // The last file of each step marks the step as done.
   if (!(await exists(at('pki/server.key')))) await makePki(demo, at)
   if (!(await exists(demo.configFile))) {
-    const text = renderConfig(port, await prepareToken(demo.tokenFile))
+    const token = withConsole ? await prepareToken(demo.tokenFile) : undefined
+    const text = renderConfig(port, token)
     await writeNewFile(demo.configFile, text, 0o644)
   }
   const config = await loadConfig(demo.configFile)
@@ -68,7 +78,7 @@ async function prepareToken(path: string): Promise<string> {
   return createHash('sha256').update(token).digest('hex')
 }
 
-function renderConfig(port: number, tokenSha256: string): string {
+function renderConfig(port: number, tokenSha256: string | undefined): string {
   return renderFirstConfig({
     host: '127.0.0.1',
     port,
@@ -76,7 +86,7 @@ function renderConfig(port: number, tokenSha256: string): string {
     privateKey: 'pki/server.key',
     keyStore: 'demo',
     prefix: '/demo',
-    admin: { port: consolePort(port), tokenSha256 },
+    ...(tokenSha256 && { admin: { port: consolePort(port), tokenSha256 } }),
   })
 }
 
