@@ -148,7 +148,7 @@ const OWNERS = {
   '@peculiar/webcrypto': ['src/keys/software'],
   aws4: ['src/kms', 'src/observability/webhooks', 'bench'],
   ajv: ['src/openapi', 'src/config'],
-  yaml: ['src/config', 'src/policy'],
+  yaml: ['src/cli', 'src/config', 'src/policy'],
   '@cedar-policy/cedar-wasm/nodejs': ['src/policy'],
   'node-forge': ['certs'],
   jose: ['src/admin'],

@@ -39,7 +39,7 @@ export async function writeManual() {
   return {
     'latchkey.1': commandPage(commands, COMMON_FLAGS, EXIT_CODES),
     'latchkey.yaml.5': settingsPage(CONFIG_SCHEMA),
-    'latchkey.bash': completion(commands, COMMON_FLAGS),
+    'latchkey.bash': await completion('bash'),
   }
 }
 
@@ -95,43 +95,12 @@ function settingsPage(schema) {
   return `${lines.join('\n')}\n`
 }
 
-function completion(commands, commonFlags) {
-  const words = [...new Set(commands.map(({ name }) => name.split(' ')[0]))]
-  const groups = groupBy(commands)
-  const flagsOf = ({ flags }) =>
-    Object.keys({ ...flags, ...commonFlags })
-      .map((name) => `--${name}`)
-      .join(' ')
-  return `# Completion of latchkey for bash.
-_latchkey() {
-  local word=\${COMP_WORDS[COMP_CWORD]} command=\${COMP_WORDS[1]} group words=
-  case "$command" in
-${[...groups].map(([name, members]) => `    ${name}) group='${members.map((one) => one.name.split(' ')[1]).join(' ')}' ;;`).join('\n')}
-  esac
-  if [[ -n $group && " $group " == *" \${COMP_WORDS[2]} "* ]]; then command="$command \${COMP_WORDS[2]}"; fi
-  case "$command" in
-${commands.map((one) => `    '${one.name}') words='${flagsOf(one)}' ;;`).join('\n')}
-  esac
-  if ((COMP_CWORD == 1)); then
-    words='${words.join(' ')}'
-  elif ((COMP_CWORD == 2)) && [[ $word != -* && -n $group ]]; then
-    words=$group
-  fi
-  if [[ $word == -* || $COMP_CWORD -eq 1 || ( $COMP_CWORD -eq 2 && -n $group ) ]]; then
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
-  else
-    COMPREPLY=($(compgen -f -- "$word"))
-  fi
-}
-complete -o filenames -F _latchkey latchkey
-`
-}
-
-function groupBy(commands) {
-  const groups = new Map()
-  for (const one of commands) {
-    const [name, word] = one.name.split(' ')
-    if (word !== undefined) groups.set(name, [...(groups.get(name) ?? []), one])
-  }
-  return groups
+/** The same script that `latchkey completion` prints. */
+async function completion(shell) {
+  const { loadCommand } = await built('cli/commands.js')
+  const { run } = await loadCommand('completion')
+  let script = ''
+  const output = { result: (text) => (script = text) }
+  await run({ operands: [shell], flags: {}, environment: {}, output })
+  return script
 }

@@ -253,12 +253,20 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       summary: 'Measure what an external key adds, and write the result as one HTML page and JSON',
       load: async () => (await import('./commands/report.ts')).report,
     },
+    completion: {
+      summary: 'Print a script that completes commands and flags in bash, zsh or fish',
+      load: async () => (await import('./commands/completion.ts')).createCompletion(loadAll),
+    },
     version: {
       summary: 'Print the version',
       load: async () => (await import('./commands/version.ts')).version,
     },
   }),
 )
+
+function loadAll(): Promise<readonly NamedCommand[]> {
+  return Promise.all([...COMMANDS.keys()].map(loadCommand))
+}
 
 /** @throws TypeError if there is no such command */
 export async function loadCommand(name: string): Promise<NamedCommand> {

@@ -1,6 +1,6 @@
 /** Builds help texts from the commands themselves. */
 // SPDX-License-Identifier: Apache-2.0
-import { COMMON_FLAGS, type Flag, type NamedCommand } from '../terminal/command.ts'
+import { allFlagsOf, type Flag, type NamedCommand } from '../terminal/command.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 
 type Summary = Pick<NamedCommand, 'name' | 'summary'>
@@ -18,7 +18,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   KMS: ['register', 'rotate-credentials', 'unregister', 'simulate', 'kms'],
   Webhooks: ['webhooks'],
   Measure: ['bench', 'report'],
-  Inspect: ['status', 'exposure', 'doctor', 'version'],
+  Inspect: ['status', 'exposure', 'doctor', 'completion', 'version'],
 }
 
 /** Commands that `latchkey` alone shows. */
@@ -78,7 +78,7 @@ export function overview(commands: readonly Summary[], columns: number): string 
 }
 
 export function commandHelp(command: NamedCommand, columns: number): string {
-  const flags = { ...command.flags, ...COMMON_FLAGS }
+  const flags = allFlagsOf(command)
   return [
     ...wrap(command.summary, columns),
     '',

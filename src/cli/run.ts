@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util'
 import { suggest } from '../core/suggest.ts'
-import { COMMON_FLAGS, UsageError, type NamedCommand } from '../terminal/command.ts'
+import { allFlagsOf, UsageError, type NamedCommand } from '../terminal/command.ts'
 import { COMMANDS, loadCommand } from './commands.ts'
 import { EXIT_CODES, toExitCode } from './exit-codes.ts'
 import { commandHelp, groupOverview, overview, shortOverview, usageOf } from './help.ts'
-import { createOutput, type Streams } from '../terminal/output.ts'
+import { createOutput, type Output, type Streams } from '../terminal/output.ts'
 
 /** @returns the exit code */
 export async function run(
@@ -14,7 +14,7 @@ export async function run(
   environment: NodeJS.ProcessEnv,
   streams: Streams,
 ): Promise<number> {
-  const output = createOutput(streams, argv.includes('--json'), argv.includes('--wide'))
+  let output = createOutput(streams, argv.includes('--json'), argv.includes('--wide'))
   try {
     const found = findCommand(argv)
     if (found === undefined) return showOverview(argv, streams)
@@ -26,6 +26,10 @@ export async function run(
       return EXIT_CODES.ok.code
     }
     checkOperands(command, operands)
+    if (flags['dry-run'] === true && flags['yes'] === true) {
+      throw new UsageError('USAGE', '--dry-run and --yes cannot be combined')
+    }
+    output = await createFormatted(streams, flags)
     await command.run({ operands, flags, output, environment })
     return EXIT_CODES.ok.code
   } catch (error) {
@@ -33,6 +37,27 @@ export async function run(
     const isBug = code === EXIT_CODES.internal.code
     output.error(error, { withStack: isBug || environment['LATCHKEY_DEBUG'] === '1' })
     return code
+  }
+}
+
+/** @throws UsageError for an unknown form */
+async function createFormatted(
+  streams: Streams,
+  { as: format, json, wide }: Readonly<Record<string, string | boolean>>,
+): Promise<Output> {
+  switch (format) {
+    case undefined:
+      return createOutput(streams, json === true, wide === true)
+    case 'json':
+      return createOutput(streams, true)
+    case 'wide':
+      return createOutput(streams, json === true, true)
+    case 'yaml': {
+      const { stringify } = await import('yaml')
+      return createOutput(streams, true, true, (value) => stringify(value))
+    }
+    default:
+      throw new UsageError('USAGE', `unknown form ${String(format)}: expected json, yaml or wide`)
   }
 }
 
@@ -110,9 +135,9 @@ function lastWord(name: string): string {
 
 function parseFlags(command: NamedCommand, rest: readonly string[]) {
   const options = Object.fromEntries(
-    Object.entries({ ...command.flags, ...COMMON_FLAGS }).map(([name, { type, ...flag }]) => [
+    Object.entries(allFlagsOf(command)).map(([name, { type, short }]) => [
       name,
-      'short' in flag ? { type, short: flag.short } : { type },
+      short === undefined ? { type } : { type, short },
     ]),
   )
   try {

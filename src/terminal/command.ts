@@ -45,9 +45,22 @@ export class UsageError extends LatchkeyError<'USAGE' | 'INPUT_INVALID' | 'FILE_
 /** Flags that every command has. */
 export const COMMON_FLAGS = {
   json: { type: 'boolean', description: 'Print one JSON document.' },
+  as: {
+    type: 'string',
+    short: 'o',
+    value: 'FORM',
+    description: 'Form of the output: json, yaml or wide.',
+  },
   wide: { type: 'boolean', description: 'Do not shorten tables to the width of the terminal.' },
   help: { type: 'boolean', short: 'h', description: 'Print this help.' },
 } as const satisfies Record<string, Flag>
+
+/** Returns the flags of a command and the common ones. A command that has -o for itself keeps it. */
+export function allFlagsOf({ flags }: Pick<Command, 'flags'>): Readonly<Record<string, Flag>> {
+  const isTaken = Object.values(flags).some(({ short }) => short === COMMON_FLAGS.as.short)
+  const { type, value, description } = COMMON_FLAGS.as
+  return { ...flags, ...COMMON_FLAGS, ...(isTaken && { as: { type, value, description } }) }
+}
 
 export const CONFIG_FLAG = {
   config: {
@@ -83,6 +96,13 @@ export const YES_FLAG = {
     short: 'y',
     description: 'Apply the change. Without it, only show what would be done.',
   },
+  'dry-run': { type: 'boolean', description: 'Only show what would be done (the default).' },
+} as const satisfies Record<string, Flag>
+
+/** For commands that act at once, unless they are told not to. */
+export const DRY_RUN_FLAG = {
+  'dry-run': { type: 'boolean', description: 'Only show what would be done.' },
+  yes: { type: 'boolean', short: 'y', description: 'Apply the change (the default).' },
 } as const satisfies Record<string, Flag>
 
 const LOCAL_CONFIG = 'latchkey.yaml'

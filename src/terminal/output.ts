@@ -31,12 +31,23 @@ export interface Streams {
   readonly columns?: number
 }
 
-/** @param wide leave tables as wide as they are */
-export function createOutput(streams: Streams, json: boolean, wide = false): Output {
+const toJson = (value: unknown) => `${JSON.stringify(value)}\n`
+
+/**
+ * @param json print documents instead of texts
+ * @param wide leave tables as wide as they are
+ * @param toDocument writes a document in another form than JSON
+ */
+export function createOutput(
+  streams: Streams,
+  json: boolean,
+  wide = false,
+  toDocument: (value: unknown) => string = toJson,
+): Output {
   return {
     json,
     result(text, value) {
-      streams.stdout(json ? `${JSON.stringify(value)}\n` : text.endsWith('\n') ? text : `${text}\n`)
+      streams.stdout(json ? toDocument(value) : text.endsWith('\n') ? text : `${text}\n`)
     },
     line(text) {
       if (!json) streams.stdout(`${text}\n`)

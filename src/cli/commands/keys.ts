@@ -6,6 +6,7 @@ import {
   BACKEND_FLAG,
   type Command,
   type Context,
+  DRY_RUN_FLAG,
   KEY_STORE_FLAG,
   UsageError,
   YES_FLAG,
@@ -153,13 +154,26 @@ function changeCommand(options: {
 }): Command {
   return {
     operands: ['KEY_ID'],
-    flags: FLAGS,
-    examples: [`latchkey ${options.name} payroll-2026`],
+    flags: { ...DRY_RUN_FLAG, ...FLAGS },
+    examples: [
+      `latchkey ${options.name} payroll-2026`,
+      `latchkey ${options.name} payroll-2026 --dry-run`,
+    ],
     run: (context) => {
       const keyId = keyIdOperand(context)
+      if (context.flags['dry-run'] === true) return showKey(context, keyId, options.name)
       return change(context, options.done, (keys) => options.change(keys, keyId))
     },
   }
+}
+
+/** @throws UsageError if there is no such key */
+async function showKey(context: Context, keyId: ExternalKeyId, name: string): Promise<void> {
+  const all = await withAdministration(context, ({ keys }, keyStore) => keys(keyStore).listKeys())
+  const key = all.find((one) => one.keyId === keyId)
+  if (key === undefined) throw new UsageError('INPUT_INVALID', `there is no key ${keyId}`)
+  const verb = name.split(' ').at(-1) ?? name
+  context.output.result(`would ${verb} ${describeKey(key)}`, { would: verb, key, done: false })
 }
 
 async function change(

@@ -3,10 +3,13 @@
 import { describeScope } from '../../core/scope.ts'
 import { type Switch } from '../../killswitch/model.ts'
 import type { RestoreOrder, RestoreOutcome } from '../../killswitch/operator/restore.ts'
+import type { Operator } from '../../killswitch/operator/service.ts'
 import {
   CONFIG_FLAG,
   type Command,
   type Context,
+  DRY_RUN_FLAG,
+  UsageError,
   YES_FLAG,
   stringFlag,
 } from '../../terminal/command.ts'
@@ -57,14 +60,38 @@ export const restore: Command = {
 
 export const restoreApprove: Command = {
   operands: ['REQUEST'],
-  flags: { operator, ...CONTEXT_FLAG, ...CONFIG_FLAG },
-  examples: ['latchkey restore approve 5ac0ffee --operator bob'],
+  flags: { operator, ...DRY_RUN_FLAG, ...CONTEXT_FLAG, ...CONFIG_FLAG },
+  examples: [
+    'latchkey restore approve 5ac0ffee --dry-run',
+    'latchkey restore approve 5ac0ffee --operator bob',
+  ],
   async run(context) {
     await withOperator(context, async (control) => {
       const [id = ''] = context.operands
+      if (context.flags['dry-run'] === true) {
+        await showRequest(context, control, id)
+        return
+      }
       report(context.output, await control.approve({ id, ...parseActor(context) }))
     })
   },
+}
+
+/** @throws UsageError for a request that is not pending */
+async function showRequest(context: Context, control: Operator, id: string): Promise<void> {
+  const { requests } = await control.status(0)
+  const request = requests.find((one) => one.id === id)
+  if (request === undefined) {
+    throw new UsageError('INPUT_INVALID', `there is no pending request ${id}`, {
+      hint: 'latchkey status lists them',
+    })
+  }
+  const { operator, reason, expiresAt } = request
+  const until = new Date(expiresAt).toISOString()
+  context.output.result(
+    `would approve ${id}, requested by ${operator}: ${reason}\nThe request expires at ${until}.`,
+    { wouldApprove: request, done: false },
+  )
 }
 
 export const restoreWithdraw: Command = {
