@@ -45,20 +45,14 @@ async function createFormatted(
   streams: Streams,
   { as: format, json, wide }: Readonly<Record<string, string | boolean>>,
 ): Promise<Output> {
-  switch (format) {
-    case undefined:
-      return createOutput(streams, json === true, wide === true)
-    case 'json':
-      return createOutput(streams, true)
-    case 'wide':
-      return createOutput(streams, json === true, true)
-    case 'yaml': {
-      const { stringify } = await import('yaml')
-      return createOutput(streams, true, true, (value) => stringify(value))
-    }
-    default:
-      throw new UsageError('USAGE', `unknown form ${String(format)}: expected json, yaml or wide`)
+  if (format === undefined) return createOutput(streams, json === true, wide === true)
+  if (format === 'json') return createOutput(streams, true)
+  if (format === 'wide') return createOutput(streams, json === true, true)
+  if (format !== 'yaml') {
+    throw new UsageError('USAGE', `unknown form ${String(format)}: expected json, yaml or wide`)
   }
+  const { stringify } = await import('yaml')
+  return createOutput(streams, true, true, (value) => stringify(value))
 }
 
 interface Found {

@@ -1,11 +1,6 @@
 /** `latchkey completion SHELL`: scripts made from the table of commands, for bash, zsh and fish. */
 // SPDX-License-Identifier: Apache-2.0
-import {
-  COMMON_FLAGS,
-  type Command,
-  type NamedCommand,
-  UsageError,
-} from '../../terminal/command.ts'
+import { allFlagsOf, type Command, type NamedCommand, UsageError } from '../../terminal/command.ts'
 
 /** A word of the command line that other words or flags can follow; the root has the path ''. */
 interface Node {
