@@ -121,10 +121,17 @@ void t.test(
       await space.run('keys', 'import', 'bad', '--from-file', missing),
       failure(66, `${missing}: there is no such file`),
     )
+    // The check value of a key of zeros: FIPS 197, AES-256 of a block of zeros.
+    const zeros = await file('zeros.key', Buffer.alloc(32))
+    const importZeros = (value: string) =>
+      space.run('keys', 'import', 'zeros', '--from-file', zeros, '--check-value', value)
+    t.match(await importZeros('dc95c1'), { code: 65, stderr: /has the check value dc95c0/ })
+    t.match(await importZeros('dc95'), { code: 65, stderr: /six hexadecimal digits/ })
+    t.match(await importZeros('DC95C0'), { code: 0, stdout: /^created zeros/ })
     t.strictSame(await space.run('keys', 'import', 'bad'), failure(64, '--from-file is missing'))
     t.same(
       (await list(space)).map(({ keyId }) => keyId),
-      ['base64', 'hex', 'piped', 'raw'],
+      ['base64', 'hex', 'piped', 'raw', 'zeros'],
     )
   },
 )

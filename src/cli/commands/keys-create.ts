@@ -1,5 +1,6 @@
 /** `latchkey keys create` and `keys import` */
 // SPDX-License-Identifier: Apache-2.0
+import { toCheckValue } from '../../core/check-value.ts'
 import { Secret } from '../../core/secret.ts'
 import type { KeySummary, NewKey } from '../../keys/administration.ts'
 import {
@@ -45,6 +46,12 @@ export const keysImport: Command = {
       description:
         'File with mode 0600 that holds 32 bytes, or their hexadecimal or Base64 text; - for standard input.',
     },
+    'check-value': {
+      type: 'string',
+      value: 'HEX',
+      description:
+        'Import only if the key has this check value: the first three bytes of the AES encryption of zeros, as HSMs and key ceremonies print it.',
+    },
     ...KEY_STORE_FLAG,
     ...BACKEND_FLAG,
     ...USAGE_FLAG,
@@ -52,13 +59,30 @@ export const keysImport: Command = {
   },
   examples: [
     'latchkey keys import payroll-2019 --from-file ./payroll-2019.key',
+    'latchkey keys import payroll-2019 --from-file ./payroll-2019.key --check-value 3f9a01',
     'openssl rand 32 | latchkey keys import fresh --from-file -',
   ],
   async run(context) {
     const path = stringFlag(context, 'from-file')
     if (path === undefined) throw new UsageError('USAGE', '--from-file is missing')
-    await create(context, parseMaterial(await readPrivateFile(path)))
+    const material = parseMaterial(await readPrivateFile(path))
+    checkValue(material, stringFlag(context, 'check-value'))
+    await create(context, material)
   },
+}
+
+/** @throws UsageError if the key is another than the one that was agreed on */
+function checkValue(material: Secret<Buffer>, expected: string | undefined): void {
+  if (expected === undefined) return
+  if (!/^[0-9a-f]{6}$/i.test(expected)) {
+    throw new UsageError('INPUT_INVALID', '--check-value: expected six hexadecimal digits')
+  }
+  const found = toCheckValue(material.reveal())
+  if (found === expected.toLowerCase()) return
+  throw new UsageError(
+    'INPUT_INVALID',
+    `the key has the check value ${found}, expected ${expected}; nothing was imported`,
+  )
 }
 
 async function create(context: Context, material: Secret<Buffer> | undefined): Promise<void> {
