@@ -18,7 +18,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   KMS: ['register', 'rotate-credentials', 'unregister', 'simulate', 'kms'],
   Webhooks: ['webhooks'],
   Measure: ['bench', 'report'],
-  Inspect: ['status', 'exposure', 'doctor', 'completion', 'version'],
+  Inspect: ['status', 'events', 'exposure', 'doctor', 'completion', 'version'],
 }
 
 /** Commands that `latchkey` alone shows. */

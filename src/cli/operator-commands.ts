@@ -7,6 +7,10 @@ export const OPERATOR_COMMANDS: Readonly<Record<string, Entry>> = {
     summary: 'Log in to an admin listener through its identity provider, with a browser anywhere',
     load: async () => (await import('./commands/login.ts')).login,
   },
+  events: {
+    summary: 'Show the latest events of the control store, and follow new ones',
+    load: async () => (await import('./commands/events.ts')).events,
+  },
   'operators add': {
     summary: 'Add an operator to the store, or replace its roles',
     load: async () => (await import('./commands/operators.ts')).operatorsAdd,

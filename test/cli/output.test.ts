@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { temporaryFolder, latchkeyHere, workspace } from '../support/cli.ts'
+import { latchkeyHere, startLatchkey, temporaryFolder, workspace } from '../support/cli.ts'
 
 void t.test('-o selects the form; a command that has -o for itself keeps it', async (t) => {
   const space = await workspace(t)
@@ -59,4 +59,16 @@ void t.test('the scripts for zsh and fish name every command', async (t) => {
   const fish = (await latchkeyHere(['completion', 'fish'])).stdout
   t.match(fish, `-n '__latchkey_at "admin tokens"' -a 'create list revoke'`)
   t.match(fish, `-n '__latchkey_below "restore approve"' -l dry-run`)
+})
+
+void t.test('events come oldest first, and new ones as they happen', async (t) => {
+  const space = await workspace(t)
+  const why = ['--key-store', 'demo', '--reason', 'x']
+  await space.run('kill', ...why)
+  t.match((await space.run('events')).stdout, /^1 {2}\S+Z {2}epoch \d+ {2}kill by /)
+  const following = startLatchkey(t, ['events', '--follow'], { cwd: space.folder })
+  await following.shows(/ kill by /)
+  await space.run('restore', ...why, '--yes')
+  await following.shows(/ restore by /)
+  await following.ended('SIGTERM')
 })
