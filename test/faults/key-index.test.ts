@@ -69,6 +69,25 @@ void t.test('the first use of a key looks nothing up, in any process', async (t)
   t.ok(inits <= labels.length * 2, 'at most one check value for each use')
 })
 
+void t.test('keys that the workers have divided among them are judged as in a run', async (t) => {
+  const token = await withFaults(t, await createSoftHsm(t))
+  const labels = Array.from({ length: 110 }, (_, i) => `key-${String(i)}`)
+  await createTokenKeys(t, token, [
+    ...labels.map((label) => ({ label })),
+    { label: 'twice', id: '01' },
+    { label: 'twice', id: '02' },
+    { label: 'key-7@2' },
+    { label: 'short', bytes: 16 },
+  ])
+  const { backend } = await backendOn(t, token, 3, PATIENCE_MS)
+  const use = (name: string) => encrypt({ backend } as never, keyId(name), Buffer.alloc(32))
+  await t.rejects(use('twice'), refusal('MISCONFIGURED'))
+  await t.rejects(use('short'), refusal('KEY_USAGE'))
+  t.equal((await use('key-7')).version, 2)
+  const sealed = await Promise.all(labels.map(use))
+  t.equal(sealed.length, labels.length)
+})
+
 void t.test(
   'a refresh finds new keys, versions and duplicates, and misses what is gone',
   async (t) => {

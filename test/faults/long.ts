@@ -1,10 +1,11 @@
 /**
- * Runs the complete storm, hang and soak tests, by hand on a quiet machine: `node
- * .test-build/test/faults/long.js storm|hang|soak [seconds]`.
+ * Runs the complete storm, hang, soak and hedge tests, by hand on a quiet machine: `node
+ * .test-build/test/faults/long.js storm|hang|soak|hedge [seconds]`.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { hang } from './hang.ts'
+import { hedge } from './hedge.ts'
 import { soak } from './soak.ts'
 import { storm } from './storm.ts'
 
@@ -26,6 +27,12 @@ const RUNS: Readonly<Record<string, () => void>> = {
       return hang(t, {
         ...{ hangMs: 10_000, requestsPerSecond: 100, budgetMs: 250, recoveryMs: 2000 },
         isExact: true,
+      })
+    }),
+  hedge: () =>
+    void t.test('one of two tokens takes 200 ms for each operation', (t) => {
+      return hedge(t, {
+        ...{ operations: 5000, perSecond: 100, slowMs: 200, hedgeMs: 30, budgetMs: 60 },
       })
     }),
   soak: () =>

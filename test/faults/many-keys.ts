@@ -1,6 +1,6 @@
 /**
  * Measures first uses of many keys on a token that takes long for each call. By hand:
- * `node .test-build/test/faults/many-keys.js 10000`
+ * `node .test-build/test/faults/many-keys.js KEYS MIN MAX`, with the least and the most sessions
  */
 // SPDX-License-Identifier: Apache-2.0
 import { pathToFileURL } from 'node:url'
@@ -13,15 +13,17 @@ import { promised } from '../../src/keys/suite/promised-backend.ts'
 import { backendConfig } from '../support/pkcs11/backend-config.ts'
 import { withFaults } from '../support/pkcs11/fault-module.ts'
 import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
-import { createSoftHsm, createTokenKeys } from '../support/pkcs11/tokens.ts'
+import { createSoftHsm, createTokenKeys, type TestToken } from '../support/pkcs11/tokens.ts'
 
 export interface ManyKeysOptions {
+  /** A token that has the keys already, because some take minutes to create 10,000 of them. */
+  readonly token?: TestToken
   readonly keys: number
   /** Keys that are used, one after the other, each for the first time. */
   readonly uses: number
   readonly perSecond: number
   readonly callMs: number
-  readonly sessions: number
+  readonly sessions: { readonly min: number; readonly max: number }
   /** Whether to wait until the token's keys were read, which takes a server its first minutes. */
   readonly waitsForRun: boolean
 }
@@ -37,18 +39,23 @@ export interface ManyKeysResult {
 }
 
 export async function measureFirstUses(t: Test, options: ManyKeysOptions): Promise<ManyKeysResult> {
-  const token = await withFaults(t, await createSoftHsm(t))
+  const token = await withFaults(t, options.token ?? (await createSoftHsm(t)))
   const labels = Array.from({ length: options.keys }, (_, i) => `key-${String(i)}`)
+  const missing = options.token === undefined ? labels : []
   await createTokenKeys(
     t,
     token,
-    labels.map((label) => ({ label })),
+    missing.map((label) => ({ label })),
   )
   token.control.latency(options.callMs)
   const progress: object[] = []
   const startedAt = systemClock.monotonic()
   const keys = await openBackend({
-    config: backendConfig(token, { sessions: { min: options.sessions, max: options.sessions } }),
+    // The deadlines are the defaults.
+    config: backendConfig(token, {
+      sessions: options.sessions,
+      deadlines: { operationMs: 150, startMs: 20_000, stuckMs: 1000 },
+    }),
     clock: systemClock,
     logger: {
       info: (message, fields) => progress.push({ message, ...fields }),
@@ -67,7 +74,7 @@ export async function measureFirstUses(t: Test, options: ManyKeysOptions): Promi
   while (options.waitsForRun && !isRead()) await pause(50)
   const runMs = options.waitsForRun ? systemClock.monotonic() - startedAt : undefined
   // Waits until every worker has opened its session, as a server has after a few seconds.
-  while ((keys.stats().tokens[0]?.sessions.open ?? 0) < options.sessions) await pause(50)
+  while ((keys.stats().tokens[0]?.sessions.open ?? 0) < options.sessions.min) await pause(50)
 
   const latenciesMs: number[] = []
   let failures = 0
@@ -101,9 +108,12 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const keys = Number(process.argv[2] ?? 10_000)
   for (const waitsForRun of [false, true]) {
     void t.test(`first uses ${waitsForRun ? 'after' : 'during'} the first run`, async (t) => {
-      const sessions = Number(process.argv[3] ?? 12)
-      const common = { keys, uses: Math.min(1000, keys), perSecond: 100, callMs: 5, sessions }
-      const { latenciesMs: ms, ...rest } = await measureFirstUses(t, { ...common, waitsForRun })
+      const [min = 12, max = 12] = process.argv.slice(3).map(Number)
+      const common = { keys, uses: Math.min(1000, keys), perSecond: 100, callMs: 5 }
+      const { latenciesMs: ms, ...rest } = await measureFirstUses(t, {
+        ...common,
+        ...{ sessions: { min, max }, waitsForRun },
+      })
       const found = { p50: quantile(ms, 0.5), p99: quantile(ms, 0.99), max: ms.at(-1) }
       t.comment(JSON.stringify({ ...rest, ...found }))
     })

@@ -200,7 +200,7 @@ void t.test(
       await roundTrip(t, backend, `once from ${place}: the key is looked up again`)
     }
     control.plan('C_DecryptInit', { rv: GENERAL_ERROR, times: 3 })
-  t.ok((await decrypt({ backend } as never, KEY, sealed)).equals(AAD))
+    t.ok((await decrypt({ backend } as never, KEY, sealed)).equals(AAD))
   },
 )
 

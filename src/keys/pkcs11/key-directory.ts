@@ -6,7 +6,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import { BackendError } from '../errors.ts'
-import type { ListedKey, TokenKey } from './wire/calls.ts'
+import { encodeRef, type ListedKey, type TokenKey } from './wire/calls.ts'
 import type { TokenFleet } from './pool/fleet.ts'
 
 export interface KnownVersion extends TokenKey {
@@ -109,6 +109,13 @@ export class KeyDirectory {
     for (const name of list.take(entries, isFresh)) this.#combine(name)
   }
 
+  /** Applies what one worker has found among its share of the keys. The first run finds what the shares have missed. */
+  addShare(token: string, entries: readonly ListedKey[]): void {
+    const list = this.#lists.get(token) ?? new KeyList()
+    this.#lists.set(token, list)
+    for (const name of list.takeShare(entries)) this.#combine(name)
+  }
+
   /** Ends a fresh run: keys that it did not report are gone. */
   endFreshRun(token: string): void {
     for (const name of this.#lists.get(token)?.endFreshRun() ?? []) this.#combine(name)
@@ -173,6 +180,11 @@ class KeyList {
   readonly used = new Set<string>()
   /** Names that the fresh run has reported so far. */
   #reported = new Set<string>()
+  /**
+   * Reports of the fresh run about names that the shares have found to be ambiguous. They apply at its end: until the run has
+   * read the second key of a name, it knows of no ambiguity.
+   */
+  readonly #held = new Map<string, ListedKey[]>()
 
   versions(name: string): ReadonlyMap<number, TokenKey> {
     return this.#keys.get(name) ?? new Map<number, TokenKey>()
@@ -181,7 +193,9 @@ class KeyList {
   /** @returns the names of which something changed */
   take(entries: readonly ListedKey[], isFresh: boolean): ReadonlySet<string> {
     const names = new Set<string>()
-    for (const { name, version, key } of entries) {
+    for (const entry of entries) {
+      const { name, version, key } = entry
+      if (isFresh && this.#hold(entry)) continue
       const isFirst = isFresh && !this.#reported.has(name)
       const versions = isFirst ? undefined : this.#keys.get(name)
       const next = versions ?? new Map<number, TokenKey>()
@@ -195,12 +209,41 @@ class KeyList {
     return names
   }
 
+  #hold(entry: ListedKey): boolean {
+    const { name } = entry
+    const held = this.#held.get(name)
+    const isAmbiguous = [...this.versions(name).values()].some(
+      ({ problem }) => problem?.kind === 'AMBIGUOUS',
+    )
+    if (held === undefined && (this.#reported.has(name) || !isAmbiguous)) return false
+    this.#held.set(name, [...(held ?? []), entry])
+    return true
+  }
+
+  /** Adds keys, and marks those of one name that are not the same. @returns the names of which something changed */
+  takeShare(entries: readonly ListedKey[]): ReadonlySet<string> {
+    for (const { name, version, key } of entries) {
+      const versions = this.#keys.get(name) ?? new Map<number, TokenKey>()
+      this.#keys.set(name, versions)
+      const known = versions.get(version)
+      const isSame =
+        known === undefined ||
+        (known.problem?.kind !== 'AMBIGUOUS' && known.id === key?.id && known.check === key.check)
+      const reason = `several keys of the token are named ${JSON.stringify(encodeRef(name, version))}`
+      if (key !== undefined)
+        versions.set(version, isSame ? key : { ...key, problem: { kind: 'AMBIGUOUS', reason } })
+    }
+    return new Set(entries.map(({ name }) => name))
+  }
+
   /** @returns the names that are gone */
   endFreshRun(): readonly string[] {
+    const held = [...this.#held.values()].flat()
+    this.#held.clear()
     const gone = [...this.#keys.keys()].filter((name) => !this.#reported.has(name))
     for (const name of gone) this.#keys.delete(name)
     this.#reported = new Set()
-    return gone
+    return [...gone, ...this.take(held, false)]
   }
 }
 

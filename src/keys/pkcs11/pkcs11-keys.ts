@@ -12,8 +12,8 @@ import { createTokenAdministration, toKeyId, type TokenAdministration } from './
 import { createPkcs11Backend } from './backend.ts'
 import { KeyDirectory } from './key-directory.ts'
 import type { KeyStoreRecords } from './key-records.ts'
-import { TokenFleet } from './pool/fleet.ts'
-import { TokenPool, type TokenStats } from './pool/pool.ts'
+import { type FleetStats, TokenFleet } from './pool/fleet.ts'
+import { TokenPool } from './pool/pool.ts'
 import { WorkerProcess, TokenError } from './pool/worker-process.ts'
 import type { DiscardCall, ProbeCall, ProbeReport, StartCall } from './wire/calls.ts'
 
@@ -30,7 +30,7 @@ export interface Pkcs11Keys {
   setPins(pins: readonly Secret[]): void
   /** The tokens, for requests outside key stores. */
   readonly fleet: TokenFleet
-  stats(): { readonly tokens: readonly TokenStats[] }
+  stats(): { readonly tokens: readonly FleetStats[] }
   /** Process ids of the workers, for tests. */
   pids(): readonly number[]
   close(): void
@@ -74,6 +74,9 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
           onKeys: (entries, isFresh) => {
             directory.list(id, entries, isFresh)
           },
+          onShare: (entries) => {
+            directory.addShare(id, entries)
+          },
           onFreshRun: () => {
             directory.endFreshRun(id)
           },
@@ -81,7 +84,7 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
         }),
       ),
     )
-  // The keys of a small or fast token are known before the first request; meanwhile keys of other tokens are looked up one by one.
+  // Afterwards, keys that were not read yet are looked up one by one.
   if (deps.readsKeys ?? deps.selfTest !== undefined) {
     const reading = readKeys()
     const isThere = pools.every(({ metadata }) => metadata !== undefined)
@@ -130,8 +133,11 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
   }
 }
 
-/** How long a start waits for the keys of the tokens. */
-const READ_FIRST_MS = 5000
+/**
+ * How long a start waits for the keys of the tokens. A first use of a key that was not read yet costs many calls, and while
+ * every use is a first one, a slow token cannot keep up.
+ */
+const READ_FIRST_MS = 25_000
 
 /** Derives the token's id: printable ASCII, stable while the configuration stays the same. */
 function toTokenId(

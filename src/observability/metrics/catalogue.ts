@@ -13,6 +13,7 @@ const ofRequest = ['key_store', 'operation'] as const
 const sum = 'sum'
 const total = { type: 'counter', labels: [], aggregator: sum } as const
 const amount = { type: 'gauge', labels: [], aggregator: sum } as const
+const ofToken = { labels: ['backend', 'token'], aggregator: sum } as const
 
 export const METRICS = {
   latchkey_request_duration_seconds: {
@@ -229,12 +230,7 @@ export const METRICS = {
     labels: ['backend', 'token', 'state'],
     aggregator: sum,
   },
-  latchkey_token_queued: {
-    type: 'gauge',
-    help: 'Calls waiting for a session.',
-    labels: ['backend', 'token'],
-    aggregator: sum,
-  },
+  latchkey_token_queued: { type: 'gauge', help: 'Calls waiting for a session.', ...ofToken },
   latchkey_token_circuit: {
     type: 'gauge',
     help: '1 for the current state of the circuit breaker.',
@@ -244,13 +240,17 @@ export const METRICS = {
   latchkey_token_hosts: {
     type: 'gauge',
     help: 'Worker processes that load the module of a token.',
-    labels: ['backend', 'token'],
-    aggregator: sum,
+    ...ofToken,
   },
   latchkey_token_host_restarts_total: {
     type: 'counter',
     help: 'Restarts of those worker processes.',
-    labels: ['backend', 'token'],
+    ...ofToken,
+  },
+  latchkey_token_hedges_total: {
+    type: 'counter',
+    help: 'Operations that were sent to another token too, because this one took longer than `hedge.after`, by who answered first: first (this token), other or none.',
+    labels: ['backend', 'token', 'winner'],
     aggregator: sum,
   },
   latchkey_certificate_expiry_timestamp_seconds: {

@@ -54,6 +54,8 @@ export interface TokenState {
   readonly queued: number
   readonly hosts: number
   readonly restarts: number
+  /** Operations that were sent to another token too, by the token that answered first. */
+  readonly hedges: { readonly first: number; readonly other: number; readonly none: number }
 }
 
 export interface ControlState {
@@ -248,6 +250,10 @@ function ofTokens(tokens: () => readonly TokenState[]): Collectors {
     latchkey_token_hosts: () => each((token, labels) => [value(token.hosts, labels)]),
     latchkey_token_host_restarts_total: () =>
       each((token, labels) => [value(token.restarts, labels)]),
+    latchkey_token_hedges_total: () =>
+      each(({ hedges }, labels) =>
+        Object.entries(hedges).map(([winner, count]) => value(count, { ...labels, winner })),
+      ),
   }
 }
 

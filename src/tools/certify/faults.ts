@@ -5,6 +5,7 @@ import type { KeyStoreOnToken, OpenToken, TokenWorkplace } from '../../app/token
 import type { Pkcs11BackendConfig } from '../../config/config.ts'
 import { systemClock as clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
+import type { ExternalKeyId } from '../../core/ids.ts'
 import { promised } from '../../keys/suite/promised-backend.ts'
 import { codeOf, describeError } from '../../keys/suite/suite.ts'
 import { sendSignal, toKeyId } from './contract.ts'
@@ -73,9 +74,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
 
   'another program logs in and ends': async ({ workplace, keys }) => {
     const other = await workplace.open({ sessions: { min: 1, max: 1 } })
-    await roundTrip(keys, UNHURRIED_MS)
+    await patiently(() => roundTrip(keys, UNHURRIED_MS))
     await other.close()
-    await roundTrip(keys, UNHURRIED_MS)
+    await patiently(() => roundTrip(keys, UNHURRIED_MS))
     return 'requests went on'
   },
 
@@ -84,10 +85,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const keyId = toKeyId('destroyed')
     const sealed = await encryptNew(token, keys, 'destroyed')
     await behind(workplace, (other) => other.destroyBehind('destroyed', 1))
-    const request = { ...sealed, keyId, aad: AAD, deadline: new Deadline(clock, UNHURRIED_MS) }
-    const error = await errorOf(promised(keys.backend).decrypt(request))
+    const error = await errorOf(patiently(() => decrypt(keys, keyId, sealed)))
     require(codeOf(error) === 'KEY_NOT_FOUND', `Decrypt ended with ${describeError(error)}`)
-    await roundTrip(keys, UNHURRIED_MS)
+    await patiently(() => roundTrip(keys, UNHURRIED_MS))
     return 'KEY_NOT_FOUND, and other keys go on'
   },
 
@@ -99,13 +99,8 @@ const FAULTS: Readonly<Record<string, Fault>> = {
       await other.destroyBehind('replaced', 1)
       await other.createBehind('replaced', 1)
     })
-    const backend = promised(keys.backend)
-    const deadline = () => new Deadline(clock, UNHURRIED_MS)
-    const opened = await errorOf(
-      backend.decrypt({ ...sealed, keyId, aad: AAD, deadline: deadline() }),
-    )
-    const input = { keyId, version: 1, plaintext: AAD, aad: AAD }
-    const made = await errorOf(backend.encrypt({ ...input, deadline: deadline() }))
+    const opened = await errorOf(patiently(() => decrypt(keys, keyId, sealed)))
+    const made = await errorOf(patiently(() => encrypt(keys, keyId)))
     // Without check values, another key is noticed only by the tag of what the old one encrypted.
     const isRecognized = config.iv !== 'host' || codeOf(made) === 'KEY_REPLACED'
     require(isRecognized, `Encrypt ended with ${describeError(made)}`)
@@ -211,9 +206,33 @@ async function encryptNew(token: OpenToken, keys: KeyStoreOnToken, name: string)
   const keyId = toKeyId(name)
   await keys.administration.createKey({ keyId, canEncrypt: true, canDecrypt: true })
   await token.settle()
+  return { version: 1, ...(await patiently(() => encrypt(keys, keyId))) }
+}
+
+type Sealed = Awaited<ReturnType<typeof encryptNew>>
+
+function encrypt({ backend }: KeyStoreOnToken, keyId: ExternalKeyId) {
   const deadline = new Deadline(clock, UNHURRIED_MS)
   const input = { keyId, version: 1, plaintext: randomBytes(32), aad: AAD, deadline }
-  return { version: 1, ...(await promised(keys.backend).encrypt(input)) }
+  return promised(backend).encrypt(input)
+}
+
+function decrypt({ backend }: KeyStoreOnToken, keyId: ExternalKeyId, sealed: Sealed) {
+  const deadline = new Deadline(clock, UNHURRIED_MS)
+  return promised(backend).decrypt({ ...sealed, keyId, aad: AAD, deadline })
+}
+
+/** Repeats after failures that come and go, such as those of a busy machine. */
+async function patiently<T>(attempt: () => Promise<T>): Promise<T> {
+  const endsAt = clock.monotonic() + RECOVERY_MS
+  for (;;) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (!TEMPORARY.has(codeOf(error)) || clock.monotonic() >= endsAt) throw error
+      await pause(RETRY_MS)
+    }
+  }
 }
 
 /** Works on the same keys in another opening, as another program would. */

@@ -13,6 +13,20 @@ export interface FleetMember {
   readonly pool: TokenPool
 }
 
+/** Operations that were sent to another token too, because this one was slow. */
+export interface HedgeCounts {
+  /** This token answered first after all. */
+  readonly first: number
+  /** Another token answered first. */
+  readonly other: number
+  /** No token answered. */
+  readonly none: number
+}
+
+type Winner = keyof HedgeCounts
+
+export type FleetStats = TokenStats & { readonly hedges: HedgeCounts }
+
 /** Errors after which another token is tried. Errors about the key or the ciphertext do not depend on the token. */
 const TRY_ELSEWHERE: ReadonlySet<BackendErrorCode> = new Set([
   'BUSY',
@@ -27,6 +41,8 @@ const TRY_ELSEWHERE: ReadonlySet<BackendErrorCode> = new Set([
 export class TokenFleet {
   readonly #members: readonly FleetMember[]
   readonly #hedgeMs: number | undefined
+  /** Hedged operations by the token that was slow. */
+  readonly #hedges = new Map<TokenPool, Record<Winner, number>>()
   #turn = 0
 
   /** @param hedgeMs time after which a slow operation is tried on the next token too; undefined: never */
@@ -72,8 +88,19 @@ export class TokenFleet {
     return this.#members.map(({ pool, id }) => work(pool, id))
   }
 
-  stats(): readonly TokenStats[] {
-    return this.#members.map(({ id, pool }) => pool.stats(id))
+  stats(): readonly FleetStats[] {
+    return this.#members.map(({ id, pool }) => ({
+      ...pool.stats(id),
+      hedges: this.#hedgesOf(pool),
+    }))
+  }
+
+  #hedgesOf(pool: TokenPool): Record<Winner, number> {
+    const known = this.#hedges.get(pool)
+    if (known !== undefined) return known
+    const none = { first: 0, other: 0, none: 0 }
+    this.#hedges.set(pool, none)
+    return none
   }
 
   stop(): void {
@@ -109,20 +136,32 @@ export class TokenFleet {
     hedgeMs: number,
   ): Promise<T> {
     const waiting = [...this.#inOrder()]
+    const [first] = waiting
     let open = 0
     let timer: NodeJS.Timeout | undefined
+    /** Whether a token was tried because the first one was slow, not because it failed. */
+    let isHedged = false
     return new Promise((resolve, reject) => {
+      const count = (winner: Winner) => {
+        if (isHedged && first !== undefined) this.#hedgesOf(first)[winner] += 1
+        isHedged = false
+      }
+      const hedge = () => {
+        isHedged = true
+        tryNext()
+      }
       const tryNext = () => {
         clearTimeout(timer)
         const pool = waiting.shift()
         if (pool === undefined) return
         open += 1
         // Not a deadline: it starts a second attempt beside the first.
-        if (waiting.length > 0) timer = setTimeout(tryNext, hedgeMs)
+        if (waiting.length > 0) timer = setTimeout(hedge, hedgeMs)
         work(pool, Infinity).then(
           (answer) => {
             waiting.length = 0
             clearTimeout(timer)
+            count(pool === first ? 'first' : 'other')
             resolve(answer)
           },
           (error: unknown) => {
@@ -133,6 +172,7 @@ export class TokenFleet {
               return
             }
             clearTimeout(timer)
+            count('none')
             reject(error instanceof Error ? error : new Error('not an Error', { cause: error }))
           },
         )

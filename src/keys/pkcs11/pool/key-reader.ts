@@ -1,6 +1,6 @@
 /** Reads all keys of a token through one of its workers, in steps between requests, at the start and at each refresh. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Call, IndexReport, ListedKey } from '../wire/calls.ts'
+import { type Call, encodeRef, type IndexReport, type ListedKey } from '../wire/calls.ts'
 import { nameToken } from './circuit-breaker.ts'
 import type { PoolOptions } from './options.ts'
 import { TokenError } from './worker-process.ts'
@@ -12,11 +12,17 @@ export interface KeyReaderDeps {
   readonly isPressed: () => boolean
   /** Sends a call outside the queue. @throws TokenError */
   readonly ask: (worker: TokenWorker, call: Call) => Promise<unknown>
+  /** Tells which worker knows the handle of a key; undefined: by now all workers know all handles. */
+  readonly onHome: (
+    home: { readonly ref: string; readonly worker: TokenWorker } | undefined,
+  ) => void
 }
 
 export interface KeyReaderEvents {
   /** @param isFresh whether the entries are all keys of the token, apart from those of later calls of this run */
   readonly onKeys: (entries: readonly ListedKey[], isFresh: boolean) => void
+  /** @param entries found by one of several workers that share the keys, before the first run */
+  readonly onShare: (entries: readonly ListedKey[]) => void
   /** A fresh run is over: keys that it did not report are gone. */
   readonly onFreshRun: () => void
   /** Returns the names of the keys that were used since the last call. */
@@ -27,6 +33,10 @@ export interface KeyReaderEvents {
 const BUSY_MS = 10
 const MAX_BUSY_MS = 100
 const RETRY_MS = 1000
+const FIRST_RUN = 1
+const FIRST_STEP: Call = { call: 'index', run: FIRST_RUN, again: [] }
+/** How long the first reading waits for the minimum of workers. */
+const MAX_START_MS = 5000
 /** A search by name takes time on a token with more keys. */
 const MANY_KEYS = 100
 const PROGRESS_EVERY_MS = 5000
@@ -42,7 +52,7 @@ export class KeyReader {
   readonly #firstRun: Promise<void>
   readonly #named = new WeakSet<TokenWorker>()
   #total = 0
-  #progressAt: number | undefined
+  #progressAt = Infinity
 
   constructor(options: PoolOptions, deps: KeyReaderDeps) {
     this.#options = options
@@ -64,11 +74,13 @@ export class KeyReader {
   }
 
   async #readAlways(events: KeyReaderEvents): Promise<void> {
-    for (let run = 1; !this.#isStopped; run++) {
-      const again = run === 1 ? [] : events.takeUsed()
+    await this.#readShares(events)
+    for (let run = FIRST_RUN; !this.#isStopped; run++) {
+      const again = run === FIRST_RUN ? [] : events.takeUsed()
       try {
         await this.#readOnce(events, run, again)
         this.#finished()
+        this.#deps.onHome(undefined)
         const { refreshMs } = this.#options.config.keys
         await this.#sleep(refreshMs * (1 - JITTER / 2 + Math.random() * JITTER))
       } catch (error) {
@@ -77,6 +89,61 @@ export class KeyReader {
         await this.#sleep(RETRY_MS)
       }
     }
+  }
+
+  /** Divides the keys of a large token among all workers, so that they are known soon. The first run reads all of them again. */
+  async #readShares(events: KeyReaderEvents): Promise<void> {
+    const workers = await this.#waitForMinimum()
+    const startedAt = this.#now()
+    const reports = new Map<TokenWorker, IndexReport>()
+    const log = (message: string, { total }: IndexReport) => {
+      const left = [...reports.values()].reduce((sum, one) => sum + one.left, 0)
+      this.#log(message, { total, left }, startedAt)
+    }
+    this.#progressAt = startedAt + PROGRESS_EVERY_MS
+    const readShare = async (worker: TokenWorker, part: number, steps: number) => {
+      for (let step = 0; step < steps; step++) {
+        if ((await this.#waitFor(() => worker)) === undefined) return
+        const call = { call: 'share', part, of: workers.length } as const
+        const report = (await this.#deps.ask(worker, call)) as IndexReport
+        reports.set(worker, report)
+        events.onShare(report.entries)
+        for (const { name, version } of report.entries)
+          this.#deps.onHome({ ref: encodeRef(name, version), worker })
+        if (report.isComplete) return
+        if (this.#now() < this.#progressAt) continue
+        this.#progressAt = this.#now() + PROGRESS_EVERY_MS
+        log('reading the keys of a token', report)
+      }
+    }
+    try {
+      const [first, ...others] = workers
+      if (first === undefined || others.length === 0) return
+      await readShare(first, 0, 1)
+      const report = reports.get(first)
+      if (report === undefined || report.total <= MANY_KEYS) return
+      await Promise.all(workers.map((worker, part) => readShare(worker, part, Infinity)))
+      log('the keys of a token are known', report)
+      // The first run begins with a search that blocks its worker, so it begins before requests come.
+      this.#worker = first
+      const begun = (await this.#deps.ask(first, FIRST_STEP)) as IndexReport
+      events.onKeys(begun.entries, begun.isFresh)
+      this.#finished()
+    } catch (error) {
+      // The first run reads what is missing.
+      if (!(error instanceof TokenError)) this.#report(error)
+    }
+  }
+
+  /** Waits for the minimum of workers, but not long. */
+  async #waitForMinimum(): Promise<readonly TokenWorker[]> {
+    const usable = () => this.#deps.workers().filter(({ isUsable }) => isUsable)
+    const { min } = this.#options.config.sessions
+    for (let waited = 0; waited < MAX_START_MS && usable().length < min; waited += BUSY_MS) {
+      if (this.#isStopped) return []
+      await this.#sleep(BUSY_MS)
+    }
+    return usable()
   }
 
   async #readOnce(events: KeyReaderEvents, run: number, again: readonly string[]): Promise<void> {
@@ -124,7 +191,11 @@ export class KeyReader {
       left = (await this.#deps.ask(worker, { call: 'names' })) as number
   }
 
-  #log(message: string, { total, left }: IndexReport, startedAt: number): void {
+  #log(
+    message: string,
+    { total, left }: Pick<IndexReport, 'total' | 'left'>,
+    startedAt: number,
+  ): void {
     this.#options.logger.info(message, {
       ...nameToken(this.#options),
       ...{ keys: total, read: total - left, durationMs: Math.round(this.#now() - startedAt) },

@@ -33,6 +33,8 @@ const RETRY_AFTER_MS = 15
 const MAX_ATTEMPTS = 3
 /** A step over the keys of a token begins with a search over all of them, which may take longer than an operation. */
 const INDEX_MS = 5000
+/** Requests in flight up to which a worker that knows the handle is preferred, since the others would have to search. */
+const MAX_AT_HOME = 4
 
 export class TokenPool {
   readonly #options: PoolOptions
@@ -41,6 +43,8 @@ export class TokenPool {
   readonly #workers: WorkerSupervisor
   readonly #keyReader: KeyReader
   #facts: TokenFacts | undefined
+  /** The worker that knows the handle of a key, by the key's name, while not all workers know all handles. */
+  readonly #homes = new Map<string, TokenWorker>()
 
   constructor(options: PoolOptions) {
     this.#options = options
@@ -63,6 +67,10 @@ export class TokenPool {
       workers: () => this.#workers.all,
       isPressed: () => this.#queue.waiting > 0,
       ask: (worker, call) => this.#workers.ask(worker, call, INDEX_MS),
+      onHome: (home) => {
+        if (home === undefined) this.#homes.clear()
+        else this.#homes.set(home.ref, home.worker)
+      },
     })
   }
 
@@ -169,7 +177,7 @@ export class TokenPool {
   }
 
   #admit(request: QueuedRequest): void {
-    const worker = this.#queue.waiting === 0 ? this.#workers.choose() : undefined
+    const worker = this.#queue.waiting === 0 ? this.#choose(request) : undefined
     if (worker === undefined && this.#queue.waiting >= this.#options.config.maxQueued) {
       request.reject(new BackendError('BUSY', 'too many operations are waiting for the token'))
       return
@@ -177,6 +185,12 @@ export class TokenPool {
     this.#queue.watch(request)
     if (worker === undefined) this.#queue.push(request)
     else this.#run(request, worker)
+  }
+
+  #choose({ parts: [ref] }: QueuedRequest): TokenWorker | undefined {
+    const home = this.#homes.size === 0 ? undefined : this.#homes.get(ref?.toString('latin1') ?? '')
+    const isFree = home?.isUsable === true && home.process.size < MAX_AT_HOME
+    return isFree ? home : this.#workers.choose()
   }
 
   /** Assigns waiting requests to workers that have room. */

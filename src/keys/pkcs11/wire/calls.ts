@@ -150,10 +150,15 @@ export type Call =
   | { readonly call: 'list' }
   /** One step of TokenIndex. */
   | { readonly call: 'index'; readonly run: number; readonly again: readonly string[] }
+  /** One step of HandleNames over one of several shares of the keys. Returns an IndexReport that is never fresh. */
+  | { readonly call: 'share'; readonly part: number; readonly of: number }
   /** One step of HandleNames. Returns the number of handles without a name. */
   | { readonly call: 'names' }
   | ({ readonly call: 'create' } & NewTokenKey)
   | { readonly call: 'destroy'; readonly name: string; readonly version: number }
+
+/** Calls after the first one. */
+export type WorkerCall = Exclude<Call, StartCall | ProbeCall | DiscardCall>
 
 /** The form of a value; the name of a property that may be missing ends in `?`. */
 type Form =
@@ -191,7 +196,7 @@ const PROBE_REPORT: Form = {
 const ANSWERS: Readonly<Record<Call['call'], Form>> = {
   ...{ start: TOKEN_FACTS, probe: PROBE_REPORT, health: 'nothing', destroy: 'nothing' },
   ...{ describe: [TOKEN_KEY], list: [LISTED_KEY], create: TOKEN_KEY, index: INDEX_REPORT },
-  ...{ names: 'number', discard: 'number' },
+  ...{ share: INDEX_REPORT, names: 'number', discard: 'number' },
 }
 
 /** Whether a worker's answer has the form that the types above promise for this call. */

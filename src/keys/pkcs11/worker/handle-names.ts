@@ -1,18 +1,31 @@
 /**
  * Reads the names of all handles once, in steps. A search by name is slow on tokens with thousands of keys, and each worker
- * has handles of its own.
+ * has handles of its own. Before that, at the start, each worker reads a share of the keys.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { encodeRef, parseRef } from '../wire/calls.ts'
+import { encodeRef, type IndexReport, type ListedKey, parseRef } from '../wire/calls.ts'
 import { readId, readLabel } from './key-attributes.ts'
-import { findObjects, type KeyHandles, type KeyHandlesOptions } from './key-handles.ts'
+import {
+  describeUnusable,
+  findObjects,
+  type KeyHandles,
+  type KeyHandlesOptions,
+  loadKey,
+  toTokenKey,
+} from './key-handles.ts'
 import type { Handle } from './module.ts'
+
+/** Maximum number of keys in one report. */
+const MAX_ENTRIES = 200
 
 export class HandleNames {
   readonly #options: KeyHandlesOptions
   readonly #handles: KeyHandles
   /** Undefined until the search. */
   #unread: Handle[] | undefined
+  /** Keys of this worker's share that it has yet to read; undefined until the search. */
+  #share: Handle[] | undefined
+  #total = 0
 
   constructor(options: KeyHandlesOptions, handles: KeyHandles) {
     this.#options = options
@@ -22,6 +35,55 @@ export class HandleNames {
   /** Begins again, because handles change with a login. */
   forget(): void {
     this.#unread = undefined
+    this.#share = undefined
+  }
+
+  /**
+   * Reads every `of`th key. Workers may list keys in different orders, so a key can be in two shares or in none.
+   * @param mayGoOn called after each key
+   */
+  share(
+    session: Handle,
+    { part, of }: { readonly part: number; readonly of: number },
+    mayGoOn: () => boolean,
+  ): IndexReport {
+    if (this.#share === undefined) {
+      const all = this.#findAll(session)
+      this.#total = all.length
+      this.#share = all.filter((_, i) => i % of === part)
+      // A second search would block this worker for long.
+      this.#unread ??= all.filter((_, i) => i % of !== part)
+    }
+    const entries: ListedKey[] = []
+    while (entries.length < MAX_ENTRIES) {
+      const handle = this.#share.pop()
+      if (handle === undefined) break
+      entries.push(...this.#read(session, handle))
+      if (!mayGoOn()) break
+    }
+    const left = this.#share.length
+    return { total: this.#total, left, isComplete: left === 0, isFresh: false, entries }
+  }
+
+  #read(session: Handle, handle: Handle): readonly ListedKey[] {
+    const key = loadKey(this.#options, session, handle, 1)
+    if (!key.isAes || this.#options.isReserved(key.label)) return []
+    const { name: label, version } = parseRef(key.label)
+    const name = this.#options.keysBy === 'id' ? key.id : label
+    const found = toTokenKey({ ...key, version })
+    if (key.unusable !== undefined) {
+      const problem = { kind: 'UNUSABLE', reason: describeUnusable(key) } as const
+      return [{ name, version, key: { ...found, problem } }]
+    }
+    this.#handles.suggest(encodeRef(name, version), handle)
+    return [{ name, version, key: found }]
+  }
+
+  #findAll(session: Handle): Handle[] {
+    const { module } = this.#options
+    const { constants: c } = module
+    const isKey = { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY }
+    return findObjects(module, session, [isKey], 'many')
   }
 
   /**
@@ -30,9 +92,7 @@ export class HandleNames {
    */
   step(session: Handle, mayGoOn: () => boolean): number {
     const { module, keysBy, isReserved } = this.#options
-    const { constants: c } = module
-    const isKey = { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY }
-    this.#unread ??= findObjects(module, session, [isKey], 'many')
+    this.#unread ??= this.#findAll(session)
     for (;;) {
       const handle = this.#unread.pop()
       if (handle === undefined) return 0

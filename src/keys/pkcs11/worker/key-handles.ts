@@ -49,7 +49,9 @@ export class KeyHandles {
 
   /** Tells the name of a handle, which saves a search at the first use of the key. */
   suggest(ref: string, handle: Handle): void {
-    this.#suggested.set(ref, this.#suggested.has(ref) ? 'several' : handle)
+    const known = this.#suggested.get(ref)
+    const isOne = known === undefined || (known !== 'several' && known.equals(handle))
+    this.#suggested.set(ref, isOne ? handle : 'several')
   }
 
   /** Keeps a key that was found in another way; undefined if it is gone. */

@@ -6,15 +6,13 @@ import { equalBytes } from '../../../core/constant-time.ts'
 import { createAesGcm, mechanismOf, type AesGcm, type SealedByToken } from './aes-gcm.ts'
 import {
   encodeRef,
-  type Call,
-  type DiscardCall,
   type ListedKey,
   type NewTokenKey,
-  type ProbeCall,
   type StartCall,
   type TokenFacts,
   type TokenKey,
   type VersionSearch,
+  type WorkerCall,
 } from '../wire/calls.ts'
 import { CkrFailure, WorkerFailure, type Direction } from '../wire/errors.ts'
 import { HandleNames } from './handle-names.ts'
@@ -129,7 +127,7 @@ export class TokenWorkerProgram {
     }
   }
 
-  call(call: Exclude<Call, StartCall | ProbeCall | DiscardCall>): unknown {
+  call(call: WorkerCall): unknown {
     switch (call.call) {
       case 'health':
         this.#unhurried((session) => {
@@ -142,6 +140,8 @@ export class TokenWorkerProgram {
         return this.#unhurried((session) => this.#list(session))
       case 'index':
         return this.#inStep((session, mayGoOn) => this.#index.step(session, call, mayGoOn))
+      case 'share':
+        return this.#inStep((session, mayGoOn) => this.#names.share(session, call, mayGoOn))
       case 'names':
         return this.#inStep((session, mayGoOn) => this.#names.step(session, mayGoOn))
       case 'create':
