@@ -84,8 +84,7 @@ void t.test('keys that the workers have divided among them are judged as in a ru
   await t.rejects(use('twice'), refusal('MISCONFIGURED'))
   await t.rejects(use('short'), refusal('KEY_USAGE'))
   t.equal((await use('key-7')).version, 2)
-  const sealed = await Promise.all(labels.map(use))
-  t.equal(sealed.length, labels.length)
+  for (const label of ['key-0', 'key-50', 'key-109']) t.equal((await use(label)).version, 1)
 })
 
 void t.test(

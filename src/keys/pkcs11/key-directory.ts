@@ -181,8 +181,8 @@ class KeyList {
   /** Names that the fresh run has reported so far. */
   #reported = new Set<string>()
   /**
-   * Reports of the fresh run about names that the shares have found to be ambiguous. They apply at its end: until the run has
-   * read the second key of a name, it knows of no ambiguity.
+   * Reports of the fresh run about names that are known already. They apply at its end: until then, the run may not have read
+   * the newest version, or the second key of a name.
    */
   readonly #held = new Map<string, ListedKey[]>()
 
@@ -196,9 +196,7 @@ class KeyList {
     for (const entry of entries) {
       const { name, version, key } = entry
       if (isFresh && this.#hold(entry)) continue
-      const isFirst = isFresh && !this.#reported.has(name)
-      const versions = isFirst ? undefined : this.#keys.get(name)
-      const next = versions ?? new Map<number, TokenKey>()
+      const next = this.#keys.get(name) ?? new Map<number, TokenKey>()
       if (key === undefined) next.delete(version)
       else next.set(version, key)
       if (next.size === 0) this.#keys.delete(name)
@@ -212,11 +210,9 @@ class KeyList {
   #hold(entry: ListedKey): boolean {
     const { name } = entry
     const held = this.#held.get(name)
-    const isAmbiguous = [...this.versions(name).values()].some(
-      ({ problem }) => problem?.kind === 'AMBIGUOUS',
-    )
-    if (held === undefined && (this.#reported.has(name) || !isAmbiguous)) return false
-    this.#held.set(name, [...(held ?? []), entry])
+    if (held === undefined && (this.#reported.has(name) || !this.#keys.has(name))) return false
+    if (held === undefined) this.#held.set(name, [entry])
+    else held.push(entry)
     return true
   }
 
