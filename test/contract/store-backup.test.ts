@@ -149,6 +149,19 @@ void t.test('an old backup is a warning, unless other tools make them', async (t
   t.same(await warningsAt(8 * day, 0), [])
 })
 
+void t.test('an older copy is accepted above what this host has seen', async (t) => {
+  const folder = t.testdir()
+  const { load } = await configure('SQLite', folder, 'seen')
+  const config = await load()
+  await initializeStore(config)
+  const { highWaterFile } = config.control
+  const { storeId } = JSON.parse(await readFile(highWaterFile, 'utf8')) as { storeId: string }
+  await writeFile(highWaterFile, JSON.stringify({ storeId, epoch: 50, tag: 'later' }))
+  const control = await openKillSwitch(config)
+  t.teardown(() => control.close())
+  t.ok((await control.acceptEpoch(BY)) > 50)
+})
+
 void t.test('a copy from SQLite to PostgreSQL and back is the same store', async (t) => {
   const folder = t.testdir()
   const one = await configure('SQLite', folder, 'one')

@@ -10,6 +10,7 @@ import { appendEvent } from '../../store/event-log.ts'
 import type { Reader } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'
 import { findStoreWarnings } from '../../store/warnings.ts'
+import { readHighWater } from '../instance/high-water.ts'
 import { loadInstances } from '../instance/instances.ts'
 import { type Actor, ControlError, type Switch } from '../model.ts'
 import { findReceipt, listReceipts, type SignedReceipt } from '../receipt/receipt.ts'
@@ -184,12 +185,21 @@ export function createKillSwitch(
     renewDeadMan: (order) => renewDeadManSwitch(deadManDeps, order),
     closeDeadMan: (order) => closeDeadManSwitch(deadManDeps, order),
     endDeadMan: (order) => endDeadManSwitch(deadManDeps, order),
-    acceptEpoch: (by) => acceptEpoch(store, clock, by),
+    async acceptEpoch(by) {
+      const seen = await findSeenEpoch(config.control.highWaterFile, store.id)
+      return acceptEpoch(store, clock, { ...by, seen })
+    },
     async close() {
       await reports.close()
       await store.close()
     },
   }
+}
+
+/** Highest epoch that this host has seen of the store, whose servers may not run; 0 without a mark. */
+async function findSeenEpoch(path: string, storeId: string): Promise<number> {
+  const seen = await readHighWater(path, storeId).catch(() => undefined)
+  return typeof seen === 'object' ? seen.epoch : 0
 }
 
 /** A drill kills a key that has no callers, so any key store shows how fast the fleet is. */
