@@ -36,7 +36,7 @@ async function pack(folder) {
 const folder = mkdtempSync(join(tmpdir(), 'latchkey-package-'))
 const prefix = join(folder, 'prefix')
 const latchkey = join(prefix, 'node_modules/.bin/latchkey')
-const here = { cwd: folder, timeoutMs: 120_000 }
+const here = { cwd: folder, timeoutMs: 600_000 }
 const demo = join(folder, 'demo')
 const config = join(demo, 'latchkey.yaml')
 
@@ -89,7 +89,7 @@ try {
     const output = await must('npm', ['install', '--prefix', prefix, tarball], {
       ...here,
       env,
-      timeoutMs: 550_000,
+      timeoutMs: 1_800_000,
     })
     if (/EBADENGINE|deprecated/.test(output)) throw new Error(output)
   })
