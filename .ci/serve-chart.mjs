@@ -92,8 +92,11 @@ async function useChart(cluster) {
     await until(() => pods.every((pod) => pod.output().includes(blame)), 'the logs say why')
     for (const pod of pods) {
       if (await pod.isReady()) throw new Error(`${pod.name} is ready`)
-      const { status } = await encrypt(client(pod))
-      if (status !== 400) throw new Error(`${pod.name} answers ${status}`)
+      // The log line comes before the port listens.
+      let answer
+      const ask = async () => (answer = await encrypt(client(pod)).catch(() => undefined))
+      await until(async () => (await ask()) !== undefined, `${pod.name} answers`)
+      if (answer.status !== 400) throw new Error(`${pod.name} answers ${answer.status}`)
     }
   })
   await check('SIGTERM ends each pod with 0', async () => {
