@@ -9,7 +9,6 @@ import {
   saveContexts,
   toAbsolute,
 } from '../../terminal/contexts.ts'
-import { toTable } from '../../terminal/output.ts'
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
 
@@ -102,10 +101,13 @@ export const contextList: Command = {
       one.clientCertificate ?? one.tokenFile ?? '-',
     ])
     const local = [current === LOCAL ? '*' : '', LOCAL, 'the control store of this host', '-']
-    context.output.result(toTable(['IN USE', 'NAME', 'ADDRESS', 'CALLS WITH'], [local, ...rows]), {
-      current,
-      contexts,
-    })
+    context.output.result(
+      context.output.table(['IN USE', 'NAME', 'ADDRESS', 'CALLS WITH'], [local, ...rows]),
+      {
+        current,
+        contexts,
+      },
+    )
   },
 }
 

@@ -11,7 +11,6 @@ import {
 } from '../../terminal/command.ts'
 import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { withDesk } from '../with-administration.ts'
-import { toTable } from '../../terminal/output.ts'
 import { parseWhen } from '../../terminal/flags/time.ts'
 
 export const credentialsList: Command = {
@@ -58,7 +57,7 @@ export const credentialsList: Command = {
       'USES',
       'LAST USED',
     ]
-    context.output.result(toTable(headings, rows), shown)
+    context.output.result(context.output.table(headings, rows), shown)
   },
 }
 

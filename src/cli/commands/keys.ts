@@ -15,7 +15,6 @@ import {
 } from '../../terminal/command.ts'
 import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { parseReason, REASON_FLAGS } from '../../terminal/flags/scope.ts'
-import { toTable } from '../../terminal/output.ts'
 import { withAdministration } from '../with-administration.ts'
 
 const FLAGS = { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...PLACE_FLAGS }
@@ -64,7 +63,10 @@ export const keysList: Command = {
       last === undefined || keys.length === left.length
         ? []
         : [`${String(left.length - keys.length)} more: --after ${last.keyId}`]
-    context.output.result([toTable(headings, rows), ...problems, ...more].join('\n'), keys)
+    context.output.result(
+      [context.output.table(headings, rows), ...problems, ...more].join('\n'),
+      keys,
+    )
   },
 }
 

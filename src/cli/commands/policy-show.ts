@@ -9,7 +9,6 @@ import { compileDocuments } from '../../policy/policy-set.ts'
 import { SCHEMA, SCHEMA_VERSION } from '../../policy/schema.ts'
 import { type Command, UsageError, stringFlag } from '../../terminal/command.ts'
 import { PLACE_FLAGS } from '../../terminal/contexts.ts'
-import { toTable } from '../../terminal/output.ts'
 import { withPolicies } from '../with-administration.ts'
 import { CANDIDATE_FLAGS } from '../with-policies.ts'
 
@@ -41,7 +40,7 @@ export const policyList: Command = {
       const text =
         names.length === 0
           ? 'no policies: every caller with a credential of a key store may use all of its keys'
-          : `revision ${String(revision)}\n${toTable(['NAME', 'STATE', 'IN SHADOW', 'POLICIES'], rows)}`
+          : `revision ${String(revision)}\n${context.output.table(['NAME', 'STATE', 'IN SHADOW', 'POLICIES'], rows)}`
       context.output.result(text, { revision, documents })
     }),
 }
@@ -96,7 +95,8 @@ export const policyHistory: Command = {
         reason,
       ])
       const heading = ['REVISION', 'AT', 'ACTION', 'OPERATOR', 'DOCUMENTS', 'REASON']
-      const text = rows.length === 0 ? 'no policies were ever stored' : toTable(heading, rows)
+      const text =
+        rows.length === 0 ? 'no policies were ever stored' : context.output.table(heading, rows)
       const toHash = ({
         name,
         mode,
