@@ -135,7 +135,10 @@ export const COMPONENTS = {
   bench: {
     rank: 10,
     holds: 'Measures the proxy beside a bare server.',
-    imports: ['app', 'config', 'core', 'kms', 'policy', 'terminal', 'tools'],
+    imports: [
+      ...['app', 'config', 'core', 'keys', 'killswitch', 'kms', 'policy', 'store', 'terminal'],
+      ...['tools'],
+    ],
   },
 }
 
@@ -152,7 +155,7 @@ const OWNERS = {
   '@cedar-policy/cedar-wasm/nodejs': ['src/policy'],
   'node-forge': ['certs'],
   jose: ['src/admin'],
-  pg: ['src/store'],
+  pg: ['src/store', 'bench'],
   'shamir-secret-sharing': ['src/store'],
   'prom-client': ['src/observability/metrics'],
   'hdr-histogram-js': ['src/tools/bench', 'bench'],

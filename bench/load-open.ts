@@ -3,6 +3,7 @@
  * free connection counts. They are signed beforehand, so that one core can overload a server on another.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, type TLSSocket } from 'node:tls'
 
@@ -19,6 +20,13 @@ export interface OpenPlan {
   readonly phases: readonly Phase[]
   /** Complete HTTP/1.1 requests, sent in turn. */
   readonly requests: readonly string[]
+  /** Whether to yield the core while waiting, for runs in which the server shares it. */
+  readonly sleeps?: boolean
+  /**
+   * Whether to prepare the requests, send `ready`, and wait for a message with the port, so that the
+   * first request follows the start of the server at once.
+   */
+  readonly waits?: boolean
 }
 
 export interface PhaseResult extends Phase {
@@ -84,8 +92,9 @@ function takeStatus(connection: Connection): string | undefined {
   return head.slice(9, 12)
 }
 
-async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
-  const requests = plan.requests.map((text) => Buffer.from(text))
+async function run(given: OpenPlan): Promise<readonly PhaseResult[]> {
+  const requests = given.requests.map((text) => Buffer.from(text))
+  const plan = given.waits === true ? { ...given, port: await askForPort() } : given
   const ca = readFileSync(plan.caFile)
   const free: Connection[] = []
   while (free.length < plan.connections) {
@@ -132,7 +141,7 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
 
   // The server closes connections that were never used.
   for (const connection of free.splice(0)) send(connection, performance.now(), NO_PHASE)
-  await new Promise((resolve) => setTimeout(resolve, CALM_MS))
+  if (plan.waits !== true) await new Promise((resolve) => setTimeout(resolve, CALM_MS))
   for (const [phase, { rate, seconds }] of plan.phases.entries()) {
     const from = performance.now()
     startedAt.push(from)
@@ -147,7 +156,9 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
         if (connection === undefined) waiting.push({ dueAt, phase })
         else send(connection, dueAt, phase)
       }
-      await new Promise((resolve) => setImmediate(resolve))
+      await new Promise((resolve) =>
+        plan.sleeps === true ? setTimeout(resolve, 1) : setImmediate(resolve),
+      )
     }
   }
   const until = performance.now() + SETTLE_MS
@@ -155,6 +166,12 @@ async function run(plan: OpenPlan): Promise<readonly PhaseResult[]> {
     await new Promise((resolve) => setTimeout(resolve, 10))
   for (const { socket } of free) socket.destroy()
   return plan.phases.map((phase, i) => toResult(phase, counters[i] ?? new Tally()))
+}
+
+async function askForPort(): Promise<number> {
+  process.send?.('ready')
+  const [port] = (await once(process, 'message')) as [number]
+  return port
 }
 
 function toResult(phase: Phase, counter: Tally): PhaseResult {

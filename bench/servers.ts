@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { SERVING_FLAGS } from '../src/app/workers/worker-process.ts'
+import type { Pause } from './latchkey-server.ts'
 import type { OpenPlan, PhaseResult } from './load-open.ts'
 import type { LoadPlan } from './load.ts'
 import type { LoopPlan } from './token-loop.ts'
@@ -29,6 +30,8 @@ export interface RunningProcess {
   readonly port: number
   /** Processor time of all threads in milliseconds. Linux counts in steps of ten. */
   cpuMs(): number
+  /** Returns the longest pause of the event loop since the last call; only for the proxy. */
+  takePause(): Promise<Pause>
   stop(): Promise<void>
 }
 
@@ -45,6 +48,12 @@ export async function startServerProcess(
     pid: child.pid ?? 0,
     port: message.port,
     cpuMs: () => readCpuMs(child.pid ?? 0),
+    async takePause() {
+      const answered = once(child, 'message')
+      child.send('pause')
+      const [pause] = (await answered) as [Pause]
+      return pause
+    },
     async stop() {
       const ended = once(child, 'exit')
       child.disconnect()

@@ -17,8 +17,9 @@ import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { type ControlFigures, createControlWatch } from '../killswitch/instance/control-watch.ts'
 import { createLocalBlock } from '../killswitch/instance/local-block.ts'
 import { type EpochFollower, createPoller, isLoss } from '../killswitch/instance/poller.ts'
+import { createHousekeeping } from '../killswitch/instance/housekeeping.ts'
 import { createFleetSize, type Fleet } from '../killswitch/instance/fleet-size.ts'
-import { loadControlState } from '../killswitch/switch-table.ts'
+import { type ControlState, loadControlState } from '../killswitch/switch-table.ts'
 import type { Store } from '../store/store.ts'
 import { findStoreWarnings } from '../store/warnings.ts'
 
@@ -54,8 +55,6 @@ export interface GateDeps {
   readonly cutRevoked: () => Promise<void>
 }
 
-/** Interval in milliseconds for counting instances and checking timed switches. */
-const HOUSEKEEPING_MS = 1000
 /** Interval in milliseconds for reading what warnings and metrics say about the control state. */
 const WATCH_MS = 10_000
 
@@ -88,10 +87,14 @@ export async function createControlledGate(
   const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, logger })
   // A primary passes the signal on to its workers.
   const onSignal = () => void block.block()
-  const fleetSize = createFleetSize(store, clock)
+  const fleetSize = createFleetSize(store, clock, id)
+  /** Result of the last read by the expiry. */
+  let loaded: ControlState | undefined
   const expiry = createExpiry({
     ...{ store, clock, operator: `instance ${id}` },
-    onLoaded({ switches, epoch }) {
+    onLoaded(state) {
+      loaded = state
+      const { switches, epoch } = state
       if (gate.enforces(switches, epoch)) return
       logger.error('the gate does not enforce the switches of the store; loading them again', {
         epoch,
@@ -99,9 +102,15 @@ export async function createControlledGate(
       poller.lookAgain()
     },
   })
+  const housekeeping = createHousekeeping({
+    clock,
+    instances: () => fleetSize.fleet.instances,
+    isAlarmed: () => fleetSize.isAlarmed,
+  })
   const watch = createControlWatch({
     ...{ now: () => clock.now(), logger },
-    load: () => store.database.snapshot((reader) => loadControlState(reader, store.sealing)),
+    load: async () =>
+      loaded ?? store.database.snapshot((reader) => loadControlState(reader, store.sealing)),
   })
   const findWarnings = () =>
     findStoreWarnings(store, {
@@ -122,17 +131,17 @@ export async function createControlledGate(
       cleanup.add(() => void process.off('SIGUSR2', onSignal))
       await poller.start()
       cleanup.add(() => poller.stop())
-      cleanup.add(repeat(HOUSEKEEPING_MS, () => fleetSize.take()))
+      cleanup.add(housekeeping.often(() => fleetSize.take()))
       cleanup.add(
-        repeat(HOUSEKEEPING_MS, () =>
+        housekeeping.often(() =>
           expiry.run().catch((error: unknown) => {
-            // Expiry reads all switches, so it can find damage that raised no epoch.
+            // Expiry follows all switches, so it can find damage that raised no epoch.
             if (isLoss(error)) poller.lookAgain()
           }),
         ),
       )
       // A failed audit becomes the store's fault, and the next poll refuses everything.
-      cleanup.add(repeatWithin(AUDIT_SHARE, HOUSEKEEPING_MS, clock, () => store.audit()))
+      cleanup.add(housekeeping.audits(() => store.audit()))
       // Only one process per host logs these warnings.
       if ((deps.worker?.number ?? 0) <= 1) {
         if (guard.missing !== undefined) {
@@ -147,27 +156,6 @@ export async function createControlledGate(
     },
     block: block.block,
   }
-}
-
-/** Share of its time that a process spends on audits, however large the store is. */
-const AUDIT_SHARE = 0.1
-
-/** Repeats every `leastMs`, or less often if one run would take more than `share` of the time. */
-function repeatWithin(
-  share: number,
-  leastMs: number,
-  clock: Clock,
-  work: () => Promise<void>,
-): () => Promise<void> {
-  let notBefore = 0
-  return repeat(leastMs, async () => {
-    const startedAt = clock.monotonic()
-    if (startedAt < notBefore) return
-    await work().finally(() => {
-      const endedAt = clock.monotonic()
-      notBefore = endedAt + (endedAt - startedAt) * (1 / share - 1) - leastMs
-    })
-  })
 }
 
 /** Failures are retried at the next interval; the poller reports a store that cannot be reached. */

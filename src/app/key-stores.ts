@@ -65,9 +65,10 @@ export async function serveKeyStores(
           const one = { config, keyStore: createKeyStore(config, deps) }
           fresh.push(one)
           result.push(one)
-          await one.keyStore.health.start()
         }
       }
+      // At the same time, so that key stores of one backend share their checks.
+      await Promise.all(fresh.map(({ keyStore }) => keyStore.health.start()))
     } catch (error) {
       await stopAll(fresh)
       throw error

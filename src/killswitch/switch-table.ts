@@ -163,7 +163,7 @@ function fromSwitch(one: Switch): Row {
 }
 
 /** The casts are safe: the row's code proves that `insertSwitch` wrote it. */
-function parseSwitch(row: Row): Switch {
+export function parseSwitch(row: Row): Switch {
   const until = column(row, 'until_at')
   return {
     id: String(column(row, 'id')),
@@ -205,7 +205,7 @@ function fromDeadManSwitch(one: DeadManSwitch): Row {
   }
 }
 
-function parseDeadManSwitch(row: Row): DeadManSwitch {
+export function parseDeadManSwitch(row: Row): DeadManSwitch {
   const { key_store, ttl_ms, renewed_at, open_until, reason, operator } = row as Record<
     string,
     SqlValue
@@ -237,7 +237,7 @@ function fromRequest(one: RestoreRequest): Row {
   }
 }
 
-function parseRequest(row: Row): RestoreRequest {
+export function parseRequest(row: Row): RestoreRequest {
   const approvedBy = column(row, 'approved_by')
   return {
     id: String(column(row, 'id')),

@@ -1,11 +1,12 @@
 /** Verifies a store again and again, and remembers why it cannot be trusted. */
 // SPDX-License-Identifier: Apache-2.0
+import { createAuditThread } from './audit-thread.ts'
 import { type Database, type Reader, StorageError } from './database.ts'
-import type { Engine } from './engine.ts'
-import { followKeys, type Keyring } from './keyring.ts'
-import { loadTable, loadTables } from './sealed-rows.ts'
-import { FACTS, SEALED_TABLES } from './sealed-tables.ts'
+import type { StorePlace } from './engine.ts'
+import type { Keyring } from './keyring.ts'
+import { verifyTable } from './sealed-rows.ts'
 import { readState } from './sealed-state.ts'
+import { FACTS, SEALED_TABLES } from './sealed-tables.ts'
 import type { Sealing } from './sealing.ts'
 
 export interface Auditing {
@@ -18,10 +19,11 @@ export interface Auditing {
   close(): Promise<void>
 }
 
-export function createAuditing(engine: Engine, database: Database, keyring: Keyring): Auditing {
+/** Audits run on a thread, except for small stores on a server, where that costs a connection. */
+export function createAuditing(place: StorePlace, database: Database, keyring: Keyring): Auditing {
   const { sealing } = keyring
+  const thread = createAuditThread(place)
   let fault: StorageError | undefined
-  let auditor: Promise<Database> | undefined
 
   async function judged<T>(work: Promise<T>): Promise<T> {
     try {
@@ -32,9 +34,24 @@ export function createAuditing(engine: Engine, database: Database, keyring: Keyr
     }
   }
 
-  async function openAuditor(): Promise<Database> {
-    const own = await engine.openAuditor?.()
-    return own === undefined ? database : followKeys(own, keyring)
+  async function isDoneHere(): Promise<boolean> {
+    if (place.postgres === undefined) return false
+    return database.snapshot(async (reader) => {
+      await database.checkSchema(reader)
+      return verifyFew(reader, sealing)
+    })
+  }
+
+  /** Repeats an audit that failed because the store key was replaced in the meantime. */
+  async function runOnThread(): Promise<void> {
+    try {
+      await thread.run(keyring.keys)
+    } catch (error) {
+      const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
+      if (!isTampered || !(await database.snapshot((reader) => keyring.refresh(reader))))
+        throw error
+      await thread.run(keyring.keys)
+    }
   }
 
   return {
@@ -43,28 +60,10 @@ export function createAuditing(engine: Engine, database: Database, keyring: Keyr
       return fault
     },
     async audit() {
-      // Uses its own connection where that is cheap, so that a long read blocks nothing else.
-      auditor ??= openAuditor()
-      try {
-        const own = await auditor
-        const isSmall = await own.snapshot(async (reader) => {
-          await own.checkSchema(reader)
-          return verifyFew(reader, sealing)
-        })
-        // One snapshot per table, so that other work can use a shared connection in between.
-        for (const table of isSmall ? [] : SEALED_TABLES) {
-          await own.snapshot((reader) => loadTables(reader, sealing, [table]))
-        }
-        fault = undefined
-      } catch (error) {
-        await judged(Promise.reject(error as Error)).catch(() => undefined)
-        throw error
-      }
+      await judged(isDoneHere().then((isDone) => (isDone ? undefined : runOnThread())))
+      fault = undefined
     },
-    async close() {
-      const own = await auditor?.catch(() => undefined)
-      if (own !== database) await own?.close()
-    },
+    close: thread.close,
   }
 }
 
@@ -84,6 +83,6 @@ export async function verifyFew(reader: Reader, sealing: Sealing): Promise<boole
   const rows = [...state.tables.values()].reduce((sum, table) => sum + table.rows, 0)
   const isFew = rows <= FEW_ROWS
   const tables = isFew ? SEALED_TABLES : [FACTS]
-  for (const table of tables) await loadTable(reader, sealing, table, state)
+  for (const table of tables) await verifyTable(reader, sealing, table, state)
   return isFew
 }

@@ -79,6 +79,11 @@ export interface Database {
    */
   write(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
   /**
+   * Runs one SELECT, which sees everything committed before the call. It waits for transactions of
+   * this process but not for its snapshots.
+   */
+  read(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
+  /**
    * Returns what an operator should know about the database server: that a failover can lose a
    * kill, or that connections run out.
    * @param processes number of serving processes

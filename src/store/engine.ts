@@ -32,11 +32,9 @@ export interface Engine {
   settle(): Promise<void>
   /** @throws StorageError STORE_MISSING, STORE_NEWER, STORE_CORRUPT */
   open(): Promise<Database>
-  /** Opens the same store a second time for reading; absent where connections are expensive. */
-  openAuditor?(): Promise<Database>
 }
 
-const DEFAULT_DEADLINE_MS = 5000
+export const DEFAULT_DEADLINE_MS = 5000
 
 export function createEngine(place: StorePlace): Engine {
   if (place.postgres !== undefined) return createPostgresEngine(place.postgres, place)
@@ -64,7 +62,6 @@ function createSqliteEngine(path: string, deadlineMs: number): Engine {
       await unlink(path).catch(() => undefined)
     },
     settle: () => syncFolder(path),
-    openAuditor: () => openSqlite({ path, deadlineMs }),
     async open() {
       // An empty store is never created here: in place of a full one, it would look like lost keys.
       const found = await stat(path).catch(() => undefined)

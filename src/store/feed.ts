@@ -46,6 +46,20 @@ export interface Feed {
    * @throws StorageError STORE_TAMPERED
    */
   update(apply: (changes: readonly TableChange[]) => void | Promise<void>): Promise<void>
+  /**
+   * Reads the changes within a snapshot of the caller. They count as seen once `commit` is called.
+   * @param state what the caller has read of the same snapshot (default: read it)
+   * @throws StorageError STORE_TAMPERED
+   */
+  read(reader: Reader, state?: SealedState): Promise<FeedStep>
+  /** The next call reads everything again. */
+  forget(): void
+}
+
+export interface FeedStep {
+  readonly state: SealedState
+  readonly changes: readonly TableChange[]
+  commit(): void
 }
 
 /** @param snapshot runs work on one moment of the store */
@@ -65,7 +79,7 @@ export function createFeed(
       const expected = state.tables.get(table.name) ?? NO_ROWS
       if (before === undefined) return undefined
       if (isEqual(before.sum, expected)) continue
-      const step = await readTable(reader, table, before)
+      const step = await readTable(reader, table, before, expected)
       if (!isEqual(step.sum, expected)) return undefined
       steps.push(step)
     }
@@ -80,7 +94,12 @@ export function createFeed(
     return steps
   }
 
-  async function readTable(reader: Reader, table: SealedTable, before: Known): Promise<Step> {
+  async function readTable(
+    reader: Reader,
+    table: SealedTable,
+    before: Known,
+    expected: TableSum,
+  ): Promise<Step> {
     let { sum } = before
     const removed: (readonly SqlValue[])[] = []
     const elements = new Map<string, bigint>()
@@ -91,6 +110,9 @@ export function createFeed(
       sum = addElement(sum, element)
       elements.set(key, element)
     })
+    if (isEqual(sum, expected) || table.leavesNoRecord === true) {
+      return { change: { table, put, removed, isReset: false }, elements, sum }
+    }
     await readRows(reader, REMOVED_ROWS, epoch, (row) => {
       const key = String(column(row, 'row_key'))
       const old = before.elements.get(key)
@@ -123,7 +145,7 @@ export function createFeed(
     const rows: Row[] = []
     let page: readonly Row[]
     do {
-      page = await queryPage(reader, table, rows.at(-1), since)
+      page = await queryPage(reader, table, rows.at(-1), { since })
       for (const row of page) {
         take(row, verifyRow(sealing, table, row).element)
         rows.push(row)
@@ -132,18 +154,28 @@ export function createFeed(
     return rows
   }
 
+  async function read(reader: Reader, known?: SealedState): Promise<FeedStep> {
+    const state = known ?? (await readState(reader, sealing))
+    const steps = (await readChanges(reader, state)) ?? (await readAll(reader, state))
+    return {
+      state,
+      changes: steps.map(({ change }) => change),
+      commit() {
+        for (const { change, elements, sum } of steps) commit(change, elements, sum)
+        epoch = state.epoch
+      },
+    }
+  }
+
   return {
     async update(apply) {
-      const { state, steps } = await snapshot(async (reader) => {
-        const state = await readState(reader, sealing)
-        return {
-          state,
-          steps: (await readChanges(reader, state)) ?? (await readAll(reader, state)),
-        }
-      })
-      if (steps.length > 0) await apply(steps.map(({ change }) => change))
-      for (const { change, elements, sum } of steps) commit(change, elements, sum)
-      epoch = state.epoch
+      const { changes, commit } = await snapshot((reader) => read(reader))
+      if (changes.length > 0) await apply(changes)
+      commit()
+    },
+    read,
+    forget() {
+      known.clear()
     },
   }
 

@@ -11,7 +11,14 @@ import type { MasterKey } from './master-key.ts'
 import { column, loadTable } from './sealed-rows.ts'
 import { FACTS } from './sealed-tables.ts'
 import { readState } from './sealed-state.ts'
-import { createSealing, derive, type KeySealing, type Sealing } from './sealing.ts'
+import {
+  createSealing,
+  createSealingOf,
+  derive,
+  type KeySealing,
+  type Sealing,
+  type SealingKeys,
+} from './sealing.ts'
 
 /** Sealed fact: the replacement of the store key that has not been completed. */
 export const REKEY = 'rekey'
@@ -46,6 +53,8 @@ export interface Keyring {
   /** Seals with the other key, and verifies with both. Undefined when there is no other key. */
   readonly turned: Sealing | undefined
   readonly purposeKey: KeyObject
+  /** The keys that verify: one, or two while the store key is replaced. */
+  readonly keys: readonly SealingKeys[]
   readonly rekey: Rekey | undefined
   /**
    * Loads keys that were announced or replaced since the last call. Costs one query if there are
@@ -74,7 +83,7 @@ export function createKeyring(options: KeyringOptions): Keyring {
     sealing: createSealing(options.storeKey),
   }
   let other: HeldKey | undefined
-  let purposeKey = current.sealing.purposeKey
+  let purposeKey = current.sealing.keys.purpose
   let rekey: Rekey | undefined
   let seen = ''
 
@@ -141,6 +150,9 @@ export function createKeyring(options: KeyringOptions): Keyring {
     get purposeKey() {
       return purposeKey
     },
+    get keys() {
+      return [current, ...(other === undefined ? [] : [other])].map(({ sealing }) => sealing.keys)
+    },
     get rekey() {
       return rekey
     },
@@ -165,7 +177,7 @@ export function createKeyring(options: KeyringOptions): Keyring {
       const purposes = valueOf(PURPOSE_KEY)
       purposeKey =
         purposes === undefined
-          ? now.sealing.purposeKey
+          ? now.sealing.keys.purpose
           : createSecretKey(now.sealing.unwrap(factContext(PURPOSE_KEY, storeId), purposes))
       current = now
       other = second
@@ -189,6 +201,19 @@ async function opensState(reader: Reader, sealing: Sealing): Promise<boolean> {
 
 function isTampered(error: unknown): boolean {
   return error instanceof StorageError && error.code === 'STORE_TAMPERED'
+}
+
+/** Verifies with all keys of a keyring. @param keys one or two */
+export function createVerifyingSealing([first, second]: readonly SealingKeys[]): Sealing {
+  if (first === undefined) throw new TypeError('a store has a key')
+  const one = createSealingOf(first)
+  const other = second === undefined ? undefined : createSealingOf(second)
+  return combine(
+    () => one,
+    () => other,
+    () => undefined,
+    () => first.purpose,
+  )
 }
 
 type FindSealing = () => KeySealing | undefined
@@ -248,6 +273,7 @@ export function followKeys(database: Database, keyring: Keyring): Database {
     epoch: () => database.epoch(),
     heartbeat: (sql, parameters) => database.heartbeat(sql, parameters),
     write: (sql, parameters) => database.write(sql, parameters),
+    read: (sql, parameters) => database.read(sql, parameters),
     warnings: (processes) => database.warnings(processes),
     checkSchema: (reader) => database.checkSchema(reader),
     erase: () => database.erase(),

@@ -104,18 +104,47 @@ export async function loadTable(
   state: Pick<SealedState, 'tables'>,
 ): Promise<readonly Row[]> {
   const rows: Row[] = []
+  await scanTable(reader, sealing, table, {
+    state,
+    take: (page) => {
+      rows.push(...page)
+    },
+  })
+  return rows
+}
+
+/** Verifies a table as loadTable does, and keeps no rows. @throws StorageError STORE_TAMPERED */
+export async function verifyTable(
+  reader: Reader,
+  sealing: Sealing,
+  table: SealedTable,
+  state: Pick<SealedState, 'tables'>,
+  pageRows = PAGE,
+): Promise<void> {
+  await scanTable(reader, sealing, table, { state, pageRows })
+}
+
+interface Scan {
+  readonly state: Pick<SealedState, 'tables'>
+  readonly pageRows?: number
+  readonly take?: (page: readonly Row[]) => void
+}
+
+async function scanTable(
+  reader: Reader,
+  sealing: Sealing,
+  table: SealedTable,
+  { state, pageRows = PAGE, take }: Scan,
+): Promise<void> {
   let found: TableSum = NO_ROWS
-  let page: readonly Row[]
+  let page: readonly Row[] = []
   do {
-    page = await queryPage(reader, table, rows.at(-1))
-    for (const row of page) {
-      found = addElement(found, verifyRow(sealing, table, row).element)
-      rows.push(row)
-    }
-  } while (page.length === PAGE)
+    page = await queryPage(reader, table, page.at(-1), { pageRows })
+    for (const row of page) found = addElement(found, verifyRow(sealing, table, row).element)
+    take?.(page)
+  } while (page.length === pageRows)
   const expected = state.tables.get(table.name) ?? NO_ROWS
-  if (found.rows === expected.rows && found.sum === expected.sum) return rows
-  throw notWhole(table)
+  if (found.rows !== expected.rows || found.sum !== expected.sum) throw notWhole(table)
 }
 
 export function notWhole(table: SealedTable): StorageError {
@@ -125,15 +154,19 @@ export function notWhole(table: SealedTable): StorageError {
   )
 }
 
-/**
- * Returns the rows after `last` in the order of the primary key.
- * @param since only rows that were written after this epoch
- */
+/** Returns the rows after `last` in the order of the primary key. */
 export function queryPage(
   reader: Reader,
   table: SealedTable,
   last: Row | undefined,
-  since?: number,
+  {
+    since,
+    pageRows = PAGE,
+  }: {
+    /** Only rows that were written after this epoch. */
+    readonly since?: number | undefined
+    readonly pageRows?: number
+  } = {},
 ): Promise<readonly Row[]> {
   const key = table.key.join(', ')
   const conditions = [
@@ -145,7 +178,7 @@ export function queryPage(
   return reader.query(
     `SELECT ${[...sealedColumns(table), 'mac'].join(', ')} FROM ${table.name}
      ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
-     ORDER BY ${key} LIMIT ${String(PAGE)}`,
+     ORDER BY ${key} LIMIT ${String(pageRows)}`,
     [...(since === undefined ? [] : [since]), ...after],
   )
 }
@@ -186,5 +219,6 @@ export async function findSealedFact(
 
 /** Verifies everything that is sealed. @throws StorageError STORE_TAMPERED */
 export async function verifyAll(reader: Reader, sealing: Sealing): Promise<void> {
-  await loadTables(reader, sealing, SEALED_TABLES)
+  const state = await readState(reader, sealing)
+  for (const table of SEALED_TABLES) await verifyTable(reader, sealing, table, state)
 }

@@ -43,8 +43,17 @@ export interface Sealing {
 
 /** The sealing of one store key. */
 export interface KeySealing extends Sealing {
+  /** For `createSealingOf` in another thread of this process. */
+  readonly keys: SealingKeys
+}
+
+/** Derived from a store key. */
+export interface SealingKeys {
+  readonly wrapping: KeyObject
+  readonly record: KeyObject
+  readonly row: KeyObject
   /** `derive` depends on this key, 32 bytes, and on nothing else of the store key. */
-  readonly purposeKey: KeyObject
+  readonly purpose: KeyObject
 }
 
 export interface RowCode {
@@ -56,17 +65,22 @@ export interface RowCode {
 
 /** @param storeKey 32 bytes; independent keys are derived from it, and it is not kept */
 export function createSealing(storeKey: Buffer): KeySealing {
-  const wrappingKey = deriveKey(storeKey, 'latchkey store v1: wrapping')
-  const rowKey = deriveKey(storeKey, 'latchkey store v1: rows')
-  const codeKey = deriveKey(storeKey, 'latchkey store v2: rows')
-  const purposeKey = deriveKey(storeKey, 'latchkey store v2: purposes')
+  return createSealingOf({
+    wrapping: deriveKey(storeKey, 'latchkey store v1: wrapping'),
+    record: deriveKey(storeKey, 'latchkey store v1: rows'),
+    row: deriveKey(storeKey, 'latchkey store v2: rows'),
+    purpose: deriveKey(storeKey, 'latchkey store v2: purposes'),
+  })
+}
 
+/** @param keys those of another sealing */
+export function createSealingOf(keys: SealingKeys): KeySealing {
   function authenticate(fields: readonly SqlValue[]): string {
-    return createHmac('sha256', rowKey).update(encodeFields(fields)).digest('base64')
+    return createHmac('sha256', keys.record).update(encodeFields(fields)).digest('base64')
   }
 
   function code(fields: readonly SqlValue[]): RowCode {
-    const bytes = createHmac('sha512', codeKey).update(encodeFields(fields)).digest()
+    const bytes = createHmac('sha512', keys.row).update(encodeFields(fields)).digest()
     return {
       mac: bytes.toString('base64', 0, 32),
       element: BigInt(`0x${bytes.toString('hex', 32)}`),
@@ -75,7 +89,7 @@ export function createSealing(storeKey: Buffer): KeySealing {
 
   const isAuthentic = (fields: readonly SqlValue[], mac: SqlValue) => mac === authenticate(fields)
   return {
-    purposeKey,
+    keys,
     authenticate,
     code,
     isAuthentic,
@@ -85,9 +99,9 @@ export function createSealing(storeKey: Buffer): KeySealing {
       const found = code(fields)
       return found.mac === mac ? found : undefined
     },
-    wrap: (context, secret) => seal(wrappingKey, encodeFields(context), secret),
+    wrap: (context, secret) => seal(keys.wrapping, encodeFields(context), secret),
     unwrap: (context, wrapped) => {
-      const secret = unseal(wrappingKey, encodeFields(context), wrapped)
+      const secret = unseal(keys.wrapping, encodeFields(context), wrapped)
       if (secret === undefined) {
         throw new StorageError(
           'STORE_TAMPERED',
@@ -96,11 +110,11 @@ export function createSealing(storeKey: Buffer): KeySealing {
       }
       return secret
     },
-    derive: (purpose) => derive(purposeKey, purpose),
+    derive: (purpose) => derive(keys.purpose, purpose),
   }
 }
 
-/** @param purposeKey of a KeySealing */
+/** @param purposeKey of SealingKeys */
 export function derive(purposeKey: KeyObject, purpose: string): Buffer {
   return createHmac('sha256', purposeKey).update(purpose).digest()
 }

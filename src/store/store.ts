@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { createAuditing, verifyFew } from './audit.ts'
 import { StorageError, type Database, type Reader, type Row, type Transaction } from './database.ts'
-import { createEngine, type Engine, type StorePlace } from './engine.ts'
+import { createEngine, type StorePlace } from './engine.ts'
 import { createMasterKey, type MasterKeySource } from './master-key.ts'
 import { createTag, type EpochMark, writeEpoch } from './epochs.ts'
 import { EVENTS_START } from './event-log.ts'
@@ -116,7 +116,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       await database.checkSchema(transaction)
     })
     await engine.settle()
-    return assemble(engine, database, keyring, id)
+    return assemble(options, database, keyring, id)
   } catch (error) {
     await engine.discard(database)
     throw error
@@ -162,7 +162,7 @@ export async function openWithKey(options: StoreOptions): Promise<StoreWithKeys>
       const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
       if (!isTampered || options.allowsTampered !== true) throw error
     }
-    return { store: assemble(engine, database, keyring, id), storeKey, keyring }
+    return { store: assemble(options, database, keyring, id), storeKey, keyring }
   } catch (error) {
     await database.close()
     throw error
@@ -206,10 +206,10 @@ function withLedger(transaction: Transaction, ledger: Ledger): SealedTransaction
   }
 }
 
-function assemble(engine: Engine, opened: Database, keyring: Keyring, id: string): Store {
+function assemble(place: StorePlace, opened: Database, keyring: Keyring, id: string): Store {
   const { sealing } = keyring
   const database = followKeys(opened, keyring)
-  const auditing = createAuditing(engine, database, keyring)
+  const auditing = createAuditing(place, database, keyring)
   const { judged } = auditing
   return {
     database,

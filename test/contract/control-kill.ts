@@ -153,6 +153,7 @@ export function killContract({ name, open }: ControlContract): void {
           transaction: (work) => store.database.transaction(work),
           epoch: () => store.database.epoch(),
           write: () => Promise.reject(new StorageError('STORE_TIMEOUT', 'silent')),
+          read: () => Promise.reject(new StorageError('STORE_TIMEOUT', 'silent')),
           checkSchema: (reader) => store.database.checkSchema(reader),
           erase: () => store.database.erase(),
           warnings: (processes) => store.database.warnings(processes),

@@ -19,7 +19,6 @@ import type {
   VerifiedSealedBytes,
 } from '../key-backend.ts'
 import type { SoftwareKey } from './gcm.ts'
-import { checkHealth } from './health-key.ts'
 import type { LoadedKey, LoadedVersion } from './snapshot.ts'
 import { takeUse } from './use-counter.ts'
 
@@ -29,6 +28,8 @@ export interface SoftwareBackendDeps {
   readonly keyStore: string
   /** Product and version, for health. */
   readonly model: string
+  /** Checks the store, for all key stores together. */
+  readonly checkHealth: () => Promise<ManagerStatus>
   /** Returns the current keys of this key store; undefined if it has none. @throws BackendError */
   readonly keys: () => ReadonlyMap<string, LoadedKey> | undefined
 }
@@ -48,7 +49,9 @@ export function createSoftwareBackend(deps: SoftwareBackendDeps): KeyBackend {
     },
     async health(deadline) {
       checkOpen()
-      const status = isRefusing(deps.keys) ? 'UNAVAILABLE' : await findStatus(deps.store, deadline)
+      const status = isRefusing(deps.keys)
+        ? 'UNAVAILABLE'
+        : await findStatus(deps.checkHealth, deadline)
       return [{ id: deps.store.id, model: deps.model, status }]
     },
     close() {
@@ -134,9 +137,12 @@ function isRefusing(keys: SoftwareBackendDeps['keys']): boolean {
   }
 }
 
-async function findStatus(store: Store, deadline: Deadline): Promise<ManagerStatus> {
+async function findStatus(
+  checkHealth: SoftwareBackendDeps['checkHealth'],
+  deadline: Deadline,
+): Promise<ManagerStatus> {
   try {
-    return await deadline.race(checkHealth(store))
+    return await deadline.race(checkHealth())
   } catch (error) {
     throw toBackendError(error)
   }

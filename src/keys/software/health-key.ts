@@ -55,7 +55,7 @@ async function testFromStore(store: Store): Promise<void> {
  * store does not answer. UNAVAILABLE: the store was changed from outside, according to an audit or
  * to this check of the test key.
  */
-export async function checkHealth(store: Store): Promise<ManagerStatus> {
+async function checkHealth(store: Store): Promise<ManagerStatus> {
   if (store.fault !== undefined) return 'UNAVAILABLE'
   try {
     await testFromStore(store)
@@ -63,5 +63,24 @@ export async function checkHealth(store: Store): Promise<ManagerStatus> {
   } catch (error) {
     const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
     return isTampered ? 'UNAVAILABLE' : 'DEGRADED'
+  }
+}
+
+/** Key stores that ask within this time of each other share one check. */
+const SHARED_MS = 100
+
+/** Returns a check that is shared by the key stores that ask at the same time. */
+export function createHealthCheck(store: Store, clock: Clock): () => Promise<ManagerStatus> {
+  let running: Promise<ManagerStatus> | undefined
+  let startedAt = -Infinity
+  return () => {
+    const now = clock.monotonic()
+    if (running !== undefined && now - startedAt < SHARED_MS) return running
+    startedAt = now
+    const own = checkHealth(store).finally(() => {
+      if (running === own) running = undefined
+    })
+    running = own
+    return own
   }
 }

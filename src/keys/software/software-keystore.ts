@@ -11,7 +11,7 @@ import { BackendError } from '../errors.ts'
 import type { KeyBackend } from '../key-backend.ts'
 import { createKeyAdministration } from './administration.ts'
 import { createSoftwareBackend } from './backend.ts'
-import { ensureHealthKey } from './health-key.ts'
+import { createHealthCheck, ensureHealthKey } from './health-key.ts'
 import { type VersionRow, parseContents } from './key-table.ts'
 import { applyRows, type LoadedKey, type Snapshot } from './snapshot.ts'
 import { BLOCK_USES, MAX_USES, UseCounter, warnNearLimit } from './use-counter.ts'
@@ -97,15 +97,14 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
     }
   }
 
+  const checkHealth = createHealthCheck(store, clock)
   await ensureHealthKey(store, clock)
   await reload()
   return {
     reload,
     backend: (keyStore) =>
       createSoftwareBackend({
-        store,
-        clock,
-        keyStore,
+        ...{ store, clock, keyStore, checkHealth },
         model: `Latchkey software keystore ${deps.version}`,
         keys: () => {
           if (refusal !== undefined) throw new BackendError('UNAVAILABLE', refusal)

@@ -40,6 +40,8 @@ interface Wish {
   readonly resolve: (reservation: Reservation) => void
   readonly reject: (error: unknown) => void
   tries: number
+  /** Whether the stored count must be read first, because a write that guessed it had no effect. */
+  isGuessWrong: boolean
 }
 
 /** Rows per statement. A commit costs one disk sync, which these share. */
@@ -91,8 +93,15 @@ export function createUseReservations(
     isRunning = false
   }
 
+  /**
+   * Guesses that a version was never used if a request waits for it and this process has not seen its
+   * count. A wrong guess writes nothing.
+   */
   async function fulfil(batch: readonly Wish[]): Promise<void> {
-    const before = await database.snapshot((reader) => readUses(reader, sealing, batch))
+    const isGuessed = (wish: Wish) => !wish.isGuessWrong && !seen.has(wish.id) && wish.isUrgent()
+    const guessed = new Set(batch.filter(isGuessed))
+    const unknown = batch.filter((wish) => !guessed.has(wish))
+    const before = unknown.length === 0 ? NONE : await readUses(database, sealing, unknown)
     const groups = new Map<number, { readonly wish: Wish; readonly total: number }[]>()
     for (const wish of batch) {
       const reserved = Math.max(before.get(wish.id) ?? 0, wish.at.floor)
@@ -100,7 +109,7 @@ export function createUseReservations(
         wish.reject(wentDown(wish.at))
         continue
       }
-      seen.set(wish.id, reserved)
+      if (!guessed.has(wish)) seen.set(wish.id, reserved)
       const granted = Math.max(0, Math.min(wish.count, maxUses - reserved))
       const total = reserved + granted
       if (granted === 0) wish.resolve({ granted, total })
@@ -128,8 +137,10 @@ export function createUseReservations(
       if (totals.get(wish.id) === total) {
         seen.set(wish.id, total)
         wish.resolve({ granted, total })
-      } else if (++wish.tries < MAX_TRIES) wishes.push(wish)
-      else
+      } else if (++wish.tries < MAX_TRIES) {
+        wish.isGuessWrong = true
+        wishes.push(wish)
+      } else
         wish.reject(new StorageError('STORE_BUSY', 'uses of a key version could not be reserved'))
     }
   }
@@ -137,7 +148,8 @@ export function createUseReservations(
   return {
     reserve: (at, count, isUrgent) =>
       new Promise((resolve, reject) => {
-        wishes.push({ id: toId(at), at, count, isUrgent, resolve, reject, tries: 0 })
+        const order = { id: toId(at), at, count, isUrgent, resolve, reject }
+        wishes.push({ ...order, tries: 0, isGuessWrong: false })
         // Runs in the next tick, so that all wishes of this one share a statement.
         if (!isRunning) {
           isRunning = true
@@ -198,12 +210,15 @@ export async function loadHighestUses(reader: Reader): Promise<ReadonlyMap<strin
   return new Map(rows.map((row) => [String(column(row, 'key_store')), Number(column(row, 'uses'))]))
 }
 
+const NONE: ReadonlyMap<string, number> = new Map()
+
+/** Reads outside of a snapshot, so that a long one of this process does not delay it. */
 async function readUses(
-  reader: Reader,
+  database: Database,
   sealing: Sealing,
   wishes: readonly { readonly at: VersionUses }[],
 ): Promise<ReadonlyMap<string, number>> {
-  const rows = await reader.query(
+  const rows = await database.read(
     `SELECT ${NAMES.join(', ')} FROM key_uses
      WHERE (key_store, key_id, version) IN (VALUES ${wishes.map(() => '(?, ?, ?)').join(', ')})`,
     wishes.flatMap(({ at }) => [at.keyStore, at.keyId, at.version]),

@@ -75,7 +75,10 @@ export type StandingReason = Extract<
 export interface GateControl extends Gate {
   /** Takes effect immediately: every later check uses these rules. */
   apply(rules: Rules, epoch: number): void
-  /** Reports whether the gate enforces these switches of an epoch, if it is at that epoch. */
+  /**
+   * Reports whether the gate enforces these switches of an epoch, if it is at that epoch. Each call
+   * compares the number of switches, and tries the next thousand of them.
+   */
   enforces(switches: readonly Switch[], epoch: number): boolean
   /** @param askedAt see Lease.renew */
   renew(askedAt: number): void
@@ -83,6 +86,9 @@ export interface GateControl extends Gate {
   /** Removes one reason to refuse; the others stay. */
   accept(reason: StandingReason): void
 }
+
+/** Number of switches that `enforces` tries: well under two milliseconds. */
+const TRIED_AT_ONCE = 1000
 
 const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
   KILLED_ALL: 'everything is blocked by a kill switch',
@@ -114,6 +120,7 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
   let inFlight = 0
   let lastSuccessAt: number | undefined
   let lateAnswers = 0
+  let triedTo = 0
 
   function general(): GateErrorCode | undefined {
     for (const reason of standing) return reason
@@ -185,7 +192,13 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
       rules = next
       epoch = at
     },
-    enforces: (switches, at) => at !== epoch || enforces(rules, switches),
+    enforces(switches, at) {
+      if (at !== epoch) return true
+      if (triedTo >= switches.length) triedTo = 0
+      const tried = switches.slice(triedTo, triedTo + TRIED_AT_ONCE)
+      triedTo += tried.length
+      return enforces(rules, switches, tried)
+    },
     renew: lease.renew,
     refuse(reason) {
       standing.add(reason)

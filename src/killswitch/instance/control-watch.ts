@@ -37,7 +37,9 @@ export function createControlWatch(deps: {
       figures = {
         ...(kills.length === 0
           ? {}
-          : { oldestKillAt: Math.min(...kills.map(({ createdAt }) => createdAt)) }),
+          : {
+              oldestKillAt: kills.reduce((least, one) => Math.min(least, one.createdAt), Infinity),
+            }),
         restoreRequests: requests.filter(({ expiresAt }) => expiresAt > now).length,
         deadlines: deadManSwitches.map(({ keyStore, openUntil }) => ({ keyStore, openUntil })),
       }

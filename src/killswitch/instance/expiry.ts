@@ -3,7 +3,8 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Store } from '../../store/store.ts'
 import { liftSwitches } from '../operator/restore.ts'
-import { type ControlState, loadControlState, SwitchTable } from '../switch-table.ts'
+import { type ControlState, SwitchTable } from '../switch-table.ts'
+import { createControlFeed } from './control-feed.ts'
 import type { Switch } from '../model.ts'
 
 export interface ExpiryDeps {
@@ -29,10 +30,17 @@ export interface Expiry {
  * that jumps ahead opens nothing while we watch.
  */
 export function createExpiry({ store, clock, operator, onLoaded }: ExpiryDeps): Expiry {
+  // Its own, so that the gate is compared with what this has read and verified.
+  const feed = createControlFeed(store)
+  let timed: readonly Switch[] = []
+  let seen: readonly Switch[] | undefined
   /** Monotonic milliseconds before which a switch is not expired, by id. */
   let notBefore = new Map<string, number>()
 
-  function watch(timed: readonly Switch[]): void {
+  function watch(switches: readonly Switch[]): void {
+    if (switches === seen) return
+    seen = switches
+    timed = switches.filter(({ until }) => until !== undefined)
     const left = (until: number) => clock.monotonic() + until - clock.now()
     notBefore = new Map(
       timed.map(({ id, until = Infinity }) => [id, notBefore.get(id) ?? left(until)]),
@@ -47,12 +55,12 @@ export function createExpiry({ store, clock, operator, onLoaded }: ExpiryDeps): 
   return {
     async run() {
       const { over } = await store.database.snapshot(async (reader) => {
-        const state = await loadControlState(reader, store.sealing)
+        const state = await feed.read(reader)
         const { switches } = state
         onLoaded?.(state)
-        watch(switches.filter(({ until }) => until !== undefined))
+        watch(switches)
         const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
-        return { over: switches.filter((one) => isOver(one, Number(row?.['now']))) }
+        return { over: timed.filter((one) => isOver(one, Number(row?.['now']))) }
       })
       if (over.length === 0) return
       const ids = new Set(over.map(({ id }) => id))

@@ -6,6 +6,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Reader } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'
+import type { GateErrorCode } from '../model.ts'
 import { leaseEndMs } from '../operator/waiting-fleet.ts'
 import { dismissInstances, type Instance, loadInstances, removeRow } from './instances.ts'
 
@@ -19,6 +20,8 @@ export interface Fleet {
 export interface FleetSize {
   /** Result of the last call to take(); one of each before the first. */
   readonly fleet: Fleet
+  /** Whether an instance reported that the store was changed from outside, as of the last take(). */
+  readonly isAlarmed: boolean
   /**
    * Reads the instances. Dismisses those that were silent for longer than their lease can last, and
    * removes those that have stayed dismissed for as long.
@@ -31,6 +34,9 @@ export interface FleetSize {
  * dead one.
  */
 const LEAST_SILENCE_MS = 10_000
+/** How many times longer the others wait before they dismiss an instance, too. */
+const OTHERS_PATIENCE = 3
+const LOST: GateErrorCode = 'STORE_LOST'
 
 interface Watched {
   readonly beat: number
@@ -41,9 +47,11 @@ interface Watched {
   readonly registeredSince: number
 }
 
-export function createFleetSize(store: Store, clock: Clock): FleetSize {
+/** @param me id of the instance that watches; absent: it dismisses others whatever the rest does */
+export function createFleetSize(store: Store, clock: Clock, me?: string): FleetSize {
   let watched = new Map<string, Watched>()
   let fleet: Fleet = { groups: 1, instances: 1 }
+  let isAlarmed = false
 
   function watch({ id, beat, registeredEpoch }: Instance, now: number): Watched {
     const before = watched.get(id)
@@ -59,6 +67,9 @@ export function createFleetSize(store: Store, clock: Clock): FleetSize {
     get fleet() {
       return fleet
     },
+    get isAlarmed() {
+      return isAlarmed
+    },
     async take() {
       const load = (reader: Reader) => loadInstances(reader, store.sealing)
       const instances = await store.database.snapshot(load)
@@ -71,8 +82,12 @@ export function createFleetSize(store: Store, clock: Clock): FleetSize {
         groups: Math.max(1, new Set(alive.map(({ group }) => group)).size),
         instances: Math.max(1, alive.length),
       }
+      isAlarmed = alive.some(({ isGenuine, reason }) => isGenuine && reason === LOST)
+      // One is enough to dismiss the dead. The others step in if it does not.
+      const first = alive.reduce((least, { id }) => (id < least ? id : least), me ?? '')
+      const patience = me === undefined || me === first ? 1 : OTHERS_PATIENCE
       const isSilent = (one: Instance) =>
-        silenceMs(one) > Math.max(LEAST_SILENCE_MS, leaseEndMs(one.leaseMs))
+        silenceMs(one) > patience * Math.max(LEAST_SILENCE_MS, leaseEndMs(one.leaseMs))
       const registered = instances.filter(({ registeredEpoch }) => registeredEpoch >= 0)
       for (const one of instances) {
         if (one.registeredEpoch < 0 && isSilent(one)) await removeRow(store, one)
@@ -80,7 +95,7 @@ export function createFleetSize(store: Store, clock: Clock): FleetSize {
       await dismissInstances(store, {
         silent: registered.filter((one) => !one.isDismissed && isSilent(one)),
         over: registered.filter(
-          (one) => one.isDismissed && unchangedMs(one) > leaseEndMs(one.leaseMs),
+          (one) => one.isDismissed && unchangedMs(one) > patience * leaseEndMs(one.leaseMs),
         ),
       })
     },

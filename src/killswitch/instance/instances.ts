@@ -112,7 +112,19 @@ export async function listInstances(
   }
   const known = new Map(registrations.map((row) => [String(column(row, 'id')), row]))
   const ids = [...rows.keys(), ...[...known.keys()].filter((id) => !rows.has(id))]
-  return ids.map((id) => parse(sealing, known.get(id), rows.get(id)))
+  const instances: Instance[] = []
+  for (const [i, id] of ids.entries()) {
+    if (i % SLICE === SLICE - 1) await turn()
+    instances.push(parse(sealing, known.get(id), rows.get(id)))
+  }
+  return instances
+}
+
+/** Number of heartbeats verified in one turn of the event loop. */
+const SLICE = 100
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Reports whether this instance is registered and not dismissed. */

@@ -8,18 +8,17 @@ import type { Logger } from '../../core/logger.ts'
 import { type Periodic, periodic } from '../../core/periodic.ts'
 import { StorageError, type Reader } from '../../store/database.ts'
 import { type EpochMark, continues, readMark } from '../../store/epochs.ts'
-import { loadTables } from '../../store/sealed-rows.ts'
-import { REGISTRATIONS } from '../../store/sealed-tables.ts'
+import { readState } from '../../store/sealed-state.ts'
 import type { Store } from '../../store/store.ts'
 import { createAccessDeadlines, createRules } from '../gate/rules.ts'
 import type { GateControl } from '../gate/gate.ts'
 import type { LeaseGuard } from '../gate/guard/lease-guard.ts'
 import { createLeaseEnd } from '../gate/lease-timer.ts'
 import { GateError } from '../model.ts'
-import { loadControlState } from '../switch-table.ts'
+import { createControlFeed, createRegistrationFeed } from './control-feed.ts'
 import { sendHeartbeat } from './heartbeat.ts'
 import { createNewcomer, type HighWater } from './high-water.ts'
-import { deregister, type InstanceIdentity, isRegistered, register } from './instances.ts'
+import { deregister, type InstanceIdentity, register } from './instances.ts'
 
 export interface Poller {
   /**
@@ -68,6 +67,8 @@ export interface PollerDeps {
 export function createPoller(deps: PollerDeps): Poller {
   const { clock, gate, store, me, highWater } = deps
   const { database } = store
+  const control = createControlFeed(store)
+  const registrations = createRegistrationFeed(store)
   const accessDeadlines = createAccessDeadlines()
   const leaseEnd = createLeaseEnd(deps)
   const isVouched = createNewcomer(me, highWater)
@@ -109,21 +110,26 @@ export function createPoller(deps: PollerDeps): Poller {
     return new StorageError('STORE_FAILED', 'this instance is no longer registered')
   }
 
+  async function readNow(reader: Reader): Promise<number> {
+    const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)
+    return Number(row?.['now'])
+  }
+
   async function applyChanges(): Promise<void> {
     const askedAt = clock.monotonic()
     const found = await database.snapshot(async (reader) => {
       await store.refreshKeys(reader)
-      const state = await loadControlState(reader, store.sealing)
+      const sealed = await readState(reader, store.sealing)
+      const state = await control.read(reader, sealed)
       const seen = highWater.mark
       const goesOn =
         seen === undefined
           ? await isVouched(reader, store.sealing)
           : await continues(reader, store.sealing, state.epoch, seen)
-      const [registrations = []] = await loadTables(reader, store.sealing, [REGISTRATIONS])
-      const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)
-      const isListed = isRegistered(registrations, me.id)
+      const isListed = await registrations.isListed(reader, sealed, me.id)
+      const now = state.deadManSwitches.length === 0 ? 0 : await readNow(reader)
       const prepare = await deps.follower?.read(reader)
-      return { state, goesOn, isListed, now: Number(row?.['now']), prepare }
+      return { state, goesOn, isListed, now, prepare }
     })
     const { state } = found
     const { mark } = state
@@ -241,6 +247,7 @@ export function createPoller(deps: PollerDeps): Poller {
       await polling.runNow()
     },
     lookAgain() {
+      control.forget()
       applied = undefined
     },
     async stop() {

@@ -133,9 +133,15 @@ function createLook(
   async function sight(reader: Reader, epoch: number, registered: Sight['registered']) {
     const instances = await listInstances(reader, sealing, [])
     const acknowledged = new Set<string>()
+    /** Tags of this snapshot, of which many instances have acknowledged the same. */
+    const tags = new Map<number, string>()
     for (const { id, isGenuine, ackedEpoch, ackedTag } of instances) {
       if (!isGenuine || ackedEpoch < kill.epoch || ackedEpoch > epoch) continue
-      const { tag } = await readMark(reader, sealing, ackedEpoch)
+      let tag = tags.get(ackedEpoch)
+      if (tag === undefined) {
+        tag = (await readMark(reader, sealing, ackedEpoch)).tag
+        tags.set(ackedEpoch, tag)
+      }
       if (tag === ackedTag) acknowledged.add(id)
     }
     return { instances, acknowledged, registered }

@@ -10,9 +10,8 @@ import {
   StorageError,
   type Transaction,
 } from '../database.ts'
-import { MIGRATIONS } from '../migrations/migrations.ts'
 import type { PostgresTarget } from './address.ts'
-import { checkPostgresSchema } from './schema.ts'
+import { checkPostgresSchema, isMigrated, migrateSchema } from './schema.ts'
 import { admitServingRole } from './serving-role.ts'
 import { PostgresSession } from './session.ts'
 
@@ -62,6 +61,13 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
     await database.close()
     throw error
   }
+}
+
+/** Opens a store that another connection of this process has opened before, for reading. */
+export function openPostgresReader(
+  options: Pick<PostgresOptions, 'loadTarget' | 'deadlineMs'>,
+): Database {
+  return new PostgresDatabase({ ...options, connections: 'one' })
 }
 
 class PostgresDatabase implements Database {
@@ -126,6 +132,10 @@ class PostgresDatabase implements Database {
     return this.#writer.single(sql, parameters)
   }
 
+  read(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
+    return this.#writer.single(sql, parameters)
+  }
+
   warnings(processes: number): Promise<readonly string[]> {
     return this.snapshot((reader) => findWarnings(reader, processes * CONNECTIONS_OF_A_PROCESS))
   }
@@ -164,34 +174,14 @@ class PostgresDatabase implements Database {
     )
   }
 
-  /** Runs all missing steps in one transaction, in whichever process comes first. */
-  migrate(): Promise<void> {
-    return this.transaction(async (transaction) => {
-      // IF NOT EXISTS would need the right to create tables, which a role that only serves lacks.
-      const [known] = await transaction.query("SELECT to_regclass('latchkey_schema')::text AS name")
-      if (known?.['name'] === null) {
-        await transaction.execute('CREATE TABLE latchkey_schema (version INTEGER NOT NULL)')
-      }
-      const [row] = await transaction.query('SELECT version FROM latchkey_schema')
-      const version = Number(row?.['version'] ?? 0)
-      if (version > MIGRATIONS.length) {
-        throw new StorageError(
-          'STORE_NEWER',
-          `the store has schema version ${String(version)}; this release supports up to ${String(MIGRATIONS.length)}`,
-          { hint: 'use the release that wrote it, or a later one' },
-        )
-      }
-      for (const step of MIGRATIONS.slice(version)) {
-        for (const sql of step) await transaction.execute(sql)
-      }
-      if (row === undefined) {
-        await transaction.execute('INSERT INTO latchkey_schema (version) VALUES (?)', [
-          MIGRATIONS.length,
-        ])
-      } else if (version < MIGRATIONS.length) {
-        await transaction.execute('UPDATE latchkey_schema SET version = ?', [MIGRATIONS.length])
-      }
-    })
+  /**
+   * Runs all missing steps in one transaction, in whichever process comes first. Without any, it waits
+   * for no other writer, so that a whole fleet can start at once.
+   */
+  async migrate(): Promise<void> {
+    const reader: Reader = { query: (sql, parameters = []) => this.#reader.single(sql, parameters) }
+    if (await isMigrated(reader)) return
+    await this.transaction(migrateSchema)
   }
 }
 

@@ -3,7 +3,7 @@
  * run inside Latchkey's own transactions.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { StorageError, type Reader } from '../database.ts'
+import { StorageError, type Reader, type Transaction } from '../database.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
 
 /** Names of the tables after all migrations. */
@@ -88,4 +88,45 @@ export async function checkPostgresSchema(reader: Reader): Promise<void> {
     `the database has a ${String(found['kind'])} that Latchkey did not create: ${String(found['name'])}`,
     { hint: 'drop it if you know its purpose; Latchkey does not share its schema' },
   )
+}
+
+export async function isMigrated(reader: Reader): Promise<boolean> {
+  return (await hasSchema(reader)) && (await readVersion(reader)) === MIGRATIONS.length
+}
+
+/** Runs all missing steps. @throws StorageError STORE_NEWER */
+export async function migrateSchema(transaction: Transaction): Promise<void> {
+  // IF NOT EXISTS would need the right to create tables, which a role that only serves lacks.
+  if (!(await hasSchema(transaction))) {
+    await transaction.execute('CREATE TABLE latchkey_schema (version INTEGER NOT NULL)')
+  }
+  const found = await readVersion(transaction)
+  const version = found ?? 0
+  if (version > MIGRATIONS.length) {
+    throw new StorageError(
+      'STORE_NEWER',
+      `the store has schema version ${String(version)}; this release supports up to ${String(MIGRATIONS.length)}`,
+      { hint: 'use the release that wrote it, or a later one' },
+    )
+  }
+  for (const step of MIGRATIONS.slice(version)) {
+    for (const sql of step) await transaction.execute(sql)
+  }
+  if (found === undefined) {
+    await transaction.execute('INSERT INTO latchkey_schema (version) VALUES (?)', [
+      MIGRATIONS.length,
+    ])
+  } else if (found < MIGRATIONS.length) {
+    await transaction.execute('UPDATE latchkey_schema SET version = ?', [MIGRATIONS.length])
+  }
+}
+
+async function hasSchema(reader: Reader): Promise<boolean> {
+  const [known] = await reader.query("SELECT to_regclass('latchkey_schema')::text AS name")
+  return known?.['name'] !== null
+}
+
+async function readVersion(reader: Reader): Promise<number | undefined> {
+  const [row] = await reader.query('SELECT version FROM latchkey_schema')
+  return row === undefined ? undefined : Number(row['version'])
 }

@@ -95,6 +95,10 @@ class SqliteDatabase implements Database {
     return reply.rows ?? []
   }
 
+  read(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
+    return this.#locks.writer.run(() => this.#query('writer', sql, parameters))
+  }
+
   warnings(): Promise<readonly string[]> {
     return Promise.resolve([])
   }

@@ -30,6 +30,7 @@ function withFaults(store: Store) {
     transaction: (work) => store.database.transaction(work),
     epoch: () => store.database.epoch(),
     write: (sql, parameters) => store.database.write(sql, parameters),
+    read: (sql, parameters) => store.database.read(sql, parameters),
     checkSchema: (reader) => store.database.checkSchema(reader),
     erase: () => store.database.erase(),
     warnings: (processes) => store.database.warnings(processes),

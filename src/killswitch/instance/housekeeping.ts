@@ -1,0 +1,82 @@
+/**
+ * How often an instance reads the other instances, looks for expired switches, and audits the store.
+ * The more instances there are, the less often each does, since every one of them reads the rows of
+ * all, and one database serves them.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../../core/clock.ts'
+import { periodic, type Schedule } from '../../core/periodic.ts'
+
+export interface HousekeepingDeps {
+  readonly clock: Clock
+  /** Number of instances. */
+  readonly instances: () => number
+  /** Whether an instance has found the store changed. The others then audit as soon as they can. */
+  readonly isAlarmed: () => boolean
+  /** For tests. */
+  readonly schedule?: Schedule
+}
+
+export interface Housekeeping {
+  /** Repeats work that reads the rows of all instances. @returns a function that ends it */
+  often(work: () => Promise<void>): () => Promise<void>
+  /** Repeats an audit. @returns a function that ends it */
+  audits(work: () => Promise<void>): () => Promise<void>
+}
+
+/** Milliseconds between two runs while there are few instances and an audit is short. */
+const LEAST_MS = 1000
+/** Milliseconds between two runs, for each instance: more than LEAST_MS from 51 instances on. */
+const PER_INSTANCE_MS = 20
+/** Share of its time that an instance spends on audits, however large the store is. */
+const AUDIT_SHARE = 0.1
+/** A larger fleet audits no more together than this number of instances. */
+const AUDITING_INSTANCES = 4
+
+export function createHousekeeping({
+  clock,
+  instances,
+  isAlarmed,
+  schedule,
+}: HousekeepingDeps): Housekeeping {
+  /** @param notBefore monotonic milliseconds, asked for every LEAST_MS */
+  const repeat = (notBefore: () => number, work: (now: number) => Promise<void>) =>
+    periodic({
+      intervalMs: LEAST_MS,
+      async work() {
+        const now = clock.monotonic()
+        // Half an interval early is better than another interval late.
+        if (now >= notBefore() - LEAST_MS / 2) await work(now)
+      },
+      // The next interval tries again, and the poller reports a store that cannot be reached.
+      onError: () => undefined,
+      ...(schedule === undefined ? {} : { schedule }),
+    }).stop
+
+  return {
+    often(work) {
+      let lastAt = -Infinity
+      const notBefore = () => lastAt + Math.max(LEAST_MS, instances() * PER_INSTANCE_MS)
+      return repeat(notBefore, async (now) => {
+        await work()
+        lastAt = now
+      })
+    },
+    audits(work) {
+      let startedAt = -Infinity
+      let endedAt = -Infinity
+      const notBefore = () => {
+        const sharing = isAlarmed() ? 1 : Math.max(1, instances() / AUDITING_INSTANCES)
+        const tookMs = endedAt === -Infinity ? 0 : endedAt - startedAt
+        const idleMs = (tookMs * sharing) / AUDIT_SHARE - tookMs
+        return Math.max(startedAt + LEAST_MS * sharing, endedAt + idleMs)
+      }
+      return repeat(notBefore, async (now) => {
+        startedAt = now
+        await work().finally(() => {
+          endedAt = clock.monotonic()
+        })
+      })
+    },
+  }
+}
