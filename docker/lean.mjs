@@ -6,7 +6,15 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join, sep } from 'node:path'
 
 const [from, to] = process.argv.slice(2)
-const FILES = ['package.json', 'LICENSE', 'openapi.yaml', 'sbom.cdx.json', 'cbom.cdx.json', 'dist', 'node_modules']
+const FILES = [
+  'package.json',
+  'LICENSE',
+  'openapi.yaml',
+  'sbom.cdx.json',
+  'cbom.cdx.json',
+  'dist',
+  'node_modules',
+]
 /** Removes Latchkey's sources, but keeps the binaries built from them. */
 const GUARD = 'src/killswitch/gate/guard/build/Release/lease_guard.node'
 const LEFT_BEHIND = [

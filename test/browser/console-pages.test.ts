@@ -166,7 +166,10 @@ void t.test('keys, who uses them, what expires, and what a limited role sees of 
   }, 60_000)
   await page.getByRole('cell', { name: 'encrypt, decrypt' }).first().waitFor()
   await page.getByRole('cell', { name: '1 current' }).first().waitFor()
-  await page.getByRole('cell', { name: /^Certificate: / }).first().waitFor()
+  await page
+    .getByRole('cell', { name: /^Certificate: / })
+    .first()
+    .waitFor()
   const { accessKeyId = '' } = created.body as { accessKeyId?: string }
   const row = page.getByRole('row').filter({ hasText: `Credential ${accessKeyId} of demo` })
   t.match(await row.innerText(), /in 2 days/)

@@ -164,3 +164,20 @@ void t.test('but not where its end is guarded: then it left before, or does not 
   t.equal(gate.stats().lateAnswers, 0)
   t.end()
 })
+
+void t.test('a store of many switches is compared in parts, from the first switch on', (t) => {
+  const COUNT = 1500
+  const loaded = Array.from({ length: COUNT }, (_, i) =>
+    switchFor({ kind: 'key', keyStore: 'a', keyId: `key-${String(i)}` }),
+  )
+  const other = switchFor({ kind: 'key', keyStore: 'a', keyId: 'another' })
+  /** What successive calls report when the rules lack one switch. */
+  const reports = (missing: number) => {
+    const { gate } = openGate()
+    gate.apply(createRules(loaded.with(missing, other)), 5)
+    return [1, 2, 3].map(() => gate.enforces(loaded, 5))
+  }
+  t.same(reports(0), [false, true, false], 'the first part is compared again after the last')
+  t.same(reports(COUNT - 1), [true, false, true])
+  t.end()
+})
