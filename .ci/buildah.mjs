@@ -43,9 +43,9 @@ export async function importImage(folder, name, env = {}) {
 /** @param {{ target: string, tag: string, args: Record<string, string> }} options */
 export function buildImage({ target, tag, args }) {
   return buildah(
-    // No layers: with the storage driver vfs, each layer is a copy of everything.
+    // Builds without layers, because the vfs storage driver copies the whole file system for each layer.
     ...['build', '--isolation', 'chroot', '--layers=false', '--format', 'docker'],
-    // All times in the image are this one, so that two builds give one digest.
+    // Every timestamp in the image gets this value, so that two builds have the same digest.
     ...['--timestamp', '0'],
     ...['-f', 'docker/Dockerfile', '--ignorefile', 'docker/Dockerfile.dockerignore'],
     ...Object.entries(args).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),

@@ -39,7 +39,10 @@ export async function prepareSite(folder, network, postgres) {
   }
 }
 
-/** Starts PostgreSQL with a password, on the bridge's address; it takes connections with TLS, and without if `isPlain`. */
+/**
+ * Starts PostgreSQL with a password on the bridge's address. It accepts TLS connections, and also unencrypted ones if
+ * `isPlain` is set.
+ */
 export async function startPostgres(
   folder,
   host,

@@ -34,7 +34,7 @@ async function makeImages() {
 }
 
 async function digestOf(name) {
-  // A hash over the configuration and the layers.
+  // This digest covers the configuration and the layers.
   return JSON.parse(await buildah('inspect', '--type', 'image', name)).FromImageID
 }
 

@@ -1,4 +1,4 @@
-// The checks that a person starts by hand: each prints a line, and the last line is `N passed, N failed`.
+// Counts the checks that people start by hand: each prints a line, and the last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 
 /**

@@ -1,6 +1,7 @@
-// Makes the pictures of docs/images from a real run: the terminal of `simulate` as SVG, and the page of `report` and the
-// console, in light and dark, as PNG. Run `npm run images` after a change to one of them, on a machine with nothing else to do:
-// the times in the pictures are real. `npm run images -- console` makes only those whose name contains a word.
+// Generates the files of docs/images from a real run: the terminal of `simulate` as SVG, and the page of `report` and
+// the console, in light and dark, as PNG. Run `npm run images` after changing one of them, on an otherwise idle
+// machine, because the times in the pictures are real. `npm run images -- console` generates only those whose name
+// contains a word.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -155,11 +156,11 @@ async function playApplications(demo, endpoint) {
   }
 }
 
-/** Time for which the plots are drawn before the picture, in milliseconds. */
+/** How long the plots collect data before the screenshot, in milliseconds. */
 const PLOTTED_MS = 60_000
 const CONSOLE = { width: 1080, height: 900 }
 
-/** Draws the pages of the console with the applications running, and its first page after a stop. */
+/** Takes screenshots of the console's pages while the applications run, and of its first page after a stop. */
 async function drawConsole(folder) {
   const demo = join(folder, 'console')
   const { endpoint, consoleUrl, stop } = await startDemo(demo)
@@ -170,7 +171,7 @@ async function drawConsole(folder) {
     const draw = async (name) => {
       for (const colorScheme of ['light', 'dark']) {
         await tab.emulateMedia({ colorScheme })
-        // The plots are drawn again for the scheme.
+        // The plots are redrawn when the color scheme changes.
         await tab.waitForTimeout(500)
         await tab.screenshot({ path: join(IMAGES, `console-${name}-${colorScheme}.png`) })
       }

@@ -1,5 +1,5 @@
-// Checks what stands beside the chart: the Kustomize base, which is the rendered chart, and the examples with operators,
-// against the schemas that those operators install.
+// Checks the files that accompany the chart: the Kustomize base, which is the rendered chart, and the examples for
+// operators, against the schemas that those operators install.
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -30,7 +30,7 @@ async function template(helm, flags, kubernetes) {
   return load(stdout).filter((one) => one !== null)
 }
 
-/** Takes out what only Helm needs: its labels, its test, and the name that changes with the configuration. */
+/** Removes what only Helm needs: its labels, its test, and the name that changes with the configuration. */
 function toBase(objects) {
   const kept = objects.filter(({ kind, metadata }) => {
     const isTest = metadata.annotations?.['helm.sh/hook'] !== undefined
@@ -80,12 +80,12 @@ async function loadDefinitions() {
   return validators
 }
 
-/** A cluster drops unknown fields silently; here they are errors. */
+/** Makes unknown fields errors, which a cluster would drop silently. */
 function close(schema) {
   if (typeof schema !== 'object' || schema === null) return schema
   if (Array.isArray(schema)) return schema.map(close)
   const closed = Object.fromEntries(Object.entries(schema).map(([name, one]) => [name, close(one)]))
-  // Go's syntax has flags that JavaScript does not know.
+  // Go's regular expressions have flags that JavaScript lacks.
   if (typeof closed.pattern === 'string' && closed.pattern.includes('(?i)')) delete closed.pattern
   const isOpen = schema['x-kubernetes-preserve-unknown-fields'] === true
   const names = Object.keys(schema.properties ?? {})
@@ -168,7 +168,7 @@ export async function checkKubernetesFiles(options) {
   })
 }
 
-/** The configuration in the ConfigMap is one that Latchkey takes. */
+/** Checks that Latchkey accepts the configuration in the ConfigMap. */
 async function checkConfig(text, write) {
   if (parse(text) === null) throw new Error('the configuration is empty')
   const file = write('latchkey.yaml', text)

@@ -95,7 +95,7 @@ function settingsPage(schema) {
   return `${lines.join('\n')}\n`
 }
 
-/** The same script that `latchkey completion` prints. */
+/** Writes the script that `latchkey completion` prints. */
 async function completion(shell) {
   const { loadCommand } = await built('cli/commands.js')
   const { run } = await loadCommand('completion')

@@ -1,6 +1,6 @@
-// Prepares what `npm pack` needs besides the sources: the build, the lease guard, and the packages of the lock file, which
-// go into the tarball. npm ignores the lock file and the overrides of a package that is installed; what is bundled it
-// takes as it is. `clean` restores package.json.
+// Prepares what `npm pack` needs besides the sources: the build, the lease guard, and the packages of the lock file,
+// which are bundled. For an installed package npm ignores the lock file and the overrides, but it takes bundled
+// packages as they are. `clean` restores package.json.
 // SPDX-License-Identifier: Apache-2.0
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

@@ -92,7 +92,7 @@ async function useChart(cluster) {
     await until(() => pods.every((pod) => pod.output().includes(blame)), 'the logs say why')
     for (const pod of pods) {
       if (await pod.isReady()) throw new Error(`${pod.name} is ready`)
-      // The log line comes before the port listens.
+      // The log line is written before the port listens.
       let answer
       const ask = async () => (answer = await encrypt(client(pod)).catch(() => undefined))
       await until(async () => (await ask()) !== undefined, `${pod.name} answers`)

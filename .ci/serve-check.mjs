@@ -1,5 +1,5 @@
-// The proof that a deployment serves: a signed Encrypt and Decrypt at each address, a kill that ends with `revoked`, and a
-// restore.
+// Proves that a deployment serves: sends a signed Encrypt and Decrypt to each address, runs a kill that ends with
+// `revoked`, and restores access.
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises'
 import { built, REGION } from './chart-site.mjs'
@@ -7,7 +7,10 @@ import { built, REGION } from './chart-site.mjs'
 const PLAINTEXT = Buffer.alloc(32, 7)
 const PATIENCE_MS = 90_000
 
-/** Waits until something is so. @param {() => string} [tell] what to show if it is not */
+/**
+ * Waits until the condition holds.
+ * @param {() => string} [tell] what to show if it never does
+ */
 export async function until(isSo, what, tell = () => '') {
   const end = performance.now() + PATIENCE_MS
   while (!(await isSo())) {

@@ -1,5 +1,5 @@
-// Uses compose.yaml without a container engine: runs compose-init.sh as it is, with a `docker` that runs each container as
-// pod.mjs does, and then the two proxies with their volumes, their user and their read-only root.
+// Tests compose.yaml without a container engine: runs the unmodified compose-init.sh with a `docker` command that
+// runs each container as pod.mjs does, and then the two proxies with their volumes, their user and a read-only root.
 // SPDX-License-Identifier: Apache-2.0
 import { chmodSync, cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -68,7 +68,10 @@ export async function serveCompose({ folder, check }) {
   }
 }
 
-/** Lays out what compose-init.sh needs of a clone, and a `docker` that asks this process. */
+/**
+ * Creates the files of a clone that compose-init.sh needs, and a `docker` command that forwards its calls to this
+ * process.
+ */
 function layOutClone(place) {
   mkdirSync(join(place, 'bin'), { recursive: true })
   chmodSync(place, 0o755)
@@ -98,7 +101,7 @@ async function answer(site, request, response) {
   }
 }
 
-/** Does what compose-init.sh asks of `docker compose`; anything else is an error. */
+/** Executes the `docker compose` calls of compose-init.sh. Any other call is an error. */
 async function compose(site, words) {
   const [name, flag, file, command, ...rest] = words
   if ([name, flag, file].join(' ') !== 'compose -f docker/compose.yaml')

@@ -1,7 +1,7 @@
-// Uses the systemd unit without systemd: `latchkey init --system` installs it in a root of its own, and a mount namespace
-// has the unit's sandbox: the user, a read-only file system except for the state folder, no home folders, private /tmp and
-// /dev, other users' processes hidden, only the capability to bind low ports, its limits and its umask. What is not in
-// force is the filter of system calls and of address families.
+// Tests the systemd unit without systemd: `latchkey init --system` installs it in a root of its own, and a mount
+// namespace reproduces the unit's sandbox: the user, a read-only file system except for the state folder, no home
+// folders, private /tmp and /dev, other users' processes hidden, only the capability to bind low ports, its limits
+// and its umask. The filters of system calls and of address families are not applied.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { built } from './chart-site.mjs'
 import { must, ROOT, run } from './process.mjs'
 import { checkServing, until } from './serve-check.mjs'
 
-/** The settings that the namespace below puts in force; a changed unit has to change it too. */
+/** Settings of the unit that the namespace below implements. A change of the unit needs the same change there. */
 const SANDBOX = {
   User: 'latchkey',
   Group: 'latchkey',
@@ -72,7 +72,7 @@ export async function serveUnit({ folder, check }) {
 const portOf = (output) =>
   JSON.parse(output.split('\n').find((line) => line.includes('"listening"'))).port
 
-/** A root with this host's /usr, and the built project at /opt/latchkey. */
+/** Creates a root file system with this host's /usr, and the built project at /opt/latchkey. */
 function layOutRoot(root) {
   const folders = ['usr', 'proc', 'dev', 'tmp', 'root', 'home', 'run', 'var/lib', 'opt/latchkey']
   for (const one of [...folders, 'etc/systemd/system'])
@@ -105,7 +105,7 @@ const basics = (root) => [
 
 const PATH = 'PATH=/run/bin:/usr/sbin:/usr/bin'
 
-/** Arguments of unshare for a command as root, without the sandbox, as an operator's shell has it. */
+/** Returns the arguments of unshare for a command as root without the sandbox, like one in an operator's shell. */
 function inside(root, words) {
   const lines = [
     ...basics(root),
@@ -122,7 +122,7 @@ async function inRoot(root, words) {
   return stdout
 }
 
-/** Puts a certificate in place with the command of docs/install.md. */
+/** Installs a certificate with the command of docs/install.md. */
 async function putCertificate(root) {
   const { createAuthority, issueCertificate } = await built('certs/dev-pki.js')
   const authority = await createAuthority('unit CA')
@@ -180,7 +180,7 @@ function start(root, unit) {
   return service
 }
 
-/** Looks at the running process from outside, and writes where it must not. */
+/** Inspects the running process from outside, and tries to write where it must not. */
 async function checkSandbox(service) {
   const pid = service.main()
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')

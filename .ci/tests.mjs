@@ -18,7 +18,10 @@ const FIRST = ['fleet/', 'mutants/', 'crash/', 'contract/', 'faults/', 'kms/', '
 const TIMEOUT_S = 240
 const TOP_SHOWN = 12
 
-/** Folders whose files may share a process, and how many do: loading the program costs as much as a test. */
+/**
+ * Folders whose files may share a process, with the number of files per process. Loading the program costs as much as
+ * a test.
+ */
 const SHARED = new Map([
   ['unit/', 10],
   ['server/', 5],

@@ -120,7 +120,7 @@ function startFlood(at: Pick<FloodPlan, 'port' | 'caFile'> & { readonly junk: st
 function render(name: string, result: PhaseResult, junk?: FloodResult): string {
   const { due, inTime, statuses, unanswered, ms } = result
   const share = ((100 * inTime) / due).toFixed(1)
-  // Without an answer there are no times.
+  // There are no latencies if nothing was answered.
   const times =
     unanswered === due ? 'none' : `p50 ${ms.p50.toFixed(1)} ms, p99 ${ms.p99.toFixed(1)} ms`
   const junked =

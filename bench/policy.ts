@@ -130,7 +130,10 @@ const REQUEST: PolicyRequest = {
   ...{ now: 1_800_000_000_000, remoteAddress: '10.1.2.3', aadBytes: 96, plaintextBytes: 32 },
 }
 
-/** In microseconds of this thread's processor time; percentiles by the clock, so that a busy machine shows in them. */
+/**
+ * Microseconds of this thread's processor time. The percentiles use wall-clock time, so that they reveal a busy
+ * machine.
+ */
 async function measureDecisions(): Promise<void> {
   for (const [name, text] of Object.entries(TEXTS)) {
     const set = await compileDocuments(new Map([['main', text]]))
@@ -159,7 +162,7 @@ function report(name: string, count: number, decide: () => unknown): void {
   )
 }
 
-/** Returns the median, with the smallest and the largest. */
+/** Returns the median, the minimum and the maximum. */
 function spread(numbers: readonly number[]): string {
   const [low, middle, high] = [0, 0.5, 1].map((share) => percentile(numbers, share).toFixed(1))
   return `${String(middle)} (${String(low)} to ${String(high)})`

@@ -31,12 +31,12 @@ try {
   rmSync(outer, { recursive: true, force: true })
 }
 
-/** Replaces the time and the random number of a bill: the same packages give the same bytes. */
+/** Replaces the timestamp and the random serial number, so that the same packages yield the same bytes. */
 function makeReproducible({ serialNumber: _random, metadata, ...bill }) {
   const seconds = Number(process.env.SOURCE_DATE_EPOCH ?? 0)
   const timestamp = new Date(seconds * 1000).toISOString()
   const hash = createHash('sha256').update(JSON.stringify(bill)).digest('hex')
-  // RFC 9562, version 8.
+  // Formats the hash as a UUID of version 8 (RFC 9562).
   const id = hash.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/, '$1-$2-8$3-8$4-$5')
   return { ...bill, serialNumber: `urn:uuid:${id}`, metadata: { ...metadata, timestamp } }
 }

@@ -1,11 +1,11 @@
-# Alarms on what KMS measures from its side. Metrics Insights finds the metrics by the key store alone, whatever their other
+# Alarms on what KMS measures from its side. Metrics Insights selects the metrics by key store, whatever their other
 # dimensions are.
 
 locals {
   key_store_id  = var.custom_key_store_id != null ? var.custom_key_store_id : one(aws_kms_custom_key_store.xks[*].id)
   alarms_wanted = var.alarm_actions != null
   alarms = {
-    # A time-out counts as 250 ms.
+    # A timeout counts as 250 ms.
     latency = {
       description = "KMS waits more than 200 ms for Latchkey; it gives up after 250 ms."
       query       = "SELECT MAX(XksProxyLatency) FROM \"AWS/KMS\""

@@ -1,4 +1,6 @@
-/** Tests the control log of a real server: what is in it, who cosigns it, and how another history is found. */
+/**
+ * Tests the control log of a real server: what it contains, who cosigns it, and how a rewritten history is detected.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cp, readdir } from 'node:fs/promises'
@@ -23,7 +25,7 @@ import { call, encryptBody } from '../support/wire.ts'
 const folderOf = ({ config }: TestServer) => join(config.audit.folder, 'control')
 const eventsOf = (server: TestServer) => readPlainly(folderOf(server)).map(({ event }) => event)
 
-/** Reads while the server writes. */
+/** Returns whether the log has such an event. The server may be writing its files, so a failed read counts as no. */
 function hasEvent(server: TestServer, kind: string): boolean {
   try {
     return eventsOf(server).includes(kind)
@@ -138,7 +140,7 @@ void t.test('a log, its witness, a receipt, and an older copy', async (t) => {
     await cp(older, join(copy, 'control'), { recursive: true })
     const behind = await run('audit', 'verify', '--folder', copy)
     t.match(behind, { code: 0 }, 'a copy of the past is a part of the present')
-    // The store loses its last events, as after the restore of a backup: its log is forked.
+    // The store loses its last events, as it does when a backup is restored, so its log forks.
     const before = readFileSync(join(folderOf(server), 'checkpoint'), 'utf8')
     const foreign = await startTestServer(t, { config: { audit: { mode: 'buffered' } } })
     await foreign.stop()

@@ -1,4 +1,4 @@
-/** Tests pruning: what is removed, that the rest verifies, and that nothing else may be missing. */
+/** Tests pruning: what it removes, that the rest still verifies, and that any other gap is detected. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

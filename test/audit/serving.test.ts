@@ -1,4 +1,6 @@
-/** Tests the files of audit logs on the admin listener: who may read them, which, and what a copy of them finds. */
+/**
+ * Tests how the admin listener serves the files of audit logs: who may read which, and what verifying a copy detects.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { cp, rm } from 'node:fs/promises'
@@ -14,7 +16,7 @@ import { call, encryptBody } from '../support/wire.ts'
 const ROOT = '/admin/v1/audit/logs'
 const ca = readFileSync(pki.caFile)
 
-/** The path is sent as it is, which `fetch` does not do. */
+/** Sends the path verbatim; `fetch` would normalize it. */
 function get(server: TestServer, path: string, role = 'auditor') {
   return new Promise<{ status: number; bytes: Buffer; type: string }>((resolve, reject) => {
     const options = {
@@ -46,7 +48,7 @@ void t.test('an auditor reads every file of a log, and nothing else', async (t) 
     t.equal(status, 200)
     return (JSON.parse(bytes.toString()) as { logs: string[] }).logs
   }
-  // The control log says that the log of this process was opened.
+  // The control log records that this process opened its log.
   await eventually(() => {
     try {
       return readPlainly(join(root, 'control')).length > 0
@@ -120,7 +122,7 @@ void t.test('an auditor reads every file of a log, and nothing else', async (t) 
       t.equal(readPlainly(join(folder, log)).length, sizeOf())
 
       await server.stop()
-      // An older copy of the log is served: its process has ended, and the control log has its end.
+      // Serve an older copy of a log whose process has ended. The control log records where the log ended.
       await rm(join(root, log), { recursive: true })
       await cp(join(folder, log), join(root, log), { recursive: true })
       await server.start()

@@ -1,4 +1,4 @@
-/** Tests witness and client of c2sp.org/tlog-witness over HTTP: what is cosigned, and what is refused. */
+/** Tests the witness and the client of c2sp.org/tlog-witness over HTTP: what is cosigned and what is refused. */
 // SPDX-License-Identifier: Apache-2.0
 import { hash, randomBytes } from 'node:crypto'
 import { readdirSync, writeFileSync } from 'node:fs'
@@ -25,7 +25,7 @@ function keyOf(text: string): NoteKey {
   return key
 }
 
-/** A history of entries, of which checkpoints and proofs can be made. */
+/** A list of entries that yields checkpoints and proofs. */
 function history(...words: readonly string[]) {
   const node = nodesOf(words.map((word) => hashLeaf(Buffer.from(word))))
   const head = (size: number) => ({ size, root: rootOf(node, size) })

@@ -136,7 +136,7 @@ function adminOperations() {
 /** Returns a path of openapi.yaml as the server names it. A file's path may have slashes. */
 const toRoute = (path: string) => path.replace(/\{file\}$/, '*').replaceAll(/\{(\w+)\}/g, ':$1')
 
-/** Every file of the console. Each is static, and has no data. */
+/** Lists the files of the console, which are static and contain no data. */
 const FILES = ['/console', '/console/app.js', '/console/style.css', '/console/uplot.js']
 
 void t.test(
@@ -159,7 +159,8 @@ void t.test(
     const calls = [...operations, ...FILES.map((path) => ({ method: 'GET', path }))].map(
       ({ method, path }) => ({ method, path: path.replaceAll(/\{\w+\}/g, '0a') }),
     )
-    // Without CORS the request is sent as it is; with it, the page could read the answer.
+    // In no-cors mode the browser sends the request, but hides the answer. In cors mode the page could read an
+    // answer.
     const outcomes = await page.evaluate<readonly string[]>(`Promise.all(
     ${JSON.stringify(calls)}.flatMap(({ method, path }) => ['no-cors', 'cors'].map((mode) =>
       fetch(${JSON.stringify(admin)} + path, { method, mode, credentials: 'include', ...(method === 'GET' ? {} : { body: '{}' }) })

@@ -1,4 +1,4 @@
-/** Opens each page of the console in a real browser, by keyboard alone where people stop access, and prints a receipt. */
+/** Opens each page of the console in a real browser, stops access by keyboard alone, and prints a receipt. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Page } from 'playwright-core'
 import t from 'tap'
@@ -11,7 +11,7 @@ import { KEY_ID, eventually } from '../support/server.ts'
 const FIRST_PAINT_BYTES = 100_000
 const POLICY = '@id("all") permit(principal, action, resource);'
 
-/** Presses Tab until the element with this name has the focus, as a person without a mouse does. */
+/** Presses Tab until the element with this name has the focus, as a person without a mouse would. */
 async function tabTo(page: Page, name: RegExp): Promise<void> {
   const focused = `(() => {
     const one = document.activeElement

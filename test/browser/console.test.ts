@@ -1,6 +1,6 @@
 /**
- * Drives the console in a real browser, through the run-book for an emergency at night: docs/run-book.md, by the console
- * alone. The browser has tokens and a certificate, and neither the configuration nor the master key.
+ * Follows the run-book for an emergency at night (docs/run-book.md) in a real browser, using the console alone. The
+ * browser has tokens and a certificate, but neither the configuration nor the master key.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
@@ -69,7 +69,7 @@ void t.test('the run-book of the night: one stops, two restore, a viewer only lo
   const seen = await call(server, 'GET', '/admin/v1/status', READ)
   const [{ id: switchId = '' } = {}] = seen.body['switches'] as { id?: string }[]
 
-  // Step 3: every instance acknowledged it, and the receipt is checked with the public key alone.
+  // Step 3: every instance has acknowledged the kill, and the public key alone verifies the receipt.
   await operator.getByRole('row').filter({ hasText: 'open, 1 switch' }).waitFor()
   const { publicKey } = (await call(server, 'GET', '/admin/v1/receipt-key', READ)).body
   const receipt = await download(operator, 'Download the receipt')

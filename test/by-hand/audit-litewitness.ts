@@ -53,7 +53,7 @@ async function startLitewitness(t: Test, origin: string, logKey: string): Promis
   let said = ''
   witness.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
   await eventually(() => said.includes('msg=listening'))
-  // As its tool witnessctl does, which needs modules that not every proxy has.
+  // Does what the tool witnessctl would do, whose dependencies not every module proxy has.
   const database = new Sqlite(String(db))
   database
     .prepare('INSERT INTO log (origin, tree_size, tree_hash) VALUES (?, 0, ?)')

@@ -70,7 +70,7 @@ function startClient(t: Test, name: string, key: string, environment: Record<str
   }
 }
 
-/** The AWS Encryption SDK names no cause when it cannot decrypt. */
+/** The AWS Encryption SDK reports no cause when decryption fails. */
 const REFUSED = /KMSInvalidStateException|^DecryptKeyError$/
 const CLIENTS = [
   { name: 'boto3' },

@@ -28,7 +28,7 @@ async function pointTo(place: Workspace, change: (text: string) => string): Prom
   await writeFile(place.configFile, change(await readFile(place.configFile, 'utf8')))
 }
 
-/** The host has seen more than the copy has, so servers refuse until a person accepts the copy. */
+/** This host has seen a later state than the copy, so servers refuse until a person accepts the copy. */
 async function checkRestored(t: Test, place: Workspace): Promise<void> {
   const status = await place.run('status')
   t.equal(status.code, 0, status.stderr)
@@ -81,7 +81,7 @@ void t.test('dump, recovery to a point in time, and store recover', async (t) =>
   await server.query('SELECT pg_switch_wal()')
   const mark = await readFile(join(place.folder, 'latchkey.epoch'), 'utf8')
   const text = await readFile(place.configFile, 'utf8')
-  /** As after the kill, for each way to restore. */
+  /** Restores the host's state right after the kill, before each way of recovery. */
   const reset = async () => {
     await writeFile(join(place.folder, 'latchkey.epoch'), mark, { mode: 0o600 })
     await writeFile(place.configFile, text)

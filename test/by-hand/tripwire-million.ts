@@ -7,7 +7,7 @@ import { createDetector } from '../../src/tripwire/detector.ts'
 import { RULES, createRandom, normalLoad } from '../support/tripwire.ts'
 
 const REQUESTS = Number(process.argv[2] ?? 1_000_000)
-/** The replay is made in slices, so that making requests is not measured. */
+/** The requests are generated in slices outside of the measurement. */
 const SLICE = 100_000
 
 const detector = createDetector({ rules: RULES, maxSubjects: 10_000, learnUntil: () => 1_200_000 })
@@ -21,7 +21,7 @@ function run(): void {
   for (const { observation, at } of slice) {
     detector.observe(observation, at, ({ rule }) => kills.push(rule.name))
   }
-  // Processor time, so that a busy machine measures the same.
+  // Measures processor time, which other load on the machine does not affect.
   spentMs += (process.cpuUsage().user - before) / 1000
   count += slice.length
   slice = []

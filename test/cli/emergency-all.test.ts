@@ -1,4 +1,4 @@
-/** Tests every emergency command on both engines with every privation at once. */
+/** Tests every emergency command on both engines under all adverse conditions at once. */
 // SPDX-License-Identifier: Apache-2.0
 import { chmod } from 'node:fs/promises'
 import t, { type Test } from 'tap'
@@ -9,8 +9,8 @@ import { edit, FAULTS, giveAway, type Privation, runDeprived, UID } from '../sup
 t.setTimeout(300_000)
 
 /**
- * Mounts everything read-only but the folder, if it is kept writable, and hides names, in a mount
- * namespace of its own; then runs the command as a user that no passwd file has.
+ * Runs the command in a mount namespace of its own, as a user that no passwd file has. Everything is read-only except
+ * `folder`, if it is kept writable, and the given names are hidden.
  */
 const DEPRIVE = `
 mount --bind /dev/null /etc/passwd
@@ -25,7 +25,7 @@ exec setpriv --reuid=${String(UID)} --regid=${String(UID)} --clear-groups "$@"`
 
 const SHIFTED = ['--time', '--boottime', '1000000', '--monotonic', '1000000']
 
-/** Every privation that does not exclude another, at once. */
+/** Combines all conditions that can apply together. */
 function everything(folder: 'writable' | 'read-only', more: readonly string[]): Privation {
   return {
     name: 'everything at once',

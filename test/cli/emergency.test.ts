@@ -27,7 +27,7 @@ const PRIVATIONS: readonly Privation[] = [
   { name: 'a uid without a passwd entry', prepare: giveAway, by: asNobody },
   {
     name: 'no /etc/passwd at all',
-    // Mounts inside belong to this process alone.
+    // Mounts made inside are visible only to this process.
     by: () => [
       'unshare',
       '--mount',

@@ -121,7 +121,7 @@ void t.test(
       await space.run('keys', 'import', 'bad', '--from-file', missing),
       failure(66, `${missing}: there is no such file`),
     )
-    // The check value of a key of zeros: FIPS 197, AES-256 of a block of zeros.
+    // The check value of an all-zero key: AES-256 (FIPS 197) of an all-zero block.
     const zeros = await file('zeros.key', Buffer.alloc(32))
     const importZeros = (value: string) =>
       space.run('keys', 'import', 'zeros', '--from-file', zeros, '--check-value', value)

@@ -1,4 +1,4 @@
-/** Runs `latchkey operators` and `admin tokens` on the store and through an admin listener. */
+/** Runs `latchkey operators` and `admin tokens` both on the store and through an admin listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** Tests forms of the output, completion, and the two idioms --dry-run and --yes. */
+/** Tests output formats, shell completion, and the flags --dry-run and --yes. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'

@@ -1,4 +1,7 @@
-/** Tests `pkcs11 certify`: what it reports, and that it leaves the token as it was, also when it is interrupted or killed. */
+/**
+ * Tests `pkcs11 certify`: what it reports, and that it leaves the token unchanged even if it is interrupted or
+ * killed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -21,8 +24,8 @@ const PATIENCE_MS = 60_000
 const ACTION_PROHIBITED = 0x1b
 
 /**
- * Returns the contents of the token's objects by the name of their file. SoftHSM ignores empty files, which it leaves when it
- * is killed while it creates a key.
+ * Returns the contents of the token's objects by file name. Skips empty files, which SoftHSM leaves behind when it is
+ * killed while creating a key, and later ignores.
  */
 function objectsOf({ folder }: TestToken): ReadonlyMap<string, string> {
   const tokens = join(folder, 'tokens')

@@ -1,4 +1,4 @@
-/** Runs the commands on keys, credentials and policies against an admin listener and on the store. */
+/** Runs the commands for keys, credentials and policies both through an admin listener and on the store. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

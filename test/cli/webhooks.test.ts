@@ -1,4 +1,4 @@
-/** Tests `latchkey webhooks test` against receivers of every kind, and what `config check` finds. */
+/** Tests `latchkey webhooks test` against every kind of receiver, and what `config check` reports. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -222,7 +222,7 @@ export function controlAttacks(
     for (const sql of before) await tamper(sql)
     const { done, waiting, isHeld } = await killAndWait(fixture)
     t.equal(done.epoch, other.epoch)
-    // Its report about the removed history is as genuine as before.
+    // This heartbeat about the removed history is still authentic.
     await say(store, 'a', beatOf(1, other))
     t.ok(await isHeld())
     clock.advance(leaseEndMs(LEASE_MS) + 1)

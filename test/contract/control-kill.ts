@@ -103,7 +103,7 @@ export function killContract({ name, open }: ControlContract): void {
       clock.advance(1)
       const { instances } = await waiting
       t.match(instances, [{ id: 'dead', how: 'lease-ended' }])
-      // One kill dismisses it, and the next removes it, if the store answers in time.
+      // One kill dismisses the instance, and the next one removes it, unless the store answers late.
       const kills: string[] = []
       while ((await idsOf(store)).length > 0) {
         const [found] = await instancesOf(store)

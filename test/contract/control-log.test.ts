@@ -1,4 +1,6 @@
-/** Tests the tree over the events of a store on both engines: its head, its proofs, and stores of earlier releases. */
+/**
+ * Tests the Merkle tree over a store's events on both engines: its head, its proofs, and stores of earlier releases.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { checkEvidence } from '../../src/core/tlog/evidence.ts'
@@ -74,7 +76,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     await store.change(async (transaction, epoch) => {
       const event = { at: clock.now(), epoch, kind: 'old', operator: 'alice', detail: {} }
       await appendEvent(transaction, store.sealing, event)
-      // An earlier release seals the end of the events without the tree.
+      // An earlier release seals the end of the event chain without the tree.
       const { seq, head } = transaction.ledger.events
       transaction.ledger.events = { seq, head }
     })

@@ -25,7 +25,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     async (t) => {
       const { store, clock } = await open(t)
       const directory = createDirectory(store, clock)
-      // Two listeners of a fleet.
+      // These stand for the listeners of two hosts.
       const tables = [createCallerTable(store, clock), createCallerTable(store, clock)]
       const find = (token: string) =>
         Promise.all(tables.map((table) => table.findByToken(hashOf(token))))

@@ -64,7 +64,7 @@ async function setUp({ store, clock }: ControlFixture) {
     })
   }
   const deps = { store, clock, keys }
-  // A process that stops in order leaves no gap, and the ledger has begun.
+  // A process that shuts down cleanly leaves no gap, so the ledger is complete.
   const settle = async () => {
     await ledger.close()
     await reportVersions(deps, 'demo', ID)

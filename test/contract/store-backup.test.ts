@@ -1,4 +1,4 @@
-/** Backups: written while others change the store, verified, recovered and copied, on both engines. */
+/** Tests backups on both engines: they are written while others change the store, verified, recovered and copied. */
 // SPDX-License-Identifier: Apache-2.0
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -26,7 +26,7 @@ const server = await startPostgres(t)
 const DEMO = keyStoreName('demo')
 const BY = { reason: 'r', operator: 'o', identity: 'os:o' } as const
 
-/** A configuration with a store of this engine, and the same master key as any other of the folder. */
+/** Returns a configuration with a store on this engine. All configurations of a folder share one master key. */
 async function configure(engine: string, folder: string, name: string) {
   const { host, port, database, user } = await server.createDatabase()
   const store =
@@ -86,7 +86,7 @@ for (const engine of ['SQLite', 'PostgreSQL']) {
       t.match((await run(file, 'store', 'verify', backup)).json, { rows: { credentials: 1 } })
       t.match(await run(file, 'store', 'backup', backup), { code: 1 }, 'nothing is written over')
 
-      // Recovery loses what comes after the backup.
+      // Recovery loses what was written after the backup.
       const control = await openKillSwitch(await load())
       const killed = await control.kill({
         ...BY,

@@ -1,4 +1,4 @@
-/** Tests who can open the store: another master key, a passphrase, an escrow, on both engines. */
+/** Tests what opens a store on both engines: another master key, a passphrase, an escrow. */
 // SPDX-License-Identifier: Apache-2.0
 import { generateKeyPairSync } from 'node:crypto'
 import { readFile, stat, writeFile } from 'node:fs/promises'

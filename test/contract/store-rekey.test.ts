@@ -1,6 +1,4 @@
-/**
- * A new store key, while a server answers and the command is killed in every stage, on both engines.
- */
+/** Tests replacing the store key on both engines, while a server answers and the command is killed at every stage. */
 // SPDX-License-Identifier: Apache-2.0
 import { generateKeyPairSync } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -28,7 +26,7 @@ const DEMO = keyStoreName('demo')
 const KEYS = 210
 const EVENTS = 210
 const REKEY = ['store', 'rekey', '--new-store-key']
-/** The command is killed once it has said this. */
+/** Stages of the command, each with the output after which the test kills it. */
 const STAGES = [
   ['announced', /waiting until every instance/],
   ['switched', /sealing everything else again/],
@@ -86,7 +84,7 @@ async function opened(t: Test, { configFile }: Workspace): Promise<Store> {
   return store
 }
 
-/** More keys and events than one change seals again. */
+/** Creates more keys and events than one transaction reseals. */
 async function fill(t: Test, place: Workspace): Promise<void> {
   const store = await opened(t, place)
   await store.change(async (transaction, epoch) => {
@@ -118,7 +116,7 @@ async function clientFor(t: Test, place: Workspace, port: number) {
 
 type Client = Awaited<ReturnType<typeof clientFor>>
 
-/** Encrypts again and again, with other keys each time; returns the statuses that were not 200. */
+/** Encrypts in a loop with varying keys, and returns the statuses that were not 200. */
 function keepAsking(client: Client) {
   const failures: unknown[] = []
   const stop = new AbortController()
@@ -167,7 +165,10 @@ for (const [name, open] of Object.entries(ENGINES)) {
     t.equal(sealed.status, 200)
     const stopAsking = keepAsking(client)
 
-    /** In whichever stage: the kill switch works. In the middle, a backup has rows of both keys. */
+    /**
+     * Checks that the kill switch works at this stage, and that a backup taken here, which may have rows under both
+     * keys, is valid.
+     */
     const checkUse = async (stage: string) => {
       const words = ['--key-store', 'demo', '--key', 'key-0']
       const killed = await place.run('kill', ...words, '--reason', stage)
@@ -237,7 +238,7 @@ void t.test('an instance that cannot load the key: nothing is changed', async (t
   const file = (name: string) => join(place.folder, name)
   await place.serve()
   t.match(await place.run('store', 'rekey', '--new-master-key', file('second.key')), { code: 0 })
-  // The server still has the first one.
+  // The server still has the first master key.
   const text = await readFile(place.configFile, 'utf8')
   await writeFile(place.configFile, text.replace('master.key', 'second.key'))
   const config = await loadConfig(place.configFile, {})

@@ -19,10 +19,7 @@ import { read } from '../support/repository.ts'
 
 t.setTimeout(120_000)
 
-/**
- * Written by a release with three migrations and with this passphrase; both engines accept the same
- * statements.
- */
+/** Written with this passphrase by a release that had three migrations. Both engines accept the same statements. */
 const SCHEMA = 3
 const ROWS = read('test/fixtures/store/schema-3.sql')
 const masterKey = {
@@ -58,7 +55,7 @@ void t.test('SQLite', async (t) => {
 
 const server = await startPostgres(t)
 
-/** Writes the old store to a database as this role. */
+/** Writes the old store to a database as this PostgreSQL role. */
 async function writeOldStore(postgres: pg.ClientConfig): Promise<void> {
   const client = new pg.Client(postgres)
   await client.connect()
@@ -92,7 +89,7 @@ void t.test(
   },
 )
 
-/** Made by a release with eight migrations, the first that made backups. */
+/** Written by a release with eight migrations, the first that could make backups. */
 const BACKUP = fileURLToPath(
   new URL('../../../test/fixtures/store/schema-8-backup.jsonl', import.meta.url),
 )

@@ -27,7 +27,7 @@ export interface HangPlan {
   readonly budgetMs: number
   /** Time from the end of the hang to the first success. */
   readonly recoveryMs: number
-  /** Whether no allowance is made for the speed of the machine. */
+  /** Whether the limits apply as they are, without an allowance for a slow machine. */
   readonly isExact?: boolean
 }
 

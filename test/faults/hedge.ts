@@ -1,4 +1,4 @@
-/** Measures the latency of two tokens of which one is slow, with hedging. By hand: see long.ts. */
+/** Measures latency with hedging on two tokens of which one is slow. Run by hand: see long.ts. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
@@ -18,7 +18,7 @@ export interface HedgePlan {
   /** Delay of each operation on one of the tokens. */
   readonly slowMs: number
   readonly hedgeMs: number
-  /** Limit of the time that 99.9 % of the operations take. */
+  /** Upper limit of the 99.9th percentile. */
   readonly budgetMs: number
 }
 

@@ -1,6 +1,6 @@
 /**
- * Measures first uses of many keys on a token that takes long for each call. By hand:
- * `node .test-build/test/faults/many-keys.js KEYS MIN MAX`, with the least and the most sessions
+ * Measures first uses of many keys on a token whose calls are slow. Run by hand: `node
+ * .test-build/test/faults/many-keys.js KEYS MIN MAX`, where MIN and MAX limit the number of sessions.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { pathToFileURL } from 'node:url'
@@ -16,15 +16,15 @@ import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
 import { createSoftHsm, createTokenKeys, type TestToken } from '../support/pkcs11/tokens.ts'
 
 export interface ManyKeysOptions {
-  /** A token that has the keys already, because some take minutes to create 10,000 of them. */
+  /** A token that already has the keys, because some tokens take minutes to create 10,000. */
   readonly token?: TestToken
   readonly keys: number
-  /** Keys that are used, one after the other, each for the first time. */
+  /** Number of keys to use, one after the other, each for the first time. */
   readonly uses: number
   readonly perSecond: number
   readonly callMs: number
   readonly sessions: { readonly min: number; readonly max: number }
-  /** Whether to wait until the token's keys were read, which takes a server its first minutes. */
+  /** Whether to wait until the token's keys have been read, which takes minutes after a start. */
   readonly waitsForRun: boolean
 }
 
@@ -51,7 +51,6 @@ export async function measureFirstUses(t: Test, options: ManyKeysOptions): Promi
   const progress: object[] = []
   const startedAt = systemClock.monotonic()
   const keys = await openBackend({
-    // The deadlines are the defaults.
     config: backendConfig(token, {
       sessions: options.sessions,
       deadlines: { operationMs: 150, startMs: 20_000, stuckMs: 1000 },

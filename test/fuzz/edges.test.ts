@@ -61,7 +61,7 @@ void t.test('names of certificates, bare and forwarded', (t) => {
       const [commonName, subject] = [parseCommonName(name), parseXfccSubject(header)]
       names.take(commonName !== undefined)
       headers.take(subject !== undefined)
-      // Nothing is accepted that the input does not say.
+      // The parser must not report anything that the input does not contain.
       const isNamed = commonName === undefined || /(?:^|[,+])(?:cn|2\.5\.4\.3)=/i.test(name)
       return isNamed && (subject === undefined || header.includes(`"${subject}"`))
     }),
@@ -102,7 +102,7 @@ void t.test('headers of the PROXY protocol', (t) => {
       const result = parseProxyHeader(data)
       seen.take(typeof result === 'object')
       if (typeof result !== 'object') return true
-      // A header is complete, and neither more nor fewer bytes after it change it.
+      // The bytes after a complete header do not affect the result.
       const [exact, more] = [data.subarray(0, result.length), Buffer.concat([data, PROXY])]
       const isSame = [exact, more].every(
         (one) => JSON.stringify(parseProxyHeader(one)) === JSON.stringify(result),

@@ -15,7 +15,10 @@ const REQUIREMENTS: readonly Requirement[] = tableRows(read('docs/internals/conf
   .filter(([id = '']) => /^[A-Z0-9]+-\d+$/.test(id))
   .map(([id = '', , , where = '', test = '']) => ({ id, where, test }))
 
-/** Maps each file below test/ to the ids in the names of its tests. The checks of the key backend contract are part of the program. */
+/**
+ * Maps each test file to the ids in its test names. The checks of the key backend contract live in src/, and count as
+ * well.
+ */
 const TESTED = new Map(
   [...loadSources('test'), ...loadSources('src/keys/suite')]
     .filter(({ path }) => !path.startsWith('test/guard/'))

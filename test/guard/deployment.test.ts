@@ -94,7 +94,7 @@ void t.test('Prometheus reads the scrape configuration of compose.yaml', async (
 void t.test('systemd finds the unit valid, and little exposed', async (t) => {
   const folder = await temporaryFolder(t)
   const unit = join(folder, 'latchkey.service')
-  // Each host has Node.js in another place.
+  // The path of Node.js differs between hosts.
   const text = read('docker/systemd/latchkey.service').replace('/usr/bin/node', process.execPath)
   await writeFile(unit, text)
   const { stderr } = await run('systemd-analyze', ['verify', unit])

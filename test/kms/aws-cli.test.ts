@@ -19,7 +19,7 @@ async function shell(t: Test, r: Registration, script: string): Promise<Ended> {
   const { folder } = r.workspace
   const programs = {
     latchkey: `'${process.execPath}' '${MAIN}' "$@"`,
-    // AWS_ENDPOINT_URL_KMS is younger than Debian's package.
+    // Debian's AWS CLI predates AWS_ENDPOINT_URL_KMS.
     aws: `'${AWS}' "$@" --endpoint-url '${r.kms.url}'`,
   }
   for (const [name, command] of Object.entries(programs)) {
@@ -44,7 +44,7 @@ async function shell(t: Test, r: Registration, script: string): Promise<Ended> {
 }
 
 async function printed(r: Registration, ...words: readonly string[]): Promise<string> {
-  // Version 1 reads no AWS_REGION; the command does, and then prints it.
+  // Version 1 does not read AWS_REGION; `latchkey register` does, and prints the region in each line.
   const flags = ['--endpoint', ENDPOINT, '--region', 'us-east-1']
   const plan = (await r.json('register', ...flags, ...words, '--dry-run')) as {
     readonly shell: readonly string[]

@@ -1,10 +1,10 @@
-/** Runs the commands of docs/register.md in their order against the emulator of KMS. */
+/** Runs the commands of docs/register.md in order against the KMS emulator. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { ENDPOINT, keepPolling, registration } from '../support/registration.ts'
 import { shownCommands, toWords } from '../support/shown-commands.ts'
 
-/** The emulator's region, and the names that the test's proxy has. */
+/** Placeholders of the page, with the emulator's region and the names of the test's proxy. */
 const VALUES: Readonly<Record<string, string>> = {
   'https://xks.example.com': ENDPOINT,
   'payroll-2026': 'payroll',
@@ -12,7 +12,7 @@ const VALUES: Readonly<Record<string, string>> = {
   'eu-west-1': 'us-east-1',
 }
 
-/** Flags that the page leaves at their defaults, which wait for minutes. */
+/** Shortens waits whose defaults are minutes long. */
 const FLAGS: Readonly<Record<string, readonly string[]>> = {
   'rotate-credentials': ['--quiet', '1s', '--timeout', '60s'],
   unregister: [],
@@ -28,7 +28,7 @@ void t.test('the page about registration, from register to unregister', async (t
     const [name] = words
     const flags = FLAGS[name ?? ''] ?? r.checkFlags
     const { code, stdout, stderr } = await r.latchkey(...words, ...flags)
-    // The page says that it refuses while there are KMS keys, and register has made one.
+    // As the page says, unregister refuses while there are KMS keys, and register has created one.
     const isRefused = name === 'unregister' && words.includes('--yes')
     t.equal(code, isRefused ? 1 : 0, `latchkey ${command}\n${stdout}${stderr}`)
     if (isRefused) t.match(stderr, 'demo has KMS keys')

@@ -1,6 +1,6 @@
 /**
- * Tests with random fleets that nothing is called quiet in a time in which it decrypted: with
- * processes that crash with unwritten uses, stop, are taken for dead, and come back.
+ * Tests with random fleets that no version is reported as quiet for a period in which it decrypted. Processes crash
+ * with unwritten uses, stop, are declared dead, and come back.
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
@@ -87,10 +87,10 @@ void t.test(
           clock.advance(minutes * MINUTE)
           const one = processes[process]
           if (what === 'serve') {
-            // A process that cannot reach the store cannot register.
+            // A server that cannot reach the store cannot register, so it does not start.
             if (isStoreLost && (one === undefined || !registered.has(one.id))) continue
             const server = one ?? (processes[process] = await start())
-            // One that was taken for dead registers again before it serves.
+            // A process that was declared dead registers again before it serves.
             if (!registered.has(server.id)) {
               await database.transaction((transaction) => reopenWriter(transaction, server.id))
               registered.add(server.id)

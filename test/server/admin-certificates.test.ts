@@ -102,7 +102,7 @@ void t.test('a bad file leaves the old one in use', async (t) => {
   t.equal((await ask(alice)).status, 200)
 })
 
-/** Returns a kept connection of alice whose certificate ends soon; later if this machine is slow. */
+/** Returns a kept connection of alice whose certificate expires soon, or later if this machine is slow. */
 async function openBrief({ ask, agentOf }: Awaited<ReturnType<typeof start>>) {
   for (let seconds = 3; ; seconds *= 2) {
     const notAfter = new Date(Date.now() + seconds * 1000)

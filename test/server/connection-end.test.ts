@@ -90,7 +90,7 @@ async function openBrief(t: Test, server: TestServer) {
 void t.test('[AUTH-3] kept connections end with the certificate of their client', async (t) => {
   const server = await startMtls(t)
   const { wire, closed, endsAt } = await openBrief(t, server)
-  // Nothing that is asked after the end is answered, whether the connection is in use or idle.
+  // No request after the expiry is answered, whether the connection is in use or idle.
   let askedAt = 0
   for (;;) {
     const now = Date.now()

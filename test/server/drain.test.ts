@@ -18,7 +18,7 @@ import {
   type Wire,
 } from '../support/wire.ts'
 
-/** RFC 9113, 3.4 */
+/** The connection preface of RFC 9113, section 3.4. */
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
 const healthBody = { requestMetadata: requestMetadata('KmsHealthCheck') }
 const health = (server: TestServer) => signedRequest(server, '/health', healthBody)

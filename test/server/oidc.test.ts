@@ -1,4 +1,4 @@
-/** Logs in through a real identity provider by the device flow, and verifies its tokens at the listener. */
+/** Tests a login through a real identity provider by the device flow, and how the listener verifies its tokens. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
@@ -70,7 +70,7 @@ async function startIssuer(t: Test, first: Key) {
       provider = create(next)
       handler = provider.callback()
     },
-    /** Does what the page of the provider does once a person has signed in and confirmed the code. */
+    /** Acts as the provider's page once a person has signed in and confirmed the code. */
     async confirm(userCode: string, accountId: string) {
       const code = await provider.DeviceCode.findByUserCode(userCode.replaceAll('-', ''), {
         ignoreExpiration: false,

@@ -25,7 +25,7 @@ async function agree(port: number, protocol: string, groups: string): Promise<st
   })
   await new Promise((resolve, reject) => socket.on('secureConnect', resolve).on('error', reject))
   const group = groupOf(socket)
-  // The server counts a handshake only once it has finished it as well.
+  // The server counts a handshake only after finishing its own side.
   socket.resume().end()
   await once(socket, 'close')
   return group

@@ -1,4 +1,4 @@
-/** Tests the tripwire on the real server: rehearsal, throttle, kill with receipt, and a restart. */
+/** Tests the tripwire on the real server: rehearse mode, throttling, a kill with its receipt, and a restart. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'

@@ -1,4 +1,4 @@
-/** Tests webhooks on real servers: what receivers get, how often, and that a kill waits for none. */
+/** Tests webhooks on real servers: what receivers get, how often, and that a kill never waits for them. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac } from 'node:crypto'
 import { unlink, writeFile } from 'node:fs/promises'
@@ -18,7 +18,7 @@ const KEY = Buffer.alloc(32, 7)
 const STOP = { scope: { kind: 'key-store', keyStore: 'demo' }, direction: 'both', ...BY } as const
 const { caFile: ca } = await testPki()
 
-/** A receiver, a server that tells it, and the operator. */
+/** A receiver, a server that sends to it, and an administration. */
 async function serve(t: Test, config: object = {}, webhook: object = {}) {
   process.env['WEBHOOK_KEY'] = `whsec_${KEY.toString('base64')}`
   const receiver = await startReceiver(t)

@@ -1,9 +1,9 @@
 /**
- * Project Wycheproof over HTTP, with each case's key imported. The proxy frames the AAD with lengths
- * and its ciphertextMetadata, so a case's own tag can never verify here. GCM's ciphertext does not
- * depend on the AAD, though: the case's key, IV, plaintext and ciphertext are used as they are, and
- * node:crypto computes the tag over the framed AAD. A case with a changed tag has the same bits
- * changed in that one. The proxy chooses the IV of an Encrypt, so node:crypto decrypts its result.
+ * Runs Project Wycheproof over HTTP, with each case's key imported. The proxy frames the AAD with lengths and its
+ * ciphertextMetadata, so a case's own tag can never verify here. GCM's ciphertext does not depend on the AAD, though:
+ * the test uses the case's key, IV, plaintext and ciphertext, and computes the tag over the framed AAD with
+ * node:crypto. If a case has a changed tag, the same bits of the computed tag are changed. The proxy chooses the IV
+ * of an Encrypt, so node:crypto decrypts its result.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv } from 'node:crypto'

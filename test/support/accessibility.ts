@@ -42,8 +42,8 @@ async function runAxe(page: Page): Promise<Outcome> {
 }
 
 /**
- * Asserts that the page, in the state that it is in, violates no rule of WCAG 2.2 AA in light and dark mode, and that
- * nothing sticks out at 375 pixels.
+ * Asserts that the page in its current state violates no WCAG 2.2 AA rule in light and dark mode, and that nothing
+ * overflows at 375 pixels.
  */
 export async function checkAccessibility(t: Test, page: Page, state: string): Promise<void> {
   for (const { name, colorScheme, viewport } of LOOKS) {

@@ -1,4 +1,7 @@
-/** Kills a server that decrypts with `audit.mode: strict` again and again, and compares its logs with the plaintexts that left. */
+/**
+ * Repeatedly kills a server that decrypts with `audit.mode: strict`, and compares its logs with the plaintexts that
+ * left.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomInt } from 'node:crypto'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** Logs of a test: made by a real server, or entry by entry, and read without src/audit. */
+/** Makes logs with a real server or entry by entry, and reads them without src/audit. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac, randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -35,7 +35,7 @@ export async function publicKeyOf(config: Config): Promise<string> {
   }
 }
 
-/** Returns the folders of the logs of processes, without the control log. */
+/** Returns the folders of the processes' logs, without the control log. */
 export async function logsOf(config: Config): Promise<readonly string[]> {
   const names = await listLogs(config.audit.folder)
   return names.filter((name) => name !== CONTROL_LOG).map((name) => join(config.audit.folder, name))
@@ -81,7 +81,7 @@ function firstOf(name: string): number {
 export interface LooseLog {
   readonly folder: string
   readonly publicKey: string
-  /** Signs for the store of the log. */
+  /** Signs with the receipt key of the store that owns the log. */
   readonly certify: Signer
   readonly log: AuditLog
   stop(): Promise<void>

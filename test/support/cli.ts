@@ -106,7 +106,7 @@ export function latchkey(
 }
 
 /**
- * Runs it without a process, and returns what `run` prints and returns.
+ * Runs a command in this process, and returns its output and its exit code.
  * @param onNote receives each remark as it is printed
  */
 export async function latchkeyHere(

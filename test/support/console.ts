@@ -16,7 +16,7 @@ export interface OpenConsole {
 export interface OpenOptions {
   /** Page of the console (default: now). */
   readonly view?: string
-  /** Present alice's certificate, which has the role admin. */
+  /** Presents alice's certificate, which has the role admin. */
   readonly certificate?: boolean
 }
 
@@ -40,8 +40,8 @@ export async function openConsole(
   const faults: string[] = []
   page.on('pageerror', (error) => faults.push(error.message))
   page.on('console', (message) => {
-    // The browser reports every 401 as an error, and a refused sign-in is expected here. It ends requests when an interface of
-    // the machine changes, as other tests do; the page then asks again.
+    // The browser reports every 401 as an error, but a refused sign-in is expected here. It also aborts requests when
+    // another test changes a network interface of the machine; the page then retries.
     const isExpected = /401|ERR_NETWORK_CHANGED/.test(message.text())
     if (message.type() === 'error' && !isExpected) faults.push(message.text())
   })

@@ -25,7 +25,9 @@ const TIMEOUT_MS = 15_000
 /** Pause after a failure, so that a member that is down does not use up the processor. */
 const PAUSE_MS = 20
 const PATIENCE_MS = 60_000
-/** The first turn reads what the kernel has; later ones read what became readable by that. */
+/**
+ * The first turn of the event loop reads what the kernel holds; later turns read what became readable as a result.
+ */
 const SETTLING_TURNS = 4
 
 /** @param perMember number of connections, each with one request at a time */

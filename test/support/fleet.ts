@@ -50,7 +50,7 @@ export interface Outcome {
 
 /** An answer with data, as its sender logged it. */
 export interface Success {
-  /** Wall time at which it had been written, in milliseconds, and at most one millisecond early. */
+  /** Wall time of the write in milliseconds, at most one millisecond early. */
   readonly sentAt: number
   readonly member: number
   /** Wall time at which its first byte arrived. */

@@ -244,7 +244,7 @@ function signalAll(pid: number, signal: NodeJS.Signals): void {
     try {
       process.kill(Number(child), signal)
     } catch {
-      // It has ended meanwhile.
+      // The process has already ended.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Runs a command without what its surroundings usually offer. */
+/** Adverse conditions for a command, such as no home folder, no user name and no writable folder. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { chown, readdir, readFile, writeFile } from 'node:fs/promises'
@@ -25,7 +25,7 @@ export interface Privation {
   readonly by?: (place: Workspace) => readonly string[]
 }
 
-/** Gives the user everything that the command must read and write. */
+/** Makes the user the owner of everything that the command must read or write. */
 export async function giveAway({ folder }: Workspace): Promise<void> {
   for (const name of ['.', ...(await readdir(folder))]) await chown(join(folder, name), UID, UID)
 }

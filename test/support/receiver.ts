@@ -1,4 +1,4 @@
-/** A receiver of webhooks: an HTTPS server that records what it gets and answers as it is told. */
+/** A webhook receiver: an HTTPS server that records what it gets and answers as told. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import http, { type IncomingHttpHeaders, type RequestListener } from 'node:http'
@@ -18,7 +18,7 @@ export interface TestReceiver {
   readonly received: readonly Received[]
   /** Returns the JSON bodies that were received. */
   messages(): readonly Record<string, unknown>[]
-  /** Sets the status of the answers from now on; `hang`: no answer. */
+  /** Sets the status of all further answers; `hang` means no answer. */
   answer(status: number | 'hang'): void
 }
 

@@ -96,8 +96,7 @@ export function keepPolling(r: Registration, id: string): () => Promise<void> {
   let isOver = false
   const poll = async () => {
     while (!isOver) {
-      // A request in progress when its connection is replaced after a change of the store is lost;
-      // the next one counts.
+      // A request is lost if its connection is replaced after a change of the store; the next one succeeds.
       await r.kms.kms.stores.pollHealth(id).catch((error: unknown) => {
         if ((error as { code?: unknown }).code !== 'TCP') throw error
       })

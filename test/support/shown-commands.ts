@@ -14,7 +14,7 @@ export function shownCommands(document: string): readonly string[] {
     .flatMap(([, , text = '']) => text.replaceAll(/\\\n\s*/g, ' ').split('\n'))
     .flatMap((line) => {
       const [, command] = /^\s*(?:latchkey|node dist\/src\/main\.js) ([a-z-].*)$/.exec(line) ?? []
-      // A line of a picture can begin with a command too.
+      // A diagram can also contain a line that begins with a command.
       if (command === undefined || /[\u2500-\u257f]/.test(command)) return []
       return [command.replace(/ {2,}#.*$| [>|] .*$/, '').trim()]
     })

@@ -20,7 +20,7 @@ export function request(more: Partial<Observation> = {}): Observation {
   }
 }
 
-/** Returns numbers from 0 to 1 that are the same in every run. */
+/** Returns a generator of numbers from 0 to 1 with a fixed seed. */
 export function createRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -29,7 +29,7 @@ export function createRandom(seed: number): () => number {
   }
 }
 
-/** Rules as an operator would write them for the normal load below. */
+/** Rules that an operator would write for the normal load below. */
 export const RULES: readonly TripwireRule[] = [
   rule({ name: 'rate', limit: 600, windowMs: 10_000, action: 'kill' }),
   rule({ name: 'volume', per: 'key-store', limit: 200_000, windowMs: 600_000, action: 'kill' }),
@@ -48,8 +48,8 @@ const SERVICES = 40
 const PER_SECOND = 200
 
 /**
- * Yields normal requests: forty services with new sessions all the time, bursts of one of them to
- * a fifth of the limit, a new service a day, and a denial in a hundred.
+ * Yields normal requests: forty services that keep opening sessions, bursts of one of them up to a fifth of the
+ * limit, one new service a day, and one denial in a hundred.
  */
 export function* normalLoad(
   count: number,
@@ -73,7 +73,7 @@ export function* normalLoad(
   }
 }
 
-/** Attacks, each with the rule that finds it. */
+/** Attacks, each with the rule that detects it. */
 export const ATTACKS: Readonly<Record<string, (i: number) => Observation>> = {
   rate: () => request({ principal: 'arn:aws:sts::111122223333:assumed-role/service-3/thief' }),
   'new-callers': (i) => request({ principal: `arn:aws:iam::111122223333:user/thief-${String(i)}` }),

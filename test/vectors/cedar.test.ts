@@ -1,4 +1,7 @@
-/** Cedar's own hand-made cases through our wrapper: decisions, the policies that decided, and those that failed. */
+/**
+ * Runs Cedar's own hand-written cases through our wrapper: decisions, the policies that decided, and those that
+ * failed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
 import t from 'tap'

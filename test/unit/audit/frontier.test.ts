@@ -1,4 +1,4 @@
-/** Tests the tree that a store keeps of its events, against the plain algorithm. */
+/** Tests the Merkle tree that a store keeps over its events, against a naive implementation. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import {

@@ -1,4 +1,4 @@
-/** Tests policies about witnesses against c2sp.org/tlog-policy. */
+/** Tests the parser of witness policies against c2sp.org/tlog-policy. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createNoteSigner, parseVerifierKey } from '../../../src/core/tlog/note.ts'
@@ -11,7 +11,7 @@ const keys = NAMES.map(
   (name, i) => createNoteSigner(`${name}.example`, seed(i + 1), 'cosignature').verifierKey,
 )
 const witnesses = NAMES.map((name, i) => `witness ${name} ${String(keys[i])}`).join('\n')
-/** The example of the specification. */
+/** The specification's own example. */
 const EXAMPLE = `# comment
 log ${log} https://log.example/
 

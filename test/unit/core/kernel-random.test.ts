@@ -11,7 +11,7 @@ import { createTag } from '../../../src/store/epochs.ts'
 import { createSealing } from '../../../src/store/sealing.ts'
 import { listFiles, read } from '../../support/repository.ts'
 
-/** The kernel's bytes are all `value` from here on, as after a resume that it has noticed. */
+/** From here on the kernel returns only the byte `value`, as if it had noticed a resume and reseeded. */
 function kernelGives(t: Test, value: number, size = 12): () => number {
   const read = fs.readSync
   let reads = 0
@@ -55,7 +55,7 @@ void t.test('rows of the store, epochs and the emulator draw from the kernel too
   t.end()
 })
 
-/** These time the cipher, and throw the result away. */
+/** These calls only time the cipher, and discard the result. */
 const MEASUREMENTS = ['src/observability/metrics/request-metrics.ts', 'src/tools/report/series.ts']
 
 void t.test('no file that encrypts draws from the generator in the process', (t) => {

@@ -1,4 +1,4 @@
-/** The fields that a policy reads are found in its JSON form, whatever it does with them. */
+/** Tests that the fields that a policy reads are found in its JSON form, however it uses them. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { isFor, type Target } from '../../../src/policy/field-reads.ts'

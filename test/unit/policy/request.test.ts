@@ -182,7 +182,7 @@ void t.test(
       { awsSourceVpc: 'a4:b', awsSourceVpce: 'c' },
     ].map((over) => keyOf(fields, policyRequest(over)))
     t.not(a, b)
-    // A record without the field, and no record.
+    // The record lacks the field, or there is no record at all.
     const region = ['context.viaService.region']
     t.not(keyOf(region, policyRequest({ kmsViaService: 's3' })), keyOf(region, policyRequest()))
     t.end()

@@ -1,6 +1,6 @@
 /**
- * Tests answers that were released and have not left: they may leave for a moment, then they are
- * cut, and their senders are told when they have left.
+ * Tests answers that were released but not yet sent: they have a moment to leave, then they are cut off, and their
+ * senders learn when they have left.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { EventEmitter } from 'node:events'

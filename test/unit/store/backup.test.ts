@@ -1,7 +1,4 @@
-/**
- * Tests backups as docs/store.md describes them: made during changes, they open in the state of one
- * moment.
- */
+/** Tests backups as docs/store.md describes them: even if made during changes, each opens in a consistent state. */
 // SPDX-License-Identifier: Apache-2.0
 import { copyFileSync, existsSync, rmSync } from 'node:fs'
 import Sqlite from 'better-sqlite3'

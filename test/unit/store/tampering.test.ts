@@ -1,7 +1,4 @@
-/**
- * Tests that changes made to the file without the store key are noticed, and nothing is built on
- * them.
- */
+/** Tests that changes made to the file without the store key are detected and never acted on. */
 // SPDX-License-Identifier: Apache-2.0
 import { copyFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

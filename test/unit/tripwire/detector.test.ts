@@ -1,4 +1,4 @@
-/** Tests the decisions of the tripwire: counts, shares, what is new, and a labelled replay. */
+/** Tests the decisions of the tripwire: counts, percentages, first uses, and a labelled replay. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -171,7 +171,7 @@ void t.test('the scope of a kill is the caller, the key or the key store, and no
 
 /** `test/by-hand/tripwire-million.ts` replays a million requests and measures a decision. */
 const NORMAL = 60_000
-/** Requests of an attacker in a second. */
+/** Request rate of an attacker. */
 const ATTACK_PER_SECOND = 1000
 
 void t.test(

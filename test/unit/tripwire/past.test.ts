@@ -1,4 +1,4 @@
-/** Tests what rules would have done in the past, and the rules that are derived from it. */
+/** Tests the simulation of rules on recorded usage, and the rules suggested from it. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

@@ -1,4 +1,4 @@
-/** Tests whom a host believes that has no mark of the store that it finds. */
+/** Tests which instances a host trusts when it has no high-water mark for the store that it finds. */
 // SPDX-License-Identifier: Apache-2.0
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'

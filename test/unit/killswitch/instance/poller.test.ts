@@ -218,7 +218,7 @@ void t.test('a store that goes back behind what was seen is refused, until accep
      COMMIT`,
   )
   await eventually(() => gate.stats().reason === 'EPOCH_WENT_BACK')
-  // The same number in another history.
+  // The same epoch number in another history.
   await real.change(() => Promise.resolve())
   await real.change(() => Promise.resolve())
   t.equal(gate.stats().reason, 'EPOCH_WENT_BACK')
