@@ -66,7 +66,7 @@ interface Holder extends Grant {
   readonly person?: string
 }
 
-/** A principal of the configuration has one role. */
+/** A principal from the configuration has exactly one role. */
 function toPrincipal(
   name: string,
   { role, keyStores, person = name }: Holder,
@@ -81,10 +81,10 @@ interface HashedToken extends Holder {
   readonly hash: Buffer
 }
 
-/** A JSON Web Token in its compact form; those of identity providers have up to a few kilobytes. */
+/** Matches a JSON Web Token in compact form. Tokens of identity providers reach a few kilobytes. */
 const ID_TOKEN = /^[A-Za-z0-9_-]{1,2048}\.[A-Za-z0-9_-]{1,8192}\.[A-Za-z0-9_-]{1,2048}$/
 
-/** RFC 6750, 2.1. */
+/** Token syntax of RFC 6750, section 2.1. */
 async function byBearer(
   tokens: readonly HashedToken[],
   { findByToken, verifyIdToken }: OtherCallers,
@@ -106,7 +106,7 @@ function findConfigured(tokens: readonly HashedToken[], hash: Buffer): HashedTok
   return found
 }
 
-/** The name is the person, however the caller came in. */
+/** The name identifies the person, whether a token or a certificate authenticated the caller. */
 function toCaller(found: Named | undefined, by: AdminPrincipal['by']): AdminPrincipal | undefined {
   if (found === undefined || found.grants.length === 0) return undefined
   const { name, grants } = found

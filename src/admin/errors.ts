@@ -37,7 +37,7 @@ export class AdminError extends LatchkeyError<AdminErrorCode> {
 
   /** Code of the service's own error, more precise than `code`. */
   readonly reason: string | undefined
-  /** All faults of a document, where the service lists them. */
+  /** Every fault of a document, if the service lists them. */
   readonly faults: readonly AdminFault[] | undefined
 
   constructor(

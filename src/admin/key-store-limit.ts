@@ -1,4 +1,4 @@
-/** Limits status and restores to the key stores that a caller's roles are for. */
+/** Limits status and restores to the key stores that the caller's roles cover. */
 // SPDX-License-Identifier: Apache-2.0
 import { checkPermitted, isPermitted, type AdminPrincipal, type Permission } from './principal.ts'
 import type { Scope } from '../core/scope.ts'
@@ -41,7 +41,7 @@ export async function checkRestoreTarget(
   principal: AdminPrincipal,
   target: RestoreOrder['target'],
 ): Promise<void> {
-  // An unlimited caller needs no look at the switches.
+  // An unlimited caller needs no lookup of the switches.
   if (isPermitted(principal, 'restore')) return
   if ('scope' in target) {
     checkPermitted(principal, 'restore', keyStoreOf(target.scope))

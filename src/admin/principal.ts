@@ -8,7 +8,7 @@ export interface AdminPrincipal {
   readonly name: string
   /** Roles of the caller, each for all key stores or for some. */
   readonly grants: readonly Grant[]
-  /** The roles of the grants, for people to read. */
+  /** The roles of the grants, as text for display. */
   readonly role: string
   /** Person who holds the token or certificate. One person may hold several. */
   readonly person: string
@@ -20,7 +20,7 @@ export type Permission =
   | 'stop' // use the kill switch: everyone above a viewer may stop things at once
   | 'deadman' // renew or close a dead man's switch
   | 'drill' // kill and restore a test key
-  | 'restore' // give access back, or approve a restore
+  | 'restore' // restore access, or approve a restore
   | 'keys' // create, import, rotate, disable, enable and destroy keys
   | 'credentials' // create, expire and revoke the credentials that KMS signs with
   | 'policy' // change policies
@@ -52,7 +52,7 @@ export function isPermitted(
   )
 }
 
-/** Returns whether some key store, or all of them, can be concerned by such a call. */
+/** Returns whether the caller has this permission for at least one key store. */
 export function isPermittedSomewhere(
   { grants }: { readonly grants: readonly Grant[] },
   permission: Permission,

@@ -25,7 +25,10 @@ export interface AdminAnswer {
 
 interface Common {
   readonly method: 'GET' | 'POST'
-  /** In Fastify's syntax: `:name` is a parameter, and `*` at the end another, which may have slashes. */
+  /**
+   * Path in Fastify's syntax: `:name` is a parameter, and a trailing `*` is one that may contain
+   * slashes.
+   */
   readonly path: string
 }
 
@@ -51,7 +54,7 @@ export function ok(body: unknown): AdminAnswer {
   return { status: 200, body }
 }
 
-/** The key store that a scope is limited to; undefined: none. */
+/** Returns the key store that a scope is limited to, or undefined if it covers everything. */
 export function keyStoreOf(scope: Scope): string | undefined {
   return scope.kind === 'all' ? undefined : scope.keyStore
 }

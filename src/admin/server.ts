@@ -189,7 +189,7 @@ async function callGuarded(
   if (principal === undefined) {
     throw new AdminError('UNAUTHENTICATED', 'a known client certificate or token is required')
   }
-  // A route that concerns some key stores checks them itself.
+  // Routes that concern particular key stores check the permission themselves.
   if (!isPermittedSomewhere(principal, route.permission)) {
     throw new AdminError('FORBIDDEN', `the role ${principal.role} does not allow this`)
   }

@@ -20,9 +20,12 @@ export interface AuditLogs {
   readonly folders: readonly string[]
   /** Public key of the store, which certifies their keys. */
   readonly publicKey: string
-  /** Whether the store itself was read; otherwise the published control log says what is known. */
+  /**
+   * True if the store itself was read; otherwise the information comes from the published control
+   * log.
+   */
   readonly isFromStore: boolean
-  /** Logs of processes that were opened, by their origin. */
+  /** Process logs that were opened, by origin. */
   readonly known: ReadonlyMap<string, KnownLog>
   /** Hashes ARNs as the logs of this store do; undefined if the store was not read. */
   readonly hashPrincipal: HashPrincipal | undefined
@@ -91,14 +94,14 @@ async function readStore(config: Config) {
 }
 
 /**
- * Returns what is known about a log that has this size. About the control log, the store knows everything:
- * its own events are that log.
+ * Returns what is known about a log of this size. The store knows the control log completely,
+ * because that log consists of the store's own events.
  */
 export function findKnown({ known, events }: AuditLogs, origin: string, size: number): KnownLog {
   const found = known.get(origin)
   if (found !== undefined || !origin.endsWith('/control')) return found ?? { heads: [] }
   if (events.length === 0) return { heads: [] }
-  // The published log may be behind the store by the last seconds.
+  // The published log may lag the store by a few seconds.
   const length = Math.min(size, events.length)
   const node = nodesOf(events.slice(0, length).map((event) => hashLeaf(encodeEvent(event))))
   const isLonger = size > events.length
@@ -107,15 +110,15 @@ export function findKnown({ known, events }: AuditLogs, origin: string, size: nu
 }
 
 export interface MissingLogs {
-  /** A problem for each log of these hosts that is known and not there. */
+  /** One problem for each known log of these hosts that is missing. */
   readonly problems: readonly Problem[]
-  /** Hosts of which no log was expected, with the number of their logs. */
+  /** Hosts whose logs were not expected here, each with the number of its logs. */
   readonly elsewhere: ReadonlyMap<string, number>
 }
 
 /**
- * Finds logs that are known and not among the reports. Each host has a folder of its own, so logs of a host
- * are expected only where there is another log of it, or on that host itself.
+ * Finds known logs that have no report. Each host has its own folder, so the logs of a host are
+ * expected only on that host, or in a folder that contains another of its logs.
  */
 export function findMissing(
   { known, isFromStore }: AuditLogs,

@@ -13,20 +13,20 @@ import { openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface PruneOrder {
-  /** Wall time in milliseconds: every entry that is removed is earlier. */
+  /** Wall time in milliseconds; every removed entry is earlier. */
   readonly before: number
   readonly reason: string
   readonly operator: string
-  /** False: only find what would be removed. */
+  /** If false, nothing is removed, only reported. */
   readonly isConfirmed: boolean
 }
 
 export interface PrunedLog {
   readonly folder: string
   readonly origin: string
-  /** Number of entries that the log has had so far. */
+  /** Number of entries ever written to the log. */
   readonly size: number
-  /** Number of its first entries that are pruned now, and that were before. */
+  /** Number of entries at the beginning that are pruned after this run, and before it. */
   readonly entries: number
   readonly prunedBefore: number
 }

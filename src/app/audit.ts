@@ -34,7 +34,7 @@ export interface AuditDeps {
   readonly config: Config
   readonly store: Store
   readonly version: string
-  /** Number from 1 in a worker process; 0 in a process that has none. */
+  /** Number of the worker process, from 1; 0 without worker processes. */
   readonly worker: number
   readonly logger: Logger
 }

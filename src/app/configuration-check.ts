@@ -107,7 +107,7 @@ async function checkPolicies({ policy: { folder } }: Config, fault: Report): Pro
   })
 }
 
-/** Sends nothing. */
+/** Checks the settings of each webhook without sending anything. */
 async function checkWebhooks({ webhooks }: Config, fault: Report): Promise<void> {
   for (const [i, webhook] of webhooks.entries())
     await attempt(`webhooks[${String(i)}].to`, fault, () => createReceiver(webhook))

@@ -18,7 +18,10 @@ import { encodeEvent, readEvents, readEventsHead } from '../store/event-log.ts'
 import { openStore, type Store } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
-/** Without witnesses, the interval of checkpoints, but not below this: each look is a query. */
+/**
+ * Minimum interval between checkpoints, in milliseconds, because each check is a query. It applies
+ * without witnesses, which have their own interval.
+ */
 const LEAST_MS = 1000
 
 /**
@@ -65,7 +68,7 @@ export async function startControlLog(
     },
   })
   void publishing.runNow()
-  // Publishes what the other parts wrote while they stopped.
+  // Publishes the events that other components wrote while they stopped.
   cleanup.add(async () => {
     await publishing.runNow()
     await publishing.stop()
@@ -93,7 +96,7 @@ function readControlLog(store: Store, after: number) {
   })
 }
 
-/** Logs what changes: a witness that fails, one that works again, and each conflict. */
+/** Logs changes only: a witness that fails, one that works again, and each conflict. */
 function createWitnessLog(logger: Logger) {
   const failing = new Map<string, string>()
   return (outcomes: readonly WitnessOutcome[], isQuorum: boolean) => {

@@ -24,7 +24,10 @@ import type { Store } from '../store/store.ts'
 import { findStoreWarnings } from '../store/warnings.ts'
 
 export interface ControlledGate {
-  /** Id of this process in the registry, and whether it is the first of its `serve`. */
+  /**
+   * Id of this process in the registry, and whether it is the first process of its `latchkey
+   * serve`.
+   */
   readonly id: string
   readonly isFirst: boolean
   readonly gate: Gate

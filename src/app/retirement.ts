@@ -15,7 +15,7 @@ export async function withRetirement<T>(
   work: (deps: RetirementDeps) => Promise<T>,
 ): Promise<T> {
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
-  // The events of the retirement name the people.
+  // Retirement events name the people involved themselves.
   const administration = createAdministration(config, store, 'latchkey keys retire')
   try {
     return await work({ store, clock, keys: administration.keys(keyStore) })

@@ -1,4 +1,7 @@
-/** A place to try out a token: a store of its own in a temporary folder, and key stores whose keys have labels of their own. */
+/**
+ * A sandbox for trying out a token: a temporary store, and key stores whose keys have their own
+ * labels.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -21,15 +24,15 @@ import { createMasterKeyFile } from '../store/master-key.ts'
 import { createStore } from '../store/store.ts'
 import { openBackend } from './key-backends.ts'
 
-/** One opening of the token, with worker processes of its own. */
+/** An open handle to the token, with its own worker processes. */
 export interface OpenToken {
-  /** Returns the key store of this name; each opening has others. */
+  /** Returns the key store of this name. Handles do not share key stores. */
   keyStore(name: string): KeyStoreOnToken
-  /** Applies what was changed through the administration. */
+  /** Applies the changes made through the administration. */
   settle(): Promise<void>
   /** Process ids of the workers. */
   pids(): readonly number[]
-  /** Sessions that are open. */
+  /** Number of open sessions. */
   sessions(): number
   close(): Promise<void>
 }
@@ -37,7 +40,10 @@ export interface OpenToken {
 export interface KeyStoreOnToken {
   readonly backend: KeyBackend
   readonly administration: KeyAdministration
-  /** Changes a key as another program would: no store and no other opening is told. @throws BackendError */
+  /**
+   * Changes a key as another program would: neither the store nor any other handle is notified.
+   * @throws BackendError
+   */
   destroyBehind(name: string, version: number): Promise<void>
   createBehind(name: string, version: number): Promise<void>
 }
@@ -45,7 +51,10 @@ export interface KeyStoreOnToken {
 export interface TokenWorkplace {
   /** @param settings replace those of the configuration @throws BackendError */
   open(settings?: Partial<Pkcs11BackendConfig>, name?: string): Promise<OpenToken>
-  /** Destroys the keys that were made here. @returns the number of keys that are left */
+  /**
+   * Destroys the keys created here.
+   * @returns the number of keys left
+   */
   discard(): Promise<number>
   /** Removes the store. */
   close(): Promise<void>
@@ -54,7 +63,10 @@ export interface TokenWorkplace {
 const SELF_TEST = { plaintextBytes: 4300, aadBytes: 8200 }
 const DEADLINE_MS = 60_000
 
-/** @param config with the one token to use; keys are found by label, and the health key is one of this place */
+/**
+ * @param config configuration with the one token to use; keys are found by label, and the health
+ * key is created here
+ */
 export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<TokenWorkplace> {
   const prefix = `${CERTIFY_PREFIX}${randomBytes(4).toString('hex')}-`
   const cleanup = new Cleanup()
@@ -75,7 +87,7 @@ export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<T
             ...{ keys: { ...config.keys, by: 'label' }, healthKey: `${prefix}health` },
             ...settings,
           },
-          // The keys of others are none of its business.
+          // Other keys of the token are not read.
           ...{ clock, logger: silentLogger, selfTest: SELF_TEST, readsKeys: false },
         })
         const records = await openTokenKeyRecords({ store, clock, logger: silentLogger })
@@ -113,7 +125,7 @@ export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<T
         try {
           await discardKeys(config, clock, { prefix, destroys: true })
         } catch (error) {
-          // Counted below, and reported with what the tests have found.
+          // Keys that remain are counted below and reported with the test results.
           if (!(error instanceof BackendError)) throw error
         }
         return discardKeys(config, clock, { prefix, destroys: false })
@@ -126,7 +138,11 @@ export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<T
   }
 }
 
-/** Keys of an earlier run that could not end. @returns the number found @throws BackendError */
+/**
+ * Finds, and optionally destroys, keys left behind by earlier runs that were killed.
+ * @returns the number of keys found
+ * @throws BackendError
+ */
 export function discardLeftovers(config: Pkcs11BackendConfig, destroys: boolean): Promise<number> {
   return discardKeys(config, clock, { prefix: CERTIFY_PREFIX, destroys })
 }

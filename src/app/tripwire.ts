@@ -26,7 +26,7 @@ export interface ServerTripwireDeps {
 
 /** Kind of the event that a trip leaves in the store. */
 const TRIPPED = 'tripwire'
-/** The event log is permanent: beyond this, trips are in the log and the metrics alone. */
+/** The event log is permanent, so trips beyond this number go only to the log and the metrics. */
 const MAX_EVENTS_AN_HOUR = 60
 const HOUR_MS = 3_600_000
 
@@ -106,7 +106,7 @@ function createNotes(store: Store): (event: TripwireEvent) => void {
     hour = thisHour
     if (++written > MAX_EVENTS_AN_HOUR) return
     const operator = `automatic: tripwire on ${hostname()}`
-    // The log line and the metric have the trip even if the store does not answer.
+    // The log line and the metric record the trip even if the store does not answer.
     store
       .change((transaction, epoch) =>
         appendEvent(transaction, store.sealing, { at, epoch, kind: TRIPPED, operator, detail }),

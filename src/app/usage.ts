@@ -21,8 +21,8 @@ export interface UsageDeps {
 }
 
 /**
- * Starts both. The ledger says that it records before the process can serve; once no request is
- * served any more, `cleanup` writes the rest.
+ * Starts the usage recorder and the version ledger. The ledger records its start before the process
+ * can serve; `cleanup` writes the rest after the last request.
  * @throws StorageError
  */
 export async function startUsage(

@@ -12,7 +12,10 @@ import { createReceiver } from '../observability/webhooks/receiver.ts'
 import { createWebhooks, type Webhooks } from '../observability/webhooks/webhooks.ts'
 import type { Store } from '../store/store.ts'
 
-/** A kill of everything has an event of its own, and a shutdown is none. */
+/**
+ * Refusals that webhooks do not report: a kill of everything has its own event, and a shutdown is
+ * intended.
+ */
 const DELIBERATE: ReadonlySet<GateErrorCode> = new Set(['KILLED_ALL', 'STOPPED'])
 
 export interface ServerWebhooks extends Pick<Webhooks, 'onChange' | 'stats'> {

@@ -1,6 +1,6 @@
 /**
- * Hashes the ARNs of callers for logs that must not name people. The hash is keyed, so that trying out
- * names takes the key of the store. It is the same for a caller in every log of a store.
+ * Hashes the ARNs of callers for logs that must not name people. The hash is keyed, so guessing
+ * names requires the store's key. It is the same for a caller in every log of a store.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac } from 'node:crypto'
@@ -8,7 +8,10 @@ import { createHmac } from 'node:crypto'
 /** Returns HMAC-SHA-256 of an ARN, in hexadecimal. */
 export type HashPrincipal = (arn: string) => string
 
-/** A service with more callers than this hashes some of them again, which takes some microseconds. */
+/**
+ * Maximum number of cached hashes. Beyond it, some callers are hashed again, which takes
+ * microseconds.
+ */
 const MAX_CACHED = 10_000
 
 /** Purpose for which the store derives the key. */

@@ -60,7 +60,7 @@ export function encodeRequest(
   return encode({ ...record, metadata: withoutOther(record.metadata) }, place, SHORT_TEXT)
 }
 
-/** A record whose caller is a hash. */
+/** A record with a hash in place of the caller's ARN. */
 type HashedRecord = RequestRecord & { readonly awsPrincipalHash?: string }
 
 function withoutNames(record: RequestRecord, hashPrincipal: HashPrincipal): HashedRecord {
@@ -72,7 +72,7 @@ function withoutNames(record: RequestRecord, hashPrincipal: HashPrincipal): Hash
     ...(awsPrincipalArn === undefined ? {} : { awsPrincipalHash: hashPrincipal(awsPrincipalArn) }),
     metadata: {
       ...rest,
-      // Source identities and session tags can name a person, too.
+      // Source identities and session tags can also name a person.
       ...(other && {
         other: Object.fromEntries(
           Object.entries(other).map(([name, value]) => [name, hashPrincipal(toText(value))]),

@@ -13,7 +13,7 @@ const ROOT = '/admin/v1/audit/logs'
 
 export interface CopiedLogs {
   readonly folder: string
-  /** Heads that an earlier copy in the same folder had, by the origin of the log. */
+  /** Heads of an earlier copy in the same folder, by origin of the log. */
   readonly earlier: ReadonlyMap<string, KnownHead>
 }
 
@@ -33,7 +33,7 @@ export async function withCopiedLogs(
     const { logs } = (await http.get(ROOT)) as components['schemas']['AdminAuditLogs']
     const earlier = new Map<string, KnownHead>()
     for (const log of logs) {
-      // The listener may be hostile: its names become names of folders.
+      // The listener may be hostile, and the names it returns become folder names.
       if (!/^[A-Za-z0-9][A-Za-z0-9-]{0,100}$/.test(log)) continue
       const before = await copyLog(join(into, log), (path) =>
         http.getBytes(`${ROOT}/${log}/${path}`),

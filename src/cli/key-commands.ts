@@ -32,7 +32,7 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/keys.ts')).keysDestroyVersion,
   },
   'keys trust': {
-    summary: 'Accept the key that is on a token now in place of the one recorded in the store',
+    summary: 'Accept the key now on a token in place of the one recorded in the store',
     load: async () => (await import('./commands/keys.ts')).keysTrust,
   },
   'pkcs11 probe': {
@@ -50,15 +50,15 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/keys-retire.ts')).keysVersions,
   },
   'keys retire': {
-    summary: 'Ask for the destruction of an old version that has decrypted nothing for long',
+    summary: 'Request the destruction of an old version that has decrypted nothing for a long time',
     load: async () => (await import('./commands/keys-retire.ts')).keysRetire,
   },
   'keys approve-retirement': {
-    summary: 'Approve it as a second person: the version refuses Decrypt from now on',
+    summary: 'Approve a retirement as a second person; the version then refuses Decrypt',
     load: async () => (await import('./commands/keys-retire.ts')).keysApproveRetirement,
   },
   'keys cancel-retirement': {
-    summary: 'Cancel it: the version decrypts again',
+    summary: 'Cancel a retirement; the version decrypts again',
     load: async () => (await import('./commands/keys-retire.ts')).keysCancelRetirement,
   },
   'keys shred': {

@@ -40,7 +40,7 @@ export const OPERATOR_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/admin-tokens.ts')).adminTokensRevoke,
   },
   'admin token': {
-    summary: 'Create a token that stands in latchkey.yaml, and print its configuration lines',
+    summary: 'Create a token for latchkey.yaml, and print its configuration lines',
     load: async () => (await import('./commands/admin-token.ts')).adminToken,
   },
 }

@@ -64,8 +64,9 @@ async function openListener(context: Context, target: AdminTarget): Promise<List
 }
 
 /**
- * Opens the kill switch for a kill. Where the database has no connection left, the admin listener that
- * the user has named is asked instead, if it has the same store: it keeps a connection open.
+ * Opens the kill switch for a kill. If the database has no connection left, the command uses the
+ * admin listener that the user has named, provided that it has the same store: a listener keeps a
+ * connection open.
  * @throws StorageError
  */
 export async function openForKill(
@@ -96,8 +97,8 @@ export async function openForKill(
 }
 
 /**
- * The store itself cannot be asked for its id, but the high-water mark of this host has it. A host
- * without a mark compares only the names of the key stores.
+ * The store cannot be asked for its id, but the high-water mark of this host records it. On a host
+ * without a mark, only the names of the key stores are compared.
  */
 async function findDifference(other: ListenerPlace, place: Place): Promise<string | undefined> {
   if (namesOf(other) !== namesOf(place)) return 'has other key stores'
@@ -129,7 +130,7 @@ export async function openOperator(
   return openKillSwitch(place.config, { onOldStore: context.output.note, ...options })
 }
 
-/** On a terminal, says on which store a command works. */
+/** On a terminal, prints which store the command works on. */
 export function tellStore({ output }: Context, place: Place): void {
   if (!output.isTerminal || place.kind === 'listener') return
   const { path, postgres } = place.config.store

@@ -12,7 +12,7 @@ import { type Place, findPlace, tellStore } from './operator.ts'
 
 type KeyStore = Place['keyStores'][number]
 
-/** Opens them, runs `work`, and closes them even if `work` throws. */
+/** Opens keys and credentials, runs `work`, and closes them even if `work` throws. */
 export async function withDesk<T>(
   context: Context,
   work: (administration: KeyStoreAdministration, place: Place) => Promise<T>,

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Returns the principal, without the session's name for a session of a role: a caller of AssumeRole
- * chooses that name, so all sessions of a role are one caller.
+ * Returns the principal. For a session of a role it drops the session name, which a caller of
+ * AssumeRole chooses, so all sessions of a role count as one caller.
  */
 export function toCaller(principalArn: string): string {
   if (!principalArn.includes(':assumed-role/')) return principalArn

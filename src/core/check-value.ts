@@ -7,8 +7,9 @@ const BLOCK = Buffer.alloc(16)
 const CHECK_BYTES = 3
 
 /**
- * Returns the key check value of an AES key as HSMs and key ceremonies use it: the first three bytes of
- * the encryption of a block of zeros, in hex. It identifies a key, and tells 24 bits about it.
+ * Returns the key check value of an AES key as HSMs and key ceremonies use it: the first three
+ * bytes of the encryption of a block of zeros, in hex. It identifies a key and reveals 24 bits of
+ * information about it.
  */
 export function toCheckValue(key: Buffer): string {
   const cipher = createCipheriv('aes-256-ecb', key, null)

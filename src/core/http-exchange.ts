@@ -29,7 +29,7 @@ export interface RawAnswer {
   readonly bytes: Buffer
 }
 
-/** Like `exchange`, for bodies that are no text. */
+/** Like `exchange`, for binary bodies. */
 export function exchangeBytes(
   request: ClientRequest,
   body: string | undefined,

@@ -1,4 +1,7 @@
-/** The certificate that a key version was destroyed: signed, and proven to be in the control log. */
+/**
+ * The certificate of destruction of a key version: signed, with a proof that the control log
+ * contains it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Signed } from '../core/signature.ts'
 import type { Actor } from '../killswitch/model.ts'
@@ -27,7 +30,9 @@ export interface DestructionCertificate extends Omit<Retirement, 'destroyedAt'> 
 }
 
 export interface SignedCertificate extends Signed<DestructionCertificate> {
-  /** Proves that the control log has the certificate: a text for `latchkey audit check-proof`. */
+  /**
+   * Proof that the control log contains the certificate, as text for `latchkey audit check-proof`.
+   */
   readonly proof?: string
 }
 

@@ -1,4 +1,4 @@
-/** Decides whether it is proven that a version has decrypted nothing for long enough. */
+/** Decides whether the record proves that a version has decrypted nothing for long enough. */
 // SPDX-License-Identifier: Apache-2.0
 import { loadInstances } from '../killswitch/instance/instances.ts'
 import { loadControlState } from '../killswitch/switch-table.ts'
@@ -27,7 +27,7 @@ export async function tend({ database, sealing }: Store, now: number): Promise<v
 
 /** Kinds of events before which silence proves nothing: a switch refused uses until then. */
 const ENDS_REFUSAL: ReadonlySet<string> = new Set(['restore', 'expired', 'deadman-reopened'])
-/** Kind of the event after which the record may lack what was in it before. */
+/** Kind of the event after which the ledger may lack uses recorded before it. */
 const STORE_WENT_BACK = 'epoch-accepted'
 
 /** @param at `before`: gaps and refusals that began or ended later do not count (default: all) */
@@ -83,8 +83,8 @@ export async function checkQuiet(
 }
 
 /**
- * Checks again when everything before the approval is known: what was not written yet at that time,
- * and who was refused since.
+ * Checks again once the record of everything before the approval is complete: looks for uses that
+ * were not written yet at that time, and for callers refused since.
  * @returns the last Decrypt, or the start of the record
  * @throws RetirementError NOT_QUIET
  */
@@ -110,7 +110,7 @@ export async function checkQuietBefore(
   if (first !== undefined) {
     const count = refused.reduce((sum, { uses: some }) => sum + some, 0)
     const who = first.caller === '' ? 'an unnamed caller' : first.caller
-    throw notQuiet(`${String(count)} Decrypts were refused since the approval, of ${who}`)
+    throw notQuiet(`${String(count)} Decrypts of ${who} were refused since the approval`)
   }
   return quiet.since
 }

@@ -1,11 +1,17 @@
-/** The versions that refuse Decrypt because they are being retired, in memory, with each epoch. */
+/**
+ * Keeps in memory the versions that refuse Decrypt because they are being retired, updated with
+ * each epoch.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { RETIREMENTS } from '../store/sealed-tables.ts'
 import type { Store } from '../store/store.ts'
 import { parseRetirement, type VersionName } from './retirement-table.ts'
 
 export interface RetiredVersions {
-  /** Applies changes in the store. @throws StorageError; what was refused stays refused */
+  /**
+   * Applies changes in the store.
+   * @throws StorageError; versions that were refused stay refused
+   */
   reload(): Promise<void>
   has(keyStore: string, keyId: string, version: number): boolean
 }

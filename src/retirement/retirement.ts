@@ -1,8 +1,8 @@
 /**
- * Retires a key version in four steps: a person asks, which needs a record that nothing was
- * decrypted; a second person approves, and the version refuses Decrypt from then on; it waits, so that
- * a user whom no record shows is noticed while a cancellation still helps; and it is destroyed,
- * with a signed certificate.
+ * Retires a key version in four steps. One person requests it, which requires a record that nothing
+ * was decrypted. A second person approves it, and the version refuses Decrypt from then on. A
+ * waiting period follows, so that a user whom no record shows is noticed while a cancellation still
+ * helps. Then the version is destroyed, with a signed certificate.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
@@ -88,7 +88,7 @@ export interface RetireOrder extends VersionName {
 }
 
 /**
- * Asks for a retirement. Nothing is refused yet.
+ * Requests a retirement. Nothing is refused yet.
  * @throws RetirementError NOT_QUIET, ALREADY_RETIRED; BackendError VERSION_NOT_FOUND, KEY_USAGE
  */
 export async function requestRetirement(
@@ -164,8 +164,8 @@ export async function cancelRetirement(
 }
 
 /**
- * Destroys a version after its waiting period, and returns the certificate. Run again after a failure,
- * it continues: also with a version whose material is gone and that has no certificate yet.
+ * Destroys a version after its waiting period, and returns the certificate. Running it again after
+ * a failure continues, even if the material is gone and there is no certificate yet.
  * @throws RetirementError NO_RETIREMENT, NOT_APPROVED, NOT_QUIET; ControlError NOT_READY
  */
 export async function shredVersion(
@@ -215,7 +215,9 @@ async function findKey({ keys }: RetirementDeps, keyId: ExternalKeyId) {
   return key
 }
 
-/** Undefined if the key has no such version: a token forgets what it destroyed. */
+/**
+ * Returns undefined if the key has no such version: a token keeps no record of destroyed versions.
+ */
 async function findVersion(
   deps: RetirementDeps,
   { keyId, version }: VersionName & { readonly keyId: ExternalKeyId },

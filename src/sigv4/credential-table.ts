@@ -63,7 +63,7 @@ const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 const SECRET_BYTES = 32
 const SECRET_FORM = /^[A-Za-z0-9/+=]{43,64}$/
 
-/** @param operator who is recorded with each change; absent: changes leave no event */
+/** @param operator operator recorded with each change; without one, changes leave no event */
 export function createCredentialTable(
   store: Store,
   clock: Clock,

@@ -1,4 +1,4 @@
-/** Verifies a store again and again, and remembers why it cannot be trusted. */
+/** Verifies a store repeatedly, and remembers why it cannot be trusted. */
 // SPDX-License-Identifier: Apache-2.0
 import { createAuditThread } from './audit-thread.ts'
 import { type Database, type Reader, StorageError } from './database.ts'
@@ -74,7 +74,7 @@ export function createAuditing(place: StorePlace, database: Database, keyring: K
 const FEW_ROWS = 2000
 
 /**
- * Verifies everything if that is little; otherwise only the facts.
+ * Verifies everything if the store is small; otherwise only the facts.
  * @returns whether it verified everything
  * @throws StorageError STORE_TAMPERED
  */

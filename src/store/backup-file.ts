@@ -49,7 +49,8 @@ export const TABLES: readonly Table[] = [
   { name: 'activity', key: ['span_ms', 'starts_at', 'subject'] },
   { name: 'credential_uses', key: ['access_key_id'] },
   { name: 'admin_token_uses', key: ['id'] },
-  // Without ledger_writers, so that a store from a backup proves nothing about the time before.
+  // A backup leaves ledger_writers out, so that a recovered store proves nothing about the time
+  // before.
   { name: 'version_uses', key: ['key_store', 'key_id', 'version', 'kind', 'caller'] },
 ]
 
@@ -62,7 +63,7 @@ export interface Header {
 }
 
 /**
- * Reports whether the manifest counts these rows. Tables that its schema version did not have yet
+ * Reports whether the manifest counts these rows. Tables that did not exist in its schema version
  * have none.
  */
 export function countsRows(

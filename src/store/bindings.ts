@@ -1,6 +1,6 @@
 /**
- * Defines the row to which each wrapped secret is bound, and the fields that codes outside of the
- * sealed tables cover. Under a new store key, all of it is sealed again (rekey.ts).
+ * Defines the row to which each wrapped secret is bound, and the fields that codes outside the
+ * sealed tables cover. When the store key is replaced, all of it is sealed again (rekey.ts).
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue } from './database.ts'
@@ -76,17 +76,20 @@ export function webhookFields(name: string, seq: number): readonly SqlValue[] {
   return ['webhooks', name, seq]
 }
 
-/** A table whose rows have a code each but belong to no sum. */
+/** A table whose rows each have a code but are part of no sum. */
 export interface CodedTable {
   readonly name: string
   readonly key: readonly string[]
   readonly columns: readonly string[]
   readonly fields: (row: Row) => readonly SqlValue[]
-  /** Whether its readers repair a row with a false code, so that one is no reason to refuse. */
+  /**
+   * Whether its readers repair a row with an invalid code, so that such a row is no reason to
+   * refuse.
+   */
   readonly isRepaired?: true
 }
 
-/** Heartbeats are not among them, because each instance writes its own again with each poll. */
+/** Heartbeats are missing here, because each instance writes its own again with each poll. */
 export const CODED_TABLES: readonly CodedTable[] = [
   {
     name: 'key_uses',

@@ -1,7 +1,7 @@
 /**
- * The permanent log of changes of the store. Codes chain its rows, so that none can be removed unnoticed.
- * The events are also the entries of a Merkle tree, the control log (docs/audit.md): others can verify
- * that one without the key of the store.
+ * The permanent log of changes of the store. Codes chain its rows, so that none can be removed
+ * unnoticed. The events are also the entries of a Merkle tree, the control log (docs/audit.md),
+ * which others can verify without the key of the store.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
@@ -103,7 +103,10 @@ export function createChangeRecorder(
   }
 }
 
-/** An earlier release that changes the store leaves none, and the events are hashed again. */
+/**
+ * Loads the frontier of the tree. It is missing after a change by an earlier release; then all
+ * events are hashed again.
+ */
 async function loadFrontier(
   reader: Reader,
   sealing: Sealing,
@@ -133,7 +136,7 @@ export async function readEvents(
   return readChain(reader, sealing, events, since)
 }
 
-/** Returns the number of events, and the root of the control log that they are. */
+/** Returns the number of events, and the root of the control log that they form. */
 export async function readEventsHead(reader: Reader, sealing: Sealing): Promise<TreeHead> {
   const { events } = await readState(reader, sealing)
   return { size: events.seq, root: rootOfFrontier(await loadFrontier(reader, sealing, events)) }
@@ -171,7 +174,10 @@ async function readChain(
   return events
 }
 
-/** The end of the events that a new store key has authenticated again, while it does so. */
+/**
+ * Returns the position up to which a new store key has authenticated the events again; undefined
+ * unless a rekey is in progress.
+ */
 async function findSeam(reader: Reader, sealing: Sealing): Promise<Rekey['events']> {
   const [row] = await selectRows(reader, sealing, FACTS, { name: REKEY })
   return row === undefined ? undefined : (JSON.parse(String(column(row, 'value'))) as Rekey).events

@@ -1,6 +1,6 @@
 /**
- * A recovery key that no single person has: it is made in memory and split among several by Shamir's
- * secret sharing, and put together in memory again.
+ * A recovery key that no single person holds: it is generated in memory, split among several people
+ * with Shamir's secret sharing, and recombined only in memory.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createPrivateKey, generateKeyPair, type KeyObject } from 'node:crypto'
@@ -33,7 +33,7 @@ export interface SplitRecoveryKey {
 const RSA_BITS = 3072
 const FORMAT = 'latchkey-recovery-part'
 
-/** @param counts from 2 to 255, and no more needed than there are */
+/** @param counts both from 2 to 255; no more parts may be needed than there are */
 export async function createRecoveryParts(counts: {
   readonly parts: number
   readonly needed: number
@@ -48,12 +48,12 @@ export async function createRecoveryParts(counts: {
     ...{ format: FORMAT, version: 1, recoveryKey, part: i + 1, ...counts },
     share: Buffer.from(share).toString('base64'),
   }))
-  // The key exists only here, so the last parts must give it before anything is written.
+  // The key exists only here, so check that the last parts restore it before anything is written.
   await joinRecoveryParts(parts.slice(-counts.needed))
   return { publicKey: pair.publicKey.export({ format: 'pem', type: 'spki' }).toString(), parts }
 }
 
-/** Returns undefined for a text that is no part. */
+/** Returns undefined if the text is not a part. */
 export function parseRecoveryPart(text: string): RecoveryPart | undefined {
   try {
     const part = JSON.parse(text) as Partial<RecoveryPart>
@@ -64,7 +64,9 @@ export function parseRecoveryPart(text: string): RecoveryPart | undefined {
   }
 }
 
-/** @throws StorageError MASTER_KEY_WRONG unless the parts give their recovery key */
+/**
+ * @throws StorageError MASTER_KEY_WRONG unless the parts restore the recovery key that they name
+ */
 export async function joinRecoveryParts(parts: readonly RecoveryPart[]): Promise<KeyObject> {
   const [first] = parts
   if (first === undefined || parts.some((one) => one.recoveryKey !== first.recoveryKey)) {

@@ -1,7 +1,7 @@
 /**
- * Replaces the store's own key while servers run. First every instance loads the new key, next
- * to the old one; then the new key seals, and everything is sealed again in small changes; then the
- * old key is dropped. Each step is one change, so an interrupted rekey continues where it was.
+ * Replaces the store's own key while servers run. First every instance loads the new key, next to
+ * the old one; then the new key seals, and everything is sealed again in small changes; then the
+ * old key is dropped. Each step is one change, so an interrupted rekey continues where it stopped.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
@@ -42,7 +42,7 @@ export interface RekeyDeps {
   readonly onProgress?: (rows: number) => void
 }
 
-/** Longer than a statement can last that was authenticated before its process switched. */
+/** Longer than any statement can last that a process authenticated before it switched keys. */
 const GRACE_MS = 6000
 
 /** @returns the number of rows that were sealed again @throws StorageError */
@@ -140,7 +140,7 @@ class Rekeying {
     )
   }
 
-  /** All facts and the state are from one key, so that this one alone vouches for both. */
+  /** All facts and the state come from one key, so that this key alone vouches for both. */
   async #switch(): Promise<void> {
     const { sealing, id } = this.#store
     const { turned, rekey, purposeKey } = this.#keyring
@@ -196,7 +196,7 @@ class Rekeying {
     if (await this.#deps.isServed(this.#store)) await pause(GRACE_MS)
   }
 
-  /** Nothing may be left that only the old key verifies. */
+  /** No row may remain that only the old key verifies. */
   async #finish(): Promise<void> {
     const { database, sealing } = this.#store
     const { current } = this.#keyring

@@ -1,4 +1,4 @@
-/** Seals everything in a store again, under the key that its keyring seals with, in small changes. */
+/** Seals everything in a store again with the current key of its keyring, in small changes. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
 import { pause } from '../core/deadline.ts'
@@ -20,11 +20,13 @@ export interface ResealingDeps {
   readonly onRows: (rows: number) => void
 }
 
-/** Rows that one change seals again. It holds the writers' lock for some tens of milliseconds. */
+/**
+ * Number of rows that one change seals again. It holds the writers' lock for tens of milliseconds.
+ */
 const SLICE = 200
 /**
- * The pause after a change is this long, or as long as the change: servers apply each change
- * before they renew their lease.
+ * The pause after a change lasts this long, or as long as the change did, because servers apply
+ * each change before they renew their lease.
  */
 const LEAST_PAUSE_MS = 100
 
@@ -35,7 +37,7 @@ export async function resealAll(deps: ResealingDeps): Promise<void> {
   await recodeTables(deps)
 }
 
-/** Seals rows that belong to no sum. @throws StorageError STORE_TAMPERED */
+/** Seals rows that are part of no sum. */
 export async function recodeTables(deps: ResealingDeps): Promise<void> {
   for (const table of CODED_TABLES) await recodeTable(deps, table)
 }
@@ -131,7 +133,7 @@ async function recodeTable(deps: ResealingDeps, table: CodedTable): Promise<void
     await inTurn(deps, old.length, async () => {
       await database.transaction(async (transaction) => {
         for (const row of old) {
-          // A row that was written in the meantime has its new code, or the next pass finds it.
+          // A row written in the meantime has its new code, or the next pass finds it.
           await transaction.execute(`UPDATE ${name} SET mac = ? WHERE ${where} AND mac = ?`, [
             sealing.authenticate(fields(row)),
             ...key.map((one) => column(row, one)),

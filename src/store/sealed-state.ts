@@ -27,8 +27,8 @@ export interface EventsEnd {
   readonly seq: number
   readonly head: string
   /**
-   * The Merkle tree over the events (core/tlog/frontier.ts), each hash in Base64. Absent after a change by an earlier
-   * release, which does not know it.
+   * The Merkle tree over the events (core/tlog/frontier.ts), each hash in Base64. Absent after a
+   * change by an earlier release, which does not maintain it.
    */
   readonly frontier?: readonly string[]
 }

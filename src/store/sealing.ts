@@ -33,9 +33,12 @@ export interface Sealing {
   codeWith(fields: readonly SqlValue[], mac: SqlValue): RowCode | undefined
   /** Reports whether `authenticate` returned `mac` for these fields. */
   isAuthentic(fields: readonly SqlValue[], mac: SqlValue): boolean
-  /** Like authenticate, with the newest key that this process has: proves that it has that key. */
+  /**
+   * Like `authenticate`, but with the newest key that this process has, which proves that it has
+   * that key.
+   */
   prove(fields: readonly SqlValue[]): string
-  /** Reports whether `prove` returned `mac` in a process whose newest key is the same. */
+  /** Reports whether `prove` returned `mac` in a process that has the same newest key. */
   isProven(fields: readonly SqlValue[], mac: SqlValue): boolean
   /** Returns 32 bytes that depend on the key with which the store was created, and on the purpose. */
   derive(purpose: string): Buffer
@@ -47,12 +50,12 @@ export interface KeySealing extends Sealing {
   readonly keys: SealingKeys
 }
 
-/** Derived from a store key. */
+/** Keys derived from a store key. */
 export interface SealingKeys {
   readonly wrapping: KeyObject
   readonly record: KeyObject
   readonly row: KeyObject
-  /** `derive` depends on this key, 32 bytes, and on nothing else of the store key. */
+  /** `derive` depends only on this key, 32 bytes, and not on the rest of the store key. */
   readonly purpose: KeyObject
 }
 
@@ -114,7 +117,7 @@ export function createSealingOf(keys: SealingKeys): KeySealing {
   }
 }
 
-/** @param purposeKey of SealingKeys */
+/** @param purposeKey the `purpose` key of SealingKeys */
 export function derive(purposeKey: KeyObject, purpose: string): Buffer {
   return createHmac('sha256', purposeKey).update(purpose).digest()
 }

@@ -64,7 +64,7 @@ export interface ChangeOptions {
   readonly acceptsAny?: boolean
   /** Minimum for the new epoch. */
   readonly minEpoch?: number
-  /** Set only by `store rekey`: seals the state with another key than the current one. */
+  /** Set only by `store rekey`: seals the state with a key other than the current one. */
   readonly sealing?: Sealing
 }
 
@@ -135,7 +135,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   return store
 }
 
-/** An open store, with what only those need who change its keys. */
+/** An open store, with the members needed only to change its keys. */
 export interface StoreWithKeys {
   readonly store: Store
   /** 32 bytes, which the caller must overwrite. */

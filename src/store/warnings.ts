@@ -1,4 +1,7 @@
-/** Finds what an operator should know about a store: its server, its backups, an unfinished rekey. */
+/**
+ * Finds problems of a store that an operator should know about: its server, its backups, an
+ * unfinished rekey.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Reader } from './database.ts'
 import { REKEY, type Rekey } from './keyring.ts'
@@ -11,7 +14,7 @@ export interface WarningOptions {
   readonly processes: number
   /** Wall time, milliseconds since the Unix epoch. */
   readonly now: number
-  /** Age of the last backup above which there is a warning; 0: backups are made by other tools. */
+  /** Age of the last backup above which there is a warning; 0 if other tools make the backups. */
   readonly maxBackupAgeMs: number
 }
 
@@ -37,7 +40,7 @@ function describeRekey({ startedAt }: Rekey): string {
   return `the replacement of the store key that began at ${toDate(startedAt)} is not complete; run latchkey store rekey --new-store-key to complete it`
 }
 
-/** A store without keys of its own has nothing yet that only a backup could bring back. */
+/** A store without its own keys holds nothing that only a backup could restore. */
 async function checkBackup(
   reader: Reader,
   backup: string | undefined,

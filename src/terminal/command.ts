@@ -49,13 +49,15 @@ export const COMMON_FLAGS = {
     type: 'string',
     short: 'o',
     value: 'FORM',
-    description: 'Form of the output: json, yaml or wide.',
+    description: 'Output format: json, yaml or wide.',
   },
   wide: { type: 'boolean', description: 'Do not shorten tables to the width of the terminal.' },
   help: { type: 'boolean', short: 'h', description: 'Print this help.' },
 } as const satisfies Record<string, Flag>
 
-/** Returns the flags of a command and the common ones. A command that has -o for itself keeps it. */
+/**
+ * Returns the flags of a command and the common ones. A command that defines -o itself keeps it.
+ */
 export function allFlagsOf({ flags }: Pick<Command, 'flags'>): Readonly<Record<string, Flag>> {
   const isTaken = Object.values(flags).some(({ short }) => short === COMMON_FLAGS.as.short)
   const { type, value, description } = COMMON_FLAGS.as
@@ -99,7 +101,7 @@ export const YES_FLAG = {
   'dry-run': { type: 'boolean', description: 'Only show what would be done (the default).' },
 } as const satisfies Record<string, Flag>
 
-/** For commands that act at once, unless they are told not to. */
+/** For commands that act at once unless --dry-run is given. */
 export const DRY_RUN_FLAG = {
   'dry-run': { type: 'boolean', description: 'Only show what would be done.' },
   yes: { type: 'boolean', short: 'y', description: 'Apply the change (the default).' },

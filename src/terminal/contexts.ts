@@ -142,7 +142,7 @@ export async function findAdminTarget(context: Context): Promise<AdminTarget | u
   return withLogin(context, await toTarget(`context ${name}`, found, undefined))
 }
 
-/** Without a token and a certificate, a command calls with the token of the last login. */
+/** Without a token and a certificate, a command uses the token of the last login. */
 async function withLogin(context: Context, target: AdminTarget): Promise<AdminTarget> {
   if (target.token !== undefined || target.clientCertificate !== undefined) return target
   const token = (await loadLogins(loginsPath(context)))[target.url]

@@ -34,9 +34,9 @@ export interface Streams {
 const toJson = (value: unknown) => `${JSON.stringify(value)}\n`
 
 /**
- * @param json print documents instead of texts
- * @param wide leave tables as wide as they are
- * @param toDocument writes a document in another form than JSON
+ * @param json print documents instead of text
+ * @param wide do not shorten tables to the terminal's width
+ * @param toDocument writes a document in a format other than JSON
  */
 export function createOutput(
   streams: Streams,

@@ -21,33 +21,40 @@ export interface Observation {
 export interface DetectorOptions {
   readonly rules: readonly TripwireRule[]
   /**
-   * Number of subjects that each rule remembers. Beyond it, the one that was quiet for longest is
+   * Number of subjects that each rule remembers. Beyond it, the least recently active one is
    * forgotten.
    */
   readonly maxSubjects: number
   /** Number of processes that share the requests: each applies an equal share of a count. */
   readonly shares?: () => number
-  /** Returns until when the callers and classes of a key store are learned without a trip. */
+  /**
+   * Returns the time until which the callers and classes of a key store are learned without a trip.
+   */
   readonly learnUntil?: (keyStore: string) => number
 }
 
 export interface Detector {
   /** @param at milliseconds from any start, which should not go back */
   observe(request: Observation, at: number, onTrip: (trip: Trip) => void): void
-  /** Takes in earlier requests without a trip: counts them, and knows their callers and classes. */
+  /**
+   * Processes earlier requests without reporting trips: counts them, and learns their callers and
+   * classes.
+   */
   recall(request: Observation, at: number, count: number): void
-  /** Reports no trip of a rule about this subject before `until`: it has been reported. */
+  /**
+   * Suppresses trips of a rule about this subject until `until`, because one was already reported.
+   */
   quiet(rule: string, subject: Subject, until: number): void
-  /** Subjects that were forgotten because there were too many. */
+  /** Number of subjects forgotten because there were too many. */
   readonly forgotten: number
 }
 
-/** Number of names that are remembered for one subject. Further ones do not count as new. */
+/** Number of names remembered for one subject. Further ones do not count as new. */
 const MAX_KNOWN = 10_000
 
 interface Entry {
   readonly count: WindowCount
-  /** All requests, for a share. */
+  /** Number of all requests, to compute a share. */
   readonly all: WindowCount | undefined
   /** Callers or classes seen so far. */
   readonly known: Set<string> | undefined
@@ -56,7 +63,7 @@ interface Entry {
 
 interface CompiledRule {
   readonly rule: TripwireRule
-  /** In the order of their last use. */
+  /** Subjects in the order of their last use. */
   readonly entries: Map<string, Entry>
 }
 
@@ -83,7 +90,7 @@ export function createDetector(options: DetectorOptions): Detector {
     return entry
   }
 
-  /** Returns the entry if the request changed what the rule measures. */
+  /** Returns the entry if the request changed the value that the rule measures. */
   function take(
     one: CompiledRule,
     request: Observation,
@@ -164,7 +171,7 @@ export function isCounted(rule: TripwireRule, request: Observation): boolean {
   }
 }
 
-/** A blank separates: neither key store names nor key ids contain one. */
+/** A space is a safe separator: neither key store names nor key ids contain one. */
 function nameOf({ per }: TripwireRule, { keyStore, keyId, principal }: Observation): string {
   if (per === 'principal') return toCaller(principal)
   return per === 'key-store' ? keyStore : `${keyStore} ${keyId}`
@@ -184,7 +191,7 @@ function measure(rule: TripwireRule, { count, all }: Entry, at: number): number 
   return requests < rule.atLeast ? 0 : (100 * count.totalAt(at)) / requests
 }
 
-/** Every process sees each new caller and each class, and its own share of denials. */
+/** Every process sees each new caller and each class, but only its own share of denials. */
 function limitOf({ measure, limit }: TripwireRule, shares: () => number): number {
   return measure === 'decrypts' ? Math.ceil(limit / Math.max(1, shares())) : limit
 }

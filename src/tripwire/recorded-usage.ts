@@ -1,4 +1,4 @@
-/** Reads from recorded usage what a process needs to continue where others ended. */
+/** Reads from recorded usage what a process needs to continue where others stopped. */
 // SPDX-License-Identifier: Apache-2.0
 import { accessClassOf } from '../policy/principal.ts'
 import type { Reader } from '../store/database.ts'
@@ -14,7 +14,7 @@ import {
 import type { Detector, Observation } from './detector.ts'
 import type { TripwireRule } from './rule.ts'
 
-/** Outcomes in recorded usage that count as a denial: our codes where there are any. */
+/** Outcomes in recorded usage that count as a denial: Latchkey's own codes where they exist. */
 function isDenial(outcome: string): boolean {
   return outcome.startsWith('POLICY_') || DENIALS.has(outcome)
 }
@@ -63,10 +63,10 @@ export async function loadRecalledUsage(
 }
 
 /**
- * Gives a detector the requests before its start. The count of an hour or a minute counts as of its
- * first request, so that none is counted for longer than its window.
+ * Passes the requests before its start to a detector. The requests of an hour or minute count as if
+ * all were made with the first one, so that none counts for longer than its window.
  * @param toTime converts wall time to the detector's
- * @param shares number of processes: each takes over an equal share
+ * @param shares number of processes; each takes over an equal share
  */
 export function recall(
   detector: Pick<Detector, 'recall'>,
@@ -86,7 +86,7 @@ export function recall(
 }
 
 /**
- * Returns until when, in wall time, the callers of a key store are learned. A key store without
+ * Returns the wall time until which the callers of a key store are learned. A key store without
  * recorded usage is new, or its record was lost: either way all of its callers would seem new.
  */
 export function toLearnUntil(

@@ -12,9 +12,9 @@ export type Action = 'log' | 'throttle' | 'kill'
 
 export interface TripwireRule {
   readonly name: string
-  /** Absent: every key store. */
+  /** Absent for every key store. */
   readonly keyStore?: string
-  /** Key id; needs `keyStore`. Absent: every key. */
+  /** Key id; needs `keyStore`. Absent for every key. */
   readonly key?: string
   /** Unit that is counted separately. */
   readonly per: 'key-store' | 'key' | 'principal'
@@ -33,7 +33,7 @@ export interface TripwireRule {
 export interface Subject {
   readonly keyStore?: string
   readonly keyId?: string
-  /** The caller, as core/caller.ts has it. */
+  /** The caller, as core/caller.ts returns it. */
   readonly principal?: string
 }
 
@@ -42,7 +42,10 @@ export interface Trip {
   readonly rule: TripwireRule
   readonly subject: Subject
   readonly measured: number
-  /** The limit that applied in this process: a share of the rule's limit if there are several. */
+  /**
+   * The limit that applied in this process: a share of the rule's limit if there are several
+   * processes.
+   */
   readonly limit: number
 }
 
@@ -66,10 +69,11 @@ export interface TripwireEvent {
 export function toScope({ keyStore, key }: TripwireRule, subject: Subject): Scope {
   const { principal } = subject
   if (principal !== undefined) {
-    // A pattern: an asterisk that a caller has in its own name must not widen it.
+    // The criterion is a pattern, and an asterisk in a caller's own name must not widen it.
     const literal = principal.replaceAll('*', '?')
     const pattern = principal.includes(':assumed-role/') ? `${literal}/*` : literal
-    // Switches cannot name a caller and a key together: the caller is stopped in the key store.
+    // Switches cannot name a caller and a key together, so the caller is stopped in the whole key
+    // store.
     const within = keyStore === undefined ? {} : { keyStore }
     return { kind: 'match', criteria: { principal: pattern }, ...within }
   }

@@ -1,6 +1,6 @@
 /**
- * Tries rules out on the past. The audit log has every request, so the result is exact. Recorded
- * usage has counts by hour: there the result says what must and what could have happened.
+ * Evaluates rules against past requests. The audit log has every request, so the result is exact.
+ * Recorded usage has hourly counts, so the result says what must and what could have happened.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { HOUR_MS } from '../usage/recorder.ts'
@@ -15,13 +15,16 @@ export interface SimulatedTrip {
   readonly rule: string
   readonly action: TripwireRule['action']
   readonly subject: Subject
-  /** Trips that took place for sure. */
+  /** Trips that certainly took place. */
   readonly certain: number
-  /** Further trips that depend on when in an hour the requests came. */
+  /** Further trips that depend on when within an hour the requests arrived. */
   readonly possible: number
-  /** Largest value that was measured; for a possible trip, the largest that can have been. */
+  /** Largest value measured; for a possible trip, the largest value possible. */
   readonly highest: number
-  /** Wall time of the first trip, milliseconds since the Unix epoch; of an hour: its start. */
+  /**
+   * Wall time of the first trip, milliseconds since the Unix epoch. For hourly counts, the start of
+   * the hour.
+   */
   readonly firstAt: number
 }
 
@@ -72,7 +75,7 @@ class Trips {
   }
 }
 
-/** Replays requests in the order of their times. */
+/** Replays requests in time order. */
 export function simulateRequests(
   requests: Iterable<PastRequest>,
   { rules, learningMs, maxSubjects }: SimulationOptions,
@@ -108,7 +111,7 @@ export function simulateUsage(
     if (rule.measure === 'decrypts') countBounds(rule, past, trips)
     else if (rule.measure === 'denialPercent') shareBounds(rule, past, trips)
   }
-  // The record has the time of the first request of each caller, so what is new is known exactly.
+  // The record has the time of each caller's first request, so new callers are known exactly.
   const novelties = rules.filter(({ measure }) => measure.startsWith('new'))
   const firsts = past
     .map(({ observation, firstAt: at }) => ({ observation, at }))
@@ -154,8 +157,9 @@ function add(counts: Map<number, number>, at: number, count: number): void {
 }
 
 /**
- * A window that lies within whole hours must hold what they add up to; a window that touches hours
- * can hold what those add up to. If an hour has several windows, one of them holds its share.
+ * A window's count lies between two sums: at least that of the whole hours inside it, and at most
+ * that of all hours that it touches. If an hour has several windows, one of them holds at least an
+ * equal share.
  */
 function countBounds(rule: TripwireRule, past: readonly PastHour[], trips: Trips): void {
   const { windowMs, limit } = rule
@@ -186,13 +190,17 @@ function sumOf(counted: ReadonlyMap<number, number>, hour: number, hours: number
   return sum
 }
 
-/** Within an hour, denials can come together: a share can be anything once there are enough of them. */
+/**
+ * Denials can cluster within an hour, so the share can have any value once there are enough of
+ * them.
+ */
 function shareBounds(rule: TripwireRule, past: readonly PastHour[], trips: Trips): void {
   for (const { subject, counted, all } of toSeries(rule, past)) {
     for (const [hour, denied] of counted) {
       const requests = all.get(hour) ?? 0
       const share = (100 * denied) / Math.max(1, requests)
-      // At least this many requests are judged together; all others of the hour can be apart.
+      // The rule judges at least this many requests together; all others of the hour may fall
+      // outside the window.
       const highest = Math.min(100, (100 * denied) / Math.min(rule.atLeast, Math.max(1, requests)))
       const couldBeJudged = requests >= rule.atLeast && highest > rule.limit
       if (!couldBeJudged) continue
@@ -222,7 +230,7 @@ export function fromAuditEntry(entry: Readonly<Record<string, unknown>>): PastRe
   return { observation: { keyStore, keyId, operation, principal, accessClass, isAllowed }, at }
 }
 
-/** Merges sequences that are each in the order of time. */
+/** Merges sequences that are each in time order. */
 export function* mergeByTime(
   sources: readonly Iterator<PastRequest>[],
 ): Generator<PastRequest, void, undefined> {

@@ -1,4 +1,4 @@
-/** Derives rules from recorded usage: limits that nothing recorded came near. */
+/** Derives rules from recorded usage, with limits well above everything recorded. */
 // SPDX-License-Identifier: Apache-2.0
 import { toCaller } from '../core/caller.ts'
 import { HOUR_MS } from '../usage/recorder.ts'
@@ -6,7 +6,7 @@ import type { ActivitySpan } from '../usage/usage-table.ts'
 import { toObservation } from './recorded-usage.ts'
 import { type TripwireRule } from './rule.ts'
 
-/** Limits are this many times the most that was recorded. */
+/** Limits are this many times the maximum recorded. */
 const MARGIN = 3
 const LEAST_DECRYPTS = 100
 const LEAST_NEW_PRINCIPALS = 2
@@ -14,7 +14,7 @@ const LEAST_DENIAL_PERCENT = 25
 const DAY_MS = 24 * HOUR_MS
 
 interface Peaks {
-  /** Answered Decrypts by start of the hour, by caller and of all. */
+  /** Answered Decrypts by start of the hour, per caller and in total. */
   readonly byCaller: Map<string, number>
   readonly byHour: Map<number, number>
   /** Requests and denials by caller and hour. */
@@ -123,7 +123,7 @@ function most(counts: Iterable<number>): number {
   return highest
 }
 
-/** A day begins at each hour; a window of a day can touch 25 of them. */
+/** A window of a day can start at any hour and in the middle of it, so it can touch 25 hours. */
 function mostInADay(byHour: ReadonlyMap<number, number>): number {
   const sums = [...byHour.keys()].map((start) => {
     let sum = 0
@@ -134,8 +134,8 @@ function mostInADay(byHour: ReadonlyMap<number, number>): number {
 }
 
 /**
- * Returns how many were new within two hours, which a window of an hour can touch. The first day does
- * not count: everything is new then.
+ * Returns how many were new within two hours, because a window of an hour can touch two. The first
+ * day does not count, because everything is new then.
  */
 function mostNew(firstHours: ReadonlyMap<string, number>, start: number): number {
   const counts = new Map<number, number>()
@@ -147,7 +147,7 @@ function mostNew(firstHours: ReadonlyMap<string, number>, start: number): number
   return most(counts.values())
 }
 
-/** Rounds up to two digits, so that a limit does not look more exact than it is. */
+/** Rounds up to two digits, so that a limit does not look more precise than it is. */
 function toLimit(highest: number, least: number): number {
   const limit = Math.max(least, highest * MARGIN)
   const unit = 10 ** Math.max(0, Math.floor(Math.log10(limit)) - 1)

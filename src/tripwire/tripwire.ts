@@ -35,7 +35,7 @@ export interface TripwireDeps {
   readonly shares: () => number
   /** Monotonic milliseconds; see `DetectorOptions`. */
   readonly learnUntil: (keyStore: string) => number
-  /** Resolves to the id of the switch once no instance answers what it stops. */
+  /** Resolves to the id of the switch once no instance answers the requests that it stops. */
   readonly kill: (order: AutomaticKill) => Promise<string | undefined>
   /** Receives every trip, for notifications. Must not throw. */
   readonly onEvent: (event: TripwireEvent) => void
@@ -43,7 +43,7 @@ export interface TripwireDeps {
 
 interface Counted {
   readonly rule: string
-  /** `failed`: a kill that the store did not accept. */
+  /** `failed` is a kill that the store did not accept. */
   readonly done: Action | 'failed'
   count: number
 }
@@ -51,15 +51,15 @@ interface Counted {
 export interface TripwireStats {
   readonly mode: 'rehearse' | 'enforce'
   readonly rules: number
-  /** Trips by rule and by what was done. */
+  /** Trips by rule and by action taken. */
   readonly trips: readonly Counted[]
-  /** Subjects that are throttled now. */
+  /** Number of subjects throttled now. */
   readonly throttled: number
   readonly forgotten: number
 }
 
 export interface Tripwire {
-  /** Takes in earlier requests, before the first one is served. */
+  /** Processes earlier requests, before the first one is served. */
   readonly detector: Pick<Detector, 'recall' | 'quiet'>
   /** Call with each finished request. Never throws. */
   observe(record: RequestRecord): void
@@ -70,7 +70,7 @@ export interface Tripwire {
   stop(): Promise<void>
 }
 
-/** Number of subjects that are throttled at once; beyond it, the oldest is released. */
+/** Maximum number of subjects throttled at once; beyond it, the oldest is released. */
 const MAX_THROTTLES = 1000
 
 interface Throttle {
@@ -106,7 +106,7 @@ export function createTripwire(deps: TripwireDeps): Tripwire {
     deps.onEvent({ rule: name, measure, measured, limit, windowMs, action, done, subject, at })
   }
 
-  /** A kill throttles too, so that this process stops before the switch is written. */
+  /** A kill also throttles, so that this process stops before the switch is written. */
   function throttle({ rule, subject }: Trip): void {
     if (throttles.size >= MAX_THROTTLES) {
       for (const oldest of throttles.keys()) {

@@ -2,17 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 const SLOTS = 16
-/** Share of the window that a count covers at least. */
+/** Minimum share of the window that a count covers. */
 export const LEAST_COVERED = (SLOTS - 1) / SLOTS
 
 /**
- * Counts in slots of a sixteenth of the window. The count covers at most the window, and at least
- * fifteen sixteenths of it, so it never counts what is older than the window.
+ * Counts in slots of a sixteenth of the window. The count covers at most the window and at least
+ * fifteen sixteenths of it, so it never includes requests older than the window.
  */
 export class WindowCount {
   readonly #slots = new Uint32Array(SLOTS)
   readonly #slotMs: number
-  /** Number of the newest slot since time 0. */
+  /** Number of the newest slot, counted from time 0. */
   #newest = 0
   #total = 0
 
@@ -20,7 +20,7 @@ export class WindowCount {
     this.#slotMs = windowMs / SLOTS
   }
 
-  /** @param at milliseconds from any start; a time before the newest counts as the newest */
+  /** @param at milliseconds from any start; an earlier time than the newest counts as the newest */
   add(at: number, count = 1): void {
     this.#turnTo(at)
     const slot = this.#newest % SLOTS

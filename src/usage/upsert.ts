@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Row } from '../store/database.ts'
 
-/** How a column combines with the stored value; all others stay as they are. */
+/** How a column combines with the stored value; columns not listed stay unchanged. */
 export type MergeRule = 'sum' | 'least' | 'most'
 
 /**

@@ -1,7 +1,7 @@
 /**
- * Records when each key version was used and by whom, in memory on the request path, and writes it in
- * the background. Every write says until when the record of this process is complete, so that a
- * crash leaves a known gap and not a silence.
+ * Records when each key version was used and by whom: in memory on the request path, and written in
+ * the background. Every write states until when this process's record is complete, so a crash
+ * leaves a known gap rather than silence.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { toCaller } from '../core/caller.ts'
@@ -28,23 +28,23 @@ export interface VersionUse {
 export interface LedgerWriter {
   readonly id: string
   readonly startedAt: number
-  /** Every use of this process before this time is written. */
+  /** Every use in this process before this time is written. */
   readonly flushedAt: number
-  /** Whether the process serves no more. */
+  /** Whether the process has stopped serving. */
   readonly isLast: boolean
 }
 
 export interface VersionLedger {
   /**
-   * Says that this process keeps a record from now on. Call before it can serve.
+   * Announces that this process keeps a record from now on. Call before it can serve.
    * @throws whatever `write` rejects with
    */
   open(): Promise<void>
   /** Synchronous, without I/O; never throws. */
   record(request: VersionedRequest): void
-  /** Writes what is pending. Never rejects: what could not be written is kept for the next time. */
+  /** Writes pending uses. Never rejects; what could not be written is kept for the next call. */
   flush(): Promise<void>
-  /** Call when no request is served any more. */
+  /** Call once no more requests are served. */
   close(): Promise<void>
 }
 
@@ -56,25 +56,28 @@ export type VersionedRequest = Pick<
 export interface VersionLedgerDeps {
   readonly id: string
   readonly clock: Pick<Clock, 'now'>
-  /** Number of versions and callers that are counted individually between two writes. */
+  /** Number of versions and callers counted individually between two writes. */
   readonly maxPending: number
   /** Writes all uses, and then the state of this writer. */
   readonly write: (uses: readonly VersionUse[], writer: LedgerWriter) => Promise<void>
 }
 
 /**
- * Reasons of a failed Decrypt that say nothing about a use: anyone with the credential can name a
+ * Reasons for a failed Decrypt that do not prove a use: anyone with the credential can name a
  * version or send bytes that it did not encrypt.
  */
 const NO_USE: ReadonlySet<string> = new Set(['VERSION_NOT_FOUND', 'INTEGRITY_FAILURE', 'METADATA'])
-/** Reason of a Decrypt that a retirement refused. */
+/** Reason for a Decrypt that a retirement refused. */
 export const VERSION_RETIRED = 'VERSION_RETIRED'
 
 export function createVersionLedger(deps: VersionLedgerDeps): VersionLedger {
   const { id, clock, maxPending } = deps
   const startedAt = clock.now()
   let pending = new Map<string, VersionUse>()
-  /** Uses are never recorded as earlier than this: it was said that all earlier ones are written. */
+  /**
+   * Uses are never recorded as earlier than this, because all earlier uses were reported as
+   * written.
+   */
   let mark = startedAt
   let running: Promise<void> = Promise.resolve()
 
@@ -106,7 +109,7 @@ export function createVersionLedger(deps: VersionLedgerDeps): VersionLedger {
     try {
       await deps.write([...taken.values()], { id, startedAt, flushedAt, isLast })
     } catch {
-      // Some of it may be written. A use that counts twice does no harm, and a lost one does.
+      // Some of it may be written. Counting a use twice does no harm; losing one does.
       const newer = pending
       pending = taken
       for (const use of newer.values()) put(use)

@@ -7,13 +7,13 @@ import type { LedgerWriter, VersionUse, VersionUseKind } from './version-ledger.
 const KEY = ['key_store', 'key_id', 'version', 'kind', 'caller'] as const
 /** Number of rows per statement. */
 const SLICE = 100
-/** The row that says when the ledger began. */
+/** Id of the row that records when the ledger began. */
 const START = 'start'
 
-/** ARNs have up to 2,048 characters; databases refuse NUL. */
+/** ARNs have up to 2,048 characters, and databases refuse NUL. */
 const clean = (text: string) => text.slice(0, 2048).replace(/\p{Cc}/gu, '?')
 
-/** Writes the uses first: what a writer says about itself must be true already. */
+/** Writes the uses first, because what a writer states about itself must already be true. */
 export async function writeLedger(
   database: Database,
   uses: readonly VersionUse[],
@@ -33,7 +33,7 @@ export async function writeLedger(
   }
   const { id, startedAt, isLast } = writer
   const flushedAt = Math.floor(writer.flushedAt)
-  // A writer that was taken for dead and was not is open again: it has lost nothing.
+  // A writer that was wrongly taken for dead is opened again: it has lost nothing.
   await database.heartbeat(
     `INSERT INTO ledger_writers (id, started_at, flushed_at, ended_at) VALUES (?, ?, ?, ?)
      ON CONFLICT (id) DO UPDATE SET flushed_at = excluded.flushed_at, ended_at = excluded.ended_at
@@ -43,8 +43,8 @@ export async function writeLedger(
 }
 
 /**
- * Clocks of hosts may differ by this much: what is newer does not count as known. It is longer than
- * the longest `activity.flushInterval`.
+ * Maximum difference between the clocks of hosts: newer times do not count as known. It is longer
+ * than the longest `activity.flushInterval`.
  */
 export const CLOCK_MARGIN_MS = 15 * 60_000
 
@@ -56,15 +56,15 @@ export async function reopenWriter(transaction: Transaction, id: string): Promis
   await transaction.execute('UPDATE ledger_writers SET ended_at = NULL WHERE id = ?', [id])
 }
 
-/** How long gaps are remembered: longer than any period that is asked for. */
+/** How long gaps are remembered: longer than any period that a command may ask about. */
 const GAPS_KEPT_MS = 400 * 86_400_000
 
-/** Returns the ids of all registered processes, as of the reader's moment. */
+/** Returns the ids of all registered processes, as the reader's snapshot has them. */
 export type LoadRegistered = (reader: Reader) => Promise<readonly string[]>
 
 /**
- * Begins the ledger if it has not begun, ends the writers that are gone, and opens those again that
- * were taken for gone. Writes only if there is something to do.
+ * Begins the ledger if it has not begun, ends the writers of dead processes, and reopens those that
+ * were wrongly taken for dead. Writes only if something changes.
  * @param now wall time, milliseconds since the Unix epoch
  */
 export async function tendLedger(
@@ -83,10 +83,11 @@ export async function tendLedger(
       )
     }
     const end = 'UPDATE ledger_writers SET ended_at = ? WHERE id = ?'
-    // Its last use may be later by its own clock.
+    // By its own clock, its last use may be later.
     for (const id of gone) await transaction.execute(end, [now + CLOCK_MARGIN_MS, id])
     for (const id of back) await transaction.execute(end, [null, id])
-    // A writer that ended in order leaves no gap, and no gap is asked for after that time.
+    // A writer that ended cleanly leaves no gap, and no command asks about gaps older than that
+    // time.
     await transaction.execute(
       `DELETE FROM ledger_writers WHERE id <> ? AND ended_at IS NOT NULL
          AND (ended_at <= flushed_at OR ended_at < ?)`,
@@ -106,9 +107,9 @@ async function findWork(reader: Reader, loadRegistered: LoadRegistered) {
   return { hasBegun, gone, back, isDone: hasBegun && gone.length + back.length === 0 }
 }
 
-/** Until when the ledger is complete, and since when. */
+/** The period for which the ledger is complete. */
 export interface LedgerState {
-  /** Wall time before which every use is recorded, except before `since`. Undefined: unknown. */
+  /** Wall time before which every use is recorded, except before `since`; undefined if unknown. */
   readonly knownUntil: number | undefined
   /** Wall time of the start of the ledger, or of the end of its last gap. */
   readonly since: number
@@ -184,18 +185,18 @@ export async function loadVersionUses(
   }))
 }
 
-/** A time in which a version is known to have decrypted nothing. */
+/** A period in which a version is known to have decrypted nothing. */
 export interface Quiet {
   /** Wall time of the last Decrypt, of the ledger's start, or of the end of its last gap. */
   readonly since: number
-  /** Wall time until which this is known; undefined: unknown. */
+  /** Wall time until which this is known; undefined if unknown. */
   readonly until: number | undefined
   /** Milliseconds in between; 0 if unknown. */
   readonly ms: number
   readonly doubt?: string
 }
 
-/** @param uses of this version */
+/** @param uses the uses of this version */
 export function toQuiet(
   { knownUntil, since, doubt }: LedgerState,
   uses: readonly Pick<VersionUse, 'kind' | 'lastAt'>[],

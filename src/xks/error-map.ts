@@ -19,7 +19,8 @@ export const BACKEND_ERRORS = {
   KEY_EXISTS: 'InternalException',
   // Indistinguishable from a wrong tag, so the caller does not learn which versions exist.
   VERSION_NOT_FOUND: 'InvalidCiphertextException',
-  // Not like a wrong tag: a caller who still needs the version must notice before it is destroyed.
+  // Differs from the error for a wrong tag, because a caller who still needs the version must
+  // notice before it is destroyed.
   VERSION_RETIRED: 'InvalidStateException',
   INTEGRITY_FAILURE: 'InvalidCiphertextException',
   LIMIT_EXCEEDED: 'UnsupportedOperationException',

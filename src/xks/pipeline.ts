@@ -27,7 +27,7 @@ export interface PipelineDeps extends AnswerDeps {
   readonly identity: ProxyIdentity
   /** Absent: there is no audit log. */
   readonly audit?: RequestAudit | undefined
-  /** Reports whether the tripwire refuses the request for now. Absent: it has no rules. */
+  /** Reports whether the tripwire refuses the request for now. Absent if it has no rules. */
   readonly isThrottled?: ((subject: RequestSubject) => boolean) | undefined
 }
 

@@ -134,7 +134,7 @@ void t.test('keys that the token does not let go are counted', async (t) => {
 
 void t.test('a check that does not hold says what it found', async (t) => {
   const failing = await runCheck(
-    'one plaintext twice gives two ciphertexts',
+    'encrypting a plaintext twice yields different ciphertexts',
     () => Promise.reject(new TypeError('no key store')),
     { maxPlaintextBytes: 1, ivSamples: 1, importsKeys: false, firstEncryptWaits: false },
   )

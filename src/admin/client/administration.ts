@@ -57,7 +57,7 @@ async function createCredential(
     }),
   })
   return {
-    // The listener has parsed it.
+    // The cast is safe: the listener has validated the id.
     accessKeyId: created.accessKeyId as AccessKeyId,
     keyStore,
     secretAccessKey: new Secret(created.secretAccessKey),
@@ -102,7 +102,7 @@ function createRemoteKeys(api: AdminApi, keyStore: KeyStoreName): KeyAdministrat
   }
 }
 
-/** JSON leaves out what is undefined, and the listener returns valid ids only. */
+/** JSON omits undefined fields, and the listener returns only valid ids. */
 function toKey(key: Schemas['AdminKey']): KeySummary {
   const keyId = key.keyId as ExternalKeyId
   return { ...key, keyId } as KeySummary

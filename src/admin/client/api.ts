@@ -26,7 +26,7 @@ type AnswerOf<Found> = Found extends { responses: { 200: { content: infer Conten
   ? Json<Content>
   : never
 
-/** Without a body in the document, an empty object. */
+/** An empty object if openapi.yaml defines no body. */
 type BodyOf<Found> = Found extends { requestBody?: infer Body }
   ? [NonNullable<Body>] extends [never]
     ? Record<string, never>
@@ -73,7 +73,7 @@ export interface AdminApi {
   close(): void
 }
 
-/** The casts are safe as far as the listener keeps to openapi.yaml. */
+/** The casts are safe as long as the listener conforms to openapi.yaml. */
 export function createAdminApi(http: AdminHttp): AdminApi {
   return {
     async get<Path extends PathOf<'get'>>(

@@ -24,7 +24,7 @@ type Faults = Schemas['AdminErrorResponse']['error']['faults']
 export class AdminRefusal extends LatchkeyError {
   override readonly name = 'AdminRefusal'
   readonly file = ''
-  /** All faults of a document that the listener refused. */
+  /** Every fault found in a rejected document. */
   readonly faults: Faults
 
   constructor(code: string, message: string, options: ErrorOptionsWithHint, faults?: Faults) {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 export const KEYS_SCRIPT = `
-/** An expiry that is nearer than this is marked. */
+/** Expiries closer than this are highlighted. */
 const SOON_MS = 30 * DAY_MS
 
 /** Returns the samples of one metric in Prometheus's text format, as labels and a value. */
@@ -17,7 +17,7 @@ function samplesOf(text, name) {
   return found
 }
 
-/** Metrics may be off, and are for callers of all key stores only. */
+/** Metrics may be disabled, and callers limited to some key stores may not read them. */
 async function loadMetrics() {
   try {
     return await (await call('GET', '/metrics')).text()
@@ -33,19 +33,19 @@ function inDays(at, now) {
   return at < now ? span + ' ago' : 'in ' + span
 }
 
-/** Lists everything that ends by itself, the nearest first. */
+/** Lists everything that expires on its own, soonest first. */
 function showExpiries(credentials, metrics, now) {
   const certificates = metrics === undefined ? [] : samplesOf(metrics, 'latchkey_certificate_expiry_timestamp_seconds')
   const all = [
     ...state.status.deadManSwitches.map((one) => ({ what: "Dead man's switch of " + one.keyStore, at: one.openUntil, then: 'the key store closes' })),
     ...certificates.map((one) => ({ what: 'Certificate: ' + one.labels.certificate, at: one.value * 1000, then: 'connections fail' })),
     ...credentials.filter((one) => one.expiresAt !== undefined && one.status === 'ACTIVE')
-      .map((one) => ({ what: 'Credential ' + one.accessKeyId + ' of ' + one.keyStore, at: one.expiresAt, then: "KMS's requests that it signs are refused" })),
+      .map((one) => ({ what: 'Credential ' + one.accessKeyId + ' of ' + one.keyStore, at: one.expiresAt, then: 'KMS requests signed with it are refused' })),
     ...state.status.switches.filter((one) => one.until !== undefined).map((one) => ({ what: 'Switch ' + one.id, at: one.until, then: 'access is restored' })),
   ].sort((a, b) => a.at - b.at)
   const rows = all.map((one) => [one.what, toTime(one.at), one.at - now < SOON_MS ? h('span', { className: 'due' }, inDays(one.at, now)) : inDays(one.at, now), one.then])
-  show('expiries', 'What expires', rows.length === 0 ? soft('Nothing expires by itself.') : table('Nearest first', ['What', 'At', 'Left', 'Then'], rows),
-    soft(metrics === undefined ? 'Certificates are not listed: metrics are off, or your role is for some key stores only.' : ''))
+  show('expiries', 'What expires', rows.length === 0 ? soft('Nothing is due to expire.') : table('Nearest first', ['What', 'At', 'Left', 'Then'], rows),
+    soft(metrics === undefined ? 'Certificates are not listed: metrics are disabled, or your role is limited to some key stores.' : ''))
 }
 
 function describeVersions({ versions }) {
@@ -58,7 +58,7 @@ async function showCallers(keyStore, keyId) {
   const rows = found.principals.map((one) => [one.name, String(one.requests), toTime(one.lastAt)])
   const services = found.services.map((one) => (one.name === '-' ? 'direct calls to KMS' : one.name) + ' (' + one.requests + ')').join(', ')
   show('users', 'Callers of ' + keyStore + '/' + keyId,
-    rows.length === 0 ? soft('Nobody used it in the last 24 hours.') : table('Callers whose requests were answered in the last 24 hours', ['Principal', 'Requests', 'Last'], rows),
+    rows.length === 0 ? soft('No caller used it in the last 24 hours.') : table('Callers whose requests were answered in the last 24 hours', ['Principal', 'Requests', 'Last'], rows),
     soft(services === '' ? '' : 'Through: ' + services + '.'))
   const title = $('users-title')
   title.tabIndex = -1

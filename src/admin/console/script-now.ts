@@ -43,7 +43,10 @@ function showDeadMan({ deadManSwitches }) {
     : table('Key stores that close unless they are renewed', ['Key store', 'Open until', 'Renewed', 'By', 'Reason'], rows))
 }
 
-/** What the exposure is about: everything, a key store, or a switch in force. Each value is a query. */
+/**
+ * Scopes to show the exposure for: everything, a key store, or a switch in force. Each value is a
+ * query string.
+ */
 function exposureChoices() {
   return [...(state.isLimited ? [] : [['', 'Everything']]),
     ...state.about.keyStores.map((one) => ['?keyStore=' + encodeURIComponent(one), 'Key store ' + one]),
@@ -56,7 +59,7 @@ function describeEnd(one, until) {
 }
 
 async function showExposure(wanted = '') {
-  // A caller whose role is for some key stores may not ask about everything.
+  // Callers limited to some key stores may not ask about everything.
   const own = '?keyStore=' + encodeURIComponent(state.about.keyStores[0])
   const chosen = state.isLimited && wanted === '' ? own : wanted
   const report = await api('GET', '/exposure' + chosen).catch((error) => {
@@ -77,7 +80,7 @@ async function showExposure(wanted = '') {
     rows.length === 0 ? soft('No fetches are recorded.')
       : table('Who fetched data keys, and what they still work for', ['Key', 'Service', 'Fetches', 'Last', 'Still works', 'What continues'], rows),
     soft(exposures.length > rows.length ? 'The file has all ' + exposures.length + ' entries.' : ''),
-    soft(probesLeftOut === 0 ? '' : count(probesLeftOut, 'request') + " of Latchkey's own tools left out."),
+    soft(probesLeftOut === 0 ? '' : count(probesLeftOut, 'request') + " from Latchkey's own tools left out."),
     h('p', {}, download('Download as JSON', 'exposure.json', report)))
   $('exposure-choice').value = chosen
 }

@@ -1,8 +1,11 @@
-/** The part of the console's script that shows events, receipts, policies and the audit log. It changes none of them. */
+/**
+ * The part of the console's script that shows events, receipts, policies and the audit log. It is
+ * read-only.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 export const RECORDS_SCRIPT = `
-/** Tells in a few words what an event is about. Its details depend on its kind. */
+/** Summarizes what an event is about. The details depend on its kind. */
 function describeDetail(detail) {
   const { scope, keyStore, keyId, origin, statement, reason } = detail
   const key = keyId === undefined ? keyStore : keyStore + '/' + keyId
@@ -13,8 +16,8 @@ function describeDetail(detail) {
 function showEvents({ events }) {
   const last = events[0]?.seq ?? 0
   show('events', 'Events',
-    h('p', {}, last === 0 ? 'There are no events yet, or your role is for some key stores only.' : 'Chain verified: events 1 to ' + last + '.'),
-    soft("At each refresh, this server checks every event's code and its link to the event before, with the key of the control store; it refuses to answer when one was changed or removed. The browser cannot check this itself."),
+    h('p', {}, last === 0 ? 'There are no events yet, or your role is limited to some key stores.' : 'Chain verified: events 1 to ' + last + '.'),
+    soft("At each refresh, this server checks every event's authentication code and its link to the previous event with the key of the control store, and refuses to answer if an event was changed or removed. The browser cannot check this itself."),
     ...(last === 0 ? [] : [table(last > events.length ? 'The latest ' + events.length + ' of ' + last : 'All events', ['Event', 'At', 'Epoch', 'What', 'By', 'About'],
       events.map((one) => [String(one.seq), toTime(one.at), String(one.epoch), one.kind, one.operator, describeDetail(one.detail)]))]))
 }
@@ -34,7 +37,7 @@ async function showReceipts() {
     return [statement.id, describeScope(statement.scope), toTime(statement.revokedAt), statement.operator, button]
   })
   delete $('receipts').dataset.text
-  show('receipts', 'Receipts', rows.length === 0 ? soft('Nothing was stopped yet.') : table('The latest receipts', ['Receipt', 'Stopped', 'Revoked', 'By', 'Document'], rows), place)
+  show('receipts', 'Receipts', rows.length === 0 ? soft('Nothing has been stopped yet.') : table('The latest receipts', ['Receipt', 'Stopped', 'Revoked', 'By', 'Document'], rows), place)
 }
 
 function describeShadow(name, { enforced, shadow }) {
@@ -69,13 +72,13 @@ async function showPolicies() {
 async function showAudit() {
   const { mode, logs, entries } = await api('GET', '/audit')
   if (mode === 'off' && logs.length === 0) {
-    show('audit', 'Audit log', soft('There is no audit log: audit.mode switches it on.'))
+    show('audit', 'Audit log', soft('There is no audit log; audit.mode enables it.'))
     return
   }
   show('audit', 'Audit log',
-    soft("Logs on this server's host. It checked that the store vouches for each log's key, and that this key signed the size that is shown. The entries were not checked against the tree: latchkey audit verify does that."),
+    soft("Logs on this server's host. The server checked that the store vouches for each log's key, and that this key signed the size shown. It did not check the entries against the tree; latchkey audit verify does."),
     table('Logs', ['Log', 'Host', 'Entries', 'Checked'], logs.map((one) => [one.name, one.host ?? '-', one.size === undefined ? '-' : String(one.size), one.fault ?? 'certificate and checkpoint'])),
-    ...(entries.length === 0 ? [soft('No entry of a request is in a checkpoint yet.')] : [table('The latest requests', ['Time', 'Outcome', 'Operation', 'Key', 'Principal', 'Request'],
+    ...(entries.length === 0 ? [soft('No checkpoint covers a request yet.')] : [table('The latest requests', ['Time', 'Outcome', 'Operation', 'Key', 'Principal', 'Request'],
       entries.map((one) => [one.time, one.errorName ?? one.outcome, one.operation, one.keyStore + '/' + (one.keyId ?? '-'), one.awsPrincipalArn ?? '-', one.kmsRequestId ?? '-']))]))
 }
 

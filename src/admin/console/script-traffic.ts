@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 export const TRAFFIC_SCRIPT = `
-/** KMS gives up after this time. */
+/** KMS gives up on a request after this many milliseconds. */
 const LIMIT_MS = 250
-/** Rates and percentiles are over this period. */
+/** Period over which rates and percentiles are computed. */
 const SPAN_MS = 10000
-/** Samples that are kept: a quarter of an hour. */
+/** Number of samples kept: a quarter of an hour. */
 const KEPT = 450
 const STAGES = ['read', 'auth', 'decode', 'gate', 'key', 'policy', 'backend', 'verify', 'encode']
 const traffic = { samples: [], points: [], plots: [], library: undefined }
@@ -43,7 +43,10 @@ function toSample(text) {
   }
 }
 
-/** Returns the upper limit of the bucket that holds a percentile of what was added, in milliseconds; null: nothing was added. */
+/**
+ * Returns the upper bound in milliseconds of the bucket that holds a percentile, or null if nothing
+ * was counted.
+ */
 function percentile(before, after, share) {
   const limits = [...after.keys()].sort((a, b) => a - b)
   const added = (le) => after.get(le) - (before.get(le) ?? 0)
@@ -108,7 +111,7 @@ function dataOf(label) {
 }
 
 const PLOTS = [
-  { label: 'rates', name: 'Requests a second', lines: [['Answered', 'plot-a'], ['Refused', 'plot-b'], ['Shed', 'plot-c']] },
+  { label: 'rates', name: 'Requests per second', lines: [['Answered', 'plot-a'], ['Refused', 'plot-b'], ['Shed', 'plot-c']] },
   { label: 'latency', name: 'Latency of Encrypt and Decrypt, and the 250 ms after which KMS gives up', lines: [['Median', 'plot-a'], ['99th percentile', 'plot-c']], isLatency: true },
   { label: 'stages', name: '99th percentile of each stage, and the 250 ms after which KMS gives up', lines: STAGES.map((one) => [one, 'stage-' + one]), isLatency: true },
 ]
@@ -128,7 +131,7 @@ function figure({ label, name }) {
   return h('figure', { role: 'img', ariaLabel: name + ', as a plot; the table below has the latest values', className: 'plot', id: 'plot-' + label })
 }
 
-/** Writes a table's cells in place, so that a reader keeps its position in it. */
+/** Updates a table's cells in place, so that a screen reader keeps its position. */
 function fill(id, rows) {
   const cells = $(id).querySelectorAll('tbody td')
   if (cells.length !== rows.flat().length) return false
@@ -142,13 +145,13 @@ function showLatest({ answered, refused, shed, p50, p99, stages }) {
   const byStage = STAGES.map((stage, i) => [stage, inMs(stages[i])])
   if (!fill('stages-table', byStage)) $('stages-table').replaceChildren(table('99th percentile of the last ten seconds', ['Stage', 'At most'], byStage))
   const rows = [...traffic.samples.at(-1).refusals].sort((a, b) => b[1] - a[1]).slice(0, 20).map(([name, n]) => [name, String(n)])
-  show('refusals', 'Refusals', rows.length === 0 ? soft('No request was refused since the start.') : table('Since the start of this server', ['Error and reason', 'Requests'], rows))
+  show('refusals', 'Refusals', rows.length === 0 ? soft('No request has been refused since the start.') : table('Since the start of this server', ['Error and reason', 'Requests'], rows))
 }
 
 async function showTraffic() {
   const text = await loadMetrics()
   if (text === undefined) {
-    show('rates', 'Requests', soft('There is nothing to plot: metrics are off, or your role is for some key stores only.'))
+    show('rates', 'Requests', soft('There is nothing to plot: metrics are disabled, or your role is limited to some key stores.'))
     return
   }
   if (traffic.library === undefined) {

@@ -69,7 +69,7 @@ function options(pairs) {
   return pairs.map(([value, text]) => h('option', { value }, text))
 }
 
-/** Returns a link that saves a value as a file of JSON. */
+/** Returns a link that saves a value as a JSON file. */
 function download(text, name, value) {
   const file = new Blob([JSON.stringify(value, undefined, 2)], { type: 'application/json' })
   return h('a', { href: URL.createObjectURL(file), download: name }, text)
@@ -85,7 +85,7 @@ function show(id, title, ...children) {
   section.replaceChildren(...next)
 }
 
-/** Shows an error, or removes it. A refresh removes only what a refresh has shown. */
+/** Shows an error, or clears it. A refresh clears only errors that a refresh showed. */
 function fail(error, source = 'action') {
   const fault = $('fault')
   if (error === undefined && source === 'refresh' && fault.dataset.source !== source) return
@@ -114,7 +114,7 @@ function signOut() {
 `
 
 const START = `
-/** Pages, with what each loads when it is opened and then every two seconds while it is shown. */
+/** Pages, each with the sections it loads when opened and then every two seconds while visible. */
 const VIEWS = {
   now: { title: 'Now', open: showExposure },
   keys: { title: 'Keys', open: showKeys },

@@ -12,7 +12,7 @@ export interface LoginSettings {
 }
 
 const GRANT = 'urn:ietf:params:oauth:grant-type:device_code'
-/** RFC 8628, 3.2 and 3.5: the interval without a value, and what `slow_down` adds. */
+/** RFC 8628, 3.2 and 3.5: the default interval, and the increment after `slow_down`. */
 const INTERVAL_MS = 5000
 
 /**

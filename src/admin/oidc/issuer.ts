@@ -16,11 +16,11 @@ export class LoginError extends LatchkeyError<LoginErrorCode> {
   override readonly name = 'LoginError'
 }
 
-/** The parts of OpenID Connect Discovery 1.0, 3 that are used here. */
+/** Fields of the provider metadata (OpenID Connect Discovery 1.0, section 3) that Latchkey uses. */
 export interface IssuerMetadata {
   readonly jwksUri: string
   readonly tokenEndpoint: string
-  /** Absent: the provider has no device flow. */
+  /** Absent if the provider has no device flow. */
   readonly deviceEndpoint?: string
 }
 
@@ -56,7 +56,7 @@ export async function discover({ get }: IssuerHttp, issuer: string): Promise<Iss
   const jwksUri = found['jwks_uri']
   const tokenEndpoint = found['token_endpoint']
   const deviceEndpoint = found['device_authorization_endpoint']
-  // 4.3: the document must be that of the issuer.
+  // Section 4.3: the document must name the issuer that it was requested from.
   if (
     found['issuer'] !== issuer ||
     typeof jwksUri !== 'string' ||
@@ -70,7 +70,7 @@ export async function discover({ get }: IssuerHttp, issuer: string): Promise<Iss
   }
 }
 
-/** Returns an empty object for text that is no JSON object. */
+/** Parses a JSON object; returns an empty object for any other text. */
 export function parseObject(text: string): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(text)

@@ -16,9 +16,9 @@ import type { Grant } from '../../core/role.ts'
 import { AdminError } from '../errors.ts'
 import { LoginError, createIssuerHttp, discover } from './issuer.ts'
 
-/** Asymmetric algorithms only: with a shared secret, anyone who verifies could also sign. */
+/** Asymmetric algorithms only: with a shared secret, anyone who can verify could also sign. */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA']
-/** An unknown key id makes the keys be read again, at most once in this time. */
+/** An unknown key id triggers another read of the keys, at most once in this period. */
 const COOLDOWN_MS = 1000
 const KEYS_MAX_AGE_MS = 600_000
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/

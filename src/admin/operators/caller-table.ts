@@ -22,13 +22,16 @@ export interface CallerTable {
    * @throws StorageError
    */
   findByToken(sha256: string): Promise<StoredCaller | undefined>
-  /** Finds a person by name, such as one whom an identity provider has authenticated. @throws StorageError */
+  /**
+   * Finds a person by name, such as one authenticated by an identity provider.
+   * @throws StorageError
+   */
   findByName(name: string): Promise<StoredCaller | undefined>
-  /** Writes the uses that are not written yet. */
+  /** Writes the uses that are still pending. */
   flush(): Promise<void>
 }
 
-/** Half of the second within which a revocation must hold. */
+/** Half a second, because a revocation must take effect within a second. */
 const MAX_AGE_MS = 500
 /** The first use is written at once; later ones at this interval. */
 const WRITE_EVERY_MS = 10_000
@@ -48,10 +51,10 @@ export function createCallerTable(store: Store, clock: Clock): CallerTable {
   let readAt = -Infinity
   let reading: Promise<void> | undefined
 
-  /** Concurrent callers share one read, which began when the first of them called, or later. */
+  /** Concurrent callers share one read, which started no earlier than the first of their calls. */
   async function refresh(maxAgeMs: number): Promise<void> {
     const calledAt = clock.monotonic()
-    // A read in progress may have begun before the change that the caller looks for.
+    // A read in progress may have started before the change that the caller looks for.
     if (maxAgeMs === 0) await reading?.catch(() => undefined)
     else if (calledAt - readAt < maxAgeMs) return
     reading ??= read(clock.monotonic()).finally(() => {
@@ -101,7 +104,7 @@ export function createCallerTable(store: Store, clock: Clock): CallerTable {
     if (clock.monotonic() - use.writtenAt >= WRITE_EVERY_MS) start(id, use)
   }
 
-  /** A use that cannot be written decides nothing, so its failure is ignored. */
+  /** Uses are informational, so a failed write is ignored. */
   function start(id: string, use: Use): void {
     const writing = write(id, use)
       .catch(() => undefined)

@@ -13,7 +13,7 @@ export interface AuditRouteDeps {
   readonly readLogFile: (log: string, path: string) => Promise<Buffer | undefined>
 }
 
-/** Files that are texts; the others are tiles and bundles. */
+/** Text files; the others are tiles and bundles. */
 const TYPES: Readonly<Record<string, string>> = {
   checkpoint: 'text/plain; charset=utf-8',
   'log.vkey': 'text/plain; charset=utf-8',
@@ -29,7 +29,8 @@ export function auditRoutes(deps: AuditRouteDeps): readonly AdminRoute[] {
       path: '/admin/v1/audit',
       permission: 'read',
       async handle({ principal }) {
-        // Entries name the keys and callers of every key store.
+        // Entries name the keys and callers of every key store, so a limited caller may not see
+        // them.
         checkPermitted(principal, 'read')
         return ok(await readAudit())
       },

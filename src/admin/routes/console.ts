@@ -43,7 +43,7 @@ export function consoleRoutes(): readonly AdminRoute[] {
   }))
 }
 
-/** Returns the library of the plots as a module: its minified file declares one variable. */
+/** Returns the plotting library as a module: its minified file declares one variable. */
 async function loadPlots(): Promise<string> {
   const library = await readFile(require.resolve('uplot/dist/uPlot.iife.min.js'), 'utf8')
   return `${library}\nexport default uPlot\n`

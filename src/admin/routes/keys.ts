@@ -12,7 +12,7 @@ import { type AdminRoute, ok } from '../route.ts'
 
 type Schemas = components['schemas']
 
-/** The code that the command gives when it works on the control store. */
+/** Error code that the command reports when it works on the control store directly. */
 const WRONG_COMMAND = 'USAGE'
 
 export interface KeyRoutesDeps {

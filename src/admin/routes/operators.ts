@@ -79,8 +79,9 @@ export function operatorRoutes(deps: OperatorRoutesDeps): readonly AdminRoute[] 
 }
 
 /**
- * A caller who hands out identities can approve a restore as a second person. Where a restore needs two
- * people, only the holder of the master key may therefore do so; anyone may renew a token of their own.
+ * A caller who can create identities could approve their own restore as a second person. If
+ * restores need two people, only the holder of the master key may therefore create them; anyone may
+ * renew their own token.
  * @throws AdminError FORBIDDEN
  */
 function checkMayGrant(

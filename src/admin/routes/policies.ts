@@ -21,13 +21,13 @@ export interface PolicyRoutesDeps {
   readonly now: () => number
 }
 
-/** Policies of a large organisation fit. */
+/** Large enough for the policies of a large organization. */
 const MAX_BODY_BYTES = 4 * 1024 * 1024
 const PATH = '/admin/v1/policies'
-/** The code that the command gives when it works on the control store. */
+/** Error code that the command reports when it works on the control store directly. */
 const CHANGED = 'POLICY_CHANGED'
 
-/** Policies concern all key stores, so callers limited to some have no part in them. */
+/** Policies concern all key stores, so callers limited to some may not use these routes. */
 export function policyRoutes(deps: PolicyRoutesDeps): readonly AdminRoute[] {
   const { withPolicies, now } = deps
   return [

@@ -62,7 +62,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         if (id !== undefined && scope !== undefined) {
           throw new AdminError('INPUT_INVALID', 'switch cannot be combined with other parameters')
         }
-        // The scope of a switch is known only once it is found.
+        // The scope of a switch is known only once the switch is found.
         if (id === undefined) checkPermitted(principal, 'read', scope && keyStoreOf(scope))
         const about = id === undefined ? scope : { id }
         const window = { since: toSince(query.get('since')), probes: toBoolean(query, 'probes') }

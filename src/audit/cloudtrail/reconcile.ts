@@ -63,7 +63,7 @@ export interface ReconcileOptions {
    * CloudTrail delivers late, so events newer than its last one minus this time are not compared.
    */
   readonly slackMs?: number
-  /** Compares callers also with logs in which they are hashed. */
+  /** Hashes ARNs, so that callers can be compared with logs that contain only hashes. */
   readonly hashPrincipal?: HashPrincipal | undefined
 }
 
@@ -83,7 +83,7 @@ interface Side {
   readonly at: number
   readonly operation: string
   readonly principal: string
-  /** In a log with hashed principals. */
+  /** Set if the log has hashed principals. */
   readonly principalHash?: string
   readonly keys: readonly string[]
   readonly isSuccess: boolean

@@ -103,7 +103,7 @@ export class GrowingTree {
     return this.#size
   }
 
-  /** Hashes of the partial tile of each level. */
+  /** Hashes in the partial tile of each level. */
   get levels(): readonly (readonly Buffer[])[] {
     return this.#levels
   }

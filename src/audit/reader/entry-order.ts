@@ -4,19 +4,21 @@ import { type AuditEntry, decodeEntry } from '../record.ts'
 import type { Problem } from './problem.ts'
 
 export interface OrderSummary {
-  /** Entries of requests. */
+  /** Number of request entries. */
   readonly requests: number
-  /** Entries that the process could not write, by the gaps in their numbers. */
+  /** Number of entries that the process could not write, derived from gaps in the numbering. */
   readonly lost: number
   readonly firstTime: string | undefined
   readonly lastTime: string | undefined
 }
 
-/** Follows the numbers of entries, which show what was lost before it reached the log. */
+/**
+ * Tracks the numbers of entries. A gap shows that entries were lost before they reached the log.
+ */
 export class EntryOrder {
   readonly #isControl: boolean
   readonly #report: (problem: Problem) => void
-  /** Undefined after entries that were pruned. */
+  /** Undefined after pruned entries, whose numbers are unknown. */
   #next: number | undefined = 0
   #last: AuditEntry | undefined
   #requests = 0
@@ -36,7 +38,7 @@ export class EntryOrder {
     }
   }
 
-  /** Call for entries that were pruned. */
+  /** Call when entries were pruned. */
   skip(): void {
     this.#next = undefined
   }
@@ -54,7 +56,7 @@ export class EntryOrder {
     this.#lastTime = entry.time ?? this.#lastTime
   }
 
-  /** The events of a store have no gaps. */
+  /** Events of a store are numbered without gaps. */
   #takeEvent(index: number, { kind, seq }: AuditEntry): void {
     if (kind === 'event' && seq === index + 1) return
     this.#report({ kind: 'form', message: 'not the event of this number', index })

@@ -1,4 +1,4 @@
-/** Follows what the events of a store say about the logs of its processes. */
+/** Derives what is known about the logs of processes from the events of a store. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { decodeEntry } from '../record.ts'
 import { openLog, readEntries } from './log-reader.ts'
 import type { KnownHead, KnownLog } from './verify-log.ts'
 
-/** An event of the store, whether it comes from the store or from the control log. */
+/** An event of the store, read from the store itself or from the control log. */
 export interface LogEvent {
   readonly kind: string
   readonly detail: Readonly<Record<string, unknown>>
@@ -16,7 +16,7 @@ export interface LogEvent {
 const HEADS: ReadonlySet<string> = new Set(['audit-closed', 'audit-recovered', 'audit-head'])
 
 /**
- * Returns the logs that were opened, by their origin.
+ * Returns the logs that were opened, by origin.
  * @param source name of the source, for messages
  */
 export function toKnownLogs(
@@ -60,7 +60,7 @@ export async function readControlEvents(
     const entry = decodeEntry(bytes)
     const kind = entry?.['event']
     const detail = entry?.['detail']
-    // Each start, end and head of a log counts; other events are not about logs.
+    // Only the start, the end and each head of a log count; other events are not about logs.
     if (typeof kind !== 'string' || !kind.startsWith('audit-')) continue
     if (typeof detail === 'object') events.push({ kind, detail: detail as LogEvent['detail'] })
   }

@@ -1,4 +1,7 @@
-/** Reads the newest entries of the newest logs, for a page that shows them. It reads few files, whatever the size. */
+/**
+ * Reads the newest entries of the newest logs for display. It reads few files, however large the
+ * logs are.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
 import { AuditError } from '../errors.ts'
@@ -10,7 +13,7 @@ import { searchLog } from './search.ts'
 export interface LogSummary {
   /** Name of its folder. */
   readonly name: string
-  /** Absent if the log cannot be opened, like the next one. */
+  /** Absent if the log cannot be opened; so is `size`. */
   readonly host?: string
   /** Number of entries that the checkpoint covers. */
   readonly size?: number

@@ -1,4 +1,4 @@
-/** Gives the files of logs to readers elsewhere, and copies them from there. */
+/** Serves the files of audit logs to remote readers, and copies remote logs. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
@@ -12,12 +12,15 @@ import { CERTIFICATE, listLogs, VERIFIER_KEY } from '../writer/log-folder.ts'
 import { PRUNED } from '../writer/pruning.ts'
 
 const FIXED: ReadonlySet<string> = new Set([CHECKPOINT, CERTIFICATE, VERIFIER_KEY, PRUNED])
-/** c2sp.org/tlog-tiles: levels up to 63, groups of three digits, and the width of a partial tile. */
+/**
+ * Path of a tile (c2sp.org/tlog-tiles): levels up to 63, groups of three digits, and the width of a
+ * partial tile.
+ */
 const TILE = /^tile\/(?:entries|[0-5]?\d|6[0-3])\/(?:x\d{3}\/){0,5}\d{3}(?:\.p\/[1-9]\d{0,2})?$/
 
 /**
- * Returns a file of a log that others may read; undefined if there is none. Neither the write-ahead log nor anything
- * outside of the folder can be named.
+ * Returns a file of a log, or undefined if there is none that remote readers may have. Neither the
+ * write-ahead log nor a file outside the folder can be named.
  */
 export async function readLogFile(
   root: string,
@@ -33,11 +36,11 @@ export async function readLogFile(
   })
 }
 
-/** Reads a file of a log elsewhere; undefined if there is none. */
+/** Reads a file of a remote log; undefined if there is none. */
 export type ReadRemote = (path: string) => Promise<Buffer | undefined>
 
 /**
- * Copies a log into a folder: what is there already is not read again. Nothing is verified.
+ * Copies a remote log into a folder, skipping files that are already there. Nothing is verified.
  * @returns the checkpoint that the folder had before; undefined if it had none
  * @throws AuditError AUDIT_INVALID if a file is missing there
  */

@@ -33,7 +33,7 @@ export interface OpenedLog {
 }
 
 /**
- * Opens a log whose key the store vouches for, at its last checkpoint.
+ * Opens a log whose key the store certifies, at its last checkpoint.
  * @param publicKey public key of the store, as `latchkey receipt key` prints it
  * @param witnesses witnesses whose cosignatures count
  * @throws AuditError AUDIT_INVALID

@@ -10,7 +10,7 @@ export type ProblemKind =
   | 'entry'
   /** A hash does not match the entries below it. */
   | 'hash'
-  /** The entries, or the hashes of those that were pruned, do not lead to the signed root. */
+  /** The entries, or the hashes that remain of pruned ones, do not produce the signed root. */
   | 'root'
   /** An entry is not in canonical form or not in a valid position. */
   | 'form'
@@ -20,14 +20,14 @@ export type ProblemKind =
   | 'forked'
   /** A log that the store knows is missing. */
   | 'missing'
-  /** The witnesses that cosigned the checkpoint are not enough. */
+  /** Too few witnesses cosigned the checkpoint. */
   | 'witness'
 
 export interface Problem {
   readonly kind: ProblemKind
   readonly message: string
-  /** File below the folder of the log. */
+  /** Path of the file, relative to the folder of the log. */
   readonly path?: string
-  /** Index of the first entry that is affected. */
+  /** Index of the first affected entry. */
   readonly index?: number
 }

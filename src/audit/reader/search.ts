@@ -7,9 +7,9 @@ import { type OpenedLog, readEntries } from './log-reader.ts'
 /** An entry must match every criterion that is set. */
 export interface Filter {
   readonly kmsRequestId?: string | undefined
-  /** The whole ARN, or with `*` for any characters; or the hash of an ARN. */
+  /** An ARN, in which `*` matches any characters, or the hash of an ARN. */
   readonly principal?: string | undefined
-  /** Finds a whole ARN also in logs with hashed principals. */
+  /** Hashes a full ARN, so that it is also found in logs with hashed principals. */
   readonly hashPrincipal?: HashPrincipal | undefined
   readonly keyStore?: string | undefined
   readonly keyId?: string | undefined

@@ -24,11 +24,11 @@ export interface KnownHead extends TreeHead {
   readonly source: string
 }
 
-/** Facts about a log that come from elsewhere. */
+/** Facts about a log from another source, such as the store. */
 export interface KnownLog {
   /** Heads of earlier checkpoints, which the log must continue. */
   readonly heads: readonly KnownHead[]
-  /** Its verifier key, and the host of its process; absent: not known. */
+  /** The log's verifier key, and the host of its process; absent if unknown. */
   readonly verifierKey?: string | undefined
   readonly host?: string | undefined
 }
@@ -40,7 +40,7 @@ export interface LogReport extends OrderSummary {
   readonly host: string | undefined
   readonly size: number
   readonly root: string | undefined
-  /** Number of entries at the beginning that were pruned: their hashes were verified, but not they. */
+  /** Number of pruned entries at the beginning: only their hashes were verified. */
   readonly pruned: number
   /** Names of the witnesses that cosigned the checkpoint. */
   readonly witnesses: readonly string[]
@@ -52,7 +52,7 @@ export interface LogReport extends OrderSummary {
 export interface VerifyOptions {
   /** Public key of the store. */
   readonly publicKey: string
-  /** Returns what is known about the log of an origin that has this size now. */
+  /** Returns what is known about the log of this origin at this size. */
   readonly known?: (origin: string, size: number) => KnownLog
   /** Witnesses that must have cosigned the control log. */
   readonly policy?: LogPolicy | undefined
@@ -170,7 +170,7 @@ class LogCheck {
     return true
   }
 
-  /** Takes the hashes of entries that were pruned. Returns false if there are none. */
+  /** Reads the hashes of pruned entries. Returns false if there are none. */
   #skipBundle(bundle: number): boolean {
     const width = widthOf(bundle, this.#size)
     const hashes = readTile(this.#folder, 0, bundle, width)

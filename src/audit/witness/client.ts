@@ -29,7 +29,7 @@ export interface WitnessClientOptions {
   /** Deadline of one witness, in milliseconds. All are asked at once. */
   readonly timeoutMs: number
   readonly clock: Clock
-  /** Reads nodes of the log, whose tiles are written before a witness is asked. */
+  /** Reads nodes of the log. Its tiles are written before a witness is asked. */
   readonly openNodes: (size: number) => NodeReader
   /** Called after each round. Must not throw. */
   readonly onAsked: (outcomes: readonly WitnessOutcome[], isQuorum: boolean) => void
@@ -38,7 +38,7 @@ export interface WitnessClientOptions {
 interface Witness {
   readonly key: NoteKey
   readonly url: string
-  /** Size of the last checkpoint that it cosigned, as far as this process knows. */
+  /** Size of the last checkpoint that the witness cosigned, as far as this process knows. */
   size: number
 }
 
@@ -85,7 +85,8 @@ async function askOne(
   })
   const signal = AbortSignal.timeout(options.timeoutMs)
   try {
-    // A witness that remembers another size says which; the second attempt then fits.
+    // A witness that remembers another size returns it, and the second attempt starts from that
+    // size.
     for (let attempt = 0; attempt < 2; attempt++) {
       if (witness.size > head.size) {
         return fail(`it has cosigned ${String(witness.size)} entries, this log has fewer`, true)
@@ -107,7 +108,9 @@ async function askOne(
       witness.size = head.size
       return { line, outcome: { witness: key.name } }
     }
-    return fail('it is also asked by somebody else; the next round tries again')
+    return fail(
+      'another client submitted a checkpoint at the same time; retrying in the next round',
+    )
   } catch (error) {
     return fail(error instanceof Error ? error.message : String(error))
   }
@@ -127,7 +130,7 @@ function post(url: string, body: string, signal: AbortSignal): Promise<HttpAnswe
   return exchange(request(target, { method: 'POST', signal }), body, MAX_ANSWER_BYTES)
 }
 
-/** Returns the line of this key among those that a witness sent, if it is valid. */
+/** Returns the line signed with this key from a witness's answer, if it is valid. */
 function findCosignature(key: NoteKey, checkpoint: string, answer: string): string | undefined {
   const lines = answer.split('\n').map((line) => `${line}\n`)
   return lines.find((line) => {

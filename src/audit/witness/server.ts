@@ -5,7 +5,9 @@ import https from 'node:https'
 import { readText } from '../../core/http-exchange.ts'
 import type { Witness, WitnessAnswer } from './witness.ts'
 
-/** A checkpoint with 63 hashes and many signatures is far smaller. */
+/**
+ * Maximum size of a body in bytes; a checkpoint with 63 hashes and many signatures is far smaller.
+ */
 const MAX_BODY_BYTES = 64 * 1024
 /** A client that has not sent its request after this many milliseconds is disconnected. */
 const REQUEST_MS = 10_000
@@ -17,7 +19,7 @@ export interface WitnessServerOptions {
   readonly onError: (error: unknown) => void
 }
 
-/** Not listening yet. */
+/** Returns a server that is not listening yet. */
 export function createWitnessServer(options: WitnessServerOptions): http.Server | https.Server {
   const { witness, tls, onError } = options
   const listener = (request: http.IncomingMessage, response: http.ServerResponse) => {

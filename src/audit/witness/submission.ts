@@ -6,11 +6,11 @@ import { HASH_BYTES } from '../../core/tlog/merkle.ts'
 
 /** Media type of the answer with status 409. */
 export const SIZE_TYPE = 'text/x.tlog.size'
-/** The specification's limit. */
+/** Maximum that the specification allows. */
 const MAX_HASHES = 63
 
 export interface Submission {
-  /** Size of the checkpoint that the witness has cosigned last; 0: none. */
+  /** Size of the last checkpoint that the witness cosigned; 0 if there is none. */
   readonly oldSize: number
   /** Consistency proof from that size. */
   readonly hashes: readonly Buffer[]

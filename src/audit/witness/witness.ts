@@ -1,6 +1,7 @@
 /**
- * A witness (c2sp.org/tlog-witness): cosigns a checkpoint only if it continues the one that it cosigned
- * before, so a log cannot show two histories. Its state is on the disk before its answer leaves.
+ * A witness (c2sp.org/tlog-witness): cosigns a checkpoint only if it continues the one that it
+ * cosigned before, so a log cannot show two histories. It writes its state to disk before it
+ * answers.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
@@ -18,7 +19,7 @@ export interface WitnessAnswer {
   readonly contentType: string
 }
 
-/** One call of the witness, for its log. */
+/** One call to the witness, for its log. */
 export interface WitnessEvent {
   readonly origin: string
   readonly size: number
@@ -31,7 +32,7 @@ export interface WitnessOptions {
   readonly folder: string
   /** A key of the type `cosignature`. */
   readonly signer: NoteSigner
-  /** Keys of the logs that it serves. */
+  /** Keys of the logs that it cosigns. */
   readonly logs: readonly NoteKey[]
   readonly onEvent: (event: WitnessEvent) => void
 }
@@ -47,7 +48,7 @@ const TEXT = 'text/plain; charset=utf-8'
 const CHECKPOINT = 'checkpoint'
 
 export function createWitness({ folder, signer, logs, onEvent }: WitnessOptions): Witness {
-  /** The last call of each log: calls of one log follow each other. */
+  /** The last call for each log; calls for the same log run one after another. */
   const turns = new Map<string, Promise<unknown>>()
   const folderOf = (origin: string) => join(folder, hash('sha256', origin, 'hex'))
   const loadLast = (origin: string) => readText(join(folderOf(origin), CHECKPOINT))
@@ -69,7 +70,7 @@ export function createWitness({ folder, signer, logs, onEvent }: WitnessOptions)
     if (oldSize > size) return say(400, 'the old size is above the size')
     const last = await loadLast(origin)
     const lastHead = last === undefined ? undefined : openCheckpoint(last, key)
-    // A file that is damaged must not count as a log that was never seen.
+    // A damaged file must not pass for a log that was never seen.
     if (last !== undefined && lastHead === undefined) return say(500, 'the state is damaged')
     const known = lastHead ?? { size: 0, root: EMPTY_ROOT }
     if (oldSize !== known.size) {
@@ -125,7 +126,7 @@ function refuse(status: number, reason: string): WitnessAnswer {
   return { status, body: `${reason}\n`, contentType: TEXT }
 }
 
-/** The first line of the checkpoint. */
+/** Returns the origin, the first line of the checkpoint. */
 function originOf(body: string): string {
   return body.slice(body.indexOf('\n\n') + 2).split('\n', 1)[0] ?? ''
 }

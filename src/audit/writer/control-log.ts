@@ -28,7 +28,10 @@ export interface ControlLogOptions extends ControlLogSource {
   readonly root: string
   /** Asks witnesses to cosign a checkpoint that is about to be published. */
   readonly cosign?: Cosign | undefined
-  /** Called when the folder has another history than the store, with the folder that keeps it. */
+  /**
+   * Called if the folder had another history than the store, with the folder to which that history
+   * was moved.
+   */
   readonly onForked: (folder: string) => void
 }
 
@@ -66,7 +69,7 @@ export function createControlLogPublisher(options: ControlLogOptions): ControlLo
     return loaded.tree.root().equals(head.root) ? loaded : moveAside()
   }
 
-  /** Keeps what is there as evidence, under another name. */
+  /** Renames the published log, to keep it as evidence. */
   async function moveAside(): Promise<LogState> {
     const text = await readFile(join(folder, CHECKPOINT), 'utf8').catch(() => '')
     const note = parseNote(text)

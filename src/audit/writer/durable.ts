@@ -1,4 +1,4 @@
-/** Writes small files so that they are on the disk, as a whole or not at all. */
+/** Writes small files durably and atomically. */
 // SPDX-License-Identifier: Apache-2.0
 import { closeSync, fsyncSync, openSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
@@ -28,10 +28,14 @@ export async function writeSynced(path: string, text: string, mode = 0o640): Pro
   }
 }
 
-/** Creates or replaces a file: a reader, and a crash, find the old text or the new one. */
+/**
+ * Creates or replaces a file atomically: a reader sees the old text or the new one, even after a
+ * crash.
+ */
 export async function replaceSynced(path: string, text: string, mode = 0o640): Promise<void> {
   const temporary = `${path}.new`
-  // A crash may have left one. It is removed, so that nothing is written through a link.
+  // A crash may have left a temporary file. It is removed, so that nothing is written through a
+  // link.
   await rm(temporary, { force: true })
   await writeSynced(temporary, text, mode)
   await rename(temporary, path)

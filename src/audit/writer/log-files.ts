@@ -22,7 +22,7 @@ export const CHECKPOINT = 'checkpoint'
 
 /** Asks witnesses for cosignatures. */
 export interface Cosign {
-  /** Reports whether a checkpoint that was published before should be published again, for want of cosignatures. */
+  /** Returns whether to publish an earlier checkpoint again because it lacks cosignatures. */
   isDue(): boolean
   /** Returns signature lines, possibly none. Never rejects, and ends within the deadline of the witnesses. */
   ask(checkpoint: string, head: TreeHead): Promise<readonly string[]>
@@ -70,7 +70,7 @@ export class LogFiles {
   }
 
   /**
-   * Writes every file of the tree as it is, its checkpoint last. After a failure the next call
+   * Writes every file of the current tree, the checkpoint last. After a failure, the next call
    * writes what is missing.
    * @param cosign adds cosignatures to the checkpoint
    */

@@ -21,11 +21,14 @@ const OWNER = 'owner.json'
 export const CERTIFICATE = 'certificate.json'
 /** The verifier key as a file, which other tools read. */
 export const VERIFIER_KEY = 'log.vkey'
-/** Folder of the control log among those of the processes; others that begin so keep an earlier history of it. */
+/**
+ * Folder of the control log, beside those of the processes. Folders that begin with this name keep
+ * an earlier history of it.
+ */
 export const CONTROL_LOG = 'control'
 const RECOVERY = 'recovery.lock'
 
-/** The certificate of the log of a process. */
+/** Certificate of a process's log. */
 export interface ProcessCertificate extends LogCertificate {
   readonly kind: 'audit log'
   readonly host: string
@@ -172,7 +175,7 @@ export async function listLogs(root: string): Promise<readonly string[]> {
     .sort()
 }
 
-/** Names of the logs of processes, oldest first. */
+/** Names of the process logs, oldest first. */
 export async function listProcessLogs(root: string): Promise<readonly string[]> {
   return (await listLogs(root)).filter((name) => !name.startsWith(CONTROL_LOG))
 }

@@ -20,7 +20,7 @@ export interface PruneStatement {
   readonly origin: string
   /** Number of entries from the beginning that were removed: the minimum index of the log. */
   readonly entries: number
-  /** All of them were earlier than this. ISO 8601, UTC, like the next. */
+  /** Every removed entry is earlier than this. ISO 8601, UTC, like the next field. */
   readonly before: string
   readonly prunedAt: string
   readonly operator: string
@@ -46,7 +46,7 @@ export async function readPruned(
     const isOurs = kind === 'audit pruned' && named === origin
     if (isOurs && verifySigned(signed, publicKey, 'audit')) return entries
   } catch {
-    // The error below says what is wrong.
+    // The error below reports the problem.
   }
   throw new AuditError('AUDIT_INVALID', `${folder}: ${PRUNED} is not signed by this key`)
 }

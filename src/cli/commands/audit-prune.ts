@@ -19,7 +19,7 @@ export const auditPrune: Command = {
     before: {
       type: 'string',
       value: 'WHEN',
-      description: 'Remove entries that are older: 90d or 52w ago, or a date (required).',
+      description: 'Remove entries older than this: 90d, 52w or a date (required).',
     },
     ...REASON_FLAGS,
     ...YES_FLAG,

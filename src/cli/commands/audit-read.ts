@@ -25,7 +25,7 @@ const FILTER_FLAGS = {
   'request-id': text('ID', 'Only this kmsRequestId.'),
   principal: text(
     'ARN',
-    'Only this principal; `*` stands for any characters. In logs with hashed principals: a whole ARN, or its hash.',
+    'Only this principal; `*` stands for any characters. In logs with hashed principals: a full ARN, or its hash.',
   ),
   'key-store': text('NAME', 'Only this key store.'),
   key: text('KEY_ID', 'Only this key.'),

@@ -16,11 +16,14 @@ const text = (value: string, description: string) => ({
 
 export const auditWitness: Command = {
   flags: {
-    folder: text('DIR', 'Folder for its key and the last checkpoint of each log (required).'),
-    logs: text('FILE', 'Logs that it cosigns: a c2sp.org/tlog-policy file (required).'),
+    folder: text(
+      'DIR',
+      'Folder for the witness key and the last checkpoint of each log (required).',
+    ),
+    logs: text('FILE', 'Logs to cosign: a c2sp.org/tlog-policy file (required).'),
     name: text(
       'NAME',
-      'Name of its key, such as witness.example.com (required at the first start).',
+      'Name of the witness key, such as witness.example.com (required at the first start).',
     ),
     listen: text('ADDRESS', 'Address and port to listen on (default: 127.0.0.1:8555).'),
     'tls-certificate': text('FILE', 'PEM certificate chain (default: plain HTTP).'),

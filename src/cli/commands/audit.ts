@@ -65,7 +65,7 @@ export const auditVerify: Command = {
       type: 'string',
       value: 'URL',
       description:
-        'Copy the logs from this admin listener, with the token and certificates of the environment. --folder then keeps the copies for the next time.',
+        'Copy the logs from this admin listener, with the token and certificates from the environment. --folder then keeps the copies for the next run.',
     },
     ...CONTEXT_FLAG,
     ...AUDIT_FLAGS,
@@ -97,7 +97,10 @@ export const auditVerify: Command = {
   },
 }
 
-/** The listener that the flags name. The environment alone does not turn the command away from this host. */
+/**
+ * Returns the listener that the flags name. Environment variables alone do not redirect the command
+ * from this host to a listener.
+ */
 async function findTarget(context: Context) {
   const url = stringFlag(context, 'url')
   if (url !== undefined) return findTargetAt(context, url)
@@ -132,7 +135,7 @@ async function verifyAll(
       }),
     )
   }
-  // The folder of a single log misses the others by intent.
+  // A folder that holds a single log lacks the others on purpose.
   const isDefault = stringFlag(context, 'folder') === undefined
   const isWhole = isDefault || logs.folders.some((one) => basename(one) === CONTROL_LOG)
   const { problems: missing, elsewhere } = isWhole

@@ -9,7 +9,7 @@ import { withOperator } from '../operator.ts'
 
 const FOLLOW_MS = 2000
 const DEFAULT_COUNT = 20
-/** A listener returns at most so many. */
+/** A listener returns at most this many events. */
 const MOST_EVENTS = 999_999
 
 export const events: Command = {
@@ -33,7 +33,7 @@ export const events: Command = {
         output.result(found.map(toLine).join('\n') || 'no events', found)
         return
       }
-      // Each event is a result of its own: a line of text, or a document.
+      // Prints each event as a separate result: a line of text, or a document.
       for (const event of found) output.result(toLine(event), event)
       let last = found.at(-1)?.seq ?? 0
       for (;;) {

@@ -71,7 +71,7 @@ export const keysImport: Command = {
   },
 }
 
-/** @throws UsageError if the key is another than the one that was agreed on */
+/** @throws UsageError if the key does not have the check value that was agreed on */
 function checkValue(material: Secret<Buffer>, expected: string | undefined): void {
   if (expected === undefined) return
   if (!/^[0-9a-f]{6}$/i.test(expected)) {

@@ -215,7 +215,7 @@ export const keysShred: Command = {
       const [one] = (await reportVersions(deps, keyStore, name.keyId)).filter(
         ({ version }) => version === name.version,
       )
-      // A version that is destroyed already: its certificate can be printed again.
+      // The version is already destroyed; its certificate can be printed again.
       if (one?.retirement?.destroyedAt !== undefined) return findCertificate(deps.store, name)
       return one?.retirement
     })

@@ -26,7 +26,7 @@ export const login: Command = {
     const { logIn } = await import('../../admin/oidc/device-flow.ts')
     const file = stringFlag(context, 'issuer-ca')
     const ca = file === undefined ? undefined : await readFile(file, 'utf8')
-    // The token of an earlier login is not sent.
+    // Do not send the token of an earlier login.
     const { url, ca: authorities, clientCertificate } = target
     const bare = {
       url,

@@ -33,7 +33,7 @@ export const operatorsAdd: Command = {
     groups: {
       type: 'string',
       value: 'NAMES',
-      description: 'Groups whose roles the operator has, too, separated by commas.',
+      description: 'Groups whose roles the operator also has, separated by commas.',
     },
     ...PLACE_FLAGS,
   },

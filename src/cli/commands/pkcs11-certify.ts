@@ -93,7 +93,7 @@ async function untilSignal<T>(
 ): Promise<T> {
   const controller = new AbortController()
   const abort = () => {
-    note('interrupted: finishing the present test')
+    note('interrupted; finishing the current test')
     controller.abort(new CertifyError('CERTIFY_INTERRUPTED', 'interrupted; the keys are destroyed'))
   }
   const signals = ['SIGINT', 'SIGTERM'] as const

@@ -84,7 +84,7 @@ export const receiptVerify: Command = {
 }
 
 /**
- * Returns the place of the receipt in the control log; undefined if it has no proof.
+ * Returns the position of the receipt in the control log; undefined if it has no proof.
  * @throws UsageError if the proof does not hold, or is about something else
  */
 function checkPlace({ proof, ...signed }: SignedReceipt, publicKey: string): string | undefined {

@@ -141,8 +141,8 @@ async function tellAll({ output }: Context, target: Target, timeoutMs: number): 
 }
 
 /**
- * Plays applications until a signal. In a demo they count as applications; elsewhere they stay marked, so that they leave
- * no traces in reports.
+ * Simulates applications until a signal arrives. In a demo they count as real applications;
+ * elsewhere their requests stay marked, so that reports leave them out.
  */
 async function serve({ output }: Context, target: Target, timeoutMs: number): Promise<void> {
   const kms = openKms(target, { timeoutMs, isProbe: target.tokenFile === undefined })

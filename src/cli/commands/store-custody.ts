@@ -59,7 +59,7 @@ export const storeRekey: Command = {
     'recovery-parts': {
       type: 'string',
       value: 'FILES',
-      description: 'Parts of the private key of the escrow, separated by commas, instead.',
+      description: 'Files with parts of that key, separated by commas, instead of --recovery-key.',
     },
     ...CONFIG_FLAG,
   },
@@ -155,7 +155,7 @@ async function replaceKey(context: Context): Promise<void> {
     },
   })
   context.output.result(
-    `the store has a new key, and ${String(rows)} rows were sealed again. Make a new escrow if you have one: earlier escrows no longer open the store. Backups made before open as before.`,
+    `the store has a new key, and ${String(rows)} rows were sealed again. Make a new escrow if you have one: earlier escrows no longer open the store. Earlier backups still open.`,
     { done: true, rows },
   )
 }

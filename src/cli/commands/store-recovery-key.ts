@@ -18,7 +18,7 @@ export const storeRecoveryKey: Command = {
     needed: {
       type: 'string',
       value: 'N',
-      description: 'Number of parts that together are the key (default: 3).',
+      description: 'Number of parts needed to restore the key (default: 3).',
     },
   },
   examples: ['latchkey store recovery-key recovery-public.pem --parts 5 --needed 3'],

@@ -40,7 +40,7 @@ export const tripwireSimulate: Command = {
     audit: {
       type: 'boolean',
       description:
-        'Replay each request of the audit logs, which is exact. Default: use the counts by hour that the store has.',
+        'Replay each request from the audit logs, which is exact (default: use the hourly counts in the store).',
     },
     ...AUDIT_FLAGS,
     ...CONFIG_FLAG,
@@ -51,7 +51,7 @@ export const tripwireSimulate: Command = {
     const { rules, learningMs, maxSubjects } = config.tripwire
     if (rules.length === 0) {
       throw new UsageError('INPUT_INVALID', 'the configuration has no tripwire.rules', {
-        hint: 'latchkey tripwire suggest writes some from recorded usage',
+        hint: 'latchkey tripwire suggest writes rules from recorded usage',
       })
     }
     const since = sinceOf(context)
@@ -90,7 +90,7 @@ async function loadSpans(context: Context, since: number) {
   return loadHourlyUsage(config, since)
 }
 
-/** Opens every log, and returns the requests of all of them in the order of their times. */
+/** Opens every log, and returns the requests of all logs in the order of time. */
 async function openPast(context: Context, since: number): Promise<Iterable<PastRequest>> {
   const { folders, publicKey } = await openLogs(context)
   const logs = []

@@ -17,7 +17,7 @@ export const webhooksTest: Command = {
     webhook: {
       type: 'string',
       value: 'NAME',
-      description: 'Webhook to test (default: all of the configuration).',
+      description: 'Webhook to test (default: all that are configured).',
     },
     operator: REASON_FLAGS.operator,
     ...CONFIG_FLAG,
@@ -47,7 +47,7 @@ export const webhooksTest: Command = {
     if (failed > 0)
       throw new LatchkeyError(
         'WEBHOOK_FAILED',
-        `${String(failed)} of the receivers did not take it`,
+        `${String(failed)} of the receivers did not accept the message`,
       )
   },
 }

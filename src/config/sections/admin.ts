@@ -11,7 +11,7 @@ const role = choice(
 
 const keyStores = optional(
   texts(
-    'Key stores that the role is limited to. Default: all of them, and what concerns no key store in particular.',
+    'Key stores that the role is limited to. Default: all, including calls that concern no key store in particular.',
     'payroll',
   ),
 )
@@ -42,7 +42,7 @@ const subjects = list(
 )
 
 const tokens = list(
-  'Bearer tokens that may call, and their roles. The file holds only hashes; `latchkey admin token` creates a token and its hash. Tokens in the control store need no entry: `latchkey admin tokens create`.',
+  'Bearer tokens that the listener accepts, and their roles. The file holds only hashes; `latchkey admin token` creates a token and its hash. Tokens in the control store need no entry: `latchkey admin tokens create`.',
   object('One token.', {
     name: text('Name of the holder, recorded with every action.', {
       pattern: '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$',
@@ -61,7 +61,7 @@ const tokens = list(
 )
 
 const oidc = object(
-  'Identity provider (OpenID Connect) whose tokens may call. `latchkey login` gets one by the device flow.',
+  'Identity provider (OpenID Connect) whose tokens the listener accepts. `latchkey login` gets one with the device flow.',
   {
     issuer: text('Address of the issuer, exactly as in its tokens. HTTPS, except on loopback.', {
       pattern: '^(https://|http://(localhost|127\\.0\\.0\\.1)[:/]).+$',

@@ -73,7 +73,7 @@ export const keyStores = list(
     quota: optional(quota),
     rotateEvery: optional(
       duration(
-        'Age at which the current version of a software key is replaced by a new one; older ones still decrypt. Default: keys are rotated by `latchkey keys rotate` only.',
+        'Age at which the current version of a software key is replaced by a new one; older ones still decrypt. Default: only `latchkey keys rotate` rotates keys.',
         '2160h',
         [3_600_000, 315_360_000_000],
       ),

@@ -156,7 +156,7 @@ export const audit = object(
       [100, 60_000],
     ),
     headInterval: duration(
-      'Interval at which the size and root of a log that has grown go into the control log, so that an older copy of it is noticed.',
+      'Interval at which the size and root of a log that has grown are recorded in the control log, so that replacing the log with an older copy is detected.',
       '1h',
       [1000, 86_400_000],
     ),
@@ -171,7 +171,7 @@ export const audit = object(
           'File that lists the witnesses with their URLs and keys, and the quorum, in the form of c2sp.org/tlog-policy.',
         ),
         interval: duration(
-          'Interval at which they are asked, if the control log has grown.',
+          'Interval at which the witnesses are asked, if the control log has grown.',
           '10s',
           [1000, 3_600_000],
         ),

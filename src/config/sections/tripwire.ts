@@ -1,4 +1,4 @@
-/** `tripwire`: limits that are not exceeded in normal use, and what happens when they are. */
+/** `tripwire`: limits that normal use does not exceed, and what happens when they are exceeded. */
 // SPDX-License-Identifier: Apache-2.0
 import { list, object, optional } from '../setting.ts'
 import { choice, duration, integer, text } from '../settings.ts'
@@ -23,7 +23,7 @@ const rule = object('A rule.', {
     'decrypts: answered Decrypts, so a short window limits the rate and a long one the volume. denialPercent: share of requests that policies denied, or that named no known key or no valid ciphertext. newPrincipals: callers that never used the key store or key. newAccessClasses: classes of access that were never seen.',
     'decrypts',
   ),
-  limit: integer('Largest value that is still normal, for the whole fleet.', {
+  limit: integer('Largest value that is still normal, over the whole fleet.', {
     minimum: 0,
     maximum: 1_000_000_000,
   }),
@@ -58,7 +58,7 @@ export const tripwire = object('Limits that stop a caller who reads too much (do
     [0, 90 * DAY_MS],
   ),
   maxSubjects: integer(
-    'Number of callers or keys that each rule remembers in one process. Beyond it, the one that was quiet for longest is forgotten.',
+    'Number of callers or keys that each rule remembers in one process. Beyond it, the rule forgets the least recently active one.',
     { minimum: 100, maximum: 1_000_000, default: 10_000 },
   ),
 })

@@ -1,4 +1,4 @@
-/** `webhooks`: who is told about kills, restores, restore requests and refusals. */
+/** `webhooks`: receivers of notifications about kills, restores, restore requests and refusals. */
 // SPDX-License-Identifier: Apache-2.0
 import { toMilliseconds } from '../../core/duration.ts'
 import { list, object, oneOf, optional, plain, type Setting } from '../setting.ts'
@@ -23,7 +23,7 @@ const URL_FORM = {
   patternErrorMessage: 'a URL such as https://hooks.example.com/latchkey',
 }
 
-/** A URL with https; http is for loopback only. */
+/** Checks a URL. It must use https; http is allowed for loopback only. */
 function url(description: string): Setting<string, string> {
   return {
     ...text(description, URL_FORM),
@@ -37,25 +37,25 @@ function url(description: string): Setting<string, string> {
 }
 
 const events = list(
-  "What to tell. kill: everything that stops access, also a dead man's switch that was closed. restore: everything that gives it back. restore-request: a restore that waits, is approved, is withdrawn or expires. refusal: an instance refuses everything because it cannot know what is in force, or serves again. drill: the kill and the restore of a drill. tripwire: a rule of the tripwire was broken. retirement: a key version is to be destroyed, or was.",
+  "Events to send. kill: everything that stops access, including a dead man's switch that was closed. restore: everything that restores access. restore-request: a restore request that is made, approved, withdrawn or expires. refusal: an instance refuses everything because it cannot know what is in force, or serves again. drill: the kill and the restore of a drill. tripwire: a rule of the tripwire was broken. retirement: a key version is to be destroyed, or was.",
   plain<WebhookEvent>({ type: 'string', enum: WEBHOOK_EVENTS }),
   { minItems: 1, default: ['kill', 'restore', 'restore-request', 'refusal', 'tripwire'] },
 )
 
 const generic = object('A POST with a JSON body, signed as Standard Webhooks describes.', {
-  url: url('Where to post. http is for loopback only.'),
+  url: url('URL to post to. http is allowed for loopback only.'),
   key: secret(
     'The signing key: 24 to 64 bytes in Base64, with or without `whsec_` before it; `openssl rand -base64 32` makes one.',
   ),
   ca: optional(file('PEM bundle of authorities to trust instead of the public ones.')),
 })
 
-const slack = object('An incoming webhook of Slack, or of a service that takes the same body.', {
-  url: secret('The URL of the incoming webhook. Who knows it can post.'),
+const slack = object('An incoming webhook of Slack, or of a service that accepts the same body.', {
+  url: secret('The URL of the incoming webhook. Anyone who knows it can post.'),
 })
 
 const sns = object(
-  'An SNS topic. The credentials are those that the AWS SDK finds: environment, profile, role of the host or of the pod.',
+  'An SNS topic. Credentials are those that the AWS SDK finds: from the environment, a profile, or the role of the host or pod.',
   {
     topicArn: text('ARN of the topic. Its region is the one to call.', {
       pattern: '^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\\.fifo)?$',
@@ -70,9 +70,9 @@ const sns = object(
 )
 
 const receivers = list(
-  'Who is told about kills, restores and refusals (docs/webhooks.md). A webhook is told after the fact, and never holds a kill up.',
+  'Receivers of notifications about kills, restores and refusals (docs/webhooks.md). Notifications are sent after the fact and never delay a kill.',
   object('One receiver.', {
-    name: text('Name, in the log, in metrics and in the store, which remembers what was told.', {
+    name: text('Name in the log, in metrics and in the store, which records what was sent.', {
       pattern: '^[a-z0-9][a-z0-9-]{0,31}$',
       patternErrorMessage: '1 to 32 lower-case letters, digits and dashes, a letter or digit first',
     }),
@@ -84,7 +84,7 @@ const receivers = list(
     events,
     timeout: duration('How long one attempt may take.', '5s', [100, 20_000]),
     giveUpAfter: duration(
-      'Age of an event at which a failed attempt is its last. Later events wait until then, because they are told in order.',
+      'Age of an event after which a failed attempt is not repeated. Later events wait until then, because events are sent in order.',
       '24h',
       [1000, 604_800_000],
     ),

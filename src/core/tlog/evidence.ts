@@ -1,6 +1,6 @@
 /**
- * A proof of one entry (c2sp.org/tlog-proof) that needs nothing else: its extra data are the entry and
- * the certificate with which the store vouches for the key of the log.
+ * A self-contained proof of one entry (c2sp.org/tlog-proof): its extra data are the entry, and the
+ * certificate by which the store vouches for the key of the log.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Json, type Signed, toCanonicalJson, verifySigned } from '../signature.ts'
@@ -15,7 +15,7 @@ import { type NoteKey, parseVerifierKey } from './note.ts'
 
 /** The statement with which a store vouches for the key of a log. */
 export interface LogCertificate {
-  /** The control log has the events of the store, an audit log the requests of one process. */
+  /** The control log holds the events of the store, an audit log the requests of one process. */
   readonly kind: 'audit log' | 'control log'
   readonly storeId: string
   readonly origin: string
@@ -43,7 +43,7 @@ export interface CheckedEvidence {
 }
 
 /**
- * Checks a proof offline. Returns the reason as text if it does not hold.
+ * Checks a proof offline. Returns the reason as text if the proof is invalid.
  * @param publicKey public key of the store, as `latchkey receipt key` prints it
  * @param witnesses witnesses whose cosignatures count
  */

@@ -1,6 +1,7 @@
 /**
- * A Merkle tree that only grows. Its frontier, the roots of the perfect subtrees that it consists of, is
- * enough to append to it and to prove the last entry, so it can be stored where the tree itself is not.
+ * An append-only Merkle tree, represented by its frontier: the roots of the perfect subtrees that
+ * it consists of. The frontier is enough to append to the tree and to prove the last entry, so the
+ * tree itself need not be stored.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { EMPTY_ROOT, hashNode } from './merkle.ts'

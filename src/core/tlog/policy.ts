@@ -10,7 +10,7 @@ export interface PolicyMember {
 export interface LogPolicy {
   readonly logs: readonly PolicyMember[]
   readonly witnesses: readonly PolicyMember[]
-  /** Reports whether these witnesses are enough. */
+  /** Returns whether these witnesses are enough. */
   isQuorum(witnesses: readonly NoteKey[]): boolean
 }
 

@@ -27,7 +27,7 @@ export interface TokenAdministrationDeps {
   readonly clock: Clock
   readonly keyStore: KeyStoreName
   readonly keyPrefix: string
-  /** Who is recorded with each change; absent: changes leave no event. */
+  /** Operator recorded with each change; without one, changes leave no event. */
   readonly operator?: string | undefined
   /** Whether servers count encryptions. */
   readonly countsUses: boolean

@@ -109,7 +109,10 @@ export class KeyDirectory {
     for (const name of list.take(entries, isFresh)) this.#combine(name)
   }
 
-  /** Applies what one worker has found among its share of the keys. The first run finds what the shares have missed. */
+  /**
+   * Applies the keys that one worker found in its share. The first run finds keys that all shares
+   * missed.
+   */
   addShare(token: string, entries: readonly ListedKey[]): void {
     const list = this.#lists.get(token) ?? new KeyList()
     this.#lists.set(token, list)
@@ -181,8 +184,9 @@ class KeyList {
   /** Names that the fresh run has reported so far. */
   #reported = new Set<string>()
   /**
-   * Reports of the fresh run about names that are known already. They apply at its end: until then, the run may not have read
-   * the newest version, or the second key of a name.
+   * Reports of the fresh run about names that are already known. They are applied when the run
+   * ends, because until then the run may not have read the newest version, or the second key of a
+   * name.
    */
   readonly #held = new Map<string, ListedKey[]>()
 
@@ -216,7 +220,10 @@ class KeyList {
     return true
   }
 
-  /** Adds keys, and marks those of one name that are not the same. @returns the names of which something changed */
+  /**
+   * Adds keys, and marks different keys that have the same name.
+   * @returns the names that changed
+   */
   takeShare(entries: readonly ListedKey[]): ReadonlySet<string> {
     for (const { name, version, key } of entries) {
       const versions = this.#keys.get(name) ?? new Map<number, TokenKey>()

@@ -19,7 +19,7 @@ import type { DiscardCall, ProbeCall, ProbeReport, StartCall } from './wire/call
 
 export interface Pkcs11Keys {
   backend(keyPrefix: string, records: KeyStoreRecords): KeyBackend
-  /** @param operator who is recorded with each change; absent: changes leave no event */
+  /** @param operator operator recorded with each change; without one, changes leave no event */
   administration(
     keyStore: KeyStoreName,
     keyPrefix: string,
@@ -134,8 +134,8 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
 }
 
 /**
- * How long a start waits for the keys of the tokens. A first use of a key that was not read yet costs many calls, and while
- * every use is a first one, a slow token cannot keep up.
+ * How long startup waits until the keys of the tokens are read. The first use of an unread key
+ * costs many calls, so a slow token cannot keep up while every use is a first use.
  */
 const READ_FIRST_MS = 25_000
 
@@ -176,14 +176,14 @@ export async function discardKeys(
   return (await callOnce(config, clock, DISCARD_MS, { call: 'discard', ...call })) as number
 }
 
-/** Generous, because all labels of the token are read. */
+/** Generous, because the worker reads all labels of the token. */
 const DISCARD_MS = 300_000
 
 function toAddress({ module, parameters }: Pkcs11BackendConfig) {
   return { module, ...(parameters === undefined ? {} : { parameters }) }
 }
 
-/** Makes a call that is the only one of its process. */
+/** Makes a call in a process of its own. */
 async function callOnce(
   config: Pkcs11BackendConfig,
   clock: Clock,

@@ -12,7 +12,7 @@ import { loadUses } from './use-reservations.ts'
 
 const KEY_BYTES = 32
 
-/** Kind of the event, and what it says besides the name of the key. */
+/** Kind of the event, and its details besides the name of the key. */
 interface KeyChange {
   readonly kind: string
   readonly [field: string]: string | number | boolean
@@ -20,7 +20,7 @@ interface KeyChange {
 
 /**
  * @param keyStore name under which the keys are stored
- * @param operator who is recorded with each change; absent: changes leave no event
+ * @param operator operator recorded with each change; without one, changes leave no event
  */
 export function createKeyAdministration(
   store: Store,

@@ -1,4 +1,4 @@
-/** Gives software keys a new version when the current one has reached its age. */
+/** Creates a new version of a software key when the current one reaches its maximum age. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
@@ -22,8 +22,8 @@ export interface ScheduledRotation {
 }
 
 /**
- * Rotates each enabled key that encrypts and whose current version is too old. Several processes may do
- * so at once: each change looks again, so a key is rotated once.
+ * Rotates each enabled encryption key whose current version is too old. Several processes may do
+ * this at once: each change checks the age again, so a key is rotated only once.
  * @returns the new versions
  */
 export async function rotateDueKeys(

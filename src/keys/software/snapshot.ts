@@ -14,8 +14,8 @@ import type { UseCounter } from './use-counter.ts'
 export interface LoadedVersion {
   readonly version: number
   /**
-   * Reports whether this is the same material. It may be wrapped under another key of the store;
-   * then the version unwraps that from now on.
+   * Reports whether this is the same material. If it is wrapped under another key of the store, the
+   * version uses that wrapping from now on.
    */
   readonly isSame: (wrapped: string) => boolean
   /** Unwraps and tests the key on first use. @throws StorageError, BackendError */
@@ -118,7 +118,7 @@ function loadVersion(row: VersionRow, material: string, deps: SnapshotDeps): Loa
   }
 }
 
-/** False also when one of the two can no longer be unwrapped. */
+/** Returns false also if one of the two can no longer be unwrapped. */
 function isSameSecret(
   sealing: Sealing,
   context: ReturnType<typeof materialContext>,

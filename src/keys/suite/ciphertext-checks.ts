@@ -20,7 +20,7 @@ function flip(bytes: Buffer, at: number, bit = 0): Buffer {
 const each = (bytes: Buffer) => Array.from(bytes.keys())
 
 export const CIPHERTEXT_CHECKS: Checks = {
-  'what was encrypted decrypts, from 0 bytes to the largest': async (t, fixture, traits) => {
+  'decrypting returns the plaintext, from 0 bytes to the largest': async (t, fixture, traits) => {
     const id = await createKey(fixture)
     for (const size of [0, 1, 15, 16, 17, 32, traits.maxPlaintextBytes]) {
       const plaintext = randomBytes(size)
@@ -35,7 +35,10 @@ export const CIPHERTEXT_CHECKS: Checks = {
     }
   },
 
-  'AAD of 0 bytes to the longest that a request can frame is bound': async (t, fixture) => {
+  'AAD is authenticated, from 0 bytes to the longest that a request can carry': async (
+    t,
+    fixture,
+  ) => {
     const id = await createKey(fixture)
     for (const size of [0, 1, 16, 8192, 2 + 65_535 + 1 + 20]) {
       const aad = randomBytes(size)
@@ -51,10 +54,7 @@ export const CIPHERTEXT_CHECKS: Checks = {
     }
   },
 
-  'a bit that flips anywhere in ciphertext, IV or tag is an INTEGRITY_FAILURE': async (
-    t,
-    fixture,
-  ) => {
+  'a flipped bit anywhere in ciphertext, IV or tag is an INTEGRITY_FAILURE': async (t, fixture) => {
     const id = await createKey(fixture)
     const sealed = await encrypt(fixture, id, randomBytes(32))
     const changed: EncryptedBytes[] = [
@@ -92,7 +92,7 @@ export const CIPHERTEXT_CHECKS: Checks = {
     t.equal(messages.size, 1)
   },
 
-  'no IV comes twice, and none is all zeros': async (t, fixture, { ivSamples }) => {
+  'no IV repeats, and none is all zeros': async (t, fixture, { ivSamples }) => {
     const id = await createKey(fixture)
     const seen = new Set<string>()
     const plaintext = Buffer.alloc(1)
@@ -105,7 +105,7 @@ export const CIPHERTEXT_CHECKS: Checks = {
     t.notOk([...seen].some((iv) => /^0+$/.test(iv)))
   },
 
-  'one plaintext twice gives two ciphertexts': async (t, fixture) => {
+  'encrypting a plaintext twice yields different ciphertexts': async (t, fixture) => {
     const id = await createKey(fixture)
     const plaintext = randomBytes(32)
     const [a, b] = [await encrypt(fixture, id, plaintext), await encrypt(fixture, id, plaintext)]
@@ -113,7 +113,7 @@ export const CIPHERTEXT_CHECKS: Checks = {
     t.notOk(a.tag.equals(b.tag))
   },
 
-  'it is AES-256-GCM: another implementation with the same key opens it, and the reverse': async (
+  'it is AES-256-GCM: another implementation with the same key decrypts it, and vice versa': async (
     t,
     fixture,
     traits,
@@ -139,10 +139,7 @@ export const CIPHERTEXT_CHECKS: Checks = {
     }
   },
 
-  'buffers that are handed in are not changed, and results are no part of them': async (
-    t,
-    fixture,
-  ) => {
+  'input buffers are not changed, and results do not share their memory': async (t, fixture) => {
     const id = await createKey(fixture)
     const plaintext = randomBytes(32)
     const [sent, aad] = [Buffer.from(plaintext), Buffer.from(AAD)]
@@ -161,7 +158,7 @@ export const CIPHERTEXT_CHECKS: Checks = {
     t.same(sealed, copy, 'decrypting leaves it as it was')
   },
 
-  'writing over buffers that came back changes no later result': async (t, fixture) => {
+  'overwriting returned buffers changes no later result': async (t, fixture) => {
     const id = await createKey(fixture)
     const plaintext = randomBytes(32)
     const kept = await encrypt(fixture, id, plaintext)
@@ -176,7 +173,7 @@ export const CIPHERTEXT_CHECKS: Checks = {
     t.ok((await decrypt(fixture, id, kept)).equals(plaintext))
   },
 
-  'many calls at once, on several keys, do not mix': async (t, fixture) => {
+  'concurrent calls on several keys do not interfere': async (t, fixture) => {
     const ids = [
       await createKey(fixture, 'a'),
       await createKey(fixture, 'b'),

@@ -41,14 +41,20 @@ export interface KeyBackendTraits {
 
 export type Message = [] | [string]
 
-/** The assertions that checks make. A test of tap fits; `suite.ts` has another implementation. */
+/**
+ * The assertions that checks make. A tap test satisfies this interface; `suite.ts` has another
+ * implementation.
+ */
 export interface Expect {
   ok(found: unknown, ...message: Message): unknown
   notOk(found: unknown, ...message: Message): unknown
   equal(found: unknown, wanted: unknown, ...message: Message): unknown
-  /** Compares structures. */
+  /** Compares values deeply. */
   same(found: unknown, wanted: unknown, ...message: Message): unknown
-  /** A pattern has expressions for texts, and some properties of objects. */
+  /**
+   * Matches against a pattern, which may use regular expressions for strings and name only some
+   * properties of objects.
+   */
   match(found: unknown, pattern: object, ...message: Message): unknown
   rejects(
     promise: Promise<unknown>,

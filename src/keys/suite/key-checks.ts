@@ -11,7 +11,7 @@ const PLAINTEXT = Buffer.from('a data key of thirty-two bytes!!')
 const INPUT = { plaintext: PLAINTEXT, aad: AAD }
 
 export const KEY_CHECKS: Checks = {
-  'describe tells state, usage and current version': async (t, fixture) => {
+  'describe returns state, usage and current version': async (t, fixture) => {
     const { backend } = fixture
     for (const [name, canEncrypt, canDecrypt] of [
       ['both', true, true],
@@ -36,7 +36,7 @@ export const KEY_CHECKS: Checks = {
     }
   },
 
-  'a key that is not there is KEY_NOT_FOUND in every call': async (t, fixture) => {
+  'a missing key is KEY_NOT_FOUND in every call': async (t, fixture) => {
     const { backend } = fixture
     const id = await createKey(fixture)
     const sealed = await encrypt(fixture, id, PLAINTEXT)
@@ -55,7 +55,10 @@ export const KEY_CHECKS: Checks = {
     }
   },
 
-  'a disabled key refuses both directions, and an enabled one is as before': async (t, fixture) => {
+  'a disabled key refuses both directions, and works as before once enabled': async (
+    t,
+    fixture,
+  ) => {
     const { backend, administration } = fixture
     const id = await createKey(fixture)
     const sealed = await encrypt(fixture, id, PLAINTEXT)
@@ -74,7 +77,7 @@ export const KEY_CHECKS: Checks = {
     t.ok((await decrypt(fixture, id, sealed)).equals(PLAINTEXT))
   },
 
-  'a key refuses the direction that it is not for': async (t, fixture) => {
+  'a key refuses the direction that its usage excludes': async (t, fixture) => {
     const { backend } = fixture
     const usage = refusal('KEY_USAGE')
     const both = await createKey(fixture, 'both')
@@ -97,7 +100,7 @@ export const KEY_CHECKS: Checks = {
     )
   },
 
-  'after a rotation old versions decrypt, and each opens only its own': async (t, fixture) => {
+  'after a rotation, old versions decrypt, each only its own ciphertexts': async (t, fixture) => {
     const { administration } = fixture
     const id = await createKey(fixture)
     const made = [await encrypt(fixture, id, PLAINTEXT)]
@@ -115,7 +118,7 @@ export const KEY_CHECKS: Checks = {
     }
   },
 
-  'a version that never was is VERSION_NOT_FOUND': async (t, fixture) => {
+  'a version that never existed is VERSION_NOT_FOUND': async (t, fixture) => {
     const id = await createKey(fixture)
     const sealed = await encrypt(fixture, id, PLAINTEXT)
     const gone = refusal('VERSION_NOT_FOUND')
@@ -128,7 +131,7 @@ export const KEY_CHECKS: Checks = {
     }
   },
 
-  'a version that was destroyed is VERSION_NOT_FOUND, and the others go on': async (t, fixture) => {
+  'a destroyed version is VERSION_NOT_FOUND, and the others keep working': async (t, fixture) => {
     const { backend, administration } = fixture
     const id = await createKey(fixture)
     const first = await encrypt(fixture, id, PLAINTEXT)
@@ -144,7 +147,7 @@ export const KEY_CHECKS: Checks = {
     t.match(await backend.describe(id, soon()), { enabled: true, currentVersion: 2 })
   },
 
-  'key stores are apart: one id in two of them is two keys': async (t, fixture) => {
+  'key stores are isolated: the same id in two of them is two keys': async (t, fixture) => {
     const { other } = fixture
     const id = await createKey(fixture)
     const sealed = await encrypt(fixture, id, PLAINTEXT)
@@ -157,7 +160,7 @@ export const KEY_CHECKS: Checks = {
     t.ok((await decrypt(fixture, id, sealed)).equals(PLAINTEXT))
   },
 
-  '[HLT-2] health works before there is a key, with a test key that no caller reaches': async (
+  '[HLT-2] health works before any key exists, with a test key that no caller can reach': async (
     t,
     fixture,
   ) => {
@@ -168,7 +171,7 @@ export const KEY_CHECKS: Checks = {
       await t.rejects(backend.describe(keyId(name), soon()), refusal('KEY_NOT_FOUND'))
   },
 
-  "[HLT-2] health uses and needs no customer's key": async (t, fixture) => {
+  "[HLT-2] health neither uses nor needs a customer's key": async (t, fixture) => {
     const { backend, administration } = fixture
     const id = await createKey(fixture)
     await administration.setKeyStatus(id, 'DISABLED')
@@ -190,7 +193,11 @@ export const KEY_CHECKS: Checks = {
     t.match(backend.vendor, /^[\x20-\x7e]{1,256}$/)
   },
 
-  'a silent key manager is a TIMEOUT, and the backend recovers': async (t, fixture, traits) => {
+  'an unresponsive key manager is a TIMEOUT, and the backend recovers': async (
+    t,
+    fixture,
+    traits,
+  ) => {
     const { backend } = fixture
     const id = await createKey(fixture)
     const release = await fixture.stall()
@@ -218,7 +225,10 @@ export const KEY_CHECKS: Checks = {
     t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])
   },
 
-  'after close every call is UNAVAILABLE, and the other key store goes on': async (t, fixture) => {
+  'after close, every call is UNAVAILABLE, and the other key store keeps working': async (
+    t,
+    fixture,
+  ) => {
     const { backend, other } = fixture
     const id = await createKey(fixture)
     await createKey(fixture, 'key', {}, other)

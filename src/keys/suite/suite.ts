@@ -11,7 +11,7 @@ export const CHECKS: Checks = { ...CIPHERTEXT_CHECKS, ...KEY_CHECKS }
 export interface CheckResult {
   readonly check: string
   readonly assertions: number
-  /** Assertions that do not hold, with what was found; empty if the check passed. */
+  /** Failed assertions, with the values found; empty if the check passed. */
   readonly faults: readonly string[]
   /** Remarks of the check, such as the part that it left out. */
   readonly remarks: readonly string[]
@@ -35,7 +35,7 @@ export async function runCheck(
   return { check, assertions, faults, remarks, durationMs: clock.monotonic() - startedAt }
 }
 
-/** Records assertions that do not hold, and continues. */
+/** Records failed assertions, and continues. */
 class Recorder implements Expect {
   assertions = 0
   readonly faults: string[] = []
@@ -99,14 +99,14 @@ function show(value: unknown): string {
     : inspect(value, { depth: 3, breakLength: Infinity, maxArrayLength: 10, maxStringLength: 200 })
 }
 
-/** Code and message; no stack, which says nothing about the token. */
+/** Returns code and message without the stack, which says nothing about the token. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return show(error)
   const { code, message } = error as Error & { readonly code?: unknown }
   return typeof code === 'string' ? `${code}: ${message}` : `${error.name}: ${message}`
 }
 
-/** The code of an error, or its name; undefined: `success`. */
+/** Returns the code of an error, or its name; `success` if there is none. */
 export function codeOf(error: unknown): string {
   if (error === undefined) return 'success'
   if (!(error instanceof Error)) return show(error)

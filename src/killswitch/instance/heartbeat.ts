@@ -69,7 +69,7 @@ export function sealHeart(
     ...[heart.beat, heart.ackedEpoch, heart.ackedTag, heart.highEpoch, heart.state, heart.reason],
     ...[heart.lastSuccessAt, heart.inFlight, heart.renewedBeat, heart.heldMs],
   ]
-  // Under the newest key, which tells `store rekey` that this instance has it.
+  // The newest key signs, which tells `store rekey` that this instance has it.
   return [...values, sealing.prove(fieldsOf(owner, values))]
 }
 

@@ -1,6 +1,6 @@
 /**
- * Backs up, recovers and copies a control store: what would be lost is found first, and the epoch and
- * the mark of this host are raised above everything that was seen.
+ * Backs up, recovers and copies a control store. A recovery first finds what would be lost, and
+ * raises the epoch and this host's high-water mark above every epoch seen so far.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { rename, rm } from 'node:fs/promises'

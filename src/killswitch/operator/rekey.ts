@@ -16,7 +16,9 @@ export interface RekeyOptions extends Pick<RekeyDeps, 'onStage' | 'onProgress'> 
 }
 
 const LOOK_EVERY_MS = 250
-/** An instance whose beat stands still this long is gone, or reads everything again when it resumes. */
+/**
+ * An instance without a heartbeat for this long is gone, or reads everything again when it resumes.
+ */
 const LEAST_SILENCE_MS = 10_000
 
 /** @returns the number of rows that were sealed again @throws StorageError */

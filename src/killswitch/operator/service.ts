@@ -196,7 +196,10 @@ export function createKillSwitch(
   }
 }
 
-/** Highest epoch that this host has seen of the store, whose servers may not run; 0 without a mark. */
+/**
+ * Highest epoch of the store that this host has recorded, even if no server runs here; 0 without a
+ * mark.
+ */
 async function findSeenEpoch(path: string, storeId: string): Promise<number> {
   const seen = await readHighWater(path, storeId).catch(() => undefined)
   return typeof seen === 'object' ? seen.epoch : 0

@@ -7,7 +7,10 @@ import type { Store } from '../../store/store.ts'
 import { type Instance, loadInstances } from '../instance/instances.ts'
 import { type ControlState, loadControlState } from '../switch-table.ts'
 
-/** Heads of audit logs are recorded regularly, and no operator looks for them here. */
+/**
+ * Kind of event that the status leaves out: heads of audit logs are recorded regularly and would
+ * bury the others.
+ */
 const ROUTINE = 'audit-head'
 
 export interface InstanceStatus extends Instance {

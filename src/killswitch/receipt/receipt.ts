@@ -40,7 +40,10 @@ export interface Receipt {
 
 /** A receipt as it is printed and given to auditors. */
 export interface SignedReceipt extends Signed<Receipt> {
-  /** Proves that the control log has the receipt (docs/audit.md): a text for `latchkey audit check-proof`. */
+  /**
+   * Proof that the control log contains the receipt (docs/audit.md), as text for `latchkey audit
+   * check-proof`.
+   */
   readonly proof?: string
 }
 

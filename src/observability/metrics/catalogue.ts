@@ -188,7 +188,7 @@ export const METRICS = {
   },
   latchkey_tripwire_trips_total: {
     type: 'counter',
-    help: 'Broken rules of the tripwire, by what was done: log, throttle, kill, or failed for a kill that the store did not accept.',
+    help: 'Broken rules of the tripwire, by action taken: log, throttle, kill, or failed for a kill that the store did not accept.',
     labels: ['rule', 'done'],
     aggregator: sum,
   },
@@ -249,7 +249,7 @@ export const METRICS = {
   },
   latchkey_token_hedges_total: {
     type: 'counter',
-    help: 'Operations that were sent to another token too, because this one took longer than `hedge.after`, by who answered first: first (this token), other or none.',
+    help: 'Operations also sent to another token, because this one took longer than `hedge.after`, by which answered first: first (this token), other or none.',
     labels: ['backend', 'token', 'winner'],
     aggregator: sum,
   },
@@ -279,7 +279,7 @@ export const METRICS = {
   },
   latchkey_webhook_pending: {
     type: 'gauge',
-    help: 'Events that a webhook is still to be told about, whichever instance tells them.',
+    help: 'Events not yet sent to a webhook by any instance.',
     labels: ['webhook'],
     aggregator: 'max',
   },

@@ -23,7 +23,7 @@ export interface AuditState {
 }
 
 export interface TripwireState {
-  /** Trips by rule and by what was done. */
+  /** Trips by rule and by action taken. */
   readonly trips: readonly {
     readonly rule: string
     readonly done: string
@@ -54,7 +54,7 @@ export interface TokenState {
   readonly queued: number
   readonly hosts: number
   readonly restarts: number
-  /** Operations that were sent to another token too, by the token that answered first. */
+  /** Operations also sent to another token, by the token that answered first. */
   readonly hedges: { readonly first: number; readonly other: number; readonly none: number }
 }
 

@@ -1,6 +1,7 @@
 /**
- * Tells one receiver, in order and one at a time: first the refusals of this instance, then the events of
- * the control store, if this instance has the claim. docs/webhooks.md says what holds.
+ * Notifies one receiver, one message at a time and in order: first of the refusals of this
+ * instance, then of the events of the control store, if this instance has the claim.
+ * docs/webhooks.md states the guarantees.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { WebhookConfig } from '../../config/config.ts'
@@ -20,17 +21,17 @@ export interface ChannelStats {
   readonly failed: number
   /** Messages that were given up. */
   readonly dropped: number
-  /** Events and refusals that are still to be told; undefined while the store cannot be read. */
+  /** Events and refusals not sent yet; undefined while the store cannot be read. */
   readonly pending: number | undefined
 }
 
 export interface Channel {
-  /** Tells what is due. Calls must not overlap. Never rejects. */
+  /** Sends the messages that are due. Calls must not overlap. Never rejects. */
   run(): Promise<void>
   /** Queues a refusal of this instance; when the queue is full, the oldest is dropped. */
   push(notification: Notification): void
   stats(): ChannelStats
-  /** Gives the claim back, so that another instance continues at once. */
+  /** Releases the claim, so that another instance continues at once. */
   release(): Promise<void>
 }
 
@@ -47,10 +48,10 @@ export interface ChannelDeps {
   readonly stopping: AbortSignal
 }
 
-/** Pauses after failed attempts double from the first to the longest. */
+/** The pause after failed attempts doubles, from the first value to the longest. */
 const FIRST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 60_000
-/** Beyond the time of one attempt, so that a slow instance keeps its claim. */
+/** Longer than one attempt may take, so that a slow instance keeps its claim. */
 const CLAIM_RESERVE_MS = 10_000
 const MAX_QUEUED = 32
 
@@ -96,7 +97,7 @@ export function createChannel(deps: ChannelDeps): Channel {
       drop(notification, reason)
       return 'told'
     }
-    // Once for each outage; the metric counts the rest.
+    // Log once per outage; the metric counts every failure.
     if (failures === 0)
       logger.warn('a webhook message cannot be delivered', { webhook: name, reason })
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 10))
@@ -108,7 +109,7 @@ export function createChannel(deps: ChannelDeps): Channel {
   async function tellQueue(): Promise<Outcome> {
     for (let next = queue[0]; next !== undefined; next = queue[0]) {
       if ((await attempt(next)) === 'later') return 'later'
-      // A full queue may have dropped it during the attempt.
+      // A full queue may have dropped the message during the attempt.
       if (queue[0] === next) queue.shift()
     }
     return 'told'
@@ -144,7 +145,7 @@ export function createChannel(deps: ChannelDeps): Channel {
         await tellEvents()
         isCutOff = false
       } catch (err) {
-        // Once for each outage; the next run tries again.
+        // Log once per outage; the next run tries again.
         if (!isCutOff) logger.warn('a webhook cannot use the control store', { webhook: name, err })
         isCutOff = true
         pending = undefined

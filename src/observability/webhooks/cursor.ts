@@ -1,6 +1,6 @@
 /**
- * How far a webhook has been told, kept in the control store: one instance of the fleet at a time claims
- * it, tells the events that follow, and moves it on.
+ * The position of a webhook in the event log, kept in the control store. One instance of the fleet
+ * at a time claims it, sends the events that follow, and advances it.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { webhookFields } from '../../store/bindings.ts'
@@ -9,11 +9,11 @@ import { column } from '../../store/sealed-rows.ts'
 import { readState } from '../../store/sealed-state.ts'
 import type { Store } from '../../store/store.ts'
 
-/** Events that are told again when a cursor turns out to be forged. */
+/** Number of events that are sent again if a cursor turns out to be forged. */
 const RETOLD_EVENTS = 100
 
 export interface Position {
-  /** Number of the last event that was told; undefined before the webhook has a row. */
+  /** Number of the last event that was sent; undefined before the webhook has a row. */
   readonly told: number | undefined
   /** Number of the last event of the log. */
   readonly end: number
@@ -23,14 +23,19 @@ export interface Cursor {
   /** Reads without a claim. @throws StorageError */
   position(): Promise<Position>
   /**
-   * Claims the webhook for this instance, or keeps it. A new webhook starts at the end of the log.
-   * @returns the number of the last event that was told; undefined while another instance has the claim
+   * Claims the webhook for this instance, or renews the claim. A new webhook starts at the end of
+   * the log.
+   * @returns the number of the last event that was sent; undefined while another instance has the
+   * claim
    * @throws StorageError
    */
   claim(claimMs: number): Promise<number | undefined>
   /** Call only with the claim. Returns false if another instance has it. @throws StorageError */
   advance(seq: number): Promise<boolean>
-  /** Gives the claim back, so that another instance continues at once. @throws StorageError */
+  /**
+   * Releases the claim, so that another instance continues at once.
+   * @throws StorageError
+   */
   release(): Promise<void>
 }
 
@@ -46,16 +51,22 @@ export function createCursor(store: Store, name: string, owner: string): Cursor 
   const { nowSql } = database
   const fieldsOf = (seq: number) => webhookFields(name, seq)
   const authenticate = (seq: number) => sealing.authenticate(fieldsOf(seq))
-  /** The highest number that this process has read or written. It outlives a row that is removed. */
+  /**
+   * The highest number that this process has read or written. It is kept even if the row is
+   * removed.
+   */
   let known: number | undefined
 
-  /** Undefined for a row that no holder of the store's key can have written. */
+  /** Undefined for a row that was not written with the store's key. */
   function parse(row: Row): number | undefined {
     const seq = Number(column(row, 'seq'))
     return sealing.isAuthentic(fieldsOf(seq), column(row, 'mac')) ? seq : undefined
   }
 
-  /** While the store gets a new key, a code of the old one still counts, and is replaced. */
+  /**
+   * While the store key is being replaced, a code made with the old key is still valid, and is
+   * replaced here.
+   */
   async function renewCode(seq: number, mac: SqlValue): Promise<void> {
     if (mac === authenticate(seq)) return
     await database.write(

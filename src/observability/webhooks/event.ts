@@ -1,10 +1,10 @@
-/** Turns an event of the control store, or a refusal of this instance, into what receivers are told. */
+/** Turns an event of the control store, or a refusal of this instance, into a notification. */
 // SPDX-License-Identifier: Apache-2.0
 import type { WebhookEvent } from '../../config/config.ts'
 import type { ControlEvent } from '../../store/event-log.ts'
 
 export interface Notification {
-  /** The same at every attempt, so that a receiver can drop repetitions. */
+  /** Identical for every attempt, so that a receiver can drop duplicates. */
   readonly id: string
   readonly event: WebhookEvent
   /** The kind of event in the log, or `refusing` or `serving`. */
@@ -20,7 +20,7 @@ interface Kind {
   readonly title: string
 }
 
-/** Kinds of events that receivers are told about; all others are administration. */
+/** Kinds of events that webhooks report; all others are routine administration. */
 const KINDS: Readonly<Record<string, Kind>> = {
   kill: { event: 'kill', title: 'Access was stopped' },
   'kill-again': { event: 'kill', title: 'Access was stopped again' },
@@ -55,8 +55,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
 }
 
 /**
- * Returns what to tell about an event; undefined if it is nothing for webhooks.
- * @param drillKey id of the key that drills stop; its kill and its restore are parts of a drill
+ * Returns the notification of an event; undefined if webhooks do not report it.
+ * @param drillKey id of the key that drills stop; killing and restoring it are parts of a drill
  */
 export function toNotification(
   { seq, at, epoch, kind, operator, detail }: ControlEvent,
@@ -75,7 +75,7 @@ export function toNotification(
   }
 }
 
-/** One line for people: what happened, to what, by whom and why. */
+/** Describes in one line for people what happened, to what, by whom and why. */
 export function describe({ title, data }: Notification): string {
   const { scope, keyStore, direction, operator, reason, host } = data
   const what = [scope ?? keyStore, direction === 'both' ? undefined : direction]

@@ -1,4 +1,4 @@
-/** Sends one request of a webhook, and says what the answer means. */
+/** Sends one request of a webhook, and interprets the answer. */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import https from 'node:https'
@@ -14,10 +14,10 @@ export interface OutgoingRequest {
 
 export type PostOutcome =
   | { readonly result: 'delivered' }
-  /** `isFinal`: the receiver will never take this body. */
+  /** With `isFinal`, the receiver will never accept this body. */
   | { readonly result: 'failed'; readonly reason: string; readonly isFinal: boolean }
 
-/** Answers that say that the body is at fault, so that another attempt is of no use. */
+/** Status codes that blame the body, so that another attempt is pointless. */
 const FINAL: ReadonlySet<number> = new Set([400, 413, 422])
 const MAX_ANSWER_BYTES = 65_536
 const MAX_REASON = 200
@@ -32,7 +32,7 @@ export async function post(
     const request = client.request(url, {
       method: 'POST',
       headers: { ...headers, 'content-length': Buffer.byteLength(body) },
-      // A new connection for each: messages are rare, and a name may have a new address.
+      // Each message uses a new connection: messages are rare, and the name may have a new address.
       agent: false,
       signal,
       ...(ca === undefined ? {} : { ca }),
@@ -50,6 +50,6 @@ export async function post(
 function describeFailure(error: unknown, signal: AbortSignal): string {
   if (signal.aborted) return 'the receiver did not answer in time'
   const { message, code } = error as NodeJS.ErrnoException
-  // An error of several addresses has a code only.
+  // An error that covers several addresses has only a code.
   return message === '' ? (code ?? 'the connection failed') : message
 }

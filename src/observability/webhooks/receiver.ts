@@ -1,4 +1,4 @@
-/** The kinds of receivers: what each is sent, and how it is signed. */
+/** The kinds of receivers: which request each gets, and how it is signed. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -38,7 +38,7 @@ export async function createReceiver({ name, to }: WebhookConfig): Promise<Recei
 
 type Kinds = WebhookConfig['to']
 
-/** The body that programs get, and subscribers of a topic. */
+/** The body for generic receivers and for subscribers of a topic. */
 export function toBody(notification: Notification): string {
   const { id, event, kind, at, data } = notification
   const text = describe(notification)
@@ -93,7 +93,7 @@ function createSlack(name: string, { url }: NonNullable<Kinds['slack']>): Receiv
     kind: 'slack',
     toRequest(notification) {
       const at = new Date(notification.at).toISOString()
-      // Slack: & < > have a meaning in its texts.
+      // Escapes & < >, which are control characters in Slack's texts.
       const text = `${describe(notification)}\n${at}, Latchkey, id ${notification.id}`
         .replaceAll('&', '&amp;')
         .replaceAll('<', '&lt;')
@@ -106,7 +106,9 @@ function createSlack(name: string, { url }: NonNullable<Kinds['slack']>): Receiv
   }
 }
 
-/** SNS, Publish: a subject is up to 99 printable ASCII characters, and begins with no space. */
+/**
+ * SNS, Publish: a subject has up to 99 printable ASCII characters and does not begin with a space.
+ */
 const MAX_SUBJECT = 99
 
 async function createSns(
@@ -132,7 +134,7 @@ async function createSns(
         'MessageAttributes.entry.1.Name': 'event',
         'MessageAttributes.entry.1.Value.DataType': 'String',
         'MessageAttributes.entry.1.Value.StringValue': event,
-        // A topic with order drops a repetition by itself, within five minutes.
+        // A FIFO topic drops a duplicate by itself, within five minutes.
         ...(topicArn.endsWith('.fifo')
           ? { MessageGroupId: 'latchkey', MessageDeduplicationId: id }
           : {}),

@@ -19,7 +19,7 @@ export interface Webhooks {
    */
   start(refusal: () => string | undefined): void
   stats(): readonly ChannelStats[]
-  /** Waits briefly for messages that are on their way. */
+  /** Waits briefly for messages in flight. */
   stop(): Promise<void>
 }
 
@@ -33,12 +33,12 @@ export interface WebhookDeps {
   readonly drillKey: string
 }
 
-/** Interval of the look for events of other processes, retries and claims that lapsed. */
+/** Interval at which to check for events of other processes, due retries and expired claims. */
 const LOOK_MS = 2000
 const REFUSAL_LOOK_MS = 500
-/** A refusal that ends sooner is not told, such as one during a failover of the database. */
+/** A shorter refusal is not reported, such as one during a database failover. */
 const STEADY_MS = 3000
-/** Messages on their way get this long when the process stops. */
+/** Time for messages in flight to finish when the process stops. */
 const STOP_MS = 1000
 
 /** @throws WebhookError */
@@ -85,7 +85,7 @@ export async function createWebhooks(deps: WebhookDeps): Promise<Webhooks> {
   }
 }
 
-/** Returns a function to call at intervals. */
+/** Returns a function to call at intervals, which reports refusals and their end. */
 function watchRefusal(deps: {
   readonly clock: Clock
   readonly instanceId: string

@@ -1,6 +1,7 @@
 /**
- * Schema version 12: how far each webhook has been told about the events, and which instance tells it.
- * The code over name and number keeps a cursor from being moved forward by who can only write rows.
+ * Schema version 12: the position of each webhook in the event log, and which instance sends its
+ * messages. The code over name and number keeps an attacker who can only write rows from moving a
+ * cursor forward.
  */
 // SPDX-License-Identifier: Apache-2.0
 

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * `kind` is `person` or `group`. `key_stores` and `member_of` are JSON arrays of names. The uses of tokens are
- * not sealed: they decide nothing.
+ * `kind` is `person` or `group`. `key_stores` and `member_of` are JSON arrays of names. The uses of
+ * tokens are not sealed, because no decision depends on them.
  */
 export const OPERATORS = [
   `CREATE TABLE operators (

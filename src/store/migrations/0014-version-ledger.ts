@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * `version_uses` and `ledger_writers` have no `mac`, like the counts of usage. A change from outside
- * can make a version look unused; the waiting period of a retirement is there for what no record
- * shows. `retirements` is sealed.
+ * `version_uses` and `ledger_writers` have no `mac`, like the counts of usage. A change from
+ * outside can make a version look unused; the waiting period of a retirement reveals such users.
+ * `retirements` is sealed.
  */
 export const VERSION_LEDGER = [
   `CREATE TABLE version_uses (

@@ -16,7 +16,7 @@ export interface CertifyPlan {
   readonly version: string
   /** Duration of each measurement and of the load under faults. */
   readonly durationMs: number
-  /** Sessions that the speed is measured with, at most. */
+  /** Maximum number of sessions to measure speed with. */
   readonly sessions: number
   /** Whether to destroy the keys of runs that were killed. */
   readonly removesLeftovers: boolean
@@ -24,7 +24,7 @@ export interface CertifyPlan {
 
 export interface CertifyReport {
   readonly hasPassed: boolean
-  /** ISO 8601, the day only. */
+  /** The date, in ISO 8601. */
   readonly date: string
   readonly environment: {
     readonly version: string

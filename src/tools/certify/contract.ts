@@ -11,7 +11,7 @@ import { promised } from '../../keys/suite/promised-backend.ts'
 import { CHECKS, type CheckResult, describeError, runCheck } from '../../keys/suite/suite.ts'
 
 export interface ContractReport {
-  /** Why the token refuses to import keys; undefined: it imports them. */
+  /** Why the token refuses to import keys; undefined if it accepts them. */
   readonly importRefusal: string | undefined
   readonly checks: readonly CheckResult[]
 }
@@ -42,7 +42,7 @@ export async function runContract(
   let token: OpenToken | undefined
   try {
     for (const [index, check] of names.entries()) {
-      // Only here, because a module that is killed while it creates a key may leave half of it.
+      // Set only here, because a module that is killed while it creates a key may leave half of it.
       signal.throwIfAborted()
       onCheck(check, index, names.length)
       token ??= await workplace.open(SETTINGS)
@@ -51,7 +51,7 @@ export async function runContract(
       await fixture.end()
       checks.push(result)
       if (result.faults.length === 0) continue
-      // The next check begins with new processes.
+      // The next check starts new processes.
       await token.close()
       token = undefined
     }
@@ -62,7 +62,7 @@ export async function runContract(
   }
 }
 
-/** @returns the reason if the token refuses */
+/** Returns why the token refuses to import keys; undefined if it imports them. */
 async function tryImport(workplace: TokenWorkplace): Promise<string | undefined> {
   const token = await workplace.open(SETTINGS)
   const { administration } = token.keyStore('import')
@@ -82,7 +82,7 @@ interface Fixture extends KeyBackendFixture {
   end(): Promise<void>
 }
 
-/** @param prefix of the names of the key stores, another one for each check */
+/** @param prefix prefix of the names of the key stores, different for each check */
 function openFixture(token: OpenToken, prefix: string): Fixture {
   const created: (() => Promise<void>)[] = []
   const keyStore = (name: string) => {
@@ -104,7 +104,7 @@ function openFixture(token: OpenToken, prefix: string): Fixture {
       send('SIGSTOP')
       return Promise.resolve(async () => {
         send('SIGCONT')
-        // Until the token is ACTIVE again, every request is refused at once.
+        // Every request is refused at once until the token is ACTIVE again.
         const endsAt = clock.monotonic() + HEALTH_MS
         while (clock.monotonic() < endsAt) {
           const [health] = await main.backend.health(new Deadline(clock, HEALTH_MS))
@@ -113,13 +113,13 @@ function openFixture(token: OpenToken, prefix: string): Fixture {
       })
     },
     async end() {
-      // Tokens hold few keys, so they are destroyed after each check; discard destroys what is left.
+      // Tokens hold few keys, so each check destroys its own; `discard` destroys what is left.
       for (const destroy of created) await destroy().catch(() => undefined)
     },
   }
 }
 
-/** Tells the names of the versions that are made. */
+/** Reports the names of the versions that are created. */
 function tracking(
   inner: KeyAdministration,
   track: (keyId: string, version: number) => void,
@@ -147,7 +147,7 @@ export function sendSignal(token: OpenToken, name: NodeJS.Signals): void {
     try {
       process.kill(pid, name)
     } catch {
-      // It has ended meanwhile.
+      // The process has already ended.
     }
   }
 }

@@ -1,4 +1,7 @@
-/** Faults that can be caused without a module in between: processes that die and hang, other programs, too many operations. */
+/**
+ * Faults that need no module in between: processes that die or hang, other programs, too many
+ * operations.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { KeyStoreOnToken, OpenToken, TokenWorkplace } from '../../app/token-workplace.ts'
@@ -14,7 +17,7 @@ import { type LoadReport, pause, runLoad } from './load.ts'
 export interface FaultResult {
   readonly fault: string
   readonly hasPassed: boolean
-  /** Observations; for a fault that was not passed, the reason. */
+  /** Observations; for a failed fault, the reason. */
   readonly detail: string
 }
 
@@ -31,11 +34,11 @@ interface Place {
 type Fault = (place: Place) => Promise<string>
 
 const KEY = toKeyId('key')
-/** KMS waits this long. */
+/** KMS waits this many milliseconds. */
 const KMS_MS = 250
 const RECOVERY_MS = 30_000
 const UNHURRIED_MS = 20_000
-/** Codes of requests that fail while the token does not work. KMS retries them. */
+/** Codes of requests that may fail while the token does not work. KMS retries them. */
 const TEMPORARY: ReadonlySet<string> = new Set(['BUSY', 'TIMEOUT', 'UNAVAILABLE'])
 const AAD = Buffer.from('what KMS binds')
 const WIDTH = 8
@@ -46,7 +49,7 @@ const RETRY_MS = 20
 const FAULTS: Readonly<Record<string, Fault>> = {
   'a worker process is killed again and again under load': async (place) => {
     const { token } = place
-    // Not a deadline: it causes the fault.
+    // This is not a deadline: it causes the fault.
     const killing = setInterval(() => {
       const [pid] = token.pids()
       if (pid !== undefined) process.kill(pid, 'SIGKILL')
@@ -101,7 +104,8 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     })
     const opened = await errorOf(patiently(() => decrypt(keys, keyId, sealed)))
     const made = await errorOf(patiently(() => encrypt(keys, keyId)))
-    // Without check values, another key is noticed only by the tag of what the old one encrypted.
+    // Without check values, a replaced key shows only when the tag of an earlier ciphertext does
+    // not match.
     const isRecognized = config.iv !== 'host' || codeOf(made) === 'KEY_REPLACED'
     require(isRecognized, `Encrypt ended with ${describeError(made)}`)
     return `Decrypt: ${codeOf(opened)}; Encrypt: ${codeOf(made)}`
@@ -180,7 +184,9 @@ async function roundTrip({ backend }: KeyStoreOnToken, limitMs: number): Promise
   require(opened.equals(plaintext), 'a plaintext was wrong')
 }
 
-/** Waits for the processes that the last fault has ended, so that no fault meets one that is starting. */
+/**
+ * Waits for the processes that the last fault ended, so that no fault hits one that is starting.
+ */
 async function waitForSessions({ token, signal }: Place): Promise<void> {
   const endsAt = clock.monotonic() + RECOVERY_MS
   while (token.sessions() < SESSIONS && clock.monotonic() < endsAt) {
@@ -222,7 +228,7 @@ function decrypt({ backend }: KeyStoreOnToken, keyId: ExternalKeyId, sealed: Sea
   return promised(backend).decrypt({ ...sealed, keyId, aad: AAD, deadline })
 }
 
-/** Repeats after failures that come and go, such as those of a busy machine. */
+/** Retries failures that may be transient, such as those of a busy machine. */
 async function patiently<T>(attempt: () => Promise<T>): Promise<T> {
   const endsAt = clock.monotonic() + RECOVERY_MS
   for (;;) {
@@ -235,7 +241,7 @@ async function patiently<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Works on the same keys in another opening, as another program would. */
+/** Works on the same keys through another handle, as another program would. */
 async function behind(
   workplace: TokenWorkplace,
   work: (keys: KeyStoreOnToken) => Promise<void>,

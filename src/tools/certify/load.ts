@@ -1,4 +1,7 @@
-/** Encrypts and decrypts with keys of a token, several operations at a time, and compares every plaintext. */
+/**
+ * Encrypts and decrypts with keys of a token, several operations at a time, and checks every
+ * plaintext.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { systemClock as clock } from '../../core/clock.ts'
@@ -11,7 +14,7 @@ import { promised } from '../../keys/suite/promised-backend.ts'
 export interface LoadPlan {
   readonly backend: KeyBackend
   readonly keyId: ExternalKeyId
-  /** Operations in flight. */
+  /** Number of operations in flight. */
   readonly width: number
   readonly durationMs: number
   /** Deadline of each operation. */
@@ -20,11 +23,11 @@ export interface LoadPlan {
 
 export interface LoadReport {
   readonly succeeded: number
-  /** Plaintexts that came back different. */
+  /** Number of plaintexts that came back wrong. */
   readonly wrong: number
   /** Number of failures by code. */
   readonly errors: Readonly<Record<string, number>>
-  /** Milliseconds of each success, in ascending order. */
+  /** Duration of each success in milliseconds, in ascending order. */
   readonly encryptMs: readonly number[]
   readonly decryptMs: readonly number[]
   /** Longest time from a failure to the next success. */
@@ -34,7 +37,7 @@ export interface LoadReport {
 
 const PLAINTEXT_BYTES = 32
 const AAD = Buffer.from('what KMS binds')
-/** Pause after a failure, so that an open circuit is not asked a million times. */
+/** Pause after a failure, so that an open circuit does not cause a busy loop. */
 const PAUSE_MS = 5
 
 /** Encrypts with verification, as a request with a CDIV does, then decrypts. */
@@ -89,11 +92,11 @@ export async function runLoad(plan: LoadPlan): Promise<LoadReport> {
 }
 
 export function pause(ms: number): Promise<void> {
-  // Not a deadline: a pause before the next attempt.
+  // This is not a deadline, only a pause before the next attempt.
   return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
-/** @param sorted in ascending order */
+/** @param sorted numbers in ascending order */
 export function quantile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN
 }

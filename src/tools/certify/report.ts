@@ -33,7 +33,7 @@ export function renderReport(report: CertifyReport): string {
     table(
       ['check', 'result', 'ms'],
       contract.checks.map(({ check, faults: found, remarks, durationMs }) => [
-        // Without the requirement's id, which means nothing to the reader.
+        // Leaves out the requirement's id, which means nothing to the reader.
         check.replace(/^\[[A-Z]+-\d+\] /, ''),
         found.length === 0 ? ['passed', ...remarks].join('; ') : `**FAILED** ${found.join('; ')}`,
         durationMs.toFixed(0),

@@ -7,19 +7,19 @@ import { pause, quantile, runLoad } from './load.ts'
 import { toKeyId } from './contract.ts'
 
 export interface SpeedReport {
-  /** Loading the module, login and self-test. */
+  /** Time to load the module, log in and pass the self-test. */
   readonly startMs: number
   readonly createMs: number
-  /** First use of a key: a search by name. */
+  /** Time of the first use of a key, which searches for it by name. */
   readonly findMs: number
   readonly rows: readonly SpeedRow[]
 }
 
 export interface SpeedRow {
   readonly sessions: number
-  /** Operations in flight. */
+  /** Number of operations in flight. */
   readonly width: number
-  /** Encrypt, verified by a decryption, and Decrypt, each of 32 bytes. */
+  /** Encrypt with a verifying decryption, and Decrypt, of 32 bytes each. */
   readonly roundTripsPerSecond: number
   readonly encryptMs: { readonly p50: number; readonly p99: number }
   readonly decryptMs: { readonly p50: number; readonly p99: number }
@@ -31,7 +31,10 @@ const SAMPLES = 5
 const OPEN_MS = 60_000
 const POLL_MS = 20
 
-/** @param most sessions at most @throws BackendError, or `signal.reason` */
+/**
+ * @param most maximum number of sessions
+ * @throws BackendError, or `signal.reason`
+ */
 export async function measureSpeed(
   workplace: TokenWorkplace,
   plan: { readonly durationMs: number; readonly most: number },

@@ -19,7 +19,7 @@ export interface Demo {
   /** File for curl's --config with the credential, which keeps it off the command line. */
   readonly curlFile: string
   readonly logFile: string
-  /** Holds the token for the console. */
+  /** File with the token for the console. */
   readonly tokenFile: string
   readonly uriPath: string
   readonly keyId: string
@@ -64,7 +64,7 @@ export async function prepareDemo(
   return demo
 }
 
-/** Returns the port of the console: the one after the proxy's. */
+/** Returns the port of the console, which follows the proxy's. */
 export function consolePort(port: number): number {
   return port === 0 || port === 65_535 ? 0 : port + 1
 }

@@ -1,4 +1,7 @@
-/** Plays applications of several accounts until it is stopped, so that the console and the reports show a live system. */
+/**
+ * Simulates applications of several accounts until it is stopped, so that the console and the
+ * reports show a live system.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
@@ -11,25 +14,30 @@ export interface LiveOptions {
   readonly kms: KmsStandIn
   readonly proxy: ProxyConfiguration
   readonly xksKeyId: string
-  /** Called when an application begins to be refused or works again. */
+  /** Called when an application starts to be refused, or works again. */
   readonly onChange: (line: string) => void
-  /** Stops all applications when it is aborted. */
+  /** Stops all applications when aborted. */
   readonly signal: AbortSignal
 }
 
 interface Application {
   readonly name: string
   readonly caller: KmsCaller
-  /** Pause between two turns, in milliseconds. */
+  /** Pause between two rounds, in milliseconds. */
   readonly pauseMs: number
-  /** One turn of its work. @throws KmsException */
+  /**
+   * Does one round of work.
+   * @throws KmsException
+   */
   work(kms: KmsStandIn, keyArn: string, caller: KmsCaller): Promise<void>
 }
 
 const OWNER = { principalArn: 'arn:aws:iam::111122223333:role/KeyStoreAdministrator' }
 const MESSAGE = Buffer.from('a line of the payroll')
 
-/** Fetches a new data key, and later the same data key again, as services do for each object. */
+/**
+ * Fetches a new data key, and later decrypts the same one again, as services do for each object.
+ */
 async function useDataKey(kms: KmsStandIn, keyId: string, caller: KmsCaller): Promise<void> {
   const encryptionContext = { tenant: 'northwind' }
   const { ciphertextBlob } = await kms.generateDataKey(caller, { keyId, encryptionContext })
@@ -67,7 +75,7 @@ const APPLICATIONS: readonly Application[] = [
 export const APPLICATION_NAMES: readonly string[] = APPLICATIONS.map(({ name }) => name)
 
 /**
- * Registers the key store and a KMS key, and plays all applications until the signal.
+ * Registers the key store and a KMS key, and simulates all applications until the signal.
  * @throws KmsException when the proxy cannot be registered
  */
 export async function playApplications(options: LiveOptions): Promise<void> {

@@ -13,9 +13,9 @@ export interface FleetMember {
   readonly pool: TokenPool
 }
 
-/** Operations that were sent to another token too, because this one was slow. */
+/** Operations also sent to another token because this one was slow. */
 export interface HedgeCounts {
-  /** This token answered first after all. */
+  /** This token still answered first. */
   readonly first: number
   /** Another token answered first. */
   readonly other: number
@@ -41,7 +41,7 @@ const TRY_ELSEWHERE: ReadonlySet<BackendErrorCode> = new Set([
 export class TokenFleet {
   readonly #members: readonly FleetMember[]
   readonly #hedgeMs: number | undefined
-  /** Hedged operations by the token that was slow. */
+  /** Hedged operations, by the slow token. */
   readonly #hedges = new Map<TokenPool, Record<Winner, number>>()
   #turn = 0
 
@@ -139,7 +139,7 @@ export class TokenFleet {
     const [first] = waiting
     let open = 0
     let timer: NodeJS.Timeout | undefined
-    /** Whether a token was tried because the first one was slow, not because it failed. */
+    /** True if a token was tried because the first one was slow, not because it failed. */
     let isHedged = false
     return new Promise((resolve, reject) => {
       const count = (winner: Winner) => {

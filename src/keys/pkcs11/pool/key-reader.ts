@@ -12,7 +12,10 @@ export interface KeyReaderDeps {
   readonly isPressed: () => boolean
   /** Sends a call outside the queue. @throws TokenError */
   readonly ask: (worker: TokenWorker, call: Call) => Promise<unknown>
-  /** Tells which worker knows the handle of a key; undefined: by now all workers know all handles. */
+  /**
+   * Called with the worker that knows the handle of a key, and with undefined once all workers know
+   * all handles.
+   */
   readonly onHome: (
     home: { readonly ref: string; readonly worker: TokenWorker } | undefined,
   ) => void
@@ -21,7 +24,10 @@ export interface KeyReaderDeps {
 export interface KeyReaderEvents {
   /** @param isFresh whether the entries are all keys of the token, apart from those of later calls of this run */
   readonly onKeys: (entries: readonly ListedKey[], isFresh: boolean) => void
-  /** @param entries found by one of several workers that share the keys, before the first run */
+  /**
+   * @param entries keys found by one of several workers that divide the keys among themselves
+   * before the first run
+   */
   readonly onShare: (entries: readonly ListedKey[]) => void
   /** A fresh run is over: keys that it did not report are gone. */
   readonly onFreshRun: () => void
@@ -35,7 +41,7 @@ const MAX_BUSY_MS = 100
 const RETRY_MS = 1000
 const FIRST_RUN = 1
 const FIRST_STEP: Call = { call: 'index', run: FIRST_RUN, again: [] }
-/** How long the first reading waits for the minimum of workers. */
+/** How long the first reading waits for the minimum number of workers. */
 const MAX_START_MS = 5000
 /** A search by name takes time on a token with more keys. */
 const MANY_KEYS = 100
@@ -91,7 +97,10 @@ export class KeyReader {
     }
   }
 
-  /** Divides the keys of a large token among all workers, so that they are known soon. The first run reads all of them again. */
+  /**
+   * Divides the keys of a large token among all workers, so that they are known sooner. The first
+   * run then reads all of them again.
+   */
   async #readShares(events: KeyReaderEvents): Promise<void> {
     const workers = await this.#waitForMinimum()
     const startedAt = this.#now()
@@ -124,18 +133,19 @@ export class KeyReader {
       if (report === undefined || report.total <= MANY_KEYS) return
       await Promise.all(workers.map((worker, part) => readShare(worker, part, Infinity)))
       log('the keys of a token are known', report)
-      // The first run begins with a search that blocks its worker, so it begins before requests come.
+      // The first run begins with a search that blocks its worker, so it starts before requests
+      // arrive.
       this.#worker = first
       const begun = (await this.#deps.ask(first, FIRST_STEP)) as IndexReport
       events.onKeys(begun.entries, begun.isFresh)
       this.#finished()
     } catch (error) {
-      // The first run reads what is missing.
+      // The first run also reads the keys that were missed.
       if (!(error instanceof TokenError)) this.#report(error)
     }
   }
 
-  /** Waits for the minimum of workers, but not long. */
+  /** Waits briefly for the minimum number of workers. */
   async #waitForMinimum(): Promise<readonly TokenWorker[]> {
     const usable = () => this.#deps.workers().filter(({ isUsable }) => isUsable)
     const { min } = this.#options.config.sessions

@@ -33,7 +33,10 @@ const RETRY_AFTER_MS = 15
 const MAX_ATTEMPTS = 3
 /** A step over the keys of a token begins with a search over all of them, which may take longer than an operation. */
 const INDEX_MS = 5000
-/** Requests in flight up to which a worker that knows the handle is preferred, since the others would have to search. */
+/**
+ * Maximum number of requests in flight at which a worker that knows the handle is still preferred;
+ * other workers would have to search for it.
+ */
 const MAX_AT_HOME = 4
 
 export class TokenPool {
@@ -43,7 +46,7 @@ export class TokenPool {
   readonly #workers: WorkerSupervisor
   readonly #keyReader: KeyReader
   #facts: TokenFacts | undefined
-  /** The worker that knows the handle of a key, by the key's name, while not all workers know all handles. */
+  /** The worker that knows the handle of a key, by key name, until all workers know all handles. */
   readonly #homes = new Map<string, TokenWorker>()
 
   constructor(options: PoolOptions) {

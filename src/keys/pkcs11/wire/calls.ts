@@ -114,10 +114,10 @@ export interface ProbeReport {
   }[]
 }
 
-/** Label prefix of the keys that `pkcs11 certify` makes, and the only ones that DiscardCall destroys. */
+/** Label prefix of the keys that `pkcs11 certify` creates. DiscardCall destroys no other keys. */
 export const CERTIFY_PREFIX = 'latchkey-certify-'
 
-/** Like ProbeCall, the only call to its worker: finds the keys whose label begins with `prefix`. */
+/** The only call to its worker, like ProbeCall. Finds the keys whose label begins with `prefix`. */
 export interface DiscardCall {
   readonly call: 'discard'
   readonly module: string
@@ -125,7 +125,7 @@ export interface DiscardCall {
   readonly token: TokenSelector
   readonly pin: string
   readonly prefix: string
-  /** Whether to destroy them. */
+  /** Whether to destroy the keys. */
   readonly destroys: boolean
 }
 
@@ -157,7 +157,7 @@ export type Call =
   | ({ readonly call: 'create' } & NewTokenKey)
   | { readonly call: 'destroy'; readonly name: string; readonly version: number }
 
-/** Calls after the first one. */
+/** Calls to a worker that has started; the others start it or are the only call to it. */
 export type WorkerCall = Exclude<Call, StartCall | ProbeCall | DiscardCall>
 
 /** The form of a value; the name of a property that may be missing ends in `?`. */

@@ -85,7 +85,7 @@ export class CkrFailure extends Error {
   }
 }
 
-/** Calls that get a key and no data. */
+/** Calls that take a key but no data. */
 const WITHOUT_DATA: ReadonlySet<string> = new Set(['C_EncryptInit', 'C_DecryptInit'])
 
 /** A call without data cannot fail because of data. Kryoptic returns CKR_GENERAL_ERROR from it for a destroyed key. */

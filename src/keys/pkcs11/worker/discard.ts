@@ -1,4 +1,7 @@
-/** Finds and destroys the keys that `pkcs11 certify` has made, by their labels. No other key is touched. */
+/**
+ * Finds and destroys the keys that `pkcs11 certify` created, by their labels. No other key is
+ * touched.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import { CERTIFY_PREFIX, type DiscardCall } from '../wire/calls.ts'

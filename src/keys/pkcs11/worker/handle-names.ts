@@ -1,6 +1,7 @@
 /**
- * Reads the names of all handles once, in steps. A search by name is slow on tokens with thousands of keys, and each worker
- * has handles of its own. Before that, at the start, each worker reads a share of the keys.
+ * Reads the names of all handles once, in steps, because a search by name is slow on tokens with
+ * thousands of keys, and each worker has its own handles. At startup, each worker first reads a
+ * share of the keys.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { encodeRef, type IndexReport, type ListedKey, parseRef } from '../wire/calls.ts'
@@ -51,7 +52,7 @@ export class HandleNames {
       const all = this.#findAll(session)
       this.#total = all.length
       this.#share = all.filter((_, i) => i % of === part)
-      // A second search would block this worker for long.
+      // A second search would block this worker for a long time.
       this.#unread ??= all.filter((_, i) => i % of !== part)
     }
     const entries: ListedKey[] = []

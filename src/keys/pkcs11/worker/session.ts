@@ -223,7 +223,7 @@ export class TokenSession {
   }
 }
 
-/** Opens a session for a call that is the only one of its process, and uses no key of its own. */
+/** Opens a session for a process that makes one call only. The session has no key of its own. */
 export function createBareSession(
   module: Pkcs11Module,
   login: Pick<StartCall, 'module' | 'parameters' | 'token' | 'pin'>,
