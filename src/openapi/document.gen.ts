@@ -513,7 +513,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "integer"
       },
       "until": {
-        "description": "Time at which the switch is lifted automatically; absent, never.",
+        "description": "Time at which the switch is lifted automatically. Absent means never.",
         "$ref": "#/components/schemas/Milliseconds"
       }
     }
@@ -1562,7 +1562,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "boolean"
       },
       "material": {
-        "description": "The 32 bytes to import, in Base64; absent, random material is generated.",
+        "description": "The 32 bytes to import, in Base64. If absent, random material is generated.",
         "type": "string",
         "pattern": "^[A-Za-z0-9+/]{43}=$"
       }
@@ -1696,7 +1696,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Milliseconds"
       },
       "pair": {
-        "description": "An existing pair to import; absent, a random one is generated.",
+        "description": "An existing pair to import. If absent, a random one is generated.",
         "type": "object",
         "additionalProperties": false,
         "required": [
@@ -2049,7 +2049,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/OperatorRole"
       },
       "keyStores": {
-        "description": "Key stores that `role` is limited to; absent, all.",
+        "description": "Key stores that `role` is limited to. Absent means all.",
         "type": "array",
         "minItems": 1,
         "items": {

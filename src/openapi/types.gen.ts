@@ -954,7 +954,7 @@ export interface components {
             operator: string;
             createdAt: components["schemas"]["Milliseconds"];
             epoch: number;
-            /** @description Time at which the switch is lifted automatically; absent, never. */
+            /** @description Time at which the switch is lifted automatically. Absent means never. */
             until?: components["schemas"]["Milliseconds"];
         };
         AdminStopRequest: {
@@ -1272,7 +1272,7 @@ export interface components {
             keyId: string;
             canEncrypt: boolean;
             canDecrypt: boolean;
-            /** @description The 32 bytes to import, in Base64; absent, random material is generated. */
+            /** @description The 32 bytes to import, in Base64. If absent, random material is generated. */
             material?: string;
         };
         /**
@@ -1312,7 +1312,7 @@ export interface components {
         AdminCredentialCreateRequest: {
             keyStore: components["schemas"]["KeyStoreName"];
             expiresAt?: components["schemas"]["Milliseconds"];
-            /** @description An existing pair to import; absent, a random one is generated. */
+            /** @description An existing pair to import. If absent, a random one is generated. */
             pair?: {
                 accessKeyId: string;
                 secretAccessKey: string;
@@ -1415,7 +1415,7 @@ export interface components {
             /** @enum {string} */
             kind: "person" | "group";
             role?: components["schemas"]["OperatorRole"];
-            /** @description Key stores that `role` is limited to; absent, all. */
+            /** @description Key stores that `role` is limited to. Absent means all. */
             keyStores?: components["schemas"]["KeyStoreName"][];
             groups?: components["schemas"]["OperatorName"][];
         };

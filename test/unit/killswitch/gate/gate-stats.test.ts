@@ -171,7 +171,7 @@ void t.test('a store of many switches is compared in parts, from the first switc
     switchFor({ kind: 'key', keyStore: 'a', keyId: `key-${String(i)}` }),
   )
   const other = switchFor({ kind: 'key', keyStore: 'a', keyId: 'another' })
-  /** What successive calls report when the rules lack one switch. */
+  /** Returns what successive calls report when the rules lack one switch. */
   const reports = (missing: number) => {
     const { gate } = openGate()
     gate.apply(createRules(loaded.with(missing, other)), 5)
