@@ -133,7 +133,7 @@ function byCertificate(
   return toPrincipal(commonName, holder, 'certificate')
 }
 
-/** The parts of a request that tell which page sent it. */
+/** The parts of a request that reveal which page sent it. */
 export interface CallSource {
   readonly method: string
   readonly headers: IncomingHttpHeaders
@@ -179,7 +179,7 @@ function isOwnOrigin(origin: string | undefined, host: URL, isTls: boolean): boo
   if (!URL.canParse(origin)) return false
   const { protocol, hostname, port } = new URL(origin)
   if (protocol !== 'https:' && (isTls || protocol !== 'http:')) return false
-  // Either may omit the default port of the scheme.
+  // Either side may omit the default port of the scheme.
   const ports = protocol === 'https:' ? ['', '443'] : ['', '80']
   const isSamePort = port === host.port || (ports.includes(port) && ports.includes(host.port))
   return hostname === host.hostname && isSamePort

@@ -1,4 +1,6 @@
-/** The HTTP server below the admin listener: limits of its connections, and what ends them. */
+/**
+ * The HTTP server under the admin listener: the limits of its connections, and what closes them.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import https from 'node:https'
@@ -12,12 +14,15 @@ const HEADERS_TIMEOUT_MS = 5000
 const KEEP_ALIVE_MS = 60_000
 const HANDSHAKE_TIMEOUT_MS = 10_000
 const MAX_CONNECTIONS = 256
-/** The answer to a request on an older connection ends it; idle connections end sooner anyway. */
+/**
+ * A connection older than this closes after the answer to its next request; idle connections close
+ * sooner anyway.
+ */
 const MAX_AGE_MS = 3_600_000
 
 export interface BareServer {
   readonly server: http.Server
-  /** Call when a request of the connection was authenticated. */
+  /** Call when a request on the connection was authenticated. */
   prove(socket: Socket): void
 }
 
@@ -56,7 +61,8 @@ export function createBareServer(deps: BareServerDeps): BareServer {
             ...deps.tls,
             handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
             // The handshake accepts clients without a valid certificate, because a bearer token is
-            // just as good. A certificate that does not chain identifies no one (authenticate.ts).
+            // also accepted. A certificate without a valid chain identifies nobody
+            // (authenticate.ts).
             requestCert: deps.requestCert,
             rejectUnauthorized: false,
           },

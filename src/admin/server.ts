@@ -30,7 +30,7 @@ export interface AdminEvent {
   readonly status: number
   readonly code?: string
   readonly remoteAddress: string
-  /** The thrown value, when the fault is ours. */
+  /** The thrown value, if the fault is Latchkey's own. */
   readonly fault?: unknown
 }
 
@@ -56,7 +56,7 @@ export interface AdminServer {
   readonly app: FastifyInstance
   /** Applies renewed files. Existing connections no longer identify their callers. */
   setTls(tls: SecureContextOptions): void
-  /** Replaces the known tokens and subjects by those of this configuration. */
+  /** Replaces the known tokens and subjects with those of this configuration. */
   setCallers(config: AdminConfig): void
 }
 

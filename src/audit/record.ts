@@ -1,6 +1,6 @@
 /**
  * The entries of an audit log: canonical JSON (RFC 8785), so that an auditor can rebuild each byte.
- * They are built field by field; plaintext, ciphertext and AAD have no field.
+ * They are built field by field, and there is no field for plaintext, ciphertext or AAD.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
@@ -11,13 +11,13 @@ import type { HashPrincipal } from './principal-hash.ts'
 
 /** XKS 1.0.3: ARNs have up to 2,048 characters. */
 const MAX_TEXT = 2048
-/** When an entry would be too long, each text of the metadata is cut to this. */
+/** If an entry would be too long, each string of the metadata is cut to this length. */
 const SHORT_TEXT = 128
 const MAX_OTHER_FIELDS = 16
 
 export type Outcome = 'allowed' | 'refused' | 'failed'
 
-/** An entry as it is read from a log. Which of its fields are there depends on `kind`. */
+/** An entry as read from a log. Its `kind` determines which fields it has. */
 export interface AuditEntry {
   readonly kind: 'start' | 'request' | 'recovered' | 'stop' | 'event'
   readonly seq?: number
@@ -33,7 +33,7 @@ export interface EntryPlace {
    * ones.
    */
   readonly seq: number
-  /** Entries that were lost immediately before this one. */
+  /** Number of entries lost immediately before this one. */
   readonly lost: number
   /** `seq` of an earlier entry about the same request that this one corrects. */
   readonly corrects?: number | undefined
@@ -55,7 +55,7 @@ export function encodeRequest(
 ): string {
   const record = hashPrincipal === undefined ? given : withoutNames(given, hashPrincipal)
   const text = encode(record, place, MAX_TEXT)
-  // Escapes can make a text six times as long.
+  // Escapes can make a string six times as long.
   if (text.length * 3 <= MAX_ENTRY_BYTES || Buffer.byteLength(text) <= MAX_ENTRY_BYTES) return text
   return encode({ ...record, metadata: withoutOther(record.metadata) }, place, SHORT_TEXT)
 }
@@ -89,8 +89,8 @@ function withoutOther(metadata: RequestMetadata | undefined): RequestMetadata {
 function encode(record: HashedRecord, place: EntryPlace, most: number): string {
   const metadata: Partial<RequestMetadata> = record.metadata ?? {}
   const clip = (text: string | undefined) => text && toWellFormed(text.slice(0, most))
-  // In the order of RFC 8785, so that JSON.stringify writes the canonical form: sorting the members
-  // of each entry would take four times as long.
+  // The members are in the order of RFC 8785, so that JSON.stringify writes the canonical form:
+  // sorting them for each entry would take four times as long.
   const fields = {
     accessClass: record.accessClass,
     accessKeyId: record.accessKeyId,
@@ -127,11 +127,11 @@ function encode(record: HashedRecord, place: EntryPlace, most: number): string {
     time: toTime(record.at),
     unverifiedKmsRequestId: clip(record.unverifiedKmsRequestId),
   }
-  // KMS chooses the names of other members, and JavaScript puts names that are numbers first.
+  // KMS chooses the names of other members, and JavaScript puts numeric names first.
   return fields.otherMetadata === undefined ? JSON.stringify(fields) : toCanonicalJson(fields)
 }
 
-/** RFC 8785 has no canonical form of a lone surrogate. */
+/** A lone surrogate has no canonical form in RFC 8785. */
 function toWellFormed(text: string): string {
   return text.replace(/[\ud800-\udfff]/gu, '\ufffd')
 }
@@ -170,7 +170,7 @@ export function encodeMark(
   return toCanonicalJson({ ...fields, kind })
 }
 
-/** Returns the entry of these bytes; undefined if they are not the canonical form of one. */
+/** Returns the entry encoded in these bytes; undefined if they are not in canonical form. */
 export function decodeEntry(bytes: Buffer): AuditEntry | undefined {
   const text = bytes.toString('utf8')
   try {
@@ -182,14 +182,14 @@ export function decodeEntry(bytes: Buffer): AuditEntry | undefined {
   }
 }
 
-/** Returns a field as text; an absent one is empty. */
+/** Returns a field as text; empty if it is absent. */
 export function fieldOf(entry: AuditEntry, name: string): string {
   const value = entry[name]
   if (value === undefined) return ''
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
-/** Ciphertext: the output of an Encrypt and the input of a Decrypt. */
+/** Ciphertext: the output of an Encrypt or the input of a Decrypt. */
 export interface SealedParts {
   readonly iv: Buffer
   readonly ciphertext: Buffer
@@ -197,8 +197,8 @@ export interface SealedParts {
 }
 
 /**
- * Ties an Encrypt to its Decrypts. The hash covers initialization vector and tag as well, because
- * the ciphertext of a short plaintext alone could be guessed.
+ * Links an Encrypt to its Decrypts. The hash also covers initialization vector and tag, because the
+ * ciphertext of a short plaintext could be guessed on its own.
  */
 export function hashSealed({ iv, ciphertext, tag }: SealedParts): string {
   return hash('sha256', Buffer.concat([iv, ciphertext, tag]), 'hex')

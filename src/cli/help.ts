@@ -104,8 +104,8 @@ function toRows(commands: readonly Summary[], columns: number, nameWidth = 0): r
 }
 
 /**
- * If less room than this is left, or less than the longest word needs, a text goes below its name
- * instead of next to it.
+ * If less room than this is left, or less than the longest word needs, a description is printed
+ * below its name instead of next to it.
  */
 const LEAST_TEXT = 24
 

@@ -8,7 +8,10 @@ import { EXIT_CODES, toExitCode } from './exit-codes.ts'
 import { commandHelp, groupOverview, overview, shortOverview, usageOf } from './help.ts'
 import { createOutput, type Output, type Streams } from '../terminal/output.ts'
 
-/** @returns the exit code */
+/**
+ * Runs a command line.
+ * @returns the exit code
+ */
 export async function run(
   argv: readonly string[],
   environment: NodeJS.ProcessEnv,
@@ -78,7 +81,7 @@ function findCommand(argv: readonly string[]): Found | undefined {
 function showOverview(argv: readonly string[], streams: Streams): number {
   const columns = streams.columns ?? Infinity
   const all = [...COMMANDS].map(([name, { summary }]) => ({ name, summary }))
-  // `latchkey help keys` is `latchkey keys --help`.
+  // `latchkey help keys` is the same as `latchkey keys --help`.
   const words = argv[0] === 'help' ? argv.slice(1) : argv
   const [first = '', second = '', ...others] = words
   const isDeep = all.some(({ name }) => name.startsWith(`${first} ${second} `))
@@ -120,7 +123,7 @@ function unknownCommand(argv: readonly string[], group: readonly string[]): Usag
   })
 }
 
-/** First words of commands that had another name in earlier releases. */
+/** First words of commands that had a different name in earlier releases. */
 const RENAMED: ReadonlyMap<string, string> = new Map([['lease', 'deadman']])
 
 function lastWord(name: string): string {

@@ -25,8 +25,8 @@ export async function loadPolicyPath(path: string): Promise<Documents> {
 }
 
 /**
- * Returns what --policies names; otherwise what is in force or, with --shadow, in shadow. Opens the
- * store only for the latter.
+ * Returns the policies that --policies names; otherwise those in force or, with --shadow, in
+ * shadow. Opens the store only for the latter.
  */
 export async function loadCandidate(context: Context): Promise<Documents> {
   const path = stringFlag(context, 'policies')

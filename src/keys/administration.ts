@@ -14,13 +14,16 @@ export interface KeyVersionSummary {
   readonly state: 'CURRENT' | 'PREVIOUS' | 'DESTROYED'
   /** Milliseconds since the Unix epoch; undefined if the key manager does not know. */
   readonly createdAt: number | undefined
-  /** Encryptions reserved so far, an upper bound of those done; undefined: not counted. */
+  /**
+   * Encryptions reserved so far, an upper bound of those performed; undefined if they are not
+   * counted.
+   */
   readonly encryptions: number | undefined
   /** Only for keys on a token: CKA_LABEL, CKA_ID in hexadecimal, CKA_EXTRACTABLE. */
   readonly token?: { readonly label: string; readonly id: string; readonly isExtractable: boolean }
 }
 
-/** Why a key on a token is not served, judged by the code that serves. */
+/** Why a key on a token is not served, as decided by the code that serves. */
 export interface KeyProblem {
   /**
    * AMBIGUOUS: several keys have its name. UNUSABLE: it is not an AES-256 key that allows AES-GCM. REPLACED: it is not
@@ -46,7 +49,7 @@ export interface NewKey {
   readonly keyId: ExternalKeyId
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
-  /** 32 bytes to import; absent: generate random material. */
+  /** 32 bytes to import; if absent, random material is generated. */
   readonly material?: Secret<Buffer>
 }
 
@@ -58,7 +61,7 @@ export interface TrustOrder {
 /** One version whose record `trustKey` changed. */
 export interface TrustChange {
   readonly version: number
-  /** Check value recorded before; absent: none was. */
+  /** Check value recorded before; absent if there was none. */
   readonly recorded?: string
   /** Check value recorded now; absent: the token no longer has the version. */
   readonly found?: string
@@ -80,7 +83,8 @@ export interface KeyAdministration {
    */
   destroyVersion(keyId: ExternalKeyId, version: number): Promise<KeySummary>
   /**
-   * Accepts the key that a token has now instead of the recorded one. Absent for keys that are not on a token.
+   * Accepts the key that is now on a token in place of the recorded one. Absent for key stores
+   * without a token.
    * @throws BackendError KEY_NOT_FOUND
    */
   trustKey?(

@@ -184,7 +184,7 @@ function checkSealed<Sealed extends SealedBytes>(
   check(ciphertext.length === plaintext.length, 'ciphertext and plaintext differ in length')
   check(isIv(iv), 'the IV has neither 12 nor 16 bytes')
   check(tag.length === TAG_BYTES, 'the tag does not have 16 bytes')
-  // An HSM that was supposed to write the IV and did not would leave the zeros it was given.
+  // Catches an HSM that should have written the IV and left the zeros it was given.
   check(!isZero(iv), 'the IV is all zeros')
   return sealed
 }

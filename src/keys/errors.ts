@@ -9,7 +9,7 @@ export type BackendErrorCode =
   | 'KEY_USAGE' // the key may not be used in this direction, or is not an AES-256 key
   | 'KEY_EXHAUSTED' // the version has reached its 2^32 encryptions; rotate the key (NIST SP 800-38D, 8.3)
   | 'KEY_EXISTS' // a key with this id already exists
-  | 'KEY_REPLACED' // the token has another key with this name than the recorded one
+  | 'KEY_REPLACED' // the token has another key under this name than the recorded one
   | 'VERSION_NOT_FOUND' // the version does not exist or was destroyed
   | 'VERSION_RETIRED' // the version is being retired, and refuses Decrypt before it is destroyed
   | 'INTEGRITY_FAILURE' // the tag does not match ciphertext, IV and AAD

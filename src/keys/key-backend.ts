@@ -58,13 +58,12 @@ export interface ManagerHealth {
 }
 
 /**
- * One key, as found for one request. Every method fails with `BackendError` only, by rejection or,
- * where it answers synchronously, by exception. The backend neither keeps nor changes input buffers
- * after the answer; returned buffers belong to the caller.
- *
- * Whether a key may be used is decided in one place for all backends: `enforceContract` refuses
- * what the description does not allow before it calls a method. A backend throws KEY_DISABLED and
- * KEY_USAGE only for what it alone knows, such as the usage of a single version.
+ * One key, as found for one request. Every method fails only with `BackendError`, by rejection or,
+ * if it answers synchronously, by exception. The backend neither keeps nor changes input buffers
+ * after the answer; returned buffers belong to the caller. One place decides for all backends
+ * whether a key may be used: `enforceContract` refuses what the description does not allow before
+ * it calls a method. A backend throws KEY_DISABLED and KEY_USAGE only for conditions that only it
+ * knows, such as the usage of a single version.
  */
 export interface BackendKey extends KeyDescription {
   /**
@@ -80,7 +79,7 @@ export interface BackendKey extends KeyDescription {
   decrypt(request: DecryptRequest): Awaitable<Buffer>
 }
 
-/** Every method fails with `BackendError` only, like those of a key. */
+/** Every method fails only with `BackendError`, like those of a key. */
 export interface KeyBackend {
   /** Reported as ekmVendor in GetHealthStatus. */
   readonly vendor: string

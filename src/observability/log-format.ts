@@ -1,7 +1,10 @@
-/** Log lines in the field names of the Elastic Common Schema or of OpenTelemetry's log data model. */
+/**
+ * Converts log lines to the field names of the Elastic Common Schema or of OpenTelemetry's log data
+ * model.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Conventions other than Latchkey's own names. */
+/** Conventions for field names other than Latchkey's own. */
 export type Convention = 'ecs' | 'otel'
 
 /** The process that writes the log. */
@@ -10,7 +13,7 @@ export interface LogSource {
   readonly instanceId: string
 }
 
-/** A line with Latchkey's own names: `level`, `time` and `msg`, and further fields. */
+/** A line with Latchkey's own field names: `level`, `time`, `msg` and others. */
 export type Line = Readonly<Record<string, unknown>>
 
 /** Levels of pino with their names, and the severity numbers of OpenTelemetry. */
@@ -24,7 +27,10 @@ const LEVELS: ReadonlyMap<unknown, readonly [name: string, severity: number]> = 
 const NANOSECONDS = 1_000_000
 const FIRST_FAILURE = 400
 
-/** Fields that have a name in both conventions; all others keep theirs, below `latchkey.`. */
+/**
+ * Fields that have a name in both conventions; all others keep their name, prefixed with
+ * `latchkey.`.
+ */
 const NAMES: Readonly<Record<string, readonly [ecs: string, otel: string]>> = {
   status: ['http.response.status_code', 'http.response.status_code'],
   method: ['http.request.method', 'http.request.method'],
@@ -37,7 +43,7 @@ const NAMES: Readonly<Record<string, readonly [ecs: string, otel: string]>> = {
   errorName: ['error.code', 'error.type'],
 }
 
-/** Returns the line in the names of another convention. */
+/** Returns the line with the field names of another convention. */
 export function toConvention(
   format: Convention,
   line: Line,

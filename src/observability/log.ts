@@ -11,12 +11,9 @@ import { type Line, type LogSource, toConvention } from './log-format.ts'
 const FLUSH_MS = 250
 const BLOCK_BYTES = 65_536
 const WRITE_BYTES = 262_144
-/** On close, the log waits at most this long for a reader that does not read. */
+/** On close, the log waits at most this long for a reader that has stalled. */
 const CLOSE_WITHIN_MS = 5000
-/**
- * When the reader does not read, lines beyond this are dropped and counted instead of kept in
- * memory.
- */
+/** If the reader stalls, lines beyond this are dropped and counted instead of kept in memory. */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024
 
 export interface Log {
@@ -33,7 +30,7 @@ export interface Log {
   writeBlock(block: Buffer): void
   /** Number of blocks dropped since the start because the reader was too slow. */
   droppedBlocks(): number
-  /** Converts a line to the configured convention; undefined: lines keep Latchkey's own names. */
+  /** Converts a line to the configured convention; undefined if lines keep Latchkey's own names. */
   readonly convert: ((line: Line) => Line) | undefined
   /** The number of this worker process; undefined outside workers. */
   readonly worker: number | undefined
@@ -42,7 +39,7 @@ export interface Log {
 }
 
 /**
- * A second safeguard behind typed records: if such a field were ever logged, it would be redacted.
+ * A second safeguard after typed records: if such a field were ever logged, it would be redacted.
  */
 export const REDACTED_PATHS = [
   'plaintext',
@@ -183,7 +180,7 @@ export class LineBuffer {
   #block: Buffer
   #used = 0
 
-  /** @param blockBytes size of a block; a longer line becomes a block of its own */
+  /** @param blockBytes size of a block; a longer line becomes its own block */
   constructor(sink: BlockSink, blockBytes: number) {
     this.#sink = sink
     this.#blockBytes = blockBytes

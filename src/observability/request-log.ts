@@ -15,13 +15,13 @@ import type { Log } from './log.ts'
 /** XKS 1.0.3: ARNs have up to 2,048 characters. No outside value makes a field longer than this. */
 const MAX_TEXT = 2048
 const MAX_OTHER_FIELDS = 16
-/** The `level` of an `info` line. */
+/** The numeric `level` of an `info` line. */
 const INFO_LEVEL = 30
 
 const NO_METADATA: Partial<RequestMetadata> = {}
 
 const text = { type: 'string' } as const
-/** Names, ids and codes that have passed their parser: their alphabet needs no JSON escapes. */
+/** Names, ids and codes that have passed their parser, whose alphabet needs no JSON escapes. */
 const token = { type: 'string', format: 'unsafe' } as const
 const count = { type: 'integer' } as const
 const milliseconds = { type: 'number' } as const
@@ -161,7 +161,7 @@ function clip(value: string | undefined): string | undefined {
   return value === undefined || value.length <= MAX_TEXT ? value : `${value.slice(0, MAX_TEXT)}...`
 }
 
-/** Limits the fields that KMS may add one day (Appendix B). */
+/** Bounds fields that KMS may add in the future (Appendix B). */
 function clipAll(fields: Readonly<Record<string, unknown>>): Record<string, string> {
   const entries = Object.entries(fields).slice(0, MAX_OTHER_FIELDS)
   return Object.fromEntries(
@@ -222,7 +222,7 @@ export interface RejectedRequest {
 }
 
 const EVERY_MS = 1000
-/** Lines per second; further requests are only counted. */
+/** Maximum number of lines per second; further requests are only counted. */
 const MAX_LINES = 10
 
 /**

@@ -1,6 +1,6 @@
 /**
  * Traces over OTLP/HTTP: a span per request, with one child span per stage. When tracing is off,
- * its packages are not even loaded.
+ * its packages are not loaded.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { TracerProviderOptions } from '@opentelemetry/sdk-trace'
@@ -43,7 +43,7 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
   return {
     request(record) {
       const { at, totalMs = 0, operation = 'unknown', status } = record
-      // Two KMS ids that help to find the request again are the only outside values in a span.
+      // Two KMS ids, which help to find the request again, are the only outside values in a span.
       const attributes = {
         'http.response.status_code': status,
         keyStore: record.keyStore,

@@ -1,6 +1,6 @@
 /**
- * Answers policy questions on the request path, from the policies in force and those in shadow, and
- * counts the decisions.
+ * Answers policy questions on the request path, using the policies in force and those in shadow,
+ * and counts the decisions.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Decision, type DenialReason, type Engine, createEngine } from './engine.ts'
@@ -13,8 +13,7 @@ export interface PolicyState {
   readonly revision: number
   readonly enforced: Documents
   /**
-   * The documents in force, replaced by those in shadow where they exist; undefined if none are in
-   * shadow.
+   * The documents in force, with those in shadow replacing them; undefined if none are in shadow.
    */
   readonly shadow: Documents | undefined
 }
@@ -85,7 +84,7 @@ export function createAuthorizer(): Authorizer {
   let shadow: Engine | undefined
   const sizes = { enforced: 0, shadow: 0 }
   const decisions: Record<string, number> = {}
-  /** Evaluations by closed engines. */
+  /** Evaluations made by engines that are closed. */
   let evaluations = 0
 
   function count(set: 'enforced' | 'shadow', decision: Decision): Decision {

@@ -90,7 +90,7 @@ export function parseRequest(path: string, text: string, now: number): PolicyReq
   return request
 }
 
-/** Returns the request of a log line. Fields that the log lacks are taken as absent. */
+/** Returns the request of a log line. Fields that the line lacks count as absent. */
 export function parseLogLine(line: Settings): PolicyRequest | undefined {
   const { keyStore, keyId, operation, time } = line
   const isRequest = typeof keyStore === 'string' && typeof keyId === 'string'

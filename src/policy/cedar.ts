@@ -62,7 +62,7 @@ export interface Evaluation {
   readonly errors: readonly { readonly policyId: string; readonly message: string }[]
 }
 
-/** Texts of policies by their ids. */
+/** Texts of policies by id. */
 export type PolicyTexts = Readonly<Record<string, string>>
 
 export interface Validation {
@@ -81,7 +81,7 @@ export interface Cedar {
   toText(policy: PolicyJson): string
   /** Strict validation against the published schema. */
   validate(policies: PolicyTexts): Validation
-  /** Keeps a set under a name, replacing an earlier one. */
+  /** Stores a set under a name, replacing an earlier one. */
   prepare(name: string, policies: PolicyTexts): void
   /** @param name as passed to `prepare` @throws PolicyError POLICY_FAILED */
   evaluate(name: string, request: EvaluationRequest): Evaluation
@@ -107,7 +107,7 @@ async function load(): Promise<Cedar> {
 }
 
 function wrap(cedar: typeof CedarPackage): Cedar {
-  /** An exception means that Cedar does not know this form of call. */
+  /** An exception means that Cedar does not support this form of call. */
   function ask<T>(call: () => T): T {
     try {
       return call()

@@ -27,7 +27,7 @@ export interface Decision {
 /** One set of policies, ready for requests. */
 export interface Engine {
   decide(request: PolicyRequest): Decision
-  /** How often Cedar was asked, and how often a decision was cached. */
+  /** How often Cedar was called, and how often a decision came from the cache. */
   readonly stats: { readonly evaluated: number; readonly kept: number }
   /** Releases what it holds; do not call `decide` afterwards. */
   close(): void
@@ -177,7 +177,8 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
 }
 
 /**
- * Decides by the whole set in one plain call of Cedar, with which every shortcut above must agree.
+ * Decides with the whole set in one plain call of Cedar. Every shortcut above must give the same
+ * result.
  * @param prepared name under which the whole set is prepared; without it, the set is parsed for
  * each call
  */
@@ -197,7 +198,7 @@ function toTexts(policies: readonly Policy[]): Record<string, string> {
   return Object.fromEntries(policies.map(({ id, text }) => [id, text]))
 }
 
-/** Cedar skips a policy that fails, which could be one that forbids, so a failure denies here. */
+/** Cedar skips a policy that fails. It could be one that forbids, so a failure denies here. */
 function toDecision(evaluate: () => Evaluation): Decision {
   let evaluation: Evaluation
   try {

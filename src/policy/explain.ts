@@ -1,6 +1,6 @@
 /**
- * Explains why a request is allowed or denied: policy by policy, with the parts of each that do not
- * hold.
+ * Explains why a request is allowed or denied: policy by policy, with the parts of each that are
+ * not satisfied.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Cedar, PolicyError, type PolicyJson } from './cedar.ts'
@@ -15,9 +15,9 @@ export interface PolicyVerdict {
   /** `NAME.cedar:LINE` */
   readonly place: string
   readonly effect: 'permit' | 'forbid'
-  /** `applies`: all of it holds. `failed`: it could not be evaluated. */
+  /** `applies`: every part is satisfied. `failed`: the policy could not be evaluated. */
   readonly outcome: 'applies' | 'fails to apply' | 'failed'
-  /** Parts that do not hold, as written in Cedar. */
+  /** Parts that are not satisfied, as written in Cedar. */
   readonly missing: readonly string[]
 }
 
@@ -27,7 +27,7 @@ export interface Explanation {
   readonly deciding: readonly PolicyVerdict[]
   /** Policies for this key and action that fail in only one part. */
   readonly almost: readonly PolicyVerdict[]
-  /** All the others. */
+  /** All other policies. */
   readonly others: readonly PolicyVerdict[]
   /** The request as the policies see it. */
   readonly request: ReturnType<typeof toEvaluationRequest>
@@ -93,8 +93,8 @@ function judge({ cedar }: PolicySet, policy: Policy, holds: Holds): PolicyVerdic
     { ...any, resource: json.resource },
     ...conditionsOf(json).map((condition) => ({ ...any, conditions: [condition] })),
   ]
-  // A part that fails alone depends on one before it: `context.viaService.name` on `context has
-  // viaService`.
+  // A part that fails to evaluate on its own depends on an earlier one: `context.viaService.name`
+  // on `context has viaService`.
   const broken = parts.filter((part) => holds(part) === false)
   const failing = parts.filter((part) => holds(part) === undefined)
   const missing = broken.length > 0 ? broken : failing

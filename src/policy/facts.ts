@@ -1,4 +1,4 @@
-/** A request as policies are asked about it, with the facts that are parsed from it. */
+/** A request as policies see it, with the facts parsed from it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Operation, RequestMetadata } from '../core/request.ts'
 import {

@@ -65,7 +65,7 @@ function pathOf(expression: Node): string | undefined {
   return path === undefined ? undefined : `${path}.${attr}`
 }
 
-/** Notes the field and every field inside it. */
+/** Marks the field and every field inside it as read. */
 function note(path: string, reads: Set<string>): void {
   const [root = ''] = path.split('.')
   // Groups, tags, id and key store all follow from the key itself.
@@ -98,8 +98,8 @@ function walkOperands(operands: unknown, reads: Set<string>): void {
 }
 
 /**
- * Handles an attribute of something that is not a plain path, such as `(if … then principal else
- * resource).arn`.
+ * Handles an attribute of an expression that is not a plain path, such as `(if … then principal
+ * else resource).arn`.
  */
 function walkUnknown(left: Node, reads: Set<string>): void {
   noteAll(reads)
@@ -120,7 +120,7 @@ const OPERATORS: Readonly<Record<string, (operands: Node, reads: Set<string>) =>
       walkUnknown(left as Node, reads)
       return
     }
-    // `has a.b` tests for a and, in it, for b.
+    // `has a.b` tests for `a` and, inside it, for `b`.
     let inner = path
     for (const name of Array.isArray(attr) ? (attr as string[]) : [String(attr)]) {
       inner = `${inner}.${name}`
@@ -140,7 +140,7 @@ const OPERATORS: Readonly<Record<string, (operands: Node, reads: Set<string>) =>
     walk(right as Node, reads)
   },
   is({ left, in: within }, reads) {
-    // The type of a variable is always the same.
+    // The type of a variable never varies.
     if (pathOf(left as Node) === undefined) walk(left as Node, reads)
     if (within !== undefined) OPERATORS['in']?.({ left, right: within }, reads)
   },
@@ -183,7 +183,7 @@ export interface Target {
 }
 
 /**
- * Reports whether key and action are in the policy's scope, and therefore are for every request of
+ * Reports whether key and action are in the policy's scope, which is then true for every request of
  * the target.
  */
 export function isFor({ action, resource }: PolicyJson, target: Target): boolean {
@@ -192,7 +192,7 @@ export function isFor({ action, resource }: PolicyJson, target: Target): boolean
 
 /**
  * Reports whether the principal is in the policy's scope.
- * @param uids of itself and its parents, as returned by `uidsOf`
+ * @param uids the principal and its parents, as returned by `uidsOf`
  */
 export function isForPrincipal({ principal }: PolicyJson, uids: ReadonlySet<string>): boolean {
   const constraint = principal as unknown as Node

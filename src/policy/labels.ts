@@ -3,7 +3,7 @@
 import { parseDocument } from 'yaml'
 import { PolicyError, type PolicyFault } from './cedar.ts'
 
-/** Name of the only document that is YAML and not Cedar. */
+/** Name of the only document in YAML rather than Cedar. */
 export const LABELS = 'labels'
 
 export interface KeyLabels {
@@ -29,8 +29,8 @@ interface Entry extends KeyLabels {
 }
 
 /**
- * A key has the groups and tags of every entry that names it; the later entry wins if two tags have
- * one name.
+ * A key has the groups and tags of every entry that names it. If two tags have the same name, the
+ * later entry wins.
  * @throws PolicyError POLICY_INVALID
  */
 export function parseLabels(text: string): Labels {

@@ -52,7 +52,7 @@ const RULE =
 /** @param text contents of a file such as oso.polar */
 export function importOso(text: string): OsoImport {
   const findings: OsoFinding[] = []
-  // Comments become blanks, so that lines keep their numbers.
+  // Comments are replaced by spaces, so that lines keep their numbers.
   const plain = text.replace(/#[^\n]*/g, '')
   const lineAt = (index: number) => plain.slice(0, index).split('\n').length
   const policies: string[] = []
@@ -107,7 +107,7 @@ permit (principal, action == XKS::Action::"${action}", resource)${when};
 
 type Note = (message: string) => void
 
-/** Warns about everyday KMS operations that the rule does not list. */
+/** Warns about everyday KMS operations that the rule omits. */
 function checkOperations(operation: string, body: string, metadata: string, note: Note): void {
   const field = `${metadata}\\.kmsOperation`
   const one = new RegExp(`${field}\\s*(?:=|==)\\s*("[^"]*")`).exec(body)?.[1]
@@ -121,7 +121,7 @@ function checkOperations(operation: string, body: string, metadata: string, note
     note(`kmsOperation ${other} never comes with "${operation}"`)
 }
 
-/** Splits a body at `and`, outside of parentheses, lists and texts. */
+/** Splits a body at `and`, outside of parentheses, lists and strings. */
 function splitAnd(body: string): readonly string[] {
   return splitAt(body, 'and')
 }
@@ -166,7 +166,7 @@ function toCondition(
     if (alternatives.flat().includes(undefined)) return undefined
     return `(${alternatives.map((all) => `(${all.join(' && ')})`).join(' || ')})`
   }
-  // The sample's idiom for any key store.
+  // The sample's idiom for "any key store".
   if (part === `${names.prefix} != ""`) return ''
   const store = new RegExp(`^${escape(names.prefix)} ={1,2} "/?([^"]*)"$`).exec(part)?.[1]
   if (store !== undefined) {
@@ -185,7 +185,7 @@ function toCondition(
       known && guarded(known, `[${(among[2] ?? '').replace(/ ,/g, ',')}].contains(${known.value})`)
     )
   }
-  // `in` with an optional text field means equality.
+  // `in` with an optional string field means equality.
   const holds = new RegExp(`^("[^"]*") in ${field}$`).exec(part)
   if (holds !== null) return toComparison(holds[2] ?? '', '==', holds[1] ?? '')
   note(`was not understood: ${part}`)

@@ -1,6 +1,6 @@
 /**
- * Compiles documents of policies: each policy with its id, its place, what it applies to and which
- * fields it reads.
+ * Compiles policy documents: each policy with its id, its position, its targets and the fields that
+ * it reads.
  */
 // SPDX-License-Identifier: Apache-2.0
 import {
@@ -18,7 +18,7 @@ import { type Labels, LABELS, NO_LABELS, parseLabels } from './labels.ts'
 export type Documents = ReadonlyMap<string, string>
 
 export interface Policy {
-  /** Its annotation `@id`, or else `DOCUMENT#N`, counted from 1. */
+  /** The policy's annotation `@id`, or else `DOCUMENT#N`, counted from 1. */
   readonly id: string
   readonly document: string
   /** Line of its first character in the document, from 1. */
@@ -36,14 +36,14 @@ export interface PolicySet {
 }
 
 export const MAX_DOCUMENT_BYTES = 256 * 1024
-/** Maximum number of policies, which a server can certainly apply within a lease. */
+/** Maximum number of policies, small enough for a server to apply all of them within a lease. */
 export const MAX_POLICIES = 500
 const DOCUMENT_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 const ID = /^[\x21-\x7e]{1,128}$/
 /** Number of policies compiled in one turn of the event loop. */
 const SLICE = 10
 
-/** Cache of compiled documents, so that a change compiles only those that it touches. */
+/** Cache of compiled documents, so that a change compiles only the documents that it touches. */
 const compiled = new Map<string, readonly Policy[]>()
 
 /**

@@ -21,7 +21,7 @@ export type PolicyMode = 'enforce' | 'shadow'
 export type PolicyChange =
   | { readonly kind: 'put'; readonly documents: Documents; readonly mode: PolicyMode }
   | { readonly kind: 'delete'; readonly name: string; readonly mode: PolicyMode }
-  /** Puts the documents in shadow in force. */
+  /** Puts the documents in shadow into force. */
   | { readonly kind: 'promote' }
   /** Discards the documents in shadow. */
   | { readonly kind: 'discard' }
@@ -31,9 +31,9 @@ export type PolicyChange =
 /** Effect of a revision on one document. */
 interface Entry {
   readonly name: string
-  /** `discard`: it is no longer in shadow. */
+  /** `discard`: the document is no longer in shadow. */
   readonly mode: PolicyMode | 'discard'
-  /** Undefined if it is deleted. */
+  /** Undefined if the document is deleted. */
   readonly text: string | undefined
 }
 
@@ -61,7 +61,7 @@ export interface Author {
   readonly reason: string
 }
 
-/** A change that was planned and not written. */
+/** A change that was planned but not written. */
 export interface PlannedChange {
   readonly change: PolicyChange
   readonly before: PolicyState
@@ -122,8 +122,8 @@ export interface StoredChange<Noted> {
 }
 
 /**
- * Writes the change in one durable transaction, which raises the epoch: servers apply policies like
- * switches.
+ * Writes the change in one durable transaction and raises the epoch, because servers apply policies
+ * like switches.
  * @param note reads related state in the same transaction
  * @throws PolicyError POLICY_CHANGED if there is another revision meanwhile; StorageError
  */
@@ -259,7 +259,7 @@ async function loadEntries(reader: Reader, sealing: Sealing): Promise<readonly S
   return rows.map(parseEntry)
 }
 
-/** The casts are safe: the row's code proves that it was written by `writeChange`. */
+/** The casts are safe: the row's code proves that `writeChange` wrote it. */
 function parseEntry(row: Row): StoredEntry {
   const document = column(row, 'document')
   return {

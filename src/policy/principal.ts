@@ -7,8 +7,8 @@ import { isServicePrincipal } from '../core/partitions.ts'
 import type { RequestMetadata } from '../core/request.ts'
 
 /**
- * Computed from the caller and the path. KMS gives no reason; docs/access-justifications.md says
- * what follows from that.
+ * Computed from the caller and the path, because KMS gives no reason; docs/access-justifications.md
+ * explains the consequences.
  */
 export type AccessClass =
   | 'customer-direct'
@@ -24,7 +24,7 @@ const USES: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Never throws, whatever KMS sends. It is on the path of every request, so it parses no more than it
+ * Never throws, whatever KMS sends. It is on the path of every request, so it parses only what it
  * needs.
  */
 export function accessClassOf(metadata: Partial<RequestMetadata>): AccessClass {
@@ -50,7 +50,7 @@ export interface Principal {
   readonly sessionName?: string
   readonly path?: string
   readonly account?: string
-  /** ARNs of the roles that it is, or is a session of. */
+  /** ARNs of the roles that the principal is, or is a session of. */
   readonly roles: readonly string[]
 }
 
@@ -64,7 +64,9 @@ const REGION_FIELD = 3
 const ACCOUNT_FIELD = 4
 const RESOURCE_FIELD = 5
 
-/** Returns a field of an ARN, the resource with all its colons; empty if the text is too short. */
+/**
+ * Returns a field of an ARN, the resource with all its colons; empty if the ARN has too few fields.
+ */
 function arnField(arn: string, field: number): string {
   let start = 0
   for (let i = 0; i < field; i++) {
@@ -158,12 +160,12 @@ export function parseViaService(text: string): ViaService {
   return rest.length >= 2 && region !== undefined ? { name, region } : { name }
 }
 
-/** Returns an entity as one text. */
+/** Returns an entity as a single string. */
 export function toUidText(type: string, id: string): string {
   return `${type} ${id}`
 }
 
-/** Returns the principal and everything that it is in. */
+/** Returns the principal and everything that contains it. */
 export function uidsOf({ arn, account, roles, kind, name }: Principal): ReadonlySet<string> {
   return new Set([
     toUidText('XKS::Principal', arn),

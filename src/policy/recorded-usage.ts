@@ -1,6 +1,6 @@
 /**
- * Applies policies to recorded usage: finds whom they would refuse, and the smallest set that
- * permits what was recorded.
+ * Applies policies to recorded usage: finds the callers that they would refuse, and the smallest
+ * set that permits what was recorded.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { SUCCESS, type UsageKey } from '../usage/usage-key.ts'
@@ -12,7 +12,7 @@ import { ACTIONS, type KeyOperation, type PolicyRequest } from './facts.ts'
 import { isRecorded } from './request.ts'
 import { parsePrincipal, parseViaService } from './principal.ts'
 
-/** Requests that agree in everything that was recorded. */
+/** Requests whose recorded properties are all the same. */
 export interface SimulatedRefusal {
   /** The role, for sessions of a role. */
   readonly principal: string
@@ -34,15 +34,15 @@ export interface SimulatedRefusal {
 }
 
 export interface Simulation {
-  /** Requests with a key, without those that could not be attributed. */
+  /** Requests with a key, except those that could not be attributed. */
   readonly requests: number
-  /** Answered at the time, and refused by the policies. */
+  /** Requests that were answered at the time and that the policies refuse. */
   readonly wouldBeRefused: number
   /** Refused and allowed requests for which a policy reads something that was not recorded. */
   readonly uncertain: number
   /** Requests refused by policies at the time and allowed by these. */
   readonly wouldBeAllowed: number
-  /** Requests beyond `activity.maxSubjects` callers at a time, whose outcome is unknown. */
+  /** Requests beyond `activity.maxSubjects` simultaneous callers, whose outcome is unknown. */
   readonly notToldApart: number
   /** Most requests first. */
   readonly refusals: readonly SimulatedRefusal[]
@@ -134,7 +134,7 @@ function addRefusal(
 
 interface Caller {
   readonly name: string
-  /** The caller as a constraint of the scope. */
+  /** The caller as a scope constraint. */
   readonly constraint: string
 }
 
@@ -153,7 +153,7 @@ function callerOf({ principal: arn }: UsageKey): Caller | undefined {
   return { name, constraint: `principal ${operator} XKS::${type}::${quote(name)}` }
 }
 
-/** Quotes a text for Cedar. */
+/** Quotes a string for Cedar. */
 function quote(text: string): string {
   const escaped = text
     .replace(/[\\"]/g, '\\$&')
@@ -163,14 +163,14 @@ function quote(text: string): string {
 
 interface Group {
   readonly caller: Caller
-  /** Undefined if the call came without a service in between. */
+  /** Undefined if the call was made without a service in between. */
   readonly service: string | undefined
   readonly members: Activity[]
 }
 
 /**
- * Returns policies that allow what was answered and as little else as a policy's scope can express:
- * one for each caller and service. Empty if nothing was recorded.
+ * Returns policies that allow the answered requests and as little else as a policy's scope can
+ * express: one for each caller and service. Empty if nothing was recorded.
  */
 export function suggestPolicies(usage: readonly Activity[]): string {
   const groups = new Map<string, Group>()
@@ -241,7 +241,7 @@ function listed(field: string, values: readonly string[]): string {
   return `[${unique(values).map(quote).join(', ')}].contains(context.${field})`
 }
 
-/** Only if each request had one, because the condition would refuse those without. */
+/** Added only if each request had one, because the condition would refuse requests without it. */
 function optional(
   record: string,
   field: string,

@@ -1,6 +1,6 @@
 /**
- * Represents a request as policies see it: entities and context, from KMS's metadata and what the
- * proxy knows.
+ * Represents a request as policies see it: entities and context, from KMS's metadata and the
+ * proxy's own knowledge.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { isIP } from 'node:net'
@@ -14,7 +14,7 @@ type Value = EvaluationRequest['context'][string]
 interface Field {
   /** Absent for an optional field that the request lacks. */
   readonly of: (facts: Facts) => Value | undefined
-  /** Whether the value differs from request to request. Decisions that read it are not cached. */
+  /** Whether the value differs for each request. Decisions that read it are not cached. */
   readonly isVolatile?: true
   /** Whether recorded usage lacks this field. */
   readonly isUnrecorded?: true
@@ -78,7 +78,7 @@ const PRINCIPAL: Readonly<Record<string, (facts: Facts) => string | undefined>> 
   'principal.name': ({ principal }) => principal.name,
   'principal.sessionName': ({ principal }) => principal.sessionName,
   'principal.path': ({ principal }) => principal.path,
-  // Parents.
+  // Parents of the entity.
   'principal.account': ({ account }) => account,
   'principal.roles': ({ principal }) => principal.roles.join(' '),
   'principal.service': ({ principal: { kind, name } }) => (kind === 'service' ? name : undefined),
@@ -115,7 +115,7 @@ export function isRecorded(field: string): boolean {
 type FieldReader = (facts: Facts) => string | undefined
 
 /**
- * Returns a function that gives the same key for exactly those requests that agree in all of
+ * Returns a function that gives the same key exactly for those requests that agree in all of
  * `fields`.
  * @param fields none of them volatile
  */
@@ -216,7 +216,7 @@ function toContext(facts: Facts, fields: ReadonlySet<string>): Record<string, Va
     if (entry === undefined) continue
     const value = entry.of(facts)
     const [, name = '', leaf] = field.split('.')
-    // A record may be present without the field that is read.
+    // A record may be present even though the field that is read is absent.
     if (leaf !== undefined && isInRecord(facts, field)) nested(context, name)
     if (value === undefined) continue
     if (leaf === undefined) context[name] = value
@@ -225,7 +225,7 @@ function toContext(facts: Facts, fields: ReadonlySet<string>): Record<string, Va
   return context
 }
 
-/** Returns the record of this name, and creates it if it is missing. */
+/** Returns the record of this name, creating it if it is missing. */
 function nested(context: Record<string, Value>, name: string): Record<string, Value> {
   return (context[name] ??= {}) as Record<string, Value>
 }

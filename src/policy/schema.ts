@@ -5,8 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Raised when a policy of an earlier version may not validate any more. Optional attributes, entity types and actions are
- * added without raising it.
+ * Increased when a policy of an earlier version might no longer validate. Adding optional
+ * attributes, entity types or actions does not increase it.
  */
 export const SCHEMA_VERSION = 1
 

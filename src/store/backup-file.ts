@@ -1,6 +1,6 @@
 /**
- * Defines the file of a backup: one JSON document per line, with rows of every table, and a signed
- * manifest as the last line.
+ * Defines the format of a backup file: one JSON document per line, with rows of every table, and a
+ * signed manifest as the last line.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createReadStream } from 'node:fs'
@@ -23,7 +23,7 @@ export interface Manifest {
   /** Schema version. */
   readonly schema: number
   readonly createdAt: number
-  /** Release of Latchkey that made it. */
+  /** Release of Latchkey that made the backup. */
   readonly release: string
   /** Number of rows of each table. */
   readonly rows: Readonly<Record<string, number>>
@@ -74,7 +74,7 @@ export function countsRows(
   return [...names].every((name) => (expected[name] ?? 0) === (found[name] ?? 0))
 }
 
-/** One line of the file: rows of a table, each with values in the order of the columns. */
+/** One line of the file: rows of a table, each with its values in column order. */
 export interface Lines {
   readonly table: string
   readonly columns: readonly string[]

@@ -1,5 +1,5 @@
 /**
- * Writes and loads backups: every row of one moment in one file that both engines can load, with a
+ * Writes and loads backups: a snapshot of every row in one file that both engines can load, with a
  * signed manifest at its end. Rows keep their codes and secrets stay wrapped, so a backup is as
  * safe as the store and can be verified by loading it.
  */
@@ -189,7 +189,10 @@ export async function loadBackup(
   }
 }
 
-/** Loads a backup into a temporary store beside it, which it then removes. @throws as loadBackup */
+/**
+ * Loads a backup into a temporary store beside it, which is then removed.
+ * @throws as loadBackup
+ */
 export async function verifyBackup(
   path: string,
   { masterKey, clock }: Pick<StoreOptions, 'masterKey' | 'clock'>,

@@ -36,7 +36,7 @@ const LEAST_RSA_BITS = 3072
 
 /**
  * Wraps the store's key under another master key, in one change. Running servers are not affected;
- * the next start needs the new master key. Backups made before open with the old one.
+ * the next start needs the new master key. Earlier backups still open with the old one.
  * @throws StorageError
  */
 export async function rewrapStore(options: StoreOptions, next: MasterKeySource): Promise<void> {

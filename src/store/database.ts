@@ -59,13 +59,13 @@ export interface Database {
    */
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
   /**
-   * Reads the epoch, which every change that a running server must see raises. The value is at
-   * least as recent as the call.
+   * Reads the epoch. Every change that running servers must notice raises it. The value is at least
+   * as recent as the call.
    */
   epoch(): Promise<number>
   /**
-   * Runs one writing statement in its own transaction; resolves to the rows that it RETURNs. It
-   * sees everything committed before the call. It is cheap, for work done four times a second: a
+   * Runs one writing statement in its own transaction, and resolves to the rows that it RETURNs. It
+   * sees everything committed before the call. It is cheap enough to run four times a second: a
    * power failure may undo the last of these writes, though never one that a replica of another
    * engine has confirmed. It does not wait for a transaction of this process that is between two
    * statements.
@@ -73,9 +73,9 @@ export interface Database {
    */
   heartbeat(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
   /**
-   * Runs one writing statement in its own transaction, which is durable when this resolves;
-   * resolves to the rows that it RETURNs. It waits for transactions of this process, and holds no
-   * lock between messages.
+   * Runs one writing statement in its own transaction, and resolves to the rows that it RETURNs
+   * once they are durable. It waits for transactions of this process, and holds no lock between
+   * messages.
    */
   write(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
   /**
@@ -97,8 +97,8 @@ export interface Database {
   /** SQL for the database's own wall clock, in whole milliseconds since the Unix epoch. */
   readonly nowSql: string
   /**
-   * Removes from the files whatever committed changes have deleted. Data that another process is
-   * reading now goes later.
+   * Removes deleted data of committed changes from the files. Data that another process is reading
+   * is removed later.
    */
   erase(): Promise<void>
   close(): Promise<void>
@@ -107,7 +107,7 @@ export interface Database {
 export class Mutex {
   #last: Promise<unknown> = Promise.resolve()
 
-  /** Runs `work` when all earlier work has settled. */
+  /** Runs `work` once all earlier work has settled. */
   run<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#last.then(work, work)
     this.#last = result.catch(() => undefined)

@@ -1,4 +1,4 @@
-/** The two engines, each with its way to create and open a store. */
+/** The two engines, each with its own way to create and open a store. */
 // SPDX-License-Identifier: Apache-2.0
 import { open, stat, unlink } from 'node:fs/promises'
 import { StorageError, type Database } from './database.ts'
@@ -63,7 +63,8 @@ function createSqliteEngine(path: string, deadlineMs: number): Engine {
     },
     settle: () => syncFolder(path),
     async open() {
-      // An empty store is never created here: in place of a full one, it would look like lost keys.
+      // Opening never creates an empty store: in place of a full one, it would look as if all keys
+      // were lost.
       const found = await stat(path).catch(() => undefined)
       if (found === undefined) {
         throw new StorageError('STORE_MISSING', `${path}: there is no store`, {
@@ -89,7 +90,7 @@ async function createEmptyFile(path: string): Promise<void> {
 function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engine {
   const name = `${address.host}/${address.database}`
   const connect = async (options: Pick<PostgresOptions, 'connections' | 'requiresUtf8'>) => {
-    // Loaded on demand, because a store in a file does not need it.
+    // Loaded on demand, because a SQLite store does not need it.
     const { openPostgres } = await import('./postgres/database.ts')
     const loading = () => loadTarget(address)
     const deadlineMs = place.deadlineMs ?? DEFAULT_DEADLINE_MS
@@ -120,7 +121,7 @@ function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engi
       await database.close()
       throw new StorageError('STORE_EXISTS', `${name}: a store already exists`)
     },
-    // The facts are written in one transaction, so only empty tables remain.
+    // The facts are written in one transaction, so if it fails only empty tables remain.
     discard: (database) => database.close(),
     settle: () => Promise.resolve(),
     async open() {

@@ -1,6 +1,6 @@
 /**
- * The history of the epoch, which distinguishes a store that continued from one that was restored
- * and took another course.
+ * The history of the epoch, which tells a store that continued from one that was restored and then
+ * diverged.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { drawFromKernel } from '../core/kernel-random.ts'
@@ -9,7 +9,10 @@ import { column } from './sealed-rows.ts'
 import { notWritten } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
 
-/** One change of the store. Two copies of a store differ in the tags of later changes. */
+/**
+ * One change of the store. If two copies of a store diverge, the tags of their later changes
+ * differ.
+ */
 export interface EpochMark {
   readonly epoch: number
   /** Random; empty for epochs of the first schema, which kept no history. */
@@ -27,7 +30,7 @@ export function epochFields(epoch: number, tag: string, acceptsAny: number): rea
   return ['epochs', epoch, tag, acceptsAny]
 }
 
-/** @param acceptsAny whether a server that saw another history may continue from here */
+/** @param acceptsAny whether a server that has seen another history may continue from here */
 export async function writeEpoch(
   transaction: Transaction,
   sealing: Sealing,
@@ -66,8 +69,8 @@ export async function readMark(
 
 /**
  * Reports whether the store continues the history seen before: it is not older than `seen`, and had
- * exactly that mark then. Otherwise it was restored from a copy, or is another replica's, unless an
- * operator has accepted it since.
+ * exactly that mark then. Otherwise the store was restored from a copy or belongs to another
+ * replica, unless an operator has accepted it since.
  */
 export async function continues(
   reader: Reader,

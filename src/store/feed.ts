@@ -1,7 +1,7 @@
 /**
- * The change feed: what was written to sealed tables since the last read, proven to be all of it. The
- * elements of the changed rows must lead from the sum that was last verified to the sum of the state
- * (sealed-state.ts); where they do not, the tables are read and verified as a whole.
+ * The change feed: everything written to sealed tables since the last read, proven to be complete.
+ * The elements of the changed rows must lead from the sum that was last verified to the sum of the
+ * state (sealed-state.ts); if they do not, the tables are read and verified completely.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Reader, Row, SqlValue } from './database.ts'
@@ -23,11 +23,14 @@ export interface TableChange {
   readonly put: readonly Row[]
   /** Primary keys of rows that were deleted. */
   readonly removed: readonly (readonly SqlValue[])[]
-  /** Everything read before is void. Then this holds for every table of the feed. */
+  /** If true, everything read before is void. It is then true for every table of the feed. */
   readonly isReset: boolean
 }
 
-/** Rows of one table by the JSON of their primary keys: what each adds to the sum. */
+/**
+ * Rows of one table by the JSON of their primary keys, each with the element that it adds to the
+ * sum.
+ */
 interface Known {
   readonly elements: Map<string, bigint>
   sum: TableSum
@@ -41,8 +44,8 @@ interface Step {
 
 export interface Feed {
   /**
-   * Hands the changes since the last successful call to `apply`, one for each table in which
-   * something changed. They count as seen once `apply` has resolved. Calls must not overlap.
+   * Passes the changes since the last successful call to `apply`, one for each table that changed.
+   * They count as seen once `apply` has resolved. Calls must not overlap.
    * @throws StorageError STORE_TAMPERED
    */
   update(apply: (changes: readonly TableChange[]) => void | Promise<void>): Promise<void>
@@ -62,7 +65,7 @@ export interface FeedStep {
   commit(): void
 }
 
-/** @param snapshot runs work on one moment of the store */
+/** @param snapshot runs work on one snapshot of the store */
 export function createFeed(
   snapshot: <T>(work: (reader: Reader) => Promise<T>) => Promise<T>,
   sealing: Sealing,
@@ -71,7 +74,7 @@ export function createFeed(
   const known = new Map<string, Known>()
   let epoch = -1
 
-  /** Undefined when the changes do not lead to the sums of the state. */
+  /** Returns undefined if the changes do not lead to the sums of the state. */
   async function readChanges(reader: Reader, state: SealedState): Promise<Step[] | undefined> {
     const steps: Step[] = []
     for (const table of tables) {
@@ -116,7 +119,8 @@ export function createFeed(
     await readRows(reader, REMOVED_ROWS, epoch, (row) => {
       const key = String(column(row, 'row_key'))
       const old = before.elements.get(key)
-      // A row that was inserted again is in the table, and one that came and went was never known.
+      // A row that was inserted again is in the table, and a row that was added and removed in
+      // between was never known.
       if (column(row, 'table_name') !== table.name || old === undefined || elements.has(key)) return
       sum = subtractElement(sum, old)
       removed.push(JSON.parse(key) as SqlValue[])
@@ -135,7 +139,7 @@ export function createFeed(
     return { change: { table, put, removed: [], isReset: true }, elements, sum }
   }
 
-  /** In pages, so that no turn of the event loop verifies many rows. */
+  /** Reads in pages, so that no turn of the event loop verifies many rows. */
   async function readRows(
     reader: Reader,
     table: SealedTable,

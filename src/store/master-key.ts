@@ -19,7 +19,7 @@ export type MasterKeySource =
 /** Wraps the store key. */
 export interface MasterKey {
   /**
-   * Returns a text for the store: the wrapped store key, and everything needed to unwrap it except
+   * Returns text for the store: the wrapped store key, and everything needed to unwrap it except
    * the secret.
    */
   wrap(storeKey: Buffer): Promise<string>
@@ -80,7 +80,7 @@ export function createMasterKey(source: MasterKeySource): MasterKey {
 }
 
 /**
- * The tag binds what is stored next to the wrapped key, so that weaker parameters do not open it.
+ * The tag covers the parameters stored next to the wrapped key, so that weaker ones do not open it.
  */
 function toAad(head: Omit<KeyRecord, 'wrapped'>): Buffer {
   return encodeFields(['latchkey master key v1', JSON.stringify(head)])

@@ -23,7 +23,9 @@ export interface StoreContents {
   readonly credentials: readonly Row[]
 }
 
-/** Returns the value of a column; if it is absent, the schema is not that of this release. */
+/**
+ * Returns the value of a column; if the column is absent, the schema is not that of this release.
+ */
 export function column(row: Row, name: string): SqlValue {
   const value = row[name]
   if (value === undefined) throw new StorageError('STORE_CORRUPT', `a row lacks its column ${name}`)
@@ -93,7 +95,7 @@ async function queryRows(reader: Reader, table: SealedTable, where: Row): Promis
 export const PAGE = 100
 
 /**
- * Returns all rows of a table, verified against the state: none was changed, removed, added or
+ * Returns all rows of a table, verified against the state, so no row was changed, removed, added or
  * restored. Reads page by page.
  * @throws StorageError STORE_TAMPERED
  */

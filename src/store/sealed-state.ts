@@ -1,7 +1,7 @@
 /**
  * The expected sum over the sealed rows as of one epoch: for each table the number of rows and the
- * sum of their elements. It is one sealed fact, so a change costs the same however many rows there
- * are. docs/internals/store.md says what it proves, and what only the full audit does.
+ * sum of their elements. It is one sealed fact, so the cost of a change does not depend on the
+ * number of rows. docs/internals/store.md says what it proves, and what only the full audit proves.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Transaction } from './database.ts'
@@ -65,7 +65,7 @@ export async function readState(reader: Reader, sealing: Sealing): Promise<Seale
   }
 }
 
-/** The format inside the seal. The cast is safe: only `writeState` can have sealed it. */
+/** The format inside the seal. The cast is safe, because only `writeState` can have sealed it. */
 interface StateRecord {
   readonly tag: string
   readonly tables: Readonly<Record<string, readonly [rows: number, sum: string]>>
@@ -84,8 +84,8 @@ export async function writeState(
     ),
   )
   const record: StateRecord = { tag, tables, events }
-  // Encrypted as well as authenticated: an observer of changing sums could compute the elements of
-  // rows.
+  // Encrypted as well as authenticated, because an observer of the changing sums could compute the
+  // elements of rows.
   const wrapped = sealing.wrap(contextOf(epoch), Buffer.from(JSON.stringify(record), 'utf8'))
   await writeFact(transaction, 'epoch', String(epoch))
   await writeFact(transaction, 'state', wrapped)
@@ -106,7 +106,7 @@ async function readPair(reader: Reader): Promise<{ epoch: string; state: string 
 }
 
 /**
- * The stored value differs from the written one: something in the database changes what Latchkey
+ * The stored value differs from the written one: something in the database modifies what Latchkey
  * writes.
  */
 export function notWritten(what: string): StorageError {

@@ -1,4 +1,4 @@
-/** An open store: its database, and the keys to what is sealed in it. */
+/** An open store: its database, and the keys to its sealed contents. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
@@ -21,13 +21,13 @@ import { upgradeSeals } from './upgrade.ts'
 export interface Store {
   readonly database: Database
   readonly sealing: Sealing
-  /** Never changes. New stores derive it from their key. */
+  /** Id of the store. It never changes. New stores derive it from their key. */
   readonly id: string
   /**
    * Runs one durable change of sealed rows, which running servers then apply. Its cost does not
    * depend on the number of rows. It cannot make foreign rows look genuine, because the expected
-   * sums change only by differences. A change that `erases` leaves nothing of what it removed in
-   * the files.
+   * sums change only by differences. A change with `erases` leaves no trace in the files of the
+   * data it removed.
    * @param work receives the epoch that the store has afterwards
    */
   change<T>(
@@ -35,9 +35,9 @@ export interface Store {
     options?: ChangeOptions,
   ): Promise<T>
   /**
-   * Raises the epoch and nothing else, whatever the state of the rows: servers that find a store
-   * that was changed from outside refuse everything.
-   * @throws StorageError STORE_TAMPERED if not even that is kept
+   * Raises only the epoch, whatever the state of the rows: servers that find a store that was
+   * changed from outside refuse everything.
+   * @throws StorageError STORE_TAMPERED if the database does not keep even that
    */
   bumpEpoch(): Promise<EpochMark>
   /** Returns a feed of these tables: all rows first, then every change. Each reader needs its own feed. */
@@ -72,8 +72,8 @@ export interface StoreOptions extends StorePlace {
   readonly masterKey: MasterKeySource
   readonly clock: Clock
   /**
-   * Whether to open a store that was changed from outside, to raise its epoch so that servers read
-   * it and refuse everything.
+   * Whether to open a store that was changed from outside, in order to raise its epoch so that
+   * servers read it and refuse everything.
    */
   readonly allowsTampered?: boolean
 }
@@ -169,7 +169,7 @@ export async function openWithKey(options: StoreOptions): Promise<StoreWithKeys>
   }
 }
 
-/** Seals what an earlier release wrote, and verifies the contents. */
+/** Seals rows written by an earlier release, and verifies the contents. */
 async function bringUp(database: Database, keyring: Keyring): Promise<void> {
   const { sealing } = keyring
   if (!(await database.snapshot(hasState))) {
@@ -190,7 +190,7 @@ async function hasState(reader: Reader): Promise<boolean> {
   return (await findFact(reader, 'state')) !== undefined
 }
 
-/** RFC 9562, version 8: the bits are those of the bytes, except for version and variant. */
+/** RFC 9562, version 8: all bits come from the bytes, except for version and variant. */
 function toUuid(bytes: Buffer): string {
   const id = Buffer.from(bytes.subarray(0, 16))
   id.writeUInt8((id.readUInt8(6) & 0x0f) | 0x80, 6)
@@ -236,7 +236,8 @@ function assemble(place: StorePlace, opened: Database, keyring: Keyring, id: str
         await database.checkSchema(transaction)
         return done
       })
-      // The change is committed. What cannot be overwritten now goes with the next erasure.
+      // The change is committed. Data that cannot be overwritten now is overwritten by the next
+      // erasure.
       if (options?.erases === true) await database.erase().catch(() => undefined)
       return result
     },
@@ -256,7 +257,7 @@ function assemble(place: StorePlace, opened: Database, keyring: Keyring, id: str
       return mark
     },
     feed(...tables) {
-      // After a failed audit the rows that did not change cannot be trusted either.
+      // After a failed audit, the unchanged rows cannot be trusted either.
       return createFeed(
         (work) =>
           auditing.fault === undefined

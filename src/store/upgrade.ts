@@ -1,6 +1,6 @@
 /**
  * Upgrades a store of schema versions 1 to 6 to the format of version 7 in one transaction:
- * verifies it as those releases did, and seals it as this one does.
+ * verifies it as those releases did, and seals it as this release does.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Row, type SqlValue, type Transaction } from './database.ts'
@@ -23,7 +23,7 @@ import type { Sealing } from './sealing.ts'
 
 /** The tables that the digest covered, in this order. */
 const FIRST_TABLES = [KEYS, KEY_VERSIONS, CREDENTIALS]
-/** Tables that it covered once they had rows. */
+/** Tables that the digest covered once they had rows. */
 const LATER_TABLES = [SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS, RESTORATIONS]
 /** Facts of the old format, which the sealed state replaces. */
 const DIGEST = 'digest'

@@ -1,4 +1,4 @@
-/** The interface of a subcommand, and the context that it gets. */
+/** The interface of a subcommand, and the context passed to it. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
 import { LatchkeyError } from '../core/errors.ts'
@@ -15,7 +15,7 @@ export interface Flag {
   readonly description: string
 }
 
-/** A subcommand. Each has a module in commands/; commands.ts names it. */
+/** A subcommand. Each has a module in commands/; commands.ts gives it its name. */
 export interface Command {
   /** Operands after the name, such as `KEY_ID`. */
   readonly operands?: readonly string[]
@@ -125,7 +125,7 @@ export async function loadContextConfig(context: Context): Promise<Config> {
   return loadConfig(configPath(context), context.environment)
 }
 
-/** Like loadContextConfig, with what a reload compares later. */
+/** Like loadContextConfig, with everything that a reload compares later. */
 export async function loadServedConfig(context: Context): Promise<LoadedConfig> {
   const { loadConfigWithSource } = await import('../config/load.ts')
   return loadConfigWithSource(configPath(context), context.environment)

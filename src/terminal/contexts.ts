@@ -1,6 +1,6 @@
 /**
- * Admin listeners by name, in a file of the user, and the one that the environment names. A context has
- * the paths of a token and of certificates, never a token itself.
+ * Named admin listeners in a file of the user, and the listener that the environment names. A
+ * context has the paths of a token and of certificates, never a token itself.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
@@ -71,7 +71,7 @@ export async function loadContexts(context: Context): Promise<ContextFile> {
     const file = JSON.parse(text) as Partial<ContextFile> | null
     if (typeof file?.contexts === 'object') return file as ContextFile
   } catch {
-    // The error below reports it.
+    // The error below reports the problem.
   }
   throw new UsageError('INPUT_INVALID', `${path} is not a file of contexts`)
 }
@@ -116,7 +116,8 @@ async function replaceFile(path: string | undefined, file: object): Promise<void
 }
 
 /**
- * Returns the admin listener that a command is to call; undefined: the control store of this host.
+ * Returns the admin listener that a command should call; undefined for the control store of this
+ * host.
  * @throws UsageError, or a system error for a file that cannot be read
  */
 export async function findAdminTarget(context: Context): Promise<AdminTarget | undefined> {
@@ -150,7 +151,7 @@ async function withLogin(context: Context, target: AdminTarget): Promise<AdminTa
 }
 
 /**
- * Returns a listener that the user has named somewhere, also when the command works on the control store:
+ * Returns a listener that the user has configured, even if the command works on the control store:
  * $LATCHKEY_ADDR, the context in use, or the only one.
  */
 export async function findKnownTarget(context: Context): Promise<AdminTarget | undefined> {
@@ -210,7 +211,7 @@ async function toTarget(
   }
 }
 
-/** Accepts plain HTTP for loopback only, because a token would be readable on the way. @throws UsageError */
+/** Accepts plain HTTP for loopback only, because a token could be read in transit. */
 export function parseAddress(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined
   const isBare = url?.pathname === '/' && url.search === '' && url.username === ''
@@ -228,7 +229,7 @@ export function parseAddress(text: string): string {
   return url.origin
 }
 
-/** Paths are kept absolute, so that a context works in any folder. */
+/** Paths are stored as absolute, so that a context works in any folder. */
 export function toAbsolute(path: string | undefined): string | undefined {
   return path === undefined ? undefined : resolve(path)
 }

@@ -21,7 +21,10 @@ export async function writeNewFile(path: string, text: string, mode: number): Pr
   await writeAll(file, text)
 }
 
-/** Writes a file that may exist, such as a report that is made again. Never writes through a link. */
+/**
+ * Writes a file that may exist, such as a report that is created again. Never writes through a
+ * link.
+ */
 export async function writeOutputFile(path: string, text: string): Promise<void> {
   const { O_WRONLY, O_TRUNC, O_NOFOLLOW } = constants
   const file = await open(path, 'wx', 0o644).catch(async (cause: unknown) => {

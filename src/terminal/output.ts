@@ -9,13 +9,16 @@ export interface Output {
   readonly json: boolean
   /** Prints `text`, or `value` as JSON with --json. */
   result(text: string, value: unknown): void
-  /** Prints one line of a result that comes in parts. With --json it prints nothing, since `result` has everything. */
+  /**
+   * Prints one line of a result that comes in parts. With --json it prints nothing, since `result`
+   * prints everything.
+   */
   line(text: string): void
   /** Whether standard output is a terminal, so that colours may be used. */
   readonly isTerminal: boolean
   /** Formats rows as columns. On a terminal, cells are shortened in the middle until a row fits its width. */
   table(headings: readonly string[], rows: readonly (readonly string[])[]): string
-  /** Replaces what a terminal shows; elsewhere it separates one state from the next. */
+  /** On a terminal, replaces the previous state; elsewhere, separates one state from the next. */
   clear(): void
   /** Prints a remark to standard error. */
   note(text: string): void
@@ -27,7 +30,7 @@ export interface Streams {
   readonly stderr: (text: string) => void
   /** Whether standard output is a terminal and NO_COLOR is unset (https://no-color.org). */
   readonly isTerminal?: boolean
-  /** Width to wrap help to; absent: lines are as long as they are. */
+  /** Width to wrap help to; absent if lines are not wrapped. */
   readonly columns?: number
 }
 
@@ -105,7 +108,7 @@ function renderText({ message, hint, file, faults, stack }: Described): string {
 const MAX_COLUMN = 120
 
 const GAP = '  '
-/** No column is made narrower, or its cells would no longer tell one row from another. */
+/** Minimum width of a column; narrower cells could not be told apart. */
 const MIN_COLUMN = 8
 
 /**
@@ -136,7 +139,7 @@ export function toTable(
     .join('\n')
 }
 
-/** Takes from the widest column, again and again. A column keeps room for its heading. */
+/** Repeatedly shortens the widest column. A column keeps room for its heading. */
 function fitWidths(
   longest: readonly number[],
   headings: readonly string[],

@@ -1,6 +1,6 @@
 /**
  * Exposure, which a kill cannot undo: the callers that hold data keys from earlier calls, and until
- * when.
+ * when they may use them.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Activity } from './usage-table.ts'
@@ -58,7 +58,7 @@ export function findExposure(activities: readonly Activity[]): readonly Exposure
 
 function isFetch({ outcome, operation, kmsOperation, isOverflow }: UsageKey): boolean {
   if (outcome !== SUCCESS) return false
-  // Neither the caller nor the purpose is known, so the request is included rather than left out.
+  // Neither the caller nor the purpose is known, so the request is included to be safe.
   if (isOverflow) return operation === 'Decrypt' || operation === 'Encrypt'
   return kmsOperation !== undefined && GIVES_DATA_KEY.has(kmsOperation)
 }

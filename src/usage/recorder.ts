@@ -1,6 +1,6 @@
 /**
- * Counts who used which key, in memory on the request path, and writes the counts in the
- * background. A crash loses what was counted since the last flush.
+ * Counts who used which key: in memory on the request path, and written in the background. A crash
+ * loses the counts since the last flush.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
@@ -250,7 +250,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   async function purge(): Promise<void> {
     if (clock.monotonic() - purgedAt < PURGE_EVERY_MS) return
     purgedAt = clock.monotonic()
-    // A failed purge does no harm: the next one will do.
+    // A failed purge does no harm, because the next one deletes the same rows.
     await deps.purge().catch(() => undefined)
   }
 

@@ -4,7 +4,10 @@ import type { Activity } from './usage-table.ts'
 import type { Operation, RequestSubject } from '../core/request.ts'
 import { SUCCESS, type UsageKey } from './usage-key.ts'
 
-/** The gate's rules with only one switch: returns why a request would be refused, or undefined. */
+/**
+ * Applies the gate's rules with only one switch: returns why a request would be refused, or
+ * undefined.
+ */
 export type Judge = (subject: RequestSubject) => string | undefined
 
 /** A caller, service or key that would have been refused, and how often. */
@@ -24,8 +27,8 @@ export interface Rehearsal {
   /** Requests in the switch's scope that were refused for another reason. */
   readonly refusedAnyway: number
   /**
-   * Requests of unnamed callers, because there were too many: whether the switch covers them is
-   * unknown.
+   * Requests of unnamed callers, of whom there were too many to name: whether the switch covers
+   * them is unknown.
    */
   readonly notToldApart: number
   readonly principals: readonly Refused[]

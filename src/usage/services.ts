@@ -1,6 +1,6 @@
 /**
- * How AWS services use data keys that they have fetched: what works without KMS, for how long, and
- * what ends it. The table holds what is published; the rest is marked as unknown.
+ * How AWS services use the data keys that they have fetched: what works without KMS, for how long,
+ * and what ends it. The table holds published facts; the rest is marked as unknown.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { serviceOf } from '../core/partitions.ts'
@@ -23,7 +23,7 @@ export interface CachingFact {
   readonly endedBy: string
   readonly certainty: Certainty
   readonly source: string
-  /** Lasting harm when keys are out of reach for this long. */
+  /** Lasting harm if keys are out of reach for this long. */
   readonly afterSevenDays?: string
 }
 

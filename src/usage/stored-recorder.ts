@@ -6,7 +6,7 @@ import type { Store } from '../store/store.ts'
 import { type Recorder, createRecorder } from './recorder.ts'
 import { purgeActivity, writeCounts, writeUses } from './usage-table.ts'
 
-/** The recorder writes until it is stopped. */
+/** The recorder continues to write until it is stopped. */
 export function startStoredRecorder(deps: {
   readonly config: {
     readonly retentionMs: number

@@ -1,6 +1,6 @@
 /**
- * The properties that requests counted together share: who asked for what, how it came, and how it
- * ended.
+ * The properties shared by requests that are counted together: who asked for what, by which path,
+ * and with which outcome.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
@@ -27,7 +27,9 @@ export interface UsageKey {
   readonly vpce?: string
   /** `ok`, or the reason for the refusal. */
   readonly outcome: string
-  /** There were too many different subjects: only key store, operation and outcome were kept. */
+  /**
+   * Set if there were too many different subjects: only key store, operation and outcome were kept.
+   */
   readonly isOverflow: boolean
   /** Set for requests of Latchkey's own tools (core/probe.ts). */
   readonly isProbe?: true
@@ -75,7 +77,7 @@ export function toUsageKey(
   }
 }
 
-/** Returns the reduced subject of a request when there is no room for another subject. */
+/** Returns the reduced subject of a request, for use when there is no room for another subject. */
 export function toOverflow(request: CountedRequest) {
   const { keyStore = '', operation = '', reason, errorName } = request
   const outcome = reason ?? errorName ?? SUCCESS

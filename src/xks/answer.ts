@@ -19,8 +19,8 @@ export interface RawResponse {
 }
 
 /**
- * Result of checking a request's signature. `unchecked`: it was refused for lack of time before the
- * check.
+ * Result of checking a request's signature. `unchecked` means that the request was refused for lack
+ * of time before the check.
  */
 export type SignatureState = 'good' | 'bad' | 'unchecked' | 'not required'
 
@@ -38,7 +38,7 @@ export interface Answer {
    * Call once after the answer was written or abandoned: stops the timer and records the request.
    */
   finish(): void
-  /** Call once, when the kernel has the whole released answer. */
+  /** Call once, when the kernel has accepted the whole released answer. */
   sent(): void
 }
 
@@ -93,7 +93,7 @@ export class GatedAnswer implements Answer {
     return pass === undefined || (this.#deps.gate.allows(pass) && this.#isPermitted())
   }
 
-  /** Reports whether the policies as they are now permit the request. */
+  /** Reports whether the current policies permit the request. */
   #isPermitted(): boolean {
     const { policyPass } = this.#request
     return policyPass === undefined || this.#deps.authorizer.allows(policyPass)

@@ -7,14 +7,14 @@ import { GateError, type GateErrorCode } from '../killswitch/model.ts'
 import { SignatureError } from '../sigv4/errors.ts'
 import { XksError, type XksErrorName, isAllowed } from './errors.ts'
 
-/** The compiler checks that this table is complete: a new code without a row does not build. */
+/** The compiler checks that this table is complete: the build fails if a new code has no row. */
 export const BACKEND_ERRORS = {
   KEY_NOT_FOUND: 'KeyNotFoundException',
   KEY_DISABLED: 'InvalidStateException',
   KEY_USAGE: 'InvalidKeyUsageException',
   // "Deactivated" for encryption until the key is rotated; decryption still works.
   KEY_EXHAUSTED: 'InvalidStateException',
-  // A state of the key, and nothing that a retry would change.
+  // A state of the key that no retry would change.
   KEY_REPLACED: 'InvalidStateException',
   KEY_EXISTS: 'InternalException',
   // Indistinguishable from a wrong tag, so the caller does not learn which versions exist.

@@ -10,7 +10,7 @@ import { periodic, type Periodic } from '../core/periodic.ts'
 /** XKS 1.0.3, GetHealthStatus: a cached result must not be older than one minute. */
 export const MAX_AGE_MS = 60_000
 
-/** Failing operations come in crowds. */
+/** Failing operations tend to come in bursts. */
 const RECHECK_MS = 500
 
 export interface HealthProbe {

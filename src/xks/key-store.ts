@@ -19,8 +19,8 @@ export interface KeyStore {
   /** Whether every Encrypt result is decrypted and compared, even without a requested CDIV. */
   readonly verifyEveryEncrypt: boolean
   /**
-   * Formats that Decrypt accepts besides our own and that of other proxies that follow the
-   * specification.
+   * Ciphertext formats that Decrypt accepts, besides our own and that of other proxies that follow
+   * the specification.
    */
   readonly accept: readonly 'aws-sample'[]
   /** Reports whether a version refuses Decrypt because it is being retired. */

@@ -1,4 +1,4 @@
-/** THE REQUEST: every stage, in order. Read this first. */
+/** The whole path of a request: every stage, in order. Read this first. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
@@ -31,12 +31,12 @@ export interface PipelineDeps extends AnswerDeps {
   readonly isThrottled?: ((subject: RequestSubject) => boolean) | undefined
 }
 
-/** The audit log as the pipeline uses it. `onFinish` records every request besides. */
+/** The audit log as the pipeline uses it. `onFinish` also records every request. */
 export interface RequestAudit {
   /** Identifies what an Encrypt produced and a Decrypt received. */
   hashSealed(parts: SealedBytes): string
   /**
-   * Present if a plaintext may leave only after its record is durable.
+   * Present if a plaintext may be sent only after its record is durable.
    * @throws XksError InternalException
    */
   readonly recordDurably?: ((record: RequestRecord) => Promise<void>) | undefined
@@ -137,7 +137,7 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   }
 }
 
-/** @throws XksError when the request is too late for an answer; it is not started then */
+/** @throws XksError if it is too late to answer the request, which is then not started */
 function checkInTime({ raw, deadline }: RequestContext): void {
   if (deadline.remainingMs > 0) return
   const details = raw.isGone?.() === true ? { reason: 'CALLER_GONE' } : { reason: 'LATE' }
@@ -214,7 +214,7 @@ function resolveRoute(keyStores: KeyStoreLookup, { raw, record }: RequestContext
   return { keyStore, operation: target.operation, keyId: target.keyId }
 }
 
-/** Bytes of an unverified body that are searched for a kmsRequestId. */
+/** Number of bytes of an unverified body that are searched for a kmsRequestId. */
 const SEARCHED_BYTES = 4096
 
 /** @throws SignatureError; the record then helps to find the request in the caller's logs */

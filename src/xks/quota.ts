@@ -9,13 +9,13 @@ export interface Quota {
 
 export interface QuotaLimits {
   readonly requestsPerSecond: number
-  /** Size of the bucket: how many requests may arrive at once. */
+  /** Size of the bucket: the number of requests that may arrive at once. */
   readonly burst: number
 }
 
 /**
- * @param shares number of processes that serve the key store: each takes an equal share of the
- * rate, and of the bucket at least one token
+ * @param shares number of processes that serve the key store; each takes an equal share of the
+ * rate, and of the bucket, but at least one token
  */
 export function createQuota(
   limits: QuotaLimits,

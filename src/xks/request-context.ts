@@ -34,7 +34,7 @@ export interface RequestContext {
   readonly raw: RawRequest
   readonly record: RequestRecord
   readonly timer: StageTimer
-  /** Counts from the first byte, as KMS does. */
+  /** Deadline, counted from the first byte as KMS does. */
   readonly deadline: Deadline
   /** The pass from the gate's first check; undefined before it and after a failure. */
   pass: GatePass | undefined
@@ -58,7 +58,7 @@ export interface StageTimer {
   finish(): void
 }
 
-/** A class rather than closures, which would cost more: one is created for each request. */
+/** A class, because closures would cost more: one is created for each request. */
 class Timer implements StageTimer {
   readonly #record: RequestRecord
   readonly #times: number[]
@@ -98,7 +98,7 @@ class Timer implements StageTimer {
   }
 
   #markIndex(index: number): void {
-    // Work that a deadline abandoned still runs, but its time no longer counts.
+    // Work abandoned at a deadline still runs, but its time no longer counts.
     if (this.#isEnded) return
     const now = this.#clock.monotonic()
     this.#add(index, now - this.#last)

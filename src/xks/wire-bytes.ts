@@ -64,7 +64,7 @@ export function encodeCiphertextMetadata(version: number): Buffer {
   return bytes
 }
 
-/** Returns the key version, or undefined when the bytes are not ours. */
+/** Returns the key version, or undefined if the bytes are not Latchkey's. */
 export function parseCiphertextMetadata(bytes: Buffer): number | undefined {
   if (bytes.length !== SIZE_BYTES || bytes[0] !== FORMAT) return undefined
   const version = bytes.readUInt32BE(1)

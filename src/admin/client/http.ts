@@ -20,7 +20,7 @@ export interface AdminEndpoint {
 type Schemas = components['schemas']
 type Faults = Schemas['AdminErrorResponse']['error']['faults']
 
-/** A refusal, with the code that the same command gets from the control store. */
+/** A refusal, with the code that the same command reports when it works on the control store. */
 export class AdminRefusal extends LatchkeyError {
   override readonly name = 'AdminRefusal'
   readonly file = ''
@@ -35,7 +35,7 @@ export class AdminRefusal extends LatchkeyError {
 
 type AdminCallErrorCode =
   | 'ADMIN_UNREACHABLE' // no connection, no valid certificate, or no answer in time
-  | 'ADMIN_ANSWER_INVALID' // the answer is not that of an admin listener
+  | 'ADMIN_ANSWER_INVALID' // the answer does not come from an admin listener
 
 export class AdminCallError extends LatchkeyError<AdminCallErrorCode> {
   override readonly name = 'AdminCallError'

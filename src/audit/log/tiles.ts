@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { EMPTY_ROOT, HASH_BYTES, hashLeaf, hashNode } from '../../core/tlog/merkle.ts'
 
-/** Hashes in a full tile, and entries in a full bundle. */
+/** Number of hashes in a full tile, and of entries in a full bundle. */
 export const TILE_WIDTH = 256
 /** The length of an entry in a bundle is a uint16. */
 export const MAX_ENTRY_BYTES = 65_535
@@ -127,7 +127,7 @@ export class GrowingTree {
     }
   }
 
-  /** Returns the partial tiles of the tree as it is now. */
+  /** Returns the partial tiles of the current tree. */
   partials(): readonly Tile[] {
     return this.#levels.flatMap((hashes, level) =>
       hashes.length === 0

@@ -10,24 +10,27 @@ import type { HashPrincipal } from '../principal-hash.ts'
 import { encodeMark, encodeRequest } from '../record.ts'
 import type { AuditThreadData, FromThread, PublishedHead, ToThread } from './protocol.ts'
 
-/** Entries that may wait for the thread. More are lost in `buffered`, and refused in `strict`. */
+/**
+ * Maximum number of entries waiting for the thread. Beyond it, `buffered` loses entries and
+ * `strict` refuses them.
+ */
 const MAX_QUEUED = 50_000
 const BATCH = 64
 /** How long an incomplete batch waits for more entries. */
 const BATCH_MS = 3
 
 export interface AuditStats {
-  /** Number of entries on the disk. */
+  /** Number of entries on disk. */
   readonly written: number
   /** Number of entries that could not be written. */
   readonly lost: number
-  /** Number of entries that wait for the disk. */
+  /** Number of entries waiting for the disk. */
   readonly queued: number
   /** Size of the tree of the last checkpoint. */
   readonly published: number
   /** The last checkpoint; undefined before the first. */
   readonly head: PublishedHead | undefined
-  /** Why the last batch could not be written; undefined if it was. */
+  /** Why the last batch could not be written; undefined if it was written. */
   readonly failure: string | undefined
 }
 
@@ -55,11 +58,11 @@ export interface AuditLogOptions extends AuditThreadData {
   readonly onWorking: (lost: number) => void
 }
 
-/** A batch that was sent to the thread and has no answer yet. */
+/** A batch sent to the thread and not answered yet. */
 interface Batch {
   readonly ticket: number
   readonly count: number
-  /** Number of entries lost before this batch, which only its entries report. */
+  /** Number of entries lost before this batch; the entries of this batch report them. */
   readonly lostBefore: number
   readonly waiters: readonly Waiter[]
 }
@@ -98,7 +101,7 @@ class ThreadedLog implements AuditLog {
   /** Set once the thread has ended, after which nothing can be written. */
   #end: string | undefined
   #closed: ((head: PublishedHead | undefined) => void) | undefined
-  /** Durable entries by their record, until the answer has left. */
+  /** Durable entries by record, until the answer has been sent. */
   readonly #durable = new WeakMap<RequestRecord, { seq: number; status: number | undefined }>()
 
   constructor(options: AuditLogOptions) {
@@ -184,7 +187,7 @@ class ThreadedLog implements AuditLog {
     if (!this.#push(encode)) {
       return Promise.reject(unwritable(this.#end ?? 'the disk is too slow: the queue is full'))
     }
-    // Requests of one turn of the event loop share a batch, and the thread joins batches anyway.
+    // Requests of one turn of the event loop share a batch, and the thread merges batches anyway.
     this.#flushSoon()
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })
@@ -278,7 +281,7 @@ class ThreadedLog implements AuditLog {
   #die(why: string): void {
     if (this.#end !== undefined) return
     this.#end = why
-    // After a stop the thread ends by itself, with nothing outstanding.
+    // After a stop, the thread exits on its own with nothing outstanding.
     this.#flush()
     this.#settle(Infinity, why)
     this.#closed?.(undefined)

@@ -28,7 +28,7 @@ export interface Cosign {
   ask(checkpoint: string, head: TreeHead): Promise<readonly string[]>
 }
 
-/** The tree of a log and the bundle that is not full yet. */
+/** The tree of a log, and the bundle that is not full yet. */
 export interface LogState {
   readonly tree: GrowingTree
   readonly bundle: Buffer[]
@@ -80,7 +80,7 @@ export class LogFiles {
     for (const [path, bytes] of this.#full) {
       await this.#write(path, bytes)
       this.#full.delete(path)
-      // tlog-tiles allows this once the full tile is there.
+      // tlog-tiles allows deleting partial tiles once the full tile exists.
       await rm(`${join(this.#folder, path)}.p`, { recursive: true, force: true })
     }
     if (bundle.length > 0) {

@@ -161,7 +161,7 @@ export async function readCertificate(folder: string): Promise<Signed<AnyCertifi
     const signed = JSON.parse(text) as Signed<AnyCertificate>
     if (typeof signed.statement.verifierKey === 'string') return signed
   } catch {
-    // The error below says what is wrong.
+    // The error below reports the problem.
   }
   throw new AuditError('AUDIT_INVALID', `${folder}: ${CERTIFICATE} is missing or not a certificate`)
 }
@@ -183,9 +183,9 @@ export async function listProcessLogs(root: string): Promise<readonly string[]> 
 export interface RecoveredLog extends PublishedHead {
   readonly folder: string
   readonly origin: string
-  /** Entries that were in the write-ahead log only. */
+  /** Number of entries that were only in the write-ahead log. */
   readonly entries: number
-  /** Bytes of a write that was interrupted, and therefore never reported as durable. */
+  /** Bytes of an interrupted write, which was therefore never reported as durable. */
   readonly discardedBytes: number
 }
 
@@ -194,13 +194,13 @@ export interface RecoveryOptions {
   readonly root: string
   readonly host: string
   readonly derive: DeriveSeed
-  /** Called for a log that cannot be recovered now; the next start tries again. */
+  /** Called for a log that cannot be recovered now. The next start tries again. */
   readonly onFailed: (folder: string, error: unknown) => void
 }
 
 /**
- * Completes the logs of this host whose process is gone: what is in the write-ahead log goes into
- * tiles, and an entry says so.
+ * Completes the logs of this host whose process is gone: moves entries from the write-ahead log
+ * into tiles, and appends an entry that records the recovery.
  */
 export async function recoverLogs(options: RecoveryOptions): Promise<readonly RecoveredLog[]> {
   const recovered: RecoveredLog[] = []
@@ -244,7 +244,8 @@ async function lock(folder: string, host: string): Promise<boolean> {
     const text = await readFile(path, 'utf8').catch(() => '')
     if (text === '' || !isGone(JSON.parse(text) as Owner, host)) return false
     await rm(path, { force: true })
-    // If two processes find the same stale lock, one fails here and leaves the log to the other.
+    // If two processes find the same stale lock, one of them fails here and leaves the log to the
+    // other.
     await take()
   }
   return true
@@ -258,8 +259,8 @@ async function recoverLog(folder: string, derive: DeriveSeed): Promise<Recovered
   const size = wal.start ?? (note && parseCheckpoint(note.text))?.size ?? 0
   const state = loadState(folder, size)
   const files = new LogFiles(folder, signerOf(derive, origin), state)
-  // A second recovery, after a crash of the first, must produce the same tree. So the mark has no
-  // time, and nothing is added without a write-ahead log.
+  // A second recovery, after the first one crashed, must produce the same tree. So the recovery
+  // entry carries no time, and nothing is appended without a write-ahead log.
   if (wal.start !== undefined) {
     const mark = encodeMark('recovered', { entries: entries.length, discardedBytes })
     files.append([...entries, Buffer.from(mark)])

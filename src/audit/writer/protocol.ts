@@ -23,7 +23,7 @@ export interface PublishedHead {
 
 export type FromThread =
   | { readonly kind: 'ready' }
-  /** All batches up to this ticket that were not refused are on the disk. */
+  /** All batches up to this ticket are on disk, except those that were refused. */
   | { readonly kind: 'durable'; readonly upTo: number }
   | { readonly kind: 'refused'; readonly from: number; readonly upTo: number; readonly why: string }
   | ({ readonly kind: 'published' } & PublishedHead)

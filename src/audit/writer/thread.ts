@@ -57,7 +57,7 @@ function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** Takes every batch that has arrived, so that one sync serves all of them. */
+/** Takes every batch that has arrived, so that one sync covers all of them. */
 function take(message: ToThread): void {
   const batches: Batch[] = []
   let isClosing = false
@@ -108,7 +108,7 @@ async function close(): Promise<void> {
     await files.sync()
     wal.remove()
   } catch (error) {
-    // The write-ahead log stays, and the next start applies it.
+    // The write-ahead log stays in place, and the next start applies it.
     say({ kind: 'unpublished', why: describe(error) })
   }
   say({ kind: 'closed', ...head() })

@@ -1,7 +1,7 @@
 /**
- * The write-ahead log of one audit log: entries that are durable and not yet certainly in synced
- * tiles. Segments are filled with zeros in advance, so that a sync writes data and no metadata: on
- * the machine of the measurements in docs/audit.md that halves its 99th percentile.
+ * The write-ahead log of one audit log: entries that are durable but possibly not yet in synced
+ * tiles. Segments are zero-filled in advance, so that a sync writes data and no metadata; this
+ * halved the 99th percentile in the measurements of docs/audit.md.
  */
 // SPDX-License-Identifier: Apache-2.0
 import {
@@ -24,9 +24,9 @@ import { syncFolder } from './durable.ts'
 /** Name of a segment: the index of its first entry, so that names sort as indexes do. */
 const SEGMENT = /^wal-(\d{16})$/
 const MAGIC = Buffer.from('LKAUDIT1')
-/** Magic and first index. */
+/** Size of the segment header: magic and first index. */
 const HEAD_BYTES = 16
-/** Length and checksum. */
+/** Size of a frame header: length and checksum. */
 const FRAME_HEAD_BYTES = 8
 
 export const SEGMENT_BYTES = 8 * 1024 * 1024
@@ -34,7 +34,7 @@ export const SEGMENT_BYTES = 8 * 1024 * 1024
 interface Segment {
   readonly path: string
   readonly fd: number
-  /** Length of the file, all of which was filled in advance. */
+  /** Length of the file, which was zero-filled in advance. */
   readonly bytes: number
   position: number
 }
@@ -44,9 +44,9 @@ export class Wal {
   readonly #folder: string
   readonly #segmentBytes: number
   #segment: Segment | undefined
-  /** Segments that are full, with the index after their last entry. */
+  /** Full segments, with the index after their last entry. */
   readonly #full: { readonly path: string; readonly end: number }[] = []
-  /** Path of a synced file of zeros for the next segment. */
+  /** Path of a synced, zero-filled file for the next segment. */
   #prepared: string | undefined
   #isPreparing = false
   #end: number
@@ -64,8 +64,8 @@ export class Wal {
   }
 
   /**
-   * Returns once the entries are on the disk.
-   * @throws a system error; none of the entries counts as written then
+   * Returns once the entries are on disk.
+   * @throws a system error; then none of the entries counts as written
    */
   append(entries: readonly Buffer[]): void {
     const bytes = Buffer.concat(entries.flatMap((one, i) => toFrame(this.#end + i, one)))
@@ -196,7 +196,9 @@ export interface WalContents {
   /** Index of the first entry; undefined without any segment. */
   readonly start: number | undefined
   readonly entries: readonly Buffer[]
-  /** Bytes after the last good frame that are not zero: a write that the crash interrupted, or damage. */
+  /**
+   * Bytes after the last good frame that are not zero: a write interrupted by the crash, or damage.
+   */
   readonly discardedBytes: number
 }
 

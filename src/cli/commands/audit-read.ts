@@ -51,7 +51,7 @@ function toFilter(context: Context): Filter {
   }
 }
 
-/** Entries that are read between two turns of the event loop. */
+/** Number of entries read between two turns of the event loop. */
 const TURN = 5000
 
 /** Passes each matching entry to `take`, which ends the search by returning false. */
@@ -62,7 +62,7 @@ async function search(context: Context, take: (found: FoundEntry) => boolean): P
   for (const folder of folders) {
     for (const found of searchLog(await openLog(folder, publicKey), filter)) {
       if (!take(found)) return
-      // Lets standard output drain.
+      // Waits until standard output has drained.
       if (++read % TURN === 0) await sleep(0)
     }
   }
@@ -160,7 +160,7 @@ export const auditTail: Command = {
     const filter = { ...toFilter(context), hashPrincipal }
     for (let isFirst = true; isFirst || isFollowing; isFirst = false) {
       if (!isFirst) await sleep(FOLLOW_MS)
-      // Lists the logs again, because a process that starts has a log of its own.
+      // Lists the logs again, because a process that starts has its own log.
       const { folders } = await openLogs(context, publicKey)
       for (const folder of folders) {
         const log = await openLog(folder, publicKey).catch(() => undefined)

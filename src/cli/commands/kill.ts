@@ -190,7 +190,7 @@ function withWayToStop(error: unknown, sentinelFile: string | undefined): unknow
   if (!(error instanceof Error) || error instanceof UsageError) return error
   // The switch is written, and the error of the wait says what delays it.
   if (error instanceof ControlError) return error
-  // The listener itself answered, and its store did too.
+  // The listener itself answered, and so did its store.
   if (error instanceof AdminRefusal && !/^(STORE_|UNAVAILABLE$)/.test(error.code)) return error
   if (error instanceof TypeError || error instanceof RangeError) return error
   const touch = sentinelFile === undefined ? '' : `touch ${sentinelFile} there or `

@@ -170,7 +170,7 @@ async function settingsFindings(
     keyStore,
     region: knownRegion,
     keyId,
-    // The token may be unreachable from here and reachable for the proxy.
+    // The proxy may reach the token even if this host cannot.
     keys: await administration
       .keys(keyStore.name)
       .listKeys()

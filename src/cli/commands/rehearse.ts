@@ -35,7 +35,9 @@ export const REHEARSAL_FLAGS = {
 } as const satisfies Record<string, Flag>
 
 const HOUR_MS = 3_600_000
-/** Pause between two looks through an admin listener, which does not report how often usage is written. */
+/**
+ * Pause between two polls of an admin listener, which does not report how often usage is written.
+ */
 const STEP_MS = 5000
 
 /** @throws UsageError, StorageError */
@@ -79,7 +81,7 @@ export function checkNoRehearsal(context: Context): void {
   throw new UsageError('USAGE', '--since, --watch and --probes require --rehearse')
 }
 
-/** Prints how much the counts have grown since the last look. */
+/** Prints how much the counts have grown since the previous poll. */
 async function watch(
   context: Context,
   order: RehearsalOrder,

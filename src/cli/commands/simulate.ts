@@ -208,7 +208,7 @@ async function tell(
     const until = systemClock.now() + LIFTED_AFTER_MS
     const order = { scope: target.scope, direction: 'both', until, ...REASON } as const
     const written = await control.kill(order)
-    // A switch that was in force before the scenario is left alone.
+    // A switch that was already in force before the scenario stays untouched.
     if (written.isNew) switchId = written.switch?.id
     const { instances, elapsedMs } = await control.wait(written)
     const count = instances.length
@@ -247,7 +247,7 @@ function watchInterrupts() {
       reject(new ScenarioEnded('interrupted'))
     }
   })
-  // Unused when the scenario ends without an interrupt.
+  // Prevents an unhandled rejection once nothing awaits the promise any more.
   promise.catch(() => undefined)
   const signals = ['SIGINT', 'SIGTERM'] as const
   for (const signal of signals) process.once(signal, interrupt)

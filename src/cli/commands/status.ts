@@ -157,7 +157,7 @@ function toState(one: InstanceStatus): string {
   return reason === null ? state : `${state}: ${reason}`
 }
 
-/** An open instance that enforces switches is not simply open. */
+/** An open instance that still enforces switches is not reported as simply open. */
 function describeGate(one: InstanceStatus, switches: number): string {
   const state = toState(one)
   return state === 'open' && switches > 0 ? `open, ${count(switches, 'switch', 'switches')}` : state

@@ -160,7 +160,7 @@ async function replaceKey(context: Context): Promise<void> {
   )
 }
 
-/** No key id can begin like this, so the key is never served. */
+/** Key ids cannot start with these characters, so this key is never served. */
 const LABEL_START = 'latchkey '
 
 async function readNewSource(context: Context, config: Config): Promise<MasterKeySource> {

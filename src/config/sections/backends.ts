@@ -41,7 +41,7 @@ const environment = converted(
 const modulePath = path("Path of the vendor's PKCS#11 module, a shared library.")
 const module = {
   ...modulePath,
-  // A bare name is left to the dynamic linker.
+  // The dynamic linker resolves a bare name.
   convert: (raw: string, ...rest: [string, Parameters<typeof modulePath.convert>[2]]) =>
     raw.includes('/') ? modulePath.convert(raw, ...rest) : raw,
 }

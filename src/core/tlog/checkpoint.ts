@@ -28,14 +28,14 @@ export function parseCheckpoint(text: string): Checkpoint | undefined {
   return count === undefined ? undefined : { origin, size: count, root: bytes }
 }
 
-/** Accepts neither a sign nor a leading zero, and no number above 2^53 - 1. */
+/** Parses a decimal number without sign or leading zero, up to 2^53 - 1. */
 export function parseDecimal(text: string): number | undefined {
   const value = Number(text)
   return /^(?:0|[1-9]\d*)$/.test(text) && Number.isSafeInteger(value) ? value : undefined
 }
 
 export interface OpenedCheckpoint extends Checkpoint {
-  /** The witnesses among the given keys that cosigned it. */
+  /** Those of the given witnesses that cosigned the checkpoint. */
   readonly witnesses: readonly NoteKey[]
 }
 
@@ -93,7 +93,7 @@ export function parseProof(text: string): EntryProof | undefined {
   return { index, hashes, checkpoint: text.slice(end + 2), extra: extraBytes }
 }
 
-/** Returns the checkpoint that has the entry; undefined if the proof does not hold. */
+/** Returns the checkpoint that contains the entry; undefined if the proof is invalid. */
 export function verifyProof(
   proof: EntryProof,
   entry: Buffer,

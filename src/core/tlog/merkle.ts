@@ -1,6 +1,6 @@
 /**
- * The Merkle tree of RFC 6962 over SHA-256: hashes, roots, inclusion proofs and consistency proofs.
- * Pure functions. Sizes are below 2^53, so there is no bit arithmetic on them.
+ * The Merkle tree of RFC 6962 over SHA-256: hashes, roots, inclusion proofs and consistency proofs,
+ * as pure functions. Sizes go up to 2^53, so the code avoids bit operations.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
@@ -62,7 +62,7 @@ export function rootOf(node: NodeReader, size: number): Buffer {
   return size === 0 ? EMPTY_ROOT : hashRange(node, 0, size)
 }
 
-/** RFC 6962, 2.1.1: from the sibling of the leaf up to a child of the root. */
+/** Inclusion proof (RFC 6962, 2.1.1), from the sibling of the leaf up to a child of the root. */
 export function proveInclusion(node: NodeReader, index: number, size: number): Buffer[] {
   if (index >= size) throw new RangeError(`the tree of ${String(size)} has no such leaf`)
   const path = (start: number, end: number): Buffer[] => {
@@ -75,7 +75,7 @@ export function proveInclusion(node: NodeReader, index: number, size: number): B
   return path(0, size)
 }
 
-/** Returns the root that a proof leads to; undefined if its length does not fit. */
+/** Returns the root that a proof leads to; undefined if the proof has the wrong length. */
 export function rootFromInclusion(
   leaf: Buffer,
   index: number,

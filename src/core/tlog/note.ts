@@ -11,7 +11,7 @@ import { importPublicKey, importSeed } from '../signature.ts'
 const TYPES = { note: 0x01, cosignature: 0x04 } as const
 export type KeyType = keyof typeof TYPES
 
-/** A signer, as verifiers know it. */
+/** The public side of a signer, as verifiers know it. */
 export interface NoteKey {
   readonly name: string
   readonly type: KeyType
@@ -115,8 +115,8 @@ export function parseNote(text: string): Note | undefined {
 }
 
 /**
- * Returns the keys that signed the note. Signatures of other keys are ignored; undefined if one of a
- * known key is wrong, because the whole note is refused then.
+ * Returns the keys that signed the note. Signatures of unknown keys are ignored. Returns undefined
+ * if the signature of a known key is wrong, because then the whole note is invalid.
  */
 export function verifyNote(note: Note, keys: readonly NoteKey[]): readonly NoteKey[] | undefined {
   const signers = new Set<NoteKey>()

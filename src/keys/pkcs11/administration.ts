@@ -75,7 +75,7 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
     return toSummary(keyId, await versionsOf(keyId), await recorded())
   }
 
-  /** Records a version that was made here. Running servers notice, and look the key up. */
+  /** Records a version created here. Running servers notice the record and look the key up. */
   async function recordVersion(
     transaction: SealedTransaction,
     keyId: ExternalKeyId,
@@ -123,7 +123,7 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
         canDecrypt,
         ...(material === undefined ? {} : { material: material.reveal().toString('base64') }),
       })) as TokenKey
-      // The record in KEYS tells a kill that the key was made here.
+      // The record in KEYS tells a kill that the key was created here.
       await store.change(async (transaction) => {
         await recordVersion(transaction, keyId, created)
         const isImported = material !== undefined
@@ -211,7 +211,10 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
   }
 }
 
-/** Converts a name on the token to a key id; undefined if the name lacks the prefix, or is no key id behind it. */
+/**
+ * Converts a name on the token to a key id; undefined if the name lacks the prefix, or is not a key
+ * id after it.
+ */
 export function toKeyId(name: string, keyPrefix: string): ExternalKeyId | undefined {
   return name.startsWith(keyPrefix) ? parseExternalKeyId(name.slice(keyPrefix.length)) : undefined
 }
@@ -220,7 +223,7 @@ export function toKeyId(name: string, keyPrefix: string): ExternalKeyId | undefi
 interface Recorded {
   readonly statuses: ReadonlyMap<string, KeyStatus>
   readonly versions: ReadonlyMap<string, readonly TokenKeyRow[]>
-  /** Returns the encryptions reserved so far; undefined: not counted. */
+  /** Returns the encryptions reserved so far; undefined if they are not counted. */
   readonly encryptions: (keyId: ExternalKeyId, version: number) => number | undefined
 }
 

@@ -107,7 +107,7 @@ class FoundKey implements BackendKey, VerifiedEncryption {
   async #seal(request: VerifiedEncryptRequest, verify: number): Promise<VerifiedSealedBytes> {
     const { version, plaintext, aad, digestPrefix, deadline } = request
     const key = this.#find(version, 'canEncrypt')
-    // Encrypting with an older version than the newest known one would undo a rotation.
+    // Encrypting with a version older than the newest known one would undo a rotation.
     this.#deps.records.checkNewest(this.keyId, version)
     if (verify !== 0) this.#find(version, 'canDecrypt')
     const uses = this.#deps.records.uses(this.keyId, version)

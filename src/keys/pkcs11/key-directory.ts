@@ -10,7 +10,7 @@ import { encodeRef, type ListedKey, type TokenKey } from './wire/calls.ts'
 import type { TokenFleet } from './pool/fleet.ts'
 
 export interface KnownVersion extends TokenKey {
-  /** Key-check value as it is sent; empty if the token cannot compute one. */
+  /** Key check value as sent by the worker; empty if the token cannot compute one. */
   readonly checkValue: Buffer
 }
 
@@ -35,7 +35,7 @@ export class KeyDirectory {
   readonly #fleet: TokenFleet
   readonly #clock: Clock
   readonly #refreshMs: number
-  /** Keys that runs have found, of each token. */
+  /** Keys that runs have found, by token. */
   readonly #lists = new Map<string, KeyList>()
   /** Keys by name that runs have found, of all tokens together. */
   readonly #listed = new Map<string, KnownKey>()
@@ -64,25 +64,28 @@ export class KeyDirectory {
     if (entry === undefined || (key === undefined && age >= ABSENT_MS)) {
       key = await deadline.race(this.#lookUp(name))
     } else if (age >= this.#refreshMs && key !== undefined) {
-      // The cached entry keeps serving meanwhile, even while the token does not respond.
+      // The cached entry continues to serve meanwhile, even if the token does not respond.
       this.#lookUp(name).catch(() => undefined)
     }
     if (key === undefined) throw new BackendError('KEY_NOT_FOUND', 'there is no such key')
     return key
   }
 
-  /** Calls `listener` for each key that a token shows, and for those that are known. */
+  /** Calls `listener` for each key that a token reports, and for those already known. */
   onSeen(listener: (name: string, key: KnownKey) => void): void {
     this.#listeners.push(listener)
     for (const [name, key] of this.#listed) listener(name, key)
   }
 
-  /** @param versions returns versions that a key is likely to have; look-ups search for them */
+  /** @param versions returns versions that a key is likely to have; lookups search for them */
   addHints(versions: (name: string) => readonly number[]): void {
     this.#hints.push(versions)
   }
 
-  /** Forgets a key, so that its next use looks it up again, unless `isRight` accepts what is known of it. */
+  /**
+   * Forgets a key, so that its next use looks it up again, unless `isRight` accepts the known
+   * entry.
+   */
   reconsider(name: string, isRight: (key: KnownKey) => boolean): void {
     const key = this.#listed.get(name) ?? this.#entries.get(name)?.key
     if (key === undefined || !isRight(key)) this.forget(name)
@@ -119,12 +122,15 @@ export class KeyDirectory {
     for (const name of list.takeShare(entries)) this.#combine(name)
   }
 
-  /** Ends a fresh run: keys that it did not report are gone. */
+  /** Ends a fresh run: keys that it did not report no longer exist. */
   endFreshRun(token: string): void {
     for (const name of this.#lists.get(token)?.endFreshRun() ?? []) this.#combine(name)
   }
 
-  /** Merges the versions of all tokens. A version that is not on every token yet is served by the tokens that have it. */
+  /**
+   * Merges the versions of all tokens. A version that is not yet on every token is served by the
+   * tokens that have it.
+   */
   #combine(name: string): void {
     const versions = new Map<number, TokenKey>()
     for (const list of this.#lists.values()) {
@@ -259,7 +265,7 @@ function toKnownKey(versions: readonly TokenKey[]): KnownKey | undefined {
   return current && { current, versions: new Map(known.map((one) => [one.version, one])) }
 }
 
-/** Refuses an unusable key from memory, with the error that a look-up would throw. @throws BackendError MISCONFIGURED, KEY_USAGE */
+/** Refuses an unusable key from memory, with the error that a lookup would throw. */
 function checkNoProblem(key: KnownKey): KnownKey {
   for (const { problem } of key.versions.values()) {
     if (problem === undefined) continue

@@ -28,7 +28,7 @@ export interface KeyStoreRecords {
   uses(keyId: ExternalKeyId, version: number): UseCounter | undefined
   /** Returns the recorded versions. */
   versions(keyId: ExternalKeyId): readonly number[]
-  /** Whether these are the recorded versions, and no others. */
+  /** Reports whether these are exactly the recorded versions. */
   isAsRecorded(keyId: ExternalKeyId, versions: readonly SeenVersion[]): boolean
   /** Calls `listener` for each key whose versions were recorded, trusted or destroyed. */
   onChange(listener: (keyId: ExternalKeyId) => void): void
@@ -89,7 +89,7 @@ export async function openTokenKeyRecords(deps: {
     }
   }
 
-  /** Updates of one feed must not overlap. */
+  /** Updates of a feed must not overlap. */
   function reload(): Promise<void> {
     const turn = reloading.then(update)
     reloading = turn.catch(() => undefined)

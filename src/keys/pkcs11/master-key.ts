@@ -11,7 +11,7 @@ import { openPkcs11Keys, type Pkcs11Keys, type Pkcs11KeysDeps } from './pkcs11-k
 import { DECRYPT, ENCRYPT } from './wire/protocol.ts'
 
 const KIND = 'pkcs11'
-/** Timeout in milliseconds for starting a server or a command, which is outside the path of a request. */
+/** Timeout in milliseconds at the start of a server or command, outside the path of a request. */
 const DEADLINE_MS = 30_000
 const NONE = Buffer.alloc(0)
 
@@ -102,7 +102,7 @@ async function ensureKey(
   }
 }
 
-/** Builds the AAD, which binds what is stored beside the wrapped key. */
+/** Builds the AAD, which binds the values stored next to the wrapped key. */
 function toAad(label: string): Buffer {
   return encodeFields(['latchkey master key v1', KIND, label])
 }

@@ -24,7 +24,10 @@ export interface TokenKeyRow extends KeyName {
   /** Key-check value in Base64. */
   readonly check: string
   readonly seenAt: number
-  /** Why `keys trust` wrote the row, and for whom; null for a version that was recorded at first sight. */
+  /**
+   * Why and for whom `keys trust` wrote the row; null for a version that was recorded when first
+   * seen.
+   */
   readonly reason: string | null
   readonly operator: string | null
 }
@@ -72,14 +75,17 @@ export class TokenKeyTable {
     )
   }
 
-  /** Records a version. An existing record stays as it is, because the first key seen is the trusted one. */
+  /**
+   * Records a version. An existing record stays unchanged, because the first key seen is the
+   * trusted one.
+   */
   async recordFirst(row: TokenKeyRow): Promise<void> {
     const { keyStore, keyId, version } = row
     const where = { key_store: keyStore, key_id: keyId, version }
     const [known] = await selectRows(this.#transaction, this.#sealing, TOKEN_KEYS, where)
     if (known === undefined)
       await insertRow(this.#transaction, this.#sealing, TOKEN_KEYS, fromTokenKey(row))
-    // Recorded while the token could not compute a value.
+    // The record was made while the token could not compute a value.
     else if (parseTokenKey(known).check === '') await this.put(row)
   }
 
@@ -94,8 +100,7 @@ export class TokenKeyTable {
 }
 
 /**
- * Replaces the records of a key by the versions that are on the token now, in one change with its
- * event.
+ * Replaces the records of a key with the versions now on the token, in one change with its event.
  * @returns the differences; nothing is written if there are none
  */
 export async function trustVersions(

@@ -1,7 +1,7 @@
 /**
- * Recognizes the keys of tokens, also after a restart. The check value of each version is recorded in the
- * store when it is first seen (trust on first use). Another key under the same name is then refused from memory by every
- * instance, until the old one is back or `keys trust` accepts the new one.
+ * Recognizes the keys of tokens, even after a restart. The check value of each version is recorded
+ * in the store when it is first seen (trust on first use). Every instance then refuses another key
+ * under the same name from memory, until the old one is back or `keys trust` accepts the new one.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -34,9 +34,9 @@ export interface TrustedKeysDeps {
   readonly reload: () => Promise<void>
 }
 
-/** Rows per change. A change holds the lock of the store, which a kill needs as well. */
+/** Number of rows per change. A change holds the store's lock, which a kill also needs. */
 const BATCH = 100
-/** Random interval, so that processes that start together do not all record the same rows. */
+/** Random delay, so that processes that start together do not all record the same rows. */
 const RECORD_EVERY_MS = 200 + Math.random() * 100
 
 export class TrustedKeys {
@@ -91,7 +91,7 @@ export class TrustedKeys {
     return [...(this.#recorded.get(nameOf(keyStore, keyId))?.keys() ?? [])]
   }
 
-  /** Whether these are the recorded versions, and no others. */
+  /** Reports whether these are exactly the recorded versions. */
   isAsRecorded({ keyStore, keyId }: KeyName, versions: readonly SeenVersion[]): boolean {
     const recorded = this.#recorded.get(nameOf(keyStore, keyId))
     return (
@@ -103,7 +103,7 @@ export class TrustedKeys {
     )
   }
 
-  /** Must be called for each version that a token shows. Never throws. */
+  /** Must be called for each version that a token reports. Never throws. */
   see(keyStore: KeyStoreName, keyId: ExternalKeyId, versions: readonly SeenVersion[]): void {
     const name = nameOf(keyStore, keyId)
     for (const { version, check } of versions) {
@@ -118,7 +118,7 @@ export class TrustedKeys {
     }
   }
 
-  /** @throws BackendError KEY_REPLACED unless the version is the recorded one, or has no record */
+  /** @throws BackendError KEY_REPLACED unless the version matches its record, or has none */
   check(keyStore: KeyStoreName, keyId: ExternalKeyId, { version, check }: SeenVersion): void {
     const trusted = this.#trusted(nameOf(keyStore, keyId), version)
     if (trusted === undefined || isSameKey(trusted, check)) return
@@ -126,7 +126,9 @@ export class TrustedKeys {
     throw replaced(`version ${String(version)} is another key than the one recorded in the store`)
   }
 
-  /** @throws BackendError KEY_REPLACED if a newer version is recorded than the token has */
+  /**
+   * @throws BackendError KEY_REPLACED if the store has recorded a newer version than the token has
+   */
   checkNewest(keyStore: KeyStoreName, keyId: ExternalKeyId, current: number): void {
     let newest = 0
     for (const version of this.#recorded.get(nameOf(keyStore, keyId))?.keys() ?? [])
@@ -136,7 +138,7 @@ export class TrustedKeys {
     throw replaced(`version ${String(newest)} is recorded in the store and gone from the token`)
   }
 
-  /** Records what is pending, and ends. */
+  /** Records what is pending, and stops. */
   async close(): Promise<void> {
     await this.#recording.runNow()
     await this.#recording.stop()
@@ -170,7 +172,7 @@ export class TrustedKeys {
   async #record(): Promise<void> {
     const { store, reload } = this.#deps
     while (this.#pending.size > 0) {
-      // Rows that another process has recorded meanwhile need no second change.
+      // Rows that another process recorded meanwhile need no second change.
       await reload()
       const batch = [...this.#pending.values()].flatMap((rows) => [...rows.values()])
       if (batch.length === 0) break

@@ -112,7 +112,7 @@ function sealVerified(
 ): VerifiedSealedBytes {
   const { plaintext, aad, digestPrefix } = request
   const { iv, ciphertext, tag } = key.seal(request)
-  // Hashed before the decryption, or a bit that flips in between goes unnoticed.
+  // The hash is computed before the decryption, or a bit flip in between goes unnoticed.
   const digest = digestPrefix && hash(digestPrefix, iv, ciphertext, tag)
   const sealedAt = clock.monotonic()
   // Successful decryption does not prove that the right bytes were encrypted; comparing them does.
@@ -127,7 +127,7 @@ function hash(...parts: readonly Buffer[]): Buffer {
   return crypto.hash('sha256', Buffer.concat(parts), 'buffer')
 }
 
-/** A store that is intact again serves only after it has been reloaded. */
+/** After damage, the store serves again only once it is intact and has been reloaded. */
 function isRefusing(keys: SoftwareBackendDeps['keys']): boolean {
   try {
     keys()

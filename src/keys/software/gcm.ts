@@ -22,7 +22,7 @@ export class SoftwareKey {
     this.#key = key
   }
 
-  /** Uses a fresh random IV each time: NIST SP 800-38D, 8.2.2, and 8.3 for the limit. */
+  /** Each call uses a fresh random IV (NIST SP 800-38D, 8.2.2; 8.3 for the limit). */
   seal({ plaintext, aad }: Pick<EncryptRequest, 'plaintext' | 'aad'>): SealedBytes {
     const iv = drawIv()
     const cipher = createCipheriv(CIPHER, this.#key, iv, OPTIONS)
@@ -44,7 +44,7 @@ export class SoftwareKey {
       decipher.final()
       return plaintext
     } catch {
-      // OpenSSL's message says nothing that the caller may know.
+      // OpenSSL's message contains nothing that the caller may know.
       throw new BackendError('INTEGRITY_FAILURE', 'the ciphertext does not verify')
     }
   }

@@ -14,7 +14,7 @@ import { createKeyAdministration } from './administration.ts'
 import { importKey } from './gcm.ts'
 import { parseContents, type VersionRow } from './key-table.ts'
 
-/** No key store can have this name, so no path leads to the key. */
+/** No key store can have this name, so no URI path leads to the key. */
 const HEALTH_STORE = '.health'
 const HEALTH_KEY = 'health' as ExternalKeyId
 
@@ -52,8 +52,8 @@ async function testFromStore(store: Store): Promise<void> {
 
 /**
  * ACTIVE: the store answers and its test key works. DEGRADED: keys in memory keep serving, but the
- * store does not answer. UNAVAILABLE: the store was changed from outside, according to an audit or
- * to this check of the test key.
+ * store does not answer. UNAVAILABLE: an audit or this check of the test key found that the store
+ * was changed from outside.
  */
 async function checkHealth(store: Store): Promise<ManagerStatus> {
   if (store.fault !== undefined) return 'UNAVAILABLE'

@@ -80,7 +80,7 @@ function findVersions(snapshot: Snapshot, keyStore: string, keyId: string) {
   return snapshot.get(keyStore)?.get(keyId)?.versions
 }
 
-/** Versions of keys that come in the same change. */
+/** Versions whose key arrives in the same change. */
 function pendingOf(
   pending: Map<string, Map<number, LoadedVersion>>,
   keyStore: string,

@@ -88,8 +88,8 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       await feed.update(apply)
       refusal = undefined
     } catch (error) {
-      // When the store does not answer, its last contents stay valid; when it was changed from
-      // outside, they do not.
+      // If the store does not answer, its last contents stay valid; if it was changed from outside,
+      // they do not.
       if ((error as { code?: unknown }).code === 'STORE_TAMPERED') {
         refusal = 'the store was changed outside of Latchkey'
       }
@@ -120,7 +120,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       const wanted = [...new Set(versions)].slice(0, MAX_WARM)
       const warming = Promise.all(wanted.map(({ uses }) => uses.warm()))
       warming.catch(() => undefined)
-      // One at a time, because each test takes a fraction of a millisecond.
+      // Tests keys one at a time, because each test takes a fraction of a millisecond.
       for (const { withKey } of wanted) await withKey(() => undefined)
       await warming
     },

@@ -12,7 +12,9 @@ import type { VersionUses } from './use-reservations.ts'
 export const MAX_USES = 2 ** 32
 /** Uses reserved at a time. The remainder is lost when the process ends. */
 export const BLOCK_USES = 65_536
-/** Uses reserved at the start for a version that may never be used: a small part of a block. */
+/**
+ * Number of uses reserved at startup for a version that may never be used: a small part of a block.
+ */
 const WARM_USES = 1024
 
 /**
@@ -69,8 +71,8 @@ export class UseCounter {
   }
 
   /**
-   * Returns true if a use was available without waiting, which fails only for the first use in a
-   * process.
+   * Returns true if a use was available without waiting, as is the case for all but the first use
+   * in a process.
    */
   tryTake(): boolean {
     if (this.#left <= this.#options.blockUses / 2) void this.#startRefill().catch(() => undefined)

@@ -44,7 +44,7 @@ interface Wish {
   isGuessWrong: boolean
 }
 
-/** Rows per statement. A commit costs one disk sync, which these share. */
+/** Rows per statement. All of them share the disk sync of one commit. */
 const BATCH = 100
 /**
  * Another process may reserve a block of the same version at the same moment, but cannot keep doing
@@ -59,13 +59,13 @@ export function createUseReservations(
   let wishes: Wish[] = []
   let isRunning = false
   /**
-   * Highest total that this process has seen. A row with a lower one was restored from an older
+   * Highest total that this process has seen. A row with a lower total was restored from an older
    * copy.
    */
   const seen = new Map<string, number>()
 
   /**
-   * Takes urgent wishes first, and each version only once: a statement cannot write a row twice.
+   * Takes urgent requests first, and each version only once: a statement cannot write a row twice.
    */
   function takeBatch(): readonly Wish[] {
     const batch = new Map<string, Wish>()
@@ -150,7 +150,7 @@ export function createUseReservations(
       new Promise((resolve, reject) => {
         const order = { id: toId(at), at, count, isUrgent, resolve, reject }
         wishes.push({ ...order, tries: 0, isGuessWrong: false })
-        // Runs in the next tick, so that all wishes of this one share a statement.
+        // Runs in the next tick, so that all requests of this tick share a statement.
         if (!isRunning) {
           isRunning = true
           setImmediate(() => void run())
@@ -180,8 +180,8 @@ export async function loadUses(
 }
 
 /**
- * Returns keys with reserved uses, in no particular order. Nothing depends on the result, so codes
- * are not checked.
+ * Returns keys with reserved uses, in no particular order. Nothing critical depends on the result,
+ * so codes are not checked.
  */
 export async function loadUsedKeys(
   reader: Reader,
@@ -226,7 +226,7 @@ async function readUses(
   return new Map(rows.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
 }
 
-/** A blank is a safe separator: neither key store names nor key ids contain one. */
+/** A space is a safe separator: neither key store names nor key ids contain one. */
 export function toId(at: Pick<VersionUses, 'keyStore' | 'keyId' | 'version'>): string {
   return `${at.keyStore} ${at.keyId} ${String(at.version)}`
 }

@@ -11,6 +11,6 @@ declare global {
   type KeyUsage = webcrypto.KeyUsage
   type CryptoKey = webcrypto.CryptoKey
   type SubtleCrypto = webcrypto.SubtleCrypto
-  /** Node's own has a constructor property more than the standard. */
+  /** Node's own type has one constructor property more than the standard. */
   type Crypto = Omit<webcrypto.Crypto, 'CryptoKey'>
 }

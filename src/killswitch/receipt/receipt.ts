@@ -30,10 +30,14 @@ export interface Receipt {
   /** Milliseconds from the call to that moment. */
   readonly timeToRevokeMs: number
   readonly instances: readonly InstanceOutcome[]
-  /** Last answer with data in it from any instance, as far as they could report; null: none. */
+  /**
+   * Last answer with data in it from any instance, as far as instances could report; null if there
+   * was none.
+   */
   readonly lastSuccessAt: number | null
   /**
-   * Requests between the two checks when their instance acknowledged. None was granted after that.
+   * Requests between the two checks when their instance acknowledged. None of them was granted
+   * afterwards.
    */
   readonly inFlight: number
 }
@@ -48,7 +52,7 @@ export interface SignedReceipt extends Signed<Receipt> {
 }
 
 /**
- * Returns undefined when nothing could be written, or an instance has not answered.
+ * Returns undefined if nothing could be written, or an instance has not answered.
  * @param now wall clock
  */
 export function toReceipt(

@@ -60,7 +60,7 @@ export async function openConnection(
   const transport = isHttp2 ? overHttp2(socket, endpoint) : overHttp1(socket)
   let open = true
   socket.once('close', () => (open = false))
-  // Errors are reported by the exchange in which they happen.
+  // Errors are reported by the exchange in which they occur.
   socket.on('error', () => undefined)
   return {
     socket,
@@ -162,7 +162,8 @@ function overHttp2(socket: TLSSocket, endpoint: Endpoint): Transport {
         }
         stream.once('error', reject)
         stream.once('response', ({ ':status': status, ...headers }) => {
-          // From here on `collect` decides: a complete response may close its stream before it is read to the end.
+          // From here on, `collect` decides: the stream of a complete response may close before it
+          // is read to the end.
           stream.off('close', onClose)
           const firstByteMs = clock.monotonic() - startedAt
           collect(stream, startedAt, firstByteMs).then((rest) => {

@@ -48,7 +48,7 @@ export type EndpointErrorCode =
   | 'ENDPOINT_NOT_FOUND' // the host name has no address
   | 'ENDPOINT_UNREACHABLE' // no TCP connection in time
   | 'ENDPOINT_TLS_FAILED' // no TLS connection in time, or a certificate that is not trusted
-  | 'ENDPOINT_NO_ANSWER' // connected, and no answer in time, or the connection was closed
+  | 'ENDPOINT_NO_ANSWER' // connected, but no answer in time, or the connection was closed
 
 export class EndpointError extends LatchkeyError<EndpointErrorCode> {
   override readonly name = 'EndpointError'

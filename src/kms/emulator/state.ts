@@ -1,7 +1,7 @@
 /**
  * Saves everything that the emulator needs to decrypt after a restart, as one JSON file with mode
- * 0600. It holds KMS's half of each key and the credentials of proxies unencrypted: it is for
- * trials.
+ * 0600. The file holds KMS's half of each key and the credentials of proxies unencrypted, so it is
+ * for trials only.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecretKey, randomBytes } from 'node:crypto'

@@ -19,8 +19,8 @@ export interface Conduct {
   /** Requests that were shed before the first valid signature. */
   sheds: number
   /**
-   * The last round in which the connection sent something, and how many requests it sent in that
-   * round.
+   * The last round in which the connection sent something, and the number of requests that it sent
+   * in that round.
    */
   round: number
   inRound: number
@@ -28,7 +28,7 @@ export interface Conduct {
   share: number
 }
 
-/** More than any caller that signs would pipeline on a new HTTP/1.1 connection. */
+/** More requests than any signing caller would pipeline on a new HTTP/1.1 connection. */
 const HTTP1_SHARE = 32
 /** The largest number of streams of an HTTP/2 session. */
 export const HTTP2_SHARE = 128
@@ -43,14 +43,13 @@ export type Verdict = 'serve' | 'shed' | 'close'
 
 /**
  * Requests wait invisibly in the kernel's buffers until the event loop reads its sockets again. A
- * round is what is read in one turn of the loop: it begins with the first request of the turn and
- * ends with the turn. A request may have arrived right after the previous round began, unless the
- * loop was idle in between. Under overload this reaches an equilibrium: rounds grow until the wait
- * reaches the limit, and the excess is rejected at a third of the price of an answer.
- *
- * Shedding targets queues. The first few requests of a round are always served, and after a round
- * that was not crowded a request may have waited for the whole deadline, so a pause of the process
- * does not reject its callers.
+ * round covers everything read in one turn of the loop: it begins with the first request of the
+ * turn and ends with the turn. A request may have arrived right after the previous round began,
+ * unless the loop was idle in between. Under overload this reaches an equilibrium: rounds grow
+ * until the wait reaches the limit, and the excess is rejected at a third of the cost of an answer.
+ * Only queues cause shedding. The first few requests of a round are always served, and after a
+ * round that was not crowded a request may have waited for the whole deadline, so a pause of the
+ * process does not reject its callers.
  */
 export interface Admission<Item> {
   /**
@@ -58,10 +57,11 @@ export interface Admission<Item> {
    * @param isExempt GetHealthStatus or /ping: shed only as part of a flood
    */
   judge(conduct: Conduct, isExempt: boolean): Verdict
-  /** Serves a completely read request when the turn of the event loop ends. */
+  /** Serves a completely read request at the end of this turn of the event loop. */
   serve(item: Item): void
   /**
-   * Call with each answer. Returns true when the connection must end with it. A ping, which needs no signature, counts only as part of a flood.
+   * Call with each answer. Returns true if the connection must end with this answer. A ping, which
+   * needs no signature, counts only as part of a flood.
    */
   note(conduct: Conduct, signature: SignatureState): boolean
 }
@@ -72,7 +72,7 @@ export interface AdmissionDeps {
   readonly idleMs: () => number
   /** Milliseconds that a request may have waited after a crowded round. */
   readonly limitMs: number
-  /** Milliseconds that it may have waited otherwise. */
+  /** Milliseconds that a request may have waited after any other round. */
   readonly deadlineMs: number
 }
 
@@ -84,16 +84,18 @@ const FIRST_GUESS_MS = 0.1
  */
 const NEWEST = 0.2
 const MAX_SAMPLE = 2
-/** Polling the kernel for events also counts as idle time, for some microseconds. */
+/** Polling the kernel for events, which takes some microseconds, also counts as idle time. */
 const IDLE_MS = 1
-/** This many first requests of a round are served regardless of the previous round. */
+/**
+ * The first requests of a round, up to this number, are served regardless of the previous round.
+ */
 const FIRST = 8
 /**
  * Up to this number, callers that each wait for an answer before their next request are not a
- * crowd, and all are served.
+ * crowd, and all of them are served.
  */
 const CROWD = 64
-/** An overload is in progress when the loop was idle for less than this share of this time. */
+/** An overload is in progress if the loop was idle for less than this share of this period. */
 const WATCHED_MS = 40
 const IDLE_SHARE = 0.02
 /**
@@ -101,8 +103,8 @@ const IDLE_SHARE = 0.02
  */
 const STEEPNESS = 3
 /**
- * The share of a connection that has sent bad requests, while the loop has no idle time or the
- * connection is suspect.
+ * Number of requests per round from a connection that has sent bad requests, while the loop has no
+ * idle time or the connection is suspect.
  */
 const SMALL_SHARE = 8
 /** An unproven connection that sends this many times its share in one round is closed. */
@@ -232,7 +234,7 @@ export function createAdmission<Item, Answer>(
       }
       conduct.inRound += 1
       const verdict = decide(conduct, isExempt, now)
-      // Requests that were admitted must not become late while many more are read and rejected.
+      // Admitted requests must not become late while many more are read and rejected.
       if (verdict !== 'serve') batch.flush()
       return verdict
     },
@@ -242,7 +244,7 @@ export function createAdmission<Item, Answer>(
       batch.add(item)
     },
     note(conduct, signature) {
-      // A signer that is refused for lack of time did nothing wrong.
+      // A caller whose signed request is refused for lack of time did nothing wrong.
       if (signature === 'unchecked') return !conduct.hasSigned && strike(conduct)
       if (signature === 'not required') return conduct.inRound > SMALL_SHARE && strike(conduct)
       if (signature === 'bad') return strike(conduct)

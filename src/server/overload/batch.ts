@@ -20,7 +20,7 @@ export interface Steps<Item, Answer> {
 }
 
 export interface BatchRules {
-  /** This many requests are served even when they are late. */
+  /** This many requests are served even if they are late. */
   readonly first: number
   /** Reports whether the waiting requests have exceeded the limit. */
   readonly isLate: () => boolean
@@ -33,10 +33,11 @@ export interface BatchRules {
 const SIDE_BY_SIDE = 16
 
 /**
- * Collects what arrives while the event loop reads its sockets, and serves it in one go right
- * after. Each step then runs for every request of the batch while its code and tables are in the
- * processor's caches: first reading, then computing answers, then sending them. Without batches the
- * proxy answers 8 % fewer requests per second of processor time (docs/internals/performance.md).
+ * Collects the requests that arrive while the event loop reads its sockets, and serves all of them
+ * right after. Each step then runs for every request of the batch while its code and tables are in
+ * the processor's caches: first reading, then computing answers, then sending them. Without
+ * batches, the proxy answers 8 % fewer requests per second of processor time
+ * (docs/internals/performance.md).
  */
 export function createBatch<Item, Answer>(
   rules: BatchRules,

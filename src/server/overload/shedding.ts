@@ -31,7 +31,7 @@ export interface SheddingDeps {
 }
 
 export interface Shedding {
-  /** Wraps a handler with admission control. */
+  /** Adds admission control to a handler. */
   before(handler: RequestListener): RequestListener
   /** Rejects a request that waited too long. Returns false for a request that is never shed. */
   refuse(request: IncomingMessage, response: ServerResponse): boolean
@@ -78,7 +78,7 @@ export function createShedding(deps: SheddingDeps): Shedding {
   }
 }
 
-/** Load balancers and KMS's health polling ask for the state of the proxy, not for its load. */
+/** Load balancers and KMS's health polling ask about the state of the proxy, not about its load. */
 function isExempt(
   isUriPath: SheddingDeps['isUriPath'],
   { method, url: target = '' }: IncomingMessage,

@@ -15,7 +15,10 @@ export const CLOSED = {
   untrusted: { reason: 'CERTIFICATE_OVER' },
   /** Too many consecutive requests had no valid signature. */
   unsigned: { reason: 'UNSIGNED_REQUESTS' },
-  /** The server was full, and of the connections without a valid signature this was idle for longest. */
+  /**
+   * The server was full, and this was the connection without a valid signature that had been idle
+   * longest.
+   */
   crowded: { reason: 'CONNECTIONS_FULL' },
   /** CONNECT, the method for tunnels, ends the connection. */
   connect: { reason: 'CONNECT' },
@@ -92,14 +95,15 @@ export interface CertificateChange {
  */
 const WRONG_NAMES: readonly string[] = ['WRONG_SUBJECT', 'FORWARDED_SUBJECT']
 /**
- * More names than KMS has regions. Clients with a valid signature are known, so they do not fill
- * this up.
+ * More names than KMS has regions. Only clients without a valid signature can fill this, because
+ * the others are recorded separately.
  */
 const MAX_NAMES = 200
 
 /**
- * Notices when the certificate of a client with a good signature has another issuer, purpose or distinguished name than the last
- * one of its common name, or a name that enforcing does not accept. The first certificate of a process is only remembered.
+ * Reports when the certificate of a client with a valid signature has another issuer, purpose or
+ * distinguished name than the last one with its common name, or a name that enforcing mTLS would
+ * not accept. The first certificate that a process sees is only remembered.
  */
 export function createCertificateWatch(
   onChange: (change: CertificateChange) => void,
@@ -135,7 +139,7 @@ export function commonNameOf(socket: TLSSocket): string | undefined {
   return typeof commonName === 'string' ? commonName : undefined
 }
 
-/** Node types it as Error, but at run time it is OpenSSL's name of the failure. */
+/** The types say Error, but at run time it is OpenSSL's name of the failure. */
 export function toReason(authorizationError: unknown): string {
   if (typeof authorizationError === 'string') return authorizationError
   return authorizationError instanceof Error ? authorizationError.message : 'NOT_AUTHORIZED'

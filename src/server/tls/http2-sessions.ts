@@ -12,7 +12,7 @@ import type { ListenerConfig } from '../../config/config.ts'
 
 export interface Http2Sessions {
   accept(socket: TLSSocket): void
-  /** Cuts the session's connection: nothing that waits in it leaves any more. */
+  /** Cuts the session's connection, so that nothing still queued is sent. */
   destroy(session: http2.Http2Session): void
   /** Sessions end after their current streams; new sessions end immediately. */
   close(): void
@@ -83,7 +83,7 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
     if (isClosing) session.close()
   })
   server.on('sessionError', () => {
-    // Node destroys the session itself, but would throw without a listener.
+    // Node destroys the session itself, but without a listener it would throw.
   })
   server.on('stream', (stream) => {
     const progress = stream.session && open.get(stream.session as http2.ServerHttp2Session)

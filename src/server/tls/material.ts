@@ -110,7 +110,7 @@ function toContext(pair: { cert: Buffer; key: Buffer }, ca?: Buffer): SecureCont
 }
 
 /**
- * Checks files of a client as those of a server are checked, apart from the dates.
+ * Checks client files like server files, except for the dates.
  * @throws TlsError
  */
 export async function checkClientFiles(files: {

@@ -33,7 +33,10 @@ import { losesAuthority, type TlsMaterial } from './material.ts'
 const MAX_HEADER_BYTES = 16_384
 /** How often Node looks for requests that exceeded headersMs or requestMs; its default is 30 s. */
 const TIMEOUT_CHECK_MS = 1000
-/** Detects peers that vanished; otherwise dead connections accumulate up to the limit. */
+/**
+ * Detects peers that have vanished, because dead connections would otherwise accumulate up to the
+ * limit.
+ */
 const TCP_KEEPALIVE_MS = 60_000
 
 /** The result of a TLS handshake. */
@@ -61,7 +64,7 @@ export interface TlsServer {
   countConnections(): number
   /** Cuts every connection, including those in a handshake. */
   destroyConnections(): void
-  /** Cuts the connection of a request: nothing that waits in it leaves any more. */
+  /** Cuts the connection of a request, so that nothing still queued is sent. */
   destroyConnectionOf(request: IncomingMessage): void
 }
 
@@ -70,7 +73,7 @@ export interface TlsServerOptions {
   readonly material: TlsMaterial
   readonly connections: Connections
   readonly handler: RequestListener
-  /** Called for CONNECT on HTTP/1.1. Node's parser has let go of the socket. */
+  /** Called for CONNECT on HTTP/1.1, after Node's parser has detached from the socket. */
   readonly onConnect: (request: IncomingMessage, socket: Duplex) => void
   /** Called for CONNECT on HTTP/2. */
   readonly onConnectStream: RequestListener
@@ -84,7 +87,7 @@ interface Peer {
   /** Common names that its certificate may have; absent: no certificate is required. */
   readonly subjects: readonly string[] | undefined
   readonly isFromTerminator: boolean
-  /** Whether a connection whose certificate is refused ends. */
+  /** Whether to close a connection whose certificate is refused. */
   readonly isEnforced: boolean
 }
 
@@ -130,7 +133,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     },
   })
   server.once('close', sessions.stop)
-  /** A refused connection no longer has an address when it is logged. */
+  /** The address is read now, because a refused connection no longer has one when it is logged. */
   const addresses = new WeakMap<object, string | undefined>()
   const openedAt = new WeakMap<object, number>()
   const noteHandshake = (socket: TLSSocket, peer: Peer, refusal?: Refusal) => {
@@ -140,7 +143,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
       tlsMs: ms,
       tls: {
         version: socket.getProtocol() ?? '',
-        // An observed certificate may not be verified.
+        // In observe mode, the certificate may be unverified.
         clientName:
           peer.subjects === undefined || peer.isFromTerminator || refusal !== undefined
             ? undefined

@@ -79,7 +79,7 @@ type ProxyHeaderResult = ProxyHeader | 'incomplete' | 'invalid'
  */
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 const FIXED_BYTES = 16
-/** Addresses and a few extensions; real headers have under 300 bytes. */
+/** Maximum size: addresses and a few extensions. Real headers have under 300 bytes. */
 const MAX_BYTES = 2048
 
 const VERSION_2 = 0x20

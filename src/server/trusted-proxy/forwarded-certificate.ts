@@ -1,5 +1,5 @@
 /**
- * mTLS that ended in front of Latchkey: a named terminator reports its client's certificate in a
+ * mTLS terminated in front of Latchkey: a named terminator reports its client's certificate in a
  * header.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -7,8 +7,8 @@ import type { ForwardedByConfig } from '../../config/config.ts'
 import { XksError } from '../../xks/errors.ts'
 
 /**
- * $ssl_client_verify of nginx and ssl_c_verify of HAProxy: the chain is valid, and so is everything
- * else.
+ * Values of nginx's $ssl_client_verify and HAProxy's ssl_c_verify for a certificate that is valid
+ * in every respect.
  */
 const VERIFIED: readonly string[] = ['SUCCESS', '0']
 
@@ -24,7 +24,7 @@ type ForwardedErrorCode =
 export interface Forwarded {
   /** Absent if the request may proceed to the signature check. */
   readonly fault?: XksError
-  /** Present if the terminator named exactly one, accepted or not. */
+  /** The common name, accepted or not, if the terminator named exactly one. */
   readonly commonName?: string
 }
 

@@ -1,6 +1,6 @@
 /**
- * TLS for connections from terminators: the listener's own certificate, with a separate authority for
- * their client certificates.
+ * TLS for connections from terminators: the listener's own certificate, with a separate authority
+ * for the terminators' client certificates.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Socket } from 'node:net'

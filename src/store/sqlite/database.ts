@@ -39,9 +39,7 @@ class SqliteDatabase implements Database {
   readonly nowSql = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
   readonly #options: SqliteOptions
   readonly #main: SqliteThread
-  /**
-   * Created with the first heartbeat, which must not queue behind the messages of a transaction.
-   */
+  /** Created with the first heartbeat, which must not queue behind a transaction's messages. */
   #heart: Promise<SqliteThread> | undefined
   readonly #locks: Readonly<Record<Connection, Mutex>> = {
     reader: new Mutex(),

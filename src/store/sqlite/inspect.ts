@@ -11,16 +11,19 @@ import { APPLICATION_ID } from './schema.ts'
 export interface StoreFile {
   /** How the master key is wrapped; absent if the file cannot tell, because it is large or new. */
   readonly masterKeyRecord?: string
-  /** Whether later changes wait in the WAL, as while a server runs. */
+  /** Whether the WAL holds later changes, as it does while a server runs. */
   readonly hasWal: boolean
 }
 
-/** SQLite, Database File Format, 1.3: text at offset 0, two numbers, and the versions that say WAL. */
+/**
+ * SQLite, Database File Format, 1.3: text at offset 0, two numbers, and the versions that mean WAL
+ * mode.
+ */
 const MAGIC = 'SQLite format 3\0'
 const HEADER_BYTES = 100
 const AT = { writeVersion: 18, readVersion: 19, userVersion: 60, applicationId: 68 }
 const ROLLBACK_JOURNAL = 1
-/** A larger file is not read as a whole. */
+/** Larger files are not read completely. */
 const MAX_READ_BYTES = 256 * 1024 * 1024
 
 /** @throws StorageError STORE_CORRUPT, STORE_NEWER, as opening would; a system error */
@@ -59,7 +62,7 @@ async function readHeader(path: string): Promise<Buffer> {
 async function readMasterKeyRecord(path: string, hasWal: boolean): Promise<string | undefined> {
   if ((await stat(path)).size > MAX_READ_BYTES) return undefined
   const bytes = await readFile(path)
-  // A file in WAL mode does not open in memory.
+  // SQLite cannot open a database in WAL mode from memory.
   bytes[AT.writeVersion] = ROLLBACK_JOURNAL
   bytes[AT.readVersion] = ROLLBACK_JOURNAL
   const { default: Sqlite } = await import('better-sqlite3')

@@ -12,7 +12,10 @@ export interface SqliteWorkerData {
 export type Connection = 'reader' | 'writer'
 
 export type Command =
-  /** The owner migrates the file; a heart has one connection, for single statements. */
+  /**
+   * The owner migrates the file. A heart only sends heartbeats: it has one connection, for single
+   * statements.
+   */
   | {
       readonly kind: 'open'
       readonly as: 'owner' | 'heart'

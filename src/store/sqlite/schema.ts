@@ -19,8 +19,8 @@ const require = createRequire(import.meta.url)
 
 /** Returns the schema that the migrations create. Blocks for some milliseconds. */
 export function makeSchema(): readonly Row[] {
-  // Loaded here rather than with this file, so that the thread that needs it first reports a
-  // missing add-on.
+  // Imported here and not at the top of the file, so that the thread that first needs the add-on
+  // reports that it is missing.
   const Engine = require('better-sqlite3') as typeof Sqlite
   const database = new Engine(':memory:')
   try {

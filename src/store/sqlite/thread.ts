@@ -44,7 +44,7 @@ export class SqliteThread {
     this.#worker.unref()
   }
 
-  /** @throws StorageError STORE_TIMEOUT and others */
+  /** @throws StorageError such as STORE_TIMEOUT */
   send(command: Command): Promise<ReplyMessage> {
     if (this.#dead !== undefined) return Promise.reject(this.#dead)
     const id = this.#nextId++

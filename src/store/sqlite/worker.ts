@@ -97,7 +97,7 @@ function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
       { hint: 'use the release that wrote it, or a later one' },
     )
   }
-  // The owner has just run this check, which takes longer the larger the file is.
+  // The owner has just run this check, which takes longer for larger files.
   if (as === 'owner' && database.pragma('quick_check(1)', { simple: true }) !== 'ok') {
     throw new StorageError('STORE_CORRUPT', `${path} fails its integrity check`)
   }
@@ -106,7 +106,7 @@ function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
 
 function migrate(database: Sqlite.Database): void {
   const steps = database.transaction(() => {
-    // Read again under the lock, because another process may have migrated first.
+    // The version is read again under the lock, because another process may have migrated first.
     const from = Number(database.pragma('user_version', { simple: true }))
     for (const step of MIGRATIONS.slice(from)) for (const sql of step) database.exec(sql)
     database.pragma(`user_version = ${String(MIGRATIONS.length)}`)
@@ -162,7 +162,7 @@ const CODES: readonly (readonly [prefix: string, code: StorageErrorCode])[] = [
   ['SQLITE_CANTOPEN', 'STORE_MISSING'],
 ]
 
-/** Explanations of result codes that need more than their name. */
+/** Explanations of result codes whose names do not explain enough. */
 const MEANINGS: readonly (readonly [prefix: string, text: string])[] = [
   ['SQLITE_FULL', 'the disk is full'],
   ['SQLITE_READONLY', 'the file or its file system is read-only'],
@@ -185,7 +185,7 @@ function toReplyError(error: unknown): NonNullable<ReplyMessage['error']> {
   }
   const sqlite = toSqliteCode(error)
   const code = CODES.find(([prefix]) => sqlite.startsWith(prefix))?.[1] ?? 'STORE_FAILED'
-  // SQLite's own message can quote values; its code is enough.
+  // SQLite's own message can quote values, so only its code is reported.
   const meaning = MEANINGS.find(([prefix]) => sqlite.startsWith(prefix))?.[1]
   const text = meaning === undefined ? '' : ` (${meaning})`
   return { code, message: `the store at ${path} failed: ${sqlite}${text}` }

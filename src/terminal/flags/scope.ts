@@ -69,7 +69,7 @@ export const REASON_FLAGS = {
 
 const MAX_TEXT = 500
 
-/** @throws UsageError when the flags name nothing, or two things at once */
+/** @throws UsageError if the flags name no scope, or two at once */
 export function parseScope(
   context: Context,
   config: KeyStoreList<{ readonly name: string }>,
@@ -144,7 +144,10 @@ export function parseReason(context: Context): Actor & { readonly reason: string
   return { reason: toRemark(reason), ...parseActor(context) }
 }
 
-/** The recorded name may be given; who counts as one person is the user of the operating system. */
+/**
+ * The user may choose the recorded name. Which person it is follows from the user of the operating
+ * system.
+ */
 export function parseActor(context: Context): Actor {
   return { operator: parseOperator(context), identity: `os:${currentUser()}` }
 }
@@ -166,7 +169,7 @@ function currentUser(): string {
   }
 }
 
-/** A pattern is taken unchanged or refused: an adjusted one would stop something else. */
+/** A pattern is used unchanged or refused: an adjusted one would stop something else. */
 function checkText(text: string, name: string): string {
   if (text === '' || text.length > MAX_TEXT || /[\u0000-\u001f\u007f]/.test(text)) {
     throw new UsageError(

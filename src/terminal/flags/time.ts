@@ -4,7 +4,7 @@ import { systemClock } from '../../core/clock.ts'
 import { DATE_FORM, DURATION_FORM, parseDate, parseDuration } from '../../core/duration.ts'
 import { type Context, UsageError, stringFlag } from '../command.ts'
 
-/** Milliseconds since the Unix epoch of `now`, `90d` from now, or a date. @throws UsageError */
+/** Returns `now`, `90d` from now, or a date in milliseconds since the Unix epoch. */
 export function parseWhen(text: string): number {
   return toMoment(text, 1)
 }
@@ -15,7 +15,7 @@ function toMoment(text: string, direction: 1 | -1): number {
   if (text === 'now') return now
   const span = parseDuration(text)
   const moment = span === undefined ? parseDate(text) : now + direction * span
-  // ECMAScript has no dates beyond.
+  // Latest date that ECMAScript can represent.
   if (moment !== undefined && Math.abs(moment) <= 8.64e15) return moment
   throw new UsageError('INPUT_INVALID', `invalid time ${JSON.stringify(text)}`, {
     hint: `use now, ${DURATION_FORM}, or ${DATE_FORM}`,
@@ -29,7 +29,7 @@ export function parseFuture(text: string): number {
   return time
 }
 
-/** Milliseconds since the Unix epoch of `now`, `2h` or `30d` ago, or a date that is over. @throws UsageError */
+/** Returns `now`, `2h` or `30d` ago, or a past date in milliseconds since the Unix epoch. */
 export function parsePast(text: string): number {
   const time = toMoment(text, -1)
   // Reads the clock again, because time has passed since `now` was parsed.
@@ -37,7 +37,7 @@ export function parsePast(text: string): number {
   return time
 }
 
-/** Milliseconds of a flag such as `90s`, `10m` or `30d`. @throws UsageError */
+/** Returns the milliseconds of a flag such as `90s`, `10m` or `30d`. */
 export function durationFlag(context: Context, name: string, otherwiseMs: number): number {
   const text = stringFlag(context, name)
   if (text === undefined) return otherwiseMs

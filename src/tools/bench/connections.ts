@@ -48,7 +48,7 @@ export async function openConnections(
   })
 }
 
-/** Opens a few at a time, so that the server does not take it for an attack. */
+/** Opens a few at a time, so that the server does not take this for an attack. */
 async function openAll(
   count: number,
   open: () => Promise<LoadConnection>,

@@ -2,14 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { build, type Histogram } from 'hdr-histogram-js'
 
-/** One minute. Longer latencies are recorded as this. */
+/** One minute. Longer latencies are recorded as one minute. */
 const HIGHEST_US = 60_000_000
 
 export interface Latencies {
   /** @param ms latency in milliseconds, kept to the microsecond */
   record(ms: number): void
   readonly count: number
-  /** Returns the milliseconds at a percentile from 0 to 100; 0 when nothing was recorded. */
+  /**
+   * Returns the latency in milliseconds at a percentile from 0 to 100; 0 if nothing was recorded.
+   */
   at(percentile: number): number
   summary(): LatencySummary
   /** Returns points of the percentile curve, denser towards 100 like HdrHistogram's own. */
@@ -74,7 +76,7 @@ const CURVE: readonly number[] = Array.from({ length: 64 }, (_, i) => {
   return 100 - distance + ((distance / 2) * (i % 4)) / 4
 })
 
-/** Ends where one sample in `count` is left: beyond, every percentile is the maximum. */
+/** Ends where one sample in `count` is left: above that, every percentile is the maximum. */
 function isResolved(percentile: number, count: number): boolean {
   return count > 0 && (1 - percentile / 100) * count >= 1
 }

@@ -97,7 +97,7 @@ async function makePki(demo: Demo, at: (name: string) => string): Promise<void> 
     names: ['localhost', '127.0.0.1', '::1'],
     usage: 'server',
   })
-  // An interrupted run may have left the first two.
+  // An interrupted run may have left the first two files.
   for (const path of [demo.caFile, at('pki/server.crt')]) await rm(path, { force: true })
   await writeNewFile(demo.caFile, authority.certificatePem, 0o644)
   await writeNewFile(at('pki/server.crt'), server.certificate, 0o644)

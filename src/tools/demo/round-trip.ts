@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { probeAad } from '../../core/probe.ts'
-// The pause before a request is sent again.
+// Pause before a request is repeated, in milliseconds.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LatchkeyError } from '../../core/errors.ts'
 import { Secret } from '../../core/secret.ts'
@@ -22,7 +22,7 @@ export interface Step {
 
 const bytes = (text: string) => Buffer.from(text, 'base64')
 
-/** @throws LatchkeyError when a response is not the expected one */
+/** @throws LatchkeyError if a response differs from the expected one */
 export async function roundTrip(demo: Demo, port: number): Promise<readonly Step[]> {
   const { accessKeyId, secretAccessKey } = await readCredential(demo)
   const client = createKmsSideClient({
@@ -50,7 +50,10 @@ const RETRYABLE: readonly unknown[] = [
 const TRIES = 6
 const FIRST_PAUSE_MS = 50
 
-/** Asks again after an error that KMS retries, with pauses that double. Returns the last answer. */
+/**
+ * Repeats a request after an error that KMS retries, with pauses that double. Returns the last
+ * answer.
+ */
 async function askAsKms(ask: () => Promise<KmsSideResponse>): Promise<KmsSideResponse> {
   let response = await ask()
   for (let i = 0; i < TRIES - 1 && isRetryable(response); i++) {

@@ -1,4 +1,6 @@
-/** Judges single responses by what the specification requires of every success and every error. */
+/**
+ * Checks single responses against what the specification requires of every success and every error.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { WireAnswer } from '../../kms/client/connection.ts'
 import { quoted } from './finding.ts'

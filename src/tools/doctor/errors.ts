@@ -1,4 +1,4 @@
-/** Checks that each kind of bad request gets the right error name, status and form. */
+/** Checks that each kind of bad request gets the right error name, status and format. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { probeAad } from '../../core/probe.ts'
@@ -157,7 +157,7 @@ async function checkCiphertexts(session: Session, keyId: string): Promise<readon
   return findings
 }
 
-/** Requests with exactly one fault each. */
+/** Requests that each have exactly one fault. */
 function changes(sealed: DecryptArguments): Readonly<Record<string, DecryptArguments>> {
   const { aad, ...withoutAad } = sealed
   const { ciphertextMetadata: metadata, ...withoutMetadata } = sealed

@@ -65,7 +65,9 @@ export async function examine(remote: Remote, options: ExaminationOptions): Prom
 
 type Take = (findings: readonly Finding[]) => void
 
-/** Makes the first call. If it gets no response, the other checks would only repeat that. */
+/**
+ * Makes the first call. Without a response to it, the other checks would only repeat the failure.
+ */
 async function start(take: Take, session: Session) {
   let idle: Awaited<ReturnType<typeof watchIdle>> | undefined
   const isAnswered = await run('api', take, async () => {

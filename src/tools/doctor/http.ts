@@ -1,4 +1,7 @@
-/** Checks HTTP: both versions, fallback, the form of responses, the clock, and how long a connection is kept. */
+/**
+ * Checks HTTP: both versions, fallback, the format of responses, the clock, and how long a
+ * connection is kept open.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { Deadline, DeadlineExceeded } from '../../core/deadline.ts'

@@ -4,7 +4,10 @@ import { openConnection, type Connection, type WireAnswer } from '../../kms/clie
 import { signHeaders, type SignInput, type SigningCredential } from '../../kms/client/signing.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
 
-/** Longer than KMS waits, so that slow responses can be judged too; their time has a check of its own. */
+/**
+ * Longer than KMS waits, so that slow responses can be examined too; their time has a separate
+ * check.
+ */
 export const PATIENCE_MS = 5000
 
 export interface Ask {
@@ -13,7 +16,7 @@ export interface Ask {
   readonly body: string
   /** HTTP method (default: POST). */
   readonly method?: string
-  /** Fields to sign instead of those that are sent. */
+  /** Fields to sign in place of those that are sent. */
   readonly sign?: Partial<SignInput>
   readonly credential?: Partial<SigningCredential>
   /** Changes the signed request before it is sent. */

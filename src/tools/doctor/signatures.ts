@@ -62,7 +62,7 @@ async function expectRefusal(session: Session, what: string, ask: Ask): Promise<
   )
 }
 
-/** Valid signatures in other forms than the one that KMS and all other checks use. */
+/** Valid signatures in forms other than the one that KMS and all other checks use. */
 function accepted(): Readonly<Record<string, Change>> {
   return {
     'content-type and content-length also signed': { sign: { leftUnsigned: [] } },

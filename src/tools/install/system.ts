@@ -22,13 +22,13 @@ const USER = 'latchkey'
 const COMMAND_TIMEOUT_MS = 30_000
 /** Relative to the project root, so it resolves from dist/ and from .test-build/. */
 const TEMPLATE = new URL('../../../../docker/systemd/latchkey.service', import.meta.url)
-/** The unit has ProtectHome, so the service sees nothing of these. */
+/** Folders that the unit's ProtectHome hides from the service. */
 const HIDDEN = ['/home/', '/root/', '/run/user/']
 
 const run = promisify(execFile)
 
 /**
- * Creates what is missing and leaves the rest unchanged. Create the store afterwards, and then call
+ * Creates what is missing and leaves the rest unchanged. Afterwards, create the store and then call
  * `giveState`.
  * @throws UsageError unless root, or if the service could not read the program
  */
@@ -66,7 +66,7 @@ export async function prepareSystem(): Promise<void> {
   )
 }
 
-/** Gives the state folder, and what root has created in it, to the service's user. */
+/** Gives the state folder, and everything that root created in it, to the service's user. */
 export async function giveState(): Promise<void> {
   const { uid, gid } = await ensureUser()
   for (const name of await readdir(STATE)) await giveFile(join(STATE, name), uid, gid)
@@ -74,8 +74,8 @@ export async function giveState(): Promise<void> {
 }
 
 /**
- * Changes the owner by descriptor, and only of a plain file that root owns: the service's user could have placed a link in
- * its folder to have another file given to it.
+ * Changes the owner through a descriptor, and only for a regular file that root owns: otherwise the
+ * service's user could place a link in its folder to take over another file.
  */
 export async function giveFile(path: string, uid: number, gid: number): Promise<void> {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
@@ -123,7 +123,7 @@ async function writeNew(path: string, text: string): Promise<void> {
   try {
     await writeNewFile(path, text, 0o644)
   } catch (error) {
-    // An existing file is kept.
+    // Keeps an existing file.
     if (!(error instanceof UsageError)) throw error
   }
 }

@@ -14,7 +14,7 @@ const CLOUDHSM: Explanation = {
   hint: 'check which key store this is: latchkey works with external key stores only',
 }
 
-/** Stands in the hints for the service principals of KMS in a region. */
+/** Placeholder in the hints for the service principals of KMS in a region. */
 const PRINCIPAL = 'cks.kms.REGION.amazonaws.com'
 
 /** Every `ConnectionErrorCode` of DescribeCustomKeyStores that the SDK knows. */

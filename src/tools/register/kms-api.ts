@@ -84,7 +84,8 @@ export async function openKms(region: string | undefined): Promise<KmsApi> {
   const client = new sdk.KMSClient({
     ...(region === undefined ? {} : { region }),
     requestHandler,
-    // The clients of IAM Identity Center inherit nothing from this one, and would go past the proxy.
+    // The SDK's IAM Identity Center clients inherit nothing from this client, and would bypass the
+    // proxy.
     credentials: defaultProvider({ clientConfig: { requestHandler } }),
   })
   const found = await wrapKmsErrors(() => client.config.region(), region ?? '')

@@ -35,8 +35,8 @@ function parseProxy(text: string): URL | undefined {
 }
 
 /**
- * Pure function. Whether NO_PROXY leaves a host out: `*` is every host, a name is itself and its subdomains, with or without
- * a leading period, and `:port` restricts an entry.
+ * Reports whether NO_PROXY exempts a host: `*` matches every host, a name matches itself and its
+ * subdomains, with or without a leading period, and `:port` restricts an entry. Pure function.
  */
 export function isDirect(host: string, port: number, noProxy: string): boolean {
   const name = host.toLowerCase()
@@ -48,7 +48,7 @@ export function isDirect(host: string, port: number, noProxy: string): boolean {
   })
 }
 
-/** A password with a bare `%` is not percent-encoded, and is taken as it stands. */
+/** A password with a bare `%` is not percent-encoded, so it is used unchanged. */
 function decode(text: string): string {
   try {
     return decodeURIComponent(text)
@@ -59,10 +59,13 @@ function decode(text: string): string {
 
 type Connected = (error: Error | null, socket: Duplex) => void
 
-/** Node.js ignores the socket beside an error, but its types ask for one. */
+/** Node.js ignores the socket passed with an error, but its types require one. */
 const NO_SOCKET = new Duplex()
 
-/** Connects through a tunnel (RFC 9110, 9.3.6); TLS is spoken with AWS, and the proxy sees its name only. */
+/**
+ * Connects through a tunnel (RFC 9110, 9.3.6). TLS runs end to end with AWS, so the proxy sees only
+ * the host name.
+ */
 class ProxyAgent extends https.Agent {
   readonly #proxy: URL
   readonly #noProxy: string

@@ -69,7 +69,8 @@ export function toShell(plan: Plan): readonly string[] {
 
 /**
  * Encodes a flag of the AWS CLI. Version 1 would fetch a value that begins with https://, and both
- * versions read the file that a value beginning with file:// names, so such a value goes into a file.
+ * versions would read the file named by a value that begins with file://, so such values are passed
+ * in a file.
  */
 function option(name: string, value: string, files: Map<string, string>): string {
   const flag = toDashes(name)

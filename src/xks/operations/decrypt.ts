@@ -39,7 +39,7 @@ export async function decrypt(
       timer.end('backend')
       return { plaintext: plaintext.toString('base64') }
     } catch (error) {
-      // If the tag does not match, the next layout may.
+      // If the tag does not match, try the next layout.
       const isOther = error instanceof BackendError && error.code === 'INTEGRITY_FAILURE'
       if (!isOther || i === aads.length - 1) throw error
     }

@@ -96,8 +96,8 @@ async function sealAndVerify(
   // give one (Appendix C, step 3).
   checkUsable(key, 'canDecrypt')
   const sealed = await deadline.race(key.encrypt({ version, plaintext, aad, deadline }))
-  // Appendix C: the CDIV comes before the verifying decrypt, or a bit that flips in between goes
-  // unnoticed.
+  // Appendix C: the CDIV must be computed before the verifying decrypt, or a bit that flips in
+  // between goes unnoticed.
   const digest = wantsCdiv ? computeCdiv({ aad: input.aad, metadata, ...sealed }) : undefined
   timer.end('backend')
   const { iv, ciphertext, tag } = sealed

@@ -45,7 +45,10 @@ export class TokenFleet {
   readonly #hedges = new Map<TokenPool, Record<Winner, number>>()
   #turn = 0
 
-  /** @param hedgeMs time after which a slow operation is tried on the next token too; undefined: never */
+  /**
+   * @param hedgeMs time in milliseconds after which a slow operation is also tried on the next
+   * token; undefined to disable
+   */
   constructor(members: readonly FleetMember[], hedgeMs?: number) {
     this.#members = members
     this.#hedgeMs = hedgeMs
@@ -127,8 +130,9 @@ export class TokenFleet {
   }
 
   /**
-   * Tries the next token as soon as one fails or is slow. The first answer counts. The loser ends within its deadline, and its
-   * answer is dropped: a decryption has no effect, and a ciphertext that no caller got is only one more use of the key.
+   * Tries the next token as soon as one fails or is slow, and uses the first answer. The slower
+   * attempt ends within its deadline, and its answer is dropped: a decryption has no effect, and a
+   * ciphertext that no caller receives only adds one use of the key.
    */
   #hedge<T>(
     work: (pool: TokenPool, attemptMs: number) => Promise<T>,
@@ -155,7 +159,7 @@ export class TokenFleet {
         const pool = waiting.shift()
         if (pool === undefined) return
         open += 1
-        // Not a deadline: it starts a second attempt beside the first.
+        // This is not a deadline: it starts a second attempt in parallel.
         if (waiting.length > 0) timer = setTimeout(hedge, hedgeMs)
         work(pool, Infinity).then(
           (answer) => {
@@ -181,7 +185,9 @@ export class TokenFleet {
     })
   }
 
-  /** Returns the working tokens, or all of them if none works, so that their own error is reported. */
+  /**
+   * Returns the working tokens. If none works, returns all, so that their own error is reported.
+   */
   #inOrder(): readonly TokenPool[] {
     const pools = this.#members.map(({ pool }) => pool)
     const usable = pools.filter(({ isUsable }) => isUsable)

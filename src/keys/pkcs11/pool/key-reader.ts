@@ -1,4 +1,7 @@
-/** Reads all keys of a token through one of its workers, in steps between requests, at the start and at each refresh. */
+/**
+ * Reads all keys of a token through one of its workers, in steps between requests, at startup and
+ * at each refresh.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { type Call, encodeRef, type IndexReport, type ListedKey } from '../wire/calls.ts'
 import { nameToken } from './circuit-breaker.ts'
@@ -8,7 +11,7 @@ import type { TokenWorker } from './worker.ts'
 
 export interface KeyReaderDeps {
   readonly workers: () => readonly TokenWorker[]
-  /** Whether requests wait for the token. */
+  /** Whether requests are waiting for the token. */
   readonly isPressed: () => boolean
   /** Sends a call outside the queue. @throws TokenError */
   readonly ask: (worker: TokenWorker, call: Call) => Promise<unknown>
@@ -29,7 +32,7 @@ export interface KeyReaderEvents {
    * before the first run
    */
   readonly onShare: (entries: readonly ListedKey[]) => void
-  /** A fresh run is over: keys that it did not report are gone. */
+  /** Called when a fresh run is complete: keys that it did not report no longer exist. */
   readonly onFreshRun: () => void
   /** Returns the names of the keys that were used since the last call. */
   readonly takeUsed: () => readonly string[]
@@ -43,7 +46,7 @@ const FIRST_RUN = 1
 const FIRST_STEP: Call = { call: 'index', run: FIRST_RUN, again: [] }
 /** How long the first reading waits for the minimum number of workers. */
 const MAX_START_MS = 5000
-/** A search by name takes time on a token with more keys. */
+/** On a token with more keys than this, a search by name is slow. */
 const MANY_KEYS = 100
 const PROGRESS_EVERY_MS = 5000
 /** Random share of the interval, so that processes and tokens do not all refresh at the same time. */
@@ -68,7 +71,7 @@ export class KeyReader {
     })
   }
 
-  /** Resolves when all keys were read once, or the reader has stopped. */
+  /** Resolves when all keys have been read once, or the reader has stopped. */
   start(events: KeyReaderEvents): Promise<void> {
     void this.#readAlways(events)
     return this.#firstRun
@@ -90,7 +93,8 @@ export class KeyReader {
         const { refreshMs } = this.#options.config.keys
         await this.#sleep(refreshMs * (1 - JITTER / 2 + Math.random() * JITTER))
       } catch (error) {
-        // The pool has reported it, and retries the worker. Meanwhile, keys are looked up one by one.
+        // The pool has already reported the failure, and retries the worker. Meanwhile, keys are
+        // looked up one by one.
         if (!(error instanceof TokenError)) this.#report(error)
         await this.#sleep(RETRY_MS)
       }
@@ -183,7 +187,10 @@ export class KeyReader {
     }
   }
 
-  /** Lets the other workers read the names of their handles, each once. Must be called for a new worker. */
+  /**
+   * Lets the other workers read the names of their handles, each once. Must be called for each new
+   * worker.
+   */
   nameHandles(): void {
     if (this.#total <= MANY_KEYS) return
     for (const worker of this.#deps.workers()) {
@@ -219,7 +226,9 @@ export class KeyReader {
     })
   }
 
-  /** Stays with one worker, because another has other handles and begins from nothing. */
+  /**
+   * Continues with the same worker, because another one has different handles and would start over.
+   */
   #waitForWorker(): Promise<TokenWorker | undefined> {
     return this.#waitFor(() => {
       if (this.#worker?.isUsable !== true)
@@ -228,7 +237,10 @@ export class KeyReader {
     })
   }
 
-  /** Waits until the worker is idle, but not long. Returns undefined at `stop`, and for a worker that has ended. */
+  /**
+   * Waits briefly until the worker is idle. Returns undefined at `stop`, and for a worker that has
+   * ended.
+   */
   async #waitFor(choose: () => TokenWorker | undefined): Promise<TokenWorker | undefined> {
     for (let waited = 0; !this.#isStopped; waited += BUSY_MS) {
       const worker = choose()
@@ -241,7 +253,8 @@ export class KeyReader {
   }
 
   #sleep(ms: number): Promise<void> {
-    // A pause between steps, not a deadline: it keeps no process alive, and after `stop` nothing is done when it ends.
+    // A pause between steps, not a deadline. It does not keep the process alive, and nothing
+    // happens when it ends after `stop`.
     return new Promise((resolve) => setTimeout(resolve, ms).unref())
   }
 

@@ -31,7 +31,10 @@ export interface TokenStats {
 const RETRY_IF_LEFT_MS = 50
 const RETRY_AFTER_MS = 15
 const MAX_ATTEMPTS = 3
-/** A step over the keys of a token begins with a search over all of them, which may take longer than an operation. */
+/**
+ * A step over the keys of a token starts with a search over all of them, which may take longer than
+ * an operation.
+ */
 const INDEX_MS = 5000
 /**
  * Maximum number of requests in flight at which a worker that knows the handle is still preferred;
@@ -119,7 +122,10 @@ export class TokenPool {
     return this.#workers.all.flatMap(({ process: { pid } }) => (pid === undefined ? [] : [pid]))
   }
 
-  /** @param attemptMs time for this attempt, less than the deadline if there is another token to try */
+  /**
+   * @param attemptMs time in milliseconds for this attempt, shorter than the deadline if there is
+   * another token to try
+   */
   send(
     kind: number,
     flags: number,

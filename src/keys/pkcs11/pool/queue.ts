@@ -7,7 +7,10 @@ import type { TokenWorker } from './worker.ts'
 export class RequestQueue {
   readonly #clock: Clock
   readonly #onExpired: (request: QueuedRequest) => void
-  /** Everything that is watched; an array, because V8 keeps alive what has passed through a busy Map or Set. */
+  /**
+   * All requests being watched. An array, because V8 keeps alive what has passed through a busy Map
+   * or Set.
+   */
   readonly #open: QueuedRequest[] = []
   #waiting: QueuedRequest[] = []
   #timer: NodeJS.Timeout | undefined
@@ -39,7 +42,7 @@ export class RequestQueue {
     request.isOver = true
     const index = this.#open.indexOf(request)
     const last = index < 0 ? undefined : this.#open.pop()
-    // The last one fills the gap: the order does not matter.
+    // The last one fills the gap, because the order does not matter.
     if (last !== undefined && last !== request) this.#open[index] = last
   }
 
@@ -102,7 +105,7 @@ export class RequestQueue {
 
 export interface QueuedRequest {
   readonly kind: number
-  /** The frame without its head, which carries the remaining time. */
+  /** The frame without its header, which carries the remaining time. */
   readonly parts: readonly Buffer[]
   /** See protocol.ts. */
   readonly flags: number
@@ -114,13 +117,13 @@ export interface QueuedRequest {
   attempts: number
   /** The worker that runs it. */
   worker: TokenWorker | undefined
-  /** Set when no caller waits for it any more. */
+  /** Set when no caller waits for the request any more. */
   isOver: boolean
 }
 
 const MAX_BUDGET_MS = 0xffff
 
-/** Encodes the head: 2 bytes of milliseconds, 1 byte of flags, 1 unused byte. */
+/** Encodes the frame header: 2 bytes of milliseconds, 1 byte of flags, 1 unused byte. */
 export function encodeHead(budgetMs: number, flags: number): Buffer {
   const head = Buffer.allocUnsafe(4)
   head.writeUInt16LE(Math.max(0, Math.min(MAX_BUDGET_MS, Math.round(budgetMs))), 0)

@@ -34,7 +34,7 @@ export class TokenError extends Error {
 }
 
 export interface Answer {
-  /** Parts of the body after the time. */
+  /** Parts of the body that follow the time. */
   readonly parts: readonly Buffer[]
   /** Milliseconds spent in the module and in the worker around it. */
   readonly serviceMs: number
@@ -63,13 +63,16 @@ const GARBLED: WireFailure = {
 export class WorkerProcess {
   readonly #child: ChildProcess
   readonly #pipe: Duplex
-  /** A few, in the order sent, which is mostly the order of the answers; not a Map: see queue.ts. */
+  /**
+   * Requests in flight, in the order sent, which is mostly the order of the answers. There are few
+   * of them. An array rather than a Map; queue.ts says why.
+   */
   readonly #orders: WireRequest[] = []
   readonly #reader = new FrameReader()
   #nextId = 1
   #outbox: Buffer[] = []
   #hasEnded = false
-  /** Called once, when the process has ended, or was killed because of what it sent. */
+  /** Called once, when the process has ended or was killed because of an invalid answer. */
   onEnd: (why: WireFailure) => void = () => undefined
 
   /** @param environment the whole environment of the process. No argument and no variable holds a secret. */
@@ -90,7 +93,7 @@ export class WorkerProcess {
     const end = () => {
       this.#end(GONE)
     }
-    // A dying process breaks its pipes first. The first event ends it.
+    // A dying process breaks its pipes first, so whichever event comes first ends it.
     this.#pipe.on('error', end).on('close', end)
     this.#child.stdio[4]?.on('error', end)
     this.#child.on('error', end).on('exit', end)

@@ -253,7 +253,7 @@ export class WorkerSupervisor {
 
   #failedToStart(worker: TokenWorker, failure: WireFailure): WireFailure {
     const isSurplus = failure.code === 'BUSY' && this.ready > 0
-    // The token has no free sessions, so the present number is the maximum.
+    // The token has no free sessions, so the current number is the maximum.
     if (isSurplus) this.#maxSessions = this.ready
     else this.#circuit.blame(failure)
     worker.kill()

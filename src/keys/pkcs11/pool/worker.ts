@@ -15,7 +15,7 @@ export type WorkerState = 'starting' | 'ready' | 'faulty' | 'ended'
 export class TokenWorker {
   readonly process: WorkerProcess
   readonly #clock: Clock
-  /** Monotonic milliseconds, like all times here. */
+  /** Monotonic milliseconds, like all times in this file. */
   readonly startedAt: number
   state: WorkerState = 'starting'
   facts: TokenFacts | undefined
@@ -26,7 +26,7 @@ export class TokenWorker {
   failures = 0
   /** Time of the next test of a faulty worker. */
   probeAt = Infinity
-  /** The PIN that it was started with. */
+  /** The PIN with which the worker was started. */
   pin: string | undefined
   #serviceMs = 1
 
@@ -46,7 +46,7 @@ export class TokenWorker {
     return this.state === 'ready' && this.overdueSince === undefined
   }
 
-  /** Number of requests that it can take now. */
+  /** Number of requests that the worker can take now. */
   get room(): number {
     if (!this.isUsable) return 0
     const ahead = Math.min(MAX_AHEAD, Math.max(1, Math.floor(AHEAD_MS / this.#serviceMs)))

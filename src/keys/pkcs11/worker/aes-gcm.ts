@@ -14,9 +14,12 @@ const CK_GCM_PARAMS = 7
 const TAG_BYTES = 16
 /** Spare room in output buffers: some modules require more than they write, and their size queries are unreliable. */
 const ROOM_BYTES = 16
-/** One byte instead of Buffer.alloc(0): a module that gets NULL for empty input refuses it or crashes. */
+/**
+ * One byte instead of Buffer.alloc(0), because modules that get NULL for empty input refuse it or
+ * crash.
+ */
 const NO_BYTES = Buffer.alloc(1).subarray(0, 0)
-/** NULL for the module, which asks the tokens of Thales and AWS to generate the IV. */
+/** Passed to the module as NULL, which makes tokens of Thales and AWS generate the IV. */
 const NO_IV = Buffer.alloc(0)
 
 export interface SealedByToken {

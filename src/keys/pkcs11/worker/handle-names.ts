@@ -33,7 +33,7 @@ export class HandleNames {
     this.#handles = handles
   }
 
-  /** Begins again, because handles change with a login. */
+  /** Starts over, because a login changes the handles. */
   forget(): void {
     this.#unread = undefined
     this.#share = undefined

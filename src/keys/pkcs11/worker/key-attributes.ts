@@ -22,10 +22,12 @@ export interface KeyAttributes {
   readonly unusable?: string
 }
 
-/** Modules that refuse to be asked for CKA_ALLOWED_MECHANISMS, which few know. */
+/** Modules that reject requests for CKA_ALLOWED_MECHANISMS, an attribute that few modules know. */
 const WITHOUT_MECHANISMS = new WeakSet<Pkcs11Module>()
 
-/** @param mechanism the one that operations use; undefined to accept any restriction of the key */
+/**
+ * @param mechanism mechanism that operations use; undefined to accept any restriction of the key
+ */
 export function readAttributes(
   module: Pkcs11Module,
   session: Handle,
@@ -105,7 +107,8 @@ function readValues(
 
 /**
  * @param list value of CKA_ALLOWED_MECHANISMS
- * @returns why the key forbids the mechanism; undefined if it restricts nothing, or the module does not tell
+ * @returns why the key forbids the mechanism; undefined if it restricts nothing, or the module does
+ * not report it
  */
 function findForbidden(
   list: Buffer | undefined,

@@ -31,9 +31,9 @@ const GAP = 16
 export class KeyHandles {
   readonly #options: KeyHandlesOptions
   readonly #found = new Map<string, FoundKey>()
-  /** Handles of keys of which only the check value was read. */
+  /** Handles of keys whose check value is the only attribute read so far. */
   readonly #checked = new Map<string, CheckedHandle>()
-  /** Handles of keys of which only the name was read. */
+  /** Handles of keys whose name is the only attribute read so far. */
   readonly #suggested = new Map<string, Handle | 'several'>()
 
   constructor(options: KeyHandlesOptions) {
@@ -47,14 +47,14 @@ export class KeyHandles {
     this.#suggested.clear()
   }
 
-  /** Tells the name of a handle, which saves a search at the first use of the key. */
+  /** Records the name of a handle, which saves a search at the first use of the key. */
   suggest(ref: string, handle: Handle): void {
     const known = this.#suggested.get(ref)
     const isOne = known === undefined || (known !== 'several' && known.equals(handle))
     this.#suggested.set(ref, isOne ? handle : 'several')
   }
 
-  /** Keeps a key that was found in another way; undefined if it is gone. */
+  /** Records a key that was found in another way; undefined if it no longer exists. */
   keep(ref: string, key: FoundKey | undefined): void {
     this.#checked.delete(ref)
     this.#suggested.delete(ref)
@@ -200,7 +200,10 @@ export function describeAmbiguous(ref: string, keys: readonly KeyAttributes[]): 
 const MANY = 1000
 const FEW = 100
 
-/** @param expected few: fewer than asked for are all there are, which saves a call */
+/**
+ * @param expected with `few`, the search ends when the token returns fewer handles than requested,
+ * which saves a call
+ */
 export function findObjects(
   { cryptoki }: Pkcs11Module,
   session: Handle,

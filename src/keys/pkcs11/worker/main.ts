@@ -155,7 +155,7 @@ async function answerStart(frame: Frame): Promise<Buffer> {
 }
 
 await serve().catch((error: unknown) => {
-  // Messages from the parent cannot be read: this process exits, and the parent starts another.
+  // Messages from the parent cannot be read, so this process exits and the parent starts another.
   if (!(error instanceof ProtocolError)) throw error
 })
 process.exit(0)

@@ -15,14 +15,17 @@ import { findToken } from './token-search.ts'
 const CKR_USER_ALREADY_LOGGED_IN = 'CKR_USER_ALREADY_LOGGED_IN'
 const CKS_RW_USER_FUNCTIONS = 3
 const CKS_RO_USER_FUNCTIONS = 1
-/** One more wrong PIN locks the token. */
+/** Number of remaining attempts at which one more wrong PIN locks the token. */
 const CKF_USER_PIN_FINAL_TRY = 0x2_0000
 const CKF_USER_PIN_LOCKED = 0x4_0000
 /** Minimum time between two reinitializations, in milliseconds, because other requests wait for each. */
 const REINITIALIZE_EVERY_MS = 200
-/** Attempts: refind or relogin first, then reinitialize, then give up. */
+/** Maximum number of attempts: refind or relogin first, then reinitialize, then give up. */
 const MAX_ATTEMPTS = 3
-/** Attempts after errors of the device, which come and go. The deadline mostly ends them earlier. */
+/**
+ * Maximum number of attempts after transient errors of the device. The deadline usually ends them
+ * earlier.
+ */
 const MAX_RETRIES = 20
 /** Number of failed retries after which the module is reinitialized. */
 const REINITIALIZE_AFTER_RETRIES = 5
@@ -105,7 +108,7 @@ export class TokenSession {
     const { recovery } = error.row
     if (recovery === 'drop' || recovery === 'stop') return recovery === 'stop' ? 'stop' : 'final'
     if (recovery === 'retry') {
-      // Handles stay: only a login or another module state makes them mean other keys.
+      // Handles are kept: only a login or a new module state changes their meaning.
       if (attempt % REINITIALIZE_AFTER_RETRIES === 0) this.#reinitialize()
       return 'again'
     }
@@ -116,7 +119,7 @@ export class TokenSession {
     return this.#reinitialize() ? 'again' : 'gone'
   }
 
-  /** Tests whether the token works, in which case the data caused the failure. */
+  /** Tests whether the token works. If it does, the data caused the failure. */
   #answersProbe(): boolean {
     try {
       this.#recovery.probe(this.#ensure())

@@ -45,7 +45,7 @@ export class TokenIndex {
     this.#options = options
   }
 
-  /** Forgets everything, because handles change with a login. */
+  /** Forgets everything, because a login changes the handles. */
   forget(): void {
     this.#known.clear()
     this.#byRef.clear()
@@ -57,7 +57,7 @@ export class TokenIndex {
   }
 
   /**
-   * @param run a number other than that of the last call begins a new run
+   * @param run a number different from the last call's starts a new run
    * @param again names of keys to read again, because they are in use
    * @param mayGoOn called after each key
    */
@@ -71,7 +71,8 @@ export class TokenIndex {
       this.#run = run
     }
     for (;;) {
-      // Taken before it is read, so that a key that cannot be read is skipped until the next run.
+      // Removed from the list before it is read, so that a key that cannot be read is skipped until
+      // the next run.
       const handle = this.#unread.pop()
       if (handle === undefined) break
       this.#read(session, handle)
@@ -129,7 +130,7 @@ export class TokenIndex {
     this.#changed.add(known.ref)
   }
 
-  /** Applies the checks of a look-up by name to the keys of one name. */
+  /** Applies the checks of a lookup by name to the keys of one name. */
   #judge(ref: string): ListedKey {
     const { name, version } = parseRef(ref)
     const keys = [...(this.#byRef.get(ref) ?? [])].flatMap((hex) => this.#known.get(hex)?.key ?? [])

@@ -13,7 +13,7 @@ export interface FoundToken {
 /** PKCS#11 2.40: CK_UNAVAILABLE_INFORMATION and CK_EFFECTIVELY_INFINITE of four bytes. */
 const NO_LIMITS: ReadonlySet<number> = new Set([0, 0xffff_ffff])
 
-/** @throws WorkerFailure UNAVAILABLE for none, MISCONFIGURED for two */
+/** @throws WorkerFailure UNAVAILABLE if no token matches, MISCONFIGURED if two match */
 export function findToken(module: Pkcs11Module, selector: TokenSelector): FoundToken {
   const all = listTokens(module)
   const [found, second] = all.filter(({ facts }) => isMeant(facts, selector))
@@ -41,7 +41,7 @@ export function listTokens(module: Pkcs11Module): readonly FoundToken[] {
     try {
       return [{ slot, facts: readFacts(module, slot) }]
     } catch (error) {
-      // The slot has no token, an unreadable one, or one that was just removed.
+      // The slot has no token, or an unreadable one, or the token was just removed.
       if (error instanceof CkrFailure) return []
       throw error
     }
@@ -65,12 +65,15 @@ export function readFacts({ cryptoki }: Pkcs11Module, slot: Handle): TokenFacts 
   }
 }
 
-/** Labels are UTF-8 and padded at the end, by blanks or, in some modules, by zeros. The rest is compared as it is. */
+/**
+ * Labels are UTF-8 and padded at the end with spaces or, in some modules, with zeros. The rest is
+ * compared unchanged.
+ */
 function unpad(text: string): string {
   return text.replace(/[ \0]+$/, '')
 }
 
-/** Trims padding (blanks, or zeros in some modules) and keeps printable ASCII only. */
+/** Trims padding (spaces, or zeros in some modules) and keeps printable ASCII only. */
 export function clean(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, '').trim()
 }

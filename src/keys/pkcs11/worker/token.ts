@@ -22,12 +22,14 @@ import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { TokenSession } from './session.ts'
 import { TokenIndex } from './token-index.ts'
 
-/** Generous deadline for key management in milliseconds, because its caller has one of its own. */
+/**
+ * Generous deadline for key management in milliseconds, because the caller has its own deadline.
+ */
 const UNHURRIED_MS = 60_000
 /** Time for one step of the index, in milliseconds: other requests wait for its end. */
 const STEP_MS = 8
 const HEALTH_BYTES = 32
-/** Label prefix of Latchkey's own keys. No key id contains a blank. */
+/** Label prefix of Latchkey's own keys. No key id contains a space. */
 const OWN_PREFIX = 'latchkey '
 
 export interface EncryptOrder {
@@ -91,7 +93,7 @@ export class TokenWorkerProgram {
     })
   }
 
-  /** Logs in and tests that the token supports what it is configured for. */
+  /** Logs in and tests that the token supports its configuration. */
   open(): TokenFacts {
     const facts = this.#unhurried(() => this.#token.facts())
     this.#checkMechanism(facts)
@@ -111,7 +113,7 @@ export class TokenWorkerProgram {
     return facts
   }
 
-  /** A working token that refuses here is misconfigured. */
+  /** If a working token refuses this, it is misconfigured. */
   #tryMode(work: (session: Handle) => void): void {
     try {
       this.#unhurried(work)
@@ -255,7 +257,7 @@ export class TokenWorkerProgram {
     return versions
   }
 
-  /** Reads every key in one go, as `index` does in steps. */
+  /** Reads every key at once; `index` does the same in steps. */
   #list(session: Handle): readonly ListedKey[] {
     const index = new TokenIndex({ ...this.#options, handles: undefined })
     const entries: ListedKey[] = []

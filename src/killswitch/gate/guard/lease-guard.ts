@@ -1,17 +1,17 @@
 /**
  * The kernel's part in the lease: a timer that cuts the connections of this process soon after a
- * lease that was neither renewed nor handled. The timer also fires while the process is suspended,
- * and its handler is the first thing to run when the process resumes. docs/revocation.md says which
- * gap that closes.
+ * lease ends without being renewed or handled. The timer also fires while the process is suspended,
+ * and its handler is the first code to run when the process resumes. docs/revocation.md describes
+ * the gap that this closes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createRequire } from 'node:module'
 import { describeAddOnFault } from '../../../core/native-add-on.ts'
 
 /**
- * Time after the end of the lease. An event loop may be busy for this long at that moment without
- * losing its connections. It is shorter than the margin of `kill` by far more than a kernel timer
- * is ever late.
+ * Time after the end of the lease, in milliseconds. A busy event loop must not lose its connections
+ * for a delay up to this long. It is far enough below the margin of `kill` to allow for a late
+ * kernel timer.
  */
 export const GUARD_GRACE_MS = 150
 
@@ -57,7 +57,7 @@ export interface LeaseGuard {
 
 /**
  * Call on the thread that writes to the sockets. Does not throw: without the add-on, only the guard
- * is missing.
+ * is unavailable.
  */
 export function openLeaseGuard(leaseMs: number): LeaseGuard {
   let addOn: AddOn

@@ -6,7 +6,10 @@ import type { KmsCaller } from '../request-metadata.ts'
 
 export type Json = Readonly<Record<string, unknown>>
 
-/** One operation of the KMS API: converts its JSON to arguments of the emulator, and back. */
+/**
+ * One operation of the KMS API: converts its JSON to arguments of the emulator, and the result back
+ * to JSON.
+ */
 export type Operation = (kms: KmsStandIn, input: Json, caller: KmsCaller) => Promise<Json> | Json
 
 export function optional(input: Json, name: string): string | undefined {

@@ -60,7 +60,7 @@ export const KEY_OPERATIONS = {
   CancelKeyDeletion: (kms, input) => ({
     KeyId: kms.keys.cancelDeletion(text(input, 'KeyId')).arn,
   }),
-  // Keys in custom key stores are never rotated by KMS.
+  // KMS never rotates keys in custom key stores.
   GetKeyRotationStatus: (kms, input) => ({
     KeyId: keyOf(kms, input).arn,
     KeyRotationEnabled: false,

@@ -21,13 +21,16 @@ export interface KmsApiOptions extends KmsIdentity {
   readonly stateFile?: string
   /** Receives a record of each call (default: none). The API closes it. */
   readonly cloudTrail?: CloudTrail
-  /** Cryptographic operations per second, over all callers; more are throttled (default: unlimited). */
+  /**
+   * Maximum number of cryptographic operations per second, over all callers; further ones are
+   * throttled (default: unlimited).
+   */
   readonly requestsPerSecond?: number
   /** Maximum number of entries in a page of a list (default: 50). */
   readonly pageSize?: number
   /** Called before an operation runs. An error that it throws becomes the response. */
   readonly onCall?: (operation: string, input: Json) => void
-  /** Called when the answer is an error that is not the caller's fault. */
+  /** Called when the answer is an error that the caller did not cause. */
   readonly onFault?: (error: unknown) => void
 }
 
@@ -42,7 +45,7 @@ export interface KmsApi {
 const OPERATIONS: ReadonlyMap<string, Operation> = new Map<string, Operation>(
   Object.entries({ ...STORE_OPERATIONS, ...KEY_OPERATIONS, ...CRYPTOGRAPHIC_OPERATIONS }),
 )
-/** Operations that leave the state as it is. */
+/** Operations that do not change the state. */
 const READS = /^(?:Describe|List|Get|GenerateRandom)/
 const MAX_BODY_BYTES = 1_048_576
 const THROTTLED =
@@ -207,7 +210,7 @@ function parseBody(body: Buffer): Json {
     const value: unknown = JSON.parse(body.toString('utf8'))
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json
   } catch {
-    // The error below says what is wrong.
+    // The error below reports the problem.
   }
   throw new FrontDoorError('SerializationException', 'the body is not a JSON object')
 }
@@ -225,7 +228,7 @@ function withLimit(input: Json, pageSize: number | undefined): Json {
   return pageSize === undefined ? input : { Limit: pageSize, ...input }
 }
 
-/** Returns the ARNs of the keys that a call names or that its answer names. */
+/** Returns the ARNs of the keys that a call or its answer names. */
 function findKeyArns(kms: KmsStandIn, input: Json, output: Json): readonly string[] {
   const metadata = output['KeyMetadata'] as { readonly Arn?: string } | undefined
   const named = [
@@ -244,7 +247,7 @@ function findKeyArns(kms: KmsStandIn, input: Json, output: Json): readonly strin
   return [...new Set(arns)]
 }
 
-/** Returns a function that says whether one more request fits into this second. */
+/** Returns a function that reports whether the limit allows one more request in this second. */
 function createQuota(clock: Clock, requestsPerSecond: number): () => boolean {
   let tokens = requestsPerSecond
   let at = clock.monotonic()
