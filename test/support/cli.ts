@@ -164,7 +164,11 @@ export async function workspace(t: Test, options: WorkspaceOptions = {}): Promis
       ...options.listener,
     },
     keyStores: options.keyStores ?? [{ name: 'demo', prefix: '/demo' }],
-    store: { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
+    store: {
+      ...{ path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
+      // No test store has a backup, and a warning at each start would hide others.
+      maxBackupAge: '0s',
+    },
     limits: { requestDeadline: '20s' },
     ...options.settings,
   }

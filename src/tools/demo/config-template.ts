@@ -10,6 +10,8 @@ export interface FirstConfigOptions {
   readonly prefix?: string
   readonly store?: string
   readonly masterKey?: string
+  /** True: without warnings of missing backups, for a trial (default: false). */
+  readonly isTrial?: boolean
   /** Admin listener on loopback, in plain HTTP, with one token of the role admin. Default: none. */
   readonly admin?: { readonly port: number; readonly tokenSha256: string }
 }
@@ -40,7 +42,7 @@ store:
   path: ${options.store ?? 'latchkey.db'}
   masterKey:
     file: ${options.masterKey ?? 'master.key'}
-${renderAdmin(options)}`
+${options.isTrial === true ? '  maxBackupAge: 0s # a trial needs no backups\n' : ''}${renderAdmin(options)}`
 }
 
 function renderAdmin({ admin }: FirstConfigOptions): string {

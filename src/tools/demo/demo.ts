@@ -86,6 +86,7 @@ function renderConfig(port: number, tokenSha256: string | undefined): string {
     privateKey: 'pki/server.key',
     keyStore: 'demo',
     prefix: '/demo',
+    isTrial: true,
     ...(tokenSha256 && { admin: { port: consolePort(port), tokenSha256 } }),
   })
 }
