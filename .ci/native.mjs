@@ -11,7 +11,7 @@ const ADD_ONS = ['better-sqlite3']
  * and it fails the build only in CI.
  */
 const OPTIONAL_ADD_ONS = ['pkcs11js']
-/** Latchkey's own add-on: the Linux kernel's part in the lease. */
+/** Latchkey's own add-on, with which the Linux kernel guards the lease. */
 const GUARD = 'src/killswitch/gate/guard'
 export const GUARD_BINARY = `${GUARD}/build/Release/lease_guard.node`
 const GUARD_STAMP = join(ROOT, GUARD, 'build/built-from')

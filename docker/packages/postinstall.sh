@@ -4,7 +4,7 @@
 set -e
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload
-  # Restarts it only if it runs; it drains first.
+  # Restarts the service only if it is running; it drains first.
   systemctl try-restart latchkey.service || true
 fi
 if [ ! -e /etc/latchkey/latchkey.yaml ]; then

@@ -1,6 +1,6 @@
 /**
- * Tests `latchkey kill` while the database has no connection left: the admin listener, which keeps one
- * open, writes it.
+ * Tests `latchkey kill` when the database has no free connection: the admin listener, which keeps one open, writes
+ * the switch.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, writeFile } from 'node:fs/promises'

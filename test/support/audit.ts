@@ -72,7 +72,7 @@ export function readPlainly(folder: string): readonly Entry[] {
   return whole.map((one) => JSON.parse(one.toString('utf8')) as Entry)
 }
 
-/** Index of the first entry of a bundle, by its name such as `x001/234.p/5`. */
+/** Returns the index of a bundle's first entry from the bundle's name, such as `x001/234.p/5`. */
 function firstOf(name: string): number {
   const digits = name.replace(/\.p\/\d+$/, '').replaceAll(/[x/]/g, '')
   return Number(digits) * 256

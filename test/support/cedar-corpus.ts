@@ -35,7 +35,7 @@ export interface CorpusResult {
 /** Digits of a number that JSON.parse would change. */
 const LARGE = /(?<![\w."-])-?\d{16,}(?![\w."])/
 
-/** @param folder that the paths of the case start from */
+/** @param folder base of the relative paths in the case */
 export function runCorpusCase(cedar: Cedar, folder: string, path: string): CorpusResult {
   const text = (name: string) => readFileSync(join(folder, name), 'utf8')
   const json = text(path)

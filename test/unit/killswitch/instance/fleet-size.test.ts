@@ -1,7 +1,4 @@
-/**
- * Tests that an instance counts as alive while its beat changes, and is removed after a long
- * silence.
- */
+/** Tests that an instance counts as alive while its heartbeat advances, and is removed after a long silence. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { createFleetSize } from '../../../../src/killswitch/instance/fleet-size.ts'
