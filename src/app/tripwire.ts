@@ -90,7 +90,9 @@ async function quietReported(
   const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
   for (const { kind, at, detail } of events) {
     if (kind !== TRIPPED) continue
-    const { rule, subject, windowMs } = detail as unknown as TripwireEvent
+    const { rule, subject, windowMs, done } = detail as unknown as TripwireEvent
+    // The throttle ended with its process, and only another trip starts it again.
+    if (done === 'throttle') continue
     detector.quiet(rule, subject, toTime(at + windowMs))
   }
 }

@@ -1,6 +1,5 @@
 /** The tripwire of a serving process: watches finished requests, and acts when a rule is broken. */
 // SPDX-License-Identifier: Apache-2.0
-import { toCaller } from '../core/caller.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { RequestRecord, RequestSubject } from '../core/request.ts'
@@ -15,6 +14,7 @@ import {
   isDenial,
   toScope,
 } from './rule.ts'
+import { createThrottles } from './throttles.ts'
 
 /** A kill that the tripwire orders. */
 export interface AutomaticKill {
@@ -70,19 +70,11 @@ export interface Tripwire {
   stop(): Promise<void>
 }
 
-/** Maximum number of subjects throttled at once; beyond it, the oldest is released. */
-const MAX_THROTTLES = 1000
-
-interface Throttle {
-  readonly rule: TripwireRule
-  readonly until: number
-}
-
 export function createTripwire(deps: TripwireDeps): Tripwire {
   const { clock, logger, mode } = deps
   const detector = createDetector(deps)
   const trips = new Map<string, Counted>()
-  const throttles = new Map<string, Throttle>()
+  const throttles = createThrottles()
   const kills = new Set<Promise<void>>()
 
   function count(rule: string, done: Counted['done']): void {
@@ -100,23 +92,11 @@ export function createTripwire(deps: TripwireDeps): Tripwire {
     const event = { ...subject, rule: name, measure, measured, limit, windowMs, action, done }
     if (done === 'log') logger.warn('a tripwire rule was broken', event)
     else logger.error('a tripwire rule was broken', event)
-    if (done !== 'log') throttle(trip)
+    // A kill also throttles, so that this process stops before the switch is written.
+    if (done !== 'log') throttles.add(trip, clock.monotonic())
     if (done === 'kill') startKill(trip)
     const at = clock.now()
     deps.onEvent({ rule: name, measure, measured, limit, windowMs, action, done, subject, at })
-  }
-
-  /** A kill also throttles, so that this process stops before the switch is written. */
-  function throttle({ rule, subject }: Trip): void {
-    if (throttles.size >= MAX_THROTTLES) {
-      for (const oldest of throttles.keys()) {
-        throttles.delete(oldest)
-        break
-      }
-    }
-    const { keyStore = '', keyId, principal } = subject
-    const id = principal ?? (keyId === undefined ? keyStore : `${keyStore} ${keyId}`)
-    throttles.set(id, { rule, until: clock.monotonic() + rule.windowMs })
   }
 
   function startKill({ rule, subject, measured, limit }: Trip): void {
@@ -143,40 +123,18 @@ export function createTripwire(deps: TripwireDeps): Tripwire {
     kills.add(kill)
   }
 
-  function isActive(id: string, { keyStore, keyId, operation }: RequestSubject): boolean {
-    const found = throttles.get(id)
-    if (found === undefined) return false
-    if (clock.monotonic() >= found.until) {
-      throttles.delete(id)
-      return false
-    }
-    const { rule } = found
-    if (rule.keyStore !== undefined && rule.keyStore !== keyStore) return false
-    // As with a kill, a caller is stopped in the whole key store.
-    if (rule.key !== undefined && rule.per !== 'principal' && rule.key !== keyId) return false
-    return operation === 'Decrypt' || (operation === 'Encrypt' && rule.direction === 'both')
-  }
-
   return {
     detector,
     observe(record) {
       const observation = toObservation(record)
       if (observation !== undefined) detector.observe(observation, clock.monotonic(), onTrip)
     },
-    isThrottled(subject) {
-      if (throttles.size === 0) return false
-      const { keyStore, keyId = '', metadata } = subject
-      return (
-        isActive(keyStore, subject) ||
-        isActive(`${keyStore} ${keyId}`, subject) ||
-        isActive(toCaller(metadata?.awsPrincipalArn ?? ''), subject)
-      )
-    },
+    isThrottled: (subject) => throttles.refuses(subject, clock.monotonic()),
     stats: () => ({
       mode,
       rules: deps.rules.length,
       trips: [...trips.values()],
-      throttled: [...throttles.values()].filter(({ until }) => clock.monotonic() < until).length,
+      throttled: throttles.count(clock.monotonic()),
       forgotten: detector.forgotten,
     }),
     async stop() {

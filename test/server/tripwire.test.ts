@@ -126,9 +126,15 @@ void t.test(
   },
 )
 
-void t.test('counts survive a restart', async (t) => {
+void t.test('counts survive a restart, and a throttled caller is throttled again', async (t) => {
   const { server, decrypt } = await serve(t, { mode: 'enforce', rules: [bulk('throttle')] })
   await repeat(LIMIT, () => decrypt(THIEF))
+  await server.stop()
+  await server.start()
+  t.same(await repeat(2, () => decrypt(THIEF)), [OK, THROTTLED])
+  await eventually(async () =>
+    (await eventsOf(server)).events.some(({ kind }) => kind === 'tripwire'),
+  )
   await server.stop()
   await server.start()
   t.same(await repeat(2, () => decrypt(THIEF)), [OK, THROTTLED])

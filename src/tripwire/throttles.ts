@@ -1,0 +1,96 @@
+/** The throttles of one process: which requests broken rules refuse for now. */
+// SPDX-License-Identifier: Apache-2.0
+import { toCaller } from '../core/caller.ts'
+import type { RequestSubject } from '../core/request.ts'
+import type { Trip, TripwireRule } from './rule.ts'
+
+interface Throttle {
+  readonly rule: TripwireRule
+  /** Monotonic milliseconds. */
+  readonly until: number
+}
+
+export interface Throttles {
+  /** Throttles the subject of a trip for the window of its rule. */
+  add(trip: Trip, now: number): void
+  /** Reports whether any rule refuses this request. */
+  refuses(subject: RequestSubject, now: number): boolean
+  /** Returns the number of subjects throttled now. */
+  count(now: number): number
+}
+
+/** Maximum number of subjects throttled at once; beyond it, the one that ends first is released. */
+const MAX_SUBJECTS = 1000
+
+export function createThrottles(): Throttles {
+  /** One subject may have broken several rules, and each of them refuses for its own window. */
+  const bySubject = new Map<string, readonly Throttle[]>()
+
+  function dropEnded(now: number): void {
+    for (const [id, list] of bySubject) {
+      if (endOf(list) <= now) bySubject.delete(id)
+    }
+  }
+
+  function releaseFirst(): void {
+    let first: string | undefined
+    let end = Infinity
+    for (const [id, list] of bySubject) {
+      if (endOf(list) >= end) continue
+      first = id
+      end = endOf(list)
+    }
+    if (first !== undefined) bySubject.delete(first)
+  }
+
+  function isRefused(
+    id: string,
+    per: TripwireRule['per'],
+    subject: RequestSubject,
+    now: number,
+  ): boolean {
+    const list = bySubject.get(id)
+    if (list === undefined) return false
+    for (const { rule, until } of list) {
+      // A caller could have the name of a key store.
+      if (rule.per === per && now < until && covers(rule, subject)) return true
+    }
+    return false
+  }
+
+  return {
+    add({ rule, subject: { keyStore = '', keyId, principal } }, now) {
+      const id = principal ?? (keyId === undefined ? keyStore : `${keyStore} ${keyId}`)
+      const others = (bySubject.get(id) ?? []).filter(
+        (one) => one.until > now && one.rule.name !== rule.name,
+      )
+      if (!bySubject.has(id) && bySubject.size >= MAX_SUBJECTS) dropEnded(now)
+      if (!bySubject.has(id) && bySubject.size >= MAX_SUBJECTS) releaseFirst()
+      bySubject.set(id, [...others, { rule, until: now + rule.windowMs }])
+    },
+    refuses(subject, now) {
+      if (bySubject.size === 0) return false
+      const { keyStore, keyId = '', metadata } = subject
+      return (
+        isRefused(keyStore, 'key-store', subject, now) ||
+        isRefused(`${keyStore} ${keyId}`, 'key', subject, now) ||
+        isRefused(toCaller(metadata?.awsPrincipalArn ?? ''), 'principal', subject, now)
+      )
+    },
+    count(now) {
+      dropEnded(now)
+      return bySubject.size
+    },
+  }
+}
+
+function endOf(list: readonly Throttle[]): number {
+  return Math.max(...list.map(({ until }) => until))
+}
+
+function covers(rule: TripwireRule, { keyStore, keyId, operation }: RequestSubject): boolean {
+  if (rule.keyStore !== undefined && rule.keyStore !== keyStore) return false
+  // As with a kill, a caller is stopped in the whole key store.
+  if (rule.key !== undefined && rule.per !== 'principal' && rule.key !== keyId) return false
+  return operation === 'Decrypt' || (operation === 'Encrypt' && rule.direction === 'both')
+}
