@@ -8,7 +8,7 @@ const columns = process.stdout.isTTY
   ? process.stdout.columns
   : Number.parseInt(process.env['COLUMNS'] ?? '', 10)
 
-// A reader that stops early, as in `latchkey keys list | head -1`, is no fault.
+// A reader that stops early, as in `latchkey keys list | head -1`, is not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
 })

@@ -61,7 +61,7 @@ export function createBareServer(deps: BareServerDeps): BareServer {
             ...deps.tls,
             handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
             // The handshake accepts clients without a valid certificate, because a bearer token is
-            // also accepted. A certificate without a valid chain identifies nobody
+            // also accepted. A certificate without a valid chain identifies no caller
             // (authenticate.ts).
             requestCert: deps.requestCert,
             rejectUnauthorized: false,

@@ -109,8 +109,9 @@ export async function initializeStore(
 }
 
 /**
- * Writes the high-water mark of this host, which knows the store from its beginning. An unattended
- * init does not overwrite the mark of another store: that store may have been removed by an attacker.
+ * Writes the high-water mark of this host, which has known the store from its beginning. An
+ * unattended init does not overwrite the mark of another store: an attacker may have removed that
+ * store.
  */
 async function writeFirstMark(store: Store, path: string, isUnattended: boolean): Promise<void> {
   try {
@@ -121,7 +122,7 @@ async function writeFirstMark(store: Store, path: string, isUnattended: boolean)
     )
     await highWater.raise({ epoch, tag })
   } catch {
-    // The hosts that serve may be others. An instance without a mark asks the other instances.
+    // Other hosts may serve. An instance without a mark asks the other instances.
   }
 }
 

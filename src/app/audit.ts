@@ -111,7 +111,7 @@ export async function createServerAudit(
     const head = await log.stop(toTime())
     if (head === undefined) return
     await closeLogFolder(folder)
-    // Without this event the log is still complete, but the store does not know its end.
+    // Without this event the log is still complete, but the store does not know where it ends.
     await note('audit-closed', { origin, size: head.size, root: head.root }).catch(() => undefined)
   })
   logger.info('audit log', { mode, folder, origin })

@@ -24,7 +24,7 @@ export type RunningService = Pick<
   'xks' | 'ping' | 'admin' | 'metrics' | 'reloadCertificates' | 'apply' | 'logger' | 'stop'
 >
 
-/** Time after the drain for closing the store and writing the last log lines. */
+/** Milliseconds after the drain for closing the store and writing the last log lines. */
 const STOP_GRACE_MS = 5000
 const CGROUP_LIMIT = '/sys/fs/cgroup/cpu.max'
 

@@ -1,6 +1,6 @@
 /**
- * Checks what a configuration depends on, by the code that serves: files, keys, folders, ports. Changes nothing, uses no PIN
- * and does not open the store.
+ * Checks what a configuration depends on, with the code that serves: files, keys, folders, ports.
+ * Changes nothing, uses no PIN and does not open the store.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, X509Certificate } from 'node:crypto'
@@ -77,7 +77,7 @@ async function checkCertificates(config: Config, fault: Report, warn: Report): P
   }
 }
 
-/** KMS has only the root, and expects every intermediate from the server. */
+/** KMS has only the root certificates, and expects every intermediate from the server. */
 async function checkChain(
   file: string,
   leaf: X509Certificate,
@@ -158,7 +158,7 @@ async function checkStoreFile(
     storeKey.fill(0)
   } catch (error) {
     const isWrong = error instanceof StorageError && error.code !== 'MASTER_KEY_UNREADABLE'
-    // Another check reports a file that cannot be read.
+    // Another check reports files that cannot be read.
     if (!isWrong) return
     if (!hasWal) throw error
     warn('store.masterKey', `${error.message}, as the store was at its last checkpoint`)

@@ -43,7 +43,7 @@ export interface ControlledGate {
 }
 
 export interface GateDeps {
-  /** Id of `latchkey serve`, which the log and the traces have, too. */
+  /** Id of this `latchkey serve`, which also appears in the log and the traces. */
   readonly instanceId: string
   readonly config: Config
   readonly store: Store
@@ -58,7 +58,10 @@ export interface GateDeps {
   readonly cutRevoked: () => Promise<void>
 }
 
-/** Interval in milliseconds for reading what warnings and metrics say about the control state. */
+/**
+ * Interval in milliseconds for reading the data behind warnings and metrics about the control
+ * state.
+ */
 const WATCH_MS = 10_000
 
 /** @throws StorageError or a system error when the high-water file cannot be read */

@@ -28,10 +28,10 @@ export interface ServedKeyStores {
   find(uriPath: string): KeyStore | undefined
   configs(): readonly KeyStoreConfig[]
   /**
-   * Serves these key stores from now on. Unchanged ones keep their state; requests in progress end
-   * with the key store that they began with.
-   * @returns names of key stores that need a restart: their key manager is not open. The old key
-   * store of that name, if there is one, stays.
+   * Serves these key stores from now on. Unchanged ones keep their state; requests in progress
+   * finish with the key store that they began with.
+   * @returns names of key stores that need a restart because their key manager is not open. If
+   * there is an old key store of that name, it stays.
    */
   apply(next: readonly KeyStoreConfig[]): Promise<readonly string[]>
   stop(): Promise<void>
@@ -94,7 +94,10 @@ async function stopAll(served: readonly Served[]): Promise<void> {
   await Promise.all(served.map(({ keyStore }) => keyStore.health.stop()))
 }
 
-/** A slower health check counts as failed. It is longer than a statement of the store may take. */
+/**
+ * A slower health check counts as failed. The limit is longer than a statement of the store may
+ * take.
+ */
 const HEALTH_TIMEOUT_MS = 6000
 
 function createKeyStore(one: KeyStoreConfig, deps: KeyStoreDeps): KeyStore {

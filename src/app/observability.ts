@@ -32,7 +32,7 @@ import type { RequestRecord } from '../core/request.ts'
 export interface ServerMetrics {
   onFinish(record: RequestRecord): void
   onHandshake(handshake: Handshake): void
-  /** Counts what a client showed, and notices when it changes. */
+  /** Counts what a client presented, and reports changes. */
   onCertificate(seen: SeenCertificate): void
   onRefused(reason: string): void
   onShed(): void
@@ -160,7 +160,8 @@ export async function serveMetrics(
 }
 
 /**
- * Only feeds the metric, which each process has, while the admin listener itself is in one of them.
+ * Only the metric needs it, which every process has, while the admin listener itself runs in one of
+ * them.
  */
 export async function watchAdminCertificate(
   config: Config,

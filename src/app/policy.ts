@@ -157,7 +157,7 @@ export function createPolicies(config: Config, store: Store): PolicyAdministrati
       const period = toPeriod({ since, until }, until)
       return {
         period,
-        // Policies are about applications: what Latchkey's own tools sent is left out.
+        // Policies are about applications, so requests from Latchkey's own tools are left out.
         usage: (await store.database.snapshot((reader) => loadActivity(reader, period))).filter(
           ({ subject }) => subject.isProbe !== true,
         ),

@@ -31,7 +31,7 @@ export function createConfigReload(
         ...needsRestart,
         ...skipped.map((name) => `keyStores: ${name}, whose key manager is not open`),
       ]
-      // Each later reload reports the settings that need a restart again.
+      // Each later reload again reports the settings that need a restart.
       running = after
       if (waiting.length === 0) logger.info('configuration reloaded', { applied: reloadable })
       else {
@@ -46,8 +46,8 @@ export function createConfigReload(
     }
   }
 
-  // Reloads run one after another, because each compares with the configuration that the last one
-  // left.
+  // Reloads run one after another, because each compares with the configuration that the previous
+  // one left.
   let last = Promise.resolve()
   return () => (last = last.then(reload))
 }

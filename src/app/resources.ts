@@ -22,7 +22,8 @@ import { type Backends, openBackends } from './key-backends.ts'
 import { toStoreOptions } from './store.ts'
 
 /**
- * Number of keys prepared in the order of their last use, before all others that were ever used.
+ * Number of keys prepared first, in the order of their last use, before all others that were ever
+ * used.
  */
 const LATEST_KEYS = 10_000
 

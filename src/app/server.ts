@@ -42,7 +42,7 @@ export interface RunningServer {
   readonly xks: Address
   readonly ping?: Address
   readonly admin?: Address
-  /** Fields of the log line `listening`. */
+  /** Fields of the `listening` log line. */
   readonly facts: Readonly<Record<string, unknown>>
   /** Metrics of this process in Prometheus's text format. */
   metrics(): Promise<string>

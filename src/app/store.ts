@@ -5,7 +5,7 @@ import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import type { MasterKeySource } from '../store/master-key.ts'
 import type { StoreOptions } from '../store/store.ts'
 
-/** @param how connections to use if a server holds the store */
+/** @param how number of connections to use if a server holds the store */
 export async function toStoreOptions(
   config: Config,
   how: Pick<StoreOptions, 'connections' | 'requiresUtf8'> = {},

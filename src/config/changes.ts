@@ -104,14 +104,14 @@ function mixAdmin(
       : {
           clientCertificates: {
             ...clientCertificates,
-            // Without the section no certificate identifies a caller any more.
+            // Without the section, no certificate identifies a caller any more.
             subjects: next.clientCertificates?.subjects ?? [],
           },
         }),
   }
 }
 
-/** Returns the paths of the deepest parts that differ. */
+/** Returns the paths of the innermost parts that differ. */
 function compare(before: unknown, after: unknown, path: string): readonly string[] {
   if (before === after) return []
   if (isList(before) && isList(after)) {
@@ -129,7 +129,7 @@ function compare(before: unknown, after: unknown, path: string): readonly string
   return [path]
 }
 
-/** A secret can change while the setting that says where it is stays the same. */
+/** A secret can change while the setting that names its source stays the same. */
 function compareSecrets(before: LoadedConfig, after: LoadedConfig): readonly string[] {
   return [...after.secrets].flatMap(([path, secret]) => {
     const old = before.secrets.get(path)

@@ -10,7 +10,7 @@ import { STATE_NAME } from './state-folder.ts'
 
 type Written = ValueOf<typeof CONFIG>
 
-/** The files of this host have defaults that depend on where the store is. */
+/** The files of this host have defaults that depend on the location of the store. */
 export interface Config extends Omit<Written, 'control' | 'audit'> {
   readonly audit: Written['audit'] & { readonly folder: string }
   readonly control: Written['control'] & {

@@ -1,6 +1,6 @@
 /**
- * Overrides settings by environment variables: LATCHKEY_LISTENER__PORT is `listener.port`. The
- * schema says what a variable may name, and how its text is read.
+ * Overrides settings with environment variables: LATCHKEY_LISTENER__PORT sets `listener.port`. The
+ * schema determines what a variable may name, and how its text is read.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { parseDocument } from 'yaml'
@@ -64,7 +64,7 @@ interface Variable {
 
 /**
  * Returns the variables that name settings, whole sections before their settings. Other variables
- * with our prefix are left alone: Kubernetes sets LATCHKEY_PORT for a service of that name. An empty
+ * with our prefix are ignored: Kubernetes sets LATCHKEY_PORT for a service of that name. An empty
  * variable counts as not set.
  */
 function findVariables(environment: NodeJS.ProcessEnv): readonly Variable[] {
@@ -144,8 +144,8 @@ function describeUnknown(
 type Read = { readonly value: unknown } | { readonly problem: string }
 
 /**
- * Text is taken as it is, a list of texts may be separated by commas, and everything else is read
- * as YAML, of which JSON is a part.
+ * Strings are taken unchanged, a list of strings may be separated by commas, and everything else is
+ * read as YAML, which includes JSON.
  */
 function readValue(text: string, schema: Schema): Read {
   if (text === REMOVED) return { value: undefined }
@@ -165,7 +165,7 @@ function setAt(whole: unknown, steps: readonly Step[], value: unknown): unknown 
   if (step === undefined) return value
   if (step.kind === 'entry') {
     const entries: unknown[] = Array.isArray(whole) ? [...(whole as unknown[])] : []
-    // A gap is null, which the schema then reports with its path.
+    // A gap becomes null, which the schema then reports with its path.
     while (entries.length < step.index) entries.push(null)
     const changed = setAt(entries[step.index], rest, value)
     if (changed === undefined) entries.splice(step.index, 1)
@@ -176,7 +176,8 @@ function setAt(whole: unknown, steps: readonly Step[], value: unknown): unknown 
   const settings = isSettings ? (whole as Readonly<Record<string, unknown>>) : {}
   const changed = setAt(settings[step.name], rest, value)
   const others = Object.entries(settings).filter(
-    // Only one property of a choice may be set, so the variable's replaces the one in the file.
+    // Only one property of a choice may be set, so the one from the variable replaces the one in
+    // the file.
     ([name]) => name !== step.name && !(step.isChoice && changed !== undefined),
   )
   return Object.fromEntries(changed === undefined ? others : [...others, [step.name, changed]])

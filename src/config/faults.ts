@@ -55,9 +55,7 @@ function show(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
 }
 
-/**
- * Shows only the type: a passphrase that was written in the wrong place must not end up in a log.
- */
+/** Shows only the type: a passphrase written in the wrong place must not end up in a log. */
 function showType(value: unknown): string {
   if (value === null || value === undefined) return 'nothing'
   if (Array.isArray(value)) return 'a list'
@@ -94,11 +92,11 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
     case 'type': {
       const type = String(parameters['type'])
       const { patternErrorMessage: form } = error.parentSchema as { patternErrorMessage?: string }
-      // The schema allows several types; the form says what the value may be.
+      // The schema allows several types, and the form describes the value.
       if (Array.isArray(parameters['type'])) {
         return { path, message: `expected ${form ?? type}, ${found}` }
       }
-      // YAML has already dropped leading zeros, so the number is not what was written.
+      // YAML has already dropped leading zeros, so the number differs from what was written.
       if (type === 'string' && typeof error.data === 'number') {
         return {
           path,

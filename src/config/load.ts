@@ -127,7 +127,8 @@ async function readText(file: string, path: string): Promise<string> {
 
 /** @throws ConfigError with every syntax error, each with its line */
 function parseYaml(file: string, text: string): unknown {
-  // At this log level the package prints nothing. Its warning about a mapping as a key would quote the file.
+  // At this log level the package prints nothing. Its warning about a mapping used as a key would
+  // quote the file.
   const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true, logLevel: 'error' })
   // A warning means an unknown tag; its value would silently become plain text.
   const problems = [...document.errors, ...document.warnings]
@@ -159,8 +160,8 @@ function validator(): ValidateFunction {
     verbose: true,
     strict: true,
     allowUnionTypes: true,
-    // These steps would take most of a command's start time: a test checks the schema, and a single
-    // file needs no optimized code.
+    // These steps would take most of a command's startup time: a test checks the schema, and a
+    // single file needs no optimized code.
     meta: false,
     validateSchema: false,
     code: { optimize: false },
@@ -181,7 +182,7 @@ function checkConfig(value: unknown) {
   const isSound = (section: keyof RawConfig) => !faulty.has('') && !faulty.has(section)
   const raw = value as RawConfig
   const secrets = new Map<string, SecretSource>()
-  // Only sections that match the schema, so that their types are right.
+  // Contains only sections that match the schema, so that their types are right.
   const sound = faulty.has('')
     ? {}
     : Object.fromEntries(

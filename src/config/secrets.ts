@@ -1,4 +1,7 @@
-/** Reads secrets from where a configuration says: a file, the environment, or the output of a program. */
+/**
+ * Reads secrets from the source that a configuration names: a file, the environment, or the output
+ * of a program.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, stat } from 'node:fs/promises'
 import { runProgram } from '../core/program.ts'
@@ -73,7 +76,7 @@ async function fromFile(path: string): Promise<SecretResult> {
 
 function toSecret(contents: string, source: string): SecretResult {
   const text = contents.replace(/\r?\n$/, '')
-  // A wrong PIN counts towards locking the token, so the mark is not sent along.
+  // The mark would make a PIN wrong, and each wrong PIN counts towards locking the token.
   if (/^[\ufeff\ufffd]/.test(text))
     return { problem: `${source} begins with a byte order mark; save it as plain UTF-8` }
   return text === '' ? { problem: `${source} is empty` } : { secret: new Secret(text) }

@@ -55,9 +55,11 @@ export function checkSemantics(
   return faults
 }
 
-/** Two listeners cannot bind one port of one address, nor of one that includes the other. */
+/**
+ * Two listeners cannot bind the same port on the same address, nor on one that includes the other.
+ */
 function checkPorts(raw: RawConfig, isSound: (section: Section) => boolean, fault: Report): void {
-  // An empty file is null, and a section that is missing is not among the unsound ones.
+  // An empty file parses to null, and a missing section does not count as unsound.
   const { listener, admin, metrics } = (raw as Partial<RawConfig> | null) ?? {}
   const bound = [
     ...(isSound('listener') ? [{ path: 'listener.port', at: listener }] : []),
@@ -115,7 +117,7 @@ function checkListener(raw: RawConfig, fault: Report): void {
   const { listener } = raw
   const { headers, request } = listener.timeouts
   if (toMilliseconds(headers) >= toMilliseconds(request)) {
-    // Node would silently swap the two.
+    // Node would silently swap the two values.
     fault(
       'listener.timeouts.headers',
       `expected less than listener.timeouts.request (${request}), found ${headers}`,
@@ -150,7 +152,7 @@ function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
     })),
   ]
   holders.forEach(({ name, limits, path }, i) => {
-    // In the records a name stands for one person and one role.
+    // In the records, a name stands for one person and one role.
     if (holders.findIndex((other) => other.name === name) < i)
       fault(path, `is already used: ${JSON.stringify(name)}`)
     for (const limit of limits.filter((one) => !keyStores.some((other) => other.name === one)))

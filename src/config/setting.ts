@@ -25,7 +25,7 @@ export interface Schema {
   readonly minProperties?: number
   readonly maxProperties?: number
   readonly pattern?: string
-  /** Describes the pattern in words. It follows "expected" in a fault, and editors show it too. */
+  /** Describes the pattern in words. It follows "expected" in a fault, and editors also show it. */
   readonly patternErrorMessage?: string
   readonly enum?: readonly string[]
   readonly examples?: readonly unknown[]

@@ -15,7 +15,7 @@ export const STATE_NAME = 'latchkey'
  * Returns the first of $STATE_DIRECTORY (set by systemd), /var/lib/latchkey and the configuration's
  * folder that already holds a high-water mark; otherwise the first that is writable. A mark is
  * never abandoned for another folder that happens to be writable, because an instance without its
- * mark would trust an old store. If no folder is writable, the result is the first, and `serve`
+ * mark would trust an old store. If no folder is writable, returns the first one, and `serve`
  * refuses to start and names its path.
  */
 export function findStateFolder(

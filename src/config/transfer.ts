@@ -5,14 +5,14 @@
 import { Secret } from '../core/secret.ts'
 import type { Config } from './config.ts'
 
-/** Stands in for a Secret, which refuses to be serialized. */
+/** Placeholder for a Secret, which refuses to be serialized. */
 interface PackedSecret {
   readonly $secret: string | Buffer
 }
 
 /**
  * Returns a value that structured cloning preserves. It holds secrets in plain text: pass it on and
- * drop it.
+ * then drop it.
  */
 export function packConfig(config: Config): unknown {
   return map(config, (value) =>

@@ -4,8 +4,8 @@
 /**
  * Returns the bytes of `text`, or undefined if it has white space, the URL-safe alphabet, missing
  * or surplus padding, or non-zero bits after the last byte. Node decodes all of those. Comparing
- * the text with the re-encoded bytes finds every one, and proves that no two accepted texts mean
- * the same.
+ * the text with the re-encoded bytes finds every such case, and proves that no two accepted texts
+ * mean the same.
  */
 export function parseBase64(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64')

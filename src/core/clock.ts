@@ -17,14 +17,14 @@ export interface Clock {
    */
   monotonic(): number
   /**
-   * Milliseconds since the machine started, to the hundredth of a second. Counts time asleep,
+   * Milliseconds since the machine started, to the hundredth of a second. Includes the time asleep,
    * during which `monotonic` stands still. Reads /proc on Linux, so it is too slow for every
    * request.
    */
   sinceBoot(): number
 }
 
-/** Returns the milliseconds that this event loop has been idle. */
+/** Returns the milliseconds for which this event loop has been idle. */
 export function loopIdleMs(): number {
   return performance.eventLoopUtilization().idle
 }

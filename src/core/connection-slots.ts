@@ -1,13 +1,14 @@
 /**
- * Bounds the open connections of a server. Strangers that connect and sit idle must not keep out a
- * caller that can identify itself, so a full server closes one of theirs for a new connection.
+ * Limits the open connections of a server. Strangers that connect and stay idle must not keep out a
+ * caller that can identify itself, so a full server closes one of their connections to make room
+ * for a new one.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Server, Socket } from 'node:net'
 
 /** The place of one connection. */
 export interface Slot {
-  /** Call for each request: the connection is not idle. */
+  /** Call for each request, which shows that the connection is not idle. */
   touch(): void
   /** Call when the peer has identified itself: the connection no longer makes room for others. */
   prove(): void
@@ -23,7 +24,7 @@ export interface ConnectionSlots {
 const NO_SLOT: Slot = { touch: () => undefined, prove: () => undefined }
 
 /**
- * When the server is full, closes the connection that has been idle for longest among those that
+ * When the server is full, closes the connection that has been idle the longest among those that
  * have not identified themselves. If all have, the server refuses the new connection.
  * @param onEvicted called before a connection is closed
  */
@@ -38,7 +39,7 @@ export function limitConnections(
   const slots = new WeakMap<object, Slot>()
 
   // Node, and the primary process of a cluster, refuse connections above this number before they
-  // become sockets. That is right only while no connection can make room.
+  // become sockets. That is only acceptable while no connection can make room.
   Object.defineProperty(server, 'maxConnections', {
     get: () => (strangers.size > 0 ? Infinity : limit),
     enumerable: true,

@@ -36,7 +36,7 @@ export class Deadline {
   }
 
   /**
-   * Milliseconds left; zero or less when the budget is spent or the caller has gone away. Check it
+   * Milliseconds left; zero or less once the budget is spent or the caller has gone away. Check it
    * before taking work from a queue.
    */
   get remainingMs(): number {

@@ -11,11 +11,13 @@ const UNITS: ReadonlyMap<string, number> = new Map([
   ['d', 86_400_000],
 ])
 
-/** The pattern is text because JSON Schema can express the form only as a regular expression. */
+/**
+ * The pattern is a string because JSON Schema can express the form only as a regular expression.
+ */
 export const DURATION_PATTERN = '^[0-9]{1,9}(ms|s|m|h|d)$'
 const DURATION = new RegExp(DURATION_PATTERN)
 
-/** Follows "expected" and precedes what was found. */
+/** Follows "expected" in an error and precedes the value found. */
 export const DURATION_FORM = 'a time such as 200ms, 90s, 5m, 12h or 30d'
 
 /**
@@ -34,7 +36,7 @@ export function toMilliseconds(text: string): number {
 
 const DATE = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::(\d{2})(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2})?)?$/
 
-/** Follows "expected" and precedes what was found. */
+/** Follows "expected" in an error and precedes the value found. */
 export const DATE_FORM =
   'a date such as 2027-03-01 or 2027-03-01T12:30:00Z, in UTC unless it names another offset'
 
@@ -48,7 +50,7 @@ export function parseDate(text: string): number | undefined {
   if (day === undefined) return undefined
   const local = `${day}T${time}:${seconds}`
   const asUtc = Date.parse(`${local}Z`)
-  // Date.parse reads 2027-02-30 as the second of March.
+  // Date.parse would read 2027-02-30 as 2 March.
   const exists = !Number.isNaN(asUtc) && new Date(asUtc).toISOString().startsWith(local)
   const moment = Date.parse(`${local}${fraction}${offset}`)
   return exists && !Number.isNaN(moment) ? moment : undefined

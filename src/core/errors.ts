@@ -9,7 +9,7 @@ export interface ErrorOptionsWithHint {
 
 /**
  * `code` comes from the closed union of the component that throws (see `keys/errors.ts` and
- * others). `message` may reach a log or a terminal, so it never holds a secret, a plaintext or a
+ * others). `message` may reach a log or a terminal, so it never contains a secret, a plaintext or a
  * PIN. Only `xks/error-map.ts` decides what KMS is told.
  */
 export class LatchkeyError<Code extends string = string> extends Error {

@@ -7,11 +7,14 @@ export interface HttpAnswer {
   readonly text: string
 }
 
-/** Exposure and events of a large fleet fit. A peer that sends more than this is no peer of ours. */
+/**
+ * Large enough for the exposure and events of a large fleet. A peer that sends more is not one of
+ * ours.
+ */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 /**
- * The caller sets the deadline, by the `signal` of the request.
+ * The caller sets the deadline through the `signal` of the request.
  * @param maxBytes limit of the answer's body
  * @throws Error of the connection or the signal, or for a body over the limit
  */

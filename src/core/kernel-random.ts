@@ -1,8 +1,9 @@
 /**
- * Initialization vectors for AES-GCM, and tags that must be unique, drawn from the kernel for each use. OpenSSL keeps the state of
- * its generator in this process, so a virtual machine that is resumed twice from one snapshot would draw the same bytes twice. The
- * kernel learns of a resume and reseeds (docs/security.md has the conditions). A read takes 1.5 µs; drawing ahead would save 1 % of
- * a request.
+ * Initialization vectors for AES-GCM, and tags that must be unique, drawn from the kernel for each
+ * use. OpenSSL keeps the state of its generator in this process, so a virtual machine that is
+ * resumed twice from one snapshot would draw the same bytes twice. The kernel detects a resume and
+ * reseeds (docs/security.md has the conditions). A read takes 1.5 µs; drawing ahead would save 1 %
+ * of a request.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { openSync, readSync } from 'node:fs'
@@ -10,15 +11,21 @@ import { openSync, readSync } from 'node:fs'
 /** NIST SP 800-38D, 8.2.2: 96 random bits. */
 export const IV_BYTES = 12
 
-/** Never closed, so that no limit on open files can take it away. */
+/** Kept open, so that a limit on open files cannot make it unavailable. */
 let device: number | undefined
 
-/** Returns 12 random bytes that were drawn during this call. @throws a system error, and then nothing may be encrypted */
+/**
+ * Returns 12 random bytes drawn during this call.
+ * @throws a system error, after which nothing may be encrypted
+ */
 export function drawIv(): Buffer {
   return drawFromKernel(IV_BYTES)
 }
 
-/** Returns random bytes that were drawn during this call. @throws a system error, and then nothing may depend on them */
+/**
+ * Returns random bytes drawn during this call.
+ * @throws a system error, after which nothing may depend on the bytes
+ */
 export function drawFromKernel(size: number): Buffer {
   device ??= openSync('/dev/urandom', 'r')
   const bytes = Buffer.allocUnsafe(size)

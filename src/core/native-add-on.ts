@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Completes a sentence that begins with the add-on's name; undefined when the error is about
+ * Completes a sentence that begins with the add-on's name; undefined if the error is about
  * something else.
  */
 export function describeAddOnFault(error: unknown): string | undefined {

@@ -1,14 +1,14 @@
 /**
- * AWS partitions, in which names differ: domains, service principals, endpoint services, and the
+ * AWS partitions, which differ in names: domains, service principals, endpoint services, and the
  * client certificate of KMS. A test compares regions and domains with those of the AWS SDK.
  */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface Partition {
-  /** The second part of its ARNs. */
+  /** The second field of the partition's ARNs. */
   readonly id: 'aws' | 'aws-us-gov' | 'aws-cn' | 'aws-eusc'
   readonly region: RegExp
-  /** Domain of its endpoints. */
+  /** Domain of the partition's endpoints. */
   readonly domain: string
   /** First part of the names of VPC endpoint services. */
   readonly endpointServices: string
@@ -16,7 +16,7 @@ export interface Partition {
   readonly hasExternalKeyStores: boolean
 }
 
-/** Most partitions use it for service principals too, whatever their own domain. */
+/** Most partitions also use it for service principals, whatever their own domain. */
 const COMMON_DOMAIN = 'amazonaws.com'
 
 const COMMERCIAL: Partition = {

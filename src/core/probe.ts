@@ -1,11 +1,11 @@
 /**
- * The mark of requests that Latchkey's own tools send: doctor, bench, report, simulate, quickstart. Reports
- * of usage leave them out, because no application made them.
- *
- * A probe has a kmsRequestId that KMS never sends: a UUID of version 8 that begins with `latchk` in
- * hex. A caller with the credential of KMS could send it too, so it alone hides nothing that matters: a
- * Decrypt that succeeds counts as a probe only if its AAD begins with PROBE_AAD as well. AES-GCM
- * authenticates the AAD, so what KMS encrypted under any other AAD cannot be decrypted under this mark.
+ * The mark of requests that Latchkey's own tools send: doctor, bench, report, simulate, quickstart.
+ * Reports of usage leave them out, because no application made them. A probe has a kmsRequestId
+ * that KMS never sends: a UUID of version 8 that begins with `latchk` in hex. A caller with the
+ * credential of KMS could send it too, so the id alone must not hide anything that matters: a
+ * successful Decrypt counts as a probe only if its AAD also begins with PROBE_AAD. AES-GCM
+ * authenticates the AAD, so ciphertexts that KMS made under any other AAD cannot be decrypted under
+ * this mark.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomUUID } from 'node:crypto'
@@ -20,7 +20,9 @@ export function probeRequestId(): string {
   return PROBE_ID_PREFIX + randomUUID().slice(PROBE_ID_PREFIX.length)
 }
 
-/** @param bytes length of the AAD, at least that of PROBE_AAD; what follows the mark is random */
+/**
+ * @param bytes length of the AAD, at least that of PROBE_AAD; the bytes after the mark are random
+ */
 export function probeAad(bytes: number): Buffer {
   return Buffer.concat([PROBE_AAD, randomBytes(bytes - PROBE_AAD.length)])
 }
@@ -30,7 +32,7 @@ export function hasProbeId({ kmsRequestId }: Pick<RequestMetadata, 'kmsRequestId
 }
 
 /**
- * Reports whether a request is a probe if it is answered; a refused one is a probe by its id alone.
+ * Reports whether a request is a probe if it is answered; for a refused one, its id alone decides.
  * @param aad undefined for operations without one
  */
 export function isProbe(

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 
-/** A program is ended after this time. */
+/** Milliseconds after which a program is killed. */
 const TIMEOUT_MS = 30_000
 const MAX_OUTPUT_BYTES = 65_536
-/** The message of a program about its failure is cut to this length. */
+/** A program's error message is cut to this length. */
 const MAX_COMPLAINT = 200
 
 /** The output of a program, or a sentence that says why there is none. */
@@ -13,7 +13,7 @@ export type ProgramResult = { readonly output: string } | { readonly problem: st
 
 /**
  * Runs a program without a shell and without input.
- * @param environment of the program; absent: that of this process
+ * @param environment environment of the program (default: that of this process)
  */
 export function runProgram(
   [program = '', ...operands]: readonly string[],
@@ -34,8 +34,8 @@ export function runProgram(
         resolve(error === null ? { output } : { problem: describe(program, error, complaint) })
       },
     )
-    // A program that asks for a password on its standard input would wait until the timeout. One that ended
-    // before this line has closed it already.
+    // A program that asks for a password would wait until the timeout, so its standard input is
+    // closed. If the program has already ended, closing it fails, which is not an error.
     child.stdin?.on('error', () => undefined)
     child.stdin?.end()
   })

@@ -13,7 +13,7 @@ export interface RequestMetadata {
   readonly kmsOperation: string
   readonly kmsRequestId: string
   readonly kmsViaService?: string
-  /** Fields that KMS may add one day (Appendix B). */
+  /** Fields that KMS may add in the future (Appendix B). */
   readonly other?: Readonly<Record<string, unknown>>
 }
 
@@ -86,10 +86,10 @@ export interface RequestRecord {
   keyVersion?: number | undefined
   /** Epoch of the switches that let the request pass; set if there is an audit log. */
   gateEpoch?: number | undefined
-  /** Hex SHA-256 that ties an Encrypt to its Decrypts; set if there is an audit log. */
+  /** Hex SHA-256 that links an Encrypt to its Decrypts; set if there is an audit log. */
   sealedSha256?: string | undefined
   status?: number | undefined
-  /** The error name that KMS was told; xks/errors.ts has the table. */
+  /** The error name sent to KMS; xks/errors.ts has the table. */
   errorName?: string | undefined
   /** Our own error code, more precise than `errorName`. */
   reason?: string | undefined
@@ -97,7 +97,7 @@ export interface RequestRecord {
   bodySha256?: string | undefined
   /** Request id that the body claims after a failed signature; it is unverified. */
   unverifiedKmsRequestId?: string | undefined
-  /** The thrown value, when the fault is ours. */
+  /** The thrown value, if the fault is Latchkey's own. */
   fault?: unknown
   readonly stages: StageTimes
   /** Milliseconds from the first byte until the answer was handed to the socket. */

@@ -1,4 +1,4 @@
-/** A value that prints as `[secret]` wherever it is printed, logged or serialised. */
+/** A value that is shown as `[secret]` wherever it is printed, logged or serialized. */
 // SPDX-License-Identifier: Apache-2.0
 import { inspect } from 'node:util'
 

@@ -25,7 +25,9 @@ const SPKI_HEAD = Buffer.from('302a300506032b6570032100', 'hex')
 /** A signed statement as it is stored, printed and given to auditors. */
 export interface Signed<Statement> {
   readonly statement: Statement
-  /** Raw Ed25519 public key, 32 bytes in Base64. It names the signer and proves nothing alone. */
+  /**
+   * Raw Ed25519 public key, 32 bytes in Base64. It names the signer, and proves nothing on its own.
+   */
   readonly publicKey: string
   /** 64 bytes in Base64. */
   readonly signature: string

@@ -1,5 +1,5 @@
 /**
- * TLS key exchange groups: those that the listeners offer, and the one that a handshake agreed on.
+ * TLS key exchange groups: those that the listeners offer, and the one agreed on in a handshake.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecureContext, type TLSSocket } from 'node:tls'
@@ -49,7 +49,7 @@ const KEX_GROUP = 0xb3
  * it.
  */
 export function groupOf(socket: Pick<TLSSocket, 'getSession'>): string {
-  // Node.js has no call for it on the server, and none for hybrid groups on the client.
+  // Node.js cannot report it on the server, nor for hybrid groups on the client.
   const session = socket.getSession()
   if (session === undefined) return 'unknown'
   const group = parseGroup(session)
@@ -79,7 +79,9 @@ export function parseGroup(session: Buffer): number | undefined {
   return undefined
 }
 
-/** On a client, Node.js 24.18 puts a mark, two bytes with a length and the name of the server first. */
+/**
+ * On a client, Node.js 24.18 puts a mark, a length in two bytes and the name of the server first.
+ */
 function startOfDer(session: Buffer): number {
   const length = NAMED_SESSION.length
   const isNamed = session.subarray(0, length).equals(NAMED_SESSION) && session.length >= length + 2

@@ -29,8 +29,8 @@ export interface Actor {
 }
 
 /**
- * Reports whether both actors count as one person: the same identity, even through the command and
- * the admin listener, or the same operator name.
+ * Reports whether both actors count as one person: the same identity, through the command or the
+ * admin listener, or the same operator name.
  */
 export function isSamePerson(a: Actor, b: Actor): boolean {
   const subjectOf = ({ identity }: Actor) => identity.slice(identity.indexOf(':') + 1)
@@ -56,7 +56,7 @@ export type GateErrorCode =
   | 'KILLED_MATCH' // a kill switch for this request's metadata
   | 'ACCESS_DEADLINE' // the dead man's switch of the key store was closed, or not renewed in time
   | 'LEASE_EXPIRED' // the control store was not read in time, so the current switches are unknown
-  | 'EPOCH_WENT_BACK' // the control store is older than an epoch already seen, or nothing vouches that it is not
+  | 'EPOCH_WENT_BACK' // the control store is older than an epoch already seen, or could be
   | 'STORE_LOST' // the control store was removed, replaced or changed from outside
   | 'HIGH_WATER_UNWRITABLE' // this instance cannot store the highest epoch, so it could trust an old store later
   | 'SENTINEL' // the sentinel file exists, or its path cannot be read

@@ -26,7 +26,7 @@ import type { Actor, DeadManSwitch, Switch } from './model.ts'
 export type RestoreTarget =
   | { readonly kind: 'switches'; readonly switchIds: readonly string[] }
   /**
-   * A dead man's switch that closed its key store, or that is to last longer, stays open for
+   * A dead man's switch that closed its key store, or that should last longer, stays open for
    * `ttlMs` from the restore.
    */
   | { readonly kind: 'reopen'; readonly keyStore: string; readonly ttlMs: number }

@@ -37,13 +37,13 @@ export type ResponseSchemaName =
   | 'PingResponse'
 
 export interface SchemaFault {
-  /** Location as a JSON pointer into the body; empty for the body as a whole. */
+  /** Location as a JSON pointer into the body; empty for the whole body. */
   readonly pointer: string
   readonly message: string
 }
 
 export interface ApiSchemas {
-  /** Version of the product, which is also that of the document. */
+  /** Version of the product, which is also the version of the document. */
   readonly version: string
   /** Returns the first fault of `value`, or undefined when it is valid. Never changes `value`. */
   check(name: RequestSchemaName | AdminRequestSchemaName, value: unknown): SchemaFault | undefined
@@ -52,7 +52,7 @@ export interface ApiSchemas {
 }
 
 /**
- * Compiled at the start, so that the first request does not wait for it. Schemas of operators'
+ * Compiled at startup, so that the first request does not wait for it. Schemas of operators'
  * requests are compiled on first use.
  */
 const REQUESTS: readonly RequestSchemaName[] = [
@@ -84,7 +84,7 @@ function toStandalone(node: unknown): unknown {
   )
 }
 
-/** Base64 has no characters that JSON escapes, so the serializer need not look for any. */
+/** Base64 needs no JSON escapes, so the serializer need not look for any. */
 function toUnescaped(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(toUnescaped)
   if (typeof node !== 'object' || node === null) return node
@@ -108,7 +108,7 @@ function compileSchemas(): ApiSchemas {
   const definitions = toStandalone(SCHEMAS) as typeof SCHEMAS
   const schemaOf = (name: string): object => ({ $defs: definitions, ...definitions[name] })
 
-  // There is no coercion and there are no defaults: what was signed is checked unchanged.
+  // Validation applies no coercion and no defaults: the signed bytes are checked unchanged.
   // strictRequired is off because allOf names a required field next to the schema that describes
   // it. `npm run check` validates openapi.yaml; validating it at each start would double the start
   // time.

@@ -12,7 +12,7 @@ import { ACTIONS, type KeyOperation, type PolicyRequest } from './facts.ts'
 import { isRecorded } from './request.ts'
 import { parsePrincipal, parseViaService } from './principal.ts'
 
-/** Requests whose recorded properties are all the same. */
+/** Requests that agree in all recorded properties. */
 export interface SimulatedRefusal {
   /** The role, for sessions of a role. */
   readonly principal: string

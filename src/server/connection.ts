@@ -19,7 +19,7 @@ const SWEEP_MS = 1000
  */
 const IDLE_MS = 5000
 
-/** Facts about a connection after its handshake. */
+/** Facts known about a connection after its handshake. */
 export interface Handshaken {
   /** Duration of the handshake in milliseconds. */
   readonly tlsMs: number | undefined
@@ -81,9 +81,9 @@ export interface Connections {
   /** Counts a new request. */
   begin(connection: Connection): void
   /**
-   * Counts an answer. Returns true when the connection must end with it: it has reached its number
-   * of requests or its age, and has no other request open. The client's next connection reaches the
-   * worker or host that has the least to do.
+   * Counts an answer. Returns true if the connection must end with it: it has reached its number of
+   * requests or its age, and has no other request open. The client's next connection then goes to
+   * the least busy worker or host.
    */
   end(connection: Connection): boolean
   /**
@@ -147,7 +147,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
     const now = clock.monotonic()
     const wall = clock.now()
     for (const connection of open) {
-      // The connection had until now to transmit its last answer.
+      // Until now, the connection had time to transmit its last answer.
       if (connection.isCut) connection.destroy()
       if (connection.open > 0 || connection.isCut) continue
       if (wall >= connection.trustedUntil) cut(connection)
@@ -240,8 +240,9 @@ export function isGone(request: IncomingMessage): boolean {
 
 /**
  * Drops a request without an answer. HTTP/2 tells the client that it may retry elsewhere. On
- * HTTP/1.1 the connection is cut at once, with what it still waits for: a peer that keeps sending
- * behind its last answer would otherwise cost as much as before, for all that the kernel holds.
+ * HTTP/1.1 the connection is cut at once, together with its queued data: otherwise, a peer that
+ * keeps sending after its last answer would cost as much as before, for everything that the kernel
+ * has buffered.
  */
 export function dismiss(request: IncomingMessage): void {
   const stream = streamOf(request)
@@ -253,9 +254,9 @@ export function dismiss(request: IncomingMessage): void {
 }
 
 /**
- * Node destroys each request that still waits on a connection that closes with an error, and formats
- * the stack of that error. No code reads it, and for hundreds of requests it is half of what a flood
- * costs. Stacks are off only while the listeners of this one event run.
+ * Node destroys each request that still waits on a connection that closes with an error, and
+ * formats the stack of that error. No code reads it, and for hundreds of requests it is half of the
+ * cost of a flood. Stacks are off only while the listeners of this one event run.
  */
 function closeWithoutStacks(socket: Socket): void {
   let before = Error.stackTraceLimit
@@ -268,7 +269,7 @@ function closeWithoutStacks(socket: Socket): void {
   })
 }
 
-/** Node types HTTP/2 requests like those of HTTP/1.1. */
+/** Node declares HTTP/2 requests with the types of HTTP/1.1. */
 function streamOf(request: IncomingMessage): Http2Stream | undefined {
   return (request as { readonly stream?: Http2Stream }).stream
 }

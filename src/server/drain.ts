@@ -10,8 +10,8 @@ const SWEEP_MS = 100
 
 /**
  * First, /ping answers 503 while the listener still serves, so that load balancers stop sending
- * traffic. Then no new connection is accepted, requests in flight end, and what is left after the
- * deadline is cut.
+ * traffic. Then no new connection is accepted, requests in flight end, and the connections left
+ * after the deadline are cut.
  */
 export async function drain(
   listener: Listener,

@@ -1,4 +1,6 @@
-/** One exchange: passes what Fastify has read to the pipeline, and the answer to the socket. */
+/**
+ * One exchange: passes what Fastify has read to the pipeline, and writes the answer to the socket.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Answer, RawResponse, SignatureState } from '../xks/answer.ts'
@@ -48,7 +50,7 @@ export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | und
   const { request } = exchange
   try {
     const target = request.raw.url ?? ''
-    // A terminator's own health check names no client, so only faults of HTTP itself apply to it.
+    // A terminator's own health check names no client, so only HTTP faults apply to it.
     const isPing = request.method === 'GET' && findHttpFault(request.raw) === undefined
     const ping = isPing ? parsePing(target) : undefined
     // Returned rather than sent here, because an earlier answer on the same connection may still be
@@ -71,8 +73,8 @@ export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | und
 }
 
 /**
- * Reached only when the peer is gone, or through a bug outside the pipeline's own error handling.
- * The reply is destroyed, not the request: destroying a request that was read to its end leaves the
+ * Reached only if the peer is gone, or through a bug outside the pipeline's own error handling. The
+ * reply is destroyed, not the request: destroying a request that was read to its end leaves the
  * connection open.
  */
 function giveUp({ reply }: Exchange): void {
@@ -80,7 +82,7 @@ function giveUp({ reply }: Exchange): void {
 }
 
 /**
- * Goes from the gate's second check to the socket in one tick: nothing may be awaited in here.
+ * Runs from the gate's second check to the socket in one tick: nothing may be awaited in here.
  * Never throws.
  */
 export function sendAnswer(deps: ExchangeDeps, exchange: Exchange, answer: Answer): void {
@@ -148,8 +150,8 @@ function write(
   // Bodies are printable ASCII, so their length in characters is their length in bytes.
   const length = String(response.body.length)
   const headers = ['content-type', 'application/json', 'content-length', length]
-  // HTTP/2 has no such header; its sessions are closed by GOAWAY.
-  // A fault of framing ends the connection even if another error came first.
+  // HTTP/2 has no such header; GOAWAY closes its sessions. A framing fault ends the connection even
+  // if another error was found first.
   let closes =
     isHttp1 && (deps.isDraining() || isLast || fault?.headers?.['connection'] === 'close')
   for (const name in response.headers) {

@@ -69,12 +69,12 @@ export function refuseUnparsable(
 
 const ONLY_POST = 'The only allowed method is POST.'
 
-/** Node hands over the bare socket for CONNECT on HTTP/1.1. */
+/** Node passes the bare socket for CONNECT on HTTP/1.1. */
 export function refuseConnect(schemas: ApiSchemas, socket: Socket): void {
   endWith(schemas, socket, '405 Method Not Allowed', ONLY_POST)
 }
 
-/** The same for a stream of HTTP/2. */
+/** Does the same for a stream of HTTP/2. */
 export function refuseConnectStream(schemas: ApiSchemas, response: ServerResponse): void {
   const body = toBody(schemas, ONLY_POST)
   response.writeHead(405, {

@@ -1,11 +1,11 @@
 /**
- * Tracks released answers until Node has passed them to the kernel: some wait for their peer to
- * read.
+ * Tracks released answers until Node has passed them to the kernel: some must wait until their peer
+ * reads.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage, ServerResponse } from 'node:http'
 
-/** An answer that can be checked again until it has left. */
+/** An answer that can be checked again until it has been sent. */
 export interface Releasable {
   isAllowed(): boolean
   /** Called once the kernel has the whole answer. */
@@ -16,8 +16,8 @@ export interface InFlightResponses {
   add(answer: Releasable, request: IncomingMessage, response: ServerResponse): void
   /**
    * Gives answers that are no longer allowed a moment to reach the kernel, which counts as sent,
-   * and then cuts the connections of the rest. Resolves when none is left. Otherwise an answer
-   * waiting behind another one, or for a peer that does not read, would leave later.
+   * and then cuts the connections of the others. Resolves when none is left. Otherwise, an answer
+   * that waits behind another one, or for a peer that does not read, would be sent later.
    */
   cutRevoked(): Promise<void>
 }
@@ -41,12 +41,12 @@ export function createInFlightResponses(
 
   return {
     add(answer, request, response) {
-      // The peer went away earlier, so there will be no event.
+      // The peer has already gone away, so there will be no event.
       if (response.destroyed || request.socket.destroyed) return
       const entry = { answer, request }
       waiting.push(entry)
       response.on('close', () => {
-        // An entry that is missing here was cut, so its answer did not leave.
+        // If the entry is missing, the answer was cut and was not sent.
         if (remove(waiting, entry) && response.writableFinished) answer.sent()
       })
     },

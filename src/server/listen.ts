@@ -51,7 +51,7 @@ export async function startPingServer(ping: Ping, at: Address): Promise<BoundSer
 const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 const MAX_CONNECTIONS = 20
 
-/** @param text settles within a bounded time; if it rejects, the scrape is answered with 503 */
+/** @param text must settle within a bounded time; if it rejects, the scrape is answered with 503 */
 export async function startMetricsServer(
   text: () => Promise<string>,
   at: Address,

@@ -55,7 +55,9 @@ export interface Listener {
   readonly tls: TlsServer
   /** From now on, answers close their HTTP/1.1 connection. */
   startDraining(): void
-  /** Ends answers that were released, are still in this process, and would not be released now. */
+  /**
+   * Ends answers that were released, are still in this process, and would no longer be released.
+   */
   cutRevoked(): Promise<void>
 }
 
@@ -117,7 +119,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     // One connection of a terminator carries many clients, so each request is reported.
     const seen = isObserved ? toForwardedSeen(forwarded) : undefined
     const wrong = findHttpFault(request.raw) ?? fault ?? (isObserved ? undefined : forwarded?.fault)
-    // Fastify runs no hook when it does not know the target or the method.
+    // Fastify runs no hook if it does not know the target or the method.
     const startedAt = request.startedAt ?? firstByteAt(request.raw, clock)
     admission.serve({ request, reply, fault: wrong, connection, seen, startedAt })
   }
@@ -136,7 +138,8 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
           const { socket } = request
           const { open } = connections.of(request)
           deps.onRefused(CLOSED.connect, socket.remoteAddress)
-          // Answers to earlier requests have nowhere to go: this answer would overtake them.
+          // Answers to earlier requests can no longer be sent, because this answer would overtake
+          // them.
           if (open > 0) socket.destroy()
           else refuseConnect(deps.schemas, socket)
         },
@@ -150,7 +153,7 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
       return tls.server
     },
     clientErrorHandler: (error, socket) => {
-      // No caller waits for an answer, and a client would take one for the answer to its next
+      // No caller waits for an answer, and a client would take it for the answer to its next
       // request.
       if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isUnused(socket)) {
         socket.destroy()

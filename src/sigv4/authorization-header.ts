@@ -1,4 +1,4 @@
-/** Parses an Authorization header as narrowly as KMS writes it. */
+/** Parses an Authorization header, accepting only the form that KMS writes. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface CredentialScope {
@@ -22,7 +22,10 @@ export interface Authorization {
 const HEADER =
   /^AWS4-HMAC-SHA256 +Credential=([A-Za-z0-9]{1,128})\/(\d{8})\/([a-z0-9-]{1,64})\/([a-z0-9-]{1,64})\/aws4_request, ?SignedHeaders=([a-z0-9:;_-]{1,1024}), ?Signature=([0-9a-f]{64})$/
 
-/** Each name is searched among all headers. KMS signs five. */
+/**
+ * Maximum number of signed headers, because each name is searched among all headers. KMS signs
+ * five.
+ */
 const MAX_SIGNED_HEADERS = 32
 
 /**
@@ -44,7 +47,7 @@ function isAscending(names: readonly string[]): boolean {
 }
 
 /**
- * A year must not start with zero, because Date.UTC moves the years 0 to 99 to the last century.
+ * A year must not start with zero, because Date.UTC moves the years 0 to 99 to the 20th century.
  */
 const DATE_FORM = /^[1-9]\d{7}T\d{6}Z$/
 

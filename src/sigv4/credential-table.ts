@@ -160,7 +160,10 @@ export function createCredentialTable(
   }
 }
 
-/** Unwraps only what changed since the last call. The same array means that nothing has. */
+/**
+ * Unwraps only credentials that changed since the last call. If nothing has changed, returns the
+ * same array.
+ */
 function createActive(store: Store): () => Promise<readonly Credential[]> {
   const feed = store.feed(CREDENTIALS)
   const byId = new Map<string, Credential>()

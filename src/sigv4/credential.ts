@@ -27,7 +27,7 @@ export interface CredentialSnapshot {
   all(): readonly Credential[]
   /**
    * Replaces the credentials with what `load` returns. On failure the old credentials stay and the
-   * error is rethrown; call `forget` where they must not stay.
+   * error is rethrown; call `forget` if they must not stay.
    */
   reload(): Promise<void>
   forget(): void

@@ -1,11 +1,11 @@
-/** The headers of a request as received, searchable without losing repetitions. */
+/** The headers of a request as received, with repetitions preserved. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CredentialScope } from './authorization-header.ts'
 import { sha256Hex } from './signing-key.ts'
 
 /**
- * Node's `headers` object hides what matters here: of two Authorization or Host headers it silently
- * keeps the first, and it joins others. So everything is read from `rawHeaders`.
+ * Node's `headers` object hides what matters here: it silently keeps the first of two Authorization
+ * or Host headers, and joins others. So everything is read from `rawHeaders`.
  */
 export class WireHeaders {
   /** In the order received. A request has about ten headers, so a linear search beats a map. */

@@ -48,8 +48,8 @@ interface ScopedKey {
 }
 
 /**
- * Keys hang on the Credential object itself and go when it does: a revoked credential leaves
- * nothing behind, and no secret is ever part of a cache key. Comparing the few scopes of a
+ * Keys are attached to the Credential object itself and disappear with it: a revoked credential
+ * leaves nothing behind, and no secret is ever part of a cache key. Comparing the few scopes of a
  * credential is cheaper than building and hashing a name for each request.
  */
 export class SigningKeyCache {

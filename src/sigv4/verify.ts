@@ -34,7 +34,7 @@ export interface Caller {
 
 export interface Verifier {
   /**
-   * XKS 1.0.3, Appendix A. Takes equally long for an unknown access key id as for a known one.
+   * XKS 1.0.3, Appendix A. Takes the same time for unknown and known access key ids.
    * @throws SignatureError, and nothing else
    */
   verify(request: SignedRequest, scope: VerifyScope): Caller

@@ -52,7 +52,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
       permission: 'read',
       async handle({ query, principal }) {
         for (const name of query.keys()) {
-          // Ignoring a misspelt parameter would show more than was asked for.
+          // Ignoring a misspelt parameter would show more than the caller asked for.
           if (!EXPOSURE_PARAMETERS.includes(name)) {
             throw new AdminError('INPUT_INVALID', `there is no parameter ${toName(name)}`)
           }

@@ -1,4 +1,4 @@
-/** Liveness, readiness, metrics, and what a caller may know of the listener. */
+/** Liveness, readiness, metrics, and what a caller may know about the listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { PERMISSIONS, checkPermitted, isPermitted } from '../principal.ts'
 import { AdminError } from '../errors.ts'

@@ -1,5 +1,6 @@
 /**
- * Messages between the primary process and its workers, and the transfer of errors between them.
+ * Messages between the primary process and its workers, and the serialization of errors between
+ * them.
  */
 // SPDX-License-Identifier: Apache-2.0
 

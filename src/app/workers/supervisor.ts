@@ -11,15 +11,15 @@ import { forkWorker, type WorkerEnd, type WorkerProcess } from './worker-process
 /** Pause before a worker is restarted; it doubles with each consecutive failure. */
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 10_000
-/** A worker with a blocked event loop is left out of the metrics. */
+/** Milliseconds after which a worker with a blocked event loop is left out of the metrics. */
 const ASK_WITHIN_MS = 2000
-/** A worker that lived this long did not fail to start. */
+/** A worker that has lived this long did not fail to start. */
 const STEADY_MS = 30_000
 
 export interface SupervisorDeps {
   readonly count: number
   readonly clock: Clock
-  /** Returns the input with which worker number 1, 2, … is started. */
+  /** Returns the input with which to start worker number 1, 2, …. */
   readonly toStart: (number: number) => unknown
   /** Receives blocks of whole lines that a worker logged. */
   readonly onLines: (block: Buffer) => void
@@ -46,7 +46,9 @@ export interface Supervisor {
    * @throws the first error, after all have answered
    */
   callAll(name: CallName, input?: unknown): Promise<readonly unknown[]>
-  /** Returns the answers of workers that respond soon, for callers that can do without the rest. */
+  /**
+   * Returns the answers of workers that respond soon, for callers that can do without the others.
+   */
   askAll(name: CallName): Promise<readonly unknown[]>
   passOn(signal: NodeJS.Signals): void
   /** Resolves when all workers have ended. */
@@ -104,7 +106,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       const pid = slot.process?.pid
       if (pid !== undefined) deps.onStarted({ number: slot.number, pid })
     } catch (error) {
-      // The process exits by itself, and is restarted after a longer pause.
+      // The process exits on its own, and is restarted after a longer pause.
       if (state === 'running') deps.onFailedStart(slot.number, error)
     }
   }

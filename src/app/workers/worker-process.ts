@@ -25,14 +25,17 @@ export interface WorkerProcess {
   readonly ended: Promise<WorkerEnd>
 }
 
-/** How long the output of a dead worker may stay open, because its own children may hold it. */
+/**
+ * Milliseconds for which the output of a dead worker may stay open, because its own children may
+ * hold it.
+ */
 const OUTPUT_GRACE_MS = 1000
 const LINE_FEED = 0x0a
 
 /**
- * Call before the first fork. The primary accepts connections and hands them out in turn: when
- * workers accept from one shared queue, some get up to three times as many as others, and KMS keeps
- * its connections for long.
+ * Call before the first fork. The primary accepts connections and distributes them in turn: if
+ * workers accepted from one shared queue, some would get up to three times as many as others, and
+ * KMS keeps its connections for a long time.
  */
 export function setUpWorkers(entry: URL): void {
   cluster.schedulingPolicy = cluster.SCHED_RR
@@ -143,8 +146,8 @@ function forwardLines(stream: Readable, onLines: (block: Buffer) => void): Promi
 
 /**
  * Garbage collection uses one thread, because each worker has one core: V8's helper threads cost a
- * busy core a tenth of its work (docs/internals/performance.md). Young objects get more room, because nearly
- * all of a request is garbage once it is answered.
+ * busy core a tenth of its work (docs/internals/performance.md). The young generation gets more
+ * room, because nearly everything that a request allocates is garbage once it is answered.
  */
 export const SERVING_FLAGS = [
   '--single-threaded-gc',

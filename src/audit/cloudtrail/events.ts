@@ -18,7 +18,7 @@ export interface KmsEvent {
   readonly operation: string
   readonly principal: string | undefined
   readonly keyArns: readonly string[]
-  /** Whether KMS refused it or failed, perhaps before it called the proxy. */
+  /** Whether KMS refused the call or the call failed, perhaps before KMS called the proxy. */
   readonly errorCode: string | undefined
 }
 
@@ -64,8 +64,8 @@ const OPEN_BRACKET = 0x5b
 const OPEN_BRACE = 0x7b
 
 /**
- * Splits a stream of JSON into its records: the elements of `{"Records": […]}`, `{"Events": […]}` or
- * `[…]`, else the values of a stream of objects, such as lines.
+ * Splits a JSON stream into its records: the elements of `{"Records": […]}`, `{"Events": […]}` or
+ * `[…]`, or else the values of a stream of objects, such as lines.
  */
 export class RecordSplitter {
   /** Depth at which records begin; undefined until the first bytes determine it. */

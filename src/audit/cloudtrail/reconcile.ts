@@ -11,7 +11,7 @@ import { createSpill } from './spill.ts'
 export type FindingKind =
   /** The proxy served a request that CloudTrail does not have: KMS may not have made it. */
   | 'not-in-cloudtrail'
-  /** CloudTrail has a successful call on one of our keys that no log has. */
+  /** CloudTrail has a successful call on one of our keys that is in no log. */
   | 'not-in-log'
   | 'principal-differs'
   | 'key-differs'

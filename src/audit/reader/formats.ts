@@ -39,7 +39,7 @@ export function toLine(format: Format, entry: AuditEntry, origin: string, versio
   }
 }
 
-/** RFC 4180. A text that a spreadsheet would take for a formula begins with an apostrophe. */
+/** RFC 4180. Text that a spreadsheet would take for a formula gets a leading apostrophe. */
 function toCell(text: string): string {
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe

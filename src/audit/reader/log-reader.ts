@@ -28,7 +28,7 @@ export interface OpenedLog {
   readonly checkpoint: OpenedCheckpoint
   /** Number of entries at the beginning that were pruned. */
   readonly pruned: number
-  /** The checkpoint as it is in the file, with all signatures. */
+  /** The checkpoint as stored in the file, with all signatures. */
   readonly signedCheckpoint: string
 }
 
@@ -62,7 +62,7 @@ export async function openLog(
   return { folder, certificate, key, checkpoint, pruned, signedCheckpoint }
 }
 
-/** Number of bundles that a tree has, the partial one included. */
+/** Number of bundles in a tree, including the partial one. */
 export function bundlesOf(size: number): number {
   return Math.ceil(size / TILE_WIDTH)
 }
@@ -113,7 +113,7 @@ function readWide(
 /** Number of tiles to cache. A proof reads few tiles, some of them often. */
 const CACHED_TILES = 64
 
-/** @throws AuditError AUDIT_INVALID for a tile that is missing */
+/** @throws AuditError AUDIT_INVALID for a missing tile */
 export function openNodes(folder: string, size: number): NodeReader {
   const cache = new Map<string, readonly Buffer[]>()
   return readNodes(size, (level, index, width) => {
@@ -138,7 +138,7 @@ export interface IndexedEntry {
 
 /**
  * Returns the entries from an index on. They are not verified.
- * @throws AuditError AUDIT_INVALID for a bundle that is missing
+ * @throws AuditError AUDIT_INVALID for a missing bundle
  */
 export function* readEntries(
   folder: string,

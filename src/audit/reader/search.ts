@@ -1,4 +1,4 @@
-/** Searches logs entry by entry, in memory that does not depend on their size. */
+/** Searches logs entry by entry, with memory use independent of their size. */
 // SPDX-License-Identifier: Apache-2.0
 import type { HashPrincipal } from '../principal-hash.ts'
 import { type AuditEntry, decodeEntry, fieldOf } from '../record.ts'
@@ -46,7 +46,7 @@ export function* searchLog(
   filter: Filter,
   from = 0,
 ): Generator<FoundEntry, void, undefined> {
-  // Most entries lack the bytes that a match has, and need not be parsed.
+  // Most entries lack the bytes that a match contains, and need not be parsed.
   const needles = FIELDS.flatMap(([name]) => {
     const wanted = filter[name]
     return wanted === undefined ? [] : [Buffer.from(JSON.stringify(wanted))]

@@ -1,6 +1,6 @@
 /**
- * Verifies a log from its files alone: each entry against its hash, each hash against the tiles, the
- * root against the signed checkpoint, and the checkpoint against heads that are known from elsewhere.
+ * Verifies a log from its files alone: each entry against its hash, each hash against the tiles,
+ * the root against the signed checkpoint, and the checkpoint against heads known from elsewhere.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { LogPolicy } from '../../core/tlog/policy.ts'

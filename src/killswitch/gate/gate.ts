@@ -1,7 +1,7 @@
 /**
- * THE GATE is asked before an operation, and again in the tick in which its answer is handed to the
+ * The gate is asked before an operation, and again in the tick in which its answer is handed to the
  * socket. It uses no promise and no I/O. docs/revocation.md says what the gate guarantees and why
- * that holds.
+ * the guarantee holds.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -24,7 +24,7 @@ export interface Gate {
   check(subject: RequestSubject): GatePass
   /** Call right before the write, in the same tick. Ends the pass in any case. @throws GateError */
   release(pass: GatePass): void
-  /** Ends the pass of a request that has no answer to release. */
+  /** Ends the pass of a request without an answer to release. */
   abandon(pass: GatePass): void
   /** Reports whether a released answer would still be released now. */
   allows(pass: GatePass): boolean
@@ -36,7 +36,7 @@ export interface Gate {
   wasSentInLease(): boolean
   /**
    * Reports whether the lease is held and nothing blocks this instance as a whole. Switches do not
-   * count: a refusal is an answer too.
+   * count, because a refusal is an answer too.
    */
   canServe(): boolean
   stats(): GateStats
@@ -44,7 +44,7 @@ export interface Gate {
 
 export interface GateStats {
   readonly state: 'open' | 'refusing'
-  /** The reason for refusing everything. A switch for everything counts too. */
+  /** The reason for refusing everything. A switch for everything also counts. */
   readonly reason?: GateErrorCode
   /** Epoch of the rules in force. */
   readonly epoch: number
@@ -59,7 +59,7 @@ export interface GateStats {
    * Latchkey's own tools do not count: they get back only what they sent.
    */
   readonly lastSuccessAt?: number
-  /** Answers that may have left after the lease under which they were released had ended. */
+  /** Answers that may have been sent after the end of the lease under which they were released. */
   readonly lateAnswers: number
   /** Refusals since the start, by code. */
   readonly refusals: Readonly<Partial<Record<GateErrorCode, number>>>
@@ -108,8 +108,8 @@ const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
 
 /**
  * The gate is closed until the first rules are applied and the lease is renewed.
- * @param isGuarded whether lease-guard.ts is active: an answer that seems to have left after the
- * lease then left before `kill` reports the revocation
+ * @param isGuarded whether lease-guard.ts is active. If so, an answer that seems to have been sent
+ * after the lease was in fact sent before `kill` reports the revocation
  */
 export function createGate(clock: Clock, leaseMs: number, isGuarded = false): GateControl {
   const lease = createLease(clock, leaseMs)
@@ -139,7 +139,7 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
   function checkAgain({ subject, isKeyBlocked }: GatePass): GateErrorCode | undefined {
     const code = refusal(subject)
     if (code !== undefined) return code
-    // "ENABLED" must not leave for a key that was blocked in the meantime.
+    // "ENABLED" must not be sent for a key that was blocked in the meantime.
     return rules.isKeyBlocked(subject) && !isKeyBlocked ? 'KILLED_KEY' : undefined
   }
 

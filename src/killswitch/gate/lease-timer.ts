@@ -1,6 +1,6 @@
 /**
- * Handles the end of a lease that was not renewed: an answer that was released under it and has not
- * left by then does not leave.
+ * Handles the end of a lease that was not renewed: an answer that was released under it but not
+ * sent by then is not sent any more.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
@@ -15,7 +15,7 @@ export interface LeaseEnd {
    * sent.
    */
   watch(mark: number): void
-  /** Call when nothing is served any more and no released answer waits. */
+  /** Call once nothing is served any more and no released answer waits. */
   stop(): void
 }
 
@@ -30,8 +30,8 @@ export interface LeaseEndDeps {
  * `kill` counts a silent instance as closed once its lease must have ended. The gate's checks
  * ensure this for new answers, but an answer that has passed both checks may still wait here, for a
  * peer that does not read or behind another answer. A timer of this event loop cuts such an answer,
- * so that refusals still leave. When the process was suspended and this timer comes too late, the
- * guard cuts it.
+ * so that refusals can still be sent. If the process was suspended and this timer fires too late,
+ * the guard cuts it.
  */
 export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
   const { gate, guard } = deps
@@ -74,7 +74,7 @@ export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
     mark: guard.mark,
     watch(mark) {
       report()
-      // A renewal that came too late does not count.
+      // A renewal that arrives too late does not count.
       if (gate.stats().leaseLeftMs > 0) guard.arm(mark)
       // One timer is enough for any number of renewals: it reads the clock when it fires.
       if (timer === undefined) look()

@@ -1,9 +1,9 @@
-/** How long an instance may rely on what it knows, counted on the monotonic clock only. */
+/** How long an instance may rely on what it has read, counted on the monotonic clock only. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 
 /**
- * The lease is not held until `renew` is called, nor once its time is over. Wall time may jump
+ * The lease is not held before `renew` is called, nor after its time is over. Wall time may jump
  * freely. It serves one purpose: CLOCK_MONOTONIC stands still while a machine sleeps, and a jump of
  * wall time is a cheap sign of a possible sleep. The time since boot then settles the question.
  */
@@ -66,7 +66,7 @@ export function createLease(clock: Clock, durationMs: number): Lease {
       return false
     },
     renew(askedAt) {
-      // An answer to a question from before the sleep says nothing about the time after it.
+      // An answer to a query from before the sleep says nothing about the time after it.
       if (hasSlept()) endsAt = -Infinity
       else {
         renewedAt = askedAt

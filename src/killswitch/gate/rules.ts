@@ -4,9 +4,7 @@ import type { Operation, RequestMetadata, RequestSubject } from '../../core/requ
 import type { Criteria, Direction } from '../../core/scope.ts'
 import type { DeadManSwitch, GateErrorCode, Switch } from '../model.ts'
 
-/**
- * When the dead man's switch of a key store closes it: as soon as either clock reaches its value.
- */
+/** When the dead man's switch closes a key store: as soon as either clock reaches its value. */
 export interface AccessDeadline {
   /** Monotonic milliseconds. */
   readonly monotonicAt: number
@@ -91,7 +89,8 @@ export function createRules(
       if ((all & bit) !== 0) return 'KILLED_ALL'
       if (((stores.get(subject.keyStore) ?? 0) & bit) !== 0) return 'KILLED_STORE'
       if (bit !== LOOK && (bitsOfKey(subject) & bit) !== 0) return 'KILLED_KEY'
-      // XKS 1.0.3, Error codes: AccessDeniedException, which KILLED_MATCH becomes, is not for health checks.
+      // XKS 1.0.3, Error codes: AccessDeniedException, to which KILLED_MATCH maps, does not apply
+      // to health checks.
       if (bit === HEALTH) return undefined
       return matchers.some((one) => isMatch(one, bit, subject)) ? 'KILLED_MATCH' : undefined
     },
@@ -117,7 +116,8 @@ export function enforces(
   tried: readonly Switch[] = switches,
 ): boolean {
   const isBlocked = ({ scope, direction }: Switch) => {
-    // A matching subject cannot be derived from a pattern, so the number of switches covers these.
+    // A matching subject cannot be derived from a pattern, so only the number of switches limits
+    // these.
     if (scope.kind === 'match') return true
     const keyStore = scope.kind === 'all' ? '' : scope.keyStore
     const keyId = scope.kind === 'key' ? scope.keyId : undefined
@@ -187,8 +187,7 @@ export function matches(pattern: string, text: string | undefined): boolean {
 
 interface AccessDeadlines {
   /**
-   * @param at `askedAt`: monotonic milliseconds before the database was asked; `now`: the
-   * database's wall clock
+   * @param at `askedAt`: monotonic milliseconds before the query; `now`: the database's wall clock
    */
   update(
     deadManSwitches: readonly DeadManSwitch[],

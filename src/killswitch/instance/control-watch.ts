@@ -14,7 +14,7 @@ export interface ControlFigures {
 }
 
 export interface ControlWatch {
-  /** Undefined before the first successful look. */
+  /** Undefined before the first successful read. */
   figures(): ControlFigures | undefined
   /** @throws StorageError; the earlier figures stay */
   look(): Promise<void>

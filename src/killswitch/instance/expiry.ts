@@ -12,7 +12,7 @@ export interface ExpiryDeps {
   readonly clock: Clock
   /** Recorded as the operator who lifts a switch. */
   readonly operator: string
-  /** Called with the verified switches of each look, so that the gate can be compared with them. */
+  /** Called with the verified switches of each read, so that the gate can be compared with them. */
   readonly onLoaded?: (state: ControlState) => void
 }
 
@@ -25,7 +25,7 @@ export interface Expiry {
 }
 
 /**
- * A switch expires when both the database's wall clock and our own have passed its time, and as
+ * A switch expires once both the database's wall clock and our own have passed its time, and as
  * much time has passed on the monotonic clock as was left when we first saw it. So a wall clock
  * that jumps ahead opens nothing while we watch.
  */

@@ -1,6 +1,6 @@
 /**
- * Determines which registered instances are alive: those whose beat changes while we watch, by our
- * own clock.
+ * Determines which registered instances are alive: those whose beat changes while we watch,
+ * measured by our own clock.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -24,7 +24,7 @@ export interface FleetSize {
   readonly isAlarmed: boolean
   /**
    * Reads the instances. Dismisses those that were silent for longer than their lease can last, and
-   * removes those that have stayed dismissed for as long.
+   * removes those that have stayed dismissed for as long again.
    */
   take(): Promise<void>
 }

@@ -10,7 +10,10 @@ import type { Sealing } from '../../store/sealing.ts'
 import type { Store } from '../../store/store.ts'
 import type { GateErrorCode } from '../model.ts'
 
-/** The instance that reports. The code covers its lease, which is how long a kill waits for it. */
+/**
+ * The instance that reports. The code covers its lease, which determines how long a kill waits for
+ * it.
+ */
 export interface HeartOwner {
   readonly id: string
   readonly leaseMs: number
@@ -22,7 +25,7 @@ export interface Heartbeat {
   readonly beat: number
   /** Everything that this epoch blocks is refused from now on. */
   readonly ackedEpoch: number
-  /** Tag of that epoch: the same number in another history is no acknowledgement. */
+  /** Tag of that epoch: the same number in another history is not an acknowledgement. */
   readonly ackedTag: string
   /** The highest epoch ever seen on this host; -1 without a mark. */
   readonly highEpoch: number
@@ -31,7 +34,7 @@ export interface Heartbeat {
   /** Wall time, milliseconds since the Unix epoch. */
   readonly lastSuccessAt: number | null
   readonly inFlight: number
-  /** The beat whose answer last renewed its lease. */
+  /** The beat whose answer last renewed the instance's lease. */
   readonly renewedBeat: number
   /** How long it has held a lease without a gap, in milliseconds by its own clock; 0 without a lease. */
   readonly heldMs: number
@@ -107,7 +110,7 @@ export async function sendHeartbeat(
   }
 }
 
-/** Parses a row. One that is missing or does not carry its code yields the SILENT values. */
+/** Parses a row. A missing row, or one without its code, yields the SILENT values. */
 export function parseHeart(
   sealing: Sealing,
   owner: HeartOwner,

@@ -29,10 +29,10 @@ export interface HighWater {
 }
 
 /**
- * Opens the mark, and writes a file next to it once, so that an unwritable folder is found at the
- * start and not at the first change.
- * @param path undefined: keep the mark in memory only
- * @throws StorageError when the file holds something else; GateError HIGH_WATER_UNWRITABLE
+ * Opens the mark, and writes a file next to it once, so that an unwritable folder is found at
+ * startup and not at the first change.
+ * @param path undefined to keep the mark in memory only
+ * @throws StorageError if the file holds something else; GateError HIGH_WATER_UNWRITABLE
  */
 export async function openHighWater(path: string | undefined, storeId: string): Promise<HighWater> {
   const found = path === undefined ? undefined : await readHighWater(path, storeId)
@@ -144,8 +144,8 @@ export type Newcomer = (reader: Reader, sealing: Sealing) => Promise<boolean>
 /**
  * The store is trusted when an operator has accepted its epoch since the first call; when only this
  * instance's own group has ever served from it; or when another instance with a mark has
- * acknowledged an epoch and renewed its lease since the first call. When the file holds the mark of
- * another store, only the operator counts.
+ * acknowledged an epoch and renewed its lease since the first call. If the file holds the mark of
+ * another store, only the operator's acceptance counts.
  */
 export function createNewcomer(me: InstanceIdentity, highWater: HighWater): Newcomer {
   let firstEpoch: number | undefined
@@ -167,7 +167,7 @@ export function createNewcomer(me: InstanceIdentity, highWater: HighWater): Newc
     for (const { id, beat, renewedBeat, highEpoch, ackedEpoch, ackedTag } of others) {
       const firstBeat = beats.get(id) ?? beat
       beats.set(id, firstBeat)
-      // An instance that refuses everything acknowledges too, but does not renew its lease.
+      // An instance that refuses everything also acknowledges, but does not renew its lease.
       if (
         renewedBeat <= firstBeat ||
         highEpoch < 0 ||

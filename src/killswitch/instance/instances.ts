@@ -1,7 +1,7 @@
 /**
  * The registry of running instances. A sealed change registers each serving process, so a
  * registration cannot be removed unnoticed. A second row, with a code, says what the process has
- * applied; when that row is missing or false, the instance counts as silent (docs/revocation.md).
+ * applied; if that row is missing or invalid, the instance counts as silent (docs/revocation.md).
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Reader, Row, Transaction } from '../../store/database.ts'
@@ -29,7 +29,7 @@ export interface InstanceIdentity {
   readonly group: string
   readonly host: string
   readonly pid: number
-  /** Worker number, from 1; 0 where there are no workers. */
+  /** Worker number, from 1; 0 without workers. */
   readonly worker: number
   /** Latchkey's version. */
   readonly version: string
@@ -42,14 +42,17 @@ export interface Instance extends InstanceIdentity, Heartbeat {
   readonly isGenuine: boolean
   /** Epoch at which its registration was last written; -1 without one, as in earlier releases. */
   readonly registeredEpoch: number
-  /** True while others take it for dead: its registration is removed a lease later unless it registers again. */
+  /**
+   * True while others consider it dead: its registration is removed a lease later unless it
+   * registers again.
+   */
   readonly isDismissed: boolean
   readonly startedAt: number
   readonly seenAt: number
   readonly ackedAt: number
 }
 
-/** Fact that names the group that served first from this store; absent before that. */
+/** Fact that names the group that first served from this store; absent before that. */
 export const FIRST_GROUP = 'first_group'
 
 /**
@@ -194,7 +197,7 @@ async function remove(transaction: SealedTransaction, sealing: Sealing, id: stri
 
 class Idle extends Error {}
 
-/** Runs a change, and rolls it back when it has nothing to do, so that it raises no epoch. */
+/** Runs a change, and rolls it back if it had nothing to do, so that it raises no epoch. */
 async function changeUnlessIdle(
   store: Store,
   work: (transaction: SealedTransaction) => Promise<number>,

@@ -1,6 +1,6 @@
 /**
- * Blocks this host immediately, without the database or the admin listener. The presence of a
- * sentinel file is the block; a signal creates the file.
+ * Blocks this host immediately, without the database or the admin listener. The block is the
+ * presence of a sentinel file; a signal creates the file.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
@@ -50,7 +50,7 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       deps.logger.warn('the sentinel file blocks this instance', { path, problem })
       await deps.cutRevoked()
     } else {
-      // Removing the file also takes back the signal that created it.
+      // Removing the file also cancels the signal that created it.
       gate.accept('SIGNAL')
       deps.logger.warn('the sentinel file was removed; it no longer blocks this instance', {
         path,
@@ -93,7 +93,7 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       try {
         await (await open(path, 'wx', 0o600)).close()
       } catch (error) {
-        // A file that is there blocks already, whatever it is: lookOnce does not follow links either.
+        // An existing file already blocks, whatever it is: lookOnce does not follow links either.
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
           deps.logger.warn(
             'cannot create the sentinel file; the block ends when this process does',

@@ -27,8 +27,8 @@ export interface Poller {
    */
   start(): Promise<void>
   /**
-   * Call when the store turned out not to be trustworthy. The next poll reads all sealed rows
-   * again, as after a change, and refuses everything if it finds the same.
+   * Call when the store turned out to be untrustworthy. The next poll reads all sealed rows again,
+   * as after a change, and refuses everything if it finds the same problem.
    */
   lookAgain(): void
   /** Closes the gate permanently and deregisters the instance. */
@@ -104,7 +104,10 @@ export function createPoller(deps: PollerDeps): Poller {
     return answer
   }
 
-  /** Until the registration is back no kill would wait for us, so this poll must not renew the lease. */
+  /**
+   * Until the registration is back, no kill would wait for us, so this poll must not renew the
+   * lease.
+   */
   function notRegistered(): StorageError {
     hasRow = false
     return new StorageError('STORE_FAILED', 'this instance is no longer registered')
@@ -226,7 +229,7 @@ export function createPoller(deps: PollerDeps): Poller {
       // The epoch stays unacknowledged: after a restart without its mark, this host could trust an
       // older store.
       if (kind === 'mark') gate.refuse('HIGH_WATER_UNWRITABLE')
-      // Logged once per outage: at four polls a second, one line each would flood the log.
+      // Logged once per outage: at four polls a second, a line for each would flood the log.
       if (failing !== kind) warnOf(kind, error)
       failing = kind
     }

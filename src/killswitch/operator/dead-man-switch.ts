@@ -12,7 +12,7 @@ export interface DeadManOrder extends Actor {
   readonly keyStore: string
   readonly reason: string
   /**
-   * Whether the caller may give access back. Reopening a key store, extending its switch and ending
+   * Whether the caller may restore access. Reopening a key store, extending its switch and ending
    * the switch need the same permission as a restore.
    */
   readonly mayRestore: boolean
@@ -116,8 +116,8 @@ function open(
     const ttlMs = how.ttlMs(before)
     const now = await readDatabaseNow(store, transaction)
     const change = { store, clock, transaction, epoch }
-    // Opening a key store under fewer conditions than before is a restore, whatever the command is
-    // called.
+    // Opening a key store under fewer conditions than before is a restore, whichever command does
+    // it.
     if (before !== undefined && (before.openUntil <= now || ttlMs > before.ttlMs)) {
       const isClosed = before.openUntil <= now
       const what = isClosed ? `reopening ${keyStore}` : `a longer renewal period for ${keyStore}`

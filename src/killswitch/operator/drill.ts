@@ -8,8 +8,8 @@ import { type WaitDeps, waitForRevocation } from './wait.ts'
 import type { InstanceOutcome } from './waiting-fleet.ts'
 
 /**
- * Only this key is used: a drill lifts its own kill at once, whatever control.restore demands
- * otherwise.
+ * Only this key is used, because a drill lifts its own kill at once, whatever control.restore
+ * demands.
  */
 export const DRILL_KEY = 'latchkey-drill'
 

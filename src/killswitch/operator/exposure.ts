@@ -34,9 +34,14 @@ export interface RehearsalOrder {
   readonly direction: Direction
 }
 
-/** A report about requests of applications, and how many of Latchkey's own tools it leaves out. */
+/**
+ * A report about requests of applications, and the number of requests from Latchkey's own tools
+ * that it leaves out.
+ */
 interface WithoutProbes {
-  /** Requests of doctor, bench and the other tools in the period that the report leaves out. */
+  /**
+   * Requests of doctor, bench and the other tools within the period, which the report leaves out.
+   */
   readonly probesLeftOut: number
 }
 
@@ -79,7 +84,7 @@ export async function reportExposure(
   const scope = about !== undefined && 'id' in about ? scopeOf(about.id) : about
   const { usage, probesLeftOut } = await loadUsage(store, clock, window)
   const judge = scope && createJudge(scope, 'both')
-  // Callers that could not be distinguished are included rather than left out.
+  // Callers that could not be distinguished are included to be safe.
   const meant = usage.filter(
     ({ subject }) =>
       judge === undefined || subject.isOverflow || judge(toRequestSubject(subject)) !== undefined,

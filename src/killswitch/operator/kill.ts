@@ -1,4 +1,7 @@
-/** The operator's side of the kill switch: writes it. wait.ts waits until every instance refuses. */
+/**
+ * The operator's side of the kill switch: writes the switch. wait.ts waits until every instance
+ * refuses.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { drawFromKernel } from '../../core/kernel-random.ts'
@@ -50,7 +53,7 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
     }
     if (!(error instanceof StorageError && error.code === 'STORE_TAMPERED')) throw error
     // Nothing can be added to such a store, but a raised epoch makes every instance read it and
-    // refuse.
+    // refuse everything.
     const mark = await store.bumpEpoch()
     const committedAt = clock.monotonic()
     return { switch: undefined, isNew: false, ...mark, committedAt, startedAt }

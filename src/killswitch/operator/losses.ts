@@ -1,4 +1,7 @@
-/** Compares a store with an older copy of it: what would end, or come back, if the copy took its place. */
+/**
+ * Compares a store with an older copy of it: what would be lost, or come back, if the copy took its
+ * place.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError } from '../../store/database.ts'
 import { column } from '../../store/sealed-rows.ts'
@@ -11,11 +14,14 @@ export interface Losses {
   readonly kills: readonly string[]
   /** Dead man's switches, by key store. */
   readonly deadManSwitches: readonly string[]
-  /** Access key ids revoked since, which the backup has as valid. */
+  /** Access key ids revoked since, which are still valid in the backup. */
   readonly revocations: readonly string[]
-  /** Key store and key id of keys disabled since, which the backup has as enabled. */
+  /** Key store and key id of keys disabled since, which are still enabled in the backup. */
   readonly disabledKeys: readonly string[]
-  /** Key store, key id and version that the backup lacks; what they encrypted cannot be decrypted. */
+  /**
+   * Key store, key id and version that the backup lacks; their ciphertexts could no longer be
+   * decrypted.
+   */
   readonly versions: readonly string[]
   /** The same for versions destroyed since, whose material the backup still has. */
   readonly destroyedVersions: readonly string[]

@@ -130,8 +130,7 @@ export async function recoverStore(
     const epoch = await acceptEpoch(store, options.clock, { operator, reason, seen })
     const { tag } = await store.database.snapshot((reader) => readState(reader, store.sealing))
     await (await openHighWater(highWaterFile, store.id)).raise({ epoch, tag })
-    // The instances that served when the backup was made, so that a kill need not wait for them for
-    // long.
+    // Dismiss the instances that served when the backup was made, so that no kill waits long for them.
     const load = (reader: Reader) => loadInstances(reader, store.sealing)
     await dismissInstances(store, { silent: await store.database.snapshot(load), over: [] })
     return { epoch, ...(kept === undefined ? {} : { kept }) }
@@ -141,8 +140,8 @@ export async function recoverStore(
 }
 
 /**
- * Moves an existing SQLite file with its log, because a log beside another file would damage that
- * one.
+ * Moves an existing SQLite file with its WAL, because a WAL beside another file would damage that
+ * file.
  */
 async function moveAside({ path, clock }: StoreOptions): Promise<string | undefined> {
   if (path === undefined || !(await createEngine({ path }).exists())) return undefined

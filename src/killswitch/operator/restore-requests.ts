@@ -58,8 +58,8 @@ export async function pruneRequests(table: SwitchTable, change: Change): Promise
 }
 
 /**
- * A kill means that the scope is to stay stopped, so every earlier request must be made again: a
- * second kill of one scope keeps the switch of the first, and an older approval would lift it.
+ * A kill means that the scope must stay stopped, so every earlier request must be made again: a
+ * second kill of the same scope keeps the switch of the first, and an older approval would lift it.
  */
 export async function withdrawForKill(
   table: SwitchTable,

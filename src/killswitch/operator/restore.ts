@@ -1,6 +1,6 @@
 /**
- * The careful direction: lifts switches, if the policy demands it only after a delay and with a
- * second person.
+ * The careful direction: lifts switches. If the policy demands it, this takes a delay and a second
+ * person.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -14,7 +14,7 @@ import { type RestoreRequest, type RestoreTarget, SwitchTable } from '../switch-
 import { pruneRequests, readDatabaseNow, withdrawRequests } from './restore-requests.ts'
 
 export interface RestorePolicy {
-  /** 2: a second person must approve. */
+  /** With 2, a second person must approve. */
   readonly people: 1 | 2
   /** Milliseconds between the request and the restore. */
   readonly delayMs: number
@@ -64,7 +64,7 @@ export function findSwitches(
 }
 
 /**
- * Lifts the switches that the order refers to, or writes a request where the policy demands more.
+ * Lifts the switches that the order refers to, or writes a request if the policy demands more.
  * @throws ControlError
  */
 export async function restore(
@@ -87,7 +87,7 @@ export async function restore(
   })
 }
 
-/** Reports whether one person may give access back at once. */
+/** Reports whether one person may restore access at once. */
 export function isImmediate({ people, delayMs }: RestorePolicy): boolean {
   return people === 1 && delayMs === 0
 }
@@ -131,9 +131,8 @@ export async function askFor(
 }
 
 /**
- * Records the approval of a second person, and carries out the request once everything that the
- * policy demands is there. Once the delay is over, anyone who may restore can carry out an approved
- * request.
+ * Records the approval of a second person, and carries out the request once the policy is
+ * satisfied. After the delay, anyone who may restore can carry out an approved request.
  * @throws ControlError NO_SUCH_REQUEST, REQUEST_EXPIRED, SAME_PERSON, NOT_READY
  */
 export async function approveRestore(
@@ -208,7 +207,7 @@ async function openKeyStore(
 }
 
 /**
- * Anyone may withdraw a request, because that gives nothing back.
+ * Anyone may withdraw a request, because that restores nothing.
  * @throws ControlError NO_SUCH_REQUEST
  */
 export async function withdrawRestore(

@@ -79,7 +79,7 @@ export interface KillSwitch {
     readonly operator: string
     readonly reason: string
   }): Promise<void>
-  /** @param recentEvents how many of the newest events to return */
+  /** @param recentEvents number of the newest events to return */
   status(recentEvents: number): Promise<ControlStatus>
   /**
    * Returns problems of the store, its backups, and the server that holds it.
@@ -244,7 +244,7 @@ export async function acceptEpoch(
   }: { readonly operator: string; readonly reason: string; readonly seen?: number },
 ): Promise<number> {
   const load = (reader: Reader) => loadInstances(reader, store.sealing)
-  // Rows without their code do not count: a huge number would use up all epochs.
+  // Rows without their code do not count: a huge number could use up all epochs.
   const marks = (await store.database.snapshot(load)).map(({ highEpoch }) => highEpoch)
   return store.change(
     async (transaction, epoch) => {

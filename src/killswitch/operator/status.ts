@@ -1,4 +1,4 @@
-/** Everything that a person wants to know about the kill switch at a glance. */
+/** Everything that an operator wants to know about the kill switch at a glance. */
 // SPDX-License-Identifier: Apache-2.0
 import { type ControlEvent, readEvents } from '../../store/event-log.ts'
 import { findSealedFact } from '../../store/sealed-rows.ts'

@@ -17,7 +17,7 @@ import { waitForRevocation } from './wait.ts'
 import { leaseEndMs, type Revocation } from './waiting-fleet.ts'
 
 export interface StopOptions {
-  /** False: return once the switch is committed, without waiting for the instances. */
+  /** False returns once the switch is committed, without waiting for the instances. */
   readonly wait: boolean
   /** Milliseconds from the call to the result. Default: see `defaultPatienceMs`. */
   readonly patienceMs?: number
@@ -31,7 +31,7 @@ export interface StopOptions {
 
 export interface StopResult {
   readonly kill: Kill
-  /** A doubt about the scope. The switch is in force regardless. */
+  /** A warning about the scope, such as an unknown key. The switch is in force regardless. */
   readonly warning?: string
   /** Absent when the caller did not wait. */
   readonly revocation?: Revocation
@@ -41,7 +41,7 @@ export interface StopResult {
 
 /**
  * Time for the store to accept the switch. A process that hangs while it holds SQLite's lock, or a
- * database failover, is over by then; after a longer wait, an operator needs another way to stop
+ * database failover, is over by then; after a longer wait, the operator needs another way to stop
  * the hosts.
  */
 const STORE_PATIENCE_MS = 30_000
@@ -103,7 +103,7 @@ export interface Patience {
   readonly endsAt: number
   readonly sentinelFile: string
   readonly onRetry?: ((error: LatchkeyError) => void) | undefined
-  /** Returns true for an error after which the caller has a better way than another attempt. */
+  /** Returns true for an error after which the caller has a better option than another attempt. */
   readonly endsEarly?: ((error: StorageError) => boolean) | undefined
 }
 
@@ -191,7 +191,7 @@ export async function warnIfKeyUnknown(store: Store, scope: Scope): Promise<stri
   const { keyStore, keyId } = scope
   let timer: NodeJS.Timeout | undefined
   const patience = new Promise<true>((resolve) => {
-    // The kill proceeds without the warning, so a timeout is no error.
+    // The kill proceeds without the warning, so a timeout is not an error.
     timer = setTimeout(resolve, WARNING_PATIENCE_MS, true)
   })
   const look = store.database
@@ -204,8 +204,8 @@ export async function warnIfKeyUnknown(store: Store, scope: Scope): Promise<stri
 }
 
 /**
- * A key is known when it was created as a software key, when a server has seen it on a token, or
- * when it was used recently.
+ * A key is known if it was created as a software key, if a server has seen it on a token, or if it
+ * was used recently.
  */
 async function isKnown(reader: Reader, keyStore: string, keyId: string): Promise<boolean> {
   const made = await reader.query(

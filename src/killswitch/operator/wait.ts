@@ -24,17 +24,17 @@ export interface WaitDeps {
 }
 
 const LOOK_EVERY_MS = 20
-/** A store that takes longer to list the instances must not hold up the end of the leases. */
+/** A store that is slow to list the instances must not delay the end of the leases. */
 const LOOK_PATIENCE_MS = 100
 /** How long to wait for a store that wrote the switch and then stopped answering. */
 const UNKNOWN_FLEET_MS = 60_000
 /**
- * Resolves when no instance answers what the kill blocks: each has acknowledged its epoch, or cannot
- * hold a lease any more. In addition, one that has acknowledged it must have held its lease for so
- * long that it would have noticed an older copy of the store; otherwise a whole lease is waited for.
- * Leases end even when the store does not answer in the meantime.
+ * Resolves when no instance can answer what the kill blocks: each has acknowledged its epoch, or
+ * can no longer hold a lease. In addition, at least one instance that has acknowledged it must have
+ * held its lease long enough to have noticed an older copy of the store; otherwise a whole lease is
+ * waited for. Leases end even if the store does not answer in the meantime.
  * @param endsAt monotonic milliseconds at which the caller gives up
- * @throws ControlError NOT_REVOKED when the caller gives up, the store never lists the instances, or
+ * @throws ControlError NOT_REVOKED if the caller gives up, the store never lists the instances, or
  * others changed it; RESTORED_MEANWHILE
  */
 export async function waitForRevocation(

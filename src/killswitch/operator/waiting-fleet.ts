@@ -65,7 +65,7 @@ const RATE_MARGIN = 0.01
 const MARGIN_MS = 250
 
 /**
- * Returns the milliseconds after a commit at which an instance that has not seen it refuses
+ * Returns the milliseconds after a commit by which an instance that has not seen it refuses
  * everything: its lease, which counts from before it asked and so from before the commit, plus a
  * margin for clock differences.
  */
@@ -87,7 +87,7 @@ export class WaitingFleet {
   readonly #kill: PendingKill
   readonly #watched = new Map<string, Watched>()
   #longest: number
-  /** Whether an instance has acknowledged that would have noticed an older copy of the store. */
+  /** Whether some instance that would have noticed an older copy of the store has acknowledged. */
   #isVouched = false
   #isKnown: boolean
 
@@ -109,7 +109,7 @@ export class WaitingFleet {
 
   /**
    * Reports whether an instance renewed its lease by a poll after the commit without acknowledging
-   * it. No poll of a store that is as the kill left it does that.
+   * it. That cannot happen with the store as the kill left it.
    */
   contradicts({ instances, acknowledged }: Sight): boolean {
     return instances.some(({ id, isGenuine, renewedBeat }) => {
@@ -125,7 +125,7 @@ export class WaitingFleet {
       if (one.outcome.how !== 'waiting') continue
       if (found?.registered?.has(one.instance.id) === false && one.instance.registeredEpoch >= 0) {
         // The instance stopped, or another process removed it after a whole lease: a sealed change
-        // says so.
+        // proves it.
         this.#settle(one, one.instance, 'left', now)
       } else if (this.#hasEnded(this.#leaseOf(one.instance), now)) {
         this.#settle(one, one.instance, 'lease-ended', now)

@@ -26,7 +26,8 @@ export interface MetricsRegistry {
 export function createMetricsRegistry(): MetricsRegistry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
-  // Gauges whose names end in _total, which promtool refuses; each is a sum of one that stays.
+  // Gauges whose names end in _total, which promtool rejects; each is the sum of a metric that
+  // stays.
   for (const name of ['handles', 'requests', 'resources']) {
     registry.removeSingleMetric(`nodejs_active_${name}_total`)
   }

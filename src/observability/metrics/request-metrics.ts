@@ -17,7 +17,9 @@ export interface HandshakeSample {
   readonly group: string
 }
 
-/** Reasons come from a few tables, one of them OpenSSL's. At most this many get their own label. */
+/**
+ * Reasons come from a few tables, one of which is OpenSSL's. At most this many get their own label.
+ */
 const MAX_REASONS = 64
 
 /** The series of one key store and operation. */

@@ -91,7 +91,8 @@ export interface CertificateChange {
 }
 
 /**
- * Results for a name that enforcing would not accept, from a handshake or a terminator's header.
+ * Maximum number of remembered names, above the number of KMS's regions. Only clients with a valid
+ * signature are remembered, so strangers cannot fill it.
  */
 const WRONG_NAMES: readonly string[] = ['WRONG_SUBJECT', 'FORWARDED_SUBJECT']
 /**

@@ -133,7 +133,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     },
   })
   server.once('close', sessions.stop)
-  /** The address is read now, because a refused connection no longer has one when it is logged. */
+  /** Addresses by connection, because a refused connection no longer has one when it is logged. */
   const addresses = new WeakMap<object, string | undefined>()
   const openedAt = new WeakMap<object, number>()
   const noteHandshake = (socket: TLSSocket, peer: Peer, refusal?: Refusal) => {

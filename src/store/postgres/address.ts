@@ -20,14 +20,14 @@ export interface PostgresAddress {
   readonly passwordFile?: string
   /** Run for each connection; prints the password. Replaces `password`. */
   readonly passwordProgram?: readonly string[]
-  /** Absent: no encryption. */
+  /** Absent for no encryption. */
   readonly tls?: {
-    /** PEM file; absent: the authorities that Node.js ships with. */
+    /** PEM file; absent for the authorities that Node.js ships with. */
     readonly caFile?: string
     /** PEM files of a client certificate and its key. */
     readonly certificateFile?: string
     readonly privateKeyFile?: string
-    /** The name that the server's certificate must have; absent: the host of the connection. */
+    /** Name that the server's certificate must have; absent for the host of the connection. */
     readonly serverName?: string
   }
 }
@@ -39,7 +39,7 @@ export interface PostgresTarget {
   readonly database: string
   readonly user: string
   readonly password?: Secret
-  /** Absent: no encryption, which is for loopback only. */
+  /** Absent for no encryption, which is allowed on loopback only. */
   readonly tls?: Pick<ConnectionOptions, 'ca' | 'cert' | 'key'> & { readonly serverName?: string }
 }
 
@@ -99,7 +99,7 @@ async function loadTls(
   }
 }
 
-/** OpenSSL would skip a block behind a byte order mark. */
+/** OpenSSL would skip a block that follows a byte order mark. */
 async function readPem(path: string): Promise<Buffer> {
   const bytes = await read(path)
   return bytes.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? bytes.subarray(3) : bytes

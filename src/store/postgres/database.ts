@@ -22,8 +22,8 @@ export interface PostgresOptions {
   readonly deadlineMs: number
   /**
    * `three` (the default): separate connections for reads, writes and heartbeats, so that none
-   * waits for the others. `one`: for a command. `kept`: one that is open before it is needed, for
-   * emergencies.
+   * waits for the others. `one`: a single connection, for a command. `kept`: a connection opened
+   * before it is needed, for emergencies.
    */
   readonly connections?: 'three' | 'one' | 'kept'
   /** Whether to refuse a database whose encoding cannot store every text. */
@@ -32,9 +32,7 @@ export interface PostgresOptions {
   readonly servingRole?: string
 }
 
-/**
- * "Lkey": all writers of Latchkey take this lock, so their transactions run one after the other.
- */
+/** "Lkey". All writers of Latchkey take this lock, so their transactions run one after another. */
 const WRITER_LOCK = 0x4c6b6579
 /** A heartbeat that takes longer than this is abandoned and repeated on a new connection. */
 const BEAT_DEADLINE_MS = 1000
@@ -43,7 +41,7 @@ const BEAT_DEADLINE_MS = 1000
  * host.
  */
 const CONNECTIONS_OF_A_PROCESS = 3
-/** A connection that is kept for emergencies is used this often, so that its loss is noticed. */
+/** Interval at which a connection kept for emergencies is used, so that its loss is noticed. */
 const KEEP_EVERY_MS = 5000
 
 /** @throws StorageError STORE_UNREACHABLE, STORE_MISSING, STORE_NEWER, STORE_UNSUITABLE */
@@ -113,8 +111,8 @@ class PostgresDatabase implements Database {
   }
 
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
-    // The lock makes transactions serial, so none ever has to be repeated. Each statement after it
-    // sees everything that was committed before.
+    // The lock serializes transactions, so none ever has to be repeated. Each statement after it
+    // sees everything committed before.
     const lock = `SELECT pg_advisory_xact_lock(${String(WRITER_LOCK)})`
     return this.#writer.transaction(['BEGIN ISOLATION LEVEL READ COMMITTED', lock], work)
   }
@@ -210,7 +208,7 @@ class Connection {
     const session = this.#session
     return this.#lock.run(async () => {
       const [first = '', ...others] = begin
-      // The server may have closed an idle connection, and has not received anything of this
+      // The server may have closed an idle connection, but has not received anything of this
       // transaction yet.
       if (session.isReady) {
         await session.run(first).catch((error: unknown) => retryOnNew(session, first, error))

@@ -15,15 +15,15 @@ export interface DialOptions {
   /** Deadline in milliseconds for opening a connection, regardless of the number of hosts. */
   readonly deadlineMs: number
   /**
-   * Settings of the session at its start. A transaction pooler refuses them, and the session then
-   * goes without.
+   * Session settings at the start. A transaction pooler refuses them, and the session then
+   * continues without them.
    */
   readonly settings: Readonly<Record<string, string>>
 }
 
 export interface Dialled {
   readonly client: pg.Client
-  /** Whether the session is shared with others and has none of the settings. */
+  /** Whether the session is shared with others and therefore has none of the settings. */
   readonly isPooled: boolean
 }
 
@@ -82,7 +82,7 @@ export function dial(options: DialOptions): Dial {
 
   /** Tries every address of the name, because a name can stand for all servers of a cluster. */
   async function dialHost(target: PostgresTarget, { host, port }: PostgresHost): Promise<Dialled> {
-    // A path is the folder of a Unix socket.
+    // A path names the folder of a Unix socket.
     const isName = isIP(host) === 0 && !host.startsWith('/')
     const addresses = isName ? await lookup(host, { all: true }) : [{ address: host }]
     return await firstOf(
@@ -184,7 +184,8 @@ function toTlsOptions(
   return {
     ...files,
     rejectUnauthorized: true,
-    // pg connects to an address, so Node would check the certificate against the address.
+    // pg connects to an address, so Node would check the certificate against the address instead of
+    // the name.
     checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
     ...(isIP(name) === 0 ? { servername: name } : {}),
   }
@@ -196,9 +197,9 @@ interface Attempt<T> {
 }
 
 /**
- * Resolves to the first success. An attempt begins when the previous one has failed, or has been
+ * Resolves to the first success. An attempt starts when the previous one has failed or has been
  * silent for a while.
- * @param discard called with a success that comes too late
+ * @param discard called with a success that arrives too late
  */
 function firstOf<T>(attempts: readonly Attempt<T>[], discard: (late: T) => void): Promise<T> {
   const [only] = attempts
@@ -257,8 +258,8 @@ function summarize(failures: readonly { readonly name: string; readonly error: S
 }
 
 /**
- * `end` would wait for a server that does not answer. pg has types only for the stream's public
- * half.
+ * `end` would wait for a server that does not answer. pg's types cover only the public half of the
+ * stream.
  */
 export function destroySocket(client: pg.Client): void {
   const { connection } = client as unknown as {

@@ -6,7 +6,7 @@ interface Meaning {
   /** PostgreSQL, Appendix A: the complete code, or its class of two characters. */
   readonly state: string
   readonly code: StorageErrorCode
-  /** Explains the code to a person who does not know it. */
+  /** Explains the code to an operator who does not know it. */
   readonly text?: string
   readonly hint?: string
 }
@@ -74,10 +74,10 @@ const MEANINGS: readonly Meaning[] = [
   { state: '08', code: 'STORE_UNREACHABLE', text: 'the connection failed' },
 ]
 
-/** The sentence of the driver for a server that answers N to the request for TLS. */
+/** The driver's sentence for a server that answers N to the request for TLS. */
 const NO_TLS_THERE = 'The server does not support SSL connections'
 
-/** Failures of TLS, by the codes of Node.js and OpenSSL. */
+/** TLS failures, by the codes of Node.js and OpenSSL. */
 const TLS_MEANINGS = [
   {
     codes: /^(SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_)/,
@@ -102,7 +102,7 @@ const TLS_MEANINGS = [
 ] as const
 
 /**
- * Errors of the statement itself, after which the connection is still good. After any other error
+ * Errors of the statement itself, after which the connection is still usable. After any other error
  * the connection is dropped: it may lead to the wrong server, or be in a state that no statement
  * can repair.
  */
@@ -132,7 +132,7 @@ export function toStorageError(error: unknown): StorageError {
   )
 }
 
-/** Explains why a server did not admit this client, where TLS on one side only can be the reason. */
+/** Explains why a server refused this client, if TLS on one side only can be the reason. */
 export function toLoginError(error: unknown, usesTls: boolean): StorageError {
   const known = toStorageError(error)
   if (usesTls) {
@@ -146,7 +146,7 @@ export function toLoginError(error: unknown, usesTls: boolean): StorageError {
       },
     )
   }
-  // The text of PostgreSQL is in the language of the server, and the routine is not.
+  // PostgreSQL's text is in the language of the server; the routine's name is not.
   const byRules = sqlState(error) === '28000' && routine(error) === 'ClientAuthentication'
   const byPooler = error instanceof Error && error.message === 'SSL required'
   if (!byRules && !byPooler) return known
@@ -169,7 +169,7 @@ export function belongsToConnection(error: StorageError): boolean {
 
 /**
  * Returns undefined for an error that did not come from the server. System errors such as EPIPE
- * look alike, except for their E.
+ * look like SQLSTATE codes, except for their E.
  */
 export function sqlState(error: unknown): string | undefined {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined

@@ -27,7 +27,7 @@ export const TABLES = findTables()
 const OURS = toList(TABLES)
 const OUR_VIEWS = toList(VIEWS)
 
-/** CREATE EXTENSION created the objects of extensions, such as pg_stat_statements. */
+/** CREATE EXTENSION created the objects that belong to extensions, such as pg_stat_statements. */
 const notOfExtension = (id: string, catalog: string) =>
   `NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid = ${id}
      AND d.classid = 'pg_catalog.${catalog}'::pg_catalog.regclass AND d.deptype = 'e')`

@@ -3,13 +3,15 @@
 import { StorageError, type Transaction } from '../database.ts'
 import { TABLES } from './schema.ts'
 
-/** The forms of names that CREATE ROLE and cloud providers give; a `?` would be taken for a parameter. */
+/**
+ * Forms of names that CREATE ROLE and cloud providers use; a `?` would be taken for a parameter.
+ */
 const ROLE = /^[\w$@. -]{1,63}$/
 const ROWS = 'SELECT, INSERT, UPDATE, DELETE'
 
 /**
- * Run as the owner, after the migrations. Grants the role the rows of the tables, and nothing of the
- * schema; creates the role if it is missing.
+ * Run as the owner, after the migrations. Grants the role access to the rows of the tables, but not
+ * to the schema; creates the role if it is missing.
  * @throws StorageError STORE_UNSUITABLE for a role that has the rights of the owner anyway
  */
 export async function admitServingRole(transaction: Transaction, role: string): Promise<void> {
@@ -31,19 +33,19 @@ export async function admitServingRole(transaction: Transaction, role: string): 
   const home = quote(String(row?.['home']))
   const tables = TABLES.filter((table) => table !== VERSION_TABLE).join(', ')
   for (const sql of [
-    // Before PostgreSQL 15 every role may create objects in the schema public.
+    // Before PostgreSQL 15, every role may create objects in the schema public.
     `REVOKE CREATE ON SCHEMA ${home} FROM PUBLIC`,
     `GRANT USAGE ON SCHEMA ${home} TO ${name}`,
     `GRANT ${ROWS} ON ${tables} TO ${name}`,
     `GRANT SELECT ON ${VERSION_TABLE} TO ${name}`,
-    // A later release adds tables.
+    // A later release may add tables.
     `ALTER DEFAULT PRIVILEGES IN SCHEMA ${home} GRANT ${ROWS} ON TABLES TO ${name}`,
   ]) {
     await transaction.execute(sql)
   }
 }
 
-/** Only the owner, who migrates, writes to it. */
+/** Only the owner, who migrates, writes to this table. */
 const VERSION_TABLE = 'latchkey_schema'
 
 function unsuitable(message: string): StorageError {

@@ -10,7 +10,7 @@ import { destroySocket, type Dial, dial, DURABLE_COMMIT } from './dial.ts'
 import { belongsToConnection, toStorageError } from './errors.ts'
 
 const cache = new Map<string, string>()
-/** Statements are constants of this program, in a few variants each. */
+/** Statements are constants of this program, in a few variants each, so the cache stays small. */
 const MAX_CACHED = 1000
 
 /**
@@ -65,9 +65,7 @@ export class PostgresSession {
   #wasLost = false
   #isReady = false
   #isPooled = false
-  /**
-   * Monotonic milliseconds at which the current statement was sent; undefined while there is none.
-   */
+  /** Monotonic milliseconds at which the current statement was sent; undefined without one. */
   #busySince: number | undefined
 
   constructor(
@@ -168,7 +166,7 @@ export class PostgresSession {
       return { rows, changes: rowCount ?? 0 }
     } catch (error) {
       const known = toStorageError(error)
-      // A refused connection must be opened again, whatever the reason was.
+      // A refused connection must be reopened, whatever the reason.
       const isOpen = this.#isReady && connection === this.#connection
       if (!isOpen || belongsToConnection(known)) this.#drop(known, connection)
       throw known
@@ -208,7 +206,7 @@ export class PostgresSession {
     return connection
   }
 
-  /** @param connection does nothing if another connection has replaced it */
+  /** @param connection if another connection has replaced this one, nothing is done */
   #drop(error: StorageError, connection = this.#connection): void {
     if (connection !== this.#connection) return
     this.#connection = undefined

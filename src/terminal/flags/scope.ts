@@ -145,8 +145,8 @@ export function parseReason(context: Context): Actor & { readonly reason: string
 }
 
 /**
- * The user may choose the recorded name. Which person it is follows from the user of the operating
- * system.
+ * The recorded name is free to choose; the user of the operating system determines who counts as
+ * one person.
  */
 export function parseActor(context: Context): Actor {
   return { operator: parseOperator(context), identity: `os:${currentUser()}` }

@@ -26,7 +26,7 @@ export type Mix = Readonly<Partial<Record<LoadOperation, number>>>
 
 /**
  * The mix that KMS sends on behalf of S3, EBS and similar services: each data key is created once
- * and decrypted many times, while keys are described and health is polled occasionally.
+ * and decrypted many times, while key descriptions and health checks are occasional.
  */
 export const KMS_MIX: Mix = { decrypt: 70, encrypt: 28, metadata: 1, health: 1 }
 

@@ -1,6 +1,7 @@
 /**
- * Open-loop load at a constant arrival rate: the next request is due whether or not the last one was answered,
- * as with KMS's many hosts. A latency counts from when the request was due, so it includes waiting.
+ * Open-loop load at a constant arrival rate: the next request is due whether or not the previous
+ * one was answered, as with KMS's many hosts. A latency counts from when the request was due, so it
+ * includes waiting.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
@@ -46,7 +47,7 @@ export interface LoadResult {
   readonly serviceMs: Readonly<Partial<Record<LoadOperation, LatencySummary>>>
   /** How late the client itself was, before any wait for a connection. */
   readonly clientLagMs: LatencySummary
-  /** The client could not keep up, so the figures show its limits and not the proxy's. */
+  /** The client could not keep up, so the figures show its own limits instead of the proxy's. */
   readonly isClientLimited: boolean
 }
 
@@ -62,7 +63,7 @@ interface Due {
   readonly dueAt: number
 }
 
-/** Resolves when every due request is answered or given up. */
+/** Resolves once every due request is answered or given up. */
 export async function runOpenLoop(plan: LoadPlan): Promise<LoadResult> {
   const run = new Run(plan)
   await run.done
@@ -118,7 +119,7 @@ class Run {
         ? this.#startedAt + (this.#due * 1000) / this.#plan.rate
         : now + POLL_MS * 5
     const leftMs = nextAt - now
-    // The load generator keeps its own time: the next request is due at a fixed moment.
+    // The load generator keeps its own schedule: the next request is due at a fixed moment.
     if (leftMs > POLL_MS) setTimeout(this.#tick, leftMs - POLL_MS)
     else setImmediate(this.#tick)
   }

@@ -20,7 +20,7 @@ export interface KmsServiceOptions extends Omit<KmsApiOptions, 'kms' | 'clock' |
   /** File to which a CloudTrail record of each call is appended (default: none). */
   readonly cloudTrailFile?: string
   readonly host: string
-  /** 0: any free port. */
+  /** Port; 0 selects any free one. */
   readonly port: number
   /** How long a proxy may take, in milliseconds. */
   readonly timeoutMs: number

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { CurvePoint, LatencySummary } from '../bench/histogram.ts'
 
-/** Ordered from the cheapest way to the most expensive. */
+/** Ordered from the cheapest path to the most expensive. */
 export const RUNGS = ['in-process', 'backend', 'kept', 'new'] as const
 export type RungName = (typeof RUNGS)[number]
 
@@ -98,8 +98,9 @@ const MAX_REQUESTS = 100_000
 const TYPICAL = 0.1
 
 /**
- * Collects log lines and returns the stages of a typical request: the mean of the requests around the median,
- * since medians of stages do not add up. Only successful Encrypt and Decrypt requests count.
+ * Collects log lines and returns the stages of a typical request: the mean of the requests around
+ * the median, because medians of stages do not add up. Only successful Encrypt and Decrypt requests
+ * count.
  */
 export class StageReader {
   readonly #served = new Map<Operation, Served[]>()

@@ -27,7 +27,7 @@ export interface MeasureOptions {
   readonly remote: Remote
   readonly keyId: string
   readonly backend?: KeyBackend
-  /** Number of calls of each operation, each way. */
+  /** Number of calls of each operation on each path. */
   readonly calls: number
   readonly connections: number
   readonly secondsPerRate: number

@@ -83,7 +83,7 @@ export function drawCharts(page: Page): void {
     (_, splits) => splits.map((value) => (isPowerOfTen(value) ? String(value) : null)),
     62,
   )
-  /** Covers whole decades to beyond the limit, so that the distance to it is visible. */
+  /** Extends to whole decades beyond the limit, so that the distance to the limit is visible. */
   const decades = (_: Plot, min: number, max: number) => [
     10 ** Math.floor(Math.log10(min)),
     max > 1000 ? 10 ** Math.ceil(Math.log10(max)) : 1000,

@@ -1,4 +1,7 @@
-/** Measures the same work done four ways, one call after the other: in process, by the backend, and by the proxy. */
+/**
+ * Measures the same work done in four ways, one call after another: in process, by the backend, and
+ * through the proxy.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import {
   createCipheriv,

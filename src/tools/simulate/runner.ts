@@ -39,7 +39,7 @@ export class ScenarioEnded extends Error {
   override readonly name = 'StoryEnded'
 }
 
-/** A step had another outcome than the expected one. */
+/** A step had an outcome other than the expected one. */
 export class NotAsExpected extends Error {
   override readonly name = 'NotAsExpected'
 }
@@ -95,7 +95,10 @@ export function createScenarioRunner(output: Output): ScenarioRunner {
   }
 }
 
-/** Describes an error: the KMS exception's name and message, and the proxy's own error if there is one. */
+/**
+ * Describes an error: the KMS exception's name and message, and the proxy's own error if there is
+ * one.
+ */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const { code, message, cause } = error as Error & { readonly code?: string }

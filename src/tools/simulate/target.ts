@@ -35,7 +35,7 @@ export interface Target {
   readonly credential: { readonly accessKeyId: string; readonly secretAccessKey: Secret }
   /** Scope that the scenario kills. */
   readonly scope: Scope
-  /** Removes what was made for the scenario. */
+  /** Removes what was created for the scenario. */
   release(): Promise<void>
 }
 
@@ -119,7 +119,10 @@ function regionOf(context: Context, { regions }: KeyStoreConfig): string {
 const KNOWN_WITHIN_MS = 10_000
 const PAUSE_MS = 50
 
-/** Waits until the server knows the new credential, at its next poll. A server that does not respond is left to the scenario to report. */
+/**
+ * Waits until the server knows the new credential, at its next poll. If the server does not
+ * respond, the scenario reports it.
+ */
 async function untilKnown(
   { host, connectTo, caFile }: ReturnType<typeof toAddress>,
   keyStore: KeyStoreConfig,

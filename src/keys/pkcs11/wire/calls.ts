@@ -41,7 +41,10 @@ export interface TokenKey {
   readonly canDecrypt: boolean
   readonly isSensitive: boolean
   readonly isExtractable: boolean
-  /** Key-check value in Base64; empty if it cannot be computed. A different value means a different key. */
+  /**
+   * Key check value in Base64; empty if it cannot be computed. A different value means a different
+   * key.
+   */
   readonly check: string
   /** Only in a list: why the key is not served. */
   readonly problem?: KeyProblem
@@ -57,7 +60,7 @@ export interface ListedKey {
   /** Label without the version, or id in hexadecimal. */
   readonly name: string
   readonly version: number
-  /** Absent: the token no longer has it. */
+  /** Absent if the token no longer has it. */
   readonly key?: TokenKey
 }
 
@@ -90,7 +93,7 @@ export interface SlotReport {
   readonly token?: TokenFacts
   /** Names of the relevant mechanisms. */
   readonly mechanisms?: readonly string[]
-  /** Reason why the slot's token is unknown. */
+  /** Reason why the token in the slot is unknown. */
   readonly problem?: string
 }
 

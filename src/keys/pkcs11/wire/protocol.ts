@@ -20,10 +20,13 @@ const NO_FRAMES: readonly Frame[] = []
 const TAG_BYTES = 16
 const DIGEST_BYTES = 32
 const IV_BYTES: readonly number[] = [12, 16]
-/** Maximum size of a frame without its length. The list of a token with 100,000 keys fits. */
+/**
+ * Maximum size of a frame without its length, large enough for the list of a token with 100,000
+ * keys.
+ */
 const MAX_FRAME_BYTES = 32 * 1024 * 1024
 
-/** Bytes that no worker and no server of this release sends. */
+/** The other end sent bytes that no worker and no server of this release sends. */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError'
 }
@@ -39,7 +42,10 @@ export interface Frame {
   readonly body: Buffer
 }
 
-/** @param parts the body; each part follows its length @throws ProtocolError for more than a frame holds */
+/**
+ * @param parts the body; each part follows its length
+ * @throws ProtocolError if the frame would be too long
+ */
 export function encodeFrame(kind: number, id: number, parts: readonly Buffer[]): Buffer {
   let size = HEAD_BYTES
   for (const part of parts) size += LENGTH_BYTES + part.length
@@ -103,7 +109,10 @@ export class FrameReader {
   /** Number of buffered bytes that the next step needs. */
   #needed = HEAD_BYTES
 
-  /** Returned frames are views of the chunk that they arrived in. @throws ProtocolError */
+  /**
+   * Returned frames are views of the chunk in which they arrived.
+   * @throws ProtocolError
+   */
   take(chunk: Buffer): readonly Frame[] {
     this.#size += chunk.length
     if (this.#size < this.#needed) {

@@ -22,9 +22,7 @@ import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { TokenSession } from './session.ts'
 import { TokenIndex } from './token-index.ts'
 
-/**
- * Generous deadline for key management in milliseconds, because the caller has its own deadline.
- */
+/** Deadline for key management in milliseconds; generous, as the caller has its own. */
 const UNHURRIED_MS = 60_000
 /** Time for one step of the index, in milliseconds: other requests wait for its end. */
 const STEP_MS = 8
