@@ -13,11 +13,18 @@ import { readEvents } from './event-log.ts'
 import { findFact } from './facts.ts'
 import { type Keyring, REKEY, type Rekey } from './keyring.ts'
 import { createMasterKey, type MasterKey } from './master-key.ts'
-import { recodeTables, resealAll, type ResealingDeps, rewrap } from './resealing.ts'
+import {
+  readOwnRekey,
+  recodeTables,
+  resealAll,
+  type ResealingDeps,
+  rewrap,
+  takenOver,
+} from './resealing.ts'
 import { column, selectRows, verifyAll } from './sealed-rows.ts'
 import { FACTS } from './sealed-tables.ts'
 import { notWritten } from './sealed-state.ts'
-import { deleteRow, putRow, replaceRow } from './sealed-transaction.ts'
+import { deleteRow, putRow, replaceRow, type SealedTransaction } from './sealed-transaction.ts'
 import { openWithKey, type Store, type StoreOptions } from './store.ts'
 
 /** Stage that a rekey has reached. */
@@ -79,15 +86,15 @@ class Rekeying {
 
   async run(masterKey: MasterKey): Promise<number> {
     const { onStage } = this.#deps
-    if (this.#keyring.rekey === undefined) await this.#announce(masterKey)
-    if (this.#keyring.rekey?.phase === 'announced') {
+    let rekey = this.#keyring.rekey ?? (await this.#announce(masterKey))
+    if (rekey.phase === 'announced') {
       onStage?.('announced')
-      await this.#waitForKey()
-      await this.#switch()
+      await this.#waitForKey(rekey)
+      rekey = await this.#switch(rekey)
     }
     onStage?.('switched')
     const resealing: ResealingDeps = {
-      ...{ store: this.#store, keyring: this.#keyring, clock: this.#deps.clock },
+      ...{ store: this.#store, keyring: this.#keyring, clock: this.#deps.clock, rekey },
       onRows: (rows) => {
         this.#rows += rows
         this.#deps.onProgress?.(this.#rows)
@@ -95,10 +102,10 @@ class Rekeying {
     }
     await resealAll(resealing)
     onStage?.('rewrapped')
-    await this.#waitForEpoch()
+    await this.#waitForEpoch(rekey)
     // A process may have authenticated a row with the old key just before it switched.
     await recodeTables(resealing)
-    await this.#finish()
+    await this.#finish(rekey)
     onStage?.('finished')
     return this.#rows
   }
@@ -108,29 +115,28 @@ class Rekeying {
     await this.#store.database.snapshot((reader) => this.#keyring.refresh(reader))
   }
 
-  async #announce(masterKey: MasterKey): Promise<void> {
+  async #announce(masterKey: MasterKey): Promise<Rekey> {
     const next = randomBytes(32)
     const other = await masterKey.wrap(next)
     const again = await masterKey.unwrap(other)
     const isSame = again.equals(next)
     for (const key of [next, again]) key.fill(0)
     if (!isSame) throw notWritten('the new store key')
+    const rekey: Rekey = { phase: 'announced', other, startedAt: this.#deps.clock.now() }
     await this.#store.change(async (transaction) => {
       await refuseDuringRekey(transaction)
-      const rekey: Rekey = { phase: 'announced', other, startedAt: this.#deps.clock.now() }
       const row = { name: REKEY, value: JSON.stringify(rekey) }
       await putRow(transaction, this.#store.sealing, FACTS, row)
     })
     await this.#refresh()
+    return rekey
   }
 
-  /** @throws StorageError STORE_BUSY; then nothing has changed */
-  async #waitForKey(): Promise<void> {
+  /** @throws StorageError STORE_BUSY; then this process has changed nothing */
+  async #waitForKey(rekey: Rekey): Promise<void> {
     const missing = await this.#deps.waitForKey(this.#store)
     if (missing.length === 0) return
-    await this.#store.change((transaction) =>
-      deleteRow(transaction, this.#store.sealing, FACTS, { name: REKEY }),
-    )
+    await this.#store.change((transaction) => this.#delete(transaction, rekey))
     throw new StorageError(
       'STORE_BUSY',
       `nothing was changed: the new store key was not loaded by ${missing.join(', ')}`,
@@ -141,51 +147,47 @@ class Rekeying {
   }
 
   /** All facts and the state come from one key, so that this key alone vouches for both. */
-  async #switch(): Promise<void> {
+  async #switch(rekey: Rekey): Promise<Rekey> {
     const { sealing, id } = this.#store
-    const { turned, rekey, purposeKey } = this.#keyring
-    if (turned === undefined || rekey === undefined) throw lost()
-    await this.#store.change(
+    const { turned, purposeKey } = this.#keyring
+    if (turned === undefined) throw takenOver()
+    const switched = await this.#store.change(
       async (transaction, epoch) => {
+        await readOwnRekey(transaction, sealing, rekey)
         const facts = await selectRows(transaction, sealing, FACTS)
         const valueOf = (name: string) =>
           String(column(facts.find((row) => row['name'] === name) ?? {}, 'value'))
-        // Another process may have continued this rekey in the meantime.
-        const now = JSON.parse(valueOf(REKEY)) as Rekey
-        if (now.phase !== 'announced' || now.other !== rekey.other) throw lost()
-        const previous = valueOf('master_key')
+        const next: Rekey = {
+          ...{ phase: 'rewrapping', other: valueOf('master_key'), startedAt: rekey.startedAt },
+          switchedEpoch: epoch,
+        }
         const purpose = purposeKey.export()
         const values = new Map([
           ['master_key', rekey.other],
           [PURPOSE_KEY, turned.wrap(factContext(PURPOSE_KEY, id), purpose)],
-          [
-            REKEY,
-            JSON.stringify({
-              ...{ phase: 'rewrapping', other: previous, startedAt: rekey.startedAt },
-              switchedEpoch: epoch,
-            } satisfies Rekey),
-          ],
+          [REKEY, JSON.stringify(next)],
         ])
         purpose.fill(0)
         for (const row of facts) {
           const value = values.get(String(column(row, 'name')))
-          const next = value === undefined ? rewrap(turned, FACTS, row, id) : { ...row, value }
-          await replaceRow(transaction, turned, FACTS, row, next)
+          const sealed = value === undefined ? rewrap(turned, FACTS, row, id) : { ...row, value }
+          await replaceRow(transaction, turned, FACTS, row, sealed)
         }
         if (!facts.some((row) => row['name'] === PURPOSE_KEY)) {
           const value = values.get(PURPOSE_KEY) ?? ''
           await putRow(transaction, turned, FACTS, { name: PURPOSE_KEY, value })
         }
+        return next
       },
       { sealing: turned },
     )
     await this.#refresh()
+    return switched
   }
 
   /** @throws StorageError STORE_BUSY; the rekey can then be continued */
-  async #waitForEpoch(): Promise<void> {
-    const epoch = this.#keyring.rekey?.switchedEpoch ?? 0
-    const missing = await this.#deps.waitForEpoch(this.#store, epoch)
+  async #waitForEpoch({ switchedEpoch = 0 }: Rekey): Promise<void> {
+    const missing = await this.#deps.waitForEpoch(this.#store, switchedEpoch)
     if (missing.length > 0) {
       throw new StorageError(
         'STORE_BUSY',
@@ -197,21 +199,22 @@ class Rekeying {
   }
 
   /** No row may remain that only the old key verifies. */
-  async #finish(): Promise<void> {
+  async #finish(rekey: Rekey): Promise<void> {
     const { database, sealing } = this.#store
-    const { current } = this.#keyring
     await database.snapshot(async (reader) => {
+      await readOwnRekey(reader, sealing, rekey)
+      const { current } = this.#keyring
       await verifyAll(reader, current)
       await readEvents(reader, current)
     })
-    await this.#store.change(
-      (transaction) => deleteRow(transaction, sealing, FACTS, { name: REKEY }),
-      { erases: true },
-    )
+    await this.#store.change((transaction) => this.#delete(transaction, rekey), { erases: true })
     await this.#refresh()
   }
-}
 
-function lost(): StorageError {
-  return new StorageError('STORE_BUSY', 'another process continued this rekey in the meantime')
+  /** The record has the only copy of a key, so it is deleted only in the stage that was waited for. */
+  async #delete(transaction: SealedTransaction, rekey: Rekey): Promise<void> {
+    const { sealing } = this.#store
+    await readOwnRekey(transaction, sealing, rekey)
+    await deleteRow(transaction, sealing, FACTS, { name: REKEY })
+  }
 }

@@ -12,10 +12,36 @@ import { putRow, replaceRow } from './sealed-transaction.ts'
 import type { Sealing } from './sealing.ts'
 import type { Store } from './store.ts'
 
+/** Identifies one stage of one rekey: no two rekeys have the same wrapped key. */
+type RekeyIdentity = Pick<Rekey, 'phase' | 'other'>
+
+/**
+ * Reads the record of a rekey for a change that continues it. Several processes may carry out one
+ * rekey, and one of them may have finished it and begun the next.
+ * @throws StorageError STORE_BUSY if the record is no longer in this stage
+ */
+export async function readOwnRekey(
+  reader: Reader,
+  sealing: Sealing,
+  { phase, other }: RekeyIdentity,
+): Promise<Rekey> {
+  const [row] = await selectRows(reader, sealing, FACTS, { name: REKEY })
+  if (row === undefined) throw takenOver()
+  const now = JSON.parse(String(column(row, 'value'))) as Rekey
+  if (now.phase !== phase || now.other !== other) throw takenOver()
+  return now
+}
+
+export function takenOver(): StorageError {
+  return new StorageError('STORE_BUSY', 'another process continued this rekey in the meantime')
+}
+
 export interface ResealingDeps {
   readonly store: Store
   readonly keyring: Keyring
   readonly clock: Clock
+  /** The rekey that this process carries out. */
+  readonly rekey: RekeyIdentity
   /** Called with the number of rows after each change. */
   readonly onRows: (rows: number) => void
 }
@@ -85,14 +111,10 @@ export function rewrap(sealing: Sealing, table: SealedTable, row: Row, storeId: 
 async function resealEvents(deps: ResealingDeps): Promise<void> {
   const { store } = deps
   const { sealing } = store
-  const readRekey = async (reader: Reader): Promise<Rekey> => {
-    const [row = {}] = await selectRows(reader, sealing, FACTS, { name: REKEY })
-    return JSON.parse(String(column(row, 'value'))) as Rekey
-  }
   /** Seals the next events again. @returns whether there are more */
   async function next(): Promise<boolean> {
     const after = await store.change(async (transaction) => {
-      const { events: seam, ...rekey } = await readRekey(transaction)
+      const { events: seam, ...rekey } = await readOwnRekey(transaction, sealing, deps.rekey)
       const events = await recodeEvents(transaction, { sealing, seam, limit: SLICE })
       const value = JSON.stringify(events === undefined ? rekey : { ...rekey, events })
       await putRow(transaction, sealing, FACTS, { name: REKEY, value })
@@ -111,13 +133,15 @@ async function recodeTable(deps: ResealingDeps, table: CodedTable): Promise<void
   let last: Row | undefined
   for (;;) {
     const after = last === undefined ? '' : `WHERE (${order}) > (${key.map(() => '?').join(', ')})`
-    const page = await database.snapshot((reader) =>
-      reader.query(
+    const page = await database.snapshot(async (reader) => {
+      // First, so that rows of a later key are not taken for changes from outside.
+      await readOwnRekey(reader, sealing, deps.rekey)
+      return reader.query(
         `SELECT ${[...key, ...columns, 'mac'].join(', ')} FROM ${name} ${after}
          ORDER BY ${order} LIMIT ${String(SLICE)}`,
         key.flatMap((one) => (last === undefined ? [] : [column(last, one)])),
-      ),
-    )
+      )
+    })
     if (page.length === 0) return
     last = page.at(-1)
     const isUnder = (one: Sealing) => (row: Row) => one.isAuthentic(fields(row), column(row, 'mac'))
@@ -132,6 +156,8 @@ async function recodeTable(deps: ResealingDeps, table: CodedTable): Promise<void
     }
     await inTurn(deps, old.length, async () => {
       await database.transaction(async (transaction) => {
+        await deps.keyring.refresh(transaction)
+        await readOwnRekey(transaction, sealing, deps.rekey)
         for (const row of old) {
           // A row written in the meantime has its new code, or the next pass finds it.
           await transaction.execute(`UPDATE ${name} SET mac = ? WHERE ${where} AND mac = ?`, [

@@ -14,7 +14,8 @@ import { KeyTable } from '../../src/keys/software/key-table.ts'
 import { openSigner } from '../../src/killswitch/receipt/signing-key.ts'
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import { appendEvent } from '../../src/store/event-log.ts'
-import { openStore, type Store } from '../../src/store/store.ts'
+import { type RekeyDeps, type RekeyStage, rekeyStore } from '../../src/store/rekey.ts'
+import { openStore, type Store, type StoreOptions } from '../../src/store/store.ts'
 import { startLatchkey, type Workspace, workspace } from '../support/cli.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { eventually, keyId, REGION } from '../support/server.ts'
@@ -230,6 +231,77 @@ for (const [name, open] of Object.entries(ENGINES)) {
     await running.ended('SIGTERM')
     const again = await place.serve()
     t.match(again.running.stdout(), /"gate":"open"/)
+  })
+}
+
+/** Carries out a rekey in this process, as one of several that run the command at the same time. */
+function startRekey(options: StoreOptions, deps: Partial<RekeyDeps>): Promise<number> {
+  return rekeyStore(options, {
+    clock: options.clock,
+    waitForKey: () => Promise.resolve([]),
+    waitForEpoch: () => Promise.resolve([]),
+    isServed: () => Promise.resolve(false),
+    ...deps,
+  })
+}
+
+/** Ends a rekey at a stage, as a crash does. */
+const crashAt = (at: RekeyStage): Partial<RekeyDeps> => ({
+  onStage(stage) {
+    if (stage === at) throw new Error(`crashed: ${at}`)
+  },
+})
+
+for (const [name, open] of Object.entries(ENGINES)) {
+  void t.test(`${name}: a rekey that another process continued is left alone`, async (t) => {
+    const { place, sql } = await open(t)
+    const options = await toStoreOptions(await loadConfig(place.configFile, {}))
+    const phase = async () => {
+      const [row] = await sql("SELECT value FROM facts WHERE name = 'rekey'")
+      return row === undefined
+        ? 'none'
+        : (JSON.parse(String(row['value'])) as { phase: string }).phase
+    }
+    const opens = async () => {
+      const store = await openStore(options)
+      await store.audit()
+      await store.close()
+    }
+    const lost = { code: 'STORE_BUSY', message: /another process continued this rekey/ }
+
+    const slow = startRekey(options, {
+      async waitForKey() {
+        await t.rejects(startRekey(options, crashAt('switched')), /crashed/)
+        return ['an instance']
+      },
+    })
+    await t.rejects(slow, lost, 'a wait that ended too late takes back no switch')
+    t.equal(await phase(), 'rewrapping', 'the old key is kept')
+    await opens()
+
+    const late = startRekey(options, {
+      async waitForEpoch() {
+        await startRekey(options, {})
+        await t.rejects(startRekey(options, crashAt('announced')), /crashed/)
+        return []
+      },
+    })
+    await t.rejects(late, lost, 'nor does the end of one rekey delete the next')
+    t.equal(await phase(), 'announced')
+    await opens()
+
+    const last = startRekey(options, {
+      async waitForEpoch() {
+        await startRekey(options, {})
+        await t.rejects(startRekey(options, crashAt('switched')), /crashed/)
+        return []
+      },
+    })
+    await t.rejects(last, lost)
+    t.equal(await phase(), 'rewrapping')
+    await startRekey(options, {})
+    t.equal(await phase(), 'none')
+    await opens()
   })
 }
 
