@@ -33,7 +33,7 @@ async function nfpm() {
   return program
 }
 
-/** Installs the runtime dependencies for the Node.js of the packages. It is kept for the next build. */
+/** Installs the runtime dependencies for the Node.js of the packages. The result is kept for the next build. */
 async function installModules(node) {
   const folder = join(CACHE, 'modules')
   mkdirSync(folder, { recursive: true })

@@ -24,7 +24,7 @@ const { values } = parseArgs({
     instances: { type: 'string', default: '10,100,500' },
     processes: { type: 'string', default: '4' },
     keys: { type: 'string', default: '500' },
-    // Between the start and the measurement.
+    // Pause between the start and the measurement, in seconds.
     settle: { type: 'string', default: '10' },
     seconds: { type: 'string', default: '15' },
     kills: { type: 'string', default: '5' },
@@ -35,7 +35,7 @@ const SPARE_CONNECTIONS = 50
 const PAUSE_MS = 1000
 const OPEN_WITHIN_MS = 120_000
 const SCRIPT = fileURLToPath(new URL('./size/instances.js', import.meta.url))
-/** In memory where there is such a folder: the disk of one machine is not those of many hosts. */
+/** Uses a folder in memory if there is one, because one machine's disk is slower than those of many hosts. */
 const MARKS = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 
 async function startFleet(place: Place, instances: number, folder: string) {
@@ -68,7 +68,7 @@ async function countOpen(children: readonly ChildProcess[]): Promise<InstancesRe
   }
 }
 
-/** Returns the processor time of the server with its backends, those that have ended included. */
+/** Returns the processor time of the server with its backends, including those that have ended. */
 function readServerCpuMs(pid: number): number {
   const own = readdirSync(`/proc/${String(pid)}/task`).flatMap((task) =>
     readFileSync(`/proc/${String(pid)}/task/${task}/children`, 'utf8')
@@ -79,7 +79,7 @@ function readServerCpuMs(pid: number): number {
     try {
       return sum + readCpuMs(Number(child))
     } catch {
-      // It has ended meanwhile.
+      // The backend has already ended.
       return sum
     }
   }, readCpuMs(pid))
@@ -99,7 +99,7 @@ async function readCounters(server: PostgresServer, database: string) {
   }
 }
 
-/** Returns the milliseconds from each order to `revoked`. */
+/** Returns how many milliseconds each kill took from the order to `revoked`. */
 async function kill(place: Place): Promise<readonly number[]> {
   const [keyStore] = place.config.keyStores
   const killSwitch = await openKillSwitch(place.config)
@@ -139,7 +139,7 @@ function sleep(ms: number): Promise<void> {
 }
 
 async function measure(source: Place, server: PostgresServer, instances: number): Promise<void> {
-  // A fresh copy, in which the instances are the first that serve, so they need no marks.
+  // In a fresh copy, these instances are the first that serve, so they need no high-water marks.
   const database = `fleet_${String(instances)}`
   const place = await copyToPostgres(source, server, database)
   const folder = await mkdtemp(join(MARKS, 'latchkey-bench-'))
@@ -150,7 +150,7 @@ async function measure(source: Place, server: PostgresServer, instances: number)
     while ((await countOpen(children)).open < instances && performance.now() < until)
       await sleep(PAUSE_MS / 4)
     const opened = (performance.now() - startedAt) / 1000
-    // Work that belongs to the start is over by then.
+    // Wait until the work of the start is over.
     await sleep(Number(values.settle) * 1000)
     const before = await readCounters(server, database)
     await sleep(Number(values.seconds) * 1000)
@@ -172,7 +172,7 @@ async function measure(source: Place, server: PostgresServer, instances: number)
       ].join('\n'),
     )
   } finally {
-    // Their registrations go with the database.
+    // Dropping the database also removes their registrations.
     const ended = children.map((child) => once(child, 'exit'))
     for (const child of children) child.kill('SIGKILL')
     await Promise.all(ended)

@@ -1,7 +1,7 @@
 /**
- * Measures how software keys do beside a neighbour that empties the processor's caches, and under
- * long load: Latchkey and the bare server in turns, with and without the neighbour on their core,
- * then one after the other for some minutes.
+ * Measures software keys beside a neighbour that empties the processor's caches, and under sustained load. Latchkey
+ * and the bare server run in turns, with and without the neighbour on their core, and then one after the other for
+ * some minutes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -18,7 +18,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
     connections: { type: 'string', default: '16' },
-    // Minutes of load on each server after the rounds; 0: none.
+    // Minutes of load on each server after the rounds; 0 for none.
     minutes: { type: 'string', default: '5' },
   },
 })
@@ -94,7 +94,7 @@ function printRounds(servers: readonly Server[]): void {
   }
 }
 
-/** Prints one figure for each slice, so that a decay shows. */
+/** Prints one figure for each slice, so that a slowdown shows. */
 async function measureLong(server: Server, workplace: Workplace): Promise<void> {
   const slices = Math.round((Number(values.minutes) * SECONDS_PER_MINUTE) / SLICE_SECONDS)
   const rates: number[] = []

@@ -27,14 +27,14 @@ const { values } = parseArgs({
     engines: { type: 'string', default: 'sqlite,postgres' },
     rate: { type: 'string', default: '500' },
     seconds: { type: 'string', default: '20' },
-    // Restarts for each of the two loads that are compared.
+    // Number of restarts for each of the two compared loads.
     rounds: { type: 'string', default: '3' },
     connections: { type: 'string', default: '32' },
     // Cores of the server. The client has the second one, and sleeps while it waits.
     cores: { type: 'string', default: '0,1' },
-    // Seconds without requests in which pauses by audits are measured.
+    // Seconds without requests, in which the pauses caused by audits are measured.
     idle: { type: 'string', default: '20' },
-    // Keeps the folders with the stores, and says where they are.
+    // Keeps the folders with the stores, and prints their paths.
     keep: { type: 'boolean', default: false },
   },
 })
@@ -43,7 +43,7 @@ const MANY_KEYS = 10_000
 const CHANGES = 5
 /** Longer than the interval in which a server reads the changes. */
 const PAUSE_MS = 400
-/** Work that belongs to the start is over by then. */
+/** Time after which the work of the start is over, in milliseconds. */
 const SETTLE_MS = 5000
 const PAGE = '1000'
 const WIDTH = 14
@@ -101,7 +101,7 @@ function readMemoryMb(pid: number): number {
 /** Milliseconds that each change took, without the start of a command. */
 interface Changes {
   readonly creates: number[]
-  /** From the order to `revoked`. */
+  /** Milliseconds from the order to `revoked`. */
   readonly kills: number[]
 }
 
@@ -148,7 +148,7 @@ async function change(place: Place): Promise<Changes> {
   return changes
 }
 
-/** Returns the seconds that a command of `latchkey` takes, with the start of Node.js. */
+/** Returns how many seconds a `latchkey` command takes, including the start of Node.js. */
 async function timeCommand(place: Place, operands: readonly string[]): Promise<number> {
   const startedAt = performance.now()
   const command = [MAIN, ...operands, '--config', place.configFile]

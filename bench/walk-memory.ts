@@ -1,8 +1,8 @@
-/** A neighbour that empties the processor's caches: it walks 64 MiB of memory, again and again. */
+/** A neighbour that empties the processor's caches by walking through 64 MiB of memory repeatedly. */
 // SPDX-License-Identifier: Apache-2.0
 const BYTES = 64 * 1024 * 1024
 const CACHE_LINE = 64
-/** Passes between two turns of the event loop, so that a disconnect ends the process. */
+/** Number of passes in each turn of the event loop, which has to notice a disconnect and end the process. */
 const PASSES = 4
 
 const memory = new Uint8Array(BYTES)

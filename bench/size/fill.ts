@@ -18,7 +18,7 @@ export interface Size {
   readonly switches: number
 }
 
-/** The proportions of 100,000 keys, 10,000 credentials, 500 key stores and 10,000 switches. */
+/** Keeps the proportions of 100,000 keys, 10,000 credentials, 500 key stores and 10,000 switches. */
 export function sizeOf(keys: number): Size {
   const share = (of: number) => Math.max(1, Math.round(keys / of))
   return { keys, credentials: share(10), keyStores: share(200), switches: share(10) }
@@ -32,7 +32,7 @@ export function keyIdOf(i: number): string {
   return `key-${String(i).padStart(6, '0')}`
 }
 
-/** The key store of a key. All with an even number are in the first. */
+/** Returns the key store of a key. All keys with an even number are in the first one. */
 export function keyStoreOf(i: number, { keyStores }: Size): number {
   return i % 2 === 0 || keyStores === 1 ? 0 : 1 + (((i - 1) / 2) % (keyStores - 1))
 }
@@ -82,7 +82,7 @@ export async function fill(config: Config, size: Size): Promise<void> {
       await store.change(async (transaction, epoch) => {
         const table = new SwitchTable(transaction, store.sealing)
         await forEach(from, size.switches, async (i) => {
-          // These keys do not exist, so no request is refused.
+          // The switches are for keys that do not exist, so no request is refused.
           const scope = { kind: 'key', keyStore: nameOf(0), keyId: `killed-${String(i)}` } as const
           await table.insertSwitch({
             ...{ id: `switch-${String(i)}`, scope, direction: 'both', reason: 'benchmark' },
@@ -96,7 +96,7 @@ export async function fill(config: Config, size: Size): Promise<void> {
   }
 }
 
-/** Runs `work` for the rows of one change, some at a time, so that SQLite's thread never waits. */
+/** Runs `work` for the rows of one change, several at a time, so that SQLite's thread never waits. */
 async function forEach(from: number, end: number, work: (i: number) => Promise<void>) {
   const until = Math.min(from + ROWS_PER_CHANGE, end)
   for (let at = from; at < until; at += AT_A_TIME) {

@@ -18,7 +18,7 @@ import { openStore } from '../../src/store/store.ts'
 export interface InstancesPlan {
   readonly configFile: string
   readonly instances: number
-  /** Folder for the high-water files, which each host has of its own. */
+  /** Folder for the high-water files. Each instance has its own, as each host does. */
   readonly folder: string
 }
 
@@ -28,7 +28,7 @@ export interface InstancesReport {
   readonly reasons: readonly string[]
 }
 
-/** Instances that start at the same time. */
+/** Number of instances that start at the same time. */
 const AT_A_TIME = 4
 
 const cleanup = new Cleanup()
@@ -48,7 +48,7 @@ async function start({ configFile, instances, folder }: InstancesPlan): Promise<
     cleanup.add(() => store.close())
     const id = randomUUID()
     const control = { ...config.control, highWaterFile: join(folder, id) }
-    // The mark of a host that has served before, so that no other instance has to vouch for the store.
+    // Writes the mark of a host that has served before, so that no other instance has to vouch for the store.
     const { epoch, tag } = await store.database.snapshot((reader) =>
       readState(reader, store.sealing),
     )

@@ -27,7 +27,7 @@ export interface Place {
 
 const DEADLINE = '200ms'
 
-/** Fills a store in SQLite. */
+/** Fills an SQLite store. */
 export async function prepareSqlite(folder: string, size: Size): Promise<Place> {
   const demo = await prepareDemo(folder, 0)
   const keyStores = Array.from({ length: size.keyStores - 1 }, (_, i) => `more-${String(i + 1)}`)
@@ -51,7 +51,7 @@ export async function prepareSqlite(folder: string, size: Size): Promise<Place> 
   }
 }
 
-/** Loads a copy of a store in SQLite into a new database of the server. */
+/** Copies an SQLite store into a new database of the server. */
 export async function copyToPostgres(
   place: Place,
   server: PostgresServer,

@@ -1,4 +1,4 @@
-/** Tests `latchkey audit prune`, hashed principals, and the process of a witness. */
+/** Tests `latchkey audit prune`, hashed principals, and `latchkey audit witness` as a process. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -12,7 +12,7 @@ const traits: KeyBackendTraits = {
   maxPlaintextBytes: 65_536,
   ivSamples: 5000,
   importsKeys: true,
-  // It waits for its first block of uses.
+  // The first Encrypt waits until its block of uses is reserved.
   firstEncryptWaits: true,
 }
 
@@ -34,7 +34,7 @@ async function create(
     async stall() {
       let release: () => void = () => undefined
       const released = new Promise<void>((resolve) => (release = resolve))
-      // Both connections are busy, as if the disk did not answer.
+      // Keep both connections busy, as a disk that does not answer would.
       const held = [
         store.database.transaction(() => released),
         store.database.snapshot(() => released),

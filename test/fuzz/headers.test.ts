@@ -13,7 +13,7 @@ import { amzDate } from '../support/wire.ts'
 
 const GOOD = signed().rawHeaders.at(-1) ?? ''
 
-/** Takes the two optional spellings from the text itself. */
+/** Writes the header that should have produced this result, with the optional spaces that `like` has. */
 function written({ accessKeyId, scope, signedHeaders, signature }: Authorization, like: string) {
   const spaces = /^AWS4-HMAC-SHA256( +)/.exec(like)?.[1] ?? ' '
   const [first = ', ', second = ', '] = like.match(/, ?(?=SignedHeaders=|Signature=)/g) ?? []

@@ -18,7 +18,7 @@ const REGISTER = ['register', '--endpoint', ENDPOINT, '--key-id', 'payroll']
 
 void t.test('a key store is registered, found again, and unregistered', async (t) => {
   const r = await registration(t, {
-    // Waits until the command has seen it.
+    // Waits until the command has polled the state once more.
     async connectDelay() {
       const count = () => r.kms.calls.filter((name) => name === 'DescribeCustomKeyStores').length
       const before = count()

@@ -25,7 +25,7 @@ const PARTS = [
 type Part = (typeof PARTS)[number]
 type Parts = Readonly<Record<Part, Buffer>>
 
-/** Exact answer to every wrong ciphertext. */
+/** The exact answer to every wrong ciphertext. */
 const ANSWER =
   '{"errorName":"InvalidCiphertextException","errorMessage":"The ciphertext, ciphertext metadata, initialization vector, additional authenticated data or authentication tag is corrupted, missing or otherwise invalid."}'
 

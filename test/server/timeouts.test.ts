@@ -95,7 +95,7 @@ void t.test('a body that trickles in is cut off', async (t) => {
 
 void t.test('a connection without any data is closed without an answer', async (t) => {
   const server = await start(t, { headers: '500ms' })
-  // Node reuses its parser for the next connection, and must not remember.
+  // Node reuses the parser for the next connection, which must not inherit the state of this one.
   const before = await openWire(server)
   before.write(signedRequest(server, '/health', healthBody))
   t.equal((await before.answer())?.status, 200)

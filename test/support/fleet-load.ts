@@ -7,7 +7,7 @@ import { eventually, KEY_ID, REGION } from './server.ts'
 
 export interface Load {
   readonly outcomes: readonly Outcome[]
-  /** Opens a window: everything that has arrived by now is read and counted as earlier. */
+  /** Opens a window. Everything that has arrived by now is read first, and counts as earlier. */
   settle(): Promise<Pick<Window, 'from' | 'settledAt'>>
   /** Resolves when every request in progress has ended. */
   stop(): Promise<void>

@@ -62,7 +62,7 @@ export interface Fleet {
   readonly pki: TestPki
   readonly credential: Credential
   readonly members: readonly Member[]
-  /** Configuration for commands, which is the first member's. */
+  /** The first member's configuration, which commands use. */
   readonly configFile: string
   readonly config: Config
   readonly control: KillSwitch

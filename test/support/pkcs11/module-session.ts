@@ -31,7 +31,7 @@ export interface ModuleSession {
   close(): Promise<void>
 }
 
-/** Starts a process that ends with the test at the latest. */
+/** Starts a process that ends no later than the test. */
 export function openModule(t: Test, address: ModuleAddress): ModuleSession {
   const child = fork(fileURLToPath(new URL('./module-steps.js', import.meta.url)), [], {
     env: { PATH: process.env['PATH'] ?? '', ...address.environment },

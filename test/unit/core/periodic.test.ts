@@ -34,7 +34,7 @@ const fail = (error: unknown) => {
   throw error
 }
 
-/** Work whose runs the test ends. */
+/** Returns work whose runs the test ends. */
 function createWork() {
   const ends: (() => void)[] = []
   return {

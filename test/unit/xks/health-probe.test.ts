@@ -60,7 +60,7 @@ void t.test('a failed operation starts a check at once, a crowd of them only one
   for (let i = 0; i < 100; i++) probe.recheck()
   await eventually(() => probe.current()[0]?.status === 'UNAVAILABLE')
   t.equal(checks, 2)
-  // Right after a check, the next one waits; it still comes without another failure.
+  // A check requested right after another one is delayed, and then runs without another failure.
   answer = ACTIVE
   for (let i = 0; i < 100; i++) probe.recheck()
   t.equal(checks, 2)
