@@ -30,6 +30,7 @@ import { createAdministration } from './administration.ts'
 import { toAdminError } from './admin-errors.ts'
 import { createPolicies } from './policy.ts'
 import { toStoreOptions } from './store.ts'
+import { createTokenAdministrations } from './token-administrations.ts'
 
 export interface AdminDeps {
   /** Reports whether this process, with its workers, serves KMS. */
@@ -79,6 +80,7 @@ export async function startAdminOf(
       opened = undefined
       throw error
     }))
+  const tokens = createTokenAdministrations(deps.log.logger)
   const schemas = createApiSchemas()
   let current = config
   const keyStores = () => current.keyStores.map(({ name }) => name)
@@ -110,7 +112,9 @@ export async function startAdminOf(
         ...keyRoutes({
           keyStores,
           withAdministration: (operator, work) =>
-            using(async () => createAdministration(current, await shared(), operator), work),
+            shared().then((open) =>
+              work(createAdministration({ config: current, store: open, operator, tokens })),
+            ),
         }),
         ...loginRoutes({ login: () => toLogin(admin) }),
         ...operatorRoutes({
@@ -154,6 +158,7 @@ export async function startAdminOf(
       reloadCertificates: certificates?.reload ?? (() => Promise.resolve()),
       setCallers(next) {
         current = next
+        tokens.setPins(next.backends)
         if (next.admin !== undefined) setCallers(next.admin)
       },
       async stop() {
@@ -165,6 +170,7 @@ export async function startAdminOf(
         })
         await app.close()
         await callers.flush()
+        await tokens.close()
         await (await opened?.catch(() => undefined))?.close()
         await killSwitch.close()
       },

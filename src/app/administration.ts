@@ -4,10 +4,8 @@ import { access } from 'node:fs/promises'
 import type { KeyStoreAdministration, OperatorAdministration } from '../admin/administration.ts'
 import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
-import type { KeyStoreName } from '../core/ids.ts'
 import { silentLogger } from '../core/logger.ts'
-import type { KeyAdministration } from '../keys/administration.ts'
-import { type Pkcs11Keys, probeModule } from '../keys/pkcs11/pkcs11-keys.ts'
+import { probeModule } from '../keys/pkcs11/pkcs11-keys.ts'
 import type { ProbeReport } from '../keys/pkcs11/wire/calls.ts'
 import { createKeyAdministration } from '../keys/software/administration.ts'
 import { ensureHealthKey } from '../keys/software/health-key.ts'
@@ -22,8 +20,12 @@ import { readState } from '../store/sealed-state.ts'
 import { type Store, createStore, openStore } from '../store/store.ts'
 import type { CredentialUse } from '../usage/recorder.ts'
 import { loadCredentialUses } from '../usage/usage-table.ts'
-import { openBackend } from './key-backends.ts'
 import { toStoreOptions } from './store.ts'
+import {
+  createTokenAdministrations,
+  type TokenAdministrations,
+  type TokenPlace,
+} from './token-administrations.ts'
 
 export interface Administration extends KeyStoreAdministration {
   readonly credentials: CredentialTable
@@ -43,11 +45,11 @@ export async function openAdministration(
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
   try {
     await ensureHealthKey(store, clock)
-    const administration = createAdministration(config, store, operator)
+    const tokens = createTokenAdministrations(silentLogger)
     return {
-      ...administration,
+      ...createAdministration({ config, store, operator, tokens }),
       async close() {
-        await administration.close()
+        await tokens.close()
         await store.close()
       },
     }
@@ -57,20 +59,22 @@ export async function openAdministration(
   }
 }
 
-/** Uses an open store, which `close` leaves open. */
-export function createAdministration(
-  config: Config,
-  store: Store,
-  operator: string,
-): Administration {
-  const tokens = createTokenAdministrations(config, store, operator)
+export interface AdministrationParts extends TokenPlace {
+  readonly tokens: TokenAdministrations
+}
+
+/** Uses an open store and tokens, which the caller closes. */
+export function createAdministration({
+  tokens,
+  ...place
+}: AdministrationParts): Omit<Administration, 'close'> {
+  const { store, operator } = place
   return {
     keys: (keyStore) =>
-      tokens.of(keyStore) ?? createKeyAdministration(store, keyStore, clock, operator),
+      tokens.of(keyStore, place) ?? createKeyAdministration(store, keyStore, clock, operator),
     credentials: createCredentialTable(store, clock, operator),
     credentialUses: () => store.database.snapshot(loadCredentialUses),
     rotations: createRotationRecords(store),
-    close: () => tokens.close(),
   }
 }
 
@@ -173,60 +177,6 @@ function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   )
-}
-
-interface TokenAdministrations {
-  /** Returns undefined for a key store whose keys are not on tokens. */
-  of(keyStore: KeyStoreName): KeyAdministration | undefined
-  close(): Promise<void>
-}
-
-function createTokenAdministrations(
-  config: Config,
-  store: Store,
-  operator: string,
-): TokenAdministrations {
-  const opened = new Map<string, Promise<Pkcs11Keys>>()
-
-  function open(backend: Pkcs11BackendConfig): Promise<Pkcs11Keys> {
-    const known = opened.get(backend.name)
-    if (known !== undefined) return known
-    const keys = openBackend({
-      // One worker is enough to create a key.
-      config: { ...backend, sessions: { min: 1, max: 1 } },
-      clock,
-      logger: silentLogger,
-      selfTest: undefined,
-    })
-    opened.set(backend.name, keys)
-    return keys
-  }
-
-  return {
-    of(keyStore) {
-      const found = config.keyStores.find(({ name }) => name === keyStore)
-      const backend = config.backends.find(({ name }) => name === found?.backend)
-      if (found === undefined || backend === undefined) return undefined
-      const inner = async () =>
-        (await open(backend)).administration(keyStore, found.keyPrefix, store, operator)
-      return {
-        createKey: async (key) => (await inner()).createKey(key),
-        listKeys: async () => (await inner()).listKeys(),
-        rotateKey: async (keyId) => (await inner()).rotateKey(keyId),
-        setKeyStatus: async (keyId, status) => (await inner()).setKeyStatus(keyId, status),
-        destroyVersion: async (keyId, version) => (await inner()).destroyVersion(keyId, version),
-        async trustKey(keyId, order) {
-          const { trustKey } = await inner()
-          return trustKey(keyId, order)
-        },
-      }
-    },
-    async close() {
-      for (const outcome of await Promise.allSettled(opened.values())) {
-        if (outcome.status === 'fulfilled') outcome.value.close()
-      }
-    },
-  }
 }
 
 export type { ProbeReport }

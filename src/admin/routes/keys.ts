@@ -19,7 +19,7 @@ export interface KeyRoutesDeps {
   /** Opens keys and credentials for one call. */
   readonly withAdministration: <T>(
     operator: string,
-    work: (administration: KeyStoreAdministration) => Promise<T>,
+    work: (administration: Omit<KeyStoreAdministration, 'close'>) => Promise<T>,
   ) => Promise<T>
   /** Names of the configured key stores. */
   readonly keyStores: () => readonly string[]
