@@ -146,7 +146,7 @@ tracing: # for an OpenTelemetry collector
   endpoint: http://127.0.0.1:4318/v1/traces
   percent: 10
 
-webhooks: # who is told about kills, restores and refusals
+webhooks: # receivers of kills, restores and refusals
   - name: pager
     to: { generic: { url: 'https://hooks.example.com/latchkey', key: { env: WEBHOOK_KEY }, ca: tls/ca.pem } }
     events: [kill, restore, restore-request, refusal]

@@ -17,11 +17,11 @@ setting in capitals: \`__\` separates parts, \`_\` separates words, and entries 
 | \`LATCHKEY_STORE__PATH=null\` | takes \`store.path\` out of the file |
 
 - A whole section is set before its parts. An empty variable changes nothing.
-- Where only one of several settings may be there, as in \`store.masterKey\`, the variable replaces the one in the file.
+- If only one of several settings is allowed, as in \`store.masterKey\`, the variable replaces the one in the file.
 - Errors name the variable. A variable with \`__\` that names no setting is an error; other names that begin with
-  \`LATCHKEY_\` are left alone, such as those that Kubernetes sets for a service.
+  \`LATCHKEY_\` are ignored, such as those that Kubernetes sets for a service.
 - Every command reads the variables, \`config check\` included: set them for the commands as for \`serve\`.
-- Secrets are never values of such variables. A variable says where a secret is: \`LATCHKEY_STORE__MASTER_KEY__PASSPHRASE__ENV=PASS\`.
+- Such a variable never contains a secret; it only says where the secret is: \`LATCHKEY_STORE__MASTER_KEY__PASSPHRASE__ENV=PASS\`.
 
 `
 
@@ -58,8 +58,8 @@ store:
     file: master.key
 \`\`\`
 
-A secret of AWS Secrets Manager needs AWS at each start. If AWS's own access to your keys is what you want to be able to
-stop, a master key in AWS gives AWS what opens the store: keep it elsewhere. The files of systemd's \`LoadCredential=\`, of
+A secret in AWS Secrets Manager needs AWS at each start. If you want to be able to stop AWS itself, keep the master key elsewhere, because
+it opens the store. The files of systemd's \`LoadCredential=\`, of
 Docker secrets and of mounted Kubernetes secrets are \`file\`s.
 
 `
@@ -74,9 +74,9 @@ changed settings: \`applied\`, and \`needsRestart\`. A file with errors changes 
 | \`keyStores\`: added, removed, or changed, quotas included | applied. Unchanged key stores keep their state; requests in progress end as they began. A key store that is the first of its \`backends\` entry needs a restart. |
 | \`admin.tokens\`, \`admin.clientCertificates.subjects\` | applied to the next request |
 | \`logging.level\` | applied |
-| \`backends[].tokens[].pin\`, and what is where it points to | applied to the next login. If the token has refused the PIN before, the new one is tried once. |
-| contents of certificate files | read again, as every five seconds anyway |
-| all others, the paths of certificates included, and secrets that changed where they are | need a restart. The running values stay, also in worker processes that are restarted. |
+| \`backends[].tokens[].pin\`, and the secret that it points to | applied to the next login. If the token has refused the PIN before, the new one is tried once. |
+| contents of certificate files | reloaded, as they are every five seconds in any case |
+| all others, including the paths of certificates, and secrets whose contents changed | need a restart. The running values stay in use, also in worker processes that are restarted. |
 
 Environment variables are those of the running process: a changed unit file or manifest needs a restart.
 

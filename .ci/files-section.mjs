@@ -13,6 +13,7 @@ export const FILES_SECTION = `## Files, and when they are read
 | \`store.postgres.tls.ca\`, \`.certificate\`, \`.privateKey\` | for each connection to PostgreSQL, so renewed files need no restart | The connection fails, and is tried again. |
 | \`store.masterKey.file\`, \`.passphrase\` | when the store is opened | The store is not opened. |
 | \`backends[].tokens[].pin\` | at the start, and at SIGHUP; a new PIN is used at the next login | At the start, nothing starts. At SIGHUP, the log has the error, and nothing changes. |
+| PKCS#11 modules, and the files that they read | when a worker process of the module starts | The token is unavailable, and its worker processes are restarted. |
 | \`webhooks[].to\`: keys, URLs and authorities | at the start | \`serve\` exits. |
 | the files in \`policy.folder\` | at the start, then every five seconds | At the start, \`serve\` exits. Later, the policies in force stay, the log says why, and the files are tried again. |
 | \`audit.folder\` | at the start, which creates it and completes logs that a crash left open; then written for each request | At the start, \`serve\` exits. Later, \`audit.mode\` decides: \`buffered\` loses records and counts them, \`strict\` refuses Decrypt. |
