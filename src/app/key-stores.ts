@@ -67,7 +67,7 @@ export async function serveKeyStores(
           result.push(one)
         }
       }
-      // At the same time, so that key stores of one backend share their checks.
+      // All key stores are checked at the same time, so that those of one backend share a check.
       await Promise.all(fresh.map(({ keyStore }) => keyStore.health.start()))
     } catch (error) {
       await stopAll(fresh)

@@ -1,4 +1,4 @@
-/** Runs audits on a thread of their own, audit-worker.ts. */
+/** Runs audits on a separate thread, audit-worker.ts. */
 // SPDX-License-Identifier: Apache-2.0
 import { Worker } from 'node:worker_threads'
 import { StorageError } from './database.ts'
@@ -10,14 +10,14 @@ import type { SealingKeys } from './sealing.ts'
 export interface AuditThread {
   /**
    * Verifies the schema and everything that is sealed. Calls must not overlap.
-   * @param keys those that verify, one or two
+   * @param keys the one or two keys that verify
    * @throws StorageError
    */
   run(keys: readonly SealingKeys[]): Promise<void>
   close(): Promise<void>
 }
 
-/** The thread starts with the first audit, so commands have none. */
+/** The thread starts with the first audit, so commands usually have none. */
 export function createAuditThread(place: StorePlace): AuditThread {
   const { postgres, deadlineMs = DEFAULT_DEADLINE_MS } = place
   let thread: Thread | undefined

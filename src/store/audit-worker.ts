@@ -1,6 +1,6 @@
 /**
- * A thread that audits the store: reads and verifies every sealed row on a connection of its own, so
- * that the event loop of a server does not.
+ * A thread that audits the store: reads and verifies every sealed row on its own connection, so
+ * that the event loop of a server stays free.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { parentPort, workerData } from 'node:worker_threads'
@@ -16,7 +16,7 @@ import type { Sealing, SealingKeys } from './sealing.ts'
 import { checkSqliteSchema, makeSchema } from './sqlite/schema.ts'
 
 export interface AuditWorkerData {
-  /** The SQLite file; absent: each order names a server. */
+  /** Path of the SQLite file; absent if each order names a server. */
   readonly path: string | undefined
   /** Deadline of each statement, in milliseconds. */
   readonly deadlineMs: number
@@ -24,14 +24,14 @@ export interface AuditWorkerData {
 
 /** Asks for one audit. A server's address comes with each, because its password may have changed. */
 export interface AuditOrder {
-  /** Those that verify: one, or two while the store key is replaced. */
+  /** The keys that verify: one, or two while the store key is replaced. */
   readonly keys: readonly SealingKeys[]
   readonly target?: Omit<PostgresTarget, 'password'>
-  /** In plain text, because a Secret cannot be cloned. */
+  /** The password is in plain text, because a Secret cannot be cloned. */
   readonly password?: string
 }
 
-/** The error of an audit; absent: it passed. */
+/** The error of an audit; absent if it passed. */
 export interface AuditResult {
   readonly error?: {
     readonly code: StorageErrorCode
@@ -48,11 +48,11 @@ interface Source {
 }
 
 const { path, deadlineMs } = workerData as AuditWorkerData
-/** Rows per statement: this thread may be busy for longer than the event loop may. */
+/** Number of rows per statement. This thread may be busy for longer than the event loop. */
 const PAGE_ROWS = 1000
 let file: Promise<Source> | undefined
 
-/** Uses the file on this thread, which waits for it. */
+/** Opens the file on this thread, which blocks while it reads. */
 async function openFile(of: string): Promise<Source> {
   const { default: Engine } = await import('better-sqlite3')
   const database = new Engine(of, { readonly: true, fileMustExist: true, timeout: deadlineMs })
@@ -92,7 +92,7 @@ async function audit({ keys, target, password }: AuditOrder): Promise<void> {
   try {
     await auditSource(source, createVerifyingSealing(keys))
   } finally {
-    // A server's connections are scarce, so this one lasts for one audit.
+    // A server's connections are scarce, so this one is closed after the audit.
     if (target !== undefined) await source.close()
   }
 }

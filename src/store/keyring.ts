@@ -203,7 +203,10 @@ function isTampered(error: unknown): boolean {
   return error instanceof StorageError && error.code === 'STORE_TAMPERED'
 }
 
-/** Verifies with all keys of a keyring. @param keys one or two */
+/**
+ * Verifies with all keys of a keyring.
+ * @param keys one or two
+ */
 export function createVerifyingSealing([first, second]: readonly SealingKeys[]): Sealing {
   if (first === undefined) throw new TypeError('a store has a key')
   const one = createSealingOf(first)

@@ -63,7 +63,10 @@ export async function resealAll(deps: ResealingDeps): Promise<void> {
   await recodeTables(deps)
 }
 
-/** Seals rows that are part of no sum. */
+/**
+ * Seals rows that are part of no sum.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function recodeTables(deps: ResealingDeps): Promise<void> {
   for (const table of CODED_TABLES) await recodeTable(deps, table)
 }

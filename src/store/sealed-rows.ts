@@ -115,7 +115,10 @@ export async function loadTable(
   return rows
 }
 
-/** Verifies a table as loadTable does, and keeps no rows. @throws StorageError STORE_TAMPERED */
+/**
+ * Verifies a table like loadTable, but keeps no rows.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function verifyTable(
   reader: Reader,
   sealing: Sealing,
@@ -165,7 +168,7 @@ export function queryPage(
     since,
     pageRows = PAGE,
   }: {
-    /** Only rows that were written after this epoch. */
+    /** If set, only rows written after this epoch are read. */
     readonly since?: number | undefined
     readonly pageRows?: number
   } = {},

@@ -76,7 +76,7 @@ export function createSealing(storeKey: Buffer): KeySealing {
   })
 }
 
-/** @param keys those of another sealing */
+/** @param keys the `keys` of another sealing */
 export function createSealingOf(keys: SealingKeys): KeySealing {
   function authenticate(fields: readonly SqlValue[]): string {
     return createHmac('sha256', keys.record).update(encodeFields(fields)).digest('base64')

@@ -211,7 +211,10 @@ async function toTarget(
   }
 }
 
-/** Accepts plain HTTP for loopback only, because a token could be read in transit. */
+/**
+ * Accepts plain HTTP for loopback only, because a token could be read in transit.
+ * @throws UsageError
+ */
 export function parseAddress(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined
   const isBare = url?.pathname === '/' && url.search === '' && url.username === ''

@@ -52,7 +52,7 @@ export function createThrottles(): Throttles {
     const list = bySubject.get(id)
     if (list === undefined) return false
     for (const { rule, until } of list) {
-      // A caller could have the name of a key store.
+      // The kind is compared too, because a caller could have the name of a key store.
       if (rule.per === per && now < until && covers(rule, subject)) return true
     }
     return false

@@ -265,7 +265,10 @@ function toKnownKey(versions: readonly TokenKey[]): KnownKey | undefined {
   return current && { current, versions: new Map(known.map((one) => [one.version, one])) }
 }
 
-/** Refuses an unusable key from memory, with the error that a lookup would throw. */
+/**
+ * Refuses an unusable key from memory, with the error that a lookup would throw.
+ * @throws BackendError MISCONFIGURED, KEY_USAGE
+ */
 function checkNoProblem(key: KnownKey): KnownKey {
   for (const { problem } of key.versions.values()) {
     if (problem === undefined) continue

@@ -28,7 +28,7 @@ export interface SoftwareBackendDeps {
   readonly keyStore: string
   /** Product and version, for health. */
   readonly model: string
-  /** Checks the store, for all key stores together. */
+  /** Checks the store once for all key stores. */
   readonly checkHealth: () => Promise<ManagerStatus>
   /** Returns the current keys of this key store; undefined if it has none. @throws BackendError */
   readonly keys: () => ReadonlyMap<string, LoadedKey> | undefined

@@ -66,10 +66,10 @@ async function checkHealth(store: Store): Promise<ManagerStatus> {
   }
 }
 
-/** Key stores that ask within this time of each other share one check. */
+/** Milliseconds within which requests of several key stores share one check. */
 const SHARED_MS = 100
 
-/** Returns a check that is shared by the key stores that ask at the same time. */
+/** Returns a check that key stores share if they ask at the same time. */
 export function createHealthCheck(store: Store, clock: Clock): () => Promise<ManagerStatus> {
   let running: Promise<ManagerStatus> | undefined
   let startedAt = -Infinity

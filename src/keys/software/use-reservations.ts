@@ -40,7 +40,9 @@ interface Wish {
   readonly resolve: (reservation: Reservation) => void
   readonly reject: (error: unknown) => void
   tries: number
-  /** Whether the stored count must be read first, because a write that guessed it had no effect. */
+  /**
+   * True if the stored count must be read first, because a write based on a guess had no effect.
+   */
   isGuessWrong: boolean
 }
 
@@ -94,8 +96,8 @@ export function createUseReservations(
   }
 
   /**
-   * Guesses that a version was never used if a request waits for it and this process has not seen its
-   * count. A wrong guess writes nothing.
+   * Guesses that a version was never used, if a request waits for it and this process has not seen
+   * its count. A wrong guess writes nothing.
    */
   async function fulfil(batch: readonly Wish[]): Promise<void> {
     const isGuessed = (wish: Wish) => !wish.isGuessWrong && !seen.has(wish.id) && wish.isUrgent()
@@ -212,7 +214,7 @@ export async function loadHighestUses(reader: Reader): Promise<ReadonlyMap<strin
 
 const NONE: ReadonlyMap<string, number> = new Map()
 
-/** Reads outside of a snapshot, so that a long one of this process does not delay it. */
+/** Reads outside of a snapshot, so that a long snapshot of this process does not delay the read. */
 async function readUses(
   database: Database,
   sealing: Sealing,

@@ -76,8 +76,8 @@ export interface GateControl extends Gate {
   /** Takes effect immediately: every later check uses these rules. */
   apply(rules: Rules, epoch: number): void
   /**
-   * Reports whether the gate enforces these switches of an epoch, if it is at that epoch. Each call
-   * compares the number of switches, and tries the next thousand of them.
+   * Reports whether the gate enforces these switches of an epoch, provided that it is at that
+   * epoch. Each call compares the number of switches, and tests the next thousand of them.
    */
   enforces(switches: readonly Switch[], epoch: number): boolean
   /** @param askedAt see Lease.renew */
@@ -87,7 +87,9 @@ export interface GateControl extends Gate {
   accept(reason: StandingReason): void
 }
 
-/** Number of switches that `enforces` tries: well under two milliseconds. */
+/**
+ * Number of switches that one call of `enforces` tests, which takes well under two milliseconds.
+ */
 const TRIED_AT_ONCE = 1000
 
 const MESSAGES: Readonly<Record<GateErrorCode, string>> = {

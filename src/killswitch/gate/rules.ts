@@ -106,9 +106,10 @@ const OPERATIONS_OF: Readonly<Record<Direction, readonly Operation[]>> = {
 }
 
 /**
- * Reports whether the rules enforce these switches and no others. Each switch is tried with a subject
- * that it must block, so an error in how the rules were built is found as well as missing rules.
- * @param tried those of the switches to try
+ * Reports whether the rules enforce these switches and no others. Each switch is tested with a
+ * subject that it must block, which finds errors in how the rules were built as well as missing
+ * rules.
+ * @param tried switches to test (default: all)
  */
 export function enforces(
   rules: Rules,

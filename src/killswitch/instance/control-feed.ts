@@ -1,6 +1,6 @@
 /**
- * The control state as an instance follows it: what has changed since the last read, proven to be all
- * of it (store/feed.ts). So a poll costs the same however many switches there are.
+ * The control state as an instance follows it: the changes since the last read, proven to be
+ * complete (store/feed.ts). So the cost of a poll does not depend on the number of switches.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Reader } from '../../store/database.ts'
@@ -63,7 +63,7 @@ export interface RegistrationFeed {
   isListed(reader: Reader, state: SealedState, id: string): Promise<boolean>
 }
 
-/** A feed of its own: a registration that is removed leaves no record, so the whole table is read. */
+/** A separate feed: a removed registration leaves no record, so the whole table is read. */
 export function createRegistrationFeed(store: Store): RegistrationFeed {
   const feed: Feed = store.feed(REGISTRATIONS)
   const rows = createRows(REGISTRATIONS, (row) => row)

@@ -30,7 +30,8 @@ export interface Expiry {
  * that jumps ahead opens nothing while we watch.
  */
 export function createExpiry({ store, clock, operator, onLoaded }: ExpiryDeps): Expiry {
-  // Its own, so that the gate is compared with what this has read and verified.
+  // A separate feed, so that the gate is compared with switches that were read and verified
+  // independently.
   const feed = createControlFeed(store)
   let timed: readonly Switch[] = []
   let seen: readonly Switch[] | undefined

@@ -34,7 +34,7 @@ export interface FleetSize {
  * dead one.
  */
 const LEAST_SILENCE_MS = 10_000
-/** How many times longer the others wait before they dismiss an instance, too. */
+/** How many times longer all other instances wait before they also dismiss an instance. */
 const OTHERS_PATIENCE = 3
 const LOST: GateErrorCode = 'STORE_LOST'
 
@@ -47,7 +47,10 @@ interface Watched {
   readonly registeredSince: number
 }
 
-/** @param me id of the instance that watches; absent: it dismisses others whatever the rest does */
+/**
+ * @param me id of this instance; without one, it dismisses others regardless of what the rest of
+ * the fleet does
+ */
 export function createFleetSize(store: Store, clock: Clock, me?: string): FleetSize {
   let watched = new Map<string, Watched>()
   let fleet: Fleet = { groups: 1, instances: 1 }
@@ -83,7 +86,7 @@ export function createFleetSize(store: Store, clock: Clock, me?: string): FleetS
         instances: Math.max(1, alive.length),
       }
       isAlarmed = alive.some(({ isGenuine, reason }) => isGenuine && reason === LOST)
-      // One is enough to dismiss the dead. The others step in if it does not.
+      // One instance is enough to dismiss the dead ones. The others step in if it does not.
       const first = alive.reduce((least, { id }) => (id < least ? id : least), me ?? '')
       const patience = me === undefined || me === first ? 1 : OTHERS_PATIENCE
       const isSilent = (one: Instance) =>

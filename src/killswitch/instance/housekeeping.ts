@@ -1,7 +1,7 @@
 /**
- * How often an instance reads the other instances, looks for expired switches, and audits the store.
- * The more instances there are, the less often each does, since every one of them reads the rows of
- * all, and one database serves them.
+ * Determines how often an instance reads the other instances, looks for expired switches, and
+ * audits the store. The more instances there are, the less often each of them does this, because
+ * each reads the rows of all, and one database serves them.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -24,13 +24,18 @@ export interface Housekeeping {
   audits(work: () => Promise<void>): () => Promise<void>
 }
 
-/** Milliseconds between two runs while there are few instances and an audit is short. */
+/** Minimum number of milliseconds between two runs. */
 const LEAST_MS = 1000
-/** Milliseconds between two runs, for each instance: more than LEAST_MS from 51 instances on. */
+/**
+ * Milliseconds of the interval for each instance of the fleet; the sum exceeds LEAST_MS from 51
+ * instances on.
+ */
 const PER_INSTANCE_MS = 20
 /** Share of its time that an instance spends on audits, however large the store is. */
 const AUDIT_SHARE = 0.1
-/** A larger fleet audits no more together than this number of instances. */
+/**
+ * However large the fleet is, its audits together cost no more than those of this many instances.
+ */
 const AUDITING_INSTANCES = 4
 
 export function createHousekeeping({
@@ -39,13 +44,13 @@ export function createHousekeeping({
   isAlarmed,
   schedule,
 }: HousekeepingDeps): Housekeeping {
-  /** @param notBefore monotonic milliseconds, asked for every LEAST_MS */
+  /** @param notBefore returns monotonic milliseconds; called every LEAST_MS */
   const repeat = (notBefore: () => number, work: (now: number) => Promise<void>) =>
     periodic({
       intervalMs: LEAST_MS,
       async work() {
         const now = clock.monotonic()
-        // Half an interval early is better than another interval late.
+        // Running half an interval early is better than running a whole interval late.
         if (now >= notBefore() - LEAST_MS / 2) await work(now)
       },
       // The next interval tries again, and the poller reports a store that cannot be reached.

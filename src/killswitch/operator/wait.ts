@@ -133,7 +133,7 @@ function createLook(
   async function sight(reader: Reader, epoch: number, registered: Sight['registered']) {
     const instances = await listInstances(reader, sealing, [])
     const acknowledged = new Set<string>()
-    /** Tags of this snapshot, of which many instances have acknowledged the same. */
+    /** Tags by epoch in this snapshot; many instances have acknowledged the same epoch. */
     const tags = new Map<number, string>()
     for (const { id, isGenuine, ackedEpoch, ackedTag } of instances) {
       if (!isGenuine || ackedEpoch < kill.epoch || ackedEpoch > epoch) continue

@@ -61,7 +61,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   }
 }
 
-/** Opens a store that another connection of this process has opened before, for reading. */
+/** Opens a store for reading that another connection of this process has already opened. */
 export function openPostgresReader(
   options: Pick<PostgresOptions, 'loadTarget' | 'deadlineMs'>,
 ): Database {
@@ -173,8 +173,8 @@ class PostgresDatabase implements Database {
   }
 
   /**
-   * Runs all missing steps in one transaction, in whichever process comes first. Without any, it waits
-   * for no other writer, so that a whole fleet can start at once.
+   * Runs all missing steps in one transaction, in whichever process comes first. If none is
+   * missing, it waits for no other writer, so that a whole fleet can start at once.
    */
   async migrate(): Promise<void> {
     const reader: Reader = { query: (sql, parameters = []) => this.#reader.single(sql, parameters) }

@@ -4,7 +4,10 @@ import { systemClock } from '../../core/clock.ts'
 import { DATE_FORM, DURATION_FORM, parseDate, parseDuration } from '../../core/duration.ts'
 import { type Context, UsageError, stringFlag } from '../command.ts'
 
-/** Returns `now`, `90d` from now, or a date in milliseconds since the Unix epoch. */
+/**
+ * Parses `now`, `90d` from now, or a date. Returns milliseconds since the Unix epoch.
+ * @throws UsageError
+ */
 export function parseWhen(text: string): number {
   return toMoment(text, 1)
 }
@@ -29,7 +32,10 @@ export function parseFuture(text: string): number {
   return time
 }
 
-/** Returns `now`, `2h` or `30d` ago, or a past date in milliseconds since the Unix epoch. */
+/**
+ * Parses `now`, `2h` or `30d` ago, or a past date. Returns milliseconds since the Unix epoch.
+ * @throws UsageError
+ */
 export function parsePast(text: string): number {
   const time = toMoment(text, -1)
   // Reads the clock again, because time has passed since `now` was parsed.
@@ -37,7 +43,10 @@ export function parsePast(text: string): number {
   return time
 }
 
-/** Returns the milliseconds of a flag such as `90s`, `10m` or `30d`. */
+/**
+ * Returns the milliseconds of a flag such as `90s`, `10m` or `30d`.
+ * @throws UsageError
+ */
 export function durationFlag(context: Context, name: string, otherwiseMs: number): number {
   const text = stringFlag(context, name)
   if (text === undefined) return otherwiseMs

@@ -10,7 +10,7 @@ export interface FirstConfigOptions {
   readonly prefix?: string
   readonly store?: string
   readonly masterKey?: string
-  /** True: without warnings of missing backups, for a trial (default: false). */
+  /** True disables warnings of missing backups, for a trial (default: false). */
   readonly isTrial?: boolean
   /** Admin listener on loopback, in plain HTTP, with one token of the role admin. Default: none. */
   readonly admin?: { readonly port: number; readonly tokenSha256: string }
