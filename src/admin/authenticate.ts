@@ -29,7 +29,7 @@ export interface OtherCallers {
    * @throws StorageError while the store cannot be read
    */
   findByToken(sha256: string): Promise<Named | undefined>
-  /** Verifies a token of an identity provider. Absent: none is configured. */
+  /** Verifies a token of an identity provider. Absent if none is configured. */
   verifyIdToken?(token: string): Promise<Named | undefined>
 }
 

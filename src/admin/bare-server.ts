@@ -27,7 +27,7 @@ export interface BareServer {
 }
 
 export interface BareServerDeps {
-  /** Absent: plain HTTP. */
+  /** Absent for plain HTTP. */
   readonly tls: SecureContextOptions | undefined
   readonly requestCert: boolean
   readonly clock: Clock

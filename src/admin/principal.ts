@@ -39,7 +39,7 @@ export const PERMISSIONS: Readonly<Record<AdminRole, readonly Permission[]>> = {
   ] as const,
 }
 
-/** @param keyStore absent: the call concerns all key stores */
+/** @param keyStore absent if the call concerns all key stores */
 export function isPermitted(
   { grants }: { readonly grants: readonly Grant[] },
   permission: Permission,

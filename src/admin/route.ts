@@ -17,7 +17,7 @@ export interface AdminCallInput {
 
 export interface AdminAnswer {
   readonly status: number
-  /** A string or a Buffer is sent as it is; anything else as JSON. */
+  /** A string or a Buffer is sent unchanged; anything else is sent as JSON. */
   readonly body: unknown
   readonly contentType?: string
   readonly headers?: Readonly<Record<string, string>>
@@ -40,7 +40,7 @@ export interface OpenRoute extends Common {
 
 export interface GuardedRoute extends Common {
   readonly permission: Permission
-  /** Schema in openapi.yaml that the body must match; absent: the body is ignored. */
+  /** Schema in openapi.yaml that the body must match; if absent, the body is ignored. */
   readonly body?: AdminRequestSchemaName
   /** Largest body in bytes (default: 16 KiB). */
   readonly bodyLimit?: number

@@ -36,7 +36,7 @@ export interface AdminEvent {
 
 export interface AdminServerDeps {
   readonly config: AdminConfig
-  /** Absent: plain HTTP, which the configuration allows on loopback only. */
+  /** Absent for plain HTTP, which the configuration allows on loopback only. */
   readonly tls?: SecureContextOptions
   readonly schemas: ApiSchemas
   readonly clock: Clock

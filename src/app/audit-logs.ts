@@ -34,9 +34,9 @@ export interface AuditLogs {
 }
 
 export interface AuditPlace {
-  /** A folder of logs, or of one log; absent: that of the configuration. */
+  /** A folder of logs, or of one log (default: that of the configuration). */
   readonly folder: string | undefined
-  /** Public key of the store; absent: opens the store to read it. */
+  /** Public key of the store; if absent, the store is opened to read it. */
   readonly publicKey: string | undefined
   readonly loadConfig: () => Promise<Config>
 }

@@ -1,4 +1,4 @@
-/** Opens the configured key managers, and gives each key store its backend. */
+/** Opens the configured key managers, and assigns each key store its backend. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config, KeyStoreConfig } from '../config/config.ts'
 import { SOFTWARE } from '../config/sections/backends.ts'

@@ -68,7 +68,7 @@ export interface RunningServer {
 }
 
 export interface ServerOptions {
-  /** File that the log is appended to; absent: standard output. */
+  /** File that the log is appended to (default: standard output). */
   readonly logFile?: string
   /** Set in a worker process: its number, from 1, and the id of its `serve`. */
   readonly worker?: { readonly number: number; readonly group: string }

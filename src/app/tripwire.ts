@@ -68,7 +68,7 @@ export async function createServerTripwire(
   return tripwire
 }
 
-/** Opens a handle of its own, so that a kill does not wait behind requests or for a connection. */
+/** Opens its own handle, so that a kill does not wait behind requests or for a connection. */
 async function openOwnKillSwitch(config: Config, cleanup: Cleanup): Promise<KillSwitch> {
   const own = await openStore(await toStoreOptions(config, { connections: 'kept' }))
   const killSwitch = createKillSwitch(own, config)

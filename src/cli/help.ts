@@ -21,7 +21,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   Inspect: ['status', 'events', 'exposure', 'doctor', 'completion', 'version'],
 }
 
-/** Commands that `latchkey` alone shows. */
+/** Commands that `latchkey` without arguments shows. */
 const ESSENTIAL: readonly string[] = [
   ...['quickstart', 'init', 'serve', 'kill', 'restore', 'status'],
   ...['keys create', 'credentials create', 'register', 'doctor'],

@@ -10,7 +10,7 @@ export interface PeriodicOptions {
   readonly work: () => void | Promise<void>
   /** Called when a run fails; the next run still takes place. Must not throw. */
   readonly onError: (error: unknown) => void
-  /** For tests; absent: a timer that does not keep the process alive. */
+  /** For tests (default: a timer that does not keep the process alive). */
   readonly schedule?: Schedule
 }
 

@@ -8,6 +8,6 @@ export type AdminRole = (typeof ROLES)[number]
 /** A role, for all key stores or for some. */
 export interface Grant {
   readonly role: AdminRole
-  /** Absent: all key stores, and what concerns none in particular. */
+  /** Absent for all key stores, including calls that concern none in particular. */
   readonly keyStores?: readonly string[]
 }

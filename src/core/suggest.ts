@@ -5,7 +5,7 @@ const MAX_EDITS = 3
 
 /**
  * Returns the known name with the smallest edit distance to `name`: at most three edits, and at
- * most half of the name.
+ * most half the length of the name.
  */
 export function suggest(name: string, known: readonly string[]): string | undefined {
   const ranked = known

@@ -63,7 +63,7 @@ export interface TrustChange {
   readonly version: number
   /** Check value recorded before; absent if there was none. */
   readonly recorded?: string
-  /** Check value recorded now; absent: the token no longer has the version. */
+  /** Check value recorded now; absent if the token no longer has the version. */
   readonly found?: string
 }
 

@@ -13,7 +13,7 @@ export interface Switch {
   readonly createdAt: number
   /** Epoch of the store at which the switch took effect. */
   readonly epoch: number
-  /** Wall time at which the switch is lifted automatically; absent: never. */
+  /** Wall time at which the switch is lifted automatically; absent if it never is. */
   readonly until?: number
 }
 

@@ -208,7 +208,7 @@ function stateAt(entries: readonly StoredEntry[], revision: number): PolicyState
   return toState(entries.filter((entry) => entry.revision <= revision))
 }
 
-/** Returns texts in shadow by their names; undefined for one that is to be deleted. */
+/** Returns texts in shadow by name; the text is undefined if it will be deleted. */
 function shadowOf(entries: readonly Entry[]): ReadonlyMap<string, string | undefined> {
   const inShadow = new Map<string, string | undefined>()
   for (const { name, mode, text } of entries) {

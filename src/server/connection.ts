@@ -103,9 +103,9 @@ export interface Connections {
 
 export interface ConnectionsDeps {
   readonly clock: Clock
-  /** Approximate number of requests per connection; 0: unlimited. */
+  /** Approximate number of requests per connection; 0 for no limit. */
   readonly maxRequests: number
-  /** Approximate lifetime of a connection in milliseconds; 0: unlimited. */
+  /** Approximate lifetime of a connection in milliseconds; 0 for no limit. */
   readonly maxAgeMs: number
   /** Called when a connection was cut because its client certificate is no longer valid. */
   readonly onUntrusted: (remoteAddress: string | undefined) => void

@@ -37,7 +37,7 @@ export interface CredentialSummary {
 export interface NewCredential {
   /** Milliseconds since the Unix epoch. */
   readonly expiresAt?: number
-  /** An existing pair to import; absent: generate a random one. */
+  /** An existing pair to import (default: a new random one). */
   readonly pair?: { readonly accessKeyId: string; readonly secretAccessKey: Secret }
 }
 

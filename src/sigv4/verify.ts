@@ -23,7 +23,7 @@ export interface SignedRequest {
 
 export interface VerifyScope {
   readonly lookup: CredentialLookup
-  /** AWS regions from which KMS may call; undefined: any. */
+  /** AWS regions from which KMS may call; undefined for any. */
   readonly regions: readonly string[] | undefined
 }
 

@@ -22,7 +22,7 @@ export interface StorePlace {
 }
 
 export interface Engine {
-  /** Reports whether a store exists, in whatever state. @throws StorageError */
+  /** Reports whether a store exists, even a damaged one. @throws StorageError */
   exists(): Promise<boolean>
   /** Creates an empty database with Latchkey's tables. @throws StorageError STORE_EXISTS */
   create(): Promise<Database>

@@ -28,7 +28,7 @@ export interface MasterKey {
 }
 
 const KEY_BYTES = 32
-/** Takes about 0.3 s and 128 MiB, once at the start (OWASP's first recommendation for scrypt). */
+/** Takes about 0.3 s and 128 MiB, once at startup (OWASP's first recommendation for scrypt). */
 const SCRYPT = { N: 131_072, r: 8, p: 1 }
 const SCRYPT_MAX_MEMORY = 256 * 1024 * 1024
 

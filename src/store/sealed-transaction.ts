@@ -23,7 +23,7 @@ export class Ledger {
   /** The random tag of that epoch. */
   readonly tag: string
   readonly #tables: Map<string, { rows: number; sum: bigint }>
-  /** The code that must be there at the end, by table and primary key; undefined: no row. */
+  /** The code that must be there at the end, by table and primary key; undefined for a deleted row. */
   readonly #written = new Map<string, { table: SealedTable; key: Row; mac: string | undefined }>()
   events: SealedState['events']
 

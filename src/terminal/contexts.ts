@@ -20,7 +20,7 @@ export interface AdminContext {
 }
 
 export interface ContextFile {
-  /** Name of the context in use; absent: the control store. */
+  /** Name of the context in use; absent for the control store. */
   readonly current?: string
   readonly contexts: Readonly<Record<string, AdminContext>>
 }

@@ -27,8 +27,7 @@ export interface Rehearsal {
   /** Requests in the switch's scope that were refused for another reason. */
   readonly refusedAnyway: number
   /**
-   * Requests of unnamed callers, of whom there were too many to name: whether the switch covers
-   * them is unknown.
+   * Requests of callers that were too many to name: whether the switch covers them is unknown.
    */
   readonly notToldApart: number
   readonly principals: readonly Refused[]

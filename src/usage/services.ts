@@ -18,7 +18,7 @@ export interface CachingFact {
   /** Functions that still work without the proxy. */
   readonly goesOn: string
   readonly howLong: string
-  /** Upper limit in milliseconds after the last fetch; absent: unknown or unbounded. */
+  /** Upper limit in milliseconds after the last fetch; absent if unknown or unbounded. */
   readonly atMostMs?: number
   readonly endedBy: string
   readonly certainty: Certainty

@@ -10,7 +10,7 @@ export interface KeyStore {
   readonly name: KeyStoreName
   /** XksProxyUriPath: the prefix followed by /kms/xks/v1. */
   readonly uriPath: string
-  /** AWS regions from which KMS may call; undefined: any. */
+  /** AWS regions from which KMS may call; undefined for any. */
   readonly regions: readonly string[] | undefined
   readonly credentials: CredentialLookup
   readonly quota: Quota

@@ -25,7 +25,7 @@ export interface PipelineDeps extends AnswerDeps {
   readonly keyStores: KeyStoreLookup
   readonly limits: Limits & { readonly requestDeadlineMs: number }
   readonly identity: ProxyIdentity
-  /** Absent: there is no audit log. */
+  /** Absent if there is no audit log. */
   readonly audit?: RequestAudit | undefined
   /** Reports whether the tripwire refuses the request for now. Absent if it has no rules. */
   readonly isThrottled?: ((subject: RequestSubject) => boolean) | undefined

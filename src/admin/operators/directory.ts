@@ -35,7 +35,7 @@ export interface OperatorRecord {
   readonly kind: 'person' | 'group'
   /** Absent for a person who has only the roles of groups. */
   readonly role?: AdminRole
-  /** Key stores that `role` is limited to; absent: all. */
+  /** Key stores that `role` is limited to; absent for all. */
   readonly keyStores?: readonly string[]
   /** Names of groups. */
   readonly groups: readonly string[]

@@ -14,7 +14,7 @@ const REQUEST_MS = 10_000
 
 export interface WitnessServerOptions {
   readonly witness: Witness
-  /** PEM texts; absent: plain HTTP. Requests carry no secret, and a checkpoint is signed. */
+  /** PEM texts; absent for plain HTTP. Requests carry no secret, and a checkpoint is signed. */
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly onError: (error: unknown) => void
 }

@@ -24,7 +24,7 @@ export interface ControlLogSource {
 }
 
 export interface ControlLogOptions extends ControlLogSource {
-  /** Folder of all logs. */
+  /** Folder that holds all logs. */
   readonly root: string
   /** Asks witnesses to cosign a checkpoint that is about to be published. */
   readonly cosign?: Cosign | undefined

@@ -107,7 +107,7 @@ export interface NewLog {
 }
 
 export interface NewLogOptions extends Omit<ProcessCertificate, 'kind' | 'origin' | 'verifierKey'> {
-  /** Folder of all logs. */
+  /** Folder that holds all logs. */
   readonly root: string
   readonly logId: string
   readonly derive: DeriveSeed
@@ -190,7 +190,7 @@ export interface RecoveredLog extends PublishedHead {
 }
 
 export interface RecoveryOptions {
-  /** Folder of all logs. */
+  /** Folder that holds all logs. */
   readonly root: string
   readonly host: string
   readonly derive: DeriveSeed

@@ -62,7 +62,7 @@ function parsePort(text: string | undefined): number | undefined {
   return port
 }
 
-/** @param port undefined: the ports of the configuration */
+/** @param port undefined for the ports of the configuration */
 function withPort(config: Config, port: number | undefined): Config {
   if (port === undefined) return config
   const { listener, admin } = config

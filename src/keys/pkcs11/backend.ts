@@ -130,7 +130,7 @@ class FoundKey implements BackendKey, VerifiedEncryption {
     }
   }
 
-  /** Each version on a token is a key of its own, with its own usage. */
+  /** Each version on a token is a separate key with its own usage. */
   #find(version: number, direction: 'canEncrypt' | 'canDecrypt'): KnownVersion {
     const found = this.#versions.get(version)
     if (found === undefined) throw new BackendError('VERSION_NOT_FOUND', 'no such key version')

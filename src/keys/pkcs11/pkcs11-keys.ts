@@ -183,7 +183,7 @@ function toAddress({ module, parameters }: Pkcs11BackendConfig) {
   return { module, ...(parameters === undefined ? {} : { parameters }) }
 }
 
-/** Makes a call in a process of its own. */
+/** Makes a call in a separate process. */
 async function callOnce(
   config: Pkcs11BackendConfig,
   clock: Clock,

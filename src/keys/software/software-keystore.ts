@@ -46,7 +46,7 @@ export interface SoftwareKeystoreDeps {
 }
 
 /**
- * Maximum number of keys to prepare at the start. For further ones, the first encryption waits for
+ * Maximum number of keys to prepare at startup. For further ones, the first encryption waits for
  * the disk.
  */
 const MAX_WARM = 20_000

@@ -1,6 +1,6 @@
 /**
  * Handles the end of a lease that was not renewed: an answer that was released under it but not
- * sent by then is not sent any more.
+ * sent by then is never sent.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'

@@ -25,7 +25,7 @@ import { loadControlState } from '../switch-table.ts'
 export interface UsageWindow {
   readonly since: number
   readonly until: number
-  /** True: include the requests of Latchkey's own tools (default: false). */
+  /** Whether to include requests from Latchkey's own tools (default: false). */
   readonly probes?: boolean
 }
 
@@ -69,7 +69,7 @@ export async function rehearseKill(
 }
 
 /**
- * @param about a scope, or a switch in force; undefined: everything
+ * @param about a scope, or a switch in force; undefined for everything
  * @throws StorageError, ControlError NOTHING_KILLED when the switch is not in force
  */
 export async function reportExposure(

@@ -54,7 +54,7 @@ export interface RecoveryPlan {
   readonly losses?: Losses
   /** Why the existing store cannot be compared. */
   readonly unreadable?: string
-  /** Whether a store exists where the backup is to be loaded. */
+  /** Whether a store already exists where the backup will be loaded. */
   readonly isOccupied: boolean
 }
 

@@ -118,7 +118,7 @@ export class WaitingFleet {
     })
   }
 
-  /** @param found undefined: the store did not answer */
+  /** @param found undefined if the store did not answer */
   take(found: Sight | undefined, now: number): void {
     if (found !== undefined) this.#takeSight(found, now)
     for (const one of this.#watched.values()) {

@@ -23,7 +23,7 @@ export interface Endpoint {
 
 export interface DialOptions {
   readonly timeoutMs: number
-  /** Protocols to offer by ALPN; empty: no ALPN at all. */
+  /** Protocols to offer by ALPN; empty for no ALPN at all. */
   readonly alpn?: readonly string[]
   readonly tls?: Pick<ConnectionOptions, 'minVersion' | 'maxVersion' | 'ciphers'>
   /** Set to false to examine a connection whose certificate is not trusted. */

@@ -35,7 +35,7 @@ export function isUnused(socket: Socket): boolean {
 
 /**
  * Returns monotonic milliseconds for a request whose head was just read. HTTP/2 does not provide
- * the time, but reads a head in no time.
+ * the time, but reads a head almost instantly.
  */
 export function firstByteAt(message: IncomingMessage, clock: Clock): number {
   return parserOf(message.socket)?.latchkeyBegunAt ?? clock.monotonic()

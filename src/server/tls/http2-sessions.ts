@@ -38,13 +38,12 @@ const SWEEP_MS = 1000
 /** The progress to which headersMs applies. */
 interface Progress {
   readonly socket: TLSSocket
-  /** Id of the last stream with complete headers; 0: none yet. */
+  /** Id of the last stream with complete headers; 0 before the first. */
   completeId: number
-  /** Id of the last stream whose headers have started; 0: none yet. */
+  /** Id of the last stream whose headers have started; 0 before the first. */
   begunId: number
   /**
-   * Start of the time in which the session must complete headers; undefined: there are none to
-   * complete.
+   * Start of the time in which the session must complete headers; undefined if none are pending.
    */
   since: number | undefined
   isTimedOut: boolean

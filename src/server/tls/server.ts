@@ -84,7 +84,7 @@ export interface TlsServerOptions {
 
 /** Where a connection comes from, before its certificate is checked. */
 interface Peer {
-  /** Common names that its certificate may have; absent: no certificate is required. */
+  /** Common names that its certificate may have; absent if no certificate is required. */
   readonly subjects: readonly string[] | undefined
   readonly isFromTerminator: boolean
   /** Whether to close a connection whose certificate is refused. */

@@ -29,7 +29,7 @@ export interface Session {
   ask(ask: Ask): Promise<WireAnswer>
   /** Calls over the given connection. */
   askOn(connection: Connection, ask: Ask): Promise<WireAnswer>
-  /** Connects without verifying the certificate, which has a check of its own. @throws EndpointError */
+  /** Connects without verifying the certificate, which has a separate check. @throws EndpointError */
   connect(alpn?: readonly string[]): Promise<Connection>
   close(): void
 }

@@ -24,7 +24,7 @@ export interface KmsServiceOptions extends Omit<KmsApiOptions, 'kms' | 'clock' |
   readonly port: number
   /** How long a proxy may take, in milliseconds. */
   readonly timeoutMs: number
-  /** How proxies are reached; absent: by DNS, on port 443, with the system's authorities. */
+  /** How to reach proxies (default: by DNS, on port 443, with the system's authorities). */
   readonly reach?: Pick<KmsSideClientOptions, 'connectTo' | 'caFile' | 'clientCertificate'>
   /** Quickstart's proxy, which is registered if the state has no key store yet. */
   readonly demo?: Target
