@@ -127,7 +127,7 @@ try {
   ]
   try {
     await measureRounds(servers, workplace)
-    printRounds(servers)
+    if (Number(values.rounds) > 0) printRounds(servers)
     for (const server of servers) await measureLong(server, workplace)
   } finally {
     await Promise.all(servers.map(({ process }) => process.stop()))

@@ -1,0 +1,33 @@
+/** Measures the cost of the audit log: the same server without one, buffered, and strict. */
+// SPDX-License-Identifier: Apache-2.0
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { compareConfigurations } from './configurations.ts'
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '7' },
+    seconds: { type: 'string', default: '2' },
+    connections: { type: 'string', default: '16' },
+    // Decrypts per second of the open loop, KMS's default quota.
+    rate: { type: 'string', default: '1800' },
+  },
+})
+
+const folder = await mkdtemp(join(tmpdir(), 'latchkey-bench-'))
+const audit = (mode: string) => `audit: { mode: ${mode}, folder: ${join(folder, `${mode}.audit`)} }`
+try {
+  await compareConfigurations({
+    folder,
+    configurations: { off: '', buffered: audit('buffered'), strict: audit('strict') },
+    rounds: Number(values.rounds),
+    seconds: Number(values.seconds),
+    connections: Number(values.connections),
+    rate: Number(values.rate),
+    tailOf: 'decrypt',
+  })
+} finally {
+  await rm(folder, { recursive: true })
+}
