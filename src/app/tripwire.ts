@@ -6,10 +6,10 @@ import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import { createKillSwitch, type KillSwitch } from '../killswitch/operator/service.ts'
-import { appendEvent, readEvents } from '../store/event-log.ts'
+import { appendEvent, readEventsSince } from '../store/event-log.ts'
 import { type Store, openStore } from '../store/store.ts'
-import { loadRecalledUsage, recall, toLearnUntil } from '../tripwire/recorded-usage.ts'
-import type { TripwireEvent } from '../tripwire/rule.ts'
+import { loadRecalledUsage, recall, recallTrips, toLearnUntil } from '../tripwire/recorded-usage.ts'
+import type { TripwireEvent, TripwireRule } from '../tripwire/rule.ts'
 import { type AutomaticKill, type Tripwire, createTripwire } from '../tripwire/tripwire.ts'
 import { type ActivitySpan, loadActivitySpans } from '../usage/usage-table.ts'
 import type { ControlledGate } from './gate.ts'
@@ -49,7 +49,8 @@ export async function createServerTripwire(
   const killSwitch = kills ? await openOwnKillSwitch(config, cleanup) : undefined
   const note = createNotes(store)
   const tripwire = createTripwire({
-    ...{ mode, rules, maxSubjects, clock, logger, host: hostname(), shares: instances },
+    ...{ mode, rules, maxSubjects, learningMs, clock, logger },
+    ...{ host: hostname(), shares: instances },
     learnUntil: (keyStore) => toTime(learnUntil(keyStore)),
     async kill(order) {
       if (killSwitch === undefined) throw new TypeError('no rule of this process kills')
@@ -61,7 +62,7 @@ export async function createServerTripwire(
     },
   })
   recall(tripwire.detector, usage, toTime, instances())
-  await quietReported(tripwire, store, toTime)
+  recallTrips(tripwire.detector, await loadTrips(store, rules, now), toTime, now)
   cleanup.add(tripwire.stop)
   const learning = config.keyStores.map(({ name }) => name).filter((name) => learnUntil(name) > now)
   logger.info('tripwire rules loaded', { mode, rules: rules.map(({ name }) => name), learning })
@@ -81,20 +82,19 @@ async function killWithReceipt(killSwitch: KillSwitch, order: AutomaticKill) {
   return kill.switch?.id
 }
 
-/** Keeps a restart from reporting the same trip again within its window. */
-async function quietReported(
-  { detector }: Tripwire,
+/** Returns the trips within the longest window: the event log is permanent, and can be long. */
+async function loadTrips(
   store: Store,
-  toTime: (wall: number) => number,
-): Promise<void> {
-  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
-  for (const { kind, at, detail } of events) {
-    if (kind !== TRIPPED) continue
-    const { rule, subject, windowMs, done } = detail as unknown as TripwireEvent
-    // The throttle ended with its process, and only another trip starts it again.
-    if (done === 'throttle') continue
-    detector.quiet(rule, subject, toTime(at + windowMs))
-  }
+  rules: readonly TripwireRule[],
+  now: number,
+): Promise<readonly TripwireEvent[]> {
+  const since = now - Math.max(...rules.map(({ windowMs }) => windowMs))
+  const events = await store.database.snapshot((reader) =>
+    readEventsSince(reader, store.sealing, since),
+  )
+  return events
+    .filter(({ kind }) => kind === TRIPPED)
+    .map(({ at, detail }) => ({ ...detail, at }) as unknown as TripwireEvent)
 }
 
 /** Returns a function that writes trips as events of the store, in the background. */

@@ -136,6 +136,32 @@ export async function readEvents(
   return readChain(reader, sealing, events, since)
 }
 
+/** Events read at first from the end of the log, and the factor by which a further attempt grows. */
+const RECENT_EVENTS = 256
+const GROWTH = 4
+
+/**
+ * Returns the events at or after a time, oldest first, without reading the log from its start. An
+ * event of a host whose clock was far behind can hide those before it.
+ * @param at wall time, milliseconds since the Unix epoch
+ * @throws StorageError STORE_TAMPERED when one of the events read was changed or is missing
+ */
+export async function readEventsSince(
+  reader: Reader,
+  sealing: Sealing,
+  at: number,
+): Promise<readonly ControlEvent[]> {
+  const { events: end } = await readState(reader, sealing)
+  for (let count = RECENT_EVENTS; ; count *= GROWTH) {
+    const skipped = Math.max(0, end.seq - count)
+    const events = await readChain(reader, sealing, end, skipped)
+    const [oldest] = events
+    if (skipped === 0 || oldest === undefined || oldest.at < at) {
+      return events.filter((event) => event.at >= at)
+    }
+  }
+}
+
 /** Returns the number of events, and the root of the control log that they form. */
 export async function readEventsHead(reader: Reader, sealing: Sealing): Promise<TreeHead> {
   const { events } = await readState(reader, sealing)

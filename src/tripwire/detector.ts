@@ -31,6 +31,11 @@ export interface DetectorOptions {
    * Returns the time until which the callers and classes of a key store are learned without a trip.
    */
   readonly learnUntil?: (keyStore: string) => number
+  /**
+   * How long the callers or classes of a subject are learned that may have been forgotten,
+   * milliseconds. The window of the rule is the least.
+   */
+  readonly learningMs: number
 }
 
 export interface Detector {
@@ -59,44 +64,63 @@ interface Entry {
   /** Callers or classes seen so far. */
   readonly known: Set<string> | undefined
   quietUntil: number
+  /**
+   * Time until which names are learned without a trip; undefined until the first request decides it.
+   * Once a rule has forgotten a subject, every subject that it does not know may be that one, with
+   * names that only seem new.
+   */
+  learnUntil: number | undefined
 }
 
 interface CompiledRule {
   readonly rule: TripwireRule
   /** Subjects in the order of their last use. */
   readonly entries: Map<string, Entry>
+  hasForgotten: boolean
 }
 
 export function createDetector(options: DetectorOptions): Detector {
-  const { maxSubjects, shares = () => 1, learnUntil = () => -Infinity } = options
+  const { maxSubjects, shares = () => 1, learnUntil = () => -Infinity, learningMs } = options
   const compiled: readonly CompiledRule[] = options.rules.map((rule) => ({
     rule,
     entries: new Map<string, Entry>(),
+    hasForgotten: false,
   }))
   let forgotten = 0
 
-  function entryOf({ rule, entries }: CompiledRule, name: string): Entry {
+  function entryOf(one: CompiledRule, name: string): Entry {
+    const { rule, entries } = one
     const found = entries.get(name)
     if (found === undefined && entries.size >= maxSubjects) {
       for (const oldest of entries.keys()) {
         entries.delete(oldest)
         forgotten += 1
+        one.hasForgotten = true
         break
       }
     }
-    const entry = found ?? createEntry(rule)
+    const entry = found ?? createEntry(rule, one.hasForgotten)
     if (found !== undefined) entries.delete(name)
     entries.set(name, entry)
     return entry
   }
 
-  /** Returns the entry if the request changed the value that the rule measures. */
+  /** Reports whether names of a subject are learned without a trip. */
+  function learns({ rule }: CompiledRule, entry: Entry, keyStore: string, at: number): boolean {
+    entry.learnUntil ??= at + Math.max(learningMs, rule.windowMs)
+    return at < entry.learnUntil || at < learnUntil(keyStore)
+  }
+
+  /**
+   * Returns the entry if the request changed the value that the rule measures.
+   * @param isPast the request is recalled, so its names are only learned
+   */
   function take(
     one: CompiledRule,
     request: Observation,
     at: number,
     count: number,
-    learns: boolean,
+    isPast: boolean,
   ) {
     const { rule } = one
     if (!isCounted(rule, request)) return undefined
@@ -106,7 +130,7 @@ export function createDetector(options: DetectorOptions): Detector {
         rule.measure === 'newPrincipals' ? toCaller(request.principal) : request.accessClass
       if (entry.known.has(name) || entry.known.size >= MAX_KNOWN) return undefined
       entry.known.add(name)
-      if (learns) return undefined
+      if (isPast || learns(one, entry, request.keyStore, at)) return undefined
     }
     entry.all?.add(at, count)
     if (entry.all !== undefined && request.isAllowed) return undefined
@@ -118,8 +142,7 @@ export function createDetector(options: DetectorOptions): Detector {
     observe(request, at, onTrip) {
       for (const one of compiled) {
         const { rule } = one
-        const learns = at < learnUntil(request.keyStore)
-        const entry = take(one, request, at, 1, learns)
+        const entry = take(one, request, at, 1, false)
         if (entry === undefined || at < entry.quietUntil) continue
         const limit = limitOf(rule, shares)
         const measured = measure(rule, entry, at)
@@ -146,12 +169,13 @@ export function createDetector(options: DetectorOptions): Detector {
   }
 }
 
-function createEntry({ measure, windowMs }: TripwireRule): Entry {
+function createEntry({ measure, windowMs }: TripwireRule, mayBeForgotten: boolean): Entry {
   return {
     count: new WindowCount(windowMs),
     all: measure === 'denialPercent' ? new WindowCount(windowMs) : undefined,
     known: measure.startsWith('new') ? new Set<string>() : undefined,
     quietUntil: -Infinity,
+    learnUntil: mayBeForgotten ? undefined : -Infinity,
   }
 }
 

@@ -12,7 +12,7 @@ import {
   toPeriod,
 } from '../usage/usage-table.ts'
 import type { Detector, Observation } from './detector.ts'
-import type { TripwireRule } from './rule.ts'
+import type { TripwireEvent, TripwireRule } from './rule.ts'
 
 /** Outcomes in recorded usage that count as a denial: Latchkey's own codes where they exist. */
 function isDenial(outcome: string): boolean {
@@ -86,16 +86,39 @@ export function recall(
 }
 
 /**
+ * Keeps a restart from reporting a trip again within its window.
+ * @param trips of this and other processes
+ * @param now wall time, milliseconds since the Unix epoch
+ */
+export function recallTrips(
+  detector: Pick<Detector, 'quiet'>,
+  trips: readonly TripwireEvent[],
+  toTime: (wall: number) => number,
+  now: number,
+): void {
+  for (const { rule, subject, windowMs, at, done } of trips) {
+    // The throttle ended with its process, and only another trip starts it again.
+    if (done === 'throttle' || at + windowMs <= now) continue
+    detector.quiet(rule, subject, toTime(at + windowMs))
+  }
+}
+
+/**
  * Returns the wall time until which the callers of a key store are learned. A key store without
- * recorded usage is new, or its record was lost: either way all of its callers would seem new.
+ * recorded usage is new, or its record was lost: either way all of its callers would seem new. So
+ * would those that were recorded without their names (`activity.maxSubjects`).
  */
 export function toLearnUntil(
   { subjects }: RecalledUsage,
   { now, learningMs }: { readonly now: number; readonly learningMs: number },
 ): (keyStore: string) => number {
   const firstAt = new Map<string, number>()
-  for (const { subject, firstAt: at } of subjects) {
-    firstAt.set(subject.keyStore, Math.min(firstAt.get(subject.keyStore) ?? Infinity, at))
+  const lastUnnamedAt = new Map<string, number>()
+  for (const { subject, firstAt: first, lastAt: last } of subjects) {
+    const { keyStore, isOverflow } = subject
+    firstAt.set(keyStore, Math.min(firstAt.get(keyStore) ?? Infinity, first))
+    if (isOverflow) lastUnnamedAt.set(keyStore, Math.max(lastUnnamedAt.get(keyStore) ?? 0, last))
   }
-  return (keyStore) => (firstAt.get(keyStore) ?? now) + learningMs
+  return (keyStore) =>
+    Math.max(firstAt.get(keyStore) ?? now, lastUnnamedAt.get(keyStore) ?? 0) + learningMs
 }

@@ -83,7 +83,7 @@ export function simulateRequests(
   const firstAt = new Map<string, number>()
   const trips = new Trips()
   const detector = createDetector({
-    ...{ rules, maxSubjects },
+    ...{ rules, maxSubjects, learningMs },
     learnUntil: (keyStore) => (firstAt.get(keyStore) ?? 0) + learningMs,
   })
   let count = 0

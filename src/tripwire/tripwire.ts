@@ -35,6 +35,8 @@ export interface TripwireDeps {
   readonly shares: () => number
   /** Monotonic milliseconds; see `DetectorOptions`. */
   readonly learnUntil: (keyStore: string) => number
+  /** Milliseconds; see `DetectorOptions`. */
+  readonly learningMs: number
   /** Resolves to the id of the switch once no instance answers the requests that it stops. */
   readonly kill: (order: AutomaticKill) => Promise<string | undefined>
   /** Receives every trip, for notifications. Must not throw. */

@@ -10,7 +10,10 @@ const REQUESTS = Number(process.argv[2] ?? 1_000_000)
 /** The requests are generated in slices outside of the measurement. */
 const SLICE = 100_000
 
-const detector = createDetector({ rules: RULES, maxSubjects: 10_000, learnUntil: () => 1_200_000 })
+const detector = createDetector({
+  ...{ rules: RULES, maxSubjects: 10_000 },
+  ...{ learnUntil: () => 1_200_000, learningMs: 0 },
+})
 const kills: string[] = []
 let spentMs = 0
 let count = 0

@@ -15,6 +15,7 @@ import {
   encodeEvent,
   readEvents,
   readEventsHead,
+  readEventsSince,
   type WrittenEvent,
 } from '../../src/store/event-log.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -96,6 +97,36 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     await t.rejects(after(6), { code: 'STORE_TAMPERED' })
     await tamper("UPDATE control_events SET operator = 'mallory' WHERE seq = 4")
     for (const count of [0, 2, 3]) await t.rejects(after(count), { code: 'STORE_TAMPERED' })
+  })
+
+  void t.test(`${name}: recent events are read without the old ones`, async (t) => {
+    const { store, clock, tamper } = await open(t)
+    const start = clock.now()
+    const count = 400
+    await store.change(async (transaction, epoch) => {
+      for (let i = 0; i < count; i++) {
+        const event = { at: start + i, epoch, kind: 'test', operator: 'alice', detail: { i } }
+        await appendEvent(transaction, store.sealing, event)
+      }
+    })
+    const all = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
+    let rows = 0
+    const since = (at: number) =>
+      store.database.snapshot((reader) => {
+        const query: typeof reader.query = async (sql, values) => {
+          const found = await reader.query(sql, values)
+          if (sql.includes('FROM control_events')) rows += found.length
+          return found
+        }
+        return readEventsSince({ ...reader, query }, store.sealing, at)
+      })
+    t.same(await since(start + count - 5), all.slice(-5))
+    t.ok(rows < count - 100, `${String(rows)} of ${String(count)} events`)
+    t.same(await since(start + count), [])
+    t.same(await since(start + 10), all.slice(10))
+    t.same(await since(0), all)
+    await tamper("UPDATE control_events SET operator = 'mallory' WHERE seq = 390")
+    await t.rejects(since(start + count - 5), { code: 'STORE_TAMPERED' })
   })
 
   void t.test(`${name}: details that are too long for an entry are hashed`, async (t) => {

@@ -53,7 +53,7 @@ export const tripwire = object('Limits that stop a caller who reads too much (do
   ),
   rules: list('The rules. Without one, nothing is watched.', rule, { default: [], maxItems: 100 }),
   learning: duration(
-    'How long the callers of a key store are learned, counted from its first recorded request, before new ones can break a rule.',
+    'How long the callers of a key store are learned, counted from its first recorded request, before new ones can break a rule. It also applies to callers and keys that a rule may have forgotten.',
     '7d',
     [0, 90 * DAY_MS],
   ),

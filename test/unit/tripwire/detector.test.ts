@@ -3,6 +3,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { type Observation, createDetector } from '../../../src/tripwire/detector.ts'
+import { recallTrips } from '../../../src/tripwire/recorded-usage.ts'
 import { type Trip, type TripwireRule, toScope } from '../../../src/tripwire/rule.ts'
 import { WindowCount } from '../../../src/tripwire/window-count.ts'
 import { ATTACKS, RULES, normalLoad, request, rule } from '../../support/tripwire.ts'
@@ -10,7 +11,7 @@ import { ATTACKS, RULES, normalLoad, request, rule } from '../../support/tripwir
 const MINUTE = 60_000
 
 function watch(rules: readonly TripwireRule[], more = {}) {
-  const detector = createDetector({ rules, maxSubjects: 100, ...more })
+  const detector = createDetector({ rules, maxSubjects: 100, learningMs: MINUTE, ...more })
   const trips: (Trip & { readonly at: number })[] = []
   const see = (at: number, one: Partial<Observation> = {}) => {
     detector.observe(request(one), at, (trip) => trips.push({ ...trip, at }))
@@ -141,6 +142,70 @@ void t.test('memory is bounded: the subject that was quiet for longest is forgot
   t.end()
 })
 
+void t.test('the usual callers of a forgotten key are learned again and break no rule', (t) => {
+  const HOUR = 60 * MINUTE
+  const callers = rule({ measure: 'newPrincipals', per: 'key', limit: 1, windowMs: HOUR })
+  const use = (see: ReturnType<typeof watch>['see'], at: number) => {
+    for (const principal of ['a', 'b', 'c', 'd']) see(at, { principal })
+  }
+  const fill = (see: ReturnType<typeof watch>['see'], at: number) => {
+    for (let i = 0; i < 100; i++) see(at, { keyId: `k-${String(i)}` })
+  }
+
+  const { detector, trips, see } = watch([callers], { learnUntil: () => MINUTE })
+  use(see, 1)
+  fill(see, 2)
+  t.equal(detector.forgotten, 1)
+  use(see, 2 * HOUR)
+  t.equal(trips.length, 0, 'the key was forgotten, and its callers are not new')
+  for (const principal of ['e', 'f']) see(3 * HOUR - 1, { principal })
+  t.equal(trips.length, 0, 'learned for one window at least')
+  for (const principal of ['g', 'h']) see(3 * HOUR, { principal })
+  t.match(trips, [{ measured: 2, subject: { keyId: 'k' } }], 'and then new ones count')
+
+  const long = watch([callers], { learnUntil: () => MINUTE, learningMs: 5 * HOUR })
+  fill(long.see, 1)
+  use(long.see, 2 * HOUR)
+  for (const principal of ['e', 'f']) long.see(7 * HOUR - 1, { principal })
+  t.equal(long.trips.length, 0)
+
+  const restarted = watch([callers])
+  for (const principal of ['a', 'b', 'c']) restarted.detector.recall(request({ principal }), 1, 0)
+  for (let i = 0; i < 100; i++) {
+    restarted.detector.recall(request({ keyId: `k-${String(i)}` }), 2, 0)
+  }
+  restarted.detector.recall(request({ principal: 'd' }), 3, 0)
+  use(restarted.see, 9 * HOUR)
+  t.equal(restarted.trips.length, 0, 'forgotten while it was recalled')
+  t.end()
+})
+
+void t.test('a key that nothing was forgotten for is not learned', (t) => {
+  const callers = rule({ measure: 'newPrincipals', per: 'key', limit: 1 })
+  const { see } = watch([callers], { learnUntil: () => MINUTE })
+  see(2 * MINUTE, { principal: 'a' })
+  t.equal(see(2 * MINUTE, { principal: 'b' }), 1)
+  t.end()
+})
+
+void t.test('trips whose window is over take no room from callers in use', (t) => {
+  const { detector, see } = watch([rule({ limit: 1, windowMs: MINUTE })])
+  const trip = (i: number, at: number, done: 'log' | 'throttle') => ({
+    ...({ rule: 'bulk', measure: 'decrypts', action: done, done, measured: 2, limit: 1 } as const),
+    ...{ windowMs: MINUTE, at, subject: { principal: `p-${String(i)}` } },
+  })
+  const now = 10 * MINUTE
+  const old = Array.from({ length: 200 }, (_, i) => trip(i, now - MINUTE, 'log'))
+  const trips = [...old, trip(1000, now - 1000, 'log'), trip(1001, now - 1000, 'throttle')]
+  recallTrips(detector, trips, (wall) => wall, now)
+  t.equal(detector.forgotten, 0)
+  for (let i = 0; i < 2; i++) see(now, { principal: 'p-1000' })
+  t.equal(see(now, { principal: 'p-1000' }), 0, 'reported before the restart')
+  see(now, { principal: 'p-1001' })
+  t.equal(see(now, { principal: 'p-1001' }), 1, 'a throttle starts again')
+  t.end()
+})
+
 void t.test('a restart takes over counts and what was reported', (t) => {
   const bulk = rule({ limit: 10, windowMs: MINUTE })
   const next = watch([bulk])
@@ -181,6 +246,7 @@ void t.test(
       const detector = createDetector({
         rules: RULES,
         maxSubjects: 10_000,
+        learningMs: 0,
         learnUntil: () => 1_200_000,
       })
       let last = 0

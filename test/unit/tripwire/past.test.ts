@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
+import { toLearnUntil } from '../../../src/tripwire/recorded-usage.ts'
 import type { TripwireRule } from '../../../src/tripwire/rule.ts'
 import {
   fromAuditEntry,
@@ -92,6 +93,18 @@ void t.test('[property] suggested rules are not broken by the usage that they co
       return counts(spans, rules).length === 0
     }),
   )
+  t.end()
+})
+
+void t.test('callers recorded without their names are learned again after a restart', (t) => {
+  const now = (480_000 + 100) * HOUR
+  const known = span(0, 5)
+  const unnamed = { ...span(90, 7), subject: { ...span(90, 7).subject, isOverflow: true } }
+  const until = (subjects: readonly ActivitySpan[]) =>
+    toLearnUntil({ spans: [], subjects }, { now, learningMs: 24 * HOUR })('demo')
+  t.equal(until([known]), known.firstAt + 24 * HOUR)
+  t.equal(until([known, unnamed]), unnamed.lastAt + 24 * HOUR)
+  t.equal(until([]), now + 24 * HOUR)
   t.end()
 })
 

@@ -82,7 +82,7 @@ void t.test('a caller throttled in one key store is not freed by a rule of anoth
       rule({ ...common, name: 'payroll', keyStore: 'payroll', windowMs: HOUR, action: 'kill' }),
       rule({ ...common, name: 'hr', keyStore: 'hr', windowMs: 1000, action: 'throttle' }),
     ],
-    ...{ shares: () => 1, learnUntil: () => 0, onEvent: () => undefined },
+    ...{ shares: () => 1, learnUntil: () => 0, learningMs: 0, onEvent: () => undefined },
     kill: () => Promise.reject(new Error('the store does not answer')),
   })
   for (const keyStore of ['payroll', 'hr']) {
