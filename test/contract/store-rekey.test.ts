@@ -3,8 +3,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import pg from 'pg'
-import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { openAdministration } from '../../src/app/administration.ts'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
@@ -18,6 +16,7 @@ import { type RekeyDeps, type RekeyStage, rekeyStore } from '../../src/store/rek
 import { openStore, type Store, type StoreOptions } from '../../src/store/store.ts'
 import { startLatchkey, type Workspace, workspace } from '../support/cli.ts'
 import { startPostgres } from '../support/postgres.ts'
+import { rekeyEngines } from '../support/rekey-engines.ts'
 import { eventually, keyId, REGION } from '../support/server.ts'
 import { keyStoreName } from '../support/store.ts'
 
@@ -35,49 +34,7 @@ const STAGES = [
 ] as const
 const DONE = /the store has a new key/
 
-interface Engine {
-  readonly place: Workspace
-  /** Runs SQL as the owner of the tables, without Latchkey. */
-  sql(statement: string, values?: readonly unknown[]): Promise<readonly Record<string, unknown>[]>
-}
-
-const ENGINES: Readonly<Record<string, (t: Test) => Promise<Engine>>> = {
-  async SQLite(t) {
-    const place = await workspace(t)
-    return {
-      place,
-      sql(statement, values = []) {
-        const database = new Sqlite(join(place.folder, 'latchkey.db'))
-        try {
-          const prepared = database.prepare(statement.replaceAll(/\$\d/g, '?'))
-          if (prepared.reader) return Promise.resolve(prepared.all(...values) as [])
-          prepared.run(...values)
-          return Promise.resolve([])
-        } finally {
-          database.close()
-        }
-      },
-    }
-  },
-  async PostgreSQL(t) {
-    const { host, port, database, user } = await server.createDatabase()
-    const postgres = { host, port, database, user, tls: { mode: 'off' } }
-    const settings = {
-      store: { postgres, masterKey: { file: 'master.key' }, pollInterval: '50ms' },
-    }
-    const place = await workspace(t, { settings })
-    return {
-      place,
-      async sql(statement, values = []) {
-        const client = new pg.Client({ host, port, database, user })
-        await client.connect()
-        const { rows } = await client.query(statement, [...values])
-        await client.end()
-        return rows as Record<string, unknown>[]
-      },
-    }
-  },
-}
+const ENGINES = rekeyEngines(server)
 
 async function opened(t: Test, { configFile }: Workspace): Promise<Store> {
   const store = await openStore(await toStoreOptions(await loadConfig(configFile, {})))
