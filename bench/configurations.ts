@@ -106,7 +106,7 @@ function print({ name, rates, tails }: Contender, first: Contender, plan: Compar
   )
 }
 
-/** Returns the median, with the smallest and the largest. */
+/** Returns the median, the minimum and the maximum. */
 function spread(numbers: readonly number[]): string {
   const [low, middle, high] = [0, 0.5, 1].map((share) => percentile(numbers, share).toFixed(1))
   return `${String(middle)} (${String(low)} to ${String(high)})`
