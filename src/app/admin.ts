@@ -11,7 +11,7 @@ import { aboutRoutes, loginRoutes, serviceRoutes } from '../admin/routes/service
 import { switchRoutes } from '../admin/routes/switches.ts'
 import { type AdminEvent, createAdminServer } from '../admin/server.ts'
 import { readLatest } from '../audit/reader/latest.ts'
-import { readLogFile } from '../audit/reader/log-copy.ts'
+import { readLogFile } from '../audit/reader/log-file.ts'
 import { listLogs } from '../audit/writer/log-folder.ts'
 import type { AdminConfig, Config, OidcConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'

@@ -126,10 +126,9 @@ export async function findAdminTarget(context: Context): Promise<AdminTarget | u
     if (named === undefined) return undefined
     throw new UsageError('USAGE', '--config and --context cannot be combined')
   }
-  const { environment } = context
-  const address = environment['LATCHKEY_ADDR'] ?? ''
+  const address = context.environment['LATCHKEY_ADDR'] ?? ''
   if (named === undefined && address !== '') {
-    return withLogin(context, await fromEnvironment(environment, address))
+    return fromEnvironment(context, address)
   }
   const file = await loadContexts(context)
   const name = named ?? file.current ?? LOCAL
@@ -140,14 +139,7 @@ export async function findAdminTarget(context: Context): Promise<AdminTarget | u
       hint: 'latchkey context list shows them',
     })
   }
-  return withLogin(context, await toTarget(`context ${name}`, found, undefined))
-}
-
-/** Without a token and a certificate, a command uses the token of the last login. */
-async function withLogin(context: Context, target: AdminTarget): Promise<AdminTarget> {
-  if (target.token !== undefined || target.clientCertificate !== undefined) return target
-  const token = (await loadLogins(loginsPath(context)))[target.url]
-  return typeof token === 'string' ? { ...target, token: new Secret(token) } : target
+  return toTarget(context, `context ${name}`, found)
 }
 
 /**
@@ -156,20 +148,24 @@ async function withLogin(context: Context, target: AdminTarget): Promise<AdminTa
  */
 export async function findKnownTarget(context: Context): Promise<AdminTarget | undefined> {
   const address = context.environment['LATCHKEY_ADDR'] ?? ''
-  if (address !== '') return fromEnvironment(context.environment, address)
+  if (address !== '') return fromEnvironment(context, address)
   const { current, contexts } = await loadContexts(context)
   const names = Object.keys(contexts)
   const name = current ?? (names.length === 1 ? names[0] : undefined)
   const found = name === undefined ? undefined : contexts[name]
-  return found && toTarget(`context ${String(name)}`, found, undefined)
+  return found && toTarget(context, `context ${String(name)}`, found)
 }
 
-/** Returns the admin listener at an address, with the token and certificates that the environment names. */
+/**
+ * Returns the admin listener at an address, with the token and certificates that the environment names, or
+ * else with the token of the last login there.
+ */
 export function findTargetAt(context: Context, address: string): Promise<AdminTarget> {
-  return fromEnvironment(context.environment, address)
+  return fromEnvironment(context, address)
 }
 
-function fromEnvironment(environment: NodeJS.ProcessEnv, address: string): Promise<AdminTarget> {
+function fromEnvironment(context: Context, address: string): Promise<AdminTarget> {
+  const { environment } = context
   const read = (name: string) => {
     const value = environment[name] ?? ''
     return value === '' ? undefined : value
@@ -183,22 +179,29 @@ function fromEnvironment(environment: NodeJS.ProcessEnv, address: string): Promi
   }
   const given = Object.entries(entries).filter(([, value]) => value !== undefined)
   const one = { address, ...(Object.fromEntries(given) as Omit<AdminContext, 'address'>) }
-  return toTarget('LATCHKEY_ADDR', one, token)
+  return toTarget(context, 'LATCHKEY_ADDR', one, token)
 }
 
+/**
+ * Every target is made here. Without a token and a certificate, it has the token of the last login.
+ * @param token token that goes before the file of the entries
+ */
 async function toTarget(
+  context: Context,
   source: string,
   { address, tokenFile, caFile, clientCertificate, clientKey }: AdminContext,
-  token: string | undefined,
+  token?: string,
 ): Promise<AdminTarget> {
   if ((clientCertificate === undefined) !== (clientKey === undefined)) {
     throw new UsageError('USAGE', `${source}: a client certificate needs its key, and the reverse`)
   }
-  const bearer = token ?? (tokenFile && (await readPrivateFile(tokenFile)).toString('utf8').trim())
+  const given = token ?? (tokenFile && (await readPrivateFile(tokenFile)).toString('utf8').trim())
+  const url = parseAddress(address)
+  const isNamed = (given !== undefined && given !== '') || clientCertificate !== undefined
+  const bearer = isNamed ? given : (await loadLogins(loginsPath(context)))[url]
   return {
-    url: parseAddress(address),
-    source,
-    ...(bearer === undefined || bearer === '' ? {} : { token: new Secret(bearer) }),
+    ...{ url, source },
+    ...(typeof bearer === 'string' && bearer !== '' ? { token: new Secret(bearer) } : {}),
     ...(caFile === undefined ? {} : { ca: await readFile(caFile, 'utf8') }),
     ...(clientCertificate === undefined || clientKey === undefined
       ? {}

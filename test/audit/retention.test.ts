@@ -1,15 +1,24 @@
 /** Tests pruning: what it removes, that the rest still verifies, and that any other gap is detected. */
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { openLog } from '../../src/audit/reader/log-reader.ts'
 import { checkProof, proveEntry } from '../../src/audit/reader/prove.ts'
-import { countOlder } from '../../src/audit/reader/retention.ts'
+import { countOlder, type PruneDetail, pruneLogs } from '../../src/audit/reader/retention.ts'
 import { searchLog } from '../../src/audit/reader/search.ts'
 import { verifyLog } from '../../src/audit/reader/verify-log.ts'
 import { pruneLog } from '../../src/audit/writer/pruning.ts'
 import { decryptRecord, looseLog } from '../support/audit.ts'
+import { temporaryFolder } from '../support/cli.ts'
 import { eventually } from '../support/server.ts'
 
 const RECORDS = 700
@@ -37,9 +46,10 @@ void t.test('old entries go, and what remains is still verified', async (t) => {
       ...{ before: new Date(START).toISOString(), prunedAt: new Date(START).toISOString() },
       ...{ operator: 'alice', reason: 'test' },
     }
-    await pruneLog(path, certify.sign(statement), opened.pruned)
+    await pruneLog(path, certify.sign(statement))
   }
   const verify = (path: string) => verifyLog(path, { publicKey })
+  const unpruned = await copy('unpruned')
   await prune(folder, 512)
   t.notOk(existsSync(join(folder, 'tile/entries/000')))
   t.match(await verify(folder), { problems: [], pruned: 512, requests: 189, lost: 0 })
@@ -78,6 +88,36 @@ void t.test('old entries go, and what remains is still verified', async (t) => {
   const foreign = await copy('foreign')
   await prune(foreign, 512, 'latchkey/other/audit/log')
   t.match((await verify(foreign)).problems, [{ kind: 'signature' }])
+
+  await t.test('a prune that was interrupted is completed by the next one', async (t) => {
+    const root = await temporaryFolder(t)
+    const path = join(root, 'log')
+    cpSync(unpruned, path, { recursive: true })
+    // The statement is written first, so this is what a crash between both leaves.
+    copyFileSync(join(folder, 'pruned.json'), join(path, 'pruned.json'))
+    writeFileSync(join(path, 'tile/entries/001.new'), 'entries')
+    const recorded: PruneDetail[] = []
+    const run = (isConfirmed: boolean, before = START) => {
+      const record = (_: string, detail: PruneDetail) => {
+        recorded.push(detail)
+        return Promise.resolve(START)
+      }
+      const order = { before, isConfirmed, operator: 'alice', reason: 'test' }
+      return pruneLogs({ root, signer: certify, record }, order)
+    }
+    const names = () => readdirSync(join(path, 'tile/entries')).sort()
+    const all = ['000', '001', '001.new', '002.p']
+    t.match(await run(false), [{ entries: 512, prunedBefore: 512, leftOver: 3 }])
+    t.same(names(), all, 'nothing is removed without confirmation')
+    t.match(await run(true), [{ entries: 512, prunedBefore: 512, leftOver: 3 }])
+    t.same(names(), ['002.p'])
+    t.same(recorded, [], 'the control log has it already')
+    t.same(await run(true), [], 'nothing is left to do')
+    t.match(await run(true, START + RECORDS), [{ entries: RECORDS + 2, leftOver: 0 }])
+    t.match(recorded, [{ entries: RECORDS + 2, reason: 'test' }])
+    t.same(names(), [])
+    t.match(await verify(path), { problems: [], pruned: RECORDS + 2 })
+  })
 
   await prune(folder, RECORDS + 2)
   t.match(await verify(folder), { problems: [], pruned: RECORDS + 2, requests: 0, lost: 0 })

@@ -2,11 +2,13 @@
  * Tests how the admin listener serves the files of audit logs: who may read which, and what verifying a copy detects.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { cp, rm } from 'node:fs/promises'
+import fs, { readdirSync, readFileSync, statSync } from 'node:fs'
+import promises, { cp, mkdir, rm, symlink, writeFile } from 'node:fs/promises'
 import https from 'node:https'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import t from 'tap'
+import { readLogFile } from '../../src/audit/reader/log-file.ts'
 import { pki, startWithAdmin, token } from '../support/admin.ts'
 import { publicKeyOf, readPlainly } from '../support/audit.ts'
 import { latchkeyHere, temporaryFolder } from '../support/cli.ts'
@@ -35,6 +37,55 @@ function get(server: TestServer, path: string, role = 'auditor') {
       .on('error', reject)
   })
 }
+
+void t.test('a file is found without a look at the other logs', async (t) => {
+  const root = await temporaryFolder(t)
+  for (const log of ['one', 'two', 'three']) {
+    await mkdir(join(root, log))
+    await writeFile(join(root, log, 'certificate.json'), log)
+  }
+  await mkdir(join(root, 'no-log'))
+  await writeFile(join(root, 'no-log', 'checkpoint'), '')
+  await symlink(join(root, 'one'), join(root, 'link'))
+  // The names of these modules are bound to the built-in functions until they are synchronised.
+  const { readdir, access, lstat } = promises
+  const { existsSync } = fs
+  const seen: string[] = []
+  const note = <F extends (...words: never[]) => unknown>(call: F) =>
+    ((...words: Parameters<F>) => {
+      seen.push(String(words[0]))
+      return call(...words)
+    }) as F
+  Object.assign(promises, { readdir: note(readdir), access: note(access), lstat: note(lstat) })
+  Object.assign(fs, { existsSync: note(existsSync) })
+  syncBuiltinESMExports()
+  t.teardown(() => {
+    Object.assign(promises, { readdir, access, lstat })
+    Object.assign(fs, { existsSync })
+    syncBuiltinESMExports()
+  })
+  t.equal((await readLogFile(root, 'two', 'certificate.json'))?.toString(), 'two')
+  t.ok(seen.length > 0)
+  t.same(
+    seen.filter((path) => !path.startsWith(join(root, 'two'))),
+    [],
+    'nothing else was looked at',
+  )
+  for (const name of [
+    '',
+    '.',
+    '..',
+    '../two',
+    'one/../two',
+    'no-log',
+    'link',
+    'one\0',
+    'nothing',
+  ]) {
+    t.equal(await readLogFile(root, name, 'checkpoint'), undefined, name)
+    t.equal(await readLogFile(root, name, 'certificate.json'), undefined, name)
+  }
+})
 
 void t.test('an auditor reads every file of a log, and nothing else', async (t) => {
   const server = await startWithAdmin(t, {
@@ -133,6 +184,19 @@ void t.test('an auditor reads every file of a log, and nothing else', async (t) 
       )
       const found = await latchkeyHere(words, environment)
       t.match(found, { code: 65, stdout: /rolled-back at entry \d+: the control log knows/ })
+
+      const known = readFileSync(join(folder, log, 'checkpoint'), 'utf8')
+      const empty = `${known.split('\n')[0] ?? ''}\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n`
+      await writeFile(join(root, log, 'checkpoint'), empty)
+      t.match(await latchkeyHere(words, environment), {
+        code: 65,
+        stdout: /\n\S+: signature: .*incoming: the checkpoint is not signed/,
+      })
+      t.equal(readFileSync(join(folder, log, 'checkpoint'), 'utf8'), known, 'what was known stays')
+      const foreign = ['--url', again, '--public-key', Buffer.alloc(32, 1).toString('base64')]
+      t.match(await latchkeyHere(['audit', 'verify', ...foreign], environment), {
+        ...{ code: 65, stderr: /signature: .*certificate is not signed by this key/ },
+      })
       await server.stop()
     },
   )

@@ -130,6 +130,10 @@ void t.test('a person logs in by the device flow, with the roles of the claims',
   t.equal((await run('status')).code, 0)
   t.equal((await run('kill', '--key-store', 'demo', '--reason', 'x')).code, 0)
   t.equal((await run('kill', '--all', '--reason', 'x')).code, 1, 'the role is for one key store')
+  // The file of logins counts however a listener is named: by a flag, too.
+  const { LATCHKEY_ADDR: url, ...rest } = base
+  const auditor = await latchkeyHere(['audit', 'verify', '--url', url, '--public-key', 'x'], rest)
+  t.match(auditor, { code: 1, stderr: /the role operator of demo/ })
   const seen = await latchkeyHere(['status'], { ...base, LATCHKEY_TOKEN: token('viewer') })
   t.match(seen.stdout, /by alice/)
 })

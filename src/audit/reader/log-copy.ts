@@ -1,109 +1,293 @@
-/** Serves the files of audit logs to remote readers, and copies remote logs. */
+/**
+ * Copies logs from elsewhere, from a source that may lie. Nothing is written before it is verified: the
+ * checkpoint by its signatures and against the copy, each tile and each entry by its hash.
+ */
 // SPDX-License-Identifier: Apache-2.0
+import { hash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { type Checkpoint, parseCheckpoint } from '../../core/tlog/checkpoint.ts'
-import { parseNote } from '../../core/tlog/note.ts'
+import { basename, dirname, join } from 'node:path'
+import { hashLeaf } from '../../core/tlog/merkle.ts'
 import { AuditError } from '../errors.ts'
-import { fullTiles, levelsOf, partialWidth, TILE_WIDTH, tilePath } from '../log/tiles.ts'
+import {
+  decodeBundle,
+  encodeBundle,
+  fullTiles,
+  GrowingTree,
+  hashPerfect,
+  levelsOf,
+  partialWidth,
+  splitTile,
+  TILE_WIDTH,
+  tilePath,
+} from '../log/tiles.ts'
+import { replaceSynced } from '../writer/durable.ts'
 import { CHECKPOINT } from '../writer/log-files.ts'
-import { CERTIFICATE, listLogs, VERIFIER_KEY } from '../writer/log-folder.ts'
+import { CERTIFICATE, CONTROL_LOG, VERIFIER_KEY } from '../writer/log-folder.ts'
 import { PRUNED } from '../writer/pruning.ts'
+import { bundlesOf, type OpenedLog, openLog, readBundle, readTile, widthOf } from './log-reader.ts'
+import type { Problem } from './problem.ts'
 
-const FIXED: ReadonlySet<string> = new Set([CHECKPOINT, CERTIFICATE, VERIFIER_KEY, PRUNED])
-/**
- * Path of a tile (c2sp.org/tlog-tiles): levels up to 63, groups of three digits, and the width of a
- * partial tile.
- */
-const TILE = /^tile\/(?:entries|[0-5]?\d|6[0-3])\/(?:x\d{3}\/){0,5}\d{3}(?:\.p\/[1-9]\d{0,2})?$/
+/** Folder inside that of the copy, for signed files that are not verified yet. */
+const INCOMING = 'incoming'
+/** Checkpoints that were refused are kept as evidence, under this name and a part of their hash. */
+const REFUSED = 'checkpoint.refused-'
+/** A longer checkpoint is no evidence: it is a few lines of text. */
+const MAX_KEPT_BYTES = 64 * 1024
 
-/**
- * Returns a file of a log, or undefined if there is none that remote readers may have. Neither the
- * write-ahead log nor a file outside the folder can be named.
- */
-export async function readLogFile(
-  root: string,
-  log: string,
-  path: string,
-): Promise<Buffer | undefined> {
-  if (!FIXED.has(path) && !TILE.test(path)) return undefined
-  if (!(await listLogs(root)).includes(log)) return undefined
-  return readFile(join(root, log, path)).catch((error: unknown) => {
-    const { code = '' } = error as NodeJS.ErrnoException
-    if (!['ENOENT', 'ENOTDIR', 'EISDIR'].includes(code)) throw error
-    return undefined
-  })
+export interface CopySource {
+  /** Reads a file of the log elsewhere; undefined if there is none. */
+  readonly read: (path: string) => Promise<Buffer | undefined>
+  /** Public key of the store. */
+  readonly publicKey: string
 }
 
-/** Reads a file of a remote log; undefined if there is none. */
-export type ReadRemote = (path: string) => Promise<Buffer | undefined>
+class Refusal extends Error {
+  readonly problem: Problem
+
+  constructor(problem: Problem) {
+    super(problem.message)
+    this.problem = problem
+  }
+}
 
 /**
- * Copies a remote log into a folder, skipping files that are already there. Nothing is verified.
- * @returns the checkpoint that the folder had before; undefined if it had none
- * @throws AuditError AUDIT_INVALID if a file is missing there
+ * Brings the copy of a log up to date. What the copy has already is not read again.
+ * @param folder folder of the copy, which has the name of the log
+ * @returns why the log was refused; the copy is then as it was, and the checkpoint is kept beside its own
  */
-export async function copyLog(folder: string, read: ReadRemote): Promise<Checkpoint | undefined> {
-  const before = toCheckpoint(await readFile(join(folder, CHECKPOINT)).catch(() => undefined))
-  const signed = await read(CHECKPOINT)
-  const head = toCheckpoint(signed)
-  if (signed === undefined || head === undefined) {
-    throw new AuditError('AUDIT_INVALID', `${folder}: there is no checkpoint of this log`)
-  }
-  let pruned = 0
-  for (const name of [CERTIFICATE, VERIFIER_KEY, PRUNED]) {
-    const bytes = await read(name)
-    if (bytes !== undefined) await put(join(folder, name), bytes)
-    if (name === PRUNED && bytes !== undefined) pruned = countPruned(bytes)
-  }
-  const { size } = head
-  const copyOne = async (level: number | 'entries', index: number, width: number) => {
-    const full = tilePath(level, index)
-    const path = tilePath(level, index, width)
-    if (existsSync(join(folder, full)) || existsSync(join(folder, path))) return
-    for (const one of new Set([path, full])) {
-      // Once a tile is full, its log may remove the partial one.
-      const bytes = await read(one)
-      if (bytes === undefined) continue
-      await put(join(folder, one), bytes)
-      return
-    }
-    throw new AuditError('AUDIT_INVALID', `${folder}: ${path} is missing`)
-  }
-  for (let level = 0; level < levelsOf(size); level++) {
-    const full = fullTiles(level, size)
-    for (let index = 0; index < full; index++) await copyOne(level, index, TILE_WIDTH)
-    const width = partialWidth(level, size)
-    if (width > 0) await copyOne(level, full, width)
-  }
-  for (let index = Math.ceil(pruned / TILE_WIDTH); index * TILE_WIDTH < size; index++) {
-    await copyOne('entries', index, Math.min(TILE_WIDTH, size - index * TILE_WIDTH))
-  }
-  await put(join(folder, CHECKPOINT), signed)
-  return before
-}
-
-function toCheckpoint(signed: Buffer | undefined): Checkpoint | undefined {
-  const note = signed && parseNote(signed.toString('utf8'))
-  return note && parseCheckpoint(note.text)
-}
-
-/** The verification that follows checks the signature. */
-function countPruned(bytes: Buffer): number {
+export async function copyLog(folder: string, source: CopySource): Promise<Problem | undefined> {
+  const signed = await source.read(CHECKPOINT)
+  if (signed === undefined) return { kind: 'file', message: 'missing', path: CHECKPOINT }
+  const incoming = join(folder, INCOMING)
   try {
-    const { statement } = JSON.parse(bytes.toString('utf8')) as {
-      readonly statement?: { readonly entries?: unknown }
+    const before = await openCopy(folder, source.publicKey)
+    const log = await openIncoming(incoming, signed, source)
+    checkIdentity(basename(folder), log, before)
+    const copy = new LogCopy(folder, source.read, log, before)
+    await copy.checkContinues()
+    await copy.run()
+    await finish(folder, log, before)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    const name = `${REFUSED}${hash('sha256', signed, 'hex').slice(0, 16)}`
+    if (signed.length <= MAX_KEPT_BYTES) await put(join(folder, name), signed)
+    return error.problem
+  } finally {
+    await rm(incoming, { recursive: true, force: true })
+  }
+}
+
+/** Opens the copy as it is; undefined if there is none yet. A damaged copy is not a new one. */
+async function openCopy(folder: string, publicKey: string): Promise<OpenedLog | undefined> {
+  if (!existsSync(join(folder, CHECKPOINT))) return undefined
+  return openLog(folder, publicKey).catch(refuseInvalid)
+}
+
+/** Verifies the signatures of the checkpoint, of the certificate and of the statement about pruning. */
+async function openIncoming(
+  incoming: string,
+  signed: Buffer,
+  { read, publicKey }: CopySource,
+): Promise<OpenedLog> {
+  await rm(incoming, { recursive: true, force: true })
+  await put(join(incoming, CHECKPOINT), signed)
+  for (const name of [CERTIFICATE, PRUNED]) {
+    const bytes = await read(name)
+    if (bytes !== undefined) await put(join(incoming, name), bytes)
+  }
+  return openLog(incoming, publicKey).catch(refuseInvalid)
+}
+
+function refuseInvalid(error: unknown): never {
+  if (!(error instanceof AuditError)) throw error
+  throw new Refusal({ kind: 'signature', message: error.message })
+}
+
+/** The log of one process could otherwise stand for that of another, or for the control log. */
+function checkIdentity(name: string, { certificate }: OpenedLog, before?: OpenedLog): void {
+  const { kind, origin, verifierKey } = certificate
+  const isControl = name === CONTROL_LOG || name.startsWith(`${CONTROL_LOG}-`)
+  const isNamed = isControl
+    ? kind === 'control log' && origin.endsWith(`/${CONTROL_LOG}`)
+    : kind === 'audit log' && origin.endsWith(`/audit/${name}`)
+  const { origin: known, verifierKey: key } = before?.certificate ?? certificate
+  if (isNamed && known === origin && key === verifierKey) return
+  throw new Refusal({ kind: 'signature', message: `the certificate is that of ${origin}` })
+}
+
+/** The checkpoint comes last, so it is never ahead of the files that it covers. */
+async function finish(folder: string, log: OpenedLog, before?: OpenedLog): Promise<void> {
+  const { certificate, signedCheckpoint } = log
+  const take = async (name: string) => {
+    const text = await readFile(join(folder, INCOMING, name), 'utf8')
+    await replaceSynced(join(folder, name), text)
+  }
+  await take(CERTIFICATE)
+  await replaceSynced(join(folder, VERIFIER_KEY), `${certificate.verifierKey}\n`)
+  // An earlier statement may be served again, about fewer entries.
+  if (log.pruned > (before?.pruned ?? 0)) await take(PRUNED)
+  await replaceSynced(join(folder, CHECKPOINT), signedCheckpoint)
+}
+
+class LogCopy {
+  readonly #folder: string
+  readonly #read: CopySource['read']
+  readonly #log: OpenedLog
+  readonly #size: number
+  readonly #before: OpenedLog | undefined
+  /** Verified tiles above the lowest level, by path: one for 65,536 entries. */
+  readonly #tiles = new Map<string, readonly Buffer[]>()
+  /** The partial tile of each level. */
+  #edge: readonly (readonly Buffer[])[] = []
+
+  constructor(
+    folder: string,
+    read: CopySource['read'],
+    log: OpenedLog,
+    before: OpenedLog | undefined,
+  ) {
+    this.#folder = folder
+    this.#read = read
+    this.#log = log
+    this.#size = log.checkpoint.size
+    this.#before = before
+  }
+
+  /** Checks that the tree of the checkpoint begins with that of the copy. Writes nothing. */
+  async checkContinues(): Promise<void> {
+    const known = this.#before?.checkpoint
+    if (known !== undefined && known.size > this.#size) {
+      const sizes = `${String(known.size)} entries, the log has ${String(this.#size)}`
+      const message = `the copy knows ${sizes}`
+      throw new Refusal({ kind: 'rolled-back', message, index: this.#size })
     }
-    return Number(statement?.entries) || 0
-  } catch {
-    return 0
+    this.#edge = await this.#openEdge()
+    if (known === undefined) return
+    const levels: (readonly Buffer[])[] = []
+    for (let level = 0; level < levelsOf(known.size); level++) {
+      const width = partialWidth(level, known.size)
+      const tile = width === 0 ? [] : await this.#tile(level, fullTiles(level, known.size))
+      levels.push(tile.slice(0, width))
+    }
+    if (new GrowingTree(known.size, levels).root().equals(known.root)) return
+    const message = `the first ${String(known.size)} entries differ from those that the copy knows`
+    throw new Refusal({ kind: 'forked', message })
+  }
+
+  /** Writes the tiles and the entries that the copy lacks. */
+  async run(): Promise<void> {
+    const levels = levelsOf(this.#size)
+    for (let level = levels - 1; level >= 0; level--) {
+      const full = fullTiles(level, this.#size)
+      for (let index = 0; index < full; index++) {
+        const end = (index + 1) * TILE_WIDTH ** (level + 1)
+        if (!this.#has(tilePath(level, index), end)) await this.#writeTile(level, index, TILE_WIDTH)
+      }
+      const width = partialWidth(level, this.#size)
+      if (width > 0) await this.#writeTile(level, full, width)
+    }
+    const first = Math.ceil(this.#log.pruned / TILE_WIDTH)
+    for (let index = first; index < bundlesOf(this.#size); index++) {
+      const width = widthOf(index, this.#size)
+      const path = tilePath('entries', index, width)
+      if (!this.#has(path, index * TILE_WIDTH + width)) await this.#writeBundle(index, width, path)
+    }
+  }
+
+  /** Returns whether an earlier call wrote this file, for entries before `end`. */
+  #has(path: string, end: number): boolean {
+    return end <= (this.#before?.checkpoint.size ?? 0) && existsSync(join(this.#folder, path))
+  }
+
+  /** The partial tiles together lead to the signed root; so no other tile is trusted before them. */
+  async #openEdge(): Promise<readonly (readonly Buffer[])[]> {
+    const levels = Array.from({ length: levelsOf(this.#size) }, (_, level) => ({
+      ...{ level, index: fullTiles(level, this.#size), width: partialWidth(level, this.#size) },
+    }))
+    const here = levels.map(({ level, index, width }) =>
+      width === 0 ? [] : (readTile(this.#folder, level, index, width) ?? []),
+    )
+    if (this.#isEdge(here)) return here
+    const there: (readonly Buffer[])[] = []
+    for (const { level, index, width } of levels) {
+      there.push(width === 0 ? [] : await this.#readWide(level, index, width, splitTile))
+    }
+    if (this.#isEdge(there)) return there
+    throw new Refusal({ kind: 'root', message: 'the tiles do not lead to the signed root' })
+  }
+
+  #isEdge(levels: readonly (readonly Buffer[])[]): boolean {
+    const isWhole = levels.every(({ length }, level) => length === partialWidth(level, this.#size))
+    return isWhole && new GrowingTree(this.#size, levels).root().equals(this.#log.checkpoint.root)
+  }
+
+  /** Returns a tile of the signed tree, of the copy if it is there. */
+  async #tile(level: number, index: number): Promise<readonly Buffer[]> {
+    if (index >= fullTiles(level, this.#size)) return this.#edge[level] ?? []
+    const path = tilePath(level, index)
+    const known = this.#tiles.get(path)
+    if (known !== undefined) return known
+    const above = await this.#tile(level + 1, Math.floor(index / TILE_WIDTH))
+    const expected = above[index % TILE_WIDTH]
+    const isRight = (hashes: readonly Buffer[]) =>
+      expected !== undefined && hashPerfect(hashes).equals(expected)
+    let tile = readTile(this.#folder, level, index, TILE_WIDTH)
+    if (tile === undefined || !isRight(tile)) {
+      tile = await this.#readWide(level, index, TILE_WIDTH, splitTile)
+      const at = index * TILE_WIDTH ** (level + 1)
+      if (!isRight(tile)) {
+        throw new Refusal({ kind: 'hash', message: 'not of the signed tree', path, index: at })
+      }
+    }
+    if (level > 0) this.#tiles.set(path, tile)
+    return tile
+  }
+
+  async #writeTile(level: number, index: number, width: number): Promise<void> {
+    const bytes = Buffer.concat(await this.#tile(level, index))
+    const here = readTile(this.#folder, level, index, width)
+    if (here !== undefined && Buffer.concat(here).equals(bytes)) return
+    await put(join(this.#folder, tilePath(level, index, width)), bytes)
+  }
+
+  async #writeBundle(bundle: number, width: number, path: string): Promise<void> {
+    const hashes = await this.#tile(0, bundle)
+    const findWrong = (entries: readonly Buffer[]) =>
+      entries.findIndex((entry, i) => hashes[i]?.equals(hashLeaf(entry)) !== true)
+    const here = readBundle(this.#folder, bundle, width)
+    if (here !== undefined && findWrong(here) < 0) return
+    const entries = await this.#readWide('entries', bundle, width, decodeBundle)
+    const wrong = findWrong(entries)
+    if (wrong >= 0) {
+      const index = bundle * TILE_WIDTH + wrong
+      throw new Refusal({ kind: 'entry', message: 'does not match its hash', path, index })
+    }
+    await put(join(this.#folder, path), encodeBundle(entries))
+  }
+
+  /** Reads a tile or a bundle elsewhere. Once one is full, its log may remove the partial one. */
+  async #readWide(
+    level: number | 'entries',
+    index: number,
+    width: number,
+    split: (bytes: Buffer) => readonly Buffer[] | undefined,
+  ): Promise<readonly Buffer[]> {
+    const path = tilePath(level, index, width)
+    for (const one of new Set([path, tilePath(level, index)])) {
+      const bytes = await this.#read(one)
+      const parts = bytes && split(bytes)
+      if (parts !== undefined && parts.length >= width) return parts.slice(0, width)
+    }
+    throw new Refusal({ kind: 'file', message: 'missing, too short or damaged', path })
   }
 }
 
 async function put(path: string, bytes: Buffer): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o750 })
   const temporary = `${path}.new`
+  // A temporary file that a crash left is removed, so that nothing is written through a link.
   await rm(temporary, { force: true })
   const handle = await open(temporary, 'wx', 0o640)
   try {

@@ -4,7 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { access, lstat, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Signed, Signer } from '../../core/signature.ts'
 import { AuditError } from '../errors.ts'
@@ -166,13 +166,28 @@ export async function readCertificate(folder: string): Promise<Signed<AnyCertifi
   throw new AuditError('AUDIT_INVALID', `${folder}: ${CERTIFICATE} is missing or not a certificate`)
 }
 
-/** Names of the logs in a folder, oldest first. */
+/** Names of the logs in a folder, oldest first. A server calls it too, so no call blocks the event loop. */
 export async function listLogs(root: string): Promise<readonly string[]> {
   const entries = await readdir(root, { withFileTypes: true }).catch(() => [])
-  return entries
-    .filter((one) => one.isDirectory() && existsSync(join(root, one.name, CERTIFICATE)))
-    .map(({ name }) => name)
-    .sort()
+  const names: string[] = []
+  for (const one of entries) {
+    if (one.isDirectory() && (await hasCertificate(root, one.name))) names.push(one.name)
+  }
+  return names.sort()
+}
+
+/** Returns whether `listLogs` has this name, which a stranger may have chosen. */
+export async function isLog(root: string, name: string): Promise<boolean> {
+  if (['', '.', '..'].includes(name) || /[/\\\0]/.test(name)) return false
+  const found = await lstat(join(root, name)).catch(() => undefined)
+  return found?.isDirectory() === true && (await hasCertificate(root, name))
+}
+
+function hasCertificate(root: string, name: string): Promise<boolean> {
+  return access(join(root, name, CERTIFICATE)).then(
+    () => true,
+    () => false,
+  )
 }
 
 /** Names of the process logs, oldest first. */

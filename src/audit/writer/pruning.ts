@@ -3,16 +3,17 @@
  * proofs remain valid (c2sp.org/tlog-tiles, Pruning). A signed statement says what was removed.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync } from 'node:fs'
-import { readFile, rm } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Signed, verifySigned } from '../../core/signature.ts'
 import { AuditError } from '../errors.ts'
-import { TILE_WIDTH, tilePath } from '../log/tiles.ts'
+import { TILE_WIDTH } from '../log/tiles.ts'
 import { replaceSynced } from './durable.ts'
 
 /** Name of the file in the folder of a log. */
 export const PRUNED = 'pruned.json'
+/** Folder of the bundles in the folder of a log. */
+const ENTRIES = 'tile/entries'
 
 /** The statement with which a store says that it removed entries. */
 export interface PruneStatement {
@@ -51,20 +52,32 @@ export async function readPruned(
   throw new AuditError('AUDIT_INVALID', `${folder}: ${PRUNED} is not signed by this key`)
 }
 
-/**
- * Removes the entries that a statement names. A second call completes one that was interrupted.
- * @param first number of entries that were pruned before
- */
-export async function pruneLog(
-  folder: string,
-  signed: Signed<PruneStatement>,
-  first: number,
-): Promise<void> {
-  const { entries } = signed.statement
+/** Removes the entries that a statement names. `removeLeftOver` completes a call that was interrupted. */
+export async function pruneLog(folder: string, signed: Signed<PruneStatement>): Promise<void> {
   await replaceSynced(join(folder, PRUNED), `${JSON.stringify(signed)}\n`)
-  for (let bundle = Math.floor(first / TILE_WIDTH); bundle * TILE_WIDTH < entries; bundle++) {
-    const path = join(folder, tilePath('entries', bundle))
-    if (existsSync(path)) await rm(path)
-    await rm(`${path}.p`, { recursive: true, force: true })
-  }
+  await removeLeftOver(await findLeftOver(folder, signed.statement.entries))
+}
+
+/**
+ * Returns the paths of bundles that are still there although their entries count as pruned. A path is that
+ * of a full bundle, of a folder of partial ones, or of one whose write a crash interrupted.
+ * @param pruned number of entries at the beginning that a statement names
+ */
+export async function findLeftOver(folder: string, pruned: number): Promise<readonly string[]> {
+  const root = join(folder, ENTRIES)
+  const names = await readdir(root, { recursive: true }).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return []
+  })
+  return names.filter((name) => firstOf(name) < pruned).map((name) => join(root, name))
+}
+
+export async function removeLeftOver(paths: readonly string[]): Promise<void> {
+  for (const path of paths) await rm(path, { recursive: true, force: true })
+}
+
+/** Returns the index of the first entry of a bundle by its name, such as `x001/234.p`; NaN for another name. */
+function firstOf(name: string): number {
+  const [, digits = 'none'] = /^((?:x\d{3}\/)*\d{3})(?:\.p|\.new)?$/.exec(name) ?? []
+  return Number(digits.replaceAll(/[x/]/g, '')) * TILE_WIDTH
 }

@@ -1,7 +1,7 @@
 /** `latchkey audit prune` */
 // SPDX-License-Identifier: Apache-2.0
 import { basename } from 'node:path'
-import { pruneLogs } from '../../app/audit-prune.ts'
+import { pruneLogsOf } from '../../app/audit-prune.ts'
 import {
   CONFIG_FLAG,
   type Command,
@@ -34,7 +34,7 @@ export const auditPrune: Command = {
     if (before === undefined) throw new UsageError('USAGE', 'expected --before WHEN')
     const isConfirmed = context.flags['yes'] === true
     const config = await loadControlConfig(context)
-    const logs = await pruneLogs(config, {
+    const logs = await pruneLogsOf(config, {
       ...{ before: parsePast(before), isConfirmed },
       ...parseReason(context),
     })
@@ -47,6 +47,10 @@ export const auditPrune: Command = {
         : toTable(['LOG', 'ENTRIES', 'PRUNED BEFORE', 'PRUNED NOW'], rows),
       { isDone: isConfirmed, logs },
     )
+    for (const { folder, leftOver } of logs.filter((one) => one.leftOver > 0)) {
+      const count = `${String(leftOver)} pruned bundles that an interrupted prune left behind`
+      context.output.note(`${basename(folder)}: ${isConfirmed ? 'removed' : 'found'} ${count}`)
+    }
     if (!isConfirmed && logs.length > 0) {
       context.output.note('nothing was removed; add --yes to remove these entries for good')
     }

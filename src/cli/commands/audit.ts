@@ -10,7 +10,7 @@ import { openLog } from '../../audit/reader/log-reader.ts'
 import { checkProof, proveEntry } from '../../audit/reader/prove.ts'
 import { searchLog } from '../../audit/reader/search.ts'
 import type { Problem } from '../../audit/reader/problem.ts'
-import { type KnownHead, type LogReport, verifyLog } from '../../audit/reader/verify-log.ts'
+import { type LogReport, verifyLog } from '../../audit/reader/verify-log.ts'
 import { CONTROL_LOG } from '../../audit/writer/log-folder.ts'
 import {
   CONFIG_FLAG,
@@ -22,7 +22,7 @@ import {
 } from '../../terminal/command.ts'
 import { CONTEXT_FLAG, findAdminTarget, findTargetAt } from '../../terminal/contexts.ts'
 import { toTable } from '../../terminal/output.ts'
-import { withCopiedLogs } from '../audit-copies.ts'
+import { type RefusedLog, withCopiedLogs } from '../audit-copies.ts'
 
 export const AUDIT_FLAGS = {
   folder: {
@@ -65,7 +65,7 @@ export const auditVerify: Command = {
       type: 'string',
       value: 'URL',
       description:
-        'Copy the logs from this admin listener, with the token and certificates from the environment. --folder then keeps the copies for the next run.',
+        'Copy the logs from this admin listener, with the token and certificates from the environment, or the token of latchkey login. --folder then keeps the copies for the next run.',
     },
     ...CONTEXT_FLAG,
     ...AUDIT_FLAGS,
@@ -88,10 +88,17 @@ export const auditVerify: Command = {
       })
     }
     await withCopiedLogs(target, stringFlag(context, 'folder'), {
-      output: context.output,
-      async work({ folder, earlier }) {
+      ...{ publicKey, output: context.output },
+      async work({ folder, refused }) {
         const loadConfig = () => loadControlConfig(context)
-        await verifyAll(context, await openAuditLogs({ folder, publicKey, loadConfig }), earlier)
+        const logs = await openAuditLogs({ folder, publicKey, loadConfig }).catch(
+          (error: unknown) => {
+            const [first] = refused
+            if (first === undefined) throw error
+            throw new AuditError('AUDIT_INVALID', `${first.log}: ${describe(first)}`)
+          },
+        )
+        await verifyAll(context, logs, refused)
       },
     })
   },
@@ -111,7 +118,7 @@ async function findTarget(context: Context) {
 async function verifyAll(
   context: Context,
   logs: AuditLogs,
-  earlier: ReadonlyMap<string, KnownHead> = new Map(),
+  refused: readonly RefusedLog[] = [],
 ): Promise<void> {
   const policyFile = stringFlag(context, 'policy')
   const policy = policyFile === undefined ? undefined : await loadLogPolicy(policyFile)
@@ -122,11 +129,7 @@ async function verifyAll(
       await verifyLog(folder, {
         publicKey: logs.publicKey,
         policy,
-        known(origin, size) {
-          const found = findKnown(logs, origin, size)
-          const before = earlier.get(origin)
-          return before === undefined ? found : { ...found, heads: [...found.heads, before] }
-        },
+        known: (origin, size) => findKnown(logs, origin, size),
         onProgress(entries) {
           if (entries < noted + NOTE_EVERY) return
           noted = entries
@@ -144,8 +147,11 @@ async function verifyAll(
   for (const [host, count] of elsewhere) {
     context.output.note(`${String(count)} logs of ${host} are not in this folder`)
   }
-  const found = [...reports.flatMap(({ problems }) => problems), ...missing]
-  context.output.result(toText(reports, missing), { valid: found.length === 0, reports, missing })
+  const found = [...reports.flatMap(({ problems }) => problems), ...missing, ...refused]
+  context.output.result(
+    [toText(reports, missing), ...refused.map((one) => `${one.log}: ${describe(one)}`)].join('\n'),
+    { valid: found.length === 0, reports, missing, refused },
+  )
   if (found.length === 0) return
   throw new AuditError('AUDIT_INVALID', `${String(found.length)} problems found`)
 }
