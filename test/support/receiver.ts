@@ -19,7 +19,7 @@ export interface TestReceiver {
   /** Returns the JSON bodies that were received. */
   messages(): readonly Record<string, unknown>[]
   /** Sets the status of all further answers; `hang` means no answer. */
-  answer(status: number | 'hang'): void
+  answer(status: number | 'hang', text?: string): void
 }
 
 export async function startReceiver(
@@ -29,6 +29,7 @@ export async function startReceiver(
   const pki = await testPki()
   const received: Received[] = []
   let status: number | 'hang' = 200
+  let refusal = 'not now'
   const listener: RequestListener = (request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -36,7 +37,7 @@ export async function startReceiver(
       const { url: path = '', headers } = request
       received.push({ path, headers, body: Buffer.concat(chunks).toString('utf8') })
       if (status === 'hang') return
-      response.writeHead(status).end(status < 300 ? 'ok' : 'not now')
+      response.writeHead(status).end(status < 300 ? 'ok' : refusal)
     })
   }
   const server = isPlain
@@ -55,8 +56,9 @@ export async function startReceiver(
     url: `${isPlain ? 'http' : 'https'}://127.0.0.1:${String(port)}/`,
     received,
     messages: () => received.map(({ body }) => JSON.parse(body) as Record<string, unknown>),
-    answer(next) {
+    answer(next, text = 'not now') {
       status = next
+      refusal = text
     },
   }
 }

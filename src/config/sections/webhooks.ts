@@ -84,7 +84,7 @@ const receivers = list(
     events,
     timeout: duration('How long one attempt may take.', '5s', [100, 20_000]),
     giveUpAfter: duration(
-      'Age of an event after which a failed attempt is not repeated. Later events wait until then, because events are sent in order.',
+      'Age from which an event is given up, once attempts have failed for a minute. Later events wait until then, because events are sent in order.',
       '24h',
       [1000, 604_800_000],
     ),

@@ -62,12 +62,16 @@ export function createChannel(deps: ChannelDeps): Channel {
   const { name, timeoutMs, giveUpAfterMs } = config
   const cursor = createCursor(store, name, deps.owner)
   const claimMs = timeoutMs + CLAIM_RESERVE_MS
+  const othersMs = LONGEST_PAUSE_MS + timeoutMs
   const queue: Notification[] = []
   const counts = { delivered: 0, failed: 0, dropped: 0 }
   let failures = 0
   let notBefore = 0
+  /** Monotonic time of the first of the failures in a row; undefined while there is none. */
+  let failingSince: number | undefined
   let pending: number | undefined
-  let isOwner = false
+  /** True from a claim until it was released. */
+  let hasClaim = false
   let isCutOff = false
 
   function drop(notification: Notification, reason: string): void {
@@ -89,11 +93,15 @@ export function createChannel(deps: ChannelDeps): Channel {
       if (failures > 0) logger.info('a webhook receiver answers again', { webhook: name })
       counts.delivered += 1
       failures = 0
+      failingSince = undefined
       return 'told'
     }
     counts.failed += 1
     const { reason } = outcome
-    if (outcome.isFinal || clock.now() - notification.at > giveUpAfterMs) {
+    failingSince ??= clock.monotonic()
+    const isOld = clock.now() - notification.at > giveUpAfterMs
+    // Other instances may reach the receiver, and each of them tries within this time.
+    if (outcome.isFinal || (isOld && clock.monotonic() - failingSince >= othersMs)) {
       drop(notification, reason)
       return 'told'
     }
@@ -118,10 +126,21 @@ export function createChannel(deps: ChannelDeps): Channel {
   async function tellEvents(): Promise<void> {
     const { told, end } = await cursor.position()
     pending = end - (told ?? end)
-    if (told === end && !isOwner) return
+    if (told === end && !hasClaim) return
+    // After a failure, the claim is left to instances that may reach the receiver.
+    if (clock.monotonic() < notBefore) return
     const from = await cursor.claim(claimMs)
-    isOwner = from !== undefined
-    if (from === undefined || clock.monotonic() < notBefore) return
+    if (from === undefined) return
+    hasClaim = true
+    try {
+      await tellFrom(from, end)
+    } finally {
+      await release()
+    }
+  }
+
+  /** Returns at the first event that cannot be sent now. */
+  async function tellFrom(from: number, end: number): Promise<void> {
     const events = await store.database.snapshot((reader) =>
       readEvents(reader, store.sealing, from),
     )
@@ -134,8 +153,11 @@ export function createChannel(deps: ChannelDeps): Channel {
       if (!(await cursor.advance(event.seq))) return
       pending = Math.max(0, end - event.seq)
     }
+  }
+
+  async function release(): Promise<void> {
     await cursor.release()
-    isOwner = false
+    hasClaim = false
   }
 
   return {
@@ -165,7 +187,7 @@ export function createChannel(deps: ChannelDeps): Channel {
       pending: pending === undefined ? undefined : pending + queue.length,
     }),
     async release() {
-      if (isOwner) await cursor.release().catch(() => undefined)
+      if (hasClaim) await release().catch(() => undefined)
     },
   }
 }

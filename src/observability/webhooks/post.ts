@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import https from 'node:https'
-import { exchange } from '../../core/http-exchange.ts'
+import { exchange, type HttpAnswer } from '../../core/http-exchange.ts'
 
 export interface OutgoingRequest {
   readonly url: URL
@@ -10,6 +10,8 @@ export interface OutgoingRequest {
   readonly body: string
   /** Authorities to trust instead of the public ones, in PEM. */
   readonly ca: Buffer | undefined
+  /** Reports whether an answer blames the body, so that another attempt is pointless. */
+  readonly isFinal: (answer: HttpAnswer) => boolean
 }
 
 export type PostOutcome =
@@ -17,14 +19,12 @@ export type PostOutcome =
   /** With `isFinal`, the receiver will never accept this body. */
   | { readonly result: 'failed'; readonly reason: string; readonly isFinal: boolean }
 
-/** Status codes that blame the body, so that another attempt is pointless. */
-const FINAL: ReadonlySet<number> = new Set([400, 413, 422])
 const MAX_ANSWER_BYTES = 65_536
 const MAX_REASON = 200
 
 /** Follows no redirect. Never rejects. @param signal sets the deadline */
 export async function post(
-  { url, headers, body, ca }: OutgoingRequest,
+  { url, headers, body, ca, isFinal }: OutgoingRequest,
   signal: AbortSignal,
 ): Promise<PostOutcome> {
   const client = url.protocol === 'https:' ? https : http
@@ -41,7 +41,7 @@ export async function post(
     if (status >= 200 && status < 300) return { result: 'delivered' }
     const said = text.replaceAll(/\s+/g, ' ').trim().slice(0, MAX_REASON)
     const reason = `the receiver answered ${String(status)}${said === '' ? '' : `: ${said}`}`
-    return { result: 'failed', reason, isFinal: FINAL.has(status) }
+    return { result: 'failed', reason, isFinal: isFinal({ status, text }) }
   } catch (error) {
     return { result: 'failed', reason: describeFailure(error, signal), isFinal: false }
   }

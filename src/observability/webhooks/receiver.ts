@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises'
 import aws4 from 'aws4'
 import type { WebhookConfig } from '../../config/config.ts'
 import { LatchkeyError } from '../../core/errors.ts'
+import type { HttpAnswer } from '../../core/http-exchange.ts'
 import { partitionOf } from '../../core/partitions.ts'
 import { describe, type Notification } from './event.ts'
 import type { OutgoingRequest } from './post.ts'
@@ -46,6 +47,13 @@ export function toBody(notification: Notification): string {
   return JSON.stringify({ type: kind, timestamp, id, event, text, data })
 }
 
+/** Status codes with which a receiver of your own says that it will never accept this body. */
+const FINAL: ReadonlySet<number> = new Set([400, 413, 422])
+
+function isFinalStatus({ status }: HttpAnswer): boolean {
+  return FINAL.has(status)
+}
+
 const KEY_BYTES = { least: 24, most: 64 }
 
 /** Standard Webhooks 1.0.0: the signature covers id, time and body. */
@@ -70,7 +78,7 @@ async function createGeneric(
       const time = String(Math.floor(now / 1000))
       const code = createHmac('sha256', bytes).update(`${id}.${time}.${body}`).digest('base64')
       return Promise.resolve({
-        ...{ url: new URL(url), body, ca },
+        ...{ url: new URL(url), body, ca, isFinal: isFinalStatus },
         headers: {
           'content-type': 'application/json',
           'webhook-id': id,
@@ -80,6 +88,16 @@ async function createGeneric(
       })
     },
   }
+}
+
+/**
+ * Slack and compatible receivers also answer 400 for a URL or a user that they do not know. Only
+ * these texts are about the message (docs.slack.dev, Sending messages using incoming webhooks).
+ */
+const SLACK_FAULTS = /invalid_payload|no_text|too_many_attachments/
+
+function isFinalForSlack({ status, text }: HttpAnswer): boolean {
+  return status === 413 || (status === 400 && SLACK_FAULTS.test(text))
 }
 
 function createSlack(name: string, { url }: NonNullable<Kinds['slack']>): Receiver {
@@ -100,6 +118,7 @@ function createSlack(name: string, { url }: NonNullable<Kinds['slack']>): Receiv
         .replaceAll('>', '&gt;')
       return Promise.resolve({
         ...{ url: parsed, body: JSON.stringify({ text }), ca: undefined },
+        isFinal: isFinalForSlack,
         headers: { 'content-type': 'application/json' },
       })
     },
@@ -110,6 +129,20 @@ function createSlack(name: string, { url }: NonNullable<Kinds['slack']>): Receiv
  * SNS, Publish: a subject has up to 99 printable ASCII characters and does not begin with a space.
  */
 const MAX_SUBJECT = 99
+
+/**
+ * AWS also answers 400 when it throttles, when a request is too old, and when the key of the topic is
+ * disabled. Only these codes are about the message (SNS API, Publish and Common Error Types).
+ */
+const SNS_FAULTS: ReadonlySet<string> = new Set([
+  ...['InvalidParameter', 'InvalidParameterValue', 'ParameterValueInvalid'],
+  ...['InvalidParameterCombination', 'MissingParameter', 'ValidationError', 'ValidationException'],
+])
+
+function isFinalForSns({ status, text }: HttpAnswer): boolean {
+  const [, code = ''] = /<Code>\s*([A-Za-z.]{1,100})\s*<\/Code>/.exec(text) ?? []
+  return status === 413 || (status === 400 && SNS_FAULTS.has(code))
+}
 
 async function createSns(
   name: string,
@@ -153,7 +186,8 @@ async function createSns(
           ...(sessionToken === undefined ? {} : { sessionToken }),
         },
       )
-      return { url, body, ca, headers: headers as Record<string, string> }
+      const signed = headers as Record<string, string>
+      return { url, body, ca, headers: signed, isFinal: isFinalForSns }
     },
   }
 }
