@@ -1,5 +1,6 @@
 /** The kinds of settings that sections are made of. */
 // SPDX-License-Identifier: Apache-2.0
+import { isExposed } from '../core/plain-http.ts'
 import { DURATION_FORM, DURATION_PATTERN, toMilliseconds } from '../core/duration.ts'
 import { REGION_PATTERN } from '../core/partitions.ts'
 import type { Secret } from '../core/secret.ts'
@@ -18,6 +19,22 @@ import {
 export function text(description: string, rest: Partial<Schema> = {}): Setting<string, string> {
   const length = rest.pattern === undefined ? { minLength: 1 } : {}
   return plain({ type: 'string', ...length, description, ...rest })
+}
+
+/** A URL: https, or http on loopback. */
+export function webAddress(
+  description: string,
+  form: Readonly<Record<'pattern' | 'patternErrorMessage', string>>,
+): Setting<string, string> {
+  return {
+    ...text(description, form),
+    visit(raw, path, visitor) {
+      const parsed = URL.canParse(raw) ? new URL(raw) : undefined
+      if (parsed === undefined) visitor.fault(path, 'expected a URL')
+      else if (isExposed(parsed))
+        visitor.fault(path, `expected https, because ${parsed.hostname} is not loopback`)
+    },
+  }
 }
 
 export function choice<const T extends string>(

@@ -6,7 +6,7 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import { dirname, join, resolve } from 'node:path'
-import { isIP } from 'node:net'
+import { isExposed } from '../core/plain-http.ts'
 import { Secret } from '../core/secret.ts'
 import { CONFIG_FLAG, type Context, type Flag, UsageError, stringFlag } from './command.ts'
 import { readPrivateFile } from './files.ts'
@@ -226,10 +226,7 @@ export function parseAddress(text: string): string {
       hint: 'expected https://host:port, without a path',
     })
   }
-  const host = url.hostname.replace(/^\[|\]$/g, '')
-  const isLoopback =
-    host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
-  if (url.protocol === 'http:' && !isLoopback) {
+  if (isExposed(url)) {
     throw new UsageError('INPUT_INVALID', `${text}: plain HTTP is for loopback only`)
   }
   return url.origin

@@ -1,6 +1,7 @@
 /** Tests a login through a real identity provider by the device flow, and how the listener verifies its tokens. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { type JWK, SignJWT, exportJWK, generateKeyPair } from 'jose'
@@ -13,16 +14,21 @@ import { eventually } from '../support/server.ts'
 t.setTimeout(120_000)
 
 const CLIENT = 'latchkey-cli'
+const METADATA = '/.well-known/openid-configuration'
+const KEYS = '/jwks'
 
 interface Key {
   readonly jwk: JWK
+  readonly publicJwk: JWK
   sign(claims: Record<string, unknown>, alg?: string): Promise<string>
 }
 
 async function createKey(kid: string): Promise<Key> {
-  const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+  const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
+  const about = { kid, alg: 'ES256', use: 'sig' }
   return {
-    jwk: { ...(await exportJWK(privateKey)), kid, alg: 'ES256', use: 'sig' },
+    jwk: { ...(await exportJWK(privateKey)), ...about },
+    publicJwk: { ...(await exportJWK(publicKey)), ...about },
     sign: (claims) =>
       new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid }).sign(privateKey),
   }
@@ -30,10 +36,10 @@ async function createKey(kid: string): Promise<Key> {
 
 /** Starts oidc-provider over TLS. `rotate` restarts it with another signing key. */
 async function startIssuer(t: Test, first: Key) {
-  let handler: (request: never, response: never) => unknown = () => undefined
+  let handler: (request: IncomingMessage, response: ServerResponse) => unknown = () => undefined
   const server = https.createServer(
     { cert: readFileSync(pki.certificateFile), key: readFileSync(pki.privateKeyFile) },
-    (request, response) => void handler(request as never, response as never),
+    (request, response) => void handler(request, response),
   )
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => {
@@ -68,6 +74,18 @@ async function startIssuer(t: Test, first: Key) {
     issuer,
     rotate(next: Key) {
       provider = create(next)
+      handler = provider.callback()
+    },
+    /** Answers the paths of `bodies` with these instead, with the given status. */
+    disturb(bodies: Readonly<Record<string, string>>, status = 200) {
+      const real = provider.callback()
+      handler = (request: IncomingMessage, response: ServerResponse) => {
+        const body = bodies[request.url ?? '']
+        if (body === undefined) return real(request, response)
+        return response.writeHead(status, { 'content-type': 'application/json' }).end(body)
+      }
+    },
+    heal() {
       handler = provider.callback()
     },
     /** Acts as the provider's page once a person has signed in and confirmed the code. */
@@ -202,3 +220,71 @@ void t.test('an identity provider that does not answer is no refusal of its toke
   const own = await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
   t.equal(own.status, 200, 'other callers are not affected')
 })
+
+void t.test('while the issuer fails, its known keys stay in use', async (t) => {
+  const { key, provider, claims, status } = await start(t)
+  const known = await key.sign(claims)
+  const unknown = await (await createKey('two')).sign(claims)
+  t.equal(await status(known), 200)
+  for (const [what, path] of [
+    ['keys', KEYS],
+    ['metadata', METADATA],
+  ] as const) {
+    provider.disturb({ [path]: '{}' }, 503)
+    await eventually(async () => (await status(unknown)) === 503)
+    t.equal(await status(known), 200, `${what} unavailable`)
+    provider.heal()
+    await eventually(async () => (await status(unknown)) === 401)
+  }
+})
+
+void t.test('a bad answer of the issuer refuses no token, and is not kept', async (t) => {
+  const { key, provider, claims, status } = await start(t)
+  const bearer = await key.sign(claims)
+  const { issuer } = provider
+  const real = { issuer, jwks_uri: `${issuer}${KEYS}`, token_endpoint: `${issuer}/token` }
+  const metadata = (change: object) => ({ [METADATA]: JSON.stringify({ ...real, ...change }) })
+  const copies = await startPlainCopy(t, key)
+  const bad: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+    'no address': metadata({ jwks_uri: 'keys' }),
+    'another protocol': metadata({ jwks_uri: 'ftp://localhost/jwks' }),
+    'an address that cannot be called': metadata({ jwks_uri: 'https://%zz@localhost/jwks' }),
+    'another issuer': metadata({ issuer: 'https://localhost:1' }),
+    'keys over plain HTTP': metadata({ jwks_uri: copies.remote }),
+    'no JSON': { [KEYS]: '<html>' },
+    'no key set': { [KEYS]: '{"keys":{}}' },
+    'no keys in it': { [KEYS]: '{"keys":["one"]}' },
+  }
+  for (const [name, bodies] of Object.entries(bad)) {
+    provider.disturb(bodies)
+    t.equal(await status(bearer), 503, name)
+  }
+  provider.disturb({ [KEYS]: JSON.stringify({ keys: [key.publicJwk] }) }, 503)
+  t.equal(await status(bearer), 503, 'keys with an error')
+  t.equal(copies.calls(), 0)
+  provider.disturb(metadata({ jwks_uri: copies.local }))
+  t.equal(await status(bearer), 200, 'plain HTTP on loopback')
+  t.equal(copies.calls(), 1)
+})
+
+void t.test('an issuer that publishes private keys is at fault itself', async (t) => {
+  const { key, provider, claims, status } = await start(t)
+  provider.disturb({ [KEYS]: JSON.stringify({ keys: [key.jwk] }) })
+  t.equal(await status(await key.sign(claims)), 503)
+})
+
+/** Serves the key in plain HTTP, at an address of loopback and at one that does not look like it. */
+async function startPlainCopy(t: Test, { publicJwk }: Key) {
+  let calls = 0
+  const server = http.createServer((_request, response) => {
+    calls++
+    response.end(JSON.stringify({ keys: [publicJwk] }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '0.0.0.0', resolve))
+  t.teardown(() => server.close())
+  const port = String((server.address() as AddressInfo).port)
+  return {
+    ...{ local: `http://127.0.0.1:${port}/`, remote: `http://0.0.0.0:${port}/` },
+    calls: () => calls,
+  }
+}

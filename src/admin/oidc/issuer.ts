@@ -4,6 +4,7 @@ import http from 'node:http'
 import https from 'node:https'
 import { LatchkeyError } from '../../core/errors.ts'
 import { type HttpAnswer, exchange } from '../../core/http-exchange.ts'
+import { isExposed } from '../../core/plain-http.ts'
 
 const TIMEOUT_MS = 10_000
 const MAX_ANSWER_BYTES = 1024 * 1024
@@ -29,17 +30,24 @@ export interface IssuerHttp {
   post(url: string, form: Readonly<Record<string, string>>): Promise<HttpAnswer>
 }
 
-/** @param ca PEM text of authorities to trust instead of the system's */
+/**
+ * Every call throws LoginError ISSUER_UNREACHABLE, also for an address that is not HTTPS.
+ * @param ca PEM text of authorities to trust instead of the system's
+ */
 export function createIssuerHttp(ca: string | undefined): IssuerHttp {
   async function call(url: string, method: string, body?: string): Promise<HttpAnswer> {
+    const address = parseAddress(url)
     const headers = body === undefined ? {} : { 'content-type': FORM }
     const options = { method, headers, signal: AbortSignal.timeout(TIMEOUT_MS) }
-    const request = url.startsWith('https:')
-      ? https.request(url, { ...options, ...(ca === undefined ? {} : { ca }) })
-      : http.request(url, options)
-    return exchange(request, body, MAX_ANSWER_BYTES).catch((cause: unknown) => {
+    try {
+      const request =
+        address.protocol === 'https:'
+          ? https.request(address, { ...options, ...(ca === undefined ? {} : { ca }) })
+          : http.request(address, options)
+      return await exchange(request, body, MAX_ANSWER_BYTES)
+    } catch (cause) {
       throw new LoginError('ISSUER_UNREACHABLE', `${url} cannot be called`, { cause })
-    })
+    }
   }
   return {
     get: (url) => call(url, 'GET'),
@@ -48,6 +56,19 @@ export function createIssuerHttp(ca: string | undefined): IssuerHttp {
 }
 
 const FORM = 'application/x-www-form-urlencoded'
+
+/**
+ * Refuses plain HTTP, because an attacker who changes the issuer's keys in transit could sign tokens. The
+ * metadata come from the issuer, so an address in them may be any text.
+ * @throws LoginError ISSUER_UNREACHABLE
+ */
+function parseAddress(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || isExposed(url)) {
+    throw new LoginError('ISSUER_UNREACHABLE', `${text} is not an https:// address`)
+  }
+  return url
+}
 
 /** OpenID Connect Discovery 1.0, 4. @throws LoginError ISSUER_UNREACHABLE */
 export async function discover({ get }: IssuerHttp, issuer: string): Promise<IssuerMetadata> {

@@ -4,8 +4,9 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import {
+  type JSONWebKeySet,
   type JWTPayload,
-  type JWTVerifyGetKey,
+  createLocalJWKSet,
   createRemoteJWKSet,
   customFetch,
   errors,
@@ -14,7 +15,7 @@ import {
 import type { OidcConfig } from '../../config/config.ts'
 import type { Grant } from '../../core/role.ts'
 import { AdminError } from '../errors.ts'
-import { LoginError, createIssuerHttp, discover } from './issuer.ts'
+import { type IssuerHttp, LoginError, createIssuerHttp, discover } from './issuer.ts'
 
 /** Asymmetric algorithms only: with a shared secret, anyone who can verify could also sign. */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA']
@@ -38,24 +39,17 @@ export function createIdTokenVerifier(
   findByName: (name: string) => Promise<Named | undefined>,
 ): (token: string) => Promise<Named | undefined> {
   const http = createIssuerHttp(ca)
-  let keys: Promise<JWTVerifyGetKey> | undefined
-
-  async function loadKeys(): Promise<JWTVerifyGetKey> {
-    const { jwksUri } = await discover(http, config.issuer)
-    return createRemoteJWKSet(new URL(jwksUri), {
-      cooldownDuration: COOLDOWN_MS,
-      cacheMaxAge: KEYS_MAX_AGE_MS,
-      [customFetch]: async (url: string) => {
-        const { status, text } = await http.get(url)
-        return new Response(text, { status })
-      },
-    })
-  }
+  // Every read begins with the metadata, so that nothing wrong in them outlasts one read. A failed
+  // read leaves the last keys in use, until they are KEYS_MAX_AGE_MS old.
+  const keys = createRemoteJWKSet(new URL(config.issuer), {
+    cooldownDuration: COOLDOWN_MS,
+    cacheMaxAge: KEYS_MAX_AGE_MS,
+    [customFetch]: async () => new Response(await readKeySet(http, config.issuer)),
+  })
 
   return async (token) => {
-    keys ??= loadKeys()
     try {
-      const { payload } = await jwtVerify(token, await keys, {
+      const { payload } = await jwtVerify(token, keys, {
         issuer: config.issuer,
         audience: config.audience,
         algorithms: ALGORITHMS,
@@ -64,8 +58,8 @@ export function createIdTokenVerifier(
       })
       return await toNamed(config, payload, findByName)
     } catch (cause) {
-      if (isUnavailable(cause)) {
-        keys = undefined
+      // JWKSInvalid: the issuer has published something else than public keys.
+      if (cause instanceof LoginError || cause instanceof errors.JWKSInvalid) {
         throw new AdminError('UNAVAILABLE', 'the identity provider does not answer', { cause })
       }
       if (cause instanceof errors.JOSEError) return undefined
@@ -74,8 +68,21 @@ export function createIdTokenVerifier(
   }
 }
 
-function isUnavailable(error: unknown): boolean {
-  return error instanceof LoginError || error instanceof errors.JWKSTimeout
+/**
+ * Returns the issuer's keys as JSON (RFC 7517, 5). Anything else is a fault of the issuer, and no reason to
+ * refuse its tokens.
+ * @throws LoginError ISSUER_UNREACHABLE
+ */
+async function readKeySet(http: IssuerHttp, issuer: string): Promise<string> {
+  const { jwksUri } = await discover(http, issuer)
+  const { status, text } = await http.get(jwksUri)
+  try {
+    if (status !== 200) throw new TypeError(`status ${String(status)}`)
+    createLocalJWKSet(JSON.parse(text) as JSONWebKeySet)
+  } catch (cause) {
+    throw new LoginError('ISSUER_UNREACHABLE', `${jwksUri} has no valid key set`, { cause })
+  }
+  return text
 }
 
 async function toNamed(

@@ -2,7 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { ROLES } from '../../core/role.ts'
 import { converted, list, object, optional } from '../setting.ts'
-import { choice, duration, file, port, serverCertificate, text, texts } from '../settings.ts'
+import {
+  choice,
+  duration,
+  file,
+  port,
+  serverCertificate,
+  text,
+  texts,
+  webAddress,
+} from '../settings.ts'
 
 const role = choice(
   ROLES,
@@ -63,10 +72,13 @@ const tokens = list(
 const oidc = object(
   'Identity provider (OpenID Connect) whose tokens the listener accepts. `latchkey login` gets one with the device flow.',
   {
-    issuer: text('Address of the issuer, exactly as in its tokens. HTTPS, except on loopback.', {
-      pattern: '^(https://|http://(localhost|127\\.0\\.0\\.1)[:/]).+$',
-      patternErrorMessage: 'an https:// address',
-    }),
+    issuer: webAddress(
+      'Address of the issuer, exactly as in its tokens. HTTPS, except on loopback.',
+      {
+        pattern: '^(https://|http://(localhost|127\\.0\\.0\\.1)[:/]).+$',
+        patternErrorMessage: 'an https:// address',
+      },
+    ),
     audience: text('Audience that a token must have, such as the client id.'),
     clientId: optional(
       text('Client id that `latchkey login` uses: a public client. Default: the audience.'),

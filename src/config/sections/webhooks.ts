@@ -1,8 +1,8 @@
 /** `webhooks`: receivers of notifications about kills, restores, restore requests and refusals. */
 // SPDX-License-Identifier: Apache-2.0
 import { toMilliseconds } from '../../core/duration.ts'
-import { list, object, oneOf, optional, plain, type Setting } from '../setting.ts'
-import { duration, file, secret, text } from '../settings.ts'
+import { list, object, oneOf, optional, plain } from '../setting.ts'
+import { duration, file, secret, text, webAddress } from '../settings.ts'
 
 /** Groups of events that a webhook can select. */
 export const WEBHOOK_EVENTS = [
@@ -16,25 +16,12 @@ export const WEBHOOK_EVENTS = [
 ] as const
 export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number]
 
-const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
-
 const URL_FORM = {
   pattern: '^https?://[^ ]+$',
   patternErrorMessage: 'a URL such as https://hooks.example.com/latchkey',
 }
 
-/** Checks a URL. It must use https; http is allowed for loopback only. */
-function url(description: string): Setting<string, string> {
-  return {
-    ...text(description, URL_FORM),
-    visit(raw, path, visitor) {
-      const parsed = URL.canParse(raw) ? new URL(raw) : undefined
-      if (parsed === undefined) visitor.fault(path, 'expected a URL')
-      else if (parsed.protocol === 'http:' && !LOOPBACK.test(parsed.hostname))
-        visitor.fault(path, `expected https, because ${parsed.hostname} is not loopback`)
-    },
-  }
-}
+const url = (description: string) => webAddress(description, URL_FORM)
 
 const events = list(
   "Events to send. kill: everything that stops access, including a dead man's switch that was closed. restore: everything that restores access. restore-request: a restore request that is made, approved, withdrawn or expires. refusal: an instance refuses everything because it cannot know what is in force, or serves again. drill: the kill and the restore of a drill. tripwire: a rule of the tripwire was broken. retirement: a key version is to be destroyed, or was.",
