@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hash, randomBytes } from 'node:crypto'
 import { readdirSync, writeFileSync } from 'node:fs'
+import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -196,3 +197,51 @@ void t.test(
     t.match(reported, [{}, { failure: /./ }])
   },
 )
+
+void t.test('a size that a witness names counts for one round only', async (t) => {
+  const witness = await startWitness(t, await temporaryFolder(t))
+  const lies = ['1000000\n', '1000000\n', '5\n', 'many\n']
+  let asked = 0
+  // A front end answers in place of the witness while there are lies left, and then passes everything on.
+  const front = http.createServer((request, response) => {
+    asked += 1
+    const lie = lies.shift()
+    if (lie !== undefined) {
+      request.resume()
+      response.writeHead(409, { 'content-type': 'text/x.tlog.size' }).end(lie)
+      return
+    }
+    const { method, url } = request
+    const inner = http.request(`${witness.url}${url ?? ''}`, { method }, (answer) => {
+      response.writeHead(answer.statusCode ?? 500)
+      answer.pipe(response)
+    })
+    request.pipe(inner)
+  })
+  await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    front.close()
+    front.closeAllConnections()
+  })
+  const url = `http://127.0.0.1:${String((front.address() as AddressInfo).port)}`
+  const policy = parseLogPolicy(`witness one ${witness.vkey} ${url}\nquorum one\n`)
+  if (typeof policy === 'string') throw new Error(policy)
+  let reported: readonly WitnessOutcome[] = []
+  const client = createWitnessClient({
+    ...{ policy, timeoutMs: 10_000, clock: systemClock, openNodes: () => truth.node },
+    onAsked(outcomes) {
+      reported = outcomes
+    },
+  })
+  const ask = () => client.ask(truth.checkpoint(8), truth.head(8))
+  for (const round of [1, 2]) {
+    t.same(await ask(), [])
+    t.match(reported, [{ isConflict: true, failure: /it has cosigned 1000000 entries/ }])
+    t.equal(asked, round, 'each round asks once, and reports what it is told')
+    t.ok(client.isDue())
+  }
+  t.same(await ask(), [], 'a size that fits is tried in the same round')
+  t.match(reported, [{ isConflict: false, failure: /no size/ }])
+  t.equal((await ask()).length, 1, 'the log has not grown, and is cosigned')
+  t.equal(asked, 5)
+})

@@ -38,7 +38,7 @@ export interface WitnessClientOptions {
 interface Witness {
   readonly key: NoteKey
   readonly url: string
-  /** Size of the last checkpoint that the witness cosigned, as far as this process knows. */
+  /** Size of the last checkpoint that the witness cosigned for this process. */
   size: number
 }
 
@@ -85,21 +85,22 @@ async function askOne(
   })
   const signal = AbortSignal.timeout(options.timeoutMs)
   try {
-    // A witness that remembers another size returns it, and the second attempt starts from that
-    // size.
+    // A witness that remembers another size returns it, and the second attempt starts from that size. The
+    // size counts for this round only, so a wrong answer has no lasting effect.
+    let oldSize = Math.min(witness.size, head.size)
     for (let attempt = 0; attempt < 2; attempt++) {
-      if (witness.size > head.size) {
-        return fail(`it has cosigned ${String(witness.size)} entries, this log has fewer`, true)
-      }
       const node = options.openNodes(head.size)
-      const hashes = proveConsistency(node, witness.size, head.size)
-      const body = encodeSubmission({ oldSize: witness.size, hashes, checkpoint })
+      const hashes = proveConsistency(node, oldSize, head.size)
+      const body = encodeSubmission({ oldSize, hashes, checkpoint })
       const answer = await post(url, body, signal)
       const { status, text } = answer
       if (status === 409) {
         const size = parseDecimal(text.trimEnd())
         if (size === undefined) return fail('its answer has no size')
-        witness.size = size
+        if (size > head.size) {
+          return fail(`it has cosigned ${String(size)} entries, this log has fewer`, true)
+        }
+        oldSize = size
         continue
       }
       if (status !== 200) return fail(describe(answer), status === 422)
