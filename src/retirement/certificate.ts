@@ -9,22 +9,20 @@ import { openControlLogKey, proveEvent, proveWritten } from '../killswitch/recei
 import { appendEvent, type ControlEvent, readEvents } from '../store/event-log.ts'
 import type { SealedTransaction } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
-import { RetirementError } from './errors.ts'
-import {
-  type Retirement,
-  type VersionName,
-  describeVersion,
-  isSameVersion,
-} from './retirement-table.ts'
+import { type Retirement, type VersionName, isSameVersion } from './retirement-table.ts'
 
 /** The signed statement that a version was destroyed. Times as in `Retirement`. */
-export interface DestructionCertificate extends Omit<Retirement, 'destroyedAt'> {
+export interface DestructionCertificate extends Retirement {
   readonly kind: 'destruction'
   readonly storeId: string
   /** The last recorded Decrypt, the ledger's start, or the end of its last gap. */
   readonly quietSince: number
-  /** `software`: the sealed material was erased from the store; `token`: the token destroyed the key. */
-  readonly keyManager: 'software' | 'token'
+  /**
+   * `software`: the sealed material was erased from the store; `token`: the token destroyed the key for
+   * Latchkey; `absent`: the token no longer lists the key, and Latchkey did not destroy it, so it may
+   * exist under another name or elsewhere.
+   */
+  readonly keyManager: 'software' | 'token' | 'absent'
   readonly destroyedAt: number
   readonly destroyedBy: Actor
 }
@@ -59,18 +57,28 @@ export async function withProof(
   return { ...signed, proof: proveWritten(await openControlLogKey(store), event) }
 }
 
-/** Returns the certificate of a destroyed version. @throws RetirementError NO_RETIREMENT */
-export async function findCertificate(store: Store, name: VersionName): Promise<SignedCertificate> {
-  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
-  const certificateOf = ({ detail }: ControlEvent) =>
-    detail as unknown as Signed<DestructionCertificate>
-  const found = events.findLast(
+/** Returns the event that holds the certificate of a version, if it has one. */
+export function findCertificateEvent(
+  events: readonly ControlEvent[],
+  name: VersionName,
+): ControlEvent | undefined {
+  return events.findLast(
     (event) => event.kind === DESTROYED && isSameVersion(certificateOf(event).statement, name),
   )
-  if (found === undefined) {
-    const message = `${describeVersion(name)} has no certificate of destruction`
-    throw new RetirementError('NO_RETIREMENT', message)
-  }
+}
+
+function certificateOf({ detail }: ControlEvent): Signed<DestructionCertificate> {
+  return detail as unknown as Signed<DestructionCertificate>
+}
+
+/** Returns the certificate of a destroyed version; undefined if it has none. */
+export async function findCertificate(
+  store: Store,
+  name: VersionName,
+): Promise<SignedCertificate | undefined> {
+  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
+  const found = findCertificateEvent(events, name)
+  if (found === undefined) return undefined
   const proof = proveEvent(await openControlLogKey(store), events, found.seq)
   return { ...certificateOf(found), ...(proof === undefined ? {} : { proof }) }
 }

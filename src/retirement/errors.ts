@@ -4,7 +4,7 @@ import { LatchkeyError } from '../core/errors.ts'
 
 export type RetirementErrorCode =
   | 'NOT_QUIET' // the version decrypted too recently, or it is unknown whether it did
-  | 'ALREADY_RETIRED' // the version is being retired, or was destroyed
+  | 'ALREADY_RETIRED' // the version is being retired, or its destruction has begun
   | 'NO_RETIREMENT' // the version is not being retired
   | 'NOT_APPROVED' // no second person has approved the retirement
 

@@ -1,7 +1,7 @@
 /** Decides whether the record proves that a version has decrypted nothing for long enough. */
 // SPDX-License-Identifier: Apache-2.0
 import { loadInstances } from '../killswitch/instance/instances.ts'
-import { loadControlState } from '../killswitch/switch-table.ts'
+import { ControlError } from '../killswitch/model.ts'
 import type { Reader } from '../store/database.ts'
 import { readEvents } from '../store/event-log.ts'
 import type { SealedTransaction } from '../store/sealed-transaction.ts'
@@ -9,15 +9,15 @@ import type { Store } from '../store/store.ts'
 import {
   CLOCK_MARGIN_MS,
   type LedgerState,
+  isUseOf,
   loadLedgerState,
   loadVersionUses,
   tendLedger,
   toQuiet,
 } from '../usage/version-table.ts'
 import { RetirementError } from './errors.ts'
+import { findRefusal, findRefusalEnds, type KeyName } from './refusals.ts'
 import type { Retirement, VersionName } from './retirement-table.ts'
-
-type Key = Pick<VersionName, 'keyStore' | 'keyId'>
 
 /** Ends the writers of processes that are gone, so that they do not hold the ledger back. */
 export async function tend({ database, sealing }: Store, now: number): Promise<void> {
@@ -25,8 +25,6 @@ export async function tend({ database, sealing }: Store, now: number): Promise<v
   await tendLedger(database, load, now)
 }
 
-/** Kinds of events before which silence proves nothing: a switch refused uses until then. */
-const ENDS_REFUSAL: ReadonlySet<string> = new Set(['restore', 'expired', 'deadman-reopened'])
 /** Kind of the event after which the ledger may lack uses recorded before it. */
 const STORE_WENT_BACK = 'epoch-accepted'
 
@@ -34,24 +32,16 @@ const STORE_WENT_BACK = 'epoch-accepted'
 export async function loadLedger(
   { sealing }: Pick<Store, 'sealing'>,
   reader: Reader | SealedTransaction,
-  key: Key,
+  key: KeyName,
   { now, before = Infinity }: { readonly now: number; readonly before?: number },
 ): Promise<LedgerState> {
   const ledger = 'ledger' in reader ? reader.ledger : undefined
   const registered = (await loadInstances(reader, sealing, ledger)).map(({ id }) => id)
   const state = await loadLedgerState(reader, { now, registered, gapsBefore: before })
-  const scopes = scopesOf(key)
-  const ends = (await readEvents(reader, sealing)).filter(({ kind, at, detail }) => {
-    if (kind === STORE_WENT_BACK) return true
-    const { scope } = detail
-    return ENDS_REFUSAL.has(kind) && at < before && (typeof scope !== 'string' || scopes.has(scope))
-  })
-  return { ...state, since: Math.max(state.since, ...ends.map(({ at }) => at)) }
-}
-
-/** The scopes of switches that stop every use of a key, as events name them. */
-function scopesOf({ keyStore, keyId }: Key): ReadonlySet<string> {
-  return new Set(['all', `key store ${keyStore}`, `key ${keyStore}/${keyId}`])
+  const events = await readEvents(reader, sealing)
+  const backs = events.filter(({ kind }) => kind === STORE_WENT_BACK).map(({ at }) => at)
+  const ends = findRefusalEnds(events, key).filter((at) => at < before)
+  return { ...state, since: Math.max(state.since, ...backs, ...ends) }
 }
 
 /**
@@ -59,20 +49,13 @@ function scopesOf({ keyStore, keyId }: Key): ReadonlySet<string> {
  * @throws RetirementError NOT_QUIET
  */
 export async function checkQuiet(
-  store: Pick<Store, 'sealing'>,
+  store: Pick<Store, 'sealing' | 'database'>,
   reader: Reader | SealedTransaction,
   one: VersionName & Pick<Retirement, 'quietForMs'>,
   now: number,
 ): Promise<void> {
-  const { switches } = await loadControlState(reader, store.sealing)
-  const killed = switches.some(
-    ({ scope, direction }) =>
-      direction !== 'encrypt' &&
-      (scope.kind === 'all' ||
-        (scope.kind === 'key-store' && scope.keyStore === one.keyStore) ||
-        (scope.kind === 'key' && scope.keyStore === one.keyStore && scope.keyId === one.keyId)),
-  )
-  if (killed) throw notQuiet('a kill switch refuses its uses, so its silence proves nothing')
+  const refusal = await findRefusal(store, reader, one)
+  if (refusal !== undefined) throw notQuiet(`${refusal}, so its silence proves nothing`)
   const state = await loadLedger(store, reader, one, { now })
   const quiet = toQuiet(state, await usesOf(reader, one))
   if (quiet.doubt !== undefined) throw notQuiet(quiet.doubt)
@@ -82,16 +65,53 @@ export async function checkQuiet(
   throw notQuiet(`nothing was decrypted from ${since} to ${until}, which is too short`)
 }
 
+/** A retirement that a second person has approved. */
+export type Approved = Retirement & { readonly approval: { readonly at: number } }
+
+/**
+ * Checks that the waiting period is over. It begins again when a refusal of every Decrypt ends,
+ * because a user who is refused for another reason does not learn that the version is being retired.
+ * @throws RetirementError NOT_QUIET; ControlError NOT_READY
+ */
+export async function checkWaited(
+  store: Pick<Store, 'sealing' | 'database'>,
+  reader: Reader,
+  one: Approved,
+  now: number,
+): Promise<void> {
+  const refusal = await findRefusal(store, reader, one)
+  if (refusal !== undefined) {
+    throw notQuiet(`${refusal}, and the waiting period begins again after that`)
+  }
+  const ends = findRefusalEnds(await readEvents(reader, store.sealing), one)
+  const readyAt = Math.max(one.approval.at, ...ends) + one.waitForMs
+  if (now >= readyAt) return
+  const when = new Date(readyAt).toISOString()
+  throw new ControlError('NOT_READY', `this version can be destroyed from ${when}`)
+}
+
+/** Returns the last Decrypt before the approval, or the start of the record. */
+export async function findQuietSince(
+  store: Pick<Store, 'sealing'>,
+  reader: Reader | SealedTransaction,
+  one: Approved,
+  now: number,
+): Promise<number> {
+  const before = one.approval.at + CLOCK_MARGIN_MS
+  const state = await loadLedger(store, reader, one, { now, before })
+  return toQuiet(state, await usesOf(reader, one)).since
+}
+
 /**
  * Checks again once the record of everything before the approval is complete: looks for uses that
  * were not written yet at that time, and for callers refused since.
- * @returns the last Decrypt, or the start of the record
+ * @returns as `findQuietSince`
  * @throws RetirementError NOT_QUIET
  */
 export async function checkQuietBefore(
   store: Pick<Store, 'sealing'>,
-  reader: Reader,
-  one: Retirement & { readonly approval: { readonly at: number } },
+  reader: Reader | SealedTransaction,
+  one: Approved,
   now: number,
 ): Promise<number> {
   const refusedFrom = one.approval.at + CLOCK_MARGIN_MS
@@ -116,8 +136,7 @@ export async function checkQuietBefore(
 }
 
 async function usesOf(reader: Reader, { keyStore, keyId, version }: VersionName) {
-  const uses = await loadVersionUses(reader, keyStore, keyId)
-  return uses.filter((use) => use.version === version)
+  return (await loadVersionUses(reader, keyStore, keyId)).filter(isUseOf(version))
 }
 
 export function notQuiet(why: string): RetirementError {

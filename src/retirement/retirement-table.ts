@@ -25,7 +25,11 @@ export interface Retirement extends VersionName {
   readonly waitForMs: number
   /** The second person. The version refuses Decrypt from `at` on. */
   readonly approval?: Actor & { readonly at: number }
-  readonly destroyedAt?: number
+  /**
+   * When its destruction began. From then on it cannot be cancelled. It is complete once the version
+   * has a certificate.
+   */
+  readonly destroyingSince?: number
 }
 
 /** The casts are safe: the row's code proves that `putRetirement` wrote it. */
@@ -47,7 +51,7 @@ export function parseRetirement(row: Row): Retirement {
         at: number('approved_at'),
       },
     }),
-    ...(column(row, 'destroyed_at') === null ? {} : { destroyedAt: number('destroyed_at') }),
+    ...(column(row, 'destroyed_at') === null ? {} : { destroyingSince: number('destroyed_at') }),
   }
 }
 
@@ -90,7 +94,7 @@ export async function putRetirement(
     approved_by: one.approval?.operator ?? null,
     approved_identity: one.approval?.identity ?? null,
     approved_at: one.approval?.at ?? null,
-    destroyed_at: one.destroyedAt ?? null,
+    destroyed_at: one.destroyingSince ?? null,
   })
 }
 

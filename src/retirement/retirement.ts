@@ -2,7 +2,7 @@
  * Retires a key version in four steps. One person requests it, which requires a record that nothing
  * was decrypted. A second person approves it, and the version refuses Decrypt from then on. A
  * waiting period follows, so that a user whom no record shows is noticed while a cancellation still
- * helps. Then the version is destroyed, with a signed certificate.
+ * helps. Then the version is destroyed, with a signed certificate (destruction.ts).
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
@@ -10,21 +10,14 @@ import type { ExternalKeyId } from '../core/ids.ts'
 import type { KeyAdministration, KeyVersionSummary } from '../keys/administration.ts'
 import { BackendError } from '../keys/errors.ts'
 import { type Actor, ControlError, isSamePerson } from '../killswitch/model.ts'
-import { openSigner } from '../killswitch/receipt/signing-key.ts'
 import type { Reader } from '../store/database.ts'
 import { appendEvent } from '../store/event-log.ts'
 import type { SealedTransaction } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
 import type { VersionUse } from '../usage/version-ledger.ts'
-import { type Quiet, loadVersionUses, toQuiet } from '../usage/version-table.ts'
-import {
-  type DestructionCertificate,
-  type SignedCertificate,
-  recordCertificate,
-  withProof,
-} from './certificate.ts'
+import { type Quiet, isUseOf, loadVersionUses, toQuiet } from '../usage/version-table.ts'
 import { RetirementError } from './errors.ts'
-import { checkQuiet, checkQuietBefore, loadLedger, notQuiet, tend } from './quiet.ts'
+import { checkQuiet, loadLedger, tend } from './quiet.ts'
 import {
   type Retirement,
   type VersionName,
@@ -68,7 +61,7 @@ export async function reportVersions(
     const uses = await loadVersionUses(reader, keyStore, keyId)
     const retirements = await loadRetirements(reader, store.sealing)
     return versions.map((one) => {
-      const own = uses.filter(({ version }) => version === one.version)
+      const own = uses.filter(isUseOf(one.version))
       const name = { keyStore, keyId, version: one.version }
       const retirement = retirements.find((other) => isSameVersion(other, name))
       return {
@@ -146,7 +139,7 @@ export async function approveRetirement(
 
 /**
  * Anyone may cancel, because that destroys nothing. The version decrypts again at once.
- * @throws RetirementError NO_RETIREMENT, ALREADY_RETIRED if it was destroyed
+ * @throws RetirementError NO_RETIREMENT, ALREADY_RETIRED from when its destruction begins
  */
 export async function cancelRetirement(
   { store, clock }: Pick<RetirementDeps, 'store' | 'clock'>,
@@ -155,58 +148,12 @@ export async function cancelRetirement(
 ): Promise<Retirement> {
   return store.change(async (transaction, epoch) => {
     const before = await findRetirement(store, transaction, name)
-    if (before.destroyedAt !== undefined) throw alreadyRetired(before)
+    if (before.destroyingSince !== undefined) throw alreadyRetired(before)
     await deleteRetirement(transaction, store.sealing, name)
     const event = { at: clock.now(), epoch, kind: 'retire-cancelled', ...by }
     await note(store, transaction, event, { ...before, reason })
     return before
   })
-}
-
-/**
- * Destroys a version after its waiting period, and returns the certificate. Running it again after
- * a failure continues, even if the material is gone and there is no certificate yet.
- * @throws RetirementError NO_RETIREMENT, NOT_APPROVED, NOT_QUIET; ControlError NOT_READY
- */
-export async function shredVersion(
-  deps: RetirementDeps,
-  name: VersionName & { readonly keyId: ExternalKeyId },
-  by: Actor,
-): Promise<SignedCertificate> {
-  const { store, clock, keys } = deps
-  await tend(store, clock.now())
-  const quietSince = await store.database.snapshot(async (reader) => {
-    const retirement = await findRetirement(store, reader, name)
-    const { approval, waitForMs, destroyedAt } = retirement
-    if (destroyedAt !== undefined) throw alreadyRetired(retirement)
-    if (approval === undefined) {
-      throw new RetirementError('NOT_APPROVED', 'no second person has approved the retirement')
-    }
-    if (clock.now() < approval.at + waitForMs) {
-      const when = new Date(approval.at + waitForMs).toISOString()
-      throw new ControlError('NOT_READY', `this version can be destroyed from ${when}`)
-    }
-    return checkQuietBefore(store, reader, { ...retirement, approval }, clock.now())
-  })
-  const before = await findVersion(deps, name)
-  if (before !== undefined && before.state !== 'DESTROYED') {
-    await keys.destroyVersion(name.keyId, name.version)
-  }
-  const signer = await openSigner(store, 'destruction')
-  const { signed, event } = await store.change(async (transaction, epoch) => {
-    const retirement = await findRetirement(store, transaction, name)
-    if (retirement.destroyedAt !== undefined) throw alreadyRetired(retirement)
-    const destroyedAt = clock.now()
-    const keyManager = keys.trustKey === undefined ? 'software' : 'token'
-    const signed = signer.sign<DestructionCertificate>({
-      ...{ kind: 'destruction', storeId: store.id, quietSince, keyManager },
-      ...{ ...retirement, destroyedAt, destroyedBy: by },
-    })
-    await putRetirement(transaction, store.sealing, { ...retirement, destroyedAt })
-    const event = await recordCertificate(store, transaction, { signed, epoch })
-    return { signed, event }
-  })
-  return withProof(store, signed, event)
 }
 
 async function findKey({ keys }: RetirementDeps, keyId: ExternalKeyId) {
@@ -218,7 +165,7 @@ async function findKey({ keys }: RetirementDeps, keyId: ExternalKeyId) {
 /**
  * Returns undefined if the key has no such version: a token keeps no record of destroyed versions.
  */
-async function findVersion(
+export async function findVersion(
   deps: RetirementDeps,
   { keyId, version }: VersionName & { readonly keyId: ExternalKeyId },
 ): Promise<KeyVersionSummary | undefined> {
@@ -227,7 +174,6 @@ async function findVersion(
 }
 
 async function checkRetirable(deps: RetirementDeps, order: RetireOrder): Promise<void> {
-  const { status } = await findKey(deps, order.keyId)
   const found = await findVersion(deps, order)
   if (found === undefined || found.state === 'DESTROYED') {
     throw new BackendError('VERSION_NOT_FOUND', `there is no ${describeVersion(order)}`)
@@ -237,10 +183,9 @@ async function checkRetirable(deps: RetirementDeps, order: RetireOrder): Promise
       hint: 'rotate the key first',
     })
   }
-  if (status === 'DISABLED') throw notQuiet('the key is disabled, so its silence proves nothing')
 }
 
-async function findRetirement(
+export async function findRetirement(
   store: Store,
   reader: Reader | SealedTransaction,
   name: VersionName,
@@ -255,14 +200,16 @@ async function findRetirement(
   })
 }
 
-function alreadyRetired({ destroyedAt, ...one }: Retirement): RetirementError {
-  const state = destroyedAt === undefined ? 'is being retired' : 'was destroyed'
+export function alreadyRetired(
+  { destroyingSince, ...one }: Retirement,
+  state = destroyingSince === undefined ? 'is being retired' : 'is being destroyed',
+): RetirementError {
   return new RetirementError('ALREADY_RETIRED', `${describeVersion(one)} ${state} already`, {
     hint: 'latchkey keys versions shows the state',
   })
 }
 
-function note(
+export function note(
   store: Store,
   transaction: SealedTransaction,
   event: { readonly at: number; readonly epoch: number; readonly kind: string } & Actor,

@@ -8,7 +8,10 @@ import { toCaller } from '../core/caller.ts'
 import type { Clock } from '../core/clock.ts'
 import type { RequestRecord } from '../core/request.ts'
 
-/** `refused`: a Decrypt that was refused because the version is being retired. */
+/**
+ * `refused`: a Decrypt that was refused because the version is being retired. One that was refused for
+ * another reason is a `decrypt`, because its caller needs the version.
+ */
 export type VersionUseKind = 'encrypt' | 'decrypt' | 'refused'
 
 export interface VersionUse {
@@ -66,9 +69,19 @@ export interface VersionLedgerDeps {
  * Reasons for a failed Decrypt that do not prove a use: anyone with the credential can name a
  * version or send bytes that it did not encrypt.
  */
-const NO_USE: ReadonlySet<string> = new Set(['VERSION_NOT_FOUND', 'INTEGRITY_FAILURE', 'METADATA'])
+const NO_USE: ReadonlySet<string> = new Set([
+  ...['KEY_NOT_FOUND', 'VERSION_NOT_FOUND', 'INTEGRITY_FAILURE', 'METADATA'],
+])
+/**
+ * Key and version of failed Decrypts beyond `maxPending`. A request that is refused early may name any
+ * key and version, so their number has no other limit. They count as uses of every version.
+ */
+export const UNKNOWN = { keyId: '', version: 0 } as const
 /** Reason for a Decrypt that a retirement refused. */
 export const VERSION_RETIRED = 'VERSION_RETIRED'
+
+const toId = ({ keyStore, keyId, version, kind, caller }: VersionUse) =>
+  `${keyStore} ${keyId} ${String(version)} ${kind} ${caller}`
 
 export function createVersionLedger(deps: VersionLedgerDeps): VersionLedger {
   const { id, clock, maxPending } = deps
@@ -92,7 +105,7 @@ export function createVersionLedger(deps: VersionLedgerDeps): VersionLedger {
   }
 
   function put(use: VersionUse): void {
-    const key = `${use.keyStore} ${use.keyId} ${String(use.version)} ${use.kind} ${use.caller}`
+    const key = toId(use)
     const found = pending.get(key)
     if (found === undefined) pending.set(key, use)
     else {
@@ -128,25 +141,19 @@ export function createVersionLedger(deps: VersionLedgerDeps): VersionLedger {
       const kind = kindOf(request)
       if (kind === undefined) return
       const principal = metadata?.awsPrincipalArn ?? ''
-      const caller = pending.size < maxPending ? toCaller(principal) : ''
+      const isFull = pending.size >= maxPending
+      const caller = isFull ? '' : toCaller(principal)
       const key = `${keyStore} ${keyId} ${String(version)} ${kind} ${caller}`
       const found = pending.get(key)
       const at = Math.max(mark, clock.now())
-      if (found === undefined) {
-        pending.set(key, {
-          keyStore,
-          keyId,
-          version,
-          kind,
-          caller,
-          uses: 1,
-          firstAt: at,
-          lastAt: at,
-        })
-      } else {
+      if (found !== undefined) {
         found.uses += 1
         if (at > found.lastAt) found.lastAt = at
+        return
       }
+      const isNamed = !isFull || kind !== 'decrypt' || request.status === 200
+      const name = isNamed ? { keyId, version } : UNKNOWN
+      put({ keyStore, ...name, kind, caller, uses: 1, firstAt: at, lastAt: at })
     },
     flush: () => enqueue(false),
     close: () => enqueue(true),

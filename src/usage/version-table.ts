@@ -2,7 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Reader, Transaction } from '../store/database.ts'
 import { upsert } from './upsert.ts'
-import type { LedgerWriter, VersionUse, VersionUseKind } from './version-ledger.ts'
+import {
+  type LedgerWriter,
+  type VersionUse,
+  type VersionUseKind,
+  UNKNOWN,
+} from './version-ledger.ts'
 
 const KEY = ['key_store', 'key_id', 'version', 'kind', 'caller'] as const
 /** Number of rows per statement. */
@@ -164,25 +169,33 @@ export async function loadLedgerState(
   return { knownUntil: flushed - CLOCK_MARGIN_MS, since }
 }
 
-/** Returns the uses of one key, by version and kind, most uses first. */
+/**
+ * Returns the uses of one key, by version and kind, most uses first, and those of unknown keys in its
+ * key store.
+ */
 export async function loadVersionUses(
   reader: Reader,
   keyStore: string,
   keyId: string,
 ): Promise<readonly Readonly<VersionUse>[]> {
   const rows = await reader.query(
-    `SELECT version, kind, caller, uses, first_at, last_at FROM version_uses
-     WHERE key_store = ? AND key_id = ? ORDER BY version, kind, uses DESC, caller`,
-    [keyStore, keyId],
+    `SELECT key_id, version, kind, caller, uses, first_at, last_at FROM version_uses
+     WHERE key_store = ? AND key_id IN (?, ?) ORDER BY version, kind, uses DESC, caller`,
+    [keyStore, keyId, UNKNOWN.keyId],
   )
   return rows.map((row) => ({
-    ...{ keyStore, keyId, version: Number(row['version']) },
+    ...{ keyStore, keyId: String(row['key_id']), version: Number(row['version']) },
     kind: String(row['kind']) as VersionUseKind,
     caller: String(row['caller']),
     uses: Number(row['uses']),
     firstAt: Number(row['first_at']),
     lastAt: Number(row['last_at']),
   }))
+}
+
+/** Returns a filter for the uses of one version: it passes those that may be its own, too. */
+export function isUseOf(version: number): (use: Pick<VersionUse, 'version'>) => boolean {
+  return (use) => use.version === version || use.version === UNKNOWN.version
 }
 
 /** A period in which a version is known to have decrypted nothing. */

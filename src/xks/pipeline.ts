@@ -13,7 +13,7 @@ import { type Input, type Limits, decodeBody, decodeInput } from './decode.ts'
 import { isManagerFailure, toXksError } from './error-map.ts'
 import { XksError } from './errors.ts'
 import type { KeyStore, KeyStoreLookup } from './key-store.ts'
-import { decrypt } from './operations/decrypt.ts'
+import { decrypt, findVersion } from './operations/decrypt.ts'
 import { type ProxyIdentity, toHealthStatus, toKeyMetadata } from './operations/describe.ts'
 import { encrypt, toEncryptResponse } from './operations/encrypt.ts'
 import { type RawRequest, type RequestContext, createRequestContext } from './request-context.ts'
@@ -96,6 +96,8 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   const { metadata } = body
   record.metadata = metadata
   const input = decodeInput(operation, body, deps.limits)
+  // Before anything refuses, so that the version's record shows who still needs it.
+  if (input.kind === 'decrypt') record.keyVersion = findVersion(input, keyStore.accept)
   const isOwn = isProbe(metadata, operation, 'aad' in input ? input.aad : undefined)
   if (isOwn) record.isProbe = true
   timer.end('decode')

@@ -3,75 +3,31 @@
 import t, { type Test } from 'tap'
 import { verifySigned } from '../../src/core/signature.ts'
 import { checkEvidence } from '../../src/core/tlog/evidence.ts'
-import { createKeyAdministration } from '../../src/keys/software/administration.ts'
 import { kill } from '../../src/killswitch/operator/kill.ts'
 import { restore } from '../../src/killswitch/operator/restore.ts'
+import {
+  closeDeadManSwitch,
+  endDeadManSwitch,
+  renewDeadManSwitch,
+  startDeadManSwitch,
+} from '../../src/killswitch/operator/dead-man-switch.ts'
 import { openSigner } from '../../src/killswitch/receipt/signing-key.ts'
 import { findCertificate } from '../../src/retirement/certificate.ts'
+import { shredVersion } from '../../src/retirement/destruction.ts'
 import { createRetiredVersions } from '../../src/retirement/retired-versions.ts'
 import {
   approveRetirement,
   cancelRetirement,
   reportVersions,
   requestRetirement,
-  shredVersion,
 } from '../../src/retirement/retirement.ts'
-import { createVersionLedger } from '../../src/usage/version-ledger.ts'
-import { writeLedger } from '../../src/usage/version-table.ts'
-import { keyId } from '../support/server.ts'
+import { readEvents } from '../../src/store/event-log.ts'
 import { openPostgres, openSqlite } from './control-engines.ts'
 import { AT_ONCE, type ControlFixture, actor } from './control-fixture.ts'
+import { testDestruction } from './retirement-destruction.ts'
+import { DAY, ID, ORDER, V1, codeOf, setUp } from './retirement-fixture.ts'
 
 t.setTimeout(180_000)
-
-const DAY = 86_400_000
-const ID = keyId('payroll')
-const V1 = { keyStore: 'demo', keyId: ID, version: 1 }
-const ORDER = {
-  ...V1,
-  ...{
-    reason: 'encrypted again',
-    requestedBy: actor('alice'),
-    quietForMs: 30 * DAY,
-    waitForMs: 7 * DAY,
-  },
-}
-
-const codeOf = (work: Promise<unknown>) =>
-  work.then(
-    () => 'done',
-    (error: unknown) => String((error as { code?: unknown }).code),
-  )
-
-async function setUp({ store, clock }: ControlFixture) {
-  const keys = createKeyAdministration(store, 'demo', clock)
-  await keys.createKey({ keyId: ID, canEncrypt: true, canDecrypt: true })
-  await keys.rotateKey(ID)
-  const ledger = createVersionLedger({
-    ...{ id: 'p', clock, maxPending: 100 },
-    write: (uses, writer) => writeLedger(store.database, uses, writer),
-  })
-  const use = (more: { reason?: string; version?: number } = {}) => {
-    const { reason, version = 1 } = more
-    ledger.record({
-      ...{ operation: 'Decrypt', keyStore: 'demo', keyId: ID, keyVersion: version },
-      status: reason === undefined ? 200 : 400,
-      ...(reason === undefined ? {} : { reason }),
-      metadata: {
-        awsPrincipalArn: 'arn:aws:sts::111122223333:assumed-role/app/i-1',
-        ...{ kmsOperation: 'Decrypt', kmsRequestId: 'r' },
-      },
-    })
-  }
-  const deps = { store, clock, keys }
-  // A process that shuts down cleanly leaves no gap, so the ledger is complete.
-  const settle = async () => {
-    await ledger.close()
-    await reportVersions(deps, 'demo', ID)
-  }
-  await settle()
-  return { deps, keys, use, settle, store, clock }
-}
 
 function contract(name: string, open: (t: Test) => Promise<ControlFixture>): void {
   void t.test(
@@ -112,7 +68,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
       t.notOk(verifySigned(signed, publicKey), 'it is no receipt of a kill')
       const { proof = '', ...certificate } = signed
       t.match(checkEvidence(proof, publicKey), { certificate: { kind: 'control log' } })
-      const { proof: later = '', ...again } = await findCertificate(store, V1)
+      const { proof: later = '', ...again } = (await findCertificate(store, V1)) ?? {}
       t.same(again, certificate)
       t.match(checkEvidence(later, publicKey), { certificate: { kind: 'control log' } })
       const [key] = await keys.listKeys()
@@ -163,7 +119,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
   )
 
   void t.test(`${name}: silence under a kill proves nothing`, async (t) => {
-    const { deps, keys, store, clock } = await setUp(await open(t))
+    const { deps, store, clock } = await setUp(await open(t))
     const scope = { kind: 'key', keyStore: 'demo', keyId: ID } as const
     await kill(store, clock, { scope, direction: 'both', reason: 'r', operator: 'alice' })
     clock.advance(31 * DAY)
@@ -175,13 +131,84 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
       'NOT_QUIET',
       'nor does its time count later',
     )
-    clock.advance(30 * DAY)
+  })
+
+  void t.test(`${name}: silence of a disabled key proves nothing`, async (t) => {
+    const { deps, keys, clock } = await setUp(await open(t))
     await keys.setKeyStatus(ID, 'DISABLED')
+    clock.advance(31 * DAY)
     t.equal(await codeOf(requestRetirement(deps, ORDER)), 'NOT_QUIET')
     await keys.setKeyStatus(ID, 'ENABLED')
+    clock.advance(DAY)
+    t.equal(await codeOf(requestRetirement(deps, ORDER)), 'NOT_QUIET', 'nor later')
+    clock.advance(31 * DAY)
     t.equal(await codeOf(requestRetirement(deps, ORDER)), 'done')
+    await keys.setKeyStatus(ID, 'DISABLED')
+    t.equal(await codeOf(approveRetirement(deps, V1, actor('bob'))), 'NOT_QUIET')
+  })
+
+  void t.test(`${name}: silence of a key store that was closed proves nothing`, async (t) => {
+    const { deps, store, clock } = await setUp(await open(t))
+    const kindsOf = async () =>
+      (await store.database.snapshot((reader) => readEvents(reader, store.sealing))).map(
+        ({ kind }) => kind,
+      )
+    const policy = { store, clock, policy: AT_ONCE }
+    const order = { keyStore: 'demo', reason: 'r', ...actor('alice'), mayRestore: true }
+    const closeFor31Days = async () => {
+      await closeDeadManSwitch(policy, order)
+      clock.advance(31 * DAY)
+      t.equal(await codeOf(requestRetirement(deps, ORDER)), 'NOT_QUIET', 'while it is closed')
+    }
+    const ways = {
+      renewed: () => renewDeadManSwitch(policy, order),
+      started: () => startDeadManSwitch(policy, { ...order, ttlMs: DAY }),
+      ended: () => endDeadManSwitch(policy, order),
+    }
+    await startDeadManSwitch(policy, { ...order, ttlMs: DAY })
+    for (const [way, reopen] of Object.entries(ways)) {
+      await closeFor31Days()
+      await reopen()
+      t.equal((await kindsOf()).at(-1), way === 'ended' ? 'deadman-ended' : 'deadman-reopened')
+      clock.advance(DAY)
+      t.equal(await codeOf(requestRetirement(deps, ORDER)), 'NOT_QUIET', `${way}: nor later`)
+    }
+    clock.advance(30 * DAY)
+    const other = { ...order, keyStore: 'other' }
+    await startDeadManSwitch(policy, { ...other, ttlMs: DAY })
+    await closeDeadManSwitch(policy, other)
+    await renewDeadManSwitch(policy, other)
+    clock.advance(DAY)
+    t.equal(await codeOf(requestRetirement(deps, ORDER)), 'done', 'another key store has no part')
+  })
+
+  void t.test(`${name}: time in which everything is refused is no waiting time`, async (t) => {
+    const { deps, keys, use, settle, store, clock } = await setUp(await open(t))
+    clock.advance(31 * DAY)
+    await requestRetirement(deps, ORDER)
+    await approveRetirement(deps, V1, actor('bob'))
+    const shred = () => codeOf(shredVersion(deps, V1, actor('carol')))
+    const scope = { kind: 'key', keyStore: 'demo', keyId: ID } as const
+    await kill(store, clock, { scope, direction: 'both', reason: 'r', operator: 'alice' })
+    clock.advance(8 * DAY)
+    t.equal(await shred(), 'NOT_QUIET', 'a kill is in force')
+    await restore(store, clock, AT_ONCE, { target: { scope }, reason: 'r', ...actor('alice') })
+    t.equal(await shred(), 'NOT_READY', 'it begins again')
+    clock.advance(DAY)
+    await keys.setKeyStatus(ID, 'DISABLED')
+    clock.advance(8 * DAY)
+    t.equal(await shred(), 'NOT_QUIET', 'the key is disabled')
+    await keys.setKeyStatus(ID, 'ENABLED')
+    t.equal(await shred(), 'NOT_READY')
+    clock.advance(DAY)
+    use({ reason: 'KILLED_MATCH' })
+    await settle()
+    clock.advance(6 * DAY)
+    t.equal(await shred(), 'NOT_QUIET', 'a caller was refused for another reason')
   })
 }
 
 contract('SQLite', openSqlite)
 contract('PostgreSQL', openPostgres)
+testDestruction('SQLite', openSqlite)
+testDestruction('PostgreSQL', openPostgres)

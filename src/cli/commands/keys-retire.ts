@@ -11,9 +11,9 @@ import {
   cancelRetirement,
   reportVersions,
   requestRetirement,
-  shredVersion,
 } from '../../retirement/retirement.ts'
 import { findCertificate } from '../../retirement/certificate.ts'
+import { shredVersion } from '../../retirement/destruction.ts'
 import type { Retirement, VersionName } from '../../retirement/retirement-table.ts'
 import {
   CONFIG_FLAG,
@@ -109,11 +109,13 @@ const toTime = (at: number) => new Date(at).toISOString()
 const toDays = (ms: number) => `${String(Math.round(ms / DAY_MS))} d`
 
 function describeRetirement(one: Retirement): string {
-  const { version, requestedBy, requestedAt, approval, waitForMs, destroyedAt, reason } = one
+  const { version, requestedBy, requestedAt, approval, waitForMs, destroyingSince, reason } = one
   const asked = `version ${String(version)}: retirement requested by ${requestedBy.operator} at ${toTime(requestedAt)} (${reason})`
-  if (destroyedAt !== undefined) return `${asked}; destroyed at ${toTime(destroyedAt)}`
+  if (destroyingSince !== undefined) {
+    return `${asked}; its destruction began at ${toTime(destroyingSince)}, and latchkey keys shred completes it or prints its certificate`
+  }
   if (approval === undefined) return `${asked}; waits for a second person`
-  return `${asked}; approved by ${approval.operator}; refuses Decrypt since ${toTime(approval.at)}; can be destroyed from ${toTime(approval.at + waitForMs)}`
+  return `${asked}; approved by ${approval.operator}; refuses Decrypt since ${toTime(approval.at)}; can be destroyed from ${toTime(approval.at + waitForMs)} at the earliest`
 }
 
 export const keysRetire: Command = {
@@ -212,11 +214,12 @@ export const keysShred: Command = {
     const done = await run(context, async (deps, keyStore) => {
       const name = nameOf(context, keyStore)
       if (isSure) return shredVersion(deps, name, by)
+      // If the version is already destroyed, its certificate is printed again.
+      const certificate = await findCertificate(deps.store, name)
+      if (certificate !== undefined) return certificate
       const [one] = (await reportVersions(deps, keyStore, name.keyId)).filter(
         ({ version }) => version === name.version,
       )
-      // The version is already destroyed; its certificate can be printed again.
-      if (one?.retirement?.destroyedAt !== undefined) return findCertificate(deps.store, name)
       return one?.retirement
     })
     if (done !== undefined && 'statement' in done) {

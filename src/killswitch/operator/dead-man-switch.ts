@@ -118,15 +118,16 @@ function open(
     const change = { store, clock, transaction, epoch }
     // Opening a key store under fewer conditions than before is a restore, whichever command does
     // it.
-    if (before !== undefined && (before.openUntil <= now || ttlMs > before.ttlMs)) {
-      const isClosed = before.openUntil <= now
+    const isClosed = before !== undefined && before.openUntil <= now
+    if (before !== undefined && (isClosed || ttlMs > before.ttlMs)) {
       const what = isClosed ? `reopening ${keyStore}` : `a longer renewal period for ${keyStore}`
       if (!order.mayRestore) throw restoreNeeded(what)
       const target = { kind: 'reopen', keyStore, ttlMs } as const
       if (!isImmediate(policy)) return ask(change, policy, { order, target })
     }
     const times = { ttlMs, renewedAt: now, openUntil: now + ttlMs }
-    return write(table, change, { order, kind: how.kind, times })
+    const kind = isClosed ? 'deadman-reopened' : how.kind
+    return write(table, change, { order, kind, times })
   })
 }
 

@@ -17,7 +17,10 @@ export interface Change {
   readonly epoch: number
 }
 
-export async function readDatabaseNow(store: Store, reader: Reader): Promise<number> {
+export async function readDatabaseNow(
+  store: Pick<Store, 'database'>,
+  reader: Reader,
+): Promise<number> {
   const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
   return Number(row?.['now'])
 }

@@ -50,6 +50,10 @@ const KINDS: Readonly<Record<string, Kind>> = {
     event: 'retirement',
     title: 'The destruction of a key version was cancelled',
   },
+  'destruction-started': {
+    event: 'retirement',
+    title: 'The destruction of a key version began',
+  },
   'version-destroyed': { event: 'retirement', title: 'A key version was destroyed' },
   drill: { event: 'drill', title: 'A drill stopped and restored the test key' },
 }

@@ -16,18 +16,21 @@ import {
 
 type Response = components['schemas']['DecryptResponse']
 
-/** @throws BackendError; XksError InvalidCiphertextException for metadata that is not ours */
+/**
+ * @param request its record has the version
+ * @throws BackendError; XksError InvalidCiphertextException for metadata that is not ours
+ */
 export async function decrypt(
   { record, timer, deadline }: RequestContext,
   { accept, isRetired }: Pick<KeyStore, 'accept' | 'isRetired'>,
   key: BackendKey,
   input: DecryptInput,
 ): Promise<Response> {
-  const { version, aads } = resolveLayouts(input, accept)
+  const { keyVersion: version } = record
   if (version === undefined) {
     throw new XksError('InvalidCiphertextException', undefined, { reason: 'METADATA' })
   }
-  record.keyVersion = version
+  const aads = resolveLayouts(input, accept)
   if (isRetired(key.keyId, version)) {
     throw new BackendError('VERSION_RETIRED', 'the key version is being retired')
   }
@@ -48,6 +51,19 @@ export async function decrypt(
 }
 
 /**
+ * Returns the version that a ciphertext names; undefined if its metadata has no meaning here. Costs no
+ * more than the comparison of a few bytes, so it can be known of a request that is refused early.
+ */
+export function findVersion(
+  { metadata }: DecryptInput,
+  accept: KeyStore['accept'],
+): number | undefined {
+  const own = parseCiphertextMetadata(metadata)
+  if (own !== undefined) return own
+  return metadata.length === 0 || accept.includes('aws-sample') ? FIRST_VERSION : undefined
+}
+
+/**
  * Our ciphertexts always carry metadata. A ciphertext without it may come from another proxy that
  * follows the specification and held the same key, imported here as the first version. The tag
  * covers the length of the metadata, so omitting ours never decrypts. Ciphertexts of AWS's sample
@@ -56,9 +72,7 @@ export async function decrypt(
  */
 function resolveLayouts({ aad, metadata }: DecryptInput, accept: KeyStore['accept']) {
   const framed = encodeAad(aad, metadata)
-  const own = parseCiphertextMetadata(metadata)
-  if (own !== undefined) return { version: own, aads: [framed] }
+  if (parseCiphertextMetadata(metadata) !== undefined) return [framed]
   const others = accept.includes('aws-sample') ? encodeSampleAads(aad, metadata) : []
-  if (metadata.length === 0) return { version: FIRST_VERSION, aads: [framed, ...others] }
-  return { version: others.length === 0 ? undefined : FIRST_VERSION, aads: others }
+  return metadata.length === 0 ? [framed, ...others] : others
 }
