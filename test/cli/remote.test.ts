@@ -27,7 +27,9 @@ async function start(t: Test, config: Record<string, unknown> = {}) {
 const json = ({ stdout }: Ended) => JSON.parse(stdout) as Record<string, unknown>
 
 void t.test('the run-book of the night, without the master key', async (t) => {
-  const { server, folder, as, local } = await start(t)
+  // With the warnings of a store that has no backup.
+  const store = { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' }
+  const { server, folder, as, local } = await start(t, { store })
   const client = server.client()
   const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
   t.equal(await encrypt(), 200)
