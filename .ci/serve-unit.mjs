@@ -1,7 +1,7 @@
-// Tests the systemd unit without systemd: `latchkey init --system` installs it in a root of its own, and a mount
+// Tests the systemd unit without systemd. `latchkey init --system` installs into a separate root, and a mount
 // namespace reproduces the unit's sandbox: the user, a read-only file system except for the state folder, no home
 // folders, private /tmp and /dev, other users' processes hidden, only the capability to bind low ports, its limits
-// and its umask. The filters of system calls and of address families are not applied.
+// and its umask. System-call and address-family filters are not applied.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -13,7 +13,7 @@ interface Request {
   readonly body: string
 }
 
-/** Parses requests from the text that the kept HTTP/1.1 client writes. */
+/** Parses requests from the text that the keep-alive HTTP/1.1 client writes. */
 function parse(text: string): Request {
   const [head = '', body = ''] = text.split('\r\n\r\n')
   const [line = '', ...fields] = head.split('\r\n')

@@ -18,7 +18,7 @@ import { openStore } from '../../src/store/store.ts'
 export interface InstancesPlan {
   readonly configFile: string
   readonly instances: number
-  /** Folder for the high-water files. Each instance has its own, as each host does. */
+  /** Folder for the high-water files. Each instance gets its own, as it would on a separate host. */
   readonly folder: string
 }
 

@@ -138,7 +138,7 @@ function countCores(): number {
   try {
     limit = readFileSync(CGROUP_LIMIT, 'utf8')
   } catch {
-    return cores // there is no cgroup 2
+    return cores // cgroup v2 is not available
   }
   const [quota, period] = limit.split(' ').map(Number)
   const granted = Math.ceil((quota ?? NaN) / (period ?? NaN))

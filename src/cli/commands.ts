@@ -10,7 +10,8 @@ import { OPERATOR_COMMANDS } from './operator-commands.ts'
 export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
   Object.entries<Entry>({
     quickstart: {
-      summary: 'Set up a demo, serve it on https://localhost:8443 and send it a signed round trip',
+      summary:
+        'Set up a demo, serve it on https://localhost:8443 and test it with a signed encrypt/decrypt round trip',
       load: async () => (await import('./commands/quickstart.ts')).quickstart,
     },
     simulate: {
@@ -72,7 +73,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/receipt.ts')).receiptKey,
     },
     'context add': {
-      summary: 'Name an admin listener that the commands of operators call',
+      summary: 'Save an admin listener under a name, for use by operator commands',
       load: async () => (await import('./commands/context.ts')).contextAdd,
     },
     'context use': {

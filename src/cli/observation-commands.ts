@@ -18,7 +18,7 @@ export const OBSERVATION_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/audit.ts')).auditProve,
   },
   'audit check-proof': {
-    summary: 'Check a proof of an entry without the log',
+    summary: "Verify an entry's inclusion proof without access to the log",
     load: async () => (await import('./commands/audit.ts')).auditCheckProof,
   },
   'audit search': {

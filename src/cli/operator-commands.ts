@@ -4,7 +4,8 @@ import type { Entry } from './observation-commands.ts'
 
 export const OPERATOR_COMMANDS: Readonly<Record<string, Entry>> = {
   login: {
-    summary: 'Log in to an admin listener through its identity provider, with a browser anywhere',
+    summary:
+      'Log in to an admin listener through its identity provider, using a browser on any device',
     load: async () => (await import('./commands/login.ts')).login,
   },
   events: {

@@ -47,7 +47,7 @@ export function overrideFromEnvironment(
   return { value: result, faults, origins }
 }
 
-/** Adds the variable to a fault of a setting that came from the environment. */
+/** Adds the variable's name to an error about a setting that came from the environment. */
 export function nameOrigin(fault: Fault, origins: ReadonlyMap<string, string>): Fault {
   const found = [...origins].find(
     ([path]) =>

@@ -21,7 +21,7 @@ const INFO_LEVEL = 30
 const NO_METADATA: Partial<RequestMetadata> = {}
 
 const text = { type: 'string' } as const
-/** Names, ids and codes that have passed their parser, whose alphabet needs no JSON escapes. */
+/** Names, IDs and codes that were validated and contain no characters that need JSON escaping. */
 const token = { type: 'string', format: 'unsafe' } as const
 const count = { type: 'integer' } as const
 const milliseconds = { type: 'number' } as const

@@ -85,7 +85,7 @@ export interface Cedar {
   prepare(name: string, policies: PolicyTexts): void
   /** @param name as passed to `prepare` @throws PolicyError POLICY_FAILED */
   evaluate(name: string, request: EvaluationRequest): Evaluation
-  /** Evaluates without preparation. @throws PolicyError POLICY_FAILED */
+  /** Evaluates the policies directly, without preparsing them. @throws PolicyError POLICY_FAILED */
   evaluateOnce(call: AuthorizationCall): Evaluation
 }
 

@@ -183,8 +183,8 @@ export interface Target {
 }
 
 /**
- * Reports whether key and action are in the policy's scope, which is then true for every request of
- * the target.
+ * Reports whether the policy's scope matches this key and action. If it does, it matches every
+ * request for this target.
  */
 export function isFor({ action, resource }: PolicyJson, target: Target): boolean {
   return isForAction(action, target) && isForKey(resource as unknown as Node, target)

@@ -208,7 +208,10 @@ function stateAt(entries: readonly StoredEntry[], revision: number): PolicyState
   return toState(entries.filter((entry) => entry.revision <= revision))
 }
 
-/** Returns texts in shadow by name; the text is undefined if it will be deleted. */
+/**
+ * Returns the policy texts in shadow mode, by name; undefined for a policy whose deletion is being
+ * shadowed.
+ */
 function shadowOf(entries: readonly Entry[]): ReadonlyMap<string, string | undefined> {
   const inShadow = new Map<string, string | undefined>()
   for (const { name, mode, text } of entries) {

@@ -239,10 +239,9 @@ export function isGone(request: IncomingMessage): boolean {
 }
 
 /**
- * Drops a request without an answer. HTTP/2 tells the client that it may retry elsewhere. On
- * HTTP/1.1 the connection is cut at once, together with its queued data: otherwise, a peer that
- * keeps sending after its last answer would cost as much as before, for everything that the kernel
- * has buffered.
+ * Drops a request without answering it. HTTP/2 tells the client that it may retry elsewhere. On
+ * HTTP/1.1, cuts the connection at once and discards its queued data; otherwise every buffered
+ * request of a peer that keeps sending would still have to be processed.
  */
 export function dismiss(request: IncomingMessage): void {
   const stream = streamOf(request)

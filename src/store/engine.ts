@@ -17,7 +17,7 @@ export interface StorePlace {
   readonly connections?: PostgresOptions['connections']
   /** Whether to refuse a database whose encoding cannot store every text. */
   readonly requiresUtf8?: boolean
-  /** Set when `postgres` names the owner of the tables: the role that is to serve. */
+  /** Role that the server connects as; set only if `postgres` connects as the table owner. */
   readonly servingRole?: string
 }
 
@@ -68,7 +68,7 @@ function createSqliteEngine(path: string, deadlineMs: number): Engine {
       const found = await stat(path).catch(() => undefined)
       if (found === undefined) {
         throw new StorageError('STORE_MISSING', `${path}: there is no store`, {
-          hint: 'latchkey init creates one; if there was one, look for the volume that held it',
+          hint: 'run latchkey init to create one; if a store already existed, check that its volume is mounted',
         })
       }
       if (found.size === 0) throw new StorageError('STORE_CORRUPT', `${path} is empty`)
@@ -130,7 +130,7 @@ function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engi
       if (await isFilled(database)) return database
       await database.close()
       throw new StorageError('STORE_MISSING', `${name}: there is no store`, {
-        hint: 'latchkey init creates one; if there was one, look for the server that holds it',
+        hint: 'run latchkey init to create one; if a store already existed, check that this is the right server',
       })
     },
   }

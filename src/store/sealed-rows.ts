@@ -95,8 +95,8 @@ async function queryRows(reader: Reader, table: SealedTable, where: Row): Promis
 export const PAGE = 100
 
 /**
- * Returns all rows of a table, verified against the state, so no row was changed, removed, added or
- * restored. Reads page by page.
+ * Returns all rows of a table after verifying them against the state, which detects rows that were
+ * changed, removed, added or rolled back. Reads page by page.
  * @throws StorageError STORE_TAMPERED
  */
 export async function loadTable(

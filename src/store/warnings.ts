@@ -14,7 +14,7 @@ export interface WarningOptions {
   readonly processes: number
   /** Wall time, milliseconds since the Unix epoch. */
   readonly now: number
-  /** Age of the last backup above which there is a warning; 0 if other tools make the backups. */
+  /** Backup age above which to warn; 0 disables the warning, for backups made by other tools. */
   readonly maxBackupAgeMs: number
 }
 

@@ -52,7 +52,7 @@ export const XKS_ERRORS = {
   KeyNotFoundException: {
     status: 404,
     operations: ON_KEYS,
-    message: 'The external key is not found.',
+    message: 'The external key was not found.',
   },
   InvalidUriPathException: {
     status: 404,

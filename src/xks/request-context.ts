@@ -22,11 +22,11 @@ export interface RawRequest {
   readonly startedAt: number
   /** Milliseconds of the handshake, on the first request of a connection. */
   readonly tlsMs?: number | undefined
-  /** Protocol such as `TLSv1.3`, and the common name of the client certificate if mTLS ends here. */
+  /** Protocol, such as `TLSv1.3`, and the client certificate's common name if mTLS terminates here. */
   readonly tls?: { readonly version: string; readonly clientName?: string | undefined } | undefined
   /** Reports whether the caller has gone away. */
   readonly isGone?: () => boolean
-  /** A fault that the listener found before the request was complete. */
+  /** An error that the listener found before the request was complete. */
   readonly fault?: XksError | undefined
 }
 

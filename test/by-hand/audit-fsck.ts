@@ -1,6 +1,6 @@
 /**
- * Lets fsck of transparency-dev/tessera, which knows nothing of Latchkey, check logs of every size
- * around tiles, and then logs with one byte changed in each of their files:
+ * Verifies our logs with fsck from transparency-dev/tessera, an independent implementation: first
+ * logs with sizes around each tile boundary, then logs with one byte changed in each file.
  *
  *     go install github.com/transparency-dev/tessera/cmd/fsck@v1.0.4
  *     npm run build:test && FSCK=$(go env GOPATH)/bin/fsck node .test-build/test/by-hand/audit-fsck.js

@@ -1,6 +1,6 @@
 /**
- * Damages frames between the server and the processes of PKCS#11 modules, in both directions: they
- * are refused, never believed.
+ * Corrupts frames between the server and the PKCS#11 module processes, in both directions, and
+ * checks that every corrupted frame is rejected.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { isDeepStrictEqual } from 'node:util'

@@ -204,7 +204,7 @@ void t.test(
     const first = await r.latchkey(...words, '--skip-endpoint-checks')
     t.equal(first.code, 1)
     t.match(first.stderr, 'XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: KMS cannot find')
-    t.match(first.stderr, 'latchkey: hint: compare its name; allow the principal cks.kms.')
+    t.match(first.stderr, 'latchkey: hint: check the endpoint service name; add cks.kms.')
     const [store] = r.kms.kms.stores.describe()
     t.equal(store?.state, 'FAILED')
     const second = await r.latchkey(...words, ...r.checkFlags)

@@ -24,7 +24,10 @@ const MUTANTS: Readonly<Record<string, readonly string[]>> = {
   SILENCE_IS_DEATH: ['INSTANCES=1', 'ATTACKER'],
 }
 
-/** Limits that no order of steps removes: docs/internals/model/README.md, "What it does not promise". */
+/**
+ * Known limitations that no ordering of the steps can remove; see docs/internals/model/README.md,
+ * "What it does not promise".
+ */
 const LIMITS: Readonly<Record<string, readonly string[]>> = {
   PAUSE_WHILE_SENDING: ['INSTANCES=1'],
   CLOCK_STOPS: ['INSTANCES=1'],

@@ -17,7 +17,7 @@ import { eventually } from './server.ts'
 export const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 
 export interface Ended {
-  /** Undefined if a signal ended it. */
+  /** Undefined if the process was killed by a signal. */
   readonly code: number | undefined
   readonly stdout: string
   readonly stderr: string

@@ -22,7 +22,8 @@ export function formsOf(bytes: Buffer): readonly string[] {
     const raw = part.toString('latin1')
     const decimal = [...part].join(',')
     const hex = part.toString('hex')
-    // Base64 of the same bytes differs by offset, with three variants.
+    // The Base64 encoding of a byte sequence depends on its offset modulo 3, so there are three
+    // variants to search for.
     const base64 = [0, 1, 2].map((offset) =>
       part.subarray(offset, offset + PART_BYTES - 3).toString('base64'),
     )

@@ -1,6 +1,6 @@
 /**
- * Runs PgBouncer in front of a PostgreSQL server, pooling transactions as by default, for the
- * duration of a test.
+ * Runs PgBouncer in transaction pooling mode in front of a PostgreSQL server for the duration of a
+ * test.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'

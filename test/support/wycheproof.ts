@@ -78,7 +78,7 @@ export function parseGcmCases(text: string): readonly GcmCase[] {
     .map(({ one }) => one)
 }
 
-/** @throws when there are fewer than the file used to have */
+/** @throws if the file has fewer test vectors than expected */
 export function loadGcmCases(): readonly GcmCase[] {
   const cases = parseGcmCases(read('test/vectors/aes-gcm/aes_gcm_test.json'))
   const invalid = cases.filter(({ isValid }) => !isValid)

@@ -104,7 +104,7 @@ export function createCallerTable(store: Store, clock: Clock): CallerTable {
     if (clock.monotonic() - use.writtenAt >= WRITE_EVERY_MS) start(id, use)
   }
 
-  /** Uses are informational, so a failed write is ignored. */
+  /** Last-used times are informational, so a failed write is ignored. */
   function start(id: string, use: Use): void {
     const writing = write(id, use)
       .catch(() => undefined)

@@ -18,7 +18,7 @@ export type ProblemKind =
   | 'rolled-back'
   /** The log does not continue the known history. */
   | 'forked'
-  /** A log that the store knows is missing. */
+  /** A log recorded in the store is missing. */
   | 'missing'
   /** Too few witnesses cosigned the checkpoint. */
   | 'witness'

@@ -15,7 +15,7 @@ export const PRUNED = 'pruned.json'
 /** Folder of the bundles in the folder of a log. */
 const ENTRIES = 'tile/entries'
 
-/** The statement with which a store says that it removed entries. */
+/** Statement in which a store declares that it has pruned entries. */
 export interface PruneStatement {
   readonly kind: 'audit pruned'
   readonly origin: string

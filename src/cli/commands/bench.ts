@@ -45,7 +45,7 @@ export const bench: Command = {
     duration: {
       type: 'string',
       value: 'SECONDS',
-      description: 'Duration of each rate (default: 10).',
+      description: 'How long to run at each rate, in seconds (default: 10).',
     },
     connections: {
       type: 'string',

@@ -32,7 +32,7 @@ export const init: Command = {
       type: 'string',
       value: 'ROLE',
       description:
-        'PostgreSQL role to connect as, which then owns the tables. The role of the configuration gets only the rights that it needs to serve (default: the role of the configuration owns them).',
+        'PostgreSQL role to connect as and make the owner of the tables. The configured role then gets only the privileges needed to serve (default: the configured role, which then owns the tables).',
     },
     'owner-password-file': {
       type: 'string',

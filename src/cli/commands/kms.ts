@@ -33,7 +33,8 @@ export const kms: Command = {
     demo: {
       type: 'string',
       value: 'DIR',
-      description: 'Folder of quickstart: register its proxy and a KMS key, alias/latchkey-demo.',
+      description:
+        'Register the proxy in this quickstart folder, and create the KMS key alias/latchkey-demo.',
     },
     endpoint: {
       type: 'string',
@@ -56,7 +57,7 @@ export const kms: Command = {
     principal: {
       type: 'string',
       value: 'ARN',
-      description: 'Principal of the caller (default: the role Application of the account).',
+      description: "Principal of the caller (default: the account's Application role).",
     },
     'via-service': {
       type: 'string',

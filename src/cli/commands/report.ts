@@ -58,7 +58,7 @@ export const report: Command = {
     seconds: {
       type: 'string',
       value: 'N',
-      description: 'Duration of each rate in seconds (default: 5).',
+      description: 'How long to run at each rate, in seconds (default: 5).',
     },
     'max-rate': {
       type: 'string',

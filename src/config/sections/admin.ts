@@ -37,7 +37,7 @@ const person = optional(
 )
 
 const subjects = list(
-  'Subject common names, compared in full, and their roles.',
+  'Subject common names, which must match exactly, and their roles.',
   object('One person or machine.', {
     commonName: text('Subject common name of the certificate.', {
       pattern: '^[\\x21-\\x7e]([\\x20-\\x7e]{0,126}[\\x21-\\x7e])?$',
@@ -92,7 +92,11 @@ const oidc = object(
     rolesClaim: text('Claim whose values give roles.', { default: 'groups' }),
     roles: list(
       'Values of that claim, and their roles. An operator of the store with the same name adds roles.',
-      object('One value.', { value: text('Value, compared in full.'), role, keyStores }),
+      object('One value.', {
+        value: text('Value that the claim must match exactly.'),
+        role,
+        keyStores,
+      }),
     ),
     clockSkew: duration(
       'How much the clocks of the issuer and of this host may differ.',

@@ -34,7 +34,10 @@ const forwardedBy = object(
           ca: file(
             'PEM bundle of the authorities that it must chain to. Use your own authority, not a public one.',
           ),
-          subjects: texts('Accepted common names, compared in full.', 'terminator.example.com'),
+          subjects: texts(
+            'Accepted common names, which must match exactly.',
+            'terminator.example.com',
+          ),
         },
       ),
     ),
@@ -44,7 +47,7 @@ const forwardedBy = object(
     }),
     format: choice(
       ['xfcc', 'subject-dn'],
-      "Format of the header. xfcc is Envoy's format, with Subject; subject-dn is only the subject in the form of RFC 2253, which nginx and HAProxy can send.",
+      "Format of the header. xfcc is Envoy's format, with Subject; subject-dn is only the subject in RFC 2253 format, which nginx and HAProxy can send.",
       'xfcc',
     ),
     verifyHeader: optional(
@@ -75,7 +78,7 @@ const clientCertificate = converted(
       ),
       subjects: optional(
         texts(
-          'Further accepted subject common names, compared in full. Either regions or subjects is required.',
+          'Further accepted subject common names, which must match exactly. Either regions or subjects is required.',
           'cks.kms.eu-west-1.amazonaws.com',
         ),
       ),

@@ -168,7 +168,7 @@ export const audit = object(
     witnesses: optional(
       object('Witnesses that cosign the control log. Omit it to have none.', {
         policy: path(
-          'File that lists the witnesses with their URLs and keys, and the quorum, in the form of c2sp.org/tlog-policy.',
+          'Witness policy file (format: c2sp.org/tlog-policy): the witnesses with their URLs and keys, and the quorum.',
         ),
         interval: duration(
           'Interval at which the witnesses are asked, if the control log has grown.',

@@ -45,7 +45,7 @@ export async function takeUse(uses: UseCounter, deadline: Deadline): Promise<voi
   }
 }
 
-/** Logs that a version approaches its limit. */
+/** Logs that a key version is approaching its limit. */
 export function warnNearLimit(
   logger: Logger,
   { keyStore, keyId, version }: Pick<VersionUses, 'keyStore' | 'keyId' | 'version'>,

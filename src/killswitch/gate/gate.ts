@@ -76,8 +76,8 @@ export interface GateControl extends Gate {
   /** Takes effect immediately: every later check uses these rules. */
   apply(rules: Rules, epoch: number): void
   /**
-   * Reports whether the gate enforces these switches of an epoch, provided that it is at that
-   * epoch. Each call compares the number of switches, and tests the next thousand of them.
+   * Reports whether a gate at the given epoch enforces these switches. To bound the cost, each call
+   * compares only the number of switches and checks the next 1,000 of them.
    */
   enforces(switches: readonly Switch[], epoch: number): boolean
   /** @param askedAt see Lease.renew */
@@ -88,7 +88,7 @@ export interface GateControl extends Gate {
 }
 
 /**
- * Number of switches that one call of `enforces` tests, which takes well under two milliseconds.
+ * Number of switches that one call of `enforces` checks, which takes well under two milliseconds.
  */
 const TRIED_AT_ONCE = 1000
 

@@ -38,7 +38,7 @@ export interface InstanceIdentity {
 
 /** Times are milliseconds since the Unix epoch, by the database's wall clock. */
 export interface Instance extends InstanceIdentity, Heartbeat {
-  /** False when its row is missing or does not carry its code: the instance counts as silent. */
+  /** False if its row is missing or the MAC does not verify; the instance then counts as silent. */
   readonly isGenuine: boolean
   /** Epoch at which its registration was last written; -1 without one, as in earlier releases. */
   readonly registeredEpoch: number

@@ -140,7 +140,7 @@ export function createPoller(deps: PollerDeps): Poller {
       gate.refuse('EPOCH_WENT_BACK')
       throw wentBack(state.epoch, highWater)
     }
-    // A lease is renewed only under an epoch at which every later kill waits for this instance.
+    // Renew the lease only if every kill after this epoch is guaranteed to wait for this instance.
     if (!found.isListed) throw notRegistered()
     const ends = accessDeadlines.update(state.deadManSwitches, { askedAt, now: found.now })
     gate.apply(createRules(state.switches, ends), state.epoch)

@@ -24,7 +24,7 @@ export interface StopOptions {
   /** Called after each failed attempt that will be repeated. */
   readonly onRetry?: (error: LatchkeyError) => void
   readonly onWritten?: (kill: Kill) => void
-  /** Called as soon as the warning is known, while the kill still waits. */
+  /** Called as soon as the warning is available, while the kill is still waiting. */
   readonly onWarning?: (warning: string) => void
   readonly onRevoked?: (revocation: Revocation) => void
 }

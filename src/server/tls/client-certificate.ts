@@ -31,7 +31,7 @@ export const CLOSED = {
 
 /**
  * XKS 1.0.3, Authentication: the certificate must chain to the configured authority and have one of
- * the configured subject common names, compared in full.
+ * the configured subject common names, which must match exactly.
  *
  * `authorized` alone proves nothing: Node sets it on a resumed TLS 1.3 session without any
  * certificate. So the certificate must be present; then the chain is checked, then the name.

@@ -42,9 +42,7 @@ interface Progress {
   completeId: number
   /** Id of the last stream whose headers have started; 0 before the first. */
   begunId: number
-  /**
-   * Start of the time in which the session must complete headers; undefined if none are pending.
-   */
+  /** Time at which the header timeout started; undefined if no headers are pending. */
   since: number | undefined
   isTimedOut: boolean
 }

@@ -32,7 +32,7 @@ type CheckForwarded = (rawHeaders: readonly string[], isFromTerminator: boolean)
 
 /**
  * Applies the same rule as to a client certificate in our own handshake (XKS 1.0.3,
- * Authentication): one common name, compared in full. Other clients were checked in their
+ * Authentication): one common name, which must match exactly. Other clients were checked in their
  * handshake, so a header from them is forged.
  * @param subjects common names that may call
  */

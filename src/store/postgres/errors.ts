@@ -132,7 +132,7 @@ export function toStorageError(error: unknown): StorageError {
   )
 }
 
-/** Explains why a server refused this client, if TLS on one side only can be the reason. */
+/** Explains why a server refused this client, if the cause may be that only one side uses TLS. */
 export function toLoginError(error: unknown, usesTls: boolean): StorageError {
   const known = toStorageError(error)
   if (usesTls) {

@@ -17,7 +17,7 @@ const STATISTICS = /^CREATE TABLE sqlite_stat[14]\([a-z,]+\)$/
 
 const require = createRequire(import.meta.url)
 
-/** Returns the schema that the migrations create. Blocks for some milliseconds. */
+/** Returns the schema that the migrations create. Blocks for a few milliseconds. */
 export function makeSchema(): readonly Row[] {
   // Imported here and not at the top of the file, so that the thread that first needs the add-on
   // reports that it is missing.

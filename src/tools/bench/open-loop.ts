@@ -51,7 +51,7 @@ export interface LoadResult {
   readonly isClientLimited: boolean
 }
 
-/** Requests are given up after this many milliseconds; KMS would have given up long before. */
+/** Request timeout in milliseconds, well beyond the one KMS uses. */
 const GIVE_UP_MS = 2000
 /** Above this many milliseconds, the client's own lateness is no longer small compared to 250 ms. */
 const MAX_CLIENT_LAG_MS = 5

@@ -12,7 +12,7 @@ export interface FirstConfigOptions {
   readonly masterKey?: string
   /** True disables warnings of missing backups, for a trial (default: false). */
   readonly isTrial?: boolean
-  /** Admin listener on loopback, in plain HTTP, with one token of the role admin. Default: none. */
+  /** Plain-HTTP admin listener on loopback, with a single admin token. Default: none. */
   readonly admin?: { readonly port: number; readonly tokenSha256: string }
 }
 

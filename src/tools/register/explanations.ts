@@ -50,11 +50,11 @@ export const CONNECTION_ERRORS = {
   },
   XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION: {
     meaning: 'the VPC endpoint service does not meet the requirements of KMS',
-    hint: 'same account and region; NLB in two zones; no acceptance of connections; private DNS name verified, and the same as in the endpoint; allowed principal cks.kms.REGION.amazonaws.com',
+    hint: 'endpoint service in the same account and region, with an NLB in two zones; acceptance not required; private DNS name verified and equal to the proxy endpoint; allowed principal cks.kms.REGION.amazonaws.com',
   },
   XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: {
     meaning: 'KMS cannot find the VPC endpoint service',
-    hint: 'compare its name; allow the principal cks.kms.REGION.amazonaws.com',
+    hint: 'check the endpoint service name; add cks.kms.REGION.amazonaws.com to its allowed principals',
   },
   NETWORK_ERRORS: {
     meaning: 'network errors between KMS and the proxy',

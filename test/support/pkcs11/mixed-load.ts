@@ -20,7 +20,7 @@ export interface MixedLoadPlan {
 
 export interface MixedLoadReport {
   readonly answers: number
-  /** Requests that KMS would have sent again, by errorName or `connection`. */
+  /** Requests that KMS would have retried, by errorName or `connection`. */
   readonly failures: ReadonlyMap<string, number>
   /** Wrong answers, of which there must be none. */
   readonly wrong: readonly string[]

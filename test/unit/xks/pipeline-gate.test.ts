@@ -58,7 +58,7 @@ void t.test(
 void t.test('an answer that takes longer to leave than its lease lasts is reported', async (t) => {
   for (const held of [true, false]) {
     const gate = openGate()
-    // As seen by a process that is stopped in between.
+    // Simulates a process that is suspended between the check and the answer.
     const beforeSent = held
       ? undefined
       : () => {

@@ -38,7 +38,7 @@ export interface KeyReaderEvents {
   readonly takeUsed: () => readonly string[]
 }
 
-/** Pause before the next step while the worker or the queue is busy, and the longest total of such pauses. */
+/** Delay before the next step while the worker or the queue is busy, and the maximum total delay. */
 const BUSY_MS = 10
 const MAX_BUSY_MS = 100
 const RETRY_MS = 1000

@@ -1,4 +1,4 @@
-/** Options of the worker processes of one token. */
+/** Options for a token's worker processes. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { Logger } from '../../../core/logger.ts'

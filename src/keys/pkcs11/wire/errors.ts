@@ -1,4 +1,4 @@
-/** An error of a token, on its way from the worker process to the caller. */
+/** Carries a token error from the worker process to the caller. */
 // SPDX-License-Identifier: Apache-2.0
 import { BackendError, type BackendErrorCode } from '../../errors.ts'
 import { CKR_GROUPS, type CkrAction, type CkrTreatment } from './ckr.ts'

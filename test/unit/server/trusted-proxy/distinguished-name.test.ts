@@ -96,7 +96,7 @@ void t.test('every name that is written is read, and only one of its form is', (
   fc.assert(
     fc.property(damaged(`CN=${KMS},O=Amazon.com\\, Inc.,C=US`), (name) => {
       const found = parseCommonName(name)
-      // Text that names KMS must have it as a complete value, not as part of another.
+      // KMS's name must be a complete attribute value, not part of a longer one.
       return (
         found !== KMS ||
         /(^|[,+])(CN|2\.5\.4\.3)=cks\.kms\.eu-west-1\.amazonaws\.com($|[,+])/i.test(name)
