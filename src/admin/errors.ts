@@ -1,4 +1,4 @@
-/** Errors of the admin API: each refusal has a code, a message and a status. */
+/** Admin API errors: each refusal has a code, a message and a status. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 

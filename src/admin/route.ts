@@ -1,4 +1,4 @@
-/** Routes of the admin API are data, so that a test can check all of them. */
+/** Admin API routes are data, so that a test can check all of them. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Criteria, Scope } from '../core/scope.ts'
 import type { AdminRequestSchemaName } from '../openapi/schemas.ts'

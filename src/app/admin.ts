@@ -40,7 +40,7 @@ export interface AdminDeps {
   readonly log: Pick<Log, 'logger'>
 }
 
-/** Limits of the audit page of the console. */
+/** Limits of the console's audit page. */
 const LATEST_AUDIT = { logs: 20, entries: 100 }
 
 export interface RunningAdmin {

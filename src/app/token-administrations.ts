@@ -42,7 +42,7 @@ export function createTokenAdministrations(logger: Logger): TokenAdministrations
   function open(backend: Pkcs11BackendConfig): Promise<Pkcs11Keys> {
     if (isClosed) throw new BackendError('UNAVAILABLE', 'the backend is closed')
     const known = opened.get(backend.name)
-    // A PIN that was refused is not tried again: a token locks itself after a few wrong ones.
+    // A rejected PIN is not retried: a token locks itself after a few wrong ones.
     if (known !== undefined && !(known.isRefused && hasOtherPins(known.backend, backend))) {
       return known.keys
     }

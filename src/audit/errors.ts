@@ -1,4 +1,4 @@
-/** Errors of the audit log. */
+/** Audit log errors. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../core/errors.ts'
 

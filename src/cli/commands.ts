@@ -176,7 +176,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/bench.ts')).bench,
     },
     'policy put': {
-      summary: 'Put policies in force, or in shadow, from a file or a folder',
+      summary: 'Put policies in force, or in shadow mode, from a file or a folder',
       load: async () => (await import('./commands/policy.ts')).policyPut,
     },
     'policy delete': {
@@ -184,11 +184,11 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy.ts')).policyDelete,
     },
     'policy promote': {
-      summary: 'Put the policies in shadow in force',
+      summary: 'Put the policies in shadow mode into force',
       load: async () => (await import('./commands/policy.ts')).policyPromote,
     },
     'policy discard': {
-      summary: 'Discard the policies in shadow',
+      summary: 'Discard the policies in shadow mode',
       load: async () => (await import('./commands/policy.ts')).policyDiscard,
     },
     'policy rollback': {

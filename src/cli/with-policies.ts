@@ -15,7 +15,10 @@ export const CANDIDATE_FLAGS = {
     value: 'PATH',
     description: 'A file of policies, or a folder of them (default: the policies in force).',
   },
-  shadow: { type: 'boolean', description: 'The policies in shadow instead of those in force.' },
+  shadow: {
+    type: 'boolean',
+    description: 'The policies in shadow mode instead of those in force.',
+  },
 } as const satisfies Record<string, Flag>
 
 /** Returns the documents of a file, or those in force in a folder. */

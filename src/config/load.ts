@@ -45,7 +45,7 @@ const CONTROL_SECTIONS = /^(store|control|policy)\b/
 
 /**
  * Loads only what commands on the control store need.
- * @throws ConfigError with the faults of those parts
+ * @throws ConfigError with the errors in those parts
  */
 export async function loadControlConfig(
   file: string,

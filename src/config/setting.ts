@@ -25,7 +25,7 @@ export interface Schema {
   readonly minProperties?: number
   readonly maxProperties?: number
   readonly pattern?: string
-  /** Describes the pattern in words. It follows "expected" in a fault, and editors also show it. */
+  /** Describes the pattern in words. It follows "expected" in an error, and editors also show it. */
   readonly patternErrorMessage?: string
   readonly enum?: readonly string[]
   readonly examples?: readonly unknown[]
@@ -129,7 +129,7 @@ export function converted<Raw, Value, Suffix extends string, O extends boolean, 
 const join = (path: string, name: string) => (path === '' ? name : `${path}.${name}`)
 
 /**
- * An object whose properties are all known: an unknown one is a fault, not a silent typo. An object
+ * An object whose properties are all known: an unknown one is an error, not a silent typo. An object
  * without required properties may be left out, and all its defaults then apply.
  */
 export function object<const P extends Properties>(

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { RawConfig } from './schema.ts'
 
-/** @param known names of the key stores; undefined if that section has faults of its own */
+/** @param known names of the key stores; undefined if that section has errors itself */
 export function checkTripwire(
   { tripwire }: Pick<RawConfig, 'tripwire'>,
   known: readonly string[] | undefined,

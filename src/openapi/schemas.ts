@@ -43,7 +43,7 @@ export interface SchemaFault {
 }
 
 export interface ApiSchemas {
-  /** Version of the product, which is also the version of the document. */
+  /** Product version, which is also the document's version. */
   readonly version: string
   /** Returns the first fault of `value`, or undefined when it is valid. Never changes `value`. */
   check(name: RequestSchemaName | AdminRequestSchemaName, value: unknown): SchemaFault | undefined

@@ -7,7 +7,7 @@ import { type Decision, type DenialReason, type Engine, createEngine } from './e
 import { type Documents, type PolicySet, compileDocuments } from './policy-set.ts'
 import type { PolicyRequest } from './facts.ts'
 
-/** The policies in force and those in shadow. */
+/** The policies in force and those in shadow mode. */
 export interface PolicyState {
   /** Number of changes to the store's policies; 0 before the first, and for policies in files. */
   readonly revision: number
@@ -26,7 +26,7 @@ export interface PolicyPass {
   /** Ids of the policies that decided. */
   readonly policies: readonly string[]
   readonly revision: number
-  /** Decision of the policies in shadow, if there are any. */
+  /** Decision of the policies in shadow mode, if there are any. */
   readonly shadow: Decision | undefined
   readonly generation: number
   readonly toRequest: () => PolicyRequest

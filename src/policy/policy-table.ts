@@ -21,9 +21,9 @@ export type PolicyMode = 'enforce' | 'shadow'
 export type PolicyChange =
   | { readonly kind: 'put'; readonly documents: Documents; readonly mode: PolicyMode }
   | { readonly kind: 'delete'; readonly name: string; readonly mode: PolicyMode }
-  /** Puts the documents in shadow into force. */
+  /** Puts the documents in shadow mode into force. */
   | { readonly kind: 'promote' }
-  /** Discards the documents in shadow. */
+  /** Discards the documents in shadow mode. */
   | { readonly kind: 'discard' }
   /** Restores the documents in force of an earlier revision; those in shadow stay. */
   | { readonly kind: 'rollback'; readonly revision: number }
@@ -31,7 +31,7 @@ export type PolicyChange =
 /** Effect of a revision on one document. */
 interface Entry {
   readonly name: string
-  /** `discard`: the document is no longer in shadow. */
+  /** `discard`: the document is no longer in shadow mode. */
   readonly mode: PolicyMode | 'discard'
   /** Undefined if the document is deleted. */
   readonly text: string | undefined

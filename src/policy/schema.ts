@@ -55,7 +55,7 @@ namespace XKS {
     "sameAccount": Bool, // the principal and the KMS key have the same account; false if either account is unknown
     // The credential that signed the request. Its age counts from its creation in this store.
     "credential": { "id": String, "age"?: duration },
-    // The connection. clientName is the common name of the client certificate, where mTLS ends here.
+    // The connection. clientName is the client certificate's common name, if mTLS terminates here.
     "tls": { "version"?: String, "clientName"?: String, "remote"?: ipaddr },
     "now": datetime,
     "aad": { "present": Bool, "bytes": Long },

@@ -27,7 +27,7 @@ export interface VersionUse {
   lastAt: number
 }
 
-/** State of the record of one process. Wall times, milliseconds since the Unix epoch. */
+/** State of a process's record. Wall times, milliseconds since the Unix epoch. */
 export interface LedgerWriter {
   readonly id: string
   readonly startedAt: number

@@ -19,7 +19,7 @@ export interface ConfigFolder {
   readonly folder: string
   readonly file: string
   load(text: string, environment?: NodeJS.ProcessEnv): Promise<Config>
-  /** Returns the faults of a configuration as `path: message`. @throws if there is none */
+  /** Returns the errors in a configuration as `path: message`. @throws if there is none */
   faults(text: string, environment?: NodeJS.ProcessEnv): Promise<readonly string[]>
 }
 

@@ -9,7 +9,7 @@ const alice = await pki.issue('alice-console', { commonName: 'alice', usage: 'cl
 
 export interface OpenConsole {
   readonly page: Page
-  /** Errors of the page and of its scripts so far. */
+  /** Page and script errors so far. */
   readonly faults: string[]
 }
 

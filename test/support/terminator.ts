@@ -14,7 +14,7 @@ import { startTestServer, type TestServer } from './server.ts'
 
 export interface Terminated {
   readonly server: TestServer
-  /** Port of the terminator. */
+  /** The terminator's port. */
   readonly port: number
 }
 

@@ -1,5 +1,5 @@
 /**
- * Calls of the admin API with the types of openapi.yaml: paths, parameters, bodies and answers are
+ * Admin API calls with the types from openapi.yaml: paths, parameters, bodies and answers are
  * those that `npm run gen` writes to openapi/types.gen.ts.
  */
 // SPDX-License-Identifier: Apache-2.0

@@ -69,7 +69,7 @@ export function createIdTokenVerifier(
 }
 
 /**
- * Returns the issuer's keys as JSON (RFC 7517, 5). Anything else is a fault of the issuer, and no reason to
+ * Returns the issuer's keys as JSON (RFC 7517, 5). Anything else is an issuer error, and no reason to
  * refuse its tokens.
  * @throws LoginError ISSUER_UNREACHABLE
  */

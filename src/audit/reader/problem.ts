@@ -26,7 +26,7 @@ export type ProblemKind =
 export interface Problem {
   readonly kind: ProblemKind
   readonly message: string
-  /** Path of the file, relative to the folder of the log. */
+  /** File path, relative to the log's folder. */
   readonly path?: string
   /** Index of the first affected entry. */
   readonly index?: number

@@ -22,7 +22,7 @@ export const CERTIFICATE = 'certificate.json'
 /** The verifier key as a file, which other tools read. */
 export const VERIFIER_KEY = 'log.vkey'
 /**
- * Folder of the control log, beside those of the processes. Folders that begin with this name keep
+ * Control log folder, next to the processes' folders. Folders that begin with this name keep
  * an earlier history of it.
  */
 export const CONTROL_LOG = 'control'

@@ -10,9 +10,9 @@ import { AuditError } from '../errors.ts'
 import { TILE_WIDTH } from '../log/tiles.ts'
 import { replaceSynced } from './durable.ts'
 
-/** Name of the file in the folder of a log. */
+/** File name in a log's folder. */
 export const PRUNED = 'pruned.json'
-/** Folder of the bundles in the folder of a log. */
+/** Bundle folder inside a log's folder. */
 const ENTRIES = 'tile/entries'
 
 /** Statement in which a store declares that it has pruned entries. */

@@ -28,7 +28,7 @@ export const AUDIT_FLAGS = {
   folder: {
     type: 'string',
     value: 'DIR',
-    description: 'Folder of the logs, or of one log (default: audit.folder).',
+    description: 'Folder that contains the logs, or a single log (default: audit.folder).',
   },
   'public-key': {
     type: 'string',

@@ -42,7 +42,7 @@ const WAIT_FLAGS = {
 const SHADOW_FLAG = {
   shadow: {
     type: 'boolean',
-    description: 'Put it in shadow: log and count what it would refuse, and refuse nothing.',
+    description: 'Put it in shadow mode: log and count what it would refuse, and refuse nothing.',
   },
 } as const satisfies Record<string, Flag>
 
@@ -54,7 +54,7 @@ export const policyPut: Command = {
     name: {
       type: 'string',
       value: 'NAME',
-      description: 'Name of the document (default: the name of the file without .cedar or .yaml).',
+      description: 'Document name (default: the file name without .cedar or .yaml).',
     },
     ...SHADOW_FLAG,
     ...FLAGS,

@@ -15,7 +15,7 @@ export const quickstart: Command = {
     dir: {
       type: 'string',
       value: 'DIR',
-      description: 'Folder of the demo, reused if it exists (default: ./demo).',
+      description: 'Demo folder, reused if it exists (default: ./demo).',
     },
     port: {
       type: 'string',

@@ -77,7 +77,7 @@ export function createRegistrationFeed(store: Store): RegistrationFeed {
   }
 }
 
-/** Rows of one table by the first column of their primary key, which is the only one here. */
+/** A table's rows by the first column of their primary key, which is the only one here. */
 function createRows<T>(table: SealedTable, parse: (row: TableChange['put'][number]) => T) {
   const [key = ''] = table.key
   const byKey = new Map<string, T>()

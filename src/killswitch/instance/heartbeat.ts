@@ -40,7 +40,7 @@ export interface Heartbeat {
   readonly heldMs: number
 }
 
-/** Result of a heartbeat; undefined when the row is gone. */
+/** Heartbeat result; undefined if the row is gone. */
 export interface PollAnswer {
   readonly epoch: number
   /** Tag of the last entry in the epoch history; empty when there is none. */
@@ -110,7 +110,7 @@ export async function sendHeartbeat(
   }
 }
 
-/** Parses a row. A missing row, or one without its code, yields the SILENT values. */
+/** Parses a row. A missing row, or one whose MAC does not verify, yields the SILENT values. */
 export function parseHeart(
   sealing: Sealing,
   owner: HeartOwner,

@@ -9,7 +9,7 @@ import { column } from '../../store/sealed-rows.ts'
 import { readState } from '../../store/sealed-state.ts'
 import type { Store } from '../../store/store.ts'
 
-/** Number of events that are sent again if a cursor turns out to be forged. */
+/** Number of events to resend if a cursor turns out to be forged. */
 const RETOLD_EVENTS = 100
 
 export interface Position {

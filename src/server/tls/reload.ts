@@ -69,7 +69,7 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
   async function look(): Promise<void> {
     const current = await fingerprint(files)
     const isChanged = current !== seen
-    // Refused files are tried again at every check: a certificate may become valid, a key arrive, a
+    // Rejected files are retried at every check: a certificate may become valid, a key arrive, a
     // disk recover.
     if (!isChanged && refusal === undefined) return
     seen = current

@@ -15,7 +15,7 @@ export const KMS_FLAGS = {
   name: {
     type: 'string',
     value: 'NAME',
-    description: 'Name of the custom key store in KMS (default: the name of the key store).',
+    description: "Name of the custom key store in KMS (default: the key store's name).",
   },
   region: {
     type: 'string',

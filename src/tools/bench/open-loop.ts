@@ -36,11 +36,11 @@ export interface LoadResult {
   readonly achieved: number
   readonly due: number
   readonly succeeded: number
-  /** Number of requests that were due but given up before a connection was free. */
+  /** Number of requests that were due but timed out before a connection was free. */
   readonly unsent: number
   /** Counts by errorName, status, or error code of the connection. */
   readonly errors: Readonly<Record<string, number>>
-  /** Milliseconds from when each request was due. A request that was given up counts with its waiting time. */
+  /** Milliseconds from when each request was due. A timed-out request counts with its waiting time. */
   readonly latencyMs: LatencySummary
   readonly curve: readonly CurvePoint[]
   /** Milliseconds from sending a request to its whole response, by operation. */
@@ -63,7 +63,7 @@ interface Due {
   readonly dueAt: number
 }
 
-/** Resolves once every due request is answered or given up. */
+/** Resolves once every due request is answered or timed out. */
 export async function runOpenLoop(plan: LoadPlan): Promise<LoadResult> {
   const run = new Run(plan)
   await run.done

@@ -12,7 +12,7 @@ export function bodyOf(answer: WireAnswer): Json {
   return typeof body === 'object' && body !== null && !Array.isArray(body) ? (body as Json) : {}
 }
 
-/** Returns the faults of a response that should be a success. */
+/** Returns the errors in a response that should be a success. */
 export function faultsOfSuccess(answer: WireAnswer): readonly string[] {
   if (answer.status !== 200) return [`answered ${describe(answer)}`]
   return faultsOfForm(answer)

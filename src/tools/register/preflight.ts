@@ -27,7 +27,7 @@ export interface SettingsToCheck {
   /** Region of the KMS that will call; undefined when it is not known yet. */
   readonly region: string | undefined
   readonly keyId: string | undefined
-  /** Keys of the key store; undefined when they could not be listed here. */
+  /** The key store's keys; undefined if they could not be listed here. */
   readonly keys: readonly KeySummary[] | undefined
 }
 

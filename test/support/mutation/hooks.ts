@@ -3,7 +3,7 @@
 import type { InitializeHook, LoadHook, ResolveHook } from 'node:module'
 
 export interface Loaded {
-  /** Folder of the build; modules in it are loaded again for each mutant. */
+  /** Build folder; its modules are reloaded for each mutant. */
   readonly build: string
   /** The mutated module, and its text for each mutant. */
   readonly module: string

@@ -25,7 +25,7 @@ export interface HsmServer {
   readonly software: KmsSideClient
   readonly configFile: string
   readonly folder: string
-  /** Port of the admin listener, if the configuration has one. */
+  /** The admin listener's port, if the configuration has one. */
   readonly adminPort: number | undefined
 }
 

@@ -9,7 +9,7 @@ export class Circuit {
   readonly #options: PoolOptions
   readonly #onOpen: () => void
   #isOpen = false
-  /** Set when the token refused the PIN, which is then not tried again. */
+  /** Set when the token refused the PIN, which is then not retried. */
   #isLocked = false
   #unusableSince: number | undefined
   #refusal: WireFailure | undefined

@@ -8,7 +8,7 @@ import type { Answer } from './worker-process.ts'
 import type { TokenPool, TokenStats } from './pool.ts'
 
 export interface FleetMember {
-  /** Name of the token in health and metrics, printable ASCII. */
+  /** Token name in health and metrics, printable ASCII. */
   readonly id: string
   readonly pool: TokenPool
 }

@@ -38,7 +38,7 @@ export interface Answer {
   readonly parts: readonly Buffer[]
   /** Milliseconds spent in the module and in the worker around it. */
   readonly serviceMs: number
-  /** Result of a CALL, in the form that its type promises. */
+  /** CALL result, in the form that its type promises. */
   readonly value?: unknown
 }
 
