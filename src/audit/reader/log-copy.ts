@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { hashLeaf } from '../../core/tlog/merkle.ts'
 import { AuditError } from '../errors.ts'
@@ -21,7 +21,7 @@ import {
   TILE_WIDTH,
   tilePath,
 } from '../log/tiles.ts'
-import { replaceSynced } from '../writer/durable.ts'
+import { replaceFile, replaceSynced } from '../writer/durable.ts'
 import { CHECKPOINT } from '../writer/log-files.ts'
 import { CERTIFICATE, CONTROL_LOG, VERIFIER_KEY } from '../writer/log-folder.ts'
 import { PRUNED } from '../writer/pruning.ts'
@@ -286,14 +286,5 @@ class LogCopy {
 
 async function put(path: string, bytes: Buffer): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o750 })
-  const temporary = `${path}.new`
-  // A temporary file that a crash left is removed, so that nothing is written through a link.
-  await rm(temporary, { force: true })
-  const handle = await open(temporary, 'wx', 0o640)
-  try {
-    await handle.writeFile(bytes)
-  } finally {
-    await handle.close()
-  }
-  await rename(temporary, path)
+  await replaceFile(path, bytes, 0o640)
 }

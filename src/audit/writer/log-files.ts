@@ -1,7 +1,7 @@
 /** Writes the tiles, bundles and checkpoints of one log, and opens what another process left. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { signCheckpoint } from '../../core/tlog/checkpoint.ts'
 import type { TreeHead } from '../../core/tlog/merkle.ts'
@@ -17,6 +17,7 @@ import {
   TILE_WIDTH,
   tilePath,
 } from '../log/tiles.ts'
+import { replaceFile } from './durable.ts'
 
 export const CHECKPOINT = 'checkpoint'
 
@@ -103,22 +104,11 @@ export class LogFiles {
     this.#unsynced.clear()
   }
 
-  /** A reader sees either the old file or the new one, never a part. */
   async #write(path: string, bytes: Buffer): Promise<void> {
     const file = join(this.#folder, path)
     const folder = dirname(file)
     await this.#makeFolder(folder)
-    const temporary = `${file}.new`
-    // A crash may have left a temporary file. It is removed, so that nothing is written through a
-    // link.
-    await rm(temporary, { force: true })
-    const handle = await open(temporary, 'wx', 0o644)
-    try {
-      await handle.writeFile(bytes)
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, file)
+    await replaceFile(file, bytes, 0o644)
     this.#unsynced.add(file).add(folder)
   }
 
