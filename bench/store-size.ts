@@ -108,7 +108,7 @@ interface Changes {
 /** Creates keys and credentials, and kills keys, while the server runs. */
 async function change(place: Place): Promise<Changes> {
   const [keyStore] = place.config.keyStores
-  if (keyStore === undefined) throw new TypeError('there is no key store')
+  if (keyStore === undefined) throw new TypeError('the configuration has no key stores')
   const changes: Changes = { creates: [], kills: [] }
   const administration = await openAdministration(place.config)
   try {

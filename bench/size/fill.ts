@@ -42,7 +42,7 @@ export async function fill(config: Config, size: Size): Promise<void> {
   const store = await openStore(await toStoreOptions(config))
   const nameOf = (index: number) => {
     const name = config.keyStores[index]?.name
-    if (name === undefined) throw new TypeError(`there is no key store ${String(index)}`)
+    if (name === undefined) throw new TypeError(`key store ${String(index)} does not exist`)
     return name
   }
   const createdAt = Date.now()

@@ -63,6 +63,24 @@ const paths = (nodes: readonly Node[]) =>
     .map(({ path }) => `'${path}'`)
     .join(' | ')
 
+/** Shell code, for bash and zsh, that finds the command typed so far and sets what can follow it. */
+function findNode(
+  nodes: readonly Node[],
+  cases: readonly string[],
+  { first, end, words }: { readonly first: number; readonly end: string; readonly words: string },
+): string {
+  return `  for ((i = ${String(first)}; i < ${end}; i++)); do
+    next="\${node:+$node }\${${words}[i]}"
+    case "$next" in
+    ${paths(nodes)}) node=$next ;;
+    *) break ;;
+    esac
+  done
+  case "$node" in
+${cases.join('\n')}
+  esac`
+}
+
 function toBash(nodes: readonly Node[]): string {
   const cases = nodes.map(
     ({ path, words, flags }) =>
@@ -71,16 +89,7 @@ function toBash(nodes: readonly Node[]): string {
   return `# Completion of latchkey for bash.
 _latchkey() {
   local word=\${COMP_WORDS[COMP_CWORD]} node= next i words= flags=
-  for ((i = 1; i < COMP_CWORD; i++)); do
-    next="\${node:+$node }\${COMP_WORDS[i]}"
-    case "$next" in
-    ${paths(nodes)}) node=$next ;;
-    *) break ;;
-    esac
-  done
-  case "$node" in
-${cases.join('\n')}
-  esac
+${findNode(nodes, cases, { first: 1, end: 'COMP_CWORD', words: 'COMP_WORDS' })}
   if [[ $word == -* ]]; then
     COMPREPLY=($(compgen -W "$flags" -- "$word"))
   elif ((i == COMP_CWORD)) && [[ -n $words ]]; then
@@ -103,16 +112,7 @@ function toZsh(nodes: readonly Node[]): string {
 _latchkey() {
   local node= next i
   local -a names flags
-  for ((i = 2; i < CURRENT; i++)); do
-    next="\${node:+$node }\${words[i]}"
-    case "$next" in
-    ${paths(nodes)}) node=$next ;;
-    *) break ;;
-    esac
-  done
-  case "$node" in
-${cases.join('\n')}
-  esac
+${findNode(nodes, cases, { first: 2, end: 'CURRENT', words: 'words' })}
   if [[ $PREFIX == -* ]]; then
     compadd -a flags
   elif ((i == CURRENT && \${#names} > 0)); then

@@ -40,7 +40,7 @@ export const simulate: Command = {
     demo: {
       type: 'string',
       value: 'DIR',
-      description: 'Quickstart folder (default: ./demo if there is no configuration).',
+      description: 'Quickstart folder (default: ./demo without a configuration).',
     },
     'key-id': {
       type: 'string',
